@@ -1,0 +1,59 @@
+# Each target sets up what it needs, once; `make help` says what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test test-unit check format spec lock benchmark clean
+
+help: ## say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## install everything into .venv, from the hashed lock
+
+$(READY): requirements/bootstrap.txt requirements/development.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@$(BIN)/uv pip sync --quiet --require-hashes requirements/bootstrap.txt requirements/development.txt
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## transcribe a recording of two people, servers and all
+	@$(BIN)/natscribe demo
+
+up: $(READY) ## run the service with embedded servers until Ctrl-C
+	@$(BIN)/natscribe up
+
+test: $(READY) ## run all tests but the long ones
+	@$(BIN)/pytest -n 2 --dist loadgroup
+
+test-unit: $(READY) ## run the unit tests alone
+	@$(BIN)/pytest tests/unit
+
+check: $(READY) ## formatter, linter, types, import rules, spec
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/pytest -q tests/contract/test_specification.py
+
+format: $(READY) ## format and mend what can be mended
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --fix --quiet .
+
+spec: $(READY) ## write asyncapi.yaml from the code
+	@$(BIN)/faststream docs gen app.main:app --yaml --out asyncapi.yaml
+
+benchmark: $(READY) ## measure, as ratios in one run
+	@$(BIN)/python -m benchmarks
+
+lock: $(READY) ## resolve the requirement files anew
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	  requirements/bootstrap.in -o requirements/bootstrap.txt
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	  pyproject.toml -o requirements/runtime.txt
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	  pyproject.toml --group dev -c requirements/runtime.txt -o requirements/development.txt
+
+clean: ## remove what was installed and written
+	rm -rf .venv .data .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,173 @@
+"""One attempt at a task: what it says in the task's log, and when."""
+
+import asyncio
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import singledispatchmethod
+
+from app.results import ResultStore
+from app.task_log import Entry, TaskLog
+from handlers.errors import OvertakenError
+from handlers.ports import Advanced, Checkpoint, Found, News, Result
+from schemas.diarization import DiarizationResult
+from schemas.errors import ErrorDetail
+from schemas.progress import ProgressEvent, Stage, State
+from schemas.transcription import Segment, SegmentsEvent, TranscriptionResult
+
+SHORTEST_SILENCE = 1.0  # seconds: a running task is heard from at most once a second
+LONGEST_SILENCE = 8.0  # seconds: and at least every ten
+
+
+class TaskAttempt:
+    """Owns the end of one task's log until it is overtaken or the attempt ends."""
+
+    def __init__(self, log: TaskLog, results: ResultStore, entry: Entry, *, number: int) -> None:
+        self._log = log
+        self._results = results
+        self._entry = entry
+        self.number = number
+        self.checkpoint = Checkpoint()
+        self._segments_sequence = 0
+        self._segments_after = 0
+        self._lock = asyncio.Lock()
+        self._latest = Advanced(Stage.FETCHING, 0.0)
+        self._unsaid = False
+        self._said_at = 0.0
+        self._pace: tuple[float, float] | None = None  # when measuring began, and the fraction done by then
+
+    @property
+    def entry(self) -> Entry:
+        """The last entry that this worker has seen or written."""
+        return self._entry
+
+    async def start(self) -> None:
+        """Say `running`, and read what earlier attempts have done (OvertakenError)."""
+        facts = self._entry.facts
+        self._entry = replace(self._entry, facts=replace(facts, started_at=facts.started_at or datetime.now(UTC)))
+        await self._say_running()
+        segments: list[Segment] = []
+        async for event, stream_sequence in self._log.segments(self._entry.event.task_id):
+            segments += event.segments
+            self.checkpoint = Checkpoint(event.language, event.processed_seconds)
+            self._segments_sequence, self._segments_after = event.sequence, stream_sequence
+        self.checkpoint = replace(self.checkpoint, segments=tuple(segments))
+
+    @singledispatchmethod
+    async def append(self, news: News) -> None:
+        """Write news to the task's log (OvertakenError, PassingError)."""
+        raise TypeError(type(news))
+
+    @append.register
+    async def _(self, news: Advanced) -> None:
+        async with self._lock:
+            self._advance(news)
+            if time.monotonic() - self._said_at >= SHORTEST_SILENCE:
+                await self._say_running()
+
+    @append.register
+    async def _(self, news: Found) -> None:
+        async with self._lock:
+            event = SegmentsEvent(
+                task_id=self._entry.event.task_id,
+                attempt=self.number,
+                sequence=self._segments_sequence + 1,
+                language=news.language,
+                processed_seconds=news.processed_seconds,
+                segments=list(news.segments),
+            )
+            self._segments_after = await self._log.append_segments(event, self._entry.facts, after=self._segments_after)
+            self._segments_sequence += 1
+
+    @append.register(TranscriptionResult)
+    @append.register(DiarizationResult)
+    async def _(self, news: Result) -> None:
+        async with self._lock:
+            await self._results.publish(news, self._entry.facts)
+            await self._end(State.COMPLETED, progress=100)
+
+    async def tick(self) -> None:
+        """Say what is unsaid, or say the same again, before clients wonder (OvertakenError, PassingError)."""
+        silence = time.monotonic() - self._said_at
+        if self._entry.event.state is not State.RUNNING or self._lock.locked():
+            return
+        async with self._lock:
+            if silence >= LONGEST_SILENCE or (self._unsaid and silence >= SHORTEST_SILENCE):
+                await self._say_running()
+
+    async def check(self, seen: int) -> None:
+        """Read the log again after event number `seen` was seen on its subject (OvertakenError)."""
+        async with self._lock:  # no append of ours is on its way then
+            if seen <= self._entry.event.sequence:
+                return
+            last = await self._log.last(self._entry.event.task_id)
+            if last is None or last.stream_sequence != self._entry.stream_sequence:
+                raise OvertakenError
+
+    async def complete(self) -> None:
+        """Say `completed` for a result that an earlier attempt has published (OvertakenError)."""
+        async with self._lock:
+            await self._end(State.COMPLETED, progress=100)
+
+    async def fail(self, error: ErrorDetail) -> None:
+        """Say `failed` (OvertakenError)."""
+        async with self._lock:
+            await self._end(State.FAILED, error=error)
+
+    async def retry(self, error: ErrorDetail, retry_at: datetime) -> None:
+        """Say `retrying`: why, and when (OvertakenError)."""
+        async with self._lock:
+            await self._say(State.RETRYING, error=error, retry_at=retry_at, progress=self._percent())
+
+    async def give_back(self) -> None:
+        """Say `queued`: nothing is wrong, another worker may go on (OvertakenError)."""
+        async with self._lock:
+            await self._say(State.QUEUED, progress=self._percent())
+
+    async def _end(self, state: State, *, progress: int | None = None, error: ErrorDetail | None = None) -> None:
+        await self._say(state, progress=self._percent() if progress is None else progress, error=error)
+
+    def _advance(self, news: Advanced) -> None:
+        self._latest = replace(news, fraction=max(news.fraction, self._latest.fraction))
+        self._unsaid = True
+        if self._pace is None and news.processed_seconds is not None:
+            self._pace = time.monotonic(), self._latest.fraction
+
+    async def _say_running(self) -> None:
+        news = self._latest
+        await self._say(
+            State.RUNNING,
+            stage=news.stage,
+            progress=self._percent(),
+            processed_seconds=news.processed_seconds,
+            duration_seconds=news.duration_seconds,
+            eta_seconds=self._eta(),
+        )
+        self._said_at, self._unsaid = time.monotonic(), False
+
+    async def _say(self, state: State, **fields: object) -> None:
+        last = self._entry.event
+        event = ProgressEvent.model_validate(
+            fields
+            | {
+                "task_id": last.task_id,
+                "kind": last.kind,
+                "state": state,
+                "attempt": self.number,
+                "max_attempts": last.max_attempts,
+                "sequence": last.sequence + 1,
+                "worker": self._log.worker,
+                "time": datetime.now(UTC),
+            }
+        )
+        self._entry = await self._log.append(event, self._entry.facts, after=self._entry.stream_sequence)
+
+    def _percent(self) -> int:
+        return min(int(100 * self._latest.fraction), 99)  # 100 is what `completed` says
+
+    def _eta(self) -> float | None:
+        if self._pace is None:
+            return None
+        since, fraction_then = self._pace
+        done, elapsed = self._latest.fraction - fraction_then, time.monotonic() - since
+        return elapsed * (1 - self._latest.fraction) / done if done > 0 else None

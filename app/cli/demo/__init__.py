@@ -1,0 +1,104 @@
+"""`demo`: the whole way of a recording, from file to who said what, and where else to look."""
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from app.cli.console import err, finish, out
+from app.cli.service import Service, service, stop_signals
+from app.cli.show import choose
+from app.cli.submit import follow
+from app.cli.wording import clock, turns
+from app.client import Client, ClientError
+from app.settings import Settings
+from schemas import subjects
+from schemas.transcription import TranscriptionResult
+
+RECORDING = Path(__file__).parent / "two_readers.flac"
+PATIENCE = 120.0  # seconds until model and servers are there
+LAST_LINES = 5
+COLOURS = ("cyan", "yellow", "magenta", "green")
+
+
+def demo(
+    recording: Annotated[
+        Path, typer.Argument(metavar="[FILE]", help="Another recording.", show_default=False)
+    ] = RECORDING,
+) -> None:
+    """Transcribe a recording of two readers, with speakers, on servers that live as long as the demo."""
+    finish(_interruptible(recording))
+
+
+async def _interruptible(recording: Path) -> int:
+    stop, work = stop_signals(), asyncio.create_task(_run(recording))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopped, work}, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done():
+        work.cancel()
+    stopped.cancel()
+    try:
+        return await work
+    except asyncio.CancelledError:
+        return 130
+
+
+async def _run(recording: Path) -> int:
+    with tempfile.TemporaryDirectory(prefix="natscribe-") as folder:
+        log = Path(folder) / "worker.log"
+        err.print("starting NATS, Valkey and a worker ...")
+        with log.open("wb") as output:
+            async with service(Path(folder), output=output) as running:
+                await _until_ready(running, log)
+                return await _transcribe(running, recording)
+
+
+async def _until_ready(running: Service, log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not await running.ready():
+        if running.worker.ended or time.monotonic() > deadline:
+            raise ClientError(_why(log))
+        await asyncio.sleep(0.2)
+
+
+def _why(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+    return "\n".join(["The worker did not start, its last lines say why:", *lines])
+
+
+async def _transcribe(running: Service, recording: Path) -> int:
+    settings = Settings(nats_url=running.servers["NATS_URL"], redis_url=running.servers["REDIS_URL"])
+    async with Client(settings) as client:
+        task_id = await client.create_transcription_task(recording, diarize=True)
+        with choose(as_json=False, segments=True) as display:
+            if not await follow(client, display, task_id, recording.name):
+                return 1
+        result = await client.get_task_result(task_id)
+    if isinstance(result, TranscriptionResult):
+        show_turns(result, out)
+    _tell_where(running, task_id)
+    return 0
+
+
+def show_turns(result: TranscriptionResult, console: Console) -> None:
+    """Print who said what, each speaker in a colour."""
+    colours: dict[str, str] = {}
+    console.print()
+    for start, speaker, text in turns(result):
+        colour = colours.setdefault(speaker, COLOURS[len(colours) % len(COLOURS)])
+        console.print(f"{clock(start):>6}  {speaker}  {text}", style=colour)
+
+
+def _tell_where(running: Service, task_id: str) -> None:
+    out.print(f"""
+The same over NATS, from any language ({running.servers["NATS_URL"]}):
+  watch   subscribe to {subjects.progress(task_id)} and {subjects.segments(task_id)}
+  fetch   request {subjects.RESULT} with {{"task_id": "{task_id}", "format": "srt"}}
+  or      read the key task:{task_id}:result in Redis ({running.servers["REDIS_URL"]})
+  read    {running.docs} describes all subjects and messages
+
+These servers stop now, with the demo. To keep them: `make up`, then `natscribe transcribe FILE`.""")

@@ -1,0 +1,70 @@
+"""`queue` and `dead-letters`: for those who run the service."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from app.cli.console import err, find_servers, finish, out
+from app.cli.submit import Json
+from app.client import Client
+from schemas.dead_letters import DeadLetter
+from schemas.errors import ErrorCode
+from schemas.wire import Kind
+
+dead_letters = typer.Typer(no_args_is_help=True, help="What could not be done.")
+
+
+def queue() -> None:
+    """Tell how many tasks wait and run."""
+
+    async def work() -> int:
+        async with Client(find_servers()) as client:
+            found = await client.queue()
+        table = Table("priority", "kind", "waiting", "running")
+        for lane in found:
+            table.add_row(lane.priority, lane.kind, str(lane.waiting), str(lane.running))
+        out.print(table)
+        return 0
+
+    finish(work())
+
+
+@dead_letters.command("list")
+def show(*, as_json: Json = False) -> None:
+    """List them, oldest first."""
+
+    async def work() -> int:
+        count = 0
+        async with Client(find_servers()) as client:
+            async for letter in client.dead_letters():
+                count += 1
+                out.print(letter.model_dump_json() if as_json else _line(letter))
+        if not count:
+            err.print("There are none.")
+        return 0
+
+    finish(work())
+
+
+@dead_letters.command()
+def replay(
+    *,
+    task_id: Annotated[str | None, typer.Option(help="This task.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="All of this kind.")] = None,
+    code: Annotated[ErrorCode | None, typer.Option(help="All that failed with this error code.")] = None,
+) -> None:
+    """Queue them again: exactly one option says which."""
+
+    async def work() -> int:
+        async with Client(find_servers()) as client:
+            count = await client.replay(task_id=task_id, kind=kind, code=code)
+        out.print(f"queued again: {count}")
+        return 0
+
+    finish(work())
+
+
+def _line(letter: DeadLetter) -> str:
+    task = letter.task_id or "(no task id)"
+    return f"{letter.time:%Y-%m-%d %H:%M:%S}  {task}  {letter.kind}  {letter.error.code}: {letter.error.message}"

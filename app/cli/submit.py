@@ -1,0 +1,182 @@
+"""`transcribe` and `diarize`: hand recordings over, follow them, and give out what came of them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from app.cli.console import err, find_servers, finish, out
+from app.cli.show import Display, choose
+from app.client import Client, ClientError
+from schemas.progress import ProgressEvent, State
+from schemas.requests import ResultFormat
+from schemas.wire import Priority
+
+UPLOADS = 4  # at once
+
+Create = Callable[[Client, Path | str], Awaitable[str]]
+
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings, of any kind that ffmpeg reads.")]
+Stored = Annotated[bool, typer.Option(help="FILE is the id of a recording that the service's store has already.")]
+TaskIdOption = Annotated[str | None, typer.Option(help="Your own id for the task; for one FILE only.")]
+User = Annotated[int, typer.Option(help="Whom the task belongs to.")]
+Fewest = Annotated[int | None, typer.Option(help="As many speakers at least.")]
+Most = Annotated[int | None, typer.Option(help="As many speakers at most.")]
+PriorityOption = Annotated[
+    Priority | None, typer.Option(help="By default short recordings are high, long ones low.", show_default=False)
+]
+Format = Annotated[ResultFormat, typer.Option("--format", help="How the result is written.")]
+OutputDir = Annotated[Path | None, typer.Option(help="Write results there, not to standard output.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line: the messages, the result last.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the tasks, or only print their ids.")]
+
+
+@dataclass
+class Submission:
+    """Recordings on their way, and where their results go."""
+
+    create: Create
+    format: ResultFormat
+    output_dir: Path | None
+    as_json: bool
+    wait: bool
+    unfinished: list[str] = field(default_factory=list)
+    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
+
+    async def run(self, recordings: list[Path | str]) -> int:
+        """Work off all recordings at once; 1 if any of them came to nothing."""
+        async with Client(find_servers()) as client:
+            try:
+                with choose(as_json=self.as_json) as display:
+                    results = await asyncio.gather(*(self._one(client, display, each) for each in recordings))
+            except asyncio.CancelledError:
+                self._tell_how_to_go_on()
+                raise
+        for recording, result in zip(recordings, results, strict=True):
+            if result is not None:
+                if len(recordings) > 1 and self.output_dir is None:
+                    err.print(f"== {recording}")
+                self._give_out(recording, result)
+        return int(None in results)
+
+    async def _one(self, client: Client, display: Display, recording: Path | str) -> str | None:
+        label = Path(recording).name
+        try:
+            async with self.gate:
+                task_id = await self.create(client, recording)
+            if not self.wait:
+                return task_id
+            self.unfinished.append(task_id)
+            if not self.as_json:
+                err.print(f"{label} is task {task_id}")
+            done = await follow(client, display, task_id, label)
+            self.unfinished.remove(task_id)
+            return await self._result(client, task_id) if done else None
+        except ClientError as error:
+            err.print(f"{label}: {error}", style="red")
+            return None
+
+    async def _result(self, client: Client, task_id: str) -> str:
+        found = await client.get_task_result(task_id, ResultFormat.JSON if self.as_json else self.format)
+        return found if isinstance(found, str) else found.model_dump_json()
+
+    def _give_out(self, recording: Path | str, result: str) -> None:
+        if self.output_dir is None or not self.wait:
+            out.print(result.rstrip("\n"))
+            return
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        path = self.output_dir / f"{Path(recording).name}.{self.format}"
+        path.write_text(result, encoding="utf-8")
+        err.print(f"wrote {path}")
+
+    def _tell_how_to_go_on(self) -> None:
+        for task_id in self.unfinished:
+            err.print(f"{task_id} goes on: `natscribe watch {task_id}` shows it, `natscribe cancel {task_id}` ends it.")
+
+
+async def follow(client: Client, display: Display, task_id: str, label: str) -> bool:
+    """Show a task until it ends; whether it was completed."""
+    last: ProgressEvent | None = None
+    async for event in client.follow(task_id):
+        display.show(label, event)
+        if isinstance(event, ProgressEvent):
+            last = event
+    return last is not None and last.state is State.COMPLETED
+
+
+def transcribe(  # noqa: PLR0913 -- the task's fields
+    files: Files,
+    *,
+    model: Annotated[str | None, typer.Option(help="A published size or one of the service's models.")] = None,
+    language: Annotated[str | None, typer.Option(help="ISO 639-1; detected where not given.")] = None,
+    diarize: Annotated[bool, typer.Option("--diarize", help="Tell who speaks.")] = False,
+    min_speakers: Fewest = None,
+    max_speakers: Most = None,
+    word_timestamps: Annotated[bool, typer.Option("--word-timestamps", help="Give each word its time.")] = False,
+    user_id: User = 0,
+    task_id: TaskIdOption = None,
+    priority: PriorityOption = None,
+    stored: Stored = False,
+    result_format: Format = ResultFormat.TXT,
+    output_dir: OutputDir = None,
+    as_json: Json = False,
+    wait: Wait = True,
+) -> None:
+    """Turn recordings into text."""
+
+    async def create(client: Client, recording: Path | str) -> str:
+        return await client.create_transcription_task(
+            recording,
+            user_id=user_id,
+            task_id=task_id,
+            model=model,
+            language=language,
+            diarize=diarize,
+            min_speakers=min_speakers,
+            max_speakers=max_speakers,
+            word_timestamps=word_timestamps,
+            priority=priority,
+        )
+
+    submission = Submission(create, result_format, output_dir, as_json=as_json, wait=wait)
+    _submit(files, task_id, submission, stored=stored)
+
+
+def diarize(  # noqa: PLR0913 -- the task's fields
+    files: Files,
+    *,
+    min_speakers: Fewest = None,
+    max_speakers: Most = None,
+    user_id: User = 0,
+    task_id: TaskIdOption = None,
+    priority: PriorityOption = None,
+    stored: Stored = False,
+    result_format: Format = ResultFormat.RTTM,
+    output_dir: OutputDir = None,
+    as_json: Json = False,
+    wait: Wait = True,
+) -> None:
+    """Find out who speaks when."""
+
+    async def create(client: Client, recording: Path | str) -> str:
+        return await client.create_diarization_task(
+            recording,
+            user_id=user_id,
+            task_id=task_id,
+            min_speakers=min_speakers,
+            max_speakers=max_speakers,
+            priority=priority,
+        )
+
+    submission = Submission(create, result_format, output_dir, as_json=as_json, wait=wait)
+    _submit(files, task_id, submission, stored=stored)
+
+
+def _submit(files: list[str], task_id: str | None, submission: Submission, *, stored: bool) -> NoReturn:
+    if task_id is not None and len(files) > 1:
+        message = "--task-id names one task, but there are several files"
+        raise typer.BadParameter(message)
+    finish(submission.run([each if stored else Path(each) for each in files]))

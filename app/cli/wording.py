@@ -1,0 +1,58 @@
+"""Events and results in words."""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from schemas.diarization import DiarizationResult
+from schemas.progress import ProgressEvent, State
+from schemas.transcription import Segment, TranscriptionResult
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people write them: 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def describe(event: ProgressEvent) -> str:
+    """What an event says, in a few words."""
+    if event.state is State.RUNNING:
+        return _running(event)
+    if event.state is State.QUEUED:
+        return f"queued, place {event.queue_position}" if event.queue_position else "queued"
+    if event.state is State.RETRYING:
+        when = f" at {event.retry_at.astimezone():%H:%M:%S}" if event.retry_at else ""
+        return f"attempt {event.attempt} of {event.max_attempts} failed, trying again{when}{_reason(event)}"
+    return f"{event.state}{_reason(event)}"
+
+
+def segment_line(segment: Segment) -> str:
+    """A segment with its time and speaker."""
+    speaker = f"{segment.speaker}: " if segment.speaker else ""
+    return f"[{clock(segment.start)}] {speaker}{segment.text.strip()}"
+
+
+def turns(result: TranscriptionResult | DiarizationResult) -> Iterator[tuple[float, str, str]]:
+    """Who said what: start, speaker and text of each turn."""
+    if isinstance(result, DiarizationResult):
+        yield from ((turn.start, turn.speaker, f"until {clock(turn.end)}") for turn in result.segments)
+        return
+    for speaker, segments in groupby(result.segments, key=lambda segment: segment.speaker or "(unknown)"):
+        said = list(segments)
+        yield said[0].start, speaker, " ".join(segment.text.strip() for segment in said)
+
+
+def _running(event: ProgressEvent) -> str:
+    words = [str(event.stage or event.state)]
+    if event.processed_seconds is not None and event.duration_seconds is not None:
+        words.append(f"{clock(event.processed_seconds)} of {clock(event.duration_seconds)}")
+    if event.eta_seconds is not None:
+        words.append(f"about {clock(event.eta_seconds)} left")
+    if event.attempt > 1:
+        words.append(f"attempt {event.attempt}")
+    return ", ".join(words)
+
+
+def _reason(event: ProgressEvent) -> str:
+    return f": {event.error.message} ({event.error.code})" if event.error else ""

@@ -1,0 +1,168 @@
+"""The client: one method for each thing that can be asked of the service."""
+
+import re
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from nats.aio.client import Client as Nats
+from pydantic import TypeAdapter
+
+from app import formats
+from app.client.connection import connect
+from app.client.exchange import ask, is_text, publish_task, read, request
+from app.client.following import Follower
+from app.client.objects import whole
+from app.client.operating import Lane, dead_letters, lanes
+from app.client.recordings import choose_priority, hand_over
+from app.settings import Settings
+from schemas import subjects
+from schemas.dead_letters import DeadLetter
+from schemas.diarization import DiarizationResult, DiarizationTask
+from schemas.errors import ErrorCode
+from schemas.progress import ProgressEvent
+from schemas.requests import (
+    Deleted,
+    Replayed,
+    ReplayRequest,
+    ResultFormat,
+    ResultRequest,
+    TaskRequest,
+    TaskStatus,
+)
+from schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
+from schemas.wire import Kind, Priority
+
+__all__ = ["Client", "Lane"]
+
+
+class Client:
+    """Speaks to the service over NATS; used as `async with Client() as client`.
+
+    Every method may raise UnreachableError, and RequestFailedError where the service answers with an error.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings()
+        self._connection = Nats()
+
+    async def __aenter__(self) -> Self:
+        self._connection = await connect(self._settings)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._connection.close()
+
+    async def create_transcription_task(  # noqa: PLR0913 -- the task's fields
+        self,
+        recording: Path | str,
+        *,
+        user_id: int = 0,
+        task_id: str | None = None,
+        model: str | None = None,
+        language: str | None = None,
+        diarize: bool = False,
+        min_speakers: int | None = None,
+        max_speakers: int | None = None,
+        word_timestamps: bool = False,
+        priority: Priority | None = None,
+    ) -> str:
+        """Queue a transcription and return its task id (RecordingError, LaneFullError).
+
+        A path is uploaded, a string is an `audio_file_id`. Without a priority recordings below 2 min are `high`, from
+        30 min on `low`, all others `normal`. To publish again after an error with the same `task_id` is safe.
+        """
+        task = TranscriptionTask(
+            task_id=task_id or new_task_id(recording),
+            audio_file_id=await self._hand_over(recording),
+            user_id=user_id,
+            model=model,
+            language=language,
+            diarize=diarize,
+            min_speakers=min_speakers,
+            max_speakers=max_speakers,
+            word_timestamps=word_timestamps,
+        )
+        return await self._publish(task, Kind.TRANSCRIPTION, priority or await choose_priority(recording))
+
+    async def create_diarization_task(  # noqa: PLR0913 -- the task's fields
+        self,
+        recording: Path | str,
+        *,
+        user_id: int = 0,
+        task_id: str | None = None,
+        min_speakers: int | None = None,
+        max_speakers: int | None = None,
+        priority: Priority | None = None,
+    ) -> str:
+        """Queue a diarization and return its task id; all else as in `create_transcription_task`."""
+        task = DiarizationTask(
+            task_id=task_id or new_task_id(recording),
+            audio_file_id=await self._hand_over(recording),
+            user_id=user_id,
+            min_speakers=min_speakers,
+            max_speakers=max_speakers,
+        )
+        return await self._publish(task, Kind.DIARIZATION, priority or await choose_priority(recording))
+
+    async def get_task_progress(self, task_id: str) -> TaskStatus:
+        """Tell where a task stands."""
+        return await ask(self._connection, subjects.STATUS, TaskRequest(task_id=task_id), TaskStatus)
+
+    async def get_task_result(
+        self, task_id: str, result_format: ResultFormat = ResultFormat.JSON
+    ) -> TranscriptionResult | DiarizationResult | str:
+        """Fetch the result, from the Object Store where it lies there: an object for `json`, else text."""
+        wanted = ResultRequest(task_id=task_id, format=result_format)
+        reply = await request(self._connection, subjects.RESULT, wanted)
+        if is_text(reply):
+            return reply.data.decode()
+        result = read(_RESULT, await whole(self._connection, reply.data))
+        return result if result_format is ResultFormat.JSON else formats.write(result, result_format)
+
+    def follow(self, task_id: str) -> AsyncIterator[ProgressEvent | SegmentsEvent]:
+        """Yield all events of a task, past ones first, until it has ended; waits where it is not known yet."""
+        return Follower(self._connection, self._settings, task_id).events()
+
+    async def cancel(self, task_id: str) -> TaskStatus:
+        """Cancel a task, queued or running; one that has ended stays as it is."""
+        return await ask(self._connection, subjects.CANCEL, TaskRequest(task_id=task_id), TaskStatus)
+
+    async def delete(self, task_id: str) -> None:
+        """Delete all that is kept of a task, its recording too."""
+        await ask(self._connection, subjects.DELETE, TaskRequest(task_id=task_id), Deleted)
+
+    async def replay(
+        self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
+    ) -> int:
+        """Queue dead letters again, chosen by exactly one of the three; how many."""
+        chosen = ReplayRequest(task_id=task_id, kind=kind, code=code)
+        return (await ask(self._connection, subjects.REPLAY, chosen, Replayed)).replayed
+
+    def dead_letters(self) -> AsyncIterator[DeadLetter]:
+        """Yield what could not be done, oldest first."""
+        return dead_letters(self._connection, self._settings)
+
+    async def queue(self) -> list[Lane]:
+        """Tell how many tasks wait and run in each lane."""
+        return await lanes(self._connection, self._settings)
+
+    async def _hand_over(self, recording: Path | str) -> str:
+        return await hand_over(self._connection.jetstream(), self._settings.audio_store, recording)
+
+    async def _publish(self, task: TranscriptionTask | DiarizationTask, kind: Kind, priority: Priority) -> str:
+        await publish_task(self._connection, subjects.tasks(kind, priority), task)
+        return task.task_id
+
+
+def new_task_id(recording: Path | str) -> str:
+    """Make an id that people recognise: the recording's name and eight random digits."""
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(recording).stem).strip("-")[:40] or "task"
+    return f"{readable}-{secrets.token_hex(4)}"
+
+
+_RESULT: TypeAdapter[TranscriptionResult | DiarizationResult] = TypeAdapter(TranscriptionResult | DiarizationResult)

@@ -1,0 +1,28 @@
+"""What can go wrong for a client; every message says the next step."""
+
+from schemas.errors import ErrorCode, ErrorDetail
+
+
+class ClientError(Exception):
+    """What was asked for was not done."""
+
+
+class UnreachableError(ClientError):
+    """Nobody is there to do it: NATS or the service does not run, or not here."""
+
+
+class LaneFullError(ClientError):
+    """The queue's lane holds as many tasks as it may."""
+
+
+class RecordingError(ClientError):
+    """The recording cannot be handed to the service."""
+
+
+class RequestFailedError(ClientError):
+    """The service answered with an error."""
+
+    def __init__(self, detail: ErrorDetail) -> None:
+        super().__init__(detail.message)
+        self.code: ErrorCode = detail.code
+        self.message = detail.message

@@ -1,0 +1,98 @@
+"""One message there, one back."""
+
+from typing import TypeVar
+
+import nats.errors
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+from nats.js.errors import APIError, NoStreamResponseError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from app.client.connection import PATIENCE
+from app.client.errors import ClientError, LaneFullError, RequestFailedError, UnreachableError
+from schemas.diarization import DiarizationTask
+from schemas.errors import ErrorDetail
+from schemas.transcription import TranscriptionTask
+from schemas.wire import Order
+
+NOBODY = "no worker of the service runs there: start one with `natscribe up` or `faststream run app.main:app`"
+LANE_FULL = 10077  # the server's error code for a limit of messages
+_TRIES = 3
+
+Answer = TypeVar("Answer", bound=BaseModel)
+T = TypeVar("T")
+
+
+class _Refusal(BaseModel):
+    """An error reply and nothing else: a status, too, has a field `error`."""
+
+    model_config = ConfigDict(extra="forbid")
+    error: ErrorDetail
+
+
+async def ask(connection: Nats, subject: str, order: Order, answer: type[Answer]) -> Answer:
+    """Send a request and return the answer (UnreachableError, RequestFailedError)."""
+    return read(TypeAdapter(answer), (await request(connection, subject, order)).data)
+
+
+def read(answer: TypeAdapter[T], body: bytes) -> T:
+    """Read what the service says (ClientError)."""
+    try:
+        return answer.validate_json(body)
+    except ValidationError as error:
+        message = "The service's answer is not of this version of the contract: update the older side."
+        raise ClientError(message) from error
+
+
+async def request(connection: Nats, subject: str, order: Order) -> Msg:
+    """Send a request and return the reply as it is (UnreachableError, RequestFailedError)."""
+    try:
+        reply = await connection.request(subject, order.model_dump_json().encode(), timeout=PATIENCE)
+    except nats.errors.NoRespondersError as error:
+        message = f"NATS answers, but {NOBODY}."
+        raise UnreachableError(message) from error
+    except nats.errors.Error as error:
+        message = f"The service did not answer within {PATIENCE:.0f} s: ask again in a moment."
+        raise UnreachableError(message) from error
+    if (detail := _refusal(reply)) is not None:
+        raise RequestFailedError(detail)
+    return reply
+
+
+async def publish_task(connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask) -> None:
+    """Queue a task; sent again where no acknowledgement comes, it is stored once (UnreachableError, LaneFullError)."""
+    headers = {"Nats-Msg-Id": task.task_id, "content-type": "application/json"}
+    for _ in range(_TRIES):
+        try:
+            await connection.jetstream().publish(subject, task.model_dump_json().encode(), PATIENCE, headers=headers)
+        except nats.errors.TimeoutError:
+            continue
+        except NoStreamResponseError as error:
+            message = f"NATS has no queue for tasks, because {NOBODY}."
+            raise UnreachableError(message) from error
+        except APIError as error:
+            raise _refused(subject, error) from error
+        else:
+            return
+    message = f"NATS did not acknowledge task {task.task_id}: publish it again under this id, that is safe."
+    raise UnreachableError(message)
+
+
+def is_text(reply: Msg) -> bool:
+    """Whether a reply is plain text, not JSON."""
+    return (reply.headers or {}).get("content-type") == "text/plain"
+
+
+def _refused(subject: str, error: APIError) -> ClientError:
+    if error.err_code == LANE_FULL:
+        return LaneFullError(f"The lane {subject} is full: wait until tasks are done or choose another priority.")
+    return ClientError(f"NATS refuses the task ({error.description}): see the server's log.")
+
+
+def _refusal(reply: Msg) -> ErrorDetail | None:
+    if is_text(reply):
+        return None
+    try:
+        return _Refusal.model_validate_json(reply.data).error
+    except ValidationError:
+        return None

@@ -1,0 +1,26 @@
+"""Results that are too large for a message."""
+
+import nats.errors
+from nats.aio.client import Client as Nats
+from pydantic import BaseModel, ValidationError
+
+from app.client.errors import ClientError
+from schemas.wire import Object
+
+
+class _Reference(BaseModel):
+    object: Object
+
+
+async def whole(connection: Nats, body: bytes) -> bytes:
+    """The body itself, or the object that it refers to (ClientError)."""
+    try:
+        reference = _Reference.model_validate_json(body).object
+    except ValidationError:
+        return body
+    try:
+        bucket = await connection.jetstream().object_store(reference.bucket)
+        return (await bucket.get(reference.name)).data or b""
+    except nats.errors.Error as error:
+        message = f"The result lies in the bucket {reference.bucket!r} and could not be fetched: ask again in a moment."
+        raise ClientError(message) from error

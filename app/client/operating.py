@@ -1,0 +1,57 @@
+"""What operators look at: the lanes of the queue and the dead letters."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import nats.errors
+from nats.aio.client import Client as Nats
+from nats.js.errors import NotFoundError
+
+from app.client.errors import UnreachableError
+from app.client.exchange import NOBODY
+from app.settings import Settings
+from app.streams import names
+from schemas.dead_letters import DeadLetter
+from schemas.wire import Kind, Priority
+
+_ANY = ">"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """How many tasks of a kind and priority wait and run."""
+
+    kind: Kind
+    priority: Priority
+    waiting: int
+    running: int
+
+
+async def lanes(connection: Nats, settings: Settings) -> list[Lane]:
+    """The lanes in the order in which they are served (UnreachableError)."""
+    js, called = connection.jetstream(), names(settings)
+    found = []
+    try:
+        for priority in Priority:
+            for kind in Kind:
+                info = await js.consumer_info(called.tasks, called.lane(kind, priority))
+                found.append(Lane(kind, priority, info.num_pending or 0, info.num_ack_pending or 0))
+    except nats.errors.Error as error:
+        message = f"NATS has no queue for tasks, because {NOBODY}."
+        raise UnreachableError(message) from error
+    return found
+
+
+async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[DeadLetter]:
+    """The dead letters, oldest first (UnreachableError)."""
+    js, stream, after = connection.jetstream(), names(settings).dead_letters, 0
+    while True:
+        try:
+            entry = await js.get_msg(stream, after + 1, _ANY, direct=True, next=True)
+        except NotFoundError:
+            return
+        except nats.errors.Error as error:
+            message = f"NATS has no dead letters to show, because {NOBODY}."
+            raise UnreachableError(message) from error
+        after = entry.seq or 0
+        yield DeadLetter.model_validate_json(entry.data or b"")

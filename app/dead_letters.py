@@ -1,0 +1,109 @@
+"""Dead letters: what could not be done, stored once, and tried again when an operator asks."""
+
+import base64
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from app.queue import REPLAY_OF
+from app.task_log import TaskLog
+from handlers.channels import StreamNames
+from handlers.errors import RequestError
+from schemas import subjects
+from schemas.dead_letters import BodyEncoding, DeadLetter
+from schemas.errors import ErrorCode, ErrorDetail
+from schemas.progress import State
+from schemas.wire import Kind
+
+EXPECTATIONS = "nats-expected"  # headers that were meant for the first publish only
+
+
+class DeadLetterBox:
+    """Keeps the letters in their stream."""
+
+    def __init__(self, js: JetStreamContext, log: TaskLog, names: StreamNames, *, max_payload: int) -> None:
+        self._js = js
+        self._log = log
+        self._stream = names.dead_letters
+        self._longest_body = max_payload // 4  # bytes
+
+    async def put(self, message: Msg, kind: Kind, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
+        """Store the letter of a failed message; asked again soon, it stays one letter."""
+        sequence = message.metadata.sequence.stream
+        body, encoding = _readable(message.data[: self._longest_body])
+        letter = DeadLetter(
+            task_id=task_id,
+            kind=kind,
+            subject=message.subject,
+            body=body,
+            body_encoding=encoding,
+            body_truncated=len(message.data) > self._longest_body,
+            headers=dict(message.headers or {}),
+            error=error,
+            attempts=attempts,
+            stream_sequence=sequence,
+            time=datetime.now(UTC),
+        )
+        await self._js.publish(
+            subjects.dead_letters(kind),
+            letter.model_dump_json().encode(),
+            stream=self._stream,
+            headers={"Nats-Msg-Id": f"{message.metadata.stream}-{sequence}", "content-type": "application/json"},
+        )
+
+    async def letters(self) -> AsyncIterator[tuple[int, DeadLetter]]:
+        """All letters from the oldest on, each with its stream sequence."""
+        at = 1
+        while True:
+            try:
+                message = await self._js.get_msg(self._stream, at, subject="dead_letters.*", direct=True, next=True)
+            except NotFoundError:
+                return
+            at = (message.seq or 0) + 1
+            yield at - 1, DeadLetter.model_validate_json(message.data or b"")
+
+    async def replay(self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None) -> int:
+        """Queue the matching tasks again, each once; how many (RequestError where none matches)."""
+        count = matching = 0
+        async for sequence, letter in self.letters():
+            if task_id in (None, letter.task_id) and kind in (None, letter.kind) and code in (None, letter.error.code):
+                matching += 1
+                count += await self._replay(sequence, letter)
+        if task_id is not None and not matching:
+            raise RequestError(ErrorCode.NOT_FOUND, f"No dead letter is kept of task {task_id}: list what is there.")
+        return count
+
+    async def _replay(self, sequence: int, letter: DeadLetter) -> bool:
+        if letter.body_truncated or letter.task_id is None:
+            return False
+        last = await self._log.last(letter.task_id)
+        if last is None or last.event.state is not State.FAILED or last.facts.task is None:
+            return False
+        headers = {
+            name: value for name, value in letter.headers.items() if not name.lower().startswith(EXPECTATIONS)
+        } | {"Nats-Msg-Id": f"replay-{letter.task_id}-{last.stream_sequence}", REPLAY_OF: str(last.stream_sequence)}
+        await self._js.publish(letter.subject, _bytes(letter), headers=headers)
+        await self._js.delete_msg(self._stream, sequence)
+        return True
+
+    async def delete(self, task_id: str) -> None:
+        """Remove the letters of a task."""
+        async for sequence, letter in self.letters():
+            if letter.task_id == task_id:
+                await self._js.delete_msg(self._stream, sequence)
+
+
+def _readable(body: bytes) -> tuple[str, BodyEncoding]:
+    try:
+        return body.decode(), BodyEncoding.UTF_8
+    except UnicodeDecodeError:
+        return base64.b64encode(body).decode(), BodyEncoding.BASE64
+
+
+def _bytes(letter: DeadLetter) -> bytes:
+    if letter.body_encoding is BodyEncoding.UTF_8:
+        return letter.body.encode()
+    return base64.b64decode(letter.body)

@@ -1,0 +1,178 @@
+"""Delivery: a task message in the hands of this worker, from heartbeat to settling."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+from faststream import BaseMiddleware, ContextRepo, StreamMessage
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from structlog.contextvars import bind_contextvars, bound_contextvars
+
+from app.attempt import TaskAttempt
+from app.heartbeat import Heartbeat
+from app.metrics import Meter
+from app.queue import StoredMessage, TaskQueue
+from app.results import ResultStore
+from app.settling import Settler
+from app.task_log import TaskLog
+from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, PermanentError, TaskError
+from handlers.ports import Task
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from schemas.wire import Kind
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every delivery is worked on with."""
+
+    nats: Client
+    log: TaskLog
+    queue: TaskQueue
+    results: ResultStore
+    settler: Settler
+    meter: Meter
+    heartbeat: float  # seconds
+    timeout: float  # seconds
+
+
+class TaskDelivery:
+    """One delivery of one task message."""
+
+    def __init__(self, desk: Desk, message: Msg) -> None:
+        self._desk = desk
+        self._message = message
+        self.kind = Kind(message.subject.split(".")[1])
+        self._heartbeat = Heartbeat(desk.nats, message, every=desk.heartbeat)
+        self._begun = False
+        self._attempt: TaskAttempt | None = None
+
+    async def begin(self, task: Task) -> TaskAttempt:
+        """Own the task's next attempt (AlreadyKnownError, OvertakenError, PermanentError)."""
+        self._begun = True
+        bind_contextvars(task_id=task.task_id)
+        desk = self._desk
+        entry = await desk.queue.open(task, StoredMessage.delivered(self._message))
+        last = entry.event
+        again = last.state in {State.RUNNING, State.RETRYING}  # a worker was lost, or an attempt failed
+        number = min(last.attempt + again, last.max_attempts)
+        self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, number=number)
+        if last.state.ended:
+            raise AlreadyKnownError
+        if last.state is State.RUNNING:
+            await self._take_over(attempt)
+        await attempt.start()
+        await self._heartbeat.follow(attempt)
+        return attempt
+
+    async def _take_over(self, attempt: TaskAttempt) -> None:
+        """Find out how far the lost worker came (AlreadyKnownError, PermanentError)."""
+        last = attempt.entry.event
+        if await self._desk.results.find(last.task_id):
+            await attempt.complete()
+            raise AlreadyKnownError
+        if last.attempt >= last.max_attempts:
+            message = f"The worker was lost in attempt {last.attempt}, the last: look at the recording and the logs."
+            raise PermanentError(ErrorCode.WORKER_LOST, message)
+
+    async def work(self, handle: Callable[[], Awaitable[object]]) -> State | None:
+        """Let the handler work under the heartbeat, then settle the message; how it ended, None if another decides."""
+        try:
+            async with self._heartbeat.beating():
+                await self._in_time(handle)
+        except asyncio.CancelledError:
+            with suppress(OvertakenError, PassingError, NatsError):
+                await self._desk.settler.given_back(self._message, self._attempt)
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever went wrong, the message must be settled
+            return await self._settle(error)
+        await self._desk.settler.done(self._message)
+        return State.COMPLETED
+
+    async def _in_time(self, handle: Callable[[], Awaitable[object]]) -> None:
+        seconds = self._desk.timeout
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                await handle()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            message = f"The attempt took longer than TASK_TIMEOUT ({seconds:g} s): split the recording or raise it."
+            raise PassingError(ErrorCode.TIMEOUT, message) from error
+
+    async def _settle(self, error: Exception) -> State | None:
+        try:
+            return await self._settle_by_type(error)
+        except OvertakenError:
+            return None
+        except (PassingError, NatsError):
+            log.exception("task_unsettled")  # it is delivered again after TASK_ACK_WAIT
+            return None
+
+    async def _settle_by_type(self, error: Exception) -> State | None:
+        settler, attempt = self._desk.settler, self._attempt
+        if isinstance(error, OvertakenError):
+            log.info("task_overtaken")
+            return None
+        if isinstance(error, AlreadyKnownError):
+            await self._already_known()
+            return None
+        if not self._begun:
+            await settler.invalid(self._message, self.kind)
+            return State.FAILED
+        if attempt is None:
+            log.error("task_unopened", error=str(error))
+            await settler.unopened(self._message)
+            return None
+        if not isinstance(error, TaskError):
+            log.error("task_broken", exc_info=error)
+            error = PassingError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")
+        log.warning("task_attempt_failed", error=str(error), attempt=attempt.number)
+        return await settler.failed(self._message, attempt, error)
+
+    async def _already_known(self) -> None:
+        attempt = self._attempt
+        if attempt is None:
+            log.info("task_doubled")
+            self._desk.meter.doubled(self.kind)
+        if attempt is not None and attempt.entry.event.state is State.FAILED:
+            await self._desk.settler.buried(self._message, attempt.entry.event)
+        else:
+            await self._desk.settler.done(self._message)
+
+
+class DeliveryMiddleware(
+    BaseMiddleware[Any, Any]
+):  # the library's own type variables: of a command that is none of our business
+    """Turns a message of the task stream into a delivery that the handler finds in its context."""
+
+    def __init__(self, msg: Msg, /, *, context: ContextRepo, desk: Callable[[], Desk]) -> None:
+        super().__init__(msg, context=context)
+        self._desk = desk
+
+    async def consume_scope(
+        self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
+    ) -> None:
+        """Work on the message, and say in the log and the metrics how it ended."""
+        desk = self._desk()
+        delivery = TaskDelivery(desk, msg.raw_message)
+        began = time.monotonic()
+        with (
+            self.context.scope("delivery", delivery),
+            desk.meter.in_progress(delivery.kind),
+            bound_contextvars(task_name=f"process_{delivery.kind}", task_id=None),
+        ):
+            state = await delivery.work(partial(call_next, msg))
+            seconds = time.monotonic() - began
+            desk.meter.ended(delivery.kind, state, seconds)
+            log.info("task_delivery_ended", state=state, execution_time=round(seconds, 3))

@@ -1,0 +1,47 @@
+"""The diarizer: a recording fetched, handed to the engine, and its turns made into a result."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime
+
+from app.engines.engine import Engine
+from app.engines.messages import Advanced as StageAdvanced
+from app.engines.messages import DiarizationDone, Diarize
+from app.recordings import Recording, Recordings
+from app.transcriber import advanced
+from handlers.ports import News
+from schemas.diarization import DiarizationResult, DiarizationTask
+
+
+class EngineDiarizer:
+    """Diarizes with the engine process."""
+
+    def __init__(self, recordings: Recordings, engine: Engine) -> None:
+        self._recordings = recordings
+        self._engine = engine
+
+    async def run(self, task: DiarizationTask) -> AsyncGenerator[News, None]:
+        """Yield how far it is, the result last (TaskError)."""
+        async with self._recordings.fetch(task.audio_file_id) as recording:
+            job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
+            async with aclosing(self._engine.run(job)) as replies:
+                async for reply in replies:
+                    match reply:
+                        case StageAdvanced():
+                            yield advanced(reply)
+                        case DiarizationDone():
+                            yield _result(task, recording, reply)
+
+
+def _result(task: DiarizationTask, recording: Recording, found: DiarizationDone) -> DiarizationResult:
+    return DiarizationResult(
+        task_id=task.task_id,
+        audio_file_id=task.audio_file_id,
+        user_id=task.user_id,
+        speakers=len({turn.speaker for turn in found.turns}),
+        segments=found.turns,
+        duration=found.duration_seconds,
+        model=found.model,
+        audio_sha256=recording.sha256,
+        created_at=datetime.now(UTC),
+    )

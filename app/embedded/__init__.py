@@ -1,0 +1,48 @@
+"""Embedded servers: NATS with JetStream, and Valkey, from Python packages, on 127.0.0.1, data in a folder."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.embedded.guarded import Guarded
+from app.embedded.process import EmbeddedError, Server, free_port, is_free
+from app.embedded.servers import NatsServer, ValkeyServer
+
+__all__ = [
+    "EmbeddedError",
+    "Endpoints",
+    "Guarded",
+    "NatsServer",
+    "Server",
+    "ValkeyServer",
+    "free_port",
+    "is_free",
+    "servers",
+]
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where the embedded servers answer."""
+
+    nats_url: str
+    redis_url: str
+
+
+@asynccontextmanager
+async def servers(
+    data: Path, *, nats_port: int | None = None, redis_port: int | None = None
+) -> AsyncGenerator[Endpoints]:
+    """Run both servers with their data under `data`; raises EmbeddedError.
+
+    A port that is not given is the usual one (4222, 6379) where that is free, else any free one.
+    """
+    nats, valkey = NatsServer(data / "nats", nats_port), ValkeyServer(data / "valkey", redis_port)
+    try:
+        await nats.start()
+        await valkey.start()
+        yield Endpoints(nats.url, valkey.url)
+    finally:
+        await nats.stop()
+        await valkey.stop()

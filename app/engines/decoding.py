@@ -1,0 +1,158 @@
+"""Recordings to sound: whatever people record becomes 16 kHz mono, piece by piece, in bounded memory.
+
+Only the file itself is opened: formats that point to other files or addresses (playlists and the like) are refused.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet
+
+from app.engines.mixing import SAMPLE_RATE, Mixer
+from app.engines.promises import promised_seconds
+from handlers.errors import PermanentError
+from schemas.errors import ErrorCode
+
+Samples = npt.NDArray[np.float32]
+
+_FORMATS = (
+    "3gp,aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,m4a,matroska,mov,mp3,mp4,mpeg,mpegts,ogg,oga,opus,"
+    "rm,voc,w64,wav,webm"
+)
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+_NO_RECORDING = "is empty, damaged or no sound file"
+_SILENT = "holds no sound"
+_UNDECODABLE = "holds no sound that can be decoded"
+_DAMAGED = "is damaged"
+_LEAST_GAP = 0.5  # seconds; below it, time stamps are only inexact
+_SILENCE_PIECE = 60 * SAMPLE_RATE
+
+av.logging.set_level(av.logging.PANIC)  # what is wrong with a file is said once, by us
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How long a recording may be, and the setting that says so."""
+
+    seconds: float
+    setting: str
+
+    def check(self, seconds: float) -> None:
+        """Refuse a longer recording (PermanentError, audio_too_large)."""
+        if seconds > self.seconds:
+            message = f"The recording is longer than {self.seconds:g} s ({self.setting}): cut it into parts."
+            raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
+
+
+def measure(path: Path) -> float:
+    """Seconds of sound that are really there, whatever the header says; nothing is decoded.
+
+    Raises PermanentError (audio_unreadable) where no sound is found or the file ends before its header says.
+    """
+    with _opened(path) as (container, stream):
+        seconds = _span(container, stream)
+        promised = promised_seconds(path, container, stream, seconds)
+    if seconds <= 0:
+        raise unreadable(_SILENT)
+    if promised is not None and promised - seconds > max(1.0, 0.02 * promised):
+        what = f"ends after {seconds:.0f} of {promised:.0f} s, so a part is missing"
+        raise unreadable(what)
+    return seconds
+
+
+def decode(path: Path, limit: Limit) -> Iterator[Samples]:
+    """The sound as 16 kHz mono pieces; where time stamps leave a gap there is silence, so that times stay true.
+
+    Raises PermanentError: audio_unreadable, or audio_too_large as soon as the limit is passed.
+    """
+    with _opened(path) as (container, stream):
+        mixer = Mixer()
+        produced = 0
+        for piece in _pieces(container, stream, mixer):
+            produced += len(piece)
+            limit.check(produced / SAMPLE_RATE)
+            yield piece
+    if not produced:
+        raise unreadable(_UNDECODABLE)
+
+
+def unreadable(what: str) -> PermanentError:
+    """The error for a recording of which `what` is true."""
+    return PermanentError(ErrorCode.AUDIO_UNREADABLE, f"The recording {what}: upload it again, or in another format.")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
+    try:
+        container = av.open(str(path.absolute()), options=_OPTIONS, metadata_errors="replace")
+    except FileNotFoundError:  # not the recording's fault
+        raise
+    except (av.FFmpegError, UnicodeError) as error:
+        raise unreadable(_NO_RECORDING) from error
+    with container:
+        if not container.streams.audio:
+            raise unreadable(_SILENT)
+        yield container, container.streams.audio[0]
+
+
+def _packets(container: InputContainer, stream: AudioStream) -> Iterator["Packet[AudioStream]"]:
+    try:
+        yield from container.demux(stream)
+    except av.FFmpegError:  # the file ends here: what was read so far counts
+        return
+
+
+def _span(container: InputContainer, stream: AudioStream) -> float:
+    start: int | None = None
+    end = total = 0
+    for packet in _packets(container, stream):
+        duration = packet.duration or 0
+        total += duration
+        if packet.size and packet.pts is not None:
+            start = max(packet.pts, 0) if start is None else start
+            end = max(end, packet.pts + duration)
+    ticks = total if start is None else end - start
+    return float(ticks * stream.time_base) if stream.time_base else 0.0
+
+
+def _pieces(container: InputContainer, stream: AudioStream, mixer: Mixer) -> Iterator[Samples]:
+    produced = 0
+    origin: float | None = None
+    for frame in _frames(container, stream):
+        if frame.time is not None:
+            origin = frame.time if origin is None else origin
+            for silence in _silence(frame.time - origin - produced / SAMPLE_RATE):
+                produced += len(silence)
+                yield silence
+        for piece in mixer.mix(frame):
+            produced += len(piece)
+            yield piece
+    yield from mixer.flush()
+
+
+def _silence(gap: float) -> Iterator[Samples]:
+    left = round(gap * SAMPLE_RATE) if gap > _LEAST_GAP else 0
+    while left > 0:
+        yield np.zeros(min(left, _SILENCE_PIECE), np.float32)
+        left -= _SILENCE_PIECE
+
+
+def _frames(container: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame]:
+    packets = broken = 0
+    for packet in _packets(container, stream):
+        packets += 1
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:  # a few bad spots are no reason to refuse a recording
+            broken += 1
+            continue
+        yield from frames
+    if broken > max(2, packets // 10):
+        raise unreadable(_DAMAGED)

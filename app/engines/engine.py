@@ -1,0 +1,27 @@
+"""What the rest of the service knows of an engine."""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from app.engines.messages import Job, Reply
+
+
+class Engine(Protocol):
+    """Does one job at a time, and can be stopped at any moment by closing the generator."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether a model is loaded."""
+        ...
+
+    async def load(self) -> None:
+        """Load the default model ahead of the first task (TaskError)."""
+        ...
+
+    def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        """Yield the replies to a job, the last one last (TaskError)."""
+        ...
+
+    async def close(self) -> None:
+        """End the engine and all that it holds."""
+        ...

@@ -1,0 +1,169 @@
+"""The engine process as the worker sees it: jobs in, replies out, killed at once when no longer wanted."""
+
+import asyncio
+import os
+import sys
+from asyncio import StreamReader, StreamWriter
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+import app
+from app.engines.messages import LAST_REPLIES, REPLY, Failed, Job, Load, Loaded, Reply, Setup, TranscriptionDone
+from app.settings import Settings
+from handlers.errors import PassingError, PermanentError
+from schemas.errors import ErrorCode
+
+_LONGEST_LINE = 256 * 1024 * 1024  # bytes; the turns of hours are one line
+_LONGEST_LOG = 2000
+_STARTER = (sys.executable, "-m", "app.engines.child")
+
+_Stream = TypeVar("_Stream", StreamReader, StreamWriter)
+
+log = structlog.get_logger(__name__)
+
+
+class EngineProcess:
+    """Does one job at a time in a child process, which is started when first needed and again after a loss."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._child: _Child | None = None
+        self._loaded = False
+        self._free = asyncio.Lock()
+
+    @property
+    def running(self) -> bool:
+        """Whether the child process lives."""
+        return self._child is not None and self._child.alive
+
+    @property
+    def ready(self) -> bool:
+        """Whether a model is loaded, so that a task can begin."""
+        return self.running and self._loaded
+
+    async def load(self) -> None:
+        """Load the service's own model ahead of the first task (PermanentError, PassingError)."""
+        async with aclosing(self.run(Load())) as replies:
+            async for _ in replies:
+                pass
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        """Do a job; closing or cancelling this before its last reply kills the child at once.
+
+        Raises PermanentError or PassingError as the job fails; PassingError (engine_failed) when the child dies.
+        """
+        async with self._free:
+            finished = False
+            try:
+                child = await self._started()
+                await child.send(job)
+                while not finished:
+                    reply = await child.receive()
+                    finished = isinstance(reply, LAST_REPLIES)
+                    self._loaded = self._loaded or isinstance(reply, Loaded | TranscriptionDone)
+                    yield _checked(reply)
+            finally:
+                if not finished:
+                    await self._stop()
+
+    async def close(self) -> None:
+        """End the child process, whatever it is doing."""
+        await self._stop()
+
+    async def _started(self) -> "_Child":
+        if self._child is None or not self._child.alive:
+            await self._stop()
+            self._child = await _Child.start(self._settings.engine_threads)
+            await self._child.send(_setup(self._settings))
+        return self._child
+
+    async def _stop(self) -> None:
+        child, self._child, self._loaded = self._child, None, False
+        if child is not None:
+            await child.kill()
+
+
+def _setup(settings: Settings) -> Setup:
+    return Setup(
+        parent=os.getpid(),
+        model=settings.transcription_model,
+        models_dir=settings.transcription_models_dir,
+        threads=settings.engine_threads,
+        max_seconds=settings.audio_max_seconds,
+        diarization_max_seconds=settings.diarization_max_seconds,
+    )
+
+
+def _checked(reply: Reply) -> Reply:
+    if isinstance(reply, Failed):
+        kind = PassingError if reply.passing else PermanentError
+        raise kind(reply.error.code, reply.error.message)
+    return reply
+
+
+class _Child:
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._stdin = _piped(process.stdin)
+        self._stdout = _piped(process.stdout)
+        self._logs = asyncio.create_task(_forward(_piped(process.stderr)))
+
+    @classmethod
+    async def start(cls, threads: int) -> "_Child":
+        root = str(Path(app.__file__).parent.parent)
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
+        process = await asyncio.create_subprocess_exec(
+            *_STARTER, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=_LONGEST_LINE, env=environment
+        )
+        return cls(process)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
+    async def send(self, line: Setup | Job) -> None:
+        with suppress(ConnectionError):  # receive() will tell that the child is gone
+            self._stdin.write(line.model_dump_json().encode() + b"\n")
+            await self._stdin.drain()
+
+    async def receive(self) -> Reply:
+        line = await self._stdout.readline()
+        if not line.endswith(b"\n"):
+            code = await self._process.wait()
+            log.error("engine_died", exit_code=code)
+            message = "The engine process died: if it does so again, give the service more memory."
+            raise PassingError(ErrorCode.ENGINE_FAILED, message)
+        return REPLY.validate_json(line)
+
+    async def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        self._stdin.close()
+        await asyncio.shield(self._reaped())
+
+    async def _reaped(self) -> None:
+        await self._process.wait()
+        await self._logs
+        with suppress(ConnectionError):
+            await self._stdin.wait_closed()
+
+
+def _piped(stream: _Stream | None) -> _Stream:
+    if stream is None:
+        message = "the engine process was started without pipes"
+        raise RuntimeError(message)
+    return stream
+
+
+async def _forward(stderr: StreamReader) -> None:
+    """What the child says for the operator goes to the log; it never holds what was said in a recording."""
+    async for line in stderr:
+        text = line.decode(errors="replace").strip()[:_LONGEST_LOG]
+        if text:
+            log.warning("engine_says", text=text)

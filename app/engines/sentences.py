@@ -1,0 +1,55 @@
+"""A window's words to segments that can be read: a sentence each, or a part of a long one."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from schemas.transcription import Segment, Word
+
+_PAUSE = 0.8  # seconds of silence that end a segment
+_SENTENCE_ENDS = (".", "?", "!", "…", "。", "！", "？", "؟", "।")  # noqa: RUF001 -- other scripts have marks of their own
+_CLAUSE_ENDS = (",", ";", ":", "、", "，", "；")  # noqa: RUF001 -- as above
+_CLOSING = "\"'”’»)]」"  # noqa: RUF001 -- what may follow the mark
+_SHORTEST = 1.5  # seconds; a full stop before that may belong to an abbreviation
+_LONG = 8.0  # seconds; from then on a comma will do
+_LONGEST = 14.0
+
+
+def segments(words: Sequence[Word], avg_logprob: float, no_speech_prob: float) -> list[Segment]:
+    """Cut the words of a window at sentence ends and pauses; the two figures are the window's own."""
+    return [
+        Segment(
+            start=part[0].start,
+            end=part[-1].end,
+            text=text_of(part),
+            words=part,
+            avg_logprob=avg_logprob,
+            no_speech_prob=no_speech_prob,
+        )
+        for part in _parts(words)
+    ]
+
+
+def text_of(words: Iterable[Word]) -> str:
+    """The words as text; each brings its own leading space, where the language has one."""
+    return "".join(word.word for word in words).strip()
+
+
+def _parts(words: Sequence[Word]) -> Iterator[list[Word]]:
+    part: list[Word] = []
+    for word in words:
+        if part and _ends(part, word):
+            yield part
+            part = []
+        part.append(word)
+    if part:
+        yield part
+
+
+def _ends(part: Sequence[Word], following: Word) -> bool:
+    last, length = part[-1], part[-1].end - part[0].start
+    mark = last.word.strip().rstrip(_CLOSING)
+    return (
+        following.start - last.end >= _PAUSE
+        or (mark.endswith(_SENTENCE_ENDS) and length >= _SHORTEST)
+        or (mark.endswith(_CLAUSE_ENDS) and length >= _LONG)
+        or following.end - part[0].start > _LONGEST
+    )

@@ -1,0 +1,126 @@
+"""Whisper models as this program uses them: the one place that faster-whisper's untyped objects pass through."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+from faster_whisper import BatchedInferencePipeline, WhisperModel
+
+from app.engines.mixing import SAMPLE_RATE
+from app.engines.models import Weights
+from handlers.errors import PermanentError
+from schemas.errors import ErrorCode
+from schemas.wire import Model
+
+Samples = npt.NDArray[np.float32]
+
+_BEAM = 5
+_STRIDE = 40  # seconds from window to window in a batch: so far apart that no window's word times depend on another
+_UNBROKEN_LOOP = 3  # words; a sequence that long is not said again when a window is done anew
+
+
+class SpokenWord(Protocol):
+    """A word as the model heard it."""
+
+    start: float
+    end: float
+    word: str
+    probability: float
+
+
+class SpokenWindow(Protocol):
+    """A window's text as the model heard it."""
+
+    start: float
+    text: str
+    words: Sequence[SpokenWord] | None
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+
+
+class _Info(Protocol):
+    language: str
+
+
+class _Tokens(Protocol):
+    def token_to_id(self, token: str, /) -> int | None: ...
+
+
+class _Model(Protocol):
+    hf_tokenizer: _Tokens
+    supported_languages: list[str]
+
+
+class _Pipeline(Protocol):
+    def transcribe(self, audio: Samples, **options: object) -> tuple[Iterable[SpokenWindow], _Info]: ...
+
+
+@dataclass(frozen=True)
+class Whisper:
+    """A loaded model."""
+
+    identity: Model
+    model: _Model
+    pipeline: _Pipeline
+
+    def knows(self, language: str) -> bool:
+        """Whether the model was trained on this language."""
+        if self.model.supported_languages == ["en"]:
+            return language == "en"
+        return self.model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
+
+    def hear(
+        self, windows: Sequence[Samples], language: str | None, *, break_loops: bool = False
+    ) -> tuple[list[SpokenWindow | None], str]:
+        """What is said in each window (times from the window's start) and the language.
+
+        The windows do not influence each other. `break_loops` is for a window in which the model repeated itself.
+        """
+        sound = np.zeros((len(windows) + 1) * _STRIDE * SAMPLE_RATE, np.float32)
+        clips = []
+        for place, samples in enumerate(windows, start=1):
+            start = place * _STRIDE
+            sound[start * SAMPLE_RATE : start * SAMPLE_RATE + len(samples)] = samples
+            clips.append({"start": start, "end": start + len(samples) / SAMPLE_RATE})
+        spoken, info = self.pipeline.transcribe(
+            sound,
+            language=language,
+            beam_size=_BEAM,
+            batch_size=len(windows),
+            clip_timestamps=clips,
+            word_timestamps=True,
+            no_repeat_ngram_size=_UNBROKEN_LOOP if break_loops else 0,
+        )
+        return _by_window(spoken, len(windows)), info.language
+
+
+def load(weights: Weights, threads: int) -> Whisper:
+    """Load a model (PermanentError, unknown_model, where its files are damaged or of another kind)."""
+    try:
+        model = WhisperModel(
+            str(weights.folder), device="cpu", compute_type="int8", cpu_threads=threads, local_files_only=True
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        message = f"The model {weights.identity.name!r} cannot be loaded: its files are damaged or of another kind."
+        raise PermanentError(ErrorCode.UNKNOWN_MODEL, message) from error
+    pipeline = cast("_Pipeline", BatchedInferencePipeline(model))
+    return Whisper(weights.identity, cast("_Model", model), pipeline)
+
+
+def _by_window(spoken: Iterable[SpokenWindow], count: int) -> list[SpokenWindow | None]:
+    heard: list[SpokenWindow | None] = [None] * count
+    for window in spoken:
+        place = int(window.start // _STRIDE)
+        heard[place - 1] = _moved(window, -place * _STRIDE)
+    return heard
+
+
+def _moved(window: SpokenWindow, seconds: float) -> SpokenWindow:
+    window.start += seconds
+    for word in window.words or ():
+        word.start = float(word.start) + seconds
+        word.end = float(word.end) + seconds
+    return window

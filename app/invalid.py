@@ -1,0 +1,39 @@
+"""Invalid task messages: what is wrong with them, and what can be saved."""
+
+import json
+import re
+
+from pydantic import TypeAdapter, ValidationError
+
+from handlers.ports import Task
+from handlers.replies import first_problem
+from schemas.diarization import DiarizationTask
+from schemas.errors import ErrorCode, ErrorDetail
+from schemas.transcription import TranscriptionTask
+from schemas.wire import TASK_ID_PATTERN, Kind
+
+_SHAPES: dict[Kind, TypeAdapter[Task]] = {
+    Kind.TRANSCRIPTION: TypeAdapter(TranscriptionTask),
+    Kind.DIARIZATION: TypeAdapter(DiarizationTask),
+}
+
+
+def reason(kind: Kind, body: bytes) -> ErrorDetail:
+    """Say what is wrong with a task message, without repeating what it held."""
+    try:
+        _SHAPES[kind].validate_json(body)
+    except ValidationError as error:
+        problem = first_problem(error)
+    else:
+        problem = "its content type is not application/json"
+    message = f"The message is no valid {kind} task ({problem}): correct it and publish it again."
+    return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
+
+
+def task_id(body: bytes) -> str | None:
+    """The task id of a message that is otherwise invalid, None where it carries no valid one."""
+    try:
+        found = json.loads(body)["task_id"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, str) and re.fullmatch(TASK_ID_PATTERN, found) else None

@@ -1,0 +1,168 @@
+"""Natscribe: `faststream run app.main:app`. The one place where all parts are joined; connects to nothing at import."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from importlib.metadata import version
+from uuid import uuid4
+
+import structlog
+from faststream.asgi import AsgiFastStream, AsyncAPIRoute
+from faststream.nats import NatsRouter
+from nats.aio.client import Client
+from redis.asyncio import Redis
+
+from app import connection, logs, streams
+from app.dead_letters import DeadLetterBox
+from app.delivery import DeliveryMiddleware, Desk
+from app.diarizer import EngineDiarizer
+from app.engines.engine import Engine
+from app.engines.process import EngineProcess
+from app.health import route
+from app.metrics import Meter, metrics_route
+from app.projection import RedisProjection
+from app.queue import TaskQueue
+from app.recordings import Recordings
+from app.results import ResultStore
+from app.settings import Settings
+from app.settling import Settler
+from app.slot import Slot
+from app.specification import document
+from app.task_log import TaskLog
+from app.tasks import TaskDesk
+from app.transcriber import EngineTranscriber
+from handlers import channels
+from handlers.ports import World
+
+GRACE = 10.0  # seconds a running task has to end after SIGTERM before it is given back
+MEASURE_EVERY = 15.0  # seconds
+
+log = structlog.get_logger()
+
+
+class Service:
+    """One worker: its parts, and the order in which they start and end."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self.settings = settings
+        self.names = streams.names(settings)
+        self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
+        self.meter = Meter()
+        self.engine = engine
+        self.redis = RedisProjection(Redis.from_url(settings.redis_url))
+        self.broker = connection.broker(settings, graceful_timeout=GRACE)
+        lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.desk)])
+        self.slot = Slot(channels.task_lanes(lanes, self.names), self.names)
+        self.broker.include_routers(
+            lanes, channels.accepted_tasks(), channels.answers(), channels.projections(self.names)
+        )
+        channels.announcements(self.broker)
+        self.app: AsgiFastStream = self._application()
+
+    def _application(self) -> AsgiFastStream:
+        return AsgiFastStream(
+            self.broker,
+            lifespan=self._lifespan,
+            after_startup=[self._begin],
+            on_shutdown=[self._stop],
+            specification=document(version("natscribe")),
+            asyncapi_path=AsyncAPIRoute("/docs", try_it_out_path=None),  # the library's own would publish tasks
+            asgi_routes=[
+                ("/metrics", metrics_route(self.meter)),
+                ("/health/live", route()),
+                ("/health/ready", route(nats=self._nats_connected, redis=self.redis.reachable, slot=self._slot_runs)),
+                ("/health/startup", route(model=self._model_loaded)),
+            ],
+            logger=log,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self.redis.close)
+            closing.push_async_callback(self.engine.close)
+            nats = await self.broker.connect()
+            closing.push_async_callback(nats.close)
+            await self._join(nats)
+            self.slot.take_lanes()
+            for work in (self._load_model(), self._measure(nats)):
+                closing.push_async_callback(_cancel, asyncio.create_task(work))
+            yield
+
+    async def _join(self, nats: Client) -> None:
+        settings, names, js = self.settings, self.names, nats.jetstream()
+        await streams.provision(js, settings)
+        task_log = TaskLog(js, names, self.worker)
+        results = ResultStore(js, task_log, max_payload=nats.max_payload)
+        letters = DeadLetterBox(js, task_log, names, max_payload=nats.max_payload)
+        recordings = Recordings(settings, js)
+        queue = TaskQueue(task_log, max_attempts=settings.max_attempts)
+        self.desk = Desk(
+            nats=nats,
+            log=task_log,
+            queue=queue,
+            results=results,
+            settler=Settler(task_log, letters, settings.max_attempts, settings.task_retry_delay),
+            meter=self.meter,
+            heartbeat=settings.task_heartbeat,
+            timeout=settings.task_timeout,
+        )
+        World(
+            transcriber=EngineTranscriber(recordings, self.engine),
+            diarizer=EngineDiarizer(recordings, self.engine),
+            queue=queue,
+            tasks=TaskDesk(
+                js,
+                names,
+                task_log,
+                results,
+                dead_letters=letters,
+                recordings=recordings,
+                projection=self.redis,
+                max_payload=nats.max_payload,
+            ),
+            dead_letters=letters,
+            projection=self.redis,
+        ).provide(self.app.context)
+
+    async def _begin(self) -> None:
+        await self.slot.start(await self.broker.connect())
+
+    async def _stop(self) -> None:
+        await self.slot.stop(grace=GRACE)
+
+    async def _load_model(self) -> None:
+        try:
+            await self.engine.load()
+        except Exception:
+            log.exception("model_not_loaded")  # a task tries again, and says what is wrong
+
+    async def _measure(self, nats: Client) -> None:
+        js = nats.jetstream()
+        while True:
+            info = await js.stream_info(self.names.tasks)
+            self.meter.queue_size(self.names.tasks, info.state.messages)
+            await asyncio.sleep(MEASURE_EVERY)
+
+    async def _nats_connected(self) -> bool:
+        return bool((await self.broker.connect()).is_connected)
+
+    async def _slot_runs(self) -> bool:
+        return self.slot.running
+
+    async def _model_loaded(self) -> bool:
+        return self.engine.ready
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+_settings = Settings()
+logs.configure(_settings.log_level)
+app = Service(_settings, EngineProcess(_settings)).app

@@ -1,0 +1,92 @@
+"""Redis: the one module that knows its keys, a projection of the log for those who would rather read keys."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.status import status_of
+from app.task_log import Entry, Facts
+from handlers.errors import PassingError
+from handlers.ports import Result
+from schemas.errors import ErrorCode
+from schemas.progress import ProgressEvent
+
+DAY: Final = 24 * 3600
+KEEP: Final = 7 * DAY  # seconds
+KEEP_PROGRESS: Final = DAY  # seconds after each change
+
+# Several workers project one log: only an event newer than the last one shown may be written.
+# The progress key lives seven days from the start and a day after each change, whichever is longer.
+WRITE_IF_NEWER: Final = """
+local shown = tonumber(redis.call('GET', KEYS[3]) or '0')
+if tonumber(ARGV[1]) <= shown then return 0 end
+local left = redis.call('TTL', KEYS[2])
+redis.call('SET', KEYS[3], ARGV[1], 'EX', ARGV[4])
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[4])
+if left < 0 then left = tonumber(ARGV[4]) end
+redis.call('SET', KEYS[2], ARGV[3], 'EX', math.max(left, tonumber(ARGV[5])))
+return 1
+"""
+
+
+def info_key(task_id: str) -> str:
+    """The task's status as JSON."""
+    return f"task:{task_id}:info"
+
+
+def progress_key(task_id: str) -> str:
+    """The task's progress, 0..100."""
+    return f"task:{task_id}:progress"
+
+
+def result_key(task_id: str) -> str:
+    """The task's result as JSON."""
+    return f"task:{task_id}:result"
+
+
+def _shown_key(task_id: str) -> str:
+    return f"natscribe:task:{task_id}:shown"
+
+
+class RedisProjection:
+    """Writes the three documented keys from the task's events."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._write_if_newer = redis.register_script(WRITE_IF_NEWER)
+
+    async def progressed(self, event: ProgressEvent, headers: Mapping[str, str], stream_sequence: int) -> None:
+        """Show an event unless a newer one is shown (PassingError)."""
+        task_id = event.task_id
+        status = status_of(Entry(event, Facts.read(headers), stream_sequence))
+        try:
+            await self._write_if_newer(
+                keys=[info_key(task_id), progress_key(task_id), _shown_key(task_id)],
+                args=[stream_sequence, status.model_dump_json(), event.progress, KEEP, KEEP_PROGRESS],
+            )
+        except (RedisError, OSError) as error:
+            raise PassingError(ErrorCode.INTERNAL, "Redis is away: the keys are caught up later.") from error
+
+    async def ended(self, result: Result) -> None:
+        """Show a result (PassingError)."""
+        try:
+            await self._redis.set(result_key(result.task_id), result.model_dump_json(), ex=KEEP)
+        except (RedisError, OSError) as error:
+            raise PassingError(ErrorCode.INTERNAL, "Redis is away: the keys are caught up later.") from error
+
+    async def delete(self, task_id: str) -> None:
+        """Delete the keys of a task."""
+        await self._redis.delete(info_key(task_id), progress_key(task_id), result_key(task_id), _shown_key(task_id))
+
+    async def reachable(self) -> bool:
+        """Whether Redis answers."""
+        try:
+            return bool(await self._redis.ping())
+        except (RedisError, OSError):
+            return False
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()

@@ -1,0 +1,103 @@
+"""The queue side of the log: who owns a task id, and since when it waits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from nats.aio.msg import Msg
+
+from app.task_log import Entry, Facts, TaskLog
+from handlers.errors import AlreadyKnownError, OvertakenError
+from handlers.ports import Task
+from schemas.diarization import DiarizationTask
+from schemas.progress import ProgressEvent, State
+from schemas.wire import Kind
+
+REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event that a replayed message opens again
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A task message as the task stream holds it."""
+
+    sequence: int
+    time: datetime
+    replay_of: int | None
+    traceparent: str | None
+
+    @classmethod
+    def delivered(cls, message: Msg) -> "StoredMessage":
+        """Read it from a delivery."""
+        metadata = message.metadata
+        return cls._read(message.headers or {}, metadata.sequence.stream, metadata.timestamp)
+
+    @classmethod
+    def republished(cls, headers: Mapping[str, str]) -> "StoredMessage":
+        """Read it from what the task stream repeats after storing."""
+        time = datetime.fromisoformat(headers["Nats-Time-Stamp"])
+        return cls._read(headers, int(headers["Nats-Sequence"]), time)
+
+    @classmethod
+    def _read(cls, headers: Mapping[str, str], sequence: int, time: datetime) -> "StoredMessage":
+        replay_of = headers.get(REPLAY_OF, "")
+        return cls(
+            sequence=sequence,
+            time=time.astimezone(UTC),
+            replay_of=int(replay_of) if replay_of.isdecimal() else None,
+            traceparent=headers.get("traceparent"),
+        )
+
+    def owns(self, entry: Entry) -> bool:
+        """Whether the log was opened for this very message."""
+        return entry.facts.task_sequence == self.sequence
+
+    def reopens(self, entry: Entry) -> bool:
+        """Whether the message replays the failure that the log ends with."""
+        return entry.event.state is State.FAILED and entry.stream_sequence == self.replay_of
+
+
+def kind_of(task: Task) -> Kind:
+    """Which kind a task is of."""
+    return Kind.DIARIZATION if isinstance(task, DiarizationTask) else Kind.TRANSCRIPTION
+
+
+class TaskQueue:
+    """Opens the logs of stored tasks."""
+
+    def __init__(self, log: TaskLog, *, max_attempts: int) -> None:
+        self._log = log
+        self._max_attempts = max_attempts
+
+    async def accept(self, task: Task, headers: Mapping[str, str]) -> None:
+        """Say `queued` as soon as the task is stored, even when every worker is busy."""
+        try:
+            await self.open(task, StoredMessage.republished(headers))
+        except AlreadyKnownError:
+            return  # whoever picks the message up takes it from the queue
+
+    async def open(self, task: Task, message: StoredMessage) -> Entry:
+        """The last entry of the message's log, opened with `queued` where need be (AlreadyKnownError)."""
+        while True:
+            last = await self._log.last(task.task_id)
+            if last is not None and message.owns(last):
+                return last
+            if last is not None and not message.reopens(last):
+                raise AlreadyKnownError(task.task_id)
+            try:
+                return await self._queued(task, message, last)
+            except OvertakenError:
+                continue  # another worker was faster: read what it wrote
+
+    async def _queued(self, task: Task, message: StoredMessage, last: Entry | None) -> Entry:
+        event = ProgressEvent(
+            task_id=task.task_id,
+            kind=kind_of(task),
+            state=State.QUEUED,
+            max_attempts=self._max_attempts,
+            sequence=last.event.sequence + 1 if last else 1,
+            time=datetime.now(UTC),
+        )
+        facts = Facts(
+            task=task, task_sequence=message.sequence, created_at=message.time, traceparent=message.traceparent
+        )
+        return await self._log.append(event, facts, after=last.stream_sequence if last else 0)

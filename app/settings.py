@@ -1,0 +1,58 @@
+"""Settings: the one place where the environment and `.env` are read."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+STEM_SUFFIX = "_tasks"
+
+
+class Settings(BaseSettings):
+    """All that an operator may choose, read from the environment and `.env` (UTF-8)."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True)
+
+    nats_url: str = "nats://localhost:4222"
+    nats_user: str | None = None
+    nats_password: SecretStr | None = None
+    nats_creds_file: Path | None = None
+    nats_tls_ca_file: Path | None = None
+    nats_stream_name: str = Field("transcription_tasks", pattern=r"^[A-Za-z0-9_-]+$")
+    nats_consumer_name: str = Field("transcription_worker", pattern=r"^[A-Za-z0-9_-]+$")
+    nats_max_msgs_per_subject: int = Field(10_000, ge=1)
+    redis_url: str = "redis://localhost:6379/0"
+
+    task_timeout: float = Field(3600, gt=0, description="Seconds one attempt may run.")
+    task_max_retries: int = Field(3, ge=0, description="Further attempts after the first.")
+    task_retry_delay: float = Field(30, gt=0, description="Seconds before the first retry; doubles.")
+    task_ack_wait: float = Field(15, gt=0, description="Seconds until a silent worker counts as dead.")
+    task_heartbeat: float = Field(5, gt=0, description="Seconds between a worker's signs of life.")
+
+    audio_store: str = Field("nats://audio", pattern=r"^(nats://[A-Za-z0-9_-]+|file:///.*)$")
+    audio_ttl: float = Field(0, ge=0, description="Seconds after which recordings in the bucket go; 0: kept.")
+    audio_max_bytes: int = Field(4 * 1024**3, gt=0)
+    audio_max_seconds: float = Field(24 * 3600, gt=0)
+    diarization_max_seconds: float = Field(4 * 3600, gt=0)
+
+    transcription_model: str | None = Field(None, description="Name or folder; null: the bundled base.")
+    transcription_models_dir: Path | None = None
+    engine_threads: int = Field(1, ge=1, description="CPU threads of an engine process.")
+    log_level: str = Field("INFO", pattern=r"^(?i:debug|info|warning|error|critical)$")
+
+    @model_validator(mode="after")
+    def _heartbeat_in_time(self) -> "Settings":
+        if self.task_heartbeat >= self.task_ack_wait:
+            message = "TASK_HEARTBEAT must be below TASK_ACK_WAIT, or every running task counts as lost"
+            raise ValueError(message)
+        return self
+
+    @property
+    def max_attempts(self) -> int:
+        """The first attempt and the retries."""
+        return 1 + self.task_max_retries
+
+    @property
+    def stem(self) -> str:
+        """What the names of all streams begin with."""
+        return self.nats_stream_name.removesuffix(STEM_SUFFIX)

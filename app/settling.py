@@ -1,0 +1,94 @@
+"""Settling: the one place that says what becomes of a task message, by how its delivery ended."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from nats.aio.msg import Msg
+
+from app import invalid
+from app.attempt import TaskAttempt
+from app.dead_letters import DeadLetterBox
+from app.queue import StoredMessage
+from app.task_log import Facts, TaskLog
+from handlers.errors import OvertakenError, PassingError, TaskError
+from schemas.errors import ErrorDetail
+from schemas.progress import ProgressEvent, State
+from schemas.wire import Kind
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Settler:
+    """Decides by the type of the error; the log's entry comes first, the message goes last."""
+
+    log: TaskLog
+    dead_letters: DeadLetterBox
+    max_attempts: int
+    retry_delay: float  # seconds
+    jitter: Callable[[], float] = field(default=random.random)  # 0..1
+
+    async def done(self, message: Msg) -> None:
+        """Take the message from the queue: all is said in the log."""
+        await message.ack()
+
+    async def failed(self, message: Msg, attempt: TaskAttempt, error: TaskError) -> State:
+        """Retry where that can help and attempts are left, else give up (OvertakenError)."""
+        if isinstance(error, PassingError) and attempt.number < self.max_attempts:
+            delay = self._delay(attempt.number)
+            await attempt.retry(error.detail, datetime.now(UTC) + timedelta(seconds=delay))
+            await message.nak(delay=delay)
+            return State.RETRYING
+        await attempt.fail(error.detail)
+        await self.buried(message, attempt.entry.event)
+        return State.FAILED
+
+    async def buried(self, message: Msg, last: ProgressEvent) -> None:
+        """Keep the letter of a task that has failed, then take its message from the queue."""
+        if last.error is not None:
+            await self.dead_letters.put(message, last.kind, last.task_id, last.error, attempts=last.attempt)
+        await message.ack()
+
+    async def unopened(self, message: Msg) -> None:
+        """Have the message delivered again later: its log could not be reached."""
+        await message.nak(delay=self._delay(1))
+
+    async def given_back(self, message: Msg, attempt: TaskAttempt | None) -> None:
+        """Have the message delivered again at once: this worker stops, nothing is wrong."""
+        if attempt is not None and attempt.entry.event.state is State.RUNNING:
+            await attempt.give_back()
+        await message.nak()
+
+    async def invalid(self, message: Msg, kind: Kind) -> None:
+        """Keep the letter of a message that is no task; say `failed` where it carries an unknown task id."""
+        detail = invalid.reason(kind, message.data)
+        task_id = invalid.task_id(message.data)
+        log.warning("task_invalid", task_id=task_id, kind=kind, error=detail.message)
+        if task_id is not None:
+            await self._say_invalid(StoredMessage.delivered(message), kind, task_id, detail)
+        await self.dead_letters.put(message, kind, task_id, detail, attempts=0)
+        await message.ack()
+
+    async def _say_invalid(self, message: StoredMessage, kind: Kind, task_id: str, detail: ErrorDetail) -> None:
+        event = ProgressEvent(
+            task_id=task_id,
+            kind=kind,
+            state=State.FAILED,
+            max_attempts=self.max_attempts,
+            sequence=1,
+            error=detail,
+            worker=self.log.worker,
+            time=datetime.now(UTC),
+        )
+        facts = Facts(None, message.sequence, message.time, traceparent=message.traceparent)
+        try:
+            await self.log.append(event, facts, after=0)
+        except OvertakenError:
+            return  # the id is known: another task's log is not ours to write
+
+    def _delay(self, attempt: int) -> float:
+        """Doubling from `retry_delay`, plus up to a quarter of it so that retries do not come all at once."""
+        return float(self.retry_delay * 2 ** (attempt - 1) * (1 + self.jitter() / 4))

@@ -1,0 +1,26 @@
+"""The status of a task, read off the last entry of its log."""
+
+from app.task_log import Entry
+from schemas.progress import State
+from schemas.requests import TaskStatus
+
+
+def status_of(entry: Entry) -> TaskStatus:
+    """Tell where a task stands."""
+    event, facts = entry.event, entry.facts
+    return TaskStatus(
+        task_id=event.task_id,
+        kind=event.kind,
+        task=facts.task,
+        state=event.state,
+        stage=event.stage,
+        progress=event.progress,
+        attempt=event.attempt,
+        queue_position=event.queue_position,
+        expected_start=event.expected_start,
+        error=event.error,
+        created_at=facts.created_at,
+        started_at=facts.started_at,
+        finished_at=event.time if event.state.ended else None,
+        result_available=event.state is State.COMPLETED,
+    )

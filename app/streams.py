@@ -1,0 +1,140 @@
+"""The streams, consumers and buckets: their names, their settings, and their making at start."""
+
+from collections.abc import Iterator, Mapping
+
+import structlog
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    ObjectStoreConfig,
+    RePublish,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import BucketNotFoundError, NotFoundError
+
+from app.settings import Settings
+from handlers.channels import StreamNames
+from schemas import subjects
+from schemas.wire import Kind, Priority
+
+DAY = 24 * 3600.0
+EXPIRES_AFTER = 7 * DAY
+RESULTS_BUCKET = "results"
+
+log = structlog.get_logger()
+
+
+def names(settings: Settings) -> StreamNames:
+    """How this deployment calls its streams and consumers."""
+    return StreamNames(
+        tasks=settings.nats_stream_name,
+        progress=f"{settings.stem}_progress",
+        segments=f"{settings.stem}_segments",
+        results=f"{settings.stem}_results",
+        dead_letters=f"{settings.stem}_dead_letters",
+        consumer_stem=settings.nats_consumer_name,
+    )
+
+
+def lane_subjects() -> list[str]:
+    """The literal subjects of the work queue."""
+    return [subjects.tasks(kind, priority) for priority in Priority for kind in Kind]
+
+
+def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
+    """What the streams should be like."""
+    called = names(settings)
+    yield StreamConfig(
+        name=called.tasks,
+        subjects=lane_subjects(),
+        retention=RetentionPolicy.WORK_QUEUE,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        discard_new_per_subject=True,  # without it a full lane drops its oldest task without a word
+        max_msgs_per_subject=settings.nats_max_msgs_per_subject,
+        max_age=EXPIRES_AFTER + DAY,
+        republish=RePublish(src="tasks.>", dest=subjects.ALL_ACCEPTED),
+        allow_direct=True,
+    )
+    yield _kept(called.progress, [subjects.ALL_PROGRESS], 8 * DAY)
+    yield _kept(called.segments, [subjects.ALL_SEGMENTS], 8 * DAY)
+    yield _kept(called.results, [subjects.ALL_RESULTS], 7 * DAY)
+    yield _kept(called.dead_letters, [subjects.dead_letters(kind) for kind in Kind], 30 * DAY)
+
+
+def _kept(name: str, heard: list[str], max_age: float) -> StreamConfig:
+    return StreamConfig(name=name, subjects=heard, storage=StorageType.FILE, max_age=max_age, allow_direct=True)
+
+
+def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]:
+    """What the durable consumers should be like, each with its stream."""
+    called = names(settings)
+    for priority in Priority:
+        for kind in Kind:
+            yield called.tasks, _durable(called.lane(kind, priority), subjects.tasks(kind, priority), settings)
+    yield called.progress, _durable(called.progress_projection, subjects.ALL_PROGRESS, settings)
+    yield called.results, _durable(called.results_projection, subjects.ALL_RESULTS, settings)
+
+
+def _durable(name: str, subject: str, settings: Settings) -> ConsumerConfig:
+    return ConsumerConfig(
+        durable_name=name,
+        filter_subject=subject,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=settings.task_ack_wait,
+        max_deliver=-1,  # attempts are counted in the log; a message past its deliveries would be stranded
+    )
+
+
+def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
+    """What the Object Store buckets should be like."""
+    yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=7 * DAY)
+    if settings.audio_store.startswith("nats://"):
+        bucket = settings.audio_store.removeprefix("nats://")
+        yield ObjectStoreConfig(bucket=bucket, ttl=settings.audio_ttl or None)
+
+
+async def provision(js: JetStreamContext, settings: Settings) -> None:
+    """Make what is missing; never alter what is there, but log how it differs."""
+    for stream in stream_configs(settings):
+        await _ensure_stream(js, stream)
+    for stream_name, consumer in consumer_configs(settings):
+        await _ensure_consumer(js, stream_name, consumer)
+    for bucket in bucket_configs(settings):
+        await _ensure_bucket(js, bucket)
+
+
+async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> None:
+    try:
+        info = await js.stream_info(str(wanted.name))
+    except NotFoundError:
+        await js.add_stream(wanted)
+    else:
+        _log_differences(str(wanted.name), wanted.as_dict(), info.config.as_dict())
+
+
+async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> None:
+    name = str(wanted.durable_name)
+    try:
+        info = await js.consumer_info(stream, name)
+    except NotFoundError:
+        await js.add_consumer(stream, wanted)
+    else:
+        _log_differences(name, wanted.as_dict(), info.config.as_dict())
+
+
+async def _ensure_bucket(js: JetStreamContext, wanted: ObjectStoreConfig) -> None:
+    try:
+        await js.object_store(str(wanted.bucket))
+    except (BucketNotFoundError, NotFoundError):
+        await js.create_object_store(str(wanted.bucket), config=wanted)
+
+
+def _log_differences(name: str, wanted: Mapping[str, object], found: Mapping[str, object]) -> None:
+    for key, value in wanted.items():
+        if value not in (None, 0, -1) and found.get(key) != value:
+            log.warning("configuration_differs", of=name, setting=key, wanted=value, found=found.get(key))

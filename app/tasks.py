@@ -1,0 +1,134 @@
+"""What clients may ask about tasks: answered from the log, ended by the log."""
+
+from datetime import UTC, datetime
+
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from app import formats
+from app.dead_letters import DeadLetterBox
+from app.projection import RedisProjection
+from app.recordings import Recordings
+from app.results import ResultStore
+from app.status import status_of
+from app.task_log import Entry, TaskLog
+from handlers.channels import StreamNames
+from handlers.errors import OvertakenError, RequestError
+from handlers.ports import Result
+from schemas import subjects
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from schemas.requests import ResultFormat, TaskStatus
+
+
+class TaskDesk:
+    """Answers requests about tasks."""
+
+    def __init__(  # noqa: PLR0913 -- a task has parts in all of these, and deleting must reach each
+        self,
+        js: JetStreamContext,
+        names: StreamNames,
+        log: TaskLog,
+        results: ResultStore,
+        *,
+        dead_letters: DeadLetterBox,
+        recordings: Recordings,
+        projection: RedisProjection,
+        max_payload: int,
+    ) -> None:
+        self._js = js
+        self._names = names
+        self._log = log
+        self._results = results
+        self._dead_letters = dead_letters
+        self._recordings = recordings
+        self._projection = projection
+        self._max_payload = max_payload
+
+    async def status(self, task_id: str) -> TaskStatus:
+        """Where a task stands (RequestError)."""
+        return status_of(await self._entry(task_id))
+
+    async def result(self, task_id: str, fmt: ResultFormat) -> Result | str:
+        """The result of an ended task, as an object or as text (RequestError)."""
+        entry = await self._entry(task_id)
+        if entry.event.state is not State.COMPLETED:
+            raise _unfinished(entry)
+        result = await self._results.find(task_id)
+        if result is None:
+            message = f"The result of task {task_id} is kept no longer: publish the task again under a new id."
+            raise RequestError(ErrorCode.NOT_FOUND, message)
+        if fmt is ResultFormat.JSON:
+            return result
+        text = formats.write(await self._results.whole(result), fmt)
+        return text if len(text.encode()) < self._max_payload or result.object is None else result
+
+    async def cancel(self, task_id: str) -> TaskStatus:
+        """End a task that has not ended yet; the worker hears it in the log (RequestError)."""
+        while True:
+            entry = await self._entry(task_id)
+            if entry.event.state.ended:
+                return status_of(entry)
+            try:
+                ended = await self._append_cancelled(entry)
+            except OvertakenError:
+                continue  # the task has got on in the meantime: look again
+            await self._take_from_queue(entry)
+            return status_of(ended)
+
+    async def delete(self, task_id: str) -> None:
+        """Leave nothing of a task behind: events, result, keys, letters, recording (RequestError)."""
+        status = await self.cancel(task_id)
+        for stream, subject in (
+            (self._names.segments, subjects.segments(task_id)),
+            (self._names.results, subjects.results(task_id)),
+            (self._names.progress, subjects.progress(task_id)),
+        ):
+            await self._js.purge_stream(stream, subject=subject)
+        await self._results.delete(task_id)
+        await self._dead_letters.delete(task_id)
+        await self._projection.delete(task_id)
+        if status.task is not None:
+            await self._recordings.delete(status.task.audio_file_id)
+
+    async def _entry(self, task_id: str) -> Entry:
+        entry = await self._log.last(task_id)
+        if entry is None:
+            message = f"No task {task_id} is known: check the id, or publish the task first."
+            raise RequestError(ErrorCode.NOT_FOUND, message)
+        return entry
+
+    async def _append_cancelled(self, entry: Entry) -> Entry:
+        event = entry.event.model_copy(
+            update={
+                "state": State.CANCELLED,
+                "sequence": entry.event.sequence + 1,
+                "stage": None,
+                "eta_seconds": None,
+                "queue_position": None,
+                "expected_start": None,
+                "retry_at": None,
+                "error": None,
+                "worker": None,
+                "time": datetime.now(UTC),
+            }
+        )
+        return await self._log.append(event, entry.facts, after=entry.stream_sequence)
+
+    async def _take_from_queue(self, entry: Entry) -> None:
+        try:
+            await self._js.delete_msg(self._names.tasks, entry.facts.task_sequence)
+        except NotFoundError:
+            return  # its worker was faster
+
+
+def _unfinished(entry: Entry) -> RequestError:
+    event = entry.event
+    if event.error is not None and event.state.ended:
+        return RequestError(event.error.code, event.error.message)
+    if event.state.ended:
+        message = f"Task {event.task_id} was cancelled and has no result: publish it again under a new id."
+        return RequestError(ErrorCode.NOT_FOUND, message)
+    where = subjects.progress(event.task_id)
+    message = f"Task {event.task_id} is {event.state} at {event.progress} %: wait for `completed` on {where}."
+    return RequestError(ErrorCode.NOT_FINISHED, message)

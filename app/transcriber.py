@@ -1,0 +1,137 @@
+"""The transcriber: a recording fetched, handed to the engine, and made into a result."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.engines.attribution import attribute
+from app.engines.engine import Engine
+from app.engines.messages import Advanced as StageAdvanced
+from app.engines.messages import DiarizationDone, Diarize, Transcribe, Transcribed, TranscriptionDone
+from app.recordings import Recording, Recordings
+from handlers.errors import TaskError
+from handlers.ports import Advanced, Checkpoint, Found, News
+from schemas.errors import ErrorDetail
+from schemas.progress import Stage
+from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask
+from schemas.wire import Model
+
+DIARIZING_SHARE = 0.5  # of a task that wants both: the bundled models take about the same time for each
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What is known of the result so far."""
+
+    segments: list[Segment]
+    language: str | None
+    duration: float = 0.0
+    model: Model | None = None
+    speakers: int | None = None
+    diarization_error: ErrorDetail | None = None
+
+
+class EngineTranscriber:
+    """Transcribes with the engine process, and attributes words to speakers where asked to."""
+
+    def __init__(self, recordings: Recordings, engine: Engine) -> None:
+        self._recordings = recordings
+        self._engine = engine
+
+    async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
+        """Yield what is found from the checkpoint on, the result last (TaskError)."""
+        draft = _Draft(list(checkpoint.segments), checkpoint.language or task.language)
+        async with self._recordings.fetch(task.audio_file_id) as recording:
+            share = 1 - DIARIZING_SHARE if task.diarize else 1.0
+            async with aclosing(self._transcribe(task, recording.path, checkpoint, draft)) as transcribing:
+                async for news in transcribing:
+                    yield _scaled(news, 0.0, share)
+            if task.diarize:
+                async with aclosing(self._diarize(task, recording.path, draft)) as diarizing:
+                    async for news in diarizing:
+                        yield _scaled(news, share, 1.0)
+            yield _result(task, recording, draft)
+
+    async def _transcribe(
+        self, task: TranscriptionTask, path: Path, checkpoint: Checkpoint, draft: _Draft
+    ) -> AsyncGenerator[News, None]:
+        job = Transcribe(
+            path=path,
+            model=task.model,
+            language=draft.language,
+            words=task.word_timestamps or task.diarize,
+            start_at=checkpoint.processed_seconds,
+        )
+        async with aclosing(self._engine.run(job)) as replies:
+            async for reply in replies:
+                match reply:
+                    case StageAdvanced():
+                        yield advanced(reply)
+                    case Transcribed():
+                        draft.segments += reply.segments
+                        yield Found(reply.language, reply.processed_seconds, tuple(reply.segments))
+                        yield _processed(Stage.TRANSCRIBING, reply.processed_seconds, reply.duration_seconds)
+                    case TranscriptionDone():
+                        draft.language, draft.duration, draft.model = (
+                            reply.language,
+                            reply.duration_seconds,
+                            reply.model,
+                        )
+
+    async def _diarize(self, task: TranscriptionTask, path: Path, draft: _Draft) -> AsyncGenerator[News, None]:
+        """Give the segments their speakers; whatever happens here, the transcript is kept."""
+        job = Diarize(path=path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
+        try:
+            async with aclosing(self._engine.run(job)) as replies:
+                async for reply in replies:
+                    match reply:
+                        case StageAdvanced():
+                            yield advanced(reply)
+                        case DiarizationDone():
+                            yield Advanced(Stage.MERGING, 1.0)
+                            draft.segments = attribute(draft.segments, reply.turns)
+                            draft.speakers = len({turn.speaker for turn in reply.turns})
+        except TaskError as error:
+            draft.diarization_error = error.detail
+
+
+def advanced(reply: StageAdvanced) -> Advanced:
+    """What a stage's reply means for the task."""
+    if reply.stage in {Stage.TRANSCRIBING, Stage.DIARIZING}:
+        return _processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
+    return Advanced(reply.stage, 0.0, reply.processed_seconds, reply.duration_seconds)
+
+
+def _processed(stage: Stage, processed: float, duration: float | None) -> Advanced:
+    return Advanced(stage, min(processed / duration, 1.0) if duration else 0.0, processed, duration)
+
+
+def _scaled(news: News, begin: float, end: float) -> News:
+    if not isinstance(news, Advanced):
+        return news
+    return Advanced(news.stage, begin + news.fraction * (end - begin), news.processed_seconds, news.duration_seconds)
+
+
+def _result(task: TranscriptionTask, recording: Recording, draft: _Draft) -> TranscriptionResult:
+    segments = draft.segments
+    if not task.word_timestamps:
+        segments = [segment.model_copy(update={"words": None}) for segment in segments]
+    if draft.model is None:
+        message = "the engine ended without naming its model"
+        raise RuntimeError(message)
+    return TranscriptionResult(
+        task_id=task.task_id,
+        audio_file_id=task.audio_file_id,
+        user_id=task.user_id,
+        text=" ".join(segment.text for segment in segments),
+        language=draft.language,
+        duration=draft.duration,
+        segments=segments,
+        speakers=draft.speakers,
+        diarization_error=draft.diarization_error,
+        model=draft.model,
+        audio_sha256=recording.sha256,
+        created_at=datetime.now(UTC),
+    )

@@ -1,0 +1,1 @@
+"""When something is done: one file per channel. Knows FastStream, and the world only by `ports`."""

@@ -1,0 +1,137 @@
+"""Which handler hears which subject, and what the service says where: the source of the AsyncAPI document."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsBroker, NatsRouter, PullSub
+from faststream.nats.subscriber.usecases import PullStreamSubscriber
+
+from handlers import dead_letters, diarization, projection, queue, replies, requests, transcription
+from schemas import subjects
+from schemas.dead_letters import DeadLetter
+from schemas.diarization import DiarizationResult
+from schemas.progress import ProgressEvent
+from schemas.transcription import SegmentsEvent, TranscriptionResult
+from schemas.wire import Kind, Priority
+
+ANSWERERS = "natscribe"  # the queue group: one worker answers
+
+
+@dataclass(frozen=True, slots=True)
+class StreamNames:
+    """How the streams and durable consumers are called."""
+
+    tasks: str
+    progress: str
+    segments: str
+    results: str
+    dead_letters: str
+    consumer_stem: str
+
+    def lane(self, kind: Kind, priority: Priority) -> str:
+        """The durable consumer of one lane."""
+        return f"{self.consumer_stem}_{kind}_{priority}"
+
+    @property
+    def progress_projection(self) -> str:
+        """The durable consumer that projects events."""
+        return f"{self.consumer_stem}_projection_progress"
+
+    @property
+    def results_projection(self) -> str:
+        """The durable consumer that projects results."""
+        return f"{self.consumer_stem}_projection_results"
+
+
+Lanes = dict[tuple[Kind, Priority], PullStreamSubscriber]
+_WORK: dict[Kind, Callable[..., Any]] = {  # handlers differ in their arguments
+    Kind.TRANSCRIPTION: transcription.transcribe,
+    Kind.DIARIZATION: diarization.diarize,
+}
+_ACCEPT: dict[Kind, Callable[..., Any]] = {
+    Kind.TRANSCRIPTION: queue.accept_transcription,
+    Kind.DIARIZATION: queue.accept_diarization,
+}
+_ANSWER: dict[str, Callable[..., Any]] = {
+    subjects.STATUS: requests.status,
+    subjects.RESULT: requests.result,
+    subjects.CANCEL: requests.cancel,
+    subjects.DELETE: requests.delete,
+    subjects.REPLAY: dead_letters.replay,
+}
+
+
+def task_lanes(router: NatsRouter, names: StreamNames) -> Lanes:
+    """Hear the six lanes, in the order in which they are served."""
+    lanes: Lanes = {}
+    for priority in Priority:
+        for kind in Kind:
+            subscriber = router.subscriber(
+                subjects.tasks(kind, priority),
+                title=subjects.tasks(kind, priority),
+                description=f"Publish a {kind} task of {priority} priority here, with JetStream.",
+                stream=JStream(names.tasks, declare=False),
+                durable=names.lane(kind, priority),
+                pull_sub=PullSub(batch_size=1),
+                ack_policy=AckPolicy.MANUAL,
+                no_reply=True,
+            )
+            subscriber(_WORK[kind])
+            lanes[kind, priority] = subscriber
+    return lanes
+
+
+def accepted_tasks() -> NatsRouter:
+    """Hear what the task stream has stored."""
+    router = NatsRouter(middlewares=[replies.ignore_invalid])
+    for kind in Kind:
+        router.subscriber(
+            f"accepted.tasks.{kind}.*",
+            queue=ANSWERERS,
+            title=f"accepted.tasks.{kind}.*",
+            description="Inside the service: what the task stream has stored.",
+            no_reply=True,
+        )(_ACCEPT[kind])
+    return router
+
+
+def answers() -> NatsRouter:
+    """Answer requests, each with a reply or an error, never with silence."""
+    router = NatsRouter(middlewares=[replies.tell_errors])
+    for subject, handler in _ANSWER.items():
+        router.subscriber(subject, queue=ANSWERERS, title=subject)(handler)
+    return router
+
+
+def projections(names: StreamNames) -> NatsRouter:
+    """Hear the service's own events, to show them in Redis."""
+    router = NatsRouter(middlewares=[replies.ignore_invalid])
+    heard: tuple[tuple[str, str, str, Callable[..., Any]], ...] = (
+        (subjects.ALL_PROGRESS, names.progress, names.progress_projection, projection.progressed),
+        (subjects.ALL_RESULTS, names.results, names.results_projection, projection.ended),
+    )
+    for subject, stream, durable, handler in heard:
+        router.subscriber(
+            subject,
+            stream=JStream(stream, declare=False),
+            durable=durable,
+            pull_sub=PullSub(batch_size=1),
+            ack_policy=AckPolicy.NACK_ON_ERROR,
+            no_reply=True,
+            include_in_schema=False,
+        )(handler)
+    return router
+
+
+def announcements(broker: NatsBroker) -> None:
+    """Declare what the service publishes, for the document; the task log is what writes it."""
+    for channel, schema in (
+        (subjects.PROGRESS_CHANNEL, ProgressEvent),
+        (subjects.SEGMENTS_CHANNEL, SegmentsEvent),
+        (subjects.RESULTS_CHANNEL, TranscriptionResult | DiarizationResult),
+        (subjects.dead_letters(Kind.TRANSCRIPTION), DeadLetter),
+        (subjects.dead_letters(Kind.DIARIZATION), DeadLetter),
+    ):
+        broker.publisher(channel, schema=schema, title=channel)

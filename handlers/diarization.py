@@ -1,0 +1,21 @@
+"""tasks.diarization.*: who speaks when in a recording."""
+
+from contextlib import aclosing
+from typing import Annotated
+
+from faststream import Context
+
+from handlers.ports import Delivery, Diarizer
+from schemas.diarization import DiarizationTask
+
+
+async def diarize(
+    task: DiarizationTask,
+    delivery: Annotated[Delivery, Context()],
+    diarizer: Annotated[Diarizer, Context()],
+) -> None:
+    """Find the turns of a recording."""
+    attempt = await delivery.begin(task)
+    async with aclosing(diarizer.run(task)) as found:
+        async for news in found:
+            await attempt.append(news)

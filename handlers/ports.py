@@ -1,0 +1,150 @@
+"""What the handlers need of the world."""
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from faststream import ContextRepo
+
+from schemas.diarization import DiarizationResult, DiarizationTask
+from schemas.errors import ErrorCode
+from schemas.progress import ProgressEvent, Stage
+from schemas.requests import ResultFormat, TaskStatus
+from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask
+from schemas.wire import Kind
+
+Task = TranscriptionTask | DiarizationTask
+Result = TranscriptionResult | DiarizationResult
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What earlier attempts have transcribed: everything up to `processed_seconds` is done."""
+
+    language: str | None = None
+    processed_seconds: float = 0.0
+    segments: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """News: a stage has got on, in seconds of audio; `fraction` is the part of the whole task that is done."""
+
+    stage: Stage
+    fraction: float
+    processed_seconds: float | None = None
+    duration_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """News: a batch of windows was transcribed."""
+
+    language: str | None
+    processed_seconds: float
+    segments: tuple[Segment, ...]
+
+
+News = Advanced | Found | Result
+
+
+class Transcriber(Protocol):
+    """Turns a recording into text."""
+
+    def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
+        """Yield what is found from the checkpoint on, the result last (TaskError)."""
+        ...
+
+
+class Diarizer(Protocol):
+    """Finds out who speaks when."""
+
+    def run(self, task: DiarizationTask) -> AsyncGenerator[News, None]:
+        """Yield how far it is, the result last (TaskError)."""
+        ...
+
+
+class Attempt(Protocol):
+    """One attempt at a task: owns the end of the task's log as long as nobody else appends to it."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What earlier attempts have done."""
+        ...
+
+    async def append(self, news: News) -> None:
+        """Write news to the task's log (OvertakenError)."""
+        ...
+
+
+class Delivery(Protocol):
+    """A task message that was handed to this worker."""
+
+    async def begin(self, task: Task) -> Attempt:
+        """Own the task's next attempt (AlreadyKnownError, OvertakenError, PermanentError)."""
+        ...
+
+
+class Queue(Protocol):
+    """What the task stream has stored."""
+
+    async def accept(self, task: Task, headers: Mapping[str, str]) -> None:
+        """Open the log of a task that was stored a moment ago."""
+        ...
+
+
+class Tasks(Protocol):
+    """What clients may ask about tasks; each may raise RequestError."""
+
+    async def status(self, task_id: str) -> TaskStatus:
+        """Where a task stands."""
+        ...
+
+    async def result(self, task_id: str, fmt: ResultFormat) -> Result | str:
+        """The result of an ended task, as an object or as text."""
+        ...
+
+    async def cancel(self, task_id: str) -> TaskStatus:
+        """End a task that has not ended yet."""
+        ...
+
+    async def delete(self, task_id: str) -> None:
+        """Leave nothing of a task behind."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """What could not be done."""
+
+    async def replay(self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None) -> int:
+        """Queue the matching tasks again; how many (RequestError)."""
+        ...
+
+
+class Projection(Protocol):
+    """The task's state for those who would rather read keys."""
+
+    async def progressed(self, event: ProgressEvent, headers: Mapping[str, str], stream_sequence: int) -> None:
+        """Show an event (PassingError)."""
+        ...
+
+    async def ended(self, result: Result) -> None:
+        """Show a result (PassingError)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All that the handlers are given; a wrong part is a type error."""
+
+    transcriber: Transcriber
+    diarizer: Diarizer
+    queue: Queue
+    tasks: Tasks
+    dead_letters: DeadLetters
+    projection: Projection
+
+    def provide(self, context: ContextRepo) -> None:
+        """Let handlers find the parts by name."""
+        for name in self.__slots__:
+            context.set_global(name, getattr(self, name))

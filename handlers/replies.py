@@ -1,0 +1,52 @@
+"""What becomes of errors where nobody retries: requests are answered, the rest is let go."""
+
+from faststream.middlewares import ExceptionMiddleware
+from pydantic import ValidationError
+
+from handlers.errors import RequestError
+from schemas.errors import ErrorCode, ErrorDetail, ErrorReply
+
+INTERNAL = ErrorReply(
+    error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
+)
+
+tell_errors = ExceptionMiddleware()
+ignore_invalid = ExceptionMiddleware()
+
+
+def first_problem(error: ValidationError) -> str:
+    """Say what is wrong with a message, without repeating what it held."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place}: {problem['msg']}" if place else problem["msg"]
+
+
+@tell_errors.add_handler(RequestError, publish=True)
+def tell_request_error(error: RequestError) -> ErrorReply:
+    """Answer with the reason."""
+    return ErrorReply(error=error.detail)
+
+
+@tell_errors.add_handler(ValidationError, publish=True)
+def tell_invalid(error: ValidationError) -> ErrorReply:
+    """Answer with what is wrong about the request."""
+    message = f"The request is invalid ({first_problem(error)}): correct it and ask again."
+    return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message))
+
+
+@tell_errors.add_handler(ValueError, publish=True)
+def tell_unreadable(_: ValueError) -> ErrorReply:
+    """Answer that the request is not JSON."""
+    message = "The request is not a JSON object in UTF-8: send one."
+    return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message))
+
+
+@tell_errors.add_handler(Exception, publish=True)
+def tell_internal(_: Exception) -> ErrorReply:
+    """Answer even when something is broken."""
+    return INTERNAL
+
+
+@ignore_invalid.add_handler(ValueError)
+def let_go(_: ValueError) -> None:
+    """Leave an invalid task to the worker that picks it up: it becomes a dead letter there."""

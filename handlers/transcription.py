@@ -1,0 +1,21 @@
+"""tasks.transcription.*: the text of a recording."""
+
+from contextlib import aclosing
+from typing import Annotated
+
+from faststream import Context
+
+from handlers.ports import Delivery, Transcriber
+from schemas.transcription import TranscriptionTask
+
+
+async def transcribe(
+    task: TranscriptionTask,
+    delivery: Annotated[Delivery, Context()],
+    transcriber: Annotated[Transcriber, Context()],
+) -> None:
+    """Transcribe a recording, from where the last attempt ended."""
+    attempt = await delivery.begin(task)
+    async with aclosing(transcriber.run(task, attempt.checkpoint)) as found:
+        async for news in found:
+            await attempt.append(news)

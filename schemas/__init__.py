@@ -1,0 +1,1 @@
+"""What travels: subjects and messages. The field names here are the wire."""

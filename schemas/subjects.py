@@ -1,0 +1,48 @@
+"""The subjects of the contract; no other module spells one."""
+
+from schemas.wire import Kind, Priority
+
+STATUS = "tasks.status"
+RESULT = "tasks.result"
+CANCEL = "tasks.cancel"
+DELETE = "tasks.delete"
+REPLAY = "dead_letters.replay"
+
+ALL_PROGRESS = "progress.*"
+ALL_SEGMENTS = "segments.*"
+ALL_RESULTS = "results.*"
+ALL_ACCEPTED = "accepted.tasks.>"
+
+PROGRESS_CHANNEL = "progress.{task_id}"
+SEGMENTS_CHANNEL = "segments.{task_id}"
+RESULTS_CHANNEL = "results.{task_id}"
+
+
+def tasks(kind: Kind, priority: Priority) -> str:
+    """Where a task of this kind and priority is published."""
+    return f"tasks.{kind}.{priority}"
+
+
+def accepted(kind: Kind, priority: Priority) -> str:
+    """Where the task stream repeats what it has stored."""
+    return f"accepted.{tasks(kind, priority)}"
+
+
+def progress(task_id: str) -> str:
+    """The log of one task."""
+    return f"progress.{task_id}"
+
+
+def segments(task_id: str) -> str:
+    """The checkpoint of one task."""
+    return f"segments.{task_id}"
+
+
+def results(task_id: str) -> str:
+    """The result of one task."""
+    return f"results.{task_id}"
+
+
+def dead_letters(kind: Kind) -> str:
+    """Where what could not be done is kept."""
+    return f"dead_letters.{kind}"

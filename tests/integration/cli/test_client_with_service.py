@@ -1,0 +1,187 @@
+"""The client with a real server and a worker whose engine answers from a script."""
+
+import asyncio
+import base64
+import hashlib
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client as Nats
+from nats.js import JetStreamContext
+
+from app.client import Client, RequestFailedError
+from app.main import Service
+from app.settings import Settings
+from schemas.errors import ErrorCode
+from schemas.progress import ProgressEvent, State
+from schemas.requests import ResultFormat
+from schemas.transcription import SegmentsEvent, TranscriptionResult
+from schemas.wire import Kind, Priority
+from tests.fakes.engine import FakeEngine
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """As for all tests, but recordings lie in a bucket."""
+    return settings.model_copy(update={"audio_store": "nats://audio"})
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "team meeting.flac"
+    path.write_bytes(bytes(range(256)) * 8192)
+    return path
+
+
+async def test_from_file_to_result(settings: Settings, worker: Service, recording: Path) -> None:
+    # Given a worker
+    async with Client(settings) as client:
+        # When a file is transcribed
+        task_id = await client.create_transcription_task(recording, user_id=7)
+        events = [event async for event in client.follow(task_id)]
+        result = await client.get_task_result(task_id)
+        text = await client.get_task_result(task_id, ResultFormat.TXT)
+        status = await client.get_task_progress(task_id)
+    # Then its whole story is heard, in order, with the text before the end
+    told = [event for event in events if isinstance(event, ProgressEvent)]
+    assert [event.sequence for event in told] == list(range(1, len(told) + 1))
+    assert events[-1] is told[-1]
+    assert told[-1].state is State.COMPLETED
+    found = [segment for event in events if isinstance(event, SegmentsEvent) for segment in event.segments]
+    # And the result is there in every form
+    assert isinstance(result, TranscriptionResult)
+    assert result.segments == found
+    assert (result.user_id, result.task_id) == (7, task_id)
+    assert isinstance(text, str)
+    assert text.split() == result.text.split()
+    assert (status.state, status.result_available) == (State.COMPLETED, True)
+
+
+async def test_a_recording_is_uploaded_once(
+    settings: Settings, worker: Service, recording: Path, js: JetStreamContext
+) -> None:
+    # Given a recording that was uploaded
+    async with Client(settings) as client:
+        first = await client.create_transcription_task(recording)
+        bucket = await js.object_store("audio")
+        stored = await bucket.list()
+        # When it is used again
+        second = await client.create_diarization_task(recording, priority=Priority.LOW)
+        # Then nothing is uploaded, and both tasks name the same object, whose content is the file's
+        assert [(info.name, info.nuid) for info in await bucket.list()] == [(info.name, info.nuid) for info in stored]
+        for task_id in (first, second):
+            await _ended(client, task_id)
+            status = await client.get_task_progress(task_id)
+            assert status.task is not None
+            assert status.task.audio_file_id == stored[0].name
+    digest = base64.urlsafe_b64encode(hashlib.sha256(recording.read_bytes()).digest()).decode()
+    assert stored[0].digest == f"SHA-256={digest}"
+    assert (stored[0].name or "").endswith("-team_meeting.flac")
+
+
+async def test_a_running_task_is_cancelled(
+    settings: Settings, worker: Service, engine: FakeEngine, recording: Path
+) -> None:
+    # Given a task whose engine is at work
+    engine.may_go_on.clear()
+    async with Client(settings) as client:
+        task_id = await client.create_transcription_task(recording)
+        await eventually(lambda: _state(client, task_id, State.RUNNING))
+        # When it is cancelled
+        status = await client.cancel(task_id)
+        # Then it has ended, and has no result
+        assert status.state is State.CANCELLED
+        assert (await _ended(client, task_id)).state is State.CANCELLED
+        with pytest.raises(RequestFailedError, match="cancelled"):
+            await client.get_task_result(task_id)
+
+
+async def test_a_failed_task_is_a_dead_letter_until_it_is_replayed(
+    settings: Settings, worker: Service, recording: Path
+) -> None:
+    async with Client(settings) as client:
+        # Given a task that failed
+        task_id = await client.create_transcription_task("missing.flac", priority=Priority.NORMAL)
+        assert (await _ended(client, task_id)).state is State.FAILED
+        assert [letter.task_id async for letter in client.dead_letters()] == [task_id]
+        # When it is replayed
+        assert await client.replay(task_id=task_id) == 1
+        # Then whoever follows it from the beginning does not stop at the first failure
+        await eventually(lambda: _state(client, task_id, State.FAILED))
+        states = [event.state async for event in client.follow(task_id) if isinstance(event, ProgressEvent)]
+        assert states.count(State.QUEUED) == 2
+
+
+async def test_deleting_leaves_nothing(settings: Settings, worker: Service, recording: Path) -> None:
+    async with Client(settings) as client:
+        # Given an ended task
+        task_id = await client.create_transcription_task(recording)
+        await _ended(client, task_id)
+        # When it is deleted
+        await client.delete(task_id)
+        # Then it is not known any more
+        with pytest.raises(RequestFailedError) as refused:
+            await client.get_task_progress(task_id)
+        assert refused.value.code is ErrorCode.NOT_FOUND
+
+
+async def test_the_queue_shows_what_waits(
+    settings: Settings, worker: Service, engine: FakeEngine, recording: Path
+) -> None:
+    # Given one task at work and two that wait
+    engine.may_go_on.clear()
+    async with Client(settings) as client:
+        running = await client.create_transcription_task(recording, priority=Priority.HIGH)
+        await eventually(lambda: _state(client, running, State.RUNNING))
+        for _ in range(2):
+            await client.create_diarization_task(recording, priority=Priority.LOW)
+        # When one looks
+        lanes = {(lane.kind, lane.priority): (lane.waiting, lane.running) for lane in await client.queue()}
+        # Then they are in their lanes
+        assert lanes[Kind.TRANSCRIPTION, Priority.HIGH] == (0, 1)
+        assert lanes[Kind.DIARIZATION, Priority.LOW] == (2, 0)
+        engine.may_go_on.set()
+
+
+async def test_a_task_is_followed_before_it_is_known(settings: Settings, worker: Service, recording: Path) -> None:
+    async with Client(settings) as client:
+        # Given somebody who follows a task that is not there yet
+        following = asyncio.create_task(_ended(client, "later"))
+        await asyncio.sleep(0)
+        # When it is published
+        await client.create_transcription_task(recording, task_id="later")
+        # Then its end is seen
+        assert (await following).state is State.COMPLETED
+
+
+async def test_following_outlives_a_lost_connection(
+    settings: Settings, worker: Service, engine: FakeEngine, recording: Path
+) -> None:
+    # Given a task that is followed
+    engine.may_go_on.clear()
+    async with Client(settings) as client:
+        task_id = await client.create_transcription_task(recording)
+        following = asyncio.create_task(_ended(client, task_id))
+        await eventually(lambda: _state(client, task_id, State.RUNNING))
+        # When the connection is lost and the task goes on in the meantime
+        lost: Nats = client._connection  # noqa: SLF001 -- nothing else can hurt it
+        await lost.force_reconnect()
+        engine.may_go_on.set()
+        # Then its end is seen
+        assert (await following).state is State.COMPLETED
+
+
+async def _ended(client: Client, task_id: str) -> ProgressEvent:
+    async with asyncio.timeout(20):
+        events = [event async for event in client.follow(task_id)]
+    last = events[-1]
+    assert isinstance(last, ProgressEvent)
+    return last
+
+
+async def _state(client: Client, task_id: str, state: State) -> bool:
+    try:
+        return (await client.get_task_progress(task_id)).state is state
+    except RequestFailedError:
+        return False

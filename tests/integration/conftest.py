@@ -1,0 +1,109 @@
+"""A whole worker in the test's own process, with an engine that answers from a script."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from redis.asyncio import Redis
+
+from app.main import Service
+from app.settings import Settings
+from schemas import subjects
+from schemas.progress import ProgressEvent, State
+from schemas.wire import Kind, Priority
+from tests.fakes.engine import FakeEngine
+from tests.waiting import eventually
+
+DEADLINE = 10  # seconds
+StartWorker = Callable[..., AbstractAsyncContextManager[Service]]
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def start_worker(settings: Settings, nc: Client, redis: Redis) -> StartWorker:
+    """Start workers; each ends with its `async with`."""
+
+    @asynccontextmanager
+    async def start(engine: FakeEngine) -> AsyncIterator[Service]:
+        service = Service(settings, engine)
+        stop = asyncio.Event()
+
+        async def live() -> None:
+            async with service.app.start_lifespan_context():
+                await stop.wait()
+
+        life = asyncio.create_task(live())  # a task of its own: it must end where it began
+
+        async def serves() -> bool:
+            return service.slot.running or life.done()
+
+        await eventually(serves)
+        try:
+            yield service
+        finally:
+            stop.set()
+            await life
+
+    return start
+
+
+@pytest.fixture
+async def worker(start_worker: StartWorker, engine: FakeEngine) -> AsyncIterator[Service]:
+    async with start_worker(engine) as service:
+        yield service
+
+
+class Publisher:
+    """Another service: knows NATS and the contract, nothing else."""
+
+    def __init__(self, nc: Client) -> None:
+        self.nc = nc
+        self.js: JetStreamContext = nc.jetstream()
+
+    async def publish(
+        self, task_id: str, *, kind: Kind = Kind.TRANSCRIPTION, priority: Priority = Priority.NORMAL, **options: object
+    ) -> None:
+        task = {"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 7} | options
+        await self.js.publish(subjects.tasks(kind, priority), json.dumps(task).encode())
+
+    async def events(self, task_id: str) -> AsyncIterator[ProgressEvent]:
+        """All events of a task from the first on, until one ends it."""
+        subscription = await self.js.subscribe(subjects.progress(task_id), ordered_consumer=True)
+        try:
+            while True:
+                message = await subscription.next_msg(timeout=DEADLINE)
+                event = ProgressEvent.model_validate_json(message.data)
+                yield event
+                if event.state.ended:
+                    return
+        finally:
+            await subscription.unsubscribe()
+
+    async def until(self, task_id: str, state: State) -> list[ProgressEvent]:
+        """The events of a task up to the first in this state."""
+        seen = []
+        async with asyncio.timeout(DEADLINE):
+            async for event in self.events(task_id):
+                seen.append(event)
+                if event.state is state:
+                    return seen
+        message = f"{task_id} ended without {state}: {[event.state for event in seen]}"
+        raise AssertionError(message)
+
+    async def ask(self, subject: str, **request: object) -> dict[str, object]:
+        reply = await self.nc.request(subject, json.dumps(request).encode(), timeout=DEADLINE)
+        answer: dict[str, object] = json.loads(reply.data)
+        return answer
+
+
+@pytest.fixture
+def publisher(nc: Client) -> Publisher:
+    return Publisher(nc)

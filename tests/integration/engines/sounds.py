@@ -1,0 +1,89 @@
+"""Recordings for tests: the LibriVox clips, and any sound written in any format."""
+
+import struct
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from app.engines.decoding import Limit, decode
+from app.engines.mixing import SAMPLE_RATE
+
+Samples = npt.NDArray[np.float32]
+
+CLIPS = sorted((Path(__file__).parents[2] / "recordings" / "librivox").glob("*.flac"))
+NO_LIMIT = Limit(float("inf"), "AUDIO_MAX_SECONDS")
+
+
+def load(path: Path) -> Samples:
+    return np.concatenate(list(decode(path, NO_LIMIT)))
+
+
+def tone(seconds: float) -> Samples:
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    return (np.sin(2 * np.pi * 440 * time) * 0.3).astype(np.float32)
+
+
+def silence(seconds: float) -> Samples:
+    return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+
+
+def write(
+    path: Path,
+    samples: Samples,
+    codec: str,
+    *,
+    rate: int = SAMPLE_RATE,
+    layout: str = "mono",
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Write samples as the format of the path's suffix."""
+    frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
+    frame.sample_rate, frame.pts = SAMPLE_RATE, 0
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)  # type: ignore[call-overload]  # any codec will do
+        resampler = av.AudioResampler(
+            format=stream.codec_context.format,
+            layout=layout,
+            rate=rate,
+            frame_size=stream.codec_context.frame_size or 1024,
+        )
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_video(path: Path, samples: Samples) -> Path:
+    """A film: a grey picture, and the samples as its sound."""
+    frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="fltp", layout="mono")
+    frame.sample_rate, frame.pts = SAMPLE_RATE, 0
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=5)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 64, "yuv420p"
+        sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        for _ in range(len(samples) * 5 // SAMPLE_RATE):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 128, np.uint8), format="rgb24")
+            container.mux(pictures.encode(picture))
+        container.mux(pictures.encode(None))
+        resampler = av.AudioResampler(format="fltp", layout="mono", rate=SAMPLE_RATE, frame_size=1024)
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(sound.encode(piece))
+        container.mux(sound.encode(None))
+    return path
+
+
+def wav(samples: Samples, *, channels: int = 1, promised: int | None = None) -> bytes:
+    """A WAV whose last channel has the samples and whose header promises so many bytes, true or not."""
+    frames = np.zeros((len(samples), channels), "<i2")
+    frames[:, -1] = samples * 32767
+    data = frames.tobytes()
+    size = len(data) if promised is None else promised
+    layout = struct.pack("<IHHIIHH", 16, 1, channels, SAMPLE_RATE, SAMPLE_RATE * channels * 2, channels * 2, 16)
+    return (
+        struct.pack("<4sI8s", b"RIFF", min(size + 36, 2**32 - 1), b"WAVEfmt ")
+        + layout
+        + struct.pack("<4sI", b"data", size)
+        + data
+    )

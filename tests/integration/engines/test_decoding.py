@@ -1,0 +1,210 @@
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from app.engines.decoding import Limit, decode, measure
+from app.engines.mixing import SAMPLE_RATE
+from handlers.errors import PermanentError
+from schemas.errors import ErrorCode
+
+from .sounds import NO_LIMIT, load, tone, wav, write, write_video
+
+FORMATS = [
+    ("tone.wav", "pcm_s16le", 16_000, "mono"),
+    ("eight_bit.wav", "pcm_u8", 8_000, "mono"),
+    ("wide.wav", "pcm_s24le", 192_000, "stereo"),
+    ("float.wav", "pcm_f32le", 44_100, "5.1"),
+    ("tone.flac", "flac", 44_100, "stereo"),
+    ("tone.mp3", "libmp3lame", 44_100, "stereo"),
+    ("tone.m4a", "aac", 48_000, "stereo"),
+    ("tone.aac", "aac", 16_000, "mono"),
+    ("tone.ogg", "libopus", 48_000, "mono"),
+    ("tone.webm", "libopus", 48_000, "stereo"),
+    ("tone.mkv", "aac", 44_100, "mono"),
+    ("tone.aiff", "pcm_s16be", 16_000, "mono"),
+]
+
+
+def refused(path: Path, limit: Limit = NO_LIMIT) -> PermanentError:
+    """The error for a recording that cannot be used; no message shows where it lies."""
+    with pytest.raises(PermanentError) as caught:
+        measure(path)
+        list(decode(path, limit))
+    assert str(path.parent) not in str(caught.value)
+    return caught.value
+
+
+def unreadable(path: Path) -> str:
+    error = refused(path)
+    assert error.detail.code is ErrorCode.AUDIO_UNREADABLE
+    return error.detail.message
+
+
+@pytest.mark.parametrize(("name", "codec", "rate", "layout"), FORMATS, ids=[name for name, *_ in FORMATS])
+def test_every_format_gives_the_same_sound(tmp_path: Path, name: str, codec: str, rate: int, layout: str) -> None:
+    # Given three seconds of a tone in some format
+    path = write(tmp_path / name, tone(3), codec, rate=rate, layout=layout)
+
+    # When it is measured and decoded
+    samples = load(path)
+
+    # Then both find three seconds, and it is the tone
+    assert measure(path) == pytest.approx(3, abs=0.1)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(3, abs=0.1)
+    assert samples.dtype == np.float32
+    assert loudest_frequency(samples) == pytest.approx(440, abs=2)
+
+
+def loudest_frequency(samples: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:
+    return float(np.abs(np.fft.rfft(samples)).argmax() * SAMPLE_RATE / len(samples))
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
+def test_the_sound_of_a_film_is_found(tmp_path: Path, name: str) -> None:
+    # Given a film with a tone
+    path = write_video(tmp_path / name, tone(3))
+
+    # When it is decoded, then it is the tone
+    assert measure(path) == pytest.approx(3, abs=0.1)
+    assert loudest_frequency(load(path)) == pytest.approx(440, abs=2)
+
+
+def test_one_voice_among_a_hundred_channels_is_heard(tmp_path: Path) -> None:
+    # Given a hundred channels of which one has sound
+    (tmp_path / "many.wav").write_bytes(wav(tone(2), channels=100))
+
+    # When they are mixed, then it is still there
+    samples = load(tmp_path / "many.wav")
+    assert loudest_frequency(samples) == pytest.approx(440, abs=2)
+    assert np.abs(samples).max() > 0.02
+
+
+def test_pieces_are_small_however_long_the_recording(tmp_path: Path) -> None:
+    # Given ten minutes of sound
+    path = write(tmp_path / "long.flac", tone(600), "flac")
+
+    # When it is decoded, then it comes in pieces of less than a minute
+    assert max(map(len, decode(path, NO_LIMIT))) < 60 * SAMPLE_RATE
+
+
+@pytest.mark.parametrize("promised", [0xFFFF_FFFF, 0x7FFF_FFFF, 0], ids=hex)
+def test_a_header_without_an_end_is_not_believed(tmp_path: Path, promised: int) -> None:
+    # Given a WAV as it is written to a pipe
+    (tmp_path / "pipe.wav").write_bytes(wav(tone(2), promised=promised))
+
+    # When it is measured, then what is there counts
+    assert measure(tmp_path / "pipe.wav") == pytest.approx(2)
+    assert len(load(tmp_path / "pipe.wav")) == 2 * SAMPLE_RATE
+
+
+@pytest.mark.parametrize(("name", "codec"), [("cut.wav", "pcm_s16le"), ("cut.flac", "flac"), ("cut.mp3", "libmp3lame")])
+def test_a_file_cut_short_says_what_is_missing(tmp_path: Path, name: str, codec: str) -> None:
+    # Given the first half of a recording
+    path = halved(write(tmp_path / name, tone(20), codec))
+
+    # When it is measured, then the message tells how much there is
+    assert "of 20 s" in unreadable(path)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("cut.m4a", "aac"), ("cut.mp4", "aac"), ("cut.webm", "libopus")])
+def test_a_container_cut_short_is_refused(tmp_path: Path, name: str, codec: str) -> None:
+    # Given the first half of a recording, when it is measured, then it is refused
+    unreadable(halved(write(tmp_path / name, tone(20), codec, rate=48_000)))
+
+
+def halved(path: Path) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return path
+
+
+def test_an_mp3_without_a_duration_is_no_broken_promise(tmp_path: Path) -> None:
+    # Given an MP3 whose duration can only be guessed
+    path = write(tmp_path / "guess.mp3", tone(20), "libmp3lame", options={"write_xing": "0"})
+
+    # When its half is measured, then what is there counts
+    assert measure(halved(path)) == pytest.approx(10, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"minutes of the meeting", b"RIFF\x00\x00\x00\x00WAVE", bytes(5000)],
+    ids=["empty", "text", "head", "zeros"],
+)
+def test_what_is_no_recording_is_refused(tmp_path: Path, content: bytes) -> None:
+    # Given a file that holds no sound, when it is read, then it is refused with advice
+    (tmp_path / "meeting.wav").write_bytes(content)
+    assert "upload it again" in unreadable(tmp_path / "meeting.wav")
+
+
+def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
+    # Given a film without sound
+    path = write_video(tmp_path / "silent.mp4", tone(0))
+
+    # When it is read, then the message says so
+    assert "holds no sound" in unreadable(path)
+
+
+PLAYLISTS = {
+    "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{secret}\n#EXT-X-ENDLIST\n",
+    "list.ffconcat": "ffconcat version 1.0\nfile {name}\n",
+    "list.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
+    "list.mpd": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{secret}</BaseURL></MPD>',
+}
+
+
+@pytest.mark.parametrize("name", PLAYLISTS)
+def test_a_playlist_opens_nothing_else(tmp_path: Path, name: str) -> None:
+    # Given a recording that somebody else's playlist points to
+    secret = write(tmp_path / "secret.ts", tone(2), "aac")
+    (tmp_path / name).write_text(PLAYLISTS[name].format(secret=secret, name=secret.name))
+
+    # When the playlist is handed in as a recording, then it is refused
+    unreadable(tmp_path / name)
+
+
+def test_a_few_bad_spots_do_not_spoil_a_recording(tmp_path: Path) -> None:
+    # Given a recording with some bytes overwritten in the middle
+    path = write(tmp_path / "scratched.mp3", tone(20), "libmp3lame")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 200] = bytes(200)
+    path.write_bytes(content)
+
+    # When it is decoded, then the rest is there
+    assert len(load(path)) / SAMPLE_RATE == pytest.approx(20, abs=1)
+
+
+def test_a_gap_in_the_time_stamps_is_silence(tmp_path: Path) -> None:
+    # Given a film whose sound pauses for two seconds
+    path = with_gap(tmp_path / "gap.mkv", seconds=2.0)
+
+    # When it is decoded, then what comes after the gap comes two seconds later
+    samples = load(path)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(6, abs=0.1)
+    assert np.abs(samples[round(2.2 * SAMPLE_RATE) : round(3.8 * SAMPLE_RATE)]).max() == 0
+    assert measure(path) == pytest.approx(6, abs=0.1)
+
+
+def with_gap(path: Path, seconds: float) -> Path:
+    whole = write(path.with_name("whole.mkv"), tone(4), "pcm_s16le")
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(audio=0):
+            if packet.pts is None or packet.dts is None or packet.time_base is None:
+                continue
+            if packet.pts * packet.time_base >= 2:
+                packet.pts += round(seconds / packet.time_base)
+                packet.dts = packet.pts
+            packet.stream = stream
+            target.mux(packet)
+    return path
+
+
+def test_a_limit_is_kept_whatever_the_header_said(tmp_path: Path) -> None:
+    # Given three seconds and a limit of two, when decoded, then the setting is named
+    path = write(tmp_path / "tone.flac", tone(3), "flac")
+    error = refused(path, Limit(2, "AUDIO_MAX_SECONDS"))
+    assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
+    assert "AUDIO_MAX_SECONDS" in error.detail.message

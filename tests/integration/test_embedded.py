@@ -1,0 +1,203 @@
+"""Embedded servers: they keep their data, share the machine, and never outlive what started them."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import nats
+import psutil
+import pytest
+from nats.js.errors import NotFoundError
+from redis.asyncio import Redis
+
+from app.embedded import EmbeddedError, NatsServer, Server, ValkeyServer, free_port, servers
+from tests.waiting import eventually
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from app.embedded import servers
+
+async def main():
+    async with servers(Path(sys.argv[1]), nats_port=int(sys.argv[2]), redis_port=int(sys.argv[3])) as found:
+        print(found.nats_url, flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    server = NatsServer(tmp_path / "nats", free_port())
+    await server.start()
+    yield server
+    server.resume()
+    await server.stop()
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
+    server = ValkeyServer(tmp_path / "valkey", free_port())
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def test_both_answer_and_are_gone_afterwards(tmp_path: Path) -> None:
+    # Given both servers
+    async with servers(tmp_path, nats_port=free_port(), redis_port=free_port()) as found:
+        # When they are used
+        client = await nats.connect(found.nats_url)
+        assert client.max_payload == 1024 * 1024
+        await client.close()
+        redis = Redis.from_url(found.redis_url)
+        assert await redis.set("key", "value")
+        await redis.aclose()
+    # Then nothing of them is left
+    assert not _using(tmp_path)
+
+
+@pytest.mark.parametrize("end", [Server.stop, Server.kill])
+async def test_nats_keeps_its_streams(nats_server: NatsServer, end: Callable[[Server], Awaitable[None]]) -> None:
+    # Given a stored message
+    client = await nats.connect(nats_server.url)
+    await client.jetstream().add_stream(name="kept", subjects=["kept"])
+    await client.jetstream().publish("kept", b"message")
+    await client.close()
+    url = nats_server.url
+    # When the server is started again, however it ended
+    await end(nats_server)
+    await nats_server.start()
+    # Then it is at the same place, and so is the message
+    assert nats_server.url == url
+    client = await nats.connect(url)
+    assert (await client.jetstream().get_msg("kept", 1)).data == b"message"
+    await client.close()
+
+
+async def test_valkey_keeps_its_keys_when_it_is_killed(valkey: ValkeyServer) -> None:
+    # Given a key
+    redis = Redis.from_url(valkey.url, decode_responses=True)
+    await redis.set("key", "value")
+    await redis.aclose()
+    # When the server dies and is started again
+    await valkey.kill()
+    await valkey.start()
+    # Then the key is there
+    assert await redis.get("key") == "value"
+    await redis.aclose()
+
+
+async def test_a_paused_server_answers_again(nats_server: NatsServer) -> None:
+    # Given a server that hangs
+    nats_server.pause()
+    await eventually(lambda: _is_stopped(nats_server.pid))
+    # When it is let go on
+    nats_server.resume()
+    # Then it answers
+    client = await nats.connect(nats_server.url)
+    with pytest.raises(NotFoundError):
+        await client.jetstream().stream_info("missing")
+    await client.close()
+
+
+async def test_a_paused_server_can_be_stopped(nats_server: NatsServer, tmp_path: Path) -> None:
+    # Given a server that hangs
+    nats_server.pause()
+    # When it is stopped
+    await nats_server.stop()
+    # Then it is gone
+    assert not _using(tmp_path)
+
+
+async def test_a_port_that_is_taken_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given that somebody listens on the usual ports
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setattr(NatsServer, "usual_port", one.getsockname()[1])
+        monkeypatch.setattr(ValkeyServer, "usual_port", other.getsockname()[1])
+        # When servers are started
+        async with servers(tmp_path) as found:
+            # Then they answer elsewhere
+            assert str(one.getsockname()[1]) not in found.nats_url
+            assert str(other.getsockname()[1]) not in found.redis_url
+
+
+async def test_a_wanted_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
+    # Given that somebody listens on the wanted port
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = NatsServer(tmp_path, taken.getsockname()[1])
+        # When the server is started
+        # Then the error repeats what it said
+        with pytest.raises(EmbeddedError, match="address already in use"):
+            await server.start()
+
+
+async def test_two_runs_do_not_share_a_folder(nats_server: NatsServer) -> None:
+    # Given a running server
+    second = NatsServer(nats_server.folder, free_port())
+    # When another one is started on its data
+    # Then it is refused
+    with pytest.raises(EmbeddedError, match="another run uses"):
+        await second.start()
+
+
+async def test_nothing_survives_a_killed_parent(tmp_path: Path) -> None:
+    # Given a program with both servers
+    ports = free_port(), free_port()
+    parent = await _parent(tmp_path, *ports)
+    assert sorted(_using(tmp_path)) == ["nats-server", "valkey-server"]
+    # When it is killed
+    parent.send_signal(signal.SIGKILL)
+    await parent.wait()
+    # Then the servers end by themselves
+    await eventually(lambda: _nobody_uses(tmp_path))
+
+
+async def test_a_new_run_follows_a_killed_one_at_once(tmp_path: Path) -> None:
+    # Given a program that was killed a moment ago
+    ports = free_port(), free_port()
+    parent = await _parent(tmp_path, *ports)
+    parent.send_signal(signal.SIGKILL)
+    await parent.wait()
+    # When another one starts on the same folder and ports
+    # Then it waits until the first one's servers have left
+    async with servers(tmp_path, nats_port=ports[0], redis_port=ports[1]) as found:
+        assert found.nats_url.endswith(str(ports[0]))
+
+
+async def _parent(folder: Path, *ports: int) -> asyncio.subprocess.Process:
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PARENT,
+        str(folder),
+        *map(str, ports),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert parent.stdout is not None
+    assert (await parent.stdout.readline()).startswith(b"nats://")
+    return parent
+
+
+def _using(folder: Path) -> list[str]:
+    """The servers whose data lie under the folder."""
+    found = []
+    for process in psutil.process_iter(["name", "cmdline", "cwd"]):
+        place = " ".join(process.info["cmdline"] or ()) + str(process.info["cwd"])
+        if process.info["name"] in {"nats-server", "valkey-server"} and str(folder) in place:
+            found.append(process.info["name"])
+    return found
+
+
+async def _nobody_uses(folder: Path) -> bool:
+    return not _using(folder)
+
+
+async def _is_stopped(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_STOPPED

@@ -1,0 +1,137 @@
+"""When a task cannot be done: retried where that can help, else failed with a dead letter."""
+
+import pytest
+from nats.js import JetStreamContext
+
+from app.main import Service
+from handlers.errors import PassingError, PermanentError
+from schemas.dead_letters import DeadLetter
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher
+from tests.integration.test_queue import queue_is_empty
+from tests.waiting import eventually
+
+PASSING = PassingError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
+PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
+
+
+async def letters(js: JetStreamContext) -> list[DeadLetter]:
+    count = (await js.stream_info("transcription_dead_letters")).state.messages
+    found = [await js.get_msg("transcription_dead_letters", seq) for seq in range(1, count + 1)]
+    return [DeadLetter.model_validate_json(message.data or b"") for message in found]
+
+
+async def test_what_may_pass_is_tried_again(publisher: Publisher, worker: Service, engine: FakeEngine) -> None:
+    # Given an engine that fails once
+    engine.fail_with = [PASSING]
+    # When a task is published
+    await publisher.publish("t1")
+    # Then it is retried, says why and when, and ends well
+    events = await publisher.until("t1", State.COMPLETED)
+    retrying = next(event for event in events if event.state is State.RETRYING)
+    assert retrying.error == PASSING.detail
+    assert retrying.retry_at is not None
+    assert retrying.retry_at > retrying.time
+    assert (retrying.attempt, events[-1].attempt) == (1, 2)
+
+
+async def test_what_fails_too_often_is_given_up(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    engine.fail_with = [PASSING] * 9
+    await publisher.publish("t1")
+    events = await publisher.until("t1", State.FAILED)
+    assert [event.attempt for event in events if event.state is State.RETRYING] == [1, 2, 3]
+    assert (events[-1].attempt, events[-1].max_attempts) == (4, 4)
+    await eventually(lambda: queue_is_empty(js))
+    (letter,) = await letters(js)
+    assert (letter.task_id, letter.attempts, letter.error) == ("t1", 4, PASSING.detail)
+
+
+async def test_what_cannot_pass_fails_at_once(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    engine.fail_with = [PERMANENT]
+    await publisher.publish("t1")
+    events = await publisher.until("t1", State.FAILED)
+    assert (events[-1].attempt, events[-1].error) == (1, PERMANENT.detail)
+    await eventually(lambda: queue_is_empty(js))
+    assert len(await letters(js)) == 1
+    # And asking for the result tells the same
+    answer = await publisher.ask("tasks.result", task_id="t1")
+    assert answer["error"] == PERMANENT.detail.model_dump(mode="json")
+
+
+async def test_a_missing_recording_fails(publisher: Publisher, worker: Service) -> None:
+    await publisher.publish("t1", audio_file_id="nowhere.flac")
+    error = (await publisher.until("t1", State.FAILED))[-1].error
+    assert error is not None
+    assert error.code is ErrorCode.AUDIO_NOT_FOUND
+    assert "nowhere.flac" in error.message
+
+
+async def test_the_transcript_is_kept_when_diarization_fails(
+    publisher: Publisher, worker: Service, engine: FakeEngine
+) -> None:
+    engine.fail_with = [None, PERMANENT]
+    await publisher.publish("t1", diarize=True)
+    await publisher.until("t1", State.COMPLETED)
+    result = await publisher.ask("tasks.result", task_id="t1")
+    assert result["text"] == "one two one two one two"
+    assert result["diarization_error"] == PERMANENT.detail.model_dump(mode="json")
+    assert result["speakers"] is None
+
+
+@pytest.mark.parametrize("queued", [True, False])
+async def test_a_cancelled_task_ends(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, *, queued: bool
+) -> None:
+    # Given a task that runs, and one that waits behind it
+    engine.may_go_on.clear()
+    await publisher.publish("running")
+    await publisher.until("running", State.RUNNING)
+    await publisher.publish("waiting")
+    await publisher.until("waiting", State.QUEUED)
+    # When one is cancelled
+    task_id = "waiting" if queued else "running"
+    status = await publisher.ask("tasks.cancel", task_id=task_id)
+    # Then it ends, and the other one goes on
+    assert status["state"] == "cancelled"
+    await publisher.until(task_id, State.CANCELLED)
+    if not queued:
+        await eventually(lambda: engine_stopped(engine))
+    engine.may_go_on.set()
+    await publisher.until("running" if queued else "waiting", State.COMPLETED)
+    await eventually(lambda: queue_is_empty(js))
+
+
+async def engine_stopped(engine: FakeEngine) -> bool:
+    return engine.stopped == 1
+
+
+async def test_a_dead_letter_is_replayed_once(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a task that failed for good
+    engine.fail_with = [PERMANENT]
+    await publisher.publish("t1")
+    await publisher.until("t1", State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    # When an operator replays it, twice
+    assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 1}
+    assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 0}
+    # Then the same id starts over in its log, and ends well
+    status = await eventually(lambda: completed(publisher, "t1"))
+    assert status["attempt"] == 1
+    assert not await letters_left(js)
+
+
+async def completed(publisher: Publisher, task_id: str) -> dict[str, object]:
+    status = await publisher.ask("tasks.status", task_id=task_id)
+    return status if status["state"] == "completed" else {}
+
+
+async def letters_left(js: JetStreamContext) -> int:
+    return (await js.stream_info("transcription_dead_letters")).state.messages

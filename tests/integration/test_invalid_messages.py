@@ -1,0 +1,90 @@
+"""Messages that are no tasks: kept with the reason, said where there is an id, and the worker goes on."""
+
+import json
+
+import pytest
+from nats.js import JetStreamContext
+
+from app.main import Service
+from schemas.dead_letters import DeadLetter
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from tests.integration.conftest import Publisher
+from tests.waiting import eventually
+
+SUBJECT = "tasks.transcription.normal"
+
+
+async def letter(js: JetStreamContext) -> DeadLetter:
+    async def newest() -> DeadLetter | None:
+        info = await js.stream_info("transcription_dead_letters")
+        if not info.state.messages:
+            return None
+        message = await js.get_last_msg("transcription_dead_letters", "dead_letters.transcription")
+        return DeadLetter.model_validate_json(message.data or b"")
+
+    found = await eventually(newest)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"", "Invalid JSON"),
+        (b"\xff\xfe\x00", "Invalid JSON"),
+        (b"not json", "Invalid JSON"),
+        (b"[]", "should be an object"),
+        (b"null", "should be an object"),
+        (b"{}", "task_id: Field required"),
+        (b'{"task_id":"bad id","audio_file_id":"a","user_id":1}', "task_id: String should match pattern"),
+        (b'{"task_id":5,"audio_file_id":"a","user_id":1}', "task_id: Input should be a valid string"),
+        (b"[" * 100_000, "Invalid JSON"),
+    ],
+)
+async def test_what_is_no_task_becomes_a_dead_letter(
+    js: JetStreamContext, worker: Service, publisher: Publisher, body: bytes, problem: str
+) -> None:
+    # When bytes are published that are no task
+    await js.publish(SUBJECT, body)
+    # Then they are kept with the reason
+    found = await letter(js)
+    assert found.error.code is ErrorCode.INVALID_MESSAGE
+    assert problem in found.error.message
+    assert (found.task_id, found.subject, found.attempts) == (None, SUBJECT, 0)
+    # And the worker goes on
+    await publisher.publish("after")
+    await publisher.until("after", State.COMPLETED)
+
+
+async def test_an_invalid_task_with_an_id_is_said_to_have_failed(
+    js: JetStreamContext, worker: Service, publisher: Publisher
+) -> None:
+    # When a task carries a misspelt option
+    await publisher.publish("t1", word_timestamp=True)
+    # Then its log says why it failed, and its letter too
+    events = await publisher.until("t1", State.FAILED)
+    assert [event.sequence for event in events] == [1]
+    assert events[0].error is not None
+    assert "word_timestamp: Extra inputs are not permitted" in events[0].error.message
+    assert (await letter(js)).task_id == "t1"
+    # And the status can be asked for
+    status = await publisher.ask("tasks.status", task_id="t1")
+    assert (status["state"], status["task"]) == ("failed", None)
+
+
+async def test_an_invalid_task_with_a_known_id_changes_nothing(
+    js: JetStreamContext, worker: Service, publisher: Publisher
+) -> None:
+    await publisher.publish("t1")
+    events = await publisher.until("t1", State.COMPLETED)
+    await publisher.publish("t1", min_speakers=3, max_speakers=2)
+    assert "min_speakers must not be above max_speakers" in (await letter(js)).error.message
+    assert (await publisher.until("t1", State.COMPLETED)) == events
+
+
+async def test_a_large_body_is_cut_in_its_letter(js: JetStreamContext, worker: Service) -> None:
+    await js.publish(SUBJECT, json.dumps({"task_id": "t1", "x": "y" * 600_000}).encode())
+    found = await letter(js)
+    assert found.body_truncated
+    assert len(found.body) == 1024 * 1024 // 4

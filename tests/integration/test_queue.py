@@ -1,0 +1,101 @@
+"""The queue: one slot a worker, the high lanes first, each id once."""
+
+import json
+
+from nats.js import JetStreamContext
+
+from app.main import Service
+from schemas.progress import State
+from schemas.wire import Kind, Priority
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker
+from tests.waiting import eventually
+
+
+async def test_high_goes_before_normal_before_low(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a worker that is busy
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("busy")
+        await publisher.until("busy", State.RUNNING)
+        # When tasks are queued in the wrong order
+        await publisher.publish("low", priority=Priority.LOW)
+        await publisher.publish("normal", priority=Priority.NORMAL, kind=Kind.DIARIZATION)
+        await publisher.publish("high", priority=Priority.HIGH)
+        for task_id in ("low", "normal", "high"):
+            # Then each is said to be queued though nobody has time for it
+            await publisher.until(task_id, State.QUEUED)
+        engine.may_go_on.set()
+        # And the high one is served first
+        for task_id in ("low", "normal", "high"):
+            await publisher.until(task_id, State.COMPLETED)
+    order = [json.loads((await js.get_msg("transcription_results", seq)).data)["task_id"] for seq in range(1, 5)]
+    assert order == ["busy", "high", "normal", "low"]
+
+
+async def test_workers_share_what_waits(publisher: Publisher, start_worker: StartWorker) -> None:
+    # Given two workers, of which each needs a moment for a task
+    first, second = FakeEngine(), FakeEngine()
+    for engine in (first, second):
+        engine.may_go_on.clear()
+    async with start_worker(first), start_worker(second):
+        # When there are two tasks
+        await publisher.publish("a")
+        await publisher.publish("b")
+        a, b = await publisher.until("a", State.RUNNING), await publisher.until("b", State.RUNNING)
+        # Then each worker has one, and none holds what the other could do
+        assert a[-1].worker != b[-1].worker
+        first.may_go_on.set()
+        second.may_go_on.set()
+        await publisher.until("a", State.COMPLETED)
+        await publisher.until("b", State.COMPLETED)
+
+
+async def test_a_second_publish_of_a_known_id_changes_nothing(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a task that has ended
+    await publisher.publish("t1")
+    events = await publisher.until("t1", State.COMPLETED)
+    # When its id is used again, by either kind
+    await publisher.publish("t1")
+    await publisher.publish("t1", kind=Kind.DIARIZATION)
+    # Then the messages are taken from the queue
+    await eventually(lambda: queue_is_empty(js))
+    # And nothing was done or said again
+    assert await publisher.until("t1", State.COMPLETED) == events
+    assert len(engine.jobs) == 1
+    assert (await js.stream_info("transcription_results")).state.messages == 1
+
+
+async def test_a_full_lane_refuses_the_publisher(publisher: Publisher, worker: Service, js: JetStreamContext) -> None:
+    config = (await js.stream_info("transcription_tasks")).config
+    assert config.discard_new_per_subject
+    assert config.max_msgs_per_subject == 10_000
+
+
+async def test_a_stopping_worker_gives_its_task_back(
+    publisher: Publisher, start_worker: StartWorker, monkeypatch
+) -> None:
+    # Given a worker in the middle of a task
+    monkeypatch.setattr("app.main.GRACE", 0.1)
+    first, second = FakeEngine(), FakeEngine()
+    first.may_go_on.clear()
+    async with start_worker(first) as stopping:
+        await publisher.publish("t1")
+        await publisher.until("t1", State.RUNNING)
+        # When it is stopped
+    # Then it says that the task waits again
+    assert first.stopped == 1
+    async with start_worker(second):
+        # And another one goes on, at the same attempt
+        events = await publisher.until("t1", State.COMPLETED)
+    assert [event.state for event in events[:4]] == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING]
+    assert events[-1].attempt == 1
+    assert events[-1].worker != stopping.worker
+
+
+async def queue_is_empty(js: JetStreamContext) -> bool:
+    return (await js.stream_info("transcription_tasks")).state.messages == 0

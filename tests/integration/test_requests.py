@@ -1,0 +1,95 @@
+"""Requests: answered from the log, with an error rather than silence."""
+
+import json
+
+import pytest
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from redis.asyncio import Redis
+
+from app.main import Service
+from schemas.progress import State
+from schemas.wire import Kind
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher
+from tests.waiting import eventually
+
+REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]
+
+
+@pytest.mark.parametrize("subject", [*REQUESTS, "dead_letters.replay"])
+@pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b"{}", b'{"task_id": "a b"}', b'{"task_id": "a", "x": 1}'])
+async def test_an_invalid_request_is_answered(nc: Client, worker: Service, subject: str, body: bytes) -> None:
+    reply = await nc.request(subject, body, timeout=5)
+    assert json.loads(reply.data)["error"]["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("subject", REQUESTS)
+async def test_an_unknown_task_is_not_found(publisher: Publisher, worker: Service, subject: str) -> None:
+    answer = await publisher.ask(subject, task_id="nobody")
+    assert answer["error"]["code"] == "not_found"
+
+
+async def test_the_status_of_a_running_task(publisher: Publisher, worker: Service, engine: FakeEngine) -> None:
+    engine.may_go_on.clear()
+    await publisher.publish("t1", language="en")
+    await publisher.until("t1", State.RUNNING)
+    status = await publisher.ask("tasks.status", task_id="t1")
+    assert status["state"] == "running"
+    assert status["task"]["language"] == "en"
+    assert status["created_at"] <= status["started_at"]
+    assert status["finished_at"] is None
+    answer = await publisher.ask("tasks.result", task_id="t1")
+    assert answer["error"]["code"] == "not_finished"
+    engine.may_go_on.set()
+    await publisher.until("t1", State.COMPLETED)
+
+
+async def test_a_result_in_every_format(publisher: Publisher, worker: Service, nc: Client) -> None:
+    await publisher.publish("t1", diarize=True)
+    await publisher.until("t1", State.COMPLETED)
+
+    async def text(fmt: str) -> str:
+        reply = await nc.request("tasks.result", json.dumps({"task_id": "t1", "format": fmt}).encode(), timeout=5)
+        return reply.data.decode()
+
+    assert (await text("txt")).splitlines()[:2] == ["SPEAKER_00: one", "SPEAKER_01: two"]
+    assert (await text("srt")).startswith("1\n00:00:00,000 --> 00:00:04,000\nSPEAKER_00: one\n")
+    assert (await text("vtt")).startswith("WEBVTT\n")
+    assert (await text("rttm")).startswith("SPEAKER t1 1 0.000 4.000 <NA> <NA> SPEAKER_00 <NA> <NA>\n")
+    assert json.loads(await text("json"))["speakers"] == 2
+
+
+async def test_a_diarization_cannot_be_had_as_text(publisher: Publisher, worker: Service) -> None:
+    await publisher.publish("d1", kind=Kind.DIARIZATION)
+    await publisher.until("d1", State.COMPLETED)
+    answer = await publisher.ask("tasks.result", task_id="d1", format="srt")
+    assert answer["error"]["code"] == "format_unavailable"
+
+
+async def test_a_large_result_is_an_object(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a recording with more text than a message holds
+    engine.windows = 6000
+    await publisher.publish("t1", word_timestamps=True)
+    await publisher.until("t1", State.COMPLETED)
+    # When its result is asked for
+    result = await publisher.ask("tasks.result", task_id="t1")
+    # Then the reply refers to the whole
+    assert (result["segments"], result["text"]) == ([], "")
+    whole = json.loads((await (await js.object_store(result["object"]["bucket"])).get("t1")).data)
+    assert len(whole["segments"]) == 6000
+
+
+async def test_a_deleted_task_leaves_nothing(
+    publisher: Publisher, worker: Service, js: JetStreamContext, redis: Redis
+) -> None:
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    await eventually(lambda: redis.get("task:t1:result"))
+    assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
+    for stream in ("transcription_progress", "transcription_segments", "transcription_results"):
+        assert (await js.stream_info(stream)).state.messages == 0
+    assert not await redis.keys("*t1*")
+    assert (await publisher.ask("tasks.status", task_id="t1"))["error"]["code"] == "not_found"

@@ -1,0 +1,83 @@
+"""A task's way from message to result, with real servers."""
+
+import json
+
+from nats.js import JetStreamContext
+from redis.asyncio import Redis
+
+from app.main import Service
+from schemas.progress import State
+from schemas.wire import Kind
+from tests.integration.conftest import Publisher
+from tests.waiting import eventually
+
+
+async def test_a_published_task_becomes_a_result(publisher: Publisher, worker: Service, js: JetStreamContext) -> None:
+    # Given a worker
+    # When another service publishes a task
+    await publisher.publish("t1")
+    # Then its log tells the whole story, without gaps
+    events = await publisher.until("t1", State.COMPLETED)
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert events[0].state is State.QUEUED
+    assert events[1].state is State.RUNNING
+    assert events[-1].progress == 100
+    assert {event.worker for event in events[1:]} == {worker.worker}
+    # And the result is on its subject, made of the segments
+    result = json.loads((await js.get_last_msg("transcription_results", "results.t1")).data)
+    assert result["text"] == "one two one two one two"
+    assert result["segments"][0]["words"] is None
+    assert (result["task_id"], result["audio_file_id"], result["user_id"]) == ("t1", "meeting.flac", 7)
+    # And nothing is left in the queue
+    assert (await js.stream_info("transcription_tasks")).state.messages == 0
+
+
+async def test_segments_are_heard_while_the_task_runs(
+    publisher: Publisher, worker: Service, js: JetStreamContext
+) -> None:
+    # Given a task that was worked on
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    # When a client comes late
+    subscription = await js.subscribe("segments.t1", ordered_consumer=True)
+    found = [json.loads((await subscription.next_msg(timeout=2)).data) for _ in range(3)]
+    # Then it reads the past, in order
+    assert [event["sequence"] for event in found] == [1, 2, 3]
+    assert [event["processed_seconds"] for event in found] == [10, 20, 30]
+
+
+async def test_a_change_of_speaker_splits_a_segment(
+    publisher: Publisher, worker: Service, js: JetStreamContext
+) -> None:
+    await publisher.publish("t1", diarize=True)
+    await publisher.until("t1", State.COMPLETED)
+    result = json.loads((await js.get_last_msg("transcription_results", "results.t1")).data)
+    assert [(s["speaker"], s["text"]) for s in result["segments"][:2]] == [("SPEAKER_00", "one"), ("SPEAKER_01", "two")]
+    assert result["speakers"] == 2
+
+
+async def test_a_diarization_gives_turns(publisher: Publisher, worker: Service, js: JetStreamContext) -> None:
+    await publisher.publish("d1", kind=Kind.DIARIZATION)
+    await publisher.until("d1", State.COMPLETED)
+    result = json.loads((await js.get_last_msg("transcription_results", "results.d1")).data)
+    assert result["kind"] == "diarization"
+    assert result["speakers"] == 2
+    assert len(result["segments"]) == 6
+
+
+async def test_the_three_keys_show_what_happened(publisher: Publisher, worker: Service, redis: Redis) -> None:
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    # When the projection has caught up
+    await eventually(lambda: redis.get("task:t1:result"))
+    await eventually(lambda: progress_is(redis, "100"))
+    # Then the status is there too, and all of them go away some day
+    info = json.loads(await redis.get("task:t1:info"))
+    assert (info["state"], info["result_available"], info["task"]["user_id"]) == ("completed", True, 7)
+    assert 0 < await redis.ttl("task:t1:info") <= 7 * 24 * 3600
+    assert 24 * 3600 < await redis.ttl("task:t1:progress") <= 7 * 24 * 3600
+    assert all(key.startswith(("task:", "natscribe:")) for key in await redis.keys())
+
+
+async def progress_is(redis: Redis, percent: str) -> bool:
+    return await redis.get("task:t1:progress") == percent

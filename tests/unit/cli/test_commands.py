@@ -1,0 +1,92 @@
+"""The commands' own manners: usage, and errors that say the next step."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from app.cli import cli
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command in an empty folder, where nothing says where servers are."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("NATS_URL", "REDIS_URL", "AUDIO_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    return lambda *arguments: CliRunner().invoke(cli, arguments)
+
+
+@pytest.fixture
+def nobody() -> str:
+    """The URL of a port on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"nats://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["status", "t1"], ["watch", "t1"], ["result", "t1"], ["queue"], ["dead-letters", "list"], ["transcribe", "a.wav"]],
+)
+def test_a_missing_server_is_one_sentence(
+    run: Run, nobody: str, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    # Given that no server answers
+    monkeypatch.setenv("NATS_URL", nobody)
+    # When a command needs one
+    result = run(*command)
+    # Then it says so, and how to start one
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"No NATS server answers at {nobody}: start one with `natscribe up`, or set NATS_URL to where yours is.\n"
+    )
+
+
+def test_up_tells_the_others_where_its_servers_are(run: Run, nobody: str) -> None:
+    # Given what `natscribe up` has written
+    Path(".data").mkdir()
+    Path(".data/endpoints.env").write_text(f"NATS_URL={nobody}\n", encoding="utf-8")
+    # When another command looks for the server
+    # Then it goes there
+    assert nobody in run("status", "t1").stderr
+    # And what `.env` says goes first
+    Path(".env").write_text("NATS_URL=nats://127.0.0.1:1\n", encoding="utf-8")
+    assert "nats://127.0.0.1:1:" in run("status", "t1").stderr
+
+
+def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a URL with a password in it
+    monkeypatch.setenv("NATS_URL", nobody.replace("//", "//me:secret@"))
+    # When the server is missing
+    # Then the message does not repeat it
+    assert "secret" not in run("status", "t1").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["transcribe"], "Missing argument"),
+        (["transcribe", "a.wav", "b.wav", "--task-id", "t1"], "--task-id names one task"),
+        (["transcribe", "a.wav", "--priority", "urgent"], "'urgent' is not one of"),
+        (["result", "t1", "--format", "pdf"], "'pdf' is not one of"),
+    ],
+)
+def test_misuse_ends_with_two(run: Run, arguments: list[str], words: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_wrong_setting_is_misuse_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a setting that cannot be
+    monkeypatch.setenv("TASK_HEARTBEAT", "1000")
+    # When any command reads the settings
+    result = run("queue")
+    # Then it says which and why
+    assert result.exit_code == 2
+    assert "TASK_HEARTBEAT must be below TASK_ACK_WAIT" in result.stderr

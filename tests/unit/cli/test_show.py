@@ -1,0 +1,68 @@
+"""Progress where there is no terminal."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from app.cli.show import Bars, JsonLines, Lines, choose
+from schemas.progress import ProgressEvent, Stage, State
+from schemas.transcription import Segment, SegmentsEvent
+from schemas.wire import Kind
+
+RUNNING = ProgressEvent(
+    task_id="t1",
+    kind=Kind.TRANSCRIPTION,
+    state=State.RUNNING,
+    stage=Stage.TRANSCRIBING,
+    progress=11,
+    max_attempts=4,
+    sequence=2,
+    time=datetime(2026, 11, 24, 12, tzinfo=UTC),
+)
+FOUND = SegmentsEvent(
+    task_id="t1",
+    attempt=1,
+    sequence=1,
+    language="en",
+    processed_seconds=9,
+    segments=[Segment(start=0, end=9, text="[bold]Hello.", avg_logprob=0, no_speech_prob=0)],
+)
+
+
+def test_plain_lines_say_what_is_new(capsys: pytest.CaptureFixture[str]) -> None:
+    # Given no terminal
+    with choose(as_json=False) as display:
+        # When the same tenth of the work is told twice, and then the next
+        for progress in (11, 13, 21):
+            display.show("a.wav", RUNNING.model_copy(update={"progress": progress}))
+    # Then there are two lines, and standard output is left to the result
+    told = capsys.readouterr()
+    assert told.err.splitlines() == ["a.wav: 11 %, transcribing", "a.wav: 21 %, transcribing"]
+    assert told.out == ""
+
+
+@pytest.mark.parametrize("display", [Lines(segments=True), Bars(segments=True)])
+def test_segments_go_to_standard_output(display: Lines | Bars, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a display that shows the text
+    with display:
+        # When text is found
+        display.show("a.wav", RUNNING)
+        display.show("a.wav", FOUND)
+    # Then it is written as it is, whatever it looks like
+    assert capsys.readouterr().out == "[0:00] [bold]Hello.\n"
+
+
+def test_json_lines_are_the_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a program that reads along
+    with choose(as_json=True) as display:
+        assert isinstance(display, JsonLines)
+        # When both kinds of events come
+        display.show("a.wav", RUNNING)
+        display.show("a.wav", FOUND)
+    # Then each is one line of JSON, as on the wire
+    lines = capsys.readouterr().out.splitlines()
+    assert [ProgressEvent.model_validate(json.loads(lines[0])), SegmentsEvent.model_validate(json.loads(lines[1]))] == [
+        RUNNING,
+        FOUND,
+    ]

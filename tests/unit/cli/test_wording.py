@@ -1,0 +1,70 @@
+"""Events and results in words."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from app.cli.wording import clock, describe, segment_line, turns
+from schemas.errors import ErrorCode, ErrorDetail
+from schemas.progress import ProgressEvent, Stage, State
+from schemas.transcription import Segment, TranscriptionResult
+from schemas.wire import Kind, Model
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+QUEUED = ProgressEvent(task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW)
+ERROR = ErrorDetail(code=ErrorCode.TIMEOUT, message="It took too long.")
+
+
+def said(start: float, text: str, speaker: str | None) -> Segment:
+    return Segment(start=start, end=start + 1, text=text, speaker=speaker, avg_logprob=-0.1, no_speech_prob=0)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0, "0:00"), (61.9, "1:01"), (3723, "1:02:03")])
+def test_times_are_written_as_people_do(seconds: float, words: str) -> None:
+    assert clock(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "queued"),
+        ({"queue_position": 3}, "queued, place 3"),
+        (
+            {"state": State.RUNNING, "stage": Stage.TRANSCRIBING, "processed_seconds": 5, "duration_seconds": 65},
+            "transcribing, 0:05 of 1:05",
+        ),
+        ({"state": State.RUNNING, "attempt": 2, "eta_seconds": 9}, "running, about 0:09 left, attempt 2"),
+        (
+            {"state": State.RETRYING, "error": ERROR},
+            "attempt 1 of 4 failed, trying again: It took too long. (timeout)",
+        ),
+        ({"state": State.FAILED, "error": ERROR}, "failed: It took too long. (timeout)"),
+        ({"state": State.CANCELLED}, "cancelled"),
+    ],
+)
+def test_an_event_in_words(changes: dict[str, object], words: str) -> None:
+    assert describe(QUEUED.model_copy(update=changes)) == words
+
+
+def test_a_segment_with_and_without_speaker() -> None:
+    assert segment_line(said(61, " Hello.", None)) == "[1:01] Hello."
+    assert segment_line(said(61, " Hello.", "SPEAKER_01")) == "[1:01] SPEAKER_01: Hello."
+
+
+def test_what_one_speaker_says_at_a_stretch_is_one_turn() -> None:
+    # Given three segments of two speakers
+    result = TranscriptionResult(
+        task_id="t1",
+        audio_file_id="a",
+        user_id=0,
+        text="One. Two. Three.",
+        language="en",
+        duration=3,
+        segments=[said(0, "One.", "SPEAKER_00"), said(1, "Two.", "SPEAKER_00"), said(2, "Three.", "SPEAKER_01")],
+        model=Model(name="m", revision="1"),
+        audio_sha256="0" * 64,
+        created_at=NOW,
+    )
+    # When they are told
+    # Then there are two turns
+    assert list(turns(result)) == [(0, "SPEAKER_00", "One. Two."), (2, "SPEAKER_01", "Three.")]

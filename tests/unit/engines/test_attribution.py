@@ -1,0 +1,83 @@
+from app.engines.attribution import attribute
+from schemas.diarization import Turn
+from schemas.transcription import Segment, Word
+
+A, B = "SPEAKER_00", "SPEAKER_01"
+
+
+def turn(start: float, end: float, speaker: str) -> Turn:
+    return Turn(start=start, end=end, speaker=speaker)
+
+
+def segment(*spoken: tuple[str, float, float]) -> Segment:
+    words = [Word(start=start, end=end, word=word, probability=0.9) for word, start, end in spoken]
+    return Segment(
+        start=words[0].start,
+        end=words[-1].end,
+        text="".join(word.word for word in words).strip(),
+        words=words,
+        avg_logprob=-0.1,
+        no_speech_prob=0.05,
+    )
+
+
+def said(segments: list[Segment]) -> list[tuple[str | None, str]]:
+    return [(each.speaker, each.text) for each in segments]
+
+
+def test_a_segment_of_one_speaker_stays_whole() -> None:
+    # Given a segment inside one turn
+    spoken = segment((" Good", 1, 1.5), (" morning.", 1.5, 2))
+
+    # When speakers are attributed, then it gets the speaker and nothing else changes
+    assert attribute([spoken], [turn(0, 5, A), turn(5, 9, B)]) == [spoken.model_copy(update={"speaker": A})]
+
+
+def test_a_change_of_speaker_cuts_a_segment() -> None:
+    # Given a segment that two people share
+    spoken = segment((" Ready?", 0, 1), (" Yes", 2, 2.4), (" I am.", 2.4, 3))
+
+    # When speakers are attributed
+    first, second = attribute([spoken], [turn(0, 1.5, A), turn(1.8, 3, B)])
+
+    # Then each part has its speaker, words and times
+    assert said([first, second]) == [(A, "Ready?"), (B, "Yes I am.")]
+    assert (first.start, first.end, second.start, second.end) == (0, 1, 2, 3)
+    assert [word.word for word in second.words or []] == [" Yes", " I am."]
+
+
+def test_a_word_goes_to_whom_it_overlaps_most() -> None:
+    # Given a word that reaches from one turn into the next, when attributed, then the longer part decides
+    assert said(attribute([segment((" Word", 1, 2))], [turn(0, 1.4, A), turn(1.4, 3, B)])) == [(B, "Word")]
+
+
+def test_a_word_outside_all_turns_goes_to_the_nearest() -> None:
+    # Given words before, between and after two turns
+    turns = [turn(10, 20, A), turn(30, 40, B)]
+
+    # When they are attributed, then each goes to the nearest
+    assert said(attribute([segment((" before", 0, 1))], turns)) == [(A, "before")]
+    assert said(attribute([segment((" near", 22, 23))], turns)) == [(A, "near")]
+    assert said(attribute([segment((" nearer", 28, 29))], turns)) == [(B, "nearer")]
+    assert said(attribute([segment((" after", 90, 91))], turns)) == [(B, "after")]
+
+
+def test_a_long_turn_around_a_short_one_is_still_seen() -> None:
+    # Given a long turn with two short ones inside it
+    turns = [turn(0, 100, A), turn(10, 11, B), turn(50, 51, B)]
+
+    # When a word late in the long one is attributed, then it goes there
+    assert said(attribute([segment((" late", 80, 81))], turns)) == [(A, "late")]
+
+
+def test_without_turns_nobody_is_named() -> None:
+    # Given no turns, when speakers are attributed, then there are none
+    assert said(attribute([segment((" Hello.", 0, 1))], [])) == [(None, "Hello.")]
+
+
+def test_a_segment_without_words_goes_to_one_speaker() -> None:
+    # Given a segment without words
+    spoken = segment((" All", 0, 1), (" of it.", 1, 4)).model_copy(update={"words": None})
+
+    # When speakers are attributed, then most of it decides
+    assert said(attribute([spoken], [turn(0, 1, A), turn(1, 4, B)])) == [(B, "All of it.")]

@@ -1,0 +1,175 @@
+"""The client, as far as it needs nobody else."""
+
+import wave
+from pathlib import Path
+from typing import cast
+
+import pytest
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NoStreamResponseError
+
+from app.client import ClientError, LaneFullError, RecordingError, RequestFailedError, UnreachableError
+from app.client.client import new_task_id
+from app.client.exchange import ask, publish_task
+from app.client.recordings import choose_priority, hand_over
+from schemas import subjects
+from schemas.errors import ErrorCode
+from schemas.requests import Deleted, TaskRequest
+from schemas.transcription import TranscriptionTask
+from schemas.wire import Kind, Priority
+
+LANE = subjects.tasks(Kind.TRANSCRIPTION, Priority.HIGH)
+TASK = TranscriptionTask(task_id="t1", audio_file_id="a.wav", user_id=0)
+
+
+class FakeNats:
+    """Answers requests and publishes from a script: bytes are a reply, an exception is raised."""
+
+    def __init__(self, *script: bytes | Exception) -> None:
+        self.script = list(script)
+        self.headers: list[dict[str, str]] = []
+
+    def jetstream(self) -> "FakeNats":
+        return self
+
+    async def request(self, subject: str, _payload: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 -- nats-py's signature
+        assert timeout > 0
+        return Msg(_client=Nats(), subject=subject, data=self._next())
+
+    async def publish(self, _subject: str, _payload: bytes, _timeout: float, headers: dict[str, str]) -> None:
+        self.headers.append(headers)
+        self._next()
+
+    def _next(self) -> bytes:
+        step = self.script.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    @property
+    def connection(self) -> Nats:
+        return cast("Nats", self)
+
+
+@pytest.mark.parametrize("name", ["Meeting, Tuesday (2).flac", "Überblick.mp3", "...", "a" * 300])
+def test_task_ids_are_readable_and_valid(name: str) -> None:
+    # Given a file of any name
+    # When an id is made for its task
+    task_id = new_task_id(Path(name))
+    # Then the contract accepts it
+    assert TaskRequest(task_id=task_id).task_id == task_id
+    # And it is another one each time
+    assert task_id != new_task_id(Path(name))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "priority"), [(5, Priority.HIGH), (10 * 60, Priority.NORMAL), (31 * 60, Priority.LOW)]
+)
+async def test_short_recordings_go_ahead(tmp_path: Path, seconds: int, priority: Priority) -> None:
+    # Given a recording
+    recording = tmp_path / "r.wav"
+    with wave.open(str(recording), "wb") as file:
+        file.setparams((1, 1, 100, 0, "NONE", ""))
+        file.writeframes(bytes(100 * seconds))
+    # When its priority is chosen
+    # Then it depends on the length
+    assert await choose_priority(recording) is priority
+
+
+async def test_unknown_length_is_normal(tmp_path: Path) -> None:
+    # Given something that is no recording, and one that only the service can see
+    (tmp_path / "r.wav").write_bytes(b"nothing of the kind")
+    # When priorities are chosen
+    # Then both are normal
+    assert await choose_priority(tmp_path / "r.wav") is Priority.NORMAL
+    assert await choose_priority("r.wav") is Priority.NORMAL
+
+
+async def test_a_file_in_the_folder_store_is_named_from_its_root(tmp_path: Path) -> None:
+    # Given a file somewhere under the store
+    recording = tmp_path / "store" / "2026" / "r.wav"
+    recording.parent.mkdir(parents=True)
+    recording.touch()
+    # When it is handed over
+    store = (tmp_path / "store").as_uri()
+    found = await hand_over(cast("JetStreamContext", FakeNats()), store, recording)
+    # Then its id is the path from the store's root
+    assert found == "2026/r.wav"
+
+
+@pytest.mark.parametrize("name", ["r.wav", "missing.wav"])
+async def test_a_file_outside_of_the_folder_store_is_an_error(tmp_path: Path, name: str) -> None:
+    # Given a file that the service cannot see, or none at all
+    (tmp_path / "r.wav").touch()
+    # When it is handed over
+    # Then the client says so
+    with pytest.raises(RecordingError, match=name):
+        await hand_over(cast("JetStreamContext", FakeNats()), (tmp_path / "store").as_uri(), tmp_path / name)
+
+
+async def test_an_error_reply_is_an_exception() -> None:
+    # Given a service that refuses
+    nats = FakeNats(b'{"error": {"code": "not_found", "message": "No such task."}}')
+    # When it is asked
+    # Then code and message are there
+    with pytest.raises(RequestFailedError, match="No such task") as refused:
+        await ask(nats.connection, subjects.DELETE, TaskRequest(task_id="t1"), Deleted)
+    assert refused.value.code is ErrorCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("happens", "error", "words"),
+    [
+        (NoRespondersError(), UnreachableError, "natscribe up"),
+        (NatsTimeoutError(), UnreachableError, "ask again"),
+        (b"{}x", ClientError, "contract"),
+    ],
+)
+async def test_silence_and_nonsense_are_explained(
+    happens: bytes | Exception, error: type[Exception], words: str
+) -> None:
+    # Given a service that is not there, or hangs, or speaks otherwise
+    nats = FakeNats(happens)
+    # When it is asked
+    # Then the error says what to do
+    with pytest.raises(error, match=words):
+        await ask(nats.connection, subjects.DELETE, TaskRequest(task_id="t1"), Deleted)
+
+
+async def test_a_publish_is_repeated_under_the_same_id() -> None:
+    # Given a server whose acknowledgement gets lost once
+    nats = FakeNats(NatsTimeoutError(), b"")
+    # When a task is published
+    await publish_task(nats.connection, LANE, TASK)
+    # Then it was sent twice, and JetStream can tell
+    assert [headers["Nats-Msg-Id"] for headers in nats.headers] == ["t1", "t1"]
+
+
+@pytest.mark.parametrize(
+    ("happens", "error", "words"),
+    [
+        (NoStreamResponseError(), UnreachableError, "natscribe up"),
+        (APIError(code=503, err_code=10077, description="maximum messages per subject exceeded"), LaneFullError, LANE),
+        (APIError(code=400, err_code=10054, description="message size exceeds maximum"), ClientError, "message size"),
+    ],
+)
+async def test_a_refused_publish_is_explained(happens: Exception, error: type[Exception], words: str) -> None:
+    # Given a server that does not take the task
+    nats = FakeNats(happens)
+    # When it is published
+    # Then the error says what to do
+    with pytest.raises(error, match=words):
+        await publish_task(nats.connection, LANE, TASK)
+
+
+async def test_a_server_that_stays_silent_is_not_asked_for_ever() -> None:
+    # Given a server that never acknowledges
+    nats = FakeNats(*[NatsTimeoutError()] * 3)
+    # When a task is published
+    # Then the client gives up and tells the id
+    with pytest.raises(UnreachableError, match="t1"):
+        await publish_task(nats.connection, LANE, TASK)
