@@ -59,7 +59,9 @@ class DeadLetterBox:
         at = 1
         while True:
             try:
-                message = await self._js.get_msg(self._stream, at, subject="dead_letters.*", direct=True, next=True)
+                message = await self._js.get_msg(
+                    self._stream, at, subject=subjects.ALL_DEAD_LETTERS, direct=True, next=True
+                )
             except NotFoundError:
                 return
             at = (message.seq or 0) + 1

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from faststream.asgi.types import ASGIApp
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_asgi_app
+from faststream.asgi import AsgiResponse, get
+from faststream.asgi.handlers import HttpHandler
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from schemas.progress import State
 from schemas.wire import Kind
@@ -65,6 +66,11 @@ class Meter:
         self._queue_size.labels(queue_name).set(messages)
 
 
-def metrics_route(meter: Meter) -> ASGIApp:
+def metrics_route(meter: Meter) -> HttpHandler:
     """The route that Prometheus reads."""
-    return make_asgi_app(meter.registry)
+
+    @get(include_in_schema=False)
+    async def metrics(_: object) -> AsgiResponse:
+        return AsgiResponse(generate_latest(meter.registry), 200, {"content-type": CONTENT_TYPE_LATEST})
+
+    return metrics

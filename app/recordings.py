@@ -7,7 +7,7 @@ import os
 import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Protocol
@@ -29,7 +29,7 @@ _STALLED = 10.0  # seconds without a chunk
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording on this machine, for as long as it is being worked on; `size` in bytes."""
+    """A recording on this machine, as long as it is worked on; `size` in bytes."""
 
     path: Path
     sha256: str
@@ -171,14 +171,16 @@ class _Bucket:
 
     async def _each_batch(self, info: ObjectInfo, take: Callable[[list[Msg]], int]) -> None:
         config = ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True, inactive_threshold=60)
-        chunks = f"$O.{self._bucket}.C.{info.nuid}"
-        source = await self._jetstream.pull_subscribe(chunks, stream=f"OBJ_{self._bucket}", config=config)
+        chunks, stream = f"$O.{self._bucket}.C.{info.nuid}", f"OBJ_{self._bucket}"
+        source = await self._jetstream.pull_subscribe(chunks, stream=stream, config=config)
         try:
             left = info.size or 0
             while left > 0:
                 left -= await asyncio.to_thread(take, await source.fetch(_FETCHED_AT_ONCE, timeout=_STALLED))
         finally:
-            await source.unsubscribe()
+            with suppress(nats.errors.Error):  # the server removes both by itself after a while
+                await source.unsubscribe()
+                await self._jetstream.delete_consumer(stream, config.name or "")
 
 
 def _check_size(size: int, most: int) -> None:

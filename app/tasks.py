@@ -61,7 +61,9 @@ class TaskDesk:
         if fmt is ResultFormat.JSON:
             return result
         text = formats.write(await self._results.whole(result), fmt)
-        return text if len(text.encode()) < self._max_payload or result.object is None else result
+        if len(text.encode()) < self._max_payload:
+            return text
+        return result if result.object else await self._results.claim_check(result, result.model_dump_json().encode())
 
     async def cancel(self, task_id: str) -> TaskStatus:
         """End a task that has not ended yet; the worker hears it in the log (RequestError)."""

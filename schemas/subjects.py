@@ -11,6 +11,7 @@ REPLAY = "dead_letters.replay"
 ALL_PROGRESS = "progress.*"
 ALL_SEGMENTS = "segments.*"
 ALL_RESULTS = "results.*"
+ALL_DEAD_LETTERS = "dead_letters.*"
 ALL_ACCEPTED = "accepted.tasks.>"
 
 PROGRESS_CHANNEL = "progress.{task_id}"

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
@@ -17,20 +18,32 @@ def engine_answers() -> bool:
     """Whether there is a container engine that answers."""
     if os.environ.get("TEST_SERVERS") == "binaries" or shutil.which("docker") is None:
         return False
-    return subprocess.run(["docker", "version"], capture_output=True, check=False).returncode == 0  # noqa: S607
+    return _docker("version")
 
 
 @contextmanager
 def nats_container() -> Iterator[str]:
     """NATS with JetStream; yields its URL."""
-    container = DockerContainer(NATS_IMAGE).with_command("-js -sd /data").with_exposed_ports(4222)
-    with container.waiting_for(LogMessageWaitStrategy("Server is ready")) as started:
-        yield f"nats://{started.get_container_host_ip()}:{started.get_exposed_port(4222)}"
+    container = DockerContainer(NATS_IMAGE, command="-js -sd /data")
+    with _serving(container, 4222, says="Server is ready") as address:
+        yield f"nats://{address}"
 
 
 @contextmanager
 def redis_container() -> Iterator[str]:
     """Redis; yields its URL."""
-    container = DockerContainer(REDIS_IMAGE).with_exposed_ports(6379)
-    with container.waiting_for(LogMessageWaitStrategy("Ready to accept connections")) as started:
-        yield f"redis://{started.get_container_host_ip()}:{started.get_exposed_port(6379)}/0"
+    with _serving(DockerContainer(REDIS_IMAGE), 6379, says="Ready to accept connections") as address:
+        yield f"redis://{address}/0"
+
+
+@contextmanager
+def _serving(container: DockerContainer, port: int, *, says: str) -> Iterator[str]:
+    if not _docker("image", "inspect", testcontainers_config.ryuk_image):
+        testcontainers_config.ryuk_disabled = True  # it only removes what a killed run left: not worth a download
+    ready = LogMessageWaitStrategy(says).with_startup_timeout(60)
+    with container.with_exposed_ports(port).waiting_for(ready) as started:
+        yield f"{started.get_container_host_ip()}:{started.get_exposed_port(port)}"
+
+
+def _docker(*arguments: str) -> bool:
+    return subprocess.run(["docker", *arguments], capture_output=True, check=False).returncode == 0  # noqa: S607

@@ -76,9 +76,10 @@ class Client:
         A path is uploaded, a string is an `audio_file_id`. Without a priority recordings below 2 min are `high`, from
         30 min on `low`, all others `normal`. To publish again after an error with the same `task_id` is safe.
         """
+        task_id = task_id or new_task_id(recording)
         task = TranscriptionTask(
-            task_id=task_id or new_task_id(recording),
-            audio_file_id=await self._hand_over(recording),
+            task_id=task_id,
+            audio_file_id=await self._hand_over(recording, task_id),
             user_id=user_id,
             model=model,
             language=language,
@@ -100,9 +101,10 @@ class Client:
         priority: Priority | None = None,
     ) -> str:
         """Queue a diarization and return its task id; all else as in `create_transcription_task`."""
+        task_id = task_id or new_task_id(recording)
         task = DiarizationTask(
-            task_id=task_id or new_task_id(recording),
-            audio_file_id=await self._hand_over(recording),
+            task_id=task_id,
+            audio_file_id=await self._hand_over(recording, task_id),
             user_id=user_id,
             min_speakers=min_speakers,
             max_speakers=max_speakers,
@@ -151,8 +153,8 @@ class Client:
         """Tell how many tasks wait and run in each lane."""
         return await lanes(self._connection, self._settings)
 
-    async def _hand_over(self, recording: Path | str) -> str:
-        return await hand_over(self._connection.jetstream(), self._settings.audio_store, recording)
+    async def _hand_over(self, recording: Path | str, task_id: str) -> str:
+        return await hand_over(self._connection.jetstream(), self._settings.audio_store, recording, task_id)
 
     async def _publish(self, task: TranscriptionTask | DiarizationTask, kind: Kind, priority: Priority) -> str:
         await publish_task(self._connection, subjects.tasks(kind, priority), task)

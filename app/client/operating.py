@@ -11,10 +11,9 @@ from app.client.errors import UnreachableError
 from app.client.exchange import NOBODY
 from app.settings import Settings
 from app.streams import names
+from schemas import subjects
 from schemas.dead_letters import DeadLetter
 from schemas.wire import Kind, Priority
-
-_ANY = ">"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
     js, stream, after = connection.jetstream(), names(settings).dead_letters, 0
     while True:
         try:
-            entry = await js.get_msg(stream, after + 1, _ANY, direct=True, next=True)
+            entry = await js.get_msg(stream, after + 1, subjects.ALL_DEAD_LETTERS, direct=True, next=True)
         except NotFoundError:
             return
         except nats.errors.Error as error:

@@ -33,11 +33,11 @@ async def choose_priority(recording: Path | str) -> Priority:
     return Priority.NORMAL if seconds < LONG else Priority.LOW
 
 
-async def hand_over(js: JetStreamContext, store: str, recording: Path | str) -> str:
+async def hand_over(js: JetStreamContext, store: str, recording: Path | str, task_id: str) -> str:
     """Make a recording readable for the service and return its `audio_file_id` (RecordingError, UnreachableError).
 
-    A string is such an id already. A file is uploaded where AUDIO_STORE is a bucket, and has to lie in it where that
-    is a folder.
+    A string is such an id already. A file is uploaded where AUDIO_STORE is a bucket, under a name of the task's own: to
+    delete a task deletes its recording. Where AUDIO_STORE is a folder, the file has to lie in it.
     """
     if isinstance(recording, str):
         return recording
@@ -48,7 +48,7 @@ async def hand_over(js: JetStreamContext, store: str, recording: Path | str) -> 
     if url.scheme == "file":
         return await asyncio.to_thread(_place_in, Path(unquote(url.path)), recording)
     try:
-        return await _upload(await js.object_store(url.netloc), recording)
+        return await _upload(await js.object_store(url.netloc), recording, task_id)
     except NotFoundError as error:
         message = f"NATS has no bucket {url.netloc!r}: start the service once, it makes it, or correct AUDIO_STORE."
         raise UnreachableError(message) from error
@@ -57,10 +57,10 @@ async def hand_over(js: JetStreamContext, store: str, recording: Path | str) -> 
         raise RecordingError(message) from error
 
 
-async def _upload(bucket: ObjectStore, recording: Path) -> str:
+async def _upload(bucket: ObjectStore, recording: Path, task_id: str) -> str:
     digest = await asyncio.to_thread(_digest, recording)
     safe = re.sub(r"[^\w.-]+", "_", recording.name)[-80:]
-    name = f"{digest.hex()[:16]}-{safe}"
+    name = f"{task_id}-{safe}"
     if not await _is_there(bucket, name, digest):
         meta = ObjectMeta(name=name, options=ObjectMetaOptions(max_chunk_size=CHUNK))
         with await asyncio.to_thread(recording.open, "rb") as file:

@@ -96,7 +96,7 @@ async def test_a_file_in_the_folder_store_is_named_from_its_root(tmp_path: Path)
     recording.touch()
     # When it is handed over
     store = (tmp_path / "store").as_uri()
-    found = await hand_over(cast("JetStreamContext", FakeNats()), store, recording)
+    found = await hand_over(cast("JetStreamContext", FakeNats()), store, recording, "t1")
     # Then its id is the path from the store's root
     assert found == "2026/r.wav"
 
@@ -108,7 +108,7 @@ async def test_a_file_outside_of_the_folder_store_is_an_error(tmp_path: Path, na
     # When it is handed over
     # Then the client says so
     with pytest.raises(RecordingError, match=name):
-        await hand_over(cast("JetStreamContext", FakeNats()), (tmp_path / "store").as_uri(), tmp_path / name)
+        await hand_over(cast("JetStreamContext", FakeNats()), (tmp_path / "store").as_uri(), tmp_path / name, "t1")
 
 
 async def test_an_error_reply_is_an_exception() -> None:

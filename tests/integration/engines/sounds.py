@@ -6,6 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
 
 from app.engines.decoding import Limit, decode
 from app.engines.mixing import SAMPLE_RATE
@@ -29,49 +31,44 @@ def silence(seconds: float) -> Samples:
     return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
 
 
-def write(
-    path: Path,
-    samples: Samples,
-    codec: str,
-    *,
-    rate: int = SAMPLE_RATE,
-    layout: str = "mono",
-    options: dict[str, str] | None = None,
-) -> Path:
+def write(path: Path, samples: Samples, codec: str, *, rate: int = SAMPLE_RATE, layout: str = "mono") -> Path:
     """Write samples as the format of the path's suffix."""
-    frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
-    frame.sample_rate, frame.pts = SAMPLE_RATE, 0
-    with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout)  # type: ignore[call-overload]  # any codec will do
-        resampler = av.AudioResampler(
-            format=stream.codec_context.format,
-            layout=layout,
-            rate=rate,
-            frame_size=stream.codec_context.frame_size or 1024,
-        )
-        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-            container.mux(stream.encode(piece))
-        container.mux(stream.encode(None))
+    with av.open(str(path), "w") as container:
+        _add_sound(container, samples, codec, rate=rate, layout=layout)
     return path
 
 
-def write_video(path: Path, samples: Samples) -> Path:
-    """A film: a grey picture, and the samples as its sound."""
-    frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="fltp", layout="mono")
-    frame.sample_rate, frame.pts = SAMPLE_RATE, 0
+def write_mp3_without_duration(path: Path, samples: Samples) -> Path:
+    with av.open(str(path), "w", options={"write_xing": "0"}) as container:
+        _add_sound(container, samples, "libmp3lame", rate=SAMPLE_RATE, layout="mono")
+    return path
+
+
+def write_film(path: Path, samples: Samples | None) -> Path:
+    """A film: two seconds of a grey picture, and the samples, if any, as its sound."""
     with av.open(str(path), "w") as container:
         pictures = container.add_stream("mpeg4", rate=5)
         pictures.width, pictures.height, pictures.pix_fmt = 64, 64, "yuv420p"
-        sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
-        for _ in range(len(samples) * 5 // SAMPLE_RATE):
-            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 128, np.uint8), format="rgb24")
-            container.mux(pictures.encode(picture))
+        picture = np.full((64, 64, 3), 128, np.uint8)
+        if samples is not None:
+            _add_sound(container, samples, "aac", rate=SAMPLE_RATE, layout="mono")
+        for _ in range(10):
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(pictures.encode(None))
-        resampler = av.AudioResampler(format="fltp", layout="mono", rate=SAMPLE_RATE, frame_size=1024)
-        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-            container.mux(sound.encode(piece))
-        container.mux(sound.encode(None))
     return path
+
+
+def _add_sound(container: OutputContainer, samples: Samples, codec: str, *, rate: int, layout: str) -> None:
+    frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
+    frame.sample_rate, frame.pts = SAMPLE_RATE, 0
+    stream = container.add_stream(codec, rate=rate, layout=layout)
+    assert isinstance(stream, AudioStream)
+    resampler = av.AudioResampler(
+        format=stream.codec_context.format, layout=layout, rate=rate, frame_size=stream.codec_context.frame_size or 1024
+    )
+    for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+        container.mux(stream.encode(piece))
+    container.mux(stream.encode(None))
 
 
 def wav(samples: Samples, *, channels: int = 1, promised: int | None = None) -> bytes:

@@ -1,0 +1,111 @@
+"""The service as operators run it: `faststream run app.main:app`, with real servers and real models."""
+
+import asyncio
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from app.client import Client
+from app.embedded import NatsServer, ValkeyServer, free_port
+from app.settings import Settings
+from tests.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+STARTS_WITHIN = 60.0  # seconds; the first start ever joins the bundled model
+LIBRIVOX = ROOT / "tests/recordings/librivox"
+TWO_READERS = ROOT / "app/cli/demo/two_readers.flac"
+
+
+class Running:
+    """A running service and where it is."""
+
+    def __init__(self, settings: Settings, port: int, process: asyncio.subprocess.Process) -> None:
+        self.settings = settings
+        self.port = port
+        self.process = process
+
+    def client(self) -> Client:
+        return Client(self.settings)
+
+    async def get(self, path: str, *, method: str = "GET") -> tuple[int, bytes]:
+        """Status and body of an HTTP answer; 0 where nobody answers."""
+        return await asyncio.to_thread(self._get, path, method)
+
+    def _get(self, path: str, method: str) -> tuple[int, bytes]:
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
+        try:
+            with urllib.request.urlopen(asked, timeout=5) as answer:  # noqa: S310
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+        except OSError:
+            return 0, b""
+
+    async def ready(self) -> bool:
+        assert self.process.returncode is None, "the service ended"
+        return (await self.get("/health/startup"))[0] == 200 and (await self.get("/health/ready"))[0] == 200
+
+
+RunService = Callable[..., AbstractAsyncContextManager[Running]]
+
+
+@asynccontextmanager
+async def running(settings: Settings, log: Path, *options: str) -> AsyncIterator[Running]:
+    """`faststream run app.main:app` until the body ends."""
+    environment = os.environ | {
+        "NATS_URL": settings.nats_url,
+        "REDIS_URL": settings.redis_url,
+        "AUDIO_STORE": settings.audio_store,
+        "TASK_ACK_WAIT": str(settings.task_ack_wait),
+        "TASK_HEARTBEAT": str(settings.task_heartbeat),
+    }
+    port = free_port()
+    command = [Path(sys.executable).parent / "faststream", "run", "app.main:app", "--port", str(port), *options]
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+    service = Running(settings, port, process)
+    try:
+        await eventually(service.ready, within=STARTS_WITHIN)
+        yield service
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        await asyncio.wait_for(process.wait(), 20)
+
+
+@asynccontextmanager
+async def servers(folder: Path) -> AsyncIterator[Settings]:
+    """Servers of this test alone, so that a service may be all by itself."""
+    nats, valkey = NatsServer(folder / "nats", free_port()), ValkeyServer(folder / "valkey", free_port())
+    await nats.start()
+    await valkey.start()
+    try:
+        yield Settings(_env_file=None, nats_url=nats.url, redis_url=valkey.url)
+    finally:
+        await nats.stop()
+        await valkey.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """One worker for all tests that only use it."""
+    folder = tmp_path_factory.mktemp("service")
+    async with servers(folder) as settings, running(settings, folder / "service.log") as found:
+        yield found
+
+
+@pytest.fixture
+async def client(service: Running) -> AsyncIterator[Client]:
+    async with service.client() as connected:
+        yield connected

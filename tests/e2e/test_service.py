@@ -1,0 +1,95 @@
+"""The service as a process: its routes, its workers, its end."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.client import Client
+from schemas.progress import ProgressEvent, State
+from tests.e2e.conftest import LIBRIVOX, Running, running, servers
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.xdist_group("service")
+
+CLIP = LIBRIVOX / "sense_and_sensibility_01_austen_64kb-0930.flac"
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs; one that has ended may wait for somebody to ask how."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def last_event(client: Client, task_id: str) -> ProgressEvent:
+    events = [event async for event in client.follow(task_id) if isinstance(event, ProgressEvent)]
+    return events[-1]
+
+
+@pytest.mark.parametrize(
+    "path", ["/docs", "/docs.json", "/metrics", "/health/live", "/health/ready", "/health/startup"]
+)
+async def test_http_tells_and_takes_nothing(service: Running, path: str) -> None:
+    status, body = await service.get(path)
+    assert (status, bool(body)) == (200, True)
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        assert (await service.get(path, method=method))[0] in {404, 405}, method
+
+
+@pytest.mark.parametrize("path", ["/docs/try", "/asyncapi/try", "/tasks", "/tasks/t1", "/"])
+async def test_there_is_nothing_else_on_http(service: Running, path: str) -> None:
+    assert (await service.get(path))[0] == 404
+    assert (await service.get(path, method="POST"))[0] == 404
+
+
+async def test_the_metrics_count_what_was_done(service: Running, client: Client) -> None:
+    task_id = await client.create_transcription_task(CLIP)
+    assert (await last_event(client, task_id)).state is State.COMPLETED
+
+    async def counted() -> bool:
+        text = (await service.get("/metrics"))[1].decode()
+        return 'task_success_total{task_name="process_transcription"}' in text
+
+    await eventually(counted)
+    text = (await service.get("/metrics"))[1].decode()
+    for name in ("task_processing_time_seconds", "task_failure_total", "task_queue_size", "task_in_progress"):
+        assert name in text
+
+
+async def test_two_workers_share_the_tasks(tmp_path: Path) -> None:
+    # Given one service with two workers
+    async with (
+        servers(tmp_path) as settings,
+        running(settings, tmp_path / "log", "--workers", "2") as service,
+        service.client() as client,
+    ):
+
+        async def worker_of(number: int) -> str | None:
+            task_id = await client.create_transcription_task(CLIP, task_id=f"t{number}")
+            return (await last_event(client, task_id)).worker
+
+        # When there is more than one of them can do at a time
+        workers = await asyncio.gather(*(worker_of(number) for number in range(6)))
+    # Then both have worked
+    assert len(set(workers)) == 2
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+async def test_no_engine_outlives_its_worker(tmp_path: Path, end: signal.Signals) -> None:
+    # Given a worker whose engine is in the middle of a recording
+    async with servers(tmp_path) as settings, running(settings, tmp_path / "log") as service:
+        children = psutil.Process(service.process.pid).children(recursive=True)
+        assert children
+        # When it ends, one way or the other
+        service.process.send_signal(end)
+        await asyncio.wait_for(service.process.wait(), 20)
+
+        # Then the engine ends too
+        async def none_left() -> bool:
+            return not any(alive(child) for child in children)
+
+        await eventually(none_left, within=1)

@@ -1,0 +1,105 @@
+"""Real speech, real models: how much of it is heard right."""
+
+import itertools
+import re
+import wave
+from pathlib import Path
+
+import jiwer
+import pytest
+from pyannote.core import Annotation, Segment, Timeline
+from pyannote.database.util import load_rttm
+from pyannote.metrics.diarization import DiarizationErrorRate
+
+from app.client import Client
+from schemas.diarization import DiarizationResult
+from schemas.progress import State
+from schemas.transcription import TranscriptionResult
+from tests.e2e.conftest import LIBRIVOX, TWO_READERS
+
+pytestmark = pytest.mark.xdist_group("speech")
+
+WORST_WORD_ERROR_RATE = 0.05
+WORST_DIARIZATION_ERROR_RATE = 0.25
+SPOKEN = {"mr": "mister", "29340": "two nine three four zero"}
+
+
+def plain(text: str) -> str:
+    """Words as they are spoken: lower case, no punctuation, no digits."""
+    words = re.sub(r"[^a-z0-9' ]", " ", text.lower()).split()
+    return " ".join(SPOKEN.get(word, word) for word in words)
+
+
+async def transcribe(client: Client, recording: Path, **options: bool) -> TranscriptionResult:
+    task_id = await client.create_transcription_task(recording, **options)
+    async for event in client.follow(task_id):
+        last = event
+    assert last.state is State.COMPLETED, last
+    result = await client.get_task_result(task_id)
+    assert isinstance(result, TranscriptionResult)
+    return result
+
+
+async def test_the_librivox_clips_are_heard_right(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given five clips with known words
+    clips = sorted(LIBRIVOX.glob("*.flac"))
+    said = [clip.with_suffix(".txt").read_text(encoding="utf-8").strip() for clip in clips]
+    # When they are transcribed
+    heard = [plain((await transcribe(client, clip)).text) for clip in clips]
+    # Then few words are wrong
+    rate = jiwer.wer(said, heard)
+    with capsys.disabled():
+        print(f"\nword error rate on {len(clips)} LibriVox clips: {100 * rate:.1f} %")
+    assert rate <= WORST_WORD_ERROR_RATE
+
+
+async def test_the_demo_recording_is_heard_whole(client: Client) -> None:
+    lines = TWO_READERS.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+    said = " ".join(line.partition(": ")[2] for line in lines)
+    result = await transcribe(client, TWO_READERS, diarize=True)
+    assert jiwer.wer(said, plain(result.text)) <= WORST_WORD_ERROR_RATE
+    # And each speaker is credited with what they said
+    for speaker in ("SPEAKER_00", "SPEAKER_01"):
+        theirs = " ".join(line.partition(": ")[2] for line in lines if line.startswith(speaker))
+        heard = " ".join(segment.text for segment in result.segments if segment.speaker == speaker)
+        assert jiwer.wer(theirs, plain(heard)) <= WORST_WORD_ERROR_RATE, speaker
+
+
+async def test_the_speakers_of_the_demo_are_told_apart(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a recording of two people with known turns
+    (truth,) = load_rttm(TWO_READERS.with_suffix(".rttm")).values()
+    # When it is diarized, without being told how many speak
+    task_id = await client.create_diarization_task(TWO_READERS)
+    async for _ in client.follow(task_id):
+        pass
+    result = await client.get_task_result(task_id)
+    assert isinstance(result, DiarizationResult)
+    # Then both are found, and most of the time is given to the right one
+    found = Annotation()
+    for turn in result.segments:
+        found[Segment(turn.start, turn.end)] = turn.speaker
+    rate = DiarizationErrorRate(collar=0.0)(truth, found, uem=Timeline([Segment(0, result.duration)]))
+    with capsys.disabled():
+        print(f"\ndiarization error rate on the demo recording, collar 0: {100 * rate:.1f} %")
+    assert result.speakers == 2
+    assert rate <= WORST_DIARIZATION_ERROR_RATE
+
+
+async def test_silence_gives_no_text(client: Client, tmp_path: Path) -> None:
+    silence = tmp_path / "silence.wav"
+    with wave.open(str(silence), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(bytes(2 * 16_000 * 10))
+    result = await transcribe(client, silence, diarize=True)
+    assert (result.text, result.segments, result.language, result.duration) == ("", [], None, 10.0)
+    assert result.speakers == 0
+
+
+async def test_words_have_times_on_request(client: Client) -> None:
+    result = await transcribe(client, min(LIBRIVOX.glob("*.flac")), word_timestamps=True)
+    words = [word for segment in result.segments for word in segment.words or []]
+    assert [plain(word.word) for word in words[:3]] == ["and", "mister", "john"]
+    assert all(a.start <= b.start for a, b in itertools.pairwise(words))
+    assert all(0 <= word.start < word.end <= result.duration for word in words)

@@ -1,0 +1,141 @@
+"""The commands as people type them, as processes of their own, with a worker whose engine answers from a script."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+
+import pytest
+
+from app.main import Service
+from app.settings import Settings
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher
+from tests.waiting import eventually
+
+ROOT = Path(__file__).parents[3]
+
+
+class Terminal:
+    """Starts commands in a folder of their own."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = folder
+        self.settings = settings
+
+    async def start(self, *arguments: str) -> Process:
+        found = {"NATS_URL": self.settings.nats_url, "AUDIO_STORE": self.settings.audio_store, "PYTHONPATH": str(ROOT)}
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", "from app.cli import main; main()", *arguments),
+            cwd=self.folder,
+            env={**os.environ, **found},
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+
+    async def run(self, *arguments: str) -> tuple[int, str, str]:
+        process = await self.start(*arguments)
+        out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+
+@pytest.fixture
+def terminal(recordings_folder: Path, settings: Settings, worker: Service) -> Terminal:
+    (recordings_folder / "second.flac").write_bytes(b"not looked at by a fake engine")
+    return Terminal(recordings_folder, settings)
+
+
+async def test_results_go_to_standard_output(terminal: Terminal) -> None:
+    # Given a worker
+    # When two files are transcribed
+    code, out, err = await terminal.run("transcribe", "meeting.flac", "second.flac")
+    # Then their texts are on standard output, and all else is not
+    assert code == 0
+    assert out.splitlines() == ["one two"] * 6
+    assert "meeting.flac: 100 %, completed" in err
+
+
+async def test_results_are_files_where_a_folder_is_named(terminal: Terminal, recordings_folder: Path) -> None:
+    # Given a worker
+    # When a file is diarized into a folder
+    code, out, _ = await terminal.run("diarize", "meeting.flac", "--output-dir", "found")
+    # Then the result is there
+    assert (code, out) == (0, "")
+    assert (recordings_folder / "found" / "meeting.flac.rttm").read_text(encoding="utf-8").startswith("SPEAKER ")
+
+
+async def test_programs_read_json_lines(terminal: Terminal) -> None:
+    # Given a worker
+    # When a program asks for JSON
+    code, out, err = await terminal.run("transcribe", "meeting.flac", "--json")
+    # Then it gets the messages as on the wire, and the result last
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert (code, err) == (0, "")
+    assert lines[0]["state"] == "queued"
+    assert lines[-2]["state"] == "completed"
+    assert lines[-1]["text"] == "one two one two one two"
+
+
+async def test_a_failed_task_ends_with_one(terminal: Terminal) -> None:
+    # Given a recording that is not there
+    # When it is transcribed, besides one that is
+    code, out, err = await terminal.run("transcribe", "--stored", "gone.flac", "meeting.flac")
+    # Then the other one is done all the same
+    assert code == 1
+    assert "audio_not_found" in err
+    assert "Traceback" not in err
+    assert out.splitlines() == ["one two"] * 3
+
+
+async def test_an_interrupted_command_says_how_to_go_on(terminal: Terminal, engine: FakeEngine) -> None:
+    # Given a command that follows a task
+    engine.may_go_on.clear()
+    process = await terminal.start("transcribe", "meeting.flac", "--task-id", "t1")
+    assert process.stderr is not None
+    while b"fetching" not in (line := await process.stderr.readline()):
+        assert line
+    # When it is interrupted
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    # Then it says that the task goes on, and it does
+    assert process.returncode == 130
+    assert "natscribe watch t1" in err.decode()
+    assert "Traceback" not in err.decode()
+    engine.may_go_on.set()
+    code, out, _ = await terminal.run("watch", "t1")
+    assert code == 0
+    assert "[0:00] one two" in out
+
+
+async def test_status_result_cancel_and_delete(terminal: Terminal, publisher: Publisher, engine: FakeEngine) -> None:
+    # Given a task at work
+    engine.may_go_on.clear()
+    assert (await terminal.run("transcribe", "meeting.flac", "--task-id", "t1", "--no-wait"))[1] == "t1\n"
+    await eventually(lambda: _is_running(publisher))
+    # When it is looked at, asked for and cancelled
+    # Then each command says where it stands
+    assert "t1: transcription running" in (await terminal.run("status", "t1"))[1]
+    code, _, err = await terminal.run("result", "t1")
+    assert (code, "wait for `completed`" in err) == (1, True)
+    assert "t1: transcription cancelled" in (await terminal.run("cancel", "t1"))[1]
+    assert (await terminal.run("watch", "t1"))[0] == 1
+    assert (await terminal.run("delete", "t1"))[0] == 0
+    code, _, err = await terminal.run("status", "t1")
+    assert (code, "No task t1 is known" in err) == (1, True)
+
+
+async def test_operators_see_lanes_and_dead_letters(terminal: Terminal) -> None:
+    # Given a task that failed
+    await terminal.run("transcribe", "--stored", "gone.flac", "--task-id", "t1")
+    # When an operator looks
+    # Then lanes and letters are shown, and the letter can be replayed
+    assert "transcription" in (await terminal.run("queue"))[1]
+    assert "t1  transcription  audio_not_found" in (await terminal.run("dead-letters", "list"))[1]
+    assert (await terminal.run("dead-letters", "replay", "--task-id", "t1"))[1] == "queued again: 1\n"
+
+
+async def _is_running(publisher: Publisher) -> bool:
+    return (await publisher.ask("tasks.status", task_id="t1")).get("state") == "running"

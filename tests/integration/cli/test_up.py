@@ -1,0 +1,99 @@
+"""`natscribe up`: the whole service from one command, and nothing left of it afterwards."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.embedded import free_port
+from tests.waiting import eventually
+
+ROOT = Path(__file__).parents[3]
+PATIENCE = 30.0  # seconds: a worker imports a lot
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+async def up(tmp_path: Path, port: int) -> AsyncIterator[Process]:
+    """The command, with servers of its own, in an empty folder."""
+    environment = {name: value for name, value in os.environ.items() if name not in {"NATS_URL", "REDIS_URL"}}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from app.cli import main; main()", "up", "--port", str(port)),
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    await eventually(lambda: _ready(port), within=PATIENCE)
+    yield process
+    if process.returncode is None:
+        process.terminate()
+        await process.wait()
+
+
+async def test_it_tells_where_it_is_and_stops_in_order(up: Process, tmp_path: Path) -> None:
+    # Given a running service
+    endpoints = tmp_path / ".data" / "endpoints.env"
+    assert "NATS_URL=nats://127.0.0.1:" in endpoints.read_text(encoding="utf-8")
+    # When it is asked to stop
+    up.terminate()
+    # Then it ends well, and nothing is left
+    assert await asyncio.wait_for(up.wait(), PATIENCE) == 0
+    assert not endpoints.exists()
+    assert not _left(tmp_path)
+
+
+async def test_nothing_survives_when_it_is_killed(up: Process, tmp_path: Path) -> None:
+    # Given a running service: two servers, a worker, and the worker's engine
+    assert len(_left(tmp_path)) >= 3
+    # When the command is killed
+    up.send_signal(signal.SIGKILL)
+    await up.wait()
+    # Then all of them end by themselves
+    await eventually(lambda: _nothing_left(tmp_path), within=PATIENCE)
+
+
+async def test_it_ends_with_its_worker(up: Process, tmp_path: Path) -> None:
+    # Given a running service
+    worker = next(process for process in _left(tmp_path) if "faststream" in process.cmdline())
+    # When its worker dies
+    worker.kill()
+    # Then the command fails, and nothing is left
+    assert await asyncio.wait_for(up.wait(), PATIENCE) == 128 + signal.SIGKILL
+    await eventually(lambda: _nothing_left(tmp_path), within=PATIENCE)
+
+
+async def _ready(port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.write(b"GET /health/ready HTTP/1.0\r\n\r\n")
+    answer = await reader.readline()
+    writer.close()
+    return b" 200 " in answer
+
+
+def _left(folder: Path) -> list[psutil.Process]:
+    """All processes that work in the folder, without the guards and the command itself."""
+    found = []
+    for process in psutil.process_iter(["cwd", "cmdline"]):
+        words = process.info["cmdline"] or []
+        is_ours = "-IS" in words or "from app.cli import main; main()" in words
+        if str(process.info["cwd"]).startswith(str(folder)) and not is_ours:
+            found.append(process)
+    return found
+
+
+async def _nothing_left(folder: Path) -> bool:
+    return not _left(folder)

@@ -1,0 +1,35 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.engines.models import Models
+from app.engines.process import EngineProcess
+from app.engines.whisper import Whisper, load
+from app.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def whisper() -> Whisper:
+    return load(Models(None, None).find(None), threads=1)
+
+
+@pytest.fixture
+def engine_settings(tmp_path: Path) -> Settings:
+    return Settings(_env_file=None, transcription_models_dir=tmp_path)
+
+
+@pytest.fixture
+async def engine(engine_settings: Settings) -> AsyncIterator[EngineProcess]:
+    """An engine process; when it is closed, nothing of it is left: no process and no open file."""
+    before = open_files()
+    process = EngineProcess(engine_settings)
+    yield process
+    await process.close()
+    assert not process.running
+    assert open_files() == before
+
+
+def open_files() -> int:
+    return psutil.Process().num_fds()

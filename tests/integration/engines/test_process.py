@@ -1,0 +1,261 @@
+"""The engine process: lifetime, errors, and what is left of it."""
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import aclosing
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from app.engines.messages import Advanced, DiarizationDone, Diarize, Job, Load, Reply, Transcribe, TranscriptionDone
+from app.engines.process import EngineProcess
+from handlers.errors import PassingError, PermanentError, TaskError
+from schemas.errors import ErrorCode
+from tests.waiting import eventually
+
+from .sounds import CLIPS, load, silence, write
+
+WITHIN = 1.0  # seconds in which an engine process must be gone
+
+
+async def replies(engine: EngineProcess, job: Job) -> list[Reply]:
+    async with aclosing(engine.run(job)) as run:
+        return [reply async for reply in run]
+
+
+async def failure(engine: EngineProcess, job: Job) -> TaskError:
+    with pytest.raises(TaskError) as caught:
+        await replies(engine, job)
+    return caught.value
+
+
+def children(pid: int | None = None) -> list[psutil.Process]:
+    return [each for each in psutil.Process(pid).children() if "app.engines.child" in each.cmdline()]
+
+
+def the_child(pid: int | None = None) -> psutil.Process:
+    (child,) = children(pid)
+    return child
+
+
+async def gone(child: psutil.Process) -> bool:
+    return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture(scope="module")
+def long_reading(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Speech that keeps an engine busy for a long time."""
+    speech = np.concatenate([load(clip) for clip in CLIPS])
+    return write(tmp_path_factory.mktemp("long") / "long.flac", np.tile(speech, 40), "flac")
+
+
+async def test_one_process_serves_many_jobs(engine: EngineProcess) -> None:
+    # Given an engine that has loaded its model
+    await engine.load()
+    assert engine.ready
+    child = the_child()
+
+    # When it transcribes and diarizes
+    transcribed = await replies(engine, Transcribe(path=CLIPS[0]))
+    diarized = await replies(engine, Diarize(path=CLIPS[0]))
+
+    # Then both come to an end, in the same process
+    assert isinstance(transcribed[-1], TranscriptionDone)
+    assert isinstance(diarized[-1], DiarizationDone)
+    assert the_child() == child
+
+
+async def test_an_engine_starts_when_first_needed(engine: EngineProcess) -> None:
+    # Given an engine that was not started, when a job is done, then it runs
+    assert not engine.running
+    await replies(engine, Transcribe(path=CLIPS[1]))
+    assert engine.running
+
+
+async def test_closing_a_run_kills_the_child_at_once(engine: EngineProcess, long_reading: Path) -> None:
+    # Given an engine in the middle of a job
+    await engine.load()
+    child = the_child()
+    run = engine.run(Transcribe(path=long_reading))
+    await anext(run)
+
+    # When the run is closed
+    async with asyncio.timeout(WITHIN):
+        await run.aclose()
+
+    # Then the child is gone, and the next job is done by a new one
+    assert not child.is_running()
+    assert not engine.ready
+    assert isinstance((await replies(engine, Transcribe(path=CLIPS[1])))[-1], TranscriptionDone)
+
+
+async def test_cancelling_a_task_kills_the_child_at_once(engine: EngineProcess, long_reading: Path) -> None:
+    # Given a task that waits for the engine's next reply
+    started = asyncio.Event()
+
+    async def work() -> None:
+        async with aclosing(engine.run(Diarize(path=long_reading))) as run:
+            async for _ in run:
+                started.set()
+
+    task = asyncio.create_task(work())
+    await started.wait()
+    child = the_child()
+
+    # When it is cancelled
+    task.cancel()
+    async with asyncio.timeout(WITHIN):
+        await asyncio.wait([task])
+
+    # Then the child is gone, although its library held the interpreter's lock
+    assert task.cancelled()
+    assert not child.is_running()
+
+
+async def test_a_child_that_dies_is_a_passing_error(engine: EngineProcess, long_reading: Path) -> None:
+    # Given an engine in the middle of a job
+    run = engine.run(Transcribe(path=long_reading))
+    await anext(run)
+
+    # When its process is killed, as for want of memory
+    the_child().kill()
+
+    # Then trying again can help, and does
+    with pytest.raises(PassingError) as caught:
+        async for _ in run:
+            pass
+    assert caught.value.detail.code is ErrorCode.ENGINE_FAILED
+    assert isinstance((await replies(engine, Transcribe(path=CLIPS[1])))[-1], TranscriptionDone)
+
+
+async def test_a_child_that_died_between_jobs_is_replaced(engine: EngineProcess) -> None:
+    # Given an engine whose process died while idle
+    await engine.load()
+    child = the_child()
+    child.kill()
+    await eventually(lambda: gone(child))
+
+    # When a job follows, then it is done
+    async def done() -> bool:
+        try:
+            return isinstance((await replies(engine, Transcribe(path=CLIPS[1])))[-1], TranscriptionDone)
+        except PassingError:  # the death was not known yet
+            return False
+
+    assert await eventually(done)
+
+
+async def test_jobs_wait_for_each_other(engine: EngineProcess) -> None:
+    # Given two jobs at once
+    both = [replies(engine, Transcribe(path=clip)) for clip in CLIPS[:2]]
+
+    # When they are done, then each has its own replies
+    first, second = await asyncio.gather(*both)
+    assert isinstance(first[-1], TranscriptionDone)
+    assert isinstance(second[-1], TranscriptionDone)
+    assert first[-1].duration_seconds != second[-1].duration_seconds
+
+
+async def test_a_failed_job_leaves_the_process_usable(engine: EngineProcess, tmp_path: Path) -> None:
+    # Given an engine
+    await engine.load()
+    child = the_child()
+    (tmp_path / "text.flac").write_text("no sound")
+
+    # When jobs fail, each for another reason
+    unknown = await failure(engine, Load(model="no-such-model"))
+    damaged = await failure(engine, Transcribe(path=tmp_path / "text.flac"))
+    foreign = await failure(engine, Transcribe(path=CLIPS[0], language="xx"))
+    vanished = await failure(engine, Transcribe(path=tmp_path / "vanished.flac"))
+
+    # Then each is told as what it is, and the same process goes on
+    assert (type(unknown), unknown.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
+    assert (type(damaged), damaged.detail.code) == (PermanentError, ErrorCode.AUDIO_UNREADABLE)
+    assert (type(foreign), foreign.detail.code) == (PermanentError, ErrorCode.INVALID_MESSAGE)
+    assert (type(vanished), vanished.detail.code) == (PassingError, ErrorCode.ENGINE_FAILED)
+    assert not any(str(tmp_path) in str(error) for error in (unknown, damaged, foreign, vanished))
+    assert await replies(engine, Load())
+    assert the_child() == child
+
+
+async def test_a_damaged_model_is_refused(engine: EngineProcess, tmp_path: Path) -> None:
+    # Given a folder that only looks like a model
+    (tmp_path / "broken").mkdir()
+    for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt"):
+        (tmp_path / "broken" / name).write_bytes(b"broken")
+
+    # When a task names it
+    error = await failure(engine, Transcribe(path=CLIPS[0], model="broken"))
+
+    # Then it is refused, without a path, and the service's own model still works
+    assert (type(error), error.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
+    assert str(tmp_path) not in str(error)
+    assert isinstance((await replies(engine, Transcribe(path=CLIPS[1])))[-1], TranscriptionDone)
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+async def test_signals_to_the_whole_group_leave_the_child_alone(engine: EngineProcess, signal_number: int) -> None:
+    # Given a loaded engine
+    await engine.load()
+    child = the_child()
+
+    # When the terminal sends it a signal
+    child.send_signal(signal_number)
+
+    # Then it goes on: its worker decides when it stops
+    assert isinstance((await replies(engine, Transcribe(path=CLIPS[1])))[-1], TranscriptionDone)
+    assert the_child() == child
+
+
+async def test_a_long_recording_is_no_burden(engine: EngineProcess, tmp_path: Path) -> None:
+    # Given an hour of silence
+    path = write(tmp_path / "silence.flac", silence(3600), "flac")
+    await engine.load()
+    before = the_child().memory_info().rss
+
+    # When it is transcribed
+    found = await replies(engine, Transcribe(path=path))
+
+    # Then progress was told on the way, and memory did not grow with the length
+    assert sum(isinstance(reply, Advanced) for reply in found) > 25
+    assert the_child().memory_info().rss - before < 100 * 1024**2  # as samples it has 230 MB
+
+
+WORKER = """
+import asyncio, sys
+from pathlib import Path
+from app.engines.messages import Diarize, Load, Transcribe
+from app.engines.process import EngineProcess
+from app.settings import Settings
+
+async def main(job):
+    engine = EngineProcess(Settings(_env_file=None))
+    async for _ in engine.run(job):
+        print("busy", flush=True)
+    await asyncio.Event().wait()
+
+jobs = {"diarize": Diarize(path=Path(sys.argv[2])), "transcribe": Transcribe(path=Path(sys.argv[2])), "idle": Load()}
+asyncio.run(main(jobs[sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("job", ["diarize", "transcribe", "idle"])
+async def test_a_child_dies_with_its_worker(long_reading: Path, job: str) -> None:
+    # Given a worker whose engine is busy
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WORKER, job, str(long_reading), stdout=asyncio.subprocess.PIPE
+    )
+    assert worker.stdout is not None
+    assert await worker.stdout.readline() == b"busy\n"
+    child = the_child(worker.pid)
+
+    # When the worker is killed, without a chance to clean up
+    os.kill(worker.pid, signal.SIGKILL)
+    await worker.wait()
+
+    # Then the engine process is gone, too
+    await eventually(lambda: gone(child), within=WITHIN)

@@ -1,0 +1,226 @@
+import os
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+
+import nats
+import pytest
+from nats.js import JetStreamContext
+from nats.js.object_store import ObjectStore
+
+from app.embedded import NatsServer, free_port
+from app.recordings import Recordings
+from app.settings import Settings
+from handlers.errors import PassingError, PermanentError, TaskError
+from schemas.errors import ErrorCode
+
+CONTENT = bytes(range(256)) * 4000  # about 1 MB, several chunks
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go, empty at first."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+async def bucket(js: JetStreamContext) -> ObjectStore:
+    return await js.create_object_store("audio")
+
+
+@pytest.fixture
+def in_bucket(settings: Settings, js: JetStreamContext, scratch: Path) -> Recordings:
+    return Recordings(settings.model_copy(update={"audio_store": "nats://audio"}), js)
+
+
+@pytest.fixture
+def in_folder(settings: Settings, js: JetStreamContext, recordings_folder: Path) -> Recordings:
+    (recordings_folder / "call.flac").write_bytes(CONTENT)
+    return Recordings(settings, js)
+
+
+async def refusal(recordings: Recordings, audio_file_id: str) -> TaskError:
+    with pytest.raises(TaskError) as caught:
+        async with recordings.fetch(audio_file_id):
+            pass
+    return caught.value
+
+
+async def test_a_recording_is_fetched_from_the_bucket_and_the_copy_removed(
+    in_bucket: Recordings, bucket: ObjectStore, scratch: Path
+) -> None:
+    # Given a recording in the bucket, under a name that is no file name
+    await bucket.put("../2026/Größe & Co.flac", CONTENT)
+
+    # When it is fetched
+    async with in_bucket.fetch("../2026/Größe & Co.flac") as recording:
+        # Then it is here, with its size and hash
+        assert recording.path.read_bytes() == CONTENT
+        assert (recording.size, recording.sha256) == (len(CONTENT), sha256(CONTENT).hexdigest())
+
+    # And afterwards the copy is gone
+    assert list(scratch.iterdir()) == []
+
+
+async def test_the_copy_is_removed_when_the_work_fails(
+    in_bucket: Recordings, bucket: ObjectStore, scratch: Path
+) -> None:
+    # Given a recording in the bucket
+    await bucket.put("meeting.flac", CONTENT)
+
+    # When what is done with it fails
+    with pytest.raises(ZeroDivisionError):
+        async with in_bucket.fetch("meeting.flac"):
+            raise ZeroDivisionError
+
+    # Then nothing is left
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.usefixtures("bucket")
+async def test_a_recording_that_is_not_in_the_bucket(in_bucket: Recordings) -> None:
+    # Given a bucket without the recording, when it is fetched, then the message tells where to put it
+    error = await refusal(in_bucket, "nothing.flac")
+    assert isinstance(error, PermanentError)
+    assert error.detail.code is ErrorCode.AUDIO_NOT_FOUND
+    assert "'audio'" in error.detail.message
+
+
+async def test_a_recording_above_the_limit_is_not_even_fetched(
+    settings: Settings, js: JetStreamContext, bucket: ObjectStore, scratch: Path
+) -> None:
+    # Given a recording with more bytes than allowed
+    await bucket.put("meeting.flac", CONTENT)
+    limited = settings.model_copy(update={"audio_store": "nats://audio", "audio_max_bytes": 1000})
+
+    # When it is fetched, then the limit is named
+    error = await refusal(Recordings(limited, js), "meeting.flac")
+    assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
+    assert "AUDIO_MAX_BYTES" in error.detail.message
+    assert list(scratch.iterdir()) == []
+
+
+async def test_an_empty_recording_is_unreadable(in_bucket: Recordings, bucket: ObjectStore) -> None:
+    # Given an empty recording, when it is fetched, then it is refused
+    await bucket.put("meeting.flac", b"")
+    assert (await refusal(in_bucket, "meeting.flac")).detail.code is ErrorCode.AUDIO_UNREADABLE
+
+
+async def test_a_recording_that_was_changed_in_the_bucket_is_not_used(
+    in_bucket: Recordings, bucket: ObjectStore, js: JetStreamContext, scratch: Path
+) -> None:
+    # Given a recording of which one byte is not what it was when it was put there
+    info = await bucket.put("meeting.flac", CONTENT[:1000])
+    await js.purge_stream("OBJ_audio", subject=f"$O.audio.C.{info.nuid}")
+    await js.publish(f"$O.audio.C.{info.nuid}", b"\xff" + CONTENT[1:1000])
+
+    # When it is fetched, then its hash gives that away
+    assert isinstance(await refusal(in_bucket, "meeting.flac"), PassingError)
+    assert list(scratch.iterdir()) == []
+
+
+async def test_a_missing_bucket_may_come_back(in_bucket: Recordings) -> None:
+    # Given no bucket, when a recording is fetched, then trying again can help
+    error = await refusal(in_bucket, "meeting.flac")
+    assert isinstance(error, PassingError)
+    assert error.detail.code is ErrorCode.INTERNAL
+
+
+async def test_nats_away_is_a_passing_error(settings: Settings, tmp_path: Path, scratch: Path) -> None:
+    # Given a server that went away after it was connected to
+    server = NatsServer(tmp_path / "nats", free_port())
+    await server.start()
+    client = await nats.connect(server.url, allow_reconnect=False)
+    recordings = Recordings(settings.model_copy(update={"audio_store": "nats://audio"}), client.jetstream(timeout=0.5))
+    await server.stop()
+
+    # When a recording is fetched or deleted, then trying again can help
+    error = await refusal(recordings, "meeting.flac")
+    assert isinstance(error, PassingError)
+    with pytest.raises(PassingError):
+        await recordings.delete("meeting.flac")
+    assert list(scratch.iterdir()) == []
+    await client.close()
+
+
+async def test_a_fetch_leaves_no_consumer_behind(
+    in_bucket: Recordings, bucket: ObjectStore, js: JetStreamContext
+) -> None:
+    # Given a recording that was fetched
+    await bucket.put("meeting.flac", CONTENT)
+    async with in_bucket.fetch("meeting.flac"):
+        pass
+
+    # When the bucket is looked at, then nobody reads from it any more
+    assert (await js.stream_info("OBJ_audio")).state.consumer_count == 0
+
+
+async def test_deleting_removes_a_recording_once(in_bucket: Recordings, bucket: ObjectStore) -> None:
+    # Given a recording in the bucket
+    await bucket.put("meeting.flac", CONTENT)
+
+    # When it is deleted, twice
+    await in_bucket.delete("meeting.flac")
+    await in_bucket.delete("meeting.flac")
+
+    # Then it is gone
+    assert (await refusal(in_bucket, "meeting.flac")).detail.code is ErrorCode.AUDIO_NOT_FOUND
+
+
+async def test_a_recording_in_the_folder_is_used_where_it_lies(in_folder: Recordings, recordings_folder: Path) -> None:
+    # Given a recording in a folder, when it is fetched
+    async with in_folder.fetch("call.flac") as recording:
+        # Then it is the file itself, with its size and hash
+        assert recording.path == recordings_folder / "call.flac"
+        assert (recording.size, recording.sha256) == (len(CONTENT), sha256(CONTENT).hexdigest())
+
+    # And it is still there afterwards, also when the task is deleted
+    await in_folder.delete("call.flac")
+    assert (recordings_folder / "call.flac").exists()
+
+
+@pytest.mark.parametrize(
+    "audio_file_id",
+    [
+        "../secret.flac",
+        "sub/../../secret.flac",
+        "{outside}",
+        "link.flac",
+        "linked/secret.flac",
+        "sub",
+        ".",
+        "pipe",
+        "no.flac",
+    ],
+)
+async def test_nothing_outside_of_the_folder_and_nothing_but_files(
+    in_folder: Recordings, recordings_folder: Path, audio_file_id: str
+) -> None:
+    # Given a file outside of the folder, links to it, a folder and a pipe
+    outside = recordings_folder.parent / "secret.flac"
+    outside.write_bytes(CONTENT)
+    (recordings_folder / "sub").mkdir()
+    (recordings_folder / "link.flac").symlink_to(outside)
+    (recordings_folder / "linked").symlink_to(outside.parent)
+    os.mkfifo(recordings_folder / "pipe")
+
+    # When a task names them
+    error = await refusal(in_folder, audio_file_id.format(outside=outside))
+
+    # Then they are not found, and the message shows no path of the server
+    assert error.detail.code is ErrorCode.AUDIO_NOT_FOUND
+    assert str(recordings_folder) not in error.detail.message
+
+
+async def test_limits_hold_in_the_folder_too(settings: Settings, js: JetStreamContext, recordings_folder: Path) -> None:
+    # Given an empty recording and one with more bytes than allowed
+    (recordings_folder / "empty.flac").touch()
+    (recordings_folder / "large.flac").write_bytes(CONTENT)
+    recordings = Recordings(settings.model_copy(update={"audio_max_bytes": 1000}), js)
+
+    # When they are fetched, then they are refused
+    assert (await refusal(recordings, "empty.flac")).detail.code is ErrorCode.AUDIO_UNREADABLE
+    assert (await refusal(recordings, "large.flac")).detail.code is ErrorCode.AUDIO_TOO_LARGE
