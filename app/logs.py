@@ -36,9 +36,16 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logging.getLogger(name).handlers = []
-        logging.getLogger(name).propagate = True
+    adopt_libraries()
+
+
+def adopt_libraries() -> None:
+    """Have the libraries' loggers speak through ours; once more after the HTTP server has set up its own."""
+    for name in ("faststream", "uvicorn", "uvicorn.error", "uvicorn.access"):
+        library = logging.getLogger(name)
+        library.handlers = []
+        library.propagate = True
+    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # probes ask every few seconds
 
 
 def _flatten_extra(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -81,6 +81,7 @@ class Service:
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
+        logs.adopt_libraries()
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self.redis.close)
             closing.push_async_callback(self.engine.close)

@@ -187,9 +187,7 @@ def _check_size(size: int, most: int) -> None:
     if size == 0:
         raise PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is empty: upload it again.")
     if size > most:
-        message = (
-            f"The recording has {size} bytes, more than AUDIO_MAX_BYTES ({most}): compress it or cut it into parts."
-        )
+        message = f"The recording has more than {most} bytes (AUDIO_MAX_BYTES): compress it or cut it into parts."
         raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
 
 

@@ -4,6 +4,7 @@ import sys
 from types import TracebackType
 from typing import Protocol, Self
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from app.cli.console import err, out
@@ -66,7 +67,7 @@ class Lines(_Plain):
         """Write a line, if there is news."""
         if isinstance(event, SegmentsEvent):
             if self._segments:
-                write_segments(event)
+                write_segments(event, out)
             return
         news = (event.state, event.stage, event.attempt, event.queue_position, event.progress // 10)
         if self._last.get(label) != news:
@@ -86,8 +87,10 @@ class Bars:
             TaskProgressColumn(),
             TextColumn("{task.fields[words]}", markup=False),
             console=err,
-            redirect_stdout=sys.stdout.isatty(),  # a file or a pipe gets its text untouched
+            redirect_stdout=False,
         )
+        # On a terminal the text must pass above the bars; a file or a pipe gets it untouched.
+        self._text = err if sys.stdout.isatty() else out
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -102,14 +105,14 @@ class Bars:
         """Move the task's bar."""
         if isinstance(event, SegmentsEvent):
             if self._segments:
-                write_segments(event)
+                write_segments(event, self._text)
             return
         if label not in self._bars:
             self._bars[label] = self._progress.add_task(label, total=100, words="")
         self._progress.update(self._bars[label], completed=event.progress, words=describe(event))
 
 
-def write_segments(event: SegmentsEvent) -> None:
-    """Write what was found to standard output."""
+def write_segments(event: SegmentsEvent, console: Console) -> None:
+    """Write what was found, a line a segment."""
     for segment in event.segments:
-        out.print(segment_line(segment))
+        console.print(segment_line(segment))
