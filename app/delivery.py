@@ -85,14 +85,14 @@ class TaskDelivery:
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 
     async def work(self, handle: Callable[[], Awaitable[object]]) -> State | None:
-        """Let the handler work under the heartbeat, then settle the message; how it ended, None if another decides."""
+        """Let the handler work under the heartbeat, then settle; how the task stands, None if another decides."""
         try:
             async with self._heartbeat.beating():
                 await self._in_time(handle)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # only the slot cancels, when it stops: it goes no further
             with suppress(OvertakenError, PassingError, NatsError):
                 await self._desk.settler.given_back(self._message, self._attempt)
-            raise
+            return State.QUEUED
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, the message must be settled
             return await self._settle(error)
         await self._desk.settler.done(self._message)

@@ -40,7 +40,7 @@ def _subtitles(fmt: str) -> Callable[[Result], str]:
             )
             for segment in _transcript(result, fmt).segments
         ]
-        return subtitles.to_string(fmt)
+        return subtitles.to_string(fmt, keep_ssa_tags=True)  # braces are what was said, not formatting
 
     return written
 

@@ -22,6 +22,7 @@ from app.diarizer import EngineDiarizer
 from app.engines.engine import Engine
 from app.engines.process import EngineProcess
 from app.health import route
+from app.lanes import WaitingTasks
 from app.metrics import Meter, metrics_route
 from app.projection import RedisProjection
 from app.queue import TaskQueue
@@ -100,7 +101,8 @@ class Service:
         results = ResultStore(js, task_log, max_payload=nats.max_payload)
         letters = DeadLetterBox(js, task_log, names, max_payload=nats.max_payload)
         recordings = Recordings(settings, js)
-        queue = TaskQueue(task_log, max_attempts=settings.max_attempts)
+        waiting = WaitingTasks(js, names)
+        queue = TaskQueue(task_log, waiting, max_attempts=settings.max_attempts)
         self.desk = Desk(
             nats=nats,
             log=task_log,
@@ -120,6 +122,7 @@ class Service:
                 names,
                 task_log,
                 results,
+                waiting=waiting,
                 dead_letters=letters,
                 recordings=recordings,
                 projection=self.redis,

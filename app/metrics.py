@@ -54,7 +54,7 @@ class Meter:
             self._success.labels(task_name(kind)).inc()
         if state is State.FAILED:
             self._failure.labels(task_name(kind)).inc()
-        if state is not None:
+        if state in {State.COMPLETED, State.FAILED}:
             self._seconds.labels(task_name(kind)).observe(seconds)
 
     def doubled(self, kind: Kind) -> None:

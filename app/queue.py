@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from nats.aio.msg import Msg
 
+from app.lanes import WaitingTasks
 from app.task_log import Entry, Facts, TaskLog
 from handlers.errors import AlreadyKnownError, OvertakenError
 from handlers.ports import Task
@@ -20,6 +21,7 @@ REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event t
 class StoredMessage:
     """A task message as the task stream holds it."""
 
+    subject: str
     sequence: int
     time: datetime
     replay_of: int | None
@@ -29,23 +31,28 @@ class StoredMessage:
     def delivered(cls, message: Msg) -> "StoredMessage":
         """Read it from a delivery."""
         metadata = message.metadata
-        return cls._read(message.headers or {}, metadata.sequence.stream, metadata.timestamp)
+        return cls._read(message.headers or {}, message.subject, metadata.sequence.stream, metadata.timestamp)
 
     @classmethod
     def republished(cls, headers: Mapping[str, str]) -> "StoredMessage":
         """Read it from what the task stream repeats after storing."""
         time = datetime.fromisoformat(headers["Nats-Time-Stamp"])
-        return cls._read(headers, int(headers["Nats-Sequence"]), time)
+        return cls._read(headers, headers["Nats-Subject"], int(headers["Nats-Sequence"]), time)
 
     @classmethod
-    def _read(cls, headers: Mapping[str, str], sequence: int, time: datetime) -> "StoredMessage":
+    def _read(cls, headers: Mapping[str, str], subject: str, sequence: int, time: datetime) -> "StoredMessage":
         replay_of = headers.get(REPLAY_OF, "")
         return cls(
+            subject=subject,
             sequence=sequence,
             time=time.astimezone(UTC),
             replay_of=int(replay_of) if replay_of.isdecimal() else None,
             traceparent=headers.get("traceparent"),
         )
+
+    def facts(self, task: Task | None) -> Facts:
+        """What the log of this message begins with; without a task, as it was invalid."""
+        return Facts(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
 
     def owns(self, entry: Entry) -> bool:
         """Whether the log was opened for this very message."""
@@ -64,18 +71,20 @@ def kind_of(task: Task) -> Kind:
 class TaskQueue:
     """Opens the logs of stored tasks."""
 
-    def __init__(self, log: TaskLog, *, max_attempts: int) -> None:
+    def __init__(self, log: TaskLog, waiting: WaitingTasks, *, max_attempts: int) -> None:
         self._log = log
+        self._waiting = waiting
         self._max_attempts = max_attempts
 
     async def accept(self, task: Task, headers: Mapping[str, str]) -> None:
         """Say `queued` as soon as the task is stored, even when every worker is busy."""
+        message = StoredMessage.republished(headers)
         try:
-            await self.open(task, StoredMessage.republished(headers))
+            await self.open(task, message, position=await self._waiting.position(message.subject))
         except AlreadyKnownError:
             return  # whoever picks the message up takes it from the queue
 
-    async def open(self, task: Task, message: StoredMessage) -> Entry:
+    async def open(self, task: Task, message: StoredMessage, *, position: int | None = None) -> Entry:
         """The last entry of the message's log, opened with `queued` where need be (AlreadyKnownError)."""
         while True:
             last = await self._log.last(task.task_id)
@@ -84,20 +93,19 @@ class TaskQueue:
             if last is not None and not message.reopens(last):
                 raise AlreadyKnownError(task.task_id)
             try:
-                return await self._queued(task, message, last)
+                return await self._queued(task, message, last, position)
             except OvertakenError:
                 continue  # another worker was faster: read what it wrote
 
-    async def _queued(self, task: Task, message: StoredMessage, last: Entry | None) -> Entry:
+    async def _queued(self, task: Task, message: StoredMessage, last: Entry | None, position: int | None) -> Entry:
         event = ProgressEvent(
             task_id=task.task_id,
             kind=kind_of(task),
             state=State.QUEUED,
             max_attempts=self._max_attempts,
             sequence=last.event.sequence + 1 if last else 1,
+            queue_position=position,
             time=datetime.now(UTC),
         )
-        facts = Facts(
-            task=task, task_sequence=message.sequence, created_at=message.time, traceparent=message.traceparent
-        )
+        facts = message.facts(task)
         return await self._log.append(event, facts, after=last.stream_sequence if last else 0)

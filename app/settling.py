@@ -12,7 +12,7 @@ from app import invalid
 from app.attempt import TaskAttempt
 from app.dead_letters import DeadLetterBox
 from app.queue import StoredMessage
-from app.task_log import Facts, TaskLog
+from app.task_log import TaskLog
 from handlers.errors import OvertakenError, PassingError, TaskError
 from schemas.errors import ErrorDetail
 from schemas.progress import ProgressEvent, State
@@ -83,9 +83,8 @@ class Settler:
             worker=self.log.worker,
             time=datetime.now(UTC),
         )
-        facts = Facts(None, message.sequence, message.time, traceparent=message.traceparent)
         try:
-            await self.log.append(event, facts, after=0)
+            await self.log.append(event, message.facts(None), after=0)
         except OvertakenError:
             return  # the id is known: another task's log is not ours to write
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
 from contextlib import suppress
+from itertools import chain
+from typing import NamedTuple
 
 import structlog
 from faststream.nats.subscriber.usecases import PullStreamSubscriber
@@ -15,9 +16,11 @@ from nats.errors import TimeoutError as NatsTimeoutError
 
 from handlers.channels import Lanes, StreamNames
 from schemas import subjects
+from schemas.wire import Kind, Priority
 
 ANSWER_WITHIN = 2.0  # seconds
 LOOK_EVERY = 1.0  # seconds: what is delivered again is announced by nobody
+NEXT = "$JS.API.CONSUMER.MSG.NEXT"
 ONE_NOW = json.dumps({"batch": 1, "no_wait": True}).encode()
 
 log = structlog.get_logger()
@@ -30,14 +33,19 @@ class _NoPullLoop:
         """There is nothing to end."""
 
 
+class _Lane(NamedTuple):
+    next_message: str  # the subject that asks for it
+    subscriber: PullStreamSubscriber
+
+
 class Slot:
     """Asks the lanes in order whenever it is free, and works on what it gets."""
 
     def __init__(self, lanes: Lanes, names: StreamNames) -> None:
-        self._lanes: Mapping[str, PullStreamSubscriber] = {
-            f"$JS.API.CONSUMER.MSG.NEXT.{names.tasks}.{names.lane(kind, priority)}": subscriber
-            for (kind, priority), subscriber in lanes.items()
-        }
+        self._lanes = [
+            [_Lane(f"{NEXT}.{names.tasks}.{names.lane(kind, priority)}", lanes[kind, priority]) for kind in Kind]
+            for priority in Priority
+        ]
         self._nats: Client | None = None
         self._inbox: Subscription | None = None
         self._woken = asyncio.Event()
@@ -46,8 +54,8 @@ class Slot:
 
     def take_lanes(self) -> None:
         """Keep FastStream from pulling by itself; call before the broker starts."""
-        for subscriber in self._lanes.values():
-            subscriber.subscription = _NoPullLoop()  # type: ignore[assignment]  # only unsubscribe() is called
+        for lane in chain(*self._lanes):
+            lane.subscriber.subscription = _NoPullLoop()  # type: ignore[assignment]  # only unsubscribe() is called
 
     async def start(self, nats: Client) -> None:
         """Begin to ask; call after the broker has started."""
@@ -88,11 +96,13 @@ class Slot:
                     await asyncio.wait_for(self._woken.wait(), LOOK_EVERY)
 
     async def _serve_one(self) -> bool:
-        for next_message, subscriber in self._lanes.items():
-            message = await self._ask(next_message)
-            if message is not None:
-                await subscriber.consume(message)
-                return True
+        for lanes in self._lanes:
+            for lane in tuple(lanes):
+                message = await self._ask(lane.next_message)
+                if message is not None:
+                    lanes.append(lanes.pop(lanes.index(lane)))  # the other kind goes first next time
+                    await lane.subscriber.consume(message)
+                    return True
         return False
 
     async def _ask(self, next_message: str) -> Msg | None:

@@ -45,6 +45,7 @@ class Facts:
 
     task: Task | None  # null: the message was invalid
     task_sequence: int  # of the task message that owns the log, in the task stream
+    subject: str  # of the task message: its lane
     created_at: datetime
     started_at: datetime | None = None
     traceparent: str | None = None
@@ -54,6 +55,7 @@ class Facts:
         found = {
             "Natscribe-Task": TASK.dump_json(self.task, ensure_ascii=True).decode() if self.task else None,
             "Natscribe-Task-Sequence": str(self.task_sequence),
+            "Natscribe-Task-Subject": self.subject,
             "Natscribe-Created-At": self.created_at.isoformat(),
             "Natscribe-Started-At": self.started_at.isoformat() if self.started_at else None,
             "traceparent": self.traceparent,
@@ -67,6 +69,7 @@ class Facts:
         return cls(
             task=TASK.validate_json(task) if task else None,
             task_sequence=int(headers["Natscribe-Task-Sequence"]),
+            subject=headers["Natscribe-Task-Subject"],
             created_at=datetime.fromisoformat(headers["Natscribe-Created-At"]),
             started_at=datetime.fromisoformat(started_at) if started_at else None,
             traceparent=headers.get("traceparent"),

@@ -1,5 +1,6 @@
 """What clients may ask about tasks: answered from the log, ended by the log."""
 
+import asyncio
 from datetime import UTC, datetime
 
 from nats.js import JetStreamContext
@@ -7,6 +8,7 @@ from nats.js.errors import NotFoundError
 
 from app import formats
 from app.dead_letters import DeadLetterBox
+from app.lanes import WaitingTasks
 from app.projection import RedisProjection
 from app.recordings import Recordings
 from app.results import ResultStore
@@ -20,6 +22,8 @@ from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.requests import ResultFormat, TaskStatus
 
+OPENED_WITHIN = (0.01, 0.04, 0.1, 0.15)  # seconds: the log of a task that was stored a moment ago opens soon
+
 
 class TaskDesk:
     """Answers requests about tasks."""
@@ -31,6 +35,7 @@ class TaskDesk:
         log: TaskLog,
         results: ResultStore,
         *,
+        waiting: WaitingTasks,
         dead_letters: DeadLetterBox,
         recordings: Recordings,
         projection: RedisProjection,
@@ -40,6 +45,7 @@ class TaskDesk:
         self._names = names
         self._log = log
         self._results = results
+        self._waiting = waiting
         self._dead_letters = dead_letters
         self._recordings = recordings
         self._projection = projection
@@ -47,7 +53,13 @@ class TaskDesk:
 
     async def status(self, task_id: str) -> TaskStatus:
         """Where a task stands (RequestError)."""
-        return status_of(await self._entry(task_id))
+        entry = await self._entry(task_id)
+        status = status_of(entry)
+        if status.state is not State.QUEUED:
+            return status
+        at_most = await self._waiting.position(entry.facts.subject)  # it was further back when it was queued
+        known = [position for position in (status.queue_position, at_most) if position is not None]
+        return status.model_copy(update={"queue_position": min(known, default=None)})
 
     async def result(self, task_id: str, fmt: ResultFormat) -> Result | str:
         """The result of an ended task, as an object or as text (RequestError)."""
@@ -94,11 +106,13 @@ class TaskDesk:
             await self._recordings.delete(status.task.audio_file_id)
 
     async def _entry(self, task_id: str) -> Entry:
-        entry = await self._log.last(task_id)
-        if entry is None:
-            message = f"No task {task_id} is known: check the id, or publish the task first."
-            raise RequestError(ErrorCode.NOT_FOUND, message)
-        return entry
+        for pause in OPENED_WITHIN:
+            entry = await self._log.last(task_id)
+            if entry is not None:
+                return entry
+            await asyncio.sleep(pause)
+        message = f"No task {task_id} is known: check the id, or publish the task first."
+        raise RequestError(ErrorCode.NOT_FOUND, message)
 
     async def _append_cancelled(self, entry: Entry) -> Entry:
         event = entry.event.model_copy(

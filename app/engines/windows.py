@@ -25,6 +25,7 @@ LATER_BLOCK = 64
 _RATE = SAMPLE_RATE / FRAME  # frames a second
 _LONGEST = int(28 * _RATE)
 _GAP = round(2 * _RATE)  # a longer silence ends a window
+_PAUSE = round(0.25 * _RATE)  # long enough to cut in
 _PADDING = round(0.4 * _RATE)  # kept before and after speech
 _WARM_UP = 64  # frames that the voice detector hears again before each block
 _LEAST_SPEECH = 4  # frames; less is a click
@@ -98,7 +99,10 @@ def next_window(speech: npt.NDArray[np.float32], *, whole: bool) -> tuple[int, i
 
 
 def _quiet_place(speech: npt.NDArray[np.float32]) -> int:
-    """The middle of the longest silence of the later half; without one, the frame that is least like speech."""
+    """The middle of the last pause of the later half, else of its longest silence, else the frame least like speech.
+
+    Late cuts make few windows: the encoder takes the same time for each, however short.
+    """
     half = len(speech) // 2
     later = speech[half:]
     silent = np.concatenate(([0], later < _SPEECH, [0])).astype(np.int8)
@@ -106,8 +110,9 @@ def _quiet_place(speech: npt.NDArray[np.float32]) -> int:
     if not edges.size:
         return half + int(later.argmin())
     starts, ends = edges[::2], edges[1::2]
-    longest = int((ends - starts).argmax())
-    return half + int(starts[longest] + ends[longest]) // 2
+    pauses = np.flatnonzero(ends - starts >= _PAUSE)
+    cut = int(pauses[-1]) if pauses.size else int((ends - starts).argmax())
+    return half + int(starts[cut] + ends[cut]) // 2
 
 
 def _samples_of(seconds: float) -> int:

@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
 from nats.js import JetStreamContext
+from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 
 from app.main import Service
+from app.settings import Settings
+from app.streams import provision
 from schemas.progress import State
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
@@ -70,10 +74,48 @@ async def test_a_second_publish_of_a_known_id_changes_nothing(
     assert (await js.stream_info("transcription_results")).state.messages == 1
 
 
-async def test_a_full_lane_refuses_the_publisher(publisher: Publisher, worker: Service, js: JetStreamContext) -> None:
-    config = (await js.stream_info("transcription_tasks")).config
-    assert config.discard_new_per_subject
-    assert config.max_msgs_per_subject == 10_000
+async def test_a_full_lane_refuses_the_publisher(
+    publisher: Publisher, settings: Settings, js: JetStreamContext
+) -> None:
+    # Given lanes for two tasks each
+    await provision(js, settings.model_copy(update={"nats_max_msgs_per_subject": 2}))
+    await publisher.publish("first")
+    await publisher.publish("second")
+    # When a third one is published
+    with pytest.raises(ServiceUnavailableError) as refused:
+        await publisher.publish("third")
+    # Then its publisher is told, the first is still there, and the other lanes are open
+    assert refused.value.err_code == 10077
+    assert json.loads((await js.get_msg("transcription_tasks", 1)).data)["task_id"] == "first"
+    await publisher.publish("fourth", priority=Priority.HIGH)
+
+
+async def test_a_misspelt_priority_is_refused(js: JetStreamContext, worker: Service) -> None:
+    with pytest.raises(NoStreamResponseError):
+        await js.publish("tasks.transcription.urgent", b"{}")
+
+
+async def test_the_kinds_of_one_priority_take_turns(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a busy worker behind which many transcriptions wait, and then one diarization
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("busy")
+        await publisher.until("busy", State.RUNNING)
+        positions = []
+        for task_id in ("t1", "t2", "t3", "d1"):
+            kind = Kind.DIARIZATION if task_id == "d1" else Kind.TRANSCRIPTION
+            await publisher.publish(task_id, kind=kind)
+            positions.append((await publisher.until(task_id, State.QUEUED))[0].queue_position)
+        # Then each is told how soon it is served at the latest
+        assert positions == [1, 2, 3, 4]
+        # When the worker goes on
+        engine.may_go_on.set()
+        await publisher.until("t3", State.COMPLETED)
+    # Then the diarization did not wait for all of them
+    order = [json.loads((await js.get_msg("transcription_results", seq)).data)["task_id"] for seq in range(1, 6)]
+    assert order == ["busy", "d1", "t1", "t2", "t3"]
 
 
 async def test_a_stopping_worker_gives_its_task_back(

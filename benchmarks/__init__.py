@@ -1,0 +1,1 @@
+"""Measurements: ratios in one run, on the machine at hand. `make benchmark` prints them."""

@@ -1,0 +1,131 @@
+"""What compose.yaml and the Containerfile promise, read without an engine."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from app.main import GRACE
+from app.settings import Settings
+from tests.containers import NATS_IMAGE, REDIS_IMAGE
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("nats", "redis", "worker")
+OF_A_HOST = {"nats_user", "nats_password", "nats_creds_file", "nats_tls_ca_file", "transcription_models_dir"}
+OF_THE_LIMIT = {"engine_threads"}  # one CPU, one thread
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict:
+    return yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def worker(compose: dict) -> dict:
+    return compose["services"]["worker"]
+
+
+@pytest.fixture(scope="module")
+def containerfile() -> str:
+    return (ROOT / "Containerfile").read_text(encoding="utf-8")
+
+
+def test_there_is_what_the_service_needs_and_nothing_else(compose: dict) -> None:
+    assert set(compose["services"]) == set(SERVICES)
+    assert compose["services"]["nats"]["image"] == NATS_IMAGE
+    assert compose["services"]["redis"]["image"] == REDIS_IMAGE
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_locked_down_and_comes_back(compose: dict, name: str) -> None:
+    service = compose["services"][name]
+    assert service["restart"] == "unless-stopped"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "cap_add", "network_mode"} & set(service)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_ports_are_published_on_loopback_alone(compose: dict, name: str) -> None:
+    ports = compose["services"][name]["ports"]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_nats_keeps_its_streams_and_is_asked_how_it_is(compose: dict) -> None:
+    nats = compose["services"]["nats"]
+    # Given its command: each acknowledged message is on the disk, and that is a volume
+    script = nats["command"][-1]
+    assert "sync_interval: always" in script
+    assert script.endswith("-js -sd /data -m 8222\n")
+    assert "exec nats-server" in script
+    assert nats["volumes"] == ["nats-data:/data"]
+    assert "nats-data" in compose["volumes"]
+    # And its health is what the monitoring port says
+    check = nats["healthcheck"]
+    assert (check["interval"], check["timeout"], check["retries"]) == ("10s", "5s", 5)
+    assert "127.0.0.1:8222/healthz" in check["test"]
+
+
+def test_workers_wait_for_healthy_servers(worker: dict) -> None:
+    assert worker["depends_on"] == {
+        "nats": {"condition": "service_healthy"},
+        "redis": {"condition": "service_healthy"},
+    }
+
+
+def test_two_workers_share_the_machine(worker: dict) -> None:
+    assert worker["deploy"] == {
+        "replicas": 2,
+        "resources": {
+            "limits": {"cpus": "1", "memory": "2G"},
+            "reservations": {"cpus": "0.5", "memory": "1G"},
+        },
+    }
+    (published,) = worker["ports"]
+    first, last = re.fullmatch(r"127\.0\.0\.1:(\d+)-(\d+):8000", published).groups()
+    assert int(last) - int(first) + 1 >= worker["deploy"]["replicas"]
+
+
+def test_a_worker_has_time_to_give_its_task_back(worker: dict) -> None:
+    assert float(worker["stop_grace_period"].removesuffix("s")) >= GRACE + 5
+
+
+def test_recordings_are_fetched_to_a_disk_of_the_workers_own(worker: dict) -> None:
+    assert "/tmp" in worker["volumes"]  # noqa: S108 -- a named volume would be shared, and swept by the other worker
+    assert "tmpfs" not in worker
+
+
+def test_a_worker_knows_every_setting_that_has_a_meaning_there(worker: dict) -> None:
+    given = worker["environment"]
+    assert {name.lower() for name in given} == set(Settings.model_fields) - OF_A_HOST - OF_THE_LIMIT
+    # And what an .env of the host says about addresses does not reach into the containers
+    assert {name for name, value in given.items() if value is not None} == {"NATS_URL", "REDIS_URL"}
+
+
+def test_the_image_runs_as_nobody_special_and_hears_signals(containerfile: str) -> None:
+    final = containerfile.rpartition("\nFROM ")[2]
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", final, re.MULTILINE)
+    assert "STOPSIGNAL SIGTERM\n" in final
+    assert '\nCMD ["faststream", "run", "app.main:app", ' in final
+    assert 'exec \\"$@\\"' in final
+    assert "http://127.0.0.1:8000/health/ready" in final
+
+
+def test_the_image_is_made_from_the_lock(containerfile: str) -> None:
+    installs = re.findall(r"pip .*install .*", containerfile)
+    assert installs
+    assert all("--require-hashes" in line or "--no-deps" in line for line in installs if "uninstall" not in line)
+
+
+def test_compose_itself_accepts_the_file() -> None:
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("docker compose is not installed")
+    command = [docker, "compose", "--file", str(ROOT / "compose.yaml"), "config", "--quiet"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")

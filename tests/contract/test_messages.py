@@ -1,0 +1,112 @@
+"""The messages: what is taken, what is refused, how they look on the wire."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from pydantic import ValidationError
+
+from schemas import subjects
+from schemas.diarization import DiarizationTask
+from schemas.errors import ErrorCode
+from schemas.progress import ProgressEvent, Stage, State
+from schemas.requests import ReplayRequest, ResultRequest
+from schemas.transcription import TranscriptionTask
+from schemas.wire import Kind, Priority
+
+LEAST = {"task_id": "t1", "audio_file_id": "a.wav", "user_id": 1}
+
+
+@pytest.mark.parametrize("shape", [TranscriptionTask, DiarizationTask])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task_id": ""},
+        {"task_id": "a.b"},
+        {"task_id": "a b"},
+        {"task_id": "ü"},
+        {"task_id": "a" * 65},
+        {"task_id": "t1\n"},
+        {"task_id": None},
+        {"audio_file_id": ""},
+        {"audio_file_id": "a\x00b"},
+        {"audio_file_id": "a" * 1025},
+        {"user_id": "1"},
+        {"user_id": True},
+        {"user_id": 1.5},
+        {"user_id": 2**63},
+        {"min_speakers": 0},
+        {"min_speakers": 3, "max_speakers": 2},
+        {"unknown": 1},
+    ],
+)
+def test_what_is_no_task_is_refused(shape: type[TranscriptionTask], change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        shape.model_validate(LEAST | change)
+
+
+def test_a_task_has_the_defaults_of_the_contract() -> None:
+    assert TranscriptionTask.model_validate(LEAST).model_dump() == LEAST | {
+        "model": None,
+        "language": None,
+        "diarize": False,
+        "min_speakers": None,
+        "max_speakers": None,
+        "word_timestamps": False,
+    }
+
+
+def test_names_may_be_in_any_script() -> None:
+    task = TranscriptionTask.model_validate(LEAST | {"audio_file_id": "запись 1 (ü).m4a"})
+    assert task.audio_file_id == "запись 1 (ü).m4a"
+
+
+def test_times_are_utc_and_readers_ignore_what_they_do_not_know() -> None:
+    noon = datetime(2026, 1, 1, 15, tzinfo=timezone(timedelta(hours=3)))
+    event = ProgressEvent(
+        task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=noon
+    )
+    wire = json.loads(event.model_dump_json())
+    assert wire["time"] == "2026-01-01T12:00:00Z"
+    assert ProgressEvent.model_validate(wire | {"new": "field"}) == event
+    assert event.time.tzinfo is UTC
+
+
+def test_the_words_of_the_contract() -> None:
+    assert [*State] == ["queued", "running", "retrying", "completed", "failed", "cancelled"]
+    assert [*Stage] == ["fetching", "decoding", "transcribing", "diarizing", "merging"]
+    assert {*ErrorCode} == {
+        "invalid_message",
+        "invalid_request",
+        "unknown_model",
+        "audio_not_found",
+        "audio_unreadable",
+        "audio_too_large",
+        "timeout",
+        "expired",
+        "worker_lost",
+        "engine_failed",
+        "not_found",
+        "not_finished",
+        "format_unavailable",
+        "internal",
+    }
+    assert subjects.tasks(Kind.DIARIZATION, Priority.LOW) == "tasks.diarization.low"
+    assert (subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")) == (
+        "progress.t1",
+        "segments.t1",
+        "results.t1",
+    )
+    assert subjects.dead_letters(Kind.TRANSCRIPTION) == "dead_letters.transcription"
+
+
+@pytest.mark.parametrize("request_", [{}, {"task_id": "t", "kind": "diarization"}, {"kind": "x"}, {"code": "x"}])
+def test_a_replay_names_exactly_one_thing(request_: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        ReplayRequest.model_validate(request_)
+
+
+def test_a_result_is_json_where_nothing_else_is_said() -> None:
+    assert ResultRequest.model_validate({"task_id": "t1"}).format == "json"
+    with pytest.raises(ValidationError):
+        ResultRequest.model_validate({"task_id": "t1", "format": "pdf"})

@@ -1,0 +1,74 @@
+"""The settings are those of the contract, read from the environment and `.env`."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DEFAULTS = {
+    "NATS_URL": "nats://localhost:4222",
+    "NATS_STREAM_NAME": "transcription_tasks",
+    "NATS_CONSUMER_NAME": "transcription_worker",
+    "NATS_MAX_MSGS_PER_SUBJECT": 10_000,
+    "REDIS_URL": "redis://localhost:6379/0",
+    "TASK_TIMEOUT": 3600,
+    "TASK_MAX_RETRIES": 3,
+    "TASK_RETRY_DELAY": 30,
+    "TASK_ACK_WAIT": 15,
+    "TASK_HEARTBEAT": 5,
+    "AUDIO_STORE": "nats://audio",
+    "AUDIO_TTL": 0,
+    "AUDIO_MAX_BYTES": 4 * 1024**3,
+    "AUDIO_MAX_SECONDS": 24 * 3600,
+    "DIARIZATION_MAX_SECONDS": 4 * 3600,
+    "TRANSCRIPTION_MODEL": None,
+    "TRANSCRIPTION_MODELS_DIR": None,
+    "LOG_LEVEL": "INFO",
+}
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = Settings(_env_file=None)
+    assert {name: getattr(settings, name.lower()) for name in DEFAULTS} == DEFAULTS
+
+
+def test_the_example_lists_every_setting_with_its_default() -> None:
+    # Given the example, with what is commented out counted too
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    listed = {line.lstrip("# ").partition("=")[0] for line in example.splitlines() if "=" in line}
+    # Then it names each setting
+    assert listed == {name.upper() for name in Settings.model_fields}
+    # And as it stands it changes nothing
+    assert Settings(_env_file=ROOT / ".env.example") == Settings(_env_file=None)
+
+
+def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / ".env"
+    file.write_text("TASK_TIMEOUT=1\nNATS_USER=Юля\n", encoding="utf-8")
+    monkeypatch.setenv("TASK_TIMEOUT", "2")
+    settings = Settings(_env_file=file)
+    assert (settings.task_timeout, settings.nats_user) == (2, "Юля")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TASK_HEARTBEAT", "15"), ("AUDIO_STORE", "folder"), ("NATS_STREAM_NAME", "a.b"), ("TASK_TIMEOUT", "0")],
+)
+def test_a_setting_that_cannot_work_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError):
+        Settings(_env_file=None)
+
+
+def test_the_stem_of_the_stream_names_the_others() -> None:
+    assert Settings(_env_file=None, nats_stream_name="speech_tasks").stem == "speech"
+    assert Settings(_env_file=None, nats_stream_name="speech").stem == "speech"

@@ -1,0 +1,79 @@
+"""The three automated tests of the brief, in today's terms."""
+
+from pathlib import Path
+
+import pytest
+from nats.js import JetStreamContext
+from redis.asyncio import Redis
+
+from app.client import Client
+from app.main import Service
+from app.settings import Settings
+from schemas.progress import ProgressEvent, State
+from schemas.transcription import TranscriptionResult
+from tests.fakes.engine import FakeEngine
+from tests.waiting import eventually
+
+
+@pytest.fixture
+async def client(settings: Settings, worker: Service):
+    async with Client(settings) as connected:
+        yield connected
+
+
+@pytest.fixture
+def recording(recordings_folder: Path) -> Path:
+    return recordings_folder / "meeting.flac"
+
+
+async def test_create_a_task(
+    client: Client, engine: FakeEngine, recording: Path, js: JetStreamContext, redis: Redis
+) -> None:
+    # Given a worker that is busy
+    engine.may_go_on.clear()
+    busy = await client.create_transcription_task(recording, user_id=7)
+    await eventually(lambda: redis.get(f"task:{busy}:info"))
+    # When a task is created
+    task_id = await client.create_transcription_task(recording, user_id=7)
+    # Then its id is made, it is queued, and it is stored
+    assert task_id != busy
+    assert (await js.stream_info("transcription_tasks")).state.messages == 2
+    assert (await client.get_task_progress(task_id)).state is State.QUEUED
+    assert await eventually(lambda: redis.get(f"task:{task_id}:info"))
+    assert await redis.get(f"task:{task_id}:progress") == "0"
+    engine.may_go_on.set()
+
+
+async def test_read_the_progress(client: Client, engine: FakeEngine, recording: Path) -> None:
+    # Given a task that runs
+    engine.may_go_on.clear()
+    task_id = await client.create_transcription_task(recording)
+
+    async def running() -> bool:
+        return (await client.get_task_progress(task_id)).state is State.RUNNING
+
+    # When its progress is read, it is there, and it grows to the end
+    await eventually(running)
+    assert (await client.get_task_progress(task_id)).progress == 0
+    engine.may_go_on.set()
+    events = [event async for event in client.follow(task_id) if isinstance(event, ProgressEvent)]
+    assert [event.progress for event in events] == sorted(event.progress for event in events)
+    assert (await client.get_task_progress(task_id)).progress == 100
+
+
+async def test_process_a_task(client: Client, recording: Path, redis: Redis) -> None:
+    # Given a task
+    task_id = await client.create_transcription_task(recording, user_id=7)
+    # When it has been processed
+    async for _ in client.follow(task_id):
+        pass
+    # Then there is a result with its id, and the progress is 100
+    result = await client.get_task_result(task_id)
+    assert isinstance(result, TranscriptionResult)
+    assert (result.task_id, result.user_id) == (task_id, 7)
+    assert await eventually(lambda: redis.get(f"task:{task_id}:result"))
+
+    async def done() -> bool:
+        return await redis.get(f"task:{task_id}:progress") == "100"
+
+    await eventually(done)

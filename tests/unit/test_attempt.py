@@ -1,0 +1,151 @@
+"""An attempt speaks often enough, not too often, and never backwards."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+
+from app.attempt import TaskAttempt
+from app.results import ResultStore
+from app.task_log import Entry, Facts, TaskLog
+from handlers.errors import OvertakenError
+from handlers.ports import Advanced, Found
+from schemas.progress import ProgressEvent, Stage, State
+from schemas.transcription import SegmentsEvent
+from schemas.wire import Kind
+from tests.fakes.engine import segment
+
+FACTS = Facts(None, 1, "tasks.transcription.high", datetime.now(UTC))
+
+
+@dataclass
+class FakeLog:
+    """Keeps what is appended; `stolen` means that somebody else was faster."""
+
+    worker: str = "w"
+    events: list[ProgressEvent] = field(default_factory=list)
+    found: list[tuple[SegmentsEvent, int]] = field(default_factory=list)
+    stolen: bool = False
+
+    async def append(self, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
+        if self.stolen or after != len(self.events):
+            raise OvertakenError
+        self.events.append(event)
+        return Entry(event, facts, len(self.events))
+
+    async def append_segments(self, event: SegmentsEvent, _: Facts, *, after: int) -> int:
+        assert after == (self.found[-1][1] if self.found else 0)
+        self.found.append((event, after + 1))
+        return after + 1
+
+    async def segments(self, _: str):
+        for event, sequence in self.found:
+            yield event, sequence
+
+    async def last(self, _: str) -> Entry:
+        return Entry(self.events[-1], FACTS, len(self.events))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr("app.attempt.time.monotonic", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def log() -> FakeLog:
+    queued = ProgressEvent(
+        task_id="t1",
+        kind=Kind.TRANSCRIPTION,
+        state=State.QUEUED,
+        max_attempts=4,
+        sequence=1,
+        time=datetime.now(UTC),
+    )
+    return FakeLog(events=[queued])
+
+
+def attempt_on(log: FakeLog) -> TaskAttempt:
+    return TaskAttempt(
+        cast("TaskLog", log), cast("ResultStore", None), Entry(log.events[-1], FACTS, len(log.events)), number=1
+    )
+
+
+@pytest.fixture
+async def attempt(log: FakeLog, clock: list[float]) -> TaskAttempt:
+    started = attempt_on(log)
+    await started.start()
+    return started
+
+
+async def test_it_speaks_at_most_once_a_second(attempt: TaskAttempt, log: FakeLog, clock: list[float]) -> None:
+    for tenth in range(1, 31):
+        clock[0] += 0.1
+        await attempt.append(Advanced(Stage.TRANSCRIBING, tenth / 30, tenth, 30))
+    assert len([event for event in log.events if event.state is State.RUNNING]) in {3, 4}
+
+
+async def test_what_came_too_soon_is_said_later(attempt: TaskAttempt, log: FakeLog, clock: list[float]) -> None:
+    clock[0] += 0.5
+    await attempt.append(Advanced(Stage.DECODING, 0.0, 0, 30))
+    assert log.events[-1].stage is Stage.FETCHING
+    clock[0] += 0.6
+    await attempt.tick()
+    assert log.events[-1].stage is Stage.DECODING
+
+
+async def test_it_is_heard_from_though_nothing_is_new(attempt: TaskAttempt, log: FakeLog, clock: list[float]) -> None:
+    said = len(log.events)
+    for _ in range(30):
+        clock[0] += 1
+        await attempt.tick()
+    assert len(log.events) - said == 3
+
+
+async def test_progress_never_falls_and_never_says_done_too_soon(
+    attempt: TaskAttempt, log: FakeLog, clock: list[float]
+) -> None:
+    for fraction in (0.5, 0.3, 1.0):
+        clock[0] += 1
+        await attempt.append(Advanced(Stage.TRANSCRIBING, fraction, 15, 30))
+    assert [event.progress for event in log.events[2:]] == [50, 50, 99]
+
+
+async def test_the_rest_is_estimated_from_the_pace(attempt: TaskAttempt, log: FakeLog, clock: list[float]) -> None:
+    clock[0] += 5
+    await attempt.append(Advanced(Stage.TRANSCRIBING, 0.0, 0, 100))
+    clock[0] += 10
+    await attempt.append(Advanced(Stage.TRANSCRIBING, 0.25, 25, 100))
+    assert log.events[-1].eta_seconds == 30
+
+
+async def test_who_comes_after_goes_on_where_the_segments_end(log: FakeLog, clock: list[float]) -> None:
+    # Given an attempt that found two windows and was lost
+    lost = attempt_on(log)
+    await lost.start()
+    for number in (0, 1):
+        await lost.append(Found("en", (number + 1) * 10.0, (segment(number),)))
+    # When another one starts
+    following = attempt_on(log)
+    await following.start()
+    # Then it knows what is done, and appends behind it
+    assert following.checkpoint.processed_seconds == 20
+    assert following.checkpoint.segments == (segment(0), segment(1))
+    await following.append(Found("en", 30.0, (segment(2),)))
+    assert [event.sequence for event, _ in log.found] == [1, 2, 3]
+    # And the lost one cannot speak any more
+    with pytest.raises(OvertakenError):
+        await lost.give_back()
+
+
+async def test_it_notices_that_somebody_else_has_spoken(attempt: TaskAttempt, log: FakeLog) -> None:
+    await attempt.check(log.events[-1].sequence)  # our own
+    log.events.append(log.events[-1].model_copy(update={"state": State.CANCELLED, "sequence": 3}))
+    with pytest.raises(OvertakenError):
+        await attempt.check(3)
+
+
+async def test_what_the_stream_has_refused_overtakes_nobody(attempt: TaskAttempt) -> None:
+    await attempt.check(99)  # heard on the subject, but not in the log

@@ -1,0 +1,147 @@
+"""What becomes of a message, by how its delivery ended."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+from nats.aio.msg import Msg
+
+from app.attempt import TaskAttempt
+from app.dead_letters import DeadLetterBox
+from app.settling import Settler
+from app.task_log import TaskLog
+from handlers.errors import OvertakenError, PassingError, PermanentError, TaskError
+from schemas.errors import ErrorCode, ErrorDetail
+from schemas.progress import ProgressEvent, State
+from schemas.wire import Kind
+
+PASSING = PassingError(ErrorCode.ENGINE_FAILED, "The engine died.")
+PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound.")
+
+
+@dataclass
+class Story:
+    """What was done, in order."""
+
+    done: list[str] = field(default_factory=list)
+    retry_delays: list[float] = field(default_factory=list)
+    overtaken: bool = False
+
+
+@dataclass
+class FakeMessage:
+    story: Story
+
+    async def ack(self) -> None:
+        self.story.done.append("ack")
+
+    async def nak(self, delay: float = 0) -> None:
+        self.story.done.append("nak")
+        self.story.retry_delays.append(delay)
+
+
+@dataclass
+class FakeLetters:
+    story: Story
+
+    async def put(self, *_: object, **__: object) -> None:
+        self.story.done.append("letter")
+
+
+@dataclass
+class FakeEntry:
+    event: ProgressEvent
+
+
+@dataclass
+class FakeAttempt:
+    story: Story
+    number: int
+    state: State = State.RUNNING
+
+    @property
+    def entry(self) -> FakeEntry:
+        return FakeEntry(
+            ProgressEvent(
+                task_id="t1",
+                kind=Kind.TRANSCRIPTION,
+                state=self.state,
+                max_attempts=4,
+                sequence=2,
+                error=PERMANENT.detail,
+                time=datetime.now(UTC),
+            )
+        )
+
+    async def retry(self, *_: object) -> None:
+        self._say("retrying")
+
+    async def fail(self, _: ErrorDetail) -> None:
+        self._say("failed")
+
+    async def give_back(self) -> None:
+        self._say("queued")
+
+    def _say(self, word: str) -> None:
+        if self.story.overtaken:
+            raise OvertakenError
+        self.story.done.append(word)
+
+
+def settler(story: Story, *, jitter: float = 0.0) -> Settler:
+    letters = cast("DeadLetterBox", FakeLetters(story))
+    return Settler(cast("TaskLog", None), letters, max_attempts=4, retry_delay=30, jitter=lambda: jitter)
+
+
+async def fail(story: Story, number: int, error: TaskError, *, jitter: float = 0.0) -> State:
+    attempt = cast("TaskAttempt", FakeAttempt(story, number))
+    return await settler(story, jitter=jitter).failed(cast("Msg", FakeMessage(story)), attempt, error)
+
+
+async def test_a_passing_error_is_said_before_the_message_is_given_back() -> None:
+    story = Story()
+    assert await fail(story, 1, PASSING) is State.RETRYING
+    assert story.done == ["retrying", "nak"]
+
+
+async def test_the_delay_doubles() -> None:
+    story = Story()
+    for number in (1, 2, 3):
+        await fail(story, number, PASSING)
+    assert story.retry_delays == [30, 60, 120]
+
+
+async def test_the_jitter_adds_up_to_a_quarter() -> None:
+    story = Story()
+    await fail(story, 1, PASSING, jitter=1.0)
+    assert story.retry_delays == [37.5]
+
+
+@pytest.mark.parametrize(("number", "error"), [(4, PASSING), (1, PERMANENT)])
+async def test_what_is_given_up_fails_first_is_kept_then_and_goes_last(number: int, error: TaskError) -> None:
+    story = Story()
+    assert await fail(story, number, error) is State.FAILED
+    assert story.done == ["failed", "letter", "ack"]
+
+
+@pytest.mark.parametrize(("number", "error"), [(1, PASSING), (4, PASSING), (1, PERMANENT)])
+async def test_who_was_overtaken_settles_nothing(number: int, error: TaskError) -> None:
+    story = Story(overtaken=True)
+    with pytest.raises(OvertakenError):
+        await fail(story, number, error)
+    assert story.done == []
+
+
+async def test_a_stopping_worker_says_so_and_gives_the_message_back_at_once() -> None:
+    story = Story()
+    attempt = cast("TaskAttempt", FakeAttempt(story, 1))
+    await settler(story).given_back(cast("Msg", FakeMessage(story)), attempt)
+    assert story.done == ["queued", "nak"]
+    assert story.retry_delays == [0]
+
+
+async def test_an_attempt_that_has_not_begun_is_given_back_without_a_word() -> None:
+    story = Story()
+    await settler(story).given_back(cast("Msg", FakeMessage(story)), None)
+    assert story.done == ["nak"]
