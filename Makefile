@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit check format spec lock benchmark clean
+.PHONY: help setup demo up test test-unit check format spec lock containers benchmark clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ format: $(READY) ## format and mend what can be mended
 
 spec: $(READY) ## write asyncapi.yaml from the code
 	@$(BIN)/faststream docs gen app.main:app --yaml --out asyncapi.yaml
+
+containers: ## run NATS, Redis and two workers in containers
+	@docker compose up --detach --build --wait
 
 benchmark: $(READY) ## measure, as ratios in one run
 	@$(BIN)/python -m benchmarks

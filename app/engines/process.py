@@ -117,7 +117,11 @@ class _Child:
     async def start(cls, threads: int) -> "_Child":
         root = str(Path(app.__file__).parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
+        environment = os.environ | {
+            "PYTHONPATH": path,
+            "OMP_NUM_THREADS": str(threads),
+            "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime would tell its maker
+        }
         process = await asyncio.create_subprocess_exec(
             *_STARTER, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=_LONGEST_LINE, env=environment
         )
