@@ -107,3 +107,7 @@ class Publisher:
 @pytest.fixture
 def publisher(nc: Client) -> Publisher:
     return Publisher(nc)
+
+
+async def queue_is_empty(js: JetStreamContext) -> bool:
+    return (await js.stream_info("transcription_tasks")).state.messages == 0

@@ -9,8 +9,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher
-from tests.integration.test_queue import queue_is_empty
+from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually
 
 PASSING = PassingError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")

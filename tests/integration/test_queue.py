@@ -12,7 +12,7 @@ from app.streams import provision
 from schemas.progress import State
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
 
@@ -137,7 +137,3 @@ async def test_a_stopping_worker_gives_its_task_back(
     assert [event.state for event in events[:4]] == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING]
     assert events[-1].attempt == 1
     assert events[-1].worker != stopping.worker
-
-
-async def queue_is_empty(js: JetStreamContext) -> bool:
-    return (await js.stream_info("transcription_tasks")).state.messages == 0

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from app.main import Service
 from schemas.progress import State
 from schemas.wire import Kind
-from tests.integration.conftest import Publisher
+from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually
 
 
@@ -29,7 +29,7 @@ async def test_a_published_task_becomes_a_result(publisher: Publisher, worker: S
     assert result["segments"][0]["words"] is None
     assert (result["task_id"], result["audio_file_id"], result["user_id"]) == ("t1", "meeting.flac", 7)
     # And nothing is left in the queue
-    assert (await js.stream_info("transcription_tasks")).state.messages == 0
+    await eventually(lambda: queue_is_empty(js))
 
 
 async def test_segments_are_heard_while_the_task_runs(
