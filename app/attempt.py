@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import singledispatchmethod
 
+from app.entry import Entry
 from app.results import ResultStore
-from app.task_log import Entry, TaskLog
+from app.task_log import TaskLog
 from handlers.errors import OvertakenError
 from handlers.ports import Advanced, Checkpoint, Found, News, Result
 from schemas.diarization import DiarizationResult
@@ -47,9 +48,9 @@ class TaskAttempt:
         self._entry = replace(self._entry, facts=replace(facts, started_at=facts.started_at or datetime.now(UTC)))
         await self._say_running()
         segments: list[Segment] = []
-        async for event, stream_sequence in self._log.segments(self._entry.event.task_id):
+        async for event, audio_sha256, stream_sequence in self._log.segments(self._entry.event.task_id):
             segments += event.segments
-            self.checkpoint = Checkpoint(event.language, event.processed_seconds)
+            self.checkpoint = Checkpoint(event.language, event.processed_seconds, (), audio_sha256)
             self._segments_sequence, self._segments_after = event.sequence, stream_sequence
         self.checkpoint = replace(self.checkpoint, segments=tuple(segments))
 
@@ -76,7 +77,9 @@ class TaskAttempt:
                 processed_seconds=news.processed_seconds,
                 segments=list(news.segments),
             )
-            self._segments_after = await self._log.append_segments(event, self._entry.facts, after=self._segments_after)
+            self._segments_after = await self._log.append_segments(
+                event, self._entry.facts, news.audio_sha256, after=self._segments_after
+            )
             self._segments_sequence += 1
 
     @append.register(TranscriptionResult)

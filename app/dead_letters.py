@@ -4,11 +4,10 @@ import base64
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from app.queue import REPLAY_OF
+from app.queue import REPLAY_OF, StoredMessage
 from app.task_log import TaskLog
 from handlers.channels import StreamNames
 from handlers.errors import RequestError
@@ -27,31 +26,34 @@ class DeadLetterBox:
     def __init__(self, js: JetStreamContext, log: TaskLog, names: StreamNames, *, max_payload: int) -> None:
         self._js = js
         self._log = log
-        self._stream = names.dead_letters
+        self._tasks, self._stream = names.tasks, names.dead_letters
+        self._segments = names.segments
         self._longest_body = max_payload // 4  # bytes
 
-    async def put(self, message: Msg, kind: Kind, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
+    async def put(self, message: StoredMessage, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
         """Store the letter of a failed message; asked again soon, it stays one letter."""
-        sequence = message.metadata.sequence.stream
-        body, encoding = _readable(message.data[: self._longest_body])
+        body, encoding = _readable(message.body[: self._longest_body])
         letter = DeadLetter(
             task_id=task_id,
-            kind=kind,
+            kind=message.kind,
             subject=message.subject,
             body=body,
             body_encoding=encoding,
-            body_truncated=len(message.data) > self._longest_body,
-            headers=dict(message.headers or {}),
+            body_truncated=len(message.body) > self._longest_body,
+            headers=dict(message.headers),
             error=error,
             attempts=attempts,
-            stream_sequence=sequence,
+            stream_sequence=message.sequence,
             time=datetime.now(UTC),
         )
         await self._js.publish(
-            subjects.dead_letters(kind),
+            subjects.dead_letters(message.kind),
             letter.model_dump_json().encode(),
             stream=self._stream,
-            headers={"Nats-Msg-Id": f"{message.metadata.stream}-{sequence}", "content-type": "application/json"},
+            headers={
+                "Nats-Msg-Id": f"{self._tasks}-{message.sequence}-{task_id or ''}",
+                "content-type": "application/json",
+            },
         )
 
     async def letters(self) -> AsyncIterator[tuple[int, DeadLetter]]:
@@ -87,6 +89,7 @@ class DeadLetterBox:
         headers = {
             name: value for name, value in letter.headers.items() if not name.lower().startswith(EXPECTATIONS)
         } | {"Nats-Msg-Id": f"replay-{letter.task_id}-{last.stream_sequence}", REPLAY_OF: str(last.stream_sequence)}
+        await self._js.purge_stream(self._segments, subject=subjects.segments(letter.task_id))  # it starts afresh
         await self._js.publish(letter.subject, _bytes(letter), headers=headers)
         await self._js.delete_msg(self._stream, sequence)
         return True

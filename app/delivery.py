@@ -128,7 +128,7 @@ class TaskDelivery:
             await self._already_known()
             return None
         if not self._begun:
-            await settler.invalid(self._message, self.kind)
+            await settler.invalid(self._message)
             return State.FAILED
         if attempt is None:
             log.error("task_unopened", error=str(error))

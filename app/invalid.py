@@ -3,25 +3,18 @@
 import json
 import re
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from handlers.ports import Task
+from app.entry import TASKS
 from handlers.replies import first_problem
-from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorCode, ErrorDetail
-from schemas.transcription import TranscriptionTask
 from schemas.wire import TASK_ID_PATTERN, Kind
-
-_SHAPES: dict[Kind, TypeAdapter[Task]] = {
-    Kind.TRANSCRIPTION: TypeAdapter(TranscriptionTask),
-    Kind.DIARIZATION: TypeAdapter(DiarizationTask),
-}
 
 
 def reason(kind: Kind, body: bytes) -> ErrorDetail:
     """Say what is wrong with a task message, without repeating what it held."""
     try:
-        _SHAPES[kind].validate_json(body)
+        TASKS[kind].validate_json(body)
     except ValidationError as error:
         problem = first_problem(error)
     else:

@@ -13,6 +13,7 @@ import structlog
 from faststream.asgi import AsgiFastStream, AsyncAPIRoute
 from faststream.nats import NatsRouter
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from redis.asyncio import Redis
 
 from app import connection, logs, streams
@@ -21,6 +22,7 @@ from app.delivery import DeliveryMiddleware, Desk
 from app.diarizer import EngineDiarizer
 from app.engines.engine import Engine
 from app.engines.process import EngineProcess
+from app.expiry import Expiry
 from app.health import route
 from app.lanes import WaitingTasks
 from app.metrics import Meter, metrics_route
@@ -35,11 +37,12 @@ from app.specification import document
 from app.task_log import TaskLog
 from app.tasks import TaskDesk
 from app.transcriber import EngineTranscriber
+from app.watch import Watch
 from handlers import channels
 from handlers.ports import World
 
+READY_WITHIN = 2.0  # seconds
 GRACE = 10.0  # seconds a running task has to end after SIGTERM before it is given back
-MEASURE_EVERY = 15.0  # seconds
 
 log = structlog.get_logger()
 
@@ -74,7 +77,7 @@ class Service:
             asgi_routes=[
                 ("/metrics", metrics_route(self.meter)),
                 ("/health/live", route()),
-                ("/health/ready", route(nats=self._nats_connected, redis=self.redis.reachable, slot=self._slot_runs)),
+                ("/health/ready", route(nats=self._lanes_answer, redis=self.redis.reachable, slot=self._slot_runs)),
                 ("/health/startup", route(model=self._model_loaded)),
             ],
             logger=log,
@@ -90,19 +93,21 @@ class Service:
             closing.push_async_callback(nats.close)
             await self._join(nats)
             self.slot.take_lanes()
-            for work in (self._load_model(), self._measure(nats)):
+            for work in (self._load_model(), self.watch.run()):
                 closing.push_async_callback(_cancel, asyncio.create_task(work))
             yield
 
     async def _join(self, nats: Client) -> None:
         settings, names, js = self.settings, self.names, nats.jetstream()
         await streams.provision(js, settings)
-        task_log = TaskLog(js, names, self.worker)
+        task_log = TaskLog(nats, names, self.worker)
         results = ResultStore(js, task_log, max_payload=nats.max_payload)
         letters = DeadLetterBox(js, task_log, names, max_payload=nats.max_payload)
         recordings = Recordings(settings, js)
         waiting = WaitingTasks(js, names)
         queue = TaskQueue(task_log, waiting, max_attempts=settings.max_attempts)
+        expiry = Expiry(js, names, task_log, queue, letters, after=streams.EXPIRES_AFTER)
+        self.watch = Watch(js, settings, self.redis, expiry, self.meter)
         self.desk = Desk(
             nats=nats,
             log=task_log,
@@ -144,15 +149,13 @@ class Service:
         except Exception:
             log.exception("model_not_loaded")  # a task tries again, and says what is wrong
 
-    async def _measure(self, nats: Client) -> None:
-        js = nats.jetstream()
-        while True:
-            info = await js.stream_info(self.names.tasks)
-            self.meter.queue_size(self.names.tasks, info.state.messages)
-            await asyncio.sleep(MEASURE_EVERY)
-
-    async def _nats_connected(self) -> bool:
-        return bool((await self.broker.connect()).is_connected)
+    async def _lanes_answer(self) -> bool:
+        """Whether NATS is there and has all that this worker needs; an open connection says little."""
+        nats = await self.broker.connect()
+        try:
+            return not await streams.missing(nats.jetstream(timeout=READY_WITHIN), self.settings)
+        except NatsError:
+            return False
 
     async def _slot_runs(self) -> bool:
         return self.slot.running

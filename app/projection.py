@@ -6,8 +6,8 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.entry import Entry, Facts
 from app.status import status_of
-from app.task_log import Entry, Facts
 from handlers.errors import PassingError
 from handlers.ports import Result
 from schemas.errors import ErrorCode
@@ -16,6 +16,7 @@ from schemas.progress import ProgressEvent
 DAY: Final = 24 * 3600
 KEEP: Final = 7 * DAY  # seconds
 KEEP_PROGRESS: Final = DAY  # seconds after each change
+MARK: Final = "natscribe:projection"
 
 # Several workers project one log: only an event newer than the last one shown may be written.
 # The progress key lives seven days from the start and a day after each change, whichever is longer.
@@ -75,6 +76,17 @@ class RedisProjection:
             await self._redis.set(result_key(result.task_id), result.model_dump_json(), ex=KEEP)
         except (RedisError, OSError) as error:
             raise PassingError(ErrorCode.INTERNAL, "Redis is away: the keys are caught up later.") from error
+
+    async def is_empty(self) -> bool:
+        """Whether Redis holds nothing of the service: it is new, or has lost its data."""
+        try:
+            return not await self._redis.exists(MARK)
+        except (RedisError, OSError) as error:
+            raise PassingError(ErrorCode.INTERNAL, "Redis is away: the keys are caught up later.") from error
+
+    async def mark(self) -> None:
+        """Note that the projection has begun; the note goes when the data are lost."""
+        await self._redis.set(MARK, "1", ex=KEEP)
 
     async def delete(self, task_id: str) -> None:
         """Delete the keys of a task."""

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from nats.aio.msg import Msg
+from nats.js.api import RawStreamMsg
 
+from app.entry import Entry, Facts
 from app.lanes import WaitingTasks
-from app.task_log import Entry, Facts, TaskLog
+from app.task_log import TaskLog
 from handlers.errors import AlreadyKnownError, OvertakenError
 from handlers.ports import Task
 from schemas.diarization import DiarizationTask
@@ -19,40 +21,47 @@ REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event t
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A task message as the task stream holds it."""
+    """A task message as the task stream holds it; its body where it is at hand."""
 
     subject: str
     sequence: int
     time: datetime
-    replay_of: int | None
-    traceparent: str | None
+    headers: Mapping[str, str]
+    body: bytes = b""
 
     @classmethod
     def delivered(cls, message: Msg) -> "StoredMessage":
         """Read it from a delivery."""
         metadata = message.metadata
-        return cls._read(message.headers or {}, message.subject, metadata.sequence.stream, metadata.timestamp)
+        time = metadata.timestamp.astimezone(UTC)
+        return cls(message.subject, metadata.sequence.stream, time, message.headers or {}, message.data)
 
     @classmethod
     def republished(cls, headers: Mapping[str, str]) -> "StoredMessage":
         """Read it from what the task stream repeats after storing."""
-        time = datetime.fromisoformat(headers["Nats-Time-Stamp"])
-        return cls._read(headers, headers["Nats-Subject"], int(headers["Nats-Sequence"]), time)
+        time = datetime.fromisoformat(headers["Nats-Time-Stamp"]).astimezone(UTC)
+        return cls(headers["Nats-Subject"], int(headers["Nats-Sequence"]), time, headers)
 
     @classmethod
-    def _read(cls, headers: Mapping[str, str], subject: str, sequence: int, time: datetime) -> "StoredMessage":
-        replay_of = headers.get(REPLAY_OF, "")
-        return cls(
-            subject=subject,
-            sequence=sequence,
-            time=time.astimezone(UTC),
-            replay_of=int(replay_of) if replay_of.isdecimal() else None,
-            traceparent=headers.get("traceparent"),
-        )
+    def fetched(cls, message: RawStreamMsg) -> "StoredMessage":
+        """Read it from the stream itself."""
+        time = (message.time or datetime.now(UTC)).astimezone(UTC)
+        return cls(message.subject or "", message.seq or 0, time, message.headers or {}, message.data or b"")
+
+    @property
+    def kind(self) -> Kind:
+        """Which kind of task its subject stands for."""
+        return Kind(self.subject.split(".")[1])
+
+    @property
+    def replay_of(self) -> int | None:
+        """The stream sequence of the `failed` event that it opens again."""
+        found = self.headers.get(REPLAY_OF, "")
+        return int(found) if found.isascii() and found.isdecimal() else None
 
     def facts(self, task: Task | None) -> Facts:
         """What the log of this message begins with; without a task, as it was invalid."""
-        return Facts(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
+        return Facts(task, self.sequence, self.subject, self.time, traceparent=self.headers.get("traceparent"))
 
     def owns(self, entry: Entry) -> bool:
         """Whether the log was opened for this very message."""

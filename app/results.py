@@ -4,8 +4,9 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
+from app.entry import Facts
 from app.streams import RESULTS_BUCKET
-from app.task_log import RESULT, Facts, TaskLog
+from app.task_log import RESULT, TaskLog
 from handlers.ports import Result
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Object

@@ -16,7 +16,6 @@ from app.task_log import TaskLog
 from handlers.errors import OvertakenError, PassingError, TaskError
 from schemas.errors import ErrorDetail
 from schemas.progress import ProgressEvent, State
-from schemas.wire import Kind
 
 log = structlog.get_logger()
 
@@ -49,7 +48,8 @@ class Settler:
     async def buried(self, message: Msg, last: ProgressEvent) -> None:
         """Keep the letter of a task that has failed, then take its message from the queue."""
         if last.error is not None:
-            await self.dead_letters.put(message, last.kind, last.task_id, last.error, attempts=last.attempt)
+            stored = StoredMessage.delivered(message)
+            await self.dead_letters.put(stored, last.task_id, last.error, attempts=last.attempt)
         await message.ack()
 
     async def unopened(self, message: Msg) -> None:
@@ -62,20 +62,21 @@ class Settler:
             await attempt.give_back()
         await message.nak()
 
-    async def invalid(self, message: Msg, kind: Kind) -> None:
+    async def invalid(self, message: Msg) -> None:
         """Keep the letter of a message that is no task; say `failed` where it carries an unknown task id."""
-        detail = invalid.reason(kind, message.data)
+        stored = StoredMessage.delivered(message)
+        detail = invalid.reason(stored.kind, message.data)
         task_id = invalid.task_id(message.data)
-        log.warning("task_invalid", task_id=task_id, kind=kind, error=detail.message)
+        log.warning("task_invalid", task_id=task_id, kind=stored.kind, error=detail.message)
         if task_id is not None:
-            await self._say_invalid(StoredMessage.delivered(message), kind, task_id, detail)
-        await self.dead_letters.put(message, kind, task_id, detail, attempts=0)
+            await self._say_invalid(stored, task_id, detail)
+        await self.dead_letters.put(stored, task_id, detail, attempts=0)
         await message.ack()
 
-    async def _say_invalid(self, message: StoredMessage, kind: Kind, task_id: str, detail: ErrorDetail) -> None:
+    async def _say_invalid(self, message: StoredMessage, task_id: str, detail: ErrorDetail) -> None:
         event = ProgressEvent(
             task_id=task_id,
-            kind=kind,
+            kind=message.kind,
             state=State.FAILED,
             max_attempts=self.max_attempts,
             sequence=1,

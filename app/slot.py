@@ -21,6 +21,7 @@ from schemas.wire import Kind, Priority
 ANSWER_WITHIN = 2.0  # seconds
 LOOK_EVERY = 1.0  # seconds: what is delivered again is announced by nobody
 NEXT = "$JS.API.CONSUMER.MSG.NEXT"
+NOTHING_WAITS = {"404", "408"}
 ONE_NOW = json.dumps({"batch": 1, "no_wait": True}).encode()
 
 log = structlog.get_logger()
@@ -117,7 +118,13 @@ class Slot:
         except NatsTimeoutError:
             await self._forget_inbox()
             raise
-        return answer if answer.reply else None  # a status has no reply subject: nothing waits there
+        if answer.reply:
+            return answer
+        status = (answer.headers or {}).get("Status")
+        if status not in NOTHING_WAITS:
+            message = f"the lane's consumer answers with status {status}"
+            raise NatsError(message)
+        return None
 
     async def _forget_inbox(self) -> None:
         """Let a late answer go nowhere: the queue delivers it again after TASK_ACK_WAIT."""

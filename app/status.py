@@ -1,6 +1,6 @@
 """The status of a task, read off the last entry of its log."""
 
-from app.task_log import Entry
+from app.entry import Entry
 from schemas.progress import State
 from schemas.requests import TaskStatus
 

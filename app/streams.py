@@ -1,12 +1,15 @@
 """The streams, consumers and buckets: their names, their settings, and their making at start."""
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import suppress
 
 import structlog
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
+    DeliverPolicy,
     DiscardPolicy,
     ObjectStoreConfig,
     RePublish,
@@ -76,14 +79,20 @@ def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]
     for priority in Priority:
         for kind in Kind:
             yield called.tasks, _durable(called.lane(kind, priority), subjects.tasks(kind, priority), settings)
-    yield called.progress, _durable(called.progress_projection, subjects.ALL_PROGRESS, settings)
-    yield called.results, _durable(called.results_projection, subjects.ALL_RESULTS, settings)
+    for stream, durable, subject in (
+        (called.progress, called.progress_projection, subjects.ALL_PROGRESS),
+        (called.results, called.results_projection, subjects.ALL_RESULTS),
+    ):
+        yield stream, _durable(durable, subject, settings, begin_with=DeliverPolicy.LAST_PER_SUBJECT)
 
 
-def _durable(name: str, subject: str, settings: Settings) -> ConsumerConfig:
+def _durable(
+    name: str, subject: str, settings: Settings, *, begin_with: DeliverPolicy = DeliverPolicy.ALL
+) -> ConsumerConfig:
     return ConsumerConfig(
         durable_name=name,
         filter_subject=subject,
+        deliver_policy=begin_with,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=settings.task_ack_wait,
         max_deliver=-1,  # attempts are counted in the log; a message past its deliveries would be stranded
@@ -96,6 +105,36 @@ def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
     if settings.audio_store.startswith("nats://"):
         bucket = settings.audio_store.removeprefix("nats://")
         yield ObjectStoreConfig(bucket=bucket, ttl=settings.audio_ttl or None)
+
+
+async def missing(js: JetStreamContext, settings: Settings) -> list[str]:
+    """The streams, consumers and buckets that are not there (any more)."""
+    wanted: list[tuple[str, Awaitable[object]]] = [
+        (str(stream.name), js.stream_info(str(stream.name))) for stream in stream_configs(settings)
+    ]
+    for stream_name, consumer in consumer_configs(settings):
+        name = str(consumer.durable_name)
+        wanted.append((name, js.consumer_info(stream_name, name)))
+    buckets = [str(bucket.bucket) for bucket in bucket_configs(settings)]
+    wanted += [(bucket, js.object_store(bucket)) for bucket in buckets]
+    found = await asyncio.gather(*(look for _, look in wanted), return_exceptions=True)
+    for answer in found:
+        if isinstance(answer, BaseException) and not isinstance(answer, NotFoundError):
+            raise answer
+    return [name for (name, _), answer in zip(wanted, found, strict=True) if isinstance(answer, NotFoundError)]
+
+
+async def project_anew(js: JetStreamContext, settings: Settings) -> None:
+    """Have the projections begin again, with the last event of each task and all results."""
+    called = names(settings)
+    for stream, durable in (
+        (called.progress, called.progress_projection),
+        (called.results, called.results_projection),
+    ):
+        with suppress(NotFoundError):
+            await js.delete_consumer(stream, durable)
+    for stream_name, consumer in consumer_configs(settings):
+        await _ensure_consumer(js, stream_name, consumer)
 
 
 async def provision(js: JetStreamContext, settings: Settings) -> None:

@@ -1,32 +1,32 @@
 """The task log: the one module that appends to a task's subjects, each time by compare-and-set."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
 
+from nats.aio.client import Client
 from nats.errors import ConnectionReconnectingError, OutboundBufferLimitError
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from nats.js.errors import BadRequestError, NoStreamResponseError, NotFoundError, ServerError, ServiceUnavailableError
 from pydantic import TypeAdapter
 
+from app.entry import Entry, Facts
 from handlers.channels import StreamNames
 from handlers.errors import OvertakenError, PassingError
-from handlers.ports import Result, Task
+from handlers.ports import Result
 from schemas import subjects
-from schemas.errors import ErrorCode
-from schemas.progress import ProgressEvent
+from schemas.errors import ErrorCode, ErrorDetail
+from schemas.progress import ProgressEvent, State
 from schemas.transcription import SegmentsEvent
 
 WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: somebody else has appended
+AUDIO: Final = "Natscribe-Audio-Sha256"  # header: the recording that a batch of segments was heard in
 GIVE_UP_AFTER: Final = 60.0  # seconds without an acknowledgement
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
-TASK: TypeAdapter[Task] = TypeAdapter(Task)
 RESULT: TypeAdapter[Result] = TypeAdapter(Result)
 
 _UNANSWERED = (
@@ -39,57 +39,12 @@ _UNANSWERED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What every entry carries in its headers, so that the last one alone tells the task's status."""
-
-    task: Task | None  # null: the message was invalid
-    task_sequence: int  # of the task message that owns the log, in the task stream
-    subject: str  # of the task message: its lane
-    created_at: datetime
-    started_at: datetime | None = None
-    traceparent: str | None = None
-
-    def headers(self) -> dict[str, str]:
-        """Write the facts as message headers (ASCII)."""
-        found = {
-            "Natscribe-Task": TASK.dump_json(self.task, ensure_ascii=True).decode() if self.task else None,
-            "Natscribe-Task-Sequence": str(self.task_sequence),
-            "Natscribe-Task-Subject": self.subject,
-            "Natscribe-Created-At": self.created_at.isoformat(),
-            "Natscribe-Started-At": self.started_at.isoformat() if self.started_at else None,
-            "traceparent": self.traceparent,
-        }
-        return {name: value for name, value in found.items() if value is not None}
-
-    @classmethod
-    def read(cls, headers: Mapping[str, str]) -> "Facts":
-        """Read the facts back from message headers."""
-        task, started_at = headers.get("Natscribe-Task"), headers.get("Natscribe-Started-At")
-        return cls(
-            task=TASK.validate_json(task) if task else None,
-            task_sequence=int(headers["Natscribe-Task-Sequence"]),
-            subject=headers["Natscribe-Task-Subject"],
-            created_at=datetime.fromisoformat(headers["Natscribe-Created-At"]),
-            started_at=datetime.fromisoformat(started_at) if started_at else None,
-            traceparent=headers.get("traceparent"),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One event as it lies in the log."""
-
-    event: ProgressEvent
-    facts: Facts
-    stream_sequence: int
-
-
 class TaskLog:
     """Appends to and reads `progress.*`, `segments.*` and `results.*` in the name of one worker."""
 
-    def __init__(self, js: JetStreamContext, names: StreamNames, worker: str) -> None:
-        self._js = js
+    def __init__(self, nats: Client, names: StreamNames, worker: str) -> None:
+        self._nats = nats
+        self._js = nats.jetstream()
         self._names = names
         self.worker = worker
 
@@ -120,12 +75,27 @@ class TaskLog:
         )
         return Entry(event, facts, sequence)
 
-    async def append_segments(self, event: SegmentsEvent, facts: Facts, *, after: int) -> int:
+    async def end(self, last: Entry, state: State, error: ErrorDetail | None = None) -> Entry:
+        """Append the end of a task on nobody's behalf (OvertakenError, PassingError)."""
+        event = ProgressEvent(
+            task_id=last.event.task_id,
+            kind=last.event.kind,
+            state=state,
+            progress=last.event.progress,
+            attempt=last.event.attempt,
+            max_attempts=last.event.max_attempts,
+            sequence=last.event.sequence + 1,
+            error=error,
+            time=datetime.now(UTC),
+        )
+        return await self.append(event, last.facts, after=last.stream_sequence)
+
+    async def append_segments(self, event: SegmentsEvent, facts: Facts, audio_sha256: str, *, after: int) -> int:
         """Append a batch of segments behind stream sequence `after` (OvertakenError, PassingError)."""
         return await self._append(
             subjects.segments(event.task_id),
             event.model_dump_json().encode(),
-            self._cloud_event("segments", event.task_id, datetime.now(UTC)) | facts.headers(),
+            self._cloud_event("segments", event.task_id, datetime.now(UTC)) | facts.headers() | {AUDIO: audio_sha256},
             after=after,
             stream=self._names.segments,
         )
@@ -140,8 +110,8 @@ class TaskLog:
             stream=self._names.results,
         )
 
-    async def segments(self, task_id: str) -> AsyncIterator[tuple[SegmentsEvent, int]]:
-        """All batches of segments in order, each with its stream sequence."""
+    async def segments(self, task_id: str) -> AsyncIterator[tuple[SegmentsEvent, str, int]]:
+        """All batches of segments in order, each with its recording's SHA-256 and its stream sequence."""
         at = 1
         while True:
             try:
@@ -150,7 +120,8 @@ class TaskLog:
                 )
             except NotFoundError:
                 return
-            yield SegmentsEvent.model_validate_json(message.data or b""), message.seq or 0
+            audio_sha256 = (message.headers or {}).get(AUDIO, "")
+            yield SegmentsEvent.model_validate_json(message.data or b""), audio_sha256, message.seq or 0
             at = (message.seq or 0) + 1
 
     async def result(self, task_id: str) -> Result | None:
@@ -191,14 +162,20 @@ class TaskLog:
             raise OvertakenError(subject) from error
 
     async def _publish(self, subject: str, payload: bytes, headers: dict[str, str], stream: str) -> int:
-        """Publish until it is acknowledged: the same id makes the repetition harmless."""
-        give_up_at = asyncio.get_running_loop().time() + GIVE_UP_AFTER
+        """Publish until it is acknowledged: the same id makes the repetition harmless.
+
+        An outage is waited for, however long: whoever took the task over in the meantime makes the append fail.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + GIVE_UP_AFTER
         pause = FIRST_PAUSE
         while True:
             try:
                 return (await self._js.publish(subject, payload, stream=stream, headers=dict(headers))).seq
             except _UNANSWERED as error:
-                if asyncio.get_running_loop().time() > give_up_at:
+                if not self._nats.is_connected:
+                    give_up_at = loop.time() + GIVE_UP_AFTER
+                if loop.time() > give_up_at:
                     message = f"JetStream does not acknowledge what is published to {subject}: check the NATS server."
                     raise PassingError(ErrorCode.INTERNAL, message) from error
                 await asyncio.sleep(pause)

@@ -1,19 +1,19 @@
 """What clients may ask about tasks: answered from the log, ended by the log."""
 
 import asyncio
-from datetime import UTC, datetime
 
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from app import formats
 from app.dead_letters import DeadLetterBox
+from app.entry import Entry
 from app.lanes import WaitingTasks
 from app.projection import RedisProjection
 from app.recordings import Recordings
 from app.results import ResultStore
 from app.status import status_of
-from app.task_log import Entry, TaskLog
+from app.task_log import TaskLog
 from handlers.channels import StreamNames
 from handlers.errors import OvertakenError, RequestError
 from handlers.ports import Result
@@ -84,7 +84,7 @@ class TaskDesk:
             if entry.event.state.ended:
                 return status_of(entry)
             try:
-                ended = await self._append_cancelled(entry)
+                ended = await self._log.end(entry, State.CANCELLED)
             except OvertakenError:
                 continue  # the task has got on in the meantime: look again
             await self._take_from_queue(entry)
@@ -113,23 +113,6 @@ class TaskDesk:
             await asyncio.sleep(pause)
         message = f"No task {task_id} is known: check the id, or publish the task first."
         raise RequestError(ErrorCode.NOT_FOUND, message)
-
-    async def _append_cancelled(self, entry: Entry) -> Entry:
-        event = entry.event.model_copy(
-            update={
-                "state": State.CANCELLED,
-                "sequence": entry.event.sequence + 1,
-                "stage": None,
-                "eta_seconds": None,
-                "queue_position": None,
-                "expected_start": None,
-                "retry_at": None,
-                "error": None,
-                "worker": None,
-                "time": datetime.now(UTC),
-            }
-        )
-        return await self._log.append(event, entry.facts, after=entry.stream_sequence)
 
     async def _take_from_queue(self, entry: Entry) -> None:
         try:

@@ -11,9 +11,9 @@ from app.engines.engine import Engine
 from app.engines.messages import Advanced as StageAdvanced
 from app.engines.messages import DiarizationDone, Diarize, Transcribe, Transcribed, TranscriptionDone
 from app.recordings import Recording, Recordings
-from handlers.errors import TaskError
+from handlers.errors import PermanentError, TaskError
 from handlers.ports import Advanced, Checkpoint, Found, News
-from schemas.errors import ErrorDetail
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage
 from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask
 from schemas.wire import Model
@@ -44,8 +44,11 @@ class EngineTranscriber:
         """Yield what is found from the checkpoint on, the result last (TaskError)."""
         draft = _Draft(list(checkpoint.segments), checkpoint.language or task.language)
         async with self._recordings.fetch(task.audio_file_id) as recording:
+            if checkpoint.audio_sha256 not in {None, recording.sha256}:
+                message = "The recording was replaced while the task ran: publish it again under a new task id."
+                raise PermanentError(ErrorCode.AUDIO_UNREADABLE, message)
             share = 1 - DIARIZING_SHARE if task.diarize else 1.0
-            async with aclosing(self._transcribe(task, recording.path, checkpoint, draft)) as transcribing:
+            async with aclosing(self._transcribe(task, recording, checkpoint, draft)) as transcribing:
                 async for news in transcribing:
                     yield _scaled(news, 0.0, share)
             if task.diarize:
@@ -55,10 +58,10 @@ class EngineTranscriber:
             yield _result(task, recording, draft)
 
     async def _transcribe(
-        self, task: TranscriptionTask, path: Path, checkpoint: Checkpoint, draft: _Draft
+        self, task: TranscriptionTask, recording: Recording, checkpoint: Checkpoint, draft: _Draft
     ) -> AsyncGenerator[News, None]:
         job = Transcribe(
-            path=path,
+            path=recording.path,
             model=task.model,
             language=draft.language,
             words=task.word_timestamps or task.diarize,
@@ -71,7 +74,7 @@ class EngineTranscriber:
                         yield advanced(reply)
                     case Transcribed():
                         draft.segments += reply.segments
-                        yield Found(reply.language, reply.processed_seconds, tuple(reply.segments))
+                        yield Found(reply.language, reply.processed_seconds, tuple(reply.segments), recording.sha256)
                         yield _processed(Stage.TRANSCRIBING, reply.processed_seconds, reply.duration_seconds)
                     case TranscriptionDone():
                         draft.language, draft.duration, draft.model = (

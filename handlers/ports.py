@@ -24,6 +24,7 @@ class Checkpoint:
     language: str | None = None
     processed_seconds: float = 0.0
     segments: tuple[Segment, ...] = ()
+    audio_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Found:
     language: str | None
     processed_seconds: float
     segments: tuple[Segment, ...]
+    audio_sha256: str
 
 
 News = Advanced | Found | Result

@@ -40,8 +40,9 @@ class TaskStatus(Message):
 
     task_id: TaskId
     kind: Kind
-    task: TranscriptionTask | DiarizationTask | None = Field(
-        description="The task as it was sent; null: it was invalid."
+    task: DiarizationTask | TranscriptionTask | None = Field(
+        union_mode="left_to_right",  # only a transcription has what a diarization refuses
+        description="The task as it was sent; null: it was invalid.",
     )
     state: State
     stage: Stage | None = None

@@ -7,8 +7,9 @@ from typing import cast
 import pytest
 
 from app.attempt import TaskAttempt
+from app.entry import Entry, Facts
 from app.results import ResultStore
-from app.task_log import Entry, Facts, TaskLog
+from app.task_log import TaskLog
 from handlers.errors import OvertakenError
 from handlers.ports import Advanced, Found
 from schemas.progress import ProgressEvent, Stage, State
@@ -34,14 +35,14 @@ class FakeLog:
         self.events.append(event)
         return Entry(event, facts, len(self.events))
 
-    async def append_segments(self, event: SegmentsEvent, _: Facts, *, after: int) -> int:
+    async def append_segments(self, event: SegmentsEvent, _: Facts, __: str, *, after: int) -> int:
         assert after == (self.found[-1][1] if self.found else 0)
         self.found.append((event, after + 1))
         return after + 1
 
     async def segments(self, _: str):
         for event, sequence in self.found:
-            yield event, sequence
+            yield event, "sha", sequence
 
     async def last(self, _: str) -> Entry:
         return Entry(self.events[-1], FACTS, len(self.events))
@@ -126,14 +127,14 @@ async def test_who_comes_after_goes_on_where_the_segments_end(log: FakeLog, cloc
     lost = attempt_on(log)
     await lost.start()
     for number in (0, 1):
-        await lost.append(Found("en", (number + 1) * 10.0, (segment(number),)))
+        await lost.append(Found("en", (number + 1) * 10.0, (segment(number),), "sha"))
     # When another one starts
     following = attempt_on(log)
     await following.start()
     # Then it knows what is done, and appends behind it
     assert following.checkpoint.processed_seconds == 20
     assert following.checkpoint.segments == (segment(0), segment(1))
-    await following.append(Found("en", 30.0, (segment(2),)))
+    await following.append(Found("en", 30.0, (segment(2),), "sha"))
     assert [event.sequence for event, _ in log.found] == [1, 2, 3]
     # And the lost one cannot speak any more
     with pytest.raises(OvertakenError):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -32,6 +33,13 @@ class Story:
 @dataclass
 class FakeMessage:
     story: Story
+    subject: str = "tasks.transcription.high"
+    headers: dict[str, str] = field(default_factory=dict)
+    data: bytes = b"{}"
+
+    @property
+    def metadata(self) -> SimpleNamespace:
+        return SimpleNamespace(sequence=SimpleNamespace(stream=7), timestamp=datetime.now(UTC))
 
     async def ack(self) -> None:
         self.story.done.append("ack")

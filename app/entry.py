@@ -1,0 +1,67 @@
+"""An entry of a task's log: the event, and the facts that every entry repeats."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from handlers.ports import Task
+from schemas.diarization import DiarizationTask
+from schemas.progress import ProgressEvent
+from schemas.transcription import TranscriptionTask
+from schemas.wire import Kind
+
+TASKS: Final[dict[Kind, TypeAdapter[Task]]] = {
+    Kind.TRANSCRIPTION: TypeAdapter(TranscriptionTask),
+    Kind.DIARIZATION: TypeAdapter(DiarizationTask),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What every entry carries in its headers, so that the last one alone tells the task's status."""
+
+    task: Task | None  # null: the message was invalid
+    task_sequence: int  # of the task message that owns the log, in the task stream
+    subject: str  # of the task message: its lane
+    created_at: datetime
+    started_at: datetime | None = None
+    traceparent: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """Write the facts as message headers (ASCII)."""
+        found = {
+            "Natscribe-Task": json.dumps(self.task.model_dump(mode="json")) if self.task else None,
+            "Natscribe-Task-Sequence": str(self.task_sequence),
+            "Natscribe-Task-Subject": self.subject,
+            "Natscribe-Created-At": self.created_at.isoformat(),
+            "Natscribe-Started-At": self.started_at.isoformat() if self.started_at else None,
+            "traceparent": self.traceparent,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    @classmethod
+    def read(cls, headers: Mapping[str, str]) -> "Facts":
+        """Read the facts back from message headers."""
+        task, started_at = headers.get("Natscribe-Task"), headers.get("Natscribe-Started-At")
+        subject = headers["Natscribe-Task-Subject"]
+        return cls(
+            task=TASKS[Kind(subject.split(".")[1])].validate_json(task) if task else None,
+            task_sequence=int(headers["Natscribe-Task-Sequence"]),
+            subject=subject,
+            created_at=datetime.fromisoformat(headers["Natscribe-Created-At"]),
+            started_at=datetime.fromisoformat(started_at) if started_at else None,
+            traceparent=headers.get("traceparent"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event as it lies in the log."""
+
+    event: ProgressEvent
+    facts: Facts
+    stream_sequence: int

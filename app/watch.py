@@ -1,0 +1,71 @@
+"""The watch: what is missing under a running service is made anew, what waited too long is ended."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+
+from app import streams
+from app.expiry import Expiry
+from app.metrics import Meter
+from app.projection import RedisProjection
+from app.settings import Settings
+from handlers.errors import PassingError
+
+LOOK_EVERY = 5.0  # seconds
+MEASURE_EVERY = 15.0  # seconds
+SWEEP_EVERY = 3600.0  # seconds
+
+log = structlog.get_logger()
+
+
+class Watch:
+    """Does what has to be done now and then, whatever the slot is busy with."""
+
+    def __init__(
+        self, js: JetStreamContext, settings: Settings, projection: RedisProjection, expiry: Expiry, meter: Meter
+    ) -> None:
+        self._js = js
+        self._settings = settings
+        self._projection = projection
+        self._expiry = expiry
+        self._meter = meter
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await asyncio.gather(
+            _often(LOOK_EVERY, self.mend),
+            _often(LOOK_EVERY, self.catch_up),
+            _often(MEASURE_EVERY, self.measure),
+            _often(SWEEP_EVERY, self._expiry.sweep),
+        )
+
+    async def mend(self) -> None:
+        """Make anew what somebody has deleted: nothing else tells a pulling client (faststream#2632)."""
+        gone = await streams.missing(self._js, self._settings)
+        if gone:
+            log.error("streams_or_consumers_missing", names=gone)
+            await streams.provision(self._js, self._settings)
+
+    async def catch_up(self) -> None:
+        """Show everything again where Redis is new or has lost its data."""
+        if await self._projection.is_empty():
+            log.warning("projection_begins_anew")
+            await streams.project_anew(self._js, self._settings)
+            await self._projection.mark()
+
+    async def measure(self) -> None:
+        """Say how long the queue is."""
+        name = self._settings.nats_stream_name
+        self._meter.queue_size(name, (await self._js.stream_info(name)).state.messages)
+
+
+async def _often(seconds: float, look: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await look()
+        except (NatsError, PassingError) as error:
+            log.warning("watch_blind", error=str(error) or type(error).__name__)
+        await asyncio.sleep(seconds)
