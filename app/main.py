@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -47,6 +48,11 @@ GRACE = 10.0  # seconds a running task has to end after SIGTERM before it is giv
 log = structlog.get_logger()
 
 
+def end_process() -> None:
+    """Stop as if told to: whoever runs the service starts it again."""
+    signal.raise_signal(signal.SIGTERM)
+
+
 class Service:
     """One worker: its parts, and the order in which they start and end."""
 
@@ -59,7 +65,7 @@ class Service:
         self.redis = RedisProjection(Redis.from_url(settings.redis_url))
         self.broker = connection.broker(settings, graceful_timeout=GRACE)
         lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.desk)])
-        self.slot = Slot(channels.task_lanes(lanes, self.names), self.names)
+        self.slot = Slot(channels.task_lanes(lanes, self.names), self.names, broken=end_process)
         self.broker.include_routers(
             lanes, channels.accepted_tasks(), channels.answers(), channels.projections(self.names)
         )

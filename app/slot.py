@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
 from typing import NamedTuple
@@ -42,7 +43,8 @@ class _Lane(NamedTuple):
 class Slot:
     """Asks the lanes in order whenever it is free, and works on what it gets."""
 
-    def __init__(self, lanes: Lanes, names: StreamNames) -> None:
+    def __init__(self, lanes: Lanes, names: StreamNames, broken: Callable[[], None]) -> None:
+        self._broken = broken
         self._lanes = [
             [_Lane(f"{NEXT}.{names.tasks}.{names.lane(kind, priority)}", lanes[kind, priority]) for kind in Kind]
             for priority in Priority
@@ -63,6 +65,7 @@ class Slot:
         self._nats = nats
         await nats.subscribe(subjects.ALL_ACCEPTED, cb=self._wake)
         self._loop = asyncio.create_task(self._run())
+        self._loop.add_done_callback(self._ended)
 
     async def stop(self, *, grace: float) -> None:
         """Ask for nothing more, give the running task `grace` seconds, then give it back."""
@@ -73,13 +76,19 @@ class Slot:
         _, unfinished = await asyncio.wait([self._loop], timeout=grace)
         if unfinished:
             self._loop.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._loop
+            await asyncio.wait([self._loop])
 
     @property
     def running(self) -> bool:
         """Whether the slot asks and works."""
         return self._loop is not None and not self._loop.done()
+
+    def _ended(self, loop: asyncio.Task[None]) -> None:
+        """End the worker loudly rather than have it live on without working."""
+        if not self._stopping:
+            error = None if loop.cancelled() else loop.exception()
+            log.critical("slot_broken", exc_info=error)
+            self._broken()
 
     async def _wake(self, _: Msg) -> None:
         self._woken.set()

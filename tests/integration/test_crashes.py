@@ -1,0 +1,189 @@
+"""A worker that dies in any gap: another one ends the task, once."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from nats.js import JetStreamContext
+
+from app.attempt import TaskAttempt
+from app.dead_letters import DeadLetterBox
+from app.main import Service
+from app.settings import Settings
+from app.settling import Settler
+from app.streams import provision
+from app.task_log import TaskLog
+from handlers.errors import PermanentError
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from tests.fakes.engine import FakeEngine, segment
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.waiting import eventually
+
+PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound.")
+
+
+class Crash(BaseException):
+    """What no handler of the worker's can catch: from here on it says nothing and settles nothing."""
+
+
+def dies(part: type, method: str, monkeypatch: pytest.MonkeyPatch, *, before: bool = False, call: int = 1) -> None:
+    """Let workers die at the nth call of a method (0: at each), before or after it has had its effect."""
+    original: Callable[..., Awaitable[object]] = getattr(part, method)
+    calls = 0
+
+    async def deadly(*args: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
+        now = call in {0, calls}
+        if now and before:
+            raise Crash
+        found = await original(*args, **options)
+        if now:
+            raise Crash
+        return found
+
+    monkeypatch.setattr(part, method, deadly)
+
+
+@pytest.fixture(autouse=True)
+def _no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.main.end_process", lambda: None)
+
+
+@pytest.fixture
+async def dying(start_worker: StartWorker) -> AsyncIterator[Service]:
+    async with start_worker(FakeEngine()) as service:
+        yield service
+
+
+async def dead(service: Service) -> bool:
+    return not service.slot.running
+
+
+async def begun(engine: FakeEngine) -> bool:
+    return len(engine.jobs) == 1
+
+
+async def the_only(js: JetStreamContext, stream: str) -> int:
+    return (await js.stream_info(stream)).state.messages
+
+
+@pytest.mark.parametrize(
+    ("part", "method", "before", "call"),
+    [
+        (TaskAttempt, "start", False, 1),  # said running
+        (TaskLog, "append_segments", False, 1),  # found the first window
+        (TaskLog, "append_segments", False, 3),  # found all
+        (TaskLog, "append_result", True, 1),
+        (TaskLog, "append_result", False, 1),  # published, not said
+        (Settler, "done", True, 1),  # said completed, not acknowledged
+    ],
+)
+async def test_a_task_completes_once_whatever_its_worker_died_of(
+    publisher: Publisher,
+    dying: Service,
+    start_worker: StartWorker,
+    js: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
+    part: type,
+    method: str,
+    before: bool,
+    call: int,
+) -> None:
+    # Given a worker that dies at this place, and never again
+    with monkeypatch.context() as deadly:
+        await publisher.publish("warm-up")
+        await publisher.until("warm-up", State.COMPLETED)
+        dies(part, method, deadly, before=before, call=call)
+        await publisher.publish("t1")
+        await eventually(lambda: dead(dying))
+    # When another one comes
+    second = FakeEngine()
+    async with start_worker(second):
+        events = await publisher.until("t1", State.COMPLETED)
+        await eventually(lambda: queue_is_empty(js))
+    # Then there is one end and one result, without gaps
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert [event.state for event in events].count(State.COMPLETED) == 1
+    assert await the_only(js, "transcription_results") == 2  # the warm-up's and this one
+    result = json.loads((await js.get_last_msg("transcription_results", "results.t1")).data)
+    assert result["text"] == "one two one two one two"
+    # And no window was heard twice that had been said
+    heard = [json.loads((await js.get_msg("transcription_segments", seq)).data) for seq in range(4, 7)]
+    assert [event["sequence"] for event in heard] == [1, 2, 3]
+    assert [event["segments"][0]["start"] for event in heard] == [segment(number).start for number in range(3)]
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_task_fails_once_and_leaves_one_letter(
+    publisher: Publisher,
+    start_worker: StartWorker,
+    js: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
+    before: bool,
+) -> None:
+    # Given a worker that dies between the failure and its letter, or between the letter and the acknowledgement
+    first = FakeEngine()
+    first.fail_with = [PERMANENT]
+    async with start_worker(first) as dying:
+        with monkeypatch.context() as deadly:
+            dies(DeadLetterBox, "put", deadly, before=before)
+            await publisher.publish("t1")
+            await eventually(lambda: dead(dying))
+    # When another one comes
+    async with start_worker(FakeEngine()):
+        await eventually(lambda: queue_is_empty(js))
+    # Then it has failed once, and there is one letter
+    events = await publisher.until("t1", State.FAILED)
+    assert [event.state for event in events] == [State.QUEUED, State.RUNNING, State.FAILED]
+    assert await the_only(js, "transcription_dead_letters") == 1
+    assert await the_only(js, "transcription_results") == 0
+
+
+async def test_a_task_that_kills_its_workers_is_given_up(
+    publisher: Publisher,
+    start_worker: StartWorker,
+    settings: Settings,
+    js: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a task that kills every worker that touches it
+    with monkeypatch.context() as deadly:
+        await provision(js, settings)
+        await publisher.publish("t1")
+        dies(TaskLog, "append_segments", deadly, before=True, call=0)
+        for _ in range(4):
+            async with start_worker(FakeEngine()) as dying:
+                await eventually(lambda service=dying: dead(service))
+    # When a fifth one finds it
+    async with start_worker(FakeEngine()):
+        events = await publisher.until("t1", State.FAILED)
+    # Then it is given up after as many attempts as any other
+    assert [event.attempt for event in events if event.state is State.RUNNING] == [1, 2, 3, 4]
+    assert events[-1].error is not None
+    assert events[-1].error.code is ErrorCode.WORKER_LOST
+    assert await the_only(js, "transcription_dead_letters") == 1
+
+
+async def test_four_graceful_stops_harm_nobody(
+    publisher: Publisher,
+    start_worker: StartWorker,
+    settings: Settings,
+    js: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a task on which four workers in a row are stopped
+    monkeypatch.setattr("app.main.GRACE", 0.05)
+    await provision(js, settings)
+    await publisher.publish("t1")
+    for _ in range(4):
+        engine = FakeEngine()
+        engine.may_go_on.clear()
+        async with start_worker(engine):
+            await eventually(lambda engine=engine: begun(engine))
+    # When a fifth one may work
+    async with start_worker(FakeEngine()):
+        events = await publisher.until("t1", State.COMPLETED)
+    # Then it is still the first attempt
+    assert {event.attempt for event in events} == {1}

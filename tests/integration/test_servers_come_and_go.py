@@ -1,0 +1,179 @@
+"""Servers come and go under a worker: it waits, mends, catches up, and loses nothing."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client
+from redis.asyncio import Redis
+
+from app import streams
+from app.embedded import NatsServer, ValkeyServer, free_port
+from app.main import Service
+from app.settings import Settings
+from schemas.progress import State
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.waiting import eventually
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    server = NatsServer(tmp_path / "nats", free_port())
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
+    server = ValkeyServer(tmp_path / "valkey", free_port())
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+def settings(settings: Settings, nats_server: NatsServer, valkey: ValkeyServer) -> Settings:
+    """This test's own servers: it hurts them."""
+    return settings.model_copy(update={"nats_url": nats_server.url, "redis_url": valkey.url})
+
+
+@pytest.fixture
+async def nc(nats_server: NatsServer) -> AsyncIterator[Client]:
+    client = await nats.connect(nats_server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
+    client = Redis.from_url(valkey.url, decode_responses=True)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(autouse=True)
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.watch.LOOK_EVERY", 0.2)
+
+
+async def has_result(redis: Redis, task_id: str) -> bool:
+    return bool(await redis.exists(f"task:{task_id}:result"))
+
+
+async def test_a_task_outlives_a_restart_of_nats(
+    publisher: Publisher, worker: Service, engine: FakeEngine, nats_server: NatsServer
+) -> None:
+    # Given a task in the middle of its recording
+    engine.may_go_on.clear()
+    await publisher.publish("t1")
+    await publisher.until("t1", State.RUNNING)
+    # When NATS is killed, stays away longer than the queue waits for a heartbeat, and comes back with its data
+    await nats_server.kill()
+    engine.may_go_on.set()
+    await asyncio.sleep(2.5)  # the outage itself
+    await nats_server.start()
+    # Then the task ends once, and well
+    events = await publisher.until("t1", State.COMPLETED)
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    await eventually(lambda: queue_is_empty(publisher.js))
+
+
+async def test_a_task_outlives_a_nats_that_hangs(
+    publisher: Publisher, worker: Service, engine: FakeEngine, nats_server: NatsServer
+) -> None:
+    # Given a server that keeps its connections and answers nothing for a while
+    engine.may_go_on.clear()
+    await publisher.publish("t1")
+    await publisher.until("t1", State.RUNNING)
+    nats_server.pause()
+    engine.may_go_on.set()
+    assert not await worker._lanes_answer()  # noqa: SLF001 -- what /health/ready asks
+    await asyncio.sleep(2.5)  # the outage itself
+    nats_server.resume()
+    # Then the task ends once, and well
+    events = await publisher.until("t1", State.COMPLETED)
+    assert [event.state for event in events].count(State.COMPLETED) == 1
+    await eventually(worker._lanes_answer)  # noqa: SLF001
+
+
+@pytest.mark.parametrize("what", ["lane", "projection", "stream", "log"])
+async def test_what_is_deleted_under_a_worker_is_made_anew(
+    publisher: Publisher, worker: Service, settings: Settings, redis: Redis, what: str
+) -> None:
+    # Given a worker that has worked
+    await publisher.publish("before")
+    await publisher.until("before", State.COMPLETED)
+    # When somebody deletes what it stands on
+    called = streams.names(settings)
+    if what == "lane":
+        await publisher.js.delete_consumer(called.tasks, "transcription_worker_transcription_normal")
+    elif what == "projection":
+        await publisher.js.delete_consumer(called.progress, called.progress_projection)
+    else:
+        await publisher.js.delete_stream(called.tasks if what == "stream" else called.progress)
+
+    async def mended() -> bool:
+        return not await streams.missing(publisher.js, settings)
+
+    # Then it is there again, and the next task is done and shown
+    await eventually(mended)
+    await publisher.publish("after")
+    await publisher.until("after", State.COMPLETED)
+    await eventually(lambda: has_result(redis, "after"))
+
+
+async def test_the_work_goes_on_without_valkey(
+    publisher: Publisher, worker: Service, valkey: ValkeyServer, redis: Redis
+) -> None:
+    # Given a Valkey that is away
+    await valkey.kill()
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    # When it comes back, the keys are caught up
+    await valkey.start()
+    await eventually(lambda: has_result(redis, "t1"), within=20)
+    info = json.loads(await redis.get("task:t1:info"))
+    assert info["state"] == "completed"
+
+
+async def test_a_valkey_that_lost_its_data_is_filled_again(publisher: Publisher, worker: Service, redis: Redis) -> None:
+    # Given a task whose keys are there
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    await eventually(lambda: has_result(redis, "t1"))
+    await eventually(lambda: redis.exists("natscribe:projection"))
+    # When all keys are lost
+    await redis.flushall()
+    # Then they come back
+    await eventually(lambda: has_result(redis, "t1"))
+
+    async def shown() -> bool:
+        info = await redis.get("task:t1:info")
+        return info is not None and json.loads(info)["state"] == "completed"
+
+    await eventually(shown)
+
+
+async def test_a_full_disk_refuses_the_publisher_and_harms_nothing(
+    publisher: Publisher, start_worker: StartWorker, settings: Settings
+) -> None:
+    """The server's storage limit stands for a full disk: both refuse to store."""
+    await streams.provision(publisher.js, settings)
+    config = (await publisher.js.stream_info("transcription_progress")).config
+    config.max_bytes, config.discard = 600, nats.js.api.DiscardPolicy.NEW
+    await publisher.js.update_stream(config)
+    async with start_worker(FakeEngine()) as worker:
+        # Given a log that takes nothing more
+        await publisher.publish("t1")
+        await asyncio.sleep(1)  # the full disk itself
+        assert worker.slot.running
+        # When there is room again
+        config.max_bytes = -1
+        await publisher.js.update_stream(config)
+        # Then the task is done
+        await publisher.until("t1", State.COMPLETED)
