@@ -43,7 +43,6 @@ from handlers import channels
 from handlers.ports import World
 
 READY_WITHIN = 2.0  # seconds
-GRACE = 10.0  # seconds a running task has to end after SIGTERM before it is given back
 
 log = structlog.get_logger()
 
@@ -63,7 +62,7 @@ class Service:
         self.meter = Meter()
         self.engine = engine
         self.redis = RedisProjection(Redis.from_url(settings.redis_url))
-        self.broker = connection.broker(settings, graceful_timeout=GRACE)
+        self.broker = connection.broker(settings, graceful_timeout=settings.task_grace)
         lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.desk)])
         self.slot = Slot(channels.task_lanes(lanes, self.names), self.names, broken=end_process)
         self.broker.include_routers(
@@ -147,7 +146,7 @@ class Service:
         await self.slot.start(await self.broker.connect())
 
     async def _stop(self) -> None:
-        await self.slot.stop(grace=GRACE)
+        await self.slot.stop(grace=self.settings.task_grace)
 
     async def _load_model(self) -> None:
         try:

@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     task_ack_wait: float = Field(15, gt=0, description="Seconds until a silent worker counts as dead.")
     task_heartbeat: float = Field(5, gt=0, description="Seconds between a worker's signs of life.")
 
+    task_grace: float = Field(10, ge=0, description="Seconds a running task has to end after SIGTERM.")
+
     audio_store: str = Field("nats://audio", pattern=r"^(nats://[A-Za-z0-9_-]+|file:///.*)$")
     audio_ttl: float = Field(0, ge=0, description="Seconds after which recordings in the bucket go; 0: kept.")
     audio_max_bytes: int = Field(4 * 1024**3, gt=0)

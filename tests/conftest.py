@@ -83,4 +83,5 @@ def settings(servers: Servers, recordings_folder: Path) -> Settings:
         task_retry_delay=0.1,
         task_ack_wait=2,
         task_heartbeat=0.5,
+        task_grace=0.1,
     )

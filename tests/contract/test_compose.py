@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.main import GRACE
 from app.settings import Settings
 from tests.containers import NATS_IMAGE, REDIS_IMAGE
 
@@ -92,7 +91,7 @@ def test_two_workers_share_the_machine(worker: dict) -> None:
 
 
 def test_a_worker_has_time_to_give_its_task_back(worker: dict) -> None:
-    assert float(worker["stop_grace_period"].removesuffix("s")) >= GRACE + 5
+    assert float(worker["stop_grace_period"].removesuffix("s")) >= Settings(_env_file=None).task_grace + 5
 
 
 def test_recordings_are_fetched_to_a_disk_of_the_workers_own(worker: dict) -> None:

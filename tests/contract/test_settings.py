@@ -19,6 +19,7 @@ DEFAULTS = {
     "TASK_RETRY_DELAY": 30,
     "TASK_ACK_WAIT": 15,
     "TASK_HEARTBEAT": 5,
+    "TASK_GRACE": 10,
     "AUDIO_STORE": "nats://audio",
     "AUDIO_TTL": 0,
     "AUDIO_MAX_BYTES": 4 * 1024**3,

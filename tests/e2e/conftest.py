@@ -61,13 +61,8 @@ RunService = Callable[..., AbstractAsyncContextManager[Running]]
 @asynccontextmanager
 async def running(settings: Settings, log: Path, *options: str) -> AsyncIterator[Running]:
     """`faststream run app.main:app` until the body ends."""
-    environment = os.environ | {
-        "NATS_URL": settings.nats_url,
-        "REDIS_URL": settings.redis_url,
-        "AUDIO_STORE": settings.audio_store,
-        "TASK_ACK_WAIT": str(settings.task_ack_wait),
-        "TASK_HEARTBEAT": str(settings.task_heartbeat),
-    }
+    chosen = settings.model_dump(exclude_none=True, exclude={"nats_password"})
+    environment = os.environ | {name.upper(): str(value) for name, value in chosen.items()}
     port = free_port()
     command = [Path(sys.executable).parent / "faststream", "run", "app.main:app", "--port", str(port), *options]
     with log.open("ab") as output:

@@ -167,14 +167,9 @@ async def test_a_task_that_kills_its_workers_is_given_up(
 
 
 async def test_four_graceful_stops_harm_nobody(
-    publisher: Publisher,
-    start_worker: StartWorker,
-    settings: Settings,
-    js: JetStreamContext,
-    monkeypatch: pytest.MonkeyPatch,
+    publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
 ) -> None:
     # Given a task on which four workers in a row are stopped
-    monkeypatch.setattr("app.main.GRACE", 0.05)
     await provision(js, settings)
     await publisher.publish("t1")
     for _ in range(4):

@@ -118,11 +118,8 @@ async def test_the_kinds_of_one_priority_take_turns(
     assert order == ["busy", "d1", "t1", "t2", "t3"]
 
 
-async def test_a_stopping_worker_gives_its_task_back(
-    publisher: Publisher, start_worker: StartWorker, monkeypatch
-) -> None:
+async def test_a_stopping_worker_gives_its_task_back(publisher: Publisher, start_worker: StartWorker) -> None:
     # Given a worker in the middle of a task
-    monkeypatch.setattr("app.main.GRACE", 0.1)
     first, second = FakeEngine(), FakeEngine()
     first.may_go_on.clear()
     async with start_worker(first) as stopping:
