@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit check format spec lock containers benchmark clean
+.PHONY: help setup demo up test test-unit fuzz chaos check format spec lock containers benchmark clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,12 @@ test: $(READY) ## run all tests but the long ones
 
 test-unit: $(READY) ## run the unit tests alone
 	@$(BIN)/pytest tests/unit
+
+fuzz: $(READY) ## 10,000 hostile messages
+	@FUZZ_MESSAGES=10000 $(BIN)/pytest -q tests/integration/test_hostile_messages.py --timeout 1200
+
+chaos: $(READY) ## ten minutes of killed workers and servers; CHAOS_SEED=n repeats a run
+	@CHAOS_SECONDS=600 $(BIN)/pytest -q tests/chaos --timeout 1800
 
 check: $(READY) ## formatter, linter, types, import rules, spec
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }

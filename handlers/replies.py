@@ -10,6 +10,8 @@ INTERNAL = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
 )
 
+LONGEST_NAME = 100  # characters
+
 tell_errors = ExceptionMiddleware()
 ignore_invalid = ExceptionMiddleware()
 
@@ -18,7 +20,8 @@ def first_problem(error: ValidationError) -> str:
     """Say what is wrong with a message, without repeating what it held."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(part) for part in problem["loc"])
-    return f"{place}: {problem['msg']}" if place else problem["msg"]
+    found = f"{place[:LONGEST_NAME]}: {problem['msg']}" if place else problem["msg"]
+    return found.encode("ascii", "backslashreplace").decode()  # a field's name is whatever somebody sent
 
 
 @tell_errors.add_handler(RequestError, publish=True)

@@ -1,8 +1,10 @@
 """Real workers that are killed, frozen or stopped in the middle of a real recording."""
 
 import asyncio
+import os
 import signal
 import wave
+from datetime import UTC, datetime
 from pathlib import Path
 
 import av
@@ -18,6 +20,7 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("recovery")
 
+RECOVERY_WITHIN = 20  # seconds, a promise of the design at the default settings
 REPEATS = 8  # of the demo recording: four minutes, about ten windows
 
 
@@ -98,6 +101,30 @@ async def test_another_worker_goes_on_where_the_first_one_was(
     assert [event.state for event in progress].count(State.COMPLETED) == 1
     # And a graceful stop is no attempt
     assert progress[-1].attempt == (1 if blow is signal.SIGTERM else 2)
+
+
+async def test_a_dead_worker_is_noticed_in_time(tmp_path: Path, long_recording: Path) -> None:
+    # Given the settings as they are, a worker in the middle of a recording, and one that is idle
+    async with servers(tmp_path) as settings, running(settings, tmp_path / "first.log") as first:
+        async with first.client() as client, running(settings, tmp_path / "second.log"):
+            task_id = await client.create_transcription_task(long_recording)
+            await until_segments(client, task_id, 1)
+            (owner,) = {event.worker for event in await so_far(client, task_id) if event.worker}
+            # When the one that works is killed
+            os.kill(int((owner or "").split("-")[-2]), signal.SIGKILL)
+            killed_at = datetime.now(UTC)
+            # Then the other one has the task soon
+            after = next(event for event in await states(client, task_id) if event.attempt == 2)
+            assert (after.time - killed_at).total_seconds() <= RECOVERY_WITHIN
+
+
+async def so_far(client: Client, task_id: str) -> list[ProgressEvent]:
+    found = []
+    async for event in client.follow(task_id):
+        if isinstance(event, SegmentsEvent):
+            return found
+        found.append(event)
+    return found
 
 
 async def test_a_running_task_is_cancelled_within_two_seconds(tmp_path: Path, long_recording: Path) -> None:
