@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit fuzz chaos check format spec lock containers benchmark clean
+.PHONY: help setup demo up test test-unit fuzz soak chaos check format spec lock containers benchmark clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ test-unit: $(READY) ## run the unit tests alone
 
 fuzz: $(READY) ## 10,000 hostile messages
 	@FUZZ_MESSAGES=10000 $(BIN)/pytest -q tests/integration/test_hostile_messages.py --timeout 1200
+
+soak: $(READY) ## a thousand tasks through one worker
+	@SOAK_TASKS=1000 $(BIN)/pytest -q tests/e2e/test_leaks.py
 
 chaos: $(READY) ## ten minutes of killed workers and servers; CHAOS_SEED=n repeats a run
 	@CHAOS_SECONDS=600 $(BIN)/pytest -q tests/chaos --timeout 1800

@@ -1,5 +1,6 @@
 """`queue` and `dead-letters`: for those who run the service."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -7,6 +8,7 @@ from rich.table import Table
 
 from app.cli.console import err, find_servers, finish, out
 from app.cli.submit import Json
+from app.cli.wording import clock
 from app.client import Client
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
@@ -16,15 +18,16 @@ dead_letters = typer.Typer(no_args_is_help=True, help="What could not be done.")
 
 
 def queue() -> None:
-    """Tell how many tasks wait and run."""
+    """Tell how many tasks wait, run and have failed, and how old the oldest is."""
 
     async def work() -> int:
         async with Client(find_servers()) as client:
-            found = await client.queue()
-        table = Table("priority", "kind", "waiting", "running")
+            found, failed = await client.queue(), await client.failed()
+        table = Table("priority", "kind", "waiting", "running", "oldest")
         for lane in found:
-            table.add_row(lane.priority, lane.kind, str(lane.waiting), str(lane.running))
+            table.add_row(lane.priority, lane.kind, str(lane.waiting), str(lane.running), _age(lane.oldest))
         out.print(table)
+        out.print(f"failed: {failed} (natscribe dead-letters list)")
         return 0
 
     finish(work())
@@ -63,6 +66,10 @@ def replay(
         return 0
 
     finish(work())
+
+
+def _age(since: datetime | None) -> str:
+    return "" if since is None else f"{clock((datetime.now(UTC) - since).total_seconds())} ago"
 
 
 def _line(letter: DeadLetter) -> str:

@@ -15,7 +15,7 @@ from app.client.connection import connect
 from app.client.exchange import ask, is_text, publish_task, read, request
 from app.client.following import Follower
 from app.client.objects import whole
-from app.client.operating import Lane, dead_letters, lanes
+from app.client.operating import Lane, dead_letters, failed, lanes
 from app.client.recordings import choose_priority, hand_over
 from app.settings import Settings
 from schemas import subjects
@@ -152,6 +152,10 @@ class Client:
     async def queue(self) -> list[Lane]:
         """Tell how many tasks wait and run in each lane."""
         return await lanes(self._connection, self._settings)
+
+    async def failed(self) -> int:
+        """Tell how many dead letters are kept."""
+        return await failed(self._connection, self._settings)
 
     async def _hand_over(self, recording: Path | str, task_id: str) -> str:
         return await hand_over(self._connection.jetstream(), self._settings.audio_store, recording, task_id)

@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import nats.errors
 from nats.aio.client import Client as Nats
+from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from app.client.errors import UnreachableError
@@ -18,12 +20,13 @@ from schemas.wire import Kind, Priority
 
 @dataclass(frozen=True)
 class Lane:
-    """How many tasks of a kind and priority wait and run."""
+    """How many tasks of a kind and priority wait, and run or wait for a retry; since when the oldest is there."""
 
     kind: Kind
     priority: Priority
     waiting: int
     running: int
+    oldest: datetime | None
 
 
 async def lanes(connection: Nats, settings: Settings) -> list[Lane]:
@@ -34,11 +37,29 @@ async def lanes(connection: Nats, settings: Settings) -> list[Lane]:
         for priority in Priority:
             for kind in Kind:
                 info = await js.consumer_info(called.tasks, called.lane(kind, priority))
-                found.append(Lane(kind, priority, info.num_pending or 0, info.num_ack_pending or 0))
+                oldest = await _oldest(js, called.tasks, subjects.tasks(kind, priority))
+                found.append(Lane(kind, priority, info.num_pending or 0, info.num_ack_pending or 0, oldest))
     except nats.errors.Error as error:
         message = f"NATS has no queue for tasks, because {NOBODY}."
         raise UnreachableError(message) from error
     return found
+
+
+async def _oldest(js: JetStreamContext, stream: str, subject: str) -> datetime | None:
+    try:
+        return (await js.get_msg(stream, 1, subject, direct=True, next=True)).time
+    except NotFoundError:
+        return None
+
+
+async def failed(connection: Nats, settings: Settings) -> int:
+    """How many dead letters are kept (UnreachableError)."""
+    try:
+        info = await connection.jetstream().stream_info(names(settings).dead_letters)
+    except nats.errors.Error as error:
+        message = f"NATS has no dead letters to show, because {NOBODY}."
+        raise UnreachableError(message) from error
+    return info.state.messages
 
 
 async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[DeadLetter]:

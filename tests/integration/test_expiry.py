@@ -1,0 +1,46 @@
+"""A task that waits too long ends with a word."""
+
+import asyncio
+
+import pytest
+from nats.js import JetStreamContext
+
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.waiting import eventually
+
+
+@pytest.fixture(autouse=True)
+def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.streams.EXPIRES_AFTER", 0.5)
+    monkeypatch.setattr("app.watch.SWEEP_EVERY", 0.2)
+
+
+async def letters(js: JetStreamContext) -> int:
+    return (await js.stream_info("transcription_dead_letters")).state.messages
+
+
+async def test_what_waited_too_long_expires_and_what_runs_does_not(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a task that runs longer than others may wait, and two that wait behind it, of which one is no task
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("running")
+        await publisher.until("running", State.RUNNING)
+        await publisher.publish("waiting")
+        await js.publish("tasks.transcription.low", b"no task")
+        # When the time is up
+        events = await publisher.until("waiting", State.FAILED)
+        # Then the one that waits has failed, is kept, and is out of the queue
+        assert events[-1].error is not None
+        assert events[-1].error.code is ErrorCode.EXPIRED
+        await eventually(lambda: letters(js))
+        # And the one that runs is left alone
+        await asyncio.sleep(0.5)  # two more sweeps
+        engine.may_go_on.set()
+        await publisher.until("running", State.COMPLETED)
+        await eventually(lambda: queue_is_empty(js))
+    assert engine.stopped == 0
