@@ -29,7 +29,7 @@ from app.lanes import WaitingTasks
 from app.metrics import Meter, metrics_route
 from app.projection import RedisProjection
 from app.queue import TaskQueue
-from app.recordings import Recordings
+from app.recordings import Recordings, sweep
 from app.results import ResultStore
 from app.settings import Settings
 from app.settling import Settler
@@ -91,6 +91,7 @@ class Service:
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         logs.adopt_libraries()
+        await asyncio.to_thread(sweep)
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self.redis.close)
             closing.push_async_callback(self.engine.close)

@@ -15,6 +15,7 @@ from schemas.progress import ProgressEvent
 
 DAY: Final = 24 * 3600
 KEEP: Final = 7 * DAY  # seconds
+FORGET_AFTER: Final = 60  # seconds
 KEEP_PROGRESS: Final = DAY  # seconds after each change
 MARK: Final = "natscribe:projection"
 
@@ -88,9 +89,10 @@ class RedisProjection:
         """Note that the projection has begun; the note goes when the data are lost."""
         await self._redis.set(MARK, "1", ex=KEEP)
 
-    async def delete(self, task_id: str) -> None:
-        """Delete the keys of a task."""
-        await self._redis.delete(info_key(task_id), progress_key(task_id), result_key(task_id), _shown_key(task_id))
+    async def delete(self, task_id: str, *, up_to: int) -> None:
+        """Delete the keys of a task; events up to this stream sequence, on their way still, are not shown again."""
+        await self._redis.set(_shown_key(task_id), str(up_to), ex=FORGET_AFTER)
+        await self._redis.delete(info_key(task_id), progress_key(task_id), result_key(task_id))
 
     async def reachable(self) -> bool:
         """Whether Redis answers."""

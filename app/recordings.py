@@ -24,6 +24,7 @@ from handlers.errors import PassingError, PermanentError
 from schemas.errors import ErrorCode
 
 _FETCHED_AT_ONCE = 32  # chunks of 128 KiB
+_TEMPORARY = "natscribe-"
 _STALLED = 10.0  # seconds without a chunk
 
 
@@ -116,7 +117,7 @@ class _Bucket:
         info = await self._info(audio_file_id)
         size = info.size or 0
         _check_size(size, self._max_bytes)
-        descriptor, name = tempfile.mkstemp(prefix="natscribe-")
+        descriptor, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{os.getpid()}-")
         path = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -181,6 +182,24 @@ class _Bucket:
             with suppress(nats.errors.Error):  # the server removes both by itself after a while
                 await source.unsubscribe()
                 await self._jetstream.delete_consumer(stream, config.name or "")
+
+
+def sweep() -> None:
+    """Remove what killed workers of this machine have left in the temporary folder."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*-*"):
+        owner = path.name.removeprefix(_TEMPORARY).partition("-")[0]
+        if owner.isdecimal() and not _lives(int(owner)):
+            path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _check_size(size: int, most: int) -> None:

@@ -93,6 +93,7 @@ class TaskDesk:
     async def delete(self, task_id: str) -> None:
         """Leave nothing of a task behind: events, result, keys, letters, recording (RequestError)."""
         status = await self.cancel(task_id)
+        last = await self._entry(task_id)
         for stream, subject in (
             (self._names.segments, subjects.segments(task_id)),
             (self._names.results, subjects.results(task_id)),
@@ -101,7 +102,7 @@ class TaskDesk:
             await self._js.purge_stream(stream, subject=subject)
         await self._results.delete(task_id)
         await self._dead_letters.delete(task_id)
-        await self._projection.delete(task_id)
+        await self._projection.delete(task_id, up_to=last.stream_sequence)
         if status.task is not None:
             await self._recordings.delete(status.task.audio_file_id)
 

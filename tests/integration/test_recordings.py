@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import tempfile
 from hashlib import sha256
 from pathlib import Path
@@ -9,7 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.object_store import ObjectStore
 
 from app.embedded import NatsServer, free_port
-from app.recordings import Recordings
+from app.recordings import Recordings, sweep
 from app.settings import Settings
 from handlers.errors import PassingError, PermanentError, TaskError
 from schemas.errors import ErrorCode
@@ -224,3 +226,17 @@ async def test_limits_hold_in_the_folder_too(settings: Settings, js: JetStreamCo
     # When they are fetched, then they are refused
     assert (await refusal(recordings, "empty.flac")).detail.code is ErrorCode.AUDIO_UNREADABLE
     assert (await refusal(recordings, "large.flac")).detail.code is ErrorCode.AUDIO_TOO_LARGE
+
+
+def test_what_a_killed_worker_has_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given recordings of a worker that lives, of one that does not, and what is none of ours
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    ours, left, other = (tmp_path / name for name in (f"natscribe-{os.getpid()}-a", f"natscribe-{ended.pid}-b", "x-1"))
+    for path in (ours, left, other):
+        path.write_bytes(b"x")
+    # When the next worker starts
+    sweep()
+    # Then only the dead one's is gone
+    assert sorted(tmp_path.iterdir()) == sorted([ours, other])

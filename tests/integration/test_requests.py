@@ -91,5 +91,5 @@ async def test_a_deleted_task_leaves_nothing(
     assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
     for stream in ("transcription_progress", "transcription_segments", "transcription_results"):
         assert (await js.stream_info(stream)).state.messages == 0
-    assert not await redis.keys("*t1*")
+    assert not await redis.keys("task:*")
     assert (await publisher.ask("tasks.status", task_id="t1"))["error"]["code"] == "not_found"
