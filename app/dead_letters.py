@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
+from app import cloud_events
 from app.queue import REPLAY_OF, StoredMessage
 from app.task_log import TaskLog
 from handlers.channels import StreamNames
@@ -50,11 +51,14 @@ class DeadLetterBox:
             subjects.dead_letters(message.kind),
             letter.model_dump_json().encode(),
             stream=self._stream,
-            headers={
-                "Nats-Msg-Id": f"{self._tasks}-{message.sequence}-{task_id or ''}",
-                "content-type": "application/json",
-            },
+            headers=self._headers(message, task_id),
         )
+
+    def _headers(self, message: StoredMessage, task_id: str | None) -> dict[str, str]:
+        letter_id = f"{self._tasks}-{message.sequence}-{task_id or ''}"
+        trace = message.headers.get("traceparent")
+        found = cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id)
+        return found if trace is None else found | {"traceparent": trace}
 
     async def letters(self) -> AsyncIterator[tuple[int, DeadLetter]]:
         """All letters from the oldest on, each with its stream sequence."""

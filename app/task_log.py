@@ -13,6 +13,7 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import BadRequestError, NoStreamResponseError, NotFoundError, ServerError, ServiceUnavailableError
 from pydantic import TypeAdapter
 
+from app import cloud_events
 from app.entry import Entry, Facts
 from handlers.channels import StreamNames
 from handlers.errors import OvertakenError, PassingError
@@ -69,7 +70,7 @@ class TaskLog:
         sequence = await self._append(
             subjects.progress(event.task_id),
             event.model_dump_json().encode(),
-            self._cloud_event("progress", event.task_id, event.time) | facts.headers(),
+            self._cloud_event("progress", event.task_id) | facts.headers(),
             after=after,
             stream=self._names.progress,
         )
@@ -95,7 +96,7 @@ class TaskLog:
         return await self._append(
             subjects.segments(event.task_id),
             event.model_dump_json().encode(),
-            self._cloud_event("segments", event.task_id, datetime.now(UTC)) | facts.headers() | {AUDIO: audio_sha256},
+            self._cloud_event("segments", event.task_id) | facts.headers() | {AUDIO: audio_sha256},
             after=after,
             stream=self._names.segments,
         )
@@ -105,7 +106,7 @@ class TaskLog:
         await self._append(
             subjects.results(result.task_id),
             result.model_dump_json().encode(),
-            self._cloud_event("result", result.task_id, result.created_at) | facts.headers(),
+            self._cloud_event("results", result.task_id) | facts.headers(),
             after=0,
             stream=self._names.results,
         )
@@ -129,19 +130,8 @@ class TaskLog:
         message = await self._last_message(self._names.results, subjects.results(task_id))
         return RESULT.validate_json(message.data or b"") if message else None
 
-    def _cloud_event(self, what: str, task_id: str, time: datetime) -> dict[str, str]:
-        """CloudEvents 1.0 attributes in binary mode; the id is also what the stream deduplicates by."""
-        event_id = uuid4().hex
-        return {
-            "ce-specversion": "1.0",
-            "ce-id": event_id,
-            "Nats-Msg-Id": event_id,
-            "ce-source": self.source,
-            "ce-type": f"natscribe.{what}.v1",
-            "ce-subject": task_id,
-            "ce-time": time.isoformat(),
-            "content-type": "application/json",
-        }
+    def _cloud_event(self, what: str, task_id: str) -> dict[str, str]:
+        return cloud_events.headers(what, self.source, uuid4().hex, task_id=task_id)
 
     async def _last_message(self, stream: str, subject: str) -> RawStreamMsg | None:
         try:

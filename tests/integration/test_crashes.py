@@ -159,6 +159,7 @@ async def test_a_task_that_kills_its_workers_is_given_up(
     # When a fifth one finds it
     async with start_worker(FakeEngine()):
         events = await publisher.until("t1", State.FAILED)
+        await eventually(lambda: queue_is_empty(js))
     # Then it is given up after as many attempts as any other
     assert [event.attempt for event in events if event.state is State.RUNNING] == [1, 2, 3, 4]
     assert events[-1].error is not None
