@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-DEADLINE = 10.0  # seconds
+DEADLINE = 30.0  # seconds
 T = TypeVar("T")
 
 

@@ -22,7 +22,7 @@ from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, Running, running
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "40"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "20"))
 SEED = int(os.environ.get("CHAOS_SEED", str(random.randrange(2**32))))  # noqa: S311 -- printed, to be repeated
 TASKS = max(60, int(SECONDS * 0.6))
 LAST_WITHIN = 180.0  # seconds after the last blow

@@ -18,7 +18,7 @@ from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
 
-DEADLINE = 10  # seconds
+DEADLINE = 30  # seconds
 StartWorker = Callable[..., AbstractAsyncContextManager[Service]]
 
 
