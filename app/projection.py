@@ -1,6 +1,7 @@
 """Redis: the one module that knows its keys, a projection of the log for those who would rather read keys."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from redis.asyncio import Redis
@@ -18,6 +19,7 @@ KEEP: Final = 7 * DAY  # seconds
 FORGET_AFTER: Final = 60  # seconds
 KEEP_PROGRESS: Final = DAY  # seconds after each change
 MARK: Final = "natscribe:projection"
+KEEP_MARK: Final = 30 * DAY  # after which everything is shown once more
 
 # Several workers project one log: only an event newer than the last one shown may be written.
 # The progress key lives seven days from the start and a day after each change, whichever is longer.
@@ -52,6 +54,14 @@ def _shown_key(task_id: str) -> str:
     return f"natscribe:task:{task_id}:shown"
 
 
+@contextmanager
+def _reached() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise PassingError(ErrorCode.INTERNAL, "Redis is away: the keys are caught up later.") from error
+
+
 class RedisProjection:
     """Writes the three documented keys from the task's events."""
 
@@ -63,36 +73,32 @@ class RedisProjection:
         """Show an event unless a newer one is shown (PassingError)."""
         task_id = event.task_id
         status = status_of(Entry(event, Facts.read(headers), stream_sequence))
-        try:
+        with _reached():
             await self._write_if_newer(
                 keys=[info_key(task_id), progress_key(task_id), _shown_key(task_id)],
                 args=[stream_sequence, status.model_dump_json(), event.progress, KEEP, KEEP_PROGRESS],
             )
-        except (RedisError, OSError) as error:
-            raise PassingError(ErrorCode.INTERNAL, "Redis is away: the keys are caught up later.") from error
 
     async def ended(self, result: Result) -> None:
         """Show a result (PassingError)."""
-        try:
+        with _reached():
             await self._redis.set(result_key(result.task_id), result.model_dump_json(), ex=KEEP)
-        except (RedisError, OSError) as error:
-            raise PassingError(ErrorCode.INTERNAL, "Redis is away: the keys are caught up later.") from error
 
     async def is_empty(self) -> bool:
-        """Whether Redis holds nothing of the service: it is new, or has lost its data."""
-        try:
+        """Whether Redis holds nothing of the service: it is new, or has lost its data (PassingError)."""
+        with _reached():
             return not await self._redis.exists(MARK)
-        except (RedisError, OSError) as error:
-            raise PassingError(ErrorCode.INTERNAL, "Redis is away: the keys are caught up later.") from error
 
     async def mark(self) -> None:
-        """Note that the projection has begun; the note goes when the data are lost."""
-        await self._redis.set(MARK, "1", ex=KEEP)
+        """Note that the projection has begun; the note goes when the data are lost (PassingError)."""
+        with _reached():
+            await self._redis.set(MARK, "1", ex=KEEP_MARK)
 
     async def delete(self, task_id: str, *, up_to: int) -> None:
-        """Delete the keys of a task; events up to this stream sequence, on their way still, are not shown again."""
-        await self._redis.set(_shown_key(task_id), str(up_to), ex=FORGET_AFTER)
-        await self._redis.delete(info_key(task_id), progress_key(task_id), result_key(task_id))
+        """Delete the keys of a task; events up to this stream sequence are not shown again (PassingError)."""
+        with _reached():
+            await self._redis.set(_shown_key(task_id), str(up_to), ex=FORGET_AFTER)
+            await self._redis.delete(info_key(task_id), progress_key(task_id), result_key(task_id))
 
     async def reachable(self) -> bool:
         """Whether Redis answers."""

@@ -15,7 +15,7 @@ from app.results import ResultStore
 from app.status import status_of
 from app.task_log import TaskLog
 from handlers.channels import StreamNames
-from handlers.errors import OvertakenError, RequestError
+from handlers.errors import OvertakenError, PassingError, RequestError
 from handlers.ports import Result
 from schemas import subjects
 from schemas.errors import ErrorCode
@@ -94,6 +94,10 @@ class TaskDesk:
         """Leave nothing of a task behind: events, result, keys, letters, recording (RequestError)."""
         status = await self.cancel(task_id)
         last = await self._entry(task_id)
+        try:
+            await self._projection.delete(task_id, up_to=last.stream_sequence)
+        except PassingError as error:  # first of all, so that to ask again helps
+            raise RequestError(ErrorCode.INTERNAL, "Redis is away: ask again when it is back.") from error
         for stream, subject in (
             (self._names.segments, subjects.segments(task_id)),
             (self._names.results, subjects.results(task_id)),
@@ -102,7 +106,6 @@ class TaskDesk:
             await self._js.purge_stream(stream, subject=subject)
         await self._results.delete(task_id)
         await self._dead_letters.delete(task_id)
-        await self._projection.delete(task_id, up_to=last.stream_sequence)
         if status.task is not None:
             await self._recordings.delete(status.task.audio_file_id)
 

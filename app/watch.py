@@ -68,4 +68,6 @@ async def _often(seconds: float, look: Callable[[], Awaitable[object]]) -> None:
             await look()
         except (NatsError, PassingError) as error:
             log.warning("watch_blind", error=str(error) or type(error).__name__)
+        except Exception:
+            log.exception("watch_broken")  # it goes on: nobody else watches
         await asyncio.sleep(seconds)

@@ -71,7 +71,7 @@ async def test_a_large_result_is_an_object(
     publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a recording with more text than a message holds
-    engine.windows = 3600
+    engine.windows = 4800
     await publisher.publish("t1", word_timestamps=True)
     await publisher.until("t1", State.COMPLETED)
     # When its result is asked for
@@ -79,7 +79,7 @@ async def test_a_large_result_is_an_object(
     # Then the reply refers to the whole
     assert (result["segments"], result["text"]) == ([], "")
     whole = json.loads((await (await js.object_store(result["object"]["bucket"])).get("t1")).data)
-    assert len(whole["segments"]) == 3600
+    assert len(whole["segments"]) == 4800
 
 
 async def test_a_deleted_task_leaves_nothing(

@@ -145,6 +145,23 @@ async def test_the_work_goes_on_without_valkey(
     await eventually(lambda: is_shown_completed(redis, "t1"))
 
 
+async def test_a_task_cannot_be_half_deleted(publisher: Publisher, worker: Service, valkey: ValkeyServer) -> None:
+    # Given a task, and a Valkey that is away
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    await valkey.kill()
+    # When it is to be deleted, the client is told to ask again
+    assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "internal"
+    assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "completed"
+    # Then that helps
+    await valkey.start()
+
+    async def deleted() -> bool:
+        return await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
+
+    await eventually(deleted)
+
+
 async def test_a_valkey_that_lost_its_data_is_filled_again(publisher: Publisher, worker: Service, redis: Redis) -> None:
     # Given a task whose keys are there
     await publisher.publish("t1")
