@@ -77,6 +77,7 @@ class TaskAttempt:
                 processed_seconds=news.processed_seconds,
                 segments=list(news.segments),
             )
+            await self._still_mine()
             self._segments_after = await self._log.append_segments(
                 event, self._entry.facts, news.audio_sha256, after=self._segments_after
             )
@@ -103,9 +104,7 @@ class TaskAttempt:
         async with self._lock:  # no append of ours is on its way then
             if seen <= self._entry.event.sequence:
                 return
-            last = await self._log.last(self._entry.event.task_id)
-            if last is None or last.stream_sequence != self._entry.stream_sequence:
-                raise OvertakenError
+            await self._still_mine()
 
     async def complete(self) -> None:
         """Say `completed` for a result that an earlier attempt has published (OvertakenError)."""
@@ -126,6 +125,12 @@ class TaskAttempt:
         """Say `queued`: nothing is wrong, another worker may go on (OvertakenError)."""
         async with self._lock:
             await self._say(State.QUEUED, progress=self._percent())
+
+    async def _still_mine(self) -> None:
+        """Segments have a sequence of their own: the log of events says whose they are (OvertakenError)."""
+        last = await self._log.last(self._entry.event.task_id)
+        if last is None or last.stream_sequence != self._entry.stream_sequence:
+            raise OvertakenError
 
     async def _end(self, state: State, *, progress: int | None = None, error: ErrorDetail | None = None) -> None:
         await self._say(state, progress=self._percent() if progress is None else progress, error=error)

@@ -1,11 +1,14 @@
 """Dead letters: what could not be done, stored once, and tried again when an operator asks."""
 
 import base64
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 
 from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from app import cloud_events
 from app.queue import REPLAY_OF, StoredMessage
@@ -18,6 +21,8 @@ from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State
 from schemas.wire import Kind
 
+LARGEST_GROWTH = 2  # control characters take six bytes each in JSON: such a body is better off as base64
+MOST_HEADERS, LONGEST_HEADER = 32, 1024  # characters
 EXPECTATIONS = "nats-expected"  # headers that were meant for the first publish only
 
 
@@ -41,7 +46,7 @@ class DeadLetterBox:
             body=body,
             body_encoding=encoding,
             body_truncated=len(message.body) > self._longest_body,
-            headers=dict(message.headers),
+            headers=_few(message.headers),
             error=error,
             attempts=attempts,
             stream_sequence=message.sequence,
@@ -56,7 +61,7 @@ class DeadLetterBox:
 
     def _headers(self, message: StoredMessage, task_id: str | None) -> dict[str, str]:
         letter_id = f"{self._tasks}-{message.sequence}-{task_id or ''}"
-        trace = message.headers.get("traceparent")
+        trace = message.traceparent
         found = cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id)
         return found if trace is None else found | {"traceparent": trace}
 
@@ -95,21 +100,31 @@ class DeadLetterBox:
         } | {"Nats-Msg-Id": f"replay-{letter.task_id}-{last.stream_sequence}", REPLAY_OF: str(last.stream_sequence)}
         await self._js.purge_stream(self._segments, subject=subjects.segments(letter.task_id))  # it starts afresh
         await self._js.publish(letter.subject, _bytes(letter), headers=headers)
-        await self._js.delete_msg(self._stream, sequence)
+        await self._remove(sequence)
         return True
 
     async def delete(self, task_id: str) -> None:
         """Remove the letters of a task."""
         async for sequence, letter in self.letters():
             if letter.task_id == task_id:
-                await self._js.delete_msg(self._stream, sequence)
+                await self._remove(sequence)
+
+    async def _remove(self, sequence: int) -> None:
+        with suppress(APIError):  # somebody else was faster
+            await self._js.delete_msg(self._stream, sequence)
 
 
 def _readable(body: bytes) -> tuple[str, BodyEncoding]:
-    try:
-        return body.decode(), BodyEncoding.UTF_8
-    except UnicodeDecodeError:
-        return base64.b64encode(body).decode(), BodyEncoding.BASE64
+    with suppress(UnicodeDecodeError):
+        text = body.decode()
+        if len(json.dumps(text, ensure_ascii=False)) < LARGEST_GROWTH * len(body) + 3:
+            return text, BodyEncoding.UTF_8
+    return base64.b64encode(body).decode(), BodyEncoding.BASE64
+
+
+def _few(headers: Mapping[str, str]) -> dict[str, str]:
+    """So many headers that the letter always fits into a message."""
+    return {name: value for name, value in islice(headers.items(), MOST_HEADERS) if len(name + value) <= LONGEST_HEADER}
 
 
 def _bytes(letter: DeadLetter) -> bytes:

@@ -28,6 +28,8 @@ from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Kind
 
+GIVE_BACK_WITHIN = 5.0  # seconds: without NATS there is nobody to give it back to
+
 log = structlog.get_logger()
 
 
@@ -68,7 +70,7 @@ class TaskDelivery:
         self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, number=number)
         if last.state.ended:
             raise AlreadyKnownError
-        if last.state is State.RUNNING:
+        if last.sequence > 1:
             await self._take_over(attempt)
         await attempt.start()
         await self._heartbeat.follow(attempt)
@@ -80,7 +82,7 @@ class TaskDelivery:
         if await self._desk.results.find(last.task_id):
             await attempt.complete()
             raise AlreadyKnownError
-        if last.attempt >= last.max_attempts:
+        if last.state is State.RUNNING and last.attempt >= last.max_attempts:
             message = f"The worker was lost in attempt {last.attempt}, the last: look at the recording and the logs."
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 
@@ -90,8 +92,9 @@ class TaskDelivery:
             async with self._heartbeat.beating():
                 await self._in_time(handle)
         except asyncio.CancelledError:  # only the slot cancels, when it stops: it goes no further
-            with suppress(OvertakenError, PassingError, NatsError):
-                await self._desk.settler.given_back(self._message, self._attempt)
+            with suppress(OvertakenError, PassingError, NatsError, TimeoutError):
+                async with asyncio.timeout(GIVE_BACK_WITHIN):
+                    await self._desk.settler.given_back(self._message, self._attempt)
             return State.QUEUED
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, the message must be settled
             return await self._settle(error)
@@ -138,6 +141,8 @@ class TaskDelivery:
             log.error("task_broken", exc_info=error)
             error = PassingError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")
         log.warning("task_attempt_failed", error=str(error), attempt=attempt.number)
+        if not attempt.entry.event.state.ended and await self._desk.results.find(attempt.entry.event.task_id):
+            await attempt.complete()  # only the last word was missing
         return await settler.failed(self._message, attempt, error)
 
     async def _already_known(self) -> None:

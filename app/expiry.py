@@ -1,10 +1,11 @@
 """Expiry: a task that waited too long ends with a word, before its message vanishes without one."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
 from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from app.dead_letters import DeadLetterBox
 from app.entry import TASKS
@@ -68,6 +69,7 @@ class Expiry:
         except (ValueError, AlreadyKnownError, OvertakenError):
             return False
         await self._letters.put(message, entry.event.task_id, EXPIRED, attempts=entry.event.attempt)
-        await self._js.delete_msg(self._names.tasks, message.sequence)
+        with suppress(APIError):  # another worker has swept it
+            await self._js.delete_msg(self._names.tasks, message.sequence)
         log.warning("task_expired", task_id=entry.event.task_id)
         return True

@@ -42,6 +42,7 @@ from app.watch import Watch
 from handlers import channels
 from handlers.ports import World
 
+REDIS_WITHIN = 5.0  # seconds
 READY_WITHIN = 2.0  # seconds
 
 log = structlog.get_logger()
@@ -61,7 +62,8 @@ class Service:
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self.meter = Meter()
         self.engine = engine
-        self.redis = RedisProjection(Redis.from_url(settings.redis_url))
+        redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_WITHIN, socket_connect_timeout=REDIS_WITHIN)
+        self.redis = RedisProjection(redis)
         self.broker = connection.broker(settings, graceful_timeout=settings.task_grace)
         lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.desk)])
         self.slot = Slot(channels.task_lanes(lanes, self.names), self.names, broken=end_process)

@@ -1,5 +1,6 @@
 """Redis: the one module that knows its keys, a projection of the log for those who would rather read keys."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -15,6 +16,7 @@ from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent
 
 DAY: Final = 24 * 3600
+ANSWERS_WITHIN: Final = 2.0  # seconds
 KEEP: Final = 7 * DAY  # seconds
 FORGET_AFTER: Final = 60  # seconds
 KEEP_PROGRESS: Final = DAY  # seconds after each change
@@ -103,8 +105,9 @@ class RedisProjection:
     async def reachable(self) -> bool:
         """Whether Redis answers."""
         try:
-            return bool(await self._redis.ping())
-        except (RedisError, OSError):
+            async with asyncio.timeout(ANSWERS_WITHIN):
+                return bool(await self._redis.ping())
+        except (RedisError, OSError, TimeoutError):
             return False
 
     async def close(self) -> None:

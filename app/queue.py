@@ -1,5 +1,6 @@
 """The queue side of the log: who owns a task id, and since when it waits."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from schemas.diarization import DiarizationTask
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
 
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
+LONGEST_NUMBER = 20  # digits
 REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event that a replayed message opens again
 
 
@@ -54,14 +57,20 @@ class StoredMessage:
         return Kind(self.subject.split(".")[1])
 
     @property
+    def traceparent(self) -> str | None:
+        """The publisher's trace, if it is one: what publishers send is repeated in every event."""
+        found = self.headers.get("traceparent", "")
+        return found if TRACEPARENT.fullmatch(found) else None
+
+    @property
     def replay_of(self) -> int | None:
         """The stream sequence of the `failed` event that it opens again."""
         found = self.headers.get(REPLAY_OF, "")
-        return int(found) if found.isascii() and found.isdecimal() else None
+        return int(found) if found.isascii() and found.isdecimal() and len(found) < LONGEST_NUMBER else None
 
     def facts(self, task: Task | None) -> Facts:
         """What the log of this message begins with; without a task, as it was invalid."""
-        return Facts(task, self.sequence, self.subject, self.time, traceparent=self.headers.get("traceparent"))
+        return Facts(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
 
     def owns(self, entry: Entry) -> bool:
         """Whether the log was opened for this very message."""

@@ -36,7 +36,11 @@ class Settler:
 
     async def failed(self, message: Msg, attempt: TaskAttempt, error: TaskError) -> State:
         """Retry where that can help and attempts are left, else give up (OvertakenError)."""
-        if isinstance(error, PassingError) and attempt.number < self.max_attempts:
+        last = attempt.entry.event
+        if last.state.ended:  # nothing follows an end, whatever went wrong after it
+            await message.ack()
+            return last.state
+        if isinstance(error, PassingError) and attempt.number < last.max_attempts:
             delay = self._delay(attempt.number)
             await attempt.retry(error.detail, datetime.now(UTC) + timedelta(seconds=delay))
             await message.nak(delay=delay)

@@ -20,6 +20,7 @@ from schemas import subjects
 from schemas.wire import Kind, Priority
 
 ANSWER_WITHIN = 2.0  # seconds
+LAST_WORD_WITHIN = 6.0  # seconds
 LOOK_EVERY = 1.0  # seconds: what is delivered again is announced by nobody
 NEXT = "$JS.API.CONSUMER.MSG.NEXT"
 NOTHING_WAITS = {"404", "408"}
@@ -76,7 +77,7 @@ class Slot:
         _, unfinished = await asyncio.wait([self._loop], timeout=grace)
         if unfinished:
             self._loop.cancel()
-            await asyncio.wait([self._loop])
+            await asyncio.wait([self._loop], timeout=LAST_WORD_WITHIN)
 
     @property
     def running(self) -> bool:

@@ -1,9 +1,10 @@
 """What clients may ask about tasks: answered from the log, ended by the log."""
 
 import asyncio
+from contextlib import suppress
 
 from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError
 
 from app import formats
 from app.dead_letters import DeadLetterBox
@@ -94,6 +95,7 @@ class TaskDesk:
         """Leave nothing of a task behind: events, result, keys, letters, recording (RequestError)."""
         status = await self.cancel(task_id)
         last = await self._entry(task_id)
+        await self._take_from_queue(last)  # one that has ended may not be acknowledged yet
         try:
             await self._projection.delete(task_id, up_to=last.stream_sequence)
         except PassingError as error:  # first of all, so that to ask again helps
@@ -119,10 +121,8 @@ class TaskDesk:
         raise RequestError(ErrorCode.NOT_FOUND, message)
 
     async def _take_from_queue(self, entry: Entry) -> None:
-        try:
+        with suppress(APIError):  # its worker was faster: to delete what is gone is an error of the server's
             await self._js.delete_msg(self._names.tasks, entry.facts.task_sequence)
-        except NotFoundError:
-            return  # its worker was faster
 
 
 def _unfinished(entry: Entry) -> RequestError:

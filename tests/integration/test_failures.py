@@ -1,9 +1,13 @@
 """When a task cannot be done: retried where that can help, else failed with a dead letter."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 from nats.js import JetStreamContext
 
 from app.main import Service
+from app.recordings import Recording, Recordings
 from handlers.errors import PassingError, PermanentError
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
@@ -134,3 +138,27 @@ async def completed(publisher: Publisher, task_id: str) -> dict[str, object]:
 
 async def letters_left(js: JetStreamContext) -> int:
     return (await js.stream_info("transcription_dead_letters")).state.messages
+
+
+async def test_nothing_follows_an_end_whatever_breaks_after_it(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a recording that breaks when it is closed, after the result
+    original = Recordings.fetch
+
+    @asynccontextmanager
+    async def breaks(self: Recordings, audio_file_id: str) -> AsyncIterator[Recording]:
+        async with original(self, audio_file_id) as recording:
+            yield recording
+        message = "broken after the end"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(Recordings, "fetch", breaks)
+    # When a task is done
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    await eventually(lambda: queue_is_empty(js))
+    # Then `completed` stays the last word
+    status = await publisher.ask("tasks.status", task_id="t1")
+    assert status["state"] == "completed"
+    assert not await letters(js)

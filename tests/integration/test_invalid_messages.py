@@ -9,7 +9,7 @@ from app.main import Service
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
 from schemas.progress import State
-from tests.integration.conftest import Publisher
+from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually
 
 SUBJECT = "tasks.transcription.normal"
@@ -88,3 +88,26 @@ async def test_a_large_body_is_cut_in_its_letter(js: JetStreamContext, worker: S
     found = await letter(js)
     assert found.body_truncated
     assert len(found.body) == 1024 * 1024 // 4
+
+
+@pytest.mark.parametrize("body", [b"\x00" * 900_000, b'"' * 900_000, "\u0416".encode() * 400_000])
+async def test_a_letter_always_fits_into_a_message(
+    js: JetStreamContext, worker: Service, publisher: Publisher, body: bytes
+) -> None:
+    # When a body grows in JSON, and its headers are many and long
+    headers = {f"X-{number}": "y" * 1000 for number in range(40)} | {"traceparent": "a" * 15_000}
+    await js.publish(SUBJECT, body[: 1024 * 1024 - 140_000], headers=headers)
+    # Then there is a letter all the same, and the queue runs empty
+    found = await letter(js)
+    assert found.body_truncated
+    assert len(found.headers) <= 32
+    await eventually(lambda: queue_is_empty(js))
+
+
+async def test_a_trace_that_is_none_goes_no_further(
+    js: JetStreamContext, worker: Service, publisher: Publisher
+) -> None:
+    body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 1}).encode()
+    await js.publish(SUBJECT, body, headers={"traceparent": "a" * 50_000})
+    await publisher.until("t1", State.COMPLETED)
+    assert "traceparent" not in ((await js.get_last_msg("transcription_progress", "progress.t1")).headers or {})
