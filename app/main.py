@@ -42,6 +42,7 @@ from app.watch import Watch
 from handlers import channels
 from handlers.ports import World
 
+NATS_WITHIN = 30.0  # seconds, at the start
 REDIS_WITHIN = 5.0  # seconds
 READY_WITHIN = 2.0  # seconds
 
@@ -97,13 +98,22 @@ class Service:
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self.redis.close)
             closing.push_async_callback(self.engine.close)
-            nats = await self.broker.connect()
+            nats = await self._connect()
             closing.push_async_callback(nats.close)
             await self._join(nats)
             self.slot.take_lanes()
             for work in (self._load_model(), self.watch.run()):
                 closing.push_async_callback(_cancel, asyncio.create_task(work))
             yield
+
+    async def _connect(self) -> Client:
+        """Reach NATS, or end: a start that waits for ever cannot be stopped (ConnectionError)."""
+        try:
+            async with asyncio.timeout(NATS_WITHIN):
+                return await self.broker.connect()
+        except TimeoutError as error:
+            message = f"No NATS server answers within {NATS_WITHIN:g} s: check NATS_URL, or start it first."
+            raise ConnectionError(message) from error
 
     async def _join(self, nats: Client) -> None:
         settings, names, js = self.settings, self.names, nats.jetstream()
