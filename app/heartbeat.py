@@ -77,7 +77,7 @@ class Heartbeat:
             await self._attempt.tick()
         except OvertakenError:
             self._stop()
-        except PassingError:
+        except (PassingError, NatsError):  # the beat goes on
             log.warning("progress_unsaid", exc_info=True)
 
     async def _seen(self, message: Msg) -> None:
@@ -92,5 +92,5 @@ class Heartbeat:
             return  # not an event of ours
 
     def _stop(self) -> None:
-        if self._overtaken is not None:
+        if self._overtaken is not None and not self._overtaken.expired():
             self._overtaken.reschedule(asyncio.get_running_loop().time())

@@ -80,6 +80,11 @@ class Slot:
             await asyncio.wait([self._loop], timeout=LAST_WORD_WITHIN)
 
     @property
+    def started(self) -> bool:
+        """Whether the slot was started, whatever became of it since."""
+        return self._loop is not None
+
+    @property
     def running(self) -> bool:
         """Whether the slot asks and works."""
         return self._loop is not None and not self._loop.done()

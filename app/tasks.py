@@ -12,7 +12,7 @@ from app.entry import Entry
 from app.lanes import WaitingTasks
 from app.projection import RedisProjection
 from app.recordings import Recordings
-from app.results import ResultStore
+from app.results import HEADERS_AND_ENVELOPE, ResultStore
 from app.status import status_of
 from app.task_log import TaskLog
 from handlers.channels import StreamNames
@@ -74,7 +74,7 @@ class TaskDesk:
         if fmt is ResultFormat.JSON:
             return result
         text = formats.write(await self._results.whole(result), fmt)
-        if len(text.encode()) < self._max_payload:
+        if len(text.encode()) <= self._max_payload - HEADERS_AND_ENVELOPE:  # the server counts headers too
             return text
         return result if result.object else await self._results.claim_check(result, result.model_dump_json().encode())
 

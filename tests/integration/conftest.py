@@ -43,7 +43,7 @@ def start_worker(settings: Settings, nc: Client, redis: Redis) -> StartWorker:
         life = asyncio.create_task(live())  # a task of its own: it must end where it began
 
         async def serves() -> bool:
-            return service.slot.running or life.done()
+            return service.slot.started or life.done()
 
         await eventually(serves)
         try:
