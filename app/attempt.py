@@ -7,35 +7,57 @@ from datetime import UTC, datetime
 from functools import singledispatchmethod
 
 from app.entry import Entry
+from app.pace import Pace
 from app.results import ResultStore
 from app.task_log import TaskLog
 from handlers.errors import OvertakenError
 from handlers.ports import Advanced, Checkpoint, Found, News, Result
 from schemas.diarization import DiarizationResult
-from schemas.errors import ErrorDetail
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, Stage, State
 from schemas.transcription import Segment, SegmentsEvent, TranscriptionResult
+from schemas.wire import Kind
 
 SHORTEST_SILENCE = 1.0  # seconds: a running task is heard from at most once a second
 LONGEST_SILENCE = 8.0  # seconds: and at least every ten
 
 
+SPEAKERS_MISSING = {Stage.DIARIZING, Stage.MERGING}  # of a transcription: its text is complete by then
+LOST = ErrorDetail(
+    code=ErrorCode.WORKER_LOST, message="The workers were lost while they looked for speakers: see the service's logs."
+)
+
+
+def speakers_are_given_up(last: ProgressEvent) -> bool:
+    """Whether the last of the attempts ended between text and speakers: the text is to be saved without them."""
+    ended = last.state in {State.RUNNING, State.RETRYING} and last.attempt >= last.max_attempts
+    return ended and last.kind is Kind.TRANSCRIPTION and last.stage in SPEAKERS_MISSING
+
+
 class TaskAttempt:
     """Owns the end of one task's log until it is overtaken or the attempt ends."""
 
-    def __init__(self, log: TaskLog, results: ResultStore, entry: Entry, *, number: int) -> None:
+    def __init__(self, log: TaskLog, results: ResultStore, entry: Entry) -> None:
         self._log = log
         self._results = results
         self._entry = entry
-        self.number = number
+        last = entry.event
+        again = last.state in {State.RUNNING, State.RETRYING}  # a worker was lost, or an attempt failed
+        self.number = min(last.attempt + again, last.max_attempts)
+        self._pace = Pace(least=last.progress if self.number == last.attempt else 0)
         self.checkpoint = Checkpoint()
+        self._without_speakers = (last.error or LOST) if speakers_are_given_up(last) else None
+        self._result_sent = False
         self._segments_sequence = 0
         self._segments_after = 0
         self._lock = asyncio.Lock()
-        self._latest = Advanced(Stage.FETCHING, 0.0)
         self._unsaid = False
         self._said_at = 0.0
-        self._pace: tuple[float, float] | None = None  # when measuring began, and the fraction done by then
+
+    @property
+    def may_go_without_speakers(self) -> bool:
+        """Whether one attempt more can save the text, though this one was the last."""
+        return self._entry.event.kind is Kind.TRANSCRIPTION and self._pace.latest.stage in SPEAKERS_MISSING
 
     @property
     def entry(self) -> Entry:
@@ -46,13 +68,17 @@ class TaskAttempt:
         """Say `running`, and read what earlier attempts have done (OvertakenError)."""
         facts = self._entry.facts
         self._entry = replace(self._entry, facts=replace(facts, started_at=facts.started_at or datetime.now(UTC)))
-        await self._say_running()
+        async with self._lock:
+            await self._say_running()
+        await self._read_checkpoint()
+
+    async def _read_checkpoint(self) -> None:
         segments: list[Segment] = []
         async for event, audio_sha256, stream_sequence in self._log.segments(self._entry.event.task_id):
             segments += event.segments
-            self.checkpoint = Checkpoint(event.language, event.processed_seconds, (), audio_sha256)
+            self.checkpoint = Checkpoint(event.language, event.processed_seconds, audio_sha256=audio_sha256)
             self._segments_sequence, self._segments_after = event.sequence, stream_sequence
-        self.checkpoint = replace(self.checkpoint, segments=tuple(segments))
+        self.checkpoint = replace(self.checkpoint, segments=tuple(segments), diarization_error=self._without_speakers)
 
     @singledispatchmethod
     async def append(self, news: News) -> None:
@@ -62,7 +88,8 @@ class TaskAttempt:
     @append.register
     async def _(self, news: Advanced) -> None:
         async with self._lock:
-            self._advance(news)
+            self._pace.advance(news)
+            self._unsaid = True
             if time.monotonic() - self._said_at >= SHORTEST_SILENCE:
                 await self._say_running()
 
@@ -87,8 +114,17 @@ class TaskAttempt:
     @append.register(DiarizationResult)
     async def _(self, news: Result) -> None:
         async with self._lock:
+            await self._still_mine()
+            self._result_sent = True
             await self._results.publish(news, self._entry.facts)
             await self._end(State.COMPLETED, progress=100)
+
+    async def withdraw(self) -> None:
+        """Take back the result of a task that was cancelled or deleted while its result was on the way."""
+        if self._result_sent:
+            last = await self._log.last(self._entry.event.task_id)
+            if last is None or last.event.state is State.CANCELLED:
+                await self._results.delete(self._entry.event.task_id)
 
     async def tick(self) -> None:
         """Say what is unsaid, or say the same again, before clients wonder (OvertakenError, PassingError)."""
@@ -109,6 +145,7 @@ class TaskAttempt:
     async def complete(self) -> None:
         """Say `completed` for a result that an earlier attempt has published (OvertakenError)."""
         async with self._lock:
+            self.number = self._entry.event.attempt
             await self._end(State.COMPLETED, progress=100)
 
     async def fail(self, error: ErrorDetail) -> None:
@@ -119,12 +156,13 @@ class TaskAttempt:
     async def retry(self, error: ErrorDetail, retry_at: datetime) -> None:
         """Say `retrying`: why, and when (OvertakenError)."""
         async with self._lock:
-            await self._say(State.RETRYING, error=error, retry_at=retry_at, progress=self._percent())
+            stage = self._pace.latest.stage  # which it failed in
+            await self._say(State.RETRYING, stage=stage, error=error, retry_at=retry_at, progress=self._pace.percent)
 
     async def give_back(self) -> None:
         """Say `queued`: nothing is wrong, another worker may go on (OvertakenError)."""
         async with self._lock:
-            await self._say(State.QUEUED, progress=self._percent())
+            await self._say(State.QUEUED, progress=self._pace.percent)
 
     async def _still_mine(self) -> None:
         """Segments have a sequence of their own: the log of events says whose they are (OvertakenError)."""
@@ -133,23 +171,17 @@ class TaskAttempt:
             raise OvertakenError
 
     async def _end(self, state: State, *, progress: int | None = None, error: ErrorDetail | None = None) -> None:
-        await self._say(state, progress=self._percent() if progress is None else progress, error=error)
-
-    def _advance(self, news: Advanced) -> None:
-        self._latest = replace(news, fraction=max(news.fraction, self._latest.fraction))
-        self._unsaid = True
-        if self._pace is None and news.processed_seconds is not None:
-            self._pace = time.monotonic(), self._latest.fraction
+        await self._say(state, progress=self._pace.percent if progress is None else progress, error=error)
 
     async def _say_running(self) -> None:
-        news = self._latest
+        news = self._pace.latest
         await self._say(
             State.RUNNING,
             stage=news.stage,
-            progress=self._percent(),
+            progress=self._pace.percent,
             processed_seconds=news.processed_seconds,
             duration_seconds=news.duration_seconds,
-            eta_seconds=self._eta(),
+            eta_seconds=self._pace.rest,
         )
         self._said_at, self._unsaid = time.monotonic(), False
 
@@ -169,13 +201,3 @@ class TaskAttempt:
             }
         )
         self._entry = await self._log.append(event, self._entry.facts, after=self._entry.stream_sequence)
-
-    def _percent(self) -> int:
-        return min(int(100 * self._latest.fraction), 99)  # 100 is what `completed` says
-
-    def _eta(self) -> float | None:
-        if self._pace is None:
-            return None
-        since, fraction_then = self._pace
-        done, elapsed = self._latest.fraction - fraction_then, time.monotonic() - since
-        return elapsed * (1 - self._latest.fraction) / done if done > 0 else None

@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+from collections.abc import Awaitable, Callable
 
 import structlog
 from faststream.nats import NatsBroker, NatsCredentials, NatsSecurity, NatsUserPassword
@@ -14,8 +15,8 @@ FOREVER = -1  # the library's sixty attempts end with a closed connection and a 
 log = structlog.get_logger()
 
 
-def broker(settings: Settings, *, graceful_timeout: float) -> NatsBroker:
-    """A broker that reconnects for ever; connects to nothing yet."""
+def broker(settings: Settings, *, graceful_timeout: float, closed: Callable[[], Awaitable[None]]) -> NatsBroker:
+    """A broker that reconnects for ever and tells when it is closed all the same; connects to nothing yet."""
     return NatsBroker(
         settings.nats_url,
         security=security(settings),
@@ -26,6 +27,7 @@ def broker(settings: Settings, *, graceful_timeout: float) -> NatsBroker:
         graceful_timeout=graceful_timeout,
         disconnected_cb=_disconnected,
         reconnected_cb=_reconnected,
+        closed_cb=closed,
         error_cb=_failed,
         logger=structlog.get_logger("natscribe.broker"),
         log_level=logging.DEBUG,  # it speaks twice a message

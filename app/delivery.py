@@ -15,14 +15,14 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
-from app.attempt import TaskAttempt
+from app.attempt import TaskAttempt, speakers_are_given_up
 from app.heartbeat import Heartbeat
-from app.metrics import Meter
+from app.metrics import Meter, task_name
 from app.queue import StoredMessage, TaskQueue
 from app.results import ResultStore
 from app.settling import Settler
 from app.task_log import TaskLog
-from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, PermanentError, TaskError
+from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, PermanentError, TaskError, UnreadableError
 from handlers.ports import Task
 from schemas.errors import ErrorCode
 from schemas.progress import State
@@ -64,16 +64,13 @@ class TaskDelivery:
         bind_contextvars(task_id=task.task_id)
         desk = self._desk
         entry = await desk.queue.open(task, StoredMessage.delivered(self._message))
-        last = entry.event
-        again = last.state in {State.RUNNING, State.RETRYING}  # a worker was lost, or an attempt failed
-        number = min(last.attempt + again, last.max_attempts)
-        self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, number=number)
-        if last.state.ended:
+        self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry)
+        if entry.event.state.ended:
             raise AlreadyKnownError
-        if last.sequence > 1:
+        if entry.event.sequence > 1:
             await self._take_over(attempt)
-        await attempt.start()
         await self._heartbeat.follow(attempt)
+        await attempt.start()
         return attempt
 
     async def _take_over(self, attempt: TaskAttempt) -> None:
@@ -82,7 +79,8 @@ class TaskDelivery:
         if await self._desk.results.find(last.task_id):
             await attempt.complete()
             raise AlreadyKnownError
-        if last.state is State.RUNNING and last.attempt >= last.max_attempts:
+        lost_for_good = last.state is State.RUNNING and last.attempt >= last.max_attempts
+        if lost_for_good and not speakers_are_given_up(last):
             message = f"The worker was lost in attempt {last.attempt}, the last: look at the recording and the logs."
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 
@@ -126,6 +124,8 @@ class TaskDelivery:
         settler, attempt = self._desk.settler, self._attempt
         if isinstance(error, OvertakenError):
             log.info("task_overtaken")
+            if attempt is not None:
+                await attempt.withdraw()
             return None
         if isinstance(error, AlreadyKnownError):
             await self._already_known()
@@ -134,9 +134,7 @@ class TaskDelivery:
             await settler.invalid(self._message)
             return State.FAILED
         if attempt is None:
-            log.error("task_unopened", error=str(error))
-            await settler.unopened(self._message)
-            return None
+            return await self._unopened(error)
         if not isinstance(error, TaskError):
             log.error("task_broken", exc_info=error)
             error = PassingError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")
@@ -144,6 +142,14 @@ class TaskDelivery:
         if not attempt.entry.event.state.ended and await self._desk.results.find(attempt.entry.event.task_id):
             await attempt.complete()  # only the last word was missing
         return await settler.failed(self._message, attempt, error)
+
+    async def _unopened(self, error: Exception) -> State | None:
+        log.error("task_unopened", error=str(error))
+        if isinstance(error, UnreadableError):
+            await self._desk.settler.unreadable(self._message)
+            return State.FAILED
+        await self._desk.settler.unopened(self._message)
+        return None
 
     async def _already_known(self) -> None:
         attempt = self._attempt
@@ -175,7 +181,7 @@ class DeliveryMiddleware(
         with (
             self.context.scope("delivery", delivery),
             desk.meter.in_progress(delivery.kind),
-            bound_contextvars(task_name=f"process_{delivery.kind}", task_id=None),
+            bound_contextvars(task_name=task_name(delivery.kind), task_id=None),
         ):
             state = await delivery.work(partial(call_next, msg))
             seconds = time.monotonic() - began

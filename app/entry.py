@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from nats.js.api import RawStreamMsg
 from pydantic import TypeAdapter
 
+from handlers.errors import UnreadableError
 from handlers.ports import Task
 from schemas.diarization import DiarizationTask
 from schemas.progress import ProgressEvent
@@ -45,17 +47,21 @@ class Facts:
 
     @classmethod
     def read(cls, headers: Mapping[str, str]) -> "Facts":
-        """Read the facts back from message headers."""
+        """Read the facts back from message headers (UnreadableError)."""
         task, started_at = headers.get("Natscribe-Task"), headers.get("Natscribe-Started-At")
-        subject = headers["Natscribe-Task-Subject"]
-        return cls(
-            task=TASKS[Kind(subject.split(".")[1])].validate_json(task) if task else None,
-            task_sequence=int(headers["Natscribe-Task-Sequence"]),
-            subject=subject,
-            created_at=datetime.fromisoformat(headers["Natscribe-Created-At"]),
-            started_at=datetime.fromisoformat(started_at) if started_at else None,
-            traceparent=headers.get("traceparent"),
-        )
+        try:
+            subject = headers["Natscribe-Task-Subject"]
+            return cls(
+                task=TASKS[Kind(subject.split(".")[1])].validate_json(task) if task else None,
+                task_sequence=int(headers["Natscribe-Task-Sequence"]),
+                subject=subject,
+                created_at=datetime.fromisoformat(headers["Natscribe-Created-At"]),
+                started_at=datetime.fromisoformat(started_at) if started_at else None,
+                traceparent=headers.get("traceparent"),
+            )
+        except (ValueError, LookupError) as error:
+            message = "a message without the service's own headers"
+            raise UnreadableError(message) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +71,13 @@ class Entry:
     event: ProgressEvent
     facts: Facts
     stream_sequence: int
+
+    @classmethod
+    def read(cls, message: RawStreamMsg) -> "Entry":
+        """Read an entry as the stream holds it (UnreadableError)."""
+        try:
+            event = ProgressEvent.model_validate_json(message.data or b"")
+        except ValueError as error:
+            text = "a message that is no progress event"
+            raise UnreadableError(text) from error
+        return cls(event, Facts.read(message.headers or {}), message.seq or 0)

@@ -12,7 +12,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from app.attempt import TaskAttempt
-from handlers.errors import OvertakenError, PassingError
+from handlers.errors import OvertakenError
 from schemas import subjects
 from schemas.progress import ProgressEvent
 
@@ -35,6 +35,7 @@ class Heartbeat:
     async def follow(self, attempt: TaskAttempt) -> None:
         """Speak for this attempt from now on, and listen to its log."""
         self._attempt = attempt
+        # Before its first word: an append that comes in between would be heard by nobody.
         self._ear = await self._nats.subscribe(subjects.progress(attempt.entry.event.task_id), cb=self._seen)
 
     @asynccontextmanager
@@ -51,9 +52,10 @@ class Heartbeat:
         finally:
             self._overtaken = None
             beats.cancel()
-            with suppress(asyncio.CancelledError):
-                await beats
-            await self._close_ear()
+            try:
+                await asyncio.wait([beats])
+            finally:
+                await self._close_ear()
 
     async def _beat(self) -> None:
         due = asyncio.get_running_loop().time() + self._every
@@ -77,7 +79,7 @@ class Heartbeat:
             await self._attempt.tick()
         except OvertakenError:
             self._stop()
-        except (PassingError, NatsError):  # the beat goes on
+        except Exception:
             log.warning("progress_unsaid", exc_info=True)
 
     async def _seen(self, message: Msg) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from handlers.channels import StreamNames
 from schemas.wire import Kind, Priority
@@ -25,6 +26,14 @@ class WaitingTasks:
         except NatsError:
             return None
         return max(sum(counts), 1)
+
+    async def holds(self, sequence: int) -> bool:
+        """Whether the task stream still has a message: settled ones are gone."""
+        try:
+            await self._js.get_msg(self._names.tasks, sequence, direct=True)
+        except NotFoundError:
+            return False
+        return True
 
     async def _waiting(self, kind: Kind, priority: Priority) -> int:
         info = await self._js.consumer_info(self._names.tasks, self._names.lane(kind, priority))

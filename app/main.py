@@ -1,6 +1,7 @@
 """Natscribe: `faststream run app.main:app`. The one place where all parts are joined; connects to nothing at import."""
 
 import asyncio
+import atexit
 import os
 import signal
 import socket
@@ -29,17 +30,19 @@ from app.lanes import WaitingTasks
 from app.metrics import Meter, metrics_route
 from app.projection import RedisProjection
 from app.queue import TaskQueue
-from app.recordings import Recordings, sweep
+from app.recordings import Recordings
+from app.requests import TaskRequests
 from app.results import ResultStore
 from app.settings import Settings
 from app.settling import Settler
 from app.slot import Slot
 from app.specification import document
 from app.task_log import TaskLog
-from app.tasks import TaskDesk
+from app.temporary import sweep
 from app.transcriber import EngineTranscriber
 from app.watch import Watch
 from handlers import channels
+from handlers.errors import PassingError
 from handlers.ports import World
 
 NATS_WITHIN = 30.0  # seconds, at the start
@@ -50,7 +53,8 @@ log = structlog.get_logger()
 
 
 def end_process() -> None:
-    """Stop as if told to: whoever runs the service starts it again."""
+    """Stop as if told to, but with exit code 1: whoever runs the service starts it again."""
+    atexit.register(os._exit, 1)  # nothing else tells FastStream's command that the end is a failure
     signal.raise_signal(signal.SIGTERM)
 
 
@@ -58,6 +62,7 @@ class Service:
     """One worker: its parts, and the order in which they start and end."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._ending = False
         self.settings = settings
         self.names = streams.names(settings)
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
@@ -65,7 +70,7 @@ class Service:
         self.engine = engine
         redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_WITHIN, socket_connect_timeout=REDIS_WITHIN)
         self.redis = RedisProjection(redis)
-        self.broker = connection.broker(settings, graceful_timeout=settings.task_grace)
+        self.broker = connection.broker(settings, graceful_timeout=settings.task_grace, closed=self._closed)
         lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.desk)])
         self.slot = Slot(channels.task_lanes(lanes, self.names), self.names, broken=end_process)
         self.broker.include_routers(
@@ -100,6 +105,7 @@ class Service:
             closing.push_async_callback(self.engine.close)
             nats = await self._connect()
             closing.push_async_callback(nats.close)
+            closing.callback(self._end)
             await self._join(nats)
             self.slot.take_lanes()
             for work in (self._load_model(), self.watch.run()):
@@ -117,7 +123,9 @@ class Service:
 
     async def _join(self, nats: Client) -> None:
         settings, names, js = self.settings, self.names, nats.jetstream()
-        await streams.provision(js, settings)
+        if names.progress_projection in await streams.provision(js, settings):
+            with suppress(PassingError):  # a consumer that is new shows everything anyway
+                await self.redis.mark()
         task_log = TaskLog(nats, names, self.worker)
         results = ResultStore(js, task_log, max_payload=nats.max_payload)
         letters = DeadLetterBox(js, task_log, names, max_payload=nats.max_payload)
@@ -140,7 +148,7 @@ class Service:
             transcriber=EngineTranscriber(recordings, self.engine),
             diarizer=EngineDiarizer(recordings, self.engine),
             queue=queue,
-            tasks=TaskDesk(
+            tasks=TaskRequests(
                 js,
                 names,
                 task_log,
@@ -158,8 +166,18 @@ class Service:
     async def _begin(self) -> None:
         await self.slot.start(await self.broker.connect())
 
+    def _end(self) -> None:
+        self._ending = True
+
     async def _stop(self) -> None:
+        self._end()
         await self.slot.stop(grace=self.settings.task_grace)
+
+    async def _closed(self) -> None:
+        """End at once: the library opens no closed connection again, and FastStream's pull loops freeze the process."""
+        if not self._ending:
+            log.critical("nats_closed")
+            os._exit(1)
 
     async def _load_model(self) -> None:
         try:

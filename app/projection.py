@@ -56,12 +56,16 @@ def _shown_key(task_id: str) -> str:
     return f"natscribe:task:{task_id}:shown"
 
 
+def _deleted_key(task_id: str) -> str:
+    return f"natscribe:task:{task_id}:deleted"
+
+
 @contextmanager
 def _reached() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise PassingError(ErrorCode.INTERNAL, "Redis is away: the keys are caught up later.") from error
+        raise PassingError(ErrorCode.INTERNAL, "Redis is away: its keys are caught up when it is back.") from error
 
 
 class RedisProjection:
@@ -82,9 +86,10 @@ class RedisProjection:
             )
 
     async def ended(self, result: Result) -> None:
-        """Show a result (PassingError)."""
+        """Show a result, unless its task was deleted (PassingError)."""
         with _reached():
-            await self._redis.set(result_key(result.task_id), result.model_dump_json(), ex=KEEP)
+            if not await self._redis.exists(_deleted_key(result.task_id)):
+                await self._redis.set(result_key(result.task_id), result.model_dump_json(), ex=KEEP)
 
     async def is_empty(self) -> bool:
         """Whether Redis holds nothing of the service: it is new, or has lost its data (PassingError)."""
@@ -96,10 +101,12 @@ class RedisProjection:
         with _reached():
             await self._redis.set(MARK, "1", ex=KEEP_MARK)
 
-    async def delete(self, task_id: str, *, up_to: int) -> None:
+    async def delete(self, task_id: str, *, up_to: int | None) -> None:
         """Delete the keys of a task; events up to this stream sequence are not shown again (PassingError)."""
         with _reached():
-            await self._redis.set(_shown_key(task_id), str(up_to), ex=FORGET_AFTER)
+            await self._redis.set(_deleted_key(task_id), "1", ex=FORGET_AFTER)
+            if up_to is not None:
+                await self._redis.set(_shown_key(task_id), str(up_to), ex=FORGET_AFTER)
             await self._redis.delete(info_key(task_id), progress_key(task_id), result_key(task_id))
 
     async def reachable(self) -> bool:

@@ -76,9 +76,10 @@ class StoredMessage:
         """Whether the log was opened for this very message."""
         return entry.facts.task_sequence == self.sequence
 
-    def reopens(self, entry: Entry) -> bool:
-        """Whether the message replays the failure that the log ends with."""
-        return entry.event.state is State.FAILED and entry.stream_sequence == self.replay_of
+    def reopens(self, entry: Entry, task: Task) -> bool:
+        """Whether the message replays the failure that the log ends with, and nothing but that task."""
+        failed = entry.event.state is State.FAILED and entry.stream_sequence == self.replay_of
+        return failed and entry.facts.task == task
 
 
 def kind_of(task: Task) -> Kind:
@@ -97,8 +98,11 @@ class TaskQueue:
     async def accept(self, task: Task, headers: Mapping[str, str]) -> None:
         """Say `queued` as soon as the task is stored, even when every worker is busy."""
         message = StoredMessage.republished(headers)
+        position = await self._waiting.position(message.subject)
+        if not await self._waiting.holds(message.sequence):
+            return  # it was quick: what ended meanwhile, and may be deleted, must not be opened again
         try:
-            await self.open(task, message, position=await self._waiting.position(message.subject))
+            await self.open(task, message, position=position)
         except AlreadyKnownError:
             return  # whoever picks the message up takes it from the queue
 
@@ -108,7 +112,7 @@ class TaskQueue:
             last = await self._log.last(task.task_id)
             if last is not None and message.owns(last):
                 return last
-            if last is not None and not message.reopens(last):
+            if last is not None and not message.reopens(last, task):
                 raise AlreadyKnownError(task.task_id)
             try:
                 return await self._queued(task, message, last, position)

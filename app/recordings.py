@@ -3,9 +3,7 @@
 import asyncio
 import base64
 import hashlib
-import os
 import stat
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,11 +18,11 @@ from nats.js.api import AckPolicy, ConsumerConfig, ObjectInfo
 from nats.js.errors import BucketNotFoundError, NotFoundError
 
 from app.settings import Settings
+from app.temporary import temporary_file
 from handlers.errors import PassingError, PermanentError
 from schemas.errors import ErrorCode
 
 _FETCHED_AT_ONCE = 32  # chunks of 128 KiB
-_TEMPORARY = "natscribe-"
 _STALLED = 10.0  # seconds without a chunk
 
 
@@ -117,14 +115,10 @@ class _Bucket:
         info = await self._info(audio_file_id)
         size = info.size or 0
         _check_size(size, self._max_bytes)
-        descriptor, name = tempfile.mkstemp(prefix=f"{_TEMPORARY}{os.getpid()}-")
-        path = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
+        async with temporary_file() as path:
+            with path.open("wb") as file:
                 digest = await self._download(info, file)
             yield Recording(path, digest, size)
-        finally:
-            await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def delete(self, audio_file_id: str, /) -> None:
         try:
@@ -184,24 +178,6 @@ class _Bucket:
                 await self._jetstream.delete_consumer(stream, config.name or "")
 
 
-def sweep() -> None:
-    """Remove what killed workers of this machine have left in the temporary folder."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*-*"):
-        owner = path.name.removeprefix(_TEMPORARY).partition("-")[0]
-        if owner.isdecimal() and not _lives(int(owner)):
-            path.unlink(missing_ok=True)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _check_size(size: int, most: int) -> None:
     if size == 0:
         raise PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is empty: upload it again.")
@@ -216,4 +192,4 @@ def _not_found(audio_file_id: str, advice: str) -> NoReturn:
 
 
 def _trouble() -> PassingError:
-    return PassingError(ErrorCode.INTERNAL, "The recording could not be fetched from NATS: it is tried again.")
+    return PassingError(ErrorCode.INTERNAL, "The recording could not be reached in NATS: it is tried again.")

@@ -42,7 +42,8 @@ class ResultStore:
         return RESULT.validate_json(found.data or b"")
 
     async def delete(self, task_id: str) -> None:
-        """Delete the object of a task, if there is one."""
+        """Delete the result of a task, if there is one, wherever it lies."""
+        await self._log.purge_result(task_id)
         try:
             await (await self._bucket()).delete(task_id)
         except NotFoundError:

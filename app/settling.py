@@ -14,8 +14,14 @@ from app.dead_letters import DeadLetterBox
 from app.queue import StoredMessage
 from app.task_log import TaskLog
 from handlers.errors import OvertakenError, PassingError, TaskError
-from schemas.errors import ErrorDetail
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, State
+
+LONGEST_DELAY = 3600.0  # seconds: the message must not expire while its task waits to be tried again
+UNREADABLE = ErrorDetail(
+    code=ErrorCode.INTERNAL,
+    message="The task's log holds what the service did not write: delete the task and publish it under another id.",
+)
 
 log = structlog.get_logger()
 
@@ -40,7 +46,8 @@ class Settler:
         if last.state.ended:  # nothing follows an end, whatever went wrong after it
             await message.ack()
             return last.state
-        if isinstance(error, PassingError) and attempt.number < last.max_attempts:
+        attempts_left = attempt.number < last.max_attempts or attempt.may_go_without_speakers
+        if isinstance(error, PassingError) and attempts_left:
             delay = self._delay(attempt.number)
             await attempt.retry(error.detail, datetime.now(UTC) + timedelta(seconds=delay))
             await message.nak(delay=delay)
@@ -59,6 +66,12 @@ class Settler:
     async def unopened(self, message: Msg) -> None:
         """Have the message delivered again later: its log could not be reached."""
         await message.nak(delay=self._delay(1))
+
+    async def unreadable(self, message: Msg) -> None:
+        """Keep the letter of a task whose log somebody else has written; its end cannot be said there."""
+        task_id = invalid.task_id(message.data)
+        await self.dead_letters.put(StoredMessage.delivered(message), task_id, UNREADABLE, attempts=0)
+        await message.ack()
 
     async def given_back(self, message: Msg, attempt: TaskAttempt | None) -> None:
         """Have the message delivered again at once: this worker stops, nothing is wrong."""
@@ -95,4 +108,5 @@ class Settler:
 
     def _delay(self, attempt: int) -> float:
         """Doubling from `retry_delay`, plus up to a quarter of it so that retries do not come all at once."""
-        return float(self.retry_delay * 2 ** (attempt - 1) * (1 + self.jitter() / 4))
+        delay = min(self.retry_delay * 2 ** (attempt - 1), LONGEST_DELAY)
+        return float(delay * (1 + self.jitter() / 4))

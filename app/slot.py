@@ -114,6 +114,8 @@ class Slot:
     async def _serve_one(self) -> bool:
         for lanes in self._lanes:
             for lane in tuple(lanes):
+                if self._stopping:
+                    return False
                 message = await self._ask(lane.next_message)
                 if message is not None:
                     lanes.append(lanes.pop(lanes.index(lane)))  # the other kind goes first next time

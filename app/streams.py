@@ -137,14 +137,18 @@ async def project_anew(js: JetStreamContext, settings: Settings) -> None:
         await _ensure_consumer(js, stream_name, consumer)
 
 
-async def provision(js: JetStreamContext, settings: Settings) -> None:
-    """Make what is missing; never alter what is there, but log how it differs."""
+async def provision(js: JetStreamContext, settings: Settings) -> set[str]:
+    """Make what is missing, never alter what is there, but log how it differs; the consumers that were made."""
     for stream in stream_configs(settings):
         await _ensure_stream(js, stream)
-    for stream_name, consumer in consumer_configs(settings):
-        await _ensure_consumer(js, stream_name, consumer)
+    made = {
+        str(consumer.durable_name)
+        for stream_name, consumer in consumer_configs(settings)
+        if await _ensure_consumer(js, stream_name, consumer)
+    }
     for bucket in bucket_configs(settings):
         await _ensure_bucket(js, bucket)
+    return made
 
 
 async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> None:
@@ -156,24 +160,32 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> None:
         _log_differences(str(wanted.name), wanted.as_dict(), info.config.as_dict())
 
 
-async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> None:
+async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> bool:
     name = str(wanted.durable_name)
     try:
         info = await js.consumer_info(stream, name)
     except NotFoundError:
         await js.add_consumer(stream, wanted)
-    else:
-        _log_differences(name, wanted.as_dict(), info.config.as_dict())
+        return True
+    _log_differences(name, wanted.as_dict(), info.config.as_dict())
+    return False
 
 
 async def _ensure_bucket(js: JetStreamContext, wanted: ObjectStoreConfig) -> None:
     try:
-        await js.object_store(str(wanted.bucket))
+        found = await (await js.object_store(str(wanted.bucket))).status()
     except (BucketNotFoundError, NotFoundError):
         await js.create_object_store(str(wanted.bucket), config=wanted)
+    else:
+        _log_differences(str(wanted.bucket), {"ttl": wanted.ttl or 0}, {"ttl": found.ttl})
 
 
 def _log_differences(name: str, wanted: Mapping[str, object], found: Mapping[str, object]) -> None:
     for key, value in wanted.items():
-        if value not in (None, 0, -1) and found.get(key) != value:
+        if value is not None and _meant(found.get(key)) != _meant(value):
             log.warning("configuration_differs", of=name, setting=key, wanted=value, found=found.get(key))
+
+
+def _meant(value: object) -> object:
+    """NATS says `no limit` and `no` in several ways."""
+    return None if value in (0, -1, False, "", ()) or value == [] else value

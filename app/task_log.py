@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 from uuid import uuid4
 
 from nats.aio.client import Client
@@ -16,7 +18,7 @@ from pydantic import TypeAdapter
 from app import cloud_events
 from app.entry import Entry, Facts
 from handlers.channels import StreamNames
-from handlers.errors import OvertakenError, PassingError
+from handlers.errors import OvertakenError, PassingError, UnreadableError
 from handlers.ports import Result
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
@@ -29,6 +31,8 @@ GIVE_UP_AFTER: Final = 60.0  # seconds without an acknowledgement
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
 RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+SEGMENTS: TypeAdapter[SegmentsEvent] = TypeAdapter(SegmentsEvent)
+T = TypeVar("T")
 
 _UNANSWERED = (
     NatsTimeoutError,
@@ -55,15 +59,27 @@ class TaskLog:
         return f"natscribe/{self.worker}"
 
     async def last(self, task_id: str) -> Entry | None:
-        """The last entry of a task's log, None where the task is unknown."""
+        """The last entry of a task's log, None where the task is unknown (UnreadableError)."""
         message = await self._last_message(self._names.progress, subjects.progress(task_id))
         if message is None:
             return None
-        return Entry(
-            event=ProgressEvent.model_validate_json(message.data or b""),
-            facts=Facts.read(message.headers or {}),
-            stream_sequence=message.seq or 0,
-        )
+        try:
+            return Entry.read(message)
+        except UnreadableError:
+            return await self._last_of_our_own(task_id, up_to=message.seq or 0)
+
+    async def _last_of_our_own(self, task_id: str, *, up_to: int) -> Entry:
+        """The last entry before what somebody else has written there; the next one is appended behind that."""
+        found: Entry | None = None
+        async for message in self._messages(self._names.progress, subjects.progress(task_id)):
+            if (message.seq or 0) > up_to:
+                break
+            with suppress(UnreadableError):
+                found = Entry.read(message)
+        if found is None:
+            text = f"The log of task {task_id} holds nothing of the service's own: delete the task, use another id."
+            raise UnreadableError(text)
+        return replace(found, stream_sequence=up_to)
 
     async def append(self, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
         """Append an event behind stream sequence `after`, 0 for the first (OvertakenError, PassingError)."""
@@ -82,7 +98,7 @@ class TaskLog:
             task_id=last.event.task_id,
             kind=last.event.kind,
             state=state,
-            progress=last.event.progress,
+            progress=100 if state is State.COMPLETED else last.event.progress,
             attempt=last.event.attempt,
             max_attempts=last.event.max_attempts,
             sequence=last.event.sequence + 1,
@@ -113,22 +129,34 @@ class TaskLog:
 
     async def segments(self, task_id: str) -> AsyncIterator[tuple[SegmentsEvent, str, int]]:
         """All batches of segments in order, each with its recording's SHA-256 and its stream sequence."""
+        async for message in self._messages(self._names.segments, subjects.segments(task_id)):
+            audio_sha256 = (message.headers or {}).get(AUDIO, "")
+            yield _read(SEGMENTS, message), audio_sha256, message.seq or 0
+
+    async def result(self, task_id: str) -> Result | None:
+        """The result as it was published, None where there is none (UnreadableError)."""
+        message = await self._last_message(self._names.results, subjects.results(task_id))
+        return _read(RESULT, message) if message else None
+
+    async def _messages(self, stream: str, subject: str) -> AsyncIterator[RawStreamMsg]:
+        """All messages of a subject from the first on."""
         at = 1
         while True:
             try:
-                message = await self._js.get_msg(
-                    self._names.segments, at, subject=subjects.segments(task_id), direct=True, next=True
-                )
+                message = await self._js.get_msg(stream, at, subject=subject, direct=True, next=True)
             except NotFoundError:
                 return
-            audio_sha256 = (message.headers or {}).get(AUDIO, "")
-            yield SegmentsEvent.model_validate_json(message.data or b""), audio_sha256, message.seq or 0
+            yield message
             at = (message.seq or 0) + 1
 
-    async def result(self, task_id: str) -> Result | None:
-        """The result as it was published, None where there is none."""
-        message = await self._last_message(self._names.results, subjects.results(task_id))
-        return RESULT.validate_json(message.data or b"") if message else None
+    async def purge_result(self, task_id: str) -> None:
+        """Remove the result's message."""
+        await self._js.purge_stream(self._names.results, subject=subjects.results(task_id))
+
+    async def purge_events(self, task_id: str) -> None:
+        """Remove segments and events, the events last: as long as they are there, deleting can be asked for again."""
+        await self._js.purge_stream(self._names.segments, subject=subjects.segments(task_id))
+        await self._js.purge_stream(self._names.progress, subject=subjects.progress(task_id))
 
     def _cloud_event(self, what: str, task_id: str) -> dict[str, str]:
         return cloud_events.headers(what, self.source, uuid4().hex, task_id=task_id)
@@ -170,3 +198,11 @@ class TaskLog:
                     raise PassingError(ErrorCode.INTERNAL, message) from error
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _read(shape: TypeAdapter[T], message: RawStreamMsg) -> T:
+    try:
+        return shape.validate_json(message.data or b"")
+    except ValueError as error:
+        text = f"The service did not write what is stored at {message.subject}: delete the task, use another id."
+        raise UnreadableError(text) from error

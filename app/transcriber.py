@@ -43,15 +43,17 @@ class EngineTranscriber:
     async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
         """Yield what is found from the checkpoint on, the result last (TaskError)."""
         draft = _Draft(list(checkpoint.segments), checkpoint.language or task.language)
+        draft.diarization_error = checkpoint.diarization_error if task.diarize else None
+        diarize = task.diarize and draft.diarization_error is None
         async with self._recordings.fetch(task.audio_file_id) as recording:
             if checkpoint.audio_sha256 not in {None, recording.sha256}:
                 message = "The recording was replaced while the task ran: publish it again under a new task id."
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, message)
-            share = 1 - DIARIZING_SHARE if task.diarize else 1.0
+            share = 1 - DIARIZING_SHARE if diarize else 1.0
             async with aclosing(self._transcribe(task, recording, checkpoint, draft)) as transcribing:
                 async for news in transcribing:
                     yield _scaled(news, 0.0, share)
-            if task.diarize:
+            if diarize:
                 async with aclosing(self._diarize(task, recording.path, draft)) as diarizing:
                     async for news in diarizing:
                         yield _scaled(news, share, 1.0)
@@ -91,7 +93,7 @@ class EngineTranscriber:
                 async for reply in replies:
                     match reply:
                         case StageAdvanced():
-                            yield advanced(reply)
+                            yield _processed(Stage.DIARIZING, reply.processed_seconds, reply.duration_seconds)
                         case DiarizationDone():
                             yield Advanced(Stage.MERGING, 1.0)
                             draft.segments = attribute(draft.segments, reply.turns)
@@ -101,10 +103,8 @@ class EngineTranscriber:
 
 
 def advanced(reply: StageAdvanced) -> Advanced:
-    """What a stage's reply means for the task."""
-    if reply.stage in {Stage.TRANSCRIBING, Stage.DIARIZING}:
-        return _processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
-    return Advanced(reply.stage, 0.0, reply.processed_seconds, reply.duration_seconds)
+    """What a stage's reply means for the task; while a recording is decoded, earlier attempts count."""
+    return _processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
 
 
 def _processed(stage: Stage, processed: float, duration: float | None) -> Advanced:

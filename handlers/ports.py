@@ -7,7 +7,7 @@ from typing import Protocol
 from faststream import ContextRepo
 
 from schemas.diarization import DiarizationResult, DiarizationTask
-from schemas.errors import ErrorCode
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, Stage
 from schemas.requests import ResultFormat, TaskStatus
 from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask
@@ -25,6 +25,7 @@ class Checkpoint:
     processed_seconds: float = 0.0
     segments: tuple[Segment, ...] = ()
     audio_sha256: str | None = None
+    diarization_error: ErrorDetail | None = None  # why this attempt is not to look for speakers
 
 
 @dataclass(frozen=True, slots=True)

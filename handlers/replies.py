@@ -1,9 +1,12 @@
 """What becomes of errors where nobody retries: requests are answered, the rest is let go."""
 
+from json import JSONDecodeError
+
+import structlog
 from faststream.middlewares import ExceptionMiddleware
 from pydantic import ValidationError
 
-from handlers.errors import RequestError
+from handlers.errors import RequestError, UnreadableError
 from schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 
 INTERNAL = ErrorReply(
@@ -11,6 +14,8 @@ INTERNAL = ErrorReply(
 )
 
 LONGEST_NAME = 100  # characters
+
+log = structlog.get_logger()
 
 tell_errors = ExceptionMiddleware()
 ignore_invalid = ExceptionMiddleware()
@@ -37,19 +42,28 @@ def tell_invalid(error: ValidationError) -> ErrorReply:
     return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message))
 
 
-@tell_errors.add_handler(ValueError, publish=True)
-def tell_unreadable(_: ValueError) -> ErrorReply:
+@tell_errors.add_handler(JSONDecodeError, publish=True)
+@tell_errors.add_handler(UnicodeDecodeError, publish=True)
+def tell_no_json(_: ValueError) -> ErrorReply:
     """Answer that the request is not JSON."""
     message = "The request is not a JSON object in UTF-8: send one."
     return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message))
 
 
+@tell_errors.add_handler(UnreadableError, publish=True)
+def tell_unreadable(error: UnreadableError) -> ErrorReply:
+    """Answer that what is stored is not the service's own."""
+    return ErrorReply(error=ErrorDetail(code=ErrorCode.INTERNAL, message=str(error)))
+
+
 @tell_errors.add_handler(Exception, publish=True)
-def tell_internal(_: Exception) -> ErrorReply:
+def tell_internal(error: Exception) -> ErrorReply:
     """Answer even when something is broken."""
+    log.error("request_broken", exc_info=error)
     return INTERNAL
 
 
 @ignore_invalid.add_handler(ValueError)
-def let_go(_: ValueError) -> None:
-    """Leave an invalid task to the worker that picks it up: it becomes a dead letter there."""
+@ignore_invalid.add_handler(UnreadableError)
+def let_go(_: Exception) -> None:
+    """Leave an invalid task to the worker that picks it up, and what is no event of ours to whoever wrote it."""

@@ -79,7 +79,9 @@ class Diarizer:
 
         Raises PermanentError: audio_unreadable, audio_too_large. Needs about 8 bytes a sample.
         """
-        limit.check(measure(job.path))
+        measured = measure(job.path)
+        limit.check(measured)
+        tell(Advanced(stage=Stage.DECODING, processed_seconds=0.0, duration_seconds=measured))
         samples = np.concatenate(list(decode(job.path, limit)))
         duration = len(samples) / SAMPLE_RATE
         turns = self._turns(samples, Bounds(job.min_speakers, job.max_speakers), _Progress(duration, tell))

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from app.attempt import TaskAttempt
+from app.attempt import TaskAttempt, speakers_are_given_up
 from app.entry import Entry, Facts
 from app.results import ResultStore
 from app.task_log import TaskLog
@@ -69,9 +69,7 @@ def log() -> FakeLog:
 
 
 def attempt_on(log: FakeLog) -> TaskAttempt:
-    return TaskAttempt(
-        cast("TaskLog", log), cast("ResultStore", None), Entry(log.events[-1], FACTS, len(log.events)), number=1
-    )
+    return TaskAttempt(cast("TaskLog", log), cast("ResultStore", None), Entry(log.events[-1], FACTS, len(log.events)))
 
 
 @pytest.fixture
@@ -150,3 +148,51 @@ async def test_it_notices_that_somebody_else_has_spoken(attempt: TaskAttempt, lo
 
 async def test_what_the_stream_has_refused_overtakes_nobody(attempt: TaskAttempt) -> None:
     await attempt.check(99)  # heard on the subject, but not in the log
+
+
+async def test_what_goes_on_in_the_same_attempt_does_not_fall_back(log: FakeLog, clock: list[float]) -> None:
+    # Given an attempt that was given back at 57 percent
+    first = attempt_on(log)
+    await first.start()
+    clock[0] += 1
+    await first.append(Advanced(Stage.TRANSCRIBING, 0.57, 57, 100))
+    await first.give_back()
+    # When another worker goes on
+    following = attempt_on(log)
+    await following.start()
+    clock[0] += 1
+    await following.append(Advanced(Stage.DECODING, 0.5, 50, 100))
+    # Then clients see no step back
+    assert following.number == 1
+    assert [event.progress for event in log.events[-4:]] == [57, 57, 57, 57]
+
+
+async def test_the_estimate_of_a_resumed_attempt_counts_only_what_it_has_done(
+    attempt: TaskAttempt, log: FakeLog, clock: list[float]
+) -> None:
+    # Given an attempt that begins in the middle
+    clock[0] += 5
+    await attempt.append(Advanced(Stage.DECODING, 0.5, 50, 100))
+    # When it has done a quarter in ten seconds
+    clock[0] += 10
+    await attempt.append(Advanced(Stage.TRANSCRIBING, 0.75, 75, 100))
+    # Then the last quarter takes ten more
+    assert log.events[-1].eta_seconds == 10
+
+
+@pytest.mark.parametrize(
+    ("state", "attempt_number", "stage", "kind", "given_up"),
+    [
+        (State.RUNNING, 4, Stage.DIARIZING, Kind.TRANSCRIPTION, True),
+        (State.RETRYING, 4, Stage.DIARIZING, Kind.TRANSCRIPTION, True),
+        (State.RUNNING, 3, Stage.DIARIZING, Kind.TRANSCRIPTION, False),
+        (State.RUNNING, 4, Stage.TRANSCRIBING, Kind.TRANSCRIPTION, False),
+        (State.RUNNING, 4, Stage.DIARIZING, Kind.DIARIZATION, False),
+        (State.QUEUED, 4, Stage.DIARIZING, Kind.TRANSCRIPTION, False),
+    ],
+)
+def test_speakers_are_given_up_after_the_last_attempt_only(
+    log: FakeLog, state: State, attempt_number: int, stage: Stage, kind: Kind, given_up: bool
+) -> None:
+    changes = {"state": state, "attempt": attempt_number, "stage": stage, "kind": kind}
+    assert speakers_are_given_up(log.events[0].model_copy(update=changes)) is given_up

@@ -67,6 +67,7 @@ class FakeAttempt:
     story: Story
     number: int
     state: State = State.RUNNING
+    may_go_without_speakers: bool = False
 
     @property
     def entry(self) -> FakeEntry:
@@ -153,3 +154,18 @@ async def test_an_attempt_that_has_not_begun_is_given_back_without_a_word() -> N
     story = Story()
     await settler(story).given_back(cast("Msg", FakeMessage(story)), None)
     assert story.done == ["nak"]
+
+
+async def test_a_retry_waits_an_hour_at_most() -> None:
+    story = Story()
+    long = Settler(cast("TaskLog", None), cast("DeadLetterBox", FakeLetters(story)), 99, 3000, jitter=lambda: 0.0)
+    attempt = cast("TaskAttempt", FakeAttempt(story, 3))
+    assert await long.failed(cast("Msg", FakeMessage(story)), attempt, PASSING) is State.RETRYING
+    assert story.retry_delays == [3600]
+
+
+async def test_the_last_attempt_is_followed_by_another_where_only_the_speakers_are_missing() -> None:
+    story = Story()
+    attempt = FakeAttempt(story, 4, may_go_without_speakers=True)
+    message = cast("Msg", FakeMessage(story))
+    assert await settler(story).failed(message, cast("TaskAttempt", attempt), PASSING) is State.RETRYING

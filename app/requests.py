@@ -1,4 +1,4 @@
-"""What clients may ask about tasks: answered from the log, ended by the log."""
+"""Requests about tasks: answered from the log, ended by the log."""
 
 import asyncio
 from contextlib import suppress
@@ -16,7 +16,7 @@ from app.results import HEADERS_AND_ENVELOPE, ResultStore
 from app.status import status_of
 from app.task_log import TaskLog
 from handlers.channels import StreamNames
-from handlers.errors import OvertakenError, PassingError, RequestError
+from handlers.errors import OvertakenError, PassingError, RequestError, UnreadableError
 from handlers.ports import Result
 from schemas import subjects
 from schemas.errors import ErrorCode
@@ -26,8 +26,8 @@ from schemas.requests import ResultFormat, TaskStatus
 OPENED_WITHIN = (0.01, 0.04, 0.1, 0.15)  # seconds: the log of a task that was stored a moment ago opens soon
 
 
-class TaskDesk:
-    """Answers requests about tasks."""
+class TaskRequests:
+    """What clients may ask about tasks."""
 
     def __init__(  # noqa: PLR0913 -- a task has parts in all of these, and deleting must reach each
         self,
@@ -80,36 +80,40 @@ class TaskDesk:
 
     async def cancel(self, task_id: str) -> TaskStatus:
         """End a task that has not ended yet; the worker hears it in the log (RequestError)."""
+        return status_of(await self._ended(task_id))
+
+    async def _ended(self, task_id: str) -> Entry:
+        """The last entry of a task's log, which is its end, said now if nobody has said it."""
         while True:
             entry = await self._entry(task_id)
             if entry.event.state.ended:
-                return status_of(entry)
+                return entry
+            done = await self._results.find(task_id)  # its worker was about to say so
             try:
-                ended = await self._log.end(entry, State.CANCELLED)
+                ended = await self._log.end(entry, State.COMPLETED if done else State.CANCELLED)
             except OvertakenError:
                 continue  # the task has got on in the meantime: look again
             await self._take_from_queue(entry)
-            return status_of(ended)
+            return ended
 
     async def delete(self, task_id: str) -> None:
         """Leave nothing of a task behind: events, result, keys, letters, recording (RequestError)."""
-        status = await self.cancel(task_id)
-        last = await self._entry(task_id)
-        await self._take_from_queue(last)  # one that has ended may not be acknowledged yet
         try:
-            await self._projection.delete(task_id, up_to=last.stream_sequence)
-        except PassingError as error:  # first of all, so that to ask again helps
-            raise RequestError(ErrorCode.INTERNAL, "Redis is away: ask again when it is back.") from error
-        for stream, subject in (
-            (self._names.segments, subjects.segments(task_id)),
-            (self._names.results, subjects.results(task_id)),
-            (self._names.progress, subjects.progress(task_id)),
-        ):
-            await self._js.purge_stream(stream, subject=subject)
+            last = await self._ended(task_id)
+        except UnreadableError:
+            last = None  # somebody else wrote the log: nothing says what it was about
+        try:
+            await self._projection.delete(task_id, up_to=last.stream_sequence if last else None)
+            if last is not None:
+                await self._take_from_queue(last)  # one that has ended may not be acknowledged yet
+                if last.facts.task is not None:
+                    await self._recordings.delete(last.facts.task.audio_file_id)
+        except PassingError as error:  # before the log goes, so that to ask again helps
+            message = f"Task {task_id} could not be deleted wholly, Redis or the bucket is away: ask again in a moment."
+            raise RequestError(ErrorCode.INTERNAL, message) from error
         await self._results.delete(task_id)
         await self._dead_letters.delete(task_id)
-        if status.task is not None:
-            await self._recordings.delete(status.task.audio_file_id)
+        await self._log.purge_events(task_id)
 
     async def _entry(self, task_id: str) -> Entry:
         for pause in OPENED_WITHIN:

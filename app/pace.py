@@ -1,0 +1,39 @@
+"""Pace: how far an attempt is, and how long the rest takes."""
+
+import time
+from dataclasses import replace
+
+from handlers.ports import Advanced
+from schemas.progress import Stage
+
+ROUNDING = 1e-9  # 100 * .57 is 56.99999999999999
+
+
+class Pace:
+    """Measured from the news of an attempt; never goes backwards."""
+
+    def __init__(self, *, least: int) -> None:
+        self.latest = Advanced(Stage.FETCHING, 0.0)
+        self._least = least  # percent: what was said before in the same attempt
+        self._measured_from: tuple[float, float] | None = None  # when, and the fraction done by then
+
+    def advance(self, news: Advanced) -> None:
+        """Take news into account."""
+        self.latest = replace(news, fraction=max(news.fraction, self.latest.fraction))
+        if self._measured_from is None and news.processed_seconds is not None:
+            self._measured_from = time.monotonic(), self.latest.fraction
+
+    @property
+    def percent(self) -> int:
+        """How much of the whole task is done."""
+        percent = int(100 * self.latest.fraction + ROUNDING)
+        return min(max(percent, self._least), 99)  # 100 is what `completed` says
+
+    @property
+    def rest(self) -> float | None:
+        """Seconds until the end, None where nothing was measured yet."""
+        if self._measured_from is None:
+            return None
+        since, fraction_then = self._measured_from
+        done, elapsed = self.latest.fraction - fraction_then, time.monotonic() - since
+        return elapsed * (1 - self.latest.fraction) / done if done > 0 else None

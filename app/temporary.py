@@ -1,0 +1,40 @@
+"""Temporary files: named after their process, so that what a killed one has left can be told and removed."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+_PREFIX = "natscribe-"
+
+
+@asynccontextmanager
+async def temporary_file() -> AsyncIterator[Path]:
+    """An empty file that only this user may read, gone after the block."""
+    descriptor, name = tempfile.mkstemp(prefix=f"{_PREFIX}{os.getpid()}-")
+    os.close(descriptor)
+    path = Path(name)
+    try:
+        yield path
+    finally:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+def sweep() -> None:
+    """Remove what killed workers of this machine have left in the temporary folder."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        owner = path.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not _lives(int(owner)):
+            path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

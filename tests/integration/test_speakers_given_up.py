@@ -1,0 +1,90 @@
+"""The transcript is kept whatever happens to the search for speakers."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from app.engines.messages import Advanced, Diarize, Job, Reply
+from app.entry import Entry, Facts
+from app.settings import Settings
+from app.task_log import TaskLog
+from schemas.progress import ProgressEvent, Stage, State
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """One attempt and a little time for it."""
+    return settings.model_copy(update={"task_max_retries": 0, "task_timeout": 1.0})
+
+
+@pytest.fixture(autouse=True)
+def _every_stage_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.attempt.SHORTEST_SILENCE", 0.0)
+    monkeypatch.setattr("app.main.end_process", lambda: None)
+
+
+class EndlessDiarization(FakeEngine):
+    """Transcribes, and never finds the speakers."""
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        if not isinstance(job, Diarize):
+            async for reply in super().run(job):
+                yield reply
+            return
+        self.jobs.append(job)
+        yield Advanced(stage=Stage.DIARIZING, processed_seconds=1, duration_seconds=30)
+        await asyncio.Event().wait()
+
+
+async def test_the_time_is_up_while_speakers_are_looked_for(publisher: Publisher, start_worker: StartWorker) -> None:
+    engine = EndlessDiarization()
+    async with start_worker(engine):
+        # Given a task whose last attempt runs out of time between text and speakers
+        await publisher.publish("t1", diarize=True)
+        events = await publisher.until("t1", State.COMPLETED)
+        # Then the text is published, and says why it has no speakers
+        result = await publisher.ask("tasks.result", task_id="t1")
+    assert result["text"] == "one two one two one two"
+    assert result["speakers"] is None
+    assert result["diarization_error"]["code"] == "timeout"
+    # And speakers were looked for once, windows were not heard again, and the attempt counts once
+    assert [isinstance(job, Diarize) for job in engine.jobs] == [False, True, False]
+    assert engine.jobs[-1].start_at == 30
+    assert events[-1].attempt == events[-1].max_attempts == 1
+
+
+async def test_the_worker_is_lost_while_speakers_are_looked_for(
+    publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crash(BaseException):
+        """Nothing catches it."""
+
+    append = TaskLog.append
+
+    async def deadly(self: TaskLog, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
+        entry = await append(self, event, facts, after=after)
+        if event.stage is Stage.DIARIZING:
+            raise Crash
+        return entry
+
+    with monkeypatch.context() as dying:
+        dying.setattr(TaskLog, "append", deadly)
+        async with start_worker(FakeEngine()) as lost:
+            # Given a worker that dies in the last attempt, between text and speakers
+            await publisher.publish("t1", diarize=True)
+
+            async def dead() -> bool:
+                return not lost.slot.running
+
+            await eventually(dead)
+    # When another one comes
+    async with start_worker(FakeEngine()):
+        await publisher.until("t1", State.COMPLETED)
+        result = await publisher.ask("tasks.result", task_id="t1")
+    # Then it saves the text
+    assert result["text"] == "one two one two one two"
+    assert result["diarization_error"]["code"] == "worker_lost"
