@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+NODE_READY := tools/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-unit fuzz soak chaos check format spec lock containers benchmark clean
@@ -9,7 +10,7 @@ READY := .venv/.ready
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(READY) ## install everything into .venv, from the hashed lock
+setup: $(READY) $(NODE_READY) ## install everything into .venv and tools/node, from the hashed locks
 
 $(READY): requirements/bootstrap.txt requirements/development.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -18,13 +19,17 @@ $(READY): requirements/bootstrap.txt requirements/development.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(NODE_READY): tools/node/package.json tools/node/package-lock.json | $(READY)
+	@PATH="$(abspath $(BIN)):$$PATH" npm --prefix tools/node ci --silent
+	@touch $@
+
 demo: $(READY) ## transcribe a recording of two people, servers and all
 	@$(BIN)/natscribe demo
 
 up: $(READY) ## run the service with embedded servers until Ctrl-C
 	@$(BIN)/natscribe up
 
-test: $(READY) ## run all tests but the long ones
+test: $(READY) $(NODE_READY) ## run all tests but the long ones
 	@$(BIN)/pytest -n 2 --dist loadgroup
 
 test-unit: $(READY) ## run the unit tests alone
@@ -39,7 +44,7 @@ soak: $(READY) ## a thousand tasks through one worker
 chaos: $(READY) ## half an hour of killed workers and servers; CHAOS_SEED=n repeats a run
 	@CHAOS_SECONDS=600 CHAOS_OUTAGES=1,30,300 $(BIN)/pytest -q -s tests/chaos
 
-check: $(READY) ## formatter, linter, types, import rules, spec
+check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, spec
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
@@ -68,4 +73,4 @@ lock: $(READY) ## resolve the requirement files anew
 	  pyproject.toml --group dev -c requirements/runtime.txt -o requirements/development.txt
 
 clean: ## remove what was installed and written
-	rm -rf .venv .data .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv tools/node/node_modules .data .mypy_cache .ruff_cache .pytest_cache .hypothesis
