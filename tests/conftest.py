@@ -11,9 +11,10 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
-from app.embedded import NatsServer, ValkeyServer, free_port
+from app.projection import MARK
 from app.settings import Settings
 from tests.containers import engine_answers, nats_container, redis_container
+from tests.servers import in_memory, nats_server_in, valkey_in
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,15 @@ class Servers:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
+async def servers() -> AsyncIterator[Servers]:
     """One NATS and one Valkey for all tests of this process."""
     if engine_answers():
         with nats_container() as nats_url, redis_container() as redis_url:
             yield Servers(nats_url, redis_url)
         return
-    folder = tmp_path_factory.mktemp("servers")
-    nats_server, valkey = NatsServer(folder / "nats", free_port()), ValkeyServer(folder / "valkey", free_port())
-    await nats_server.start()
-    await valkey.start()
-    yield Servers(nats_server.url, valkey.url)
-    await nats_server.stop()
-    await valkey.stop()
+    with in_memory() as folder:
+        async with nats_server_in(folder / "nats") as nats_server, valkey_in(folder / "valkey") as valkey:
+            yield Servers(nats_server.url, valkey.url)
 
 
 @pytest.fixture
@@ -59,6 +56,7 @@ def js(nc: Client) -> JetStreamContext:
 @pytest.fixture
 async def redis(servers: Servers) -> AsyncIterator[Redis]:
     client = Redis.from_url(servers.redis_url, decode_responses=True)
+    await client.set(MARK, "1")  # a new Redis is caught up first, which takes seconds
     yield client
     await client.flushdb()
     await client.aclose()

@@ -25,9 +25,10 @@ from tests.e2e.conftest import LIBRIVOX, TWO_READERS, Running, running
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "20"))
 SEED = int(os.environ.get("CHAOS_SEED", str(random.randrange(2**32))))  # noqa: S311 -- printed, to be repeated
 TASKS = max(60, int(SECONDS * 0.6))
-LAST_WITHIN = 180.0  # seconds after the last blow
+LAST_WITHIN = 300.0  # seconds after the last blow
+SORTS = ["text", "words", "speakers", "turns", "turns", "turns"]  # turns of a short clip cost least
 
-pytestmark = [pytest.mark.timeout(SECONDS + LAST_WITHIN + 120), pytest.mark.xdist_group("chaos")]
+pytestmark = [pytest.mark.timeout(SECONDS + LAST_WITHIN + 120), pytest.mark.xdist_group("recovery")]
 
 
 @dataclass
@@ -94,11 +95,11 @@ async def publish(client: Client, chance: random.Random) -> dict[str, float]:
     clips = sorted(LIBRIVOX.glob("*.flac"))
     published = {}
     for number in range(TASKS):
-        clip = chance.choice(clips) if chance.random() < 0.9 else TWO_READERS
+        clip = chance.choice(clips) if chance.random() < 0.95 else TWO_READERS
         task_id = f"task-{number}"
         while task_id not in published:
             try:
-                await create(client, clip, task_id, chance.choice(["text", "words", "speakers", "turns"]))
+                await create(client, clip, task_id, chance.choice(SORTS))
             except Exception as error:  # noqa: BLE001 -- a server is away: a publisher asks again, with the same id
                 print(f"{task_id} refused: {error!r:.100}")
                 await asyncio.sleep(0.5)

@@ -17,7 +17,7 @@ from tests.waiting import eventually
 OUTAGES = [float(seconds) for seconds in os.environ.get("CHAOS_OUTAGES", "").split(",") if seconds]
 IDLE = 0.3  # of a core: a spinning loop takes a whole one
 
-pytestmark = [pytest.mark.timeout(max(OUTAGES, default=0) + 180), pytest.mark.xdist_group("chaos")]
+pytestmark = [pytest.mark.timeout(max(OUTAGES, default=0) + 180), pytest.mark.xdist_group("recovery")]
 
 
 async def away(service: Running, seconds: float) -> float:

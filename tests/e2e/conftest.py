@@ -14,8 +14,9 @@ import pytest
 import pytest_asyncio
 
 from app.client import Client
-from app.embedded import NatsServer, ValkeyServer, free_port
+from app.embedded import free_port
 from app.settings import Settings
+from tests.servers import nats_server_in, valkey_in
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -82,14 +83,8 @@ async def running(settings: Settings, log: Path, *options: str) -> AsyncIterator
 @asynccontextmanager
 async def servers(folder: Path) -> AsyncIterator[Settings]:
     """Servers of this test alone, so that a service may be all by itself."""
-    nats, valkey = NatsServer(folder / "nats", free_port()), ValkeyServer(folder / "valkey", free_port())
-    await nats.start()
-    await valkey.start()
-    try:
+    async with nats_server_in(folder / "nats") as nats, valkey_in(folder / "valkey") as valkey:
         yield Settings(_env_file=None, nats_url=nats.url, redis_url=valkey.url)
-    finally:
-        await nats.stop()
-        await valkey.stop()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

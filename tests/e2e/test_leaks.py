@@ -12,8 +12,8 @@ from app.client import Client
 from schemas.progress import ProgressEvent, State
 from tests.e2e.conftest import LIBRIVOX, running, servers
 
-TASKS = int(os.environ.get("SOAK_TASKS", "150"))
-WARM_UP = 60
+TASKS = int(os.environ.get("SOAK_TASKS", "60"))
+WARM_UP = 40
 MOST_GROWTH = 30 * 1024 * 1024  # bytes, of worker and engine together
 
 pytestmark = [pytest.mark.xdist_group("recovery"), pytest.mark.timeout(120 + TASKS)]

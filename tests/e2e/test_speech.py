@@ -17,7 +17,7 @@ from schemas.progress import State
 from schemas.transcription import TranscriptionResult
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS
 
-pytestmark = pytest.mark.xdist_group("speech")
+pytestmark = pytest.mark.xdist_group("service")
 
 WORST_WORD_ERROR_RATE = 0.05
 WORST_DIARIZATION_ERROR_RATE = 0.25

@@ -22,14 +22,14 @@ MODEL = Model(name="fake", revision="0")
 WINDOW = 10.0  # seconds
 
 
-def segment(number: int) -> Segment:
-    """The text of one window of ten seconds: two words, one in each half."""
+def segment(number: int, text: str = "one two") -> Segment:
+    """The text of one window of ten seconds, with two words, one in each half."""
     start = number * WINDOW
     words = [
         Word(start=start, end=start + 4, word=" one", probability=1),
         Word(start=start + 5, end=start + 9, word=" two", probability=1),
     ]
-    return Segment(start=start, end=start + 9, text="one two", words=words, avg_logprob=-0.1, no_speech_prob=0)
+    return Segment(start=start, end=start + 9, text=text, words=words, avg_logprob=-0.1, no_speech_prob=0)
 
 
 class FakeEngine:
@@ -37,6 +37,8 @@ class FakeEngine:
 
     def __init__(self, *, windows: int = 3) -> None:
         self.windows = windows
+        self.text = "one two"  # of each window
+        self.silent = False  # as a model that takes long over its first window
         self.jobs: list[Job] = []
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
@@ -57,6 +59,8 @@ class FakeEngine:
             error = self.fail_with.pop(0) if self.fail_with else None
             if error is not None:
                 raise error
+            if self.silent:
+                await asyncio.Event().wait()
             for reply in self._replies(job):
                 yield reply
                 await self.may_go_on.wait()
@@ -73,7 +77,7 @@ class FakeEngine:
                     language="en",
                     processed_seconds=(number + 1) * WINDOW,
                     duration_seconds=duration,
-                    segments=[segment(number)],
+                    segments=[segment(number, self.text)],
                 )
             yield TranscriptionDone(language="en", duration_seconds=duration, model=MODEL)
         if isinstance(job, Diarize):

@@ -4,18 +4,21 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
+from app.embedded import NatsServer, ValkeyServer
 from app.main import Service
 from app.settings import Settings
 from schemas import subjects
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
+from tests.servers import nats_server_in, valkey_in
 from tests.waiting import eventually
 
 DEADLINE = 30  # seconds
@@ -59,6 +62,20 @@ def start_worker(settings: Settings, nc: Client, redis: Redis) -> StartWorker:
 async def worker(start_worker: StartWorker, engine: FakeEngine) -> AsyncIterator[Service]:
     async with start_worker(engine) as service:
         yield service
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """A server of this test's own, to be hurt."""
+    async with nats_server_in(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest.fixture
+async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
+    """A server of this test's own, to be hurt."""
+    async with valkey_in(tmp_path / "valkey") as server:
+        yield server
 
 
 class Publisher:

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import nats
@@ -29,23 +29,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-@pytest.fixture
-async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats", free_port())
-    await server.start()
-    yield server
-    server.resume()
-    await server.stop()
-
-
-@pytest.fixture
-async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
-    server = ValkeyServer(tmp_path / "valkey", free_port())
-    await server.start()
-    yield server
-    await server.stop()
 
 
 async def test_both_answer_and_are_gone_afterwards(tmp_path: Path) -> None:

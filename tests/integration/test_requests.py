@@ -71,15 +71,15 @@ async def test_a_large_result_is_an_object(
     publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a recording with more text than a message holds
-    engine.windows = 4800
-    await publisher.publish("t1", word_timestamps=True)
+    engine.windows, engine.text = 30, "word " * 10_000
+    await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     # When its result is asked for
     result = await publisher.ask("tasks.result", task_id="t1")
     # Then the reply refers to the whole
     assert (result["segments"], result["text"]) == ([], "")
     whole = json.loads((await (await js.object_store(result["object"]["bucket"])).get("t1")).data)
-    assert len(whole["segments"]) == 4800
+    assert [len(segment["text"]) for segment in whole["segments"]] == [50_000] * 30
 
 
 async def test_a_deleted_task_leaves_nothing(

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import nats
 import pytest
@@ -11,29 +10,14 @@ from nats.aio.client import Client
 from redis.asyncio import Redis
 
 from app import streams
-from app.embedded import NatsServer, ValkeyServer, free_port
+from app.embedded import NatsServer, ValkeyServer
 from app.main import Service
+from app.projection import MARK
 from app.settings import Settings
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
-
-
-@pytest.fixture
-async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    server = NatsServer(tmp_path / "nats", free_port())
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
-    server = ValkeyServer(tmp_path / "valkey", free_port())
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture
@@ -51,6 +35,8 @@ async def nc(nats_server: NatsServer) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
+    async with Redis.from_url(valkey.url) as used_before:
+        await used_before.set(MARK, "1")  # a new Valkey is caught up first, which takes seconds
     client = Redis.from_url(valkey.url, decode_responses=True)
     yield client
     await client.aclose()

@@ -15,6 +15,8 @@ from schemas.transcription import Segment
 
 from .sounds import CLIPS, NO_LIMIT, load, silence, write
 
+pytestmark = pytest.mark.xdist_group("transcription")  # one model and one uninterrupted run
+
 MOST_ERRORS = 0.08  # word error rate; the references are not normalized
 
 
