@@ -1,14 +1,26 @@
 """A small typed client: what the console command and other Python services stand on."""
 
 from app.client.client import Client, Lane
-from app.client.errors import ClientError, LaneFullError, RecordingError, RequestFailedError, UnreachableError
+from app.client.command import command
+from app.client.errors import (
+    ClientError,
+    LaneFullError,
+    NoWorkerError,
+    RecordingError,
+    RequestFailedError,
+    TaskIdTakenError,
+    UnreachableError,
+)
 
 __all__ = [
     "Client",
     "ClientError",
     "Lane",
     "LaneFullError",
+    "NoWorkerError",
     "RecordingError",
     "RequestFailedError",
+    "TaskIdTakenError",
     "UnreachableError",
+    "command",
 ]

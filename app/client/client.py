@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,12 +11,13 @@ from nats.aio.client import Client as Nats
 from pydantic import TypeAdapter
 
 from app import formats
-from app.client.connection import connect
-from app.client.exchange import ask, is_text, publish_task, read, request
+from app.client.connection import OutageHearer, connect
+from app.client.exchange import ask, is_text, read, request
 from app.client.following import Follower
 from app.client.objects import whole
 from app.client.operating import Lane, dead_letters, failed, lanes
-from app.client.recordings import choose_priority, hand_over
+from app.client.recordings import audio_file_id, choose_priority
+from app.client.submission import Submission, Task
 from app.settings import Settings
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
@@ -42,14 +43,16 @@ class Client:
     """Speaks to the service over NATS; used as `async with Client() as client`.
 
     Every method may raise UnreachableError, and RequestFailedError where the service answers with an error.
+    `on_outage` hears True when NATS goes away, which is waited out, and False when it is back.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, on_outage: OutageHearer | None = None) -> None:
         self._settings = settings or Settings()
+        self._on_outage = on_outage
         self._connection = Nats()
 
     async def __aenter__(self) -> Self:
-        self._connection = await connect(self._settings)
+        self._connection = await connect(self._settings, self._on_outage)
         return self
 
     async def __aexit__(
@@ -71,15 +74,15 @@ class Client:
         word_timestamps: bool = False,
         priority: Priority | None = None,
     ) -> str:
-        """Queue a transcription and return its task id (RecordingError, LaneFullError).
+        """Queue a transcription and return its task id (RecordingError, LaneFullError, TaskIdTakenError, ValueError).
 
         A path is uploaded, a string is an `audio_file_id`. Without a priority recordings below 2 min are `high`, from
-        30 min on `low`, all others `normal`. To publish again after an error with the same `task_id` is safe.
+        30 min on `low`, all others `normal`. To ask for the same once more with the same `task_id` is safe.
         """
-        task_id = task_id or new_task_id(recording)
+        used = task_id or new_task_id(recording)
         task = TranscriptionTask(
-            task_id=task_id,
-            audio_file_id=await self._hand_over(recording, task_id),
+            task_id=used,
+            audio_file_id=await audio_file_id(self._settings.audio_store, recording, used),
             user_id=user_id,
             model=model,
             language=language,
@@ -88,7 +91,8 @@ class Client:
             max_speakers=max_speakers,
             word_timestamps=word_timestamps,
         )
-        return await self._publish(task, Kind.TRANSCRIPTION, priority or await choose_priority(recording))
+        lane = subjects.tasks(Kind.TRANSCRIPTION, priority or await choose_priority(recording))
+        return await self._submit(task, recording, lane, is_new=task_id is None)
 
     async def create_diarization_task(  # noqa: PLR0913 -- the task's fields
         self,
@@ -101,15 +105,16 @@ class Client:
         priority: Priority | None = None,
     ) -> str:
         """Queue a diarization and return its task id; all else as in `create_transcription_task`."""
-        task_id = task_id or new_task_id(recording)
+        used = task_id or new_task_id(recording)
         task = DiarizationTask(
-            task_id=task_id,
-            audio_file_id=await self._hand_over(recording, task_id),
+            task_id=used,
+            audio_file_id=await audio_file_id(self._settings.audio_store, recording, used),
             user_id=user_id,
             min_speakers=min_speakers,
             max_speakers=max_speakers,
         )
-        return await self._publish(task, Kind.DIARIZATION, priority or await choose_priority(recording))
+        lane = subjects.tasks(Kind.DIARIZATION, priority or await choose_priority(recording))
+        return await self._submit(task, recording, lane, is_new=task_id is None)
 
     async def get_task_progress(self, task_id: str) -> TaskStatus:
         """Tell where a task stands."""
@@ -126,7 +131,7 @@ class Client:
         result = read(_RESULT, await whole(self._connection, reply.data))
         return result if result_format is ResultFormat.JSON else formats.write(result, result_format)
 
-    def follow(self, task_id: str) -> AsyncIterator[ProgressEvent | SegmentsEvent]:
+    def follow(self, task_id: str) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
         """Yield all events of a task, past ones first, until it has ended; waits where it is not known yet."""
         return Follower(self._connection, self._settings, task_id).events()
 
@@ -157,11 +162,9 @@ class Client:
         """Tell how many dead letters are kept."""
         return await failed(self._connection, self._settings)
 
-    async def _hand_over(self, recording: Path | str, task_id: str) -> str:
-        return await hand_over(self._connection.jetstream(), self._settings.audio_store, recording, task_id)
-
-    async def _publish(self, task: TranscriptionTask | DiarizationTask, kind: Kind, priority: Priority) -> str:
-        await publish_task(self._connection, subjects.tasks(kind, priority), task)
+    async def _submit(self, task: Task, recording: Path | str, lane: str, *, is_new: bool) -> str:
+        submission = Submission(self._connection, self._settings.audio_store, recording, task)
+        await submission.hand_over(lane, is_new=is_new)
         return task.task_id
 
 

@@ -1,25 +1,35 @@
 """The connection to NATS: quick to say that nobody is there, patient once it stands."""
 
 import ssl
+from collections.abc import Callable
+from functools import partial
 
 import nats.errors
 from nats.aio.client import Client as Nats
 from pydantic import SecretStr
 
+from app.client.command import command
 from app.client.errors import ClientError, UnreachableError
 from app.settings import Settings
 
 PATIENCE = 5.0  # seconds for one answer
-START = "start one with `natscribe up`, or set NATS_URL to where yours is"
+OutageHearer = Callable[[bool], None]
 
 
-async def connect(settings: Settings) -> Nats:
-    """Connect as the settings say; raises UnreachableError at once where no server answers."""
+async def connect(settings: Settings, on_outage: OutageHearer | None = None) -> Nats:
+    """Connect as the settings say; raises UnreachableError at once where no server answers.
+
+    `on_outage` hears True when NATS goes away later on, False when it is back.
+    """
     connection = Nats()
     failures: list[Exception] = []
 
     async def note(failure: Exception) -> None:
         failures.append(failure)
+
+    async def tell(*, away: bool) -> None:
+        if on_outage is not None and not connection.is_closed:  # closing is no outage
+            on_outage(away)
 
     try:
         await connection.connect(
@@ -30,6 +40,8 @@ async def connect(settings: Settings) -> Nats:
             user_credentials=str(settings.nats_creds_file) if settings.nats_creds_file else None,
             tls=ssl.create_default_context(cafile=settings.nats_tls_ca_file) if settings.nats_tls_ca_file else None,
             error_cb=note,
+            disconnected_cb=partial(tell, away=True),
+            reconnected_cb=partial(tell, away=False),
             connect_timeout=2,
             reconnect_time_wait=0,
             max_reconnect_attempts=1,
@@ -54,4 +66,6 @@ def _explained(url: str, reason: Exception) -> ClientError:
         )
     if isinstance(reason, ssl.SSLError):
         return UnreachableError(f"NATS at {place} is not trusted ({reason}): check NATS_TLS_CA_FILE.")
-    return UnreachableError(f"No NATS server answers at {place}: {START}.")
+    return UnreachableError(
+        f"No NATS server answers at {place}: start one with `{command()} up`, or set NATS_URL to where yours is."
+    )

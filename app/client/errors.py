@@ -11,12 +11,20 @@ class UnreachableError(ClientError):
     """Nobody is there to do it: NATS or the service does not run, or not here."""
 
 
+class NoWorkerError(UnreachableError):
+    """NATS is there, but no worker of the service."""
+
+
 class LaneFullError(ClientError):
     """The queue's lane holds as many tasks as it may."""
 
 
 class RecordingError(ClientError):
     """The recording cannot be handed to the service."""
+
+
+class TaskIdTakenError(ClientError):
+    """The task id stands for another task, or did so a moment ago."""
 
 
 class RequestFailedError(ClientError):

@@ -8,14 +8,15 @@ from nats.aio.msg import Msg
 from nats.js.errors import APIError, NoStreamResponseError
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from app.client.command import command
 from app.client.connection import PATIENCE
-from app.client.errors import ClientError, LaneFullError, RequestFailedError, UnreachableError
+from app.client.errors import ClientError, LaneFullError, NoWorkerError, RequestFailedError, UnreachableError
 from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorDetail
 from schemas.transcription import TranscriptionTask
 from schemas.wire import Order
 
-NOBODY = "no worker of the service runs there: start one with `natscribe up` or `faststream run app.main:app`"
+NO_ANSWER, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
 LANE_FULL = 10077  # the server's error code for a limit of messages
 _TRIES = 3
 
@@ -49,8 +50,7 @@ async def request(connection: Nats, subject: str, order: Order) -> Msg:
     try:
         reply = await connection.request(subject, order.model_dump_json().encode(), timeout=PATIENCE)
     except nats.errors.NoRespondersError as error:
-        message = f"NATS answers, but {NOBODY}."
-        raise UnreachableError(message) from error
+        raise no_worker(NO_ANSWER) from error
     except nats.errors.Error as error:
         message = f"The service did not answer within {PATIENCE:.0f} s: ask again in a moment."
         raise UnreachableError(message) from error
@@ -59,23 +59,32 @@ async def request(connection: Nats, subject: str, order: Order) -> Msg:
     return reply
 
 
-async def publish_task(connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask) -> None:
-    """Queue a task; sent again where no acknowledgement comes, it is stored once (UnreachableError, LaneFullError)."""
+async def publish_task(connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask) -> bool:
+    """Queue a task; whether JetStream stored it, and not one with the same id within the last two minutes.
+
+    Sent again where no acknowledgement comes, it is stored once. Raises UnreachableError, LaneFullError.
+    """
     headers = {"Nats-Msg-Id": task.task_id, "content-type": "application/json"}
     for _ in range(_TRIES):
         try:
-            await connection.jetstream().publish(subject, task.model_dump_json().encode(), PATIENCE, headers=headers)
+            body = task.model_dump_json().encode()
+            stored = await connection.jetstream().publish(subject, body, PATIENCE, headers=headers)
         except nats.errors.TimeoutError:
             continue
         except NoStreamResponseError as error:
-            message = f"NATS has no queue for tasks, because {NOBODY}."
-            raise UnreachableError(message) from error
+            raise no_worker(NO_QUEUE) from error
         except APIError as error:
             raise _refused(subject, error) from error
         else:
-            return
+            return not stored.duplicate
     message = f"NATS did not acknowledge task {task.task_id}: publish it again under this id, that is safe."
     raise UnreachableError(message)
+
+
+def no_worker(what_is_seen: str) -> NoWorkerError:
+    """The error that says how to start one."""
+    how = f"start one with `{command()} up` or `faststream run app.main:app`"
+    return NoWorkerError(f"{what_is_seen} no worker of the service runs there: {how}.")
 
 
 def is_text(reply: Msg) -> bool:

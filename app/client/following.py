@@ -1,7 +1,8 @@
 """Following a task: its two logs merged, from the first entry to the last, through outages."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
@@ -14,6 +15,7 @@ from nats.js.errors import NotFoundError
 
 from app.client.errors import UnreachableError
 from app.settings import Settings
+from app.streams import names
 from schemas import subjects
 from schemas.progress import ProgressEvent
 from schemas.transcription import SegmentsEvent
@@ -56,14 +58,14 @@ class Follower:
     """What happens to one task."""
 
     def __init__(self, connection: Nats, settings: Settings, task_id: str) -> None:
-        js = connection.jetstream()
+        js, called = connection.jetstream(), names(settings)
         self._connection = connection
-        self._progress = _Log(js, f"{settings.stem}_progress", subjects.progress(task_id), ProgressEvent)
-        self._segments = _Log(js, f"{settings.stem}_segments", subjects.segments(task_id), SegmentsEvent)
+        self._progress = _Log(js, called.progress, subjects.progress(task_id), ProgressEvent)
+        self._segments = _Log(js, called.segments, subjects.segments(task_id), SegmentsEvent)
         self._news = asyncio.Event()
         self._ended = False
 
-    async def events(self) -> AsyncIterator[ProgressEvent | SegmentsEvent]:
+    async def events(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
         """Yield what has happened and what happens, in order, until the task has ended (UnreachableError)."""
         heard = [
             await self._connection.subscribe(log.subject, cb=self._hear) for log in (self._progress, self._segments)
@@ -81,7 +83,8 @@ class Follower:
                     pause = await self._wait(pause)
         finally:
             for subscription in heard:
-                await subscription.unsubscribe()
+                with suppress(nats.errors.ConnectionClosedError):  # it went with the connection
+                    await subscription.unsubscribe()
 
     async def _hear(self, _: Msg) -> None:
         self._news.set()

@@ -9,13 +9,14 @@ from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from app.client.errors import UnreachableError
-from app.client.exchange import NOBODY
+from app.client.exchange import NO_QUEUE, no_worker
 from app.settings import Settings
 from app.streams import names
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
 from schemas.wire import Kind, Priority
+
+NO_LETTERS = "NATS has no dead letters to show, because"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Lane:
 
 
 async def lanes(connection: Nats, settings: Settings) -> list[Lane]:
-    """The lanes in the order in which they are served (UnreachableError)."""
+    """The lanes in the order in which they are served (NoWorkerError)."""
     js, called = connection.jetstream(), names(settings)
     found = []
     try:
@@ -40,8 +41,7 @@ async def lanes(connection: Nats, settings: Settings) -> list[Lane]:
                 oldest = await _oldest(js, called.tasks, subjects.tasks(kind, priority))
                 found.append(Lane(kind, priority, info.num_pending or 0, info.num_ack_pending or 0, oldest))
     except nats.errors.Error as error:
-        message = f"NATS has no queue for tasks, because {NOBODY}."
-        raise UnreachableError(message) from error
+        raise no_worker(NO_QUEUE) from error
     return found
 
 
@@ -53,17 +53,16 @@ async def _oldest(js: JetStreamContext, stream: str, subject: str) -> datetime |
 
 
 async def failed(connection: Nats, settings: Settings) -> int:
-    """How many dead letters are kept (UnreachableError)."""
+    """How many dead letters are kept (NoWorkerError)."""
     try:
         info = await connection.jetstream().stream_info(names(settings).dead_letters)
     except nats.errors.Error as error:
-        message = f"NATS has no dead letters to show, because {NOBODY}."
-        raise UnreachableError(message) from error
+        raise no_worker(NO_LETTERS) from error
     return info.state.messages
 
 
 async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[DeadLetter]:
-    """The dead letters, oldest first (UnreachableError)."""
+    """The dead letters, oldest first (NoWorkerError)."""
     js, stream, after = connection.jetstream(), names(settings).dead_letters, 0
     while True:
         try:
@@ -71,7 +70,6 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
         except NotFoundError:
             return
         except nats.errors.Error as error:
-            message = f"NATS has no dead letters to show, because {NOBODY}."
-            raise UnreachableError(message) from error
+            raise no_worker(NO_LETTERS) from error
         after = entry.seq or 0
         yield DeadLetter.model_validate_json(entry.data or b"")

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import re
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -33,11 +34,11 @@ async def choose_priority(recording: Path | str) -> Priority:
     return Priority.NORMAL if seconds < LONG else Priority.LOW
 
 
-async def hand_over(js: JetStreamContext, store: str, recording: Path | str, task_id: str) -> str:
-    """Make a recording readable for the service and return its `audio_file_id` (RecordingError, UnreachableError).
+async def audio_file_id(store: str, recording: Path | str, task_id: str) -> str:
+    """What the service will know a recording by (RecordingError).
 
-    A string is such an id already. A file is uploaded where AUDIO_STORE is a bucket, under a name of the task's own: to
-    delete a task deletes its recording. Where AUDIO_STORE is a folder, the file has to lie in it.
+    A string is such an id already. A file gets one of the task's own where AUDIO_STORE is a bucket: to delete a task
+    deletes its recording. Where AUDIO_STORE is a folder, the file has to lie in it.
     """
     if isinstance(recording, str):
         return recording
@@ -47,40 +48,69 @@ async def hand_over(js: JetStreamContext, store: str, recording: Path | str, tas
     url = urlsplit(store)
     if url.scheme == "file":
         return await asyncio.to_thread(_place_in, Path(unquote(url.path)), recording)
-    try:
-        return await _upload(await js.object_store(url.netloc), recording, task_id)
-    except NotFoundError as error:
-        message = f"NATS has no bucket {url.netloc!r}: start the service once, it makes it, or correct AUDIO_STORE."
-        raise UnreachableError(message) from error
-    except (nats.errors.Error, OSError) as error:
-        message = f"{recording.name} could not be uploaded ({error}): try again."
-        raise RecordingError(message) from error
-
-
-async def _upload(bucket: ObjectStore, recording: Path, task_id: str) -> str:
-    digest = await asyncio.to_thread(_digest, recording)
     safe = re.sub(r"[^\w.-]+", "_", recording.name)[-80:]
-    name = f"{task_id}-{safe}"
-    if not await _is_there(bucket, name, digest):
+    return f"{task_id}-{safe}"
+
+
+async def upload(js: JetStreamContext, store: str, recording: Path | str, name: str) -> bool:
+    """Make a recording readable for the service; whether it was not before (RecordingError, UnreachableError)."""
+    bucket = await _bucket(js, store, recording)
+    if bucket is None or isinstance(recording, str):
+        return False
+    try:
+        before = await _digest_in(bucket, name)
+        if before == await asyncio.to_thread(_digest, recording) and not (await bucket.status()).ttl:
+            return False  # with a TTL it may go before the task is served: then it is put there anew
         meta = ObjectMeta(name=name, options=ObjectMetaOptions(max_chunk_size=CHUNK))
         with await asyncio.to_thread(recording.open, "rb") as file:
             await bucket.put(name, file, meta)
-    return name
+    except (nats.errors.Error, OSError) as error:
+        message = f"{recording.name} could not be uploaded ({error}): try again."
+        raise RecordingError(message) from error
+    return before is None
 
 
-async def _is_there(bucket: ObjectStore, name: str, digest: bytes) -> bool:
-    if (await bucket.status()).ttl:
-        return False  # what is there may go before the task is served: put it there anew
-    try:
-        found = await bucket.get_info(name)
-    except NotFoundError:
+async def withdraw(js: JetStreamContext, store: str, name: str) -> None:
+    """Undo an upload that no task needs."""
+    with suppress(nats.errors.Error):
+        await (await js.object_store(urlsplit(store).netloc)).delete(name)
+
+
+async def differs(js: JetStreamContext, store: str, recording: Path | str, name: str) -> bool:
+    """Whether the service has something else by this name; False where it has nothing (UnreachableError)."""
+    bucket = await _bucket(js, store, recording)
+    if bucket is None or isinstance(recording, str):
         return False
-    return found.digest == f"SHA-256={base64.urlsafe_b64encode(digest).decode()}"
+    found = await _digest_in(bucket, name)
+    return found is not None and found != await asyncio.to_thread(_digest, recording)
 
 
-def _digest(recording: Path) -> bytes:
+async def _bucket(js: JetStreamContext, store: str, recording: Path | str) -> ObjectStore | None:
+    """Where a recording is put, if it has to be (UnreachableError)."""
+    url = urlsplit(store)
+    if isinstance(recording, str) or url.scheme == "file":
+        return None
+    try:
+        return await js.object_store(url.netloc)
+    except NotFoundError as error:
+        message = f"NATS has no bucket {url.netloc!r}: start the service once, it makes it, or correct AUDIO_STORE."
+        raise UnreachableError(message) from error
+    except nats.errors.Error as error:
+        message = f"NATS does not answer about the bucket {url.netloc!r}: try again in a moment."
+        raise UnreachableError(message) from error
+
+
+async def _digest_in(bucket: ObjectStore, name: str) -> str | None:
+    try:
+        return (await bucket.get_info(name)).digest
+    except NotFoundError:
+        return None
+
+
+def _digest(recording: Path) -> str:
     with recording.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+        digest = hashlib.file_digest(file, "sha256").digest()
+    return f"SHA-256={base64.urlsafe_b64encode(digest).decode()}"
 
 
 def _duration(recording: Path) -> float | None:

@@ -1,6 +1,8 @@
 """The client, as far as it needs nobody else."""
 
+import json
 import wave
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -9,20 +11,32 @@ from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js import JetStreamContext
+from nats.js.api import PubAck
 from nats.js.errors import APIError, NoStreamResponseError
 
-from app.client import ClientError, LaneFullError, RecordingError, RequestFailedError, UnreachableError
+from app.client import (
+    ClientError,
+    LaneFullError,
+    RecordingError,
+    RequestFailedError,
+    TaskIdTakenError,
+    UnreachableError,
+)
 from app.client.client import new_task_id
 from app.client.exchange import ask, publish_task
-from app.client.recordings import choose_priority, hand_over
+from app.client.recordings import audio_file_id, choose_priority
+from app.client.submission import Submission
 from schemas import subjects
 from schemas.errors import ErrorCode
-from schemas.requests import Deleted, TaskRequest
+from schemas.progress import State
+from schemas.requests import Deleted, TaskRequest, TaskStatus
 from schemas.transcription import TranscriptionTask
 from schemas.wire import Kind, Priority
 
 LANE = subjects.tasks(Kind.TRANSCRIPTION, Priority.HIGH)
+STORED = b'{"stream": "transcription_tasks", "seq": 1}'
+DUPLICATE = b'{"stream": "transcription_tasks", "seq": 1, "duplicate": true}'
+UNKNOWN = b'{"error": {"code": "not_found", "message": "No such task."}}'
 TASK = TranscriptionTask(task_id="t1", audio_file_id="a.wav", user_id=0)
 
 
@@ -40,9 +54,9 @@ class FakeNats:
         assert timeout > 0
         return Msg(_client=Nats(), subject=subject, data=self._next())
 
-    async def publish(self, _subject: str, _payload: bytes, _timeout: float, headers: dict[str, str]) -> None:
+    async def publish(self, _subject: str, _payload: bytes, _timeout: float, headers: dict[str, str]) -> PubAck:
         self.headers.append(headers)
-        self._next()
+        return PubAck.from_response(json.loads(self._next()))
 
     def _next(self) -> bytes:
         step = self.script.pop(0)
@@ -94,9 +108,8 @@ async def test_a_file_in_the_folder_store_is_named_from_its_root(tmp_path: Path)
     recording = tmp_path / "store" / "2026" / "r.wav"
     recording.parent.mkdir(parents=True)
     recording.touch()
-    # When it is handed over
-    store = (tmp_path / "store").as_uri()
-    found = await hand_over(cast("JetStreamContext", FakeNats()), store, recording, "t1")
+    # When its id is asked for
+    found = await audio_file_id((tmp_path / "store").as_uri(), recording, "t1")
     # Then its id is the path from the store's root
     assert found == "2026/r.wav"
 
@@ -105,10 +118,10 @@ async def test_a_file_in_the_folder_store_is_named_from_its_root(tmp_path: Path)
 async def test_a_file_outside_of_the_folder_store_is_an_error(tmp_path: Path, name: str) -> None:
     # Given a file that the service cannot see, or none at all
     (tmp_path / "r.wav").touch()
-    # When it is handed over
+    # When its id is asked for
     # Then the client says so
     with pytest.raises(RecordingError, match=name):
-        await hand_over(cast("JetStreamContext", FakeNats()), (tmp_path / "store").as_uri(), tmp_path / name, "t1")
+        await audio_file_id((tmp_path / "store").as_uri(), tmp_path / name, "t1")
 
 
 async def test_an_error_reply_is_an_exception() -> None:
@@ -142,9 +155,9 @@ async def test_silence_and_nonsense_are_explained(
 
 async def test_a_publish_is_repeated_under_the_same_id() -> None:
     # Given a server whose acknowledgement gets lost once
-    nats = FakeNats(NatsTimeoutError(), b"")
+    nats = FakeNats(NatsTimeoutError(), STORED)
     # When a task is published
-    await publish_task(nats.connection, LANE, TASK)
+    assert await publish_task(nats.connection, LANE, TASK)
     # Then it was sent twice, and JetStream can tell
     assert [headers["Nats-Msg-Id"] for headers in nats.headers] == ["t1", "t1"]
 
@@ -173,3 +186,75 @@ async def test_a_server_that_stays_silent_is_not_asked_for_ever() -> None:
     # Then the client gives up and tells the id
     with pytest.raises(UnreachableError, match="t1"):
         await publish_task(nats.connection, LANE, TASK)
+
+
+def known(task: TranscriptionTask) -> bytes:
+    """What the service says of a task that runs."""
+    status = TaskStatus(
+        task_id=task.task_id,
+        kind=Kind.TRANSCRIPTION,
+        task=task,
+        state=State.RUNNING,
+        progress=1,
+        attempt=1,
+        created_at=datetime.now(UTC),
+    )
+    return status.model_dump_json().encode()
+
+
+def submission(nats: FakeNats) -> Submission:
+    return Submission(nats.connection, "nats://audio", TASK.audio_file_id, TASK)
+
+
+async def test_an_id_that_was_deleted_a_moment_ago_is_refused() -> None:
+    # Given that JetStream still knows the id, and the service no more
+    nats = FakeNats(DUPLICATE, UNKNOWN, UNKNOWN, UNKNOWN)
+    # When a task is published under it
+    # Then the client does not wait for what never comes
+    with pytest.raises(TaskIdTakenError, match="deleted moments ago: choose another id or wait two minutes"):
+        await submission(nats).hand_over(LANE, is_new=True)
+
+
+async def test_a_task_that_was_stored_a_moment_ago_is_waited_for() -> None:
+    # Given that the same task was published, and its log is about to be opened
+    nats = FakeNats(UNKNOWN, DUPLICATE, UNKNOWN, known(TASK))
+    # When it is published again
+    # Then all is well
+    await submission(nats).hand_over(LANE, is_new=False)
+    assert not nats.script
+
+
+async def test_the_same_task_is_not_published_twice() -> None:
+    # Given that the very same task is known
+    nats = FakeNats(known(TASK))
+    # When it is handed over
+    await submission(nats).hand_over(LANE, is_new=False)
+    # Then nothing is published
+    assert not nats.headers
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [known(TASK.model_copy(update={"language": "de"}))],
+        [UNKNOWN, STORED, known(TASK.model_copy(update={"language": "de"}))],
+        [UNKNOWN, DUPLICATE, known(TASK.model_copy(update={"language": "de"}))],
+    ],
+    ids=["known before", "somebody was faster", "a duplicate"],
+)
+async def test_an_id_stands_for_one_task(script: list[bytes]) -> None:
+    # Given that the id stands for another task, whenever that shows
+    nats = FakeNats(*script)
+    # When a task is handed over
+    # Then the client says so, and in what they differ
+    with pytest.raises(TaskIdTakenError, match=r"another language\): choose another id"):
+        await submission(nats).hand_over(LANE, is_new=False)
+
+
+async def test_a_task_can_be_queued_while_no_worker_runs() -> None:
+    # Given that nobody can tell which ids are known
+    nats = FakeNats(NoRespondersError(), DUPLICATE, NoRespondersError())
+    # When a task is handed over
+    # Then it waits in the queue
+    await submission(nats).hand_over(LANE, is_new=False)
+    assert len(nats.headers) == 1

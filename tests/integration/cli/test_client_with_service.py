@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
-from app.client import Client, RequestFailedError
+from app.client import Client, RequestFailedError, TaskIdTakenError
 from app.main import Service
 from app.settings import Settings
 from schemas.errors import ErrorCode
@@ -123,6 +124,57 @@ async def test_deleting_leaves_nothing(settings: Settings, worker: Service, reco
         assert refused.value.code is ErrorCode.NOT_FOUND
 
 
+async def test_a_known_id_takes_no_other_recording(
+    settings: Settings, worker: Service, recording: Path, tmp_path: Path, js: JetStreamContext
+) -> None:
+    async with Client(settings) as client:
+        # Given a task with an id of the caller's
+        await client.create_transcription_task(recording, task_id="mine")
+        await _ended(client, "mine")
+        # When the same is asked for once more
+        # Then that is safe
+        assert await client.create_transcription_task(recording, task_id="mine") == "mine"
+        # But another file, whatever its name, is refused, and nothing is left of it
+        (tmp_path / "other.flac").write_bytes(b"other")
+        with pytest.raises(TaskIdTakenError, match="another recording"):
+            await client.create_transcription_task(tmp_path / "other.flac", task_id="mine")
+        recording.write_bytes(b"replaced")
+        with pytest.raises(TaskIdTakenError, match="another recording"):
+            await client.create_transcription_task(recording, task_id="mine")
+        with pytest.raises(TaskIdTakenError, match="another kind"):
+            await client.create_diarization_task(recording, task_id="mine")
+    (stored,) = await (await js.object_store("audio")).list(ignore_deletes=True)
+    assert stored.size == len(CONTENT)
+
+
+async def test_a_deleted_id_is_not_taken_again_at_once(
+    settings: Settings, worker: Service, recording: Path, js: JetStreamContext
+) -> None:
+    async with Client(settings) as client:
+        # Given a task that was deleted
+        await client.create_transcription_task(recording, task_id="mine")
+        await _ended(client, "mine")
+        await client.delete("mine")
+        # When its id is used again at once
+        # Then the client says why that cannot be
+        with pytest.raises(TaskIdTakenError, match="deleted moments ago"):
+            await client.create_transcription_task(recording, task_id="mine")
+    # And leaves no recording behind
+    assert await _recordings(js) == []
+
+
+async def test_what_is_wrong_is_said_before_anything_is_uploaded(
+    settings: Settings, worker: Service, recording: Path, js: JetStreamContext
+) -> None:
+    async with Client(settings) as client:
+        # Given options that cannot be
+        # When a task is made of them
+        with pytest.raises(ValueError, match="min_speakers must not be above"):
+            await client.create_transcription_task(recording, min_speakers=3, max_speakers=2)
+    # Then nothing was uploaded
+    assert await _recordings(js) == []
+
+
 async def test_the_queue_shows_what_waits(
     settings: Settings, worker: Service, engine: FakeEngine, recording: Path
 ) -> None:
@@ -182,3 +234,10 @@ async def _state(client: Client, task_id: str, state: State) -> bool:
         return (await client.get_task_progress(task_id)).state is state
     except RequestFailedError:
         return False
+
+
+async def _recordings(js: JetStreamContext) -> list[str | None]:
+    try:
+        return [found.name for found in await (await js.object_store("audio")).list(ignore_deletes=True)]
+    except NotFoundError:
+        return []
