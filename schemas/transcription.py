@@ -23,7 +23,8 @@ from schemas.wire import (
 )
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$", description="ISO 639-1.", examples=["en"])]
+LANGUAGE_PATTERN = r"^[a-z]{2,3}$"
+Language = Annotated[str, Field(pattern=LANGUAGE_PATTERN, description="ISO 639-1.", examples=["en"])]
 
 
 class TranscriptionTask(Order):

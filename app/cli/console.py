@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -9,16 +10,36 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from app.client import ClientError
+from app.client import Client, ClientError
 from app.embedded import EmbeddedError
 from app.settings import Settings
+from handlers.replies import first_problem
 
 DATA = Path(".data")
 ENDPOINTS = DATA / "endpoints.env"
 INTERRUPTED = 130
+NOBODY_READS = 141  # as if SIGPIPE had ended it
 
-out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)  # results
-err = Console(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True)  # all about them
+
+class NobodyReadsError(Exception):
+    """Whoever read the output has gone: `natscribe watch ID | head -1`."""
+
+
+class Terminal(Console):
+    """Says things as they are, without markup, and never cuts a line."""
+
+    def __init__(self, *, stderr: bool) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=stderr)
+
+    def on_broken_pipe(self) -> None:
+        """Leave the command in order, by way of all that has to be closed (NobodyReadsError)."""
+        with suppress(SystemExit):  # the library's own way out would skip it
+            super().on_broken_pipe()
+        raise NobodyReadsError
+
+
+out = Terminal(stderr=False)  # results
+err = Terminal(stderr=True)  # all about them
 
 
 def find_servers() -> Settings:
@@ -26,7 +47,12 @@ def find_servers() -> Settings:
     try:
         return Settings(_env_file=(ENDPOINTS, ".env"))
     except ValidationError as error:
-        raise _misuse(error) from error
+        raise typer.BadParameter(first_problem(error)) from error
+
+
+def open_client() -> Client:
+    """A client that says when NATS goes away and when it is back."""
+    return Client(find_servers(), on_outage=_tell_outage)
 
 
 def finish(work: Coroutine[None, None, int]) -> NoReturn:
@@ -37,14 +63,13 @@ def finish(work: Coroutine[None, None, int]) -> NoReturn:
         err.print(str(error), style="red")
         code = 1
     except ValidationError as error:
-        raise _misuse(error) from error
+        raise typer.BadParameter(first_problem(error)) from error
+    except NobodyReadsError:
+        code = NOBODY_READS
     except KeyboardInterrupt:
         code = INTERRUPTED
     raise typer.Exit(code)
 
 
-def _misuse(error: ValidationError) -> typer.BadParameter:
-    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    what = problem["msg"].removeprefix("Value error, ")
-    return typer.BadParameter(f"{place}: {what}" if place else what)
+def _tell_outage(away: bool) -> None:  # noqa: FBT001 -- the callback's only news
+    err.print("NATS is away, waiting ..." if away else "NATS is back.", style="yellow")

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from app.cli.console import err, find_servers, finish, out
-from app.cli.submit import Json
+from app.cli.console import err, finish, open_client, out
 from app.cli.wording import clock
-from app.client import Client
+from app.client import command
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
 from schemas.wire import Kind
+
+JsonLetters = Annotated[bool, typer.Option("--json", help="One JSON object a line: the DeadLetter messages.")]
 
 dead_letters = typer.Typer(no_args_is_help=True, help="What could not be done.")
 
@@ -21,25 +22,25 @@ def queue() -> None:
     """Tell how many tasks wait, run and have failed, and how old the oldest is."""
 
     async def work() -> int:
-        async with Client(find_servers()) as client:
+        async with open_client() as client:
             found, failed = await client.queue(), await client.failed()
         table = Table("priority", "kind", "waiting", "running", "oldest")
         for lane in found:
             table.add_row(lane.priority, lane.kind, str(lane.waiting), str(lane.running), _age(lane.oldest))
         out.print(table)
-        out.print(f"failed: {failed} (natscribe dead-letters list)")
+        out.print(f"failed: {failed} (`{command()} dead-letters list` says why)")
         return 0
 
     finish(work())
 
 
 @dead_letters.command("list")
-def show(*, as_json: Json = False) -> None:
+def show(*, as_json: JsonLetters = False) -> None:
     """List them, oldest first."""
 
     async def work() -> int:
         count = 0
-        async with Client(find_servers()) as client:
+        async with open_client() as client:
             async for letter in client.dead_letters():
                 count += 1
                 out.print(letter.model_dump_json() if as_json else _line(letter))
@@ -60,7 +61,7 @@ def replay(
     """Queue them again: exactly one option says which."""
 
     async def work() -> int:
-        async with Client(find_servers()) as client:
+        async with open_client() as client:
             count = await client.replay(task_id=task_id, kind=kind, code=code)
         out.print(f"queued again: {count}")
         return 0

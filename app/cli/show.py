@@ -1,11 +1,14 @@
 """Progress on the screen: bars where there is a terminal, plain lines elsewhere, or the wire messages."""
 
 import sys
+import time
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TaskProgressColumn, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 from app.cli.console import err, out
 from app.cli.wording import describe, segment_line
@@ -13,6 +16,7 @@ from schemas.progress import ProgressEvent
 from schemas.transcription import SegmentsEvent
 
 Event = ProgressEvent | SegmentsEvent
+LONGEST_LABEL = 24  # columns
 
 
 class Display(Protocol):
@@ -28,6 +32,10 @@ class Display(Protocol):
         """Show an event."""
         ...
 
+    def place(self, label: str, position: int) -> None:
+        """Show how far a task that waits has come in the queue."""
+        ...
+
 
 def choose(*, as_json: bool, segments: bool = False) -> Display:
     """The display that suits where the output goes; `segments` are written to standard output as they are found."""
@@ -38,7 +46,9 @@ def choose(*, as_json: bool, segments: bool = False) -> Display:
     return Lines(segments=segments)
 
 
-class _Plain:
+class JsonLines:
+    """The messages as they come over the wire, one a line, on standard output."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -47,45 +57,68 @@ class _Plain:
     ) -> None:
         return
 
-
-class JsonLines(_Plain):
-    """The messages as they come over the wire, one a line, on standard output."""
-
     def show(self, _label: str, event: Event) -> None:
         """Write the message."""
         out.print(event.model_dump_json())
 
+    def place(self, label: str, position: int) -> None:
+        """Write nothing: it is no message."""
 
-class Lines(_Plain):
-    """A line for each thing that is new, and for each ten percent."""
+
+class _Words(ABC):
+    """For people: the text, and for each task what its last event says."""
 
     def __init__(self, *, segments: bool) -> None:
         self._segments = segments
-        self._last: dict[str, tuple[object, ...]] = {}
+        self._last: dict[str, ProgressEvent] = {}
+        self._text = out
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
 
     def show(self, label: str, event: Event) -> None:
-        """Write a line, if there is news."""
-        if isinstance(event, SegmentsEvent):
-            if self._segments:
-                write_segments(event, out)
-            return
-        news = (event.state, event.stage, event.attempt, event.queue_position, event.progress // 10)
-        if self._last.get(label) != news:
-            self._last[label] = news
+        """Write the text that was found, or show how far the task is."""
+        if isinstance(event, ProgressEvent):
+            before, self._last[label] = self._last.get(label), event
+            self._tell(label, event, before)
+        elif self._segments:
+            for segment in event.segments:
+                self._text.print(segment_line(segment))
+
+    def place(self, label: str, position: int) -> None:
+        """Show the task as it was, at another place of the queue."""
+        last = self._last.get(label)
+        if last is not None:
+            self.show(label, last.model_copy(update={"queue_position": position}))
+
+    @abstractmethod
+    def _tell(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None: ...
+
+
+class Lines(_Words):
+    """A line for each thing that is new, and for each ten percent."""
+
+    def _tell(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
+        if before is None or _news(event) != _news(before):
             err.print(f"{label}: {event.progress} %, {describe(event)}")
 
 
-class Bars:
-    """A bar for each task, on standard error."""
+class Bars(_Words):
+    """A bar for each task, on standard error; what went wrong is written above them, whole."""
 
     def __init__(self, *, segments: bool) -> None:
-        self._segments = segments
+        super().__init__(segments=segments)
         self._bars: dict[str, TaskID] = {}
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
+            TextColumn("{task.description}", markup=False, table_column=_one_line(max_width=LONGEST_LABEL)),
+            BarColumn(bar_width=20),
             TaskProgressColumn(),
-            TextColumn("{task.fields[words]}", markup=False),
+            _LastEvent(),
             console=err,
             redirect_stdout=False,
         )
@@ -101,18 +134,28 @@ class Bars:
     ) -> None:
         self._progress.stop()
 
-    def show(self, label: str, event: Event) -> None:
-        """Move the task's bar."""
-        if isinstance(event, SegmentsEvent):
-            if self._segments:
-                write_segments(event, self._text)
-            return
+    def _tell(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
         if label not in self._bars:
-            self._bars[label] = self._progress.add_task(label, total=100, words="")
-        self._progress.update(self._bars[label], completed=event.progress, words=describe(event))
+            self._bars[label] = self._progress.add_task(label, total=100, event=event, heard=0.0)
+        if event.error is not None and (before is None or before.error != event.error):
+            err.print(f"{label}: {describe(event)}", style="red")
+        self._progress.update(self._bars[label], completed=event.progress, event=event, heard=time.monotonic())
 
 
-def write_segments(event: SegmentsEvent, console: Console) -> None:
-    """Write what was found, a line a segment."""
-    for segment in event.segments:
-        console.print(segment_line(segment))
+class _LastEvent(ProgressColumn):
+    """The last event in few words; its remaining time runs down until the next one comes."""
+
+    def __init__(self) -> None:
+        super().__init__(table_column=_one_line())
+
+    def render(self, task: Task) -> Text:
+        event: ProgressEvent = task.fields["event"]
+        return Text(describe(event, age=time.monotonic() - task.fields["heard"], reason=False))
+
+
+def _one_line(max_width: int | None = None) -> Column:
+    return Column(no_wrap=True, overflow="ellipsis", max_width=max_width)
+
+
+def _news(event: ProgressEvent) -> tuple[object, ...]:
+    return event.state, event.stage, event.attempt, event.queue_position, event.progress // 10

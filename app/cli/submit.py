@@ -1,6 +1,7 @@
 """`transcribe` and `diarize`: hand recordings over, follow them, and give out what came of them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,10 +9,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app.cli.console import err, find_servers, finish, out
+from app.cli.console import err, finish, open_client, out
+from app.cli.follow import follow
 from app.cli.show import Display, choose
-from app.client import Client, ClientError
-from schemas.progress import ProgressEvent, State
+from app.client import Client, ClientError, command
 from schemas.requests import ResultFormat
 from schemas.wire import Priority
 
@@ -30,7 +31,12 @@ PriorityOption = Annotated[
 ]
 Format = Annotated[ResultFormat, typer.Option("--format", help="How the result is written.")]
 OutputDir = Annotated[Path | None, typer.Option(help="Write results there, not to standard output.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line: the messages, the result last.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="One JSON object a line: the task's ProgressEvent and SegmentsEvent messages, its result last."
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the tasks, or only print their ids.")]
 
 
@@ -48,22 +54,27 @@ class Submission:
 
     async def run(self, recordings: list[Path | str]) -> int:
         """Work off all recordings at once; 1 if any of them came to nothing."""
-        async with Client(find_servers()) as client:
+        labels = _labels(recordings)
+        async with open_client() as client:
             try:
                 with choose(as_json=self.as_json) as display:
-                    results = await asyncio.gather(*(self._one(client, display, each) for each in recordings))
+                    results = await asyncio.gather(
+                        *(self._one(client, display, *each) for each in zip(recordings, labels, strict=True))
+                    )
             except asyncio.CancelledError:
                 self._tell_how_to_go_on()
                 raise
-        for recording, result in zip(recordings, results, strict=True):
+        for label, result in zip(labels, results, strict=True):
             if result is not None:
-                if len(recordings) > 1 and self.output_dir is None:
-                    err.print(f"== {recording}")
-                self._give_out(recording, result)
-        return int(None in results)
+                if len(recordings) > 1 and self.output_dir is None and not self.as_json:
+                    err.print(f"== {label}")
+                self._give_out(label, result)
+        failed = [label for label, result in zip(labels, results, strict=True) if result is None]
+        if failed and len(recordings) > 1:
+            err.print(f"{len(failed)} of {len(recordings)} failed: {', '.join(failed)}", style="red")
+        return int(bool(failed))
 
-    async def _one(self, client: Client, display: Display, recording: Path | str) -> str | None:
-        label = Path(recording).name
+    async def _one(self, client: Client, display: Display, recording: Path | str, label: str) -> str | None:
         try:
             async with self.gate:
                 task_id = await self.create(client, recording)
@@ -83,28 +94,19 @@ class Submission:
         found = await client.get_task_result(task_id, ResultFormat.JSON if self.as_json else self.format)
         return found if isinstance(found, str) else found.model_dump_json()
 
-    def _give_out(self, recording: Path | str, result: str) -> None:
+    def _give_out(self, label: str, result: str) -> None:
         if self.output_dir is None or not self.wait:
             out.print(result.rstrip("\n"))
             return
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        path = self.output_dir / f"{Path(recording).name}.{self.format}"
+        path = self.output_dir / f"{label.replace('/', '-')}.{self.format}"
         path.write_text(result, encoding="utf-8")
         err.print(f"wrote {path}")
 
     def _tell_how_to_go_on(self) -> None:
         for task_id in self.unfinished:
-            err.print(f"{task_id} goes on: `natscribe watch {task_id}` shows it, `natscribe cancel {task_id}` ends it.")
-
-
-async def follow(client: Client, display: Display, task_id: str, label: str) -> bool:
-    """Show a task until it ends; whether it was completed."""
-    last: ProgressEvent | None = None
-    async for event in client.follow(task_id):
-        display.show(label, event)
-        if isinstance(event, ProgressEvent):
-            last = event
-    return last is not None and last.state is State.COMPLETED
+            err.print(
+                f"{task_id} goes on: `{command()} watch {task_id}` shows it, `{command()} cancel {task_id}` ends it."
+            )
 
 
 def transcribe(  # noqa: PLR0913 -- the task's fields
@@ -126,6 +128,12 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     wait: Wait = True,
 ) -> None:
     """Turn recordings into text."""
+    if not diarize and (min_speakers, max_speakers) != (None, None):
+        message = "--min-speakers and --max-speakers tell speakers apart: add --diarize"
+        raise typer.BadParameter(message)
+    if not diarize and result_format is ResultFormat.RTTM:
+        message = "rttm says who speaks when: add --diarize, or choose another --format"
+        raise typer.BadParameter(message)
 
     async def create(client: Client, recording: Path | str) -> str:
         return await client.create_transcription_task(
@@ -160,6 +168,9 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     wait: Wait = True,
 ) -> None:
     """Find out who speaks when."""
+    if result_format not in {ResultFormat.RTTM, ResultFormat.JSON}:
+        message = f"a diarization has no text to write as {result_format}: use --format rttm or json"
+        raise typer.BadParameter(message)
 
     async def create(client: Client, recording: Path | str) -> str:
         return await client.create_diarization_task(
@@ -179,4 +190,16 @@ def _submit(files: list[str], task_id: str | None, submission: Submission, *, st
     if task_id is not None and len(files) > 1:
         message = "--task-id names one task, but there are several files"
         raise typer.BadParameter(message)
+    if submission.output_dir is not None:
+        try:
+            submission.output_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"--output-dir {submission.output_dir} cannot be made: {error.strerror}"
+            raise typer.BadParameter(message) from error
     finish(submission.run([each if stored else Path(each) for each in files]))
+
+
+def _labels(recordings: list[Path | str]) -> list[str]:
+    """How each recording is called on the screen: by its name, where no other one has that too."""
+    names = Counter(Path(each).name for each in recordings)
+    return [Path(each).name if names[Path(each).name] == 1 else str(each) for each in recordings]

@@ -5,36 +5,41 @@ from typing import Annotated
 
 import typer
 
-from app.cli.console import err, find_servers, finish, out
+from app.cli.console import err, finish, open_client, out
+from app.cli.follow import follow
 from app.cli.show import choose
-from app.cli.submit import Json, follow
-from app.client import Client
+from app.client import command
+from schemas.progress import State
 from schemas.requests import ResultFormat, TaskStatus
 
 Task = Annotated[str, typer.Argument(metavar="TASK_ID")]
+JsonEvents = Annotated[
+    bool, typer.Option("--json", help="One JSON object a line: the task's ProgressEvent and SegmentsEvent messages.")
+]
+JsonStatus = Annotated[bool, typer.Option("--json", help="The TaskStatus message as one line of JSON.")]
 
 
-def watch(task_id: Task, *, as_json: Json = False) -> None:
+def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
     """Show a task from its beginning until it ends, and its text as it is found."""
 
     async def work() -> int:
-        async with Client(find_servers()) as client:
+        async with open_client() as client:
             await client.get_task_progress(task_id)  # an unknown task would be waited for
             try:
                 with choose(as_json=as_json, segments=True) as display:
                     return 0 if await follow(client, display, task_id, task_id) else 1
             except asyncio.CancelledError:
-                err.print(f"{task_id} goes on: `natscribe cancel {task_id}` ends it.")
+                err.print(f"{task_id} goes on: `{command()} cancel {task_id}` ends it.")
                 raise
 
     finish(work())
 
 
-def status(task_id: Task, *, as_json: Json = False) -> None:
+def status(task_id: Task, *, as_json: JsonStatus = False) -> None:
     """Tell where a task stands."""
 
     async def work() -> int:
-        async with Client(find_servers()) as client:
+        async with open_client() as client:
             _show(await client.get_task_progress(task_id), as_json=as_json)
         return 0
 
@@ -49,7 +54,7 @@ def result(
     """Print what came of a task."""
 
     async def work() -> int:
-        async with Client(find_servers()) as client:
+        async with open_client() as client:
             found = await client.get_task_result(task_id, result_format)
         out.print(found.rstrip("\n") if isinstance(found, str) else found.model_dump_json())
         return 0
@@ -57,12 +62,15 @@ def result(
     finish(work())
 
 
-def cancel(task_id: Task, *, as_json: Json = False) -> None:
+def cancel(task_id: Task, *, as_json: JsonStatus = False) -> None:
     """End a task, queued or running."""
 
     async def work() -> int:
-        async with Client(find_servers()) as client:
-            _show(await client.cancel(task_id), as_json=as_json)
+        async with open_client() as client:
+            found = await client.cancel(task_id)
+        _show(found, as_json=as_json)
+        if found.state is not State.CANCELLED:
+            err.print(f"{task_id} is {found.state} already: there is nothing left to cancel.")
         return 0
 
     finish(work())
@@ -72,7 +80,7 @@ def delete(task_id: Task) -> None:
     """Delete all that is kept of a task, its recording too."""
 
     async def work() -> int:
-        async with Client(find_servers()) as client:
+        async with open_client() as client:
             await client.delete(task_id)
         err.print(f"{task_id} is deleted.")
         return 0

@@ -15,16 +15,17 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def describe(event: ProgressEvent) -> str:
-    """What an event says, in a few words."""
+def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> str:
+    """What an event says, in a few words; it was heard `age` seconds ago, and its error may be told elsewhere."""
+    why = f": {event.error.message} ({event.error.code})" if event.error and reason else ""
     if event.state is State.RUNNING:
-        return _running(event)
+        return _running(event, age)
     if event.state is State.QUEUED:
         return f"queued, place {event.queue_position}" if event.queue_position else "queued"
     if event.state is State.RETRYING:
         when = f" at {event.retry_at.astimezone():%H:%M:%S}" if event.retry_at else ""
-        return f"attempt {event.attempt} of {event.max_attempts} failed, trying again{when}{_reason(event)}"
-    return f"{event.state}{_reason(event)}"
+        return f"attempt {event.attempt} of {event.max_attempts} failed, trying again{when}{why}"
+    return f"{event.state}{why}"
 
 
 def segment_line(segment: Segment) -> str:
@@ -43,16 +44,12 @@ def turns(result: TranscriptionResult | DiarizationResult) -> Iterator[tuple[flo
         yield said[0].start, speaker, " ".join(segment.text.strip() for segment in said)
 
 
-def _running(event: ProgressEvent) -> str:
+def _running(event: ProgressEvent, age: float) -> str:
     words = [str(event.stage or event.state)]
     if event.processed_seconds is not None and event.duration_seconds is not None:
         words.append(f"{clock(event.processed_seconds)} of {clock(event.duration_seconds)}")
-    if event.eta_seconds is not None:
-        words.append(f"about {clock(event.eta_seconds)} left")
+    if event.eta_seconds is not None and event.eta_seconds - age >= 1:
+        words.append(f"about {clock(event.eta_seconds - age)} left")
     if event.attempt > 1:
         words.append(f"attempt {event.attempt}")
     return ", ".join(words)
-
-
-def _reason(event: ProgressEvent) -> str:
-    return f": {event.error.message} ({event.error.code})" if event.error else ""

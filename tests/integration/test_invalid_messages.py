@@ -37,7 +37,7 @@ async def letter(js: JetStreamContext) -> DeadLetter:
         (b"[]", "should be an object"),
         (b"null", "should be an object"),
         (b"{}", "task_id: Field required"),
-        (b'{"task_id":"bad id","audio_file_id":"a","user_id":1}', "task_id: String should match pattern"),
+        (b'{"task_id":"bad id","audio_file_id":"a","user_id":1}', "task_id: use letters, digits, - and _, at most 64"),
         (b'{"task_id":5,"audio_file_id":"a","user_id":1}', "task_id: Input should be a valid string"),
         (b"[" * 100_000, "Invalid JSON"),
     ],

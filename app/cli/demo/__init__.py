@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from app.cli.console import err, finish, out
+from app.cli.follow import follow
 from app.cli.service import Service, service, stop_signals
 from app.cli.show import choose
-from app.cli.submit import follow
 from app.cli.wording import clock, turns
 from app.client import Client, ClientError
 from app.settings import Settings
