@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+JSON = "application/json"
+
 
 def headers(what: str, source: str, event_id: str, *, task_id: str | None) -> dict[str, str]:
     """The attributes of an event on the subjects `what.*`; its id is also what the stream deduplicates by."""
@@ -12,6 +14,7 @@ def headers(what: str, source: str, event_id: str, *, task_id: str | None) -> di
         "ce-source": source,
         "ce-type": f"natscribe.{what}.v1",
         "ce-time": datetime.now(UTC).isoformat(),
-        "content-type": "application/json",
+        "ce-datacontenttype": JSON,  # what the NATS binding asks for
+        "content-type": JSON,  # what clients look at
     }
     return attributes if task_id is None else attributes | {"ce-subject": task_id}
