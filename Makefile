@@ -48,6 +48,7 @@ check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, spec
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
+	@$(BIN)/mypy examples
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/pytest -q tests/contract/test_specification.py
 
@@ -55,8 +56,9 @@ format: $(READY) ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
-spec: $(READY) ## write asyncapi.yaml from the code
+spec: $(READY) $(NODE_READY) ## write asyncapi.yaml from the code, and the examples' models from that
 	@$(BIN)/faststream docs gen app.main:app --yaml --out asyncapi.yaml
+	@$(BIN)/node tools/node/models.mjs asyncapi.yaml > examples/node/models.ts
 
 containers: ## run NATS, Redis and two workers in containers
 	@docker compose up --detach --build --wait

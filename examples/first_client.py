@@ -1,0 +1,30 @@
+"""Upload a recording, publish a task, follow it, print the text: `python first_client.py RECORDING`."""
+
+import asyncio
+import json
+import os
+import sys
+import uuid
+
+import nats
+
+
+async def main(recording: str) -> None:
+    nc = await nats.connect(os.environ.get("NATS_URL", "nats://localhost:4222"))
+    js = nc.jetstream()
+    task_id = uuid.uuid4().hex  # used once: a known id changes nothing
+    with open(recording, "rb") as file:
+        await (await js.object_store("audio")).put(task_id, file)
+    task = {"task_id": task_id, "audio_file_id": task_id, "user_id": 1, "diarize": True}
+    await js.publish("tasks.transcription.normal", json.dumps(task).encode(), headers={"Nats-Msg-Id": task_id})
+    progress = await js.subscribe(f"progress.{task_id}", ordered_consumer=True)  # from the first event on
+    async for message in progress.messages:
+        event = json.loads(message.data)
+        print(event["state"], event["stage"], event["progress"], "%")
+        if event["state"] in {"completed", "failed", "cancelled"}:
+            break
+    print((await nc.request("tasks.result", b'{"task_id": "%s", "format": "txt"}' % task_id.encode())).data.decode())
+    await nc.close()
+
+
+asyncio.run(main(sys.argv[1]))

@@ -1,0 +1,39 @@
+"""A service of your own that hears of every result, also of those that came while it was down: `python follower.py`."""
+
+import asyncio
+import json
+import os
+from typing import Any
+
+import nats
+from nats.errors import TimeoutError as NothingNewError
+from nats.js import JetStreamContext
+
+
+async def whole(js: JetStreamContext, body: bytes) -> Any:
+    """The result itself, or what it refers to: one too large for a message lies in a bucket."""
+    result = json.loads(body)
+    if result["object"]:
+        bucket = await js.object_store(result["object"]["bucket"])
+        result = json.loads((await bucket.get(result["object"]["name"])).data or b"")
+    return result
+
+
+async def main() -> None:
+    nc = await nats.connect(os.environ.get("NATS_URL", "nats://localhost:4222"), max_reconnect_attempts=-1)
+    js = nc.jetstream()
+    # Durable: the server remembers how far this service came. What is acknowledged is not delivered again.
+    results = await js.pull_subscribe("results.*", durable="follower", stream="transcription_results")
+    while True:
+        try:
+            messages = await results.fetch(10, timeout=30)
+        except NothingNewError:
+            continue
+        for message in messages:
+            result = await whole(js, message.data)
+            print(result["task_id"], result["kind"], f"{result['duration']} s,", len(result["segments"]), "segments")
+            await message.ack()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

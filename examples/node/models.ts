@@ -1,0 +1,168 @@
+// Generated from asyncapi.yaml by `make spec`.
+export interface DeadLetter {
+  'task_id': string | null;
+  'kind': Kind;
+  'subject': string;
+  'body': string;
+  'body_encoding': BodyEncoding;
+  'body_truncated': boolean;
+  'headers': Record<string, string>;
+  'error': ErrorDetail;
+  'attempts': number;
+  'stream_sequence': number;
+  'time': string;
+}
+export interface Deleted {
+  'deleted'?: boolean;
+}
+export interface DiarizationResult {
+  'kind'?: 'diarization';
+  'task_id': string;
+  'audio_file_id': string;
+  'user_id': number;
+  'speakers': number;
+  'segments': Turn[];
+  'duration': number;
+  'model': Model;
+  'audio_sha256': string;
+  'cached'?: boolean;
+  'object'?: ReservedObject | null;
+  'created_at': string;
+}
+export interface DiarizationTask {
+  'task_id': string;
+  'audio_file_id': string;
+  'user_id': number;
+  'min_speakers'?: number | null;
+  'max_speakers'?: number | null;
+}
+export interface ErrorDetail {
+  'code': ErrorCode;
+  'message': string;
+}
+export interface ErrorReply {
+  'error': ErrorDetail;
+}
+export interface Model {
+  'name': string;
+  'revision': string;
+}
+export interface ProgressEvent {
+  'task_id': string;
+  'kind': Kind;
+  'state': State;
+  'stage'?: Stage | null;
+  'progress'?: number;
+  'processed_seconds'?: number | null;
+  'duration_seconds'?: number | null;
+  'eta_seconds'?: number | null;
+  'attempt'?: number;
+  'max_attempts': number;
+  'sequence': number;
+  'retry_at'?: string | null;
+  'queue_position'?: number | null;
+  'expected_start'?: string | null;
+  'worker'?: string | null;
+  'error'?: ErrorDetail | null;
+  'time': string;
+}
+export interface ReplayRequest {
+  'task_id'?: string | null;
+  'kind'?: Kind | null;
+  'code'?: ErrorCode | null;
+}
+export interface Replayed {
+  'replayed': number;
+}
+export interface ReservedObject {
+  'bucket': string;
+  'name': string;
+  'digest': string;
+  'size': number;
+}
+export interface ResultRequest {
+  'task_id': string;
+  'format'?: ResultFormat;
+}
+export interface Segment {
+  'start': number;
+  'end': number;
+  'text': string;
+  'speaker'?: string | null;
+  'words'?: Word[] | null;
+  'avg_logprob': number;
+  'no_speech_prob': number;
+}
+export interface SegmentsEvent {
+  'task_id': string;
+  'attempt': number;
+  'sequence': number;
+  'language': string | null;
+  'processed_seconds': number;
+  'segments': Segment[];
+}
+export interface TaskRequest {
+  'task_id': string;
+}
+export interface TaskStatus {
+  'task_id': string;
+  'kind': Kind;
+  'task': DiarizationTask | TranscriptionTask | null;
+  'state': State;
+  'stage'?: Stage | null;
+  'progress': number;
+  'attempt': number;
+  'queue_position'?: number | null;
+  'expected_start'?: string | null;
+  'error'?: ErrorDetail | null;
+  'created_at': string;
+  'started_at'?: string | null;
+  'finished_at'?: string | null;
+  'result_available'?: boolean;
+}
+export interface TranscriptionResult {
+  'kind'?: 'transcription';
+  'task_id': string;
+  'audio_file_id': string;
+  'user_id': number;
+  'text': string;
+  'language': string | null;
+  'duration': number;
+  'segments': Segment[];
+  'speakers'?: number | null;
+  'diarization_error'?: ErrorDetail | null;
+  'model': Model;
+  'audio_sha256': string;
+  'cached'?: boolean;
+  'object'?: ReservedObject | null;
+  'created_at': string;
+}
+export interface TranscriptionTask {
+  'task_id': string;
+  'audio_file_id': string;
+  'user_id': number;
+  'model'?: string | null;
+  'language'?: string | null;
+  'diarize'?: boolean;
+  'min_speakers'?: number | null;
+  'max_speakers'?: number | null;
+  'word_timestamps'?: boolean;
+}
+export interface Turn {
+  'start': number;
+  'end': number;
+  'speaker': string;
+}
+export interface Word {
+  'start': number;
+  'end': number;
+  'word': string;
+  'probability': number;
+}
+export type BodyEncoding = "utf-8" | "base64";
+export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
+export type Kind = "transcription" | "diarization";
+export type ResultFormat = "json" | "txt" | "srt" | "vtt" | "rttm";
+export type ResultsDotCurlyleftTaskIdCurlyrightColonMessageColonPayload = TranscriptionResult | DiarizationResult;
+export type Stage = "fetching" | "decoding" | "transcribing" | "diarizing" | "merging";
+export type State = "queued" | "running" | "retrying" | "completed" | "failed" | "cancelled";

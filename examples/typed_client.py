@@ -1,0 +1,29 @@
+"""The project's own client, typed from end to end: `python typed_client.py RECORDING`."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from app.client import Client, RequestFailedError
+from schemas.progress import ProgressEvent
+from schemas.requests import ResultFormat
+
+
+async def main(recording: Path) -> None:
+    """Print who said what, as it is found; NATS_URL says where the service is."""
+    async with Client() as client:
+        task_id = await client.create_transcription_task(recording, diarize=True)
+        async for event in client.follow(task_id):
+            if isinstance(event, ProgressEvent):
+                print(f"{event.state} {event.progress} %")
+            else:
+                for segment in event.segments:  # not yet with speakers: those are in the result
+                    print(f"  {segment.start:7.2f}  {segment.text}")
+        try:
+            print(await client.get_task_result(task_id, ResultFormat.TXT))
+        except RequestFailedError as error:
+            sys.exit(f"{task_id}: {error}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,41 @@
+"""What the examples are made of is that of the contract; that they work is tested end to end."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+NODE = ROOT / "tools/node"
+READABLE = 30  # lines of a stranger's first client
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["first_client.py", "node/transcribe.ts"])
+def test_a_first_client_is_read_in_a_minute(name: str) -> None:
+    assert len(read(EXAMPLES / name).splitlines()) <= READABLE
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ru.md"])
+def test_the_readme_shows_the_first_client_as_it_is(name: str) -> None:
+    assert f"```python\n{read(EXAMPLES / 'first_client.py')}```\n" in read(ROOT / name)
+
+
+def test_the_models_of_the_node_client_are_those_of_the_document() -> None:
+    node = Path(sys.executable).parent / "node"
+    generated = subprocess.run(
+        [node, "models.mjs", ROOT / "asyncapi.yaml"], cwd=NODE, check=True, capture_output=True, timeout=60
+    )
+    assert generated.stdout.decode() == read(EXAMPLES / "node/models.ts"), "run: make spec"
+
+
+def test_the_node_client_asks_for_the_versions_that_are_tested() -> None:
+    example, tested = json.loads(read(EXAMPLES / "node/package.json")), json.loads(read(NODE / "package.json"))
+    asked = example["dependencies"] | example["devDependencies"]
+    assert asked == {name: tested["devDependencies"].get(name) for name in asked}
