@@ -1,0 +1,137 @@
+"""What docs/contract.md says in tables is what the code does."""
+
+import inspect
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from nats.js.api import RetentionPolicy
+
+from app import cloud_events, projection, streams
+from app.client.exchange import LANE_FULL
+from app.settings import Settings
+from handlers import dead_letters, requests
+from schemas import subjects
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from schemas.wire import Kind, Priority
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/contract.md").read_text(encoding="utf-8")
+CODE = re.compile(r"`([^`]+)`")
+ANSWERS = {
+    subjects.STATUS: requests.status,
+    subjects.RESULT: requests.result,
+    subjects.CANCEL: requests.cancel,
+    subjects.DELETE: requests.delete,
+    subjects.REPLAY: dead_letters.replay,
+}
+RETRIED = re.compile(r"PassingError\(\s*ErrorCode\.(\w+)")
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def table(first_heading: str) -> list[list[str]]:
+    """The rows of the table whose first column is headed so."""
+    _, found, after = TEXT.partition(f"\n| {first_heading} |")
+    assert found, first_heading
+    rows = after.partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def quoted(cell: str) -> list[str]:
+    return CODE.findall(cell)
+
+
+def days(seconds: float | None) -> str:
+    return f"{(seconds or 0) / streams.DAY:g} days"
+
+
+def first_columns(rows: Iterable[list[str]]) -> list[str]:
+    return [quoted(row[0])[0] for row in rows]
+
+
+def test_the_streams() -> None:
+    lanes = [f"tasks.{kind}.*" for kind in Kind]
+    expected = [
+        [
+            config.name,
+            lanes if config.retention is RetentionPolicy.WORK_QUEUE else config.subjects,
+            "until done" if config.retention is RetentionPolicy.WORK_QUEUE else "all",
+            days(config.max_age),
+        ]
+        for config in streams.stream_configs(Settings(_env_file=None))
+    ]
+    assert [[quoted(name)[0], quoted(heard), keeps, age] for name, heard, keeps, age in table("stream")] == expected
+    assert streams.lane_subjects() == [f"tasks.{kind}.{priority}" for priority in Priority for kind in Kind]
+
+
+def test_the_buckets() -> None:
+    kept = {config.bucket: config.ttl for config in streams.bucket_configs(Settings(_env_file=None))}
+    said = {quoted(name)[0]: age for name, _, age in table("bucket")}
+    assert said.keys() == kept.keys()
+    assert said["results"] == days(kept["results"])
+    assert kept["audio"] is None
+    assert said["audio"].startswith("until deleted")
+
+
+def test_the_keys() -> None:
+    said = {quoted(key)[0]: age for key, _, age in table("Redis key")}
+    keys = (projection.info_key, projection.progress_key, projection.result_key)
+    assert list(said) == [key("{id}") for key in keys]
+    assert all(age.startswith(days(projection.KEEP)) for age in said.values())
+    assert projection.KEEP_PROGRESS == streams.DAY
+
+
+def test_the_limits_and_their_defaults() -> None:
+    settings = Settings(_env_file=None)
+    for name, default, _ in table("setting"):
+        assert float(default.split()[0]) == getattr(settings, quoted(name)[0].lower()), name
+    assert f"`err_code` {LANE_FULL}" in TEXT
+    assert f"waited {days(streams.EXPIRES_AFTER)} for a worker" in TEXT
+
+
+def test_the_error_codes() -> None:
+    rows = table("code")
+    assert first_columns(rows) == [code.value for code in ErrorCode]
+    # And those that are tried again are those that are raised so
+    sources = [file.read_text(encoding="utf-8") for file in (ROOT / "app").rglob("*.py")]
+    retried = {ErrorCode[name].value for source in sources for name in RETRIED.findall(source)}
+    assert {quoted(code)[0] for code, again, _ in rows if again == "yes"} == retried
+
+
+def test_the_states_and_which_of_them_end_a_task() -> None:
+    said = {quoted(state)[0]: ends for state, ends, _ in table("state")}
+    assert said == {state.value: "yes" if state.ended else "no" for state in State}
+
+
+def test_the_requests_and_their_replies() -> None:
+    for (subject, request, reply), (expected, handler) in zip(table("subject"), ANSWERS.items(), strict=True):
+        signature = inspect.signature(handler)
+        answers = get_args(signature.return_annotation) or (signature.return_annotation,)
+        assert quoted(subject) == [expected]
+        assert quoted(request) == [signature.parameters["request"].annotation.__name__]
+        assert quoted(reply) == [answer.__name__ for answer in answers if answer is not str]
+
+
+def test_the_headers_of_events() -> None:
+    said = {header for cell, _ in table("header") for header in quoted(cell)}
+    sent = cloud_events.headers("progress", "natscribe/worker", "id", task_id="t1")
+    assert said == sent.keys() | {"traceparent"}
+
+
+def test_every_subject_that_it_names_is_one() -> None:
+    known = {*streams.lane_subjects(), *ANSWERS, *(subjects.dead_letters(kind) for kind in Kind)}
+    known |= {subjects.ALL_PROGRESS, subjects.ALL_SEGMENTS, subjects.ALL_RESULTS, subjects.ALL_DEAD_LETTERS}
+    known |= {subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")}
+    known |= {f"tasks.{kind}.*" for kind in Kind}
+    named = set(
+        re.findall(r"(?<![.{])\b(?:tasks|progress|segments|results|dead_letters)(?:\.(?:[a-z0-9_]+|\*))+", TEXT)
+    )
+    assert named - known == set()

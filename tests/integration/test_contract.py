@@ -1,0 +1,67 @@
+"""What docs/contract.md tells clients in words, where no other test does."""
+
+import json
+
+import pytest
+from nats.js import JetStreamContext
+
+from app.main import Service
+from app.settings import Settings
+from schemas.progress import State
+from schemas.transcription import SegmentsEvent, TranscriptionResult
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher
+
+TASK = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 1}).encode()
+LANE = "tasks.transcription.normal"
+TWO_MINUTES = 120.0
+
+
+async def test_an_id_used_again_soon_after_it_was_deleted_is_dropped(
+    js: JetStreamContext, publisher: Publisher, worker: Service, settings: Settings
+) -> None:
+    # Given a task that was published with its id in the header, and deleted when it was done
+    await js.publish(LANE, TASK, headers={"Nats-Msg-Id": "t1"})
+    await publisher.until("t1", State.COMPLETED)
+    assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
+    # When its id is used again at once
+    acknowledged = await js.publish(LANE, TASK, headers={"Nats-Msg-Id": "t1"})
+    # Then the stream says that it has dropped the message, and no such task is known
+    assert acknowledged.duplicate
+    assert (await js.stream_info(settings.nats_stream_name)).config.duplicate_window == TWO_MINUTES
+    answer = await publisher.ask("tasks.status", task_id="t1")
+    assert answer["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("task_id", "fmt", "content_type"),
+    [
+        ("t1", "json", "application/json"),
+        ("t1", "txt", "text/plain"),
+        ("t1", "srt", "text/plain"),
+        ("t1", "vtt", "text/plain"),
+        ("t1", "rttm", "text/plain"),
+        ("unknown", "txt", "application/json"),  # an error is no text
+    ],
+)
+async def test_the_content_type_tells_text_from_the_rest(
+    publisher: Publisher, worker: Service, task_id: str, fmt: str, content_type: str
+) -> None:
+    await publisher.publish("t1", diarize=True)
+    await publisher.until("t1", State.COMPLETED)
+    reply = await publisher.nc.request("tasks.result", json.dumps({"task_id": task_id, "format": fmt}).encode())
+    assert (reply.headers or {})["content-type"] == content_type
+
+
+async def test_the_speakers_are_in_the_result_not_in_the_live_segments(
+    js: JetStreamContext, publisher: Publisher, worker: Service, engine: FakeEngine
+) -> None:
+    await publisher.publish("t1", diarize=True)
+    await publisher.until("t1", State.COMPLETED)
+    live = await js.subscribe("segments.t1", ordered_consumer=True)
+    event = SegmentsEvent.model_validate_json((await live.next_msg()).data)
+    assert {segment.speaker for segment in event.segments} == {None}
+    result = TranscriptionResult.model_validate_json(
+        (await js.get_last_msg("transcription_results", "results.t1")).data
+    )
+    assert {segment.speaker for segment in result.segments} == {"SPEAKER_00", "SPEAKER_01"}
