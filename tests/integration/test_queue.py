@@ -1,6 +1,8 @@
 """The queue: one slot a worker, the high lanes first, each id once."""
 
+import asyncio
 import json
+from typing import Literal
 
 import pytest
 from nats.js import JetStreamContext
@@ -14,6 +16,18 @@ from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
+
+
+class Gate(asyncio.Event):
+    """Lets so many through, and nobody after them."""
+
+    def __init__(self, opens: int) -> None:
+        super().__init__()
+        self.opens = opens
+
+    async def wait(self) -> Literal[True]:
+        self.opens -= 1
+        return True if self.opens >= 0 else await super().wait()
 
 
 async def test_high_goes_before_normal_before_low(
@@ -134,3 +148,24 @@ async def test_a_stopping_worker_gives_its_task_back(publisher: Publisher, start
     assert [event.state for event in events[:4]] == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING]
     assert events[-1].attempt == 1
     assert events[-1].worker != stopping.worker
+
+
+async def test_progress_does_not_fall_when_a_task_is_given_back(
+    publisher: Publisher, start_worker: StartWorker
+) -> None:
+    # Given a worker that has said how far it is
+    first = FakeEngine(windows=10)
+    first.may_go_on = Gate(opens=4)
+
+    async def far() -> bool:
+        return (await publisher.ask("tasks.status", task_id="t1")).get("progress", 0) == 40
+
+    async with start_worker(first):
+        await publisher.publish("t1")
+        await eventually(far)
+        # When it is stopped and another one goes on
+    async with start_worker(FakeEngine(windows=10)):
+        events = await publisher.until("t1", State.COMPLETED)
+    # Then what is said is never less than what was said
+    assert {event.attempt for event in events} == {1}
+    assert [event.progress for event in events] == sorted(event.progress for event in events)
