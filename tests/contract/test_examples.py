@@ -1,15 +1,24 @@
 """What the examples are made of is that of the contract; that they work is tested end to end."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
+from schemas import subjects
+from schemas.requests import ResultRequest
+from schemas.transcription import TranscriptionTask
+from schemas.wire import Kind, Priority
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 NODE = ROOT / "tools/node"
+READMES = ("README.md", "README.ru.md")
 READABLE = 30  # lines of a stranger's first client
 
 
@@ -22,9 +31,23 @@ def test_a_first_client_is_read_in_a_minute(name: str) -> None:
     assert len(read(EXAMPLES / name).splitlines()) <= READABLE
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.ru.md"])
+@pytest.mark.parametrize("name", READMES)
 def test_the_readme_shows_the_first_client_as_it_is(name: str) -> None:
     assert f"```python\n{read(EXAMPLES / 'first_client.py')}```\n" in read(ROOT / name)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_commands_of_the_readme_are_of_the_contract(name: str) -> None:
+    (block,) = re.findall(r"```sh\n(.*?)```", read(ROOT / name), flags=re.DOTALL)
+    upload, publish, follow, ask = (shlex.split(line) for line in block.splitlines())
+    task = TranscriptionTask.model_validate_json(publish[-1])
+    assert publish[-2] == subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL)
+    assert f"Nats-Msg-Id:{task.task_id}" in publish
+    assert f"nats://{upload[3]}" == Settings.model_fields["audio_store"].default
+    assert upload[4] == task.audio_file_id
+    assert follow[-1] == subjects.progress(task.task_id)
+    assert ask[-2] == subjects.RESULT
+    assert ResultRequest.model_validate_json(ask[-1]).task_id == task.task_id
 
 
 def test_the_models_of_the_node_client_are_those_of_the_document() -> None:
