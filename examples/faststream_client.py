@@ -4,28 +4,28 @@ It hears `recordings.uploaded` of its own world, and says `transcripts.ready` wh
 """
 
 import os
-from typing import Literal
 
-from faststream import AckPolicy, FastStream, Logger
-from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from faststream import AckPolicy, FastStream
+from faststream.nats import JStream, NatsBroker, PullSub
 from pydantic import BaseModel
 
 broker = NatsBroker(os.environ.get("NATS_URL", "nats://localhost:4222"), max_reconnect_attempts=-1)
 app = FastStream(broker)
 
-# As a plain string, or without declare=False, the stream's settings would be reset to FastStream's defaults.
+# As a plain string, or without declare=False, FastStream would set the stream back to its own defaults.
 RESULTS = JStream("transcription_results", declare=False)
 
 
 class Uploaded(BaseModel):
     """A recording that somebody has put into the bucket `audio`."""
 
+    id: str
     name: str
     user_id: int
 
 
 class Task(BaseModel):
-    """What the transcription service asks for, as far as this service uses it."""
+    """What the transcription service is asked for, as far as this service uses it."""
 
     task_id: str
     audio_file_id: str
@@ -36,17 +36,23 @@ class Task(BaseModel):
 class Segment(BaseModel):
     """A stretch of text, or of a speaker alone."""
 
-    start: float
     text: str = ""
     speaker: str | None = None
 
 
-class Result(BaseModel):
-    """What this service needs of a result: fields that it does not name are ignored, so that new ones do no harm."""
+class Object(BaseModel):
+    """Where a result lies that is too large for a message."""
 
-    kind: Literal["transcription", "diarization"]
+    bucket: str
+    name: str
+
+
+class Result(BaseModel):
+    """What this service needs of a result; fields that it does not name are ignored, so that new ones do no harm."""
+
     task_id: str
     segments: list[Segment]
+    object: Object | None = None
 
 
 class Ready(BaseModel):
@@ -57,9 +63,9 @@ class Ready(BaseModel):
 
 
 @broker.subscriber("recordings.uploaded", queue="transcripts")
-async def submit(uploaded: Uploaded, message: NatsMessage) -> None:
-    """Publish a task for each recording; the id makes it safe to do so twice."""
-    task = Task(task_id=message.message_id, audio_file_id=uploaded.name, user_id=uploaded.user_id)
+async def submit(recording: Uploaded) -> None:
+    """Publish a task for each recording; the same id makes it safe to do so twice."""
+    task = Task(task_id=recording.id, audio_file_id=recording.name, user_id=recording.user_id)
     await broker.publish(
         task, "tasks.transcription.normal", stream="transcription_tasks", headers={"Nats-Msg-Id": task.task_id}
     )
@@ -69,7 +75,9 @@ async def submit(uploaded: Uploaded, message: NatsMessage) -> None:
     "results.*", stream=RESULTS, durable="transcripts", pull_sub=PullSub(), ack_policy=AckPolicy.NACK_ON_ERROR
 )
 @broker.publisher("transcripts.ready")
-async def deliver(result: Result, logger: Logger) -> Ready:
-    """Say that a transcript is ready, line by line."""
-    logger.info("%s of %s", result.kind, result.task_id)
+async def deliver(result: Result) -> Ready:
+    """Say that a transcript is ready, line by line; those that came while this service was down, too."""
+    if result.object:
+        bucket = await broker.object_storage(result.object.bucket, declare=False)
+        result = Result.model_validate_json((await bucket.get(result.object.name)).data or b"")
     return Ready(task_id=result.task_id, lines=[f"{line.speaker}: {line.text}" for line in result.segments])

@@ -1,0 +1,47 @@
+"""Programs of other people: all that they know of the service is where its NATS is."""
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+EXAMPLES = Path(__file__).parents[1] / "examples"
+WITHIN = 60  # seconds
+
+
+@asynccontextmanager
+async def started(nats_url: str, *command: Path | str, cwd: Path = EXAMPLES) -> AsyncIterator[Process]:
+    """A program that runs until the body ends."""
+    environment = os.environ | {"NATS_URL": nats_url, "PYTHONUNBUFFERED": "1"}
+    process = await asyncio.create_subprocess_exec(*command, cwd=cwd, env=environment, stdout=PIPE, stderr=STDOUT)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+
+
+async def output(nats_url: str, *command: Path | str, cwd: Path = EXAMPLES) -> str:
+    """What a program prints until it ends well."""
+    async with started(nats_url, *command, cwd=cwd) as process:
+        printed = (await asyncio.wait_for(process.communicate(), WITHIN))[0].decode()
+    assert process.returncode == 0, printed
+    return printed
+
+
+async def line_with(process: Process, text: str) -> str:
+    """The first line of a program's output that has this in it."""
+    assert process.stdout is not None
+    said = []
+    async with asyncio.timeout(WITHIN):
+        async for line in process.stdout:
+            said.append(line.decode())
+            if text in said[-1]:
+                return said[-1]
+    message = f"ended without {text!r}: {''.join(said)}"
+    raise AssertionError(message)
