@@ -7,10 +7,12 @@ from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from contextvars import Context
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
+from structlog.contextvars import get_contextvars
 
 import app
 from app.engines.messages import LAST_REPLIES, REPLY, Failed, Job, Load, Loaded, Reply, Setup, TranscriptionDone
@@ -61,6 +63,7 @@ class EngineProcess:
             finished = False
             try:
                 child = await self._started()
+                child.speaks_of = get_contextvars()  # its lines are about the task of this job
                 await child.send(job)
                 while not finished:
                     reply = await child.receive()
@@ -111,7 +114,9 @@ class _Child:
         self._process = process
         self._stdin = _piped(process.stdin)
         self._stdout = _piped(process.stdout)
-        self._logs = asyncio.create_task(_forward(_piped(process.stderr)))
+        self.speaks_of: dict[str, Any] = {}  # as structlog types it
+        # In a context of its own: it outlives the task that happened to start the child.
+        self._logs = asyncio.create_task(self._forward(_piped(process.stderr)), context=Context())
 
     @classmethod
     async def start(cls, threads: int) -> "_Child":
@@ -151,6 +156,13 @@ class _Child:
         self._stdin.close()
         await asyncio.shield(self._reaped())
 
+    async def _forward(self, stderr: StreamReader) -> None:
+        """What the child says for the operator goes to the log; it never holds what was said in a recording."""
+        async for line in stderr:
+            text = line.decode(errors="replace").strip()[:_LONGEST_LOG]
+            if text:
+                log.warning("engine_says", text=text, **self.speaks_of)
+
     async def _reaped(self) -> None:
         await self._process.wait()
         await self._logs
@@ -163,11 +175,3 @@ def _piped(stream: _Stream | None) -> _Stream:
         message = "the engine process was started without pipes"
         raise RuntimeError(message)
     return stream
-
-
-async def _forward(stderr: StreamReader) -> None:
-    """What the child says for the operator goes to the log; it never holds what was said in a recording."""
-    async for line in stderr:
-        text = line.decode(errors="replace").strip()[:_LONGEST_LOG]
-        if text:
-            log.warning("engine_says", text=text)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from structlog.contextvars import bound_contextvars
+from structlog.testing import capture_logs
 
 from app.engines.messages import Advanced, DiarizationDone, Diarize, Job, Load, Reply, Transcribe, TranscriptionDone
 from app.engines.process import EngineProcess
@@ -265,3 +267,21 @@ async def test_a_child_dies_with_its_worker(long_reading: Path, job: str) -> Non
 
     # Then the engine process is gone, too
     await eventually(lambda: gone(child), within=WITHIN)
+
+
+async def test_the_lines_of_the_engine_are_about_the_task_it_works_on(engine: EngineProcess, tmp_path: Path) -> None:
+    # Given two recordings of which the engine says something in the operator's log
+    no_sound = tmp_path / "no-sound.wav"
+    no_sound.write_text("no sound at all")
+    with capture_logs() as lines:
+        for task_id in ("first", "second"):
+            # When one task after the other is worked on
+            with bound_contextvars(task_id=task_id):
+                await failure(engine, Transcribe(path=no_sound))
+
+        async def both_said() -> bool:
+            return len([line for line in lines if line["event"] == "engine_says"]) >= 2
+
+        await eventually(both_said)
+    # Then each line names its own
+    assert [line["task_id"] for line in lines if line["event"] == "engine_says"] == ["first", "second"]
