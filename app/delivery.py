@@ -131,8 +131,7 @@ class TaskDelivery:
             await self._already_known()
             return None
         if not self._begun:
-            await settler.invalid(self._message)
-            return State.FAILED
+            return await settler.invalid(self._message)
         if attempt is None:
             return await self._unopened(error)
         if not isinstance(error, TaskError):

@@ -5,8 +5,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 from app.engines.engine import Engine
-from app.engines.messages import Advanced as StageAdvanced
-from app.engines.messages import DiarizationDone, Diarize
+from app.engines.messages import DiarizationDone, Diarize, StageAdvanced
 from app.recordings import Recording, Recordings
 from app.transcriber import advanced
 from handlers.ports import News

@@ -10,15 +10,19 @@ from handlers.replies import first_problem
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.wire import TASK_ID_PATTERN, Kind
 
+JSON = "application/json"
 
-def reason(kind: Kind, body: bytes) -> ErrorDetail:
-    """Say what is wrong with a task message, without repeating what it held."""
+
+def reason(kind: Kind, body: bytes, content_type: str) -> ErrorDetail | None:
+    """Say what is wrong with a task message, without repeating what it held; None where nothing is."""
     try:
         TASKS[kind].validate_json(body)
     except ValidationError as error:
         problem = first_problem(error)
     else:
-        problem = "its content type is not application/json"
+        if content_type in {"", JSON}:
+            return None
+        problem = f"its content-type is not {JSON}"
     message = f"The message is no valid {kind} task ({problem}): correct it and publish it again."
     return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
 

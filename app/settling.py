@@ -79,16 +79,21 @@ class Settler:
             await attempt.give_back()
         await message.nak()
 
-    async def invalid(self, message: Msg) -> None:
+    async def invalid(self, message: Msg) -> State | None:
         """Keep the letter of a message that is no task; say `failed` where it carries an unknown task id."""
         stored = StoredMessage.delivered(message)
-        detail = invalid.reason(stored.kind, message.data)
+        detail = invalid.reason(stored.kind, message.data, stored.headers.get("content-type", ""))
+        if detail is None:  # nothing is wrong with it, but with the worker
+            log.error("task_unopened")
+            await self.unopened(message)
+            return None
         task_id = invalid.task_id(message.data)
         log.warning("task_invalid", task_id=task_id, kind=stored.kind, error=detail.message)
         if task_id is not None:
             await self._say_invalid(stored, task_id, detail)
         await self.dead_letters.put(stored, task_id, detail, attempts=0)
         await message.ack()
+        return State.FAILED
 
     async def _say_invalid(self, message: StoredMessage, task_id: str, detail: ErrorDetail) -> None:
         event = ProgressEvent(

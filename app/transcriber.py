@@ -8,8 +8,7 @@ from pathlib import Path
 
 from app.engines.attribution import attribute
 from app.engines.engine import Engine
-from app.engines.messages import Advanced as StageAdvanced
-from app.engines.messages import DiarizationDone, Diarize, Transcribe, Transcribed, TranscriptionDone
+from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, Transcribe, Transcribed, TranscriptionDone
 from app.recordings import Recording, Recordings
 from handlers.errors import PermanentError, TaskError
 from handlers.ports import Advanced, Checkpoint, Found, News

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import sherpa_onnx
 
 from app.engines.decoding import Limit, decode, measure
-from app.engines.messages import Advanced, DiarizationDone, Diarize
+from app.engines.messages import DiarizationDone, Diarize, StageAdvanced
 from app.engines.mixing import SAMPLE_RATE
 from schemas.diarization import Turn
 from schemas.progress import Stage
@@ -27,7 +27,7 @@ _UNKNOWN = -1  # how many speakers, in sherpa's words
 _NEWS_INTERVAL = 1.0  # seconds
 
 Samples = npt.NDArray[np.float32]
-Tell = Callable[[Advanced], None]
+Tell = Callable[[StageAdvanced], None]
 
 
 class _Segment(Protocol):
@@ -81,7 +81,7 @@ class Diarizer:
         """
         measured = measure(job.path)
         limit.check(measured)
-        tell(Advanced(stage=Stage.DECODING, processed_seconds=0.0, duration_seconds=measured))
+        tell(StageAdvanced(stage=Stage.DECODING, processed_seconds=0.0, duration_seconds=measured))
         samples = np.concatenate(list(decode(job.path, limit)))
         duration = len(samples) / SAMPLE_RATE
         turns = self._turns(samples, Bounds(job.min_speakers, job.max_speakers), _Progress(duration, tell))
@@ -163,7 +163,7 @@ class _Progress:
 
     def _report(self, part: float) -> None:
         self._tell(
-            Advanced(
+            StageAdvanced(
                 stage=Stage.DIARIZING,
                 processed_seconds=part * self._duration,
                 duration_seconds=self._duration,

@@ -58,7 +58,7 @@ class Load(_Line):
     model: str | None = None
 
 
-class Advanced(_Line):
+class StageAdvanced(_Line):
     """Reply: how far a stage is, in seconds of audio."""
 
     type: Literal["advanced"] = "advanced"
@@ -112,7 +112,7 @@ class Failed(_Line):
 
 Job = Annotated[Transcribe | Diarize | Load, Field(discriminator="type")]
 Reply = Annotated[
-    Advanced | Transcribed | TranscriptionDone | DiarizationDone | Loaded | Failed,
+    StageAdvanced | Transcribed | TranscriptionDone | DiarizationDone | Loaded | Failed,
     Field(discriminator="type"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)

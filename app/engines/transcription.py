@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from app.engines.decoding import Limit, decode, measure
-from app.engines.messages import Advanced, Transcribe, Transcribed, TranscriptionDone
+from app.engines.messages import StageAdvanced, Transcribe, Transcribed, TranscriptionDone
 from app.engines.sentences import segments
 from app.engines.whisper import SpokenWindow, Whisper
 from app.engines.windows import Window, listen
@@ -21,7 +21,9 @@ _DOUBTFUL = -1.0
 _REPETITIVE = 2.4  # how well a text can be compressed when the model is caught in a loop
 
 
-def transcribe(whisper: Whisper, job: Transcribe, limit: Limit) -> Iterator[Advanced | Transcribed | TranscriptionDone]:
+def transcribe(
+    whisper: Whisper, job: Transcribe, limit: Limit
+) -> Iterator[StageAdvanced | Transcribed | TranscriptionDone]:
     """Transcribe a recording from `job.start_at` on.
 
     Raises PermanentError: invalid_message (a language the model does not know), audio_unreadable, audio_too_large.
@@ -31,7 +33,7 @@ def transcribe(whisper: Whisper, job: Transcribe, limit: Limit) -> Iterator[Adva
         raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
     duration = measure(job.path)
     limit.check(duration)
-    yield Advanced(stage=Stage.DECODING, processed_seconds=job.start_at, duration_seconds=duration)
+    yield StageAdvanced(stage=Stage.DECODING, processed_seconds=job.start_at, duration_seconds=duration)
     run = _Run(whisper, job.words, duration, job.language)
     waiting: list[Window] = []
     told = job.start_at
@@ -43,7 +45,7 @@ def transcribe(whisper: Whisper, job: Transcribe, limit: Limit) -> Iterator[Adva
             yield run.transcribed(batch)
         if not heard.windows and heard.seconds > told:
             told = heard.seconds
-            yield Advanced(stage=Stage.TRANSCRIBING, processed_seconds=told, duration_seconds=run.duration)
+            yield StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=told, duration_seconds=run.duration)
     yield TranscriptionDone(language=run.language, duration_seconds=heard.seconds, model=whisper.identity)
 
 

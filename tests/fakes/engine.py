@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable
 
 from app.engines.messages import (
-    Advanced,
     DiarizationDone,
     Diarize,
     Job,
     Reply,
+    StageAdvanced,
     Transcribe,
     Transcribed,
     TranscriptionDone,
@@ -71,7 +71,7 @@ class FakeEngine:
     def _replies(self, job: Job) -> Iterable[Reply]:
         duration = self.windows * WINDOW
         if isinstance(job, Transcribe):
-            yield Advanced(stage=Stage.DECODING, processed_seconds=0, duration_seconds=duration)
+            yield StageAdvanced(stage=Stage.DECODING, processed_seconds=0, duration_seconds=duration)
             for number in range(int(job.start_at // WINDOW), self.windows):
                 yield Transcribed(
                     language="en",
@@ -81,7 +81,7 @@ class FakeEngine:
                 )
             yield TranscriptionDone(language="en", duration_seconds=duration, model=MODEL)
         if isinstance(job, Diarize):
-            yield Advanced(stage=Stage.DIARIZING, processed_seconds=duration / 2, duration_seconds=duration)
+            yield StageAdvanced(stage=Stage.DIARIZING, processed_seconds=duration / 2, duration_seconds=duration)
             turns = [
                 Turn(start=half * 5.0, end=half * 5.0 + 5, speaker=f"SPEAKER_0{half % 2}")
                 for half in range(2 * self.windows)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from nats.js import JetStreamContext
+from structlog.testing import capture_logs
 
 from app.main import Service
 from schemas.dead_letters import DeadLetter
@@ -111,3 +112,29 @@ async def test_a_trace_that_is_none_goes_no_further(
     await js.publish(SUBJECT, body, headers={"traceparent": "a" * 50_000})
     await publisher.until("t1", State.COMPLETED)
     assert "traceparent" not in ((await js.get_last_msg("transcription_progress", "progress.t1")).headers or {})
+
+
+async def test_a_valid_task_outlives_a_worker_that_cannot_take_it(
+    js: JetStreamContext, worker: Service, publisher: Publisher
+) -> None:
+    # Given a worker that lacks a part
+    transcriber = worker.app.context.get("transcriber")
+    worker.app.context.reset_global("transcriber")
+    # When a valid task is delivered to it
+    with capture_logs() as lines:
+        await publisher.publish("t1")
+
+        async def came_back() -> bool:
+            return "task_unopened" in {line["event"] for line in lines}
+
+        await eventually(came_back)
+    # Then it is no dead letter, and is done when the part is there
+    worker.app.context.set_global("transcriber", transcriber)
+    await publisher.until("t1", State.COMPLETED)
+    assert (await js.stream_info("transcription_dead_letters")).state.messages == 0
+
+
+async def test_another_content_type_is_named(js: JetStreamContext, worker: Service) -> None:
+    body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 1}).encode()
+    await js.publish(SUBJECT, body, headers={"content-type": "text/plain"})
+    assert "content-type is not application/json" in (await letter(js)).error.message

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from app.engines.messages import Advanced, Diarize, Job, Reply
+from app.engines.messages import Diarize, Job, Reply, StageAdvanced
 from app.entry import Entry, Facts
 from app.settings import Settings
 from app.task_log import TaskLog
@@ -36,7 +36,7 @@ class EndlessDiarization(FakeEngine):
                 yield reply
             return
         self.jobs.append(job)
-        yield Advanced(stage=Stage.DIARIZING, processed_seconds=1, duration_seconds=30)
+        yield StageAdvanced(stage=Stage.DIARIZING, processed_seconds=1, duration_seconds=30)
         await asyncio.Event().wait()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from app.engines.decoding import Limit
 from app.engines.diarization import Diarizer
-from app.engines.messages import Advanced, DiarizationDone, Diarize
+from app.engines.messages import DiarizationDone, Diarize, StageAdvanced
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 
@@ -23,8 +23,8 @@ def diarizer() -> Diarizer:
 
 def run(
     diarizer: Diarizer, path: Path, limit: Limit = NO_LIMIT, bounds: dict[str, int] | None = None
-) -> tuple[DiarizationDone, list[Advanced]]:
-    news: list[Advanced] = []
+) -> tuple[DiarizationDone, list[StageAdvanced]]:
+    news: list[StageAdvanced] = []
     job = Diarize.model_validate({"path": path} | (bounds or {}))
     return diarizer.diarize(job, limit, news.append), news
 

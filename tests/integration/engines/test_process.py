@@ -13,7 +13,16 @@ import pytest
 from structlog.contextvars import bound_contextvars
 from structlog.testing import capture_logs
 
-from app.engines.messages import Advanced, DiarizationDone, Diarize, Job, Load, Reply, Transcribe, TranscriptionDone
+from app.engines.messages import (
+    DiarizationDone,
+    Diarize,
+    Job,
+    Load,
+    Reply,
+    StageAdvanced,
+    Transcribe,
+    TranscriptionDone,
+)
 from app.engines.process import EngineProcess
 from handlers.errors import PassingError, PermanentError, TaskError
 from schemas.errors import ErrorCode
@@ -229,7 +238,7 @@ async def test_a_long_recording_is_no_burden(engine: EngineProcess, tmp_path: Pa
     found = await replies(engine, Transcribe(path=path))
 
     # Then progress was told on the way, and memory did not grow with the length
-    assert sum(isinstance(reply, Advanced) for reply in found) > 12
+    assert sum(isinstance(reply, StageAdvanced) for reply in found) > 12
     assert the_child().memory_info().rss - before < 50 * 1024**2  # as samples it has 115 MB
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.engines import transcription
 from app.engines.decoding import Limit
-from app.engines.messages import Advanced, Transcribe, Transcribed, TranscriptionDone
+from app.engines.messages import StageAdvanced, Transcribe, Transcribed, TranscriptionDone
 from app.engines.transcription import transcribe
 from app.engines.windows import Heard, Window
 from handlers.errors import PermanentError
@@ -50,7 +50,7 @@ class ScriptedWhisper:
         return heard, language or "en"
 
 
-Reply = Advanced | Transcribed | TranscriptionDone
+Reply = StageAdvanced | Transcribed | TranscriptionDone
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_progress_is_told_where_nobody_speaks() -> None:
     replies = run(ScriptedWhisper([Said("text")] * 6))
 
     # Then the silence counts as processed
-    assert [(reply.stage, reply.processed_seconds) for reply in replies if isinstance(reply, Advanced)] == [
+    assert [(reply.stage, reply.processed_seconds) for reply in replies if isinstance(reply, StageAdvanced)] == [
         ("decoding", 0),
         ("transcribing", 32),
     ]
