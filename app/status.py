@@ -1,8 +1,13 @@
 """The status of a task, read off the last entry of its log."""
 
+from datetime import UTC, datetime, timedelta
+
+from app import streams
 from app.entry import Entry
 from schemas.progress import State
 from schemas.requests import TaskStatus
+
+RESULTS_KEPT = timedelta(seconds=streams.RESULTS_KEPT)
 
 
 def status_of(entry: Entry) -> TaskStatus:
@@ -22,5 +27,5 @@ def status_of(entry: Entry) -> TaskStatus:
         created_at=facts.created_at,
         started_at=facts.started_at,
         finished_at=event.time if event.state.ended else None,
-        result_available=event.state is State.COMPLETED,
+        result_available=event.state is State.COMPLETED and datetime.now(UTC) - event.time < RESULTS_KEPT,
     )

@@ -26,6 +26,7 @@ from schemas.wire import Kind, Priority
 
 DAY = 24 * 3600.0
 EXPIRES_AFTER = 7 * DAY
+RESULTS_KEPT = 7 * DAY
 RESULTS_BUCKET = "results"
 
 log = structlog.get_logger()
@@ -65,7 +66,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
     )
     yield _kept(called.progress, [subjects.ALL_PROGRESS], 8 * DAY)
     yield _kept(called.segments, [subjects.ALL_SEGMENTS], 8 * DAY)
-    yield _kept(called.results, [subjects.ALL_RESULTS], 7 * DAY)
+    yield _kept(called.results, [subjects.ALL_RESULTS], RESULTS_KEPT)
     yield _kept(called.dead_letters, [subjects.dead_letters(kind) for kind in Kind], 30 * DAY)
 
 
@@ -101,7 +102,7 @@ def _durable(
 
 def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
     """What the Object Store buckets should be like."""
-    yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=7 * DAY)
+    yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_KEPT)
     if settings.audio_store.startswith("nats://"):
         bucket = settings.audio_store.removeprefix("nats://")
         yield ObjectStoreConfig(bucket=bucket, ttl=settings.audio_ttl or None)
