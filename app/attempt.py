@@ -53,11 +53,27 @@ class TaskAttempt:
         self._lock = asyncio.Lock()
         self._unsaid = False
         self._said_at = 0.0
+        self._began = time.monotonic()
 
     @property
     def may_go_without_speakers(self) -> bool:
         """Whether one attempt more can save the text, though this one was the last."""
         return self._entry.event.kind is Kind.TRANSCRIPTION and self._pace.latest.stage in SPEAKERS_MISSING
+
+    @property
+    def audio_seconds(self) -> float | None:
+        """How long the recording is, as far as known."""
+        return self._pace.latest.duration_seconds
+
+    @property
+    def since_progress(self) -> float:
+        """Seconds since the work got on."""
+        return time.monotonic() - self._pace.moved_at
+
+    @property
+    def running(self) -> float:
+        """Seconds since the attempt began."""
+        return time.monotonic() - self._began
 
     @property
     def entry(self) -> Entry:

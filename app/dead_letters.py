@@ -11,6 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
 from app import cloud_events
+from app.metrics import Meter
 from app.queue import REPLAY_OF, StoredMessage
 from app.task_log import TaskLog
 from handlers.channels import StreamNames
@@ -29,9 +30,12 @@ EXPECTATIONS = "nats-expected"  # headers that were meant for the first publish 
 class DeadLetterBox:
     """Keeps the letters in their stream."""
 
-    def __init__(self, js: JetStreamContext, log: TaskLog, names: StreamNames, *, max_payload: int) -> None:
+    def __init__(
+        self, js: JetStreamContext, log: TaskLog, names: StreamNames, meter: Meter, *, max_payload: int
+    ) -> None:
         self._js = js
         self._log = log
+        self._meter = meter
         self._tasks, self._stream = names.tasks, names.dead_letters
         self._segments = names.segments
         self._longest_body = max_payload // 4  # bytes
@@ -52,12 +56,14 @@ class DeadLetterBox:
             stream_sequence=message.sequence,
             time=datetime.now(UTC),
         )
-        await self._js.publish(
+        stored = await self._js.publish(
             subjects.dead_letters(message.kind),
             letter.model_dump_json().encode(),
             stream=self._stream,
             headers=self._headers(message, task_id),
         )
+        if not stored.duplicate:
+            self._meter.letter(message.kind, error.code)
 
     def _headers(self, message: StoredMessage, task_id: str | None) -> dict[str, str]:
         letter_id = f"{self._tasks}-{message.sequence}-{task_id or ''}"

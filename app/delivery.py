@@ -1,30 +1,27 @@
 """Delivery: a task message in the hands of this worker, from heartbeat to settling."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import structlog
-from faststream import BaseMiddleware, ContextRepo, StreamMessage
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from structlog.contextvars import bind_contextvars, bound_contextvars
+from structlog.contextvars import bind_contextvars
 
 from app.attempt import TaskAttempt, speakers_are_given_up
+from app.entry import Entry
 from app.heartbeat import Heartbeat
-from app.metrics import Meter, task_name
+from app.metrics import Meter
 from app.queue import StoredMessage, TaskQueue
 from app.results import ResultStore
 from app.settling import Settler
 from app.task_log import TaskLog
 from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, PermanentError, TaskError, UnreadableError
 from handlers.ports import Task
-from schemas.errors import ErrorCode
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State
 from schemas.wire import Kind
 
@@ -54,9 +51,10 @@ class TaskDelivery:
         self._desk = desk
         self._message = message
         self.kind = Kind(message.subject.split(".")[1])
-        self._heartbeat = Heartbeat(desk.nats, message, every=desk.heartbeat)
+        self._heartbeat = Heartbeat(desk.nats, message, every=desk.heartbeat, notice=self._notice)
         self._begun = False
         self._attempt: TaskAttempt | None = None
+        self._error: ErrorDetail | None = None
 
     async def begin(self, task: Task) -> TaskAttempt:
         """Own the task's next attempt (AlreadyKnownError, OvertakenError, PermanentError)."""
@@ -71,7 +69,28 @@ class TaskDelivery:
             await self._take_over(attempt)
         await self._heartbeat.follow(attempt)
         await attempt.start()
+        self._count_start(attempt, entry)
         return attempt
+
+    def _count_start(self, attempt: TaskAttempt, before: Entry) -> None:
+        meter, facts = self._desk.meter, attempt.entry.facts
+        if before.facts.started_at is None and facts.started_at is not None:
+            meter.waited(self.kind, max((facts.started_at - facts.created_at).total_seconds(), 0.0))
+        if attempt.checkpoint.processed_seconds:
+            meter.resumed(self.kind, attempt.checkpoint.processed_seconds)
+
+    def _notice(self, attempt: TaskAttempt) -> None:
+        self._desk.meter.beat(self.kind, since_progress=attempt.since_progress, running=attempt.running)
+
+    def count_end(self, state: State | None, seconds: float) -> None:
+        """Count how the delivery ended, and say so; None where another worker decides."""
+        meter, attempt = self._desk.meter, self._attempt
+        if state is State.COMPLETED:
+            meter.completed(self.kind, seconds, attempt.audio_seconds if attempt else None)
+        if self._error is not None and state in {State.FAILED, State.RETRYING}:
+            meter.failed(self.kind, state, self._error.code, seconds)
+        error = f"{self._error.code}: {self._error.message}" if self._error else None
+        log.info("task_delivery_ended", state=state, execution_time=round(seconds, 3), error=error)
 
     async def _take_over(self, attempt: TaskAttempt) -> None:
         """Find out how far the lost worker came (AlreadyKnownError, PermanentError)."""
@@ -131,12 +150,14 @@ class TaskDelivery:
             await self._already_known()
             return None
         if not self._begun:
-            return await settler.invalid(self._message)
+            self._error = await settler.invalid(self._message)
+            return State.FAILED if self._error else None
         if attempt is None:
             return await self._unopened(error)
         if not isinstance(error, TaskError):
             log.error("task_broken", exc_info=error)
             error = PassingError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")
+        self._error = error.detail
         log.warning("task_attempt_failed", error=str(error), attempt=attempt.number)
         if not attempt.entry.event.state.ended and await self._desk.results.find(attempt.entry.event.task_id):
             await attempt.complete()  # only the last word was missing
@@ -145,7 +166,7 @@ class TaskDelivery:
     async def _unopened(self, error: Exception) -> State | None:
         log.error("task_unopened", error=str(error))
         if isinstance(error, UnreadableError):
-            await self._desk.settler.unreadable(self._message)
+            self._error = await self._desk.settler.unreadable(self._message)
             return State.FAILED
         await self._desk.settler.unopened(self._message)
         return None
@@ -159,30 +180,3 @@ class TaskDelivery:
             await self._desk.settler.buried(self._message, attempt.entry.event)
         else:
             await self._desk.settler.done(self._message)
-
-
-class DeliveryMiddleware(
-    BaseMiddleware[Any, Any]
-):  # the library's own type variables: of a command that is none of our business
-    """Turns a message of the task stream into a delivery that the handler finds in its context."""
-
-    def __init__(self, msg: Msg, /, *, context: ContextRepo, desk: Callable[[], Desk]) -> None:
-        super().__init__(msg, context=context)
-        self._desk = desk
-
-    async def consume_scope(
-        self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
-    ) -> None:
-        """Work on the message, and say in the log and the metrics how it ended."""
-        desk = self._desk()
-        delivery = TaskDelivery(desk, msg.raw_message)
-        began = time.monotonic()
-        with (
-            self.context.scope("delivery", delivery),
-            desk.meter.in_progress(delivery.kind),
-            bound_contextvars(task_name=task_name(delivery.kind), task_id=None),
-        ):
-            state = await delivery.work(partial(call_next, msg))
-            seconds = time.monotonic() - began
-            desk.meter.ended(delivery.kind, state, seconds)
-            log.info("task_delivery_ended", state=state, execution_time=round(seconds, 3))

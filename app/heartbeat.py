@@ -1,7 +1,7 @@
 """The signs of life of a running task: towards the queue, towards clients, and the ear on its own log."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -24,10 +24,13 @@ log = structlog.get_logger()
 class Heartbeat:
     """Keeps a delivery alive, and ends it as soon as somebody else has appended to the task's log."""
 
-    def __init__(self, nats: Client, message: Msg, *, every: float) -> None:
+    def __init__(
+        self, nats: Client, message: Msg, *, every: float, notice: Callable[[TaskAttempt], None] = lambda _: None
+    ) -> None:
         self._nats = nats
         self._message = message
         self._every = every
+        self._notice = notice
         self._attempt: TaskAttempt | None = None
         self._overtaken: asyncio.Timeout | None = None
         self._ear: Subscription | None = None
@@ -75,6 +78,7 @@ class Heartbeat:
     async def _say_again(self) -> None:
         if self._attempt is None:
             return
+        self._notice(self._attempt)
         try:
             await self._attempt.tick()
         except OvertakenError:

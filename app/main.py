@@ -20,7 +20,8 @@ from redis.asyncio import Redis
 
 from app import connection, logs, streams
 from app.dead_letters import DeadLetterBox
-from app.delivery import DeliveryMiddleware, Desk
+from app.delivery import Desk
+from app.delivery_middleware import DeliveryMiddleware
 from app.diarizer import EngineDiarizer
 from app.engines.engine import Engine
 from app.engines.process import EngineProcess
@@ -40,6 +41,7 @@ from app.specification import document
 from app.task_log import TaskLog
 from app.temporary import sweep
 from app.transcriber import EngineTranscriber
+from app.vitals import Vitals
 from app.watch import Watch
 from handlers import channels
 from handlers.errors import PassingError
@@ -128,12 +130,13 @@ class Service:
                 await self.redis.mark()
         task_log = TaskLog(nats, names, self.worker)
         results = ResultStore(js, task_log, max_payload=nats.max_payload)
-        letters = DeadLetterBox(js, task_log, names, max_payload=nats.max_payload)
+        letters = DeadLetterBox(js, task_log, names, self.meter, max_payload=nats.max_payload)
         recordings = Recordings(settings, js)
         waiting = WaitingTasks(js, names)
         queue = TaskQueue(task_log, waiting, max_attempts=settings.max_attempts)
         expiry = Expiry(js, names, task_log, queue, letters, after=streams.EXPIRES_AFTER)
-        self.watch = Watch(js, settings, self.redis, expiry, self.meter)
+        vitals = Vitals(nats, self.redis, self.engine, self.meter, attempt_limit=settings.task_timeout)
+        self.watch = Watch(js, settings, projection=self.redis, expiry=expiry, meter=self.meter, vitals=vitals)
         self.desk = Desk(
             nats=nats,
             log=task_log,

@@ -15,10 +15,13 @@ class Pace:
     def __init__(self, *, least: int) -> None:
         self.latest = Advanced(Stage.FETCHING, 0.0)
         self._least = least  # percent: what was said before in the same attempt
+        self.moved_at = time.monotonic()  # when the work last got on
         self._measured_from: tuple[float, float] | None = None  # when, and the fraction done by then
 
     def advance(self, news: Advanced) -> None:
         """Take news into account."""
+        if news != self.latest:
+            self.moved_at = time.monotonic()
         self.latest = replace(news, fraction=max(news.fraction, self.latest.fraction))
         if self._measured_from is None and news.processed_seconds is not None:
             self._measured_from = time.monotonic(), self.latest.fraction

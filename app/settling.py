@@ -67,11 +67,12 @@ class Settler:
         """Have the message delivered again later: its log could not be reached."""
         await message.nak(delay=self._delay(1))
 
-    async def unreadable(self, message: Msg) -> None:
+    async def unreadable(self, message: Msg) -> ErrorDetail:
         """Keep the letter of a task whose log somebody else has written; its end cannot be said there."""
         task_id = invalid.task_id(message.data)
         await self.dead_letters.put(StoredMessage.delivered(message), task_id, UNREADABLE, attempts=0)
         await message.ack()
+        return UNREADABLE
 
     async def given_back(self, message: Msg, attempt: TaskAttempt | None) -> None:
         """Have the message delivered again at once: this worker stops, nothing is wrong."""
@@ -79,8 +80,11 @@ class Settler:
             await attempt.give_back()
         await message.nak()
 
-    async def invalid(self, message: Msg) -> State | None:
-        """Keep the letter of a message that is no task; say `failed` where it carries an unknown task id."""
+    async def invalid(self, message: Msg) -> ErrorDetail | None:
+        """Keep the letter of a message that is no task; say `failed` where it carries an unknown task id.
+
+        None where the message is valid: it is delivered again later, to whoever can take it.
+        """
         stored = StoredMessage.delivered(message)
         detail = invalid.reason(stored.kind, message.data, stored.headers.get("content-type", ""))
         if detail is None:  # nothing is wrong with it, but with the worker
@@ -93,7 +97,7 @@ class Settler:
             await self._say_invalid(stored, task_id, detail)
         await self.dead_letters.put(stored, task_id, detail, attempts=0)
         await message.ack()
-        return State.FAILED
+        return detail
 
     async def _say_invalid(self, message: StoredMessage, task_id: str, detail: ErrorDetail) -> None:
         event = ProgressEvent(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,11 +24,18 @@ async def temporary_file() -> AsyncIterator[Path]:
 
 
 def sweep() -> None:
-    """Remove what killed workers of this machine have left in the temporary folder."""
+    """Remove what processes that are gone have left in the temporary folder."""
     for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
         owner = path.name.removeprefix(_PREFIX).partition("-")[0]
         if owner.isdecimal() and not _lives(int(owner)):
-            path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _lives(process: int) -> bool:

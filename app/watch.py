@@ -9,9 +9,11 @@ from nats.js import JetStreamContext
 
 from app import streams
 from app.expiry import Expiry
+from app.figures import QueueFigures
 from app.metrics import Meter
 from app.projection import RedisProjection
 from app.settings import Settings
+from app.vitals import Vitals
 from handlers.errors import PassingError
 
 LOOK_EVERY = 5.0  # seconds
@@ -24,10 +26,19 @@ log = structlog.get_logger()
 class Watch:
     """Does what has to be done now and then, whatever the slot is busy with."""
 
-    def __init__(
-        self, js: JetStreamContext, settings: Settings, projection: RedisProjection, expiry: Expiry, meter: Meter
+    def __init__(  # noqa: PLR0913 -- it looks after all of them
+        self,
+        js: JetStreamContext,
+        settings: Settings,
+        *,
+        projection: RedisProjection,
+        expiry: Expiry,
+        meter: Meter,
+        vitals: Vitals,
     ) -> None:
         self._js = js
+        self._vitals = vitals
+        self._figures = QueueFigures(js, streams.names(settings))
         self._settings = settings
         self._projection = projection
         self._expiry = expiry
@@ -39,6 +50,7 @@ class Watch:
             _often(LOOK_EVERY, self.mend),
             _often(LOOK_EVERY, self.catch_up),
             _often(MEASURE_EVERY, self.measure),
+            _often(LOOK_EVERY, self._vitals.measure),
             _often(SWEEP_EVERY, self._expiry.sweep),
         )
 
@@ -57,9 +69,8 @@ class Watch:
             await self._projection.mark()
 
     async def measure(self) -> None:
-        """Say how long the queue is."""
-        name = self._settings.nats_stream_name
-        self._meter.queue_size(name, (await self._js.stream_info(name)).state.messages)
+        """Say how the queue stands."""
+        self._meter.queue(await self._figures.lanes(), await self._figures.letters())
 
 
 async def _often(seconds: float, look: Callable[[], Awaitable[object]]) -> None:

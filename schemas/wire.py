@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
+AUDIO_SECONDS = "Natscribe-Audio-Seconds"  # header of a task: how long its recording is, where its publisher knows
 TASK_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
 TaskId = Annotated[

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.client import Client
 from schemas.progress import ProgressEvent, State
@@ -60,6 +61,12 @@ async def test_the_metrics_count_what_was_done(service: Running, client: Client)
         assert name in text
 
 
+async def counted(service: Running, name: str) -> float:
+    text = (await service.get("/metrics"))[1].decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    return sum(sample.value for sample in families[name.removesuffix("_total")].samples if sample.name == name)
+
+
 async def test_two_workers_share_the_tasks(tmp_path: Path) -> None:
     # Given one service with two workers
     async with (
@@ -70,9 +77,18 @@ async def test_two_workers_share_the_tasks(tmp_path: Path) -> None:
         # When there is always more than one of them can do at a time
         # Then both work, as soon as both are there
         workers: set[str | None] = set()
+        tasks = 0
         while len(workers) < 2:
             both = [await client.create_transcription_task(CLIP) for _ in range(2)]
             workers |= {(await last_event(client, task_id)).worker for task_id in both}
+            tasks += 2
+
+        # And whichever of them is asked, the figures are those of both
+        async def all_counted() -> bool:
+            found = {await counted(service, "task_success_total") for _ in range(10)}
+            return found == {tasks}
+
+        await eventually(all_counted)
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])

@@ -1,0 +1,159 @@
+"""What the metrics say of what happened."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+
+import pytest
+from nats.js import JetStreamContext
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.engines.messages import Job, Reply, Transcribed
+from app.main import Service
+from handlers.errors import PassingError, PermanentError
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from schemas.wire import Kind, Priority
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.waiting import eventually
+
+PASSING = PassingError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
+PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
+TRANSCRIPTION = ("task_name", "process_transcription")
+
+
+class OneWindow(FakeEngine):
+    """Finds one window and then nothing more."""
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        async for reply in super().run(job):
+            yield reply
+            if isinstance(reply, Transcribed):
+                await asyncio.Event().wait()
+
+
+def sample(worker: Service, name: str, *labels: tuple[str, str]) -> float | None:
+    for family in text_string_to_metric_families(worker.meter.exposition().decode()):
+        for found in family.samples:
+            if found.name == name and set(labels) <= set(found.labels.items()):
+                return found.value
+    return None
+
+
+async def test_what_was_done_is_counted(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a task that ends well at the second attempt, one that fails, and one whose id is known
+    engine.fail_with = [PASSING, None, PERMANENT]
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    await publisher.publish("t2")
+    await publisher.until("t2", State.FAILED)
+    await publisher.publish("t1")
+    await eventually(lambda: queue_is_empty(js))
+
+    # Then each is counted once
+    async def all_settled() -> bool:
+        return sample(worker, "task_duplicates_total", TRANSCRIPTION) == 1
+
+    await eventually(all_settled)
+    assert sample(worker, "task_success_total", TRANSCRIPTION) == 1
+    assert sample(worker, "task_failure_total", TRANSCRIPTION, ("error_code", "audio_unreadable")) == 1
+    assert sample(worker, "task_retries_total", TRANSCRIPTION, ("error_code", "engine_failed")) == 1
+    assert sample(worker, "task_redeliveries_total", TRANSCRIPTION) == 1
+    assert sample(worker, "dead_letters_total", TRANSCRIPTION, ("error_code", "audio_unreadable")) == 1
+    # And so is the time it took
+    assert sample(worker, "task_processing_time_seconds_count", TRANSCRIPTION) == 2
+    assert sample(worker, "task_queue_wait_seconds_count", TRANSCRIPTION) == 2
+    assert sample(worker, "task_audio_seconds_total", TRANSCRIPTION) == 30
+    assert sample(worker, "task_real_time_factor_count", TRANSCRIPTION) == 1
+
+
+async def test_a_resumed_task_says_how_much_it_saved(
+    publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
+) -> None:
+    # Given a worker that is stopped after the first window
+    second = FakeEngine()
+    async with start_worker(OneWindow()):
+        await publisher.publish("t1")
+
+        async def one_is_there() -> bool:
+            return (await js.stream_info("transcription_segments")).state.messages == 1
+
+        await eventually(one_is_there)
+    # When another one goes on
+    async with start_worker(second) as worker:
+        await publisher.until("t1", State.COMPLETED)
+        # Then ten seconds of audio were not heard again
+        assert sample(worker, "task_resumes_total", TRANSCRIPTION) == 1
+        assert sample(worker, "task_resumed_audio_seconds_total", TRANSCRIPTION) == 10
+
+
+async def test_the_queue_is_measured_lane_by_lane(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a busy worker, and three tasks that wait in one lane, of which two say how long they are
+    engine.may_go_on.clear()
+    lane = ("queue_name", "tasks.diarization.low")
+    async with start_worker(engine) as worker:
+        await publisher.publish("busy", priority=Priority.HIGH)
+        await publisher.until("busy", State.RUNNING)
+        for task_id, seconds in (("d1", "600"), ("d2", "60"), ("d3", "nonsense")):
+            task = {"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 7}
+            headers = {"Natscribe-Audio-Seconds": seconds}
+            await js.publish("tasks.diarization.low", json.dumps(task).encode(), headers=headers)
+            await publisher.until(task_id, State.QUEUED)
+        # When the queue is measured
+        await worker.watch.measure()
+        # Then each lane has its own figures
+        assert sample(worker, "task_queue_size", lane) == 3
+        assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.high")) == 0
+        assert sample(worker, "stream_messages", ("queue_name", "tasks.transcription.high")) == 1
+        assert sample(worker, "stream_messages_limit", lane) == 10_000
+        assert sample(worker, "task_backlog_audio_seconds", lane) == 660
+        oldest = sample(worker, "task_oldest_waiting_seconds", lane)
+        assert oldest is not None
+        assert 0 < oldest < 60
+        assert sample(worker, "task_in_progress", TRANSCRIPTION) == 1
+        engine.may_go_on.set()
+        await publisher.until("d3", State.COMPLETED)
+
+
+async def test_a_task_that_does_not_get_on_shows(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine
+) -> None:
+    engine.may_go_on.clear()
+    async with start_worker(engine) as worker:
+        await publisher.publish("t1")
+        await publisher.until("t1", State.RUNNING)
+
+        async def stands_still() -> bool:
+            return (sample(worker, "task_seconds_since_progress", TRANSCRIPTION) or 0) > 1
+
+        await eventually(stands_still)
+        assert (sample(worker, "task_running_seconds", TRANSCRIPTION) or 0) > 1
+        engine.may_go_on.set()
+        await publisher.until("t1", State.COMPLETED)
+
+        async def is_over() -> bool:
+            return sample(worker, "task_running_seconds", TRANSCRIPTION) == 0
+
+        await eventually(is_over)
+
+
+@pytest.mark.parametrize(("name", "value"), [("nats_up", 1), ("redis_up", 1), ("model_loaded", 1)])
+async def test_the_worker_says_what_it_has_at_hand(worker: Service, name: str, value: float) -> None:
+    async def said() -> bool:
+        return sample(worker, name) == value
+
+    await eventually(said)
+    assert (sample(worker, "worker_memory_bytes", ("part", "worker")) or 0) > 10_000_000
+
+
+async def test_no_figure_names_a_task(publisher: Publisher, worker: Service) -> None:
+    await publisher.publish("secret-id", user_id=4711, kind=Kind.DIARIZATION)
+    await publisher.until("secret-id", State.COMPLETED)
+    text = worker.meter.exposition().decode()
+    assert "secret-id" not in text
+    assert "4711" not in text
