@@ -50,7 +50,7 @@ check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, spec
 	@$(BIN)/mypy
 	@$(BIN)/mypy examples
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/pytest -q tests/contract/test_specification.py
+	@$(BIN)/pytest -q tests/contract/test_specification.py tests/contract/test_linters.py tests/contract/test_compatibility.py
 
 format: $(READY) ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet .

@@ -87,7 +87,7 @@ class Service:
             lifespan=self._lifespan,
             after_startup=[self._begin],
             on_shutdown=[self._stop],
-            specification=document(version("natscribe")),
+            specification=document(version("natscribe"), self.settings),
             asyncapi_path=AsyncAPIRoute("/docs", try_it_out_path=None),  # the library's own would publish tasks
             asgi_routes=[
                 ("/metrics", metrics_route(self.meter)),

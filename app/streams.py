@@ -28,6 +28,7 @@ DAY = 24 * 3600.0
 EXPIRES_AFTER = 7 * DAY
 RESULTS_KEPT = 7 * DAY
 RESULTS_BUCKET = "results"
+DUPLICATES_WITHIN = 120.0  # seconds: what nats-server does by itself, said so that clients can be told
 
 log = structlog.get_logger()
 
@@ -61,6 +62,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
         discard_new_per_subject=True,  # without it a full lane drops its oldest task without a word
         max_msgs_per_subject=settings.nats_max_msgs_per_subject,
         max_age=EXPIRES_AFTER + DAY,
+        duplicate_window=DUPLICATES_WITHIN,
         republish=RePublish(src="tasks.>", dest=subjects.ALL_ACCEPTED),
         allow_direct=True,
     )
@@ -71,7 +73,16 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
 
 
 def _kept(name: str, heard: list[str], max_age: float) -> StreamConfig:
-    return StreamConfig(name=name, subjects=heard, storage=StorageType.FILE, max_age=max_age, allow_direct=True)
+    return StreamConfig(
+        name=name,
+        subjects=heard,
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.OLD,
+        max_age=max_age,
+        duplicate_window=DUPLICATES_WITHIN,
+        allow_direct=True,
+    )
 
 
 def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]:

@@ -1,6 +1,6 @@
 """Which handler hears which subject, and what the service says where: the source of the AsyncAPI document."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ _ACCEPT: dict[Kind, Callable[..., Any]] = {
     Kind.TRANSCRIPTION: queue.accept_transcription,
     Kind.DIARIZATION: queue.accept_diarization,
 }
-_ANSWER: dict[str, Callable[..., Any]] = {
+ANSWERS: Mapping[str, Callable[..., Any]] = {  # what each returns is what the reply holds
     subjects.STATUS: requests.status,
     subjects.RESULT: requests.result,
     subjects.CANCEL: requests.cancel,
@@ -70,8 +70,6 @@ def task_lanes(router: NatsRouter, names: StreamNames) -> Lanes:
         for kind in Kind:
             subscriber = router.subscriber(
                 subjects.tasks(kind, priority),
-                title=subjects.tasks(kind, priority),
-                description=f"Publish a {kind} task of {priority} priority here, with JetStream.",
                 stream=JStream(names.tasks, declare=False),
                 durable=names.lane(kind, priority),
                 pull_sub=PullSub(batch_size=1),
@@ -88,10 +86,8 @@ def accepted_tasks() -> NatsRouter:
     router = NatsRouter(middlewares=[replies.ignore_invalid])
     for kind in Kind:
         router.subscriber(
-            f"accepted.tasks.{kind}.*",
+            subjects.accepted(kind),
             queue=ANSWERERS,
-            title=f"accepted.tasks.{kind}.*",
-            description="Inside the service: what the task stream has stored.",
             no_reply=True,
         )(_ACCEPT[kind])
     return router
@@ -100,8 +96,8 @@ def accepted_tasks() -> NatsRouter:
 def answers() -> NatsRouter:
     """Answer requests, each with a reply or an error, never with silence."""
     router = NatsRouter(middlewares=[replies.tell_errors])
-    for subject, handler in _ANSWER.items():
-        router.subscriber(subject, queue=ANSWERERS, title=subject)(handler)
+    for subject, handler in ANSWERS.items():
+        router.subscriber(subject, queue=ANSWERERS)(handler)
     return router
 
 

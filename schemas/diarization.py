@@ -5,16 +5,19 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from schemas.wire import (
+    AtLeast,
+    AtMost,
     AudioFileId,
+    Duration,
+    End,
     Kind,
     Message,
     Model,
     Object,
     Order,
-    Seconds,
     Sha256,
     Speaker,
-    Speakers,
+    Start,
     TaskId,
     Time,
     UserId,
@@ -28,8 +31,8 @@ class DiarizationTask(Order):
     task_id: TaskId
     audio_file_id: AudioFileId
     user_id: UserId
-    min_speakers: Speakers | None = None
-    max_speakers: Speakers | None = None
+    min_speakers: AtLeast = None
+    max_speakers: AtMost = None
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
@@ -40,23 +43,26 @@ class DiarizationTask(Order):
 class Turn(Message):
     """A stretch of one speaker, in seconds from the start of the recording."""
 
-    start: Seconds
-    end: Seconds
+    start: Start
+    end: End
     speaker: Speaker
 
 
 class DiarizationResult(Message):
     """Who speaks when."""
 
-    kind: Literal[Kind.DIARIZATION] = Kind.DIARIZATION
+    kind: Literal[Kind.DIARIZATION] = Field(Kind.DIARIZATION, description="Tells the two kinds of results apart.")
     task_id: TaskId
     audio_file_id: AudioFileId
     user_id: UserId
-    speakers: int = Field(ge=0, description="How many speak.")
-    segments: list[Turn]
-    duration: Seconds
-    model: Model
+    speakers: int = Field(ge=0, description="How many speak.", examples=[2])
+    segments: list[Turn] = Field(description="The turns, by time; turns of several speakers may overlap.")
+    duration: Duration
+    model: Model = Field(description="What made the result.")
     audio_sha256: Sha256
-    cached: bool = False
-    object: Object | None = Field(None, description="Where the whole result lies; `segments` is empty then.")
-    created_at: Time
+    cached: bool = Field(default=False, description="Whether an earlier result was used again.")
+    object: Object | None = Field(
+        None,
+        description="Null, or where the whole result lies that is too large for a message; `segments` is empty then.",
+    )
+    created_at: Time = Field(description="When the result was made.")

@@ -1,39 +1,61 @@
 """What can go wrong, as clients are told."""
 
-from enum import StrEnum
-
 from pydantic import Field
 
-from schemas.wire import Message
+from schemas.wire import Message, Term
 
 
-class ErrorCode(StrEnum):
+class ErrorCode(Term):
     """Codes of the contract: a program decides by the code, a person reads the message."""
 
-    INVALID_MESSAGE = "invalid_message"
-    INVALID_REQUEST = "invalid_request"
-    UNKNOWN_MODEL = "unknown_model"
-    AUDIO_NOT_FOUND = "audio_not_found"
-    AUDIO_UNREADABLE = "audio_unreadable"
-    AUDIO_TOO_LARGE = "audio_too_large"
-    TIMEOUT = "timeout"
-    EXPIRED = "expired"
-    WORKER_LOST = "worker_lost"
-    ENGINE_FAILED = "engine_failed"
-    NOT_FOUND = "not_found"
-    NOT_FINISHED = "not_finished"
-    FORMAT_UNAVAILABLE = "format_unavailable"
-    INTERNAL = "internal"
+    INVALID_MESSAGE = (
+        "invalid_message",
+        "The task message is not valid: correct it and publish it again under a new task id.",
+    )
+    INVALID_REQUEST = (
+        "invalid_request",
+        "The request is not valid JSON of the described shape: correct it and ask again.",
+    )
+    UNKNOWN_MODEL = (
+        "unknown_model",
+        "The task names a model that the service does not have: leave `model` out or name another.",
+    )
+    AUDIO_NOT_FOUND = (
+        "audio_not_found",
+        "No recording has this name: upload it first, then publish the task under a new task id.",
+    )
+    AUDIO_UNREADABLE = (
+        "audio_unreadable",
+        "The recording is empty, damaged, without sound, or was replaced while the task ran.",
+    )
+    AUDIO_TOO_LARGE = (
+        "audio_too_large",
+        "The recording has more bytes or lasts longer than the service takes: cut it into parts.",
+    )
+    TIMEOUT = "timeout", "The attempt took longer than the service allows; it is tried again first."
+    EXPIRED = "expired", "The task waited too long for a worker."
+    WORKER_LOST = "worker_lost", "The worker died over this task; it is tried again first."
+    ENGINE_FAILED = "engine_failed", "The model failed over this recording; it is tried again first."
+    NOT_FOUND = "not_found", "Nothing is known of this task, or no longer, or it has no result."
+    NOT_FINISHED = "not_finished", "The task has no result yet: wait for `completed` and ask again."
+    FORMAT_UNAVAILABLE = "format_unavailable", "This kind of result cannot be written in this format: ask for another."
+    INTERNAL = (
+        "internal",
+        "Something is wrong in the service or its servers; a task is tried again first, a request ask again later.",
+    )
 
 
 class ErrorDetail(Message):
     """What is wrong and what to do, in one sentence."""
 
-    code: ErrorCode
-    message: str = Field(examples=["No recording is named 'meeting.flac': upload it to the bucket 'audio' first."])
+    code: ErrorCode = Field(description="For programs.", examples=["audio_not_found"])
+    message: str = Field(
+        description="For people.",
+        examples=["No recording is named 'meeting.flac': upload it to the bucket 'audio' first."],
+    )
 
 
 class ErrorReply(Message):
     """The answer to a request that cannot be answered."""
 
-    error: ErrorDetail
+    error: ErrorDetail = Field(description="Why there is no other answer.")

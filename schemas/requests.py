@@ -1,6 +1,5 @@
 """Requests and their replies."""
 
-from enum import StrEnum
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,7 +8,7 @@ from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage, State
 from schemas.transcription import TranscriptionTask
-from schemas.wire import Kind, Message, Order, TaskId, Time
+from schemas.wire import Attempt, Kind, Message, Order, Percent, Position, TaskId, Term, Time
 
 
 class TaskRequest(Order):
@@ -18,57 +17,57 @@ class TaskRequest(Order):
     task_id: TaskId
 
 
-class ResultFormat(StrEnum):
+class ResultFormat(Term):
     """How a result is written."""
 
-    JSON = "json"
-    TXT = "txt"
-    SRT = "srt"
-    VTT = "vtt"
-    RTTM = "rttm"
+    JSON = "json", "The result as it was published: application/json."
+    TXT = "txt", "The text alone: text/plain."
+    SRT = "srt", "SubRip subtitles: text/plain."
+    VTT = "vtt", "WebVTT subtitles: text/plain."
+    RTTM = "rttm", "Who speaks when, as NIST tools read it: text/plain; only where there are speakers."
 
 
 class ResultRequest(Order):
     """Asks for a result in a format."""
 
     task_id: TaskId
-    format: ResultFormat = Field(ResultFormat.JSON, strict=False)
+    format: ResultFormat = Field(ResultFormat.JSON, strict=False, description="How the result is written.")
 
 
 class TaskStatus(Message):
     """Where a task stands."""
 
     task_id: TaskId
-    kind: Kind
+    kind: Kind = Field(description="Which kind of task it is.")
     task: DiarizationTask | TranscriptionTask | None = Field(
         union_mode="left_to_right",  # only a transcription has what a diarization refuses
         description="The task as it was sent; null: it was invalid.",
     )
-    state: State
-    stage: Stage | None = None
-    progress: int = Field(ge=0, le=100)
-    attempt: int = Field(ge=1)
-    queue_position: int | None = None
-    expected_start: Time | None = None
-    error: ErrorDetail | None = None
-    created_at: Time
-    started_at: Time | None = None
-    finished_at: Time | None = None
-    result_available: bool = False
+    state: State = Field(description="Where the task stands.")
+    stage: Stage | None = Field(None, description="What a `running` task is busy with; null in other states.")
+    progress: Percent
+    attempt: Attempt
+    queue_position: Position | None = Field(None, description="Place in the lane of a `queued` task; 1: the next.")
+    expected_start: Time | None = Field(None, description="When a `queued` task is expected to begin, as far as known.")
+    error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
+    created_at: Time = Field(description="When the task was stored.")
+    started_at: Time | None = Field(None, description="When a worker first took it; null: none has.")
+    finished_at: Time | None = Field(None, description="When it ended; null: it has not.")
+    result_available: bool = Field(default=False, description="Whether `tasks.result` has an answer.")
 
 
 class Deleted(Message):
     """Nothing of the task is left."""
 
-    deleted: Literal[True] = True
+    deleted: Literal[True] = Field(default=True, description="Always true: else an error is the answer.")
 
 
 class ReplayRequest(Order):
     """Asks for dead letters to be tried again: exactly one of the three says which."""
 
-    task_id: TaskId | None = None
-    kind: Kind | None = Field(None, strict=False)
-    code: ErrorCode | None = Field(None, strict=False)
+    task_id: TaskId | None = Field(None, description="The letter of this task.")
+    kind: Kind | None = Field(None, strict=False, description="All letters of this kind.")
+    code: ErrorCode | None = Field(None, strict=False, description="All letters with this error.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -81,4 +80,4 @@ class ReplayRequest(Order):
 class Replayed(Message):
     """How many tasks were queued again."""
 
-    replayed: int = Field(ge=0)
+    replayed: int = Field(ge=0, description="How many tasks were queued again.", examples=[1])

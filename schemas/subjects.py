@@ -12,11 +12,12 @@ ALL_PROGRESS = "progress.*"
 ALL_SEGMENTS = "segments.*"
 ALL_RESULTS = "results.*"
 ALL_DEAD_LETTERS = "dead_letters.*"
-ALL_ACCEPTED = "accepted.tasks.>"
+ALL_ACCEPTED = "accepted.tasks.>"  # where the task stream repeats what it has stored
 
 PROGRESS_CHANNEL = "progress.{task_id}"
 SEGMENTS_CHANNEL = "segments.{task_id}"
 RESULTS_CHANNEL = "results.{task_id}"
+DEAD_LETTERS_CHANNEL = "dead_letters.{kind}"
 
 
 def tasks(kind: Kind, priority: Priority) -> str:
@@ -24,9 +25,19 @@ def tasks(kind: Kind, priority: Priority) -> str:
     return f"tasks.{kind}.{priority}"
 
 
-def accepted(kind: Kind, priority: Priority) -> str:
-    """Where the task stream repeats what it has stored."""
-    return f"accepted.{tasks(kind, priority)}"
+def tasks_channel(kind: Kind) -> str:
+    """The lanes of one kind."""
+    return f"tasks.{kind}.{{priority}}"
+
+
+def accepted(kind: Kind) -> str:
+    """Where the task stream repeats the tasks of one kind, of any priority."""
+    return f"accepted.tasks.{kind}.*"
+
+
+def accepted_channel(kind: Kind) -> str:
+    """The repeated lanes of one kind."""
+    return f"accepted.tasks.{kind}.{{priority}}"
 
 
 def progress(task_id: str) -> str:

@@ -6,7 +6,12 @@ from pydantic import Field, model_validator
 
 from schemas.errors import ErrorDetail
 from schemas.wire import (
+    AtLeast,
+    AtMost,
+    Attempt,
     AudioFileId,
+    Duration,
+    End,
     Kind,
     Message,
     Model,
@@ -15,7 +20,7 @@ from schemas.wire import (
     Seconds,
     Sha256,
     Speaker,
-    Speakers,
+    Start,
     TaskId,
     Time,
     UserId,
@@ -42,8 +47,8 @@ class TranscriptionTask(Order):
     )
     language: Language | None = Field(None, description="ISO 639-1; null: detect.", examples=["en"])
     diarize: bool = Field(default=False, description="Give each segment its speaker.")
-    min_speakers: Speakers | None = None
-    max_speakers: Speakers | None = None
+    min_speakers: AtLeast = None
+    max_speakers: AtMost = None
     word_timestamps: bool = Field(default=False, description="Give each word its time and probability.")
 
     @model_validator(mode="after")
@@ -55,52 +60,68 @@ class TranscriptionTask(Order):
 class Word(Message):
     """A word and when it is said."""
 
-    start: Seconds
-    end: Seconds
-    word: str
-    probability: Probability
+    start: Start
+    end: End
+    word: str = Field(description="With the blank before it, if there is one.", examples=[" Good"])
+    probability: Probability = Field(description="How sure the model is.", examples=[0.97])
 
 
 class Segment(Message):
     """A stretch of text, in seconds from the start of the recording."""
 
-    start: Seconds
-    end: Seconds
-    text: str
-    speaker: Speaker | None = None
-    words: list[Word] | None = None
-    avg_logprob: float = Field(description="Mean log probability of the tokens: below -1 the text is doubtful.")
-    no_speech_prob: Probability = Field(description="Probability that nothing is said: above .6 the text is doubtful.")
+    start: Start
+    end: End
+    text: str = Field(description="What is said.", examples=["Good morning, shall we begin?"])
+    speaker: Speaker | None = Field(None, description="Who says it; null where that was not asked for or not found.")
+    words: list[Word] | None = Field(None, description="Its words, or null.")
+    avg_logprob: float = Field(
+        description="Mean log probability of the tokens: below -1 the text is doubtful.", examples=[-0.21]
+    )
+    no_speech_prob: Probability = Field(
+        description="Probability that nothing is said: above .6 the text is doubtful.", examples=[0.02]
+    )
 
 
 class SegmentsEvent(Message):
     """What was transcribed since the last one; together they are the task's checkpoint."""
 
     task_id: TaskId
-    attempt: int = Field(ge=1)
-    sequence: int = Field(ge=1, description="Counts the task's segments events, without gaps.")
-    language: Language | None
-    processed_seconds: Seconds
-    segments: list[Segment]
+    attempt: Attempt
+    sequence: int = Field(
+        ge=1, description="Counts the task's segments events, without gaps, across attempts.", examples=[1]
+    )
+    language: Language | None = Field(description="ISO 639-1; null while nothing was said.")
+    processed_seconds: Seconds = Field(
+        description="Up to here the recording is transcribed; the next event goes on from here.", examples=[28.4]
+    )
+    segments: list[Segment] = Field(
+        description="Live, without speakers: these are found when all is transcribed, and are in the result. "
+        "The words are here where the task asks for words or for speakers."
+    )
 
 
 class TranscriptionResult(Message):
     """The text of a recording."""
 
-    kind: Literal[Kind.TRANSCRIPTION] = Kind.TRANSCRIPTION
+    kind: Literal[Kind.TRANSCRIPTION] = Field(Kind.TRANSCRIPTION, description="Tells the two kinds of results apart.")
     task_id: TaskId
     audio_file_id: AudioFileId
     user_id: UserId
-    text: str
-    language: Language | None = Field(description="Null where nothing is said.")
-    duration: Seconds
-    segments: list[Segment]
-    speakers: int | None = Field(None, description="How many speak; null where speakers were not asked for.")
-    diarization_error: ErrorDetail | None = Field(None, description="Why the segments have no speakers.")
-    model: Model
-    audio_sha256: Sha256
-    cached: bool = False
-    object: Object | None = Field(
-        None, description="Where the whole result lies; `text` and `segments` are empty then."
+    text: str = Field(description="All that is said, segment by segment.", examples=["Good morning, shall we begin?"])
+    language: Language | None = Field(description="ISO 639-1; null where nothing is said.")
+    duration: Duration
+    segments: list[Segment] = Field(description="By time; empty where nothing is said.")
+    speakers: int | None = Field(None, description="How many speak; null where that was not asked for or not found.")
+    diarization_error: ErrorDetail | None = Field(
+        None,
+        description="Why the segments have no speakers though they were asked for; the transcript is kept.",
     )
-    created_at: Time
+    model: Model = Field(description="What made the result.")
+    audio_sha256: Sha256
+    cached: bool = Field(default=False, description="Whether an earlier result was used again.")
+    object: Object | None = Field(
+        None,
+        description="Null, or where the whole result lies that is too large for a message; `text` and `segments` are "
+        "empty then.",
+    )
+    created_at: Time = Field(description="When the result was made.")

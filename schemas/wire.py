@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 AUDIO_SECONDS = "Natscribe-Audio-Seconds"  # header of a task: how long its recording is, where its publisher knows
 TASK_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
@@ -13,7 +15,7 @@ TaskId = Annotated[
     str,
     Field(
         pattern=TASK_ID_PATTERN,
-        description="Chosen by the publisher, unique across both kinds, always one NATS token.",
+        description="Chosen by the publisher, unique across both kinds while the task is kept; one NATS token.",
         examples=["meeting-2026-11-24"],
     ),
 ]
@@ -23,53 +25,120 @@ AudioFileId = Annotated[
         min_length=1,
         max_length=1024,
         pattern=r"^[^\x00-\x1f\x7f]+$",
-        description="Name of the recording in the service's audio store.",
+        description="Name of the recording: of the object in the bucket for recordings, or of the file in the folder.",
         examples=["meeting.flac"],
     ),
 ]
 UserId = Annotated[
     int,
-    Field(ge=-(2**63), lt=2**63, description="Whom the task belongs to, for the publisher's own use."),
+    Field(
+        ge=-(2**63),
+        lt=2**63,
+        description="Whom the task belongs to: for the publisher's own use, repeated in the result.",
+        examples=[42],
+    ),
 ]
 Seconds = Annotated[float, Field(ge=0), AfterValidator(lambda value: round(value, 3))]
+Start = Annotated[Seconds, Field(description="Seconds from the start of the recording.", examples=[0.0])]
+End = Annotated[Seconds, Field(description="Seconds from the start of the recording.", examples=[2.4])]
+Duration = Annotated[Seconds, Field(description="Seconds that the recording lasts.", examples=[61.5])]
 Speaker = Annotated[
     str,
     Field(
         pattern=r"^SPEAKER_\d{2,}$",
-        description="Numbered by first appearance.",
+        description="Speakers are numbered by first appearance, from SPEAKER_00.",
         examples=["SPEAKER_00"],
     ),
 ]
 Speakers = Annotated[int, Field(ge=1, le=64)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 in hex.")]
+AtLeast = Annotated[Speakers | None, Field(description="At least so many speak; null: unknown.", examples=[2])]
+AtMost = Annotated[
+    Speakers | None,
+    Field(description="At most so many speak, not below `min_speakers`; null: unknown.", examples=[4]),
+]
+Sha256 = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 of the recording, in hex.",
+        examples=["d681eeef56ee8e6757bcabf3634a4922c195009c4fb85abdd7c713684886e0d1"],
+    ),
+]
+Attempt = Annotated[
+    int, Field(ge=1, description="Counts failures and lost workers: a task on its first attempt says 1.", examples=[1])
+]
+Percent = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=100,
+        description="Percent of the whole task, all stages together. It never falls within one attempt; a new attempt "
+        "may begin lower. 100 is said by `completed` alone.",
+        examples=[47],
+    ),
+]
+Position = Annotated[
+    int,
+    Field(ge=1, description="Place in the lane while the task is `queued`; 1: the next to be served.", examples=[3]),
+]
 
 
 def _to_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-Time = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+Time = Annotated[
+    AwareDatetime,
+    AfterValidator(_to_utc),
+    Field(description="RFC 3339, in UTC.", examples=["2026-11-24T18:40:44.648286Z"]),
+]
 
 
-class Kind(StrEnum):
+class Term(StrEnum):
+    """A word of the contract, with its meaning: the document lists both."""
+
+    meaning: str
+
+    def __new__(cls, word: str, meaning: str = "") -> Self:
+        """Make a word of the wire that can say what it means."""
+        term = str.__new__(cls, word)
+        term._value_ = word
+        term.meaning = meaning
+        return term
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Add the meanings, for people in the description, for generators of code under `x-enum-*`."""
+        reference = handler(core_schema)
+        schema = handler.resolve_ref_schema(reference)
+        terms = list(cls)
+        schema["description"] = "\n".join(
+            [f"{(cls.__doc__ or '').strip()}\n", *(f"* `{term.value}`: {term.meaning}" for term in terms)]
+        )
+        schema["x-enum-varnames"] = [term.name for term in terms]
+        schema["x-enum-descriptions"] = [term.meaning for term in terms]
+        return reference
+
+
+class Kind(Term):
     """What is asked of the service."""
 
-    TRANSCRIPTION = "transcription"
-    DIARIZATION = "diarization"
+    TRANSCRIPTION = "transcription", "What is said, and if wanted by whom."
+    DIARIZATION = "diarization", "Who speaks when."
 
 
-class Priority(StrEnum):
+class Priority(Term):
     """The lanes of the queue, in the order in which they are served."""
 
-    HIGH = "high"
-    NORMAL = "normal"
-    LOW = "low"
+    HIGH = "high", "Served first."
+    NORMAL = "normal", "Served when no `high` task waits."
+    LOW = "low", "Served when nothing else waits."
 
 
 class Message(BaseModel):
-    """What the service says: readers ignore fields they do not know."""
+    """What the service says: readers ignore fields they do not know, and find all that are described."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, json_schema_serialization_defaults_required=True)
 
 
 class Order(BaseModel):
@@ -81,16 +150,19 @@ class Order(BaseModel):
 class Object(Message):
     """Where a result lies that is larger than the server's `max_payload`."""
 
-    bucket: str = Field(description="Object Store bucket.")
-    name: str = Field(description="Name of the object, the task id.")
-    digest: str = Field(description="`SHA-256=` and the digest in URL-safe base64.")
-    size: int = Field(ge=0, description="Bytes.")
+    bucket: str = Field(description="Object Store bucket.", examples=["results"])
+    name: str = Field(description="Name of the object: the task id.", examples=["meeting-2026-11-24"])
+    digest: str = Field(
+        description="`SHA-256=` and the digest in URL-safe base64.",
+        examples=["SHA-256=1oHu71buhmdXvKvzY0pJIsGVAJxPuFq918cTaEiG4NE="],
+    )
+    size: int = Field(ge=0, description="Bytes.", examples=[2_400_000])
 
 
 class Model(Message):
     """Which model made a result."""
 
-    name: str = Field(examples=["whisper-base"])
+    name: str = Field(description="Name of the model.", examples=["whisper-base"])
     revision: str = Field(description="Hash of the model's weights.", examples=["d01c3014881c"])
 
 

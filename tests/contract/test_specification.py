@@ -1,85 +1,205 @@
 """The AsyncAPI document is what the code says, and says all of the contract."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
+from faststream.specification import AsyncAPI
+from pydantic import TypeAdapter
 
-ROOT = Path(__file__).parents[2]
-SUBJECTS = [
-    *(
-        f"tasks.{kind}.{priority}"
-        for kind in ("transcription", "diarization")
-        for priority in ("high", "normal", "low")
-    ),
-    "progress.{task_id}",
-    "segments.{task_id}",
-    "results.{task_id}",
-    "dead_letters.transcription",
-    "dead_letters.diarization",
-    "tasks.status",
-    "tasks.result",
-    "tasks.cancel",
-    "tasks.delete",
-    "dead_letters.replay",
-    "accepted.tasks.transcription.*",
-    "accepted.tasks.diarization.*",
+from app import streams
+from app.main import Service
+from app.settings import Settings
+from app.specification.completion import complete
+from app.specification.messages import MESSAGES
+from schemas import subjects
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from schemas.wire import TASK_ID_PATTERN, Kind, Order, Priority
+from tests.document import COMPONENTS, DOCUMENT, ROOT, channel_of, names, operation_at, validator
+from tests.fakes.engine import FakeEngine
+
+OPERATIONS = {
+    "submitTranscription": ("receive", "tasks.transcription.{priority}"),
+    "submitDiarization": ("receive", "tasks.diarization.{priority}"),
+    "followProgress": ("send", "progress.{task_id}"),
+    "followSegments": ("send", "segments.{task_id}"),
+    "receiveResult": ("send", "results.{task_id}"),
+    "askStatus": ("receive", "tasks.status"),
+    "askResult": ("receive", "tasks.result"),
+    "cancelTask": ("receive", "tasks.cancel"),
+    "deleteTask": ("receive", "tasks.delete"),
+    "watchDeadLetters": ("send", "dead_letters.{kind}"),
+    "replayDeadLetters": ("receive", "dead_letters.replay"),
+    "acceptTranscription": ("receive", "accepted.tasks.transcription.{priority}"),
+    "acceptDiarization": ("receive", "accepted.tasks.diarization.{priority}"),
+}
+REPLIES = {
+    "askStatus": {"TaskStatus", "ErrorReply"},
+    "askResult": {"TranscriptionResultReply", "DiarizationResultReply", "ResultText", "ErrorReply"},
+    "cancelTask": {"TaskStatus", "ErrorReply"},
+    "deleteTask": {"Deleted", "ErrorReply"},
+    "replayDeadLetters": {"Replayed", "ErrorReply"},
+}
+EXAMPLES = [
+    pytest.param(message, example, id=f"{message['name']}-{example['name']}")
+    for message in COMPONENTS["messages"].values()
+    for example in message["examples"]
 ]
 
 
-@pytest.fixture(scope="module")
-def document() -> dict:
-    return yaml.safe_load((ROOT / "asyncapi.yaml").read_text(encoding="utf-8"))
-
-
 def test_the_document_is_what_the_command_writes(tmp_path: Path) -> None:
-    # Given an environment in which no server answers
-    environment = os.environ | {"NATS_URL": "nats://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    # Given an environment in which no server answers, and the defaults of all else
+    defaults = {name.upper(): str(value) for name, value in Settings(_env_file=None).model_dump().items() if value}
+    unreachable = {"NATS_URL": "nats://127.0.0.1:1", "REDIS_URL": "redis://127.0.0.1:1/0"}
     faststream = Path(sys.executable).parent / "faststream"
     written = tmp_path / "asyncapi.yaml"
     # When the document is generated
     command = [faststream, "docs", "gen", "app.main:app", "--yaml", "--out", str(written)]
+    environment = os.environ | defaults | unreachable
     subprocess.run(command, check=True, cwd=ROOT, env=environment, capture_output=True)
     # Then it is the one in the repository
     assert written.read_text(encoding="utf-8") == (ROOT / "asyncapi.yaml").read_text(encoding="utf-8"), "run: make spec"
 
 
-def test_every_subject_of_the_contract_is_in_it(document: dict) -> None:
-    addresses = [channel["address"] for channel in document["channels"].values() if channel["address"]]
-    assert sorted(addresses) == sorted(SUBJECTS)
-
-
-def test_every_channel_has_an_operation(document: dict) -> None:
-    used = {operation["channel"]["$ref"].removeprefix("#/channels/") for operation in document["operations"].values()}
-    named = {name.replace("*", "%2A").replace("{", "%7B").replace("}", "%7D") for name in document["channels"]}
-    assert {name for name in named if not name.endswith(".reply")} == {
-        name.replace("{", "%7B").replace("}", "%7D") for name in used
+def test_every_channel_of_the_contract_has_its_operation() -> None:
+    found = {
+        name: (operation["action"], channel_of(operation)["address"])
+        for name, operation in DOCUMENT["operations"].items()
     }
+    assert found == OPERATIONS
 
 
-def test_every_request_says_how_it_is_answered(document: dict) -> None:
-    for subject in ("tasks.status", "tasks.result", "tasks.cancel", "tasks.delete", "dead_letters.replay"):
-        reply = document["operations"][subject]["reply"]
-        (reference,) = reply["messages"]
-        channel = document["channels"][f"{subject}.reply"]
-        assert reference["$ref"] == f"#/channels/{subject}.reply/messages/Reply"
-        payload = document["components"]["messages"][channel["messages"]["Reply"]["$ref"].rpartition("/")[2]]["payload"]
-        assert {"$ref": "#/components/schemas/ErrorReply"} in payload["anyOf"]
+def test_every_request_is_answered_with_what_its_handler_returns_or_an_error() -> None:
+    replies = {name: operation["reply"] for name, operation in DOCUMENT["operations"].items() if "reply" in operation}
+    assert {name: set(names(reply["messages"])) for name, reply in replies.items()} == REPLIES
+    # And one worker of the group answers
+    for name in replies:
+        assert DOCUMENT["operations"][name]["bindings"]["nats"] == {"queue": "natscribe", "bindingVersion": "0.1.0"}
 
 
-def test_every_reference_points_at_something(document: dict) -> None:
+def test_parameters_are_those_of_the_subjects() -> None:
+    parameters = COMPONENTS["parameters"]
+    assert parameters["priority"]["enum"] == [*Priority]
+    assert parameters["kind"]["enum"] == [*Kind]
+    assert parameters["task_id"]["x-pattern"] == TASK_ID_PATTERN
+    for channel in DOCUMENT["channels"].values():
+        assert set(channel.get("parameters", ())) == set(re.findall(r"\{(\w+)\}", channel["address"] or ""))
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
+def test_a_payload_is_described_as_the_code_reads_and_writes_it(message: object) -> None:
+    # Given the schema that the code itself has of the payload
+    described = COMPONENTS["messages"][message.name]["payload"]
+    if message.payload is str:
+        assert described["type"] == "string"
+        return
+    found = TypeAdapter(message.payload).json_schema(mode="serialization")
+    # Then the document's has the same fields, types, limits and required fields
+    assert _bare(COMPONENTS["schemas"][described["$ref"].rpartition("/")[2]]) == _bare(found)
+    # And whether more fields are refused
+    assert (found.get("additionalProperties") is False) is issubclass(message.payload, Order)
+
+
+def _bare(node: object) -> object:
+    """A schema without its words."""
+    if isinstance(node, dict):
+        dropped = {"title", "description", "examples", "$defs"}
+        return {
+            name: value.rpartition("/")[2] if name == "$ref" else _bare(value)
+            for name, value in node.items()
+            if name not in dropped or not isinstance(value, str | list | dict) or "properties" in node.get(name, ())
+        }
+    return [_bare(value) for value in node] if isinstance(node, list) else node
+
+
+@pytest.mark.parametrize(("message", "example"), EXAMPLES)
+def test_an_example_is_what_its_schema_asks_for(message: dict, example: dict) -> None:
+    validator(message["name"], "payload", closed=True).validate(example["payload"])
+    if "headers" in example:
+        validator(message["name"], "headers", closed=True).validate(example["headers"])
+
+
+def test_every_error_code_and_state_is_told_with_its_meaning() -> None:
+    for enum in (ErrorCode, State):
+        schema = COMPONENTS["schemas"][enum.__name__]
+        assert schema["enum"] == [*enum]
+        assert schema["x-enum-descriptions"] == [term.meaning for term in enum]
+        assert all(f"`{term}`: {term.meaning}" in schema["description"] for term in enum)
+
+
+def test_what_stands_under_x_nats_is_what_the_service_makes() -> None:
+    # Given what is made at the start
+    settings = Settings(_env_file=None)
+    made = {config.name: config for config in streams.stream_configs(settings)}
+    told = [channel["x-nats"] for channel in DOCUMENT["channels"].values() if "x-nats" in channel]
+    # Then each stream is told of, with its subjects, and for how long it keeps what it gets
+    assert {facts["stream"] for facts in told} == set(made)
+    for name, config in made.items():
+        facts = [fact for fact in told if fact["stream"] == name]
+        assert sorted(subject for fact in facts for subject in fact["subjects"]) == sorted(config.subjects)
+        assert {fact["maxAgeSeconds"] for fact in facts} == {config.max_age}
+        assert {fact["retention"] for fact in facts} == {config.retention}
+        assert {fact["duplicateWindowSeconds"] for fact in facts} == {120}
+    # And each durable consumer
+    durables = {consumer["durable"] for fact in told for consumer in fact.get("consumersOfTheService", ())}
+    assert durables == {config.durable_name for _, config in streams.consumer_configs(settings)}
+    # And both buckets
+    assert set(DOCUMENT["x-nats"]["objectStoreBuckets"]) == {"audio", "results"}
+
+
+def test_names_of_a_deployment_are_those_of_its_streams() -> None:
+    settings = Settings(_env_file=None, nats_stream_name="speech_tasks", audio_store="nats://sounds")
+    document = json.dumps(complete(_found(), settings))
+    assert "speech_results" in document
+    assert "transcription_results" not in document
+    assert "bucket `sounds`" in document
+
+
+def test_a_folder_for_recordings_is_not_called_a_bucket() -> None:
+    document = complete(_found(), Settings(_env_file=None, audio_store="file:///recordings"))
+    assert set(document["x-nats"]["objectStoreBuckets"]) == {"results"}
+    assert "into the folder of the service" in document["info"]["description"]
+
+
+def test_nothing_is_heard_or_said_that_nobody_is_told_of() -> None:
+    # Given code with one subject more
+    found = _found()
+    name = next(name for name, channel in found["channels"].items() if channel["address"] == subjects.STATUS)
+    found["channels"]["more"] = found["channels"][name] | {"address": "tasks.more"}
+    # Then there is no document until it is described
+    with pytest.raises(LookupError, match=r"tasks\.more"):
+        complete(found, Settings(_env_file=None))
+    # And none either where the code has less
+    found = _found()
+    del found["channels"][name]
+    with pytest.raises(LookupError, match=r"tasks\.status"):
+        complete(found, Settings(_env_file=None))
+
+
+def _found() -> dict:
+    """What FastStream itself finds in the code."""
+    service = Service(Settings(_env_file=None), FakeEngine())
+    return AsyncAPI(service.broker).to_specification().to_jsonable()
+
+
+def test_a_subject_belongs_to_one_operation() -> None:
+    assert channel_of(operation_at("dead_letters.replay"))["address"] == subjects.REPLAY
+    assert channel_of(operation_at("dead_letters.diarization"))["address"] == subjects.DEAD_LETTERS_CHANNEL
+
+
+def test_every_reference_points_at_something() -> None:
     def references(node: object) -> list[str]:
         if isinstance(node, dict):
             own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
             return own + [found for value in node.values() for found in references(value)]
-        if isinstance(node, list):
-            return [found for value in node for found in references(value)]
-        return []
+        return [found for value in node for found in references(value)] if isinstance(node, list) else []
 
-    for reference in references(document):
-        at: dict = document
+    for reference in references(DOCUMENT):
+        at: dict = DOCUMENT
         for part in reference.removeprefix("#/").split("/"):
-            at = at[part.replace("%2A", "*").replace("%7B", "{").replace("%7D", "}")]
+            at = at[part]

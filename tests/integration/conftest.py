@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import nats
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -17,8 +18,10 @@ from app.settings import Settings
 from schemas import subjects
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind, Priority
+from tests.conftest import Servers
 from tests.fakes.engine import FakeEngine
 from tests.servers import nats_server_in, valkey_in
+from tests.integration.wire import Wire
 from tests.waiting import eventually
 
 DEADLINE = 30  # seconds
@@ -31,7 +34,19 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-def start_worker(settings: Settings, nc: Client, redis: Redis) -> StartWorker:
+async def wire(servers: Servers, nc: Client) -> AsyncIterator[Wire]:
+    """Whatever a test is about: nothing passes that the AsyncAPI document does not describe."""
+    listener = await nats.connect(servers.nats_url)
+    heard = Wire()
+    await heard.listen(listener)
+    yield heard
+    await listener.flush()
+    await listener.drain()
+    assert heard.strangers() == []
+
+
+@pytest.fixture
+def start_worker(settings: Settings, nc: Client, redis: Redis, wire: Wire) -> StartWorker:
     """Start workers; each ends with its `async with`."""
 
     @asynccontextmanager

@@ -1,0 +1,151 @@
+"""The document: what FastStream finds in the code, joined by address with what people are told of it."""
+
+import re
+from collections.abc import Mapping
+from typing import Final, get_args, get_type_hints
+
+from app.settings import Settings
+from app.specification import info, jetstream
+from app.specification.finding import ENUMS, Finding, find, pattern
+from app.specification.messages import CORRELATIONS, MESSAGES, MessageWords, schemas
+from app.specification.node import Node
+from app.specification.servers import SECURITY_SCHEMES, SERVERS
+from app.specification.wording import CHANNELS, INSIDE, TAGS, Channel
+from handlers.channels import ANSWERS
+from schemas.errors import ErrorReply
+from schemas.wire import TASK_ID_PATTERN
+
+BINDING: Final = "0.1.0"  # version of the official NATS binding
+_REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The inbox that the NATS request names."}
+
+
+def complete(found: Node, settings: Settings) -> Node:
+    """Fill FastStream's gaps (LookupError where the code and the words do not meet)."""
+    findings = {channel.address: find(found, channel.address) for channel in CHANNELS}
+    _check_all_are_told(found, findings)
+    asked = [channel for channel in CHANNELS if channel.address in ANSWERS]
+    return {
+        "asyncapi": found["asyncapi"],
+        "id": "urn:natscribe:contract:v1",
+        "info": _info(found, settings),
+        "defaultContentType": "application/json",
+        "servers": SERVERS,
+        "channels": {channel.name: _channel(channel, findings[channel.address], settings) for channel in CHANNELS}
+        | {_reply_name(channel): _reply_channel(channel) for channel in asked},
+        "operations": {channel.operation: _operation(channel, findings[channel.address]) for channel in CHANNELS},
+        "components": {
+            "messages": {message.name: message.node for message in MESSAGES},
+            "schemas": schemas(),
+            "parameters": _parameters(),
+            "correlationIds": CORRELATIONS,
+            "securitySchemes": SECURITY_SCHEMES,
+        },
+        "x-nats": {"objectStoreBuckets": dict(jetstream.buckets(settings))},
+    }
+
+
+def _info(found: Node, settings: Settings) -> Node:
+    tags = [{"name": name, "description": said} for name, said in TAGS.items()]
+    return {**found["info"], "description": info.description(settings), "tags": tags}
+
+
+def _check_all_are_told(found: Node, findings: Mapping[str, Finding]) -> None:
+    told = frozenset[str]().union(*(finding.addresses for finding in findings.values()))
+    untold = {node["address"] for node in found["channels"].values()} - told
+    if untold:
+        message = f"Nobody is told of {', '.join(sorted(untold))}: describe them in wording.py."
+        raise LookupError(message)
+
+
+def _channel(channel: Channel, finding: Finding, settings: Settings) -> Node:
+    node = {
+        "address": channel.address,
+        "title": channel.title,
+        "description": channel.description,
+        "servers": [{"$ref": f"#/servers/{name}"} for name in SERVERS],
+        "messages": _messages(_said(channel, finding)),
+        "tags": [{"name": channel.tag}],
+    }
+    parameters = re.findall(r"\{(\w+)\}", channel.address)
+    if parameters:
+        node["parameters"] = {name: {"$ref": f"#/components/parameters/{name}"} for name in parameters}
+    facts = jetstream.stream_facts(settings, pattern(channel.address))
+    return node | ({"x-nats": facts} if facts else {})
+
+
+def _operation(channel: Channel, finding: Finding) -> Node:
+    node = {
+        "action": finding.action,
+        "channel": {"$ref": f"#/channels/{channel.name}"},
+        "title": channel.title,
+        "summary": channel.summary,
+        "tags": [{"name": channel.tag}],
+        "messages": _of_channel(channel.name, _said(channel, finding)),
+    }
+    if finding.queue:
+        node["bindings"] = {"nats": {"queue": finding.queue, "bindingVersion": BINDING}}
+    if channel.address in ANSWERS:
+        node["reply"] = {
+            "address": _REPLY_TO,
+            "channel": {"$ref": f"#/channels/{_reply_name(channel)}"},
+            "messages": _of_channel(_reply_name(channel), _replies(channel.address)),
+        }
+    return node
+
+
+def _reply_name(channel: Channel) -> str:
+    return channel.name.replace("Requests", "Replies")
+
+
+def _reply_channel(channel: Channel) -> Node:
+    return {
+        "address": None,
+        "title": f"{channel.title}: the reply",
+        "description": f"The inbox of whoever asks on `{channel.address}`.",
+        "messages": _messages(_replies(channel.address)),
+        "tags": [{"name": channel.tag}],
+    }
+
+
+def _said(channel: Channel, finding: Finding) -> list[MessageWords]:
+    """The messages that the code has on a channel (LookupError where a payload has no words)."""
+    inside = channel.tag == INSIDE
+    found = [message for message in MESSAGES if not message.is_reply and message.is_inside == inside]
+    said = [message for message in found if message.payload.__name__ in finding.models]
+    if not said:
+        message = f"The messages on {channel.address} are not told of: describe them in messages.py."
+        raise LookupError(message)
+    return said
+
+
+def _replies(address: str) -> list[MessageWords]:
+    """What the handler says that it returns, and the error."""
+    returned = get_type_hints(ANSWERS[address])["return"]
+    payloads = {*(get_args(returned) or (returned,)), ErrorReply}
+    return [message for message in MESSAGES if message.is_reply and message.payload in payloads]
+
+
+def _messages(messages: list[MessageWords]) -> Node:
+    return {message.name: {"$ref": f"#/components/messages/{message.name}"} for message in messages}
+
+
+def _of_channel(channel: str, messages: list[MessageWords]) -> list[Node]:
+    return [{"$ref": f"#/channels/{channel}/messages/{message.name}"} for message in messages]
+
+
+def _parameters() -> Node:
+    enums = {
+        name: {
+            "enum": [term.value for term in enum],
+            "description": " ".join(f"`{term}`: {term.meaning}" for term in enum),
+        }
+        for name, enum in ENUMS.items()
+    }
+    return enums | {
+        "task_id": {
+            "description": f"The task id, as its publisher chose it; it matches `{TASK_ID_PATTERN}`.",
+            "location": "$message.payload#/task_id",
+            "examples": ["meeting-2026-11-24"],
+            "x-pattern": TASK_ID_PATTERN,
+        }
+    }

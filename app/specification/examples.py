@@ -1,0 +1,208 @@
+"""One meeting, from the task to the transcript: the examples of the document, which are messages of the service."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from pydantic import BaseModel
+
+from schemas.dead_letters import BodyEncoding, DeadLetter
+from schemas.diarization import DiarizationResult, DiarizationTask, Turn
+from schemas.errors import ErrorCode, ErrorDetail, ErrorReply
+from schemas.progress import ProgressEvent, Stage, State
+from schemas.requests import Deleted, Replayed, ReplayRequest, ResultFormat, ResultRequest, TaskRequest, TaskStatus
+from schemas.transcription import Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask, Word
+from schemas.wire import Kind, Model, Object
+
+TASK_ID: Final = "meeting-2026-11-24"
+TURNS_ID: Final = "meeting-2026-11-24-turns"
+RECORDING: Final = "meeting.flac"
+WORKER: Final = "gpu-1-4711-9f3c"
+DURATION: Final = 61.5  # seconds
+USER: Final = 42
+SHA256: Final = "d681eeef56ee8e6757bcabf3634a4922c195009c4fb85abdd7c713684886e0d1"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A message, and what is worth looking at in it."""
+
+    name: str
+    summary: str
+    payload: BaseModel | str
+
+
+def _at(seconds: float) -> datetime:
+    return datetime(2026, 11, 24, 9, 30, tzinfo=UTC) + timedelta(seconds=seconds)
+
+
+def _event(state: State, sequence: int, seconds: float, **more: object) -> ProgressEvent:
+    known = {"task_id": TASK_ID, "kind": Kind.TRANSCRIPTION, "max_attempts": 4, "worker": WORKER}
+    return ProgressEvent.model_validate(known | {"state": state, "sequence": sequence, "time": _at(seconds)} | more)
+
+
+_NO_RECORDING = ErrorDetail(
+    code=ErrorCode.AUDIO_NOT_FOUND,
+    message="No recording is named 'meeting.flac': upload it to the bucket 'audio' first.",
+)
+_TASK = TranscriptionTask(task_id=TASK_ID, audio_file_id=RECORDING, user_id=USER, language="en", diarize=True)
+_TURNS_TASK = DiarizationTask(task_id=TURNS_ID, audio_file_id=RECORDING, user_id=USER, min_speakers=2, max_speakers=4)
+_LIVE = Segment(
+    start=0,
+    end=2.4,
+    text="Good morning.",
+    words=[
+        Word(start=0, end=0.9, word=" Good", probability=0.97),
+        Word(start=0.9, end=2.4, word=" morning.", probability=0.99),
+    ],
+    avg_logprob=-0.21,
+    no_speech_prob=0.02,
+)
+_RESULT = TranscriptionResult(
+    task_id=TASK_ID,
+    audio_file_id=RECORDING,
+    user_id=USER,
+    text=_LIVE.text,
+    language="en",
+    duration=DURATION,
+    segments=[_LIVE.model_copy(update={"speaker": "SPEAKER_00", "words": None})],
+    speakers=1,
+    model=Model(name="whisper-base", revision="d01c3014881c"),
+    audio_sha256=SHA256,
+    created_at=_at(21),
+)
+_LARGE_RESULT = _RESULT.model_copy(
+    update={
+        "text": "",
+        "segments": [],
+        "object": Object(
+            bucket="results",
+            name=TASK_ID,
+            digest="SHA-256=1oHu71buhmdXvKvzY0pJIsGVAJxPuFq918cTaEiG4NE=",
+            size=2_400_000,
+        ),
+    }
+)
+_TURNS = DiarizationResult(
+    task_id=TURNS_ID,
+    audio_file_id=RECORDING,
+    user_id=USER,
+    speakers=2,
+    segments=[
+        Turn(start=0, end=2.4, speaker="SPEAKER_00"),
+        Turn(start=2.9, end=6.1, speaker="SPEAKER_01"),
+    ],
+    duration=DURATION,
+    model=Model(name="segmentation-3.0+campplus", revision="2b64a6b5b311"),
+    audio_sha256=SHA256,
+    created_at=_at(30),
+)
+_STATUS = TaskStatus(
+    task_id=TASK_ID,
+    kind=Kind.TRANSCRIPTION,
+    task=_TASK,
+    state=State.RUNNING,
+    stage=Stage.TRANSCRIBING,
+    progress=23,
+    attempt=1,
+    created_at=_at(0),
+    started_at=_at(1),
+)
+_PROGRESS = (
+    Example("queued", "Stored: the third in its lane", _event(State.QUEUED, 1, 0, queue_position=3, worker=None)),
+    Example(
+        "running",
+        "23 % of the whole task: 28.4 s of its first stage",
+        _event(
+            State.RUNNING,
+            3,
+            8,
+            stage=Stage.TRANSCRIBING,
+            progress=23,
+            processed_seconds=28.4,
+            duration_seconds=DURATION,
+            eta_seconds=14.2,
+        ),
+    ),
+    Example(
+        "retrying",
+        "A passing error: the next attempt begins at `retry_at`",
+        _event(
+            State.RETRYING,
+            4,
+            9,
+            progress=23,
+            retry_at=_at(39),
+            error=ErrorDetail(code=ErrorCode.ENGINE_FAILED, message="The engine process ended: it is started anew."),
+        ),
+    ),
+    Example("completed", "Final: the result is there", _event(State.COMPLETED, 9, 60, progress=100, attempt=2)),
+    Example("failed", "Final: there is no result", _event(State.FAILED, 3, 2, error=_NO_RECORDING)),
+)
+_LETTER = DeadLetter(
+    task_id=TASK_ID,
+    kind=Kind.TRANSCRIPTION,
+    subject="tasks.transcription.normal",
+    body=_TASK.model_dump_json(exclude_unset=True),
+    body_encoding=BodyEncoding.UTF_8,
+    body_truncated=False,
+    headers={"Nats-Msg-Id": TASK_ID},
+    error=_NO_RECORDING,
+    attempts=1,
+    stream_sequence=112,
+    time=_at(2),
+)
+_SRT = "1\n00:00:00,000 --> 00:00:02,400\nSPEAKER_00: Good morning.\n"
+
+EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
+    "TranscriptionTask": (
+        Example("withSpeakers", "A transcript that says who speaks", _TASK),
+        Example(
+            "least",
+            "The least that is needed",
+            TranscriptionTask(task_id="meeting-2026-11-25", audio_file_id=RECORDING, user_id=USER),
+        ),
+    ),
+    "DiarizationTask": (Example("twoToFour", "Two to four people speak", _TURNS_TASK),),
+    "ProgressEvent": _PROGRESS,
+    "SegmentsEvent": (
+        Example(
+            "first",
+            "The beginning, with words and without speakers",
+            SegmentsEvent(
+                task_id=TASK_ID, attempt=1, sequence=1, language="en", processed_seconds=28.4, segments=[_LIVE]
+            ),
+        ),
+    ),
+    "TranscriptionResult": (
+        Example("whole", "A transcript with speakers", _RESULT),
+        Example("large", "Too large for a message: fetch the object", _LARGE_RESULT),
+    ),
+    "DiarizationResult": (Example("twoSpeakers", "Two people take turns", _TURNS),),
+    "DeadLetter": (Example("noRecording", "A task whose recording was not there", _LETTER),),
+    "TaskRequest": (Example("task", "The task that is meant", TaskRequest(task_id=TASK_ID)),),
+    "ResultRequest": (
+        Example("subtitles", "As subtitles", ResultRequest(task_id=TASK_ID, format=ResultFormat.SRT)),
+        Example("json", "As it was published", ResultRequest(task_id=TASK_ID)),
+    ),
+    "ReplayRequest": (
+        Example("oneTask", "One task", ReplayRequest(task_id=TASK_ID)),
+        Example("oneError", "All with one error", ReplayRequest(code=ErrorCode.AUDIO_NOT_FOUND)),
+    ),
+    "TaskStatus": (Example("running", "A task that runs", _STATUS),),
+    "Deleted": (Example("deleted", "Nothing is left", Deleted()),),
+    "Replayed": (Example("one", "One task is queued again", Replayed(replayed=1)),),
+    "ErrorReply": (
+        Example(
+            "notFound",
+            "No such task",
+            ErrorReply(
+                error=ErrorDetail(
+                    code=ErrorCode.NOT_FOUND,
+                    message=f"No task {TASK_ID} is known: check the id, or publish the task first.",
+                )
+            ),
+        ),
+    ),
+    "ResultText": (Example("subtitles", "SubRip subtitles", _SRT),),
+}

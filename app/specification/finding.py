@@ -1,0 +1,72 @@
+"""What FastStream finds in the code at the address of a channel."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from app.specification.node import Node
+from schemas.wire import Kind, Priority, Term
+
+ENUMS: Final[Mapping[str, type[Term]]] = {"priority": Priority, "kind": Kind}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The subjects behind one address, which are heard or said alike."""
+
+    addresses: frozenset[str]
+    action: str
+    queue: str | None
+    models: frozenset[str]  # names of the payloads
+
+
+def find(found: Node, address: str) -> Finding:
+    """Look an address up in FastStream's document (LookupError where the code has nothing there)."""
+    subjects = pattern(address)
+    channels = {
+        name: node
+        for name, node in found["channels"].items()
+        if node["address"] == address or subjects.fullmatch(node["address"])
+    }
+    if not channels:
+        message = f"The code neither hears nor says anything on {address}: correct wording.py."
+        raise LookupError(message)
+    (action,) = {
+        operation["action"]
+        for operation in found["operations"].values()
+        if _plain(operation["channel"]["$ref"]).removeprefix("#/channels/") in channels
+    }
+    (queue,) = {node["bindings"]["nats"].get("queue") for node in channels.values()}
+    models = frozenset(name for node in channels.values() for name in _references(found, node["messages"]))
+    return Finding(frozenset(node["address"] for node in channels.values()), action, queue, models)
+
+
+def pattern(address: str) -> re.Pattern[str]:
+    """What matches the subjects of an address, and the wildcards for them."""
+    words = {name: "|".join([*map(str, enum), r"\*"]) for name, enum in ENUMS.items()}
+    parts = re.split(r"\{(\w+)\}", address)
+    return re.compile(
+        "".join(f"({words.get(part, '[^.]+')})" if at % 2 else re.escape(part) for at, part in enumerate(parts))
+    )
+
+
+def _references(found: Node, node: object) -> Iterator[str]:
+    """The names of all schemas that a part of the document refers to, through messages and unions."""
+    if isinstance(node, list):
+        node = dict(enumerate(node))
+    if not isinstance(node, dict):
+        return
+    place, _, name = _plain(str(node.get("$ref", ""))).removeprefix("#/components/").partition("/")
+    if place == "messages":
+        yield from _references(found, found["components"]["messages"][name])
+    elif place == "schemas":
+        yield name
+        yield from _references(found, found["components"]["schemas"][name].get("anyOf"))
+    else:
+        for inner in node.values():
+            yield from _references(found, inner)
+
+
+def _plain(reference: str) -> str:
+    return reference.replace("%7B", "{").replace("%7D", "}").replace("%2A", "*")

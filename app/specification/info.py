@@ -1,0 +1,47 @@
+"""The description at the head of the document: what a stranger has to know, with the numbers of this deployment."""
+
+from importlib.resources import files
+from string import Template
+from typing import Final
+
+from app import streams
+from app.settings import Settings
+
+_DAY: Final = 24 * 3600
+
+
+def description(settings: Settings) -> str:
+    """What `info.md` says, filled in."""
+    text = files(__package__).joinpath("info.md").read_text(encoding="utf-8")
+    return Template(text).substitute(_facts(settings))
+
+
+def _facts(settings: Settings) -> dict[str, str]:
+    called = streams.names(settings)
+    kept = {config.name: f"{(config.max_age or 0) / _DAY:g}" for config in streams.stream_configs(settings)}
+    in_bucket = settings.audio_store.startswith("nats://")
+    bucket = settings.audio_store.removeprefix("nats://")
+    put = f"Put the recording into the Object Store bucket `{bucket}`, under a name of your choice."
+    return {
+        "put": put if in_bucket else "Have the recording put into the folder of the service.",
+        "recordings": _bucket_ttl(settings) if in_bucket else "as the folder's owner likes",
+        "progress": called.progress,
+        "segments": called.segments,
+        "results": called.results,
+        "events": kept[called.progress],
+        "kept": kept[called.results],
+        "letters": kept[called.dead_letters],
+        "large": streams.RESULTS_BUCKET,
+        "window": f"{streams.DUPLICATES_WITHIN:g}",
+        "expires": f"{streams.EXPIRES_AFTER / _DAY:g}",
+        "lane": str(settings.nats_max_msgs_per_subject),
+        "attempts": str(settings.max_attempts),
+        "timeout": f"{settings.task_timeout:g}",
+        "bytes": str(settings.audio_max_bytes),
+        "seconds": f"{settings.audio_max_seconds:g}",
+        "diarization": f"{settings.diarization_max_seconds:g}",
+    }
+
+
+def _bucket_ttl(settings: Settings) -> str:
+    return f"{settings.audio_ttl:g} s" if settings.audio_ttl else "until they are deleted, by `tasks.delete` or by you"

@@ -1,0 +1,92 @@
+"""The facts of JetStream, for `x-nats`: read from what the service makes at its start."""
+
+import re
+from collections.abc import Iterator
+
+from nats.js.api import ConsumerConfig, ObjectStoreConfig, StreamConfig
+
+from app import streams
+from app.settings import Settings
+from app.specification.node import Node
+from schemas import subjects
+
+_CHUNK = 128 * 1024  # bytes: what Object Store clients send where nobody says otherwise
+
+
+def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
+    """The stream behind a channel and its durable consumers; None where there is none."""
+    for config in streams.stream_configs(settings):
+        heard = [subject for subject in config.subjects or [] if address.fullmatch(subject)]
+        if heard:
+            return _stream(config, heard) | _durables(settings, str(config.name), heard)
+    return None
+
+
+def _stream(config: StreamConfig, heard: list[str]) -> Node:
+    return {
+        "stream": config.name,
+        "subjects": heard,
+        "retention": config.retention,
+        "storage": config.storage,
+        "discard": config.discard,
+        "discardNewPerSubject": bool(config.discard_new_per_subject),
+        "maxMessagesPerSubject": config.max_msgs_per_subject or -1,
+        "maxAgeSeconds": int(config.max_age or 0),
+        "duplicateWindowSeconds": int(config.duplicate_window),
+        "allowDirect": bool(config.allow_direct),
+    }
+
+
+def _durables(settings: Settings, stream: str, heard: list[str]) -> Node:
+    found = [
+        _consumer(consumer)
+        for name, consumer in streams.consumer_configs(settings)
+        if name == stream and consumer.filter_subject in heard
+    ]
+    return {"consumersOfTheService": found} if found else {}
+
+
+def _consumer(config: ConsumerConfig) -> Node:
+    return {
+        "durable": config.durable_name,
+        "filterSubject": config.filter_subject,
+        "deliverPolicy": config.deliver_policy,
+        "ackPolicy": config.ack_policy,
+        "ackWaitSeconds": config.ack_wait,
+        "maxDeliver": config.max_deliver,
+    }
+
+
+def buckets(settings: Settings) -> Iterator[tuple[str, Node]]:
+    """The Object Store buckets and how their objects lie in NATS, by what they are for."""
+    for config in streams.bucket_configs(settings):
+        results = config.bucket == streams.RESULTS_BUCKET
+        yield "results" if results else "audio", _bucket(config) | (_of_results() if results else _of_audio(settings))
+
+
+def _bucket(config: ObjectStoreConfig) -> Node:
+    return {
+        "bucket": config.bucket,
+        "stream": f"OBJ_{config.bucket}",
+        "chunkSubject": f"$O.{config.bucket}.C.<nuid>",
+        "metaSubject": f"$O.{config.bucket}.M.<name in URL-safe base64, with padding>",
+        "chunkBytes": _CHUNK,
+        "digest": "SHA-256=<digest in URL-safe base64, with padding>",
+        "maxAgeSeconds": int(config.ttl or 0),
+    }
+
+
+def _of_audio(settings: Settings) -> Node:
+    return {
+        "maxObjectBytes": settings.audio_max_bytes,
+        "objectName": "audio_file_id",
+        "description": "Recordings, put there by clients, of whatever format FFmpeg reads. Links are not followed.",
+    }
+
+
+def _of_results() -> Node:
+    return {
+        "objectName": "task_id",
+        "description": f"Results too large for a message on `{subjects.RESULTS_CHANNEL}`, put there by the service: "
+        "the object is the result in JSON.",
+    }

@@ -1,0 +1,167 @@
+"""The messages of the document: payload, headers, examples, and what each is called."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app.specification.examples import EXAMPLES, Example
+from app.specification.node import Node
+from schemas.dead_letters import DeadLetter
+from schemas.diarization import DiarizationResult, DiarizationTask
+from schemas.errors import ErrorReply
+from schemas.headers import (
+    AcceptedHeaders,
+    CloudEventHeaders,
+    Headers,
+    ReplyHeaders,
+    RequestHeaders,
+    TaskEventHeaders,
+    TaskHeaders,
+    TextReplyHeaders,
+)
+from schemas.progress import ProgressEvent
+from schemas.requests import Deleted, Replayed, ReplayRequest, ResultRequest, TaskRequest, TaskStatus
+from schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
+from schemas.wire import Order
+
+CORRELATIONS: Final = {
+    "taskId": {"location": "$message.payload#/task_id", "description": "All messages about a task carry its id."},
+    "requestId": {
+        "location": "$message.header#/correlation_id",
+        "description": "NATS brings the reply to the inbox that the request names; the header is repeated as well.",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MessageWords:
+    """One message: `payload` travels beside `headers`."""
+
+    name: str
+    payload: type[BaseModel] | type[str]
+    headers: type[Headers]
+    title: str
+    summary: str
+
+    @property
+    def is_reply(self) -> bool:
+        """Whether it answers a request."""
+        return issubclass(self.headers, ReplyHeaders | TextReplyHeaders)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it passes between the parts of the service alone."""
+        return self.headers is AcceptedHeaders
+
+    @property
+    def node(self) -> Node:
+        """The message as the document describes it."""
+        asked = issubclass(self.headers, RequestHeaders) or self.is_reply
+        return {
+            "name": self.name,
+            "title": self.title,
+            "summary": self.summary,
+            "contentType": "text/plain" if self.payload is str else "application/json",
+            "correlationId": {"$ref": f"#/components/correlationIds/{'requestId' if asked else 'taskId'}"},
+            "headers": _reference(self.headers),
+            "payload": _reference(self.payload) if issubclass(self.payload, BaseModel) else _TEXT,
+            "examples": [_example(self, example) for example in _examples(self.payload)],
+        }
+
+
+MESSAGES: Final = (
+    MessageWords(
+        "TranscriptionTask", TranscriptionTask, TaskHeaders, "Transcription task", "Asks for the text of a recording."
+    ),
+    MessageWords("DiarizationTask", DiarizationTask, TaskHeaders, "Diarization task", "Asks who speaks when."),
+    MessageWords(
+        "ProgressEvent", ProgressEvent, TaskEventHeaders, "Progress event", "Says what has just happened to a task."
+    ),
+    MessageWords(
+        "SegmentsEvent", SegmentsEvent, TaskEventHeaders, "Segments event", "Holds the text found since the one before."
+    ),
+    MessageWords(
+        "TranscriptionResult", TranscriptionResult, TaskEventHeaders, "Transcript", "The text of a recording."
+    ),
+    MessageWords("DiarizationResult", DiarizationResult, TaskEventHeaders, "Turns", "Who speaks when in a recording."),
+    MessageWords(
+        "DeadLetter", DeadLetter, CloudEventHeaders, "Dead letter", "A task message that could not be done, and why."
+    ),
+    MessageWords("TaskRequest", TaskRequest, RequestHeaders, "Task request", "Names the task that is meant."),
+    MessageWords(
+        "ResultRequest", ResultRequest, RequestHeaders, "Result request", "Names a task and the format of its result."
+    ),
+    MessageWords(
+        "ReplayRequest", ReplayRequest, RequestHeaders, "Replay request", "Says which dead letters: exactly one field."
+    ),
+    MessageWords("TaskStatus", TaskStatus, ReplyHeaders, "Task status", "Where a task stands."),
+    MessageWords(
+        "TranscriptionResultReply",
+        TranscriptionResult,
+        ReplyHeaders,
+        "Transcript",
+        "The transcript, as it was published.",
+    ),
+    MessageWords(
+        "DiarizationResultReply", DiarizationResult, ReplyHeaders, "Turns", "The turns, as they were published."
+    ),
+    MessageWords(
+        "ResultText", str, TextReplyHeaders, "Result as text", "Text, subtitles or RTTM: the body is the file."
+    ),
+    MessageWords("Deleted", Deleted, ReplyHeaders, "Deleted", "Nothing of the task is left."),
+    MessageWords("Replayed", Replayed, ReplyHeaders, "Replayed", "How many tasks were queued again."),
+    MessageWords("ErrorReply", ErrorReply, ReplyHeaders, "Error", "Why a request cannot be answered, and what to do."),
+    MessageWords(
+        "AcceptedTranscriptionTask",
+        TranscriptionTask,
+        AcceptedHeaders,
+        "Accepted transcription task",
+        "A transcription task, as the stream has stored it.",
+    ),
+    MessageWords(
+        "AcceptedDiarizationTask",
+        DiarizationTask,
+        AcceptedHeaders,
+        "Accepted diarization task",
+        "A diarization task, as the stream has stored it.",
+    ),
+)
+_TEXT: Final = {"type": "string", "description": "The whole body, in UTF-8: it is not JSON."}
+
+
+def schemas() -> Node:
+    """The schemas of all payloads and headers, by name."""
+    wanted: set[type[BaseModel]] = {message.headers for message in MESSAGES}
+    wanted |= {message.payload for message in MESSAGES if issubclass(message.payload, BaseModel)}
+    found = models_json_schema(
+        [(model, "serialization") for model in sorted(wanted, key=lambda model: model.__name__)],
+        ref_template="#/components/schemas/{model}",
+    )[1]["$defs"]
+    return {name: _without_titles(schema) for name, schema in sorted(found.items())}
+
+
+def _reference(model: type[BaseModel]) -> Node:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _examples(payload: type[BaseModel] | type[str]) -> Iterable[Example]:
+    return EXAMPLES[payload.__name__ if issubclass(payload, BaseModel) else "ResultText"]
+
+
+def _example(message: MessageWords, example: Example) -> Node:
+    payload = example.payload
+    node: Node = {"name": example.name, "summary": example.summary}
+    if isinstance(payload, str):
+        return node | {"payload": payload}
+    node["payload"] = payload.model_dump(mode="json", exclude_unset=isinstance(payload, Order))  # as people write it
+    return node | ({"headers": {"Nats-Msg-Id": node["payload"]["task_id"]}} if message.headers is TaskHeaders else {})
+
+
+def _without_titles(schema: Node) -> Node:
+    """A field's title is its name once more, in capitals."""
+    for field in schema.get("properties", {}).values():
+        field.pop("title", None)
+    return schema

@@ -1,0 +1,126 @@
+"""Headers: what travels beside the messages."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from schemas.wire import TaskId, Time
+
+_INTERNAL = "The service's own, for its workers: clients neither set nor read it."
+_WRITTEN = "How the message is written."
+
+Trace = Annotated[
+    str | None,
+    Field(
+        pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+        description="W3C Trace Context: the trace of the task's publisher, in every event about it.",
+        examples=["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
+    ),
+]
+Correlation = Annotated[
+    str | None,
+    Field(
+        description="Repeated in the reply, which has one of its own where the request has none.",
+        examples=["3e24c077-feb6-4ad8-a2db-5ca8e216e537"],
+    ),
+]
+
+
+def _never_null(schema: JsonDict) -> None:
+    """A header is there or it is not."""
+    fields = schema["properties"]
+    for field in fields.values() if isinstance(fields, dict) else ():
+        if isinstance(field, dict) and isinstance(choice := field.pop("anyOf", None), list):
+            field.pop("default")
+            present = next(one for one in choice if isinstance(one, dict) and one != {"type": "null"})
+            field.update(present | field)
+
+
+class Headers(BaseModel):
+    """Headers of a NATS message: all are text, and those that are not described may be there as well."""
+
+    model_config = ConfigDict(frozen=True, json_schema_extra=_never_null)
+
+
+class TaskHeaders(Headers):
+    """What a publisher may set beside a task."""
+
+    message_id: TaskId | None = Field(
+        None,
+        alias="Nats-Msg-Id",
+        description="The task id: publishing the task again, because no acknowledgement came, then stores it once.",
+    )
+    traceparent: Trace = None
+    content_type: Literal["application/json"] | None = Field(None, alias="content-type", description=_WRITTEN)
+    replay_of: str | None = Field(None, alias="Natscribe-Replay-Of", description=_INTERNAL)
+
+
+class CloudEventHeaders(Headers):
+    """The attributes of CloudEvents 1.0 in binary mode."""
+
+    specversion: Literal["1.0"] = Field("1.0", alias="ce-specversion", description="Version of CloudEvents.")
+    id: str = Field(alias="ce-id", description="Id of the event.", examples=["f705dd8a3d3d4df7b11041e5c6f5e2b7"])
+    message_id: str = Field(
+        alias="Nats-Msg-Id",
+        description="The same as `ce-id`: the stream stores the event once.",
+        examples=["f705dd8a3d3d4df7b11041e5c6f5e2b7"],
+    )
+    source: str = Field(alias="ce-source", description="Which worker says so.", examples=["natscribe/gpu-1-4711-9f3c"])
+    type: str = Field(
+        alias="ce-type",
+        pattern=r"^natscribe\.(progress|segments|results|dead_letters)\.v1$",
+        description="What it is, with the version of the contract.",
+        examples=["natscribe.progress.v1"],
+    )
+    subject: TaskId | None = Field(None, alias="ce-subject", description="The task id, where there is one.")
+    time: Time = Field(alias="ce-time", description="When the event was made.")
+    content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=_WRITTEN)
+    traceparent: Trace = None
+    expected_stream: str | None = Field(None, alias="Nats-Expected-Stream", description=_INTERNAL)
+
+
+class TaskEventHeaders(CloudEventHeaders):
+    """CloudEvents attributes, and what the service notes for itself in a task's log."""
+
+    subject: TaskId = Field(alias="ce-subject", description="The task id.")
+    task: str | None = Field(None, alias="Natscribe-Task", description=_INTERNAL)
+    task_sequence: str | None = Field(None, alias="Natscribe-Task-Sequence", description=_INTERNAL)
+    task_subject: str | None = Field(None, alias="Natscribe-Task-Subject", description=_INTERNAL)
+    created_at: str | None = Field(None, alias="Natscribe-Created-At", description=_INTERNAL)
+    started_at: str | None = Field(None, alias="Natscribe-Started-At", description=_INTERNAL)
+    audio_sha256: str | None = Field(None, alias="Natscribe-Audio-Sha256", description=_INTERNAL)
+    expected_sequence: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence", description=_INTERNAL)
+
+
+class AcceptedHeaders(TaskHeaders):
+    """What JetStream adds when the task stream repeats a message."""
+
+    stream: str = Field(alias="Nats-Stream", description="The task stream.", examples=["transcription_tasks"])
+    subject: str = Field(
+        alias="Nats-Subject", description="Where the task was published.", examples=["tasks.transcription.normal"]
+    )
+    sequence: str = Field(alias="Nats-Sequence", description="Its number in the stream.", examples=["112"])
+    time: Time = Field(alias="Nats-Time-Stamp", description="When it was stored.")
+
+
+class RequestHeaders(Headers):
+    """What a client may set beside a request."""
+
+    correlation_id: Correlation = None
+
+
+class ReplyHeaders(Headers):
+    """What tells a reply in JSON."""
+
+    content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=_WRITTEN)
+    correlation_id: Correlation = None
+
+
+class TextReplyHeaders(Headers):
+    """What tells a reply in plain text."""
+
+    content_type: Literal["text/plain"] = Field(
+        "text/plain", alias="content-type", description="Not JSON: the body is the file, in UTF-8."
+    )
+    correlation_id: Correlation = None

@@ -1,0 +1,96 @@
+"""A change that would break a client needs a new version: compared with the last document that was released."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import yaml
+
+from tests.contract.compatibility import Node, breaks
+from tests.document import DOCUMENT, ROOT
+
+ADVICE = (
+    "make it compatible, or raise the version and keep the document: cp asyncapi.yaml docs/contract/asyncapi-V.yaml"
+)
+
+
+def version(document: Node) -> tuple[int, ...]:
+    return tuple(int(part) for part in document["info"]["version"].split("."))
+
+
+def promise(document: Node) -> tuple[int, ...]:
+    """The part of a version that stands for what clients build on: before 1.0 the second number too."""
+    major, minor, _ = version(document)
+    return (major,) if major else (major, minor)
+
+
+def released() -> Node:
+    documents = [
+        yaml.safe_load(path.read_text(encoding="utf-8")) for path in (ROOT / "docs" / "contract").glob("*.yaml")
+    ]
+    return max(documents, key=version)
+
+
+def test_clients_of_the_last_release_go_on_working() -> None:
+    last = released()
+    assert version(DOCUMENT) >= version(last)
+    if promise(DOCUMENT) == promise(last):
+        assert breaks(last, DOCUMENT) == [], ADVICE
+
+
+def _schema(name: str) -> Callable[[Node], Node]:
+    return lambda document: document["components"]["schemas"][name]
+
+
+TASK, EVENT, CODE = _schema("TranscriptionTask"), _schema("ProgressEvent"), _schema("ErrorCode")
+BREAKING: dict[str, Callable[[Node], object]] = {
+    "an operation is gone": lambda new: new["operations"].pop("askStatus"),
+    "an address is another": lambda new: new["channels"]["progress"].update(address="events.{task_id}"),
+    "a stream is another": lambda new: new["channels"]["progress"]["x-nats"].update(stream="events"),
+    "a bucket is another": lambda new: new["x-nats"]["objectStoreBuckets"]["audio"].update(bucket="sounds"),
+    "a priority is gone": lambda new: new["components"]["parameters"]["priority"]["enum"].remove("low"),
+    "a task needs one field more": lambda new: TASK(new)["required"].append("language"),
+    "a task may have one field less": lambda new: TASK(new)["properties"].pop("word_timestamps"),
+    "a task's field is narrower": lambda new: TASK(new)["properties"]["user_id"].update(minimum=0),
+    "a task's field is of another type": lambda new: TASK(new)["properties"]["user_id"].update(type="string"),
+    "a task needs a header": lambda new: _schema("TaskHeaders")(new).update(required=["traceparent"]),
+    "an event has one field less": lambda new: (
+        EVENT(new)["properties"].pop("attempt"),
+        EVENT(new)["required"].remove("attempt"),
+    ),
+    "an event's field may be missing": lambda new: EVENT(new)["required"].remove("state"),
+    "an event's field may be null": lambda new: EVENT(new)["properties"].update(
+        progress={"anyOf": [{"type": "integer"}, {"type": "null"}]}
+    ),
+    "an event's field is wider": lambda new: EVENT(new)["properties"]["progress"].update(maximum=1000),
+    "there is one state more": lambda new: _schema("State")(new)["enum"].append("paused"),
+    "there is one error code more": lambda new: CODE(new)["enum"].append("bored"),
+    "an event lacks a header": lambda new: _schema("TaskEventHeaders")(new)["required"].remove("ce-id"),
+    "a reply is another": lambda new: new["components"]["messages"]["ResultText"].update(contentType="text/html"),
+    "a request has another reply": lambda new: new["operations"]["askStatus"]["reply"]["messages"].append(
+        {"$ref": "#/channels/resultReplies/messages/ResultText"}
+    ),
+}
+HARMLESS: dict[str, Callable[[Node], object]] = {
+    "a task may have one field more": lambda new: TASK(new)["properties"].update(title={"type": "string"}),
+    "an event has one field more": lambda new: EVENT(new)["properties"].update(host={"type": "string"}),
+    "a request's field is wider": lambda new: _schema("TaskRequest")(new)["properties"]["task_id"].pop("pattern"),
+    "an event's field is narrower": lambda new: EVENT(new)["properties"]["progress"].update(minimum=1),
+    "there is one priority more": lambda new: new["components"]["parameters"]["priority"]["enum"].append("idle"),
+    "something is told in other words": lambda new: EVENT(new).update(description="News."),
+    "a result is kept longer": lambda new: new["channels"]["results"]["x-nats"].update(maxAgeSeconds=10**9),
+}
+
+
+@pytest.mark.parametrize("change", BREAKING.values(), ids=BREAKING)
+def test_what_breaks_clients_is_seen(change: Callable[[Node], object]) -> None:
+    new = copy.deepcopy(DOCUMENT)
+    change(new)
+    assert breaks(DOCUMENT, new)
+
+
+@pytest.mark.parametrize("change", HARMLESS.values(), ids=HARMLESS)
+def test_what_breaks_nobody_is_let_through(change: Callable[[Node], object]) -> None:
+    new = copy.deepcopy(DOCUMENT)
+    change(new)
+    assert breaks(DOCUMENT, new) == []

@@ -1,0 +1,98 @@
+"""The document is valid, and as complete as the project asks: said by @asyncapi/parser and spectral."""
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.document import DOCUMENT, ROOT
+
+NODE = Path(sys.executable).parent / "node"
+TOOLS = ROOT / "tools" / "node"
+INFORMATION = 2  # severities: 0 error, 1 warning, 2 information, 3 hint
+
+
+def run(*command: object) -> list[dict]:
+    assert (TOOLS / "node_modules").is_dir(), "run: make setup"
+    found = subprocess.run([NODE, *command], capture_output=True, text=True, check=False, cwd=TOOLS)
+    assert found.stdout.startswith("["), found.stderr
+    return json.JSONDecoder().raw_decode(found.stdout)[0]
+
+
+def parse(document: Path) -> list[dict]:
+    return run(TOOLS / "parse.mjs", document)
+
+
+def lint(document: Path) -> set[str]:
+    spectral = TOOLS / "node_modules" / "@stoplight" / "spectral-cli" / "dist" / "index.js"
+    found = run(spectral, "lint", "--quiet", "--format", "json", "--ruleset", TOOLS / "ruleset.yaml", document)
+    return {finding["code"] for finding in found}
+
+
+def test_the_parser_finds_neither_errors_nor_warnings() -> None:
+    assert [found for found in parse(ROOT / "asyncapi.yaml") if found["severity"] < INFORMATION] == []
+
+
+def test_the_ruleset_of_the_project_finds_nothing() -> None:
+    assert lint(ROOT / "asyncapi.yaml") == set()
+
+
+def _without(*path: str) -> Callable[[dict], None]:
+    def damage(document: dict) -> None:
+        *way, last = path
+        for step in way:
+            document = document[step]
+        del document[last]
+
+    return damage
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Callable[..., Path]:
+    def write(*damages: Callable[[dict], None]) -> Path:
+        document = copy.deepcopy(DOCUMENT)
+        for damage in damages:
+            damage(document)
+        written = tmp_path / "damaged.yaml"
+        written.write_text(yaml.safe_dump(document), encoding="utf-8")
+        return written
+
+    return write
+
+
+def test_the_ruleset_misses_what_is_missing(damaged: Callable[..., Path]) -> None:
+    # Given a document that lacks a bit of everything
+    messages = ("components", "messages")
+    document = damaged(
+        _without("channels", "progress", "description"),
+        _without("operations", "askStatus", "summary"),
+        _without(*messages, "TaskStatus", "examples"),
+        _without(*messages, "DeadLetter", "contentType"),
+        _without(*messages, "DeadLetter", "examples", 0, "summary"),
+        _without("components", "schemas", "TaskStatus", "properties", "created_at", "description"),
+        _without("components", "schemas", "Turn", "description"),
+        _without("components", "schemas", "ErrorCode", "x-enum-descriptions"),
+        _without("operations", "askResult", "reply", "messages", 0),
+        lambda found: found["operations"].update({"tasks.status": found["operations"].pop("askStatus")}),
+    )
+    # Then each rule says so
+    assert lint(document) == {
+        "channel-is-told",
+        "operation-is-told",
+        "operation-is-named-as-people-say-it",
+        "message-is-told",
+        "example-is-told",
+        "field-is-told",
+        "schema-is-told",
+        "word-of-an-enum-is-told",
+    }
+
+
+def test_the_parser_finds_what_is_not_valid(damaged: Callable[..., Path]) -> None:
+    document = damaged(_without("operations", "askStatus", "action"))
+    assert [found for found in parse(document) if found["severity"] < INFORMATION]

@@ -1,0 +1,79 @@
+"""The AsyncAPI document, as a stranger has it, and whether a message is one of those that it describes."""
+
+import copy
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft7Validator, FormatChecker
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT: dict = yaml.safe_load((ROOT / "asyncapi.yaml").read_text(encoding="utf-8"))
+COMPONENTS: dict = DOCUMENT["components"]
+MESSAGES: dict[str, dict] = COMPONENTS["messages"]
+
+
+def operations(action: str) -> dict[str, dict]:
+    return {name: found for name, found in DOCUMENT["operations"].items() if found["action"] == action}
+
+
+def channel_of(operation: dict) -> dict:
+    return DOCUMENT["channels"][operation["channel"]["$ref"].removeprefix("#/channels/")]
+
+
+def operation_at(subject: str) -> dict:
+    """The operation whose address a subject belongs to; a literal address goes first."""
+    found = {channel_of(operation)["address"]: operation for operation in DOCUMENT["operations"].values()}
+    return found.get(subject) or next(
+        operation
+        for address, operation in found.items()
+        if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^.]+", re.escape(address)), subject)
+    )
+
+
+def names(references: list[dict]) -> list[str]:
+    return [reference["$ref"].rpartition("/")[2] for reference in references]
+
+
+@cache
+def validator(message: str, part: str, *, closed: bool) -> Draft7Validator:
+    """Validates the payload or the headers of a message; `closed`: whatever is not described is an error."""
+    schema = {"allOf": [MESSAGES[message][part]], "components": {"schemas": _closed() if closed else _schemas()}}
+    return Draft7Validator(schema, format_checker=FormatChecker())
+
+
+def _schemas() -> dict:
+    return COMPONENTS["schemas"]
+
+
+@cache
+def _closed() -> dict:
+    schemas = copy.deepcopy(COMPONENTS["schemas"])
+    for schema in schemas.values():
+        if "properties" in schema:
+            schema["additionalProperties"] = False
+    return schemas
+
+
+def faults(candidates: list[str], headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+    """Why a message is none of the candidates, for each; empty where it is one of them."""
+    found = {name: _fault(name, headers, body) for name in candidates}
+    return {} if "" in found.values() else found
+
+
+def matching(candidates: list[str], headers: Mapping[str, str], body: bytes) -> list[str]:
+    return [name for name in candidates if not _fault(name, headers, body)]
+
+
+def _fault(message: str, headers: Mapping[str, str], body: bytes) -> str:
+    try:
+        payload = body.decode() if MESSAGES[message]["contentType"] == "text/plain" else json.loads(body)
+    except ValueError as error:
+        return str(error)
+    for part, value in (("headers", dict(headers)), ("payload", payload)):
+        for error in validator(message, part, closed=True).iter_errors(value):
+            return f"{part} {error.json_path}: {error.message[:300]}"
+    return ""

@@ -1,0 +1,92 @@
+"""The document is true: a running service takes its examples, and says everything that it describes."""
+
+import json
+
+import pytest
+from nats.aio.client import Client
+
+from app.main import Service
+from schemas import subjects
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from schemas.wire import Kind, Priority
+from tests import document
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher
+from tests.integration.wire import Wire
+
+HEARD = {
+    name: {
+        message: document.MESSAGES[message]["examples"]
+        for message in document.names(document.channel_of(operation)["messages"].values())
+    }
+    for name, operation in document.operations("receive").items()
+    if not name.startswith("accept")
+}
+TASKS = [
+    pytest.param(document.channel_of(document.DOCUMENT["operations"][name])["address"], example, id=example["name"])
+    for name in ("submitTranscription", "submitDiarization")
+    for examples in HEARD[name].values()
+    for example in examples
+]
+REQUESTS = [
+    pytest.param(document.channel_of(document.DOCUMENT["operations"][name])["address"], example["payload"])
+    for name, messages in HEARD.items()
+    if not name.startswith("submit")
+    for examples in messages.values()
+    for example in examples
+]
+SAID = {
+    name
+    for operation in document.DOCUMENT["operations"].values()
+    for name in document.names(
+        operation["messages"] if operation["action"] == "send" else operation.get("reply", {}).get("messages", [])
+    )
+}
+
+
+@pytest.mark.parametrize(("address", "example"), TASKS)
+async def test_the_example_of_a_task_is_done(
+    worker: Service, publisher: Publisher, address: str, example: dict
+) -> None:
+    # Given the example, published as the document says
+    subject = address.format(priority=Priority.NORMAL)
+    await publisher.js.publish(subject, json.dumps(example["payload"]).encode(), headers=example["headers"])
+    # Then it comes to its end
+    await publisher.until(example["payload"]["task_id"], State.COMPLETED)
+
+
+@pytest.mark.parametrize(("subject", "request_"), REQUESTS)
+async def test_the_example_of_a_request_is_understood(
+    worker: Service, publisher: Publisher, subject: str, request_: dict
+) -> None:
+    answer = await publisher.ask(subject, **request_)
+    assert answer.get("error", {}).get("code") in {None, ErrorCode.NOT_FOUND}
+
+
+async def test_all_that_is_described_is_said(
+    worker: Service, publisher: Publisher, nc: Client, wire: Wire, engine: FakeEngine
+) -> None:
+    # Given a task of each kind, one that fails, and one that is none
+    await publisher.publish("text", diarize=True, word_timestamps=True)
+    await publisher.publish("turns", kind=Kind.DIARIZATION)
+    await publisher.publish("lost", audio_file_id="nowhere.flac")
+    await publisher.publish("wrong", unknown=True)
+    for task_id in ("text", "turns"):
+        await publisher.until(task_id, State.COMPLETED)
+    for task_id in ("lost", "wrong"):
+        await publisher.until(task_id, State.FAILED)
+    # When everything is asked that can be
+    for subject in (subjects.STATUS, subjects.CANCEL, subjects.RESULT):
+        for task_id in ("text", "turns", "lost", "unknown"):
+            await publisher.ask(subject, task_id=task_id)
+    await nc.request(subjects.RESULT, b'{"task_id": "text", "format": "srt"}', timeout=10)
+    await publisher.ask(subjects.REPLAY, kind="transcription")
+    await publisher.ask(subjects.DELETE, task_id="text")
+    # And a result is too large for a message
+    engine.windows = 4000
+    await publisher.publish("long", word_timestamps=True)
+    await publisher.until("long", State.COMPLETED)
+    # Then each message of the document was seen; the fixture finds those that are not in it
+    assert wire.seen() == SAID
+    assert any(b'"object":{"bucket":"results"' in message.data for message, _ in wire.candidates())

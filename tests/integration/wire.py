@@ -1,0 +1,68 @@
+"""All that passes between the service and its clients, held against the document."""
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from tests import document
+
+SAID = [
+    document.channel_of(operation)["address"].replace("{task_id}", "*").replace("{kind}", "*")
+    for operation in document.operations("send").values()
+]
+ASKED = [
+    document.channel_of(operation)["address"]
+    for operation in document.operations("receive").values()
+    if "reply" in operation
+]
+
+
+class Wire:
+    """Hears what the service says and answers; messages of clients are their own affair."""
+
+    def __init__(self) -> None:
+        self._said: list[Msg] = []
+        self._asked: dict[str, str] = {}  # inbox -> subject of the request
+        self._inboxes: list[Msg] = []
+
+    async def listen(self, nc: Client) -> None:
+        for subject in SAID:
+            await nc.subscribe(subject, cb=self._hear)
+        for subject in ASKED:
+            await nc.subscribe(subject, cb=self._note)
+        await nc.subscribe("_INBOX.>", cb=self._answer)
+        await nc.flush()
+
+    async def _hear(self, message: Msg) -> None:
+        if message.subject not in ASKED:
+            self._said.append(message)
+
+    async def _note(self, message: Msg) -> None:
+        self._asked[message.reply] = message.subject
+
+    async def _answer(self, message: Msg) -> None:
+        self._inboxes.append(message)
+
+    def candidates(self) -> list[tuple[Msg, list[str]]]:
+        """Each message, and the names of those that the document has in its place."""
+        said = [(message, document.names(document.operation_at(message.subject)["messages"])) for message in self._said]
+        return said + [
+            (message, document.names(document.operation_at(self._asked[message.subject])["reply"]["messages"]))
+            for message in self._inboxes
+            if message.subject in self._asked
+        ]
+
+    def seen(self) -> set[str]:
+        """The names of all messages that passed."""
+        return {
+            name
+            for message, candidates in self.candidates()
+            for name in document.matching(candidates, message.headers or {}, message.data)
+        }
+
+    def strangers(self) -> list[tuple[str, dict[str, str]]]:
+        """What passed though the document does not describe it, and why not."""
+        checked = (
+            (message.subject, document.faults(candidates, message.headers or {}, message.data))
+            for message, candidates in self.candidates()
+        )
+        return [(subject, faults) for subject, faults in checked if faults]
