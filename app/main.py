@@ -12,7 +12,7 @@ from importlib.metadata import version
 from uuid import uuid4
 
 import structlog
-from faststream.asgi import AsgiFastStream, AsyncAPIRoute
+from faststream.asgi import AsgiFastStream
 from faststream.nats import NatsRouter
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -23,6 +23,7 @@ from app.dead_letters import DeadLetterBox
 from app.delivery import Desk
 from app.delivery_middleware import DeliveryMiddleware
 from app.diarizer import EngineDiarizer
+from app.docs_page import DocsPage
 from app.engines.engine import Engine
 from app.engines.process import EngineProcess
 from app.expiry import Expiry
@@ -82,14 +83,15 @@ class Service:
         self.app: AsgiFastStream = self._application()
 
     def _application(self) -> AsgiFastStream:
+        specification = document(version("natscribe"), self.settings)
         return AsgiFastStream(
             self.broker,
             lifespan=self._lifespan,
             after_startup=[self._begin],
             on_shutdown=[self._stop],
-            specification=document(version("natscribe"), self.settings),
-            asyncapi_path=AsyncAPIRoute("/docs", try_it_out_path=None),  # the library's own would publish tasks
+            specification=specification,
             asgi_routes=[
+                *DocsPage(specification).routes(),
                 ("/metrics", metrics_route(self.meter)),
                 ("/health/live", route()),
                 ("/health/ready", route(nats=self._lanes_answer, redis=self.redis.reachable, slot=self._slot_runs)),

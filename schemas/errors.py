@@ -41,7 +41,7 @@ class ErrorCode(Term):
     FORMAT_UNAVAILABLE = "format_unavailable", "This kind of result cannot be written in this format: ask for another."
     INTERNAL = (
         "internal",
-        "Something is wrong in the service or its servers; a task is tried again first, a request ask again later.",
+        "Something is wrong in the service or its servers; a task is tried again first, a request may be asked again.",
     )
 
 

@@ -62,7 +62,6 @@ def _channel(channel: Channel, finding: Finding, settings: Settings) -> Node:
         "address": channel.address,
         "title": channel.title,
         "description": channel.description,
-        "servers": [{"$ref": f"#/servers/{name}"} for name in SERVERS],
         "messages": _messages(_said(channel, finding)),
         "tags": [{"name": channel.tag}],
     }

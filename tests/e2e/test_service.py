@@ -32,7 +32,8 @@ async def last_event(client: Client, task_id: str) -> ProgressEvent:
 
 
 @pytest.mark.parametrize(
-    "path", ["/docs", "/docs.json", "/metrics", "/health/live", "/health/ready", "/health/startup"]
+    "path",
+    ["/", "/docs", "/asyncapi.json", "/asyncapi.yaml", "/metrics", "/health/live", "/health/ready", "/health/startup"],
 )
 async def test_http_tells_and_takes_nothing(service: Running, path: str) -> None:
     status, body = await service.get(path)
@@ -41,7 +42,7 @@ async def test_http_tells_and_takes_nothing(service: Running, path: str) -> None
         assert (await service.get(path, method=method))[0] in {404, 405}, method
 
 
-@pytest.mark.parametrize("path", ["/docs/try", "/asyncapi/try", "/tasks", "/tasks/t1", "/"])
+@pytest.mark.parametrize("path", ["/docs/try", "/asyncapi/try", "/tasks", "/tasks/t1"])
 async def test_there_is_nothing_else_on_http(service: Running, path: str) -> None:
     assert (await service.get(path))[0] == 404
     assert (await service.get(path, method="POST"))[0] == 404
