@@ -39,6 +39,7 @@ class FakeEngine:
         self.windows = windows
         self.text = "one two"  # of each window
         self.silent = False  # as a model that takes long over its first window
+        self.hangs_after: list[int] = []  # windows, one a job; none: it does not hang
         self.jobs: list[Job] = []
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
@@ -61,9 +62,12 @@ class FakeEngine:
                 raise error
             if self.silent:
                 await asyncio.Event().wait()
-            for reply in self._replies(job):
+            hangs_after = self.hangs_after.pop(0) if self.hangs_after else self.windows
+            for windows, reply in enumerate(self._replies(job)):  # the first reply is no window
                 yield reply
                 await self.may_go_on.wait()
+                if windows == hangs_after < self.windows:
+                    await asyncio.Event().wait()
             done = True
         finally:
             self.stopped += not done

@@ -1,5 +1,6 @@
 """When a task cannot be done: retried where that can help, else failed with a dead letter."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -162,3 +163,63 @@ async def test_nothing_follows_an_end_whatever_breaks_after_it(
     status = await publisher.ask("tasks.status", task_id="t1")
     assert status["state"] == "completed"
     assert not await letters(js)
+
+
+async def messages(js: JetStreamContext, stream: str = "transcription_tasks") -> int:
+    return (await js.stream_info(stream)).state.messages
+
+
+async def test_the_message_of_a_cancelled_task_is_gone_at_once(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a task that waits behind a busy worker
+    engine.may_go_on.clear()
+    await publisher.publish("running")
+    await publisher.until("running", State.RUNNING)
+    await publisher.publish("waiting")
+    await publisher.until("waiting", State.QUEUED)
+    assert await messages(js) == 2
+    # When it is cancelled
+    await publisher.ask("tasks.cancel", task_id="waiting")
+    # Then its place in the lane is free, though no worker has seen it
+    assert await messages(js) == 1
+    assert len(engine.jobs) == 1
+    engine.may_go_on.set()
+    await publisher.until("running", State.COMPLETED)
+
+
+async def test_a_letter_of_a_task_that_did_well_is_not_replayed(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a task that is done, and the letter of an invalid message that used its id
+    await publisher.publish("t1")
+    events = await publisher.until("t1", State.COMPLETED)
+    await publisher.publish("t1", surprise=True)
+    await eventually(lambda: letters_left(js))
+    # When an operator replays it
+    assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 0}
+    # Then nothing was said, queued or removed
+    assert await publisher.until("t1", State.COMPLETED) == events
+    assert (await letters_left(js), await messages(js), len(engine.jobs)) == (1, 0, 1)
+    assert await messages(js, "transcription_segments") == 3
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_nobody_opens_an_ended_task_with_a_header(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, fails: bool
+) -> None:
+    # Given a task that has ended, well or not
+    engine.fail_with = [PERMANENT] if fails else []
+    await publisher.publish("t1")
+    events = await publisher.until("t1", State.FAILED if fails else State.COMPLETED)
+    await eventually(lambda: queue_is_empty(js))
+    # When its message is published again, as if it were the replay of an event that is none, or no failure
+    last = (await js.get_last_msg("transcription_progress", "progress.t1")).seq or 0
+    body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
+    headers = {"Natscribe-Replay-Of": str(last - 1 if fails else last)}
+    await js.publish("tasks.transcription.normal", body, headers=headers)
+    # Then it is taken from the queue, and the end stays the end
+    await eventually(lambda: queue_is_empty(js))
+    assert await publisher.until("t1", events[-1].state) == events
+    assert (await js.get_last_msg("transcription_progress", "progress.t1")).seq == last
+    assert len(engine.jobs) == 1

@@ -1,15 +1,74 @@
-"""The keys in Redis: there at once on a new service, and caught up where Redis has lost its data."""
+"""The keys in Redis: there at once, the newest event in them, and caught up where Redis has lost its data."""
 
 import json
+from datetime import UTC, datetime
 
+import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from app.entry import Facts
 from app.main import Service
-from schemas.progress import State
+from app.projection import RedisProjection
+from schemas.progress import ProgressEvent, State
+from schemas.transcription import TranscriptionTask
+from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
+
+TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
+HEADERS = Facts(TASK, 1, "tasks.transcription.high", datetime.now(UTC)).headers()
+
+
+@pytest.fixture
+def projection(redis: Redis) -> RedisProjection:
+    return RedisProjection(redis)
+
+
+def event(sequence: int, state: State, progress: int) -> ProgressEvent:
+    return ProgressEvent(
+        task_id="t1",
+        kind=Kind.TRANSCRIPTION,
+        state=state,
+        progress=progress,
+        max_attempts=4,
+        sequence=sequence,
+        time=datetime.now(UTC),
+    )
+
+
+async def shown(redis: Redis) -> tuple[str, str]:
+    return json.loads(await redis.get("task:t1:info"))["state"], await redis.get("task:t1:progress")
+
+
+@pytest.mark.parametrize("stream_sequence", [9, 10, 11])
+async def test_an_older_event_does_not_overwrite_a_newer_one(
+    projection: RedisProjection, redis: Redis, stream_sequence: int
+) -> None:
+    # Given that the end is shown
+    await projection.progressed(event(5, State.COMPLETED, 100), HEADERS, 11)
+    # When another worker comes with an event from before, or with the same one again
+    await projection.progressed(event(4, State.RUNNING, 80), HEADERS, stream_sequence)
+    # Then the end stays
+    assert await shown(redis) == ("completed", "100")
+
+
+async def test_a_newer_event_is_shown(projection: RedisProjection, redis: Redis) -> None:
+    await projection.progressed(event(4, State.RUNNING, 80), HEADERS, 9)
+    await projection.progressed(event(5, State.COMPLETED, 100), HEADERS, 100)  # as numbers, not as text
+    assert await shown(redis) == ("completed", "100")
+
+
+async def test_a_deleted_task_does_not_come_back(projection: RedisProjection, redis: Redis) -> None:
+    # Given a task that was deleted
+    await projection.progressed(event(5, State.COMPLETED, 100), HEADERS, 11)
+    await projection.delete("t1", up_to=11)
+    # When another worker has still to show an event of it
+    await projection.progressed(event(5, State.COMPLETED, 100), HEADERS, 11)
+    # Then nothing is shown, and nothing of the task is kept for good
+    assert not await redis.exists("task:t1:info", "task:t1:progress", "task:t1:result")
+    assert [key for key in await redis.keys("*t1*") if await redis.ttl(key) < 0] == []
 
 
 async def test_a_new_service_shows_its_first_task_at_once(

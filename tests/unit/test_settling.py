@@ -134,6 +134,15 @@ async def test_what_is_given_up_fails_first_is_kept_then_and_goes_last(number: i
     assert story.done == ["failed", "letter", "ack"]
 
 
+@pytest.mark.parametrize("state", [State.COMPLETED, State.FAILED, State.CANCELLED])
+@pytest.mark.parametrize("error", [PASSING, PERMANENT])
+async def test_nothing_follows_an_end_whatever_went_wrong_after_it(state: State, error: TaskError) -> None:
+    story = Story()
+    ended = cast("TaskAttempt", FakeAttempt(story, 1, state))
+    assert await settler(story).failed(cast("Msg", FakeMessage(story)), ended, error) is state
+    assert story.done == ["ack"]
+
+
 @pytest.mark.parametrize(("number", "error"), [(1, PASSING), (4, PASSING), (1, PERMANENT)])
 async def test_who_was_overtaken_settles_nothing(number: int, error: TaskError) -> None:
     story = Story(overtaken=True)

@@ -1,0 +1,72 @@
+"""Results around the largest size of a message: whole in the message where it fits, else an object; never silence."""
+
+import json
+from collections.abc import Awaitable, Callable
+
+import pytest
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from app.main import Service
+from schemas.progress import State
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher
+
+ROOM = 16 * 1024  # bytes: for the headers of a message and what FastStream adds to a reply
+Transcribe = Callable[[str, int], Awaitable[dict[str, object]]]
+
+
+@pytest.fixture
+def transcribe(publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext) -> Transcribe:
+    """Have a task done with so many characters of text in two segments; the result as it was published."""
+
+    async def done(task_id: str, characters: int) -> dict[str, object]:
+        engine.windows, engine.text = 2, "x" * (characters // 2)
+        await publisher.publish(task_id)
+        await publisher.until(task_id, State.COMPLETED)
+        message = await js.get_last_msg("transcription_results", f"results.{task_id}")
+        result: dict[str, object] = json.loads(message.data or b"")
+        return result
+
+    return done
+
+
+async def ask(nc: Client, task_id: str, fmt: str) -> bytes:
+    return (await nc.request("tasks.result", json.dumps({"task_id": task_id, "format": fmt}).encode(), timeout=5)).data
+
+
+@pytest.mark.parametrize("below", [0, 1, 100, 1000, ROOM + 100])
+async def test_a_result_of_any_size_arrives(
+    nc: Client, js: JetStreamContext, transcribe: Transcribe, below: int
+) -> None:
+    # Given a result that is so many bytes smaller than the largest message: its text is in it twice
+    envelope = len(json.dumps(await transcribe("s", 10), separators=(",", ":"))) - 2 * 10
+    characters = (nc.max_payload - below - envelope) // 2
+    # When it is published and asked for
+    result = await transcribe("t", characters)
+    answer = json.loads(await ask(nc, "t", "json"))
+    # Then it is all there, or all in the object that both name
+    assert answer == result
+    if below > ROOM:
+        assert result["object"] is None
+    else:
+        assert (result["text"], result["segments"]) == ("", [])
+        result = json.loads((await (await js.object_store("results")).get("t")).data or b"")
+    assert len(str(result["text"])) == pytest.approx(characters, abs=2)
+
+
+@pytest.mark.parametrize("below", [0, 1, 100, 1000, ROOM + 100])
+async def test_a_text_of_any_size_arrives(nc: Client, js: JetStreamContext, transcribe: Transcribe, below: int) -> None:
+    # Given a text that is so many bytes smaller than the largest message
+    characters = nc.max_payload - below - 2  # two lines
+    await transcribe("t", characters)
+    # When it is asked for as text
+    answer = await ask(nc, "t", "txt")
+    # Then that is the text, or names the object that holds it
+    if below > ROOM:
+        assert len(answer) == pytest.approx(nc.max_payload - below, abs=2)
+        assert answer.startswith(b"xxx")
+    else:
+        named = json.loads(answer)["object"]
+        whole = json.loads((await (await js.object_store(named["bucket"])).get(named["name"])).data or b"")
+        assert len(whole["text"]) == pytest.approx(characters, abs=2)

@@ -1,0 +1,117 @@
+"""What the service makes of streams, consumers and buckets, as the server tells it."""
+
+import pytest
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, RetentionPolicy, StorageType
+from structlog.testing import capture_logs
+
+from app.settings import Settings
+from app.streams import provision
+
+DAY = 24 * 3600
+LANES = [
+    f"tasks.{kind}.{priority}" for kind in ("transcription", "diarization") for priority in ("high", "normal", "low")
+]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    changes = {
+        "audio_store": "nats://audio",
+        "audio_ttl": 3600.0,
+        "nats_max_msgs_per_subject": 123,
+        "task_ack_wait": 17,
+    }
+    return settings.model_copy(update=changes)
+
+
+@pytest.fixture
+async def made(settings: Settings, js: JetStreamContext) -> JetStreamContext:
+    await provision(js, settings)
+    return js
+
+
+async def differences(js: JetStreamContext, settings: Settings) -> list[tuple[object, object]]:
+    with capture_logs() as logs:
+        await provision(js, settings)
+    return [(entry["of"], entry["setting"]) for entry in logs if entry["event"] == "configuration_differs"]
+
+
+async def test_the_queue_refuses_what_is_too_much_and_repeats_what_it_takes(made: JetStreamContext) -> None:
+    config = (await made.stream_info("transcription_tasks")).config
+    assert sorted(config.subjects or []) == sorted(LANES)
+    assert (config.retention, config.storage) == (RetentionPolicy.WORK_QUEUE, StorageType.FILE)
+    assert (config.discard, config.discard_new_per_subject) == (DiscardPolicy.NEW, True)
+    assert config.max_msgs_per_subject == 123
+    assert config.max_age == 8 * DAY  # a day more than a task may wait: expiry comes first
+    assert config.republish is not None
+    assert (config.republish.src, config.republish.dest) == ("tasks.>", "accepted.tasks.>")
+
+
+@pytest.mark.parametrize(
+    ("stream", "subjects", "days"),
+    [
+        ("progress", ["progress.*"], 8),
+        ("segments", ["segments.*"], 8),
+        ("results", ["results.*"], 7),
+        ("dead_letters", ["dead_letters.transcription", "dead_letters.diarization"], 30),
+    ],
+)
+async def test_what_happened_is_kept_for_days(
+    made: JetStreamContext, stream: str, subjects: list[str], days: int
+) -> None:
+    config = (await made.stream_info(f"transcription_{stream}")).config
+    assert sorted(config.subjects or []) == sorted(subjects)
+    assert config.max_age == days * DAY
+    assert (config.storage, config.retention, config.allow_direct) == (StorageType.FILE, RetentionPolicy.LIMITS, True)
+    assert config.max_msgs_per_subject == -1
+
+
+@pytest.mark.parametrize("subject", LANES)
+async def test_each_lane_waits_for_its_worker(made: JetStreamContext, subject: str) -> None:
+    name = "transcription_worker_" + subject.removeprefix("tasks.").replace(".", "_")
+    config = (await made.consumer_info("transcription_tasks", name)).config
+    assert (config.durable_name, config.filter_subject) == (name, subject)
+    assert (config.ack_policy, config.deliver_policy) == (AckPolicy.EXPLICIT, DeliverPolicy.ALL)
+    assert (config.ack_wait, config.max_deliver) == (17, -1)  # attempts are counted in the log
+
+
+@pytest.mark.parametrize("of", ["progress", "results"])
+async def test_a_projection_begins_with_the_last_of_each_task(made: JetStreamContext, of: str) -> None:
+    config = (await made.consumer_info(f"transcription_{of}", f"transcription_worker_projection_{of}")).config
+    assert (config.filter_subject, config.deliver_policy) == (f"{of}.*", DeliverPolicy.LAST_PER_SUBJECT)
+    assert (config.ack_policy, config.ack_wait, config.max_deliver) == (AckPolicy.EXPLICIT, 17, -1)
+
+
+async def test_objects_go_when_their_time_is_up(made: JetStreamContext) -> None:
+    assert (await made.stream_info("OBJ_results")).config.max_age == 7 * DAY
+    assert (await made.stream_info("OBJ_audio")).config.max_age == 3600
+
+
+async def test_what_is_as_it_should_be_is_not_spoken_of(made: JetStreamContext, settings: Settings) -> None:
+    assert await differences(made, settings) == []
+
+
+async def test_what_differs_is_told_and_left_alone(settings: Settings, js: JetStreamContext) -> None:
+    # Given a stream and a consumer that an operator has made otherwise
+    await js.add_stream(name="transcription_progress", subjects=["progress.*"], max_age=5)
+    lane = ConsumerConfig(
+        durable_name="transcription_worker_transcription_high",
+        filter_subject="tasks.transcription.high",
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=99,
+    )
+    await js.add_stream(name="transcription_tasks", subjects=LANES, max_age=3)
+    await js.add_consumer("transcription_tasks", lane)
+    # When the service starts
+    told = await differences(js, settings)
+    # Then it tells each difference, and alters nothing
+    assert ("transcription_progress", "max_age") in told
+    assert ("transcription_tasks", "retention") in told
+    assert ("transcription_worker_transcription_high", "ack_wait") in told
+    assert (await js.stream_info("transcription_progress")).config.max_age == 5
+    assert (await js.stream_info("transcription_tasks")).config.retention == RetentionPolicy.LIMITS
+    found = await js.consumer_info("transcription_tasks", "transcription_worker_transcription_high")
+    assert found.config.ack_wait == 99
+    # And it made what was missing
+    assert (await js.stream_info("transcription_results")).config.max_age == 7 * DAY
