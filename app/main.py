@@ -5,6 +5,7 @@ import atexit
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -108,22 +109,31 @@ class Service:
             closing.push_async_callback(self.redis.close)
             closing.push_async_callback(self.engine.close)
             nats = await self._connect()
-            closing.push_async_callback(nats.close)
+            closing.push_async_callback(_close, nats)
             closing.callback(self._end)
             await self._join(nats)
             self.slot.take_lanes()
             for work in (self._load_model(), self.watch.run()):
                 closing.push_async_callback(_cancel, asyncio.create_task(work))
-            yield
+            try:
+                yield
+            except NatsError as error:
+                if not self._ending:
+                    raise
+                log.warning("nats_away_at_the_end", error=str(error))  # to drain an absent server is an error
 
     async def _connect(self) -> Client:
-        """Reach NATS, or end: a start that waits for ever cannot be stopped (ConnectionError)."""
+        """Reach NATS, or end with one sentence: a start that waits for ever cannot be stopped (ConnectionError)."""
         try:
             async with asyncio.timeout(NATS_WITHIN):
                 return await self.broker.connect()
-        except TimeoutError as error:
-            message = f"No NATS server answers within {NATS_WITHIN:g} s: check NATS_URL, or start it first."
-            raise ConnectionError(message) from error
+        except TimeoutError:
+            place = self.settings.nats_url.rpartition("@")[2]  # what is before it may be a password
+            message = (
+                f"No NATS server answers at {place} within {NATS_WITHIN:g} s: start it first, or correct NATS_URL."
+            )
+            sys.tracebacklimit = 0  # the sentence says all, and the HTTP server would print where it was said
+            raise ConnectionError(message) from None
 
     async def _join(self, nats: Client) -> None:
         settings, names, js = self.settings, self.names, nats.jetstream()
@@ -203,6 +213,11 @@ class Service:
 
     async def _model_loaded(self) -> bool:
         return self.engine.ready
+
+
+async def _close(nats: Client) -> None:
+    with suppress(OSError):  # what was still to be sent, to a server that has gone
+        await nats.close()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

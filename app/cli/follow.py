@@ -51,7 +51,7 @@ class _Waiting:
             await asyncio.wait([asking])  # to await it would take a Ctrl-C that comes now for its own end
 
     async def _ask(self) -> None:
-        while True:
+        while self._asking is asyncio.current_task():  # before Python 3.12 a request may swallow its cancellation
             await asyncio.sleep(LOOK_EVERY)
             try:
                 found = await self._client.get_task_progress(self._task_id)

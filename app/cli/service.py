@@ -4,42 +4,56 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
+from app.client import Client, NoServerError
 from app.embedded import Guarded, free_port, is_free, servers
 from app.settings import Settings
 
 HTTP_PORT = 8000
+LOOK_EVERY = 0.1  # seconds
 GRACE = 30.0  # seconds: a worker gives its task back before it ends
 
 
-@dataclass(frozen=True)
 class Service:
     """A worker, and where it and its servers are found."""
 
-    worker: Guarded
-    servers: Mapping[str, str]
-    host: str
-    port: int
+    def __init__(self, worker: Callable[[], Guarded], servers: Mapping[str, str], host: str, port: int) -> None:
+        self.servers = servers
+        self.worker = worker()
+        self._start = worker
+        self._host = host
+        self._port = port
 
     @property
     def docs(self) -> str:
         """The page that documents subjects and messages."""
-        return f"http://{self.host}:{self.port}/docs"
+        return f"http://{self._host}:{self._port}/docs"
 
-    async def ready(self) -> bool:
-        """Whether it takes tasks."""
+    async def becomes_ready(self) -> bool:
+        """Wait until it takes tasks; False where the worker ended before."""
+        while not self.worker.ended:
+            if await self._is_ready():
+                return True
+            await asyncio.sleep(LOOK_EVERY)
+        return False
+
+    def restart(self) -> None:
+        """Start another worker for one that has ended."""
+        self.worker = self._start()
+
+    async def _is_ready(self) -> bool:
         try:
-            reader, writer = await asyncio.open_connection(self.host, self.port)
+            reader, writer = await asyncio.open_connection(self._host, self._port)
+            writer.write(f"GET /health/ready HTTP/1.0\r\nHost: {self._host}\r\n\r\n".encode())
+            answer = await reader.readline()
+            writer.close()
         except OSError:
             return False
-        writer.write(f"GET /health/ready HTTP/1.0\r\nHost: {self.host}\r\n\r\n".encode())
-        answer = await reader.readline()
-        writer.close()
         return b" 200 " in answer
 
 
@@ -47,18 +61,24 @@ class Service:
 async def service(
     data: Path, *, workers: int = 1, host: str = "127.0.0.1", port: int | None = None, output: IO[bytes] | None = None
 ) -> AsyncGenerator[Service]:
-    """Run the service until the block ends, then stop the worker before its servers (EmbeddedError)."""
+    """Run the service until the block ends, then stop the worker before its servers.
+
+    Raises EmbeddedError, and UnreachableError where NATS_URL names a server that does not answer.
+    """
     await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
     port = port or (HTTP_PORT if is_free(HTTP_PORT) else free_port())
     async with _servers(data) as found:
         command = [sys.executable, "-m", "faststream", "run", "app.main:app", "--host", host, "--port", str(port)]
         if workers > 1:
             command += ["--workers", str(workers)]
-        worker = Guarded(command, lock=data / "worker.lock", grace=GRACE, output=output, env={**os.environ, **found})
+        worker = partial(
+            Guarded, command, lock=data / "worker.lock", grace=GRACE, output=output, env={**os.environ, **found}
+        )
+        running = Service(worker, found, host, port)
         try:
-            yield Service(worker, found, host, port)
+            yield running
         finally:
-            await worker.stop()
+            await running.worker.stop()
 
 
 @asynccontextmanager
@@ -66,6 +86,8 @@ async def _servers(data: Path) -> AsyncGenerator[dict[str, str]]:
     """The servers that the settings name, else embedded ones."""
     settings = Settings()
     named = settings.model_fields_set
+    if "nats_url" in named:
+        await _look_for_nats(settings)
     if {"nats_url", "redis_url"} <= named:
         yield {"NATS_URL": settings.nats_url, "REDIS_URL": settings.redis_url}
         return
@@ -74,6 +96,16 @@ async def _servers(data: Path) -> AsyncGenerator[dict[str, str]]:
             "NATS_URL": settings.nats_url if "nats_url" in named else embedded.nats_url,
             "REDIS_URL": settings.redis_url if "redis_url" in named else embedded.redis_url,
         }
+
+
+async def _look_for_nats(settings: Settings) -> None:
+    """Say at once what the worker would find out after half a minute (UnreachableError)."""
+    try:
+        async with Client(settings):
+            pass
+    except NoServerError as error:
+        what_to_do = "start it, correct NATS_URL, or unset it to have one started here"
+        raise NoServerError(error.place, what_to_do) from error
 
 
 def stop_signals() -> asyncio.Event:

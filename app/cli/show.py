@@ -138,7 +138,7 @@ class Bars(_Words):
         if label not in self._bars:
             self._bars[label] = self._progress.add_task(label, total=100, event=event, heard=0.0)
         if event.error is not None and (before is None or before.error != event.error):
-            err.print(f"{label}: {describe(event)}", style="red")
+            err.print(Text(f"{label}: {describe(event)}", "red"))  # a style of print() would colour the bars too
         self._progress.update(self._bars[label], completed=event.progress, event=event, heard=time.monotonic())
 
 

@@ -1,12 +1,17 @@
 """`up`: everything that the service needs, until Ctrl-C."""
 
 import asyncio
+import time
+from collections import deque
 from typing import Annotated
 
 import typer
 
 from app.cli.console import DATA, ENDPOINTS, err, finish, out
 from app.cli.service import Service, service, stop_signals
+from app.client import command
+
+MOST_ENDS, WITHIN = 3, 60.0  # of workers; seconds
 
 
 def up(
@@ -21,31 +26,53 @@ def up(
 
 async def _run(workers: int, host: str, port: int | None) -> int:
     stop = stop_signals()
+    err.print("starting ...")
     async with service(DATA, workers=workers, host=host, port=port) as running:
         ENDPOINTS.write_text("".join(f"{name}={url}\n" for name, url in running.servers.items()), encoding="utf-8")
         try:
-            _tell(running)
-            code = await _until(stop, running)
+            return await _until(stop, running)
         finally:
             ENDPOINTS.unlink(missing_ok=True)
-    return code
 
 
 async def _until(stop: asyncio.Event, running: Service) -> int:
-    stopped, ended = asyncio.create_task(stop.wait()), asyncio.create_task(running.worker.wait())
-    await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
+    """Keep a worker at work; the code of one that cannot be kept."""
+    stopped = asyncio.create_task(stop.wait())
+    working = asyncio.create_task(_keep_working(running))
+    await asyncio.wait({stopped, working}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
-    if ended.done():
-        err.print("The worker has ended; its last lines say why.", style="red")
-        return ended.result() or 1
+    if working.done():
+        return working.result()
+    working.cancel()
     err.print("stopping: running tasks are given back to the queue")
     await running.worker.stop()
-    await ended
     return 0
+
+
+async def _keep_working(running: Service) -> int:
+    """Start another worker for each that dies at work; the code of one that does not get that far or does so often."""
+    told, ends = False, deque[float](maxlen=MOST_ENDS)
+    while await running.becomes_ready():
+        if not told:
+            told = True
+            _tell(running)
+        code = await running.worker.wait()
+        ends.append(time.monotonic())
+        if len(ends) == MOST_ENDS and ends[-1] - ends[0] < WITHIN:
+            err.print(
+                f"The worker has ended {MOST_ENDS} times within {WITHIN:.0f} s; its last lines say why.", style="red"
+            )
+            return code or 1
+        err.print(
+            f"The worker has ended (code {code}): starting another one, which goes on with its task.", style="red"
+        )
+        running.restart()
+    err.print("The worker has ended before it took tasks; its last lines say why.", style="red")
+    return await running.worker.wait() or 1
 
 
 def _tell(running: Service) -> None:
     out.print(f"NATS   {running.servers['NATS_URL']}")
     out.print(f"Redis  {running.servers['REDIS_URL']}")
     out.print(f"Docs   {running.docs}")
-    out.print("Try    natscribe transcribe FILE     (Ctrl-C stops everything)")
+    out.print(f"Try    {command()} transcribe FILE     (in another terminal; Ctrl-C here stops everything)")

@@ -5,6 +5,7 @@ from app.client.command import command
 from app.client.errors import (
     ClientError,
     LaneFullError,
+    NoServerError,
     NoWorkerError,
     RecordingError,
     RequestFailedError,
@@ -17,6 +18,7 @@ __all__ = [
     "ClientError",
     "Lane",
     "LaneFullError",
+    "NoServerError",
     "NoWorkerError",
     "RecordingError",
     "RequestFailedError",

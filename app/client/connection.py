@@ -9,7 +9,7 @@ from nats.aio.client import Client as Nats
 from pydantic import SecretStr
 
 from app.client.command import command
-from app.client.errors import ClientError, UnreachableError
+from app.client.errors import ClientError, NoServerError, UnreachableError
 from app.settings import Settings
 
 PATIENCE = 5.0  # seconds for one answer
@@ -66,6 +66,4 @@ def _explained(url: str, reason: Exception) -> ClientError:
         )
     if isinstance(reason, ssl.SSLError):
         return UnreachableError(f"NATS at {place} is not trusted ({reason}): check NATS_TLS_CA_FILE.")
-    return UnreachableError(
-        f"No NATS server answers at {place}: start one with `{command()} up`, or set NATS_URL to where yours is."
-    )
+    return NoServerError(place, f"start one with `{command()} up`, or set NATS_URL to where yours is")

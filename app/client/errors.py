@@ -11,6 +11,14 @@ class UnreachableError(ClientError):
     """Nobody is there to do it: NATS or the service does not run, or not here."""
 
 
+class NoServerError(UnreachableError):
+    """No NATS server answers at `place`."""
+
+    def __init__(self, place: str, what_to_do: str) -> None:
+        super().__init__(f"No NATS server answers at {place}: {what_to_do}.")
+        self.place = place
+
+
 class NoWorkerError(UnreachableError):
     """NATS is there, but no worker of the service."""
 

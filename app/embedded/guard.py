@@ -4,6 +4,8 @@ The parent holds the other end of this process's standard input; when that close
 process is asked to stop and after GRACE seconds made to. Only the standard library is imported: a guard costs little.
 """
 
+import contextlib
+import ctypes
 import fcntl
 import os
 import signal
@@ -11,7 +13,9 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 LOCK_DEADLINE = 8.0  # what a killed run has started needs some seconds to stop
 
 
@@ -20,10 +24,19 @@ def main() -> int:
     path, grace, *command = sys.argv[1:]
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     if not _locked(lock):
-        sys.stderr.write(f"another run uses {path}: stop it or choose another folder\n")
+        pids = " ".join(map(str, _holders(lock)))
+        sys.stderr.write(
+            f"another run uses {path}: stop it where it was started, end what is left of it with `kill {pids}`, "
+            "or choose another folder\n"
+        )
         return 1
-    # The process inherits the lock, so that it is held for as long as the folder is really used.
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, pass_fds=[lock])  # noqa: S603 -- our parent's words
+    process = subprocess.Popen(  # noqa: S603 -- our parent's words
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+        pass_fds=[lock],  # inherited, so that it is held for as long as the folder is really used
+        preexec_fn=_end_with_me,  # noqa: PLW1509 -- there are no threads yet
+    )
     threading.Thread(target=_stop_with_parent, args=(process, float(grace)), daemon=True).start()
     sys.stdout.write(f"{process.pid}\n")
     sys.stdout.flush()
@@ -41,6 +54,21 @@ def _locked(lock: int) -> bool:
         else:
             return True
     return False
+
+
+def _holders(lock: int) -> list[int]:
+    """The processes that have the file open, but for this one."""
+    wanted, found = os.fstat(lock), []
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(link.stat(), wanted):
+                found.append(int(link.parts[2]))
+    return sorted(set(found) - {os.getpid()})
+
+
+def _end_with_me() -> None:
+    """Ask the kernel for SIGTERM when the guard itself is killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _stop_with_parent(process: subprocess.Popen[bytes], grace: float) -> None:

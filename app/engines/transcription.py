@@ -36,15 +36,20 @@ def transcribe(
     yield StageAdvanced(stage=Stage.DECODING, processed_seconds=job.start_at, duration_seconds=duration)
     run = _Run(whisper, job.words, duration, job.language)
     waiting: list[Window] = []
-    told = job.start_at
+    told, begun = job.start_at, False
     for heard in listen(decode(job.path, limit), job.start_at):
         run.notice(heard.seconds)
         waiting += heard.windows
         while len(waiting) >= run.batch or (waiting and (heard.last or not heard.windows)):
             batch, waiting = waiting[: run.batch], waiting[run.batch :]
+            if not begun:
+                begun = True
+                yield StageAdvanced(
+                    stage=Stage.TRANSCRIBING, processed_seconds=job.start_at, duration_seconds=run.duration
+                )
             yield run.transcribed(batch)
         if not heard.windows and heard.seconds > told:
-            told = heard.seconds
+            told, begun = heard.seconds, True
             yield StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=told, duration_seconds=run.duration)
     yield TranscriptionDone(language=run.language, duration_seconds=heard.seconds, model=whisper.identity)
 

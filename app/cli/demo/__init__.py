@@ -2,19 +2,18 @@
 
 import asyncio
 import tempfile
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from app.cli.console import err, finish, out
+from app.cli.console import INTERRUPTED, err, finish, out
 from app.cli.follow import follow
 from app.cli.service import Service, service, stop_signals
 from app.cli.show import choose
 from app.cli.wording import clock, turns
-from app.client import Client, ClientError
+from app.client import Client, ClientError, command
 from app.settings import Settings
 from schemas import subjects
 from schemas.transcription import TranscriptionResult
@@ -29,13 +28,15 @@ def demo(
     recording: Annotated[
         Path, typer.Argument(metavar="[FILE]", help="Another recording.", show_default=False)
     ] = RECORDING,
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep servers and result until Ctrl-C.")] = False,
 ) -> None:
     """Transcribe a recording of two readers, with speakers, on servers that live as long as the demo."""
-    finish(_interruptible(recording))
+    finish(_interruptible(recording, keep=keep))
 
 
-async def _interruptible(recording: Path) -> int:
-    stop, work = stop_signals(), asyncio.create_task(_run(recording))
+async def _interruptible(recording: Path, *, keep: bool) -> int:
+    stop, work = stop_signals(), asyncio.create_task(_run(recording, keep=keep))
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({stopped, work}, return_when=asyncio.FIRST_COMPLETED)
     if not work.done():
@@ -44,25 +45,33 @@ async def _interruptible(recording: Path) -> int:
     try:
         return await work
     except asyncio.CancelledError:
-        return 130
+        return INTERRUPTED
 
 
-async def _run(recording: Path) -> int:
+async def _run(recording: Path, *, keep: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="natscribe-") as folder:
         log = Path(folder) / "worker.log"
         err.print("starting NATS, Valkey and a worker ...")
         with log.open("wb") as output:
             async with service(Path(folder), output=output) as running:
                 await _until_ready(running, log)
-                return await _transcribe(running, recording)
+                task_id = await _transcribe(running, recording)
+                if task_id is None:
+                    return 1
+                _tell_where(running, task_id, keep=keep)
+                if keep:
+                    await asyncio.Event().wait()  # Ctrl-C ends it
+                return 0
 
 
 async def _until_ready(running: Service, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not await running.ready():
-        if running.worker.ended or time.monotonic() > deadline:
-            raise ClientError(_why(log))
-        await asyncio.sleep(0.2)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            ready = await running.becomes_ready()
+    except TimeoutError:
+        ready = False
+    if not ready:
+        raise ClientError(_why(log))
 
 
 def _why(log: Path) -> str:
@@ -70,18 +79,18 @@ def _why(log: Path) -> str:
     return "\n".join(["The worker did not start, its last lines say why:", *lines])
 
 
-async def _transcribe(running: Service, recording: Path) -> int:
+async def _transcribe(running: Service, recording: Path) -> str | None:
+    """Show the task to its end and print what came of it; its id, if something did."""
     settings = Settings(nats_url=running.servers["NATS_URL"], redis_url=running.servers["REDIS_URL"])
     async with Client(settings) as client:
         task_id = await client.create_transcription_task(recording, diarize=True)
         with choose(as_json=False, segments=True) as display:
             if not await follow(client, display, task_id, recording.name):
-                return 1
+                return None
         result = await client.get_task_result(task_id)
     if isinstance(result, TranscriptionResult):
         show_turns(result, out)
-    _tell_where(running, task_id)
-    return 0
+    return task_id
 
 
 def show_turns(result: TranscriptionResult, console: Console) -> None:
@@ -93,12 +102,19 @@ def show_turns(result: TranscriptionResult, console: Console) -> None:
         console.print(f"{clock(start):>6}  {speaker}  {text}", style=colour)
 
 
-def _tell_where(running: Service, task_id: str) -> None:
+def _tell_where(running: Service, task_id: str, *, keep: bool) -> None:
+    here = command()
+    there = f"NATS_URL={running.servers['NATS_URL']} {here}" if keep else here
     out.print(f"""
-The same over NATS, from any language ({running.servers["NATS_URL"]}):
-  watch   subscribe to {subjects.progress(task_id)} and {subjects.segments(task_id)}
-  fetch   request {subjects.RESULT} with {{"task_id": "{task_id}", "format": "srt"}}
-  or      read the key task:{task_id}:result in Redis ({running.servers["REDIS_URL"]})
-  read    {running.docs} describes all subjects and messages
-
-These servers stop now, with the demo. To keep them: `make up`, then `natscribe transcribe FILE`.""")
+The same result, {"in another terminal" if keep else f"where servers are kept (`{here} demo --keep`, or `{here} up`)"}:
+  watch   {there} watch {task_id}
+          or subscribe to {subjects.progress(task_id)} and {subjects.segments(task_id)}
+  fetch   {there} result {task_id} --format srt
+          or request {subjects.RESULT} with {{"task_id": "{task_id}", "format": "srt"}}
+          or read the key task:{task_id}:result in Redis{f" ({running.servers['REDIS_URL']})" if keep else ""}
+  read    {running.docs if keep else "/docs"} or asyncapi.yaml: all subjects and messages
+""")
+    if keep:
+        out.print("Ctrl-C stops the servers.")
+    else:
+        out.print(f"Your own recordings: `{here} up`, and in another terminal `{here} transcribe --diarize FILE`.")

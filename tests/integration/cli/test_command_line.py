@@ -26,13 +26,13 @@ class Terminal:
         self.folder = folder
         self.settings = settings
 
-    async def start(self, *arguments: str) -> Process:
+    async def start(self, *arguments: str, stdout: int = PIPE) -> Process:
         found = {"NATS_URL": self.settings.nats_url, "AUDIO_STORE": self.settings.audio_store, "PYTHONPATH": str(ROOT)}
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", "from app.cli import main; main()", *arguments),
             cwd=self.folder,
             env={**os.environ, **found},
-            stdout=PIPE,
+            stdout=stdout,
             stderr=PIPE,
         )
 
@@ -108,6 +108,37 @@ async def test_an_interrupted_command_says_how_to_go_on(terminal: Terminal, engi
     code, out, _ = await terminal.run("watch", "t1")
     assert code == 0
     assert "[0:00] one two" in out
+
+
+async def test_a_reader_may_leave(terminal: Terminal) -> None:
+    # Given a task that has ended
+    await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
+    # When somebody reads no more than its first event: `natscribe watch t1 --json | head -1`
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = await terminal.start("watch", "t1", "--json", stdout=writing)
+    os.close(writing)
+    _, err = await process.communicate()
+    # Then the command ends quietly
+    assert (process.returncode, err) == (141, b"")
+
+
+async def test_what_failed_is_named_at_the_end(terminal: Terminal) -> None:
+    # Given three recordings of which two are not there
+    code, _, err = await terminal.run("transcribe", "--stored", "gone.flac", "meeting.flac", "lost.flac")
+    # When all have ended
+    # Then the last line names those that failed
+    assert code == 1
+    assert err.splitlines()[-1] == "2 of 3 failed: gone.flac, lost.flac"
+
+
+async def test_what_has_ended_cannot_be_cancelled(terminal: Terminal) -> None:
+    # Given a task that is done
+    await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
+    # When it is cancelled
+    code, _, err = await terminal.run("cancel", "t1")
+    # Then the command says that it is too late
+    assert (code, err) == (0, "t1 is completed already: there is nothing left to cancel.\n")
 
 
 async def test_status_result_cancel_and_delete(terminal: Terminal, publisher: Publisher, engine: FakeEngine) -> None:

@@ -63,14 +63,34 @@ async def test_nothing_survives_when_it_is_killed(up: Process, tmp_path: Path) -
     await eventually(lambda: _nothing_left(tmp_path), within=PATIENCE)
 
 
-async def test_it_ends_with_its_worker(up: Process, tmp_path: Path) -> None:
+@pytest.mark.parametrize("victim", ["the worker", "its guard"])
+async def test_a_worker_that_dies_is_followed_by_another(up: Process, tmp_path: Path, port: int, victim: str) -> None:
     # Given a running service
-    worker = next(process for process in _left(tmp_path) if "faststream" in process.cmdline())
-    # When its worker dies
-    worker.kill()
-    # Then the command fails, and nothing is left
-    assert await asyncio.wait_for(up.wait(), PATIENCE) == 128 + signal.SIGKILL
-    await eventually(lambda: _nothing_left(tmp_path), within=PATIENCE)
+    worker = _worker(tmp_path)
+    # When its worker dies, or the process that looks after it
+    (worker if victim == "the worker" else psutil.Process(worker.ppid())).kill()
+    # Then the old worker is gone and another one takes tasks
+    await eventually(lambda: _is_gone(worker), within=PATIENCE)
+    await eventually(lambda: _ready(port), within=PATIENCE)
+    assert _worker(tmp_path) != worker
+    assert up.returncode is None
+
+
+async def test_a_named_server_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+    # Given NATS_URL with nobody there
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from app.cli import main; main()", "up"),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NATS_URL": f"nats://me:secret@127.0.0.1:{free_port()}"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    # When the service is started
+    _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    # Then it ends with a sentence
+    assert process.returncode == 1
+    assert b"unset it to have one started here" in err
+    assert b"secret" not in err
+    assert b"Traceback" not in err
 
 
 async def _ready(port: int) -> bool:
@@ -97,3 +117,11 @@ def _left(folder: Path) -> list[psutil.Process]:
 
 async def _nothing_left(folder: Path) -> bool:
     return not _left(folder)
+
+
+def _worker(folder: Path) -> psutil.Process:
+    return next(process for process in _left(folder) if "faststream" in process.cmdline())
+
+
+async def _is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

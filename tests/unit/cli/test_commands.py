@@ -2,7 +2,9 @@
 
 import socket
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -74,6 +76,9 @@ def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.Monk
         (["transcribe", "a.wav", "b.wav", "--task-id", "t1"], "--task-id names one task"),
         (["transcribe", "a.wav", "--priority", "urgent"], "'urgent' is not one of"),
         (["result", "t1", "--format", "pdf"], "'pdf' is not one of"),
+        (["transcribe", "a.wav", "--max-speakers", "2"], "add --diarize"),
+        (["transcribe", "a.wav", "--format", "rttm"], "add --diarize"),
+        (["diarize", "a.wav", "--format", "srt"], "has no text to write as srt: use --format rttm or json"),
     ],
 )
 def test_misuse_ends_with_two(run: Run, arguments: list[str], words: str) -> None:
@@ -90,3 +95,45 @@ def test_a_wrong_setting_is_misuse_too(run: Run, monkeypatch: pytest.MonkeyPatch
     # Then it says which and why
     assert result.exit_code == 2
     assert "TASK_HEARTBEAT must be below TASK_ACK_WAIT" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["status", "a b"], "task_id: use letters, digits, - and _, at most 64"),
+        (["transcribe", "--stored", "a.wav", "--task-id", "a.b"], "task_id: use letters, digits, - and _, at most 64"),
+        (["transcribe", "--stored", "a.wav", "--language", "English"], "language: use a code of ISO 639-1, like en"),
+    ],
+)
+def test_what_cannot_be_is_said_in_words(
+    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    # Given a server that nobody needs to ask
+    async def connect(*_: object) -> AsyncMock:
+        return AsyncMock()
+
+    monkeypatch.setattr("app.client.client.connect", connect)
+    # When something is asked for that cannot be
+    result = run(*arguments)
+    # Then no pattern is shown
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("called", "named"),
+    [("bin/natscribe", "bin/natscribe"), ("pytest", "natscribe"), ("{here}/bin/natscribe", "bin/natscribe")],
+)
+def test_messages_name_the_command_as_it_was_called(
+    run: Run, nobody: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str, named: str
+) -> None:
+    # Given a command that is not in the PATH, or that is called by a program
+    monkeypatch.setattr("sys.argv", [called.format(here=tmp_path)])
+    monkeypatch.setenv("NATS_URL", nobody)
+    # When a message says what to type
+    # Then it can be typed
+    assert f"`{named} up`" in run("status", "t1").stderr
+
+
+def test_the_version_is_told(run: Run) -> None:
+    assert run("--version").stdout == f"natscribe {version('natscribe')}\n"

@@ -2,10 +2,13 @@
 
 import json
 from datetime import UTC, datetime
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from app.cli.show import Bars, JsonLines, Lines, choose
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, Stage, State
 from schemas.transcription import Segment, SegmentsEvent
 from schemas.wire import Kind
@@ -66,3 +69,28 @@ def test_json_lines_are_the_messages(capsys: pytest.CaptureFixture[str]) -> None
         RUNNING,
         FOUND,
     ]
+
+
+def test_a_place_in_the_queue_is_news(capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a task that waits
+    with choose(as_json=False) as display:
+        display.show("a.wav", RUNNING.model_copy(update={"state": State.QUEUED, "queue_position": 3, "progress": 0}))
+        # When it comes nearer, and when it does not
+        display.place("a.wav", 2)
+        display.place("a.wav", 2)
+    # Then the new place is told once
+    assert capsys.readouterr().err.splitlines() == ["a.wav: 0 %, queued, place 3", "a.wav: 0 %, queued, place 2"]
+
+
+def test_failures_are_told_whole_above_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a narrow terminal
+    screen = Console(file=StringIO(), force_terminal=True, width=40, soft_wrap=True, highlight=False)
+    monkeypatch.setattr("app.cli.show.err", screen)
+    message = "The recording is not there: " + "publish it first; " * 10 + "ask again."
+    error = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message=message)
+    with Bars(segments=False) as display:
+        # When a task fails
+        display.show("a.wav", RUNNING.model_copy(update={"state": State.FAILED, "error": error}))
+    # Then the reason is not cut
+    assert isinstance(screen.file, StringIO)
+    assert f"a.wav: failed: {message} (audio_not_found)" in screen.file.getvalue()

@@ -46,6 +46,14 @@ def test_an_event_in_words(changes: dict[str, object], words: str) -> None:
     assert describe(QUEUED.model_copy(update=changes)) == words
 
 
+@pytest.mark.parametrize(
+    ("age", "words"), [(0, "running, about 0:09 left"), (4, "running, about 0:05 left"), (9, "running")]
+)
+def test_the_time_that_is_left_runs_down(age: float, words: str) -> None:
+    event = QUEUED.model_copy(update={"state": State.RUNNING, "eta_seconds": 9})
+    assert describe(event, age=age) == words
+
+
 def test_a_segment_with_and_without_speaker() -> None:
     assert segment_line(said(61, " Hello.", None)) == "[1:01] Hello."
     assert segment_line(said(61, " Hello.", "SPEAKER_01")) == "[1:01] SPEAKER_01: Hello."

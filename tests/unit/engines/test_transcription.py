@@ -90,6 +90,16 @@ def test_the_first_batch_is_one_window_and_later_ones_are_larger() -> None:
     assert replies[-1] == TranscriptionDone(language="en", duration_seconds=100.0, model=MODEL)
 
 
+def test_the_stage_is_told_before_the_model_is_at_work() -> None:
+    # Given a recording with speech at its beginning
+    # When it is transcribed
+    replies = run(ScriptedWhisper([Said("text")] * 6), start_at=50)
+
+    # Then nobody is told of decoding while the first window is heard
+    told = [reply.stage if isinstance(reply, Advanced) else "text" for reply in replies[:3]]
+    assert told == ["decoding", "transcribing", "text"]
+
+
 def test_progress_is_told_where_nobody_speaks() -> None:
     # Given a recording that begins with silence, when it is transcribed
     replies = run(ScriptedWhisper([Said("text")] * 6))

@@ -1,0 +1,114 @@
+"""Following on the screen: what is said while nothing happens to the task."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from nats.js import JetStreamContext
+
+from app import streams
+from app.cli import follow as following
+from app.cli.follow import follow
+from app.cli.show import JsonLines, Lines
+from app.client import Client
+from app.embedded import NatsServer, free_port
+from app.main import Service
+from app.settings import Settings
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher
+from tests.waiting import eventually
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    server = NatsServer(tmp_path / "nats", free_port())
+    await server.start()
+    yield server
+    await server.stop()
+
+
+class Told(Lines):
+    """Remembers the places it was told."""
+
+    def __init__(self) -> None:
+        super().__init__(segments=False)
+        self.places: list[int] = []
+
+    def place(self, label: str, position: int) -> None:
+        self.places.append(position)
+        super().place(label, position)
+
+
+async def test_the_place_in_the_queue_is_kept_true(
+    settings: Settings, worker: Service, engine: FakeEngine, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task at work, and two that wait
+    monkeypatch.setattr(following, "LOOK_EVERY", 0.05)
+    engine.may_go_on.clear()
+    display = Told()
+    async with Client(settings) as client:
+        for task_id in ("first", "second", "third"):
+            await client.create_transcription_task("meeting.flac", task_id=task_id)
+            await eventually(lambda task_id=task_id: _is(publisher, task_id))
+        watching = asyncio.create_task(follow(client, display, "third", "third"))
+        await eventually(lambda: _holds(display, 2))
+        # When the one ahead is cancelled
+        await client.cancel("second")
+        # Then the last one's place changes without an event
+        await eventually(lambda: _holds(display, 1))
+        engine.may_go_on.set()
+        assert await watching
+
+
+async def test_a_task_that_nobody_works_on_is_told(
+    settings: Settings, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given a queue, but no worker
+    monkeypatch.setattr(following, "LOOK_EVERY", 0.05)
+    await streams.provision(js, settings)
+    async with Client(settings) as client:
+        task_id = await client.create_transcription_task("meeting.flac")
+        # When a task in it is followed
+        watching = asyncio.create_task(follow(client, JsonLines(), task_id, "meeting.flac"))
+        said = ""
+
+        async def hears() -> bool:
+            nonlocal said
+            said += capsys.readouterr().err
+            return "meeting.flac waits: NATS answers, but no worker of the service runs there" in said
+
+        # Then the person is told what to do, once
+        await eventually(hears)
+        while not watching.done():
+            watching.cancel()  # more than once: before Python 3.12 a request may swallow its cancellation
+            await asyncio.wait([watching], timeout=0.1)
+    assert said.count("waits") == 1
+
+
+async def test_outages_are_told_once(nats_server: NatsServer, settings: Settings) -> None:
+    # Given a client
+    told: list[bool] = []
+    there = settings.model_copy(update={"nats_url": nats_server.url})
+    async with Client(there, on_outage=told.append):
+        # When NATS goes and comes back
+        await nats_server.kill()
+        await eventually(lambda: _equals(told, [True]))
+        await nats_server.start()
+        # Then each is told once
+        await eventually(lambda: _equals(told, [True, False]))
+    # And closing is no outage
+    assert told == [True, False]
+
+
+async def _is(publisher: Publisher, task_id: str) -> bool:
+    found = await publisher.ask("tasks.status", task_id=task_id)
+    return found.get("state") == ("running" if task_id == "first" else "queued")
+
+
+async def _holds(display: Told, place: int) -> bool:
+    return place in display.places
+
+
+async def _equals(told: list[bool], wanted: list[bool]) -> bool:
+    return told == wanted

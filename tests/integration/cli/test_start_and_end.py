@@ -1,0 +1,66 @@
+"""The service as a process: what a person sees when it starts or ends while NATS is not there."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import app.main
+from app.embedded import NatsServer, free_port
+from app.main import Service
+from app.settings import Settings
+from tests.fakes.engine import FakeEngine
+
+ROOT = Path(__file__).parents[3]
+PATIENCE = 60.0  # seconds: two workers import a lot
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    server = NatsServer(tmp_path / "nats", free_port())
+    await server.start()
+    yield server
+    await server.stop()
+
+
+async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a server that is not there
+    monkeypatch.setattr(app.main, "NATS_WITHIN", 0.2)
+    monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)  # the service lowers it: it is about to end
+    place = f"127.0.0.1:{free_port()}"
+    service = Service(settings.model_copy(update={"nats_url": f"nats://me:secret@{place}"}), FakeEngine())
+    # When the service starts
+    # Then it says where it looked and what to do, and nothing of how it got there
+    with pytest.raises(ConnectionError, match=f"No NATS server answers at {place} .*correct NATS_URL") as ended:
+        async with service.app.start_lifespan_context():
+            pass
+    assert ended.value.__suppress_context__
+    assert sys.tracebacklimit == 0
+
+
+async def test_workers_end_quietly_when_nats_has_gone(nats_server: NatsServer, settings: Settings) -> None:
+    # Given two workers
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "faststream", "run", "app.main:app", "--workers", "2", "--port", str(free_port())),
+        cwd=ROOT,
+        env={**os.environ, "NATS_URL": nats_server.url, "REDIS_URL": settings.redis_url},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    said = b""
+    async with asyncio.timeout(PATIENCE):
+        while said.count(b"started successfully") < 2:
+            said += (line := await process.stderr.readline())
+            assert line
+        # When NATS goes, and then they are stopped
+        await nats_server.kill()
+        while said.count(b"nats_disconnected") < 2:
+            said += await process.stderr.readline()
+        process.terminate()
+        said += await process.stderr.read()
+        # Then they end in order
+        assert await process.wait() == 0
+    assert b"Traceback" not in said
