@@ -75,6 +75,9 @@ class CloudEventHeaders(Headers):
     )
     subject: TaskId | None = Field(None, alias="ce-subject", description="The task id, where there is one.")
     time: Time = Field(alias="ce-time", description="When the event was made.")
+    data_content_type: Literal["application/json"] = Field(
+        "application/json", alias="ce-datacontenttype", description="How the event is written, to CloudEvents."
+    )
     content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=_WRITTEN)
     traceparent: Trace = None
     expected_stream: str | None = Field(None, alias="Nats-Expected-Stream", description=_INTERNAL)

@@ -13,10 +13,10 @@ export interface DeadLetter {
   'time': string;
 }
 export interface Deleted {
-  'deleted'?: boolean;
+  'deleted': boolean;
 }
 export interface DiarizationResult {
-  'kind'?: 'diarization';
+  'kind': 'diarization';
   'task_id': string;
   'audio_file_id': string;
   'user_id': number;
@@ -25,8 +25,8 @@ export interface DiarizationResult {
   'duration': number;
   'model': Model;
   'audio_sha256': string;
-  'cached'?: boolean;
-  'object'?: ReservedObject | null;
+  'cached': boolean;
+  'object': ReservedObject | null;
   'created_at': string;
 }
 export interface DiarizationTask {
@@ -51,19 +51,19 @@ export interface ProgressEvent {
   'task_id': string;
   'kind': Kind;
   'state': State;
-  'stage'?: Stage | null;
-  'progress'?: number;
-  'processed_seconds'?: number | null;
-  'duration_seconds'?: number | null;
-  'eta_seconds'?: number | null;
-  'attempt'?: number;
+  'stage': Stage | null;
+  'progress': number;
+  'processed_seconds': number | null;
+  'duration_seconds': number | null;
+  'eta_seconds': number | null;
+  'attempt': number;
   'max_attempts': number;
   'sequence': number;
-  'retry_at'?: string | null;
-  'queue_position'?: number | null;
-  'expected_start'?: string | null;
-  'worker'?: string | null;
-  'error'?: ErrorDetail | null;
+  'retry_at': string | null;
+  'queue_position': number | null;
+  'expected_start': string | null;
+  'worker': string | null;
+  'error': ErrorDetail | null;
   'time': string;
 }
 export interface ReplayRequest {
@@ -88,8 +88,8 @@ export interface Segment {
   'start': number;
   'end': number;
   'text': string;
-  'speaker'?: string | null;
-  'words'?: Word[] | null;
+  'speaker': string | null;
+  'words': Word[] | null;
   'avg_logprob': number;
   'no_speech_prob': number;
 }
@@ -109,19 +109,19 @@ export interface TaskStatus {
   'kind': Kind;
   'task': DiarizationTask | TranscriptionTask | null;
   'state': State;
-  'stage'?: Stage | null;
+  'stage': Stage | null;
   'progress': number;
   'attempt': number;
-  'queue_position'?: number | null;
-  'expected_start'?: string | null;
-  'error'?: ErrorDetail | null;
+  'queue_position': number | null;
+  'expected_start': string | null;
+  'error': ErrorDetail | null;
   'created_at': string;
-  'started_at'?: string | null;
-  'finished_at'?: string | null;
-  'result_available'?: boolean;
+  'started_at': string | null;
+  'finished_at': string | null;
+  'result_available': boolean;
 }
 export interface TranscriptionResult {
-  'kind'?: 'transcription';
+  'kind': 'transcription';
   'task_id': string;
   'audio_file_id': string;
   'user_id': number;
@@ -129,12 +129,12 @@ export interface TranscriptionResult {
   'language': string | null;
   'duration': number;
   'segments': Segment[];
-  'speakers'?: number | null;
-  'diarization_error'?: ErrorDetail | null;
+  'speakers': number | null;
+  'diarization_error': ErrorDetail | null;
   'model': Model;
   'audio_sha256': string;
-  'cached'?: boolean;
-  'object'?: ReservedObject | null;
+  'cached': boolean;
+  'object': ReservedObject | null;
   'created_at': string;
 }
 export interface TranscriptionTask {
@@ -160,9 +160,14 @@ export interface Word {
   'probability': number;
 }
 export type BodyEncoding = "utf-8" | "base64";
+export type CancelRequests = TaskStatus | ErrorReply;
+export type DeleteRequests = Deleted | ErrorReply;
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type Kind = "transcription" | "diarization";
+export type ReplayRequests = Replayed | ErrorReply;
 export type ResultFormat = "json" | "txt" | "srt" | "vtt" | "rttm";
-export type ResultsDotCurlyleftTaskIdCurlyrightColonMessageColonPayload = TranscriptionResult | DiarizationResult;
+export type ResultRequests = TranscriptionResult | DiarizationResult | string | ErrorReply;
+export type Results = TranscriptionResult | DiarizationResult;
 export type Stage = "fetching" | "decoding" | "transcribing" | "diarizing" | "merging";
 export type State = "queued" | "running" | "retrying" | "completed" | "failed" | "cancelled";
+export type StatusRequests = TaskStatus | ErrorReply;

@@ -2,7 +2,6 @@
 
 import inspect
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
@@ -53,10 +52,6 @@ def days(seconds: float | None) -> str:
     return f"{(seconds or 0) / streams.DAY:g} days"
 
 
-def first_columns(rows: Iterable[list[str]]) -> list[str]:
-    return [quoted(row[0])[0] for row in rows]
-
-
 def test_the_streams() -> None:
     lanes = [f"tasks.{kind}.*" for kind in Kind]
     expected = [
@@ -99,7 +94,7 @@ def test_the_limits_and_their_defaults() -> None:
 
 def test_the_error_codes() -> None:
     rows = table("code")
-    assert first_columns(rows) == [code.value for code in ErrorCode]
+    assert [(quoted(code)[0], meaning) for code, _, meaning in rows] == [(code, code.meaning) for code in ErrorCode]
     # And those that are tried again are those that are raised so
     sources = [file.read_text(encoding="utf-8") for file in (ROOT / "app").rglob("*.py")]
     retried = {ErrorCode[name].value for source in sources for name in RETRIED.findall(source)}
@@ -107,8 +102,8 @@ def test_the_error_codes() -> None:
 
 
 def test_the_states_and_which_of_them_end_a_task() -> None:
-    said = {quoted(state)[0]: ends for state, ends, _ in table("state")}
-    assert said == {state.value: "yes" if state.ended else "no" for state in State}
+    said = [(quoted(state)[0], ends, meaning) for state, ends, meaning in table("state")]
+    assert said == [(state, "yes" if state.ended else "no", state.meaning) for state in State]
 
 
 def test_the_requests_and_their_replies() -> None:
