@@ -20,8 +20,8 @@ from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind, Priority
 from tests.conftest import Servers
 from tests.fakes.engine import FakeEngine
-from tests.servers import nats_server_in, valkey_in
 from tests.integration.wire import Wire
+from tests.servers import nats_server_in, valkey_in
 from tests.waiting import eventually
 
 DEADLINE = 30  # seconds

@@ -11,6 +11,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
+from tests.integration.wire import Wire
 from tests.waiting import eventually
 
 GARBAGE = [b"", b"\xff\x00", b"{}", b"[]", b'{"task_id": "t1"}']
@@ -22,6 +23,12 @@ EVENT = {
     "sequence": 1,
     "time": "2026-01-01T00:00:00Z",
 }
+
+
+@pytest.fixture
+def wire() -> Wire:
+    """Nobody listens here: these tests themselves say what the document does not know."""
+    return Wire()
 
 
 async def letter_of(js: JetStreamContext) -> DeadLetter:

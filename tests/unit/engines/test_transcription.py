@@ -96,7 +96,7 @@ def test_the_stage_is_told_before_the_model_is_at_work() -> None:
     replies = run(ScriptedWhisper([Said("text")] * 6), start_at=50)
 
     # Then nobody is told of decoding while the first window is heard
-    told = [reply.stage if isinstance(reply, Advanced) else "text" for reply in replies[:3]]
+    told = [reply.stage if isinstance(reply, StageAdvanced) else "text" for reply in replies[:3]]
     assert told == ["decoding", "transcribing", "text"]
 
 
