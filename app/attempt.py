@@ -37,8 +37,9 @@ def speakers_are_given_up(last: ProgressEvent) -> bool:
 class TaskAttempt:
     """Owns the end of one task's log until it is overtaken or the attempt ends."""
 
-    def __init__(self, log: TaskLog, results: ResultStore, entry: Entry) -> None:
+    def __init__(self, log: TaskLog, results: ResultStore, entry: Entry, *, span: str | None = None) -> None:
         self._log = log
+        self._span = span
         self._results = results
         self._entry = entry
         last = entry.event
@@ -83,7 +84,8 @@ class TaskAttempt:
     async def start(self) -> None:
         """Say `running`, and read what earlier attempts have done (OvertakenError)."""
         facts = self._entry.facts
-        self._entry = replace(self._entry, facts=replace(facts, started_at=facts.started_at or datetime.now(UTC)))
+        facts = replace(facts, started_at=facts.started_at or datetime.now(UTC), span=self._span)
+        self._entry = replace(self._entry, facts=facts)
         async with self._lock:
             await self._say_running()
         await self._read_checkpoint()

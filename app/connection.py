@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from faststream.nats import NatsBroker, NatsCredentials, NatsSecurity, NatsUserPassword
+from faststream.nats.opentelemetry import NatsTelemetryMiddleware
+from opentelemetry.trace import TracerProvider
 
 from app.settings import Settings
 
@@ -15,7 +17,9 @@ FOREVER = -1  # the library's sixty attempts end with a closed connection and a 
 log = structlog.get_logger()
 
 
-def broker(settings: Settings, *, graceful_timeout: float, closed: Callable[[], Awaitable[None]]) -> NatsBroker:
+def broker(
+    settings: Settings, *, graceful_timeout: float, closed: Callable[[], Awaitable[None]], traces: TracerProvider
+) -> NatsBroker:
     """A broker that reconnects for ever and tells when it is closed all the same; connects to nothing yet."""
     return NatsBroker(
         settings.nats_url,
@@ -28,6 +32,7 @@ def broker(settings: Settings, *, graceful_timeout: float, closed: Callable[[], 
         disconnected_cb=_disconnected,
         reconnected_cb=_reconnected,
         closed_cb=closed,
+        middlewares=[NatsTelemetryMiddleware(tracer_provider=traces)],
         error_cb=_failed,
         logger=structlog.get_logger("natscribe.broker"),
         log_level=logging.DEBUG,  # it speaks twice a message

@@ -9,8 +9,10 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from opentelemetry.trace import Tracer
 from structlog.contextvars import bind_contextvars
 
+from app import tracing
 from app.attempt import TaskAttempt, speakers_are_given_up
 from app.entry import Entry
 from app.heartbeat import Heartbeat
@@ -19,6 +21,7 @@ from app.queue import StoredMessage, TaskQueue
 from app.results import ResultStore
 from app.settling import Settler
 from app.task_log import TaskLog
+from app.tracing import TracedAttempt
 from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, PermanentError, TaskError, UnreadableError
 from handlers.ports import Task
 from schemas.errors import ErrorCode, ErrorDetail
@@ -42,6 +45,7 @@ class Desk:
     meter: Meter
     heartbeat: float  # seconds
     timeout: float  # seconds
+    tracer: Tracer
 
 
 class TaskDelivery:
@@ -54,15 +58,17 @@ class TaskDelivery:
         self._heartbeat = Heartbeat(desk.nats, message, every=desk.heartbeat, notice=self._notice)
         self._begun = False
         self._attempt: TaskAttempt | None = None
+        self._traced: TracedAttempt | None = None
         self._error: ErrorDetail | None = None
 
-    async def begin(self, task: Task) -> TaskAttempt:
+    async def begin(self, task: Task) -> TracedAttempt:
         """Own the task's next attempt (AlreadyKnownError, OvertakenError, PermanentError)."""
         self._begun = True
         bind_contextvars(task_id=task.task_id)
         desk = self._desk
         entry = await desk.queue.open(task, StoredMessage.delivered(self._message))
-        self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry)
+        tracing.link_to(entry.facts.span)
+        self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, span=tracing.current())
         if entry.event.state.ended:
             raise AlreadyKnownError
         if entry.event.sequence > 1:
@@ -70,12 +76,14 @@ class TaskDelivery:
         await self._heartbeat.follow(attempt)
         await attempt.start()
         self._count_start(attempt, entry)
-        return attempt
+        self._traced = TracedAttempt(attempt, desk.tracer)
+        return self._traced
 
     def _count_start(self, attempt: TaskAttempt, before: Entry) -> None:
         meter, facts = self._desk.meter, attempt.entry.facts
         if before.facts.started_at is None and facts.started_at is not None:
             meter.waited(self.kind, max((facts.started_at - facts.created_at).total_seconds(), 0.0))
+            tracing.waited(self._desk.tracer, facts.created_at)
         if attempt.checkpoint.processed_seconds:
             meter.resumed(self.kind, attempt.checkpoint.processed_seconds)
 
@@ -85,6 +93,8 @@ class TaskDelivery:
     def count_end(self, state: State | None, seconds: float) -> None:
         """Count how the delivery ended, and say so; None where another worker decides."""
         meter, attempt = self._desk.meter, self._attempt
+        if self._traced is not None:
+            self._traced.end()
         if state is State.COMPLETED:
             meter.completed(self.kind, seconds, attempt.audio_seconds if attempt else None)
         if self._error is not None and state in {State.FAILED, State.RETRYING}:

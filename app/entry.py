@@ -32,6 +32,7 @@ class Facts:
     created_at: datetime
     started_at: datetime | None = None
     traceparent: str | None = None
+    span: str | None = None  # of the delivery that wrote the entry, as a `traceparent`
 
     def headers(self) -> dict[str, str]:
         """Write the facts as message headers (ASCII)."""
@@ -41,6 +42,7 @@ class Facts:
             "Natscribe-Task-Subject": self.subject,
             "Natscribe-Created-At": self.created_at.isoformat(),
             "Natscribe-Started-At": self.started_at.isoformat() if self.started_at else None,
+            "Natscribe-Span": self.span,
             "traceparent": self.traceparent,
         }
         return {name: value for name, value in found.items() if value is not None}
@@ -58,6 +60,7 @@ class Facts:
                 created_at=datetime.fromisoformat(headers["Natscribe-Created-At"]),
                 started_at=datetime.fromisoformat(started_at) if started_at else None,
                 traceparent=headers.get("traceparent"),
+                span=headers.get("Natscribe-Span"),
             )
         except (ValueError, LookupError) as error:
             message = "a message without the service's own headers"

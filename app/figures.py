@@ -9,7 +9,8 @@ from nats.js.errors import NotFoundError
 from app.metrics import LaneFigures
 from handlers.channels import StreamNames
 from schemas import subjects
-from schemas.wire import AUDIO_SECONDS, Kind, Priority
+from schemas.headers import AUDIO_SECONDS
+from schemas.wire import Kind, Priority
 
 LONGEST = 24 * 3600.0  # seconds, for one recording
 SAMPLE = 50  # messages of a lane whose length is looked at; what is behind them counts like them

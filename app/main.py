@@ -17,9 +17,10 @@ from faststream.asgi import AsgiFastStream
 from faststream.nats import NatsRouter
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
-from app import connection, logs, streams
+from app import connection, logs, streams, tracing
 from app.dead_letters import DeadLetterBox
 from app.delivery import Desk
 from app.delivery_middleware import DeliveryMiddleware
@@ -65,16 +66,19 @@ def end_process() -> None:
 class Service:
     """One worker: its parts, and the order in which they start and end."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, traces: TracerProvider = tracing.OFF) -> None:
         self._ending = False
         self.settings = settings
         self.names = streams.names(settings)
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self.meter = Meter()
         self.engine = engine
+        self.traces = traces
         redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_WITHIN, socket_connect_timeout=REDIS_WITHIN)
         self.redis = RedisProjection(redis)
-        self.broker = connection.broker(settings, graceful_timeout=settings.task_grace, closed=self._closed)
+        self.broker = connection.broker(
+            settings, graceful_timeout=settings.task_grace, closed=self._closed, traces=traces
+        )
         lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.desk)])
         self.slot = Slot(channels.task_lanes(lanes, self.names), self.names, broken=end_process)
         self.broker.include_routers(
@@ -106,6 +110,7 @@ class Service:
         logs.adopt_libraries()
         await asyncio.to_thread(sweep)
         async with AsyncExitStack() as closing:
+            closing.push_async_callback(asyncio.to_thread, tracing.flush, self.traces)
             closing.push_async_callback(self.redis.close)
             closing.push_async_callback(self.engine.close)
             nats = await self._connect()
@@ -158,6 +163,7 @@ class Service:
             meter=self.meter,
             heartbeat=settings.task_heartbeat,
             timeout=settings.task_timeout,
+            tracer=self.traces.get_tracer("natscribe"),
         )
         World(
             transcriber=EngineTranscriber(recordings, self.engine),
@@ -228,4 +234,4 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 _settings = Settings()
 logs.configure(_settings.log_level)
-app = Service(_settings, EngineProcess(_settings)).app
+app = Service(_settings, EngineProcess(_settings), tracing.provider(_settings.otel_exporter_otlp_endpoint)).app

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     transcription_model: str | None = Field(None, description="Name or folder; null: the bundled base.")
     transcription_models_dir: Path | None = None
     engine_threads: int = Field(1, ge=1, description="CPU threads of an engine process.")
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, pattern=r"^https?://", description="Where traces go (OTLP over HTTP); null: nowhere."
+    )
     log_level: str = Field("INFO", pattern=r"^(?i:debug|info|warning|error|critical)$")
 
     @model_validator(mode="after")

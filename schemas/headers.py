@@ -7,6 +7,7 @@ from pydantic.config import JsonDict
 
 from schemas.wire import TaskId, Time
 
+AUDIO_SECONDS = "Natscribe-Audio-Seconds"
 _INTERNAL = "The service's own, for its workers: clients neither set nor read it."
 _WRITTEN = "How the message is written."
 
@@ -53,6 +54,13 @@ class TaskHeaders(Headers):
     )
     traceparent: Trace = None
     content_type: Literal["application/json"] | None = Field(None, alias="content-type", description=_WRITTEN)
+    audio_seconds: str | None = Field(
+        None,
+        alias=AUDIO_SECONDS,
+        pattern=r"^\d+(\.\d+)?$",
+        description="How long the recording is, where the publisher knows: operators see how much audio waits.",
+        examples=["1834.5"],
+    )
     replay_of: str | None = Field(None, alias="Natscribe-Replay-Of", description=_INTERNAL)
 
 
@@ -92,6 +100,7 @@ class TaskEventHeaders(CloudEventHeaders):
     task_subject: str | None = Field(None, alias="Natscribe-Task-Subject", description=_INTERNAL)
     created_at: str | None = Field(None, alias="Natscribe-Created-At", description=_INTERNAL)
     started_at: str | None = Field(None, alias="Natscribe-Started-At", description=_INTERNAL)
+    span: str | None = Field(None, alias="Natscribe-Span", description=_INTERNAL)
     audio_sha256: str | None = Field(None, alias="Natscribe-Audio-Sha256", description=_INTERNAL)
     expected_sequence: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence", description=_INTERNAL)
 

@@ -10,11 +10,13 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
 from app.main import Service
 from app.settings import Settings
+from app.tracing import OFF
 from schemas import subjects
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind, Priority
@@ -50,8 +52,8 @@ def start_worker(settings: Settings, nc: Client, redis: Redis, wire: Wire) -> St
     """Start workers; each ends with its `async with`."""
 
     @asynccontextmanager
-    async def start(engine: FakeEngine) -> AsyncIterator[Service]:
-        service = Service(settings, engine)
+    async def start(engine: FakeEngine, traces: TracerProvider = OFF) -> AsyncIterator[Service]:
+        service = Service(settings, engine, traces)
         stop = asyncio.Event()
 
         async def live() -> None:

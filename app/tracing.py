@@ -1,0 +1,110 @@
+"""Traces: a task's way through the service as spans, off until OTEL_EXPORTER_OTLP_ENDPOINT is set."""
+
+import time
+from datetime import datetime
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import NoOpTracerProvider, Span, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from app.attempt import TaskAttempt
+from handlers.ports import Advanced, Checkpoint, Found, News
+from schemas.progress import Stage
+
+SECOND = 1_000_000_000  # nanoseconds
+NAMES = {
+    Stage.FETCHING: "fetch",
+    Stage.DECODING: "decode",
+    Stage.TRANSCRIBING: "transcribe",
+    Stage.DIARIZING: "diarize",
+    Stage.MERGING: "merge",
+}
+OFF = NoOpTracerProvider()
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+def provider(endpoint: str | None) -> trace.TracerProvider:
+    """Where spans go: to the collector at this OTLP/HTTP endpoint, or nowhere."""
+    if endpoint is None:
+        return OFF
+    found = TracerProvider(resource=Resource.create({SERVICE_NAME: "natscribe"}))
+    found.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
+    return found
+
+
+def flush(traces: trace.TracerProvider) -> None:
+    """Send what is not sent yet; blocks."""
+    if isinstance(traces, TracerProvider):
+        traces.force_flush()
+
+
+def current() -> str | None:
+    """The span that runs, as a `traceparent`; None where nothing is traced."""
+    if not trace.get_current_span().is_recording():
+        return None
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    return carrier.get("traceparent")
+
+
+def link_to(earlier: str | None) -> None:
+    """Link the running span to one of an earlier delivery of the same task."""
+    if earlier is not None:
+        found = trace.get_current_span(_PROPAGATOR.extract({"traceparent": earlier})).get_span_context()
+        trace.get_current_span().add_link(found)
+
+
+def waited(tracer: Tracer, since: datetime) -> None:
+    """A span for the time in the queue, which is over."""
+    tracer.start_span("queue wait", start_time=int(since.timestamp() * SECOND)).end()
+
+
+class TracedAttempt:
+    """An attempt whose stages and windows are spans, below the one that runs."""
+
+    def __init__(self, attempt: TaskAttempt, tracer: Tracer) -> None:
+        self._attempt = attempt
+        self._tracer = tracer
+        self._stage: tuple[str, Span] | None = None
+        self._since = time.time_ns()
+        self._enter(NAMES[Stage.FETCHING])
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What earlier attempts have done."""
+        return self._attempt.checkpoint
+
+    async def append(self, news: News) -> None:
+        """Write news to the task's log, and into the trace (OvertakenError)."""
+        if isinstance(news, Advanced):
+            self._enter(NAMES[news.stage])
+        elif isinstance(news, Found):
+            self._enter(NAMES[Stage.TRANSCRIBING])
+            self._batch(news)
+        else:
+            self._enter("store")
+        await self._attempt.append(news)
+
+    def end(self) -> None:
+        """End the span of the stage that the attempt came to."""
+        if self._stage is not None:
+            self._stage[1].end()
+            self._stage = None
+
+    def _enter(self, name: str) -> None:
+        if self._stage is not None and self._stage[0] == name:
+            return
+        self.end()
+        self._stage = name, self._tracer.start_span(name)
+        self._since = time.time_ns()
+
+    def _batch(self, news: Found) -> None:
+        """A batch of windows, which took the time since the one before."""
+        inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
+        figures = {"audio.processed_seconds": news.processed_seconds, "segments": len(news.segments)}
+        self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()
+        self._since = time.time_ns()
