@@ -50,25 +50,22 @@ async def _until(stop: asyncio.Event, running: Service) -> int:
 
 
 async def _keep_working(running: Service) -> int:
-    """Start another worker for each that dies at work; the code of one that does not get that far or does so often."""
-    told, ends = False, deque[float](maxlen=MOST_ENDS)
-    while await running.becomes_ready():
-        if not told:
-            told = True
-            _tell(running)
+    """Start another worker for each that dies; the code of one that never took tasks, or of the last of too many."""
+    if not await running.becomes_ready():
+        err.print("The worker has ended before it took tasks; its last lines say why.", style="red")
+        return await running.worker.wait() or 1
+    _tell(running)
+    ends = deque[float](maxlen=MOST_ENDS)
+    while True:
         code = await running.worker.wait()
         ends.append(time.monotonic())
         if len(ends) == MOST_ENDS and ends[-1] - ends[0] < WITHIN:
-            err.print(
-                f"The worker has ended {MOST_ENDS} times within {WITHIN:.0f} s; its last lines say why.", style="red"
-            )
+            err.print(f"Workers end again and again (code {code}); their last lines say why.", style="red")
             return code or 1
         err.print(
             f"The worker has ended (code {code}): starting another one, which goes on with its task.", style="red"
         )
         running.restart()
-    err.print("The worker has ended before it took tasks; its last lines say why.", style="red")
-    return await running.worker.wait() or 1
 
 
 def _tell(running: Service) -> None:

@@ -27,14 +27,15 @@ def port() -> int:
 async def up(tmp_path: Path, port: int) -> AsyncIterator[Process]:
     """The command, with servers of its own, in an empty folder."""
     environment = {name: value for name, value in os.environ.items() if name not in {"NATS_URL", "REDIS_URL"}}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from app.cli import main; main()", "up", "--port", str(port)),
-        cwd=tmp_path,
-        env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    await eventually(lambda: _ready(port), within=PATIENCE)
+    with (tmp_path / "up.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", "from app.cli import main; main()", "up", "--port", str(port)),
+            cwd=tmp_path,
+            env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+            stdout=log,
+            stderr=log,
+        )
+    await eventually(lambda: _said(tmp_path, "Try "), within=PATIENCE)
     yield process
     if process.returncode is None:
         process.terminate()
@@ -73,7 +74,21 @@ async def test_a_worker_that_dies_is_followed_by_another(up: Process, tmp_path: 
     await eventually(lambda: _is_gone(worker), within=PATIENCE)
     await eventually(lambda: _ready(port), within=PATIENCE)
     assert _worker(tmp_path) != worker
+    assert await _said(tmp_path, "starting another one")
     assert up.returncode is None
+
+
+async def test_workers_that_die_again_and_again_end_it(up: Process, tmp_path: Path) -> None:
+    # Given a running service
+    # When three workers die in a minute
+    dead = set[psutil.Process]()
+    for _ in range(3):
+        dead.add(worker := await eventually(lambda: _another_worker(tmp_path, dead), within=PATIENCE))
+        worker.kill()
+    # Then the command says so and fails, and nothing is left
+    assert await asyncio.wait_for(up.wait(), PATIENCE) == 128 + signal.SIGKILL
+    assert await _said(tmp_path, "again and again")
+    await eventually(lambda: _nothing_left(tmp_path), within=PATIENCE)
 
 
 async def test_a_named_server_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
@@ -121,6 +136,15 @@ async def _nothing_left(folder: Path) -> bool:
 
 def _worker(folder: Path) -> psutil.Process:
     return next(process for process in _left(folder) if "faststream" in process.cmdline())
+
+
+async def _another_worker(folder: Path, known: set[psutil.Process]) -> psutil.Process | None:
+    found = (process for process in _left(folder) if "faststream" in process.cmdline())
+    return next((process for process in found if process not in known), None)
+
+
+async def _said(folder: Path, words: str) -> bool:
+    return words in (folder / "up.log").read_text(encoding="utf-8")
 
 
 async def _is_gone(process: psutil.Process) -> bool:
