@@ -79,7 +79,7 @@ class Submission:
         if differences:
             message = (
                 f"The id {known.task_id} stands for another task already (a {known.kind}, {known.state}; "
-                f"another {', '.join(differences)}): choose another id."
+                f"it differs in {', '.join(differences)}): choose another id."
             )
             raise TaskIdTakenError(message)
 

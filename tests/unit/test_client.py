@@ -247,7 +247,7 @@ async def test_an_id_stands_for_one_task(script: list[bytes]) -> None:
     nats = FakeNats(*script)
     # When a task is handed over
     # Then the client says so, and in what they differ
-    with pytest.raises(TaskIdTakenError, match=r"another language\): choose another id"):
+    with pytest.raises(TaskIdTakenError, match=r"differs in language\): choose another id"):
         await submission(nats).hand_over(LANE, is_new=False)
 
 

@@ -136,12 +136,12 @@ async def test_a_known_id_takes_no_other_recording(
         assert await client.create_transcription_task(recording, task_id="mine") == "mine"
         # But another file, whatever its name, is refused, and nothing is left of it
         (tmp_path / "other.flac").write_bytes(b"other")
-        with pytest.raises(TaskIdTakenError, match="another recording"):
+        with pytest.raises(TaskIdTakenError, match="differs in recording"):
             await client.create_transcription_task(tmp_path / "other.flac", task_id="mine")
         recording.write_bytes(b"replaced")
-        with pytest.raises(TaskIdTakenError, match="another recording"):
+        with pytest.raises(TaskIdTakenError, match="differs in recording"):
             await client.create_transcription_task(recording, task_id="mine")
-        with pytest.raises(TaskIdTakenError, match="another kind"):
+        with pytest.raises(TaskIdTakenError, match="differs in kind"):
             await client.create_diarization_task(recording, task_id="mine")
     (stored,) = await (await js.object_store("audio")).list(ignore_deletes=True)
     assert stored.size == len(CONTENT)
