@@ -87,7 +87,10 @@ class DeadLetterBox:
     async def replay(self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None) -> int:
         """Queue the matching tasks again, each once; how many (RequestError where none matches)."""
         count = matching = 0
+        newest = (await self._js.stream_info(self._stream)).state.last_seq
         async for sequence, letter in self.letters():
+            if sequence > newest:  # a task that has failed again meanwhile is not tried for ever
+                break
             if task_id in (None, letter.task_id) and kind in (None, letter.kind) and code in (None, letter.error.code):
                 matching += 1
                 count += await self._replay(sequence, letter)

@@ -10,7 +10,8 @@ from tests.contract.compatibility import Node, breaks
 from tests.document import DOCUMENT, ROOT
 
 ADVICE = (
-    "make it compatible, or raise the version and keep the document: cp asyncapi.yaml docs/contract/asyncapi-V.yaml"
+    "make it compatible, or raise the version in pyproject.toml; at a release, and for what was never released, keep "
+    "the document: cp asyncapi.yaml docs/contract/asyncapi-VERSION.yaml"
 )
 
 

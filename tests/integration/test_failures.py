@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from nats.js import JetStreamContext
 
+from app.dead_letters import DeadLetterBox
 from app.main import Service
 from app.recordings import Recording, Recordings
 from handlers.errors import PassingError, PermanentError
@@ -186,6 +187,30 @@ async def test_the_message_of_a_cancelled_task_is_gone_at_once(
     assert len(engine.jobs) == 1
     engine.may_go_on.set()
     await publisher.until("running", State.COMPLETED)
+
+
+async def test_what_fails_again_while_letters_are_replayed_is_left(
+    publisher: Publisher, worker: Service, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that fails at once, each time, and a replay that is slower than its failure
+    await publisher.publish("t1", audio_file_id="nowhere.flac")
+    await publisher.until("t1", State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    replay = DeadLetterBox._replay  # noqa: SLF001 -- the one letter, for which there is no public way
+
+    async def slow(box: DeadLetterBox, sequence: int, letter: DeadLetter) -> bool:
+        done = await replay(box, sequence, letter)
+
+        async def failed_again() -> bool:
+            return (await js.stream_info("transcription_dead_letters")).state.last_seq > sequence
+
+        await eventually(failed_again)
+        return done
+
+    monkeypatch.setattr(DeadLetterBox, "_replay", slow)
+    # When its letter is replayed, then it is tried once more, not for ever
+    assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 1}
+    assert (await js.stream_info("transcription_dead_letters")).state.messages == 1
 
 
 async def test_a_letter_of_a_task_that_did_well_is_not_replayed(
