@@ -23,7 +23,8 @@ def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
 
 
 def _stream(config: StreamConfig, heard: list[str]) -> Node:
-    return {
+    repeated = {"republishedTo": config.republish.dest} if config.republish else {}
+    return repeated | {
         "stream": config.name,
         "subjects": heard,
         "retention": config.retention,
