@@ -11,7 +11,7 @@ from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Kind, Priority
 from tests import document
-from tests.fakes.engine import segment
+from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 from tests.integration.wire import Wire
 
@@ -65,7 +65,7 @@ async def test_the_example_of_a_request_is_understood(
 
 
 async def test_all_that_is_described_is_said(
-    worker: Service, publisher: Publisher, nc: Client, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    worker: Service, publisher: Publisher, nc: Client, wire: Wire, engine: FakeEngine
 ) -> None:
     # Given a task of each kind, one that fails, and one that is none
     await publisher.publish("text", diarize=True, word_timestamps=True)
@@ -84,8 +84,7 @@ async def test_all_that_is_described_is_said(
     await publisher.ask(subjects.REPLAY, kind="transcription")
     await publisher.ask(subjects.DELETE, task_id="text")
     # And a result is too large for a message
-    wordy = {"text": "word " * 100_000}
-    monkeypatch.setattr("tests.fakes.engine.segment", lambda number: segment(number).model_copy(update=wordy))
+    engine.text = "word " * 100_000
     await publisher.publish("long", word_timestamps=True)
     await publisher.until("long", State.COMPLETED)
     # Then each message of the document was seen; the fixture finds those that are not in it
