@@ -16,7 +16,7 @@ from app.client.exchange import ask, is_text, read, request
 from app.client.following import Follower
 from app.client.objects import whole
 from app.client.operating import Lane, dead_letters, failed, lanes
-from app.client.recordings import audio_file_id, choose_priority
+from app.client.recordings import audio_file_id, choose_priority, length
 from app.client.submission import Submission, Task
 from app.settings import Settings
 from schemas import subjects
@@ -91,8 +91,7 @@ class Client:
             max_speakers=max_speakers,
             word_timestamps=word_timestamps,
         )
-        lane = subjects.tasks(Kind.TRANSCRIPTION, priority or await choose_priority(recording))
-        return await self._submit(task, recording, lane, is_new=task_id is None)
+        return await self._submit(task, Kind.TRANSCRIPTION, recording, priority, is_new=task_id is None)
 
     async def create_diarization_task(  # noqa: PLR0913 -- the task's fields
         self,
@@ -113,8 +112,7 @@ class Client:
             min_speakers=min_speakers,
             max_speakers=max_speakers,
         )
-        lane = subjects.tasks(Kind.DIARIZATION, priority or await choose_priority(recording))
-        return await self._submit(task, recording, lane, is_new=task_id is None)
+        return await self._submit(task, Kind.DIARIZATION, recording, priority, is_new=task_id is None)
 
     async def get_task_progress(self, task_id: str) -> TaskStatus:
         """Tell where a task stands."""
@@ -162,9 +160,12 @@ class Client:
         """Tell how many dead letters are kept."""
         return await failed(self._connection, self._settings)
 
-    async def _submit(self, task: Task, recording: Path | str, lane: str, *, is_new: bool) -> str:
-        submission = Submission(self._connection, self._settings.audio_store, recording, task)
-        await submission.hand_over(lane, is_new=is_new)
+    async def _submit(
+        self, task: Task, kind: Kind, recording: Path | str, priority: Priority | None, *, is_new: bool
+    ) -> str:
+        seconds = await length(recording)
+        submission = Submission(self._connection, self._settings.audio_store, recording, task, seconds)
+        await submission.hand_over(subjects.tasks(kind, priority or choose_priority(seconds)), is_new=is_new)
         return task.task_id
 
 

@@ -6,6 +6,9 @@ import nats.errors
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js.errors import APIError, NoStreamResponseError
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from app.client.command import command
@@ -13,12 +16,14 @@ from app.client.connection import PATIENCE
 from app.client.errors import ClientError, LaneFullError, NoWorkerError, RequestFailedError, UnreachableError
 from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorDetail
+from schemas.headers import AUDIO_SECONDS
 from schemas.transcription import TranscriptionTask
 from schemas.wire import Order
 
 NO_ANSWER, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
 LANE_FULL = 10077  # the server's error code for a limit of messages
 _TRIES = 3
+_PROPAGATOR = TraceContextTextMapPropagator()
 
 Answer = TypeVar("Answer", bound=BaseModel)
 T = TypeVar("T")
@@ -59,15 +64,28 @@ async def request(connection: Nats, subject: str, order: Order) -> Msg:
     return reply
 
 
-async def publish_task(connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask) -> bool:
+async def publish_task(
+    connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask, *, seconds: float | None = None
+) -> bool:
     """Queue a task; whether JetStream stored it, and not one with the same id within the last two minutes.
 
-    Sent again where no acknowledgement comes, it is stored once. Raises UnreachableError, LaneFullError.
+    `seconds` is the recording's length, where known. Sent again where no acknowledgement comes, it is stored once.
+    The span of the publish is the parent of all that the service does. Raises UnreachableError, LaneFullError.
     """
     headers = {"Nats-Msg-Id": task.task_id, "content-type": "application/json"}
+    if seconds is not None:
+        headers[AUDIO_SECONDS] = f"{seconds:.1f}"
+    with trace.get_tracer("natscribe").start_as_current_span(f"{subject} publish", kind=SpanKind.PRODUCER):
+        _PROPAGATOR.inject(headers)
+        return await _publish(connection, subject, task, headers)
+
+
+async def _publish(
+    connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask, headers: dict[str, str]
+) -> bool:
+    body = task.model_dump_json().encode()
     for _ in range(_TRIES):
         try:
-            body = task.model_dump_json().encode()
             stored = await connection.jetstream().publish(subject, body, PATIENCE, headers=headers)
         except nats.errors.TimeoutError:
             continue

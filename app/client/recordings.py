@@ -22,11 +22,13 @@ CHUNK = 512 * 1024  # bytes
 SHORT, LONG = 2 * 60, 30 * 60  # seconds
 
 
-async def choose_priority(recording: Path | str) -> Priority:
+async def length(recording: Path | str) -> float | None:
+    """How many seconds a recording has, None where only the service can tell."""
+    return await asyncio.to_thread(_duration, recording) if isinstance(recording, Path) else None
+
+
+def choose_priority(seconds: float | None) -> Priority:
     """Short recordings (below 2 min) go ahead, long ones (from 30 min on) behind; unknown length is normal."""
-    if isinstance(recording, str):
-        return Priority.NORMAL
-    seconds = await asyncio.to_thread(_duration, recording)
     if seconds is None:
         return Priority.NORMAL
     if seconds < SHORT:

@@ -20,12 +20,15 @@ LOOKS = 3  # the log of a task that was stored a moment ago is opened soon
 class Submission:
     """One task on its way to the service."""
 
-    def __init__(self, connection: Nats, store: str, recording: Path | str, task: Task) -> None:
+    def __init__(
+        self, connection: Nats, store: str, recording: Path | str, task: Task, seconds: float | None = None
+    ) -> None:
         self._connection = connection
         self._js = connection.jetstream()
         self._store = store
         self._recording = recording
         self._task = task
+        self._seconds = seconds
 
     async def hand_over(self, subject: str, *, is_new: bool) -> None:
         """Upload and publish; where this very task is known already, do nothing.
@@ -46,7 +49,7 @@ class Submission:
             raise
 
     async def _publish(self, subject: str, *, is_new: bool) -> None:
-        stored = await publish_task(self._connection, subject, self._task)
+        stored = await publish_task(self._connection, subject, self._task, seconds=self._seconds)
         if stored and is_new:
             return
         known = await self._is_known(looks=1 if stored else LOOKS)  # somebody else may have been faster

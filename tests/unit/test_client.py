@@ -13,6 +13,7 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import PubAck
 from nats.js.errors import APIError, NoStreamResponseError
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from app.client import (
     ClientError,
@@ -24,7 +25,7 @@ from app.client import (
 )
 from app.client.client import new_task_id
 from app.client.exchange import ask, publish_task
-from app.client.recordings import audio_file_id, choose_priority
+from app.client.recordings import audio_file_id, choose_priority, length
 from app.client.submission import Submission
 from schemas import subjects
 from schemas.errors import ErrorCode
@@ -91,7 +92,7 @@ async def test_short_recordings_go_ahead(tmp_path: Path, seconds: int, priority:
         file.writeframes(bytes(100 * seconds))
     # When its priority is chosen
     # Then it depends on the length
-    assert await choose_priority(recording) is priority
+    assert choose_priority(await length(recording)) is priority
 
 
 async def test_unknown_length_is_normal(tmp_path: Path) -> None:
@@ -99,8 +100,8 @@ async def test_unknown_length_is_normal(tmp_path: Path) -> None:
     (tmp_path / "r.wav").write_bytes(b"nothing of the kind")
     # When priorities are chosen
     # Then both are normal
-    assert await choose_priority(tmp_path / "r.wav") is Priority.NORMAL
-    assert await choose_priority("r.wav") is Priority.NORMAL
+    assert choose_priority(await length(tmp_path / "r.wav")) is Priority.NORMAL
+    assert choose_priority(await length("r.wav")) is Priority.NORMAL
 
 
 async def test_a_file_in_the_folder_store_is_named_from_its_root(tmp_path: Path) -> None:
@@ -160,6 +161,17 @@ async def test_a_publish_is_repeated_under_the_same_id() -> None:
     assert await publish_task(nats.connection, LANE, TASK)
     # Then it was sent twice, and JetStream can tell
     assert [headers["Nats-Msg-Id"] for headers in nats.headers] == ["t1", "t1"]
+
+
+async def test_the_service_is_told_how_long_the_recording_is_and_who_traces_it() -> None:
+    # Given a publisher that traces what it does
+    nats = FakeNats(STORED)
+    span = NonRecordingSpan(SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1)))
+    with use_span(span):
+        await publish_task(nats.connection, LANE, TASK, seconds=61.23)
+    # Then the task carries both in its headers
+    assert nats.headers[0]["Natscribe-Audio-Seconds"] == "61.2"
+    assert f"{0xABC:032x}" in nats.headers[0]["traceparent"]
 
 
 @pytest.mark.parametrize(
