@@ -29,7 +29,7 @@ from app.docs_page import DocsPage
 from app.engines.engine import Engine
 from app.engines.process import EngineProcess
 from app.expiry import Expiry
-from app.health import route
+from app.health import Readiness, route
 from app.lanes import WaitingTasks
 from app.metrics import Meter, metrics_route
 from app.projection import RedisProjection
@@ -52,7 +52,6 @@ from handlers.ports import World
 
 NATS_WITHIN = 30.0  # seconds, at the start
 REDIS_WITHIN = 5.0  # seconds
-READY_WITHIN = 2.0  # seconds
 
 log = structlog.get_logger()
 
@@ -79,6 +78,7 @@ class Service:
         self.broker = connection.broker(
             settings, graceful_timeout=settings.task_grace, closed=self._closed, traces=traces
         )
+        self.readiness = Readiness(self.broker, settings)
         lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.desk)])
         self.slot = Slot(channels.task_lanes(lanes, self.names), self.names, broken=end_process)
         self.broker.include_routers(
@@ -99,8 +99,16 @@ class Service:
                 *DocsPage(specification).routes(),
                 ("/metrics", metrics_route(self.meter)),
                 ("/health/live", route()),
-                ("/health/ready", route(nats=self._lanes_answer, redis=self.redis.reachable, slot=self._slot_runs)),
-                ("/health/startup", route(model=self._model_loaded)),
+                (
+                    "/health/ready",
+                    route(
+                        nats=self.readiness.nats,
+                        consumers=self.readiness.consumers,
+                        redis=self.redis.reachable,
+                        slot=lambda: self.slot.running,
+                    ),
+                ),
+                ("/health/startup", route(model=lambda: self.engine.ready)),
             ],
             logger=log,
         )
@@ -205,20 +213,6 @@ class Service:
             await self.engine.load()
         except Exception:
             log.exception("model_not_loaded")  # a task tries again, and says what is wrong
-
-    async def _lanes_answer(self) -> bool:
-        """Whether NATS is there and has all that this worker needs; an open connection says little."""
-        nats = await self.broker.connect()
-        try:
-            return not await streams.missing(nats.jetstream(timeout=READY_WITHIN), self.settings)
-        except NatsError:
-            return False
-
-    async def _slot_runs(self) -> bool:
-        return self.slot.running
-
-    async def _model_loaded(self) -> bool:
-        return self.engine.ready
 
 
 async def _close(nats: Client) -> None:

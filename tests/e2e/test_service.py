@@ -107,3 +107,15 @@ async def test_no_engine_outlives_its_worker(tmp_path: Path, end: signal.Signals
             return not any(alive(child) for child in children)
 
         await eventually(none_left, within=1)
+
+
+async def test_a_frozen_worker_does_not_say_that_it_lives(tmp_path: Path) -> None:
+    async with servers(tmp_path) as settings, running(settings, tmp_path / "log") as service:
+        service.process.send_signal(signal.SIGSTOP)
+        assert (await service.get("/health/live"))[0] == 0
+        service.process.send_signal(signal.SIGCONT)
+
+        async def lives() -> bool:
+            return (await service.get("/health/live"))[0] == 200
+
+        await eventually(lives)

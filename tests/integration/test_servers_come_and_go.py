@@ -83,13 +83,13 @@ async def test_a_task_outlives_a_nats_that_hangs(
     await publisher.until("t1", State.RUNNING)
     nats_server.pause()
     engine.may_go_on.set()
-    assert not await worker._lanes_answer()  # noqa: SLF001 -- what /health/ready asks
+    assert not await worker.readiness.consumers()
     await asyncio.sleep(2.5)  # the outage itself
     nats_server.resume()
     # Then the task ends once, and well
     events = await publisher.until("t1", State.COMPLETED)
     assert [event.state for event in events].count(State.COMPLETED) == 1
-    await eventually(worker._lanes_answer)  # noqa: SLF001
+    await eventually(worker.readiness.consumers)
 
 
 @pytest.mark.parametrize("what", ["lane", "projection", "stream", "log"])

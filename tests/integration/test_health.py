@@ -1,0 +1,94 @@
+"""The health routes tell one trouble from another."""
+
+import json
+from collections.abc import AsyncIterator
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from app.embedded import NatsServer, ValkeyServer
+from app.main import Service
+from app.settings import Settings
+from tests.fakes.engine import FakeEngine
+from tests.waiting import eventually
+
+WELL = {"ok": True, "nats": True, "consumers": True, "redis": True, "slot": True}
+
+
+@pytest.fixture
+def settings(settings: Settings, nats_server: NatsServer, valkey: ValkeyServer) -> Settings:
+    """This test's own servers: it hurts them."""
+    return settings.model_copy(update={"nats_url": nats_server.url, "redis_url": valkey.url})
+
+
+@pytest.fixture
+async def nc(nats_server: NatsServer) -> AsyncIterator[Client]:
+    client = await nats.connect(nats_server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+    yield client
+    await client.close()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.watch.LOOK_EVERY", 3600)
+
+
+async def ask(worker: Service, path: str) -> tuple[int, dict[str, bool]]:
+    """What the route answers, asked as an HTTP server would."""
+    said: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, object]) -> None:
+        said.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
+    await worker.app(scope, receive, send)
+    return int(str(said[0]["status"])), json.loads(said[1]["body"])
+
+
+async def becomes(worker: Service, wanted: dict[str, bool]) -> None:
+    async def look() -> bool:
+        status, body = await ask(worker, "/health/ready")
+        return body == wanted and status == (200 if wanted["ok"] else 503)
+
+    await eventually(look)
+
+
+async def test_nats_that_hangs_and_comes_back(worker: Service, nats_server: NatsServer) -> None:
+    await becomes(worker, WELL)
+    nats_server.pause()
+    await becomes(worker, WELL | {"ok": False, "nats": False, "consumers": False})
+    nats_server.resume()
+    await becomes(worker, WELL)
+
+
+async def test_redis_that_is_gone_and_comes_back(worker: Service, valkey: ValkeyServer) -> None:
+    await becomes(worker, WELL)
+    await valkey.stop()
+    await becomes(worker, WELL | {"ok": False, "redis": False})
+    await valkey.start()
+    await becomes(worker, WELL)
+
+
+async def test_a_consumer_that_was_deleted(worker: Service, nc: Client) -> None:
+    await becomes(worker, WELL)
+    await nc.jetstream().delete_consumer("transcription_tasks", "transcription_worker_diarization_low")
+    await becomes(worker, WELL | {"ok": False, "consumers": False})
+
+
+async def test_a_slot_that_broke(worker: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.main.end_process", lambda: None)
+    await worker.slot.stop(grace=0)
+    await becomes(worker, WELL | {"ok": False, "slot": False})
+
+
+async def test_a_model_that_loads(worker: Service, engine: FakeEngine) -> None:
+    engine.ready = False
+    assert await ask(worker, "/health/startup") == (503, {"ok": False, "model": False})
+    engine.ready = True
+    assert await ask(worker, "/health/startup") == (200, {"ok": True, "model": True})
+    # And none of all that matters to whether it lives
+    assert await ask(worker, "/health/live") == (200, {"ok": True})
