@@ -64,11 +64,13 @@ class TaskDelivery:
     async def begin(self, task: Task) -> TracedAttempt:
         """Own the task's next attempt (AlreadyKnownError, OvertakenError, PermanentError)."""
         self._begun = True
-        bind_contextvars(task_id=task.task_id)
+        stored = StoredMessage.delivered(self._message)
+        bind_contextvars(task_id=task.task_id, trace_id=stored.trace_id)
         desk = self._desk
-        entry = await desk.queue.open(task, StoredMessage.delivered(self._message))
+        entry = await desk.queue.open(task, stored)
         tracing.link_to(entry.facts.span)
         self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, span=tracing.current())
+        bind_contextvars(attempt=attempt.number)
         if entry.event.state.ended:
             raise AlreadyKnownError
         if entry.event.sequence > 1:
@@ -99,7 +101,7 @@ class TaskDelivery:
             meter.completed(self.kind, seconds, attempt.audio_seconds if attempt else None)
         if self._error is not None and state in {State.FAILED, State.RETRYING}:
             meter.failed(self.kind, state, self._error.code, seconds)
-        error = f"{self._error.code}: {self._error.message}" if self._error else None
+        error = self._error.code if self._error else None  # its message is in the task's log, and may name a file
         log.info("task_delivery_ended", state=state, execution_time=round(seconds, 3), error=error)
 
     async def _take_over(self, attempt: TaskAttempt) -> None:
@@ -168,7 +170,7 @@ class TaskDelivery:
             log.error("task_broken", exc_info=error)
             error = PassingError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")
         self._error = error.detail
-        log.warning("task_attempt_failed", error=str(error), attempt=attempt.number)
+        log.warning("task_attempt_failed", error=error.detail.code)
         if not attempt.entry.event.state.ended and await self._desk.results.find(attempt.entry.event.task_id):
             await attempt.complete()  # only the last word was missing
         return await settler.failed(self._message, attempt, error)

@@ -33,7 +33,7 @@ class DeliveryMiddleware(
         with (
             self.context.scope("delivery", delivery),
             desk.meter.in_progress(delivery.kind),
-            bound_contextvars(task_name=task_name(delivery.kind), task_id=None),
+            bound_contextvars(task_name=task_name(delivery.kind), task_id=None, attempt=None, trace_id=None),
         ):
             state = await delivery.work(partial(call_next, msg))
             delivery.count_end(state, time.monotonic() - began)

@@ -13,6 +13,7 @@ def configure(level: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _flatten_extra,
+        _leave_out_what_is_not_known,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -54,3 +55,7 @@ def _flatten_extra(_: object, __: str, event: structlog.typing.EventDict) -> str
     if isinstance(extra, dict):
         event.update({key: value for key, value in extra.items() if value})
     return event
+
+
+def _leave_out_what_is_not_known(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {key: value for key, value in event.items() if value is not None}

@@ -63,6 +63,11 @@ class StoredMessage:
         return found if TRACEPARENT.fullmatch(found) else None
 
     @property
+    def trace_id(self) -> str | None:
+        """The publisher's trace, as logs name it."""
+        return self.traceparent.split("-")[1] if self.traceparent else None
+
+    @property
     def replay_of(self) -> int | None:
         """The stream sequence of the `failed` event that it opens again."""
         found = self.headers.get(REPLAY_OF, "")

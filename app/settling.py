@@ -92,7 +92,7 @@ class Settler:
             await self.unopened(message)
             return None
         task_id = invalid.task_id(message.data)
-        log.warning("task_invalid", task_id=task_id, kind=stored.kind, error=detail.message)
+        log.warning("task_invalid", task_id=task_id, kind=stored.kind, error=detail.code)
         if task_id is not None:
             await self._say_invalid(stored, task_id, detail)
         await self.dead_letters.put(stored, task_id, detail, attempts=0)

@@ -1,0 +1,86 @@
+"""What the service's log says, and what it never says."""
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nats.js import JetStreamContext
+
+from app import logs
+from handlers.errors import PermanentError
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.waiting import eventually
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """All that is logged, at the most talkative level, as a file gets it."""
+    written = io.StringIO()
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    monkeypatch.setattr(sys, "stderr", written)
+    logs.configure("debug")
+    yield written
+    root.handlers, root.level = handlers, level
+
+
+@pytest.fixture(autouse=True)
+def _a_recording_with_a_telling_name(recordings_folder: Path) -> None:
+    (recordings_folder / "secret-meeting.flac").write_bytes(b"sound")
+
+
+async def run_three(publisher: Publisher, js: JetStreamContext) -> None:
+    """A task that ends well, two that fail, and one that is no task."""
+    task = {"task_id": "t1", "audio_file_id": "secret-meeting.flac", "user_id": 4711, "language": "en"}
+    headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+    await js.publish("tasks.transcription.high", json.dumps(task).encode(), headers=headers)
+    await publisher.until("t1", State.COMPLETED)
+    await publisher.publish("t2", audio_file_id="secret-meeting.flac")
+    await publisher.until("t2", State.FAILED)
+    await publisher.publish("t3", audio_file_id="secret-name.flac")
+    await publisher.until("t3", State.FAILED)
+    await js.publish("tasks.transcription.high", b'{"secret-field": "secret-value"}')
+    for fmt in ("json", "txt"):
+        await publisher.nc.request("tasks.result", json.dumps({"task_id": "t1", "format": fmt}).encode(), timeout=5)
+    await eventually(lambda: queue_is_empty(js))
+
+
+async def test_each_line_says_what_it_is_about(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext, log: io.StringIO
+) -> None:
+    engine.fail_with = [None, PERMANENT]
+    async with start_worker(engine):
+        await run_three(publisher, js)
+    # Each line is JSON and names an event
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert all(line["event"] and line["level"] and line["timestamp"] for line in lines)
+    # The end of a task says which, how long and why
+    ends = {line.get("task_id"): line for line in lines if line["event"] == "task_delivery_ended"}
+    assert ends["t1"]["task_name"] == "process_transcription"
+    assert (ends["t1"]["attempt"], ends["t1"]["trace_id"], ends["t1"]["state"]) == (1, TRACE, "completed")
+    assert ends["t1"]["execution_time"] >= 0
+    assert "error" not in ends["t1"]
+    assert ends["t2"]["error"] == "audio_unreadable"
+    # FastStream's lines go the same way
+    assert any("FastStream app" in line["event"] for line in lines)
+
+
+async def test_no_payload_and_no_transcript_is_logged(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext, log: io.StringIO
+) -> None:
+    engine.text = "confidential words"
+    engine.fail_with = [None, PERMANENT]
+    async with start_worker(engine):
+        await run_three(publisher, js)
+    for hidden in ("confidential", "secret-meeting", "secret-name", "secret-value", "secret-field", "4711"):
+        assert hidden not in log.getvalue(), hidden
