@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
+from redis.asyncio import Redis
 
 from app import invalid
 from app.main import Service
+from schemas.progress import State
 from schemas.requests import TaskStatus
+from schemas.wire import Kind
+from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually
 
@@ -124,3 +128,99 @@ async def test_whatever_is_asked_is_answered(nc: Client, worker: Service, subjec
             continue
         # Then there is an answer, and it is an object
         assert isinstance(json.loads(reply.data), dict), (body, extra)
+
+
+@pytest.fixture(params=["one", "many", "known"])
+def sixty_kilobytes(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Headers, as long and as many as a server lets through."""
+    found: dict[str, dict[str, str]] = {
+        "one": {"X": "x" * 60_000},
+        "many": {f"X-{number}": "x" * 90 for number in range(600)},
+        "known": dict.fromkeys(
+            ["traceparent", "correlation_id", "Natscribe-Replay-Of", "Natscribe-Task"], "1" * 15_000
+        ),
+    }
+    return found[request.param]
+
+
+def filled(body: bytes, nc: Client, extra: dict[str, str]) -> bytes:
+    """The body, with spaces up to the largest message: the server counts headers, too."""
+    room = nc.max_payload - sum(len(name) + len(value) + 4 for name, value in extra.items()) - 12
+    return body.ljust(room)
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_the_largest_tasks_end(
+    js: JetStreamContext,
+    publisher: Publisher,
+    worker: Service,
+    nc: Client,
+    sixty_kilobytes: dict[str, str],
+    full: bool,
+) -> None:
+    # Given messages with very long headers, as long as they may be altogether: a task, none, and one that is wrong
+    bodies = {
+        "good": b'{"task_id": "good", "audio_file_id": "meeting.flac", "user_id": 1}',
+        "none": b"\x00\xff",
+        "wrong": b'{"task_id": "wrong", "audio_file_id": "meeting.flac", "user_id": "nobody"}',
+    }
+    # When they are published
+    for body in bodies.values():
+        await js.publish(LANES[0], filled(body, nc, sixty_kilobytes) if full else body, headers=dict(sixty_kilobytes))
+    # Then each ends as it would without them, and the queue runs empty
+    await publisher.until("good", State.COMPLETED)
+    await publisher.until("wrong", State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    assert (await js.stream_info("transcription_dead_letters")).state.messages == 2
+    assert worker.slot.running
+
+
+@pytest.mark.parametrize("subject", REQUESTS)
+async def test_the_largest_requests_are_answered(
+    nc: Client, worker: Service, sixty_kilobytes: dict[str, str], subject: str
+) -> None:
+    for body in (b'{"task_id": "nobody"}', b"{", b"\xff"):
+        for sent in (body, filled(body, nc, sixty_kilobytes)):
+            reply = await nc.request(subject, sent, timeout=5, headers=dict(sixty_kilobytes))
+            assert json.loads(reply.data)["error"]["code"] in {"not_found", "invalid_request"}
+
+
+def is_deep(body: bytes) -> bool:
+    """Whether a body is nested more deeply than Python reads JSON."""
+    return body.count(b"[") + body.count(b"{") > 500
+
+
+OWN = ["progress.t1", "segments.t1", "results.t1", *(f"accepted.{lane}" for lane in LANES)]
+
+
+@pytest.mark.parametrize("subject", OWN)
+async def test_garbage_on_the_services_own_subjects_harms_no_other_task(
+    js: JetStreamContext,
+    publisher: Publisher,
+    worker: Service,
+    nc: Client,
+    redis: Redis,
+    engine: FakeEngine,
+    subject: str,
+) -> None:
+    # Given a task that runs
+    engine.may_go_on.clear()
+    await publisher.publish("t1")
+    await publisher.until("t1", State.RUNNING)
+    # When the worst that anybody may publish comes where only the service publishes, and as much of it as there is room
+    for _, body, extra in invented([subject], max(MESSAGES // 10, 50)):
+        if not is_deep(body):
+            await nc.publish(subject, body, headers=extra or None)
+    await nc.publish(subject, filled(b"{", nc, {}))
+    await nc.flush()
+    engine.may_go_on.set()
+    # Then other tasks are done, and shown
+    for task_id in ("t2", "t3"):
+        await publisher.publish(task_id, kind=Kind.DIARIZATION)
+        await publisher.until(task_id, State.COMPLETED)
+        await eventually(lambda key=f"task:{task_id}:result": redis.exists(key))
+    # And whoever asks for the one that was hit is answered
+    for question in ("tasks.status", "tasks.result", "tasks.delete"):
+        assert isinstance(await publisher.ask(question, task_id="t1"), dict)
+    assert worker.slot.running
+    assert await publisher.ask("tasks.status", task_id="t2")

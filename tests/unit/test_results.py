@@ -1,0 +1,78 @@
+"""A result is a message as long as that fits with all its headers, else an object."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from nats.js import JetStreamContext
+
+from app.entry import Facts
+from app.results import ResultStore
+from app.task_log import TaskLog
+from handlers.ports import Result
+from schemas.transcription import TranscriptionResult
+from schemas.wire import Model
+
+MAX_PAYLOAD = 100_000
+FACTS = Facts(None, 1, "tasks.transcription.high", datetime.now(UTC))
+LONGEST_HEADERS = 13 * 1024  # bytes: a name of 1,024 characters of which JSON makes twelve bytes each, and the rest
+
+
+@dataclass
+class FakeLog:
+    published: list[Result] = field(default_factory=list)
+
+    async def append_result(self, result: Result, _: Facts) -> None:
+        self.published.append(result)
+
+
+@dataclass
+class FakeBucket:
+    objects: dict[str, bytes] = field(default_factory=dict)
+
+    async def object_store(self, _: str) -> "FakeBucket":
+        return self
+
+    async def put(self, name: str, body: bytes) -> SimpleNamespace:
+        self.objects[name] = body
+        return SimpleNamespace(digest="SHA-256=x", size=len(body))
+
+
+def transcript(characters: int) -> TranscriptionResult:
+    return TranscriptionResult(
+        task_id="t1",
+        audio_file_id="meeting.flac",
+        user_id=7,
+        text="x" * characters,
+        language="en",
+        duration=1,
+        segments=[],
+        model=Model(name="fake", revision="0"),
+        audio_sha256="0" * 64,
+        created_at=datetime.now(UTC),
+    )
+
+
+@pytest.mark.parametrize("room", [0, 1, LONGEST_HEADERS])
+async def test_a_result_that_leaves_no_room_for_headers_is_an_object(room: int) -> None:
+    # Given a result that fits into a message by itself, but not with its headers
+    log, bucket = FakeLog(), FakeBucket()
+    store = ResultStore(cast("JetStreamContext", bucket), cast("TaskLog", log), max_payload=MAX_PAYLOAD)
+    result = transcript(MAX_PAYLOAD - room - len(transcript(0).model_dump_json()))
+    # When it is published
+    await store.publish(result, FACTS)
+    # Then the message names the object that holds it
+    (published,) = log.published
+    assert published.object is not None
+    assert published.text == ""
+    assert bucket.objects == {"t1": result.model_dump_json().encode()}
+
+
+async def test_a_result_that_fits_is_a_message() -> None:
+    log, bucket = FakeLog(), FakeBucket()
+    store = ResultStore(cast("JetStreamContext", bucket), cast("TaskLog", log), max_payload=MAX_PAYLOAD)
+    await store.publish(transcript(MAX_PAYLOAD // 2), FACTS)
+    assert log.published[0].object is None
+    assert not bucket.objects
