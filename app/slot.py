@@ -109,7 +109,8 @@ class Slot:
                 worked = False
             if not worked and not self._stopping:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), LOOK_EVERY)
+                    async with asyncio.timeout(LOOK_EVERY):
+                        await self._woken.wait()
 
     async def _serve_one(self) -> bool:
         for lanes in self._lanes:

@@ -71,6 +71,7 @@ def tell_internal(error: Exception) -> ErrorReply:
 
 
 @ignore_invalid.add_handler(ValueError)
+@ignore_invalid.add_handler(RecursionError)  # JSON may nest more deeply than Python reads
 @ignore_invalid.add_handler(UnreadableError)
 def let_go(_: Exception) -> None:
     """Leave an invalid task to the worker that picks it up, and what is no event of ours to whoever wrote it."""

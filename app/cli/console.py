@@ -1,6 +1,7 @@
 """The terminal: what is said where, how a command ends, and where its servers are."""
 
 import asyncio
+import signal
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from handlers.replies import first_problem
 DATA = Path(".data")
 ENDPOINTS = DATA / "endpoints.env"
 INTERRUPTED = 130
+CANCEL_AGAIN_AFTER = 2.0  # seconds: what has to be closed is closed by then
 NOBODY_READS = 141  # as if SIGPIPE had ended it
 
 
@@ -58,7 +60,7 @@ def open_client() -> Client:
 def finish(work: Coroutine[None, None, int]) -> NoReturn:
     """Do a command's work and exit with its code; an error is one sentence, never a traceback."""
     try:
-        code = asyncio.run(work)
+        code = asyncio.run(_until_interrupted(work))
     except (ClientError, EmbeddedError) as error:
         err.print(str(error), style="red")
         code = 1
@@ -66,9 +68,23 @@ def finish(work: Coroutine[None, None, int]) -> NoReturn:
         raise typer.BadParameter(first_problem(error)) from error
     except NobodyReadsError:
         code = NOBODY_READS
-    except KeyboardInterrupt:
-        code = INTERRUPTED
     raise typer.Exit(code)
+
+
+async def _until_interrupted(work: Coroutine[None, None, int]) -> int:
+    """Do the work; Ctrl-C cancels it, as often as it takes: nats-py waits in ways that swallow a cancellation."""
+    loop, task = asyncio.get_running_loop(), asyncio.create_task(work)
+
+    def cancel() -> None:
+        if not task.done():
+            task.cancel()
+            loop.call_later(CANCEL_AGAIN_AFTER, cancel)
+
+    loop.add_signal_handler(signal.SIGINT, cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return INTERRUPTED
 
 
 def _tell_outage(away: bool) -> None:  # noqa: FBT001 -- the callback's only news

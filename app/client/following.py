@@ -108,7 +108,8 @@ class Follower:
 
     async def _wait(self, pause: float) -> float:
         try:
-            await asyncio.wait_for(self._news.wait(), pause)
+            async with asyncio.timeout(pause):  # asyncio.wait_for swallows a cancellation now and then (cpython#86296)
+                await self._news.wait()
         except TimeoutError:
             return min(2 * pause, LONGEST_PAUSE)
         self._news.clear()

@@ -22,6 +22,10 @@ async def stopped(engine: FakeEngine) -> bool:
     return engine.stopped > 0
 
 
+async def begun(engine: FakeEngine) -> bool:
+    return bool(engine.jobs)
+
+
 async def test_an_overtaken_worker_leaves_the_message_to_others(
     publisher: Publisher, worker: Service, engine: FakeEngine, settings: Settings, nc: Client, js: JetStreamContext
 ) -> None:
@@ -29,6 +33,7 @@ async def test_an_overtaken_worker_leaves_the_message_to_others(
     engine.may_go_on.clear()
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
+    await eventually(lambda: begun(engine))
     # When another one says that it runs the task
     other = TaskLog(nc, streams.names(settings), "other")
     last = await other.last("t1")
@@ -51,6 +56,7 @@ async def test_a_task_is_cancelled_while_its_engine_is_silent(
     engine.silent = True
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
+    await eventually(lambda: begun(engine))
     # When its task is cancelled
     async with asyncio.timeout(2):
         await publisher.ask("tasks.cancel", task_id="t1")
