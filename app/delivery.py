@@ -147,7 +147,7 @@ class TaskDelivery:
             return await self._settle_by_type(error)
         except OvertakenError:
             return None
-        except (PassingError, NatsError):
+        except (PassingError, NatsError, UnreadableError):
             log.exception("task_unsettled")  # it is delivered again after TASK_ACK_WAIT
             return None
 
@@ -166,14 +166,18 @@ class TaskDelivery:
             return State.FAILED if self._error else None
         if attempt is None:
             return await self._unopened(error)
-        if not isinstance(error, TaskError):
-            log.error("task_broken", exc_info=error)
-            error = PassingError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")
-        self._error = error.detail
-        log.warning("task_attempt_failed", error=error.detail.code)
-        if not attempt.entry.event.state.ended and await self._desk.results.find(attempt.entry.event.task_id):
-            await attempt.complete()  # only the last word was missing
-        return await settler.failed(self._message, attempt, error)
+        return await self._attempt_failed(attempt, error)
+
+    async def _attempt_failed(self, attempt: TaskAttempt, error: Exception) -> State:
+        try:
+            if not attempt.entry.event.state.ended and await self._desk.results.find(attempt.entry.event.task_id):
+                await attempt.complete()  # only the last word was missing
+        except UnreadableError as found:
+            error = found  # no result can ever be published there
+        failure = _as_task_error(error)
+        self._error = failure.detail
+        log.warning("task_attempt_failed", error=failure.detail.code)
+        return await self._desk.settler.failed(self._message, attempt, failure)
 
     async def _unopened(self, error: Exception) -> State | None:
         log.error("task_unopened", error=str(error))
@@ -192,3 +196,13 @@ class TaskDelivery:
             await self._desk.settler.buried(self._message, attempt.entry.event)
         else:
             await self._desk.settler.done(self._message)
+
+
+def _as_task_error(error: Exception) -> TaskError:
+    """What is to be said of an error that nobody foresaw."""
+    if isinstance(error, TaskError):
+        return error
+    if isinstance(error, UnreadableError):
+        return PermanentError(ErrorCode.INTERNAL, str(error))
+    log.error("task_broken", exc_info=error)
+    return PassingError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")

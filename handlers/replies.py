@@ -51,7 +51,8 @@ def tell_invalid(error: ValidationError) -> ErrorReply:
 
 @tell_errors.add_handler(JSONDecodeError, publish=True)
 @tell_errors.add_handler(UnicodeDecodeError, publish=True)
-def tell_no_json(_: ValueError) -> ErrorReply:
+@tell_errors.add_handler(RecursionError, publish=True)  # JSON may nest more deeply than Python reads
+def tell_no_json(_: Exception) -> ErrorReply:
     """Answer that the request is not JSON."""
     message = "The request is not a JSON object in UTF-8: send one."
     return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message))

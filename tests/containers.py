@@ -15,10 +15,11 @@ REDIS_IMAGE = "redis:8-alpine"
 
 
 def engine_answers() -> bool:
-    """Whether there is a container engine that answers."""
+    """Whether there is a container engine that answers, and has the images or can have them."""
     if os.environ.get("TEST_SERVERS") == "binaries" or shutil.which("docker") is None:
         return False
-    return _docker("version")
+    images = (NATS_IMAGE, REDIS_IMAGE)
+    return _docker("version") and all(_docker("image", "inspect", name) or _docker("pull", name) for name in images)
 
 
 @contextmanager

@@ -14,11 +14,14 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually
 
+NO_OBJECTS = [b"", b"\xff", b"[]", b"[" * 100_000]
 REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]
 
 
 @pytest.mark.parametrize("subject", [*REQUESTS, "dead_letters.replay"])
-@pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b"{}", b'{"task_id": "a b"}', b'{"task_id": "a", "x": 1}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff", b"[]", b"{}", b"[" * 100_000, b'{"task_id": "a b"}', b'{"task_id": "a", "x": 1}']
+)
 async def test_an_invalid_request_is_answered(nc: Client, worker: Service, subject: str, body: bytes) -> None:
     reply = await nc.request(subject, body, timeout=5)
     assert json.loads(reply.data)["error"]["code"] == "invalid_request"

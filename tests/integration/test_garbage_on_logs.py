@@ -1,0 +1,57 @@
+"""Garbage where only the service publishes: shown to nobody, no burden for other tasks, no stuck queue."""
+
+import pytest
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from redis.asyncio import Redis
+
+from app.main import Service
+from schemas.progress import State
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, queue_is_empty
+from tests.integration.wire import Wire
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def wire() -> Wire:
+    """Nobody listens here: these tests themselves say what the document does not know."""
+    return Wire()
+
+
+@pytest.mark.parametrize("of", ["progress", "results"])
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 10_000])
+async def test_what_nests_too_deeply_does_not_stop_the_projection(
+    publisher: Publisher, worker: Service, nc: Client, js: JetStreamContext, redis: Redis, of: str, body: bytes
+) -> None:
+    # When a body that Python cannot read as JSON for its depth comes to the projection
+    await js.publish(f"{of}.other", body)
+    # Then it is let go, rather than delivered again and again before all else
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    await eventually(lambda: redis.exists("task:t1:result"), within=10)
+
+    async def let_go() -> bool:
+        info = await js.consumer_info(f"transcription_{of}", f"transcription_worker_projection_{of}")
+        return info.num_ack_pending == info.num_redelivered == info.num_pending == 0
+
+    await eventually(let_go, within=10)
+
+
+@pytest.mark.parametrize("of", ["progress", "results"])
+@pytest.mark.parametrize("body", [b"{", b"[" * 100_000, b"\x00"])
+async def test_a_task_whose_log_was_spoilt_does_not_stay_in_the_queue(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, of: str, body: bytes
+) -> None:
+    # Given a task that runs
+    engine.may_go_on.clear()
+    await publisher.publish("t1")
+    await publisher.until("t1", State.RUNNING)
+    # When somebody writes into its log, or where its result belongs
+    await js.publish(f"{of}.t1", body)
+    engine.may_go_on.set()
+    # Then its message does not come back for ever
+    await eventually(lambda: queue_is_empty(js), within=15)
+    # And whoever asks is told more than that something is broken
+    answer = await publisher.ask("tasks.status", task_id="t1")
+    assert answer.get("state") in {"failed", "completed"}, answer
