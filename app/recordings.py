@@ -17,6 +17,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, ObjectInfo
 from nats.js.errors import BucketNotFoundError, NotFoundError
 
+from app import objects
 from app.settings import Settings
 from app.temporary import temporary_file
 from handlers.errors import PassingError, PermanentError
@@ -122,8 +123,7 @@ class _Bucket:
 
     async def delete(self, audio_file_id: str, /) -> None:
         try:
-            store = await self._jetstream.object_store(self._bucket)
-            await store.delete(audio_file_id)
+            await objects.erase(self._jetstream, self._bucket, audio_file_id)
         except NotFoundError:
             return
         except (nats.errors.Error, OSError) as error:

@@ -4,6 +4,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
+from app import objects
 from app.entry import Facts
 from app.streams import RESULTS_BUCKET
 from app.task_log import RESULT, TaskLog
@@ -45,7 +46,7 @@ class ResultStore:
         """Delete the result of a task, if there is one, wherever it lies."""
         await self._log.purge_result(task_id)
         try:
-            await (await self._bucket()).delete(task_id)
+            await objects.erase(self._js, RESULTS_BUCKET, task_id)
         except NotFoundError:
             return
 
