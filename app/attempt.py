@@ -10,7 +10,7 @@ from app.entry import Entry
 from app.pace import Pace
 from app.results import ResultStore
 from app.task_log import TaskLog
-from handlers.errors import OvertakenError
+from handlers.errors import OvertakenError, PassingError
 from handlers.ports import Advanced, Checkpoint, Found, News, Result
 from schemas.diarization import DiarizationResult
 from schemas.errors import ErrorCode, ErrorDetail
@@ -20,6 +20,7 @@ from schemas.wire import Kind
 
 SHORTEST_SILENCE = 1.0  # seconds: a running task is heard from at most once a second
 LONGEST_SILENCE = 8.0  # seconds: and at least every ten
+LAST_WORD_WITHIN = 2.0  # seconds: so long a worker that stops waits for an acknowledgement
 
 
 SPEAKERS_MISSING = {Stage.DIARIZING, Stage.MERGING}  # of a transcription: its text is complete by then
@@ -92,10 +93,11 @@ class TaskAttempt:
 
     async def _read_checkpoint(self) -> None:
         segments: list[Segment] = []
-        async for event, audio_sha256, stream_sequence in self._log.segments(self._entry.event.task_id):
+        async for batch in self._log.segments(self._entry.event.task_id):
+            event = batch.event
             segments += event.segments
-            self.checkpoint = Checkpoint(event.language, event.processed_seconds, audio_sha256=audio_sha256)
-            self._segments_sequence, self._segments_after = event.sequence, stream_sequence
+            self.checkpoint = Checkpoint(event.language, event.processed_seconds, audio_sha256=batch.audio_sha256)
+            self._segments_sequence, self._segments_after = event.sequence, batch.stream_sequence
         self.checkpoint = replace(self.checkpoint, segments=tuple(segments), diarization_error=self._without_speakers)
 
     @singledispatchmethod
@@ -163,7 +165,7 @@ class TaskAttempt:
     async def complete(self) -> None:
         """Say `completed` for a result that an earlier attempt has published (OvertakenError)."""
         async with self._lock:
-            self.number = self._entry.event.attempt
+            self.number, self._result_sent = self._entry.event.attempt, True
             await self._end(State.COMPLETED, progress=100)
 
     async def fail(self, error: ErrorDetail) -> None:
@@ -187,6 +189,13 @@ class TaskAttempt:
         last = await self._log.last(self._entry.event.task_id)
         if last is None or last.stream_sequence != self._entry.stream_sequence:
             raise OvertakenError
+
+    async def _last_word(self, append: asyncio.Task[Entry]) -> Entry:
+        try:
+            async with asyncio.timeout(LAST_WORD_WITHIN):
+                return await append
+        except (OvertakenError, PassingError, TimeoutError):
+            return self._entry
 
     async def _end(self, state: State, *, progress: int | None = None, error: ErrorDetail | None = None) -> None:
         await self._say(state, progress=self._pace.percent if progress is None else progress, error=error)
@@ -218,4 +227,9 @@ class TaskAttempt:
                 "time": datetime.now(UTC),
             }
         )
-        self._entry = await self._log.append(event, self._entry.facts, after=self._entry.stream_sequence)
+        append = asyncio.create_task(self._log.append(event, self._entry.facts, after=self._entry.stream_sequence))
+        try:
+            self._entry = await asyncio.shield(append)
+        except asyncio.CancelledError:  # it may be stored already: what comes next must know what it follows
+            self._entry = await self._last_word(append)
+            raise

@@ -12,7 +12,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from app import cloud_events
 from app.metrics import Meter
-from app.queue import REPLAY_OF, StoredMessage
+from app.stored_message import REPLAY_OF, StoredMessage
 from app.task_log import TaskLog
 from handlers.channels import StreamNames
 from handlers.errors import RequestError
@@ -66,7 +66,8 @@ class DeadLetterBox:
             self._meter.letter(message.kind, error.code)
 
     def _headers(self, message: StoredMessage, task_id: str | None) -> dict[str, str]:
-        letter_id = f"{self._tasks}-{message.sequence}-{task_id or ''}"
+        stored_at = int(message.time.timestamp())  # sequences begin anew with a stream
+        letter_id = f"{self._tasks}-{message.sequence}-{stored_at}-{task_id or ''}"
         trace = message.traceparent
         found = cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id)
         return found if trace is None else found | {"traceparent": trace}
@@ -82,7 +83,8 @@ class DeadLetterBox:
             except NotFoundError:
                 return
             at = (message.seq or 0) + 1
-            yield at - 1, DeadLetter.model_validate_json(message.data or b"")
+            with suppress(ValueError):  # somebody else wrote it
+                yield at - 1, DeadLetter.model_validate_json(message.data or b"")
 
     async def replay(self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None) -> int:
         """Queue the matching tasks again, each once; how many (RequestError where none matches)."""

@@ -17,12 +17,13 @@ from app.attempt import TaskAttempt, speakers_are_given_up
 from app.entry import Entry
 from app.heartbeat import Heartbeat
 from app.metrics import Meter
-from app.queue import StoredMessage, TaskQueue
+from app.queue import TaskQueue
 from app.results import ResultStore
 from app.settling import Settler
+from app.stored_message import StoredMessage
 from app.task_log import TaskLog
 from app.tracing import TracedAttempt
-from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, PermanentError, TaskError, UnreadableError
+from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, PermanentError, TaskError
 from handlers.ports import Task
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State
@@ -147,7 +148,7 @@ class TaskDelivery:
             return await self._settle_by_type(error)
         except OvertakenError:
             return None
-        except (PassingError, NatsError, UnreadableError):
+        except (PassingError, NatsError):
             log.exception("task_unsettled")  # it is delivered again after TASK_ACK_WAIT
             return None
 
@@ -169,11 +170,8 @@ class TaskDelivery:
         return await self._attempt_failed(attempt, error)
 
     async def _attempt_failed(self, attempt: TaskAttempt, error: Exception) -> State:
-        try:
-            if not attempt.entry.event.state.ended and await self._desk.results.find(attempt.entry.event.task_id):
-                await attempt.complete()  # only the last word was missing
-        except UnreadableError as found:
-            error = found  # no result can ever be published there
+        if not attempt.entry.event.state.ended and await self._desk.results.find(attempt.entry.event.task_id):
+            await attempt.complete()  # only the last word was missing
         failure = _as_task_error(error)
         self._error = failure.detail
         log.warning("task_attempt_failed", error=failure.detail.code)
@@ -181,9 +179,6 @@ class TaskDelivery:
 
     async def _unopened(self, error: Exception) -> State | None:
         log.error("task_unopened", error=str(error))
-        if isinstance(error, UnreadableError):
-            self._error = await self._desk.settler.unreadable(self._message)
-            return State.FAILED
         await self._desk.settler.unopened(self._message)
         return None
 
@@ -202,7 +197,5 @@ def _as_task_error(error: Exception) -> TaskError:
     """What is to be said of an error that nobody foresaw."""
     if isinstance(error, TaskError):
         return error
-    if isinstance(error, UnreadableError):
-        return PermanentError(ErrorCode.INTERNAL, str(error))
     log.error("task_broken", exc_info=error)
     return PassingError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")

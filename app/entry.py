@@ -9,7 +9,6 @@ from typing import Final
 from nats.js.api import RawStreamMsg
 from pydantic import TypeAdapter
 
-from handlers.errors import UnreadableError
 from handlers.ports import Task
 from schemas.diarization import DiarizationTask
 from schemas.progress import ProgressEvent
@@ -49,7 +48,7 @@ class Facts:
 
     @classmethod
     def read(cls, headers: Mapping[str, str]) -> "Facts":
-        """Read the facts back from message headers (UnreadableError)."""
+        """Read the facts back from message headers (ValueError)."""
         task, started_at = headers.get("Natscribe-Task"), headers.get("Natscribe-Started-At")
         try:
             subject = headers["Natscribe-Task-Subject"]
@@ -62,9 +61,9 @@ class Facts:
                 traceparent=headers.get("traceparent"),
                 span=headers.get("Natscribe-Span"),
             )
-        except (ValueError, LookupError) as error:
+        except LookupError as error:
             message = "a message without the service's own headers"
-            raise UnreadableError(message) from error
+            raise ValueError(message) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +76,6 @@ class Entry:
 
     @classmethod
     def read(cls, message: RawStreamMsg) -> "Entry":
-        """Read an entry as the stream holds it (UnreadableError)."""
-        try:
-            event = ProgressEvent.model_validate_json(message.data or b"")
-        except ValueError as error:
-            text = "a message that is no progress event"
-            raise UnreadableError(text) from error
+        """Read an entry as the stream holds it (ValueError)."""
+        event = ProgressEvent.model_validate_json(message.data or b"")
         return cls(event, Facts.read(message.headers or {}), message.seq or 0)

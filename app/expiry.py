@@ -9,7 +9,8 @@ from nats.js.errors import APIError, NotFoundError
 
 from app.dead_letters import DeadLetterBox
 from app.entry import TASKS
-from app.queue import StoredMessage, TaskQueue
+from app.queue import TaskQueue
+from app.stored_message import StoredMessage
 from app.task_log import TaskLog
 from handlers.channels import StreamNames
 from handlers.errors import AlreadyKnownError, OvertakenError

@@ -44,7 +44,7 @@ class Heartbeat:
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
         """Beat while the body runs; once overtaken, the body is cancelled and OvertakenError raised."""
-        beats = asyncio.create_task(self._beat())
+        signs = [asyncio.create_task(self._beat()), asyncio.create_task(self._speak())]
         try:
             async with asyncio.timeout(None) as self._overtaken:
                 yield
@@ -54,20 +54,24 @@ class Heartbeat:
             raise OvertakenError from error
         finally:
             self._overtaken = None
-            beats.cancel()
+            for sign in signs:
+                sign.cancel()
             try:
-                await asyncio.wait([beats])
+                await asyncio.wait(signs)
             finally:
                 await self._close_ear()
 
     async def _beat(self) -> None:
-        due = asyncio.get_running_loop().time() + self._every
+        """Towards the queue: by itself, for what is said in the log may have to wait for NATS."""
+        while True:
+            await asyncio.sleep(self._every)
+            with suppress(NatsError):  # a missed beat is not the end; many are, and the log says so then
+                await self._message.in_progress()
+
+    async def _speak(self) -> None:
+        """Towards clients."""
         while True:
             await asyncio.sleep(min(TICK, self._every))
-            if asyncio.get_running_loop().time() >= due:
-                due += self._every
-                with suppress(NatsError):  # a missed beat is not the end; many are, and the log says so then
-                    await self._message.in_progress()
             await self._say_again()
 
     async def _close_ear(self) -> None:

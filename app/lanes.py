@@ -1,11 +1,14 @@
 """The lanes of the queue: who is served before whom."""
 
 import asyncio
+from contextlib import suppress
 
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
+from app.entry import Entry
+from app.stored_message import StoredMessage
 from handlers.channels import StreamNames
 from schemas.wire import Kind, Priority
 
@@ -27,13 +30,19 @@ class WaitingTasks:
             return None
         return max(sum(counts), 1)
 
-    async def holds(self, sequence: int) -> bool:
-        """Whether the task stream still has a message: settled ones are gone."""
+    async def held(self, sequence: int) -> StoredMessage | None:
+        """The message that the task stream holds there, None where it is settled."""
         try:
-            await self._js.get_msg(self._names.tasks, sequence, direct=True)
+            return StoredMessage.fetched(await self._js.get_msg(self._names.tasks, sequence, direct=True))
         except NotFoundError:
-            return False
-        return True
+            return None
+
+    async def take(self, entry: Entry) -> None:
+        """Take the message that an entry's log was opened for from the queue, if it is still there."""
+        held = await self.held(entry.facts.task_sequence)
+        if held is not None and held.owns(entry):  # a stream that was made anew counts from 1 again
+            with suppress(APIError):  # its worker was faster: to delete what is gone is an error of the server's
+                await self._js.delete_msg(self._names.tasks, held.sequence)
 
     async def _waiting(self, kind: Kind, priority: Priority) -> int:
         info = await self._js.consumer_info(self._names.tasks, self._names.lane(kind, priority))

@@ -178,8 +178,6 @@ class Service:
             diarizer=EngineDiarizer(recordings, self.engine),
             queue=queue,
             tasks=TaskRequests(
-                js,
-                names,
                 task_log,
                 results,
                 waiting=waiting,

@@ -10,14 +10,15 @@ from redis.exceptions import RedisError
 
 from app.entry import Entry, Facts
 from app.status import status_of
+from app.streams import RESULTS_KEPT
 from handlers.errors import PassingError
 from handlers.ports import Result
 from schemas.errors import ErrorCode
-from schemas.progress import ProgressEvent
+from schemas.progress import ProgressEvent, State
 
 DAY: Final = 24 * 3600
 ANSWERS_WITHIN: Final = 2.0  # seconds
-KEEP: Final = 7 * DAY  # seconds
+KEEP: Final = int(RESULTS_KEPT)  # seconds
 FORGET_AFTER: Final = 60  # seconds
 KEEP_PROGRESS: Final = DAY  # seconds after each change
 MARK: Final = "natscribe:projection"
@@ -33,6 +34,12 @@ redis.call('SET', KEYS[3], ARGV[1], 'EX', ARGV[4])
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[4])
 if left < 0 then left = tonumber(ARGV[4]) end
 redis.call('SET', KEYS[2], ARGV[3], 'EX', math.max(left, tonumber(ARGV[5])))
+return 1
+"""
+
+WRITE_UNLESS_WITHDRAWN: Final = """
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return 1
 """
 
@@ -56,8 +63,8 @@ def _shown_key(task_id: str) -> str:
     return f"natscribe:task:{task_id}:shown"
 
 
-def _deleted_key(task_id: str) -> str:
-    return f"natscribe:task:{task_id}:deleted"
+def _withdrawn_key(task_id: str) -> str:
+    return f"natscribe:task:{task_id}:withdrawn"
 
 
 @contextmanager
@@ -74,22 +81,27 @@ class RedisProjection:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._write_if_newer = redis.register_script(WRITE_IF_NEWER)
+        self._write_unless_withdrawn = redis.register_script(WRITE_UNLESS_WITHDRAWN)
 
     async def progressed(self, event: ProgressEvent, headers: Mapping[str, str], stream_sequence: int) -> None:
         """Show an event unless a newer one is shown (PassingError)."""
         task_id = event.task_id
         status = status_of(Entry(event, Facts.read(headers), stream_sequence))
         with _reached():
+            if event.state is State.CANCELLED:  # its result may have been on the way, and is withdrawn
+                await self._forget_result(task_id)
             await self._write_if_newer(
                 keys=[info_key(task_id), progress_key(task_id), _shown_key(task_id)],
                 args=[stream_sequence, status.model_dump_json(), event.progress, KEEP, KEEP_PROGRESS],
             )
 
     async def ended(self, result: Result) -> None:
-        """Show a result, unless its task was deleted (PassingError)."""
+        """Show a result, unless its task was cancelled or deleted (PassingError)."""
         with _reached():
-            if not await self._redis.exists(_deleted_key(result.task_id)):
-                await self._redis.set(result_key(result.task_id), result.model_dump_json(), ex=KEEP)
+            await self._write_unless_withdrawn(
+                keys=[result_key(result.task_id), _withdrawn_key(result.task_id)],
+                args=[result.model_dump_json(), KEEP],
+            )
 
     async def is_empty(self) -> bool:
         """Whether Redis holds nothing of the service: it is new, or has lost its data (PassingError)."""
@@ -101,13 +113,16 @@ class RedisProjection:
         with _reached():
             await self._redis.set(MARK, "1", ex=KEEP_MARK)
 
-    async def delete(self, task_id: str, *, up_to: int | None) -> None:
+    async def delete(self, task_id: str, *, up_to: int) -> None:
         """Delete the keys of a task; events up to this stream sequence are not shown again (PassingError)."""
         with _reached():
-            await self._redis.set(_deleted_key(task_id), "1", ex=FORGET_AFTER)
-            if up_to is not None:
-                await self._redis.set(_shown_key(task_id), str(up_to), ex=FORGET_AFTER)
-            await self._redis.delete(info_key(task_id), progress_key(task_id), result_key(task_id))
+            await self._forget_result(task_id)
+            await self._redis.set(_shown_key(task_id), str(up_to), ex=FORGET_AFTER)
+            await self._redis.delete(info_key(task_id), progress_key(task_id))
+
+    async def _forget_result(self, task_id: str) -> None:
+        await self._redis.set(_withdrawn_key(task_id), "1", ex=FORGET_AFTER)
+        await self._redis.delete(result_key(task_id))
 
     async def reachable(self) -> bool:
         """Whether Redis answers."""

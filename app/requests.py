@@ -1,10 +1,8 @@
 """Requests about tasks: answered from the log, ended by the log."""
 
 import asyncio
-from contextlib import suppress
 
-from nats.js import JetStreamContext
-from nats.js.errors import APIError
+from nats.js.errors import NotFoundError
 
 from app import formats
 from app.dead_letters import DeadLetterBox
@@ -15,8 +13,7 @@ from app.recordings import Recordings
 from app.results import HEADERS_AND_ENVELOPE, ResultStore
 from app.status import status_of
 from app.task_log import TaskLog
-from handlers.channels import StreamNames
-from handlers.errors import OvertakenError, PassingError, RequestError, UnreadableError
+from handlers.errors import OvertakenError, PassingError, RequestError
 from handlers.ports import Result
 from schemas import subjects
 from schemas.errors import ErrorCode
@@ -31,8 +28,6 @@ class TaskRequests:
 
     def __init__(  # noqa: PLR0913 -- a task has parts in all of these, and deleting must reach each
         self,
-        js: JetStreamContext,
-        names: StreamNames,
         log: TaskLog,
         results: ResultStore,
         *,
@@ -42,8 +37,6 @@ class TaskRequests:
         projection: RedisProjection,
         max_payload: int,
     ) -> None:
-        self._js = js
-        self._names = names
         self._log = log
         self._results = results
         self._waiting = waiting
@@ -69,11 +62,13 @@ class TaskRequests:
             raise _unfinished(entry)
         result = await self._results.find(task_id)
         if result is None:
-            message = f"The result of task {task_id} is kept no longer: publish the task again under a new id."
-            raise RequestError(ErrorCode.NOT_FOUND, message)
+            raise _kept_no_longer(task_id)
         if fmt is ResultFormat.JSON:
             return result
-        text = formats.write(await self._results.whole(result), fmt)
+        try:
+            text = formats.write(await self._results.whole(result), fmt)
+        except NotFoundError as error:  # the object goes a moment before the message
+            raise _kept_no_longer(task_id) from error
         if len(text.encode()) <= self._max_payload - HEADERS_AND_ENVELOPE:  # the server counts headers too
             return text
         return result if result.object else await self._results.claim_check(result, result.model_dump_json().encode())
@@ -93,21 +88,17 @@ class TaskRequests:
                 ended = await self._log.end(entry, State.COMPLETED if done else State.CANCELLED)
             except OvertakenError:
                 continue  # the task has got on in the meantime: look again
-            await self._take_from_queue(entry)
+            await self._waiting.take(entry)
             return ended
 
     async def delete(self, task_id: str) -> None:
         """Leave nothing of a task behind: events, result, keys, letters, recording (RequestError)."""
+        last = await self._ended(task_id)
         try:
-            last = await self._ended(task_id)
-        except UnreadableError:
-            last = None  # somebody else wrote the log: nothing says what it was about
-        try:
-            await self._projection.delete(task_id, up_to=last.stream_sequence if last else None)
-            if last is not None:
-                await self._take_from_queue(last)  # one that has ended may not be acknowledged yet
-                if last.facts.task is not None:
-                    await self._recordings.delete(last.facts.task.audio_file_id)
+            await self._projection.delete(task_id, up_to=last.stream_sequence)
+            await self._waiting.take(last)  # one that has ended may not be acknowledged yet
+            if last.facts.task is not None:
+                await self._recordings.delete(last.facts.task.audio_file_id)
         except PassingError as error:  # before the log goes, so that to ask again helps
             message = f"Task {task_id} could not be deleted wholly, Redis or the bucket is away: ask again in a moment."
             raise RequestError(ErrorCode.INTERNAL, message) from error
@@ -124,9 +115,10 @@ class TaskRequests:
         message = f"No task {task_id} is known: check the id, or publish the task first."
         raise RequestError(ErrorCode.NOT_FOUND, message)
 
-    async def _take_from_queue(self, entry: Entry) -> None:
-        with suppress(APIError):  # its worker was faster: to delete what is gone is an error of the server's
-            await self._js.delete_msg(self._names.tasks, entry.facts.task_sequence)
+
+def _kept_no_longer(task_id: str) -> RequestError:
+    message = f"The result of task {task_id} is kept no longer: publish the task again under a new id."
+    return RequestError(ErrorCode.NOT_FOUND, message)
 
 
 def _unfinished(entry: Entry) -> RequestError:

@@ -11,17 +11,13 @@ from nats.aio.msg import Msg
 from app import invalid
 from app.attempt import TaskAttempt
 from app.dead_letters import DeadLetterBox
-from app.queue import StoredMessage
+from app.stored_message import StoredMessage
 from app.task_log import TaskLog
 from handlers.errors import OvertakenError, PassingError, TaskError
-from schemas.errors import ErrorCode, ErrorDetail
+from schemas.errors import ErrorDetail
 from schemas.progress import ProgressEvent, State
 
 LONGEST_DELAY = 3600.0  # seconds: the message must not expire while its task waits to be tried again
-UNREADABLE = ErrorDetail(
-    code=ErrorCode.INTERNAL,
-    message="The task's log holds what the service did not write: delete the task and publish it under another id.",
-)
 
 log = structlog.get_logger()
 
@@ -66,13 +62,6 @@ class Settler:
     async def unopened(self, message: Msg) -> None:
         """Have the message delivered again later: its log could not be reached."""
         await message.nak(delay=self._delay(1))
-
-    async def unreadable(self, message: Msg) -> ErrorDetail:
-        """Keep the letter of a task whose log somebody else has written; its end cannot be said there."""
-        task_id = invalid.task_id(message.data)
-        await self.dead_letters.put(StoredMessage.delivered(message), task_id, UNREADABLE, attempts=0)
-        await message.ack()
-        return UNREADABLE
 
     async def given_back(self, message: Msg, attempt: TaskAttempt | None) -> None:
         """Have the message delivered again at once: this worker stops, nothing is wrong."""

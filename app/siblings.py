@@ -8,13 +8,16 @@ import tempfile
 from multiprocessing import parent_process
 from pathlib import Path
 
+from app.temporary import PREFIX
+
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 _parent = parent_process()
 if _parent is not None and FOLDER not in os.environ:
-    _folder = Path(tempfile.gettempdir()) / f"natscribe-{_parent.pid}-metrics"
+    _folder = Path(tempfile.gettempdir()) / f"{PREFIX}{_parent.pid}-metrics"
     _folder.mkdir(mode=0o700, exist_ok=True)
-    os.environ[FOLDER] = str(_folder)
+    if _folder.stat().st_uid == os.getuid():  # another user's would be refused, or worse, be read
+        os.environ[FOLDER] = str(_folder)
 
 
 def shared_folder() -> Path | None:

@@ -69,7 +69,9 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
     yield _kept(called.progress, [subjects.ALL_PROGRESS], 8 * DAY)
     yield _kept(called.segments, [subjects.ALL_SEGMENTS], 8 * DAY)
     yield _kept(called.results, [subjects.ALL_RESULTS], RESULTS_KEPT)
-    yield _kept(called.dead_letters, [subjects.dead_letters(kind) for kind in Kind], 30 * DAY)
+    letters = _kept(called.dead_letters, [subjects.dead_letters(kind) for kind in Kind], 30 * DAY)
+    letters.duplicate_window = EXPIRES_AFTER + DAY  # one letter a message, however late its next delivery
+    yield letters
 
 
 def _kept(name: str, heard: list[str], max_age: float) -> StreamConfig:
@@ -107,6 +109,7 @@ def _durable(
         deliver_policy=begin_with,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=settings.task_ack_wait,
+        max_ack_pending=-1,  # tasks that wait to be tried again must not close their lane
         max_deliver=-1,  # attempts are counted in the log; a message past its deliveries would be stranded
     )
 

@@ -5,16 +5,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-_PREFIX = "natscribe-"
+PREFIX = "natscribe-"
 
 
 @asynccontextmanager
 async def temporary_file() -> AsyncIterator[Path]:
     """An empty file that only this user may read, gone after the block."""
-    descriptor, name = tempfile.mkstemp(prefix=f"{_PREFIX}{os.getpid()}-")
+    descriptor, name = tempfile.mkstemp(prefix=f"{PREFIX}{os.getpid()}-")
     os.close(descriptor)
     path = Path(name)
     try:
@@ -25,10 +25,11 @@ async def temporary_file() -> AsyncIterator[Path]:
 
 def sweep() -> None:
     """Remove what processes that are gone have left in the temporary folder."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
-        owner = path.name.removeprefix(_PREFIX).partition("-")[0]
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        owner = path.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdecimal() and not _lives(int(owner)):
-            _remove(path)
+            with suppress(OSError):  # another user's
+                _remove(path)
 
 
 def _remove(path: Path) -> None:

@@ -27,10 +27,6 @@ class AlreadyKnownError(Exception):
     """The task is known, ended or queued by another message: take this one from the queue, change nothing."""
 
 
-class UnreadableError(Exception):
-    """What a stream holds under a task's name was not written by the service: nobody can go on from there."""
-
-
 class RequestError(Exception):
     """A request cannot be answered: the client is told why."""
 

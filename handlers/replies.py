@@ -6,7 +6,7 @@ import structlog
 from faststream.middlewares import ExceptionMiddleware
 from pydantic import ValidationError
 
-from handlers.errors import RequestError, UnreadableError
+from handlers.errors import RequestError
 from schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from schemas.transcription import LANGUAGE_PATTERN
 from schemas.wire import TASK_ID_PATTERN
@@ -58,12 +58,6 @@ def tell_no_json(_: Exception) -> ErrorReply:
     return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message))
 
 
-@tell_errors.add_handler(UnreadableError, publish=True)
-def tell_unreadable(error: UnreadableError) -> ErrorReply:
-    """Answer that what is stored is not the service's own."""
-    return ErrorReply(error=ErrorDetail(code=ErrorCode.INTERNAL, message=str(error)))
-
-
 @tell_errors.add_handler(Exception, publish=True)
 def tell_internal(error: Exception) -> ErrorReply:
     """Answer even when something is broken."""
@@ -73,6 +67,5 @@ def tell_internal(error: Exception) -> ErrorReply:
 
 @ignore_invalid.add_handler(ValueError)
 @ignore_invalid.add_handler(RecursionError)  # JSON may nest more deeply than Python reads
-@ignore_invalid.add_handler(UnreadableError)
 def let_go(_: Exception) -> None:
     """Leave an invalid task to the worker that picks it up, and what is no event of ours to whoever wrote it."""

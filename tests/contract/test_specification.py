@@ -144,7 +144,7 @@ def test_what_stands_under_x_nats_is_what_the_service_makes() -> None:
         assert sorted(subject for fact in facts for subject in fact["subjects"]) == sorted(config.subjects)
         assert {fact["maxAgeSeconds"] for fact in facts} == {config.max_age}
         assert {fact["retention"] for fact in facts} == {config.retention}
-        assert {fact["duplicateWindowSeconds"] for fact in facts} == {120}
+        assert {fact["duplicateWindowSeconds"] for fact in facts} == {config.duplicate_window}
     # And each durable consumer
     durables = {consumer["durable"] for fact in told for consumer in fact.get("consumersOfTheService", ())}
     assert durables == {config.durable_name for _, config in streams.consumer_configs(settings)}

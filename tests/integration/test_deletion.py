@@ -1,11 +1,9 @@
 """Cancelled and deleted tasks: nothing comes after, and nothing is left."""
 
 import asyncio
-import json
 
 import pytest
 from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
 from app.main import Service
@@ -62,6 +60,7 @@ async def test_a_result_that_was_on_the_way_is_withdrawn(
         ).state.messages == 0
 
     await eventually(nothing_left)
+    assert not await redis.exists("task:t1:result")
     if request_ == "tasks.delete":
         assert (await js.stream_info("transcription_progress")).state.messages == 0
         assert not await redis.keys("task:*")
@@ -115,22 +114,21 @@ async def test_a_late_word_does_not_open_a_deleted_task_again(
     assert (await js.stream_info("transcription_progress")).state.messages == 0
 
 
-async def test_a_deleted_task_leaves_no_letter_no_object_and_no_recording(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+async def test_a_stream_that_was_made_anew_keeps_its_messages(
+    publisher: Publisher, worker: Service, js: JetStreamContext, engine: FakeEngine
 ) -> None:
-    # Given a task with a large result, and one that failed
-    engine.windows = 4800
-    await publisher.publish("large", word_timestamps=True)
-    await publisher.until("large", State.COMPLETED)
-    await publisher.publish("failed", audio_file_id="nowhere.flac")
-    await publisher.until("failed", State.FAILED)
+    # Given a task of a stream that was deleted since and made anew, so that sequences begin again
+    await publisher.publish("old")
+    await publisher.until("old", State.COMPLETED)
     await eventually(lambda: queue_is_empty(js))
-    reference = json.loads((await js.get_last_msg("transcription_results", "results.large")).data)["object"]
-    # When both are deleted
-    for task_id in ("large", "failed"):
-        assert await publisher.ask("tasks.delete", task_id=task_id) == {"deleted": True}
-    # Then no letter and no object is left
-    assert (await js.stream_info("transcription_dead_letters")).state.messages == 0
-    bucket = await js.object_store(reference["bucket"])
-    with pytest.raises(NotFoundError):
-        await bucket.get_info("large")
+    await js.delete_stream("transcription_tasks")
+    await worker.watch.mend()
+    engine.may_go_on.clear()
+    await publisher.publish("busy")
+    await publisher.until("busy", State.RUNNING)
+    # When the old one is deleted while another one runs under its number
+    assert await publisher.ask("tasks.delete", task_id="old") == {"deleted": True}
+    # Then the other one is still there, and is done
+    assert (await js.stream_info("transcription_tasks")).state.messages == 1
+    engine.may_go_on.set()
+    await publisher.until("busy", State.COMPLETED)

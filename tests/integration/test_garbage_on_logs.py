@@ -9,14 +9,9 @@ from app.main import Service
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
-from tests.integration.wire import Wire
 from tests.waiting import eventually
 
-
-@pytest.fixture
-def wire() -> Wire:
-    """Nobody listens here: these tests themselves say what the document does not know."""
-    return Wire()
+pytestmark = pytest.mark.foreign
 
 
 @pytest.mark.parametrize("of", ["progress", "results"])

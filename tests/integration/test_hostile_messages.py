@@ -193,6 +193,7 @@ def is_deep(body: bytes) -> bool:
 OWN = ["progress.t1", "segments.t1", "results.t1", *(f"accepted.{lane}" for lane in LANES)]
 
 
+@pytest.mark.foreign
 @pytest.mark.parametrize("subject", OWN)
 async def test_garbage_on_the_services_own_subjects_harms_no_other_task(
     js: JetStreamContext,

@@ -9,7 +9,7 @@ import pytest
 from app.attempt import TaskAttempt, speakers_are_given_up
 from app.entry import Entry, Facts
 from app.results import ResultStore
-from app.task_log import TaskLog
+from app.task_log import Batch, TaskLog
 from handlers.errors import OvertakenError
 from handlers.ports import Advanced, Found
 from schemas.progress import ProgressEvent, Stage, State
@@ -42,7 +42,7 @@ class FakeLog:
 
     async def segments(self, _: str):
         for event, sequence in self.found:
-            yield event, "sha", sequence
+            yield Batch(event, "sha", sequence)
 
     async def last(self, _: str) -> Entry:
         return Entry(self.events[-1], FACTS, len(self.events))
