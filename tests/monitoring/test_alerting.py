@@ -1,0 +1,79 @@
+"""A stopped worker ends as an alert: Prometheus, Alertmanager and who listens to it, for real."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import running, servers
+from tests.monitoring.stack import alertmanager, prometheus, serving
+from tests.waiting import eventually
+
+SPEED = float(os.environ.get("ALERTS_SPEED", "15"))  # times as fast as deployed; 1 measures what operators have
+WITHIN = 90.0  # seconds, as deployed
+
+
+class Listener:
+    """Somebody's pager: an ASGI application that keeps the alerts it is told."""
+
+    def __init__(self) -> None:
+        self.heard: dict[str, dict] = {}
+
+    async def __call__(
+        self, _: dict, receive: Callable[[], Awaitable[dict]], send: Callable[[dict], Awaitable[None]]
+    ) -> None:
+        body, more = b"", True
+        while more:
+            part = await receive()
+            body, more = body + part["body"], part["more_body"]
+        for alert in json.loads(body)["alerts"]:
+            self.heard[alert["labels"]["alertname"]] = alert
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def alert(self, name: str, status: str, *, within: float) -> dict:
+        async def told() -> dict | None:
+            alert = self.heard.get(name)
+            return alert if alert and alert["status"] == status else None
+
+        found = await eventually(told, within=within)
+        assert found is not None
+        return found
+
+
+@pytest.mark.timeout(240)
+async def test_a_stopped_worker_ends_as_an_alert(tmp_path: Path) -> None:
+    listener = Listener()
+    # Given a worker that is watched
+    async with (
+        servers(tmp_path) as settings,
+        running(settings, tmp_path / "worker.log") as worker,
+        serving(listener) as pager,
+        alertmanager(tmp_path / "alertmanager", f"http://127.0.0.1:{pager}/", speed=SPEED) as manager,
+        prometheus(tmp_path / "prometheus", worker.port, alertmanager=manager, speed=SPEED) as watching,
+    ):
+
+        async def watched() -> bool:
+            return await watching.has('up{job="natscribe"} == 1')
+
+        await eventually(watched)
+        await listener.alert("Watchdog", "firing", within=WITHIN)
+        assert "NoWorker" not in listener.heard
+        # When it is killed
+        stopped = time.monotonic()
+        os.killpg(worker.process.pid, signal.SIGKILL)
+        await asyncio.wait_for(worker.process.wait(), 10)
+        # Then somebody is told what that means and where to look
+        alert = await listener.alert("NoWorker", "firing", within=WITHIN)
+        passed = time.monotonic() - stopped
+    assert alert["labels"]["severity"] == "critical"
+    assert alert["annotations"]["summary"] == "No worker answers: nothing is transcribed, and tasks wait."
+    assert alert["annotations"]["runbook_url"] == "docs/runbook.md#noworker"
+    # And what a missing worker entails is not told on top
+    assert set(listener.heard) == {"Watchdog", "NoWorker"}
+    print(f"from the stopped worker to the alert: {passed:.1f} s, where all takes 1/{SPEED:g} of its time")

@@ -1,0 +1,96 @@
+"""The dashboard: what its description says, and what Grafana's own types accept."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.monitoring.stack import DEPLOYED, ROOT, read
+
+DASHBOARD = DEPLOYED / "grafana/dashboards/natscribe.json"
+NODE = Path(sys.executable).parent / "node"
+MODULES = ROOT / "tools/node/node_modules"
+OPTIONS = ["--noEmit", "--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler"]
+
+
+@pytest.fixture
+def dashboard() -> dict:
+    return json.loads(DASHBOARD.read_text(encoding="utf-8"))
+
+
+def complaints(dashboard: dict, folder: Path) -> str:
+    """What the compiler says of a dashboard, against the types of @grafana/schema."""
+    assert MODULES.is_dir(), "run: make setup"
+    (folder / "node_modules").symlink_to(MODULES)
+    types = Path(__file__).with_name("dashboard.ts").read_text(encoding="utf-8")
+    (folder / "dashboard.ts").write_text(types, encoding="utf-8")
+    text = (
+        f'import type {{ Checked }} from "./dashboard";\nexport const dashboard: Checked = {json.dumps(dashboard)};\n'
+    )
+    (folder / "check.ts").write_text(text, encoding="utf-8")
+    command = [NODE, MODULES / ".bin/tsc", *OPTIONS, "check.ts"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder).stdout
+
+
+def test_it_is_what_its_description_says() -> None:
+    write = "import make_dashboard; print(make_dashboard.written(), end='')"
+    found = subprocess.run(
+        [sys.executable, "-c", write], cwd=ROOT / "tools", capture_output=True, text=True, check=True
+    )
+    assert DASHBOARD.read_text(encoding="utf-8") == found.stdout, "run: python tools/make_dashboard.py"
+
+
+def test_grafanas_types_accept_it(dashboard: dict, tmp_path: Path) -> None:
+    assert complaints(dashboard, tmp_path) == ""
+
+
+def _wrong_key(dashboard: dict) -> None:
+    dashboard["panels"][1]["options"]["colourMode"] = "value"
+
+
+def _wrong_value(dashboard: dict) -> None:
+    dashboard["panels"][-1]["fieldConfig"]["defaults"]["custom"]["drawStyle"] = "curve"
+
+
+def _wrong_kind(dashboard: dict) -> None:
+    dashboard["panels"][1]["type"] = "number"
+
+
+@pytest.mark.parametrize("break_it", [_wrong_key, _wrong_value, _wrong_kind])
+def test_they_would_refuse_a_wrong_one(dashboard: dict, tmp_path: Path, break_it: Callable[[dict], None]) -> None:
+    break_it(dashboard)
+    assert "error TS" in complaints(dashboard, tmp_path)
+
+
+def test_it_shows_what_an_operator_asks_for(dashboard: dict) -> None:
+    rows = [panel["title"] for panel in dashboard["panels"] if panel["type"] == "row"]
+    assert rows == ["At a glance", "Waiting", "Running", "Speed", "Failures", "Resources"]
+    assert [variable["name"] for variable in dashboard["templating"]["list"]] == [
+        "datasource",
+        "queue",
+        "task",
+        "worker",
+    ]
+
+
+def test_no_panel_lies_over_another(dashboard: dict) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        at = panel["gridPos"]
+        own = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not own & taken
+        assert at["x"] + at["w"] <= 24
+        taken |= own
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_grafana_finds_prometheus_and_the_dashboard() -> None:
+    (source,) = read("grafana/provisioning/datasources/prometheus.yml")["datasources"]
+    assert source["type"] == "prometheus"
+    assert source["jsonData"]["timeInterval"] == read("prometheus.yml")["global"]["scrape_interval"]
+    (provider,) = read("grafana/provisioning/dashboards/natscribe.yml")["providers"]
+    assert provider["type"] == "file"
+    assert provider["options"]["path"] == "/var/lib/grafana/dashboards"

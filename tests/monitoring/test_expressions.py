@@ -1,0 +1,126 @@
+"""Every expression of rules, dashboard and runbook returns data, where a service is under load."""
+
+import asyncio
+import itertools
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from app.engines.messages import Job, Reply, Transcribed
+from handlers.errors import PassingError, PermanentError
+from schemas import subjects
+from schemas.errors import ErrorCode
+from schemas.wire import AUDIO_SECONDS, Kind, Priority
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker
+from tests.monitoring.stack import DEPLOYED, ROOT, Prometheus, prometheus, rules, serving
+from tests.waiting import eventually
+
+RUNBOOK = ROOT / "docs/runbook.md"
+WITHIN = 45  # seconds
+SPEED = 15  # times as fast as deployed: a scrape each second
+PACE = 0.05  # seconds from one task to the next
+CHOSEN = {
+    "$queue": ".+",
+    "$task": ".+",
+    "$worker": ".+",
+    "$__rate_interval": "10s",
+    "$__range": "1m",
+}  # as Grafana does
+BROKEN = PermanentError(ErrorCode.ENGINE_FAILED, "The engine cannot do this one.")
+DIED = PassingError(ErrorCode.ENGINE_FAILED, "The engine died.")
+
+
+class TroubledEngine(FakeEngine):
+    """Fails one job in five for good, and gives up another one after its first window, so that it is resumed."""
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        trouble = len(self.jobs) % 5
+        if trouble == 1:
+            self.fail_with = [BROKEN]
+        async for reply in super().run(job):
+            yield reply
+            if trouble == 2 and isinstance(reply, Transcribed):
+                raise DIED
+
+
+async def publish_for_ever(publisher: Publisher) -> None:
+    """All lanes in turn, some ids twice, and never much before the worker."""
+    lanes = itertools.cycle(itertools.product(Kind, Priority))
+    for number, (kind, priority) in enumerate(lanes):
+        task = {"task_id": f"t{number}", "audio_file_id": "meeting.flac", "user_id": 7}
+        for _ in range(1 + (number % 4 < 2)):
+            await publisher.js.publish(
+                subjects.tasks(kind, priority), json.dumps(task).encode(), headers={AUDIO_SECONDS: "30"}
+            )
+        if number % 3 == 0:
+            async for _ in publisher.events(f"t{number}"):
+                pass
+        await asyncio.sleep(PACE)
+
+
+@asynccontextmanager
+async def load(publisher: Publisher) -> AsyncIterator[None]:
+    work = asyncio.create_task(publish_for_ever(publisher))
+    try:
+        yield
+    finally:
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+
+
+def without_thresholds(expr: str) -> str:
+    """The same expression, where a comparison is 0 or 1: a quiet alert has no data, but what it compares has."""
+    parts = re.split(r"(\{[^}]*\})", expr)  # a label's matcher is no comparison
+    parts[::2] = [re.sub(r"(?<=\s)(==|>=|<=|>|<)(?= )", r"\1 bool", part) for part in parts[::2]]
+    return "".join(parts).replace("absent(", "(")
+
+
+def expressions() -> Iterator[str]:
+    for rule in rules():
+        yield rule["expr"]
+    yield from re.findall(r"promtool query instant \S+ '(.+)'", RUNBOOK.read_text(encoding="utf-8"))
+    dashboard = json.loads((DEPLOYED / "grafana/dashboards/natscribe.json").read_text(encoding="utf-8"))
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            expr = target["expr"]
+            for name, value in CHOSEN.items():
+                expr = expr.replace(name, value)
+            yield expr
+
+
+async def labels_are_known(found: Prometheus) -> bool:
+    dashboard = json.loads((DEPLOYED / "grafana/dashboards/natscribe.json").read_text(encoding="utf-8"))
+    queries = [each["query"]["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
+    for metric, label in (re.fullmatch(r"label_values\((\w+), (\w+)\)", query).groups() for query in queries):
+        if not (await found.ask(f"/api/v1/label/{label}/values", **{"match[]": metric}))["data"]:
+            return False
+    return bool(queries)
+
+
+async def test_every_expression_returns_data(publisher: Publisher, start_worker: StartWorker, tmp_path: Path) -> None:
+    # Given a worker under a load that has all kinds of ends, scraped by Prometheus with the rules
+    missing = {without_thresholds(expr) for expr in expressions()}
+    count = len(missing)
+    async with (
+        start_worker(TroubledEngine()) as worker,
+        serving(worker.app) as port,
+        prometheus(tmp_path / "prometheus", port, speed=SPEED) as found,
+        load(publisher),
+    ):
+        # When each expression is asked for until it has data
+        async def none_is_missing() -> bool:
+            for expr in sorted(missing):
+                if await found.has(expr):
+                    missing.discard(expr)
+            return not missing
+
+        with suppress(AssertionError):
+            await eventually(none_is_missing, within=WITHIN)
+        # Then each has had some, and so have the lists to choose from
+        assert sorted(missing) == []
+        assert await labels_are_known(found)
+    print(f"{count} expressions of rules, dashboard and runbook return data")

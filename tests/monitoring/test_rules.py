@@ -1,0 +1,112 @@
+"""The alerts: each fires when it should, is silent when it should, and tells a person what to do."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from app.cli import cli
+from app.metrics import Meter
+from schemas.errors import ErrorCode
+from tests.monitoring.stack import DEPLOYED, ROOT, program, read, rules, seconds
+
+SCENARIOS = sorted((Path(__file__).parent / "rules").glob("*.yml"))
+ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
+RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
+SOONEST = 90  # seconds, until somebody knows of a dead worker
+NO_TASK = {ErrorCode.INVALID_REQUEST, ErrorCode.NOT_FOUND, ErrorCode.NOT_FINISHED, ErrorCode.FORMAT_UNAVAILABLE}
+PUBLISHERS_MISTAKES = {
+    ErrorCode.INVALID_MESSAGE,
+    ErrorCode.UNKNOWN_MODEL,
+    ErrorCode.AUDIO_NOT_FOUND,
+    ErrorCode.AUDIO_UNREADABLE,
+    ErrorCode.AUDIO_TOO_LARGE,
+}
+
+
+def run(*command: object) -> None:
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def section(alert: str) -> str:
+    (found,) = re.findall(rf"^## {alert}\n(.*?)(?=^## |\Z)", RUNBOOK, re.DOTALL | re.MULTILINE)
+    return found
+
+
+def test_prometheus_accepts_its_files() -> None:
+    promtool = program("promtool")
+    run(promtool, "check", "config", "--lint=all", "--lint-fatal", DEPLOYED / "prometheus.yml")
+    run(promtool, "check", "rules", "--lint=all", "--lint-fatal", DEPLOYED / "records.yml", DEPLOYED / "alerts.yml")
+
+
+def test_alertmanager_accepts_its_file() -> None:
+    run(program("amtool"), "check-config", DEPLOYED / "alertmanager.yml")
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
+def test_alerts_fire_and_are_silent(scenario: Path) -> None:
+    run(program("promtool"), "test", "rules", scenario)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_both_is_held_against_each_alert(alert: str) -> None:
+    checks = [
+        check
+        for scenario in SCENARIOS
+        for test in yaml.safe_load(scenario.read_text(encoding="utf-8"))["tests"]
+        for check in test["alert_rule_test"]
+        if check["alertname"] == alert
+    ]
+    assert any(check.get("exp_alerts") for check in checks)
+    assert alert == "Watchdog" or any(not check.get("exp_alerts") for check in checks)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_an_alert_says_how_bad_it_is_and_what_to_do(alert: str) -> None:
+    # Given an alert: it is of a known severity, and speaks in a sentence
+    assert ALERTS[alert]["labels"]["severity"] in {"critical", "warning", "none"}
+    assert re.fullmatch(r"[A-Z].+\.", ALERTS[alert]["annotations"]["summary"])
+    # Then its section in the runbook is where it says, and has commands to look and to act
+    assert ALERTS[alert]["annotations"]["runbook_url"] == f"docs/runbook.md#{alert.lower()}"
+    meaning, look, act = re.split(r"^\*\*(?:Look|Do)\.\*\*", section(alert), flags=re.MULTILINE)
+    assert meaning.strip()
+    assert "```sh\n" in look
+    assert "```sh\n" in act
+
+
+def test_the_runbook_knows_no_other_alerts() -> None:
+    assert set(re.findall(r"^## ([A-Z]\w+)$", RUNBOOK, re.MULTILINE)) == set(ALERTS)
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"^natscribe (.+)$", RUNBOOK, re.MULTILINE))))
+def test_the_runbooks_commands_are_those_of_the_command_line(command: str) -> None:
+    # An unknown command or option is refused before help is given
+    found = CliRunner().invoke(cli, [*command.split(), "--help"])
+    assert found.exit_code == 0, found.output
+
+
+def test_every_error_code_is_the_services_failure_or_the_publishers_mistake() -> None:
+    named = {codes.strip("|") for rule in rules() for codes in re.findall(r'error_code=~"(.*?)"', rule["expr"])}
+    assert len(named) == 1
+    assert set(named.pop().split("|")) == set(ErrorCode) - PUBLISHERS_MISTAKES - NO_TASK
+
+
+def test_rules_name_only_metrics_that_there_are() -> None:
+    described = {family.name for family in Meter().registry.collect()}
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    for rule in rules():
+        bare = re.sub(r'\{[^}]*\}|"[^"]*"', "", rule["expr"])
+        for name in re.findall(r"\b(?:task|stream|dead|model|worker|nats|redis)_\w+\b(?!:)", bare):
+            family = re.sub(r"_(total|sum|count|bucket)$", "", name)
+            assert {name, family} & described or name == "task_name" or any(name in found for found in recorded), name
+
+
+def test_nobody_waits_long_for_the_news_of_a_dead_worker() -> None:
+    prometheus, route = read("prometheus.yml")["global"], read("alertmanager.yml")["route"]
+    times = [prometheus[name] for name in ("scrape_interval", "scrape_timeout", "evaluation_interval")]
+    for alert in ("NoWorker", "WorkerDown", "WorkerMissing"):
+        assert sum(map(seconds, [*times, ALERTS[alert]["for"], route["group_wait"]])) < SOONEST
