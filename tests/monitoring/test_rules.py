@@ -89,6 +89,13 @@ def test_the_runbooks_commands_are_those_of_the_command_line(command: str) -> No
     assert found.exit_code == 0, found.output
 
 
+def test_the_log_lines_that_the_runbook_looks_for_are_those_of_the_service() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "app").rglob("*.py"))
+    wanted = re.findall(r"grep (?:-E|-A \d+) '?([\w|]+)", RUNBOOK)
+    assert wanted
+    assert [event for events in wanted for event in events.split("|") if f'"{event}"' not in source] == []
+
+
 def test_every_error_code_is_the_services_failure_or_the_publishers_mistake() -> None:
     named = {codes.strip("|") for rule in rules() for codes in re.findall(r'error_code=~"(.*?)"', rule["expr"])}
     assert len(named) == 1
