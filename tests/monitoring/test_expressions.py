@@ -12,7 +12,8 @@ from app.engines.messages import Job, Reply, Transcribed
 from handlers.errors import PassingError, PermanentError
 from schemas import subjects
 from schemas.errors import ErrorCode
-from schemas.wire import AUDIO_SECONDS, Kind, Priority
+from schemas.headers import AUDIO_SECONDS
+from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.monitoring.stack import DEPLOYED, ROOT, Prometheus, prometheus, rules, serving
