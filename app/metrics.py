@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 from faststream.asgi import AsgiResponse, get
 from faststream.asgi.handlers import HttpHandler
@@ -22,6 +23,8 @@ from schemas.wire import Kind
 
 SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 14400)
 FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 
 def task_name(kind: Kind) -> str:
@@ -88,13 +91,14 @@ class Meter:
         build.labels(version("natscribe"), platform.python_version(), version("faster-whisper")).set(1)
 
     def _counter(self, name: str, what: str, labels: list[str]) -> Counter:
-        return Counter(name, what, labels, registry=self.registry)
+        return _begun(Counter(name, what, labels, registry=self.registry), labels)
 
     def _histogram(self, name: str, what: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(name, what, ["task_name"], buckets=buckets, registry=self.registry)
+        return _begun(Histogram(name, what, ["task_name"], buckets=buckets, registry=self.registry), ["task_name"])
 
     def _gauge(self, name: str, what: str, labels: list[str] | None = None, mode: str = "livemostrecent") -> Gauge:
-        return Gauge(name, what, labels or [], registry=self.registry, multiprocess_mode=mode)  # type: ignore[arg-type]  # a literal there
+        gauge = Gauge(name, what, labels or [], registry=self.registry, multiprocess_mode=mode)  # type: ignore[arg-type]  # a literal there
+        return _begun(gauge, labels)
 
     @contextmanager
     def in_progress(self, kind: Kind) -> Iterator[None]:
@@ -178,6 +182,14 @@ class Meter:
         siblings = CollectorRegistry()
         MultiProcessCollector(siblings, str(folder))  # type: ignore[no-untyped-call]  # it has no types
         return generate_latest(siblings)
+
+
+def _begun(metric: Metric, labels: list[str] | None) -> Metric:
+    """The metric, at 0 for each kind of task: what begins with its first event has not increased for Prometheus."""
+    if labels == ["task_name"]:
+        for kind in Kind:
+            metric.labels(task_name(kind))
+    return metric
 
 
 def _forget_dead(folder: Path) -> None:
