@@ -5,19 +5,27 @@ from pathlib import Path
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SECRETS = Path("/run/secrets")  # where container engines put them, one file a setting; the environment goes first
 STEM_SUFFIX = "_tasks"
 
 
 class Settings(BaseSettings):
-    """All that an operator may choose, read from the environment and `.env` (UTF-8)."""
+    """All that an operator may choose, read from the environment, `.env` (UTF-8) and files in /run/secrets."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
+        extra="ignore",
+        env_ignore_empty=True,
+    )
 
     nats_url: str = "nats://localhost:4222"
     nats_user: str | None = None
     nats_password: SecretStr | None = None
     nats_creds_file: Path | None = None
     nats_tls_ca_file: Path | None = None
+    nats_inbox_prefix: str = Field("_INBOX", pattern=r"^[A-Za-z0-9_.-]+$", description="Where a client hears answers.")
     nats_stream_name: str = Field("transcription_tasks", pattern=r"^[A-Za-z0-9_-]+$")
     nats_consumer_name: str = Field("transcription_worker", pattern=r"^[A-Za-z0-9_-]+$")
     nats_max_msgs_per_subject: int = Field(10_000, ge=1)

@@ -1,5 +1,6 @@
 """The connection to NATS: quick to say that nobody is there, patient once it stands."""
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -23,30 +24,35 @@ async def connect(settings: Settings, on_outage: OutageHearer | None = None) -> 
     """
     connection = Nats()
     failures: list[Exception] = []
+    limit = asyncio.timeout(None)
 
     async def note(failure: Exception) -> None:
         failures.append(failure)
+        if isinstance(failure, ssl.SSLError):  # after it the library waits for ever to see the connection closed
+            limit.reschedule(asyncio.get_running_loop().time())
 
     async def tell(*, away: bool) -> None:
         if on_outage is not None and not connection.is_closed:  # closing is no outage
             on_outage(away)
 
     try:
-        await connection.connect(
-            settings.nats_url,
-            name="natscribe client",
-            user=settings.nats_user,
-            password=_plain(settings.nats_password),
-            user_credentials=str(settings.nats_creds_file) if settings.nats_creds_file else None,
-            tls=ssl.create_default_context(cafile=settings.nats_tls_ca_file) if settings.nats_tls_ca_file else None,
-            error_cb=note,
-            disconnected_cb=partial(tell, away=True),
-            reconnected_cb=partial(tell, away=False),
-            connect_timeout=2,
-            reconnect_time_wait=0,
-            max_reconnect_attempts=1,
-            ping_interval=5,
-        )
+        async with limit:
+            await connection.connect(
+                settings.nats_url,
+                name="natscribe client",
+                user=settings.nats_user,
+                password=_plain(settings.nats_password),
+                user_credentials=str(settings.nats_creds_file) if settings.nats_creds_file else None,
+                tls=ssl.create_default_context(cafile=settings.nats_tls_ca_file) if settings.nats_tls_ca_file else None,
+                inbox_prefix=settings.nats_inbox_prefix,
+                error_cb=note,
+                disconnected_cb=partial(tell, away=True),
+                reconnected_cb=partial(tell, away=False),
+                connect_timeout=2,
+                reconnect_time_wait=0,
+                max_reconnect_attempts=1,
+                ping_interval=5,
+            )
     except (nats.errors.Error, OSError, ValueError) as error:
         await connection.close()
         raise _explained(settings.nats_url, failures[-1] if failures else error) from error

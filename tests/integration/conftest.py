@@ -3,20 +3,19 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
 import nats
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
 from app.main import Service
 from app.settings import Settings
-from app.tracing import OFF
 from schemas import subjects
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind, Priority
@@ -24,7 +23,7 @@ from tests.conftest import Servers
 from tests.fakes.engine import FakeEngine
 from tests.integration.wire import Wire
 from tests.servers import nats_server_in, valkey_in
-from tests.waiting import eventually
+from tests.workers import working
 
 DEADLINE = 30  # seconds
 StartWorker = Callable[..., AbstractAsyncContextManager[Service]]
@@ -54,28 +53,7 @@ async def wire(request: pytest.FixtureRequest, servers: Servers, nc: Client) -> 
 def start_worker(settings: Settings, nc: Client, redis: Redis, wire: Wire) -> StartWorker:
     """Start workers; each ends with its `async with`."""
 
-    @asynccontextmanager
-    async def start(engine: FakeEngine, traces: TracerProvider = OFF) -> AsyncIterator[Service]:
-        service = Service(settings, engine, traces)
-        stop = asyncio.Event()
-
-        async def live() -> None:
-            async with service.app.start_lifespan_context():
-                await stop.wait()
-
-        life = asyncio.create_task(live())  # a task of its own: it must end where it began
-
-        async def serves() -> bool:
-            return service.slot.started or life.done()
-
-        await eventually(serves)
-        try:
-            yield service
-        finally:
-            stop.set()
-            await life
-
-    return start
+    return partial(working, settings)
 
 
 @pytest.fixture

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Writes Redis' users, with the hashes of the passwords that lie in a folder as redis_<user>: `users.sh SECRETS`.
+set -eu
+hash() {
+  printf %s "$(cat "$1")" | sha256sum | cut -d ' ' -f 1
+}
+cat <<USERS
+user default off
+user service on #$(hash "$1/redis_service") ~task:* ~natscribe:* -@all +get +set +del +exists +ttl +eval +evalsha +script|load +ping +select +client|setinfo
+user reader on #$(hash "$1/redis_reader") %R~task:* -@all +get +mget +exists +ttl +ping +select +client|setinfo
+USERS

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Makes what is missing of passwords and certificates: `secrets.sh FOLDER [NAME...]`, the names being the NATS server's.
+# One folder for each reader: nats, redis, worker and clients.
+set -eu
+folder=$1
+shift
+umask 022 # who may read is said by who has the folder
+for reader in nats redis worker clients; do mkdir -p "$folder/$reader"; done
+
+password() {
+  [ -s "$1" ] || openssl rand -hex 24 >"$1"
+  cat "$1"
+}
+
+[ -s "$folder/nats/server.key" ] || sh "$(dirname "$0")/nats/certificates.sh" "$folder/nats" "$@"
+chmod 644 "$folder/nats/"*
+for reader in worker clients; do cp "$folder/nats/ca.crt" "$folder/$reader/ca.crt"; done
+
+for user in publisher follower operator monitoring; do
+  printf 'NATS_USER=%s\nNATS_PASSWORD=%s\nNATS_INBOX_PREFIX=_INBOX_%s\n' \
+    "$user" "$(password "$folder/nats/nats_$user")" "$user" >"$folder/clients/$user.env"
+done
+printf 'REDIS_URL=redis://reader:%s@localhost:6379/0\n' "$(password "$folder/redis/redis_reader")" >"$folder/clients/reader.env"
+password "$folder/nats/nats_service" >"$folder/worker/nats_password"
+printf 'redis://service:%s@redis:6379/0' "$(password "$folder/redis/redis_service")" >"$folder/worker/redis_url"

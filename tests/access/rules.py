@@ -1,0 +1,69 @@
+"""Who may do what: as docs/access.md says it, and as the server's configuration says it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
+
+import yaml
+
+from tests.access.servers import DEPLOY, USERS
+
+DOCUMENT = DEPLOY.parent / "docs/access.md"
+
+
+@dataclass
+class Rules:
+    """What one user may publish and subscribe to, and what it may not publish all the same."""
+
+    publish: set[str] = field(default_factory=set)
+    subscribe: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+
+    def may(self, action: str, subject: str) -> bool:
+        if action == "subscribe":
+            return any(covers(pattern, subject) for pattern in self.subscribe)
+        allowed = any(covers(pattern, subject) for pattern in self.publish)
+        return allowed and not any(covers(pattern, subject) for pattern in self.refused)
+
+
+def documented() -> dict[str, Rules]:
+    found = {user: Rules() for user in USERS}
+    for row in re.findall(r"^\| `(.+?)` \|(.+)\|$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE):
+        cells = [cell.strip() for cell in row[1].split("|")]
+        if not set(cells) <= {"p", "s", "ps", "x", "-"}:
+            continue  # the table of users
+        for user, cell in zip(USERS, cells, strict=True):
+            for mark, patterns in zip("psx", vars(found[user]).values(), strict=True):
+                if mark in cell:
+                    patterns.update(spelt_out(row[0]))
+    return found
+
+
+def configured() -> dict[str, Rules]:
+    accounts = yaml.safe_load((DEPLOY / "nats/accounts.conf").read_text(encoding="utf-8"))["accounts"]
+    found = {}
+    for user in (user for account in accounts.values() for user in account["users"]):
+        publish, subscribe = user["permissions"]["publish"], user["permissions"]["subscribe"]
+        assert set(subscribe) == {"allow"}
+        assert set(publish) <= {"allow", "deny"}
+        found[user["user"]] = Rules(set(publish["allow"]), set(subscribe["allow"]), set(publish.get("deny", ())))
+    return found
+
+
+def spelt_out(pattern: str) -> Iterator[str]:
+    """`a.{b,c}` is `a.b` and `a.c`."""
+    parts = re.split(r"\{(.+?)\}", pattern)
+    for chosen in product(*(part.split(",") if at % 2 else [part] for at, part in enumerate(parts))):
+        yield "".join(chosen)
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Whether the pattern allows the subject; like the server, it takes `a.>` for covered by `a.*`."""
+    wanted, given = pattern.split("."), subject.split(".")
+    for at, part in enumerate(wanted):
+        if part == ">":
+            return len(given) > at
+        if at >= len(given) or part not in ("*", given[at]):
+            return False
+    return len(wanted) == len(given)

@@ -1,0 +1,103 @@
+"""A NATS server and a Valkey server that let in whom deploy/ says, and nobody else."""
+
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from app.embedded import NatsServer, ValkeyServer, free_port
+from app.embedded.process import HOST
+from app.settings import Settings
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+USERS = ("service", "publisher", "follower", "operator", "monitoring")
+
+
+def password(user: str) -> str:
+    """A password of each user; the server must not take one for a number."""
+    return {"service": "12e4", "publisher": "30m"}.get(user, f"{user} opens")
+
+
+def inbox(user: str) -> str:
+    """Where a user hears answers: the service's prefix is the usual one."""
+    return "_INBOX" if user == "service" else f"_INBOX_{user}"
+
+
+def login(settings: Settings, user: str) -> Settings:
+    """The settings of another user."""
+    chosen = {"nats_user": user, "nats_password": password(user), "nats_inbox_prefix": inbox(user)}
+    return Settings(_env_file=None, **settings.model_dump(exclude=set(chosen), exclude_none=True), **chosen)
+
+
+def write_secrets(folder: Path) -> Path:
+    """The files that the servers read passwords from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for user in USERS:
+        (folder / f"nats_{user}").write_text(password(user) + "\n")
+    for user in ("service", "reader"):
+        (folder / f"redis_{user}").write_text(f"{user}-redis\n")
+    return folder
+
+
+class GuardedNats(NatsServer):
+    """NATS as the production stack starts it; `tls` is a folder with a certificate."""
+
+    def __init__(self, folder: Path, *, tls: Path | None = None) -> None:
+        super().__init__(folder, free_port())
+        self._tls = tls
+
+    def _command(self, port: int) -> list[str]:
+        secrets = write_secrets(self.folder / "secrets")
+        path = f"PATH={Path(self._executable()).parent}:/usr/bin:/bin"
+        options = {"name": self._name, "addr": HOST, "port": port, "http_port": -1, "store_dir": self.folder}
+        if self._tls is not None:
+            options |= {"tlscert": self._tls / "server.crt", "tlskey": self._tls / "server.key"}
+        command = ["env", path, "sh", str(DEPLOY / "nats/start.sh"), str(secrets)]
+        command += ["--trace", "--max_traced_msg_len", "1", *(["--tls"] if self._tls else [])]
+        return command + [word for name, value in options.items() for word in (f"--{name}", str(value))]
+
+    @property
+    def log(self) -> list[str]:
+        """What the server has said, each line that a client sent among it."""
+        return self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+
+    def refused(self) -> list[str]:
+        """What the server has refused to whom."""
+        return [line for line in self.log if "[ERR]" in line and "Violation" in line]
+
+
+class GuardedValkey(ValkeyServer):
+    """Valkey with the users of the production stack."""
+
+    def _command(self, port: int) -> list[str]:
+        secrets, users = write_secrets(self.folder / "secrets"), self.folder / "users.acl"
+        with users.open("wb") as file:
+            subprocess.run(["sh", str(DEPLOY / "redis/users.sh"), str(secrets)], stdout=file, check=True)  # noqa: S607
+        return [*super()._command(port), "--aclfile", str(users)]
+
+    async def _knows_me(self, reader, writer) -> bool:
+        writer.write(b"PING\r\n")
+        return (await reader.readline()).startswith(b"-NOAUTH")
+
+    def url_of(self, user: str) -> str:
+        return self.url.replace("://", f"://{user}:{user}-redis@")
+
+
+@asynccontextmanager
+async def guarded_nats(folder: Path, *, tls: Path | None = None) -> AsyncIterator[GuardedNats]:
+    server = GuardedNats(folder, tls=tls)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def guarded_valkey(folder: Path) -> AsyncIterator[GuardedValkey]:
+    server = GuardedValkey(folder, free_port())
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()

@@ -1,0 +1,65 @@
+"""Redis: the service writes its own keys, readers read the documented ones, nobody else gets in."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+
+from app.projection import MARK, info_key, progress_key, result_key
+from tests.access.servers import GuardedValkey
+
+DOCUMENTED = [key("t1") for key in (info_key, progress_key, result_key)]
+OWN = [MARK, "natscribe:anything"]
+FOREIGN = ["sessions", "tasks", "other:task:t1:info"]
+
+
+@pytest.fixture
+async def service(valkey: GuardedValkey) -> AsyncIterator[Redis]:
+    async with Redis.from_url(valkey.url_of("service")) as redis:
+        yield redis
+
+
+@pytest.fixture
+async def reader(valkey: GuardedValkey) -> AsyncIterator[Redis]:
+    async with Redis.from_url(valkey.url_of("reader")) as redis:
+        yield redis
+
+
+async def test_the_service_has_its_keys_and_no_other(service: Redis) -> None:
+    for key in DOCUMENTED + OWN:
+        await service.set(key, "1", ex=10)
+        assert await service.get(key) == b"1"
+    for key in FOREIGN:
+        with pytest.raises(NoPermissionError):
+            await service.set(key, "1")
+        with pytest.raises(ResponseError, match="permission"):
+            await service.eval("return redis.call('GET', KEYS[1])", 1, key)
+
+
+async def test_a_reader_reads_what_is_documented_and_writes_nothing(service: Redis, reader: Redis) -> None:
+    for key in DOCUMENTED:
+        await service.set(key, "1")
+        assert await reader.get(key) == b"1"
+        for write in (reader.set(key, "2"), reader.delete(key), reader.expire(key, 1)):
+            with pytest.raises(NoPermissionError):
+                await write
+    for key in OWN + FOREIGN:
+        with pytest.raises(NoPermissionError):
+            await reader.get(key)
+
+
+@pytest.mark.parametrize("command", ["FLUSHALL", "CONFIG GET *", "KEYS *", "SHUTDOWN NOSAVE", "ACL LIST"])
+async def test_nobody_administers(service: Redis, reader: Redis, command: str) -> None:
+    for user in (service, reader):
+        with pytest.raises(NoPermissionError):
+            await user.execute_command(*command.split())
+
+
+async def test_nobody_else_gets_in(valkey: GuardedValkey) -> None:
+    async with Redis.from_url(valkey.url) as nobody:
+        with pytest.raises(AuthenticationError):
+            await nobody.ping()
+    async with Redis.from_url(valkey.url.replace("://", "://service:guessed@")) as guessing:
+        with pytest.raises(AuthenticationError):
+            await guessing.ping()

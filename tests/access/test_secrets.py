@@ -1,0 +1,62 @@
+"""Secrets: made where they are missing, one folder for each reader, read from files."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app import settings as module
+from app.settings import Settings
+from tests.access.servers import DEPLOY, USERS
+
+
+def make(folder: Path) -> dict[str, str]:
+    subprocess.run(["sh", str(DEPLOY / "secrets.sh"), str(folder), "nats"], check=True)  # noqa: S607
+    return {file.relative_to(folder).as_posix(): file.read_text() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_what_is_missing_is_made_and_what_is_there_stays(tmp_path: Path) -> None:
+    # Given secrets, of which some are lost
+    before = make(tmp_path)
+    for lost in ("worker/redis_url", "clients/publisher.env"):
+        (tmp_path / lost).unlink()
+    # When they are made once more, then those come back, and none is another one
+    assert make(tmp_path) == before
+
+
+def test_each_reader_finds_what_it_needs(tmp_path: Path) -> None:
+    found = make(tmp_path)
+    passwords = {user: found[f"nats/nats_{user}"].strip() for user in USERS}
+    assert len(set(passwords.values())) == len(USERS)
+    assert all(len(password) == 48 for password in passwords.values())
+    # The worker gets its own and nobody else's
+    of_the_worker = {name: text for name, text in found.items() if name.startswith("worker/")}
+    assert set(of_the_worker) == {"worker/nats_password", "worker/redis_url", "worker/ca.crt"}
+    assert of_the_worker["worker/nats_password"].strip() == passwords["service"]
+    assert found["redis/redis_service"].strip() in of_the_worker["worker/redis_url"]
+    # And a client's are settings as they are
+    publisher = Settings(_env_file=tmp_path / "clients/publisher.env")
+    assert publisher.nats_user == "publisher"
+    assert publisher.nats_password is not None
+    assert publisher.nats_password.get_secret_value() == passwords["publisher"]
+
+
+def test_settings_are_read_from_files_and_the_environment_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nats_password").write_text("from a file\n")
+    (tmp_path / "redis_url").write_text("redis://file:6379/0\n")
+    monkeypatch.setenv("REDIS_URL", "redis://environment:6379/0")
+    found = Settings(_env_file=None, _secrets_dir=tmp_path)
+    assert found.nats_password is not None
+    assert found.nats_password.get_secret_value() == "from a file"
+    assert found.redis_url == "redis://environment:6379/0"
+    assert str(module.SECRETS) == "/run/secrets"
+
+
+def test_the_repository_holds_none() -> None:
+    command = ["git", "ls-files"]
+    listed = subprocess.run(command, cwd=DEPLOY.parent, capture_output=True, text=True, check=True).stdout
+    assert not [name for name in listed.split() if name.endswith((".key", ".pem", ".crt", ".creds", ".env"))]
+    kept = [path for path in DEPLOY.rglob("*") if path.is_file()]
+    assert not [path for path in kept if "PRIVATE KEY" in path.read_text(encoding="utf-8")]

@@ -1,0 +1,212 @@
+"""The service and its clients do all that they promise, each as its own least user."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client as Nats
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.api import AckPolicy, ConsumerConfig
+
+from app.client import Client
+from app.main import Service
+from app.projection import MARK
+from app.settings import Settings
+from handlers.errors import PermanentError
+from schemas.errors import ErrorCode
+from schemas.progress import ProgressEvent, State
+from schemas.requests import ResultFormat
+from schemas.transcription import SegmentsEvent, TranscriptionResult
+from schemas.wire import Kind, Priority
+from tests.access.rules import configured, covers
+from tests.access.servers import GuardedNats, GuardedValkey, inbox, login, password
+from tests.fakes.engine import FakeEngine
+from tests.workers import working
+
+RECORDING = Path(__file__).parents[2] / "app/cli/demo/two_readers.flac"
+FAILURE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording cannot be read: upload it again.")
+# What is asked for only where a log was tampered with, or a task expires.
+RARE = {f"$JS.API.DIRECT.GET.transcription_{stream}" for stream in ("tasks", "progress")}
+
+
+@pytest.fixture
+def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
+    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"), task_retry_delay=0.1)
+    return login(found, "service")
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+async def worker(settings: Settings, engine: FakeEngine) -> AsyncIterator[Service]:
+    async with working(settings, engine) as service:
+        yield service
+
+
+@pytest.fixture
+async def publisher(settings: Settings, worker: Service) -> AsyncIterator[Client]:
+    async with Client(login(settings, "publisher")) as client:
+        yield client
+
+
+@pytest.fixture
+async def operator(settings: Settings, worker: Service) -> AsyncIterator[Client]:
+    async with Client(login(settings, "operator")) as client:
+        yield client
+
+
+@pytest.fixture
+async def follower(guarded: GuardedNats, worker: Service) -> AsyncIterator[Nats]:
+    """Another program, with nothing but nats-py."""
+
+    async def ignore(_: Exception) -> None:
+        """What is refused is seen in the server's log."""
+
+    connection = await nats.connect(
+        guarded.url,
+        user="follower",
+        password=password("follower"),
+        inbox_prefix=inbox("follower"),
+        error_cb=ignore,
+    )
+    yield connection
+    await connection.close()
+
+
+async def end_of(client: Client, task_id: str) -> State:
+    last = None
+    async for event in client.follow(task_id):
+        last = event if isinstance(event, ProgressEvent) else last
+    assert last is not None
+    return last.state
+
+
+async def create(client: Client, kind: Kind, priority: Priority) -> str:
+    if kind is Kind.TRANSCRIPTION:
+        return await client.create_transcription_task(RECORDING, priority=priority)
+    return await client.create_diarization_task(RECORDING, priority=priority)
+
+
+async def every_lane(publisher: Client, operator: Client, engine: FakeEngine) -> list[str]:
+    """A task in each lane that fails, and is replayed."""
+    engine.fail_with = [FAILURE] * 6
+    tasks = [await create(publisher, kind, priority) for kind in Kind for priority in Priority]
+    assert [await end_of(publisher, task) for task in tasks] == [State.FAILED] * 6
+    assert await operator.failed() == 6
+    assert {letter.task_id async for letter in operator.dead_letters()} == set(tasks)
+    assert len(await operator.queue()) == 6
+    assert await operator.replay(code=ErrorCode.AUDIO_UNREADABLE) == 6
+    assert [await end_of(publisher, task) for task in tasks] == [State.COMPLETED] * 6
+    return tasks
+
+
+async def test_all_that_the_service_promises(
+    guarded: GuardedNats, worker: Service, engine: FakeEngine, publisher: Client, operator: Client
+) -> None:
+    # Given guarded servers, and tasks of each kind and priority that were replayed from their letters
+    tasks = await every_lane(publisher, operator, engine)
+    # When a result is larger than a message, as JSON and as text
+    engine.windows, engine.text = 30, "word " * 10_000
+    large = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
+    assert await end_of(publisher, large) is State.COMPLETED
+    for result_format in (ResultFormat.JSON, ResultFormat.TXT):
+        found = await publisher.get_task_result(large, result_format)
+        assert len(found.text if isinstance(found, TranscriptionResult) else found) > 1_000_000
+    # And a task is cancelled
+    engine.may_go_on.clear()
+    cancelled = await create(publisher, Kind.TRANSCRIPTION, Priority.LOW)
+    assert (await publisher.cancel(cancelled)).state is State.CANCELLED
+    engine.may_go_on.set()
+    # And Redis loses what it had
+    await worker.redis._redis.delete(MARK)  # noqa: SLF001 -- the service's own user is the one that may
+    await worker.watch.catch_up()
+    # And all is deleted
+    for task in (*tasks, large, cancelled):
+        await publisher.delete(task)
+    # Then nobody was refused anything
+    assert guarded.refused() == []
+    # And the service was granted nothing that it did not use
+    assert unused(guarded, "service") <= RARE
+
+
+def unused(server: GuardedNats, user: str) -> set[str]:
+    """What a user may do and has not done, by what the server has heard from it."""
+    connections, said = set(), {"PUB": set(), "SUB": set()}
+    for line in server.log:
+        heard = re.search(r"cid:(\d+) .*<<- \[(?:H?(PUB)|(SUB)|CONNECT) (\S+)(.*)", line)
+        if heard is None:
+            continue
+        connection, published, subscribed, subject, rest = heard.groups()
+        if published or subscribed:
+            if connection in connections:
+                said[published or subscribed].add(subject)
+        elif f'"user": "{user}"' in rest:
+            connections.add(connection)
+    rules = configured()[user]
+    used = {pattern for pattern in rules.publish if any(covers(pattern, subject) for subject in said["PUB"])}
+    heard_of = {pattern for pattern in rules.subscribe if any(covers(pattern, subject) for subject in said["SUB"])}
+    return (rules.publish - used) | (rules.subscribe - heard_of)
+
+
+async def test_a_follower_reads_as_other_programs_do(
+    guarded: GuardedNats, follower: Nats, publisher: Client, engine: FakeEngine
+) -> None:
+    # Given a task with a result that is larger than a message
+    engine.windows, engine.text = 30, "word " * 10_000
+    task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
+    assert await end_of(publisher, task) is State.COMPLETED
+    js = follower.jetstream()
+    # When its events are read with an ordered consumer, the results with a durable one, the object from its bucket
+    events = await js.subscribe(f"progress.{task}", ordered_consumer=True)
+    assert ProgressEvent.model_validate_json((await events.next_msg(timeout=10)).data).state is State.QUEUED
+    batches = await js.subscribe(f"segments.{task}", ordered_consumer=True)
+    assert SegmentsEvent.model_validate_json((await batches.next_msg(timeout=10)).data).segments
+    results = await js.pull_subscribe("results.*", durable="follower", stream="transcription_results")
+    (result,) = await results.fetch(1, timeout=10)
+    await result.ack_sync(timeout=10)
+    found = TranscriptionResult.model_validate_json(result.data)
+    assert found.object is not None
+    whole = await (await js.object_store(found.object.bucket)).get(found.object.name)
+    assert len(json.loads(whole.data)["text"]) > 1_000_000
+    # And the service is asked
+    reply = await follower.request("tasks.status", json.dumps({"task_id": task}).encode(), timeout=10)
+    assert json.loads(reply.data)["state"] == "completed"
+    # Then nothing of that was refused
+    assert guarded.refused() == []
+
+
+async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, worker: Service) -> None:
+    # Given the service's own consumers, which a reader of the same streams could get hold of
+    js = follower.jetstream(timeout=0.5)
+    consumer = "transcription_worker_projection_progress"
+    before = await worker_consumer(worker, consumer)
+    # When a follower deletes one, pulls from it, makes it anew under its name, or publishes
+    theft = ConsumerConfig(name=consumer, filter_subject="progress.*", ack_policy=AckPolicy.NONE)
+    unnamed = {"stream_name": "transcription_progress", "config": {"name": consumer, "ack_policy": "none"}}
+    for attempt in (
+        js.delete_consumer("transcription_progress", consumer),
+        js.add_consumer("transcription_progress", theft),
+        follower.request(f"$JS.API.CONSUMER.MSG.NEXT.transcription_progress.{consumer}", b"1", timeout=0.5),
+        js.publish("progress.t1", b"{}", timeout=0.5),
+        js.publish("tasks.transcription.high", b"{}", timeout=0.5),
+        follower.request("tasks.delete", b'{"task_id": "t1"}', timeout=0.5),
+    ):
+        with pytest.raises((NatsTimeoutError, TimeoutError)):
+            await attempt
+    # Then each is refused
+    assert len(guarded.refused()) == 6
+    # And by the request that names no consumer in its subject nothing is gained either
+    await follower.request("$JS.API.CONSUMER.CREATE.transcription_progress", json.dumps(unnamed).encode(), timeout=5)
+    assert await worker_consumer(worker, consumer) == before
+
+
+async def worker_consumer(worker: Service, name: str) -> dict[str, object]:
+    nats_client = await worker.broker.connect()
+    info = await nats_client.jetstream().consumer_info("transcription_progress", name)
+    return info.config.as_dict()

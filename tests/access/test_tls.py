@@ -1,0 +1,72 @@
+"""TLS: with the certificate that is made for development, for the service and its clients alike."""
+
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.client import Client
+from app.client.errors import UnreachableError
+from app.settings import Settings
+from schemas.progress import ProgressEvent, State
+from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, guarded_nats, login
+from tests.fakes.engine import FakeEngine
+from tests.workers import working
+
+RECORDING = Path(__file__).parents[2] / "app/cli/demo/two_readers.flac"
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    return make_certificates(tmp_path / "certificates")
+
+
+def make_certificates(folder: Path) -> Path:
+    subprocess.run(["sh", str(DEPLOY / "nats/certificates.sh"), str(folder), "nats"], check=True)  # noqa: S607
+    return folder
+
+
+@pytest.fixture
+async def encrypted(tmp_path: Path, certificates: Path) -> AsyncIterator[GuardedNats]:
+    async with guarded_nats(tmp_path / "nats", tls=certificates) as server:
+        yield server
+
+
+@pytest.fixture
+def settings(encrypted: GuardedNats, valkey: GuardedValkey, certificates: Path) -> Settings:
+    found = Settings(
+        _env_file=None,
+        nats_url=encrypted.url,
+        redis_url=valkey.url_of("service"),
+        nats_tls_ca_file=certificates / "ca.crt",
+    )
+    return login(found, "service")
+
+
+async def test_a_task_is_done_over_tls(settings: Settings, encrypted: GuardedNats) -> None:
+    # Given a worker and a client that trust the authority
+    async with working(settings, FakeEngine()), Client(login(settings, "publisher")) as client:
+        # When a recording is uploaded and its task is followed
+        task = await client.create_transcription_task(RECORDING)
+        events = [event async for event in client.follow(task) if isinstance(event, ProgressEvent)]
+    # Then it is done
+    assert events[-1].state is State.COMPLETED
+    assert encrypted.refused() == []
+
+
+@pytest.mark.parametrize("trusted", ["nobody", "somebody else"])
+async def test_a_server_that_is_not_trusted_gets_no_password(settings: Settings, tmp_path: Path, trusted: str) -> None:
+    # Given a client that trusts no authority of one's own, or another one
+    authority = None if trusted == "nobody" else make_certificates(tmp_path / "other") / "ca.crt"
+    mistrusting = login(settings, "publisher").model_copy(update={"nats_tls_ca_file": authority})
+    # When it connects, then it says what to check
+    with pytest.raises(UnreachableError, match="NATS_TLS_CA_FILE"):
+        async with Client(mistrusting):
+            pass
+
+
+def test_the_authority_signs_nothing_else(certificates: Path) -> None:
+    # Its key is not kept, and the server's is for the server's eyes
+    assert {file.name for file in certificates.iterdir()} == {"ca.crt", "server.crt", "server.key"}
+    assert (certificates / "server.key").stat().st_mode & 0o077 == 0

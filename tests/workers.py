@@ -1,0 +1,36 @@
+"""A whole worker in the test's own process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from opentelemetry.trace import TracerProvider
+
+from app.engines.engine import Engine
+from app.main import Service
+from app.settings import Settings
+from app.tracing import OFF
+from tests.waiting import eventually
+
+
+@asynccontextmanager
+async def working(settings: Settings, engine: Engine, traces: TracerProvider = OFF) -> AsyncIterator[Service]:
+    """A worker that takes tasks until the body ends."""
+    service = Service(settings, engine, traces)
+    stop = asyncio.Event()
+
+    async def live() -> None:
+        async with service.app.start_lifespan_context():
+            await stop.wait()
+
+    life = asyncio.create_task(live())  # a task of its own: it must end where it began
+
+    async def serves() -> bool:
+        return service.slot.started or life.done()
+
+    await eventually(serves)
+    try:
+        yield service
+    finally:
+        stop.set()
+        await life
