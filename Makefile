@@ -5,10 +5,10 @@ READY := .venv/.ready
 NODE_READY := tools/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit fuzz soak chaos check format spec lock containers benchmark clean
+.PHONY: help setup demo up test test-unit fuzz soak chaos check format spec lock containers test-containers benchmark clean
 
 help: ## say what there is
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 setup: $(READY) $(NODE_READY) ## install everything into .venv and tools/node, from the hashed locks
 
@@ -60,7 +60,10 @@ spec: $(READY) $(NODE_READY) ## write asyncapi.yaml from the code, and the examp
 	@$(BIN)/faststream docs gen app.main:app --yaml --out asyncapi.yaml
 	@$(BIN)/node tools/node/models.mjs asyncapi.yaml > examples/node/models.ts
 
-containers: ## run NATS, Redis and two workers in containers
+test-containers: $(READY) ## build, start, use and hurt the production stack; needs a container engine
+	@TEST_CONTAINERS=1 $(BIN)/pytest -q -s tests/containers
+
+containers: ## run the production stack in containers
 	@docker compose up --detach --build --wait
 
 benchmark: $(READY) ## measure, as ratios in one run

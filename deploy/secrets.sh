@@ -1,11 +1,11 @@
 #!/bin/sh
 # Makes what is missing of passwords and certificates: `secrets.sh FOLDER [NAME...]`, the names being the NATS server's.
-# One folder for each reader: nats, redis, worker and clients.
+# One folder for each reader. Where alerts go comes from ALERT_WEBHOOK_URL and WATCHDOG_WEBHOOK_URL.
 set -eu
 folder=$1
 shift
 umask 022 # who may read is said by who has the folder
-for reader in nats redis worker clients; do mkdir -p "$folder/$reader"; done
+for reader in nats redis worker alertmanager grafana clients; do mkdir -p "$folder/$reader"; done
 
 password() {
   [ -s "$1" ] || openssl rand -hex 24 >"$1"
@@ -23,3 +23,12 @@ done
 printf 'REDIS_URL=redis://reader:%s@localhost:6379/0\n' "$(password "$folder/redis/redis_reader")" >"$folder/clients/reader.env"
 password "$folder/nats/nats_service" >"$folder/worker/nats_password"
 printf 'redis://service:%s@redis:6379/0' "$(password "$folder/redis/redis_service")" >"$folder/worker/redis_url"
+password "$folder/grafana/admin_password" >/dev/null
+
+nobody=http://127.0.0.1:9/ # nothing listens there
+address() {
+  [ -z "$2" ] || echo "$2" >"$1"
+  [ -s "$1" ] || echo "$nobody" >"$1"
+}
+address "$folder/alertmanager/alert_webhook_url" "${ALERT_WEBHOOK_URL:-}"
+address "$folder/alertmanager/watchdog_webhook_url" "${WATCHDOG_WEBHOOK_URL:-}"

@@ -3,6 +3,8 @@
 import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ from app.settings import Settings
 from tests.containers import NATS_IMAGE, REDIS_IMAGE
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("nats", "redis", "worker")
-OF_A_HOST = {"nats_user", "nats_password", "nats_creds_file", "nats_tls_ca_file", "transcription_models_dir"}
+SERVICES = ("nats", "redis", "worker", "prometheus", "alertmanager", "grafana")
+OF_A_HOST = {"nats_inbox_prefix", "nats_creds_file", "nats_tls_ca_file", "transcription_models_dir"}
+IN_FILES = {"nats_password", "redis_url"}
 OF_THE_LIMIT = {"engine_threads"}  # one CPU, one thread
 
 
@@ -33,7 +36,7 @@ def containerfile() -> str:
 
 
 def test_there_is_what_the_service_needs_and_nothing_else(compose: dict) -> None:
-    assert set(compose["services"]) == set(SERVICES)
+    assert set(compose["services"]) == {"prepare", *SERVICES}
     assert compose["services"]["nats"]["image"] == NATS_IMAGE
     assert compose["services"]["redis"]["image"] == REDIS_IMAGE
 
@@ -48,6 +51,49 @@ def test_a_service_is_locked_down_and_comes_back(compose: dict, name: str) -> No
     assert not {"privileged", "cap_add", "network_mode"} & set(service)
 
 
+def test_nobody_is_root_but_who_prepares(compose: dict, containerfile: str) -> None:
+    # Given that the image of the workers says who they are
+    users = {name: service.get("user", "") for name, service in compose["services"].items()}
+    assert users.pop("worker") == ""
+    # Then only who hands volumes over is root, once, without a network and with no more than that takes
+    assert users.pop("prepare") == "root"
+    assert not {"", "root", "0"} & {user.split(":")[0] for user in users.values()}
+    prepare = compose["services"]["prepare"]
+    assert (prepare["restart"], prepare["network_mode"], prepare["cap_add"]) == ("no", "none", ["CHOWN"])
+    assert prepare["cap_drop"] == ["ALL"]
+    assert prepare["image"] in containerfile
+
+
+def test_each_image_is_pinned(compose: dict) -> None:
+    foreign = {service["image"] for service in compose["services"].values() if "build" not in service}
+    assert all(re.search(r":v?\d", image) for image in foreign)
+
+
+def test_secrets_are_for_those_who_need_them(compose: dict) -> None:
+    # Given the volumes with secrets
+    secret = {name for name in compose["volumes"] if name.endswith("-secrets")}
+    for name, service in compose["services"].items():
+        if name == "prepare":
+            continue
+        mounted = {volume for volume in service["volumes"] if volume.split(":")[0] in secret}
+        # Then each is read by one service, and only read
+        assert mounted <= {f"{name}-secrets:/run/secrets:ro"}
+    # And what is read from files stands in no environment
+    assert not IN_FILES & {name.lower() for name in compose["services"]["worker"]["environment"]}
+
+
+def test_what_the_services_keep_is_in_named_volumes(compose: dict) -> None:
+    for name, place in {
+        "nats": "/data",
+        "redis": "/data",
+        "prometheus": "/prometheus",
+        "alertmanager": "/alertmanager",
+        "grafana": "/var/lib/grafana",
+    }.items():
+        assert f"{name}-data:{place}" in compose["services"][name]["volumes"]
+        assert f"{name}-data" in compose["volumes"]
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_ports_are_published_on_loopback_alone(compose: dict, name: str) -> None:
     ports = compose["services"][name]["ports"]
@@ -58,12 +104,11 @@ def test_ports_are_published_on_loopback_alone(compose: dict, name: str) -> None
 def test_nats_keeps_its_streams_and_is_asked_how_it_is(compose: dict) -> None:
     nats = compose["services"]["nats"]
     # Given its command: each acknowledged message is on the disk, and that is a volume
-    script = nats["command"][-1]
-    assert "sync_interval: always" in script
-    assert script.endswith("-js -sd /data -m 8222\n")
-    assert "exec nats-server" in script
-    assert nats["volumes"] == ["nats-data:/data"]
-    assert "nats-data" in compose["volumes"]
+    assert nats["command"] == ["sh", "/etc/natscribe/nats/start.sh", "/run/secrets", "-sd", "/data"]
+    assert "./deploy/nats:/etc/natscribe/nats:ro" in nats["volumes"]
+    configuration = (ROOT / "deploy/nats/nats.conf").read_text(encoding="utf-8")
+    assert "sync_interval: always" in configuration
+    assert "http: 8222\n" in configuration
     # And its health is what the monitoring port says
     check = nats["healthcheck"]
     assert (check["interval"], check["timeout"], check["retries"]) == ("10s", "5s", 5)
@@ -86,7 +131,7 @@ def test_two_workers_share_the_machine(worker: dict) -> None:
         },
     }
     (published,) = worker["ports"]
-    first, last = re.fullmatch(r"127\.0\.0\.1:(\d+)-(\d+):8000", published).groups()
+    first, last = re.fullmatch(r"127\.0\.0\.1:\$\{WORKER_PORTS:-(\d+)-(\d+)\}:8000", published).groups()
     assert int(last) - int(first) + 1 >= worker["deploy"]["replicas"]
 
 
@@ -101,9 +146,9 @@ def test_recordings_are_fetched_to_a_disk_of_the_workers_own(worker: dict) -> No
 
 def test_a_worker_knows_every_setting_that_has_a_meaning_there(worker: dict) -> None:
     given = worker["environment"]
-    assert {name.lower() for name in given} == set(Settings.model_fields) - OF_A_HOST - OF_THE_LIMIT
+    assert {name.lower() for name in given} == set(Settings.model_fields) - OF_A_HOST - OF_THE_LIMIT - IN_FILES
     # And what an .env of the host says about addresses does not reach into the containers
-    assert {name for name, value in given.items() if value is not None} == {"NATS_URL", "REDIS_URL"}
+    assert {name for name, value in given.items() if value is not None} == {"NATS_URL", "NATS_USER"}
 
 
 def test_the_image_runs_as_nobody_special_and_hears_signals(containerfile: str) -> None:
@@ -121,10 +166,29 @@ def test_the_image_is_made_from_the_lock(containerfile: str) -> None:
     assert all("--require-hashes" in line or "--no-deps" in line for line in installs if "uninstall" not in line)
 
 
-def test_compose_itself_accepts_the_file() -> None:
+def test_the_image_says_what_it_is(containerfile: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="(.+?)"', containerfile))
+    assert labels == {
+        "title": project["name"],
+        "description": project["description"],
+        "version": project["version"],
+        "licenses": project["license"],
+    }
+
+
+def test_the_linter_accepts_the_containerfile() -> None:
+    command = [Path(sys.executable).parent / "hadolint", ROOT / "Containerfile"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("files", [("compose.yaml",), ("compose.yaml", "compose.tls.yaml")])
+def test_compose_itself_accepts_the_file(files: tuple[str, ...]) -> None:
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker compose is not installed")
-    command = [docker, "compose", "--file", str(ROOT / "compose.yaml"), "config", "--quiet"]
+    chosen = [word for file in files for word in ("--file", str(ROOT / file))]
+    command = [docker, "compose", *chosen, "config", "--quiet"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")
