@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     audio_ttl: float = Field(0, ge=0, description="Seconds after which recordings in the bucket go; 0: kept.")
     audio_max_bytes: int = Field(4 * 1024**3, gt=0)
     audio_max_seconds: float = Field(24 * 3600, gt=0)
+    audio_max_decode_seconds: float = Field(600, gt=0, description="Seconds that decoding a recording may take.")
     diarization_max_seconds: float = Field(4 * 3600, gt=0)
 
     transcription_model: str | None = Field(None, description="Name or folder; null: the bundled base.")

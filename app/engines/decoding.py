@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 import av
 import numpy as np
@@ -39,15 +40,39 @@ av.logging.set_level(av.logging.PANIC)  # what is wrong with a file is said once
 
 @dataclass(frozen=True)
 class Limit:
-    """How long a recording may be, and the setting that says so."""
+    """How long a recording may be, the setting that says so, and how long it may take to decode."""
 
     seconds: float
     setting: str
+    decode_seconds: float = 600.0  # AUDIO_MAX_DECODE_SECONDS
 
     def check(self, seconds: float) -> None:
         """Refuse a longer recording (PermanentError, audio_too_large)."""
         if seconds > self.seconds:
             message = f"The recording is longer than {self.seconds:g} s ({self.setting}): cut it into parts."
+            raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
+
+
+class _Clock:
+    """How long decoding takes, without what is done with the pieces meanwhile."""
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._spent = 0.0
+        self._since = monotonic()
+
+    def pause(self) -> None:
+        self._spent += monotonic() - self._since
+
+    def run(self) -> None:
+        self._since = monotonic()
+
+    def check(self) -> None:
+        if self._spent + monotonic() - self._since > self._limit:
+            message = (
+                f"The recording takes more than {self._limit:g} s to decode (AUDIO_MAX_DECODE_SECONDS): "
+                "upload it as flac or wav."
+            )
             raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
 
 
@@ -73,12 +98,14 @@ def decode(path: Path, limit: Limit) -> Iterator[Samples]:
     Raises PermanentError: audio_unreadable, or audio_too_large as soon as the limit is passed.
     """
     with _opened(path) as (container, stream):
-        mixer = Mixer()
+        clock = _Clock(limit.decode_seconds)
         produced = 0
-        for piece in _pieces(container, stream, mixer):
+        for piece in _pieces(container, stream, clock):
             produced += len(piece)
             limit.check(produced / SAMPLE_RATE)
+            clock.pause()
             yield piece
+            clock.run()
     if not produced:
         raise unreadable(_UNDECODABLE)
 
@@ -122,10 +149,11 @@ def _span(container: InputContainer, stream: AudioStream) -> float:
     return float(ticks * stream.time_base) if stream.time_base else 0.0
 
 
-def _pieces(container: InputContainer, stream: AudioStream, mixer: Mixer) -> Iterator[Samples]:
+def _pieces(container: InputContainer, stream: AudioStream, clock: _Clock) -> Iterator[Samples]:
+    mixer = Mixer()
     produced = 0
     origin: float | None = None
-    for frame in _frames(container, stream):
+    for frame in _frames(container, stream, clock):
         if frame.time is not None:
             origin = frame.time if origin is None else origin
             for silence in _silence(frame.time - origin - produced / SAMPLE_RATE):
@@ -144,9 +172,10 @@ def _silence(gap: float) -> Iterator[Samples]:
         left -= _SILENCE_PIECE
 
 
-def _frames(container: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame]:
+def _frames(container: InputContainer, stream: AudioStream, clock: _Clock) -> Iterator[av.AudioFrame]:
     packets = broken = 0
     for packet in _packets(container, stream):
+        clock.check()
         packets += 1
         try:
             frames = packet.decode()

@@ -25,7 +25,8 @@ class Workshop:
         """Do a job and tell all replies (PermanentError where it cannot be done)."""
         match job:
             case Transcribe():
-                for news in transcription.transcribe(self._load(job.model), job, self._limit()):
+                limit = self._limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS")
+                for news in transcription.transcribe(self._load(job.model), job, limit):
                     tell(news)
             case Diarize():
                 tell(self._diarize(job, tell))
@@ -42,8 +43,8 @@ class Workshop:
     def _diarize(self, job: Diarize, tell: Tell) -> DiarizationDone:
         if self._diarizer is None:
             self._diarizer = Diarizer(self._setup.threads)
-        limit = Limit(self._setup.diarization_max_seconds, "DIARIZATION_MAX_SECONDS")
+        limit = self._limit(self._setup.diarization_max_seconds, "DIARIZATION_MAX_SECONDS")
         return self._diarizer.diarize(job, limit, tell)
 
-    def _limit(self) -> Limit:
-        return Limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS")
+    def _limit(self, seconds: float, setting: str) -> Limit:
+        return Limit(seconds, setting, self._setup.max_decode_seconds)

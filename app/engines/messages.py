@@ -29,6 +29,7 @@ class Setup(_Line):
     threads: int = 1
     max_seconds: float
     diarization_max_seconds: float
+    max_decode_seconds: float
 
 
 class Transcribe(_Line):

@@ -99,6 +99,7 @@ def _setup(settings: Settings) -> Setup:
         threads=settings.engine_threads,
         max_seconds=settings.audio_max_seconds,
         diarization_max_seconds=settings.diarization_max_seconds,
+        max_decode_seconds=settings.audio_max_decode_seconds,
     )
 
 

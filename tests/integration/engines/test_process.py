@@ -24,6 +24,7 @@ from app.engines.messages import (
     TranscriptionDone,
 )
 from app.engines.process import EngineProcess
+from app.settings import Settings
 from handlers.errors import PassingError, PermanentError, TaskError
 from schemas.errors import ErrorCode
 from tests.waiting import eventually
@@ -277,6 +278,19 @@ async def test_a_child_dies_with_its_worker(long_reading: Path, job: str) -> Non
 
     # Then the engine process is gone, too
     await eventually(lambda: gone(child), within=WITHIN)
+
+
+async def test_decoding_may_take_so_long_and_no_longer(engine_settings: Settings, quiet: Path) -> None:
+    # Given next to no time for decoding
+    engine = EngineProcess(engine_settings.model_copy(update={"audio_max_decode_seconds": 1e-6}))
+    # When a recording is decoded, for either kind
+    for job in (Transcribe(path=quiet), Diarize(path=quiet)):
+        error = await failure(engine, job)
+        # Then the error names the limit, and trying again would not help
+        assert isinstance(error, PermanentError)
+        assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
+        assert "AUDIO_MAX_DECODE_SECONDS" in error.detail.message
+    await engine.close()
 
 
 async def test_the_lines_of_the_engine_are_about_the_task_it_works_on(engine: EngineProcess, tmp_path: Path) -> None:
