@@ -1,16 +1,20 @@
 """The connection to NATS: who we are, whom we trust, and what happens when it ends."""
 
+import asyncio
 import logging
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 
 import structlog
 from faststream.nats import NatsBroker, NatsCredentials, NatsSecurity, NatsUserPassword
 from faststream.nats.opentelemetry import NatsTelemetryMiddleware
+from nats.aio.client import Client
 from opentelemetry.trace import TracerProvider
 
 from app.settings import Settings
 
+REACHED_WITHIN = 30.0  # seconds, at the start
 PING_EVERY = 10  # seconds: the library's two minutes leave a silent partition unnoticed for four
 FOREVER = -1  # the library's sixty attempts end with a closed connection and a spinning pull loop
 
@@ -37,6 +41,18 @@ def broker(
         logger=structlog.get_logger("natscribe.broker"),
         log_level=logging.DEBUG,  # it speaks twice a message
     )
+
+
+async def reach(nats: NatsBroker, settings: Settings) -> Client:
+    """Connect, or end with one sentence: a start that waits for ever cannot be stopped (ConnectionError)."""
+    try:
+        async with asyncio.timeout(REACHED_WITHIN):
+            return await nats.connect()
+    except TimeoutError:
+        place = settings.nats_url.rpartition("@")[2]  # what is before it may be a password
+        message = f"No NATS server answers at {place} within {REACHED_WITHIN:g} s: start it first, or correct NATS_URL."
+        sys.tracebacklimit = 0  # the sentence says all, and the HTTP server would print where it was said
+        raise ConnectionError(message) from None
 
 
 def security(settings: Settings) -> NatsSecurity | None:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from app.engines.engine import Engine
 from app.engines.messages import DiarizationDone, Diarize, StageAdvanced
+from app.pace import processed
 from app.recordings import Recording, Recordings
-from app.transcriber import advanced
 from handlers.ports import News
 from schemas.diarization import DiarizationResult, DiarizationTask
 
@@ -27,7 +27,7 @@ class EngineDiarizer:
                 async for reply in replies:
                     match reply:
                         case StageAdvanced():
-                            yield advanced(reply)
+                            yield processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
                         case DiarizationDone():
                             yield _result(task, recording, reply)
 

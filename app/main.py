@@ -5,7 +5,6 @@ import atexit
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -17,6 +16,7 @@ from faststream.asgi import AsgiFastStream
 from faststream.nats import NatsRouter
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
@@ -50,7 +50,6 @@ from handlers import channels
 from handlers.errors import PassingError
 from handlers.ports import World
 
-NATS_WITHIN = 30.0  # seconds, at the start
 REDIS_WITHIN = 5.0  # seconds
 
 log = structlog.get_logger()
@@ -121,10 +120,11 @@ class Service:
             closing.push_async_callback(asyncio.to_thread, tracing.flush, self.traces)
             closing.push_async_callback(self.redis.close)
             closing.push_async_callback(self.engine.close)
-            nats = await self._connect()
+            nats = await connection.reach(self.broker, self.settings)
             closing.push_async_callback(_close, nats)
             closing.callback(self._end)
-            await self._join(nats)
+            await self._provision(nats.jetstream())
+            self._join(nats)
             self.slot.take_lanes()
             for work in (self._load_model(), self.watch.run()):
                 closing.push_async_callback(_cancel, asyncio.create_task(work))
@@ -135,24 +135,13 @@ class Service:
                     raise
                 log.warning("nats_away_at_the_end", error=str(error))  # to drain an absent server is an error
 
-    async def _connect(self) -> Client:
-        """Reach NATS, or end with one sentence: a start that waits for ever cannot be stopped (ConnectionError)."""
-        try:
-            async with asyncio.timeout(NATS_WITHIN):
-                return await self.broker.connect()
-        except TimeoutError:
-            place = self.settings.nats_url.rpartition("@")[2]  # what is before it may be a password
-            message = (
-                f"No NATS server answers at {place} within {NATS_WITHIN:g} s: start it first, or correct NATS_URL."
-            )
-            sys.tracebacklimit = 0  # the sentence says all, and the HTTP server would print where it was said
-            raise ConnectionError(message) from None
-
-    async def _join(self, nats: Client) -> None:
-        settings, names, js = self.settings, self.names, nats.jetstream()
-        if names.progress_projection in await streams.provision(js, settings):
+    async def _provision(self, js: JetStreamContext) -> None:
+        if self.names.progress_projection in await streams.provision(js, self.settings):
             with suppress(PassingError):  # a consumer that is new shows everything anyway
                 await self.redis.mark()
+
+    def _join(self, nats: Client) -> None:
+        settings, names, js = self.settings, self.names, nats.jetstream()
         task_log = TaskLog(nats, names, self.worker)
         results = ResultStore(js, task_log, max_payload=nats.max_payload)
         letters = DeadLetterBox(js, task_log, names, self.meter, max_payload=nats.max_payload)

@@ -9,6 +9,7 @@ from pathlib import Path
 from app.engines.attribution import attribute
 from app.engines.engine import Engine
 from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, Transcribe, Transcribed, TranscriptionDone
+from app.pace import processed
 from app.recordings import Recording, Recordings
 from handlers.errors import PermanentError, TaskError
 from handlers.ports import Advanced, Checkpoint, Found, News
@@ -72,11 +73,11 @@ class EngineTranscriber:
             async for reply in replies:
                 match reply:
                     case StageAdvanced():
-                        yield advanced(reply)
+                        yield processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
                     case Transcribed():
                         draft.segments += reply.segments
                         yield Found(reply.language, reply.processed_seconds, tuple(reply.segments), recording.sha256)
-                        yield _processed(Stage.TRANSCRIBING, reply.processed_seconds, reply.duration_seconds)
+                        yield processed(Stage.TRANSCRIBING, reply.processed_seconds, reply.duration_seconds)
                     case TranscriptionDone():
                         draft.language, draft.duration, draft.model = (
                             reply.language,
@@ -92,22 +93,13 @@ class EngineTranscriber:
                 async for reply in replies:
                     match reply:
                         case StageAdvanced():
-                            yield _processed(Stage.DIARIZING, reply.processed_seconds, reply.duration_seconds)
+                            yield processed(Stage.DIARIZING, reply.processed_seconds, reply.duration_seconds)
                         case DiarizationDone():
                             yield Advanced(Stage.MERGING, 1.0)
                             draft.segments = attribute(draft.segments, reply.turns)
                             draft.speakers = len({turn.speaker for turn in reply.turns})
         except TaskError as error:
             draft.diarization_error = error.detail
-
-
-def advanced(reply: StageAdvanced) -> Advanced:
-    """What a stage's reply means for the task; while a recording is decoded, earlier attempts count."""
-    return _processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
-
-
-def _processed(stage: Stage, processed: float, duration: float | None) -> Advanced:
-    return Advanced(stage, min(processed / duration, 1.0) if duration else 0.0, processed, duration)
 
 
 def _scaled(news: News, begin: float, end: float) -> News:

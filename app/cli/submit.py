@@ -128,12 +128,8 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     wait: Wait = True,
 ) -> None:
     """Turn recordings into text."""
-    if not diarize and (min_speakers, max_speakers) != (None, None):
-        message = "--min-speakers and --max-speakers tell speakers apart: add --diarize"
-        raise typer.BadParameter(message)
-    if not diarize and result_format is ResultFormat.RTTM:
-        message = "rttm says who speaks when: add --diarize, or choose another --format"
-        raise typer.BadParameter(message)
+    if not diarize:
+        _refuse_speakers(min_speakers, max_speakers, result_format)
 
     async def create(client: Client, recording: Path | str) -> str:
         return await client.create_transcription_task(
@@ -151,6 +147,16 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
 
     submission = Submission(create, result_format, output_dir, as_json=as_json, wait=wait)
     _submit(files, task_id, submission, stored=stored)
+
+
+def _refuse_speakers(fewest: int | None, most: int | None, result_format: ResultFormat) -> None:
+    """Rather say what is missing than ignore an option (typer.BadParameter)."""
+    if (fewest, most) != (None, None):
+        message = "--min-speakers and --max-speakers tell speakers apart: add --diarize"
+        raise typer.BadParameter(message)
+    if result_format is ResultFormat.RTTM:
+        message = "rttm says who speaks when: add --diarize, or choose another --format"
+        raise typer.BadParameter(message)
 
 
 def diarize(  # noqa: PLR0913 -- the task's fields
