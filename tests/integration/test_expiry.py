@@ -5,6 +5,8 @@ import asyncio
 import pytest
 from nats.js import JetStreamContext
 
+from app.settings import Settings
+from handlers.errors import PassingError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
@@ -44,3 +46,45 @@ async def test_what_waited_too_long_expires_and_what_runs_does_not(
         await publisher.until("running", State.COMPLETED)
         await eventually(lambda: queue_is_empty(js))
     assert engine.stopped == 0
+
+
+@pytest.mark.foreign
+async def test_a_log_that_others_wrote_into_stops_no_sweep(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a busy worker, behind which the first of two tasks has something foreign for a log
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("running")
+        await publisher.until("running", State.RUNNING)
+        await js.publish("progress.spoilt", b"junk")
+        await publisher.publish("spoilt")
+        await publisher.publish("waiting")
+        # When the time is up, then both have failed
+        for task_id in ("waiting", "spoilt"):
+            await eventually(lambda task_id=task_id: is_expired(publisher, task_id))
+        engine.may_go_on.set()
+        await publisher.until("running", State.COMPLETED)
+
+
+async def is_expired(publisher: Publisher, task_id: str) -> bool:
+    status = await publisher.ask("tasks.status", task_id=task_id)
+    return status.get("state") == "failed" and status["error"]["code"] == "expired"
+
+
+async def test_what_waits_too_long_to_be_tried_again_expires(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, settings: Settings, js: JetStreamContext
+) -> None:
+    # Given a task that has failed once and waits long for its next attempt
+    settings.task_retry_delay = 60
+    engine.fail_with = [PassingError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")]
+    async with start_worker(engine):
+        await publisher.publish("t1")
+        # When the time is up
+        events = await publisher.until("t1", State.FAILED)
+        # Then it has failed, is kept, and is out of the queue
+        assert [event.state for event in events][-2:] == [State.RETRYING, State.FAILED]
+        assert events[-1].error is not None
+        assert events[-1].error.code is ErrorCode.EXPIRED
+        await eventually(lambda: queue_is_empty(js))
+        assert await letters(js) == 1

@@ -99,3 +99,7 @@ async def test_a_redis_that_lost_its_data_is_caught_up(publisher: Publisher, wor
     await worker.watch.catch_up()
     await eventually(lambda: redis.get("task:t1:result"))
     assert json.loads(await eventually(lambda: redis.get("task:t1:info")))["state"] == "completed"
+    # And once is enough
+    with capture_logs() as lines:
+        await worker.watch.catch_up()
+    assert lines == []

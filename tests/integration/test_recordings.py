@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -241,3 +242,25 @@ def test_what_a_killed_worker_has_left_is_swept(tmp_path: Path, monkeypatch: pyt
     sweep()
     # Then only the dead one's is gone
     assert sorted(tmp_path.iterdir()) == sorted([ours, other])
+
+
+def test_what_another_user_has_left_stops_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given what dead workers have left, some of it another user's, which may not be removed
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    anothers, ours = (tmp_path / f"natscribe-{ended.pid}-{name}" for name in ("anothers", "ours"))
+    for path in (anothers, ours):
+        path.touch()
+    unlink = Path.unlink
+
+    def in_a_sticky_folder(path: Path, *, missing_ok: bool = False) -> None:
+        if path == anothers:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", in_a_sticky_folder)
+    # When the next worker starts
+    sweep()
+    # Then it does, and the rest is gone
+    assert list(tmp_path.iterdir()) == [anothers]

@@ -1,5 +1,6 @@
 """An attempt speaks often enough, not too often, and never backwards."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
@@ -11,10 +12,10 @@ from app.entry import Entry, Facts
 from app.results import ResultStore
 from app.task_log import Batch, TaskLog
 from handlers.errors import OvertakenError
-from handlers.ports import Advanced, Found
+from handlers.ports import Advanced, Found, Result
 from schemas.progress import ProgressEvent, Stage, State
-from schemas.transcription import SegmentsEvent
-from schemas.wire import Kind
+from schemas.transcription import SegmentsEvent, TranscriptionResult
+from schemas.wire import Kind, Model
 from tests.fakes.engine import segment
 
 FACTS = Facts(None, 1, "tasks.transcription.high", datetime.now(UTC))
@@ -28,11 +29,18 @@ class FakeLog:
     events: list[ProgressEvent] = field(default_factory=list)
     found: list[tuple[SegmentsEvent, int]] = field(default_factory=list)
     stolen: bool = False
+    stored: asyncio.Event = field(default_factory=asyncio.Event)
+    acknowledges: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.acknowledges.set()
 
     async def append(self, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
         if self.stolen or after != len(self.events):
             raise OvertakenError
         self.events.append(event)
+        self.stored.set()
+        await self.acknowledges.wait()
         return Entry(event, facts, len(self.events))
 
     async def append_segments(self, event: SegmentsEvent, _: Facts, __: str, *, after: int) -> int:
@@ -46,6 +54,33 @@ class FakeLog:
 
     async def last(self, _: str) -> Entry:
         return Entry(self.events[-1], FACTS, len(self.events))
+
+
+@dataclass
+class FakeResults:
+    """Keeps what is published."""
+
+    published: list[Result] = field(default_factory=list)
+
+    async def publish(self, result: Result, _: Facts) -> None:
+        self.published.append(result)
+
+    async def delete(self, _: str) -> None:
+        self.published.clear()
+
+
+RESULT = TranscriptionResult(
+    task_id="t1",
+    audio_file_id="meeting.flac",
+    user_id=7,
+    text="one two",
+    language="en",
+    duration=10,
+    segments=[segment(0)],
+    model=Model(name="fake", revision="0"),
+    audio_sha256="0" * 64,
+    created_at=datetime.now(UTC),
+)
 
 
 @pytest.fixture
@@ -68,13 +103,19 @@ def log() -> FakeLog:
     return FakeLog(events=[queued])
 
 
-def attempt_on(log: FakeLog) -> TaskAttempt:
-    return TaskAttempt(cast("TaskLog", log), cast("ResultStore", None), Entry(log.events[-1], FACTS, len(log.events)))
+@pytest.fixture
+def results() -> FakeResults:
+    return FakeResults()
+
+
+def attempt_on(log: FakeLog, results: FakeResults | None = None) -> TaskAttempt:
+    entry = Entry(log.events[-1], FACTS, len(log.events))
+    return TaskAttempt(cast("TaskLog", log), cast("ResultStore", results), entry)
 
 
 @pytest.fixture
-async def attempt(log: FakeLog, clock: list[float]) -> TaskAttempt:
-    started = attempt_on(log)
+async def attempt(log: FakeLog, results: FakeResults, clock: list[float]) -> TaskAttempt:
+    started = attempt_on(log, results)
     await started.start()
     return started
 
@@ -196,3 +237,61 @@ def test_speakers_are_given_up_after_the_last_attempt_only(
 ) -> None:
     changes = {"state": state, "attempt": attempt_number, "stage": stage, "kind": kind}
     assert speakers_are_given_up(log.events[0].model_copy(update=changes)) is given_up
+
+
+def somebody_says(log: FakeLog, state: State) -> None:
+    last = log.events[-1]
+    log.events.append(last.model_copy(update={"state": state, "sequence": last.sequence + 1, "worker": "other"}))
+
+
+@pytest.mark.parametrize("news", [Found("en", 10.0, (segment(0),), "sha"), RESULT])
+async def test_who_was_overtaken_publishes_nothing(
+    attempt: TaskAttempt, log: FakeLog, results: FakeResults, news: Found | Result
+) -> None:
+    # Given an attempt that another worker has taken over, and which has not heard of it
+    somebody_says(log, State.RUNNING)
+    # When it comes with segments or a result
+    with pytest.raises(OvertakenError):
+        await attempt.append(news)
+    # Then they go nowhere
+    assert (log.found, results.published) == ([], [])
+
+
+@pytest.mark.parametrize(("state", "kept"), [(State.CANCELLED, False), (State.COMPLETED, True), (State.RUNNING, True)])
+async def test_a_result_is_withdrawn_from_cancelled_tasks_only(
+    attempt: TaskAttempt, log: FakeLog, results: FakeResults, state: State, kept: bool
+) -> None:
+    # Given an attempt that published its result while somebody else wrote into its log
+    publish = results.publish
+
+    async def meanwhile(result: Result, facts: Facts) -> None:
+        await publish(result, facts)
+        somebody_says(log, state)
+
+    results.publish = meanwhile
+    with pytest.raises(OvertakenError):
+        await attempt.append(RESULT)
+    # When it gives up
+    await attempt.withdraw()
+    # Then the result goes with a cancelled task; else whoever goes on needs it
+    assert bool(results.published) is kept
+
+
+async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
+    attempt: TaskAttempt, log: FakeLog, clock: list[float]
+) -> None:
+    # Given an attempt whose word is stored, but not acknowledged yet
+    log.stored.clear()
+    log.acknowledges.clear()
+    clock[0] += 1
+    saying = asyncio.create_task(attempt.append(Advanced(Stage.DECODING, 0.0, 0, 30)))
+    await log.stored.wait()
+    # When it is cancelled, and the acknowledgement comes after that
+    saying.cancel()
+    log.acknowledges.set()
+    with pytest.raises(asyncio.CancelledError):
+        await saying
+    # Then it knows what it has said, and can give its task back
+    await attempt.give_back()
+    assert [event.state for event in log.events] == [State.QUEUED, State.RUNNING, State.RUNNING, State.QUEUED]
+    assert attempt_on(log).number == 1
