@@ -183,3 +183,29 @@ async def test_four_graceful_stops_harm_nobody(
         events = await publisher.until("t1", State.COMPLETED)
     # Then it is still the first attempt
     assert {event.attempt for event in events} == {1}
+
+
+async def test_two_deaths_before_the_acknowledgement_leave_one_letter(
+    publisher: Publisher,
+    start_worker: StartWorker,
+    settings: Settings,
+    js: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a task stream that soon forgets what is a repetition, and two workers in a row that die after the letter
+    monkeypatch.setattr("app.streams.DUPLICATES_WITHIN", 0.1)
+    settings.task_ack_wait = 1
+    first = FakeEngine()
+    first.fail_with = [PERMANENT]
+    with monkeypatch.context() as deadly:
+        dies(DeadLetterBox, "put", deadly, call=0)
+        async with start_worker(first) as dying:
+            await publisher.publish("t1")
+            await eventually(lambda: dead(dying))
+        async with start_worker(FakeEngine()) as dying:
+            await eventually(lambda: dead(dying))
+    # When a third one comes
+    async with start_worker(FakeEngine()):
+        await eventually(lambda: queue_is_empty(js))
+    # Then there is one letter
+    assert await the_only(js, "transcription_dead_letters") == 1

@@ -1,20 +1,31 @@
-"""Cancelled and deleted tasks: nothing comes after, and nothing is left."""
+"""Cancelled and deleted tasks: nothing comes after, and nothing is left: event, key, letter, object or recording."""
 
 import asyncio
 
 import pytest
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
+from app.client import Client
+from app.delivery import TaskDelivery
 from app.main import Service
 from app.queue import TaskQueue
 from app.results import ResultStore
-from handlers.ports import Result
+from app.settings import Settings
+from app.settling import Settler
+from app.tracing import TracedAttempt
+from handlers.errors import PermanentError
+from handlers.ports import Result, Task
+from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.transcription import TranscriptionTask
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, queue_is_empty
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
+
+NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
+TASK_STREAMS = [f"transcription_{of}" for of in ("tasks", "progress", "segments", "results", "dead_letters")]
 
 
 @pytest.fixture
@@ -34,6 +45,11 @@ def on_the_way(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.
 
     monkeypatch.setattr(ResultStore, "publish", held)
     return waits, may_go
+
+
+async def all_is_projected(js: JetStreamContext) -> bool:
+    found = await js.consumers_info("transcription_progress") + await js.consumers_info("transcription_results")
+    return all(info.num_pending == info.num_ack_pending == 0 for info in found)
 
 
 @pytest.mark.parametrize("request_", ["tasks.cancel", "tasks.delete"])
@@ -60,6 +76,7 @@ async def test_a_result_that_was_on_the_way_is_withdrawn(
         ).state.messages == 0
 
     await eventually(nothing_left)
+    await eventually(lambda: all_is_projected(js))
     assert not await redis.exists("task:t1:result")
     if request_ == "tasks.delete":
         assert (await js.stream_info("transcription_progress")).state.messages == 0
@@ -132,3 +149,96 @@ async def test_a_stream_that_was_made_anew_keeps_its_messages(
     assert (await js.stream_info("transcription_tasks")).state.messages == 1
     engine.may_go_on.set()
     await publisher.until("busy", State.COMPLETED)
+
+
+async def chunks(js: JetStreamContext, bucket: str) -> int:
+    """How many pieces of objects a bucket holds."""
+    held = await js.stream_info(f"OBJ_{bucket}", subjects_filter=f"$O.{bucket}.C.>")
+    return sum((held.state.subjects or {}).values())
+
+
+@pytest.mark.parametrize("fails", [True, False])
+async def test_nothing_is_left(
+    settings: Settings,
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    js: JetStreamContext,
+    redis: Redis,
+    fails: bool,
+) -> None:
+    # Given a task with a recording in the bucket, and a result too large for a message, or a dead letter
+    settings.audio_store = "nats://audio"
+    engine.windows, engine.text = 30, "word " * 10_000
+    engine.fail_with = [NO_SOUND] if fails else []
+    async with start_worker(engine):
+        await (await js.object_store("audio")).put("t1-meeting.flac", b"not looked at by a fake engine")
+        await publisher.publish("t1", audio_file_id="t1-meeting.flac")
+        await publisher.until("t1", State.FAILED if fails else State.COMPLETED)
+        await eventually(lambda: queue_is_empty(js))
+        await eventually(lambda: redis.exists("task:t1:info"))
+        assert bool(await chunks(js, "results")) is not fails
+        assert await chunks(js, "audio") == 1
+        assert (await js.stream_info("transcription_dead_letters")).state.messages == fails
+        # When it is deleted
+        async with Client(settings) as client:
+            await client.delete("t1")
+        # Then there is nothing of it anywhere
+        left = {stream: (await js.stream_info(stream)).state.messages for stream in TASK_STREAMS}
+        assert left == dict.fromkeys(TASK_STREAMS, 0)
+        for bucket in ("OBJ_results", "OBJ_audio"):  # neither its chunks nor its name
+            assert (await js.stream_info(bucket)).state.messages == 0
+        assert not await redis.keys("task:*")
+
+
+async def test_a_task_that_was_deleted_before_its_worker_began_does_not_run(
+    publisher: Publisher,
+    worker: Service,
+    engine: FakeEngine,
+    js: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a worker that holds a task's message, and has not looked into its log yet
+    holds, may_go = asyncio.Event(), asyncio.Event()
+    begin = TaskDelivery.begin
+
+    async def held(self: TaskDelivery, task: Task) -> TracedAttempt:
+        holds.set()
+        await may_go.wait()
+        return await begin(self, task)
+
+    monkeypatch.setattr(TaskDelivery, "begin", held)
+    await publisher.publish("t1")
+    await holds.wait()
+    await publisher.until("t1", State.QUEUED)
+    # When the task is deleted just then
+    assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
+    may_go.set()
+    # Then the worker goes on to the next one
+    await publisher.publish("t2")
+    await publisher.until("t2", State.COMPLETED)
+    assert len(engine.jobs) == 1
+    # And nothing of the deleted one came back
+    assert (await publisher.ask("tasks.status", task_id="t1"))["error"]["code"] == "not_found"
+
+
+async def test_the_message_of_a_deleted_task_is_gone_though_nobody_has_acknowledged_it(
+    publisher: Publisher, worker: Service, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that has completed, and a worker that has yet to say so to the queue
+    may_go = asyncio.Event()
+    done = Settler.done
+
+    async def held(self: Settler, message: Msg) -> None:
+        await may_go.wait()
+        await done(self, message)
+
+    monkeypatch.setattr(Settler, "done", held)
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    assert not await queue_is_empty(js)
+    # When it is deleted
+    await publisher.ask("tasks.delete", task_id="t1")
+    # Then its message is gone, and nobody finds it should the worker die
+    assert await queue_is_empty(js)
+    may_go.set()

@@ -1,13 +1,17 @@
 """When a task cannot be done: retried where that can help, else failed with a dead letter."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
 import pytest
 from nats.js import JetStreamContext
+from nats.js.api import PubAck
 
 from app.dead_letters import DeadLetterBox
+from app.engines.messages import Job, Reply, Transcribe, Transcribed
 from app.main import Service
 from app.recordings import Recording, Recordings
 from handlers.errors import PassingError, PermanentError
@@ -15,7 +19,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, queue_is_empty
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
 PASSING = PassingError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
@@ -248,3 +252,72 @@ async def test_nobody_opens_an_ended_task_with_a_header(
     assert await publisher.until("t1", events[-1].state) == events
     assert (await js.get_last_msg("transcription_progress", "progress.t1")).seq == last
     assert len(engine.jobs) == 1
+
+
+class BreaksOnce(FakeEngine):
+    """Fails for good after the first window of the first job."""
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        async with aclosing(super().run(job)) as replies:
+            async for reply in replies:
+                yield reply
+                if isinstance(reply, Transcribed) and len(self.jobs) == 1:
+                    raise PERMANENT
+
+
+async def test_a_replayed_task_starts_afresh(
+    publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
+) -> None:
+    # Given a task that failed for good in the middle
+    engine = BreaksOnce()
+    async with start_worker(engine):
+        await publisher.publish("t1")
+        await publisher.until("t1", State.FAILED)
+        await eventually(lambda: queue_is_empty(js))
+        assert await messages(js, "transcription_segments") == 1
+        # When it is replayed
+        await publisher.ask("dead_letters.replay", task_id="t1")
+        await eventually(lambda: completed(publisher, "t1"))
+    # Then nothing of before is kept: it may have been wrong
+    assert [job.start_at for job in engine.jobs if isinstance(job, Transcribe)] == [0, 0]
+    assert await messages(js, "transcription_segments") == 3
+
+
+async def test_two_operators_queue_a_task_once(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that failed for good
+    engine.fail_with = [PERMANENT]
+    await publisher.publish("t1")
+    await publisher.until("t1", State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    # When two replay its letter at once, so that both find it before either has queued it
+    both = asyncio.Barrier(2)
+    publish = JetStreamContext.publish
+
+    async def at_once(self: JetStreamContext, subject: str, *arguments: Any, **options: Any) -> PubAck:
+        if subject.startswith("tasks."):
+            await both.wait()
+        return await publish(self, subject, *arguments, **options)
+
+    monkeypatch.setattr(JetStreamContext, "publish", at_once)
+    letters = worker.desk.settler.dead_letters
+    await asyncio.gather(*(letters.replay(task_id="t1", kind=None, code=None) for _ in range(2)))
+    # Then the queue takes it once
+    await eventually(lambda: completed(publisher, "t1"))
+    assert (await js.stream_info("transcription_tasks")).state.last_seq == 2
+
+
+async def test_what_a_publisher_expected_of_the_queue_binds_no_replay(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a task whose publisher wanted it to be the first of its lane, and which failed
+    engine.fail_with = [PERMANENT]
+    body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
+    expected = {"Nats-Expected-Last-Sequence": "0", "Nats-Expected-Stream": "transcription_tasks"}
+    await js.publish("tasks.transcription.normal", body, headers=expected)
+    await publisher.until("t1", State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    # When it is replayed, then it is queued wherever it comes
+    assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
+    await eventually(lambda: completed(publisher, "t1"))

@@ -2,17 +2,25 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
+from nats.js.api import PubAck
 
 from app import streams
+from app.attempt import TaskAttempt
+from app.entry import Entry, Facts
 from app.main import Service
 from app.results import ResultStore
 from app.settings import Settings
 from app.task_log import TaskLog
-from schemas.progress import State
+from handlers.errors import PassingError
+from schemas.errors import ErrorCode
+from schemas.progress import ProgressEvent, State
+from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
@@ -111,3 +119,104 @@ async def test_attempts_go_on_where_the_last_one_ran_out_of_time(
     assert errors == ["timeout", "timeout"]
     assert [job.start_at for job in engine.jobs] == [0, 10, 20]
     assert (await js.stream_info("transcription_segments")).state.messages == 3
+
+
+async def test_who_cancels_right_after_the_first_word_is_heard(
+    publisher: Publisher, worker: Service, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an engine that says nothing for a long time, and a task that is cancelled as soon as it runs
+    engine.silent = True
+    start = TaskAttempt.start
+
+    async def cancelled(self: TaskAttempt) -> None:
+        await start(self)
+        monkeypatch.setattr(TaskAttempt, "start", start)  # the first one only
+        await publisher.ask("tasks.cancel", task_id="t1")
+
+    monkeypatch.setattr(TaskAttempt, "start", cancelled)
+    await publisher.publish("t1")
+    await publisher.until("t1", State.CANCELLED)
+    # Then the slot is free for the next task long before the engine or the attempt would have spoken
+    async with asyncio.timeout(5):
+        await publisher.publish("t2")
+        await publisher.until("t2", State.RUNNING)
+
+
+async def test_a_result_whose_last_word_failed_is_no_failure(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker that publishes its result, but cannot say that it has
+    append = TaskLog.append
+
+    async def unanswered(self: TaskLog, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
+        if event.state is State.COMPLETED:
+            monkeypatch.setattr(TaskLog, "append", append)  # once
+            raise PassingError(ErrorCode.INTERNAL, "JetStream does not acknowledge.")
+        return await append(self, event, facts, after=after)
+
+    monkeypatch.setattr(TaskLog, "append", unanswered)
+    # When a task is done
+    await publisher.publish("t1")
+    events = await publisher.until("t1", State.COMPLETED)
+    await eventually(lambda: queue_is_empty(js))
+    # Then it has completed, and is not tried again
+    assert {event.state for event in events} == {State.QUEUED, State.RUNNING, State.COMPLETED}
+    assert len(engine.jobs) == 1
+
+
+async def test_who_did_not_hear_the_acknowledgement_is_not_overtaken_by_itself(
+    settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a stream that has forgotten what is a repetition by the time of the next try
+    monkeypatch.setattr("app.streams.DUPLICATES_WITHIN", 0.1)
+    monkeypatch.setattr("app.stream_log.FIRST_PAUSE", 0.5)
+    await streams.provision(js, settings)
+    log = TaskLog(nc, streams.names(settings), "w")
+    facts = Facts(None, 1, "tasks.transcription.high", datetime.now(UTC))
+    queued = ProgressEvent(
+        task_id="t1",
+        kind=Kind.TRANSCRIPTION,
+        state=State.QUEUED,
+        max_attempts=4,
+        sequence=1,
+        time=datetime.now(UTC),
+    )
+    publish = JetStreamContext.publish
+
+    async def unheard(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
+        await publish(self, *arguments, **options)
+        monkeypatch.setattr(JetStreamContext, "publish", publish)  # once
+        raise NatsTimeoutError
+
+    monkeypatch.setattr(JetStreamContext, "publish", unheard)
+    # When an event is appended, of which the first acknowledgement is lost
+    entry = await log.append(queued, facts, after=0)
+    # Then it is there once, and the log goes on behind it
+    assert entry == await log.last("t1")
+    running = queued.model_copy(update={"state": State.RUNNING, "sequence": 2})
+    await log.append(running, facts, after=entry.stream_sequence)
+    assert (await js.stream_info("transcription_progress")).state.messages == 2
+
+
+async def test_a_task_that_takes_longer_than_a_worker_may_be_silent_is_delivered_once(
+    publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
+) -> None:
+    # Given a worker that needs several times as long as a silent one is waited for, and one that is free
+    settings.task_ack_wait, settings.task_heartbeat = 1, 0.2
+    first, second = FakeEngine(), FakeEngine()
+    for engine in (first, second):
+        engine.may_go_on.clear()
+    async with start_worker(first), start_worker(second):
+        # When it does a task
+        await publisher.publish("t1")
+        await publisher.until("t1", State.RUNNING)
+        await asyncio.sleep(3 * settings.task_ack_wait)  # what it takes
+        first.may_go_on.set()
+        second.may_go_on.set()
+        events = await publisher.until("t1", State.COMPLETED)
+        # Then nobody took it for lost
+        lane = await js.consumer_info("transcription_tasks", "transcription_worker_transcription_normal")
+        assert lane.delivered is not None
+        assert lane.delivered.consumer_seq == 1
+    assert {event.attempt for event in events} == {1}
+    assert len(first.jobs + second.jobs) == 1

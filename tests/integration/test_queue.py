@@ -8,10 +8,12 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 
+from app.entry import Entry, Facts
 from app.main import Service
 from app.settings import Settings
 from app.streams import provision
-from schemas.progress import State
+from app.task_log import TaskLog
+from schemas.progress import ProgressEvent, Stage, State
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
@@ -169,3 +171,35 @@ async def test_progress_does_not_fall_when_a_task_is_given_back(
     # Then what is said is never less than what was said
     assert {event.attempt for event in events} == {1}
     assert [event.progress for event in events] == sorted(event.progress for event in events)
+
+
+async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
+    publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker whose second word is stored, and acknowledged only after the grace
+    first = FakeEngine()
+    first.may_go_on.clear()
+    stored = asyncio.Event()
+    append = TaskLog.append
+
+    async def slow(self: TaskLog, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
+        entry = await append(self, event, facts, after=after)
+        if event.stage is Stage.TRANSCRIBING:
+            stored.set()
+            await asyncio.sleep(0.5)  # the way back
+        return entry
+
+    with monkeypatch.context() as slowly:
+        slowly.setattr(TaskLog, "append", slow)
+        slowly.setattr("app.attempt.SHORTEST_SILENCE", 0)
+        async with start_worker(first):
+            await publisher.publish("t1")
+            await publisher.until("t1", State.RUNNING)
+            first.may_go_on.set()
+            await stored.wait()
+            # When it is stopped
+    async with start_worker(FakeEngine()):
+        events = await publisher.until("t1", State.COMPLETED)
+    # Then it has given its task back, and nothing was lost
+    assert [event.state for event in events].count(State.QUEUED) == 2
+    assert {event.attempt for event in events} == {1}

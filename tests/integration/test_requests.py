@@ -96,3 +96,18 @@ async def test_a_deleted_task_leaves_nothing(
         assert (await js.stream_info(stream)).state.messages == 0
     assert not await redis.keys("task:*")
     assert (await publisher.ask("tasks.status", task_id="t1"))["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("fmt", ["txt", "srt", "vtt"])
+async def test_the_text_of_a_result_whose_object_has_gone_is_not_found(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, fmt: str
+) -> None:
+    # Given a result that is too large for a message, and whose object has gone before the message
+    engine.windows, engine.text = 30, "word " * 10_000
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    await (await js.object_store("results")).delete("t1")
+    # When its text is asked for
+    answer = await publisher.ask("tasks.result", task_id="t1", format=fmt)
+    # Then whoever asks is told that it is kept no longer
+    assert answer["error"]["code"] == "not_found"
