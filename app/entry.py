@@ -78,4 +78,15 @@ class Entry:
     def read(cls, message: RawStreamMsg) -> "Entry":
         """Read an entry as the stream holds it (ValueError)."""
         event = ProgressEvent.model_validate_json(message.data or b"")
+        refuse_copy(message, event.task_id)
         return cls(event, Facts.read(message.headers or {}), message.seq or 0)
+
+
+def refuse_copy(message: RawStreamMsg, task_id: str) -> None:
+    """Refuse what was written for one task and lies in the log of another (ValueError).
+
+    Whoever may read a log can ask the server for an entry and name another log as the place for the answer.
+    """
+    if not (message.subject or "").endswith(f".{task_id}"):
+        text = f"a message of task {task_id} at {message.subject}"
+        raise ValueError(text)

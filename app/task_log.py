@@ -11,7 +11,7 @@ from nats.js.api import RawStreamMsg
 from pydantic import TypeAdapter
 
 from app import cloud_events
-from app.entry import Entry, Facts
+from app.entry import Entry, Facts, refuse_copy
 from app.stream_log import StreamLog
 from handlers.channels import StreamNames
 from handlers.ports import Result
@@ -37,11 +37,14 @@ class Batch:
     def read(cls, message: RawStreamMsg) -> "Batch":
         """Read a batch as the stream holds it (ValueError)."""
         event = SegmentsEvent.model_validate_json(message.data or b"")
+        refuse_copy(message, event.task_id)
         return cls(event, (message.headers or {}).get(AUDIO, ""), message.seq or 0)
 
 
 def _read_result(message: RawStreamMsg) -> Result:
-    return RESULT.validate_json(message.data or b"")
+    result = RESULT.validate_json(message.data or b"")
+    refuse_copy(message, result.task_id)
+    return result
 
 
 class TaskLog:

@@ -11,6 +11,7 @@ import nats.errors
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from app.client.errors import UnreachableError
@@ -39,15 +40,22 @@ class _Log(Generic[Event]):
 
     async def look(self) -> Event | None:
         """The next entry, if it is there."""
-        if self.head is not None:
-            return self.head
-        try:
-            entry = await self.js.get_msg(self.stream, self.after + 1, self.subject, direct=True, next=True)
-        except NotFoundError:
-            return None
-        self.after, self.time = entry.seq or 0, entry.time or _DAWN
-        self.head = self.type.model_validate_json(entry.data or b"")
+        while self.head is None:
+            try:
+                entry = await self.js.get_msg(self.stream, self.after + 1, self.subject, direct=True, next=True)
+            except NotFoundError:
+                return None
+            self.after, self.time = entry.seq or 0, entry.time or _DAWN
+            self.head = self._event(entry)
         return self.head
+
+    def _event(self, entry: RawStreamMsg) -> Event | None:
+        """What the service says of this task, None for what others have put there."""
+        with suppress(ValueError):
+            event = self.type.model_validate_json(entry.data or b"")
+            if self.subject.endswith(f".{event.task_id}"):
+                return event
+        return None
 
     def take(self) -> None:
         """Go on to the entry after the one that was looked at."""

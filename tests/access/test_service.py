@@ -29,7 +29,7 @@ from tests.workers import working
 RECORDING = Path(__file__).parents[2] / "app/cli/demo/two_readers.flac"
 FAILURE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording cannot be read: upload it again.")
 # What is asked for only where a log was tampered with, or a task expires.
-RARE = {f"$JS.API.DIRECT.GET.transcription_{stream}" for stream in ("tasks", "progress")}
+RARE = {f"$JS.API.DIRECT.GET.transcription_{stream}" for stream in ("tasks", "progress", "results")}
 
 
 @pytest.fixture
@@ -210,3 +210,30 @@ async def worker_consumer(worker: Service, name: str) -> dict[str, object]:
     nats_client = await worker.broker.connect()
     info = await nats_client.jetstream().consumer_info("transcription_progress", name)
     return info.config.as_dict()
+
+
+@pytest.mark.parametrize("stream", ["progress", "segments", "results"])
+async def test_a_copy_from_another_log_is_nothing(
+    worker: Service, publisher: Client, follower: Nats, engine: FakeEngine, stream: str
+) -> None:
+    # Given a task that is done, and one that runs
+    done = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
+    assert await end_of(publisher, done) is State.COMPLETED
+    engine.may_go_on.clear()
+    engine.text = "three"
+    task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
+    events = publisher.follow(task)
+    await anext(event async for event in events if isinstance(event, ProgressEvent) and event.state is State.RUNNING)
+    # When something of the first is appended to the other's log: who may read can have the server answer there, and two
+    # minutes later the stream does not know the copy by its id any more
+    reader, js = follower.jetstream(), (await worker.broker.connect()).jetstream()
+    of_another = await reader.get_last_msg(f"transcription_{stream}", f"{stream}.{done}", direct=True)
+    headers = {name: value for name, value in (of_another.headers or {}).items() if not name.startswith("Nats-")}
+    await js.publish(f"{stream}.{task}", of_another.data or b"", headers=headers)
+    # Then the other is what it was, and ends as it would have
+    assert (await publisher.get_task_progress(task)).state is State.RUNNING
+    engine.may_go_on.set()
+    assert [event async for event in events if isinstance(event, ProgressEvent)][-1].state is State.COMPLETED
+    result = await publisher.get_task_result(task)
+    assert isinstance(result, TranscriptionResult)
+    assert (result.task_id, result.text.split()) == (task, ["three"] * engine.windows)
