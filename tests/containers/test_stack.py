@@ -116,6 +116,9 @@ async def test_a_task_outlives_its_container(stack: Stack, publisher: Settings) 
     stack.compose("up", "--detach", "--wait", *stack.services())
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # what nats-py leaves at each try to reconnect
 async def test_nothing_is_lost_when_the_servers_are_killed(stack: Stack, publisher: Settings) -> None:
     async with Client(publisher) as client:
         # Given a task that is queued
