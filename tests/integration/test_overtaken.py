@@ -202,7 +202,7 @@ async def test_a_task_that_takes_longer_than_a_worker_may_be_silent_is_delivered
     publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
 ) -> None:
     # Given a worker that needs several times as long as a silent one is waited for, and one that is free
-    settings.task_ack_wait, settings.task_heartbeat = 1, 0.2
+    settings.task_ack_wait, settings.task_heartbeat = 1.5, 0.2
     first, second = FakeEngine(), FakeEngine()
     for engine in (first, second):
         engine.may_go_on.clear()
@@ -210,7 +210,7 @@ async def test_a_task_that_takes_longer_than_a_worker_may_be_silent_is_delivered
         # When it does a task
         await publisher.publish("t1")
         await publisher.until("t1", State.RUNNING)
-        await asyncio.sleep(3 * settings.task_ack_wait)  # what it takes
+        await asyncio.sleep(2 * settings.task_ack_wait)  # what it takes
         first.may_go_on.set()
         second.may_go_on.set()
         events = await publisher.until("t1", State.COMPLETED)
