@@ -48,8 +48,8 @@ def transcribe(
                     stage=Stage.TRANSCRIBING, processed_seconds=job.start_at, duration_seconds=run.duration
                 )
             yield run.transcribed(batch)
-        if not heard.windows and heard.seconds > told:
-            told, begun = heard.seconds, True
+        if not heard.windows and heard.settled > told:
+            told, begun = heard.settled, True
             yield StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=told, duration_seconds=run.duration)
     yield TranscriptionDone(language=run.language, duration_seconds=heard.seconds, model=whisper.identity)
 

@@ -51,10 +51,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Heard:
-    """The windows that a block completed, how many seconds were listened to so far, and whether that is all."""
+    """The windows that a block completed, how many seconds were listened to so far, and whether that is all.
+
+    Up to `settled` seconds it is known what is speech: what comes after may be the beginning of a window.
+    """
 
     windows: list[Window]
     seconds: float
+    settled: float
     last: bool = False
 
 
@@ -78,8 +82,8 @@ def listen(pieces: Iterable[Samples], start_at: float = 0.0, detector: VoiceDete
     """Find the windows after `start_at` seconds, which is 0 or the end of a window."""
     listener = _Listener(ceil(start_at * _RATE - 1e-6), detector or get_vad_model())
     for block in blocks(pieces):
-        yield Heard(listener.windows(block), listener.seconds)
-    yield Heard(listener.rest(), listener.seconds, last=True)
+        yield Heard(listener.windows(block), listener.seconds, listener.settled)
+    yield Heard(listener.rest(), listener.seconds, listener.seconds, last=True)
 
 
 def next_window(speech: npt.NDArray[np.float32], *, whole: bool) -> tuple[int, int] | None:
@@ -133,6 +137,11 @@ class _Listener:
     @property
     def seconds(self) -> float:
         return self._heard / SAMPLE_RATE
+
+    @property
+    def settled(self) -> float:
+        """Seconds before which nothing is held any more: speech that goes on is not done."""
+        return min(self._start * FRAME, self._heard) / SAMPLE_RATE
 
     def windows(self, block: Samples) -> list[Window]:
         first = self._heard // FRAME

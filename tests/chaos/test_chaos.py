@@ -7,7 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -61,10 +61,11 @@ class Crowd:
 
     async def _keep(self, place: int) -> None:
         while not self._ended:
-            async with running(self._settings, self._folder / f"worker-{place}.log") as worker:
-                self._living[place] = worker
-                await worker.process.wait()
-                self._living.pop(place, None)
+            with suppress(AssertionError):  # NATS went away while it started: it has ended, to be started again
+                async with running(self._settings, self._folder / f"worker-{place}.log") as worker:
+                    self._living[place] = worker
+                    await worker.process.wait()
+                    self._living.pop(place, None)
 
     def kill(self, chance: random.Random) -> bool:
         if not self._living:

@@ -14,6 +14,7 @@ from tests.e2e.conftest import LIBRIVOX, running, servers
 
 TASKS = int(os.environ.get("SOAK_TASKS", "60"))
 WARM_UP = 40
+POOLED = 2  # connections to Redis that were not needed before, and are kept
 MOST_GROWTH = 30 * 1024 * 1024  # bytes, of worker and engine together
 
 pytestmark = [pytest.mark.xdist_group("recovery"), pytest.mark.timeout(120 + TASKS)]
@@ -64,5 +65,6 @@ async def test_open_files_children_and_memory_stay_where_they_were(
     with capsys.disabled():
         print(f"\n{TASKS} tasks: files {files} -> {after[0]}, children {children} -> {after[1]}", end=", ")
         print(f"memory {memory / 2**20:.0f} -> {after[2] / 2**20:.0f} MiB")
-    assert after[:2] == (files, children)
+    assert after[0] - files <= POOLED
+    assert after[1] == children
     assert after[2] - memory < MOST_GROWTH

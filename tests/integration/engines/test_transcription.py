@@ -8,7 +8,7 @@ import jiwer
 import numpy as np
 import pytest
 
-from app.engines.messages import Transcribe, Transcribed, TranscriptionDone
+from app.engines.messages import StageAdvanced, Transcribe, Transcribed, TranscriptionDone
 from app.engines.transcription import transcribe
 from app.engines.whisper import Whisper
 from schemas.transcription import Segment
@@ -107,3 +107,14 @@ def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
     assert whisper.knows("ru")
     assert not whisper.knows("yue")  # larger models know it
     assert not whisper.knows("xx")
+
+
+def test_nothing_counts_as_done_before_its_text_is_there(whisper: Whisper) -> None:
+    # Given a short recording that is all speech
+    replies = list(transcribe(whisper, Transcribe(path=CLIPS[1]), NO_LIMIT))
+    first_text = next(number for number, reply in enumerate(replies) if isinstance(reply, Transcribed))
+    # When its progress is told before the first text
+    told = [reply.processed_seconds for reply in replies[:first_text] if isinstance(reply, StageAdvanced)]
+    # Then no more of it is done than the silence before the first word
+    assert told
+    assert max(told) <= segments(replies)[0].start

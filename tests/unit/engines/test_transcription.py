@@ -60,7 +60,11 @@ def recording(monkeypatch: pytest.MonkeyPatch) -> None:
     def listen(_pieces: object, start_at: float) -> list[Heard]:
         windows = [Window(at, at + 10.0, np.zeros(160_000, np.float32)) for at in range(40, 100, 10)]
         left = [window for window in windows if window.end > start_at]
-        return [Heard([], 32.0), Heard(left[:-1], 96.0), Heard(left[-1:], 100.0, last=True)]
+        return [
+            Heard([], 32.0, 32.0),
+            Heard(left[:-1], 96.0, 90.0),
+            Heard(left[-1:], 100.0, 100.0, last=True),
+        ]
 
     monkeypatch.setattr(transcription, "measure", lambda _path: 100.0)
     monkeypatch.setattr(transcription, "decode", lambda _path, _limit: ())
