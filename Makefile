@@ -13,6 +13,7 @@ help: ## say what there is
 setup: $(READY) $(NODE_READY) ## install everything into .venv and tools/node, from the hashed locks
 
 $(READY): requirements/bootstrap.txt requirements/development.txt pyproject.toml
+	@echo "setting up .venv, once: half a minute with a quick network" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
 	@$(BIN)/uv pip sync --quiet --require-hashes requirements/bootstrap.txt requirements/development.txt
@@ -20,6 +21,7 @@ $(READY): requirements/bootstrap.txt requirements/development.txt pyproject.toml
 	@touch $@
 
 $(NODE_READY): tools/node/package.json tools/node/package-lock.json | $(READY)
+	@echo "setting up tools/node, once" >&2
 	@PATH="$(abspath $(BIN)):$$PATH" npm --prefix tools/node ci --silent
 	@touch $@
 

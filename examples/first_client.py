@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import sys
-import uuid
 
 import nats
 
@@ -12,7 +11,7 @@ import nats
 async def main(recording: str) -> None:
     nc = await nats.connect(os.environ.get("NATS_URL", "nats://localhost:4222"))
     js = nc.jetstream()
-    task_id = uuid.uuid4().hex  # used once: a known id changes nothing
+    task_id = os.urandom(16).hex()  # used once: a known id changes nothing
     with open(recording, "rb") as file:
         await (await js.object_store("audio")).put(task_id, file)
     task = {"task_id": task_id, "audio_file_id": task_id, "user_id": 1, "diarize": True}
@@ -25,6 +24,7 @@ async def main(recording: str) -> None:
             break
     print((await nc.request("tasks.result", b'{"task_id": "%s", "format": "txt"}' % task_id.encode())).data.decode())
     await nc.close()
+    sys.exit(event["state"] != "completed")  # of a failed task, the result is its error
 
 
 asyncio.run(main(sys.argv[1]))

@@ -21,7 +21,7 @@ class ResultFormat(Term):
     """How a result is written."""
 
     JSON = "json", "The result as it was published: application/json."
-    TXT = "txt", "The text alone: text/plain."
+    TXT = "txt", "The text, with speakers where they were asked for: text/plain."
     SRT = "srt", "SubRip subtitles: text/plain."
     VTT = "vtt", "WebVTT subtitles: text/plain."
     RTTM = "rttm", "Who speaks when, as NIST tools read it: text/plain; only where there are speakers."

@@ -28,7 +28,8 @@ def queue() -> None:
         for lane in found:
             table.add_row(lane.priority, lane.kind, str(lane.waiting), str(lane.running), _age(lane.oldest))
         out.print(table)
-        out.print(f"failed: {failed} (`{command()} dead-letters list` says why)")
+        why = f" (`{command()} dead-letters list` says why, `{command()} delete` clears)" if failed else ""
+        out.print(f"failed: {failed}{why}")
         return 0
 
     finish(work())

@@ -136,10 +136,18 @@ class Bars(_Words):
 
     def _tell(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
         if label not in self._bars:
-            self._bars[label] = self._progress.add_task(label, total=100, event=event, heard=0.0)
+            self._bars[label] = self._progress.add_task(shortened(label), total=100, event=event, heard=0.0)
         if event.error is not None and (before is None or before.error != event.error):
             err.print(Text(f"{label}: {describe(event)}", "red"))  # a style of print() would colour the bars too
         self._progress.update(self._bars[label], completed=event.progress, event=event, heard=time.monotonic())
+
+
+def shortened(label: str) -> str:
+    """A name that fits, without its middle: names of one folder often begin alike."""
+    if len(label) <= LONGEST_LABEL:
+        return label
+    half = (LONGEST_LABEL - 1) // 2
+    return f"{label[:half]}…{label[-half:]}"
 
 
 class _LastEvent(ProgressColumn):

@@ -44,9 +44,8 @@ async def audio_file_id(store: str, recording: Path | str, task_id: str) -> str:
     """
     if isinstance(recording, str):
         return recording
-    if not await asyncio.to_thread(recording.is_file):
-        message = f"There is no file {recording}: check the name."
-        raise RecordingError(message)
+    if (trouble := await asyncio.to_thread(_trouble, recording)) is not None:
+        raise RecordingError(trouble)
     url = urlsplit(store)
     if url.scheme == "file":
         return await asyncio.to_thread(_place_in, Path(unquote(url.path)), recording)
@@ -129,3 +128,12 @@ def _place_in(root: Path, recording: Path) -> str:
     except ValueError as error:
         message = f"{recording.name} is not in AUDIO_STORE ({root}): copy it there first."
         raise RecordingError(message) from error
+
+
+def _trouble(recording: Path) -> str | None:
+    """What can be told of a file before it is uploaded."""
+    if recording.is_dir():
+        return f"{recording} is a folder: name the recordings in it."
+    if not recording.is_file():
+        return f"There is no file {recording}: check the name."
+    return f"{recording} is empty: record it again." if not recording.stat().st_size else None

@@ -108,7 +108,7 @@ async def test_a_file_in_the_folder_store_is_named_from_its_root(tmp_path: Path)
     # Given a file somewhere under the store
     recording = tmp_path / "store" / "2026" / "r.wav"
     recording.parent.mkdir(parents=True)
-    recording.touch()
+    recording.write_bytes(b"sound")
     # When its id is asked for
     found = await audio_file_id((tmp_path / "store").as_uri(), recording, "t1")
     # Then its id is the path from the store's root
@@ -270,3 +270,10 @@ async def test_a_task_can_be_queued_while_no_worker_runs() -> None:
     # Then it waits in the queue
     await submission(nats).hand_over(LANE, is_new=False)
     assert len(nats.headers) == 1
+
+
+@pytest.mark.parametrize(("name", "words"), [("", "is a folder"), ("empty.wav", "is empty"), ("none.wav", "no file")])
+async def test_what_is_no_recording_is_told_before_it_is_uploaded(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "empty.wav").touch()
+    with pytest.raises(RecordingError, match=words):
+        await audio_file_id("nats://audio", tmp_path / name, "t1")

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from app.cli.show import Bars, JsonLines, Lines, choose
+from app.cli.show import Bars, JsonLines, Lines, choose, shortened
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, Stage, State
 from schemas.transcription import Segment, SegmentsEvent
@@ -94,3 +94,10 @@ def test_failures_are_told_whole_above_the_bars(monkeypatch: pytest.MonkeyPatch)
     # Then the reason is not cut
     assert isinstance(screen.file, StringIO)
     assert f"a.wav: failed: {message} (audio_not_found)" in screen.file.getvalue()
+
+
+def test_long_names_that_begin_alike_are_told_apart() -> None:
+    names = {shortened(f"sense_and_sensibility_0{chapter}_austen_64kb-0{chapter}.flac") for chapter in range(3)}
+    assert len(names) == 3
+    assert all(len(name) <= 24 for name in names)
+    assert shortened("short.wav") == "short.wav"
