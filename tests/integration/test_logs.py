@@ -41,7 +41,7 @@ def _a_recording_with_a_telling_name(recordings_folder: Path) -> None:
 
 async def run_three(publisher: Publisher, js: JetStreamContext) -> None:
     """A task that ends well, two that fail, and one that is no task."""
-    task = {"task_id": "t1", "audio_file_id": "secret-meeting.flac", "user_id": 4711, "language": "en"}
+    task = {"task_id": "t1", "audio_file_id": "secret-meeting.flac", "user_id": 90071992547409911, "language": "en"}
     headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
     await js.publish("tasks.transcription.high", json.dumps(task).encode(), headers=headers)
     await publisher.until("t1", State.COMPLETED)
@@ -82,5 +82,12 @@ async def test_no_payload_and_no_transcript_is_logged(
     engine.fail_with = [None, PERMANENT]
     async with start_worker(engine):
         await run_three(publisher, js)
-    for hidden in ("confidential", "secret-meeting", "secret-name", "secret-value", "secret-field", "4711"):
+    for hidden in (
+        "confidential",
+        "secret-meeting",
+        "secret-name",
+        "secret-value",
+        "secret-field",
+        "90071992547409911",
+    ):
         assert hidden not in log.getvalue(), hidden

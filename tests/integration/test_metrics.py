@@ -158,8 +158,8 @@ async def test_a_worker_begins_at_nought(worker: Service) -> None:
 
 
 async def test_no_figure_names_a_task(publisher: Publisher, worker: Service) -> None:
-    await publisher.publish("secret-id", user_id=4711, kind=Kind.DIARIZATION)
+    await publisher.publish("secret-id", user_id=90071992547409911, kind=Kind.DIARIZATION)
     await publisher.until("secret-id", State.COMPLETED)
     text = worker.meter.exposition().decode()
     assert "secret-id" not in text
-    assert "4711" not in text
+    assert "90071992547409911" not in text
