@@ -1,6 +1,7 @@
 """What operators look at: the lanes of the queue and the dead letters."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -72,4 +73,5 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
         except nats.errors.Error as error:
             raise no_worker(NO_LETTERS) from error
         after = entry.seq or 0
-        yield DeadLetter.model_validate_json(entry.data or b"")
+        with suppress(ValueError):  # somebody else wrote it
+            yield DeadLetter.model_validate_json(entry.data or b"")

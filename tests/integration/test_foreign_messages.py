@@ -5,7 +5,9 @@ import json
 import pytest
 from nats.js import JetStreamContext
 
+from app.client import Client
 from app.main import Service
+from app.settings import Settings
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
@@ -96,14 +98,17 @@ async def test_a_result_is_found_before_what_others_wrote_behind_it(
 
 
 async def test_a_letter_of_somebody_else_is_passed_over(
-    publisher: Publisher, worker: Service, js: JetStreamContext
+    publisher: Publisher, worker: Service, js: JetStreamContext, settings: Settings
 ) -> None:
     # Given junk among the dead letters, and a task that failed
     await js.publish("dead_letters.transcription", b"junk")
     await publisher.publish("t1", audio_file_id="nowhere.flac")
     await publisher.until("t1", State.FAILED)
     await eventually(lambda: queue_is_empty(js))
-    # Then it can be replayed, and be deleted
+    # Then the letter of the task is found
+    async with Client(settings) as client:
+        assert [letter.task_id async for letter in client.dead_letters()] == ["t1"]
+    # And it can be replayed, and be deleted
     assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
     await eventually(lambda: queue_is_empty(js))
     assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
