@@ -264,3 +264,15 @@ def test_what_another_user_has_left_stops_no_start(tmp_path: Path, monkeypatch: 
     sweep()
     # Then it does, and the rest is gone
     assert list(tmp_path.iterdir()) == [anothers]
+
+
+@pytest.mark.parametrize("name", ["natscribe-99999999999999999999-x", "natscribe-4294967296-x"])
+def test_what_is_named_after_no_process_stops_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # Given what somebody named like our files, with a number that no process can have
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / name).touch()
+    # When a worker starts, then it does
+    sweep()
+    assert not list(tmp_path.iterdir())
