@@ -51,8 +51,14 @@ class ResultStore:
             return
 
     async def claim_check(self, result: Result, body: bytes) -> Result:
-        """Put the result into the bucket and give the reference in its stead."""
-        info = await (await self._bucket()).put(result.task_id, body)
+        """Put the result into the bucket and give the reference in its stead.
+
+        The first one there stays: where an overtaken worker was faster, its result is the one to refer to.
+        """
+        info = await objects.keep(self._js, RESULTS_BUCKET, result.task_id, body)
+        if info.digest != objects.digest(body):
+            found = await (await self._bucket()).get(result.task_id)
+            result = RESULT.validate_json(found.data or b"")
         reference = Object(bucket=RESULTS_BUCKET, name=result.task_id, digest=info.digest or "", size=info.size or 0)
         emptied: dict[str, object] = {"object": reference, "segments": []}
         if isinstance(result, TranscriptionResult):

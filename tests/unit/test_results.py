@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from nats.js import JetStreamContext
+from nats.js.api import PubAck, RawStreamMsg
+from nats.js.errors import NotFoundError
 
 from app.entry import Facts
 from app.results import ResultStore
@@ -30,14 +31,20 @@ class FakeLog:
 
 @dataclass
 class FakeBucket:
-    objects: dict[str, bytes] = field(default_factory=dict)
+    pieces: list[bytes] = field(default_factory=list)
+    note: bytes | None = None
 
-    async def object_store(self, _: str) -> "FakeBucket":
-        return self
+    async def get_last_msg(self, *_: str) -> RawStreamMsg:
+        if self.note is None:
+            raise NotFoundError
+        return RawStreamMsg(data=self.note, seq=1)
 
-    async def put(self, name: str, body: bytes) -> SimpleNamespace:
-        self.objects[name] = body
-        return SimpleNamespace(digest="SHA-256=x", size=len(body))
+    async def publish(self, subject: str, payload: bytes, **_: Any) -> PubAck:
+        if subject.startswith("$O.results.C."):
+            self.pieces.append(payload)
+        else:
+            self.note = payload
+        return PubAck(stream="OBJ_results", seq=1)
 
 
 def transcript(characters: int) -> TranscriptionResult:
@@ -67,7 +74,7 @@ async def test_a_result_that_leaves_no_room_for_headers_is_an_object(room: int) 
     (published,) = log.published
     assert published.object is not None
     assert published.text == ""
-    assert bucket.objects == {"t1": result.model_dump_json().encode()}
+    assert b"".join(bucket.pieces) == result.model_dump_json().encode()
 
 
 async def test_a_result_that_fits_is_a_message() -> None:
@@ -75,4 +82,4 @@ async def test_a_result_that_fits_is_a_message() -> None:
     store = ResultStore(cast("JetStreamContext", bucket), cast("TaskLog", log), max_payload=MAX_PAYLOAD)
     await store.publish(transcript(MAX_PAYLOAD // 2), FACTS)
     assert log.published[0].object is None
-    assert not bucket.objects
+    assert bucket.note is None

@@ -1,0 +1,141 @@
+"""Results too large for a message: the object is the one that the message names, whoever was frozen putting it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import PubAck
+
+from app import streams
+from app.entry import Facts
+from app.results import ResultStore
+from app.settings import Settings
+from app.task_log import TaskLog
+from handlers.errors import OvertakenError
+from schemas.transcription import TranscriptionResult
+from schemas.wire import Model
+
+FACTS = Facts(None, 1, "tasks.transcription.high", datetime.now(UTC))
+NOTE = "$O.results.M."
+
+
+def transcript(text: str) -> TranscriptionResult:
+    return TranscriptionResult(
+        task_id="t1",
+        audio_file_id="meeting.flac",
+        user_id=7,
+        text=text,
+        language="en",
+        duration=1,
+        segments=[],
+        model=Model(name="fake", revision="0"),
+        audio_sha256="0" * 64,
+        created_at=datetime.now(UTC),
+    )
+
+
+Publish = Callable[[str, str], Awaitable[None]]
+
+
+@pytest.fixture
+async def publish(settings: Settings, nc: Client, js: JetStreamContext) -> Publish:
+    """Publish a large text in the name of a worker; to be overtaken is no error."""
+    await streams.provision(js, settings)
+
+    async def as_worker(worker: str, text: str) -> None:
+        log = TaskLog(nc, streams.names(settings), worker)
+        store = ResultStore(nc.jetstream(), log, max_payload=nc.max_payload)
+        with suppress(OvertakenError):
+            await store.publish(transcript(text * nc.max_payload), FACTS)
+
+    return as_worker
+
+
+@pytest.fixture
+def frozen(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Freeze the first worker at the object's note: its pieces are stored. Set when it is frozen; set to thaw it."""
+    is_frozen, thawed = asyncio.Event(), asyncio.Event()
+    original = JetStreamContext.publish
+
+    async def held(self: JetStreamContext, subject: str, *arguments: Any, **options: Any) -> PubAck:
+        if subject.startswith(NOTE) and not is_frozen.is_set():
+            is_frozen.set()
+            await thawed.wait()
+        return await original(self, subject, *arguments, **options)
+
+    monkeypatch.setattr(JetStreamContext, "publish", held)
+    return is_frozen, thawed
+
+
+async def published(js: JetStreamContext) -> tuple[TranscriptionResult, TranscriptionResult]:
+    """The result's message, and the object of that name, which the library checks against its own note."""
+    message = await js.get_last_msg("transcription_results", "results.t1")
+    result = TranscriptionResult.model_validate_json(message.data or b"")
+    found = await (await js.object_store("results")).get("t1")
+    assert result.object is not None
+    assert (result.object.digest, result.object.size) == (found.info.digest, found.info.size)
+    return result, TranscriptionResult.model_validate_json(found.data or b"")
+
+
+async def pieces(js: JetStreamContext) -> set[str]:
+    """Of how many objects the bucket holds pieces."""
+    held = await js.stream_info("OBJ_results", subjects_filter="$O.results.C.>")
+    return set(held.state.subjects or {})
+
+
+async def test_who_comes_back_takes_nothing_away(
+    js: JetStreamContext, publish: Publish, frozen: tuple[asyncio.Event, asyncio.Event]
+) -> None:
+    is_frozen, thawed = frozen
+    # Given a worker that was frozen while it put a large result, and another one that has published since
+    first = asyncio.create_task(publish("first", "a"))
+    await is_frozen.wait()
+    await publish("second", "b")
+    # When the first one comes back
+    thawed.set()
+    await first
+    # Then what was published is there as it was, and nothing besides
+    result, whole = await published(js)
+    assert whole.text[0] == "b"
+    assert result.created_at == whole.created_at
+    assert len(await pieces(js)) == 1
+
+
+async def test_who_came_back_in_time_is_believed(
+    js: JetStreamContext, publish: Publish, frozen: tuple[asyncio.Event, asyncio.Event]
+) -> None:
+    is_frozen, thawed = frozen
+    # Given a worker that was frozen while it put a large result
+    first = asyncio.create_task(publish("first", "a"))
+    await is_frozen.wait()
+    # When it comes back and publishes before the other one is as far
+    thawed.set()
+    await first
+    await publish("second", "b")
+    # Then what was published is there as it was, and nothing besides
+    _, whole = await published(js)
+    assert whole.text[0] == "a"
+    assert len(await pieces(js)) == 1
+
+
+async def test_an_object_without_a_message_is_the_result(
+    js: JetStreamContext, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker that died between the object and the message that names it
+    async def dies(*_: object, **__: object) -> None:
+        raise OvertakenError
+
+    with monkeypatch.context() as dying:
+        dying.setattr(TaskLog, "append_result", dies)
+        await publish("first", "a")
+    # When another one publishes
+    await publish("second", "b")
+    # Then message and object are one result, the first
+    result, whole = await published(js)
+    assert whole.text[0] == "a"
+    assert result.created_at == whole.created_at
