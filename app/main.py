@@ -27,7 +27,7 @@ from app.delivery_middleware import DeliveryMiddleware
 from app.diarizer import EngineDiarizer
 from app.docs_page import DocsPage
 from app.engines.engine import Engine
-from app.engines.process import EngineProcess
+from app.engines.processes import EngineProcesses
 from app.expiry import Expiry
 from app.health import Readiness, route
 from app.lanes import WaitingTasks
@@ -215,4 +215,4 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 _settings = Settings()
 logs.configure(_settings.log_level)
-app = Service(_settings, EngineProcess(_settings), tracing.provider(_settings.otel_exporter_otlp_endpoint)).app
+app = Service(_settings, EngineProcesses(_settings), tracing.provider(_settings.otel_exporter_otlp_endpoint)).app

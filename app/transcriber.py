@@ -8,9 +8,10 @@ from pathlib import Path
 
 from app.engines.attribution import attribute
 from app.engines.engine import Engine
-from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, Transcribe, Transcribed, TranscriptionDone
+from app.engines.messages import DiarizationDone, Diarize, Hear, Listen, StageAdvanced
 from app.pace import processed
 from app.recordings import Recording, Recordings
+from app.windows_in_order import Transcribed, WindowsInOrder
 from handlers.errors import PermanentError, TaskError
 from handlers.ports import Advanced, Checkpoint, Found, News
 from schemas.errors import ErrorCode, ErrorDetail
@@ -62,14 +63,14 @@ class EngineTranscriber:
     async def _transcribe(
         self, task: TranscriptionTask, recording: Recording, checkpoint: Checkpoint, draft: _Draft
     ) -> AsyncGenerator[News, None]:
-        job = Transcribe(
-            path=recording.path,
+        hear = Hear(
+            windows=[],
             model=task.model,
             language=draft.language,
             words=task.word_timestamps or task.diarize,
-            start_at=checkpoint.processed_seconds,
         )
-        async with aclosing(self._engine.run(job)) as replies:
+        windows = WindowsInOrder(self._engine, Listen(path=recording.path, start_at=checkpoint.processed_seconds), hear)
+        async with aclosing(windows.run()) as replies:
             async for reply in replies:
                 match reply:
                     case StageAdvanced():
@@ -78,12 +79,7 @@ class EngineTranscriber:
                         draft.segments += reply.segments
                         yield Found(reply.language, reply.processed_seconds, tuple(reply.segments), recording.sha256)
                         yield processed(Stage.TRANSCRIBING, reply.processed_seconds, reply.duration_seconds)
-                    case TranscriptionDone():
-                        draft.language, draft.duration, draft.model = (
-                            reply.language,
-                            reply.duration_seconds,
-                            reply.model,
-                        )
+        draft.language, draft.duration, draft.model = windows.language, windows.duration, windows.model
 
     async def _diarize(self, task: TranscriptionTask, path: Path, draft: _Draft) -> AsyncGenerator[News, None]:
         """Give the segments their speakers; whatever happens here, the transcript is kept."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from app.embedded import NatsServer, ValkeyServer, free_port
-from app.engines.process import EngineProcess
+from app.engines.processes import EngineProcesses
 from app.main import Service
 from app.settings import Settings
 
@@ -25,7 +25,7 @@ async def worker() -> AsyncIterator[Settings]:
         await nats.start()
         await valkey.start()
         settings = Settings(_env_file=None, nats_url=nats.url, redis_url=valkey.url)
-        service = Service(settings, EngineProcess(settings))
+        service = Service(settings, EngineProcesses(settings))
         try:
             async with service.app.start_lifespan_context():
                 await service.engine.load()

@@ -1,13 +1,29 @@
-"""What the engine process can do, with the models that it keeps between jobs."""
+"""What an engine process can do, with the models that it keeps between jobs."""
+
+# ruff: noqa: PLC0415 -- a process loads the libraries of its own jobs only, and is the smaller and the sooner there for it
+from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from app.engines import transcription, whisper
-from app.engines.decoding import Limit
-from app.engines.diarization import Diarizer
-from app.engines.messages import DiarizationDone, Diarize, Job, Load, Loaded, Reply, Setup, Transcribe
-from app.engines.models import Models
-from app.engines.whisper import Whisper
+from app.engines.messages import (
+    DiarizationDone,
+    Diarize,
+    Hear,
+    Job,
+    Listen,
+    Load,
+    Loaded,
+    Prepare,
+    Prepared,
+    Reply,
+    Setup,
+)
+
+if TYPE_CHECKING:
+    from app.engines.decoding import Limit
+    from app.engines.diarization import Diarizer
+    from app.engines.whisper import Whisper
 
 Tell = Callable[[Reply], None]
 
@@ -17,34 +33,66 @@ class Workshop:
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self._models = Models(setup.model, setup.models_dir)
         self._whisper: tuple[str | None, Whisper] | None = None
         self._diarizer: Diarizer | None = None
 
     def do(self, job: Job, tell: Tell) -> None:
         """Do a job and tell all replies (PermanentError where it cannot be done)."""
         match job:
-            case Transcribe():
-                limit = self._limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS")
-                for news in transcription.transcribe(self._load(job.model), job, limit):
-                    tell(news)
+            case Prepare():
+                tell(self._prepare())
+            case Listen():
+                self._listen(job, tell)
+            case Load():
+                tell(self._load(job))
+            case Hear():
+                self._hear(job, tell)
             case Diarize():
                 tell(self._diarize(job, tell))
-            case Load():
-                tell(Loaded(model=self._load(job.model).identity))
 
-    def _load(self, name: str | None) -> Whisper:
+    def _prepare(self) -> Prepared:
+        from app.engines.listening import prepare
+
+        prepare()
+        return Prepared()
+
+    def _listen(self, job: Listen, tell: Tell) -> None:
+        from app.engines.listening import find_windows
+
+        for news in find_windows(job, self._limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS")):
+            tell(news)
+
+    def _hear(self, job: Hear, tell: Tell) -> None:
+        from app.engines.transcription import hear
+
+        tell(hear(self._model(job.model), job))
+
+    def _load(self, job: Load) -> Loaded:
+        from app.engines.transcription import check_language
+
+        whisper = self._model(job.model)
+        check_language(whisper, job.language)
+        return Loaded(model=whisper.identity)
+
+    def _model(self, name: str | None) -> Whisper:
+        from app.engines import whisper
+        from app.engines.models import Models
+
         if self._whisper is None or self._whisper[0] != name:
-            weights = self._models.find(name)
+            weights = Models(self._setup.model, self._setup.models_dir).find(name)
             self._whisper = None  # two large models at once might not fit
             self._whisper = name, whisper.load(weights, self._setup.threads)
         return self._whisper[1]
 
     def _diarize(self, job: Diarize, tell: Tell) -> DiarizationDone:
+        from app.engines.diarization import Diarizer
+
         if self._diarizer is None:
             self._diarizer = Diarizer(self._setup.threads)
         limit = self._limit(self._setup.diarization_max_seconds, "DIARIZATION_MAX_SECONDS")
         return self._diarizer.diarize(job, limit, tell)
 
     def _limit(self, seconds: float, setting: str) -> Limit:
+        from app.engines.decoding import Limit
+
         return Limit(seconds, setting, self._setup.max_decode_seconds)

@@ -32,15 +32,30 @@ class Setup(_Line):
     max_decode_seconds: float
 
 
-class Transcribe(_Line):
-    """Job: the text of a recording, from `start_at` seconds on; `words`: with the time of each word."""
+class WindowSound(_Line):
+    """A window, in seconds from the start of the recording, and its sound: base64 of signed 16-bit samples, 16 kHz."""
 
-    type: Literal["transcribe"] = "transcribe"
+    start: float
+    end: float
+    samples: str = Field(repr=False)
+
+
+class Listen(_Line):
+    """Job: the windows of a recording, from `start_at` seconds on."""
+
+    type: Literal["listen"] = "listen"
     path: Path
+    start_at: float = 0.0
+
+
+class Hear(_Line):
+    """Job: what is said in a batch of windows; `words`: with the time of each word."""
+
+    type: Literal["hear"] = "hear"
+    windows: list[WindowSound]
     model: str | None = None
     language: str | None = None
     words: bool = False
-    start_at: float = 0.0
 
 
 class Diarize(_Line):
@@ -53,10 +68,17 @@ class Diarize(_Line):
 
 
 class Load(_Line):
-    """Job: load a model ahead of the first task."""
+    """Job: load a model ahead of the first window, and see whether it knows the language."""
 
     type: Literal["load"] = "load"
     model: str | None = None
+    language: str | None = None
+
+
+class Prepare(_Line):
+    """Job: load what listening needs ahead of the first recording."""
+
+    type: Literal["prepare"] = "prepare"
 
 
 class StageAdvanced(_Line):
@@ -68,22 +90,35 @@ class StageAdvanced(_Line):
     duration_seconds: float | None
 
 
-class Transcribed(_Line):
-    """Reply: a batch of windows is done; everything up to `processed_seconds` is."""
+class WindowFound(_Line):
+    """Reply: the next window."""
 
-    type: Literal["transcribed"] = "transcribed"
-    language: str | None
-    processed_seconds: float
-    duration_seconds: float
-    segments: list[Segment]
+    type: Literal["window"] = "window"
+    window: WindowSound
 
 
-class TranscriptionDone(_Line):
+class Listened(_Line):
+    """Reply: so many seconds were listened to, and up to `settled` it is known what is speech."""
+
+    type: Literal["listened"] = "listened"
+    seconds: float
+    settled: float
+
+
+class ListeningDone(_Line):
     """Reply: the recording's end was reached."""
 
-    type: Literal["transcription_done"] = "transcription_done"
-    language: str | None
+    type: Literal["listening_done"] = "listening_done"
     duration_seconds: float
+
+
+class Heard(_Line):
+    """Reply: the segments of each window of a batch, and how many seconds that took."""
+
+    type: Literal["heard"] = "heard"
+    language: str
+    found: list[list[Segment]]
+    seconds: float
     model: Model
 
 
@@ -103,6 +138,12 @@ class Loaded(_Line):
     model: Model
 
 
+class Prepared(_Line):
+    """Reply: a recording can be listened to."""
+
+    type: Literal["prepared"] = "prepared"
+
+
 class Failed(_Line):
     """Reply: the job cannot be done; the process stays usable."""
 
@@ -111,11 +152,11 @@ class Failed(_Line):
     passing: bool = Field(description="Whether trying again can help.")
 
 
-Job = Annotated[Transcribe | Diarize | Load, Field(discriminator="type")]
+Job = Annotated[Prepare | Load | Listen | Hear | Diarize, Field(discriminator="type")]
 Reply = Annotated[
-    StageAdvanced | Transcribed | TranscriptionDone | DiarizationDone | Loaded | Failed,
+    StageAdvanced | WindowFound | Listened | ListeningDone | Heard | DiarizationDone | Loaded | Prepared | Failed,
     Field(discriminator="type"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
 REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)
-LAST_REPLIES = (TranscriptionDone, DiarizationDone, Loaded, Failed)
+LAST_REPLIES = (ListeningDone, Heard, DiarizationDone, Loaded, Prepared, Failed)

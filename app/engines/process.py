@@ -1,4 +1,4 @@
-"""The engine process as the worker sees it: jobs in, replies out, killed at once when no longer wanted."""
+"""An engine process as the worker sees it: jobs in, replies out, killed at once when no longer wanted."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import sys
 from asyncio import StreamReader, StreamWriter
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,12 +15,12 @@ import structlog
 from structlog.contextvars import get_contextvars
 
 import app
-from app.engines.messages import LAST_REPLIES, REPLY, Failed, Job, Load, Loaded, Reply, Setup, TranscriptionDone
+from app.engines.messages import LAST_REPLIES, REPLY, Failed, Heard, Job, Loaded, Reply, Setup
 from app.settings import Settings
 from handlers.errors import PassingError, PermanentError
 from schemas.errors import ErrorCode
 
-_LONGEST_LINE = 256 * 1024 * 1024  # bytes; the turns of hours are one line
+_LONGEST_LINE = 256 * 1024 * 1024  # bytes; the turns of hours are one line, and nobody reads ahead of it
 _LONGEST_LOG = 2000
 _STARTER = (sys.executable, "-m", "app.engines.child")
 
@@ -30,10 +30,14 @@ log = structlog.get_logger(__name__)
 
 
 class EngineProcess:
-    """Does one job at a time in a child process, which is started when first needed and again after a loss."""
+    """Does one job at a time in a child process, which is started when first needed and again after a loss.
 
-    def __init__(self, settings: Settings) -> None:
+    No reply has more bytes than `longest_line`; about twice that is read ahead, then the child waits.
+    """
+
+    def __init__(self, settings: Settings, *, longest_line: int = _LONGEST_LINE) -> None:
         self._settings = settings
+        self._longest_line = longest_line
         self._child: _Child | None = None
         self._loaded = False
         self._free = asyncio.Lock()
@@ -47,12 +51,6 @@ class EngineProcess:
     def ready(self) -> bool:
         """Whether a model is loaded, so that a task can begin."""
         return self.running and self._loaded
-
-    async def load(self) -> None:
-        """Load the service's own model ahead of the first task (PermanentError, PassingError)."""
-        async with aclosing(self.run(Load())) as replies:
-            async for _ in replies:
-                pass
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Do a job; closing or cancelling this before its last reply kills the child at once.
@@ -68,7 +66,7 @@ class EngineProcess:
                 while not finished:
                     reply = await child.receive()
                     finished = isinstance(reply, LAST_REPLIES)
-                    self._loaded = self._loaded or isinstance(reply, Loaded | TranscriptionDone)
+                    self._loaded = self._loaded or isinstance(reply, Loaded | Heard)
                     yield _checked(reply)
             finally:
                 if not finished:
@@ -81,7 +79,7 @@ class EngineProcess:
     async def _started(self) -> "_Child":
         if self._child is None or not self._child.alive:
             await self._stop()
-            self._child = await _Child.start(self._settings.engine_threads)
+            self._child = await _Child.start(self._settings.engine_threads, self._longest_line)
             await self._child.send(_setup(self._settings))
         return self._child
 
@@ -120,7 +118,7 @@ class _Child:
         self._logs = asyncio.create_task(self._forward(_piped(process.stderr)), context=Context())
 
     @classmethod
-    async def start(cls, threads: int) -> "_Child":
+    async def start(cls, threads: int, longest_line: int) -> "_Child":
         root = str(Path(app.__file__).parent.parent)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         environment = os.environ | {
@@ -129,7 +127,7 @@ class _Child:
             "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime would tell its maker
         }
         process = await asyncio.create_subprocess_exec(
-            *_STARTER, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=_LONGEST_LINE, env=environment
+            *_STARTER, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=longest_line, env=environment
         )
         return cls(process)
 

@@ -157,7 +157,8 @@ async def test_an_attempt_that_takes_too_long_is_ended_and_gone_on_with(
             # Given an engine that hangs in the middle of a recording
             task_id = await client.create_transcription_task(long_recording)
             await until_segments(client, task_id, 1)
-            engine_of(service).suspend()
+            for process in engine_of(service):
+                process.suspend()
             # When the time for the attempt is up
             events = await history(client, task_id)
             # Then another one goes on where it ended
@@ -167,9 +168,9 @@ async def test_an_attempt_that_takes_too_long_is_ended_and_gone_on_with(
     retries = [event for event in progress if event.state is State.RETRYING]
     assert retries
     assert all(event.error is not None and event.error.code == "timeout" for event in retries)
-    assert {batch.attempt for batch in batches_of(events)} >= {1, 2}
+    assert len({batch.attempt for batch in batches_of(events)}) > 1
 
 
-def engine_of(service: Running) -> psutil.Process:
+def engine_of(service: Running) -> list[psutil.Process]:
     children = psutil.Process(service.process.pid).children()
-    return next(child for child in children if "app.engines.child" in child.cmdline())
+    return [child for child in children if "app.engines.child" in child.cmdline()]

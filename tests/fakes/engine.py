@@ -1,17 +1,26 @@
 """An engine that answers from a script."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
+    Hear,
+    Heard,
     Job,
+    Listen,
+    Listened,
+    ListeningDone,
+    Load,
+    Loaded,
+    Prepare,
+    Prepared,
     Reply,
     StageAdvanced,
-    Transcribe,
-    Transcribed,
-    TranscriptionDone,
+    WindowFound,
+    WindowSound,
 )
 from schemas.diarization import Turn
 from schemas.progress import Stage
@@ -33,18 +42,18 @@ def segment(number: int, text: str = "one two") -> Segment:
 
 
 class FakeEngine:
-    """Finds `windows` windows of text, and a change of speaker in the middle of each."""
+    """Finds `windows` windows of text, a batch each, and a change of speaker in the middle of each."""
 
     def __init__(self, *, windows: int = 3) -> None:
         self.windows = windows
         self.text = "one two"  # of each window
-        self.silent = False  # as a model that takes long over its first window
-        self.hangs_after: list[int] = []  # windows, one a job; none: it does not hang
-        self.jobs: list[Job] = []
+        self.silent = False  # as a listener that takes long over its first word
+        self.hangs_after: list[int] = []  # windows, one a recording; none: it does not hang
+        self.jobs: list[Listen | Diarize] = []  # one a recording
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
-        self.stopped = 0
-        self.fail_with: list[Exception | None] = []  # one a job; None: it goes well
+        self.stopped = 0  # recordings
+        self.fail_with: list[Exception | None] = []  # one a recording; None: it goes well
         self.ready = True
 
     async def load(self) -> None:
@@ -53,7 +62,27 @@ class FakeEngine:
     async def close(self) -> None:
         """There is nothing to close."""
 
+    async def hears(self, number: int) -> None:
+        """What happens before the text of a window is told; tests say."""
+
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        match job:
+            case Prepare():
+                yield Prepared()
+            case Load():
+                yield Loaded(model=MODEL)
+            case Hear():
+                numbers = [int(window.start // WINDOW) for window in job.windows]
+                for number in numbers:
+                    await self.hears(number)
+                found = [[segment(number, self.text)] for number in numbers]
+                yield Heard(language="en", found=found, seconds=0.1, model=MODEL)
+            case Listen() | Diarize():
+                async with aclosing(self._recording(job)) as replies:
+                    async for reply in replies:
+                        yield reply
+
+    async def _recording(self, job: Listen | Diarize) -> AsyncGenerator[Reply, None]:
         self.jobs.append(job)
         done = False
         try:
@@ -63,8 +92,9 @@ class FakeEngine:
             if self.silent:
                 await asyncio.Event().wait()
             hangs_after = self.hangs_after.pop(0) if self.hangs_after else self.windows
-            for windows, reply in enumerate(self._replies(job)):  # the first reply is no window
-                yield reply
+            for windows, replies in enumerate(self._steps(job)):  # the first one is no window
+                for reply in replies:
+                    yield reply
                 await self.may_go_on.wait()
                 if windows == hangs_after < self.windows:
                     await asyncio.Event().wait()
@@ -72,22 +102,19 @@ class FakeEngine:
         finally:
             self.stopped += not done
 
-    def _replies(self, job: Job) -> Iterable[Reply]:
+    def _steps(self, job: Listen | Diarize) -> Iterable[Sequence[Reply]]:
         duration = self.windows * WINDOW
-        if isinstance(job, Transcribe):
-            yield StageAdvanced(stage=Stage.DECODING, processed_seconds=0, duration_seconds=duration)
+        if isinstance(job, Listen):
+            yield [StageAdvanced(stage=Stage.DECODING, processed_seconds=0, duration_seconds=duration)]
             for number in range(int(job.start_at // WINDOW), self.windows):
-                yield Transcribed(
-                    language="en",
-                    processed_seconds=(number + 1) * WINDOW,
-                    duration_seconds=duration,
-                    segments=[segment(number, self.text)],
-                )
-            yield TranscriptionDone(language="en", duration_seconds=duration, model=MODEL)
-        if isinstance(job, Diarize):
-            yield StageAdvanced(stage=Stage.DIARIZING, processed_seconds=duration / 2, duration_seconds=duration)
+                start, end = number * WINDOW, (number + 1) * WINDOW
+                found = WindowFound(window=WindowSound(start=start, end=end, samples=""))
+                yield [found, Listened(seconds=end, settled=end), Listened(seconds=end, settled=end)]
+            yield [ListeningDone(duration_seconds=duration)]
+        else:
+            yield [StageAdvanced(stage=Stage.DIARIZING, processed_seconds=duration / 2, duration_seconds=duration)]
             turns = [
                 Turn(start=half * 5.0, end=half * 5.0 + 5, speaker=f"SPEAKER_0{half % 2}")
                 for half in range(2 * self.windows)
             ]
-            yield DiarizationDone(turns=turns, duration_seconds=duration, model=MODEL)
+            yield [DiarizationDone(turns=turns, duration_seconds=duration, model=MODEL)]

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck
 
 from app.dead_letters import DeadLetterBox
-from app.engines.messages import Job, Reply, Transcribe, Transcribed
+from app.engines.messages import Listen
 from app.main import Service
 from app.recordings import Recording, Recordings
 from handlers.errors import PassingError, PermanentError
@@ -255,14 +255,11 @@ async def test_nobody_opens_an_ended_task_with_a_header(
 
 
 class BreaksOnce(FakeEngine):
-    """Fails for good after the first window of the first job."""
+    """Fails for good after the first window of the first recording."""
 
-    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        async with aclosing(super().run(job)) as replies:
-            async for reply in replies:
-                yield reply
-                if isinstance(reply, Transcribed) and len(self.jobs) == 1:
-                    raise PERMANENT
+    async def hears(self, number: int) -> None:
+        if number == 1 and len(self.jobs) == 1:
+            raise PERMANENT
 
 
 async def test_a_replayed_task_starts_afresh(
@@ -279,7 +276,7 @@ async def test_a_replayed_task_starts_afresh(
         await publisher.ask("dead_letters.replay", task_id="t1")
         await eventually(lambda: completed(publisher, "t1"))
     # Then nothing of before is kept: it may have been wrong
-    assert [job.start_at for job in engine.jobs if isinstance(job, Transcribe)] == [0, 0]
+    assert [job.start_at for job in engine.jobs if isinstance(job, Listen)] == [0, 0]
     assert await messages(js, "transcription_segments") == 3
 
 

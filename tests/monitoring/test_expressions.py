@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from app.engines.messages import Job, Reply, Transcribed
+from app.engines.messages import Diarize, Job, Listen, Reply
 from handlers.errors import PassingError, PermanentError
 from schemas import subjects
 from schemas.errors import ErrorCode
@@ -38,13 +38,14 @@ class TroubledEngine(FakeEngine):
     """Fails one job in five for good, and gives up another one after its first window, so that it is resumed."""
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        trouble = len(self.jobs) % 5
-        if trouble == 1:
+        if isinstance(job, Listen | Diarize) and len(self.jobs) % 5 == 1:
             self.fail_with = [BROKEN]
         async for reply in super().run(job):
             yield reply
-            if trouble == 2 and isinstance(reply, Transcribed):
-                raise DIED
+
+    async def hears(self, number: int) -> None:
+        if number == 1 and len(self.jobs) % 5 == 3:
+            raise DIED
 
 
 async def publish_for_ever(publisher: Publisher) -> None:

@@ -24,7 +24,7 @@ def engine_settings(tmp_path: Path) -> Settings:
 async def engine(engine_settings: Settings) -> AsyncIterator[EngineProcess]:
     """An engine process; when it is closed, nothing of it is left: no process and no open file."""
     before = open_files()
-    process = EngineProcess(engine_settings)
+    process = EngineProcess(engine_settings, longest_line=2 * 1024**2)
     yield process
     await process.close()
     assert not process.running

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,15 @@ from structlog.testing import capture_logs
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
+    Hear,
+    Heard,
     Job,
+    Listen,
+    Listened,
+    ListeningDone,
     Load,
     Reply,
-    StageAdvanced,
-    Transcribe,
-    TranscriptionDone,
+    WindowFound,
 )
 from app.engines.process import EngineProcess
 from app.settings import Settings
@@ -73,16 +76,20 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def test_one_process_serves_many_jobs(engine: EngineProcess) -> None:
     # Given an engine that has loaded its model
-    await engine.load()
+    await replies(engine, Load())
     assert engine.ready
     child = the_child()
 
-    # When it transcribes and diarizes
-    transcribed = await replies(engine, Transcribe(path=CLIPS[1]))
+    # When it does one job of each kind
+    found = await replies(engine, Listen(path=CLIPS[1]))
+    windows = [reply.window for reply in found if isinstance(reply, WindowFound)]
+    heard = await replies(engine, Hear(windows=windows))
     diarized = await replies(engine, Diarize(path=CLIPS[1]))
 
-    # Then both come to an end, in the same process
-    assert isinstance(transcribed[-1], TranscriptionDone)
+    # Then all come to an end, in the same process
+    assert isinstance(found[-1], ListeningDone)
+    assert isinstance(heard[-1], Heard)
+    assert all(heard[-1].found)
     assert isinstance(diarized[-1], DiarizationDone)
     assert the_child() == child
 
@@ -90,15 +97,15 @@ async def test_one_process_serves_many_jobs(engine: EngineProcess) -> None:
 async def test_an_engine_starts_when_first_needed(engine: EngineProcess, quiet: Path) -> None:
     # Given an engine that was not started, when a job is done, then it runs
     assert not engine.running
-    await replies(engine, Transcribe(path=quiet))
+    await replies(engine, Listen(path=quiet))
     assert engine.running
 
 
 async def test_closing_a_run_kills_the_child_at_once(engine: EngineProcess, long_reading: Path, quiet: Path) -> None:
     # Given an engine in the middle of a job
-    await engine.load()
+    await replies(engine, Load())
     child = the_child()
-    run = engine.run(Transcribe(path=long_reading))
+    run = engine.run(Listen(path=long_reading))
     await anext(run)
 
     # When the run is closed
@@ -108,7 +115,7 @@ async def test_closing_a_run_kills_the_child_at_once(engine: EngineProcess, long
     # Then the child is gone, and the next job is done by a new one
     assert not child.is_running()
     assert not engine.ready
-    assert isinstance((await replies(engine, Transcribe(path=quiet)))[-1], TranscriptionDone)
+    assert isinstance((await replies(engine, Listen(path=quiet)))[-1], ListeningDone)
 
 
 async def test_cancelling_a_task_kills_the_child_at_once(engine: EngineProcess, long_reading: Path) -> None:
@@ -136,7 +143,7 @@ async def test_cancelling_a_task_kills_the_child_at_once(engine: EngineProcess, 
 
 async def test_a_child_that_dies_is_a_passing_error(engine: EngineProcess, long_reading: Path, quiet: Path) -> None:
     # Given an engine in the middle of a job
-    run = engine.run(Transcribe(path=long_reading))
+    run = engine.run(Listen(path=long_reading))
     await anext(run)
 
     # When its process is killed, as for want of memory
@@ -147,12 +154,12 @@ async def test_a_child_that_dies_is_a_passing_error(engine: EngineProcess, long_
         async for _ in run:
             pass
     assert caught.value.detail.code is ErrorCode.ENGINE_FAILED
-    assert isinstance((await replies(engine, Transcribe(path=quiet)))[-1], TranscriptionDone)
+    assert isinstance((await replies(engine, Listen(path=quiet)))[-1], ListeningDone)
 
 
 async def test_a_child_that_died_between_jobs_is_replaced(engine: EngineProcess, quiet: Path) -> None:
     # Given an engine whose process died while idle
-    await engine.load()
+    await replies(engine, Load())
     child = the_child()
     child.kill()
     await eventually(lambda: gone(child))
@@ -160,7 +167,7 @@ async def test_a_child_that_died_between_jobs_is_replaced(engine: EngineProcess,
     # When a job follows, then it is done
     async def done() -> bool:
         try:
-            return isinstance((await replies(engine, Transcribe(path=quiet)))[-1], TranscriptionDone)
+            return isinstance((await replies(engine, Listen(path=quiet)))[-1], ListeningDone)
         except PassingError:  # the death was not known yet
             return False
 
@@ -169,26 +176,26 @@ async def test_a_child_that_died_between_jobs_is_replaced(engine: EngineProcess,
 
 async def test_jobs_wait_for_each_other(engine: EngineProcess, quiet: Path) -> None:
     # Given two jobs at once
-    both = [replies(engine, Transcribe(path=path)) for path in (CLIPS[1], quiet)]
+    both = [replies(engine, Listen(path=path)) for path in (CLIPS[1], quiet)]
 
     # When they are done, then each has its own replies
     first, second = await asyncio.gather(*both)
-    assert isinstance(first[-1], TranscriptionDone)
-    assert isinstance(second[-1], TranscriptionDone)
+    assert isinstance(first[-1], ListeningDone)
+    assert isinstance(second[-1], ListeningDone)
     assert first[-1].duration_seconds != second[-1].duration_seconds
 
 
 async def test_a_failed_job_leaves_the_process_usable(engine: EngineProcess, tmp_path: Path) -> None:
     # Given an engine
-    await engine.load()
+    await replies(engine, Load())
     child = the_child()
     (tmp_path / "text.flac").write_text("no sound")
 
     # When jobs fail, each for another reason
     unknown = await failure(engine, Load(model="no-such-model"))
-    damaged = await failure(engine, Transcribe(path=tmp_path / "text.flac"))
-    foreign = await failure(engine, Transcribe(path=CLIPS[0], language="xx"))
-    vanished = await failure(engine, Transcribe(path=tmp_path / "vanished.flac"))
+    damaged = await failure(engine, Listen(path=tmp_path / "text.flac"))
+    foreign = await failure(engine, Load(language="xx"))
+    vanished = await failure(engine, Listen(path=tmp_path / "vanished.flac"))
 
     # Then each is told as what it is, and the same process goes on
     assert (type(unknown), unknown.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
@@ -207,17 +214,17 @@ async def test_a_damaged_model_is_refused(engine: EngineProcess, tmp_path: Path,
         (tmp_path / "broken" / name).write_bytes(b"broken")
 
     # When a task names it
-    error = await failure(engine, Transcribe(path=CLIPS[0], model="broken"))
+    error = await failure(engine, Load(model="broken"))
 
     # Then it is refused, without a path, and the service's own model still works
     assert (type(error), error.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
     assert str(tmp_path) not in str(error)
-    assert isinstance((await replies(engine, Transcribe(path=quiet)))[-1], TranscriptionDone)
+    assert isinstance((await replies(engine, Listen(path=quiet)))[-1], ListeningDone)
 
 
 async def test_signals_to_the_whole_group_leave_the_child_alone(engine: EngineProcess, quiet: Path) -> None:
     # Given a loaded engine
-    await engine.load()
+    await replies(engine, Load())
     child = the_child()
 
     # When the terminal sends it signals
@@ -225,44 +232,72 @@ async def test_signals_to_the_whole_group_leave_the_child_alone(engine: EnginePr
         child.send_signal(number)
 
     # Then it goes on: its worker decides when it stops
-    assert isinstance((await replies(engine, Transcribe(path=quiet)))[-1], TranscriptionDone)
+    assert isinstance((await replies(engine, Listen(path=quiet)))[-1], ListeningDone)
     assert the_child() == child
 
 
 async def test_a_long_recording_is_no_burden(engine: EngineProcess, tmp_path: Path, quiet: Path) -> None:
     # Given half an hour of silence
     path = write(tmp_path / "silence.flac", silence(1800), "flac")
-    await engine.load()
-    await replies(engine, Transcribe(path=quiet))  # what the first job loads is no matter of length
+    await replies(engine, Load())
+    await replies(engine, Listen(path=quiet))  # what the first job loads is no matter of length
     before = the_child().memory_info().rss
 
-    # When it is transcribed
-    found = await replies(engine, Transcribe(path=path))
+    # When it is listened to
+    found = await replies(engine, Listen(path=path))
 
     # Then progress was told on the way, and memory did not grow with the length
-    assert sum(isinstance(reply, StageAdvanced) for reply in found) > 12
+    assert sum(isinstance(reply, Listened) for reply in found) > 12
     assert the_child().memory_info().rss - before < 50 * 1024**2  # as samples it has 115 MB
+
+
+async def test_the_child_waits_for_who_reads_it(engine: EngineProcess, long_reading: Path) -> None:
+    # Given a long recording of which nobody reads more than the first reply
+    run = engine.run(Listen(path=long_reading))
+    await anext(run)
+    child = the_child()
+
+    # When the child does nothing any more
+    async def waits() -> bool:
+        before = child.cpu_times().user
+        await asyncio.sleep(0.3)
+        return child.cpu_times().user == before
+
+    await eventually(waits)
+    child.kill()
+
+    # Then little of the recording was read ahead
+    windows = 0
+    with suppress(PassingError):
+        async for reply in run:
+            windows += isinstance(reply, WindowFound)
+            assert not isinstance(reply, ListeningDone)
+    assert 1 <= windows < 10
 
 
 WORKER = """
 import asyncio, sys
 from pathlib import Path
-from app.engines.messages import Diarize, Load, Transcribe
+from app.engines.messages import Diarize, Hear, Listen, Load, WindowSound
 from app.engines.process import EngineProcess
 from app.settings import Settings
 
 async def main(job):
-    engine = EngineProcess(Settings(_env_file=None))
-    async for _ in engine.run(job):
+    engine = EngineProcess(Settings(_env_file=None), longest_line=2**21)
+    async for _ in engine.run(Load()):
         print("busy", flush=True)
+    async for _ in engine.run(job):
+        pass
     await asyncio.Event().wait()
 
-jobs = {"diarize": Diarize(path=Path(sys.argv[2])), "transcribe": Transcribe(path=Path(sys.argv[2])), "idle": Load()}
+path = Path(sys.argv[2])
+windows = [WindowSound(start=0, end=0, samples="AQAB" * 300_000)] * 100
+jobs = {"diarize": Diarize(path=path), "listen": Listen(path=path), "hear": Hear(windows=windows), "idle": Load()}
 asyncio.run(main(jobs[sys.argv[1]]))
 """
 
 
-@pytest.mark.parametrize("job", ["diarize", "transcribe", "idle"])
+@pytest.mark.parametrize("job", ["diarize", "listen", "hear", "idle"])
 async def test_a_child_dies_with_its_worker(long_reading: Path, job: str) -> None:
     # Given a worker whose engine is busy
     worker = await asyncio.create_subprocess_exec(
@@ -284,7 +319,7 @@ async def test_decoding_may_take_so_long_and_no_longer(engine_settings: Settings
     # Given next to no time for decoding
     engine = EngineProcess(engine_settings.model_copy(update={"audio_max_decode_seconds": 1e-6}))
     # When a recording is decoded, for either kind
-    for job in (Transcribe(path=quiet), Diarize(path=quiet)):
+    for job in (Listen(path=quiet), Diarize(path=quiet)):
         error = await failure(engine, job)
         # Then the error names the limit, and trying again would not help
         assert isinstance(error, PermanentError)
@@ -301,7 +336,7 @@ async def test_the_lines_of_the_engine_are_about_the_task_it_works_on(engine: En
         for task_id in ("first", "second"):
             # When one task after the other is worked on
             with bound_contextvars(task_id=task_id):
-                await failure(engine, Transcribe(path=no_sound))
+                await failure(engine, Listen(path=no_sound))
 
         async def both_said() -> bool:
             return len([line for line in lines if line["event"] == "engine_says"]) >= 2

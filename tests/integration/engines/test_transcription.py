@@ -1,16 +1,21 @@
 """The bundled model on real speech."""
 
 import re
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import jiwer
 import numpy as np
 import pytest
+import pytest_asyncio
 
-from app.engines.messages import StageAdvanced, Transcribe, Transcribed, TranscriptionDone
-from app.engines.transcription import transcribe
+from app.engines.listening import find_windows
+from app.engines.messages import Hear, Job, Listen, Load, Loaded, Reply, StageAdvanced
+from app.engines.transcription import hear
 from app.engines.whisper import Whisper
+from app.windows_in_order import Transcribed, WindowsInOrder
 from schemas.transcription import Segment
 
 from .sounds import CLIPS, NO_LIMIT, load, silence, write
@@ -20,13 +25,50 @@ pytestmark = pytest.mark.xdist_group("transcription")  # one model and one unint
 MOST_ERRORS = 0.08  # word error rate; the references are not normalized
 
 
-def run(whisper: Whisper, path: Path, **options: object) -> list[Transcribed | TranscriptionDone]:
-    job = Transcribe.model_validate({"path": path, "words": True} | options)
-    return [each for each in transcribe(whisper, job, NO_LIMIT) if isinstance(each, Transcribed | TranscriptionDone)]
+@dataclass
+class InThisProcess:
+    """The engine without its processes."""
+
+    whisper: Whisper
+    ready: bool = True
+
+    async def load(self) -> None:
+        """It is loaded."""
+
+    async def close(self) -> None:
+        """It has no process."""
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        match job:
+            case Listen():
+                for reply in find_windows(job, NO_LIMIT):
+                    yield reply
+            case Load():
+                yield Loaded(model=self.whisper.identity)
+            case Hear():
+                yield hear(self.whisper, job)
 
 
-def segments(replies: list[Transcribed | TranscriptionDone]) -> list[Segment]:
-    return [segment for reply in replies if isinstance(reply, Transcribed) for segment in reply.segments]
+@dataclass(frozen=True)
+class Run:
+    """What a whole run found."""
+
+    batches: list[Transcribed]
+    language: str | None
+    duration: float
+
+    @property
+    def segments(self) -> list[Segment]:
+        return [segment for batch in self.batches for segment in batch.segments]
+
+
+async def run(
+    whisper: Whisper, path: Path, *, words: bool = True, start_at: float = 0.0, language: str | None = None
+) -> Run:
+    job = Hear(windows=[], words=words, language=language)
+    windows = WindowsInOrder(InThisProcess(whisper), Listen(path=path, start_at=start_at), job)
+    batches = [told async for told in windows.run() if isinstance(told, Transcribed)]
+    return Run(batches, windows.language, windows.duration)
 
 
 def plain(text: str) -> str:
@@ -40,50 +82,47 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("reading") / "reading.flac", np.concatenate(pieces), "flac")
 
 
-@pytest.fixture(scope="module")
-def replies(whisper: Whisper, reading: Path) -> list[Transcribed | TranscriptionDone]:
-    """What an uninterrupted run finds in the reading."""
-    return run(whisper, reading)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def uninterrupted(whisper: Whisper, reading: Path) -> Run:
+    return await run(whisper, reading)
 
 
-def test_a_reading_is_written_down(replies: list[Transcribed | TranscriptionDone]) -> None:
+def test_a_reading_is_written_down(uninterrupted: Run) -> None:
     # Given a reading whose text is known, when it is transcribed
     expected = plain(" ".join(clip.with_suffix(".txt").read_text(encoding="utf-8") for clip in CLIPS))
 
     # Then the text is right, the language is found, and the times are in order
-    found = segments(replies)
+    found = uninterrupted.segments
     assert jiwer.wer(expected, plain(" ".join(segment.text for segment in found))) < MOST_ERRORS
-    assert isinstance(replies[-1], TranscriptionDone)
-    assert replies[-1].language == "en"
+    assert uninterrupted.language == "en"
     words = [word for segment in found for word in segment.words or []]
     assert all(before.start <= after.start for before, after in pairwise(words))
-    assert all(word.start <= word.end <= replies[-1].duration_seconds for word in words)
+    assert all(word.start <= word.end <= uninterrupted.duration for word in words)
 
 
-def test_a_resumed_run_gives_the_text_of_an_uninterrupted_one(
-    whisper: Whisper, reading: Path, replies: list[Transcribed | TranscriptionDone]
+async def test_a_resumed_run_gives_the_text_of_an_uninterrupted_one(
+    whisper: Whisper, reading: Path, uninterrupted: Run
 ) -> None:
     # Given an uninterrupted run
-    batches = [reply for reply in replies if isinstance(reply, Transcribed)]
-    assert len(batches) > 1
+    first, *others = uninterrupted.batches
+    assert others
 
     # When another run goes on after its first batch, from what is known on the wire
-    start = round(batches[0].processed_seconds, 3)
-    again = segments(run(whisper, reading, start_at=start, language="en"))
+    again = (await run(whisper, reading, start_at=round(first.processed_seconds, 3), language="en")).segments
 
     # Then text and times are the same
-    rest = [segment for batch in batches[1:] for segment in batch.segments]
+    rest = [segment for batch in others for segment in batch.segments]
     assert [segment.text for segment in again] == [segment.text for segment in rest]
     assert [segment.start for segment in again] == pytest.approx([segment.start for segment in rest], abs=0.05)
 
 
-def test_words_are_left_out_unless_asked_for(whisper: Whisper) -> None:
+async def test_words_are_left_out_unless_asked_for(whisper: Whisper) -> None:
     # Given a clip, when it is transcribed without word times, then segments have none
-    assert all(segment.words is None for segment in segments(run(whisper, CLIPS[1], words=False)))
+    assert all(segment.words is None for segment in (await run(whisper, CLIPS[1], words=False)).segments)
 
 
 @pytest.mark.parametrize("kind", ["silence", "noise", "hum"])
-def test_no_speech_gives_no_text(whisper: Whisper, tmp_path: Path, kind: str) -> None:
+async def test_no_speech_gives_no_text(whisper: Whisper, tmp_path: Path, kind: str) -> None:
     # Given 40 s in which nobody speaks
     time = np.arange(40 * 16_000) / 16_000
     sounds = {
@@ -94,13 +133,12 @@ def test_no_speech_gives_no_text(whisper: Whisper, tmp_path: Path, kind: str) ->
     path = write(tmp_path / "nobody.flac", sounds[kind], "flac")
 
     # When it is transcribed
-    replies = run(whisper, path)
+    found = await run(whisper, path)
 
     # Then there is no text and no language
-    assert segments(replies) == []
-    assert isinstance(replies[-1], TranscriptionDone)
-    assert replies[-1].language is None
-    assert replies[-1].duration_seconds == pytest.approx(40)
+    assert found.segments == []
+    assert found.language is None
+    assert found.duration == pytest.approx(40)
 
 
 def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
@@ -109,12 +147,16 @@ def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
     assert not whisper.knows("xx")
 
 
-def test_nothing_counts_as_done_before_its_text_is_there(whisper: Whisper) -> None:
+async def test_nothing_counts_as_done_before_its_text_is_there(whisper: Whisper) -> None:
     # Given a short recording that is all speech
-    replies = list(transcribe(whisper, Transcribe(path=CLIPS[1]), NO_LIMIT))
-    first_text = next(number for number, reply in enumerate(replies) if isinstance(reply, Transcribed))
+    windows = WindowsInOrder(InThisProcess(whisper), Listen(path=CLIPS[1]), Hear(windows=[]))
     # When its progress is told before the first text
-    told = [reply.processed_seconds for reply in replies[:first_text] if isinstance(reply, StageAdvanced)]
+    told = []
+    async for each in windows.run():
+        if isinstance(each, Transcribed) and each.segments:
+            break
+        if isinstance(each, StageAdvanced):
+            told.append(each.processed_seconds)
     # Then no more of it is done than the silence before the first word
     assert told
-    assert max(told) <= segments(replies)[0].start
+    assert max(told) <= each.segments[0].start

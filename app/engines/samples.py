@@ -1,0 +1,20 @@
+"""Samples as they travel: signed 16-bit, so that one worker and many hear the very same sound."""
+
+from base64 import b64decode, b64encode
+
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.float32]
+
+_FULL = 32768
+
+
+def pack(samples: Samples) -> str:
+    """Samples between -1 and 1 as base64 of little-endian 16-bit integers; what is louder is clipped."""
+    return b64encode(np.clip(np.rint(samples * _FULL), -_FULL, _FULL - 1).astype("<i2").tobytes()).decode()
+
+
+def unpack(packed: str) -> Samples:
+    """The samples that `pack` was given, to the nearest 16-bit step (ValueError)."""
+    return np.frombuffer(b64decode(packed, validate=True), "<i2").astype(np.float32) / np.float32(_FULL)

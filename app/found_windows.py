@@ -1,0 +1,57 @@
+"""What the listener has found and nobody was given yet: windows, and silences between them."""
+
+from collections import deque
+from itertools import takewhile
+
+from app.engines.messages import Listened, ListeningDone, Reply, StageAdvanced, WindowFound, WindowSound
+
+
+class FoundWindows:
+    """Windows in order; `duration` is how long the recording is, as far as known."""
+
+    def __init__(self) -> None:
+        self.duration = 0.0
+        self.complete = False  # the recording's end was reached
+        self._found: deque[WindowSound | float] = deque()  # a number: nobody speaks before that second
+        self._windows_in_block = False
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def notice(self, reply: Reply) -> None:
+        """Take a reply of the listener into account."""
+        match reply:
+            case StageAdvanced():
+                self.duration = reply.duration_seconds or 0.0
+            case WindowFound():
+                self._found.append(reply.window)
+                self._windows_in_block = True
+            case Listened():
+                self.duration = max(self.duration, reply.seconds)  # whatever its packets said
+                if not self._windows_in_block:
+                    self._add_silence(reply.settled)
+                self._windows_in_block = False
+            case ListeningDone():
+                self.duration = reply.duration_seconds
+                self.complete = True
+
+    def take_silence(self) -> float | None:
+        """Up to where it is silent before the next window, if that is known."""
+        silence = self._found[0] if self._found else None
+        if not isinstance(silence, float):
+            return None
+        self._found.popleft()
+        return silence
+
+    def take_batch(self, size: int) -> list[WindowSound]:
+        """So many windows; fewer where silence or nothing follows; none where more may come."""
+        windows = list(takewhile(lambda each: isinstance(each, WindowSound), self._found))
+        no_more = self.complete or len(windows) < len(self._found)
+        if len(windows) < size and not no_more:
+            return []
+        return [each for _ in windows[:size] if isinstance(each := self._found.popleft(), WindowSound)]
+
+    def _add_silence(self, until: float) -> None:
+        if self._found and isinstance(self._found[-1], float):
+            self._found.pop()
+        self._found.append(until)

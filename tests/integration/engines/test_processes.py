@@ -1,0 +1,96 @@
+"""The engine's three processes beside each other."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from app.engines.messages import Diarize, Hear, Heard, Job, Listen, ListeningDone, Load, Reply, WindowFound
+from app.engines.processes import EngineProcesses
+from app.settings import Settings
+
+from .sounds import CLIPS, load, silence, write
+
+
+@pytest.fixture
+async def engine(engine_settings: Settings) -> AsyncIterator[EngineProcesses]:
+    engine = EngineProcesses(engine_settings)
+    yield engine
+    await engine.close()
+    assert children() == []
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "app.engines.child" in child.cmdline()]
+
+
+async def replies(engine: EngineProcesses, job: Job) -> list[Reply]:
+    async with aclosing(engine.run(job)) as run:
+        return [reply async for reply in run]
+
+
+@pytest.fixture(scope="module")
+def reading(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    speech = np.concatenate([piece for clip in CLIPS for piece in (load(clip), silence(2.5))])
+    return write(tmp_path_factory.mktemp("reading") / "reading.flac", speech, "flac")
+
+
+async def test_what_the_first_task_needs_is_loaded_ahead(engine: EngineProcesses) -> None:
+    # Given an engine that was not started
+    assert not engine.ready
+    # When it loads
+    await engine.load()
+    # Then the model is there, and a listener and a transcriber wait for a task
+    assert engine.ready
+    assert len(children()) == 2
+
+
+async def test_windows_are_heard_while_more_are_found(engine: EngineProcesses, reading: Path) -> None:
+    # Given an engine that listens to a recording
+    async with aclosing(engine.run(Listen(path=reading))) as listening:
+        async for found in listening:
+            if isinstance(found, WindowFound):
+                break
+        # When its first window is heard, and speakers are looked for
+        heard, diarized = await asyncio.gather(
+            replies(engine, Hear(windows=[found.window])), replies(engine, Diarize(path=CLIPS[1]))
+        )
+        # Then both are done, and listening goes on to its end
+        rest = [reply async for reply in listening]
+    assert isinstance(heard[-1], Heard)
+    assert heard[-1].found[0][0].text
+    assert diarized
+    assert isinstance(rest[-1], ListeningDone)
+    assert len(children()) == 3
+
+
+async def test_only_what_is_not_wanted_any_more_ends(engine: EngineProcesses, reading: Path) -> None:
+    # Given a loaded engine that listens to a recording
+    await engine.load()
+    run = engine.run(Listen(path=reading))
+    await anext(run)
+    # When nobody wants that any more
+    await run.aclose()
+    # Then the listener is gone, and the model is still loaded
+    assert len(children()) == 1
+    assert engine.ready
+    # And the next recording is listened to by a new one
+    assert isinstance((await replies(engine, Listen(path=CLIPS[1])))[-1], ListeningDone)
+
+
+async def test_a_listener_is_ready_though_the_model_cannot_be_loaded(engine_settings: Settings) -> None:
+    # Given a service whose model is missing
+    settings = engine_settings.model_copy(update={"transcription_model": "no-such-model"})
+    engine = EngineProcesses(settings)
+    # When it loads, then that is told, nothing is left under way, and it is not ready
+    with pytest.raises(Exception, match="no-such-model"):
+        await engine.load()
+    assert not engine.ready
+    assert await replies(engine, Listen(path=CLIPS[1]))
+    with pytest.raises(Exception, match="no-such-model"):
+        await replies(engine, Load())
+    await engine.close()

@@ -1,0 +1,71 @@
+"""Listening: what is told of a recording, and when."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.engines import listening
+from app.engines.decoding import Limit
+from app.engines.listening import find_windows
+from app.engines.messages import Listen, Listened, ListeningDone, StageAdvanced, WindowFound
+from app.engines.samples import unpack
+from app.engines.windows import Heard, Window
+from handlers.errors import PermanentError
+from schemas.errors import ErrorCode
+
+LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")
+
+
+@pytest.fixture(autouse=True)
+def recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 s: silence, two windows, and what is left."""
+
+    def listen(_pieces: object, start_at: float) -> list[Heard]:
+        windows = [Window(at, at + 1.0, np.full(16_000, at / 100, np.float32)) for at in (40.0, 50.0)]
+        left = [window for window in windows if window.end > start_at]
+        return [Heard([], 32.0, 32.0), Heard(left, 96.0, 90.0), Heard([], 100.0, 100.0, last=True)]
+
+    monkeypatch.setattr(listening, "measure", lambda _path: 99.0)
+    monkeypatch.setattr(listening, "decode", lambda _path, _limit: ())
+    monkeypatch.setattr(listening, "listen", listen)
+
+
+def test_windows_are_told_as_they_are_found() -> None:
+    # Given a recording, when it is listened to
+    replies = list(find_windows(Listen(path=Path("meeting.flac")), LIMIT))
+    # Then its length comes first, then its windows with their sound, and how far all is settled
+    assert [type(reply) for reply in replies] == [
+        StageAdvanced,
+        Listened,
+        WindowFound,
+        WindowFound,
+        Listened,
+        Listened,
+        ListeningDone,
+    ]
+    windows = [reply.window for reply in replies if isinstance(reply, WindowFound)]
+    assert [(window.start, window.end) for window in windows] == [(40, 41), (50, 51)]
+    assert unpack(windows[1].samples) == pytest.approx(0.5, abs=1e-4)
+    assert [reply.settled for reply in replies if isinstance(reply, Listened)] == [32, 90, 100]
+    # And its end says how long it really is
+    assert replies[-1] == ListeningDone(duration_seconds=100)
+
+
+def test_a_resumed_run_begins_after_what_is_done() -> None:
+    # Given a run that did the first window, when another one goes on
+    replies = list(find_windows(Listen(path=Path("meeting.flac"), start_at=41.0), LIMIT))
+    # Then only the rest is found, and progress begins where it was
+    assert [reply.window.start for reply in replies if isinstance(reply, WindowFound)] == [50]
+    assert isinstance(replies[0], StageAdvanced)
+    assert replies[0].processed_seconds == 41
+
+
+def test_a_recording_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a recording longer than the limit
+    monkeypatch.setattr(listening, "measure", lambda _path: 3601.0)
+
+    # When it is listened to, then the setting is named
+    with pytest.raises(PermanentError, match="AUDIO_MAX_SECONDS") as caught:
+        list(find_windows(Listen(path=Path("meeting.flac")), LIMIT))
+    assert caught.value.detail.code is ErrorCode.AUDIO_TOO_LARGE

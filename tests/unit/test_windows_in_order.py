@@ -1,0 +1,246 @@
+"""The windows of a recording with an engine that answers from a script: what is asked of it, and in which order."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from app.engines.messages import (
+    Hear,
+    Heard,
+    Job,
+    Listen,
+    Listened,
+    ListeningDone,
+    Load,
+    Loaded,
+    Reply,
+    StageAdvanced,
+    WindowFound,
+    WindowSound,
+)
+from app.windows_in_order import Told, Transcribed, WindowsInOrder
+from handlers.errors import PassingError, PermanentError
+from schemas.errors import ErrorCode
+from schemas.progress import Stage
+from schemas.transcription import Segment
+from schemas.wire import Model
+
+MODEL = Model(name="scripted", revision="1")
+DAMAGED = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is damaged.")
+DIED = PassingError(ErrorCode.ENGINE_FAILED, "The engine died.")
+
+
+def window(at: float) -> WindowFound:
+    return WindowFound(window=WindowSound(start=at, end=at + 10, samples=""))
+
+
+def said(at: float) -> list[Segment]:
+    return [Segment(start=at, end=at + 10, text=f"at {at:g}", avg_logprob=-0.1, no_speech_prob=0)]
+
+
+def lines(start_at: float) -> list[Reply | Exception]:
+    """100 s of which the later 60 hold a window every 10 s."""
+    found = [window(at) for at in range(40, 100, 10) if at >= start_at]
+    return [
+        StageAdvanced(stage=Stage.DECODING, processed_seconds=start_at, duration_seconds=99.0),
+        Listened(seconds=32, settled=32),
+        *found[:-1],
+        Listened(seconds=96, settled=90),
+        *found[-1:],
+        Listened(seconds=100, settled=100),
+        ListeningDone(duration_seconds=100),
+    ]
+
+
+@dataclass
+class ScriptedEngine:
+    """Finds what `script` says and hears what `text` says; remembers how it was asked."""
+
+    script: Callable[[float], Iterable[Reply | Exception]] = lines
+    text: Callable[[float], list[Segment]] = said
+    seconds: float = 1.0  # a window
+    failure: Exception | None = None
+    unknown: Exception | None = None
+    asked: list[tuple[int, str | None]] = field(default_factory=list)
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    ready: bool = True
+    open: int = 0
+
+    async def load(self) -> None:
+        """Nothing to load."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        self.open += 1
+        try:
+            for reply in self._replies(job):
+                if isinstance(reply, Exception):
+                    raise reply
+                await asyncio.sleep(0)
+                yield reply
+        finally:
+            self.open -= 1
+
+    def _replies(self, job: Job) -> Iterable[Reply | Exception]:
+        if isinstance(job, Listen):
+            yield from self.script(job.start_at)
+        if isinstance(job, Load):
+            yield self.unknown or Loaded(model=MODEL)
+        if isinstance(job, Hear):
+            self.asked.append((len(job.windows), job.language))
+            found = [self.text(each.start) for each in job.windows]
+            seconds = self.seconds * len(job.windows)
+            yield self.failure or Heard(language="en", found=found, seconds=seconds, model=MODEL)
+
+
+def windows(engine: ScriptedEngine, *, start_at: float = 0.0, language: str | None = None) -> WindowsInOrder:
+    listen = Listen(path=Path("meeting.flac"), start_at=start_at)
+    return WindowsInOrder(engine, listen, Hear(windows=[], language=language))
+
+
+async def told(run: WindowsInOrder) -> list[Told]:
+    return [each async for each in run.run()]
+
+
+def texts(found: list[Told]) -> list[list[str]]:
+    return [[segment.text for segment in each.segments] for each in found if isinstance(each, Transcribed)]
+
+
+async def test_the_first_batch_is_one_window_and_later_ones_are_larger() -> None:
+    # Given a quick model
+    engine = ScriptedEngine()
+    run = windows(engine)
+
+    # When a recording with six windows is transcribed
+    found = await told(run)
+
+    # Then one window goes first, then four, then what is left, in the language detected once
+    assert engine.asked == [(1, None), (4, "en"), (1, "en")]
+    assert texts(found) == [["at 40"], ["at 50", "at 60", "at 70", "at 80"], ["at 90"]]
+    assert [each.processed_seconds for each in found if isinstance(each, Transcribed)] == [50, 90, 100]
+    assert (run.language, run.duration, run.model) == ("en", 100, MODEL)
+    # And nothing is left open
+    assert engine.open == 0
+
+
+async def test_a_slow_model_gets_one_window_at_a_time() -> None:
+    # Given a model that takes 6 s for a window, when a recording is transcribed
+    engine = ScriptedEngine(seconds=6.0)
+    await told(windows(engine))
+    # Then no batch takes much longer than 10 s
+    assert [size for size, _ in engine.asked] == [1] * 6
+
+
+async def test_the_stage_is_told_before_the_model_is_at_work() -> None:
+    # Given a recording with speech at its beginning, when it is transcribed
+    found = await told(windows(ScriptedEngine(), start_at=50))
+
+    # Then nobody is told of decoding while the first window is heard
+    stages = [each.stage if isinstance(each, StageAdvanced) else "text" for each in found[1:4]]
+    assert found[0] == StageAdvanced(stage=Stage.DECODING, processed_seconds=50, duration_seconds=99)
+    assert stages == [Stage.TRANSCRIBING, "text", "text"]
+
+
+async def test_progress_is_told_where_nobody_speaks() -> None:
+    # Given speech with silence before and after it
+    def script(_: float) -> list[Reply | Exception]:
+        silences = [Listened(seconds=at, settled=at) for at in (96.0, 160.0)]
+        return [Listened(seconds=32, settled=32), window(40), Listened(seconds=64, settled=50), *silences,
+                ListeningDone(duration_seconds=160)]  # fmt: skip
+
+    # When it is transcribed
+    found = await told(windows(ScriptedEngine(script)))
+
+    # Then the silence counts as processed, in its place
+    assert [each.processed_seconds for each in found] in ([32, 50, 160], [32, 50, 96, 160])
+    assert [isinstance(each, Transcribed) for each in found[:3]] == [False, True, False]
+
+
+async def test_a_resumed_run_begins_after_what_is_done() -> None:
+    # Given a run that did three windows, when another one goes on in the language found
+    engine = ScriptedEngine()
+    run = windows(engine, start_at=70, language="de")
+    engine.text = said
+    found = await told(run)
+
+    # Then only the rest is transcribed, and no progress falls behind
+    assert texts(found) == [["at 70"], ["at 80", "at 90"]]
+    assert engine.asked[0] == (1, "de")
+    assert all(each.processed_seconds >= 70 for each in found)
+
+
+async def test_until_something_is_said_the_language_stays_open() -> None:
+    # Given a model that hears nothing
+    engine = ScriptedEngine(text=lambda _: [])
+    run = windows(engine)
+
+    # When the recording is transcribed
+    found = await told(run)
+
+    # Then there is no text, and the language is open to the end
+    assert not any(texts(found))
+    assert engine.asked == [(1, None)] * 6
+    assert run.language is None
+
+
+async def test_a_model_that_is_not_known_is_told_before_anything_else() -> None:
+    # Given a recording that is damaged and a model that nobody knows
+    unknown = PermanentError(ErrorCode.UNKNOWN_MODEL, "no such model")
+    engine = ScriptedEngine(lambda _: [DAMAGED], unknown=unknown)
+    # When it is transcribed, then the model is at fault
+    with pytest.raises(PermanentError) as caught:
+        await told(windows(engine))
+    assert caught.value is unknown
+    assert engine.open == 0
+
+
+@pytest.mark.parametrize("failing", ["listener", "transcriber"])
+async def test_a_failure_ends_the_run_and_leaves_nothing_open(failing: str) -> None:
+    # Given an engine of which one part fails
+    engine = (
+        ScriptedEngine(lambda at: [*lines(at)[:4], DIED]) if failing == "listener" else ScriptedEngine(failure=DIED)
+    )
+    # When a recording is transcribed, then the failure is told
+    with pytest.raises(PassingError) as caught:
+        await told(windows(engine))
+    assert caught.value is DIED
+    assert engine.open == 0
+
+
+async def test_closing_a_run_ends_what_is_under_way() -> None:
+    # Given a run of which the first text was told
+    engine = ScriptedEngine()
+    run = windows(engine).run()
+    async for each in run:
+        if isinstance(each, Transcribed):
+            break
+    assert engine.open > 0
+    # When it is closed
+    await run.aclose()
+    # Then neither listener nor transcriber goes on
+    assert engine.open == 0
+
+
+async def test_a_long_recording_is_not_read_much_ahead_of_the_model() -> None:
+    # Given a recording of a thousand windows, and a model at its first
+    read = 0
+
+    def script(_: float) -> Iterable[Reply | Exception]:
+        nonlocal read
+        for at in range(1000):
+            read += 1
+            yield window(at * 10)
+
+    run = windows(ScriptedEngine(script)).run()
+    # When the first text is there
+    async for each in run:
+        if isinstance(each, Transcribed):
+            break
+    await run.aclose()
+    # Then few windows are held
+    assert read < 20
