@@ -1,0 +1,80 @@
+"""The cache: the same question about the same recording is answered from what was found before."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from app import redis_keys
+from app.cache import Cache
+from schemas.wire import Model
+from tests.conftest import Servers
+
+AUDIO = "a" * 64
+FOUND = Model(name="whisper-base", revision="1")  # any message will do
+DAY = 24 * 3600
+
+
+@pytest.fixture
+async def binary_redis(redis: Redis, servers: Servers) -> AsyncIterator[Redis]:
+    """A client as the service has it: answers are bytes; `redis` cleans up."""
+    async with Redis.from_url(servers.redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def cache(binary_redis: Redis) -> Cache:
+    return Cache(binary_redis, keep=DAY)
+
+
+async def test_what_was_found_is_found_again_until_its_time_is_over(cache: Cache, redis: Redis) -> None:
+    # Given an answer that was kept
+    await cache.keep(AUDIO, "transcription base", FOUND)
+    # Then the same question has it, another question or recording has not
+    assert await cache.find(AUDIO, "transcription base", Model) == FOUND
+    assert await cache.find(AUDIO, "transcription large-v3", Model) is None
+    assert await cache.find("b" * 64, "transcription base", Model) is None
+    # And it goes by itself
+    assert 0 < await redis.ttl(redis_keys.heard(AUDIO)) <= DAY
+
+
+async def test_a_later_answer_does_not_keep_an_earlier_one_alive(cache: Cache, redis: Redis) -> None:
+    # Given an answer whose time is nearly over
+    await cache.keep(AUDIO, "transcription base", FOUND)
+    await redis.expire(redis_keys.heard(AUDIO), 100)
+    # When another is kept beside it
+    await cache.keep(AUDIO, "diarization", FOUND)
+    # Then both go when the first does
+    assert await redis.ttl(redis_keys.heard(AUDIO)) <= 100
+
+
+async def test_what_is_forgotten_does_not_come_back_with_a_worker_that_was_just_about_to_keep_it(cache: Cache) -> None:
+    await cache.keep(AUDIO, "transcription base", FOUND)
+    # When its task is deleted, and a worker that was a moment too late keeps its answer
+    await cache.forget(AUDIO)
+    await cache.keep(AUDIO, "transcription base", FOUND)
+    # Then nothing is there
+    assert await cache.find(AUDIO, "transcription base", Model) is None
+
+
+@pytest.mark.parametrize("kept", [b"not compressed", b"x\x9c\xab\xae\x05\x00\x01u\x00\xf9"])
+async def test_what_another_version_has_kept_is_no_answer(cache: Cache, redis: Redis, kept: bytes) -> None:
+    await redis.hset(redis_keys.heard(AUDIO), "transcription base", kept)
+    assert await cache.find(AUDIO, "transcription base", Model) is None
+
+
+async def test_switched_off_it_keeps_nothing(binary_redis: Redis, redis: Redis) -> None:
+    off = Cache(binary_redis, keep=0)
+    await off.keep(AUDIO, "transcription base", FOUND)
+    assert await off.find(AUDIO, "transcription base", Model) is None
+    assert not await redis.exists(redis_keys.heard(AUDIO))
+
+
+async def test_without_redis_there_is_nothing_and_nothing_breaks() -> None:
+    async with Redis(port=1) as nowhere:
+        cache = Cache(nowhere, keep=DAY)
+        with capture_logs() as logs:
+            await cache.keep(AUDIO, "transcription base", FOUND)
+            assert await cache.find(AUDIO, "transcription base", Model) is None
+    assert {line["event"] for line in logs} == {"cache_unreachable"}
