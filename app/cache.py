@@ -11,6 +11,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app import redis_keys
+from handlers.errors import PassingError
+from schemas.errors import ErrorCode
 
 ANSWERS_WITHIN: Final = 1.0  # seconds: a task does not wait longer for what it can compute
 LARGEST: Final = 32 * 1024 * 1024  # bytes, compressed; a day of speech has about 5 MB
@@ -56,9 +58,12 @@ class Cache:
             await _in_time(self._keep(keys=keys, args=[question, packed, self._seconds]))
 
     async def forget(self, audio_sha256: str) -> None:
-        """Forget all that was found in a recording (RedisError, OSError)."""
-        await self._redis.set(redis_keys.forgotten(audio_sha256), "1", ex=FORGET_AFTER)
-        await self._redis.delete(redis_keys.heard(audio_sha256))
+        """Forget all that was found in a recording (PassingError)."""
+        try:
+            await self._redis.set(redis_keys.forgotten(audio_sha256), "1", ex=FORGET_AFTER)
+            await self._redis.delete(redis_keys.heard(audio_sha256))
+        except (RedisError, OSError) as error:
+            raise PassingError(ErrorCode.INTERNAL, "Redis is away: what was found stays there for a while.") from error
 
 
 async def _in_time(answer: "Awaitable[object] | object") -> object:

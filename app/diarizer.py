@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
 
-from app.engines.engine import Engine
 from app.engines.messages import DiarizationDone, Diarize, StageAdvanced
 from app.pace import processed
+from app.recall import Recall
 from app.recordings import Recording, Recordings
 from handlers.ports import News
 from schemas.diarization import DiarizationResult, DiarizationTask
@@ -15,15 +15,15 @@ from schemas.diarization import DiarizationResult, DiarizationTask
 class EngineDiarizer:
     """Diarizes with the engine process."""
 
-    def __init__(self, recordings: Recordings, engine: Engine) -> None:
+    def __init__(self, recordings: Recordings, recall: Recall) -> None:
         self._recordings = recordings
-        self._engine = engine
+        self._recall = recall
 
     async def run(self, task: DiarizationTask) -> AsyncGenerator[News, None]:
         """Yield how far it is, the result last (TaskError)."""
         async with self._recordings.fetch(task.audio_file_id) as recording:
             job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
-            async with aclosing(self._engine.run(job)) as replies:
+            async with aclosing(self._recall.turns(recording.sha256, job)) as replies:
                 async for reply in replies:
                     match reply:
                         case StageAdvanced():
@@ -42,5 +42,6 @@ def _result(task: DiarizationTask, recording: Recording, found: DiarizationDone)
         duration=found.duration_seconds,
         model=found.model,
         audio_sha256=recording.sha256,
+        cached=found.cached,
         created_at=datetime.now(UTC),
     )

@@ -21,6 +21,7 @@ from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
 from app import connection, logs, streams, tracing
+from app.cache import Cache
 from app.dead_letters import DeadLetterBox
 from app.delivery import Desk
 from app.delivery_middleware import DeliveryMiddleware
@@ -34,6 +35,7 @@ from app.lanes import WaitingTasks
 from app.metrics import Meter, metrics_route
 from app.projection import RedisProjection
 from app.queue import TaskQueue
+from app.recall import Recall
 from app.recordings import Recordings
 from app.requests import TaskRequests
 from app.results import ResultStore
@@ -74,6 +76,7 @@ class Service:
         self.traces = traces
         redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_WITHIN, socket_connect_timeout=REDIS_WITHIN)
         self.redis = RedisProjection(redis)
+        self.cache = Cache(redis, keep=settings.cache_ttl)
         self.broker = connection.broker(
             settings, graceful_timeout=settings.task_grace, closed=self._closed, traces=traces
         )
@@ -146,6 +149,7 @@ class Service:
         results = ResultStore(js, task_log, max_payload=nats.max_payload)
         letters = DeadLetterBox(js, task_log, names, self.meter, max_payload=nats.max_payload)
         recordings = Recordings(settings, js)
+        recall = Recall(self.engine, self.cache)
         waiting = WaitingTasks(js, names)
         queue = TaskQueue(task_log, waiting, max_attempts=settings.max_attempts)
         expiry = Expiry(js, names, task_log, queue, letters, after=streams.EXPIRES_AFTER)
@@ -163,8 +167,8 @@ class Service:
             tracer=self.traces.get_tracer("natscribe"),
         )
         World(
-            transcriber=EngineTranscriber(recordings, self.engine),
-            diarizer=EngineDiarizer(recordings, self.engine),
+            transcriber=EngineTranscriber(recordings, self.engine, recall),
+            diarizer=EngineDiarizer(recordings, recall),
             queue=queue,
             tasks=TaskRequests(
                 task_log,
@@ -173,6 +177,7 @@ class Service:
                 dead_letters=letters,
                 recordings=recordings,
                 projection=self.redis,
+                cache=self.cache,
                 max_payload=nats.max_payload,
             ),
             dead_letters=letters,

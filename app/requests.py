@@ -5,6 +5,7 @@ import asyncio
 from nats.js.errors import NotFoundError
 
 from app import formats
+from app.cache import Cache
 from app.dead_letters import DeadLetterBox
 from app.entry import Entry
 from app.lanes import WaitingTasks
@@ -35,6 +36,7 @@ class TaskRequests:
         dead_letters: DeadLetterBox,
         recordings: Recordings,
         projection: RedisProjection,
+        cache: Cache,
         max_payload: int,
     ) -> None:
         self._log = log
@@ -43,6 +45,7 @@ class TaskRequests:
         self._dead_letters = dead_letters
         self._recordings = recordings
         self._projection = projection
+        self._cache = cache
         self._max_payload = max_payload
 
     async def status(self, task_id: str) -> TaskStatus:
@@ -96,6 +99,7 @@ class TaskRequests:
         last = await self._ended(task_id)
         try:
             await self._projection.delete(task_id, up_to=last.stream_sequence)
+            await self._forget_heard(task_id)
             await self._waiting.take(last)  # one that has ended may not be acknowledged yet
             if last.facts.task is not None:
                 await self._recordings.delete(last.facts.task.audio_file_id)
@@ -105,6 +109,13 @@ class TaskRequests:
         await self._results.delete(task_id)
         await self._dead_letters.delete(task_id)
         await self._log.purge_events(task_id)
+
+    async def _forget_heard(self, task_id: str) -> None:
+        """Forget what was found in the task's recording: it is kept by the recording's hash (PassingError)."""
+        result = await self._results.find(task_id)
+        heard_in = {batch.audio_sha256 async for batch in self._log.segments(task_id)}
+        for audio_sha256 in heard_in | ({result.audio_sha256} if result else set()):
+            await self._cache.forget(audio_sha256)
 
     async def _entry(self, task_id: str) -> Entry:
         for pause in OPENED_WITHIN:

@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     audio_max_decode_seconds: float = Field(600, gt=0, description="Seconds that decoding a recording may take.")
     diarization_max_seconds: float = Field(4 * 3600, gt=0)
 
+    cache_ttl: float = Field(
+        7 * 24 * 3600, ge=0, description="Seconds that what was found in a recording is kept in Redis; 0: not at all."
+    )
+
     transcription_model: str | None = Field(None, description="Name or folder; null: the bundled base.")
     transcription_models_dir: Path | None = None
     engine_threads: int = Field(1, ge=1, description="CPU threads of an engine process.")

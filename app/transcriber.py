@@ -4,12 +4,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from app.engines.attribution import attribute
 from app.engines.engine import Engine
 from app.engines.messages import DiarizationDone, Diarize, Hear, Listen, StageAdvanced
 from app.pace import processed
+from app.recall import Recall, Transcript, TranscriptInOrder
 from app.recordings import Recording, Recordings
 from app.windows_in_order import Transcribed, WindowsInOrder
 from handlers.errors import PermanentError, TaskError
@@ -32,14 +32,16 @@ class _Draft:
     model: Model | None = None
     speakers: int | None = None
     diarization_error: ErrorDetail | None = None
+    cached: bool = False
 
 
 class EngineTranscriber:
     """Transcribes with the engine process, and attributes words to speakers where asked to."""
 
-    def __init__(self, recordings: Recordings, engine: Engine) -> None:
+    def __init__(self, recordings: Recordings, engine: Engine, recall: Recall) -> None:
         self._recordings = recordings
         self._engine = engine
+        self._recall = recall
 
     async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
         """Yield what is found from the checkpoint on, the result last (TaskError)."""
@@ -55,7 +57,7 @@ class EngineTranscriber:
                 async for news in transcribing:
                     yield _scaled(news, 0.0, share)
             if diarize:
-                async with aclosing(self._diarize(task, recording.path, draft)) as diarizing:
+                async with aclosing(self._diarize(task, recording, draft)) as diarizing:
                     async for news in diarizing:
                         yield _scaled(news, share, 1.0)
             yield _result(task, recording, draft)
@@ -63,13 +65,7 @@ class EngineTranscriber:
     async def _transcribe(
         self, task: TranscriptionTask, recording: Recording, checkpoint: Checkpoint, draft: _Draft
     ) -> AsyncGenerator[News, None]:
-        hear = Hear(
-            windows=[],
-            model=task.model,
-            language=draft.language,
-            words=task.word_timestamps or task.diarize,
-        )
-        windows = WindowsInOrder(self._engine, Listen(path=recording.path, start_at=checkpoint.processed_seconds), hear)
+        windows = await self._windows(task, recording, checkpoint, draft)
         async with aclosing(windows.run()) as replies:
             async for reply in replies:
                 match reply:
@@ -80,12 +76,30 @@ class EngineTranscriber:
                         yield Found(reply.language, reply.processed_seconds, tuple(reply.segments), recording.sha256)
                         yield processed(Stage.TRANSCRIBING, reply.processed_seconds, reply.duration_seconds)
         draft.language, draft.duration, draft.model = windows.language, windows.duration, windows.model
+        draft.cached = isinstance(windows, TranscriptInOrder)
+        if windows.model is not None and not draft.cached:
+            heard = Transcript(
+                language=windows.language, duration=windows.duration, model=windows.model, segments=draft.segments
+            )
+            await self._recall.keep_transcript(recording.sha256, task, heard)
 
-    async def _diarize(self, task: TranscriptionTask, path: Path, draft: _Draft) -> AsyncGenerator[News, None]:
+    async def _windows(
+        self, task: TranscriptionTask, recording: Recording, checkpoint: Checkpoint, draft: _Draft
+    ) -> WindowsInOrder | TranscriptInOrder:
+        found = await self._recall.transcript(recording.sha256, task)
+        if found is not None:
+            return TranscriptInOrder(found, checkpoint.processed_seconds)
+        words = task.word_timestamps or task.diarize
+        hear = Hear(windows=[], model=task.model, language=draft.language, words=words)
+        return WindowsInOrder(self._engine, Listen(path=recording.path, start_at=checkpoint.processed_seconds), hear)
+
+    async def _diarize(
+        self, task: TranscriptionTask, recording: Recording, draft: _Draft
+    ) -> AsyncGenerator[News, None]:
         """Give the segments their speakers; whatever happens here, the transcript is kept."""
-        job = Diarize(path=path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
+        job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
         try:
-            async with aclosing(self._engine.run(job)) as replies:
+            async with aclosing(self._recall.turns(recording.sha256, job)) as replies:
                 async for reply in replies:
                     match reply:
                         case StageAdvanced():
@@ -93,9 +107,10 @@ class EngineTranscriber:
                         case DiarizationDone():
                             yield Advanced(Stage.MERGING, 1.0)
                             draft.segments = attribute(draft.segments, reply.turns)
+                            draft.cached = draft.cached and reply.cached
                             draft.speakers = len({turn.speaker for turn in reply.turns})
         except TaskError as error:
-            draft.diarization_error = error.detail
+            draft.diarization_error, draft.cached = error.detail, False
 
 
 def _scaled(news: News, begin: float, end: float) -> News:
@@ -123,5 +138,6 @@ def _result(task: TranscriptionTask, recording: Recording, draft: _Draft) -> Tra
         diarization_error=draft.diarization_error,
         model=draft.model,
         audio_sha256=recording.sha256,
+        cached=draft.cached,
         created_at=datetime.now(UTC),
     )

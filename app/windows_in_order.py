@@ -65,7 +65,7 @@ class WindowsInOrder:
         async with aclosing(self._engine.run(self._listen)) as replies:
             try:
                 self._read(replies)
-                self.model = await _load(self._engine, Load(model=self._hear.model, language=self._hear.language))
+                self.model = await load(self._engine, Load(model=self._hear.model, language=self._hear.language))
                 while True:
                     self._go_on(replies)
                     for told in self._tellable():
@@ -157,7 +157,8 @@ async def _next(replies: AsyncGenerator[Reply, None]) -> Reply:
     return await anext(replies)
 
 
-async def _load(engine: Engine, job: Load) -> Model:
+async def load(engine: Engine, job: Load) -> Model:
+    """Which model the engine has loaded then (TaskError)."""
     async with aclosing(engine.run(job)) as replies:
         async for reply in replies:
             if isinstance(reply, Loaded):

@@ -72,7 +72,7 @@ def recordings_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(servers: Servers, recordings_folder: Path) -> Settings:
-    """Settings for quick tests: nothing from the environment, retries at once."""
+    """Settings for quick tests: nothing from the environment, retries at once, each task computed."""
     return Settings(
         _env_file=None,
         nats_url=servers.nats_url,
@@ -82,4 +82,5 @@ def settings(servers: Servers, recordings_folder: Path) -> Settings:
         task_ack_wait=2,
         task_heartbeat=0.5,
         task_grace=0.1,
+        cache_ttl=0,
     )

@@ -129,6 +129,7 @@ class DiarizationDone(_Line):
     turns: list[Turn]
     duration_seconds: float
     model: Model
+    cached: bool = False
 
 
 class Loaded(_Line):

@@ -146,7 +146,7 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(tmp_path: Path) -> None
             closing.push_async_callback(server.stop)
         nats_url, redis_url = (server.url for server in servers)
         settings = Settings(
-            _env_file=None, nats_url=nats_url, redis_url=redis_url, task_max_retries=20, task_retry_delay=1
+            _env_file=None, nats_url=nats_url, redis_url=redis_url, task_max_retries=20, task_retry_delay=1, cache_ttl=0
         )
         crowd = await closing.enter_async_context(Crowd(settings, tmp_path).alive())
         client = await closing.enter_async_context(await connected(settings))

@@ -38,7 +38,7 @@ async def test_an_outage_loses_nothing(tmp_path: Path, which: str, seconds: floa
     }
     for server in servers.values():
         await server.start()
-    settings = Settings(_env_file=None, nats_url=servers["nats"].url, redis_url=servers["valkey"].url)
+    settings = Settings(_env_file=None, nats_url=servers["nats"].url, redis_url=servers["valkey"].url, cache_ttl=0)
     async with running(settings, tmp_path / "log") as service, service.client() as client:
         # Given a worker that is busy, or idle
         task_id = await client.create_transcription_task(TWO_READERS, diarize=True)

@@ -84,7 +84,7 @@ async def running(settings: Settings, log: Path, *options: str) -> AsyncIterator
 async def servers(folder: Path) -> AsyncIterator[Settings]:
     """Servers of this test alone, so that a service may be all by itself."""
     async with nats_server_in(folder / "nats") as nats, valkey_in(folder / "valkey") as valkey:
-        yield Settings(_env_file=None, nats_url=nats.url, redis_url=valkey.url)
+        yield Settings(_env_file=None, nats_url=nats.url, redis_url=valkey.url, cache_ttl=0)  # each task computed
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

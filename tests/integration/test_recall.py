@@ -1,0 +1,144 @@
+"""What was computed once is not computed again: told in the result, and gone with the task."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from app import redis_keys
+from app.main import Service
+from app.settings import Settings
+from handlers.errors import PermanentError
+from schemas import subjects
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from schemas.transcription import SegmentsEvent
+from schemas.wire import Kind, Priority
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import DEADLINE, Publisher, StartWorker
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"cache_ttl": 3600.0})
+
+
+async def result_of(publisher: Publisher, task_id: str) -> dict[str, object]:
+    await publisher.until(task_id, State.COMPLETED)
+    return await publisher.ask("tasks.result", task_id=task_id, format="json")
+
+
+async def texts_of(publisher: Publisher, task_id: str, count: int) -> list[str]:
+    """The first `count` texts that followers of a task's segments hear."""
+    texts: list[str] = []
+    subscription = await publisher.js.subscribe(subjects.segments(task_id), ordered_consumer=True)
+    async with asyncio.timeout(DEADLINE):
+        while len(texts) < count:
+            event = SegmentsEvent.model_validate_json((await subscription.next_msg(timeout=DEADLINE)).data)
+            texts += [segment.text for segment in event.segments]
+    await subscription.unsubscribe()
+    return texts
+
+
+def said(result: dict[str, object]) -> dict[str, object]:
+    """A result without what differs from task to task."""
+    return {name: value for name, value in result.items() if name not in {"task_id", "created_at", "cached"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (Kind.TRANSCRIPTION, {}),
+        (Kind.TRANSCRIPTION, {"language": "en", "word_timestamps": True}),
+        (Kind.TRANSCRIPTION, {"diarize": True, "max_speakers": 3}),
+        (Kind.DIARIZATION, {"min_speakers": 2}),
+    ],
+)
+async def test_the_same_is_not_computed_twice(
+    worker: Service, engine: FakeEngine, publisher: Publisher, kind: Kind, options: dict[str, object]
+) -> None:
+    # Given a task that was done
+    await publisher.publish("t1", kind=kind, **options)
+    first = await result_of(publisher, "t1")
+    jobs = len(engine.jobs)
+    # When another one asks the same
+    await publisher.publish("t2", kind=kind, **options)
+    second = await result_of(publisher, "t2")
+    # Then its result is the same, says so, and no engine has worked for it
+    assert said(second) == said(first)
+    assert (first["cached"], second["cached"]) == (False, True)
+    assert len(engine.jobs) == jobs
+
+
+@pytest.mark.parametrize("other", [{"language": "de"}, {"word_timestamps": True}, {"diarize": True}])
+async def test_another_question_is_computed(
+    worker: Service, engine: FakeEngine, publisher: Publisher, other: dict[str, object]
+) -> None:
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    await publisher.publish("t2", **other)
+    assert (await result_of(publisher, "t2"))["cached"] is False
+
+
+async def test_another_recording_under_the_same_name_is_computed(
+    worker: Service, publisher: Publisher, recordings_folder: Path
+) -> None:
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    # When the recording is replaced
+    (recordings_folder / "meeting.flac").write_bytes(b"another meeting")
+    await publisher.publish("t2")
+    # Then it is heard
+    assert (await result_of(publisher, "t2"))["cached"] is False
+
+
+async def test_followers_of_segments_hear_what_was_found_before(worker: Service, publisher: Publisher) -> None:
+    for task_id in ("t1", "t2"):
+        await publisher.publish(task_id)
+        await publisher.until(task_id, State.COMPLETED)
+    assert await texts_of(publisher, "t2", 3) == await texts_of(publisher, "t1", 3)
+
+
+async def test_a_task_that_goes_on_after_a_loss_finds_the_rest(
+    start_worker: StartWorker, publisher: Publisher, engine: FakeEngine
+) -> None:
+    # Given a task that was given back after its first window
+    engine.hangs_after = [1]
+    async with start_worker(engine):
+        await publisher.publish("t1")
+        await texts_of(publisher, "t1", 1)
+    # And the same recording, heard for another task meanwhile
+    async with start_worker(FakeEngine()):
+        await publisher.publish("t2", priority=Priority.HIGH)
+        other = await result_of(publisher, "t2")
+        # When the first one goes on
+        first = await result_of(publisher, "t1")
+    # Then nothing is missing or there twice
+    assert said(first) == said(other)
+
+
+async def test_what_was_found_goes_with_the_task(worker: Service, publisher: Publisher, redis: Redis) -> None:
+    # Given a task that was done
+    await publisher.publish("t1", diarize=True)
+    result = await result_of(publisher, "t1")
+    key = redis_keys.heard(str(result["audio_sha256"]))
+    assert await redis.exists(key)
+    # When it is deleted
+    await publisher.ask("tasks.delete", task_id="t1")
+    # Then nothing of its recording is left
+    assert not await redis.exists(key)
+
+
+async def test_speakers_that_were_not_found_are_looked_for_again(
+    worker: Service, engine: FakeEngine, publisher: Publisher
+) -> None:
+    # Given a task whose diarization failed
+    engine.fail_with = [None, PermanentError(ErrorCode.AUDIO_TOO_LARGE, "too long")]
+    await publisher.publish("t1", diarize=True)
+    assert (await result_of(publisher, "t1"))["diarization_error"]
+    # When the same is asked again
+    await publisher.publish("t2", diarize=True)
+    # Then the text is known and the speakers are found
+    second = await result_of(publisher, "t2")
+    assert (second["diarization_error"], second["speakers"], second["cached"]) == (None, 2, False)
