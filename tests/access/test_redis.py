@@ -6,7 +6,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
+from app.cache import Cache
 from app.projection import MARK, info_key, progress_key, result_key
+from schemas.wire import Model
 from tests.access.servers import GuardedValkey
 
 DOCUMENTED = [key("t1") for key in (info_key, progress_key, result_key)]
@@ -35,6 +37,14 @@ async def test_the_service_has_its_keys_and_no_other(service: Redis) -> None:
             await service.set(key, "1")
         with pytest.raises(ResponseError, match="permission"):
             await service.eval("return redis.call('GET', KEYS[1])", 1, key)
+
+
+async def test_the_service_keeps_and_forgets_what_engines_found(service: Redis) -> None:
+    cache, found = Cache(service, keep=10), Model(name="whisper-base", revision="1")
+    await cache.keep("0" * 64, "question", found)
+    assert await cache.find("0" * 64, "question", Model) == found
+    await cache.forget("0" * 64)
+    assert await cache.find("0" * 64, "question", Model) is None
 
 
 async def test_a_reader_reads_what_is_documented_and_writes_nothing(service: Redis, reader: Redis) -> None:

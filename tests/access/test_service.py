@@ -34,7 +34,8 @@ RARE = {f"$JS.API.DIRECT.GET.transcription_{stream}" for stream in ("tasks", "pr
 
 @pytest.fixture
 def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
-    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"), task_retry_delay=0.1)
+    redis_url = valkey.url_of("service")
+    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=redis_url, task_retry_delay=0.1, cache_ttl=0)
     return login(found, "service")
 
 
