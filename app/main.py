@@ -167,7 +167,7 @@ class Service:
             tracer=self.traces.get_tracer("natscribe"),
         )
         World(
-            transcriber=EngineTranscriber(recordings, self.engine, recall),
+            transcriber=EngineTranscriber(recordings, self.engine, recall, threads=settings.engine_threads),
             diarizer=EngineDiarizer(recordings, recall),
             queue=queue,
             tasks=TaskRequests(

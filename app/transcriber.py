@@ -1,18 +1,21 @@
 """The transcriber: a recording fetched, handed to the engine, and made into a result."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from app.cores import Cores
 from app.engines.attribution import attribute
 from app.engines.engine import Engine
-from app.engines.messages import DiarizationDone, Diarize, Hear, Listen, StageAdvanced
+from app.engines.messages import Diarize, Hear, Listen, StageAdvanced
 from app.pace import processed
 from app.recall import Recall, Transcript, TranscriptInOrder
 from app.recordings import Recording, Recordings
+from app.speakers import SpeakerSearch
 from app.windows_in_order import Transcribed, WindowsInOrder
-from handlers.errors import PermanentError, TaskError
+from handlers.errors import PermanentError
 from handlers.ports import Advanced, Checkpoint, Found, News
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage
@@ -36,30 +39,31 @@ class _Draft:
 
 
 class EngineTranscriber:
-    """Transcribes with the engine process, and attributes words to speakers where asked to."""
+    """Transcribes with the engine, and attributes words to speakers where asked to.
 
-    def __init__(self, recordings: Recordings, engine: Engine, recall: Recall) -> None:
+    `threads`: how many cores the search for speakers must find free to go on beside the transcription.
+    """
+
+    def __init__(self, recordings: Recordings, engine: Engine, recall: Recall, *, threads: int = 1) -> None:
         self._recordings = recordings
         self._engine = engine
         self._recall = recall
+        self._threads = threads
 
     async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
         """Yield what is found from the checkpoint on, the result last (TaskError)."""
         draft = _Draft(list(checkpoint.segments), checkpoint.language or task.language)
         draft.diarization_error = checkpoint.diarization_error if task.diarize else None
-        diarize = task.diarize and draft.diarization_error is None
         async with self._recordings.fetch(task.audio_file_id) as recording:
             if checkpoint.audio_sha256 not in {None, recording.sha256}:
                 message = "The recording was replaced while the task ran: publish it again under a new task id."
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, message)
-            share = 1 - DIARIZING_SHARE if diarize else 1.0
-            async with aclosing(self._transcribe(task, recording, checkpoint, draft)) as transcribing:
+            transcribing = self._transcribe(task, recording, checkpoint, draft)
+            if task.diarize and draft.diarization_error is None:
+                transcribing = self._with_speakers(transcribing, task, recording, checkpoint, draft)
+            async with aclosing(transcribing):
                 async for news in transcribing:
-                    yield _scaled(news, 0.0, share)
-            if diarize:
-                async with aclosing(self._diarize(task, recording, draft)) as diarizing:
-                    async for news in diarizing:
-                        yield _scaled(news, share, 1.0)
+                    yield news
             yield _result(task, recording, draft)
 
     async def _transcribe(
@@ -93,30 +97,47 @@ class EngineTranscriber:
         hear = Hear(windows=[], model=task.model, language=draft.language, words=words)
         return WindowsInOrder(self._engine, Listen(path=recording.path, start_at=checkpoint.processed_seconds), hear)
 
-    async def _diarize(
-        self, task: TranscriptionTask, recording: Recording, draft: _Draft
+    async def _with_speakers(
+        self,
+        transcribing: AsyncGenerator[News, None],
+        task: TranscriptionTask,
+        recording: Recording,
+        checkpoint: Checkpoint,
+        draft: _Draft,
     ) -> AsyncGenerator[News, None]:
-        """Give the segments their speakers; whatever happens here, the transcript is kept."""
+        """Give the segments their speakers; whatever happens to that, the transcript is kept.
+
+        An attempt that goes on after a lost one searches last, when all text is saved: the search may have been what
+        it died of.
+        """
+        beside = not checkpoint.processed_seconds
+        cores = Cores()
         job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
-        try:
-            async with aclosing(self._recall.turns(recording.sha256, job)) as replies:
-                async for reply in replies:
-                    match reply:
-                        case StageAdvanced():
-                            yield processed(Stage.DIARIZING, reply.processed_seconds, reply.duration_seconds)
-                        case DiarizationDone():
-                            yield Advanced(Stage.MERGING, 1.0)
-                            draft.segments = attribute(draft.segments, reply.turns)
-                            draft.cached = draft.cached and reply.cached
-                            draft.speakers = len({turn.speaker for turn in reply.turns})
-        except TaskError as error:
-            draft.diarization_error, draft.cached = error.detail, False
+        async with SpeakerSearch(self._recall.turns(recording.sha256, job)) as search, aclosing(transcribing):
+            async for news in transcribing:
+                yield _with_search(news, search.fraction)
+                if beside and not search.begun and isinstance(news, Found) and cores.free(self._threads):
+                    search.begin()
+            yield _searching(search, 0.0, draft.duration)
+            async for told in search.news():
+                yield _searching(search, told.processed_seconds, told.duration_seconds)
+            draft.diarization_error, draft.cached = search.error, draft.cached and search.cached
+            if search.turns is not None:
+                yield Advanced(Stage.MERGING, 1.0)
+                draft.segments = await asyncio.to_thread(attribute, draft.segments, search.turns)
+                draft.speakers = len({turn.speaker for turn in search.turns})
 
 
-def _scaled(news: News, begin: float, end: float) -> News:
+def _with_search(news: News, searched: float) -> News:
+    """Both halves of the work count, whichever goes on at the moment."""
     if not isinstance(news, Advanced):
         return news
-    return Advanced(news.stage, begin + news.fraction * (end - begin), news.processed_seconds, news.duration_seconds)
+    return replace(news, fraction=(1 - DIARIZING_SHARE) * news.fraction + DIARIZING_SHARE * searched)
+
+
+def _searching(search: SpeakerSearch, seconds: float, duration: float | None) -> Advanced:
+    fraction = 1 - DIARIZING_SHARE + DIARIZING_SHARE * search.fraction
+    return Advanced(Stage.DIARIZING, fraction, seconds, duration)
 
 
 def _result(task: TranscriptionTask, recording: Recording, draft: _Draft) -> TranscriptionResult:

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 
 from app.engines.messages import (
+    LAST_REPLIES,
     DiarizationDone,
     Diarize,
     Hear,
@@ -94,11 +95,11 @@ class FakeEngine:
             hangs_after = self.hangs_after.pop(0) if self.hangs_after else self.windows
             for windows, replies in enumerate(self._steps(job)):  # the first one is no window
                 for reply in replies:
+                    done = isinstance(reply, LAST_REPLIES)
                     yield reply
                 await self.may_go_on.wait()
                 if windows == hangs_after < self.windows:
                     await asyncio.Event().wait()
-            done = True
         finally:
             self.stopped += not done
 

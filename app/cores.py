@@ -1,0 +1,64 @@
+"""Cores: whether one is free for more work, as Linux tells it."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")  # a second
+_STAT = Path("/proc/stat")
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_USAGE = Path("/sys/fs/cgroup/cpu.stat")
+_IDLE = slice(4, 6)  # of a cpu's line: idle, and idle while a disk is waited for
+_ALMOST = 0.7  # of a core; nothing is ever quite idle
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    at: float  # seconds, as are the others
+    idle: float  # of all cores that this process may use
+    used: float  # by the control group
+
+
+class Cores:
+    """Measures from look to look: what was idle, within what the control group may use."""
+
+    def __init__(self) -> None:
+        self._before = _look()
+
+    def free(self, wanted: int) -> bool:
+        """Whether so many cores were free since the last time this was asked; never where it cannot be told."""
+        before, self._before = self._before, _look()
+        if before is None or self._before is None or self._before.at <= before.at:
+            return False
+        seconds = self._before.at - before.at
+        idle = (self._before.idle - before.idle) / seconds
+        allowed = _quota() - (self._before.used - before.used) / seconds
+        return min(idle, allowed) >= wanted * _ALMOST
+
+
+def _look() -> _Look | None:
+    try:
+        mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        lines = [line.split() for line in _STAT.read_text(encoding="ascii").splitlines()]
+        idle = sum(int(ticks) for line in lines if line[0] in mine for ticks in line[_IDLE]) / _TICKS
+    except (OSError, AttributeError, ValueError):
+        return None
+    return _Look(time.monotonic(), idle, _used())
+
+
+def _quota() -> float:
+    """Cores that the control group may use."""
+    try:
+        quota, period = _QUOTA.read_text(encoding="ascii").split()
+        return float(quota) / float(period)
+    except (OSError, ValueError):  # `max`, or no control group
+        return float("inf")
+
+
+def _used() -> float:
+    try:
+        usage = _USAGE.read_text(encoding="ascii").partition("usage_usec ")[2].split()[0]
+        return int(usage) / 1_000_000
+    except (OSError, IndexError, ValueError):
+        return 0.0

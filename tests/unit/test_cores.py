@@ -1,0 +1,83 @@
+"""Whether a core is free, from what Linux says of its time."""
+
+from pathlib import Path
+
+import pytest
+
+from app import cores
+from app.cores import Cores
+
+TICKS = 100  # a second
+
+
+class Machine:
+    """Two cores and a control group, whose clocks the test moves."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self.seconds = 0.0
+        self.idle = [0.0, 0.0]
+        self.used = 0.0
+        for name, file in (("_STAT", "stat"), ("_QUOTA", "cpu.max"), ("_USAGE", "cpu.stat")):
+            monkeypatch.setattr(cores, name, folder / file)
+        monkeypatch.setattr(cores, "_TICKS", TICKS)
+        monkeypatch.setattr(cores.time, "monotonic", lambda: self.seconds)
+        monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: {0, 1})
+        self.quota("max 100000")
+        self.passes(0)
+
+    def quota(self, line: str) -> None:
+        (self._folder / "cpu.max").write_text(line)
+
+    def passes(self, seconds: float, *, idle: tuple[float, float] = (0, 0), used: float = 0) -> None:
+        """Time in which each core is idle for a part of it, and the group uses so many cores."""
+        self.seconds += seconds
+        self.idle = [before + part * seconds for before, part in zip(self.idle, idle, strict=True)]
+        self.used += used * seconds
+        lines = [f"cpu{number} 5 5 5 {round(each * TICKS)} 0 1 1" for number, each in enumerate([*self.idle, 99999.0])]
+        (self._folder / "stat").write_text("\n".join(["cpu  1 2 3 4 5 6 7", *lines, "intr 1 2"]))
+        (self._folder / "cpu.stat").write_text(f"usage_usec {round(self.used * 1e6)}\nuser_usec 1\n")
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+def test_a_core_that_was_idle_is_free(machine: Machine) -> None:
+    looking = Cores()
+    machine.passes(10, idle=(0, 0.9))
+    assert looking.free(1)
+
+
+def test_what_the_machine_does_else_counts(machine: Machine) -> None:
+    # Given a core that was idle until the last look, and busy since
+    looking = Cores()
+    machine.passes(10, idle=(0, 1))
+    assert looking.free(1)
+    machine.passes(10, idle=(0.2, 0.2))
+    # Then it is not free any more, and the third core, which is not for us, does not matter
+    assert not looking.free(1)
+
+
+def test_more_threads_want_more_cores(machine: Machine) -> None:
+    looking = Cores()
+    machine.passes(10, idle=(0, 1))
+    assert not looking.free(2)
+
+
+def test_no_more_than_the_control_group_may_use(machine: Machine) -> None:
+    # Given two idle cores, and a control group that may use one and does
+    machine.quota("100000 100000")
+    looking = Cores()
+    machine.passes(10, idle=(1, 1), used=0.9)
+    assert not looking.free(1)
+    # When it does not
+    machine.passes(10, idle=(1, 1), used=0.1)
+    # Then there is room
+    assert looking.free(1)
+
+
+def test_where_nothing_is_told_nothing_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cores, "_STAT", tmp_path / "missing")
+    assert not Cores().free(1)

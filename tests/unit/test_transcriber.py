@@ -1,0 +1,203 @@
+"""Transcripts with speakers: what goes on beside what, and what is told of it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import cast
+
+import pytest
+from redis.asyncio import Redis
+
+from app.cache import Cache
+from app.cores import Cores
+from app.engines.messages import Diarize, Hear, Job, Listen, Reply, StageAdvanced
+from app.recall import Recall
+from app.recordings import Recording, Recordings
+from app.transcriber import EngineTranscriber
+from handlers.errors import PassingError
+from handlers.ports import Advanced, Checkpoint, Found, News
+from schemas.errors import ErrorCode
+from schemas.progress import Stage
+from schemas.transcription import TranscriptionResult, TranscriptionTask
+from tests.fakes.engine import FakeEngine, segment
+
+TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, diarize=True)
+SHA = "0" * 64
+DIED = PassingError(ErrorCode.ENGINE_FAILED, "The engine died.")
+
+
+class OneRecording:
+    """A recording that is always there."""
+
+    @asynccontextmanager
+    async def fetch(self, audio_file_id: str) -> AsyncIterator[Recording]:
+        yield Recording(Path(audio_file_id), SHA, 1)
+
+
+class WatchedEngine(FakeEngine):
+    """Goes on with the second window only after speakers are looked for, where `waits` says so."""
+
+    def __init__(self, *, waits: bool = False) -> None:
+        super().__init__(windows=4)
+        self.waits = waits
+        self.searches = asyncio.Event()
+        self.order: list[str] = []
+        self.search_fails = False
+
+    async def hears(self, number: int) -> None:
+        if self.waits and number == 2:
+            await self.searches.wait()
+        self.order.append(f"window {number}")
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        if isinstance(job, Diarize):
+            self.order.append("search")
+            self.fail_with = [DIED] if self.search_fails else []
+            self.searches.set()
+        async with aclosing(super().run(job)) as replies:
+            async for reply in replies:
+                yield reply
+
+
+@pytest.fixture
+def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What is said of cores, the last one for ever."""
+    answers = [True]
+    monkeypatch.setattr(Cores, "free", lambda _self, _wanted: answers.pop(0) if len(answers) > 1 else answers[0])
+    return answers
+
+
+def run(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> AsyncGenerator[News, None]:  # noqa: B008
+    recall = Recall(engine, Cache(Redis(), keep=0))
+    return EngineTranscriber(cast("Recordings", OneRecording()), engine, recall).run(TASK, checkpoint)
+
+
+async def news_of(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> list[News]:  # noqa: B008
+    async with asyncio.timeout(5):
+        return [news async for news in run(engine, checkpoint)]
+
+
+def result_in(news: list[News]) -> TranscriptionResult:
+    assert isinstance(news[-1], TranscriptionResult)
+    return news[-1]
+
+
+async def test_speakers_are_looked_for_beside_the_transcription_where_a_core_is_free(cores: list[bool]) -> None:
+    # Given an engine that would wait for ever if one came after the other
+    engine = WatchedEngine(waits=True)
+    # When a recording is transcribed with speakers
+    news = await news_of(engine)
+    # Then all is found
+    assert [segment.speaker for segment in result_in(news).segments[:2]] == ["SPEAKER_00", "SPEAKER_01"]
+    assert engine.order.index("search") < engine.order.index("window 2")
+
+
+async def test_a_core_that_is_free_later_is_used_later(cores: list[bool]) -> None:
+    # Given a machine on which no core is free until the second look
+    cores[:] = [False, True]
+    engine = WatchedEngine()
+    # When a recording is transcribed with speakers, then they are looked for after the second window
+    await news_of(engine)
+    assert engine.order.index("search") > engine.order.index("window 1")
+    assert engine.order.index("search") < engine.order.index("window 3")
+
+
+@pytest.mark.parametrize(("free", "done"), [(False, 0.0), (True, 10.0)], ids=["no core is free", "resumed"])
+async def test_else_speakers_come_last(cores: list[bool], free: bool, done: float) -> None:
+    # Given no free core, or an attempt that goes on after a lost one
+    cores[:] = [free]
+    engine = WatchedEngine()
+    earlier = (segment(0),) if done else ()
+    checkpoint = Checkpoint("en", done, earlier, SHA if done else None)
+    # When a recording is transcribed with speakers
+    news = await news_of(engine, checkpoint)
+    # Then all text is told before that begins
+    assert engine.order[-1] == "search"
+    assert result_in(news).speakers == 2
+
+
+@pytest.mark.parametrize("free", [True, False])
+async def test_progress_counts_both_and_never_falls(cores: list[bool], free: bool) -> None:
+    # Given either order, when a recording is transcribed with speakers
+    cores[:] = [free]
+    news = await news_of(WatchedEngine(waits=free))
+    # Then progress never falls, and is whole only at the end
+    told = [each for each in news if isinstance(each, Advanced)]
+    assert all(before.fraction <= after.fraction for before, after in pairwise(told))
+    assert [each.stage for each in told if each.fraction == 1.0][-1] is Stage.MERGING
+    # And speakers are the stage only when the text is complete, so that it can be saved without them
+    last_text = max(place for place, each in enumerate(news) if isinstance(each, Found))
+    stages = [each.stage for each in news[:last_text] if isinstance(each, Advanced)]
+    assert Stage.DIARIZING not in stages
+    assert Stage.DIARIZING in [each.stage for each in news[last_text:] if isinstance(each, Advanced)]
+
+
+@pytest.mark.parametrize("free", [True, False])
+async def test_the_transcript_is_kept_when_the_search_fails(cores: list[bool], free: bool) -> None:
+    # Given a diarizer that dies, beside the transcription or after it
+    cores[:] = [free]
+    engine = WatchedEngine(waits=free)
+    engine.search_fails = True
+    # When a recording is transcribed with speakers
+    result = result_in(await news_of(engine))
+    # Then there is the whole text, and it says why it has no speakers
+    assert result.text == " ".join(["one two"] * 4)
+    assert result.speakers is None
+    assert result.diarization_error == DIED.detail
+
+
+async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None:
+    # Given a search that goes on beside the transcription, and neither ever ends
+    ended: list[type] = []
+
+    class Endless(WatchedEngine):
+        async def hears(self, number: int) -> None:
+            await super().hears(number)
+            if number == 3:
+                await asyncio.Event().wait()
+
+        async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+            try:
+                async with aclosing(super().run(job)) as replies:
+                    async for reply in replies:
+                        yield reply
+                        if isinstance(job, Diarize):
+                            await asyncio.Event().wait()
+            finally:
+                ended.append(type(job))
+
+    engine = Endless(waits=True)
+    running = run(engine)
+    async for news in running:
+        if isinstance(news, Found) and news.processed_seconds == 30:
+            break
+    # When the attempt ends
+    async with asyncio.timeout(5):
+        await running.aclose()
+    # Then nothing of it goes on
+    assert engine.searches.is_set()
+    assert {Diarize, Hear, Listen} <= set(ended)
+
+
+async def test_what_the_search_says_while_text_is_found_counts_at_once(cores: list[bool]) -> None:
+    # Given a search that is half done before the second window is heard
+    class HalfDone(WatchedEngine):
+        async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+            if isinstance(job, Diarize):
+                yield StageAdvanced(stage=Stage.DIARIZING, processed_seconds=20, duration_seconds=40)
+                self.searches.set()
+                await asyncio.Event().wait()
+            async with aclosing(super().run(job)) as replies:
+                async for reply in replies:
+                    yield reply
+
+    running = run(HalfDone(waits=True))
+    # When all text is there
+    async for news in running:
+        if isinstance(news, Advanced) and news.processed_seconds == 40:
+            break
+    await running.aclose()
+    # Then three quarters of the work are done
+    assert news.fraction == pytest.approx(0.75)
