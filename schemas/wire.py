@@ -127,11 +127,11 @@ class Kind(Term):
 
 
 class Priority(Term):
-    """The lanes of the queue, in the order in which they are served."""
+    """The lanes of the queue, in the order in which they are served; none waits forever."""
 
     HIGH = "high", "Served first."
-    NORMAL = "normal", "Served when no `high` task waits."
-    LOW = "low", "Served when nothing else waits."
+    NORMAL = "normal", "Served when no `high` task waits, and in any case as each fourth task of a worker."
+    LOW = "low", "Served when nothing else waits, and in any case as each sixteenth task of a worker."
 
 
 class Message(BaseModel):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from typing import Literal
 
 import pytest
@@ -51,8 +52,7 @@ async def test_high_goes_before_normal_before_low(
         # And the high one is served first
         for task_id in ("low", "normal", "high"):
             await publisher.until(task_id, State.COMPLETED)
-    order = [json.loads((await js.get_msg("transcription_results", seq)).data)["task_id"] for seq in range(1, 5)]
-    assert order == ["busy", "high", "normal", "low"]
+    assert await results(js) == ["busy", "high", "normal", "low"]
 
 
 async def test_workers_share_what_waits(publisher: Publisher, start_worker: StartWorker) -> None:
@@ -130,8 +130,44 @@ async def test_the_kinds_of_one_priority_take_turns(
         engine.may_go_on.set()
         await publisher.until("t3", State.COMPLETED)
     # Then the diarization did not wait for all of them
-    order = [json.loads((await js.get_msg("transcription_results", seq)).data)["task_id"] for seq in range(1, 6)]
-    assert order == ["busy", "d1", "t1", "t2", "t3"]
+    assert await results(js) == ["busy", "d1", "t1", "t2", "t3"]
+
+
+async def test_no_lane_waits_forever(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a busy worker behind which more high tasks wait than it will do, and some of the other priorities
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("busy")
+        await publisher.until("busy", State.RUNNING)
+        for number in range(30):
+            await publisher.publish(f"high-{number}", priority=Priority.HIGH)
+        for number in range(8):
+            await publisher.publish(f"normal-{number}", kind=Kind.DIARIZATION if number % 2 else Kind.TRANSCRIPTION)
+        # And two low ones that another worker has had and given back
+        for number in range(2):
+            await publisher.publish(f"low-{number}", priority=Priority.LOW)
+        other = await js.pull_subscribe_bind("transcription_worker_transcription_low", "transcription_tasks")
+        for message in await other.fetch(2):
+            await message.nak()
+        # When the worker goes on
+        engine.may_go_on.set()
+        await publisher.until("low-1", State.COMPLETED)
+        await publisher.until("high-29", State.COMPLETED)
+    # Then each sixteenth task was a low one, and four of them were normal
+    order = (await results(js))[1:]
+    lanes = [task_id.partition("-")[0] for task_id in order]
+    assert [number for number, lane in enumerate(lanes) if lane == "low"] == [14, 30]
+    assert Counter(lanes[:16]) == Counter(lanes[16:32]) == {"high": 11, "normal": 4, "low": 1}
+    # And all others were high ones, in their order
+    assert [task_id for task_id in order if task_id.startswith("high")] == [f"high-{number}" for number in range(30)]
+
+
+async def results(js: JetStreamContext) -> list[str]:
+    """Whose results there are, in the order in which they came."""
+    last = (await js.stream_info("transcription_results")).state.last_seq
+    return [json.loads((await js.get_msg("transcription_results", seq)).data)["task_id"] for seq in range(1, last + 1)]
 
 
 async def test_a_stopping_worker_gives_its_task_back(publisher: Publisher, start_worker: StartWorker) -> None:

@@ -85,7 +85,7 @@ class FakeLane:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.slot.ANSWER_WITHIN", 0.1)
+    monkeypatch.setattr("app.pulling.ANSWER_WITHIN", 0.1)
     monkeypatch.setattr("app.slot.LOOK_EVERY", 0.01)
 
 
