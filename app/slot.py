@@ -1,8 +1,7 @@
 """The slot: one task at a time, asked for only when the slot is free, the high lanes first."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
 import structlog
@@ -15,9 +14,10 @@ from app.precedence import Precedence
 from app.pulling import Puller
 from handlers.channels import Lanes, StreamNames
 from schemas import subjects
+from schemas.wire import Kind, Priority
 
 LAST_WORD_WITHIN = 6.0  # seconds
-LOOK_EVERY = 1.0  # seconds: what is delivered again is announced by nobody
+LOOK_EVERY = 1.0  # seconds: what is delivered again is announced by nobody, and an announcement may be lost
 NEXT = "$JS.API.CONSUMER.MSG.NEXT"
 
 log = structlog.get_logger()
@@ -36,13 +36,19 @@ class _Lane(NamedTuple):
 
 
 class Slot:
-    """Asks the lanes in order whenever it is free, and works on what it gets."""
+    """Asks the lanes in order whenever it is free, and works on what it gets.
+
+    Lanes that were found empty are asked again when a task is announced for them: no time goes by with the others then.
+    """
 
     def __init__(self, lanes: Lanes, names: StreamNames, broken: Callable[[], None]) -> None:
         self._broken = broken
         self._lanes = {
             key: _Lane(f"{NEXT}.{names.tasks}.{names.lane(*key)}", subscriber) for key, subscriber in lanes.items()
         }
+        self._subjects = {subjects.announced(*key): key for key in self._lanes}
+        self._hopeful: set[tuple[Kind, Priority]] = set()  # lanes that may hold something
+        self._look_at = 0.0  # when all of them may, by the event loop's clock
         self._precedence = Precedence()
         self._puller: Puller | None = None
         self._woken = asyncio.Event()
@@ -58,6 +64,7 @@ class Slot:
         """Begin to ask; call after the broker has started."""
         self._puller = Puller(nats)
         await nats.subscribe(subjects.ALL_ACCEPTED, cb=self._wake)
+        self._look_everywhere()
         self._loop = asyncio.create_task(self._run())
         self._loop.add_done_callback(self._ended)
 
@@ -89,27 +96,45 @@ class Slot:
             log.critical("slot_broken", exc_info=error)
             self._broken()
 
-    async def _wake(self, _: Msg) -> None:
-        self._woken.set()
+    async def _wake(self, announced: Msg) -> None:
+        lane = self._subjects.get(announced.subject)
+        if lane is not None:
+            self._hopeful.add(lane)
+            self._woken.set()
 
     async def _run(self) -> None:
         while not self._stopping:
             self._woken.clear()
+            hopeful, self._hopeful = self._hopeful, set()
             try:
-                worked = await self._serve_one()
+                worked = await self._serve_one(hopeful)
             except NatsError as error:
                 log.warning("lanes_unreachable", error=str(error) or type(error).__name__)
-                worked = False
-            if not worked and not self._stopping:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_EVERY):
-                        await self._woken.wait()
+                self._hopeful, worked = set(self._lanes), False
+            if worked:
+                self._look_everywhere()
+            elif not self._stopping:
+                await self._rest()
 
-    async def _serve_one(self) -> bool:
+    def _look_everywhere(self) -> None:
+        self._hopeful = set(self._lanes)
+        self._look_at = asyncio.get_running_loop().time() + LOOK_EVERY
+
+    async def _rest(self) -> None:
+        """Wait for an announcement, or until it is time to look without one."""
+        try:
+            async with asyncio.timeout_at(self._look_at):
+                await self._woken.wait()
+        except TimeoutError:
+            self._look_everywhere()
+
+    async def _serve_one(self, hopeful: Container[tuple[Kind, Priority]]) -> bool:
         for priority, kinds in self._precedence.order():
             for kind in kinds:
                 if self._stopping or self._puller is None:
                     return False
+                if (kind, priority) not in hopeful:
+                    continue
                 lane = self._lanes[kind, priority]
                 message = await self._puller.pull(lane.next_message)
                 if message is not None:

@@ -40,6 +40,11 @@ def accepted_channel(kind: Kind) -> str:
     return f"accepted.tasks.{kind}.{{priority}}"
 
 
+def announced(kind: Kind, priority: Priority) -> str:
+    """Where the task stream repeats the tasks of one lane."""
+    return f"accepted.{tasks(kind, priority)}"
+
+
 def progress(task_id: str) -> str:
     """The log of one task."""
     return f"progress.{task_id}"

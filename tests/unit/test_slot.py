@@ -1,7 +1,7 @@
 """The slot asks lane by lane, and takes no answer for another's."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -28,6 +28,13 @@ class FakeAnswer:
 
 
 @dataclass
+class FakeMessage:
+    """What was stored in a lane, repeated."""
+
+    subject: str
+
+
+@dataclass
 class FakeInbox:
     subject: str
     answers: asyncio.Queue[FakeAnswer] = field(default_factory=asyncio.Queue)
@@ -49,15 +56,19 @@ class FakeServer:
 
     script: list[Answer]
     inboxes: list[FakeInbox] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    announce: Callable[[FakeMessage], Awaitable[None]] | None = None
 
     def new_inbox(self) -> str:
         return f"inbox.{len(self.inboxes)}"
 
-    async def subscribe(self, subject: str, **_: object) -> FakeInbox:
+    async def subscribe(self, subject: str, cb: Callable[[FakeMessage], Awaitable[None]] | None = None) -> FakeInbox:
+        self.announce = self.announce or cb
         self.inboxes.append(FakeInbox(subject))
         return self.inboxes[-1]
 
-    async def publish(self, _: str, __: bytes, *, reply: str) -> None:
+    async def publish(self, subject: str, _: bytes, *, reply: str) -> None:
+        self.asked.append(subject.rpartition(".")[2])
         answer = self.script.pop(0) if self.script else nothing
         answer(self, reply)
 
@@ -126,3 +137,56 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
     consumed = {key: lane.consumed for key, lane in lanes.items() if lane.consumed}
     assert asked
     assert consumed == {(Kind.DIARIZATION, Priority.HIGH): [right]}
+
+
+async def test_only_the_lane_that_a_task_is_announced_for_is_asked(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a slot that has found all lanes empty
+    monkeypatch.setattr("app.slot.LOOK_EVERY", 60)
+    server = FakeServer([])
+    await slot.start(cast("Client", server))
+    await eventually(lambda: _asked(server, 6))
+    # When a task is announced
+    assert server.announce is not None
+    await server.announce(FakeMessage("accepted.tasks.diarization.low"))
+    # Then no time is lost with the others
+    await eventually(lambda: _asked(server, 7))
+    assert server.asked[6:] == ["worker_diarization_low"]
+    # And what is no lane is no news
+    await server.announce(FakeMessage("accepted.tasks.diarization.urgent"))
+
+
+async def test_announcements_keep_no_lane_from_being_asked(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a slot that has found all lanes empty
+    monkeypatch.setattr("app.slot.LOOK_EVERY", 0.05)
+    server = FakeServer([])
+    await slot.start(cast("Client", server))
+    await eventually(lambda: _asked(server, 6))
+
+    async def other_lanes_are_asked() -> bool:
+        # When tasks are announced all the time, which other workers take
+        assert server.announce is not None
+        await server.announce(FakeMessage("accepted.tasks.diarization.low"))
+        return "worker_transcription_high" in server.asked[6:]
+
+    # Then what is delivered again in other lanes is found all the same
+    await eventually(other_lanes_are_asked)
+
+
+async def test_after_an_error_no_lane_is_taken_for_empty(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a server that misses the question about the one lane that a task was announced for
+    monkeypatch.setattr("app.slot.LOOK_EVERY", 60)
+    server = FakeServer([nothing] * 6 + [silence])
+    await slot.start(cast("Client", server))
+    await eventually(lambda: _asked(server, 6))
+    assert server.announce is not None
+    await server.announce(FakeMessage("accepted.tasks.diarization.low"))
+    await eventually(lambda: _asked(server, 7))
+    # When a task is announced for another one
+    await server.announce(FakeMessage("accepted.tasks.diarization.normal"))
+    # Then all of them are asked
+    await eventually(lambda: _asked(server, 13))
+    assert len(set(server.asked[7:])) == 6
+
+
+async def _asked(server: FakeServer, times: int) -> bool:
+    return len(server.asked) >= times
