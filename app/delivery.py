@@ -72,6 +72,8 @@ class TaskDelivery:
         tracing.link_to(entry.facts.span)
         self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, span=tracing.current())
         bind_contextvars(attempt=attempt.number)
+        if entry.facts.started_at is not None:
+            desk.meter.redelivered(self.kind)
         if entry.event.state.ended:
             raise AlreadyKnownError
         if entry.event.sequence > 1:

@@ -28,7 +28,6 @@ class DeliveryMiddleware(
         """Work on the message, and say in the log and the metrics how it ended."""
         desk = self._desk()
         delivery = TaskDelivery(desk, msg.raw_message)
-        desk.meter.delivered(delivery.kind, msg.raw_message.metadata.num_delivered or 1)
         began = time.monotonic()
         with (
             self.context.scope("delivery", delivery),

@@ -82,7 +82,9 @@ class Service:
         )
         self.readiness = Readiness(self.broker, settings)
         lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.desk)])
-        self.slot = Slot(channels.task_lanes(lanes, self.names), self.names, broken=end_process)
+        self.slot = Slot(
+            channels.task_lanes(lanes, self.names), self.names, broken=end_process, lookahead=settings.lane_lookahead
+        )
         self.broker.include_routers(
             lanes, channels.accepted_tasks(), channels.answers(), channels.projections(self.names)
         )

@@ -61,7 +61,7 @@ class Meter:
         self._success = self._counter("task_success", "Tasks completed.", name)
         self._failure = self._counter("task_failure", "Tasks failed for good.", code)
         self._retries = self._counter("task_retries", "Attempts that are tried again.", code)
-        self._redeliveries = self._counter("task_redeliveries", "Deliveries after the first of a message.", name)
+        self._redeliveries = self._counter("task_redeliveries", "Deliveries of tasks that were begun before.", name)
         self._duplicates = self._counter("task_duplicates", "Messages of known ids, taken from the queue.", name)
         self._resumes = self._counter("task_resumes", "Attempts that went on from a checkpoint.", name)
         self._resumed = self._counter("task_resumed_audio_seconds", "Audio that was not to be done again.", name)
@@ -112,9 +112,9 @@ class Meter:
         self._since.labels(task_name(kind)).set(since_progress)
         self._running.labels(task_name(kind)).set(running)
 
-    def delivered(self, kind: Kind, times: int) -> None:
-        """Count a delivery, the how manieth of its message it is."""
-        self._redeliveries.labels(task_name(kind)).inc(times > 1)
+    def redelivered(self, kind: Kind) -> None:
+        """Count a delivery of a task that was begun before: one that was only looked at was not."""
+        self._redeliveries.labels(task_name(kind)).inc()
 
     def waited(self, kind: Kind, seconds: float) -> None:
         """Count how long a task waited for its first attempt."""

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     nats_stream_name: str = Field("transcription_tasks", pattern=r"^[A-Za-z0-9_-]+$")
     nats_consumer_name: str = Field("transcription_worker", pattern=r"^[A-Za-z0-9_-]+$")
     nats_max_msgs_per_subject: int = Field(10_000, ge=1)
+    lane_lookahead: int = Field(
+        1, ge=1, le=64, description="Tasks of a lane of which the shortest goes first; 1: in the order of publishing."
+    )
     redis_url: str = "redis://localhost:6379/0"
 
     task_timeout: float = Field(3600, gt=0, description="Seconds one attempt may run.")

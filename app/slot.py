@@ -18,6 +18,7 @@ from schemas.wire import Kind, Priority
 
 LAST_WORD_WITHIN = 6.0  # seconds
 LOOK_EVERY = 1.0  # seconds: what is delivered again is announced by nobody, and an announcement may be lost
+AGAIN_AFTER = 0.05  # seconds: what another slot has looked at and given back is announced by nobody, either
 NEXT = "$JS.API.CONSUMER.MSG.NEXT"
 
 log = structlog.get_logger()
@@ -41,8 +42,9 @@ class Slot:
     Lanes that were found empty are asked again when a task is announced for them: no time goes by with the others then.
     """
 
-    def __init__(self, lanes: Lanes, names: StreamNames, broken: Callable[[], None]) -> None:
+    def __init__(self, lanes: Lanes, names: StreamNames, broken: Callable[[], None], *, lookahead: int = 1) -> None:
         self._broken = broken
+        self._lookahead = lookahead
         self._lanes = {
             key: _Lane(f"{NEXT}.{names.tasks}.{names.lane(*key)}", subscriber) for key, subscriber in lanes.items()
         }
@@ -62,9 +64,9 @@ class Slot:
 
     async def start(self, nats: Client) -> None:
         """Begin to ask; call after the broker has started."""
-        self._puller = Puller(nats)
+        self._puller = Puller(nats, self._lookahead)
         await nats.subscribe(subjects.ALL_ACCEPTED, cb=self._wake)
-        self._look_everywhere()
+        self._look_everywhere(LOOK_EVERY)
         self._loop = asyncio.create_task(self._run())
         self._loop.add_done_callback(self._ended)
 
@@ -112,13 +114,18 @@ class Slot:
                 log.warning("lanes_unreachable", error=str(error) or type(error).__name__)
                 self._hopeful, worked = set(self._lanes), False
             if worked:
-                self._look_everywhere()
+                self._look_everywhere(self._soon)
             elif not self._stopping:
                 await self._rest()
 
-    def _look_everywhere(self) -> None:
+    @property
+    def _soon(self) -> float:
+        """When to look again though nothing was there a moment ago, in seconds."""
+        return LOOK_EVERY if self._lookahead == 1 else AGAIN_AFTER
+
+    def _look_everywhere(self, again_after: float) -> None:
         self._hopeful = set(self._lanes)
-        self._look_at = asyncio.get_running_loop().time() + LOOK_EVERY
+        self._look_at = asyncio.get_running_loop().time() + again_after
 
     async def _rest(self) -> None:
         """Wait for an announcement, or until it is time to look without one."""
@@ -126,7 +133,9 @@ class Slot:
             async with asyncio.timeout_at(self._look_at):
                 await self._woken.wait()
         except TimeoutError:
-            self._look_everywhere()
+            self._look_everywhere(LOOK_EVERY)
+        else:
+            self._look_at = min(self._look_at, asyncio.get_running_loop().time() + self._soon)
 
     async def _serve_one(self, hopeful: Container[tuple[Kind, Priority]]) -> bool:
         for priority, kinds in self._precedence.order():

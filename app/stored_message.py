@@ -10,10 +10,12 @@ from nats.js.api import RawStreamMsg
 
 from app.entry import Entry, Facts
 from handlers.ports import Task
+from schemas.headers import AUDIO_SECONDS
 from schemas.progress import State
 from schemas.wire import Kind
 
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
+LONGEST_RECORDING = 24 * 3600.0  # seconds
 LONGEST_NUMBER = 20  # digits
 ROUNDING = timedelta(milliseconds=1)  # deliveries and stream tell nanoseconds each in their way
 REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event that a replayed message opens again
@@ -46,6 +48,15 @@ class StoredMessage:
     def kind(self) -> Kind:
         """Which kind of task its subject stands for."""
         return Kind(self.subject.split(".")[1])
+
+    @property
+    def audio_seconds(self) -> float | None:
+        """How long the recording is, where the publisher says so: that may be anything."""
+        try:
+            found = float(self.headers.get(AUDIO_SECONDS, ""))
+        except ValueError:
+            return None
+        return min(found, LONGEST_RECORDING) if found > 0 else None  # not a number is above nothing
 
     @property
     def traceparent(self) -> str | None:

@@ -17,6 +17,7 @@ from app.embedded import NatsServer, ValkeyServer
 from app.main import Service
 from app.settings import Settings
 from schemas import subjects
+from schemas.headers import AUDIO_SECONDS
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind, Priority
 from tests.conftest import Servers
@@ -84,10 +85,17 @@ class Publisher:
         self.js: JetStreamContext = nc.jetstream()
 
     async def publish(
-        self, task_id: str, *, kind: Kind = Kind.TRANSCRIPTION, priority: Priority = Priority.NORMAL, **options: object
+        self,
+        task_id: str,
+        *,
+        kind: Kind = Kind.TRANSCRIPTION,
+        priority: Priority = Priority.NORMAL,
+        seconds: object = None,
+        **options: object,
     ) -> None:
         task = {"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 7} | options
-        await self.js.publish(subjects.tasks(kind, priority), json.dumps(task).encode())
+        headers = None if seconds is None else {AUDIO_SECONDS: str(seconds)}
+        await self.js.publish(subjects.tasks(kind, priority), json.dumps(task).encode(), headers=headers)
 
     async def events(self, task_id: str) -> AsyncIterator[ProgressEvent]:
         """All events of a task from the first on, until one ends it."""
@@ -122,6 +130,12 @@ class Publisher:
 @pytest.fixture
 def publisher(nc: Client) -> Publisher:
     return Publisher(nc)
+
+
+async def results(js: JetStreamContext) -> list[str]:
+    """Whose results there are, in the order in which they came."""
+    last = (await js.stream_info("transcription_results")).state.last_seq
+    return [json.loads((await js.get_msg("transcription_results", seq)).data)["task_id"] for seq in range(1, last + 1)]
 
 
 async def queue_is_empty(js: JetStreamContext) -> bool:

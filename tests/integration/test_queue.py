@@ -17,7 +17,7 @@ from app.task_log import TaskLog
 from schemas.progress import ProgressEvent, Stage, State
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty, results
 from tests.waiting import eventually
 
 
@@ -162,12 +162,6 @@ async def test_no_lane_waits_forever(
     assert Counter(lanes[:16]) == Counter(lanes[16:32]) == {"high": 11, "normal": 4, "low": 1}
     # And all others were high ones, in their order
     assert [task_id for task_id in order if task_id.startswith("high")] == [f"high-{number}" for number in range(30)]
-
-
-async def results(js: JetStreamContext) -> list[str]:
-    """Whose results there are, in the order in which they came."""
-    last = (await js.stream_info("transcription_results")).state.last_seq
-    return [json.loads((await js.get_msg("transcription_results", seq)).data)["task_id"] for seq in range(1, last + 1)]
 
 
 async def test_a_stopping_worker_gives_its_task_back(publisher: Publisher, start_worker: StartWorker) -> None:

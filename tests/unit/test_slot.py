@@ -155,6 +155,25 @@ async def test_only_the_lane_that_a_task_is_announced_for_is_asked(slot: Slot, m
     await server.announce(FakeMessage("accepted.tasks.diarization.urgent"))
 
 
+async def test_what_another_slot_looks_at_is_asked_for_again(
+    lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given slots that look at several tasks
+    monkeypatch.setattr("app.slot.LOOK_EVERY", 60)
+    server = FakeServer([])
+    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
+    slot = Slot(given, NAMES, broken=lambda: None, lookahead=4)
+    await slot.start(cast("Client", server))
+    await eventually(lambda: _asked(server, 6))
+    # When another one was faster
+    assert server.announce is not None
+    await server.announce(FakeMessage("accepted.tasks.diarization.low"))
+    await eventually(lambda: _asked(server, 7))
+    # Then this one looks again for what that gives back
+    await eventually(lambda: _asked(server, 13))
+    await slot.stop(grace=1)
+
+
 async def test_announcements_keep_no_lane_from_being_asked(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a slot that has found all lanes empty
     monkeypatch.setattr("app.slot.LOOK_EVERY", 0.05)

@@ -1,0 +1,115 @@
+"""Short recordings first: of the first few tasks of a lane the shortest, where the operator wants it."""
+
+from functools import partial
+
+import pytest
+from nats.js import JetStreamContext
+from redis.asyncio import Redis
+
+from app.settings import Settings
+from app.streams import provision
+from schemas.progress import State
+from schemas.wire import Priority
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty, results
+from tests.integration.test_metrics import TRANSCRIPTION, sample
+from tests.integration.wire import Wire
+from tests.waiting import eventually
+from tests.workers import working
+
+LANE = "transcription_worker_transcription_normal"
+
+
+@pytest.fixture
+def start_worker(settings: Settings, redis: Redis, wire: Wire) -> StartWorker:
+    """Workers that look at four tasks."""
+    return partial(working, settings.model_copy(update={"lane_lookahead": 4}))
+
+
+async def test_of_the_first_few_the_shortest_goes_first(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a busy worker behind which recordings of all lengths wait, and some that nobody knows the length of
+    engine.may_go_on.clear()
+    async with start_worker(engine) as worker:
+        await publisher.publish("busy")
+        await publisher.until("busy", State.RUNNING)
+        for task_id, seconds in (("unknown", None), ("hour", 3600), ("nonsense", "-1"), ("minutes", 300), ("short", 5)):
+            await publisher.publish(task_id, seconds=seconds)
+        # And a long one of high priority
+        await publisher.publish("urgent", priority=Priority.HIGH, seconds=36000)
+        # When the worker goes on
+        engine.may_go_on.set()
+        for task_id in ("unknown", "hour", "nonsense", "minutes", "short"):
+            events = await publisher.until(task_id, State.COMPLETED)
+            # Then to be looked at is no attempt
+            assert {event.attempt for event in events} == {1}
+        await eventually(lambda: queue_is_empty(js))
+        # And no delivery of what was begun before
+        assert sample(worker, "task_redeliveries_total", TRANSCRIPTION) == 0
+    # And the shortest of four went first each time, those of unknown length last and in their order
+    assert await results(js) == ["busy", "urgent", "minutes", "short", "hour", "unknown", "nonsense"]
+
+
+async def test_no_recording_is_too_long_to_be_served(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a busy worker behind which two long recordings wait, and more short ones than it will do
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("busy")
+        await publisher.until("busy", State.RUNNING)
+        for task_id in ("long-1", "long-2"):
+            await publisher.publish(task_id, seconds=3600)
+        for number in range(10):
+            await publisher.publish(f"short-{number}", seconds=5)
+        # When the worker goes on
+        engine.may_go_on.set()
+        await publisher.until("short-9", State.COMPLETED)
+    # Then each long one was passed over four times, and the short ones began in their order
+    order = await results(js)
+    assert order[:7] == ["busy", "short-0", "short-1", "short-2", "short-3", "long-1", "long-2"]
+    assert order[7:] == [f"short-{number}" for number in range(4, 10)]
+
+
+async def test_what_is_looked_at_stays_where_it_was(
+    publisher: Publisher, start_worker: StartWorker, settings: Settings, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a task at work that was chosen from four
+    await provision(js, settings)
+    for number in range(6):
+        await publisher.publish(f"t{number}", seconds=500 if number == 2 else 600)
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.until("t2", State.RUNNING)
+        # When another program takes what comes next
+        other = await js.pull_subscribe_bind(LANE, "transcription_tasks")
+        waiting = await other.fetch(5, timeout=5)
+        # Then the others are there, in their order, and at once
+        assert [message.metadata.sequence.stream for message in waiting] == [1, 2, 4, 5, 6]
+        for message in waiting:
+            await message.nak()
+        engine.may_go_on.set()
+        for number in range(6):
+            await publisher.until(f"t{number}", State.COMPLETED)
+
+
+async def test_workers_that_look_at_the_same_tasks_share_them(
+    publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two workers that are told of what is stored, and look without that once in a minute
+    monkeypatch.setattr("app.slot.LOOK_EVERY", 60)
+    first, second = FakeEngine(), FakeEngine()
+    for engine in (first, second):
+        engine.may_go_on.clear()
+    async with start_worker(first), start_worker(second):
+        # When one may see both tasks, and the other none
+        await publisher.publish("a", seconds=5)
+        await publisher.publish("b", seconds=5)
+        a, b = await publisher.until("a", State.RUNNING), await publisher.until("b", State.RUNNING)
+        # Then each has one of them all the same
+        assert a[-1].worker != b[-1].worker
+        first.may_go_on.set()
+        second.may_go_on.set()
+        await publisher.until("a", State.COMPLETED)
+        await publisher.until("b", State.COMPLETED)
