@@ -23,6 +23,7 @@ from app.settling import Settler
 from app.stored_message import StoredMessage
 from app.task_log import TaskLog
 from app.tracing import TracedAttempt
+from app.waiting import Place
 from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, PermanentError, TaskError
 from handlers.ports import Task
 from schemas.errors import ErrorCode, ErrorDetail
@@ -68,7 +69,7 @@ class TaskDelivery:
         stored = StoredMessage.delivered(self._message)
         bind_contextvars(task_id=task.task_id, trace_id=stored.trace_id)
         desk = self._desk
-        entry = await desk.queue.open(task, stored)
+        entry = await desk.queue.open(task, stored, place=Place.at_once())
         tracing.link_to(entry.facts.span)
         self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, span=tracing.current())
         bind_contextvars(attempt=attempt.number)

@@ -31,7 +31,7 @@ from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
 from app.expiry import Expiry
 from app.health import Readiness, route
-from app.lanes import WaitingTasks
+from app.lanes import LaneReader
 from app.metrics import Meter, metrics_route
 from app.projection import RedisProjection
 from app.queue import TaskQueue
@@ -47,6 +47,7 @@ from app.task_log import TaskLog
 from app.temporary import sweep
 from app.transcriber import EngineTranscriber
 from app.vitals import Vitals
+from app.waiting import WaitingTasks
 from app.watch import Watch
 from handlers import channels
 from handlers.errors import PassingError
@@ -152,11 +153,14 @@ class Service:
         letters = DeadLetterBox(js, task_log, names, self.meter, max_payload=nats.max_payload)
         recordings = Recordings(settings, js)
         recall = Recall(self.engine, self.cache)
-        waiting = WaitingTasks(js, names)
+        lanes = LaneReader(nats, names)
+        waiting = WaitingTasks(nats, names, lanes, idle=lambda: self.slot.idle)
         queue = TaskQueue(task_log, waiting, max_attempts=settings.max_attempts)
         expiry = Expiry(js, names, task_log, queue, letters, after=streams.EXPIRES_AFTER)
         vitals = Vitals(nats, self.redis, self.engine, self.meter, attempt_limit=settings.task_timeout)
-        self.watch = Watch(js, settings, projection=self.redis, expiry=expiry, meter=self.meter, vitals=vitals)
+        self.watch = Watch(
+            js, settings, lanes=lanes, projection=self.redis, expiry=expiry, meter=self.meter, vitals=vitals
+        )
         self.desk = Desk(
             nats=nats,
             log=task_log,

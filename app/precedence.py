@@ -1,6 +1,6 @@
 """Precedence: which lane a slot asks before which, so that none waits forever."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from schemas.wire import Kind, Priority
@@ -38,3 +38,16 @@ class Precedence:
         """Remember that nobody waits there whom one could pass over."""
         if priority in PATIENCE:
             self._passed[priority] = 0
+
+
+def position(waiting: Mapping[tuple[Kind, Priority], int], kind: Kind, priority: Priority, turn: int) -> int:
+    """About the how manieth of all tasks that wait the `turn`-th of a lane is; 1: the next."""
+    by_priority = {each: sum(waiting[other, each] for other in Kind) for each in Priority}
+    others = by_priority[priority] - waiting[kind, priority]
+    place = turn + min(others, turn)
+    urgent = sum(count for each, count in by_priority.items() if each.precedes(priority))
+    place += min(urgent, PATIENCE.get(priority, 0) * place)
+    for lower, patience in PATIENCE.items():
+        if priority.precedes(lower):
+            place += min(by_priority[lower], place // patience)
+    return place

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from app.entry import TASKS, Entry
-from app.lanes import WaitingTasks
 from app.stored_message import StoredMessage
 from app.task_log import TaskLog
+from app.waiting import Place, WaitingTasks
 from handlers.errors import AlreadyKnownError, OvertakenError
 from handlers.ports import Task
 from schemas.diarization import DiarizationTask
@@ -29,15 +29,15 @@ class TaskQueue:
 
     async def accept(self, task: Task, headers: Mapping[str, str]) -> None:
         """Say `queued` as soon as the task is stored, even when every worker is busy (ValueError)."""
-        message = await self._waiting.held(int(headers.get("Nats-Sequence", "")))
+        message = await self._waiting.held(headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", "")))
         if message is None or TASKS[message.kind].validate_json(message.body) != task:
             return  # settled already, or the copy is none: what is said comes from the stream
         try:
-            await self.open(task, message, position=await self._waiting.position(message.subject))
+            await self.open(task, message, place=await self._waiting.place(message))
         except AlreadyKnownError:
             return  # whoever picks the message up takes it from the queue
 
-    async def open(self, task: Task, message: StoredMessage, *, position: int | None = None) -> Entry:
+    async def open(self, task: Task, message: StoredMessage, *, place: Place | None = None) -> Entry:
         """The last entry of the message's log, opened with `queued` where need be.
 
         Raises AlreadyKnownError where the id is another message's, or this one was taken from the queue meanwhile.
@@ -48,21 +48,22 @@ class TaskQueue:
                 return last
             if last is not None and not message.reopens(last, task):
                 raise AlreadyKnownError(task.task_id)
-            if last is None and await self._waiting.held(message.sequence) is None:
+            if last is None and await self._waiting.held(message.subject, message.sequence) is None:
                 raise AlreadyKnownError(task.task_id)  # cancelled and deleted: it must not come back
             try:
-                return await self._queued(task, message, last, position)
+                return await self._queued(task, message, last, place)
             except OvertakenError:
                 continue  # another worker was faster: read what it wrote
 
-    async def _queued(self, task: Task, message: StoredMessage, last: Entry | None, position: int | None) -> Entry:
+    async def _queued(self, task: Task, message: StoredMessage, last: Entry | None, place: Place | None) -> Entry:
         event = ProgressEvent(
             task_id=task.task_id,
             kind=kind_of(task),
             state=State.QUEUED,
             max_attempts=self._max_attempts,
             sequence=last.event.sequence + 1 if last else 1,
-            queue_position=position,
+            queue_position=place and place.position,
+            expected_start=place and place.expected_start,
             time=datetime.now(UTC),
         )
         facts = message.facts(task)

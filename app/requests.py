@@ -8,12 +8,12 @@ from app import formats
 from app.cache import Cache
 from app.dead_letters import DeadLetterBox
 from app.entry import Entry
-from app.lanes import WaitingTasks
 from app.projection import RedisProjection
 from app.recordings import Recordings
 from app.results import HEADERS_AND_ENVELOPE, ResultStore
-from app.status import status_of
+from app.status import placed, status_of
 from app.task_log import TaskLog
+from app.waiting import WaitingTasks
 from handlers.errors import OvertakenError, PassingError, RequestError
 from handlers.ports import Result
 from schemas import subjects
@@ -52,11 +52,11 @@ class TaskRequests:
         """Where a task stands (RequestError)."""
         entry = await self._entry(task_id)
         status = status_of(entry)
-        if status.state is not State.QUEUED:
+        if status.state not in {State.QUEUED, State.RETRYING}:
             return status
-        at_most = await self._waiting.position(entry.facts.subject)  # it was further back when it was queued
-        known = [position for position in (status.queue_position, at_most) if position is not None]
-        return status.model_copy(update={"queue_position": min(known, default=None)})
+        message = await self._waiting.held(entry.facts.subject, entry.facts.task_sequence)
+        place = await self._waiting.place(message) if message is not None and message.owns(entry) else None
+        return status if place is None else placed(status, place)
 
     async def result(self, task_id: str, fmt: ResultFormat) -> Result | str:
         """The result of an ended task, as an object or as text (RequestError)."""

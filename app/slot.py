@@ -54,7 +54,7 @@ class Slot:
         self._precedence = Precedence()
         self._puller: Puller | None = None
         self._woken = asyncio.Event()
-        self._stopping = False
+        self._working = self._stopping = False
         self._loop: asyncio.Task[None] | None = None
 
     def take_lanes(self) -> None:
@@ -91,6 +91,11 @@ class Slot:
         """Whether the slot asks and works."""
         return self._loop is not None and not self._loop.done()
 
+    @property
+    def idle(self) -> bool:
+        """Whether it would begin at once with what is published now."""
+        return self.running and not self._working
+
     def _ended(self, loop: asyncio.Task[None]) -> None:
         """End the worker loudly rather than have it live on without working."""
         if not self._stopping:
@@ -113,6 +118,7 @@ class Slot:
             except NatsError as error:
                 log.warning("lanes_unreachable", error=str(error) or type(error).__name__)
                 self._hopeful, worked = set(self._lanes), False
+            self._working = False
             if worked:
                 self._look_everywhere(self._soon)
             elif not self._stopping:
@@ -148,6 +154,7 @@ class Slot:
                 message = await self._puller.pull(lane.next_message)
                 if message is not None:
                     self._precedence.served(priority, kind)
+                    self._working = True
                     await lane.subscriber.consume(message)
                     return True
             self._precedence.found_empty(priority)

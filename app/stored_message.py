@@ -9,10 +9,11 @@ from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 
 from app.entry import Entry, Facts
+from app.stream_pages import PENDING
 from handlers.ports import Task
 from schemas.headers import AUDIO_SECONDS
 from schemas.progress import State
-from schemas.wire import Kind
+from schemas.wire import Kind, Priority
 
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 LONGEST_RECORDING = 24 * 3600.0  # seconds
@@ -57,6 +58,17 @@ class StoredMessage:
         except ValueError:
             return None
         return min(found, LONGEST_RECORDING) if found > 0 else None  # not a number is above nothing
+
+    @property
+    def priority(self) -> Priority:
+        """Which priority its subject stands for."""
+        return Priority(self.subject.split(".")[2])
+
+    @property
+    def behind(self) -> int | None:
+        """How many messages of its lane are behind it, where the stream was asked."""
+        found = self.headers.get(PENDING)
+        return int(found) if found else None
 
     @property
     def traceparent(self) -> str | None:

@@ -10,6 +10,7 @@ from nats.js import JetStreamContext
 from app import streams
 from app.expiry import Expiry
 from app.figures import QueueFigures
+from app.lanes import LaneReader
 from app.metrics import Meter
 from app.projection import RedisProjection
 from app.settings import Settings
@@ -31,6 +32,7 @@ class Watch:
         js: JetStreamContext,
         settings: Settings,
         *,
+        lanes: LaneReader,
         projection: RedisProjection,
         expiry: Expiry,
         meter: Meter,
@@ -38,7 +40,7 @@ class Watch:
     ) -> None:
         self._js = js
         self._vitals = vitals
-        self._figures = QueueFigures(js, streams.names(settings))
+        self._figures = QueueFigures(js, streams.names(settings), lanes)
         self._settings = settings
         self._projection = projection
         self._expiry = expiry

@@ -58,8 +58,8 @@ class TaskHeaders(Headers):
         None,
         alias=AUDIO_SECONDS,
         pattern=r"^\d+(\.\d+)?$",
-        description="How long the recording is, where the publisher knows: operators see how much audio waits, and where "
-        "they set LANE_LOOKAHEAD short recordings go first.",
+        description="How long the recording is, where the publisher knows: operators see how much audio waits, and "
+        "short recordings go first where LANE_LOOKAHEAD says so.",
         examples=["1834.5"],
     )
     replay_of: str | None = Field(None, alias="Natscribe-Replay-Of", description=_INTERNAL)

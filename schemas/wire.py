@@ -133,6 +133,11 @@ class Priority(Term):
     NORMAL = "normal", "Served when no `high` task waits, and in any case as each fourth task of a worker."
     LOW = "low", "Served when nothing else waits, and in any case as each sixteenth task of a worker."
 
+    def precedes(self, other: "Priority") -> bool:
+        """Whether this one is served before the other."""
+        order = list(Priority)
+        return order.index(self) < order.index(other)
+
 
 class Message(BaseModel):
     """What the service says: readers ignore fields they do not know, and find all that are described."""

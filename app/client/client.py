@@ -15,9 +15,10 @@ from app.client.connection import OutageHearer, connect
 from app.client.exchange import ask, is_text, read, request
 from app.client.following import Follower
 from app.client.objects import whole
-from app.client.operating import Lane, dead_letters, failed, lanes
+from app.client.operating import dead_letters, failed, lanes
 from app.client.recordings import audio_file_id, choose_priority, length
 from app.client.submission import Submission, Task
+from app.lanes import Lane
 from app.settings import Settings
 from schemas import subjects
 from schemas.dead_letters import DeadLetter

@@ -1,0 +1,60 @@
+"""Several messages of a stream for one request: Direct Get in batches, which nats-py does not know."""
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import RawStreamMsg
+
+ANSWER_WITHIN = 5.0  # seconds
+LARGEST = 4 * 1024**2  # bytes of a page: what does not fit is left out
+PENDING = "Nats-Num-Pending"  # header: how many messages of the subject are behind this one
+
+Pages = list[RawStreamMsg]
+
+
+async def page(nats: Client, stream: str, subject: str, *, start: int, count: int) -> Pages:
+    """At most `count` messages of a subject from stream sequence `start` on (NatsError)."""
+    query = {"seq": start, "next_by_subj": subject, "batch": count, "max_bytes": LARGEST}
+    return [message async for message in _answers(nats, stream, query)]
+
+
+async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pages:
+    """The last message of each of these subjects that has any (NatsError)."""
+    query = {"multi_last": list(subjects), "max_bytes": LARGEST}
+    return [message async for message in _answers(nats, stream, query)]
+
+
+async def one(nats: Client, stream: str, subject: str, sequence: int) -> RawStreamMsg | None:
+    """The message of a subject with this stream sequence, with `PENDING` among its headers (NatsError)."""
+    query = {"seq": sequence, "next_by_subj": subject, "batch": 1}
+    answer = await nats.request(_place(stream), json.dumps(query).encode(), timeout=ANSWER_WITHIN)
+    found = None if _is_end(answer) else _message(answer)
+    return found if found is not None and found.seq == sequence else None
+
+
+async def _answers(nats: Client, stream: str, query: dict[str, object]) -> AsyncIterator[RawStreamMsg]:
+    inbox = await nats.subscribe(nats.new_inbox())
+    try:
+        await nats.publish(_place(stream), json.dumps(query).encode(), reply=inbox.subject)
+        while not _is_end(answer := await inbox.next_msg(timeout=ANSWER_WITHIN)):
+            yield _message(answer)
+    finally:
+        await inbox.unsubscribe()
+
+
+def _place(stream: str) -> str:
+    return f"$JS.API.DIRECT.GET.{stream}"
+
+
+def _is_end(answer: Msg) -> bool:
+    """Whether it is the word that there is no more, or nothing at all."""
+    return "Status" in (answer.headers or {})
+
+
+def _message(answer: Msg) -> RawStreamMsg:
+    headers = answer.headers or {}
+    time = datetime.fromisoformat(headers["Nats-Time-Stamp"])
+    return RawStreamMsg(headers["Nats-Subject"], int(headers["Nats-Sequence"]), answer.data, headers=headers, time=time)
