@@ -2,7 +2,9 @@
 
 from collections import Counter
 
-from app.precedence import Precedence
+import pytest
+
+from app.precedence import PATIENCE, Precedence, position
 from schemas.wire import Kind, Priority
 
 HIGH, NORMAL, LOW = Priority
@@ -57,3 +59,52 @@ def test_the_kinds_of_a_priority_take_turns() -> None:
     second = next(kinds for priority, kinds in precedence.order() if priority is LOW)
     assert first == tuple(Kind)
     assert second == tuple(reversed(first))
+
+
+TRANSCRIPTION, DIARIZATION = Kind
+
+
+def waiting(high: int = 0, normal: int = 0, low: int = 0, *, others: int = 0) -> dict[tuple[Kind, Priority], int]:
+    """So many transcriptions of each priority, and so many normal diarizations."""
+    found = {(DIARIZATION, priority): 0 for priority in Priority} | {(DIARIZATION, NORMAL): others}
+    return found | dict(zip(((TRANSCRIPTION, priority) for priority in Priority), (high, normal, low), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("lanes", "priority", "turn", "expected"),
+    [
+        (waiting(normal=5), NORMAL, 5, 5),  # nobody else is there
+        (waiting(normal=5, others=2), NORMAL, 5, 7),  # the other kind takes turns
+        (waiting(normal=5, others=100), NORMAL, 3, 6),
+        (waiting(high=2, normal=5), NORMAL, 5, 7),  # what is high goes first
+        (waiting(high=1000, normal=5), NORMAL, 5, 20),  # but every fourth task is normal
+        (waiting(high=1000, normal=1000, low=1), LOW, 1, 16),  # and every sixteenth low
+        (waiting(high=2, normal=3, low=4), LOW, 4, 9),
+        (waiting(high=30, normal=1000, low=1000), HIGH, 30, 42),  # ten of them normal, two low
+        (waiting(high=1), HIGH, 1, 1),
+    ],
+)
+def test_the_place_among_all_tasks(
+    lanes: dict[tuple[Kind, Priority], int], priority: Priority, turn: int, expected: int
+) -> None:
+    assert position(lanes, TRANSCRIPTION, priority, turn) == expected
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+def test_the_place_is_about_true(priority: Priority) -> None:
+    # Given lanes of any length, and slots that were busy with others for any time
+    for size in (1, 3, 10, 40):
+        for before in range(20):
+            lanes = waiting(high=30, normal=20, low=10) | {(TRANSCRIPTION, priority): size}
+            precedence = Precedence()
+            for _ in range(before):
+                serve(precedence, {HIGH})
+            # When all that waits is served
+            expected = position(lanes, TRANSCRIPTION, priority, size)
+            left = {each: lanes[TRANSCRIPTION, each] for each in Priority}
+            served = 0
+            while left[priority]:
+                left[serve(precedence, {each for each in left if left[each]})] -= 1
+                served += 1
+            # Then the last one of the lane begins where it was said, or as much off as a lane may be passed over
+            assert abs(served - expected) <= max(PATIENCE.values())

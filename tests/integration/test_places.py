@@ -1,0 +1,146 @@
+"""The place of a waiting task, and when it is expected to begin."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from redis.asyncio import Redis
+
+from app.engines.messages import Job, Reply
+from app.lanes import LaneReader
+from app.main import Service
+from app.settings import Settings
+from handlers.errors import PassingError
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from schemas.wire import Kind, Priority
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.test_metrics import sample
+from tests.integration.wire import Wire
+from tests.workers import working
+
+PASSING = PassingError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
+SOON = timedelta(seconds=2)
+
+
+class SteadyEngine(FakeEngine):
+    """Takes the same time for each job."""
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        await asyncio.sleep(0.15)
+        async for reply in super().run(job):
+            yield reply
+
+
+@pytest.fixture(autouse=True)
+def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.waiting.REMEMBERED_FOR", 0.05)
+
+
+async def place(publisher: Publisher, task_id: str) -> tuple[object, object]:
+    status = await publisher.ask("tasks.status", task_id=task_id)
+    return status["state"], status["queue_position"]
+
+
+async def test_a_task_that_a_free_worker_takes_begins_at_once(publisher: Publisher, worker: Service) -> None:
+    # Given a worker that has nothing to do, when a task is published
+    await publisher.publish("t1")
+    queued = (await publisher.until("t1", State.COMPLETED))[0]
+    # Then it is the next, and begins now
+    assert queued.queue_position == 1
+    assert queued.expected_start is not None
+    assert abs(queued.expected_start - queued.time) < SOON
+
+
+async def test_the_status_of_a_waiting_task_tells_its_place_now(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine
+) -> None:
+    # Given a busy worker behind which tasks wait
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("busy", priority=Priority.HIGH)
+        await publisher.until("busy", State.RUNNING)
+        for number in range(1, 6):
+            await publisher.publish(f"t{number}")
+            queued = (await publisher.until(f"t{number}", State.QUEUED))[0]
+            # Then each is told its place, and nobody knows yet how long a task takes
+            assert (queued.queue_position, queued.expected_start) == (number, None)
+        # When one in their middle goes, one more comes, and an urgent one
+        await publisher.ask("tasks.cancel", task_id="t3")
+        await publisher.publish("t6")
+        await publisher.publish("urgent", kind=Kind.DIARIZATION, priority=Priority.HIGH)
+        await publisher.until("urgent", State.QUEUED)
+        await asyncio.sleep(0.1)  # as long as the other lanes are remembered
+        # Then those behind them have got on, and all stand behind the urgent one
+        found = [await place(publisher, f"t{number}") for number in (1, 2, 4, 5, 6)]
+        assert found == [("queued", number) for number in (2, 3, 4, 5, 6)]
+        engine.may_go_on.set()
+        await publisher.until("t6", State.COMPLETED)
+
+
+async def test_what_was_given_back_or_looked_at_waits(
+    publisher: Publisher, worker: Service, engine: FakeEngine, nc: Client, js: JetStreamContext
+) -> None:
+    # Given a busy worker behind which six tasks wait
+    engine.may_go_on.clear()
+    for task_id in ("busy", "t1", "t2", "t3", "t4", "t5", "t6"):
+        await publisher.publish(task_id)
+        await publisher.until(task_id, State.RUNNING if task_id == "busy" else State.QUEUED)
+    # When another one looks at four of them, and gives three back
+    other = await js.pull_subscribe_bind("transcription_worker_transcription_normal", "transcription_tasks")
+    held = await other.fetch(4, timeout=5)
+    for message in (held[0], held[1], held[3]):
+        await message.nak()
+    # Then all count as waiting that nobody has begun
+    lane = (await LaneReader(nc, worker.names).read(sample=1)).lanes[Kind.TRANSCRIPTION, Priority.NORMAL]
+    assert (lane.waiting, lane.running, lane.oldest) == (6, 1, held[0].metadata.timestamp)
+    await worker.watch.measure()
+    assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.normal")) == 6
+    # And stand where they stood
+    await asyncio.sleep(0.1)  # as long as the lanes are remembered
+    assert [await place(publisher, f"t{number}") for number in range(1, 7)] == [("queued", at) for at in range(1, 7)]
+    await held[2].nak()
+    engine.may_go_on.set()
+    for number in range(1, 7):
+        await publisher.until(f"t{number}", State.COMPLETED)
+
+
+async def test_the_expected_start_is_about_true(publisher: Publisher, start_worker: StartWorker) -> None:
+    # Given a worker, and thirty tasks that take it equally long
+    async with start_worker(SteadyEngine()):
+        for number in range(30):
+            await publisher.publish(f"t{number}")
+        # When some of them have ended
+        await publisher.until("t5", State.COMPLETED)
+        expected = {}
+        for task_id in ("t12", "t20", "t29"):
+            asked = datetime.now(UTC)
+            status = await publisher.ask("tasks.status", task_id=task_id)
+            expected[task_id] = asked, datetime.fromisoformat(str(status["expected_start"]))
+        # Then each begins about when it was said
+        for task_id, (asked, start) in expected.items():
+            running = next(
+                event for event in await publisher.until(task_id, State.RUNNING) if event.state is State.RUNNING
+            )
+            assert (running.time - asked) / 2 < start - asked < (running.time - asked) * 2
+        await publisher.until("t29", State.COMPLETED)
+
+
+async def test_a_task_that_is_tried_again_is_not_expected_before_that(
+    publisher: Publisher, settings: Settings, wire: Wire, redis: Redis
+) -> None:
+    # Given a worker that lets half a minute pass before it tries again
+    engine = FakeEngine()
+    engine.fail_with = [PASSING]
+    async with working(settings.model_copy(update={"task_retry_delay": 30}), engine):
+        # When a task fails once
+        await publisher.publish("t1")
+        retrying = (await publisher.until("t1", State.RETRYING))[-1]
+        status = await publisher.ask("tasks.status", task_id="t1")
+    # Then it has no place until its time has come
+    assert (status["state"], status["queue_position"]) == ("retrying", None)
+    assert datetime.fromisoformat(str(status["expected_start"])) == retrying.retry_at
