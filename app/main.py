@@ -41,6 +41,7 @@ from app.requests import TaskRequests
 from app.results import ResultStore
 from app.settings import Settings
 from app.settling import Settler
+from app.sharing.sharing import Sharing
 from app.slot import Slot
 from app.specification import document
 from app.task_log import TaskLog
@@ -87,7 +88,11 @@ class Service:
             channels.task_lanes(lanes, self.names), self.names, broken=end_process, lookahead=settings.lane_lookahead
         )
         self.broker.include_routers(
-            lanes, channels.accepted_tasks(), channels.answers(), channels.projections(self.names)
+            lanes,
+            channels.accepted_tasks(),
+            channels.offered_windows(),
+            channels.answers(),
+            channels.projections(self.names),
         )
         channels.announcements(self.broker)
         self.app: AsgiFastStream = self._application()
@@ -131,6 +136,7 @@ class Service:
             closing.callback(self._end)
             await self._provision(nats.jetstream())
             self._join(nats)
+            await closing.enter_async_context(self.sharing.open())
             self.slot.take_lanes()
             for work in (self._load_model(), self.watch.run()):
                 closing.push_async_callback(_cancel, asyncio.create_task(work))
@@ -153,6 +159,7 @@ class Service:
         letters = DeadLetterBox(js, task_log, names, self.meter, max_payload=nats.max_payload)
         recordings = Recordings(settings, js)
         recall = Recall(self.engine, self.cache)
+        self.sharing = Sharing(nats, self.engine, settings)
         lanes = LaneReader(nats, names)
         waiting = WaitingTasks(nats, names, lanes, idle=lambda: self.slot.idle)
         queue = TaskQueue(task_log, waiting, max_attempts=settings.max_attempts)
@@ -173,7 +180,9 @@ class Service:
             tracer=self.traces.get_tracer("natscribe"),
         )
         World(
-            transcriber=EngineTranscriber(recordings, self.engine, recall, threads=settings.engine_threads),
+            transcriber=EngineTranscriber(
+                recordings, self.engine, recall, self.sharing, threads=settings.engine_threads
+            ),
             diarizer=EngineDiarizer(recordings, recall),
             queue=queue,
             tasks=TaskRequests(
@@ -188,6 +197,7 @@ class Service:
             ),
             dead_letters=letters,
             projection=self.redis,
+            sharing=self.sharing,
         ).provide(self.app.context)
 
     async def _begin(self) -> None:

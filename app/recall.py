@@ -7,9 +7,11 @@ from importlib.metadata import version
 from pydantic import BaseModel
 
 from app.cache import Cache
+from app.ears import load
 from app.engines.engine import Engine
 from app.engines.messages import DiarizationDone, Diarize, Load, StageAdvanced
-from app.windows_in_order import Told, Transcribed, load
+from app.hearers import Transcribed
+from app.windows_in_order import Told
 from schemas.transcription import Segment, TranscriptionTask
 from schemas.wire import Model
 

@@ -1,5 +1,6 @@
 """Settings: the one place where the environment and `.env` are read."""
 
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import Field, SecretStr, model_validator
@@ -7,6 +8,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECRETS = Path("/run/secrets")  # where container engines put them, one file a setting; the environment goes first
 STEM_SUFFIX = "_tasks"
+
+
+class Share(StrEnum):
+    """When an idle worker helps another one."""
+
+    AUTO = "auto"  # when a core is free on its machine
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 class Settings(BaseSettings):
@@ -55,6 +64,9 @@ class Settings(BaseSettings):
 
     transcription_model: str | None = Field(None, description="Name or folder; null: the bundled base.")
     transcription_models_dir: Path | None = None
+    share_windows: Share = Field(
+        Share.AUTO, description="Whether idle workers help with a long recording of another one: auto, always or never."
+    )
     engine_threads: int = Field(1, ge=1, description="CPU threads of an engine process.")
     otel_exporter_otlp_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="Where traces go (OTLP over HTTP); null: nowhere."

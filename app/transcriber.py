@@ -10,11 +10,13 @@ from app.cores import Cores
 from app.engines.attribution import attribute
 from app.engines.engine import Engine
 from app.engines.messages import Diarize, Hear, Listen, StageAdvanced
+from app.hearers import Transcribed
 from app.pace import processed
 from app.recall import Recall, Transcript, TranscriptInOrder
 from app.recordings import Recording, Recordings
+from app.sharing.sharing import Sharing
 from app.speakers import SpeakerSearch
-from app.windows_in_order import Transcribed, WindowsInOrder
+from app.windows_in_order import WindowsInOrder
 from handlers.errors import PermanentError
 from handlers.ports import Advanced, Checkpoint, Found, News
 from schemas.errors import ErrorCode, ErrorDetail
@@ -44,17 +46,20 @@ class EngineTranscriber:
     `threads`: how many cores the search for speakers must find free to go on beside the transcription.
     """
 
-    def __init__(self, recordings: Recordings, engine: Engine, recall: Recall, *, threads: int = 1) -> None:
+    def __init__(
+        self, recordings: Recordings, engine: Engine, recall: Recall, sharing: Sharing, *, threads: int = 1
+    ) -> None:
         self._recordings = recordings
         self._engine = engine
         self._recall = recall
+        self._sharing = sharing
         self._threads = threads
 
     async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
         """Yield what is found from the checkpoint on, the result last (TaskError)."""
         draft = _Draft(list(checkpoint.segments), checkpoint.language or task.language)
         draft.diarization_error = checkpoint.diarization_error if task.diarize else None
-        async with self._recordings.fetch(task.audio_file_id) as recording:
+        async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
             if checkpoint.audio_sha256 not in {None, recording.sha256}:
                 message = "The recording was replaced while the task ran: publish it again under a new task id."
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, message)
@@ -95,7 +100,8 @@ class EngineTranscriber:
             return TranscriptInOrder(found, checkpoint.processed_seconds)
         words = task.word_timestamps or task.diarize
         hear = Hear(windows=[], model=task.model, language=draft.language, words=words)
-        return WindowsInOrder(self._engine, Listen(path=recording.path, start_at=checkpoint.processed_seconds), hear)
+        listen = Listen(path=recording.path, start_at=checkpoint.processed_seconds)
+        return WindowsInOrder(self._engine, listen, hear, self._sharing.lending)
 
     async def _with_speakers(
         self,

@@ -1,59 +1,67 @@
-"""The windows of one recording: found by the listener, heard in batches, told in order."""
+"""The windows of one recording: found by the listener, heard in batches by whoever is there, told in order."""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
+from typing import Protocol
 
+from app.ears import Ear, EngineEar, load
 from app.engines.engine import Engine
-from app.engines.messages import Hear, Heard, Job, Listen, Load, Loaded, Reply, StageAdvanced, WindowSound
+from app.engines.messages import Hear, Heard, Listen, Load, Reply, StageAdvanced
 from app.found_windows import FoundWindows
+from app.hearers import Batch, Hearers, Transcribed
 from schemas.progress import Stage
-from schemas.transcription import Segment
 from schemas.wire import Model
 
 _BATCH_SECONDS = 10.0
 _LARGEST_BATCH = 4  # windows; more at once gain nothing
-_READ_AHEAD = 2 * _LARGEST_BATCH  # windows
-
-
-@dataclass(frozen=True, slots=True)
-class Transcribed:
-    """A batch of windows is done; everything up to `processed_seconds` is."""
-
-    language: str | None
-    processed_seconds: float
-    duration_seconds: float
-    segments: Sequence[Segment]
-
 
 Told = StageAdvanced | Transcribed
 
 
-@dataclass(slots=True)
-class _Batch:
-    windows: list[WindowSound]
-    told: Transcribed | None = None
+class Lender(Protocol):
+    """Finds others who help to hear."""
+
+    def want(self, *, more: bool) -> None:
+        """Whether more windows wait than this worker hears next."""
+        ...
+
+    async def helper(self) -> Ear:
+        """The next one who comes."""
+        ...
+
+
+Lending = Callable[[Model, str], AbstractAsyncContextManager[Lender | None]]
+
+
+def alone(_model: Model, _language: str) -> AbstractAsyncContextManager[None]:
+    """Nobody helps."""
+    return nullcontext()
 
 
 class WindowsInOrder:
     """One run over a recording; `language` and `model` are what is known so far."""
 
-    def __init__(self, engine: Engine, listen: Listen, hear: Hear) -> None:
+    def __init__(self, engine: Engine, listen: Listen, hear: Hear, lending: Lending = alone) -> None:
         """Each batch is heard as `hear` says, whose own windows do not matter."""
         self._engine = engine
         self._listen = listen
         self._hear = hear
+        self._lending = lending
         self.language = hear.language
         self.model: Model | None = None
         self._told = listen.start_at  # seconds
         self._begun = False
+        self._understood = False  # something was said: the language is known, and how long a window takes
         self._size = 1  # windows of the next batch
         self._found = FoundWindows()
-        self._order: deque[_Batch | StageAdvanced] = deque()  # to be told
+        self._hearers = Hearers(EngineEar(engine))
+        self._back: deque[Batch] = deque()  # given back unheard
+        self._order: deque[Batch | StageAdvanced] = deque()  # to be told
         self._reading: asyncio.Task[Reply] | None = None
-        self._hearing: tuple[_Batch, asyncio.Task[Heard]] | None = None
+        self._lender: Lender | None = None
+        self._joining: asyncio.Task[Ear] | None = None
 
     @property
     def duration(self) -> float:
@@ -62,19 +70,21 @@ class WindowsInOrder:
 
     async def run(self) -> AsyncGenerator[Told, None]:
         """Yield what is found, in order (TaskError)."""
-        async with aclosing(self._engine.run(self._listen)) as replies:
-            try:
-                self._read(replies)
-                self.model = await load(self._engine, Load(model=self._hear.model, language=self._hear.language))
-                while True:
-                    self._go_on(replies)
-                    for told in self._tellable():
-                        yield told
-                    if self._finished:
-                        return
-                    await self._something_happens()
-            finally:
-                await self._stop()
+        async with AsyncExitStack() as stack:
+            replies = await stack.enter_async_context(aclosing(self._engine.run(self._listen)))
+            stack.push_async_callback(self._stop)
+            self._read(replies)
+            self.model = await load(self._engine, Load(model=self._hear.model, language=self._hear.language))
+            while True:
+                self._go_on(replies)
+                for told in self._tellable():
+                    yield told
+                if self._finished:
+                    return
+                await self._something_happens()
+                if self._understood and self._lender is None and self.language is not None:
+                    lending, self._lending = self._lending(self.model, self.language), alone
+                    self._lender = await stack.enter_async_context(lending)
 
     @property
     def _finished(self) -> bool:
@@ -83,23 +93,36 @@ class WindowsInOrder:
     def _go_on(self, replies: AsyncGenerator[Reply, None]) -> None:
         """Begin whatever can be begun; nobody waits here."""
         self._pass_silence()
-        if self._hearing is None and (windows := self._found.take_batch(self._size)):
-            self._hear_batch(windows)
+        while self._hearers.idle and (batch := self._next_batch()):
+            job = self._hear.model_copy(update={"windows": batch.windows, "language": self.language})
+            self._hearers.hear(job, batch)
             self._pass_silence()
-        if self._reading is None and not self._found.complete and len(self._found) < _READ_AHEAD:
+        if self._reading is None and not self._found.complete and len(self._found) < self._read_ahead:
             self._read(replies)
+        if self._lender is not None:
+            self._lender.want(more=len(self._found) > self._size)
+            if self._joining is None:
+                self._joining = asyncio.create_task(self._lender.helper())
+
+    @property
+    def _read_ahead(self) -> int:
+        return (len(self._hearers) + 1) * _LARGEST_BATCH
 
     def _read(self, replies: AsyncGenerator[Reply, None]) -> None:
         self._reading = asyncio.create_task(_next(replies))
 
-    def _hear_batch(self, windows: list[WindowSound]) -> None:
+    def _next_batch(self) -> Batch | None:
+        if self._back:
+            return self._back.popleft()
+        windows = self._found.take_batch(self._size)
+        if not windows:
+            return None
         if not self._begun:
             self._begun = True
             self._order.append(self._advanced(self._told))
-        batch = _Batch(windows)
+        batch = Batch(windows)
         self._order.append(batch)
-        job = self._hear.model_copy(update={"windows": windows, "language": self.language})
-        self._hearing = batch, asyncio.create_task(_hear(self._engine, job))
+        return batch
 
     def _pass_silence(self) -> None:
         while (settled := self._found.take_silence()) is not None:
@@ -110,31 +133,38 @@ class WindowsInOrder:
     def _tellable(self) -> Iterator[Told]:
         while self._order:
             first = self._order[0]
-            told = first.told if isinstance(first, _Batch) else first
+            told = first.told if isinstance(first, Batch) else first
             if told is None:
                 return
             self._order.popleft()
             yield told
 
     async def _something_happens(self) -> None:
-        """Wait for the listener's next word or the end of a batch (TaskError)."""
-        await asyncio.wait(self._tasks(), return_when=asyncio.FIRST_COMPLETED)
+        """Wait for the listener's next word, the end of a batch or a helper (TaskError)."""
+        waiting = [task for task in (self._reading, self._joining) if task is not None]
+        await asyncio.wait([*waiting, *self._hearers.tasks], return_when=asyncio.FIRST_COMPLETED)
         if self._reading is not None and self._reading.done():
             reading, self._reading = self._reading, None
             self._notice(reading.result())
-        if self._hearing is not None and self._hearing[1].done():
-            (batch, hearing), self._hearing = self._hearing, None
-            self._learn(batch, hearing.result())
+        if self._joining is not None and self._joining.done():
+            joining, self._joining = self._joining, None
+            self._hearers.join(joining.result())
+        for batch, heard in self._hearers.heard():
+            self._learn(batch, heard)
 
     def _notice(self, reply: Reply) -> None:
         self._found.notice(reply)
         if isinstance(reply, StageAdvanced):
             self._order.append(reply)
 
-    def _learn(self, batch: _Batch, heard: Heard) -> None:
+    def _learn(self, batch: Batch, heard: Heard | None) -> None:
+        if heard is None:
+            self._back.append(batch)
+            return
         segments = [segment for window in heard.found for segment in window]
-        if segments:  # until something is said, the language stays open and batches small
-            self.language = heard.language
+        if segments and not self._understood:  # until then the language stays open and batches small
+            self._understood, self.language = True, heard.language
+        if segments:
             seconds = max(heard.seconds / len(batch.windows), 1e-3)
             self._size = min(max(int(_BATCH_SECONDS / seconds), 1), _LARGEST_BATCH)
         batch.told = Transcribed(self.language, batch.windows[-1].end, self.duration, segments)
@@ -143,36 +173,12 @@ class WindowsInOrder:
     def _advanced(self, seconds: float) -> StageAdvanced:
         return StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=seconds, duration_seconds=self.duration)
 
-    def _tasks(self) -> list[asyncio.Task[Reply] | asyncio.Task[Heard]]:
-        hearing = self._hearing[1] if self._hearing else None
-        return [task for task in (self._reading, hearing) if task is not None]
-
     async def _stop(self) -> None:
-        for task in self._tasks():
+        waiting = [task for task in (self._reading, self._joining) if task is not None]
+        for task in waiting:
             task.cancel()
-        await asyncio.gather(*self._tasks(), return_exceptions=True)
+        await asyncio.gather(*waiting, self._hearers.stop(), return_exceptions=True)
 
 
 async def _next(replies: AsyncGenerator[Reply, None]) -> Reply:
     return await anext(replies)
-
-
-async def load(engine: Engine, job: Load) -> Model:
-    """Which model the engine has loaded then (TaskError)."""
-    async with aclosing(engine.run(job)) as replies:
-        async for reply in replies:
-            if isinstance(reply, Loaded):
-                return reply.model
-    raise _silent(job)
-
-
-async def _hear(engine: Engine, job: Hear) -> Heard:
-    async with aclosing(engine.run(job)) as replies:
-        async for reply in replies:
-            if isinstance(reply, Heard):
-                return reply
-    raise _silent(job)
-
-
-def _silent(job: Job) -> RuntimeError:
-    return RuntimeError(f"the engine did not answer a job: {job.type}")

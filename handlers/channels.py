@@ -8,7 +8,7 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsRouter, PullSub
 from faststream.nats.subscriber.usecases import PullStreamSubscriber
 
-from handlers import dead_letters, diarization, projection, queue, replies, requests, transcription
+from handlers import dead_letters, diarization, projection, queue, replies, requests, sharing, transcription
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
 from schemas.diarization import DiarizationResult
@@ -90,6 +90,13 @@ def accepted_tasks() -> NatsRouter:
             queue=ANSWERERS,
             no_reply=True,
         )(_ACCEPT[kind])
+    return router
+
+
+def offered_windows() -> NatsRouter:
+    """Hear which worker could do with help: each idle one does."""
+    router = NatsRouter(middlewares=[replies.ignore_invalid])
+    router.subscriber(subjects.WINDOWS_OFFERED, no_reply=True)(sharing.offered)
     return router
 
 

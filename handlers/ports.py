@@ -10,6 +10,7 @@ from schemas.diarization import DiarizationResult, DiarizationTask
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, Stage
 from schemas.requests import ResultFormat, TaskStatus
+from schemas.sharing import WindowsOffered
 from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask
 from schemas.wire import Kind
 
@@ -136,6 +137,14 @@ class Projection(Protocol):
         ...
 
 
+class Sharing(Protocol):
+    """The windows of one long recording, heard by many workers."""
+
+    async def offered(self, offer: WindowsOffered) -> None:
+        """Another worker asks for help: give it where there is nothing else to do."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """All that the handlers are given; a wrong part is a type error."""
@@ -146,6 +155,7 @@ class World:
     tasks: Tasks
     dead_letters: DeadLetters
     projection: Projection
+    sharing: Sharing
 
     def provide(self, context: ContextRepo) -> None:
         """Let handlers find the parts by name."""

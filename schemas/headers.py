@@ -117,6 +117,10 @@ class AcceptedHeaders(TaskHeaders):
     time: Time = Field(alias="Nats-Time-Stamp", description="When it was stored.")
 
 
+class InsideHeaders(Headers):
+    """Nothing travels beside what workers say to each other."""
+
+
 class RequestHeaders(Headers):
     """What a client may set beside a request."""
 

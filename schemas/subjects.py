@@ -13,6 +13,7 @@ ALL_SEGMENTS = "segments.*"
 ALL_RESULTS = "results.*"
 ALL_DEAD_LETTERS = "dead_letters.*"
 ALL_ACCEPTED = "accepted.tasks.>"  # where the task stream repeats what it has stored
+WINDOWS_OFFERED = "windows.offered"
 
 PROGRESS_CHANNEL = "progress.{task_id}"
 SEGMENTS_CHANNEL = "segments.{task_id}"
@@ -63,3 +64,8 @@ def results(task_id: str) -> str:
 def dead_letters(kind: Kind) -> str:
     """Where what could not be done is kept."""
     return f"dead_letters.{kind}"
+
+
+def windows_inbox(worker: str) -> str:
+    """Where one worker hears from others about windows; `worker` is its token."""
+    return f"windows.inbox.{worker}"

@@ -4,14 +4,20 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from app.engines.messages import Job, Reply
+from schemas.wire import Model
 
 
 class Engine(Protocol):
-    """Does one job at a time, and can be stopped at any moment by closing the generator."""
+    """Does one job of a kind at a time, and can be stopped at any moment by closing the generator."""
 
     @property
     def ready(self) -> bool:
         """Whether a model is loaded."""
+        ...
+
+    @property
+    def model(self) -> Model | None:
+        """Which transcription model is loaded."""
         ...
 
     async def load(self) -> None:

@@ -19,6 +19,7 @@ from app.engines.messages import LAST_REPLIES, REPLY, Failed, Heard, Job, Loaded
 from app.settings import Settings
 from handlers.errors import PassingError, PermanentError
 from schemas.errors import ErrorCode
+from schemas.wire import Model
 
 _LONGEST_LINE = 256 * 1024 * 1024  # bytes; the turns of hours are one line, and nobody reads ahead of it
 _LONGEST_LOG = 2000
@@ -39,7 +40,7 @@ class EngineProcess:
         self._settings = settings
         self._longest_line = longest_line
         self._child: _Child | None = None
-        self._loaded = False
+        self._loaded: Model | None = None
         self._free = asyncio.Lock()
 
     @property
@@ -50,7 +51,12 @@ class EngineProcess:
     @property
     def ready(self) -> bool:
         """Whether a model is loaded, so that a task can begin."""
-        return self.running and self._loaded
+        return self.model is not None
+
+    @property
+    def model(self) -> Model | None:
+        """Which transcription model is loaded."""
+        return self._loaded if self.running else None
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Do a job; closing or cancelling this before its last reply kills the child at once.
@@ -66,7 +72,8 @@ class EngineProcess:
                 while not finished:
                     reply = await child.receive()
                     finished = isinstance(reply, LAST_REPLIES)
-                    self._loaded = self._loaded or isinstance(reply, Loaded | Heard)
+                    if isinstance(reply, Loaded | Heard):
+                        self._loaded = reply.model
                     yield _checked(reply)
             finally:
                 if not finished:
@@ -84,7 +91,7 @@ class EngineProcess:
         return self._child
 
     async def _stop(self) -> None:
-        child, self._child, self._loaded = self._child, None, False
+        child, self._child, self._loaded = self._child, None, None
         if child is not None:
             await child.kill()
 

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from app.engines.messages import Diarize, Hear, Job, Listen, Load, Prepare, Reply
 from app.engines.process import EngineProcess
 from app.settings import Settings
+from schemas.wire import Model
 
 _LONGEST_WINDOW = 2 * 1024 * 1024  # bytes of a line: 28 s as base64 are 1.2 MB
 
@@ -23,6 +24,11 @@ class EngineProcesses:
     def ready(self) -> bool:
         """Whether a transcription model is loaded, so that a task can begin."""
         return self._transcriber.ready
+
+    @property
+    def model(self) -> Model | None:
+        """Which transcription model is loaded."""
+        return self._transcriber.model
 
     async def load(self) -> None:
         """Make the first task quick: load the service's own model and the voice detector (TaskError)."""

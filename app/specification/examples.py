@@ -11,6 +11,7 @@ from schemas.diarization import DiarizationResult, DiarizationTask, Turn
 from schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from schemas.progress import ProgressEvent, Stage, State
 from schemas.requests import Deleted, Replayed, ReplayRequest, ResultFormat, ResultRequest, TaskRequest, TaskStatus
+from schemas.sharing import WindowsOffered
 from schemas.transcription import Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask, Word
 from schemas.wire import Kind, Model, Object
 
@@ -205,4 +206,16 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
         ),
     ),
     "ResultText": (Example("subtitles", "SubRip subtitles", _SRT),),
+    "WindowsOffered": (
+        Example(
+            "oneRun",
+            "A worker asks who helps",
+            WindowsOffered(
+                run="9f3c2b1a5d6e4f708192a3b4c5d6e7f8",
+                owner="0d1c2b3a4f5e6d7c8b9a0f1e2d3c4b5a",
+                model=Model(name="whisper-base", revision="d01c3014881c"),
+                language="en",
+            ),
+        ),
+    ),
 }

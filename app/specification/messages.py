@@ -16,6 +16,7 @@ from schemas.headers import (
     AcceptedHeaders,
     CloudEventHeaders,
     Headers,
+    InsideHeaders,
     ReplyHeaders,
     RequestHeaders,
     TaskEventHeaders,
@@ -24,6 +25,7 @@ from schemas.headers import (
 )
 from schemas.progress import ProgressEvent
 from schemas.requests import Deleted, Replayed, ReplayRequest, ResultRequest, TaskRequest, TaskStatus
+from schemas.sharing import WindowsOffered
 from schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
 from schemas.wire import Order
 
@@ -33,6 +35,7 @@ CORRELATIONS: Final = {
         "location": "$message.header#/correlation_id",
         "description": "NATS brings the reply to the inbox that the request names; the header is repeated as well.",
     },
+    "runId": {"location": "$message.payload#/run", "description": "All that workers say of one run carries its id."},
 }
 
 
@@ -54,22 +57,27 @@ class MessageWords:
     @property
     def is_inside(self) -> bool:
         """Whether it passes between the parts of the service alone."""
-        return self.headers is AcceptedHeaders
+        return issubclass(self.headers, AcceptedHeaders | InsideHeaders)
 
     @property
     def node(self) -> Node:
         """The message as the document describes it."""
-        asked = issubclass(self.headers, RequestHeaders) or self.is_reply
         return {
             "name": self.name,
             "title": self.title,
             "summary": self.summary,
             "contentType": "text/plain" if self.payload is str else "application/json",
-            "correlationId": {"$ref": f"#/components/correlationIds/{'requestId' if asked else 'taskId'}"},
+            "correlationId": {"$ref": f"#/components/correlationIds/{self._correlation}"},
             "headers": _reference(self.headers),
             "payload": _reference(self.payload) if issubclass(self.payload, BaseModel) else _TEXT,
             "examples": [_example(self, example) for example in _examples(self.payload)],
         }
+
+    @property
+    def _correlation(self) -> str:
+        if issubclass(self.headers, InsideHeaders):
+            return "runId"
+        return "requestId" if issubclass(self.headers, RequestHeaders) or self.is_reply else "taskId"
 
 
 MESSAGES: Final = (
@@ -127,6 +135,13 @@ MESSAGES: Final = (
         AcceptedHeaders,
         "Accepted diarization task",
         "A diarization task, as the stream has stored it.",
+    ),
+    MessageWords(
+        "WindowsOffered",
+        WindowsOffered,
+        InsideHeaders,
+        "Windows offered",
+        "Asks idle workers for help with a recording.",
     ),
 )
 _TEXT: Final = {"type": "string", "description": "The whole body, in UTF-8: it is not JSON."}

@@ -153,4 +153,15 @@ CHANNELS: Final = (
         tag=OPERATE,
     ),
     *(_accepted(kind) for kind in Kind),
+    Channel(
+        name="offeredWindows",
+        address=subjects.WINDOWS_OFFERED,
+        title="Offered windows",
+        description="A worker has more windows of a long recording than it can hear at once. Who is idle and has the "
+        "model volunteers in the owner's inbox, `windows.inbox.{owner}`, and is sent windows in its own (core NATS, "
+        "not kept). What is lost on the way costs its own windows only: the owner hears them itself.",
+        operation="offerWindows",
+        summary="Ask idle workers for help with a long recording",
+        tag=INSIDE,
+    ),
 )

@@ -153,6 +153,12 @@ export interface Turn {
   'end': number;
   'speaker': string;
 }
+export interface WindowsOffered {
+  'run': string;
+  'owner': string;
+  'model': Model;
+  'language': string;
+}
 export interface Word {
   'start': number;
   'end': number;

@@ -37,6 +37,7 @@ OPERATIONS = {
     "replayDeadLetters": ("receive", "dead_letters.replay"),
     "acceptTranscription": ("receive", "accepted.tasks.transcription.{priority}"),
     "acceptDiarization": ("receive", "accepted.tasks.diarization.{priority}"),
+    "offerWindows": ("receive", "windows.offered"),
 }
 REPLIES = {
     "askStatus": {"TaskStatus", "ErrorReply"},

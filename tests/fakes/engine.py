@@ -1,6 +1,7 @@
 """An engine that answers from a script."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 
@@ -30,6 +31,7 @@ from schemas.wire import Model
 
 MODEL = Model(name="fake", revision="0")
 WINDOW = 10.0  # seconds
+SOUND = b64encode(bytes(320_000)).decode()  # of a window
 
 
 def segment(number: int, text: str = "one two") -> Segment:
@@ -56,6 +58,7 @@ class FakeEngine:
         self.stopped = 0  # recordings
         self.fail_with: list[Exception | None] = []  # one a recording; None: it goes well
         self.ready = True
+        self.model: Model | None = MODEL
 
     async def load(self) -> None:
         """There is nothing to load."""
@@ -76,7 +79,8 @@ class FakeEngine:
                 numbers = [int(window.start // WINDOW) for window in job.windows]
                 for number in numbers:
                     await self.hears(number)
-                found = [[segment(number, self.text)] for number in numbers]
+                said = [segment(number, self.text) for number in numbers]
+                found = [[each if job.words else each.model_copy(update={"words": None})] for each in said]
                 yield Heard(language="en", found=found, seconds=0.1, model=MODEL)
             case Listen() | Diarize():
                 async with aclosing(self._recording(job)) as replies:
@@ -109,7 +113,7 @@ class FakeEngine:
             yield [StageAdvanced(stage=Stage.DECODING, processed_seconds=0, duration_seconds=duration)]
             for number in range(int(job.start_at // WINDOW), self.windows):
                 start, end = number * WINDOW, (number + 1) * WINDOW
-                found = WindowFound(window=WindowSound(start=start, end=end, samples=""))
+                found = WindowFound(window=WindowSound(start=start, end=end, samples=SOUND))
                 yield [found, Listened(seconds=end, settled=end), Listened(seconds=end, settled=end)]
             yield [ListeningDone(duration_seconds=duration)]
         else:

@@ -15,7 +15,9 @@ from app.cores import Cores
 from app.engines.messages import Diarize, Hear, Job, Listen, Reply, StageAdvanced
 from app.recall import Recall
 from app.recordings import Recording, Recordings
+from app.sharing.sharing import Sharing
 from app.transcriber import EngineTranscriber
+from app.windows_in_order import alone
 from handlers.errors import PassingError
 from handlers.ports import Advanced, Checkpoint, Found, News
 from schemas.errors import ErrorCode
@@ -34,6 +36,16 @@ class OneRecording:
     @asynccontextmanager
     async def fetch(self, audio_file_id: str) -> AsyncIterator[Recording]:
         yield Recording(Path(audio_file_id), SHA, 1)
+
+
+class Alone:
+    """A worker that has nobody to share with."""
+
+    lending = staticmethod(alone)
+
+    @asynccontextmanager
+    async def own_work(self) -> AsyncIterator[None]:
+        yield
 
 
 class WatchedEngine(FakeEngine):
@@ -71,7 +83,9 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 def run(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> AsyncGenerator[News, None]:  # noqa: B008
     recall = Recall(engine, Cache(Redis(), keep=0))
-    return EngineTranscriber(cast("Recordings", OneRecording()), engine, recall).run(TASK, checkpoint)
+    return EngineTranscriber(cast("Recordings", OneRecording()), engine, recall, cast("Sharing", Alone())).run(
+        TASK, checkpoint
+    )
 
 
 async def news_of(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> list[News]:  # noqa: B008

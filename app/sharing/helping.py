@@ -1,0 +1,124 @@
+"""The helper's side of sharing: an idle worker hears windows of others, and nothing of its own has to wait for that."""
+
+import asyncio
+import random
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from app.cores import Cores
+from app.ears import EngineEar
+from app.engines.engine import Engine
+from app.engines.messages import Hear, Heard, WindowSound
+from app.sharing.lending import Send
+from app.sharing.messages import Alive, Lent, Returned, Volunteered, encode
+from handlers.errors import TaskError
+from schemas.sharing import WindowsOffered
+
+LOOKS_FOR = 0.2  # seconds in which a core must be free; workers of one machine begin to look at random moments
+ALIVE_EVERY = 1.5  # seconds
+WAITS_FOR = 10.0  # seconds for the next window, then another run may be helped
+
+log = structlog.get_logger()
+
+
+class Helper:
+    """Volunteers where it is idle and so many `cores` are free (null: whatever they do), and hears what it is lent."""
+
+    def __init__(self, engine: Engine, token: str, send: Send, *, cores: int | None) -> None:
+        self._engine = engine
+        self._ear = EngineEar(engine)
+        self._token = token
+        self._send = send
+        self._cores = cores
+        self._own = 0  # tasks of this worker
+        self._run: str | None = None  # which is helped
+        self._until = 0.0
+        self._windows: dict[int, WindowSound] = {}
+        self._batch: str | None = None
+        self._hears = False
+        self._hearing: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def own_work(self) -> AsyncIterator[None]:
+        """While this worker has a task of its own it does not volunteer, and hears to its end what it has begun."""
+        self._own += 1
+        try:
+            yield
+        finally:
+            self._own -= 1
+
+    async def offered(self, offer: WindowsOffered) -> None:
+        """Volunteer, if that is of use."""
+        if not self._may_help(offer):
+            return
+        if await self._has_room() and self._may_help(offer):
+            self._run, self._until = offer.run, time.monotonic() + WAITS_FOR
+            await self._send(offer.owner, encode(Volunteered(run=offer.run, helper=self._token)))
+
+    async def lent(self, lent: Lent, sound: bytes) -> None:
+        """Take a window, and begin when the batch is complete."""
+        if not self._takes(lent, sound):
+            await self._give_back(lent, None)
+            return
+        if lent.batch != self._batch:
+            self._batch, self._windows = lent.batch, {}
+        self._until = time.monotonic() + WAITS_FOR
+        window = WindowSound(start=lent.start, end=lent.end, samples=b64encode(sound).decode())
+        self._windows[lent.number] = window
+        await self._send(lent.owner, encode(Alive(batch=lent.batch)))
+        if len(self._windows) == lent.of:
+            windows = [self._windows[number] for number in sorted(self._windows)]
+            self._batch, self._windows, self._hears = None, {}, True
+            self._hearing = asyncio.create_task(self._hear(lent, windows))
+
+    async def close(self) -> None:
+        """Hear nothing more for others."""
+        self._own += 1
+        if self._hearing is not None:
+            self._hearing.cancel()
+            await asyncio.gather(self._hearing, return_exceptions=True)
+
+    def _may_help(self, offer: WindowsOffered) -> bool:
+        idle = not self._own and not self._hears and (self._run is None or time.monotonic() > self._until)
+        return idle and offer.owner != self._token and self._engine.ready and self._engine.model == offer.model
+
+    async def _has_room(self) -> bool:
+        if self._cores is None:
+            return True
+        await asyncio.sleep(random.uniform(0, LOOKS_FOR))  # noqa: S311 -- no secret
+        cores = Cores()
+        await asyncio.sleep(LOOKS_FOR)
+        return cores.free(self._cores)
+
+    def _takes(self, lent: Lent, sound: bytes) -> bool:
+        return lent.run == self._run and not self._own and not self._hears and lent.fits(sound)
+
+    async def _hear(self, lent: Lent, windows: list[WindowSound]) -> None:
+        log.info("helps_another", windows=len(windows))
+        alive = asyncio.create_task(self._say_alive(lent))
+        job = Hear(windows=windows, model=lent.model_name, language=lent.language, words=lent.words)
+        heard = None
+        try:
+            heard = await self._ear.hear(job)
+        except TaskError as error:
+            log.warning("help_failed", error=error.detail.code)
+        finally:
+            alive.cancel()
+            self._hears = False  # before it is said: the next batch may come at once
+        self._until = time.monotonic() + WAITS_FOR
+        await self._give_back(lent, heard)
+
+    async def _say_alive(self, lent: Lent) -> None:
+        while True:
+            await asyncio.sleep(ALIVE_EVERY)
+            await self._send(lent.owner, encode(Alive(batch=lent.batch)))
+
+    async def _give_back(self, lent: Lent, heard: Heard | None) -> None:
+        more = heard is not None and not self._own
+        if not more:
+            self._run = None
+        await self._send(lent.owner, encode(Returned(batch=lent.batch, heard=heard, more=more)))

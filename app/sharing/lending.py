@@ -1,0 +1,161 @@
+"""The owner's side of sharing: who helps is asked for, given batches, and done without where it is lost."""
+
+import asyncio
+from base64 import b64decode
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+import structlog
+
+from app.ears import Ear, EarLostError
+from app.engines.messages import Hear, Heard, WindowSound
+from app.sharing.messages import Alive, Lent, Returned, encode
+from schemas.sharing import WindowsOffered
+from schemas.transcription import Segment
+
+SILENT_FOR = 5.0  # seconds after which a helper is lost
+LONGEST_LOAN = 120.0  # seconds: one that lives and never answers is no help either
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0  # seconds between offers: they double while nobody comes
+MOST_HELPERS = 8  # each holds a batch, and the owner holds it too until it is heard
+_LONGEST_TEXT = 5000  # characters of a window
+_ROUNDING = 0.002  # seconds
+
+Send = Callable[[str, bytes], Awaitable[None]]  # to a worker's inbox
+
+log = structlog.get_logger()
+
+
+class Lender:
+    """Finds helpers for one run; close it when the run ends."""
+
+    def __init__(self, offer: WindowsOffered, say: Callable[[WindowsOffered], Awaitable[None]], send: Send) -> None:
+        self._offer = offer
+        self._say = say
+        self._send = send
+        self._wanted = asyncio.Event()
+        self._came = asyncio.Event()
+        self._joined: asyncio.Queue[Loan] = asyncio.Queue()
+        self._helpers: set[str] = set()
+        self.loans: dict[str, Loan] = {}  # by batch
+        self._offers = asyncio.create_task(self._offer_again_and_again())
+
+    def want(self, *, more: bool) -> None:
+        """Whether more windows wait than the owner hears next."""
+        if more and len(self._helpers) < MOST_HELPERS:
+            self._wanted.set()
+        else:
+            self._wanted.clear()
+
+    async def helper(self) -> Ear:
+        """The next one who comes."""
+        return await self._joined.get()
+
+    def volunteered(self, helper: str) -> None:
+        """Somebody offers to help."""
+        if helper not in self._helpers and len(self._helpers) < MOST_HELPERS:
+            self._helpers.add(helper)
+            self._came.set()
+            self._joined.put_nowait(Loan(self, helper, self._offer, self._send))
+
+    def leave(self, helper: str) -> None:
+        """Somebody does not help any more; they may come again."""
+        self._helpers.discard(helper)
+
+    async def close(self) -> None:
+        """Ask for nobody any more."""
+        self._offers.cancel()
+        await asyncio.gather(self._offers, return_exceptions=True)
+
+    async def _offer_again_and_again(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            await self._wanted.wait()
+            self._came.clear()
+            await self._say(self._offer)
+            await asyncio.sleep(pause)
+            pause = FIRST_PAUSE if self._came.is_set() else min(2 * pause, LONGEST_PAUSE)
+
+
+class Loan:
+    """The ear of another worker: it is sent batches, and answers or is given up."""
+
+    def __init__(self, lender: Lender, helper: str, offer: WindowsOffered, send: Send) -> None:
+        self._lender = lender
+        self._helper = helper
+        self._offer = offer
+        self._send = send
+        self._said: asyncio.Queue[Alive | Returned] = asyncio.Queue()
+        self.goes_on = True
+
+    def say(self, line: Alive | Returned) -> None:
+        """The helper has said something about its batch."""
+        self._said.put_nowait(line)
+
+    async def hear(self, job: Hear) -> Heard:
+        """What is said in the windows of a batch (EarLostError)."""
+        batch = uuid4().hex
+        self._lender.loans[batch] = self
+        heard = None
+        try:
+            async with asyncio.timeout(LONGEST_LOAN):
+                await self._lend(job, batch)
+                heard = await self._answer(batch)
+        except TimeoutError:
+            log.warning("helper_lost")
+        finally:
+            del self._lender.loans[batch]
+            if heard is None or not self.goes_on:
+                self._lender.leave(self._helper)
+        if heard is None:
+            raise EarLostError
+        if not _is_answer(heard, job, self._offer):
+            self._lender.leave(self._helper)
+            log.warning("helper_not_believed")
+            raise EarLostError
+        return heard
+
+    async def _lend(self, job: Hear, batch: str) -> None:
+        for number, window in enumerate(job.windows):
+            lent = Lent(
+                run=self._offer.run,
+                owner=self._offer.owner,
+                batch=batch,
+                number=number,
+                of=len(job.windows),
+                start=window.start,
+                end=window.end,
+                model_name=job.model,
+                language=self._offer.language,
+                words=job.words,
+            )
+            await self._send(self._helper, encode(lent, b64decode(window.samples)))
+
+    async def _answer(self, batch: str) -> Heard | None:
+        while True:
+            async with asyncio.timeout(SILENT_FOR):
+                said = await self._said.get()
+            if isinstance(said, Returned) and said.batch == batch:
+                self.goes_on = said.more
+                return said.heard
+
+
+def _is_answer(heard: Heard, job: Hear, offer: WindowsOffered) -> bool:
+    """Whether that can be what was asked for: by the same model, in the same language, each window in its place."""
+    return (
+        heard.model == offer.model
+        and heard.language == offer.language
+        and len(heard.found) == len(job.windows)
+        and all(
+            _lies_in(window, found, words=job.words) for window, found in zip(job.windows, heard.found, strict=True)
+        )
+    )
+
+
+def _lies_in(window: WindowSound, found: list[Segment], *, words: bool) -> bool:
+    stretches = [(segment.start, segment.end) for segment in found]
+    stretches += [(word.start, word.end) for segment in found for word in segment.words or ()]
+    return (
+        all(window.start - _ROUNDING <= start <= end <= window.end + _ROUNDING for start, end in stretches)
+        and sum(len(segment.text) for segment in found) <= _LONGEST_TEXT
+        and all(bool(segment.words) is words for segment in found)
+    )

@@ -1,0 +1,77 @@
+"""What passes through the workers' inboxes: a line of JSON, and after that the sound, where there is one."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from app.engines.messages import Heard
+from schemas.sharing import Token
+from schemas.transcription import LANGUAGE_PATTERN
+
+LARGEST_BATCH = 4  # windows
+LONGEST_WINDOW = 28.0  # seconds
+_BYTES_A_SECOND = 32_000
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Volunteered(_Line):
+    """To the owner: this worker is idle, has the model, and waits for windows."""
+
+    type: Literal["volunteered"] = "volunteered"
+    run: Token
+    helper: Token
+
+
+class Lent(_Line):
+    """To a helper: one window of a batch; its sound follows, signed 16-bit at 16 kHz."""
+
+    type: Literal["lent"] = "lent"
+    run: Token
+    owner: Token
+    batch: Token
+    number: int = Field(ge=0, lt=LARGEST_BATCH, description="Its place in the batch.")
+    of: int = Field(ge=1, le=LARGEST_BATCH)
+    start: float = Field(ge=0)
+    end: float = Field(ge=0)
+    model_name: str | None = Field(None, max_length=200)
+    language: str = Field(pattern=LANGUAGE_PATTERN)
+    words: bool
+
+    def fits(self, sound: bytes) -> bool:
+        """Whether that can be the sound of the window."""
+        seconds = self.end - self.start
+        return 0 < seconds <= LONGEST_WINDOW and len(sound) == round(seconds * _BYTES_A_SECOND / 2) * 2
+
+
+class Alive(_Line):
+    """To the owner: the batch is being heard."""
+
+    type: Literal["alive"] = "alive"
+    batch: Token
+
+
+class Returned(_Line):
+    """To the owner: what was heard, null where the helper will not; `more`: whether it waits for another batch."""
+
+    type: Literal["returned"] = "returned"
+    batch: Token
+    heard: Heard | None
+    more: bool
+
+
+Line = Annotated[Volunteered | Lent | Alive | Returned, Field(discriminator="type")]
+_LINE: TypeAdapter[Line] = TypeAdapter(Line)
+
+
+def encode(line: Line, sound: bytes = b"") -> bytes:
+    """The body of a message."""
+    return line.model_dump_json().encode() + b"\n" + sound
+
+
+def decode(body: bytes) -> tuple[Line, bytes]:
+    """What a body says, and the sound after it (ValueError)."""
+    line, _, sound = body.partition(b"\n")
+    return _LINE.validate_json(line), sound

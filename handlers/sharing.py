@@ -1,0 +1,13 @@
+"""windows.offered: another worker has more of a recording than it can hear at once."""
+
+from typing import Annotated
+
+from faststream import Context
+
+from handlers.ports import Sharing
+from schemas.sharing import WindowsOffered
+
+
+async def offered(offer: WindowsOffered, sharing: Annotated[Sharing, Context()]) -> None:
+    """Help, where this worker is idle."""
+    await sharing.offered(offer)

@@ -1,0 +1,295 @@
+"""One long recording on many workers: whoever hears a window, the result is the same."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from uuid import uuid4
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from app.cores import Cores
+from app.engines.messages import Heard
+from app.settings import Settings, Share
+from app.sharing import helping, lending
+from app.sharing.messages import Alive, Lent, Line, Returned, Volunteered, decode, encode
+from schemas import subjects
+from schemas.progress import State
+from schemas.sharing import WindowsOffered
+from schemas.wire import Model
+from tests.fakes.engine import MODEL, FakeEngine, segment
+from tests.integration.conftest import Publisher, StartWorker
+from tests.waiting import eventually
+
+WINDOWS = 24
+TEXT = " ".join(["one two"] * WINDOWS)
+
+
+class SlowEngine(FakeEngine):
+    """Takes a moment over each window, and notes which ones it was asked for."""
+
+    def __init__(self, seconds: float = 0.05) -> None:
+        super().__init__(windows=WINDOWS)
+        self.seconds = seconds
+        self.heard: list[int] = []
+
+    async def hears(self, number: int) -> None:
+        self.heard.append(number)
+        await asyncio.sleep(self.seconds)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lending, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(lending, "SILENT_FOR", 1.0)
+    monkeypatch.setattr(helping, "LOOKS_FOR", 0.01)
+    monkeypatch.setattr(helping, "ALIVE_EVERY", 0.2)
+    monkeypatch.setattr(Cores, "free", lambda _self, _wanted: True)
+
+
+async def workers(start_worker: StartWorker, engines: list[SlowEngine], stack: AsyncExitStack) -> None:
+    for engine in engines:
+        await stack.enter_async_context(start_worker(engine))
+
+
+async def result_of(publisher: Publisher, task_id: str) -> dict[str, object]:
+    await publisher.until(task_id, State.COMPLETED)
+    return await publisher.ask("tasks.result", task_id=task_id)
+
+
+def owner_and_helpers(engines: list[SlowEngine]) -> tuple[SlowEngine, list[SlowEngine]]:
+    (owner,) = [engine for engine in engines if engine.jobs]
+    return owner, [engine for engine in engines if engine is not owner]
+
+
+async def test_idle_workers_hear_windows_of_one_recording(publisher: Publisher, start_worker: StartWorker) -> None:
+    # Given three idle workers
+    engines = [SlowEngine() for _ in range(3)]
+    async with AsyncExitStack() as stack:
+        await workers(start_worker, engines, stack)
+        # When a long recording is transcribed
+        await publisher.publish("t1")
+        result = await result_of(publisher, "t1")
+    # Then each of them heard a part of it, no window was heard twice, and all of it is in order
+    assert all(engine.heard for engine in engines)
+    assert sorted(number for engine in engines for number in engine.heard) == list(range(WINDOWS))
+    assert [each["start"] for each in result["segments"]] == [number * 10 for number in range(WINDOWS)]
+    assert result["text"] == TEXT
+    # And the first window, from which the language is known, was heard by its owner
+    owner, _ = owner_and_helpers(engines)
+    assert owner.heard[0] == 0
+
+
+@pytest.mark.parametrize("reason", ["never", "no core is free", "another model"])
+async def test_nobody_helps_where_that_does_not_pay(
+    publisher: Publisher, start_worker: StartWorker, settings: Settings, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    # Given two workers that do not share, find no core free, or have different models
+    settings.share_windows = Share.NEVER if reason == "never" else Share.AUTO
+    if reason == "no core is free":
+        monkeypatch.setattr(Cores, "free", lambda _self, _wanted: False)
+    engines = [SlowEngine(0.01) for _ in range(2)]
+    if reason == "another model":
+        engines[0].model, engines[1].model = Model(name="a", revision="0"), Model(name="b", revision="0")
+    async with AsyncExitStack() as stack:
+        await workers(start_worker, engines, stack)
+        # When a long recording is transcribed, then its owner hears all of it
+        await publisher.publish("t1")
+        assert (await result_of(publisher, "t1"))["text"] == TEXT
+    owner, (other,) = owner_and_helpers(engines)
+    assert len(owner.heard) == WINDOWS
+    assert other.heard == []
+
+
+async def test_a_task_of_its_own_runs_at_once_on_a_worker_that_helps(
+    publisher: Publisher, start_worker: StartWorker
+) -> None:
+    # Given a worker that helps another one
+    engines = [SlowEngine(0.3) for _ in range(2)]
+    async with AsyncExitStack() as stack:
+        await workers(start_worker, engines, stack)
+        await publisher.publish("long")
+
+        async def helps() -> bool:
+            return all(engine.heard for engine in engines)
+
+        await eventually(helps)
+        # When a task is published
+        await publisher.publish("next")
+        # Then it runs while the other one goes on
+        async with asyncio.timeout(2):
+            await publisher.until("next", State.RUNNING)
+        await publisher.until("next", State.COMPLETED)
+        assert (await result_of(publisher, "long"))["text"] == TEXT
+    assert all(len(engine.jobs) == 1 for engine in engines)
+
+
+class Stranger:
+    """Volunteers like a worker, and answers as a test says."""
+
+    def __init__(self, nc: Client, answer: Callable[[list[Lent]], Line | bytes | None]) -> None:
+        self._nc = nc
+        self._answer = answer
+        self._token = uuid4().hex
+        self._lent: dict[str, list[Lent]] = {}
+        self.batches = 0
+
+    async def start(self) -> None:
+        await self._nc.subscribe(subjects.WINDOWS_OFFERED, cb=self._offered)
+        await self._nc.subscribe(subjects.windows_inbox(self._token), cb=self._told)
+        await self._nc.flush()
+
+    async def _offered(self, message: Msg) -> None:
+        offer = WindowsOffered.model_validate_json(message.data)
+        await self._say(offer.owner, Volunteered(run=offer.run, helper=self._token))
+
+    async def _told(self, message: Msg) -> None:
+        line, sound = decode(message.data)
+        assert isinstance(line, Lent)
+        assert line.fits(sound)
+        batch = self._lent.setdefault(line.batch, [])
+        batch.append(line)
+        if len(batch) == line.of:
+            self.batches += 1
+            answer = self._answer(batch)
+            if answer is not None:
+                await self._say(line.owner, answer)
+
+    async def _say(self, owner: str, line: Line | bytes) -> None:
+        body = line if isinstance(line, bytes) else encode(line)
+        await self._nc.publish(subjects.windows_inbox(owner), body)
+
+
+def returned(batch: list[Lent], **changes: object) -> Returned:
+    found = [[segment(round(lent.start / 10), "hacked")] for lent in batch]
+    heard = Heard.model_validate({"language": "en", "found": found, "seconds": 0.1, "model": MODEL} | changes)
+    return Returned(batch=batch[0].batch, heard=heard, more=True)
+
+
+LIES: dict[str, Callable[[list[Lent]], Line | bytes | None]] = {
+    "too few windows": lambda batch: returned(batch, found=[]),
+    "too many windows": lambda batch: returned(batch, found=[[]] * (len(batch) + 1)),
+    "another place": lambda batch: returned(batch, found=[[segment(WINDOWS)] for _ in batch]),
+    "another model": lambda batch: returned(batch, model=Model(name="fake", revision="1")),
+    "another language": lambda batch: returned(batch, language="de"),
+    "far too much": lambda batch: returned(batch, found=[[segment(round(b.start / 10), "x" * 9000)] for b in batch]),
+    "no words": lambda batch: returned(
+        batch, found=[[segment(round(b.start / 10)).model_copy(update={"words": None})] for b in batch]
+    ),
+    "garbage": lambda _: b"\xff{no json",
+    "nothing": lambda _: None,
+    "another batch": lambda batch: returned(batch).model_copy(update={"batch": uuid4().hex}),
+    "no": lambda batch: Returned(batch=batch[0].batch, heard=None, more=False),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_an_answer_that_cannot_be_is_not_believed(
+    publisher: Publisher, start_worker: StartWorker, nc: Client, lie: str
+) -> None:
+    # Given somebody who volunteers, and answers something that cannot be, or nothing
+    stranger = Stranger(nc, LIES[lie])
+    engine = SlowEngine()
+    async with start_worker(engine):
+        await stranger.start()
+        # When a long recording is transcribed with word times
+        await publisher.publish("t1", word_timestamps=True)
+        result = await result_of(publisher, "t1")
+    # Then they were asked, and their windows were heard by the owner
+    assert stranger.batches
+    assert result["text"] == TEXT
+    assert sorted(engine.heard) == list(range(WINDOWS))
+
+
+async def test_a_true_answer_is_taken(publisher: Publisher, start_worker: StartWorker, nc: Client) -> None:
+    # Given somebody who answers as a worker would
+    stranger = Stranger(nc, returned)
+    engine = SlowEngine()
+    async with start_worker(engine):
+        await stranger.start()
+        # When a long recording is transcribed with word times
+        await publisher.publish("t1", word_timestamps=True)
+        result = await result_of(publisher, "t1")
+    # Then it is in the text: so the lies above would have been
+    assert "hacked" in str(result["text"])
+    assert len(engine.heard) < WINDOWS
+
+
+async def test_a_helper_that_only_says_it_lives_is_given_up(
+    publisher: Publisher, start_worker: StartWorker, nc: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given somebody who says that the batch is being heard, again and again
+    monkeypatch.setattr(lending, "LONGEST_LOAN", 1.5)
+    alive: list[asyncio.Task[None]] = []
+    stranger = Stranger(nc, lambda batch: alive.append(asyncio.create_task(go_on(batch[0]))))
+
+    async def go_on(lent: Lent) -> None:
+        for _ in range(100):
+            await nc.publish(subjects.windows_inbox(lent.owner), encode(Alive(batch=lent.batch)))
+            await asyncio.sleep(0.1)
+
+    async with start_worker(SlowEngine()):
+        await stranger.start()
+        # When a long recording is transcribed, then it comes to its end without them
+        await publisher.publish("t1")
+        assert (await result_of(publisher, "t1"))["text"] == TEXT
+    for task in alive:
+        task.cancel()
+    assert alive
+
+
+async def test_what_a_helper_is_sent_must_be_a_window(
+    publisher: Publisher, start_worker: StartWorker, nc: Client
+) -> None:
+    # Given a worker, and somebody who offers it windows
+    answers: list[Returned | Alive | Volunteered] = []
+    owner, run = uuid4().hex, uuid4().hex
+
+    async def told(message: Msg) -> None:
+        line, _ = decode(message.data)
+        assert isinstance(line, Returned | Alive | Volunteered)
+        answers.append(line)
+
+    engine = SlowEngine()
+    async with start_worker(engine):
+        await nc.subscribe(subjects.windows_inbox(owner), cb=told)
+        offer = WindowsOffered(run=run, owner=owner, model=MODEL, language="en")
+        await nc.publish(subjects.WINDOWS_OFFERED, offer.model_dump_json().encode())
+
+        async def came() -> list[str]:
+            return [line.helper for line in answers if isinstance(line, Volunteered)]
+
+        (helper,) = await eventually(came)
+        # When it is sent sound that is no window, or windows of another run
+        lent = Lent(run=run, owner=owner, batch=uuid4().hex, number=0, of=1, start=0, end=10, language="en", words=True)
+        wrong = [
+            (lent, b""),
+            (lent, bytes(319_998)),
+            (lent.model_copy(update={"end": 100.0}), bytes(3_200_000)),
+            (lent.model_copy(update={"end": 0.0}), b""),
+            (lent.model_copy(update={"run": uuid4().hex}), bytes(320_000)),
+        ]
+        for line, sound in wrong[:2] + wrong[3:]:
+            await nc.publish(subjects.windows_inbox(helper), encode(line, sound))
+        await nc.publish(subjects.windows_inbox(helper), b"no line at all")
+
+        async def refused() -> bool:
+            return sum(isinstance(line, Returned) and line.heard is None for line in answers) == 4
+
+        # Then it says no to each, hears nothing, and works on
+        await eventually(refused)
+        assert engine.heard == []
+        await publisher.publish("t1")
+        await result_of(publisher, "t1")
+
+
+async def test_a_garbled_offer_changes_nothing(publisher: Publisher, start_worker: StartWorker, nc: Client) -> None:
+    # Given a worker, when offers come that are none
+    async with start_worker(SlowEngine(0)):
+        for body in (b"", b"{}", b"\xff", json.dumps({"run": "x", "owner": "> *"}).encode()):
+            await nc.publish(subjects.WINDOWS_OFFERED, body)
+        # Then tasks are done as ever
+        await publisher.publish("t1")
+        assert (await result_of(publisher, "t1"))["text"] == TEXT
