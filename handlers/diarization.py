@@ -3,16 +3,15 @@
 from contextlib import aclosing
 from typing import Annotated
 
-from faststream import Context
-
+from handlers.given import Given
 from handlers.ports import Delivery, Diarizer
 from schemas.diarization import DiarizationTask
 
 
 async def diarize(
     task: DiarizationTask,
-    delivery: Annotated[Delivery, Context()],
-    diarizer: Annotated[Diarizer, Context()],
+    delivery: Annotated[Delivery, Given()],
+    diarizer: Annotated[Diarizer, Given()],
 ) -> None:
     """Find the turns of a recording."""
     attempt = await delivery.begin(task)

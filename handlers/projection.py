@@ -2,11 +2,10 @@
 
 from typing import Annotated
 
-from faststream import Context
 from faststream.exceptions import NackMessage
-from faststream.nats import NatsMessage
 
 from handlers.errors import PassingError
+from handlers.given import Given, Message
 from handlers.ports import Projection
 from schemas.diarization import DiarizationResult
 from schemas.progress import ProgressEvent
@@ -15,7 +14,7 @@ from schemas.transcription import TranscriptionResult
 RETRY_SECONDS = 2.0
 
 
-async def progressed(event: ProgressEvent, message: NatsMessage, projection: Annotated[Projection, Context()]) -> None:
+async def progressed(event: ProgressEvent, message: Message, projection: Annotated[Projection, Given()]) -> None:
     """Show a task's latest event."""
     try:
         await projection.progressed(event, message.headers, message.raw_message.metadata.sequence.stream)
@@ -23,7 +22,7 @@ async def progressed(event: ProgressEvent, message: NatsMessage, projection: Ann
         raise NackMessage(delay=RETRY_SECONDS) from error
 
 
-async def ended(result: TranscriptionResult | DiarizationResult, projection: Annotated[Projection, Context()]) -> None:
+async def ended(result: TranscriptionResult | DiarizationResult, projection: Annotated[Projection, Given()]) -> None:
     """Show a task's result."""
     try:
         await projection.ended(result)

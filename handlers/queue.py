@@ -2,21 +2,17 @@
 
 from typing import Annotated
 
-from faststream import Context
-from faststream.nats import NatsMessage
-
+from handlers.given import Given, Message
 from handlers.ports import Queue
 from schemas.diarization import DiarizationTask
 from schemas.transcription import TranscriptionTask
 
 
-async def accept_transcription(
-    task: TranscriptionTask, message: NatsMessage, queue: Annotated[Queue, Context()]
-) -> None:
+async def accept_transcription(task: TranscriptionTask, message: Message, queue: Annotated[Queue, Given()]) -> None:
     """Open the log of a transcription task."""
     await queue.accept(task, message.headers)
 
 
-async def accept_diarization(task: DiarizationTask, message: NatsMessage, queue: Annotated[Queue, Context()]) -> None:
+async def accept_diarization(task: DiarizationTask, message: Message, queue: Annotated[Queue, Given()]) -> None:
     """Open the log of a diarization task."""
     await queue.accept(task, message.headers)

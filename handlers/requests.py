@@ -2,32 +2,31 @@
 
 from typing import Annotated
 
-from faststream import Context
-
+from handlers.given import Given
 from handlers.ports import Tasks
 from schemas.diarization import DiarizationResult
 from schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus
 from schemas.transcription import TranscriptionResult
 
 
-async def status(request: TaskRequest, tasks: Annotated[Tasks, Context()]) -> TaskStatus:
+async def status(request: TaskRequest, tasks: Annotated[Tasks, Given()]) -> TaskStatus:
     """Tell where a task stands."""
     return await tasks.status(request.task_id)
 
 
 async def result(
-    request: ResultRequest, tasks: Annotated[Tasks, Context()]
+    request: ResultRequest, tasks: Annotated[Tasks, Given()]
 ) -> TranscriptionResult | DiarizationResult | str:
     """Give the result of a task, in the format that was asked for."""
     return await tasks.result(request.task_id, request.format)
 
 
-async def cancel(request: TaskRequest, tasks: Annotated[Tasks, Context()]) -> TaskStatus:
+async def cancel(request: TaskRequest, tasks: Annotated[Tasks, Given()]) -> TaskStatus:
     """Cancel a task, queued or running."""
     return await tasks.cancel(request.task_id)
 
 
-async def delete(request: TaskRequest, tasks: Annotated[Tasks, Context()]) -> Deleted:
+async def delete(request: TaskRequest, tasks: Annotated[Tasks, Given()]) -> Deleted:
     """Delete all that is kept of a task."""
     await tasks.delete(request.task_id)
     return Deleted()

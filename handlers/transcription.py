@@ -3,16 +3,15 @@
 from contextlib import aclosing
 from typing import Annotated
 
-from faststream import Context
-
+from handlers.given import Given
 from handlers.ports import Delivery, Transcriber
 from schemas.transcription import TranscriptionTask
 
 
 async def transcribe(
     task: TranscriptionTask,
-    delivery: Annotated[Delivery, Context()],
-    transcriber: Annotated[Transcriber, Context()],
+    delivery: Annotated[Delivery, Given()],
+    transcriber: Annotated[Transcriber, Given()],
 ) -> None:
     """Transcribe a recording, from where the last attempt ended."""
     attempt = await delivery.begin(task)
