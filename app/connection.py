@@ -12,6 +12,7 @@ from faststream.nats.opentelemetry import NatsTelemetryMiddleware
 from nats.aio.client import Client
 from opentelemetry.trace import TracerProvider
 
+from app import tracing
 from app.settings import Settings
 
 REACHED_WITHIN = 30.0  # seconds, at the start
@@ -36,7 +37,7 @@ def broker(
         disconnected_cb=_disconnected,
         reconnected_cb=_reconnected,
         closed_cb=closed,
-        middlewares=[NatsTelemetryMiddleware(tracer_provider=traces)],
+        middlewares=[] if traces is tracing.OFF else [NatsTelemetryMiddleware(tracer_provider=traces)],
         error_cb=_failed,
         logger=structlog.get_logger("natscribe.broker"),
         log_level=logging.DEBUG,  # it speaks twice a message
