@@ -34,6 +34,7 @@ from app.health import Readiness, route
 from app.lanes import LaneReader
 from app.metrics import Meter, metrics_route
 from app.projection import RedisProjection
+from app.projector import Projector
 from app.queue import TaskQueue
 from app.recall import Recall
 from app.recordings import Recordings
@@ -92,7 +93,6 @@ class Service:
             channels.accepted_tasks(),
             channels.offered_windows(),
             channels.answers(),
-            channels.projections(self.names),
         )
         channels.announcements(self.broker)
         self.app: AsgiFastStream = self._application()
@@ -138,7 +138,7 @@ class Service:
             self._join(nats)
             await closing.enter_async_context(self.sharing.open())
             self.slot.take_lanes()
-            for work in (self._load_model(), self.watch.run()):
+            for work in (self._load_model(), self.watch.run(), self.projector.run()):
                 closing.push_async_callback(_cancel, asyncio.create_task(work))
             try:
                 yield
@@ -168,6 +168,7 @@ class Service:
         self.watch = Watch(
             js, settings, lanes=lanes, projection=self.redis, expiry=expiry, meter=self.meter, vitals=vitals
         )
+        self.projector = Projector(nats, names, self.redis)
         self.desk = Desk(
             nats=nats,
             log=task_log,
@@ -196,12 +197,13 @@ class Service:
                 max_payload=nats.max_payload,
             ),
             dead_letters=letters,
-            projection=self.redis,
             sharing=self.sharing,
         ).provide(self.app.context)
 
     async def _begin(self) -> None:
-        await self.slot.start(await self.broker.connect())
+        nats = await self.broker.connect()
+        await nats.flush()  # started is who is heard: the server knows by then what is subscribed to
+        await self.slot.start(nats)
 
     def _end(self) -> None:
         self._ending = True

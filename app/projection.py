@@ -1,20 +1,19 @@
 """Redis: the one module that knows its keys, a projection of the log for those who would rather read keys."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app.entry import Entry, Facts
+from app.entry import Entry
 from app.status import status_of
 from app.streams import RESULTS_KEPT
 from handlers.errors import PassingError
 from handlers.ports import Result
 from schemas.errors import ErrorCode
-from schemas.progress import ProgressEvent, State
 
 DAY: Final = 24 * 3600
 ANSWERS_WITHIN: Final = 2.0  # seconds
@@ -26,7 +25,12 @@ KEEP_MARK: Final = 30 * DAY  # after which everything is shown once more
 
 # Several workers project one log: only an event newer than the last one shown may be written.
 # The progress key lives seven days from the start and a day after each change, whichever is longer.
+# The result of a task that was cancelled may have been on the way, and is withdrawn.
 WRITE_IF_NEWER: Final = """
+if ARGV[6] == 'cancelled' then
+  redis.call('SET', KEYS[4], '1', 'EX', ARGV[7])
+  redis.call('DEL', KEYS[5])
+end
 local shown = tonumber(redis.call('GET', KEYS[3]) or '0')
 if tonumber(ARGV[1]) <= shown then return 0 end
 local left = redis.call('TTL', KEYS[2])
@@ -80,28 +84,29 @@ class RedisProjection:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._write_if_newer = redis.register_script(WRITE_IF_NEWER)
-        self._write_unless_withdrawn = redis.register_script(WRITE_UNLESS_WITHDRAWN)
 
-    async def progressed(self, event: ProgressEvent, headers: Mapping[str, str], stream_sequence: int) -> None:
-        """Show an event unless a newer one is shown (PassingError)."""
-        task_id = event.task_id
-        status = status_of(Entry(event, Facts.read(headers), stream_sequence))
+    async def progressed(self, entries: Sequence[Entry]) -> None:
+        """Show events, each unless a newer one of its task is shown; whichever Redis takes (PassingError)."""
+        writing = self._redis.pipeline(transaction=False)
+        for entry in entries:
+            task_id, event = entry.event.task_id, entry.event
+            keys = [info_key(task_id), progress_key(task_id), _shown_key(task_id)]
+            keys += [_withdrawn_key(task_id), result_key(task_id)]
+            status = status_of(entry).model_dump_json()
+            state = str(event.state)
+            values = (entry.stream_sequence, status, event.progress, KEEP, KEEP_PROGRESS, state, FORGET_AFTER)
+            writing.eval(WRITE_IF_NEWER, len(keys), *keys, *values)
         with _reached():
-            if event.state is State.CANCELLED:  # its result may have been on the way, and is withdrawn
-                await self._forget_result(task_id)
-            await self._write_if_newer(
-                keys=[info_key(task_id), progress_key(task_id), _shown_key(task_id)],
-                args=[stream_sequence, status.model_dump_json(), event.progress, KEEP, KEEP_PROGRESS],
-            )
+            await writing.execute()
 
-    async def ended(self, result: Result) -> None:
-        """Show a result, unless its task was cancelled or deleted (PassingError)."""
+    async def ended(self, results: Sequence[Result]) -> None:
+        """Show results, each unless its task was cancelled or deleted (PassingError)."""
+        writing = self._redis.pipeline(transaction=False)
+        for result in results:
+            keys = [result_key(result.task_id), _withdrawn_key(result.task_id)]
+            writing.eval(WRITE_UNLESS_WITHDRAWN, len(keys), *keys, result.model_dump_json(), KEEP)
         with _reached():
-            await self._write_unless_withdrawn(
-                keys=[result_key(result.task_id), _withdrawn_key(result.task_id)],
-                args=[result.model_dump_json(), KEEP],
-            )
+            await writing.execute()
 
     async def is_empty(self) -> bool:
         """Whether Redis holds nothing of the service: it is new, or has lost its data (PassingError)."""

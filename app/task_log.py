@@ -41,7 +41,8 @@ class Batch:
         return cls(event, (message.headers or {}).get(AUDIO, ""), message.seq or 0)
 
 
-def _read_result(message: RawStreamMsg) -> Result:
+def read_result(message: RawStreamMsg) -> Result:
+    """Read a result as the stream holds it (ValueError)."""
     result = RESULT.validate_json(message.data or b"")
     refuse_copy(message, result.task_id)
     return result
@@ -54,7 +55,7 @@ class TaskLog:
         self.worker = worker
         self._progress = StreamLog(nats, names.progress, Entry.read)
         self._segments = StreamLog(nats, names.segments, Batch.read)
-        self._results = StreamLog(nats, names.results, _read_result)
+        self._results = StreamLog(nats, names.results, read_result)
 
     @property
     def source(self) -> str:

@@ -8,7 +8,7 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsRouter, PullSub
 from faststream.nats.subscriber.usecases import PullStreamSubscriber
 
-from handlers import dead_letters, diarization, projection, queue, replies, requests, sharing, transcription
+from handlers import dead_letters, diarization, queue, replies, requests, sharing, transcription
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
 from schemas.diarization import DiarizationResult
@@ -105,26 +105,6 @@ def answers() -> NatsRouter:
     router = NatsRouter(middlewares=[replies.tell_errors])
     for subject, handler in ANSWERS.items():
         router.subscriber(subject, queue=ANSWERERS)(handler)
-    return router
-
-
-def projections(names: StreamNames) -> NatsRouter:
-    """Hear the service's own events, to show them in Redis."""
-    router = NatsRouter(middlewares=[replies.ignore_invalid])
-    heard: tuple[tuple[str, str, str, Callable[..., Any]], ...] = (
-        (subjects.ALL_PROGRESS, names.progress, names.progress_projection, projection.progressed),
-        (subjects.ALL_RESULTS, names.results, names.results_projection, projection.ended),
-    )
-    for subject, stream, durable, handler in heard:
-        router.subscriber(
-            subject,
-            stream=JStream(stream, declare=False),
-            durable=durable,
-            pull_sub=PullSub(batch_size=1),
-            ack_policy=AckPolicy.NACK_ON_ERROR,
-            no_reply=True,
-            include_in_schema=False,
-        )(handler)
     return router
 
 

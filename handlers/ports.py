@@ -8,7 +8,7 @@ from faststream import ContextRepo
 
 from schemas.diarization import DiarizationResult, DiarizationTask
 from schemas.errors import ErrorCode, ErrorDetail
-from schemas.progress import ProgressEvent, Stage
+from schemas.progress import Stage
 from schemas.requests import ResultFormat, TaskStatus
 from schemas.sharing import WindowsOffered
 from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask
@@ -125,18 +125,6 @@ class DeadLetters(Protocol):
         ...
 
 
-class Projection(Protocol):
-    """The task's state for those who would rather read keys."""
-
-    async def progressed(self, event: ProgressEvent, headers: Mapping[str, str], stream_sequence: int) -> None:
-        """Show an event (PassingError)."""
-        ...
-
-    async def ended(self, result: Result) -> None:
-        """Show a result (PassingError)."""
-        ...
-
-
 class Sharing(Protocol):
     """The windows of one long recording, heard by many workers."""
 
@@ -154,7 +142,6 @@ class World:
     queue: Queue
     tasks: Tasks
     dead_letters: DeadLetters
-    projection: Projection
     sharing: Sharing
 
     def provide(self, context: ContextRepo) -> None:

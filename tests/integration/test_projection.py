@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app.entry import Facts
+from app.entry import Entry, Facts
 from app.main import Service
 from app.projection import RedisProjection
 from schemas.progress import ProgressEvent, State
@@ -18,7 +18,7 @@ from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
-HEADERS = Facts(TASK, 1, "tasks.transcription.high", datetime.now(UTC)).headers()
+FACTS = Facts(TASK, 1, "tasks.transcription.high", datetime.now(UTC))
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def projection(redis: Redis) -> RedisProjection:
     return RedisProjection(redis)
 
 
-def event(sequence: int, state: State, progress: int) -> ProgressEvent:
-    return ProgressEvent(
+def entry(sequence: int, state: State, progress: int, stream_sequence: int) -> Entry:
+    event = ProgressEvent(
         task_id="t1",
         kind=Kind.TRANSCRIPTION,
         state=state,
@@ -36,6 +36,7 @@ def event(sequence: int, state: State, progress: int) -> ProgressEvent:
         sequence=sequence,
         time=datetime.now(UTC),
     )
+    return Entry(event, FACTS, stream_sequence)
 
 
 async def shown(redis: Redis) -> tuple[str, str]:
@@ -47,25 +48,25 @@ async def test_an_older_event_does_not_overwrite_a_newer_one(
     projection: RedisProjection, redis: Redis, stream_sequence: int
 ) -> None:
     # Given that the end is shown
-    await projection.progressed(event(5, State.COMPLETED, 100), HEADERS, 11)
+    await projection.progressed([entry(5, State.COMPLETED, 100, 11)])
     # When another worker comes with an event from before, or with the same one again
-    await projection.progressed(event(4, State.RUNNING, 80), HEADERS, stream_sequence)
+    await projection.progressed([entry(4, State.RUNNING, 80, stream_sequence)])
     # Then the end stays
     assert await shown(redis) == ("completed", "100")
 
 
 async def test_a_newer_event_is_shown(projection: RedisProjection, redis: Redis) -> None:
-    await projection.progressed(event(4, State.RUNNING, 80), HEADERS, 9)
-    await projection.progressed(event(5, State.COMPLETED, 100), HEADERS, 100)  # as numbers, not as text
+    await projection.progressed([entry(4, State.RUNNING, 80, 9)])
+    await projection.progressed([entry(5, State.COMPLETED, 100, 100)])  # as numbers, not as text
     assert await shown(redis) == ("completed", "100")
 
 
 async def test_a_deleted_task_does_not_come_back(projection: RedisProjection, redis: Redis) -> None:
     # Given a task that was deleted
-    await projection.progressed(event(5, State.COMPLETED, 100), HEADERS, 11)
+    await projection.progressed([entry(5, State.COMPLETED, 100, 11)])
     await projection.delete("t1", up_to=11)
     # When another worker has still to show an event of it
-    await projection.progressed(event(5, State.COMPLETED, 100), HEADERS, 11)
+    await projection.progressed([entry(5, State.COMPLETED, 100, 11)])
     # Then nothing is shown, and nothing of the task is kept for good
     assert not await redis.exists("task:t1:info", "task:t1:progress", "task:t1:result")
     assert [key for key in await redis.keys("*t1*") if await redis.ttl(key) < 0] == []
@@ -103,3 +104,24 @@ async def test_a_redis_that_lost_its_data_is_caught_up(publisher: Publisher, wor
     with capture_logs() as lines:
         await worker.watch.catch_up()
     assert "projection_begins_anew" not in {line["event"] for line in lines}
+
+
+async def test_what_redis_does_not_take_holds_up_nothing_else(
+    publisher: Publisher, worker: Service, redis: Redis
+) -> None:
+    # Given tasks that are done
+    for task in ("t1", "t2", "t3"):
+        await publisher.publish(task)
+        await publisher.until(task, State.COMPLETED)
+        await eventually(lambda task=task: redis.exists(f"task:{task}:result"))  # type: ignore[misc]  # the task's own
+    # When they are shown again, all at once, and Redis does not take the first, for what somebody has left there
+    await redis.flushdb()
+    await redis.lpush("natscribe:task:t1:shown", "no number")
+    await worker.watch.catch_up()
+    # Then the others are shown
+    for task in ("t2", "t3"):
+        await eventually(lambda task=task: redis.exists(f"task:{task}:info"))  # type: ignore[misc]
+    assert not await redis.exists("task:t1:info")
+    # And that one, when the way is free
+    await redis.delete("natscribe:task:t1:shown")
+    await eventually(lambda: redis.exists("task:t1:info"))
