@@ -87,9 +87,11 @@ class TaskAttempt:
         facts = self._entry.facts
         facts = replace(facts, started_at=facts.started_at or datetime.now(UTC), span=self._span)
         self._entry = replace(self._entry, facts=facts)
+        is_first = self._entry.event.sequence == 1  # nobody has run it
         async with self._lock:
             await self._say_running()
-        await self._read_checkpoint()
+        if not is_first:
+            await self._read_checkpoint()
 
     async def _read_checkpoint(self) -> None:
         segments: list[Segment] = []

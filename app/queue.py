@@ -1,7 +1,9 @@
 """The queue side of the log: who owns a task id, and since when it waits."""
 
+import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 from app.entry import TASKS, Entry
 from app.stored_message import StoredMessage
@@ -12,6 +14,8 @@ from handlers.ports import Task
 from schemas.diarization import DiarizationTask
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
+
+HEAD_START = 0.05  # seconds: an idle worker, which has picked the task up by then, is not to be held up
 
 
 def kind_of(task: Task) -> Kind:
@@ -28,22 +32,28 @@ class TaskQueue:
         self._max_attempts = max_attempts
 
     async def accept(self, task: Task, headers: Mapping[str, str]) -> None:
-        """Say `queued` as soon as the task is stored, even when every worker is busy (ValueError)."""
-        message = await self._waiting.held(headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", "")))
+        """Say `queued` soon after the task was stored, where every worker is busy (ValueError)."""
+        sequence, subject = int(headers.get("Nats-Sequence", "")), headers.get("Nats-Subject", "")
+        await asyncio.sleep(HEAD_START)
+        last = await self._log.last(task.task_id)
+        if last is not None and last.facts.task_sequence == sequence:
+            return  # a worker has picked it up
+        message = await self._waiting.held(subject, sequence)
         if message is None or TASKS[message.kind].validate_json(message.body) != task:
             return  # settled already, or the copy is none: what is said comes from the stream
-        try:
-            await self.open(task, message, place=await self._waiting.place(message))
-        except AlreadyKnownError:
+        if last is not None and not message.reopens(last, task):
             return  # whoever picks the message up takes it from the queue
+        with suppress(OvertakenError):
+            await self._queued(task, message, last, await self._waiting.place(message))
 
     async def open(self, task: Task, message: StoredMessage, *, place: Place | None = None) -> Entry:
         """The last entry of the message's log, opened with `queued` where need be.
 
         Raises AlreadyKnownError where the id is another message's, or this one was taken from the queue meanwhile.
         """
+        surely_new = datetime.now(UTC) - message.time < timedelta(seconds=HEAD_START)
         while True:
-            last = await self._log.last(task.task_id)
+            last = None if surely_new else await self._log.last(task.task_id)
             if last is not None and message.owns(last):
                 return last
             if last is not None and not message.reopens(last, task):
@@ -53,7 +63,7 @@ class TaskQueue:
             try:
                 return await self._queued(task, message, last, place)
             except OvertakenError:
-                continue  # another worker was faster: read what it wrote
+                surely_new = False  # another worker was faster: read what it wrote
 
     async def _queued(self, task: Task, message: StoredMessage, last: Entry | None, place: Place | None) -> Entry:
         event = ProgressEvent(
