@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from schemas.errors import ErrorDetail
-from schemas.wire import Attempt, Kind, Message, Percent, Position, Seconds, TaskId, Term, Time
+from schemas.wire import EXPECTED_START, PLACE, Attempt, Kind, Message, Percent, Position, Seconds, TaskId, Term, Time
 
 
 class State(Term):
@@ -51,8 +51,8 @@ class ProgressEvent(Message):
     max_attempts: int = Field(ge=1, description="After so many attempts the task fails.", examples=[4])
     sequence: int = Field(ge=1, description="Counts the task's events, without gaps, across attempts.", examples=[5])
     retry_at: Time | None = Field(None, description="When a `retrying` task is tried again; null in other states.")
-    queue_position: Position | None = Field(None, description="Place in the lane of a `queued` task; 1: the next.")
-    expected_start: Time | None = Field(None, description="When a `queued` task is expected to begin, as far as known.")
+    queue_position: Position | None = Field(None, description=PLACE)
+    expected_start: Time | None = Field(None, description=EXPECTED_START)
     worker: str | None = Field(
         None, description="Which worker says so; null where none is at it.", examples=["gpu-1-4711-9f3c"]
     )

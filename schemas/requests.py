@@ -8,7 +8,7 @@ from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage, State
 from schemas.transcription import TranscriptionTask
-from schemas.wire import Attempt, Kind, Message, Order, Percent, Position, TaskId, Term, Time
+from schemas.wire import EXPECTED_START, PLACE, Attempt, Kind, Message, Order, Percent, Position, TaskId, Term, Time
 
 
 class TaskRequest(Order):
@@ -47,8 +47,8 @@ class TaskStatus(Message):
     stage: Stage | None = Field(None, description="What a `running` task is busy with; null in other states.")
     progress: Percent
     attempt: Attempt
-    queue_position: Position | None = Field(None, description="Place in the lane of a `queued` task; 1: the next.")
-    expected_start: Time | None = Field(None, description="When a `queued` task is expected to begin, as far as known.")
+    queue_position: Position | None = Field(None, description=PLACE)
+    expected_start: Time | None = Field(None, description=EXPECTED_START)
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
     created_at: Time = Field(description="When the task was stored.")
     started_at: Time | None = Field(None, description="When a worker first took it; null: none has.")

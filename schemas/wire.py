@@ -76,10 +76,7 @@ Percent = Annotated[
         examples=[47],
     ),
 ]
-Position = Annotated[
-    int,
-    Field(ge=1, description="Place in the lane while the task is `queued`; 1: the next to be served.", examples=[3]),
-]
+Position = Annotated[int, Field(ge=1, examples=[3])]
 
 
 def _to_utc(value: datetime) -> datetime:
@@ -91,6 +88,15 @@ Time = Annotated[
     AfterValidator(_to_utc),
     Field(description="RFC 3339, in UTC.", examples=["2026-11-24T18:40:44.648286Z"]),
 ]
+PLACE = (
+    "Place of a `queued` task among all that wait, about, by the rule that serves the lanes; 1: the next. What is "
+    "published later into a higher lane may still go first. Null in other states."
+)
+EXPECTED_START = (
+    "When a `queued` task is expected to begin: at once where a worker is free, else by its place and by how fast "
+    "tasks have left the queue lately while others waited. Of a `retrying` task the status says it, too: not before "
+    "`retry_at`. Null where nothing is known yet, and in other states."
+)
 
 
 class Term(StrEnum):

@@ -63,4 +63,4 @@ class _Waiting:
                 continue  # an outage is told by the connection
             else:
                 if found.state is State.QUEUED and found.queue_position is not None:
-                    self._display.place(self._label, found.queue_position)
+                    self._display.place(self._label, found)

@@ -1,5 +1,6 @@
 """`queue` and `dead-letters`: for those who run the service."""
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -7,32 +8,57 @@ import typer
 from rich.table import Table
 
 from app.cli.console import err, finish, open_client, out
-from app.cli.wording import clock
-from app.client import command
+from app.cli.wording import begins, clock
+from app.client import Lane, command
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
 from schemas.wire import Kind
 
+JsonQueue = Annotated[
+    bool,
+    typer.Option("--json", help="One JSON object: `lanes`, and how many have `failed`. Times are RFC 3339, or null."),
+]
 JsonLetters = Annotated[bool, typer.Option("--json", help="One JSON object a line: the DeadLetter messages.")]
 
 dead_letters = typer.Typer(no_args_is_help=True, help="What could not be done.")
 
 
-def queue() -> None:
-    """Tell how many tasks wait, run and have failed, and how old the oldest is."""
+def queue(*, as_json: JsonQueue = False) -> None:
+    """Tell how many tasks wait, run and have failed, how old the oldest is and when the newest is expected to begin."""
 
     async def work() -> int:
         async with open_client() as client:
-            found, failed = await client.queue(), await client.failed()
-        table = Table("priority", "kind", "waiting", "running", "oldest")
-        for lane in found:
-            table.add_row(lane.priority, lane.kind, str(lane.waiting), str(lane.running), _age(lane.oldest))
-        out.print(table)
-        why = f" (`{command()} dead-letters list` says why, `{command()} delete` clears)" if failed else ""
-        out.print(f"failed: {failed}{why}")
+            lanes, failed = await client.queue(), await client.failed()
+            starts = [await client.newest_start(lane) for lane in lanes]
+        _show_json(lanes, starts, failed) if as_json else _show_table(lanes, starts, failed)
         return 0
 
     finish(work())
+
+
+def _show_json(lanes: list[Lane], starts: list[datetime | None], failed: int) -> None:
+    found = [
+        {
+            "kind": lane.kind,
+            "priority": lane.priority,
+            "waiting": lane.waiting,
+            "running": lane.running,
+            "oldest": lane.oldest and lane.oldest.isoformat(),
+            "newest_start": start and start.isoformat(),
+        }
+        for lane, start in zip(lanes, starts, strict=True)
+    ]
+    out.print(json.dumps({"lanes": found, "failed": failed}))
+
+
+def _show_table(lanes: list[Lane], starts: list[datetime | None], failed: int) -> None:
+    table = Table("priority", "kind", "waiting", "running", "oldest", "newest")
+    for lane, start in zip(lanes, starts, strict=True):
+        begin = begins(start).removeprefix(", ")
+        table.add_row(lane.priority, lane.kind, str(lane.waiting), str(lane.running), _age(lane.oldest), begin)
+    out.print(table)
+    why = f" (`{command()} dead-letters list` says why, `{command()} delete` clears)" if failed else ""
+    out.print(f"failed: {failed}{why}")
 
 
 @dead_letters.command("list")

@@ -13,6 +13,7 @@ from rich.text import Text
 from app.cli.console import err, out
 from app.cli.wording import describe, segment_line
 from schemas.progress import ProgressEvent
+from schemas.requests import TaskStatus
 from schemas.transcription import SegmentsEvent
 
 Event = ProgressEvent | SegmentsEvent
@@ -32,7 +33,7 @@ class Display(Protocol):
         """Show an event."""
         ...
 
-    def place(self, label: str, position: int) -> None:
+    def place(self, label: str, status: TaskStatus) -> None:
         """Show how far a task that waits has come in the queue."""
         ...
 
@@ -61,7 +62,7 @@ class JsonLines:
         """Write the message."""
         out.print(event.model_dump_json())
 
-    def place(self, label: str, position: int) -> None:
+    def place(self, label: str, status: TaskStatus) -> None:
         """Write nothing: it is no message."""
 
 
@@ -90,11 +91,12 @@ class _Words(ABC):
             for segment in event.segments:
                 self._text.print(segment_line(segment))
 
-    def place(self, label: str, position: int) -> None:
+    def place(self, label: str, status: TaskStatus) -> None:
         """Show the task as it was, at another place of the queue."""
         last = self._last.get(label)
         if last is not None:
-            self.show(label, last.model_copy(update={"queue_position": position}))
+            now = {"queue_position": status.queue_position, "expected_start": status.expected_start}
+            self.show(label, last.model_copy(update=now))
 
     @abstractmethod
     def _tell(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None: ...

@@ -8,6 +8,7 @@ import typer
 from app.cli.console import err, finish, open_client, out
 from app.cli.follow import follow
 from app.cli.show import choose
+from app.cli.wording import begins
 from app.client import command
 from schemas.progress import State
 from schemas.requests import ResultFormat, TaskStatus
@@ -94,5 +95,6 @@ def _show(found: TaskStatus, *, as_json: bool) -> None:
         return
     stage = f", {found.stage}" if found.stage else ""
     place = f", place {found.queue_position} in the queue" if found.queue_position else ""
+    begin = begins(found.expected_start)
     why = f": {found.error.message} ({found.error.code})" if found.error else ""
-    out.print(f"{found.task_id}: {found.kind} {found.state}{stage}, {found.progress} %{place}{why}")
+    out.print(f"{found.task_id}: {found.kind} {found.state}{stage}, {found.progress} %{place}{begin}{why}")

@@ -1,6 +1,7 @@
 """Events and results in words."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import groupby
 
 from schemas.diarization import DiarizationResult
@@ -15,13 +16,20 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def begins(expected_start: datetime | None) -> str:
+    """When a task is expected to begin, to follow its place; nothing where that is unknown or now."""
+    seconds = (expected_start - datetime.now(UTC)).total_seconds() if expected_start else 0.0
+    return f", begins in about {clock(seconds)}" if seconds >= 1 else ""
+
+
 def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> str:
     """What an event says, in a few words; it was heard `age` seconds ago, and its error may be told elsewhere."""
     why = f": {event.error.message} ({event.error.code})" if event.error and reason else ""
     if event.state is State.RUNNING:
         return _running(event, age)
     if event.state is State.QUEUED:
-        return f"queued, place {event.queue_position}" if event.queue_position else "queued"
+        place = f", place {event.queue_position}" if event.queue_position else ""
+        return f"queued{place}{begins(event.expected_start)}"
     if event.state is State.RETRYING:
         when = f" at {event.retry_at.astimezone():%H:%M:%S}" if event.retry_at else ""
         return f"attempt {event.attempt} of {event.max_attempts} failed, trying again{when}{why}"

@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +16,7 @@ from app.client.connection import OutageHearer, connect
 from app.client.exchange import ask, is_text, read, request
 from app.client.following import Follower
 from app.client.objects import whole
-from app.client.operating import dead_letters, failed, lanes
+from app.client.operating import dead_letters, failed, lanes, newest_start
 from app.client.recordings import audio_file_id, choose_priority, length
 from app.client.submission import Submission, Task
 from app.lanes import Lane
@@ -156,6 +157,10 @@ class Client:
     async def queue(self) -> list[Lane]:
         """Tell how many tasks wait and run in each lane."""
         return await lanes(self._connection, self._settings)
+
+    async def newest_start(self, lane: Lane) -> datetime | None:
+        """Tell when the newest task of a lane is expected to begin, None where nobody can tell."""
+        return await newest_start(self._connection, self._settings, lane)
 
     async def failed(self) -> int:
         """Tell how many dead letters are kept."""

@@ -2,17 +2,22 @@
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import datetime
 
 import nats.errors
 from nats.aio.client import Client as Nats
 from nats.js.errors import NotFoundError
 
-from app.client.exchange import NO_QUEUE, no_worker
+from app import invalid
+from app.client.errors import NoWorkerError, RequestFailedError
+from app.client.exchange import NO_QUEUE, ask, no_worker
 from app.lanes import Lane, LaneReader
 from app.settings import Settings
+from app.stream_pages import last_of_each
 from app.streams import names
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
+from schemas.requests import TaskRequest, TaskStatus
 
 NO_LETTERS = "NATS has no dead letters to show, because"
 
@@ -24,6 +29,18 @@ async def lanes(connection: Nats, settings: Settings) -> list[Lane]:
     except nats.errors.Error as error:
         raise no_worker(NO_QUEUE) from error
     return list(queue.lanes.values())
+
+
+async def newest_start(connection: Nats, settings: Settings, lane: Lane) -> datetime | None:
+    """When the newest task of a lane is expected to begin, None where nobody can tell (ClientError)."""
+    found = await last_of_each(connection, names(settings).tasks, [lane.subject]) if lane.waiting else []
+    known = invalid.task_id(found[0].data or b"") if found else None
+    if known is None:
+        return None
+    try:
+        return (await ask(connection, subjects.STATUS, TaskRequest(task_id=known), TaskStatus)).expected_start
+    except (NoWorkerError, RequestFailedError):  # nobody is there to tell, or it has just begun
+        return None
 
 
 async def failed(connection: Nats, settings: Settings) -> int:

@@ -110,7 +110,11 @@ _STATUS = TaskStatus(
     started_at=_at(1),
 )
 _PROGRESS = (
-    Example("queued", "Stored: the third in its lane", _event(State.QUEUED, 1, 0, queue_position=3, worker=None)),
+    Example(
+        "queued",
+        "Stored: two are before it, and it will be its turn in about five minutes",
+        _event(State.QUEUED, 1, 0, queue_position=3, expected_start=_at(300), worker=None),
+    ),
     Example(
         "running",
         "23 % of the whole task: 28.4 s of its first stage",

@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
+from app.client import Client as TaskClient
 from app.engines.messages import Job, Reply
 from app.lanes import LaneReader, Queue
 from app.main import Service
@@ -138,7 +139,9 @@ async def test_many_who_ask_do_not_have_the_whole_queue_read_each_time(
     await publisher.until("t1", State.COMPLETED)
 
 
-async def test_the_expected_start_is_about_true(publisher: Publisher, start_worker: StartWorker) -> None:
+async def test_the_expected_start_is_about_true(
+    publisher: Publisher, start_worker: StartWorker, settings: Settings
+) -> None:
     # Given a worker, and thirty tasks that take it equally long
     async with start_worker(SteadyEngine()):
         for number in range(30):
@@ -150,6 +153,12 @@ async def test_the_expected_start_is_about_true(publisher: Publisher, start_work
             asked = datetime.now(UTC)
             status = await publisher.ask("tasks.status", task_id=task_id)
             expected[task_id] = asked, datetime.fromisoformat(str(status["expected_start"]))
+        # And somebody asks when the lane will be empty
+        async with TaskClient(settings) as client:
+            lane = next(each for each in await client.queue() if each.waiting)
+            newest = await client.newest_start(lane)
+        assert newest is not None
+        assert abs(newest - expected["t29"][1]) < SOON
         # Then each begins about when it was said
         for task_id, (asked, start) in expected.items():
             running = next(

@@ -6,12 +6,15 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from app.main import Service
 from app.settings import Settings
+from schemas.progress import State
+from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually
@@ -166,6 +169,31 @@ async def test_operators_see_lanes_and_dead_letters(terminal: Terminal) -> None:
     assert "transcription" in (await terminal.run("queue"))[1]
     assert "t1  transcription  audio_not_found" in (await terminal.run("dead-letters", "list"))[1]
     assert (await terminal.run("dead-letters", "replay", "--task-id", "t1"))[1] == "queued again: 1\n"
+
+
+async def test_programs_read_the_queue(terminal: Terminal, engine: FakeEngine, publisher: Publisher) -> None:
+    # Given one task at work, and one that waits
+    engine.may_go_on.clear()
+    await publisher.publish("t1", priority=Priority.HIGH)
+    await eventually(lambda: _is_running(publisher))
+    await publisher.publish("t2", kind=Kind.DIARIZATION)
+    queued = (await publisher.until("t2", State.QUEUED))[0]
+    # When a program asks for the queue
+    code, out, err = await terminal.run("queue", "--json")
+    # Then it gets all lanes, and the times as on the wire
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["failed"] == 0
+    lanes = {(lane["kind"], lane["priority"]): lane for lane in found["lanes"]}
+    assert list(lanes) == [(kind, priority) for priority in Priority for kind in Kind]
+    at_work, waits = lanes["transcription", "high"], lanes["diarization", "normal"]
+    assert (at_work["waiting"], at_work["running"], at_work["oldest"], at_work["newest_start"]) == (0, 1, None, None)
+    assert (waits["waiting"], waits["running"], waits["newest_start"]) == (1, 0, None)
+    assert datetime.fromisoformat(waits["oldest"]) <= queued.time
+    # And a person reads where the task stands
+    assert (await terminal.run("status", "t2"))[1] == "t2: diarization queued, 0 %, place 1 in the queue\n"
+    engine.may_go_on.set()
+    await publisher.until("t2", State.COMPLETED)
 
 
 async def _is_running(publisher: Publisher) -> bool:

@@ -15,6 +15,7 @@ from app.client import Client
 from app.embedded import NatsServer, free_port
 from app.main import Service
 from app.settings import Settings
+from schemas.requests import TaskStatus
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually
@@ -35,9 +36,9 @@ class Told(Lines):
         super().__init__(segments=False)
         self.places: list[int] = []
 
-    def place(self, label: str, position: int) -> None:
-        self.places.append(position)
-        super().place(label, position)
+    def place(self, label: str, status: TaskStatus) -> None:
+        self.places.append(status.queue_position or 0)
+        super().place(label, status)
 
 
 async def test_the_place_in_the_queue_is_kept_true(

@@ -1,7 +1,7 @@
 """Progress where there is no terminal."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
@@ -10,6 +10,7 @@ from rich.console import Console
 from app.cli.show import Bars, JsonLines, Lines, choose, shortened
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, Stage, State
+from schemas.requests import TaskStatus
 from schemas.transcription import Segment, SegmentsEvent
 from schemas.wire import Kind
 
@@ -76,10 +77,29 @@ def test_a_place_in_the_queue_is_news(capsys: pytest.CaptureFixture[str]) -> Non
     with choose(as_json=False) as display:
         display.show("a.wav", RUNNING.model_copy(update={"state": State.QUEUED, "queue_position": 3, "progress": 0}))
         # When it comes nearer, and when it does not
-        display.place("a.wav", 2)
-        display.place("a.wav", 2)
-    # Then the new place is told once
-    assert capsys.readouterr().err.splitlines() == ["a.wav: 0 %, queued, place 3", "a.wav: 0 %, queued, place 2"]
+        for seconds in (90.9, 30):
+            display.place("a.wav", waiting(2, seconds))
+    # Then the new place is told once, and when the task is expected to begin
+    assert capsys.readouterr().err.splitlines() == [
+        "a.wav: 0 %, queued, place 3",
+        "a.wav: 0 %, queued, place 2, begins in about 1:30",
+    ]
+
+
+def waiting(position: int, seconds: float) -> TaskStatus:
+    """The status of a task that waits."""
+    now = datetime.now(UTC)
+    return TaskStatus(
+        task_id="t1",
+        kind=Kind.TRANSCRIPTION,
+        task=None,
+        state=State.QUEUED,
+        progress=0,
+        attempt=1,
+        queue_position=position,
+        expected_start=now + timedelta(seconds=seconds),
+        created_at=now,
+    )
 
 
 def test_failures_are_told_whole_above_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Events and results in words."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -52,6 +52,15 @@ def test_an_event_in_words(changes: dict[str, object], words: str) -> None:
 def test_the_time_that_is_left_runs_down(age: float, words: str) -> None:
     event = QUEUED.model_copy(update={"state": State.RUNNING, "eta_seconds": 9})
     assert describe(event, age=age) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(150.5, "queued, place 3, begins in about 2:30"), (0.5, "queued, place 3"), (-60, "queued, place 3")],
+)
+def test_when_a_task_begins_is_told_as_long_as_it_waits(seconds: float, words: str) -> None:
+    start = datetime.now(UTC) + timedelta(seconds=seconds)
+    assert describe(QUEUED.model_copy(update={"queue_position": 3, "expected_start": start})) == words
 
 
 def test_a_segment_with_and_without_speaker() -> None:
