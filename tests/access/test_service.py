@@ -1,5 +1,6 @@
 """The service and its clients do all that they promise, each as its own least user."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from app.client import Client
 from app.main import Service
 from app.projection import MARK
-from app.settings import Settings
+from app.settings import Settings, Share
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent, State
@@ -36,6 +37,7 @@ RARE = {f"$JS.API.DIRECT.GET.transcription_{stream}" for stream in ("tasks", "pr
 def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
     redis_url = valkey.url_of("service")
     found = Settings(_env_file=None, nats_url=guarded.url, redis_url=redis_url, task_retry_delay=0.1, cache_ttl=0)
+    found = found.model_copy(update={"share_windows": Share.ALWAYS})
     return login(found, "service")
 
 
@@ -107,8 +109,32 @@ async def every_lane(publisher: Client, operator: Client, engine: FakeEngine) ->
     return tasks
 
 
+class Slow(FakeEngine):
+    """Takes a moment over each window."""
+
+    async def hears(self, number: int) -> None:
+        self.heard = number
+        await asyncio.sleep(0.1)
+
+
+async def a_task_with_help(settings: Settings, publisher: Client, worker: Service) -> str:
+    """A recording that two workers hear."""
+    engines = [Slow(windows=20), Slow(windows=20)]
+    worker.engine.windows, worker.engine.text, worker.engine.hears = 20, "one two", engines[0].hears
+    async with working(settings, engines[1]):
+        task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
+        assert await end_of(publisher, task) is State.COMPLETED
+    assert all(engine.heard for engine in engines)
+    return task
+
+
 async def test_all_that_the_service_promises(
-    guarded: GuardedNats, worker: Service, engine: FakeEngine, publisher: Client, operator: Client
+    guarded: GuardedNats,
+    settings: Settings,
+    worker: Service,
+    engine: FakeEngine,
+    publisher: Client,
+    operator: Client,
 ) -> None:
     # Given guarded servers, and tasks of each kind and priority that were replayed from their letters
     tasks = await every_lane(publisher, operator, engine)
@@ -119,6 +145,8 @@ async def test_all_that_the_service_promises(
     for result_format in (ResultFormat.JSON, ResultFormat.TXT):
         found = await publisher.get_task_result(large, result_format)
         assert len(found.text if isinstance(found, TranscriptionResult) else found) > 1_000_000
+    # And another worker helps with a long recording
+    helped = await a_task_with_help(settings, publisher, worker)
     # And a task is cancelled
     engine.may_go_on.clear()
     cancelled = await create(publisher, Kind.TRANSCRIPTION, Priority.LOW)
@@ -128,7 +156,7 @@ async def test_all_that_the_service_promises(
     await worker.redis._redis.delete(MARK)  # noqa: SLF001 -- the service's own user is the one that may
     await worker.watch.catch_up()
     # And all is deleted
-    for task in (*tasks, large, cancelled):
+    for task in (*tasks, large, helped, cancelled):
         await publisher.delete(task)
     # Then nobody was refused anything
     assert guarded.refused() == []
