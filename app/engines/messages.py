@@ -58,13 +58,23 @@ class Hear(_Line):
     words: bool = False
 
 
+class StretchHeard(_Line):
+    """Reply to `Diarize`, and part of the next such job for the same recording: what was heard in a minute of it."""
+
+    type: Literal["stretch"] = "stretch"
+    index: int
+    revision: str
+    record: str = Field(repr=False)
+
+
 class Diarize(_Line):
-    """Job: who speaks when in a recording."""
+    """Job: who speaks when in a recording, of which some stretches may be known."""
 
     type: Literal["diarize"] = "diarize"
     path: Path
     min_speakers: Speakers | None = None
     max_speakers: Speakers | None = None
+    known: list[StretchHeard] = Field(default_factory=list, repr=False)
 
 
 class Load(_Line):
@@ -155,7 +165,16 @@ class Failed(_Line):
 
 Job = Annotated[Prepare | Load | Listen | Hear | Diarize, Field(discriminator="type")]
 Reply = Annotated[
-    StageAdvanced | WindowFound | Listened | ListeningDone | Heard | DiarizationDone | Loaded | Prepared | Failed,
+    StageAdvanced
+    | WindowFound
+    | Listened
+    | ListeningDone
+    | Heard
+    | StretchHeard
+    | DiarizationDone
+    | Loaded
+    | Prepared
+    | Failed,
     Field(discriminator="type"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)

@@ -1,19 +1,30 @@
-"""The bundled models on two real voices."""
+"""The bundled networks on two real voices."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from app.engines import diarization
 from app.engines.decoding import Limit
 from app.engines.diarization import Diarizer
-from app.engines.messages import DiarizationDone, Diarize, StageAdvanced
+from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, StretchHeard
+from app.engines.mixing import SAMPLE_RATE
+from app.engines.voices.networks import Networks
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 
-from .sounds import NO_LIMIT, silence, write
+from .sounds import CLIPS, NO_LIMIT, load, silence, write
 
 DEMO = Path(__file__).parents[3] / "app" / "cli" / "demo" / "two_readers.flac"
 TRUTH = [("SPEAKER_00", 0.5), ("SPEAKER_01", 7.6), ("SPEAKER_00", 12.4), ("SPEAKER_01", 20.7), ("SPEAKER_00", 22.8)]
+
+News = list[StageAdvanced | StretchHeard]
+
+
+class Interrupted(Exception):  # noqa: N818 -- nothing is wrong
+    """The worker is gone."""
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +32,37 @@ def diarizer() -> Diarizer:
     return Diarizer(threads=1)
 
 
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two minutes and a bit, three stretches; mostly silence, which is quickly heard."""
+    sound = np.concatenate([load(DEMO), silence(60), load(DEMO)[: 12 * SAMPLE_RATE], silence(26)])
+    return write(tmp_path_factory.mktemp("long") / "long.flac", sound, "flac")
+
+
+@pytest.fixture(scope="module")
+def whole(diarizer: Diarizer, long: Path) -> tuple[DiarizationDone, News]:
+    """What an uninterrupted job finds in it."""
+    return run(diarizer, long)
+
+
 def run(
-    diarizer: Diarizer, path: Path, limit: Limit = NO_LIMIT, bounds: dict[str, int] | None = None
-) -> tuple[DiarizationDone, list[StageAdvanced]]:
-    news: list[StageAdvanced] = []
-    job = Diarize.model_validate({"path": path} | (bounds or {}))
+    diarizer: Diarizer,
+    path: Path,
+    limit: Limit = NO_LIMIT,
+    bounds: dict[str, int] | None = None,
+    known: Sequence[StretchHeard] = (),
+) -> tuple[DiarizationDone, News]:
+    news: News = []
+    job = Diarize.model_validate({"path": path, "known": known} | (bounds or {}))
     return diarizer.diarize(job, limit, news.append), news
+
+
+def stretches(news: News) -> list[StretchHeard]:
+    return [each for each in news if isinstance(each, StretchHeard)]
+
+
+def progress(news: News) -> list[float]:
+    return [each.processed_seconds for each in news if isinstance(each, StageAdvanced)]
 
 
 def test_two_readers_are_told_apart(diarizer: Diarizer) -> None:
@@ -44,27 +80,124 @@ def test_two_readers_are_told_apart(diarizer: Diarizer) -> None:
     assert done.turns[-1].end <= done.duration_seconds
 
     # And progress never fell
-    told = [each.processed_seconds for each in news]
-    assert told == sorted(told)
-    assert told[0] == 0
+    assert progress(news) == sorted(progress(news))
+    assert progress(news)[0] == 0
 
 
 @pytest.mark.parametrize(
-    ("bounds", "speakers"), [({"max_speakers": 1}, 1), ({"min_speakers": 2, "max_speakers": 2}, 2)]
+    ("bounds", "speakers"),
+    [
+        ({"max_speakers": 1}, 1),
+        ({"min_speakers": 2, "max_speakers": 2}, 2),
+        ({"min_speakers": 3}, 3),
+        ({"min_speakers": 3, "max_speakers": 3}, 3),
+        ({"min_speakers": 1, "max_speakers": 5}, 2),
+    ],
 )
-def test_bounds_are_kept(diarizer: Diarizer, bounds: dict[str, int], speakers: int) -> None:
+def test_bounds_are_kept_and_nothing_is_heard_twice(
+    diarizer: Diarizer, bounds: dict[str, int], speakers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Given bounds for the number of speakers, when two readers are diarized
-    done, news = run(diarizer, DEMO, bounds=bounds)
+    heard: list[int] = []
+    segment = Networks.segment
+    monkeypatch.setattr(
+        Networks, "segment", lambda self, excerpts: heard.append(len(excerpts)) or segment(self, excerpts)
+    )
+    done, _ = run(diarizer, DEMO, bounds=bounds)
 
-    # Then so many are found, and progress never fell
+    # Then so many are found, by one pass through the excerpts
     assert len({turn.speaker for turn in done.turns}) == speakers
-    told = [each.processed_seconds for each in news]
-    assert told == sorted(told)
+    assert sum(heard) == 7
 
 
-def test_in_silence_nobody_speaks(diarizer: Diarizer, tmp_path: Path) -> None:
+def test_one_reader_is_one_speaker(diarizer: Diarizer, tmp_path: Path) -> None:
+    # Given all clips of one reader, when they are diarized, then there is one speaker
+    reading = write(tmp_path / "reading.flac", np.concatenate([load(clip) for clip in CLIPS]), "flac")
+    assert {turn.speaker for turn in run(diarizer, reading)[0].turns} == {"SPEAKER_00"}
+
+
+def test_one_short_word_is_one_short_turn(diarizer: Diarizer, tmp_path: Path) -> None:
+    # Given half a second of speech in silence
+    word = load(CLIPS[0])[SAMPLE_RATE : SAMPLE_RATE * 3 // 2]
+    path = write(tmp_path / "word.flac", np.concatenate([silence(2), word, silence(2)]), "flac")
+
+    # When it is diarized, then that is the one turn
+    (turn,) = run(diarizer, path)[0].turns
+    assert (turn.start, turn.end) == (pytest.approx(2.0, abs=0.3), pytest.approx(2.5, abs=0.3))
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.1, 0.4])
+def test_the_shortest_recordings_do_no_harm(diarizer: Diarizer, tmp_path: Path, seconds: float) -> None:
+    # Given a moment of speech, when it is diarized, then turns, if any, are within it
+    path = write(tmp_path / "moment.wav", load(CLIPS[0])[SAMPLE_RATE:][: round(seconds * SAMPLE_RATE)], "pcm_s16le")
+    done, _ = run(diarizer, path)
+    assert all(0 <= turn.start < turn.end <= done.duration_seconds for turn in done.turns)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 12, 130])
+def test_in_silence_nobody_speaks(diarizer: Diarizer, tmp_path: Path, seconds: float) -> None:
     # Given silence, when it is diarized, then there are no turns
-    assert run(diarizer, write(tmp_path / "silence.flac", silence(12), "flac"))[0].turns == []
+    assert run(diarizer, write(tmp_path / "silence.flac", silence(seconds), "flac"))[0].turns == []
+
+
+def test_a_job_that_resumes_finds_the_same_turns(
+    diarizer: Diarizer, long: Path, whole: tuple[DiarizationDone, News]
+) -> None:
+    # Given a job that is not interrupted, and one that is when its second stretch was heard
+    done, news = whole
+    assert len({turn.speaker for turn in done.turns}) == 2
+    assert done.turns[-1].start > 90
+    told: list[StretchHeard] = []
+
+    def tell(reply: StageAdvanced | StretchHeard) -> None:
+        if isinstance(reply, StretchHeard):
+            told.append(reply)
+            if len(told) == 2:
+                raise Interrupted
+
+    with pytest.raises(Interrupted):
+        diarizer.diarize(Diarize(path=long), NO_LIMIT, tell)
+
+    # When the next job knows what was heard
+    resumed, later = run(Diarizer(threads=1), long, known=told)
+
+    # Then it hears only the rest, and its turns are the very same
+    assert [each.index for each in stretches(news)] == [0, 1, 2]
+    assert [each.index for each in stretches(later)] == [2]
+    assert resumed == done
+
+    # And a record is some tens of kilobytes
+    assert max(len(each.record) for each in told) < 40_000
+
+
+def test_what_cannot_be_used_is_heard_again(
+    diarizer: Diarizer, long: Path, whole: tuple[DiarizationDone, News]
+) -> None:
+    # Given records of another revision, of nothing, and of a stretch of another length
+    done, news = whole
+    first, second, last = stretches(news)
+    known = [
+        first.model_copy(update={"revision": "0", "record": last.record}),
+        second.model_copy(update={"record": "bm90aGluZw=="}),
+        last.model_copy(update={"record": first.record}),
+    ]
+
+    # When a job knows these, then it hears all three stretches again
+    again, later = run(diarizer, long, known=known)
+    assert [each.index for each in stretches(later)] == [0, 1, 2]
+    assert again == done
+
+
+def test_progress_is_true_and_not_told_too_often(diarizer: Diarizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a clock by which each look at it takes 0.3 s
+    clock = iter(np.arange(0, 100, 0.3).tolist())
+    monkeypatch.setattr(diarization, "monotonic", lambda: next(clock))
+
+    # When seven excerpts are diarized
+    _, news = run(diarizer, DEMO)
+
+    # Then there is news of the fourth, which ended after 21.2 s, and of no other
+    assert progress(news) == [0, 0, pytest.approx(3 * 3.75 + 10, abs=0.1)]
 
 
 def test_a_recording_above_the_limit_is_refused(diarizer: Diarizer) -> None:

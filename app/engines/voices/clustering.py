@@ -1,0 +1,100 @@
+"""Clustering: average linkage, so that nothing but how alike prints are says who is one speaker.
+
+Own, not scipy's: forty lines against a dependency of 35 MB, and half the memory (one matrix of 32-bit floats).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Distances = npt.NDArray[np.float32]
+Weights = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Two clusters become one; each is named by one of its members."""
+
+    one: int
+    other: int
+    distance: float
+
+
+def linkage(distances: Distances) -> list[Merge]:
+    """All merges, nearest first; overwrites the distances (n, n).
+
+    Follows chains of nearest neighbours (Murtagh 1983): n squared steps.
+    """
+    np.fill_diagonal(distances, np.inf)
+    sizes = np.ones(len(distances), np.float32)
+    merges: list[Merge] = []
+    chain: list[int] = []
+    while len(merges) < len(distances) - 1:
+        last = chain[-1] if chain else int(sizes.argmax())
+        chain = chain or [last]
+        nearest = int(distances[last].argmin())
+        if len(chain) > 1 and distances[last, chain[-2]] <= distances[last, nearest]:
+            merges.append(_merge(distances, sizes, *chain[-2:]))
+            del chain[-2:]
+        else:
+            chain.append(nearest)
+    return sorted(merges, key=lambda merge: merge.distance)
+
+
+def _merge(distances: Distances, sizes: Weights, kept: int, gone: int) -> Merge:
+    merge = Merge(kept, gone, float(distances[kept, gone]))
+    size = sizes[kept] + sizes[gone]
+    mean = (sizes[kept] * distances[kept] + sizes[gone] * distances[gone]) / size
+    mean[[kept, gone]] = np.inf
+    distances[kept], distances[:, kept] = mean, mean
+    distances[gone], distances[:, gone] = np.inf, np.inf
+    sizes[kept], sizes[gone] = size, 0
+    return merge
+
+
+class Clusters:
+    """Clusters that merge one step at a time; each has the weight of its members."""
+
+    def __init__(self, weights: Weights) -> None:
+        self._parents = list(range(len(weights)))
+        self.weights = weights.copy()  # of its cluster, at each cluster's root
+
+    def apply(self, merge: Merge) -> tuple[float, float]:
+        """Merge two clusters; the weights that they had."""
+        one, other = self.root(merge.one), self.root(merge.other)
+        before = float(self.weights[one]), float(self.weights[other])
+        self._parents[other] = one
+        self.weights[one] += self.weights[other]
+        return before
+
+    def root(self, member: int) -> int:
+        """The member that stands for the cluster."""
+        while self._parents[member] != member:
+            self._parents[member] = self._parents[self._parents[member]]
+            member = self._parents[member]
+        return member
+
+    def labels(self) -> Labels:
+        """The root of each member."""
+        return np.array([self.root(member) for member in range(len(self._parents))])
+
+
+def counts(weights: Weights, merges: Sequence[Merge], least: float) -> list[int]:
+    """How many clusters weigh at least so much before the first merge and after each one."""
+    clusters = Clusters(weights)
+    found = [int((weights >= least).sum())]
+    for merge in merges:
+        one, other = clusters.apply(merge)
+        found.append(found[-1] + (one + other >= least) - (one >= least) - (other >= least))
+    return found
+
+
+def cut(weights: Weights, merges: Sequence[Merge]) -> Labels:
+    """The cluster of each member after these merges."""
+    clusters = Clusters(weights)
+    for merge in merges:
+        clusters.apply(merge)
+    return clusters.labels()

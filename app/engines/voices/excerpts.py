@@ -1,0 +1,54 @@
+"""Excerpts: overlapping pieces of ten seconds, which the segmentation network hears, cut while a recording streams by.
+
+A stretch is a run of excerpts that stands for a minute: the unit in which results are kept. Where stretches and
+excerpts lie depends on nothing but the clock, so that a run that resumes finds the same ones.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.float32]
+
+FRAME = 270
+"""Samples from one decision of the network to the next."""
+FRAMES = 589
+"""Decisions in an excerpt."""
+LENGTH = 160_000
+"""Samples in an excerpt."""
+FRAMES_APART = 222
+"""Frames from the start of one excerpt to the next, 3.75 s: with 5 s changes of speaker suffer, 2.5 s gain nothing."""
+APART = FRAMES_APART * FRAME
+PER_STRETCH = 16
+_WHOLE = (PER_STRETCH - 1) * APART + LENGTH
+
+
+@dataclass(frozen=True)
+class StretchSound:
+    """The sound of a stretch and how many excerpts begin in it."""
+
+    index: int
+    samples: Samples
+    excerpts: int
+
+    def excerpt(self, number: int) -> Samples:
+        """The samples of an excerpt; shorter than `LENGTH` where the recording ends."""
+        return self.samples[number * APART :][:LENGTH]
+
+
+def stretches(pieces: Iterable[Samples]) -> Iterator[StretchSound]:
+    """Cut a recording into stretches; holds about 70 s of it at a time."""
+    index = 0
+    waiting: list[Samples] = []
+    for piece in pieces:
+        waiting.append(piece)
+        while sum(map(len, waiting)) > _WHOLE:  # more than that: the next stretch has an excerpt
+            sound = np.concatenate(waiting)
+            yield StretchSound(index, sound[:_WHOLE], PER_STRETCH)
+            index += 1
+            waiting = [sound[PER_STRETCH * APART :]]
+    rest = np.concatenate([*waiting, np.empty(0, np.float32)])
+    yield StretchSound(index, rest, max(1, ceil((len(rest) - LENGTH) / APART) + 1))

@@ -1,0 +1,50 @@
+"""Features: what the voice print network sees of sound, Kaldi's 80 log mel filter bank energies every 10 ms."""
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from app.engines.mixing import SAMPLE_RATE
+
+Samples = npt.NDArray[np.float32]
+Features = npt.NDArray[np.float32]
+
+_WINDOW = 400  # samples, 25 ms
+_STEP = 160
+_POINTS = 512  # of the Fourier transform
+_BINS = 80
+_LOWEST = 20.0  # Hz
+_EMPHASIS = np.float32(0.97)
+_FLOOR = np.finfo(np.float32).eps
+
+
+def features(samples: Samples) -> Features:
+    """One row of 80 values for each full window of 25 ms, their mean over time taken away."""
+    windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_STEP]
+    centred = windows - windows.mean(axis=1, keepdims=True)
+    before = np.concatenate([centred[:, :1], centred[:, :-1]], axis=1)
+    spectrum = np.fft.rfft((centred - _EMPHASIS * before) * _shape(), _POINTS)[:, :-1]
+    energy = (spectrum.real**2 + spectrum.imag**2) @ _filters()
+    logarithm = np.log(np.maximum(energy, _FLOOR))
+    return np.ascontiguousarray(logarithm - logarithm.mean(axis=0), np.float32)
+
+
+@cache
+def _shape() -> Samples:
+    """Povey's window: Hann's, flatter."""
+    return (np.hanning(_WINDOW) ** 0.85).astype(np.float32)
+
+
+@cache
+def _filters() -> Features:
+    """Triangles that overlap by half, evenly spaced in mel."""
+    corners = np.linspace(_mel(np.float64(_LOWEST)), _mel(np.float64(SAMPLE_RATE / 2)), _BINS + 2)
+    mel = _mel(np.arange(_POINTS // 2) * SAMPLE_RATE / _POINTS)[:, np.newaxis]
+    left, middle, right = corners[:-2], corners[1:-1], corners[2:]
+    rising, falling = (mel - left) / (middle - left), (right - mel) / (right - middle)
+    return np.maximum(np.minimum(rising, falling), 0).astype(np.float32)
+
+
+def _mel(hertz: npt.NDArray[np.float64] | np.float64) -> npt.NDArray[np.float64]:
+    return np.asarray(1127 * np.log1p(hertz / 700))

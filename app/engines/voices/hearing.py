@@ -1,0 +1,78 @@
+"""Hearing a stretch: when its voices speak, and the print of each.
+
+A voice is somebody in one excerpt, of whom there are at most three; whether two excerpts have a speaker in common is
+found out later, from the prints.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from app.engines.voices.excerpts import FRAME, FRAMES, LENGTH, StretchSound
+from app.engines.voices.features import features
+from app.engines.voices.networks import Networks
+from app.engines.voices.stretch import VOICES, Print, Stretch
+
+Samples = npt.NDArray[np.float32]
+Frames = npt.NDArray[np.bool_]
+Activity = npt.NDArray[np.uint8]
+
+_SETS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
+"""The sets of voices that the segmentation network tells apart."""
+_BATCH = 4  # excerpts; more gain nothing
+_SILENCE = 2.0**-15  # not one step of 16 bits
+_LEAST = 6  # frames, a tenth of a second: less is no voice
+_CLEAN_ENOUGH = 18  # frames; a voice heard alone for less is printed with whoever speaks at the same time
+_LEAST_SAMPLES = 1_600
+_MOST_SAMPLES = 64_000  # 4 s: more makes a print no better, and printing takes most of the time
+
+
+def hear(networks: Networks, sound: StretchSound, heard: Callable[[int], None]) -> Stretch:
+    """Hear a stretch; `heard` is told how many of its excerpts are done."""
+    activity = np.zeros((sound.excerpts, FRAMES, VOICES), np.uint8)
+    prints: list[Print] = []
+    for first in range(0, sound.excerpts, _BATCH):
+        excerpts = [sound.excerpt(number) for number in range(first, min(first + _BATCH, sound.excerpts))]
+        for number, (excerpt, voices, active) in enumerate(_segmented(networks, excerpts), first):
+            activity[number] = voices
+            prints += _prints(networks, number, excerpt, active)
+            heard(number + 1)
+    return Stretch(sound.index, activity, prints)
+
+
+def _segmented(networks: Networks, excerpts: list[Samples]) -> Iterator[tuple[Samples, Activity, Frames]]:
+    batch = np.zeros((len(excerpts), LENGTH), np.float32)
+    for row, excerpt in zip(batch, excerpts, strict=True):
+        row[: len(excerpt)] = excerpt
+    if np.abs(batch).max() <= _SILENCE:
+        for excerpt in excerpts:
+            yield excerpt, np.zeros((FRAMES, VOICES), np.uint8), np.zeros((FRAMES, VOICES), np.bool_)
+        return
+    logarithms = networks.segment(batch)
+    probable = np.rint(np.exp(logarithms) @ _SETS * 255).clip(0, 255).astype(np.uint8)
+    decided = _SETS[logarithms.argmax(axis=-1)] > 0
+    yield from zip(excerpts, probable, decided, strict=True)
+
+
+def _prints(networks: Networks, excerpt: int, samples: Samples, active: Frames) -> Iterator[Print]:
+    alone = active.sum(axis=1) == 1
+    for voice in range(VOICES):
+        speaks = active[:, voice]
+        clean = speaks & alone
+        if speaks.sum() < _LEAST:
+            continue
+        spoken = _middle(_joined(samples, clean if clean.sum() >= _CLEAN_ENOUGH else speaks))
+        if len(spoken) >= _LEAST_SAMPLES:
+            yield Print(excerpt, voice, int(clean.sum()), networks.print_of(features(spoken)).astype(np.float16))
+
+
+def _middle(spoken: Samples) -> Samples:
+    spare = max(len(spoken) - _MOST_SAMPLES, 0)
+    return spoken[spare // 2 :][:_MOST_SAMPLES]
+
+
+def _joined(samples: Samples, frames: Frames) -> Samples:
+    """The samples of the frames, each run of frames one longer, as the network looks a little ahead."""
+    edges = np.flatnonzero(np.diff(frames, prepend=False, append=False)).reshape(-1, 2)
+    return np.concatenate([samples[start * FRAME : (end + 1) * FRAME] for start, end in edges])

@@ -1,0 +1,55 @@
+"""The two networks of this package, opened: which voice speaks when in an excerpt, and the print of a voice."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from schemas.wire import Model
+
+Array = npt.NDArray[np.float32]
+
+NAME = "segmentation-3.0+campplus"
+_FILES = ("segmentation-3.0.onnx", "campplus.onnx")
+_PIPELINE = b"1"  # raised where the same networks give other turns, so that nothing kept from before is used
+_ERRORS_ONLY = 3
+
+
+class Session(Protocol):
+    """What is used of an onnxruntime session."""
+
+    def run(self, outputs: None, inputs: dict[str, Array], /) -> Sequence[Array]:
+        """Compute all outputs."""
+        ...
+
+
+class Networks:
+    """Both networks in memory, and the name and revision that results carry."""
+
+    def __init__(self, threads: int) -> None:
+        folder = Path(str(resources.files("app.engines") / "weights"))
+        contents = [(folder / name).read_bytes() for name in _FILES]
+        self.identity = Model(name=NAME, revision=sha256(b"".join([_PIPELINE, *contents])).hexdigest()[:12])
+        self._segmentation, self._prints = (_opened(content, threads) for content in contents)
+
+    def segment(self, excerpts: Array) -> Array:
+        """Excerpts (n, samples) to logarithms of probabilities (n, frames, 7 sets of voices)."""
+        return self._segmentation.run(None, {"x": excerpts[:, np.newaxis]})[0]
+
+    def print_of(self, features: Array) -> Array:
+        """Features (frames, 80) of one voice to its print (192)."""
+        return self._prints.run(None, {"x": features[np.newaxis]})[0].reshape(-1)
+
+
+def _opened(content: bytes, threads: int) -> Session:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores are for whoever has work
+    return cast("Session", onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]))

@@ -1,0 +1,140 @@
+"""Turns: what the overlapping excerpts say together about each frame, as stretches of one speaker."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from app.engines.mixing import SAMPLE_RATE
+from app.engines.voices.clustering import Labels
+from app.engines.voices.excerpts import FRAME, FRAMES, FRAMES_APART, PER_STRETCH
+from app.engines.voices.speakers import NOBODY
+from app.engines.voices.stretch import VOICES, Stretch
+from schemas.diarization import Turn
+
+Weights = npt.NDArray[np.float32]
+Runs = npt.NDArray[np.intp]
+
+_FIRST_EDGE = 360.5  # samples: frame 0 hears 991 of them and stands for the 270 in their middle
+_SURE = 148  # frames, 2.5 s, from an excerpt's edge
+_AT_EDGE = 0.4  # what a decision there weighs: the network hears but one side
+_SHORTEST_PAUSE = 12  # frames, 0.2 s
+_SHORTEST_TURN = 12
+_SCRAP = 30  # frames, half a second
+_NEAR = 6
+
+
+class _Run(NamedTuple):
+    start: int  # frames
+    end: int
+    speaker: int
+
+
+def turns(stretches: Sequence[Stretch], owners: Labels, duration: float) -> list[Turn]:
+    """The turns by time, none beyond the duration; speakers are numbered by first appearance."""
+    count = int(owners.max(initial=NOBODY)) + 1
+    pieces: list[list[Runs]] = [[] for _ in range(count)]
+    for first, speaking in _decided(stretches, owners, count):
+        for speaker, row in zip(pieces, speaking, strict=True):
+            speaker.append(first + _runs(row))
+    found = [
+        _Run(int(start), int(end), speaker)
+        for speaker, runs in enumerate(pieces)
+        for start, end in _whole(np.concatenate(runs))
+    ]
+    return list(_named(_without_scraps(sorted(found)), duration))
+
+
+def _named(runs: Sequence[_Run], duration: float) -> Iterator[Turn]:
+    names: dict[int, str] = {}
+    for run in runs:
+        start, end = _seconds(run.start), min(_seconds(run.end), duration)
+        if start < end:
+            speaker = names.setdefault(run.speaker, f"SPEAKER_{len(names):02}")
+            yield Turn(start=start, end=end, speaker=speaker)
+
+
+def _seconds(edge: int) -> float:
+    return round((edge * FRAME + _FIRST_EDGE) / SAMPLE_RATE, 3)
+
+
+def _decided(
+    stretches: Sequence[Stretch], owners: Labels, speakers: int
+) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+    """The first frame of each stretch, and which speaker speaks in which of its frames (speakers, frames)."""
+    weights = _weights()
+    for stretch in stretches:
+        first = stretch.index * PER_STRETCH
+        reach = FRAMES // FRAMES_APART  # excerpts of the stretch before that still sound in this one
+        excerpts = range(max(first - reach, 0), first + len(stretch.activity))
+        frames = (len(stretch.activity) - 1) * FRAMES_APART + FRAMES
+        said, heard = np.zeros((speakers, frames), np.float32), np.zeros(frames, np.float32)
+        for excerpt in excerpts:
+            begin = (excerpt - first) * FRAMES_APART
+            there, here = slice(max(-begin, 0), FRAMES), slice(max(begin, 0), begin + FRAMES)
+            activity = stretches[excerpt // PER_STRETCH].activity[excerpt % PER_STRETCH][there] / np.float32(255)
+            said[:, here] += _by_speaker(activity, owners[excerpt], speakers) * weights[there]
+            heard[here] += weights[there]
+        own = PER_STRETCH * FRAMES_APART if stretch is not stretches[-1] else frames
+        yield first * FRAMES_APART, _speaking((said / heard)[:, :own])
+
+
+def _weights() -> Weights:
+    frame = np.arange(FRAMES)
+    return np.clip(np.minimum(frame, FRAMES - 1 - frame) / _SURE, _AT_EDGE, 1).astype(np.float32)
+
+
+def _by_speaker(activity: Weights, owners: Labels, speakers: int) -> Weights:
+    said = np.zeros((speakers, len(activity)), np.float32)
+    for voice in range(VOICES):
+        if owners[voice] != NOBODY:
+            np.maximum(said[owners[voice]], activity[:, voice], out=said[owners[voice]])
+    return said
+
+
+def _speaking(probability: Weights) -> npt.NDArray[np.bool_]:
+    """As many speakers as are expected in a frame, the most probable ones."""
+    expected = np.floor(probability.sum(axis=0) + 0.5)
+    speaking = np.zeros(probability.shape, np.bool_)
+    ranked = np.argsort(-probability, axis=0, kind="stable")
+    for rank, speaker in enumerate(ranked[:VOICES]):
+        frames = np.flatnonzero(expected > rank)
+        speaking[speaker[frames], frames] = probability[speaker[frames], frames] > 0
+    return speaking
+
+
+def _runs(speaking: npt.NDArray[np.bool_]) -> Runs:
+    edges = np.diff(speaking, prepend=False, append=False).nonzero()[0]
+    return np.stack([edges[::2], edges[1::2]], axis=1)
+
+
+def _whole(runs: Runs) -> Runs:
+    """Runs with short pauses filled, and then no short ones."""
+    if not len(runs):
+        return runs
+    pauses = np.flatnonzero(runs[1:, 0] - runs[:-1, 1] >= _SHORTEST_PAUSE)
+    starts, ends = runs[np.r_[0, pauses + 1], 0], runs[np.r_[pauses, len(runs) - 1], 1]
+    long = ends - starts >= _SHORTEST_TURN
+    return np.stack([starts[long], ends[long]], axis=1)
+
+
+def _without_scraps(runs: Sequence[_Run]) -> list[_Run]:
+    """Gives a scrap that runs into somebody else's turn to them: who begins to speak is often heard a moment later."""
+    kept: list[_Run] = []  # the next one last
+    for run in reversed(runs):
+        heir = next((place for place in _following(run, kept) if run.end - run.start < _SCRAP), None)
+        if heir is None:
+            kept.append(run)
+        else:
+            kept[heir] = kept[heir]._replace(start=run.start)
+    return sorted(kept)
+
+
+def _following(run: _Run, later: Sequence[_Run]) -> Iterator[int]:
+    """Where others are who begin before a run has ended and go on after it."""
+    for place in range(len(later) - 1, -1, -1):
+        if later[place].start > run.end + _NEAR:
+            return
+        if later[place].speaker != run.speaker and later[place].end > run.end:
+            yield place

@@ -1,0 +1,52 @@
+from base64 import b64encode
+from zlib import compress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.engines.voices.excerpts import FRAMES, PER_STRETCH
+from app.engines.voices.stretch import SIZE, VOICES, Print, Stretch, unpack
+
+
+def a_stretch(excerpts: int) -> Stretch:
+    random = np.random.default_rng(excerpts)
+    activity = random.integers(0, 256, (excerpts, FRAMES, VOICES), np.uint8)
+    prints = [
+        Print(excerpt, voice, 100 + voice, random.normal(size=SIZE).astype(np.float16))
+        for excerpt in range(excerpts)
+        for voice in range(excerpt % (VOICES + 1))
+    ]
+    return Stretch(5, activity, prints)
+
+
+@pytest.mark.parametrize("excerpts", [1, 2, PER_STRETCH])
+def test_a_stretch_comes_back_from_its_record(excerpts: int) -> None:
+    # Given a stretch, when it is packed and unpacked
+    stretch = a_stretch(excerpts)
+    again = unpack(5, stretch.pack())
+
+    # Then nothing has changed
+    assert again.index == 5
+    assert (again.activity == stretch.activity).all()
+    assert [(p.excerpt, p.voice, p.frames) for p in again.prints] == [
+        (p.excerpt, p.voice, p.frames) for p in stretch.prints
+    ]
+    assert all((one.values == other.values).all() for one, other in zip(again.prints, stretch.prints, strict=True))
+
+
+@given(st.binary(max_size=50) | st.binary(max_size=50).map(compress))
+def test_anything_else_is_no_record(content: bytes) -> None:
+    # Given bytes that are no stretch, compressed or not, when they are unpacked, then that is a ValueError
+    with pytest.raises(ValueError, match=r"."):
+        unpack(0, b64encode(b"\x01" + content).decode())
+    with pytest.raises(ValueError, match=r"."):
+        unpack(0, b64encode(compress(b"\x01" + content)).decode())
+
+
+def test_a_print_of_an_excerpt_that_is_not_there_is_no_record() -> None:
+    # Given a print of the second excerpt of one, when it is unpacked, then that is a ValueError
+    lost = Stretch(0, np.zeros((1, FRAMES, VOICES), np.uint8), [Print(1, 0, 9, np.zeros(SIZE, np.float16))])
+    with pytest.raises(ValueError, match="stretch"):
+        unpack(0, lost.pack())

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from app.engines.voices.excerpts import FRAMES, FRAMES_APART, PER_STRETCH
+from app.engines.voices.speakers import NOBODY
+from app.engines.voices.stretch import VOICES, Stretch
+from app.engines.voices.turns import turns
+
+FRAME = 270 / 16_000  # seconds
+
+Said = list[tuple[int, float, float]]  # speaker, from, to
+
+
+def recording(seconds: float, said: Said, speakers: int = 2) -> tuple[list[Stretch], np.ndarray]:
+    """What a perfect network hears: voice n of each excerpt is speaker n."""
+    excerpts = max(1, int(np.ceil((seconds - 10) / (FRAMES_APART * FRAME))) + 1)
+    everything = np.zeros(((excerpts - 1) * FRAMES_APART + FRAMES, VOICES), np.uint8)
+    for speaker, start, end in said:
+        everything[round(start / FRAME) : round(end / FRAME), speaker] = 255
+    heard = np.stack([everything[n * FRAMES_APART :][:FRAMES] for n in range(excerpts)])
+    cuts = range(0, excerpts, PER_STRETCH)
+    owners = np.array([[n if n < speakers else NOBODY for n in range(VOICES)]] * excerpts)
+    return [Stretch(n, heard[first : first + PER_STRETCH], []) for n, first in enumerate(cuts)], owners
+
+
+def found(seconds: float, said: Said, speakers: int = 2) -> list[tuple[str, float, float]]:
+    return [(t.speaker, t.start, t.end) for t in turns(*recording(seconds, said, speakers), seconds)]
+
+
+def about(*expected: tuple[str, float, float]) -> object:
+    return [(speaker, pytest.approx(start, abs=0.05), pytest.approx(end, abs=0.05)) for speaker, start, end in expected]
+
+
+@pytest.mark.parametrize("seconds", [12, 61, 200])
+def test_turns_are_where_speakers_speak_however_long(seconds: int) -> None:
+    # Given a turn at the beginning, a long one through the middle, and one at the end that overlaps with it
+    said = [(0, 0.5, 3.0), (1, 4.0, seconds - 2.0), (0, seconds - 3.0, seconds - 0.5)]
+
+    # When turns are made, then they are those, in one piece each
+    assert found(seconds, said) == about(
+        ("SPEAKER_00", 0.5, 3.0),
+        ("SPEAKER_01", 4.0, seconds - 2.0),
+        ("SPEAKER_00", seconds - 3.0, seconds - 0.5),
+    )
+
+
+def test_speakers_are_numbered_by_first_appearance() -> None:
+    # Given that the second speaker speaks first, when turns are made, then that one is SPEAKER_00
+    assert [speaker for speaker, _, _ in found(12, [(1, 1, 2), (0, 3, 4), (1, 5, 6)])] == [
+        "SPEAKER_00",
+        "SPEAKER_01",
+        "SPEAKER_00",
+    ]
+
+
+def test_no_turn_ends_after_the_recording_or_begins_there() -> None:
+    # Given a network that hears speech in the silence after a recording of 7 s
+    heard, owners = recording(7, [(0, 6.0, 9.0), (1, 8.0, 9.0)])
+
+    # When turns are made, then they end with it
+    made = turns(heard, owners, 7.0)
+    assert [(turn.speaker, turn.end) for turn in made] == [("SPEAKER_00", 7.0)]
+
+
+def test_a_breath_is_no_pause_and_a_click_no_turn() -> None:
+    # Given a turn with a gap of 0.1 s, one of half a second, and a sound of 0.05 s
+    said = [(0, 1.0, 2.0), (0, 2.1, 3.0), (0, 3.5, 4.5), (1, 8.0, 8.05)]
+
+    # When turns are made, then the first gap is filled, and the click is gone
+    assert found(12, said) == about(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_00", 3.5, 4.5))
+
+
+def test_a_voice_of_nobody_makes_no_turn() -> None:
+    # Given a voice that belongs to no speaker, and nobody else; then with somebody else
+    assert found(12, [(1, 1, 5)], speakers=0) == []
+    assert found(12, [(1, 1, 5), (0, 6, 8)], speakers=1) == about(("SPEAKER_00", 6, 8))
+
+
+def test_excerpts_that_disagree_are_outvoted() -> None:
+    # Given speech in the middle of a recording that one of the excerpts there missed
+    heard, owners = recording(20, [(0, 9.0, 11.0)])
+    heard[0].activity[2] = 0
+
+    # When turns are made, then the others decide
+    assert [(t.start, t.end) for t in turns(heard, owners, 20.0)] == [
+        (pytest.approx(9, abs=0.05), pytest.approx(11, abs=0.05))
+    ]
+
+
+def test_two_voices_of_one_speaker_are_no_two_speakers() -> None:
+    # Given two voices at once that belong to one speaker, and another speaker who is only faintly heard
+    heard, owners = recording(12, [(0, 1, 3), (1, 1, 3), (2, 1, 3)], speakers=3)
+    heard[0].activity[:, :, 2] //= 8
+    owners[:, 1], owners[:, 2] = 0, 1
+
+    # When turns are made, then one speaker speaks
+    assert {turn.speaker for turn in turns(heard, owners, 12.0)} == {"SPEAKER_00"}
+
+
+def test_a_scrap_that_runs_into_a_turn_is_its_beginning() -> None:
+    # Given a third of a second of one speaker, which runs into a turn of another, and one that stands alone
+    said = [(0, 1.0, 3.0), (0, 5.0, 5.35), (1, 5.3, 8.0), (0, 9.0, 9.35)]
+
+    # When turns are made, then the first scrap is the other's, and the second stays
+    assert found(12, said) == about(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_01", 5.0, 8.0), ("SPEAKER_00", 9.0, 9.35))
+
+
+def test_a_short_word_into_what_somebody_says_stays() -> None:
+    # Given a third of a second of one speaker in the middle of another's turn, when turns are made, then it is a turn
+    said = [(0, 1.0, 3.0), (1, 4.0, 8.0), (0, 5.0, 5.35)]
+    assert found(12, said) == about(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_01", 4.0, 8.0), ("SPEAKER_00", 5.0, 5.35))
