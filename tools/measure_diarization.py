@@ -1,0 +1,158 @@
+"""Measure how well and how fast recordings with known truth are diarized, beside sherpa-onnx where that is installed.
+
+Each recording needs an RTTM file of its name beside it; folders are searched for recordings, and what lies in one
+folder is one set in the table. ``tools/make_conversations.py`` makes such folders::
+
+    python tools/measure_diarization.py app/cli/demo conversations
+    python tools/measure_diarization.py --sherpa FOLDER conversations  # sherpa-onnx 2.0.1, its two models in the folder
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pyannote.core import Annotation, Segment, Timeline
+from pyannote.metrics.diarization import DiarizationErrorRate
+
+from app.engines.decoding import Limit, decode
+from app.engines.diarization import Diarizer
+from app.engines.messages import Diarize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Diarization = Callable[[Path], Annotation]
+
+COLLARS = (0.0, 0.25)
+"""Seconds on each side of a reference boundary that are not scored."""
+
+RATE = 16_000
+NO_LIMIT = Limit(float("inf"), "")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One recording: seconds of error and of speech at each collar; speakers; seconds it took and has."""
+
+    errors: list[tuple[float, float]]
+    found: int
+    true: int
+    taken: float
+    heard: float
+
+
+def ours() -> Diarization:
+    """Natscribe's own way, on one thread."""
+    diarizer = Diarizer(threads=1)
+
+    def diarize(path: Path) -> Annotation:
+        done = diarizer.diarize(Diarize(path=path), NO_LIMIT, lambda _: None)
+        return annotated((turn.start, turn.end, turn.speaker) for turn in done.turns)
+
+    return diarize
+
+
+def sherpa(models: Path) -> Diarization:
+    """sherpa-onnx as it comes, on one thread."""
+    import sherpa_onnx as library  # noqa: PLC0415 -- no dependency, it is only compared with
+
+    config = library.OfflineSpeakerDiarizationConfig(
+        segmentation=library.OfflineSpeakerSegmentationModelConfig(
+            pyannote=library.OfflineSpeakerSegmentationPyannoteModelConfig(model=str(models / "segmentation-3.0.onnx"))
+        ),
+        embedding=library.SpeakerEmbeddingExtractorConfig(model=str(models / "campplus.onnx")),
+        clustering=library.FastClusteringConfig(num_clusters=-1, threshold=0.5),
+    )
+    model = library.OfflineSpeakerDiarization(config)
+
+    def diarize(path: Path) -> Annotation:
+        found = model.process(np.concatenate(list(decode(path, NO_LIMIT)))).sort_by_start_time()
+        return annotated((turn.start, turn.end, str(turn.speaker)) for turn in found)
+
+    return diarize
+
+
+def annotated(turns: Iterable[tuple[float, float, str]]) -> Annotation:
+    """Turns as pyannote wants them."""
+    annotation = Annotation()
+    for index, (start, end, speaker) in enumerate(turns):
+        annotation[Segment(start, end), index] = speaker
+    return annotation
+
+
+def reference(path: Path) -> Annotation:
+    """Read an RTTM file."""
+    fields = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    return annotated((float(row[3]), float(row[3]) + float(row[4]), row[7]) for row in fields)
+
+
+def score(recording: Path, diarize: Diarization) -> Score:
+    """Diarize one recording and compare with its truth."""
+    heard = sum(map(len, decode(recording, NO_LIMIT))) / RATE
+    started = time.perf_counter()
+    found = diarize(recording)
+    taken = time.perf_counter() - started
+    truth = reference(recording.with_suffix(".rttm"))
+    errors = []
+    for side in COLLARS:
+        # pyannote.metrics counts the whole width of the collar, both sides together
+        parts = DiarizationErrorRate(collar=2 * side)(truth, found, uem=Timeline([Segment(0, heard)]), detailed=True)
+        wrong = parts["missed detection"] + parts["false alarm"] + parts["confusion"]
+        errors.append((wrong, parts["total"]))
+    return Score(errors, len(found.labels()), len(truth.labels()), taken, heard)
+
+
+def row(name: str, scores: list[Score]) -> str:
+    """One line of the table."""
+    rates = []
+    for collar in range(len(COLLARS)):
+        wrong, speech = (sum(column) for column in zip(*(each.errors[collar] for each in scores), strict=True))
+        mean = np.mean([each.errors[collar][0] / each.errors[collar][1] for each in scores])
+        rates.append(f"{100 * wrong / speech:5.1f} ({100 * mean:5.1f})")
+    right = sum(each.found == each.true for each in scores)
+    off = sum(abs(each.found - each.true) for each in scores)
+    speed = sum(each.taken for each in scores) / sum(each.heard for each in scores)
+    return f"{name:24} {len(scores):3}  {'  '.join(rates)}  {right:3} right, {off:3} off  {speed:.3f}"
+
+
+def report(title: str, diarize: Diarization, recordings: list[Path]) -> None:
+    """Print the table of one way to diarize."""
+    print(f"{title:24}   n  DER % (mean), then with collar  speakers            RTF")
+    sets = defaultdict(list)
+    for recording in recordings:
+        sets[recording.parent].append(score(recording, diarize))
+    for folder, scores in sets.items():
+        print(row("/".join(folder.parts[-2:]), scores))
+    print(row("all", [each for scores in sets.values() for each in scores]))
+
+
+def main() -> None:
+    """Measure every recording that is named or lies in a named folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", type=Path, nargs="+", help="recordings with an RTTM file beside, or folders of them")
+    parser.add_argument(
+        "--sherpa", type=Path, metavar="FOLDER", help="also sherpa-onnx, with the models in this folder"
+    )
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")  # pyannote.metrics on short recordings
+    truths = [truth for path in options.paths for truth in (sorted(path.rglob("*.rttm")) if path.is_dir() else [path])]
+    recordings = [
+        sound
+        for truth in truths
+        for sound in sorted(truth.parent.glob(f"{truth.stem}.*"))
+        if sound.suffix in {".flac", ".wav"}
+    ]
+    if options.sherpa:
+        report("sherpa-onnx", sherpa(options.sherpa), recordings)
+    report("natscribe", ours(), recordings)
+
+
+if __name__ == "__main__":
+    main()
