@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PEERS := .venv-peers-redis8/.ready .venv-peers-redis5/.ready
 NODE_READY := tools/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit fuzz soak chaos check format spec lock containers test-containers benchmark clean
+.PHONY: help setup demo up test test-unit fuzz soak chaos check format spec lock containers test-containers bench clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -68,8 +69,15 @@ test-containers: $(READY) ## build, start, use and hurt the production stack; ne
 containers: ## run the production stack in containers
 	@docker compose up --detach --build --wait
 
-benchmark: $(READY) ## measure, as ratios in one run
-	@$(BIN)/python -m benchmarks
+bench: $(READY) ## measure beside the bare engine and other queues, 25 minutes; ONLY="speech latency" for parts
+	@$(MAKE) --no-print-directory --keep-going $(PEERS) || echo "measuring without what cannot be installed" >&2
+	@$(BIN)/python -m benchmarks $(ONLY)
+
+.venv-peers-%/.ready: requirements/peers-%.txt | $(READY)
+	@echo "setting up $(@D), once" >&2
+	@$(BIN)/python -m venv --without-pip --clear $(@D)
+	@$(BIN)/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
+	@touch $@
 
 lock: $(READY) ## resolve the requirement files anew
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
@@ -78,6 +86,10 @@ lock: $(READY) ## resolve the requirement files anew
 	  pyproject.toml -o requirements/runtime.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
 	  pyproject.toml --group dev -c requirements/runtime.txt -o requirements/development.txt
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	  --group peers-redis8 -c requirements/runtime.txt -o requirements/peers-redis8.txt
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	  --group peers-redis5 -o requirements/peers-redis5.txt
 
 clean: ## remove what was installed and written
-	rm -rf .venv tools/node/node_modules .data .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-peers-* tools/node/node_modules .data .mypy_cache .ruff_cache .pytest_cache .hypothesis

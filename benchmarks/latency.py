@@ -1,0 +1,87 @@
+"""How soon a task starts, however many wait."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks import waiting
+from benchmarks.caller import Caller
+from benchmarks.queues import starts
+from benchmarks.report import Findings, Table, milliseconds, quantile, ratio, whole
+from benchmarks.service import NO_OP, serving
+from benchmarks.sizes import Sizes
+from benchmarks.stack import fresh
+from schemas.wire import Priority
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found with so many tasks waiting: seconds, and tasks a second."""
+
+    waiting: int
+    idle: list[float]
+    busy: list[float] | None = None
+    drained: float | None = None
+
+
+async def measure(sizes: Sizes) -> Findings:
+    """Measure an empty queue, then fuller and fuller ones."""
+    sizes.tell("nothing waits")
+    async with fresh() as stack, serving(stack, NO_OP):
+        rows = [Row(0, await starts(Caller(stack.nats), sizes.starts, Priority.HIGH))]
+    for count in sizes.waiting:
+        rows.append(await _behind(count, sizes))  # noqa: PERF401 -- one after the other, for the eye
+    empty, fullest = rows[0].idle, rows[-1].idle
+    figures = {
+        "start_behind_most_over_empty": quantile(fullest, 0.5) / quantile(empty, 0.5),
+        "start_behind_most_p99_over_empty": quantile(fullest, 0.99) / quantile(empty, 0.99),
+        "waiting_most": float(rows[-1].waiting),
+    }
+    return Findings([_table(rows, sizes)], figures)
+
+
+async def _behind(count: int, sizes: Sizes) -> Row:
+    sizes.tell(f"{count:,} wait: filling the queue")
+    async with fresh(partial(waiting.fill, count=count)) as stack:
+        caller = Caller(stack.nats)
+        async with serving(stack, NO_OP, nats_max_msgs_per_subject=2 * count):
+            sizes.tell(f"{count:,} wait: urgent tasks, idle worker")
+            idle = await starts(caller, sizes.starts, Priority.HIGH)
+            await waiting.open_lane(stack)
+            before, began = await waiting.still_waiting(stack), time.perf_counter()
+            sizes.tell(f"{count:,} wait: the worker serves them")
+            await asyncio.sleep(sizes.watched)
+            drained = (before - await waiting.still_waiting(stack)) / (time.perf_counter() - began)
+            sizes.tell(f"{count:,} wait: urgent tasks meanwhile")
+            busy = (
+                await starts(caller, sizes.urgent_starts, Priority.HIGH) if drained * sizes.watched < before else None
+            )
+            return Row(count, idle, busy, drained)
+
+
+def _table(rows: list[Row], sizes: Sizes) -> Table:
+    empty = quantile(rows[0].idle, 0.5)
+    return Table(
+        "From publication to the first `running` by tasks that wait, milliseconds",
+        ("waiting", "idle p50", "p99", "p50 / nothing waits", "busy p50", "p99", "waiting tasks served a second"),
+        [
+            (
+                f"{row.waiting:,}",
+                milliseconds(quantile(row.idle, 0.5)),
+                milliseconds(quantile(row.idle, 0.99)),
+                ratio(quantile(row.idle, 0.5) / empty),
+                milliseconds(quantile(row.busy, 0.5) if row.busy else None),
+                milliseconds(quantile(row.busy, 0.99) if row.busy else None),
+                whole(row.drained),
+            )
+            for row in rows
+        ],
+        [
+            f"{sizes.starts} tasks in the high lane, one after the other; the others wait in the low lane.",
+            "As many logs of other tasks say `queued`.",
+            "Idle: the server hands out nothing from the low lane (its consumer is paused), so only the length counts.",
+            f"Busy: the worker serves the low lane; {sizes.urgent_starts} urgent tasks wait for the one that runs.",
+            "NATS_MAX_MSGS_PER_SUBJECT is raised; the queue is filled without waiting for the disk, measured with it.",
+        ],
+    )

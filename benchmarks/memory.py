@@ -1,0 +1,93 @@
+"""How much memory recordings of different lengths take, and how soon the first text of a long one is there."""
+
+import asyncio
+from typing import Self
+
+import psutil
+
+from benchmarks.caller import Caller, Outcome
+from benchmarks.recordings import CLIPS, talk_and_silence
+from benchmarks.report import Findings, Table, ratio, seconds, whole
+from benchmarks.service import serving
+from benchmarks.sizes import Sizes
+from benchmarks.stack import Child, fresh
+
+LOOK_EVERY = 0.1  # seconds
+MIB = 1024 * 1024
+HOUR = 60  # minutes
+SPEECH = 10  # minutes of it in each recording at least, if it is as long
+RAREST = 12  # one minute in so many is speech at least
+
+
+async def measure(sizes: Sizes) -> Findings:
+    """Measure each length with a worker of its own."""
+    found = {}
+    for minutes in sizes.memory_minutes:
+        sizes.tell(f"a recording of {minutes} minutes")
+        found[minutes] = await _transcribed(minutes)
+    least = min(found)
+    first = {minutes: outcome.first_segments_after_pick_up for minutes, (_, outcome) in found.items()}
+    table = Table(
+        "Memory by length of the recording",
+        ("minutes", "peak MiB", "/ the shortest", "first text after pick-up, s", "seconds in all"),
+        [
+            (
+                str(minutes),
+                whole(peak),
+                ratio(peak / found[least][0]),
+                seconds(first[minutes]),
+                seconds(outcome.ended),
+            )
+            for minutes, (peak, outcome) in found.items()
+        ],
+        [
+            "Resident memory of the worker and all its child processes, summed, highest of ten looks a second.",
+            f"Ten minutes are speech throughout; of longer ones, one minute in {RAREST}, the first too: to save time.",
+            "Wav files in NATS' Object Store; each length has a worker and servers of its own.",
+        ],
+    )
+    figures = {"memory_longest_over_shortest": found[max(found)][0] / found[least][0]}
+    if HOUR in found:
+        figures["first_text_of_an_hour"] = first[HOUR]
+    return Findings([table], figures)
+
+
+async def _transcribed(minutes: int) -> tuple[float, Outcome]:
+    """Peak memory in MiB, and when what was heard."""
+    async with fresh() as stack, serving(stack, cache_ttl=0) as child:
+        recording = stack.folder / "recording.wav"
+        talk_and_silence(recording, minutes, every=min(max(minutes // SPEECH, 1), RAREST))
+        caller = Caller(stack.nats)
+        await caller.run(await caller.upload(CLIPS[0]))  # starts what is started when first needed
+        name = await caller.upload(recording)
+        async with MemoryWatch(child) as watch:
+            outcome = await caller.run(name)
+        return watch.peak / MIB, outcome
+
+
+class MemoryWatch:
+    """Looks at the memory of a program and of all below it."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self.peak = 0  # bytes
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _watch(self) -> None:
+        while True:
+            self.peak = max(self.peak, sum(map(_resident, self._child.tree())))
+            await asyncio.sleep(LOOK_EVERY)
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0

@@ -1,0 +1,65 @@
+"""The service with a transcriber that has nothing to do: what is left is the service's own cost."""
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+
+from app import logs
+from app.engines.messages import Job, Reply
+from app.main import Service
+from app.settings import Settings
+from handlers.ports import Checkpoint, News
+from schemas.transcription import TranscriptionResult, TranscriptionTask
+from schemas.wire import Model
+
+MODEL = Model(name="none", revision="0")
+
+
+class NoEngine:
+    """Stands where an engine would be; nothing asks it."""
+
+    ready = True
+    model: Model | None = MODEL
+
+    async def load(self) -> None:
+        """There is nothing to load."""
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        """Find nothing; the transcriber below asks for nothing."""
+        del job
+        nothing: tuple[Reply, ...] = ()
+        for reply in nothing:
+            yield reply
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+class NoTranscriber:
+    """Has the result at once."""
+
+    async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
+        """Yield an empty result."""
+        del checkpoint
+        yield TranscriptionResult(
+            task_id=task.task_id,
+            audio_file_id=task.audio_file_id,
+            user_id=task.user_id,
+            text="",
+            language=None,
+            duration=0.0,
+            segments=[],
+            model=MODEL,
+            audio_sha256="0" * 64,
+            created_at=datetime.now(UTC),
+        )
+
+
+_settings = Settings()
+logs.configure(_settings.log_level)
+_service = Service(_settings, NoEngine())
+app = _service.app
+
+
+@app.on_startup
+async def _replace() -> None:
+    app.context.set_global("transcriber", NoTranscriber())

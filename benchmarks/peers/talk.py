@@ -1,0 +1,21 @@
+"""How the programs that transcribe are asked: a path a line in, a JSON object a line out. Standard library only."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+
+async def answer(transcribe: Callable[[str], Awaitable[str]]) -> None:
+    """Say that one is ready, then time each file that a line of the standard input names."""
+    _say({"ready": True})
+    while path := (await asyncio.to_thread(sys.stdin.readline)).strip():
+        began = time.perf_counter()
+        text = await transcribe(path)
+        _say({"seconds": time.perf_counter() - began, "text": text})
+
+
+def _say(fact: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(fact) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,86 @@
+"""What the last run of each part has found: kept in a file, and repeated in docs/performance.md and in README."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import commit, machine, versions
+from benchmarks.report import Findings
+from benchmarks.stack import ROOT
+
+KEPT = ROOT / "benchmarks/figures.json"
+BEGIN, END = "<!-- written by `make bench` -->", "<!-- until here -->"
+PARTS = {
+    "speech": "Speech",
+    "diarization": "Speakers",
+    "sharing": "One recording on two workers",
+    "throughput": "Tasks a second",
+    "latency": "However many wait",
+    "memory": "Memory",
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """All parts that were ever measured, each with where and when."""
+
+    parts: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def kept(cls) -> "Record":
+        """What the file holds."""
+        return cls(json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {})
+
+    def with_part(self, name: str, findings: Findings) -> "Record":
+        """The same with one part measured anew, here and now."""
+        measured = {"on": datetime.now(UTC).date().isoformat(), "commit": commit(), "machine": machine()}
+        return Record({**self.parts, name: {**measured, "versions": versions(), **findings.as_json()}})
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The numbers of all parts."""
+        return {name: value for part in self.parts.values() for name, value in part["figures"].items()}
+
+    def write(self) -> None:
+        """Keep it, and repeat it where people read."""
+        KEPT.write_text(json.dumps(self.parts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        for path, text in self.documents().items():
+            path.write_text(text, encoding="utf-8")
+
+    def documents(self) -> dict[Path, str]:
+        """The files that repeat it, as they should be."""
+        wanted = {
+            "docs/performance.md": self._report(),
+            "README.md": self._summary("summary.md"),
+            "README.ru.md": self._summary("summary.ru.md"),
+        }
+        return {
+            ROOT / name: _replaced((ROOT / name).read_text(encoding="utf-8"), text) for name, text in wanted.items()
+        }
+
+    def _report(self) -> str:
+        return "\n\n".join(_section(title, self.parts[name]) for name, title in PARTS.items() if name in self.parts)
+
+    def _summary(self, name: str) -> str:
+        """A line of which something was not measured yet is left out."""
+        said = []
+        for line in (ROOT / "benchmarks" / name).read_text(encoding="utf-8").splitlines():
+            with suppress(KeyError):
+                said.append(line.format_map(self.figures))
+        return "\n".join(said)
+
+
+def _section(title: str, part: Mapping[str, Any]) -> str:
+    where = f"{part['on']}, commit {part['commit']}, on {part['machine']}."
+    tables = [str(table) for table in Findings.of_json(part).tables]
+    return "\n\n".join([f"## {title}", where, *tables, f"Versions: {part['versions']}."])
+
+
+def _replaced(document: str, text: str) -> str:
+    before, _, rest = document.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{text}\n{END}{after}"

@@ -1,0 +1,78 @@
+"""What was measured: tables for people, and the figures that README repeats."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+NOT_MEASURED = "-"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table; the first column names what the row is about."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        """The table as Markdown, which is easy to read in a terminal, too."""
+        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        lines = [_line(self.columns, widths), _line(["-" * width for width in widths], widths)]
+        lines += [_line(row, widths) for row in self.rows]
+        notes = [f"- {note}" for note in self.notes]
+        return "\n".join([f"### {self.title}", "", *lines, *([""] if notes else []), *notes])
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one part has found; `figures` are the numbers that README and the issue ask for, by name."""
+
+    tables: Sequence[Table]
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the file that keeps what the parts have found."""
+        return asdict(self)
+
+    @classmethod
+    def of_json(cls, kept: Mapping[str, Any]) -> "Findings":
+        """Read what was kept."""
+        return cls([Table(**table) for table in kept["tables"]], kept["figures"])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = zip(cells, widths, strict=True)
+    return f"| {first[0]:<{first[1]}} | " + " | ".join(f"{cell:>{width}}" for cell, width in rest) + " |"
+
+
+def seconds(value: float | None) -> str:
+    """A time of seconds."""
+    return NOT_MEASURED if value is None else f"{value:.2f}"
+
+
+def ratio(value: float | None) -> str:
+    """How often one goes into the other."""
+    return NOT_MEASURED if value is None else f"{value:.3f}"
+
+
+def percent(value: float | None) -> str:
+    """A part of a whole."""
+    return NOT_MEASURED if value is None else f"{100 * value:.1f} %"
+
+
+def milliseconds(value: float | None) -> str:
+    """A time of seconds, shown in milliseconds."""
+    return NOT_MEASURED if value is None else f"{1000 * value:.1f}"
+
+
+def whole(value: float | None) -> str:
+    """A number without a fraction."""
+    return NOT_MEASURED if value is None else f"{value:.0f}"
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    """The value that this part of all values does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(int(part * len(ordered)), len(ordered) - 1)]

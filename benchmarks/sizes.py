@@ -1,0 +1,36 @@
+"""How much each part measures: enough to be told apart from noise, or just enough to see that it runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of one run, and where it says what it is doing."""
+
+    speech_minutes: int = 5
+    rounds: int = 2
+    no_op_tasks: int = 2000
+    starts: int = 200
+    urgent_starts: int = 100
+    watched: float = 5.0  # seconds of serving those that wait
+    waiting: tuple[int, ...] = (10_000, 1_000_000)
+    memory_minutes: tuple[int, ...] = (10, 60, 180)
+    peers: bool = True
+    tell: Callable[[str], None] = lambda _: None
+
+
+def smoke(tell: Callable[[str], None]) -> Sizes:
+    """Tiny sizes, without peers."""
+    return Sizes(
+        speech_minutes=1,
+        rounds=1,
+        no_op_tasks=50,
+        starts=5,
+        urgent_starts=5,
+        watched=0.5,
+        waiting=(50,),
+        memory_minutes=(1,),
+        peers=False,
+        tell=tell,
+    )

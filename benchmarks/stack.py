@@ -1,0 +1,155 @@
+"""What one measurement runs on: fresh servers, and child processes that end with it."""
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from nats import connect
+from nats.aio.client import Client as Nats
+from redis.asyncio import Redis
+
+from app.embedded import Guarded, NatsServer, ValkeyServer, free_port
+
+ROOT = Path(__file__).parents[1]
+GRACE = 5.0  # seconds
+READY_WITHIN = 60.0  # seconds
+LAST_WORDS = 600  # characters
+NOT_AT_ONCE = "2m"  # what nats-server does by itself
+
+
+class MeasurementError(Exception):
+    """Something could not be measured; the message says why."""
+
+
+class SlowError(MeasurementError):
+    """Something was not done in time."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A NATS and a Valkey of one measurement's own, with a client of each."""
+
+    folder: Path
+    nats_url: str
+    redis_url: str
+    nats: Nats
+    redis: Redis
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """What a child process is told: the servers, one thread for each engine, where our modules are."""
+        return {
+            **os.environ,
+            "NATS_URL": self.nats_url,
+            "REDIS_URL": self.redis_url,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "LOG_LEVEL": "WARNING",
+            **(extra or {}),
+        }
+
+    @asynccontextmanager
+    async def running(self, command: Sequence[str], extra: Mapping[str, str] | None = None) -> AsyncIterator["Child"]:
+        """Run a program until the body ends."""
+        log = self.folder / f"{time.monotonic_ns()}.log"
+        with log.open("wb") as output:
+            process = Guarded(
+                command, lock=log.with_suffix(".lock"), grace=GRACE, output=output, env=self.environment(extra)
+            )
+        try:
+            yield Child(process, log)
+        finally:
+            await process.stop()
+
+    async def output(self, command: Sequence[str], extra: Mapping[str, str] | None = None) -> str:
+        """What a program prints until it ends well (MeasurementError)."""
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *command, env=self.environment(extra), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+        )
+        try:
+            printed, complaints = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode != 0:
+            raise MeasurementError(complaints.decode(errors="replace")[-LAST_WORDS:])
+        return printed.decode()
+
+
+@dataclass(frozen=True)
+class Child:
+    """A running program and what it says."""
+
+    process: Guarded
+    log: Path
+
+    def check(self) -> None:
+        """Raise MeasurementError when it has ended."""
+        if self.process.ended:
+            raise MeasurementError(self.log.read_text(errors="replace")[-LAST_WORDS:])
+
+    async def until(self, reached: Callable[[], Awaitable[bool]], *, every: float = 0.02, within: float = 60.0) -> None:
+        """Wait for a condition while the program lives (MeasurementError; SlowError where it takes too long)."""
+        deadline = time.monotonic() + within
+        while not await reached():
+            self.check()
+            if time.monotonic() > deadline:
+                message = f"not done within {within:g} s"
+                raise SlowError(message)
+            await asyncio.sleep(every)
+
+    def tree(self) -> list[psutil.Process]:
+        """Its process and all below."""
+        self.check()
+        if not self.process.runs:
+            return []
+        with suppress(psutil.NoSuchProcess):
+            top = psutil.Process(self.process.pid)
+            return [top, *top.children(recursive=True)]
+        return []
+
+
+Prepare = Callable[[Stack], Awaitable[None]]
+
+
+@asynccontextmanager
+async def fresh(prepare: Prepare | None = None) -> AsyncIterator[Stack]:
+    """Servers without any data but what `prepare` puts there, which need not wait for the disk."""
+    with tempfile.TemporaryDirectory(prefix="natscribe-bench-") as name:
+        folder, port = Path(name), free_port()
+        if prepare is not None:
+            async with _servers(folder, port, sync_interval=NOT_AT_ONCE) as stack:
+                await prepare(stack)
+        async with _servers(folder, port) as stack:
+            yield stack
+
+
+@asynccontextmanager
+async def _servers(folder: Path, port: int, *, sync_interval: str = "always") -> AsyncIterator[Stack]:
+    nats = NatsServer(folder / "nats", port, sync_interval=sync_interval)
+    valkey = ValkeyServer(folder / "valkey", free_port())
+    try:
+        await nats.start()
+        await valkey.start()
+        client, redis = await connect(nats.url), Redis.from_url(valkey.url)
+        try:
+            yield Stack(folder, nats.url, valkey.url, client, redis)
+        finally:
+            await client.close()
+            await redis.aclose()
+    finally:
+        await nats.stop()
+        await valkey.stop()
+
+
+def python(module: str, *arguments: str, interpreter: str = sys.executable) -> list[str]:
+    """The command that runs one of our modules."""
+    return [interpreter, "-m", module, *arguments]

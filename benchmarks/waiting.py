@@ -1,0 +1,99 @@
+"""A queue in which a great many tasks wait already, as if they had come in over weeks."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from nats.js import JetStreamContext
+from nats.js.api import DeliverPolicy
+
+from app import streams
+from app.settings import Settings
+from benchmarks.service import provision
+from benchmarks.stack import Stack
+from schemas import subjects
+from schemas.progress import ProgressEvent, State
+from schemas.wire import Kind, Priority
+
+AT_ONCE = 5_000  # messages
+NAMES = streams.names(Settings(_env_file=None))
+LANE = NAMES.lane(Kind.TRANSCRIPTION, Priority.LOW)
+Messages = Iterator[tuple[str, bytes]]
+
+
+async def fill(stack: Stack, count: int) -> None:
+    """Have so many tasks wait in the low lane, closed for now, and as many others' logs say that they are queued."""
+    await provision(stack, lane_limit=2 * count)
+    await _store(stack, NAMES.tasks, _tasks(count))
+    await _store(stack, NAMES.progress, _logs(count))
+    await _forget_to_project(stack.nats.jetstream())
+    await close_lane(stack)
+
+
+async def close_lane(stack: Stack) -> None:
+    """Have the server hand out nothing from the low lane for an hour."""
+    await _pause(stack, {"pause_until": (datetime.now(UTC) + timedelta(hours=1)).isoformat().replace("+00:00", "Z")})
+
+
+async def open_lane(stack: Stack) -> None:
+    """Have the low lane served again."""
+    await _pause(stack, {})
+
+
+async def still_waiting(stack: Stack) -> int:
+    """How many nobody has asked for."""
+    info = await stack.nats.jetstream().consumer_info(NAMES.tasks, LANE)
+    return info.num_pending or 0
+
+
+async def _pause(stack: Stack, request: dict[str, str]) -> None:
+    await stack.nats.request(f"$JS.API.CONSUMER.PAUSE.{NAMES.tasks}.{LANE}", json.dumps(request).encode())
+
+
+async def _store(stack: Stack, stream: str, messages: Messages) -> None:
+    """Publish without waiting for each, but not faster than the server stores."""
+    js, sent = stack.nats.jetstream(), 0
+    before = (await js.stream_info(stream)).state.messages
+    for batch in _batches(messages):
+        for subject, body in batch:
+            await stack.nats.publish(subject, body)
+        await stack.nats.flush()
+        sent += len(batch)
+        while (await js.stream_info(stream)).state.messages < before + sent:  # noqa: ASYNC110 -- nobody tells
+            await asyncio.sleep(0.005)
+
+
+def _batches(messages: Messages) -> Iterable[list[tuple[str, bytes]]]:
+    batch = []
+    for message in messages:
+        batch.append(message)
+        if len(batch) == AT_ONCE:
+            yield batch
+            batch = []
+    yield batch
+
+
+def _tasks(count: int) -> Messages:
+    subject = subjects.tasks(Kind.TRANSCRIPTION, Priority.LOW)
+    for number in range(count):
+        yield subject, b'{"task_id": "waits-%d", "audio_file_id": "none", "user_id": 1}' % number
+
+
+def _logs(count: int) -> Messages:
+    event = ProgressEvent(
+        task_id="ID", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=datetime.now(UTC)
+    )
+    body = event.model_dump_json().encode()
+    for number in range(count):
+        task_id = f"other-{number}"
+        yield subjects.progress(task_id), body.replace(b"ID", task_id.encode(), 1)
+
+
+async def _forget_to_project(js: JetStreamContext) -> None:
+    """Take what the logs say so far as shown in Redis."""
+    for stream, consumer in streams.consumer_configs(Settings(_env_file=None)):
+        if stream == NAMES.progress:
+            await js.delete_consumer(stream, str(consumer.durable_name))
+            consumer.deliver_policy = DeliverPolicy.NEW
+            await js.add_consumer(stream, consumer)

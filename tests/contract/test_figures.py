@@ -1,0 +1,43 @@
+"""The figures in the documents are the ones that were measured."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.record import Record
+from benchmarks.report import Findings, Table
+
+FINDINGS = Findings(
+    [Table("Memory by length", ("minutes", "MiB"), [("10", "500"), ("180", "505")], ["One worker."])],
+    {"memory_longest_over_shortest": 1.01},
+)
+
+
+@pytest.mark.parametrize("name", ["docs/performance.md", "README.md", "README.ru.md"])
+def test_documents_say_what_was_measured(name: str) -> None:
+    # Given what the last runs of `make bench` have kept, and what they would write
+    wanted = {path.name: text for path, text in Record.kept().documents().items()}
+    # Then the document says just that
+    assert Path(name).read_text(encoding="utf-8") == wanted[Path(name).name]
+
+
+def test_what_was_measured_is_in_the_report_and_in_the_summary() -> None:
+    # Given a run of one part
+    record = Record({}).with_part("memory", FINDINGS)
+    # When it is written down
+    report, english, russian = record.documents().values()
+    # Then the report has the table, with its note, where it was measured, and with what
+    assert "| 10      | 500 |" in report
+    assert "| 180     | 505 |" in report
+    assert "- One worker." in report
+    assert "faster-whisper" in report
+    # And README has the line of which everything was measured, and no other
+    assert english.count("three hours take 1.01") == 1
+    assert russian.count("1.01 памяти") == 1
+    assert "a task starts" not in english
+
+
+def test_a_part_measured_again_takes_the_place_of_what_it_had_found() -> None:
+    record = Record({}).with_part("memory", FINDINGS)
+    again = record.with_part("memory", Findings(FINDINGS.tables, {"memory_longest_over_shortest": 1.5}))
+    assert again.figures == {"memory_longest_over_shortest": 1.5}
