@@ -8,6 +8,8 @@ from typing import Final, TypeVar, cast
 import structlog
 from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from app import redis_keys
@@ -30,6 +32,13 @@ Heard = TypeVar("Heard", bound=BaseModel)
 log = structlog.get_logger()
 
 
+def connected(url: str) -> Redis:
+    """A client that does not try again: what a task can compute it does not wait for."""
+    return Redis.from_url(
+        url, socket_timeout=ANSWERS_WITHIN, socket_connect_timeout=ANSWERS_WITHIN, retry=Retry(NoBackoff(), 0)
+    )
+
+
 class Cache:
     """Finds and keeps by the recording's SHA-256 and by what was asked of which engine, for `keep` seconds (0: never).
 
@@ -45,7 +54,7 @@ class Cache:
         """What was found earlier, None where nothing was."""
         if not self._seconds:
             return None
-        packed = await _in_time(self._redis.hget(redis_keys.heard(audio_sha256), question))
+        packed = await in_time(self._redis.hget(redis_keys.heard(audio_sha256), question))
         return await asyncio.to_thread(_unpacked, packed, kind) if isinstance(packed, bytes) else None
 
     async def keep(self, audio_sha256: str, question: str, found: BaseModel) -> None:
@@ -55,7 +64,7 @@ class Cache:
         packed = await asyncio.to_thread(_packed, found)
         if len(packed) <= LARGEST:
             keys = [redis_keys.heard(audio_sha256), redis_keys.forgotten(audio_sha256)]
-            await _in_time(self._keep(keys=keys, args=[question, packed, self._seconds]))
+            await in_time(self._keep(keys=keys, args=[question, packed, self._seconds]))
 
     async def forget(self, audio_sha256: str) -> None:
         """Forget all that was found in a recording (PassingError)."""
@@ -66,7 +75,7 @@ class Cache:
             raise PassingError(ErrorCode.INTERNAL, "Redis is away: what was found stays there for a while.") from error
 
 
-async def _in_time(answer: "Awaitable[object] | object") -> object:
+async def in_time(answer: "Awaitable[object] | object") -> object:
     """The answer, None where Redis gives none soon."""
     try:
         async with asyncio.timeout(ANSWERS_WITHIN):

@@ -23,7 +23,7 @@ class EngineDiarizer:
         """Yield how far it is, the result last (TaskError)."""
         async with self._recordings.fetch(task.audio_file_id) as recording:
             job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
-            async with aclosing(self._recall.turns(recording.sha256, job)) as replies:
+            async with aclosing(self._recall.turns(task.task_id, recording.sha256, job)) as replies:
                 async for reply in replies:
                     match reply:
                         case StageAdvanced():

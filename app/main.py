@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
-from app import connection, logs, streams, tracing
+from app import cache, connection, logs, streams, tracing
 from app.cache import Cache
 from app.dead_letters import DeadLetterBox
 from app.delivery import Desk
@@ -45,6 +45,7 @@ from app.settling import Settler
 from app.sharing.sharing import Sharing
 from app.slot import Slot
 from app.specification import document
+from app.stretches import Stretches
 from app.task_log import TaskLog
 from app.temporary import sweep
 from app.transcriber import EngineTranscriber
@@ -79,7 +80,8 @@ class Service:
         self.traces = traces
         redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_WITHIN, socket_connect_timeout=REDIS_WITHIN)
         self.redis = RedisProjection(redis)
-        self.cache = Cache(redis, keep=settings.cache_ttl)
+        self.memory = cache.connected(settings.redis_url)
+        self.cache = Cache(self.memory, keep=settings.cache_ttl)
         self.broker = connection.broker(
             settings, graceful_timeout=settings.task_grace, closed=self._closed, traces=traces
         )
@@ -130,6 +132,7 @@ class Service:
         async with AsyncExitStack() as closing:
             closing.push_async_callback(asyncio.to_thread, tracing.flush, self.traces)
             closing.push_async_callback(self.redis.close)
+            closing.push_async_callback(self.memory.aclose)
             closing.push_async_callback(self.engine.close)
             nats = await connection.reach(self.broker, self.settings)
             closing.push_async_callback(_close, nats)
@@ -158,7 +161,7 @@ class Service:
         results = ResultStore(js, task_log, max_payload=nats.max_payload)
         letters = DeadLetterBox(js, task_log, names, self.meter, max_payload=nats.max_payload)
         recordings = Recordings(settings, js)
-        recall = Recall(self.engine, self.cache)
+        recall = Recall(self.engine, self.cache, Stretches(self.memory))
         self.sharing = Sharing(nats, self.engine, settings)
         lanes = LaneReader(nats, names)
         waiting = WaitingTasks(nats, names, lanes, idle=lambda: self.slot.idle)

@@ -1,4 +1,4 @@
-"""Redis: the one module that knows its keys, a projection of the log for those who would rather read keys."""
+"""The projection: the log in Redis, for those who would rather read keys."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -8,6 +8,7 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app import redis_keys
 from app.entry import Entry
 from app.status import status_of
 from app.streams import RESULTS_KEPT
@@ -20,7 +21,6 @@ ANSWERS_WITHIN: Final = 2.0  # seconds
 KEEP: Final = int(RESULTS_KEPT)  # seconds
 FORGET_AFTER: Final = 60  # seconds
 KEEP_PROGRESS: Final = DAY  # seconds after each change
-MARK: Final = "natscribe:projection"
 KEEP_MARK: Final = 30 * DAY  # after which everything is shown once more
 
 # Several workers project one log: only an event newer than the last one shown may be written.
@@ -29,7 +29,7 @@ KEEP_MARK: Final = 30 * DAY  # after which everything is shown once more
 WRITE_IF_NEWER: Final = """
 if ARGV[6] == 'cancelled' then
   redis.call('SET', KEYS[4], '1', 'EX', ARGV[7])
-  redis.call('DEL', KEYS[5])
+  redis.call('DEL', KEYS[5], KEYS[6])
 end
 local shown = tonumber(redis.call('GET', KEYS[3]) or '0')
 if tonumber(ARGV[1]) <= shown then return 0 end
@@ -46,29 +46,6 @@ if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return 1
 """
-
-
-def info_key(task_id: str) -> str:
-    """The task's status as JSON."""
-    return f"task:{task_id}:info"
-
-
-def progress_key(task_id: str) -> str:
-    """The task's progress, 0..100."""
-    return f"task:{task_id}:progress"
-
-
-def result_key(task_id: str) -> str:
-    """The task's result as JSON."""
-    return f"task:{task_id}:result"
-
-
-def _shown_key(task_id: str) -> str:
-    return f"natscribe:task:{task_id}:shown"
-
-
-def _withdrawn_key(task_id: str) -> str:
-    return f"natscribe:task:{task_id}:withdrawn"
 
 
 @contextmanager
@@ -90,8 +67,8 @@ class RedisProjection:
         writing = self._redis.pipeline(transaction=False)
         for entry in entries:
             task_id, event = entry.event.task_id, entry.event
-            keys = [info_key(task_id), progress_key(task_id), _shown_key(task_id)]
-            keys += [_withdrawn_key(task_id), result_key(task_id)]
+            keys = [redis_keys.info(task_id), redis_keys.progress(task_id), redis_keys.shown(task_id)]
+            keys += [redis_keys.withdrawn(task_id), redis_keys.result(task_id), redis_keys.voices(task_id)]
             status = status_of(entry).model_dump_json()
             state = str(event.state)
             values = (entry.stream_sequence, status, event.progress, KEEP, KEEP_PROGRESS, state, FORGET_AFTER)
@@ -103,7 +80,7 @@ class RedisProjection:
         """Show results, each unless its task was cancelled or deleted (PassingError)."""
         writing = self._redis.pipeline(transaction=False)
         for result in results:
-            keys = [result_key(result.task_id), _withdrawn_key(result.task_id)]
+            keys = [redis_keys.result(result.task_id), redis_keys.withdrawn(result.task_id)]
             writing.eval(WRITE_UNLESS_WITHDRAWN, len(keys), *keys, result.model_dump_json(), KEEP)
         with _reached():
             await writing.execute()
@@ -111,23 +88,23 @@ class RedisProjection:
     async def is_empty(self) -> bool:
         """Whether Redis holds nothing of the service: it is new, or has lost its data (PassingError)."""
         with _reached():
-            return not await self._redis.exists(MARK)
+            return not await self._redis.exists(redis_keys.MARK)
 
     async def mark(self) -> None:
         """Note that the projection has begun; the note goes when the data are lost (PassingError)."""
         with _reached():
-            await self._redis.set(MARK, "1", ex=KEEP_MARK)
+            await self._redis.set(redis_keys.MARK, "1", ex=KEEP_MARK)
 
     async def delete(self, task_id: str, *, up_to: int) -> None:
         """Delete the keys of a task; events up to this stream sequence are not shown again (PassingError)."""
         with _reached():
             await self._forget_result(task_id)
-            await self._redis.set(_shown_key(task_id), str(up_to), ex=FORGET_AFTER)
-            await self._redis.delete(info_key(task_id), progress_key(task_id))
+            await self._redis.set(redis_keys.shown(task_id), str(up_to), ex=FORGET_AFTER)
+            await self._redis.delete(redis_keys.info(task_id), redis_keys.progress(task_id))
 
     async def _forget_result(self, task_id: str) -> None:
-        await self._redis.set(_withdrawn_key(task_id), "1", ex=FORGET_AFTER)
-        await self._redis.delete(result_key(task_id))
+        await self._redis.set(redis_keys.withdrawn(task_id), "1", ex=FORGET_AFTER)
+        await self._redis.delete(redis_keys.result(task_id), redis_keys.voices(task_id))
 
     async def reachable(self) -> bool:
         """Whether Redis answers."""

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from app.cache import Cache
 from app.ears import load
 from app.engines.engine import Engine
-from app.engines.messages import DiarizationDone, Diarize, Load, StageAdvanced
+from app.engines.messages import DiarizationDone, Diarize, Load, StageAdvanced, StretchHeard
 from app.hearers import Transcribed
+from app.stretches import Stretches
 from app.windows_in_order import Told
 from schemas.transcription import Segment, TranscriptionTask
 from schemas.wire import Model
@@ -50,9 +51,10 @@ class TranscriptInOrder:
 class Recall:
     """The engine with a memory."""
 
-    def __init__(self, engine: Engine, cache: Cache) -> None:
+    def __init__(self, engine: Engine, cache: Cache, stretches: Stretches) -> None:
         self._engine = engine
         self._cache = cache
+        self._stretches = stretches
 
     async def transcript(self, audio_sha256: str, task: TranscriptionTask) -> Transcript | None:
         """What was heard when the same was asked before (TaskError)."""
@@ -63,19 +65,27 @@ class Recall:
         """Keep what was heard from a recording's beginning to its end."""
         await self._cache.keep(audio_sha256, _heard(transcript.model, task), transcript)
 
-    async def turns(self, audio_sha256: str, job: Diarize) -> AsyncGenerator[StageAdvanced | DiarizationDone, None]:
-        """Yield how far diarization is, the turns last (TaskError)."""
+    async def turns(
+        self, task_id: str, audio_sha256: str, job: Diarize
+    ) -> AsyncGenerator[StageAdvanced | DiarizationDone, None]:
+        """Yield how far diarization is, from where the task's last attempt ended, the turns last (TaskError)."""
         question = f"diarization {VERSION} {job.min_speakers}-{job.max_speakers}"
         found = await self._cache.find(audio_sha256, question, DiarizationDone)
         if found is not None:
             yield found.model_copy(update={"cached": True})
             return
-        async with aclosing(self._engine.run(job)) as replies:
+        known = await self._stretches.known(task_id, audio_sha256)
+        async with aclosing(self._engine.run(job.model_copy(update={"known": known}))) as replies:
             async for reply in replies:
-                if isinstance(reply, DiarizationDone):
-                    await self._cache.keep(audio_sha256, question, reply)
-                if isinstance(reply, StageAdvanced | DiarizationDone):
-                    yield reply
+                match reply:
+                    case StretchHeard():
+                        await self._stretches.keep(task_id, audio_sha256, reply)
+                    case StageAdvanced():
+                        yield reply
+                    case DiarizationDone():
+                        await self._cache.keep(audio_sha256, question, reply)
+                        await self._stretches.forget(task_id)
+                        yield reply
 
 
 def _heard(model: Model, task: TranscriptionTask) -> str:

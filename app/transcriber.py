@@ -119,7 +119,10 @@ class EngineTranscriber:
         beside = not checkpoint.processed_seconds
         cores = Cores()
         job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
-        async with SpeakerSearch(self._recall.turns(recording.sha256, job)) as search, aclosing(transcribing):
+        async with (
+            SpeakerSearch(self._recall.turns(task.task_id, recording.sha256, job)) as search,
+            aclosing(transcribing),
+        ):
             async for news in transcribing:
                 yield _with_search(news, search.fraction)
                 if beside and not search.begun and isinstance(news, Found) and cores.free(self._threads):

@@ -7,11 +7,11 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
 from app.cache import Cache
-from app.projection import MARK, info_key, progress_key, result_key
+from app.redis_keys import MARK, info, progress, result
 from schemas.wire import Model
 from tests.access.servers import GuardedValkey
 
-DOCUMENTED = [key("t1") for key in (info_key, progress_key, result_key)]
+DOCUMENTED = [key("t1") for key in (info, progress, result)]
 OWN = [MARK, "natscribe:anything"]
 FOREIGN = ["sessions", "tasks", "other:task:t1:info"]
 

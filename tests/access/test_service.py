@@ -14,7 +14,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from app.client import Client
 from app.main import Service
-from app.projection import MARK
+from app.redis_keys import MARK
 from app.settings import Settings, Share
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode

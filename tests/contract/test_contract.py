@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 from nats.js.api import RetentionPolicy
 
-from app import cloud_events, projection, streams
+from app import cloud_events, projection, redis_keys, streams
 from app.client.exchange import LANE_FULL
 from app.settings import Settings
 from handlers import dead_letters, requests
@@ -78,7 +78,7 @@ def test_the_buckets() -> None:
 
 def test_the_keys() -> None:
     said = {quoted(key)[0]: age for key, _, age in table("Redis key")}
-    keys = (projection.info_key, projection.progress_key, projection.result_key)
+    keys = (redis_keys.info, redis_keys.progress, redis_keys.result)
     assert list(said) == [key("{id}") for key in keys]
     assert all(age.startswith(days(projection.KEEP)) for age in said.values())
     assert projection.KEEP_PROGRESS == streams.DAY

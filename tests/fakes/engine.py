@@ -21,6 +21,7 @@ from app.engines.messages import (
     Prepared,
     Reply,
     StageAdvanced,
+    StretchHeard,
     WindowFound,
     WindowSound,
 )
@@ -117,7 +118,8 @@ class FakeEngine:
                 yield [found, Listened(seconds=end, settled=end), Listened(seconds=end, settled=end)]
             yield [ListeningDone(duration_seconds=duration)]
         else:
-            yield [StageAdvanced(stage=Stage.DIARIZING, processed_seconds=duration / 2, duration_seconds=duration)]
+            half_done = StageAdvanced(stage=Stage.DIARIZING, processed_seconds=duration / 2, duration_seconds=duration)
+            yield [half_done, StretchHeard(index=0, revision=MODEL.revision, record="")]
             turns = [
                 Turn(start=half * 5.0, end=half * 5.0 + 5, speaker=f"SPEAKER_0{half % 2}")
                 for half in range(2 * self.windows)

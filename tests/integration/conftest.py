@@ -64,6 +64,13 @@ async def worker(start_worker: StartWorker, engine: FakeEngine) -> AsyncIterator
 
 
 @pytest.fixture
+async def binary_redis(redis: Redis, servers: Servers) -> AsyncIterator[Redis]:
+    """A client as the service has it: answers are bytes; `redis` cleans up."""
+    async with Redis.from_url(servers.redis_url) as client:
+        yield client
+
+
+@pytest.fixture
 async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     """A server of this test's own, to be hurt."""
     async with nats_server_in(tmp_path / "nats") as server:

@@ -1,26 +1,16 @@
 """The cache: the same question about the same recording is answered from what was found before."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from app import redis_keys
-from app.cache import Cache
+from app.cache import Cache, connected
 from schemas.wire import Model
-from tests.conftest import Servers
 
 AUDIO = "a" * 64
 FOUND = Model(name="whisper-base", revision="1")  # any message will do
 DAY = 24 * 3600
-
-
-@pytest.fixture
-async def binary_redis(redis: Redis, servers: Servers) -> AsyncIterator[Redis]:
-    """A client as the service has it: answers are bytes; `redis` cleans up."""
-    async with Redis.from_url(servers.redis_url) as client:
-        yield client
 
 
 @pytest.fixture
@@ -72,7 +62,7 @@ async def test_switched_off_it_keeps_nothing(binary_redis: Redis, redis: Redis) 
 
 
 async def test_without_redis_there_is_nothing_and_nothing_breaks() -> None:
-    async with Redis(port=1) as nowhere:
+    async with connected("redis://localhost:1") as nowhere:
         cache = Cache(nowhere, keep=DAY)
         with capture_logs() as logs:
             await cache.keep(AUDIO, "transcription base", FOUND)

@@ -7,8 +7,10 @@ import pytest
 from redis.asyncio import Redis
 
 from app import redis_keys
+from app.engines.messages import Diarize, StretchHeard
 from app.main import Service
 from app.settings import Settings
+from app.stretches import Stretches
 from handlers.errors import PermanentError
 from schemas import subjects
 from schemas.errors import ErrorCode
@@ -17,6 +19,7 @@ from schemas.transcription import SegmentsEvent
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher, StartWorker
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -142,3 +145,48 @@ async def test_speakers_that_were_not_found_are_looked_for_again(
     # Then the text is known and the speakers are found
     second = await result_of(publisher, "t2")
     assert (second["diarization_error"], second["speakers"], second["cached"]) == (None, 2, False)
+
+
+async def test_a_lost_worker_costs_no_more_than_a_stretch_of_the_search_for_speakers(
+    start_worker: StartWorker, engine: FakeEngine, publisher: Publisher, redis: Redis
+) -> None:
+    # Given a worker that stops after it has heard the voices of a stretch
+    engine.hangs_after = [0]
+    async with start_worker(engine):
+        await publisher.publish("t1", kind=Kind.DIARIZATION)
+        await eventually(lambda: redis.exists(redis_keys.voices("t1")))
+    # When another one goes on
+    second = FakeEngine()
+    async with start_worker(second):
+        await publisher.until("t1", State.COMPLETED)
+    # Then it is given what was heard, and afterwards nobody keeps it
+    (job,) = second.jobs
+    assert isinstance(job, Diarize)
+    assert [stretch.index for stretch in job.known] == [0]
+    await eventually(lambda: _is_gone(redis, redis_keys.voices("t1")))
+
+
+@pytest.mark.parametrize("request_", ["tasks.cancel", "tasks.delete"])
+async def test_voices_go_with_their_task(
+    start_worker: StartWorker, engine: FakeEngine, publisher: Publisher, redis: Redis, request_: str
+) -> None:
+    # Given a task whose voices were heard in part
+    engine.hangs_after = [0]
+    async with start_worker(engine):
+        await publisher.publish("t1", kind=Kind.DIARIZATION)
+        await eventually(lambda: redis.exists(redis_keys.voices("t1")))
+        # When it is not wanted any more
+        await publisher.ask(request_, task_id="t1")
+        # Then nothing is kept of them
+        await eventually(lambda: _is_gone(redis, redis_keys.voices("t1")))
+
+
+async def test_voices_of_another_recording_are_not_taken_for_those_of_this_one(binary_redis: Redis) -> None:
+    stretches = Stretches(binary_redis)
+    await stretches.keep("t1", "a" * 64, StretchHeard(index=0, revision="0", record=""))
+    assert await stretches.known("t1", "b" * 64) == []
+    assert len(await stretches.known("t1", "a" * 64)) == 1
+
+
+async def _is_gone(redis: Redis, key: str) -> bool:
+    return not await redis.exists(key)

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from app import streams
 from app.embedded import NatsServer, ValkeyServer
 from app.main import Service
-from app.projection import MARK
+from app.redis_keys import MARK
 from app.settings import Settings
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from redis.asyncio import Redis
 
-from app.cache import Cache
+from app.cache import Cache, connected
 from app.cores import Cores
 from app.engines.messages import Diarize, Hear, Job, Listen, Reply, StageAdvanced
 from app.recall import Recall
 from app.recordings import Recording, Recordings
 from app.sharing.sharing import Sharing
+from app.stretches import Stretches
 from app.transcriber import EngineTranscriber
 from app.windows_in_order import alone
 from handlers.errors import PassingError
@@ -28,6 +28,9 @@ from tests.fakes.engine import FakeEngine, segment
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, diarize=True)
 SHA = "0" * 64
 DIED = PassingError(ErrorCode.ENGINE_FAILED, "The engine died.")
+
+
+NOWHERE = connected("redis://localhost:1")
 
 
 class OneRecording:
@@ -82,7 +85,7 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def run(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> AsyncGenerator[News, None]:  # noqa: B008
-    recall = Recall(engine, Cache(Redis(), keep=0))
+    recall = Recall(engine, Cache(NOWHERE, keep=0), Stretches(NOWHERE))
     return EngineTranscriber(cast("Recordings", OneRecording()), engine, recall, cast("Sharing", Alone())).run(
         TASK, checkpoint
     )
