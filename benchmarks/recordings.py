@@ -36,11 +36,10 @@ def speech(path: Path, minutes: int) -> Spoken:
     return Spoken(path, minutes * len(samples) / RATE, " ".join([words] * minutes))
 
 
-def talk_and_silence(path: Path, minutes: int, *, every: int) -> float:
-    """A recording of that many minutes in which only each `every`-th has speech, the first among them; its seconds."""
+def talk_and_silence(path: Path, minutes: int, *, talk_first: int, then_every: int) -> None:
+    """A recording that begins with so many minutes of speech; of the others, each `then_every`-th has some."""
     silence, (talk, _) = np.zeros(60 * RATE, np.int16), _minute()
-    write(path, [silence if minute % every else talk for minute in range(minutes)])
-    return sum(60.0 if minute % every else len(talk) / RATE for minute in range(minutes))
+    write(path, [talk if minute < talk_first or minute % then_every == 0 else silence for minute in range(minutes)])
 
 
 def words_of(recording: Path) -> str:
