@@ -62,6 +62,7 @@ class TaskDelivery:
         self._attempt: TaskAttempt | None = None
         self._traced: TracedAttempt | None = None
         self._error: ErrorDetail | None = None
+        self._completed = False  # the result was there already, only the last word was not
 
     async def begin(self, task: Task) -> TracedAttempt:
         """Own the task's next attempt (AlreadyKnownError, OvertakenError, PermanentError)."""
@@ -113,6 +114,7 @@ class TaskDelivery:
         last = attempt.entry.event
         if await self._desk.results.find(last.task_id):
             await attempt.complete()
+            self._completed = True
             raise AlreadyKnownError
         lost_for_good = last.state is State.RUNNING and last.attempt >= last.max_attempts
         if lost_for_good and not speakers_are_given_up(last):
@@ -163,8 +165,7 @@ class TaskDelivery:
                 await attempt.withdraw()
             return None
         if isinstance(error, AlreadyKnownError):
-            await self._already_known()
-            return None
+            return await self._already_known()
         if not self._begun:
             self._error = await settler.invalid(self._message)
             return State.FAILED if self._error else None
@@ -185,7 +186,7 @@ class TaskDelivery:
         await self._desk.settler.unopened(self._message)
         return None
 
-    async def _already_known(self) -> None:
+    async def _already_known(self) -> State | None:
         attempt = self._attempt
         if attempt is None:
             log.info("task_doubled")
@@ -194,6 +195,7 @@ class TaskDelivery:
             await self._desk.settler.buried(self._message, attempt.entry.event)
         else:
             await self._desk.settler.done(self._message)
+        return State.COMPLETED if self._completed else None
 
 
 def _as_task_error(error: Exception) -> TaskError:

@@ -94,9 +94,14 @@ async def test_a_result_that_was_published_before_a_stop_is_not_found_again(
             await published.wait()
     # When another one has the task
     second = FakeEngine()
-    async with start_worker(second):
+    async with start_worker(second) as worker:
         events = await publisher.until("t1", State.COMPLETED)
         await eventually(lambda: queue_is_empty(js))
+
+        async def is_counted() -> bool:
+            return b'task_success_total{task_name="process_transcription"} 1.0' in worker.meter.exposition()
+
+        await eventually(is_counted, within=5)
     # Then it says the last word, and does nothing again
     assert [event.state for event in events][-2:] == [State.QUEUED, State.COMPLETED]
     assert second.jobs == []
