@@ -1,7 +1,7 @@
 """The slot: one task at a time, asked for only when the slot is free, the high lanes first."""
 
 import asyncio
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import NamedTuple
 
 import structlog
@@ -120,7 +120,9 @@ class Slot:
                 self._hopeful, worked = set(self._lanes), False
             self._working = False
             if worked:
-                self._look_everywhere(self._soon)
+                self._hopeful |= hopeful
+                if asyncio.get_running_loop().time() >= self._look_at:
+                    self._look_everywhere(self._soon)
             elif not self._stopping:
                 await self._rest()
 
@@ -143,7 +145,7 @@ class Slot:
         else:
             self._look_at = min(self._look_at, asyncio.get_running_loop().time() + self._soon)
 
-    async def _serve_one(self, hopeful: Container[tuple[Kind, Priority]]) -> bool:
+    async def _serve_one(self, hopeful: set[tuple[Kind, Priority]]) -> bool:
         for priority, kinds in self._precedence.order():
             for kind in kinds:
                 if self._stopping or self._puller is None:
@@ -157,5 +159,6 @@ class Slot:
                     self._working = True
                     await lane.subscriber.consume(message)
                     return True
+                hopeful.remove((kind, priority))
             self._precedence.found_empty(priority)
         return False

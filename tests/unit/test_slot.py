@@ -191,6 +191,21 @@ async def test_announcements_keep_no_lane_from_being_asked(slot: Slot, monkeypat
     await eventually(other_lanes_are_asked)
 
 
+async def test_between_two_tasks_no_lane_is_asked_that_was_empty_a_moment_ago(
+    slot: Slot, lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given tasks in a normal lane, behind empty high ones
+    monkeypatch.setattr("app.slot.LOOK_EVERY", 60)
+    task = FakeAnswer("ack", {})
+    server = FakeServer([nothing, nothing, *[lambda server, reply: server.send(reply, task)] * 3])
+    # When a slot has done them
+    await slot.start(cast("Client", server))
+    await eventually(lambda: _asked(server, 9))
+    assert sum(len(lane.consumed) for lane in lanes.values()) == 3
+    # Then it has asked the high ones once
+    assert len([lane for lane in server.asked if lane.endswith("_high")]) == 2
+
+
 async def test_after_an_error_no_lane_is_taken_for_empty(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a server that misses the question about the one lane that a task was announced for
     monkeypatch.setattr("app.slot.LOOK_EVERY", 60)
