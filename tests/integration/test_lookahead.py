@@ -113,3 +113,21 @@ async def test_workers_that_look_at_the_same_tasks_share_them(
         second.may_go_on.set()
         await publisher.until("a", State.COMPLETED)
         await publisher.until("b", State.COMPLETED)
+
+
+async def test_what_a_killed_worker_was_looking_at_is_served_by_another(
+    publisher: Publisher, start_worker: StartWorker, settings: Settings, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a worker that was killed while it looked at three tasks
+    await provision(js, settings)
+    for task_id in ("hour", "minutes", "short"):
+        await publisher.publish(task_id, seconds={"hour": 3600, "minutes": 300, "short": 5}[task_id])
+    killed = await js.pull_subscribe_bind(LANE, "transcription_tasks")
+    assert len(await killed.fetch(3, timeout=5)) == 3
+    # When another one is there
+    async with start_worker(engine) as worker:
+        # Then it does them after TASK_ACK_WAIT, at their first attempt, and nothing counts as begun before
+        for task_id in ("hour", "minutes", "short"):
+            events = await publisher.until(task_id, State.COMPLETED)
+            assert {event.attempt for event in events} == {1}
+        assert sample(worker, "task_redeliveries_total", TRANSCRIPTION) == 0
