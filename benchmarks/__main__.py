@@ -9,10 +9,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 from benchmarks import diarization, latency, memory, sharing, speech, throughput
-from benchmarks.machine import machine, versions
+from benchmarks.machine import commit, machine, versions
 from benchmarks.record import Record
 from benchmarks.report import Findings
 from benchmarks.sizes import Sizes, smoke
+from benchmarks.stack import MeasurementError
 
 PARTS: dict[str, Callable[[Sizes], Awaitable[Findings]]] = {
     "speech": speech.measure,
@@ -36,19 +37,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # no `.env` of the reader's is read, and no peer writes here
         sizes = smoke(tell) if asked.smoke else Sizes(tell=tell)
-        print(f"{machine()}\n{versions()}", flush=True)
-        asyncio.run(measure(asked.parts or list(PARTS), sizes, write=not asked.smoke))
+        print(f"{machine()}\nthis service at {commit()}, {versions()}", flush=True)
+        failed = asyncio.run(measure(asked.parts or list(PARTS), sizes, write=not asked.smoke))
+    sys.exit(bool(failed))
 
 
-async def measure(parts: list[str], sizes: Sizes, *, write: bool) -> None:
-    """Measure part by part; what is measured is kept even if a later part fails."""
+async def measure(parts: list[str], sizes: Sizes, *, write: bool) -> list[str]:
+    """Measure part by part; the parts that could not be measured."""
+    failed = []
     for part in parts:
         sizes.tell(f"{part} ...")
-        findings = await PARTS[part](sizes)
+        try:
+            findings = await PARTS[part](sizes)
+        except MeasurementError as error:
+            sizes.tell(f"{part} could not be measured: {error}")
+            failed.append(part)
+            continue
         for table in findings.tables:
             print(f"\n{table}\n", flush=True)
         if write:
             Record.kept().with_part(part, findings).write()
+    return failed
 
 
 def tell(what: str) -> None:

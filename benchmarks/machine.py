@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
 
@@ -39,8 +40,7 @@ GIB = 1024**3
 def machine() -> str:
     """Processor, cores, memory, system."""
     cores, memory = len(os.sched_getaffinity(0)), round(psutil.virtual_memory().total / GIB)
-    system = f"{platform.system()} {platform.release()}"
-    return f"{cores} cores of {_processor()}, {memory} GiB, {system}, Python {platform.python_version()}"
+    return f"{cores} cores of {_processor()}, {memory} GiB, {platform.system()}, Python {platform.python_version()}"
 
 
 def versions() -> str:
@@ -49,8 +49,9 @@ def versions() -> str:
     return ", ".join([*own, *_theirs(NEW_REDIS), *_theirs(OLD_REDIS)])
 
 
+@cache
 def commit() -> str:
-    """What of this repository was measured; a plus where it was changed since."""
+    """What of this repository is measured, with a plus where it was changed since; the first answer holds."""
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
     done = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603 -- our own words
     return done.stdout.strip() or "unknown"

@@ -128,7 +128,7 @@ def _delays(rows: list[Row], sizes: Sizes) -> Table:
             for row in rows
             if row.delays
         ],
-        [f"One idle process, {sizes.starts} tasks, one after the other.", heard],
+        [f"One idle process, {sizes.starts} tasks, one after the other, or as many as half a minute allows.", heard],
     )
 
 
