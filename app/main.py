@@ -184,9 +184,7 @@ class Service:
             tracer=self.traces.get_tracer("natscribe"),
         )
         World(
-            transcriber=EngineTranscriber(
-                recordings, self.engine, recall, self.sharing, threads=settings.engine_threads
-            ),
+            transcriber=EngineTranscriber(recordings, self.engine, recall, self.sharing, settings),
             diarizer=EngineDiarizer(recordings, recall),
             queue=queue,
             tasks=TaskRequests(

@@ -59,11 +59,11 @@ class Recall:
     async def transcript(self, audio_sha256: str, task: TranscriptionTask) -> Transcript | None:
         """What was heard when the same was asked before (TaskError)."""
         model = await load(self._engine, Load(model=task.model, language=task.language))
-        return await self._cache.find(audio_sha256, _heard(model, task), Transcript)
+        return await self._cache.find(audio_sha256, self._question(model, task), Transcript)
 
     async def keep_transcript(self, audio_sha256: str, task: TranscriptionTask, transcript: Transcript) -> None:
         """Keep what was heard from a recording's beginning to its end."""
-        await self._cache.keep(audio_sha256, _heard(transcript.model, task), transcript)
+        await self._cache.keep(audio_sha256, self._question(transcript.model, task), transcript)
 
     async def turns(
         self, task_id: str, audio_sha256: str, job: Diarize
@@ -87,7 +87,7 @@ class Recall:
                         await self._stretches.forget(task_id)
                         yield reply
 
-
-def _heard(model: Model, task: TranscriptionTask) -> str:
-    words = "words" if task.word_timestamps or task.diarize else "text"
-    return f"transcription {VERSION} {model.name} {model.revision} {task.language} {words}"
+    def _question(self, model: Model, task: TranscriptionTask) -> str:
+        words = "words" if task.word_timestamps or task.diarize else "text"
+        how = self._engine.loaded.how if self._engine.loaded else ""
+        return f"transcription {VERSION} {model.name} {model.revision} {how} {task.language} {words}"

@@ -18,6 +18,14 @@ class Share(StrEnum):
     NEVER = "never"
 
 
+class Device(StrEnum):
+    """Where models run."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 class Settings(BaseSettings):
     """All that an operator may choose, read from the environment, `.env` (UTF-8) and files in /run/secrets."""
 
@@ -67,7 +75,15 @@ class Settings(BaseSettings):
     share_windows: Share = Field(
         Share.AUTO, description="Whether idle workers help with a long recording of another one: auto, always or never."
     )
+    engine_device: Device = Field(Device.AUTO, description="Where models run; auto: on a GPU where there is one.")
+    engine_compute_type: str | None = Field(
+        None,
+        pattern=r"^(int8|int8_float16|int8_bfloat16|int8_float32|int16|float16|bfloat16|float32)$",
+        description="How exactly a transcription model computes; null: int8 on a CPU, float16 on a GPU.",
+    )
     engine_threads: int = Field(1, ge=1, description="CPU threads of an engine process.")
+    engine_beam: int = Field(5, ge=1, le=20, description="How many texts of a window are weighed against each other.")
+    engine_batch: int = Field(4, ge=1, le=16, description="Windows that a model hears at once, at most.")
     otel_exporter_otlp_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="Where traces go (OTLP over HTTP); null: nowhere."
     )

@@ -14,6 +14,7 @@ from app.hearers import Transcribed
 from app.pace import processed
 from app.recall import Recall, Transcript, TranscriptInOrder
 from app.recordings import Recording, Recordings
+from app.settings import Settings
 from app.sharing.sharing import Sharing
 from app.speakers import SpeakerSearch
 from app.windows_in_order import WindowsInOrder
@@ -41,19 +42,17 @@ class _Draft:
 
 
 class EngineTranscriber:
-    """Transcribes with the engine, and attributes words to speakers where asked to.
-
-    `threads`: how many cores the search for speakers must find free to go on beside the transcription.
-    """
+    """Transcribes with the engine, and attributes words to speakers where asked to."""
 
     def __init__(
-        self, recordings: Recordings, engine: Engine, recall: Recall, sharing: Sharing, *, threads: int = 1
+        self, recordings: Recordings, engine: Engine, recall: Recall, sharing: Sharing, settings: Settings
     ) -> None:
         self._recordings = recordings
         self._engine = engine
         self._recall = recall
         self._sharing = sharing
-        self._threads = threads
+        self._threads = settings.engine_threads
+        self._batch = settings.engine_batch
 
     async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
         """Yield what is found from the checkpoint on, the result last (TaskError)."""
@@ -101,7 +100,7 @@ class EngineTranscriber:
         words = task.word_timestamps or task.diarize
         hear = Hear(windows=[], model=task.model, language=draft.language, words=words)
         listen = Listen(path=recording.path, start_at=checkpoint.processed_seconds)
-        return WindowsInOrder(self._engine, listen, hear, self._sharing.lending)
+        return WindowsInOrder(self._engine, listen, hear, self._sharing.lending, largest=self._batch)
 
     async def _with_speakers(
         self,

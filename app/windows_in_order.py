@@ -15,7 +15,7 @@ from schemas.progress import Stage
 from schemas.wire import Model
 
 _BATCH_SECONDS = 10.0
-_LARGEST_BATCH = 4  # windows; more at once gain nothing
+LARGEST_BATCH = 4  # windows; more at once gain nothing on a CPU
 
 Told = StageAdvanced | Transcribed
 
@@ -43,12 +43,15 @@ def alone(_model: Model, _language: str) -> AbstractAsyncContextManager[None]:
 class WindowsInOrder:
     """One run over a recording; `language` and `model` are what is known so far."""
 
-    def __init__(self, engine: Engine, listen: Listen, hear: Hear, lending: Lending = alone) -> None:
-        """Each batch is heard as `hear` says, whose own windows do not matter."""
+    def __init__(
+        self, engine: Engine, listen: Listen, hear: Hear, lending: Lending = alone, *, largest: int = LARGEST_BATCH
+    ) -> None:
+        """Each batch has `largest` windows at most and is heard as `hear` says, whose own windows do not matter."""
         self._engine = engine
         self._listen = listen
         self._hear = hear
         self._lending = lending
+        self._largest = largest
         self.language = hear.language
         self.model: Model | None = None
         self._told = listen.start_at  # seconds
@@ -106,7 +109,7 @@ class WindowsInOrder:
 
     @property
     def _read_ahead(self) -> int:
-        return (len(self._hearers) + 1) * _LARGEST_BATCH
+        return (len(self._hearers) + 1) * self._largest
 
     def _read(self, replies: AsyncGenerator[Reply, None]) -> None:
         self._reading = asyncio.create_task(_next(replies))
@@ -166,7 +169,7 @@ class WindowsInOrder:
             self._understood, self.language = True, heard.language
         if segments:
             seconds = max(heard.seconds / len(batch.windows), 1e-3)
-            self._size = min(max(int(_BATCH_SECONDS / seconds), 1), _LARGEST_BATCH)
+            self._size = min(max(int(_BATCH_SECONDS / seconds), 1), self._largest)
         batch.told = Transcribed(self.language, batch.windows[-1].end, self.duration, segments)
         batch.windows = []  # their sound is not needed any more
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 from app import logs
-from app.engines.messages import Job, Reply
+from app.engines.messages import Job, Loaded, Reply
 from app.main import Service
 from app.settings import Settings
 from handlers.ports import Checkpoint, News
@@ -18,7 +18,7 @@ class NoEngine:
     """Stands where an engine would be; nothing asks it."""
 
     ready = True
-    model: Model | None = MODEL
+    loaded: Loaded | None = Loaded(model=MODEL)
 
     async def load(self) -> None:
         """There is nothing to load."""

@@ -3,8 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from app.engines.messages import Job, Reply
-from schemas.wire import Model
+from app.engines.messages import Job, Loaded, Reply
 
 
 class Engine(Protocol):
@@ -16,7 +15,7 @@ class Engine(Protocol):
         ...
 
     @property
-    def model(self) -> Model | None:
+    def loaded(self) -> Loaded | None:
         """Which transcription model is loaded."""
         ...
 

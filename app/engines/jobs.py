@@ -23,7 +23,7 @@ from app.engines.messages import (
 if TYPE_CHECKING:
     from app.engines.decoding import Limit
     from app.engines.diarization import Diarizer
-    from app.engines.whisper import Whisper
+    from app.engines.whisper import Way, Whisper
 
 Tell = Callable[[Reply], None]
 
@@ -72,7 +72,7 @@ class Workshop:
 
         whisper = self._model(job.model)
         check_language(whisper, job.language)
-        return Loaded(model=whisper.identity)
+        return Loaded(model=whisper.identity, how=whisper.how)
 
     def _model(self, name: str | None) -> Whisper:
         from app.engines import whisper
@@ -81,8 +81,15 @@ class Workshop:
         if self._whisper is None or self._whisper[0] != name:
             weights = Models(self._setup.model, self._setup.models_dir).find(name)
             self._whisper = None  # two large models at once might not fit
-            self._whisper = name, whisper.load(weights, self._setup.threads)
+            self._whisper = name, whisper.load(weights, self._way)
         return self._whisper[1]
+
+    @property
+    def _way(self) -> Way:
+        from app.engines.whisper import Way
+
+        setup = self._setup
+        return Way(setup.device, setup.compute_type, setup.threads, setup.beam)
 
     def _diarize(self, job: Diarize, tell: Tell) -> DiarizationDone:
         from app.engines.diarization import Diarizer

@@ -26,7 +26,10 @@ class Setup(_Line):
     parent: int = Field(description="The worker's process id: the engine process dies with it.")
     model: str | None = Field(None, description="Name or folder where the job names none; null: the bundled one.")
     models_dir: Path | None = None
+    device: str = "auto"
+    compute_type: str | None = Field(None, description="Null: what suits the device.")
     threads: int = 1
+    beam: int = 5
     max_seconds: float
     diarization_max_seconds: float
     max_decode_seconds: float
@@ -143,10 +146,11 @@ class DiarizationDone(_Line):
 
 
 class Loaded(_Line):
-    """Reply: the model is in memory."""
+    """Reply: the model is in memory; `how` it hears is part of what it finds."""
 
     type: Literal["loaded"] = "loaded"
     model: Model
+    how: str = ""
 
 
 class Prepared(_Line):

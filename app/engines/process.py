@@ -15,11 +15,10 @@ import structlog
 from structlog.contextvars import get_contextvars
 
 import app
-from app.engines.messages import LAST_REPLIES, REPLY, Failed, Heard, Job, Loaded, Reply, Setup
+from app.engines.messages import LAST_REPLIES, REPLY, Failed, Job, Loaded, Reply, Setup
 from app.settings import Settings
 from handlers.errors import PassingError, PermanentError
 from schemas.errors import ErrorCode
-from schemas.wire import Model
 
 _LONGEST_LINE = 256 * 1024 * 1024  # bytes; the turns of hours are one line, and nobody reads ahead of it
 _LONGEST_LOG = 2000
@@ -40,7 +39,7 @@ class EngineProcess:
         self._settings = settings
         self._longest_line = longest_line
         self._child: _Child | None = None
-        self._loaded: Model | None = None
+        self._loaded: Loaded | None = None
         self._free = asyncio.Lock()
 
     @property
@@ -51,10 +50,10 @@ class EngineProcess:
     @property
     def ready(self) -> bool:
         """Whether a model is loaded, so that a task can begin."""
-        return self.model is not None
+        return self.loaded is not None
 
     @property
-    def model(self) -> Model | None:
+    def loaded(self) -> Loaded | None:
         """Which transcription model is loaded."""
         return self._loaded if self.running else None
 
@@ -72,8 +71,8 @@ class EngineProcess:
                 while not finished:
                     reply = await child.receive()
                     finished = isinstance(reply, LAST_REPLIES)
-                    if isinstance(reply, Loaded | Heard):
-                        self._loaded = reply.model
+                    if isinstance(reply, Loaded):
+                        self._loaded = reply
                     yield _checked(reply)
             finally:
                 if not finished:
@@ -101,7 +100,10 @@ def _setup(settings: Settings) -> Setup:
         parent=os.getpid(),
         model=settings.transcription_model,
         models_dir=settings.transcription_models_dir,
+        device=settings.engine_device,
+        compute_type=settings.engine_compute_type,
         threads=settings.engine_threads,
+        beam=settings.engine_beam,
         max_seconds=settings.audio_max_seconds,
         diarization_max_seconds=settings.diarization_max_seconds,
         max_decode_seconds=settings.audio_max_decode_seconds,

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from app.engines.messages import Diarize, Hear, Job, Listen, Load, Prepare, Reply
+from app.engines.messages import Diarize, Hear, Job, Listen, Load, Loaded, Prepare, Reply
 from app.engines.process import EngineProcess
 from app.settings import Settings
-from schemas.wire import Model
 
 _LONGEST_WINDOW = 2 * 1024 * 1024  # bytes of a line: 28 s as base64 are 1.2 MB
 
@@ -26,9 +25,9 @@ class EngineProcesses:
         return self._transcriber.ready
 
     @property
-    def model(self) -> Model | None:
+    def loaded(self) -> Loaded | None:
         """Which transcription model is loaded."""
-        return self._transcriber.model
+        return self._transcriber.loaded
 
     async def load(self) -> None:
         """Make the first task quick: load the service's own model and the voice detector (TaskError)."""

@@ -6,6 +6,7 @@ from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
+from ctranslate2 import get_cuda_device_count
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
 from app.engines.mixing import SAMPLE_RATE
@@ -16,7 +17,6 @@ from schemas.wire import Model
 
 Samples = npt.NDArray[np.float32]
 
-_BEAM = 5
 _STRIDE = 40  # seconds from window to window in a batch: so far apart that no window's word times depend on another
 _UNBROKEN_LOOP = 3  # words; a sequence that long is not said again when a window is done anew
 
@@ -58,11 +58,23 @@ class _Pipeline(Protocol):
     def transcribe(self, audio: Samples, **options: object) -> tuple[Iterable[SpokenWindow], _Info]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a model is to hear: on which device, how exactly, with how many threads and texts at once."""
+
+    device: str = "cpu"
+    compute_type: str | None = None
+    threads: int = 1
+    beam: int = 5
+
+
 @dataclass(frozen=True)
 class Whisper:
-    """A loaded model."""
+    """A loaded model; `how` it hears is part of what it finds."""
 
     identity: Model
+    how: str
+    beam: int
     model: _Model
     pipeline: _Pipeline
 
@@ -88,7 +100,7 @@ class Whisper:
         spoken, info = self.pipeline.transcribe(
             sound,
             language=language,
-            beam_size=_BEAM,
+            beam_size=self.beam,
             batch_size=len(windows),
             clip_timestamps=clips,
             word_timestamps=True,
@@ -97,17 +109,32 @@ class Whisper:
         return _by_window(spoken, len(windows)), info.language
 
 
-def load(weights: Weights, threads: int) -> Whisper:
-    """Load a model (PermanentError, unknown_model, where its files are damaged or of another kind)."""
+def load(weights: Weights, way: Way) -> Whisper:
+    """Load a model.
+
+    Raises PermanentError (unknown_model) where its files are damaged or of another kind, or the device does not do.
+    """
+    device = way.device
+    if device == "auto":
+        device = "cuda" if get_cuda_device_count() else "cpu"
+    compute_type = way.compute_type or ("float16" if device == "cuda" else "int8")
     try:
         model = WhisperModel(
-            str(weights.folder), device="cpu", compute_type="int8", cpu_threads=threads, local_files_only=True
+            str(weights.folder),
+            device=device,
+            compute_type=compute_type,
+            cpu_threads=way.threads,
+            local_files_only=True,
         )
     except (RuntimeError, ValueError, OSError) as error:
-        message = f"The model {weights.identity.name!r} cannot be loaded: its files are damaged or of another kind."
+        message = (
+            f"The model {weights.identity.name!r} cannot be loaded: its files are damaged or of another kind, "
+            "or ENGINE_DEVICE and ENGINE_COMPUTE_TYPE do not suit this machine."
+        )
         raise PermanentError(ErrorCode.UNKNOWN_MODEL, message) from error
     pipeline = cast("_Pipeline", BatchedInferencePipeline(model))
-    return Whisper(weights.identity, cast("_Model", model), pipeline)
+    how = f"{device} {compute_type} beam {way.beam}"
+    return Whisper(weights.identity, how, way.beam, cast("_Model", model), pipeline)
 
 
 def _by_window(spoken: Iterable[SpokenWindow], count: int) -> list[SpokenWindow | None]:

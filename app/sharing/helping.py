@@ -84,7 +84,9 @@ class Helper:
 
     def _may_help(self, offer: WindowsOffered) -> bool:
         idle = not self._own and not self._hears and (self._run is None or time.monotonic() > self._until)
-        return idle and offer.owner != self._token and self._engine.ready and self._engine.model == offer.model
+        loaded = self._engine.loaded
+        alike = loaded is not None and (loaded.model, loaded.how) == (offer.model, offer.how)
+        return idle and alike and offer.owner != self._token
 
     async def _has_room(self) -> bool:
         if self._cores is None:

@@ -8,7 +8,7 @@ from app.engines.messages import Heard
 from schemas.sharing import Token
 from schemas.transcription import LANGUAGE_PATTERN
 
-LARGEST_BATCH = 4  # windows
+LARGEST_BATCH = 16  # windows: what ENGINE_BATCH allows
 LONGEST_WINDOW = 28.0  # seconds
 _BYTES_A_SECOND = 32_000
 

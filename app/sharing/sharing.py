@@ -29,6 +29,7 @@ class Sharing:
 
     def __init__(self, nats: Client, engine: Engine, settings: Settings) -> None:
         self._nats = nats
+        self._engine = engine
         self._token = uuid4().hex
         cores = None if settings.share_windows is Share.ALWAYS else settings.engine_threads
         self._helper = Helper(engine, self._token, self._send, cores=cores)
@@ -62,7 +63,8 @@ class Sharing:
         if not self._on:
             yield None
             return
-        offer = WindowsOffered(run=uuid4().hex, owner=self._token, model=model, language=language)
+        how = self._engine.loaded.how if self._engine.loaded else ""
+        offer = WindowsOffered(run=uuid4().hex, owner=self._token, model=model, how=how, language=language)
         lender = Lender(offer, self._say, self._send)
         self._lenders[offer.run] = lender
         try:

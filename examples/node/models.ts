@@ -157,6 +157,7 @@ export interface WindowsOffered {
   'run': string;
   'owner': string;
   'model': Model;
+  'how': string;
   'language': string;
 }
 export interface Word {

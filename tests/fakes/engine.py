@@ -59,7 +59,7 @@ class FakeEngine:
         self.stopped = 0  # recordings
         self.fail_with: list[Exception | None] = []  # one a recording; None: it goes well
         self.ready = True
-        self.model: Model | None = MODEL
+        self.loaded: Loaded | None = Loaded(model=MODEL)
 
     async def load(self) -> None:
         """There is nothing to load."""

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from app.cores import Cores
-from app.engines.messages import Heard
+from app.engines.messages import Heard, Loaded
 from app.settings import Settings, Share
 from app.sharing import helping, lending
 from app.sharing.messages import Alive, Lent, Line, Returned, Volunteered, decode, encode
@@ -82,7 +82,7 @@ async def test_idle_workers_hear_windows_of_one_recording(publisher: Publisher, 
     assert owner.heard[0] == 0
 
 
-@pytest.mark.parametrize("reason", ["never", "no core is free", "another model"])
+@pytest.mark.parametrize("reason", ["never", "no core is free", "another model", "another way to hear"])
 async def test_nobody_helps_where_that_does_not_pay(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
@@ -92,7 +92,9 @@ async def test_nobody_helps_where_that_does_not_pay(
         monkeypatch.setattr(Cores, "free", lambda _self, _wanted: False)
     engines = [SlowEngine(0.01) for _ in range(2)]
     if reason == "another model":
-        engines[0].model, engines[1].model = Model(name="a", revision="0"), Model(name="b", revision="0")
+        engines[1].loaded = Loaded(model=Model(name="fake", revision="1"))
+    if reason == "another way to hear":
+        engines[1].loaded = Loaded(model=MODEL, how="cpu int8 beam 1")
     async with AsyncExitStack() as stack:
         await workers(start_worker, engines, stack)
         # When a long recording is transcribed, then its owner hears all of it

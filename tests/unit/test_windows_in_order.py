@@ -67,6 +67,7 @@ class ScriptedEngine:
     asked: list[tuple[int, str | None]] = field(default_factory=list)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     ready: bool = True
+    loaded: Loaded | None = None
     open: int = 0
 
     async def load(self) -> None:

@@ -6,13 +6,13 @@ import pytest
 
 from app.engines.models import Models
 from app.engines.process import EngineProcess
-from app.engines.whisper import Whisper, load
+from app.engines.whisper import Way, Whisper, load
 from app.settings import Settings
 
 
 @pytest.fixture(scope="session")
 def whisper() -> Whisper:
-    return load(Models(None, None).find(None), threads=1)
+    return load(Models(None, None).find(None), Way())
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ class InThisProcess:
 
     whisper: Whisper
     ready: bool = True
+    loaded: Loaded | None = None
 
     async def load(self) -> None:
         """It is loaded."""
