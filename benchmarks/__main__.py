@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import diarization, latency, memory, sharing, speech, throughput
+from benchmarks import diarization, latency, memory, sharing, speech, throughput, tuning
 from benchmarks.machine import commit, machine, versions
 from benchmarks.record import Record
 from benchmarks.report import Findings
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[Sizes], Awaitable[Findings]]] = {
     "throughput": throughput.measure,
     "latency": latency.measure,
     "memory": memory.measure,
+    "tuning": tuning.measure,
 }
 
 

@@ -1,31 +1,40 @@
-"""The engine without a service, as a program: `python -m benchmarks.bare batched|sequential`, then a path a line."""
+"""The engine without a service, as a program: it transcribes a path a line; `python -m benchmarks.bare --help`."""
 
+import argparse
 import asyncio
 import os
-import sys
 
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
 from benchmarks.peers.talk import answer
 
-BATCH = 4  # windows, as the service has
-BEAM = 5  # as the service and faster-whisper have
+BATCH, BEAM = 4, 5  # windows, texts: as the service has
 
 
 def main() -> None:
     """Load the model, then transcribe what is named."""
-    model = WhisperModel(os.environ["MODEL"], device="cpu", compute_type="int8", cpu_threads=1)
+    asked = _arguments()
+    model = WhisperModel(os.environ["MODEL"], device="cpu", compute_type="int8", cpu_threads=asked.threads)
     pipeline = BatchedInferencePipeline(model)
 
     async def batched(path: str) -> str:
-        segments, _ = pipeline.transcribe(path, batch_size=BATCH, beam_size=BEAM, word_timestamps=True)
+        segments, _ = pipeline.transcribe(path, batch_size=asked.batch, beam_size=asked.beam, word_timestamps=True)
         return " ".join(segment.text.strip() for segment in segments)
 
     async def sequential(path: str) -> str:
-        segments, _ = model.transcribe(path, beam_size=BEAM)
+        segments, _ = model.transcribe(path, beam_size=asked.beam)
         return " ".join(segment.text.strip() for segment in segments)
 
-    asyncio.run(answer(batched if sys.argv[1] == "batched" else sequential))
+    asyncio.run(answer(batched if asked.how == "batched" else sequential))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bare")
+    parser.add_argument("how", choices=["batched", "sequential"])
+    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--beam", type=int, default=BEAM)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ PARTS = {
     "throughput": "Tasks a second",
     "latency": "However many wait",
     "memory": "Memory",
+    "tuning": "The engine's settings",
 }
 
 

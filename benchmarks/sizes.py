@@ -9,6 +9,7 @@ class Sizes:
     """The sizes of one run, and where it says what it is doing."""
 
     speech_minutes: int = 5
+    tuning_minutes: int = 3
     rounds: int = 2
     no_op_tasks: int = 2000
     starts: int = 200
@@ -24,6 +25,7 @@ def smoke(tell: Callable[[str], None]) -> Sizes:
     """Tiny sizes, without peers."""
     return Sizes(
         speech_minutes=1,
+        tuning_minutes=1,
         rounds=1,
         no_op_tasks=50,
         starts=5,

@@ -115,7 +115,7 @@ async def _side_by_side(stack: Stack, recording: Spoken, sizes: Sizes) -> dict[s
     """Seconds until two recordings are done by two bare engines, and by two workers."""
     times: dict[str, list[float]] = {BATCHED: [], OURS: []}
     caller = Caller(stack.nats)
-    async with serving(stack, workers=2, cache_ttl=0), bare_engines(stack, "batched", 2) as engines:
+    async with serving(stack, workers=2, cache_ttl=0), bare_engines(stack, "batched", count=2) as engines:
         await asyncio.gather(*(_served(stack, CLIPS[0]) for _ in range(4)))
         await asyncio.gather(*(engine.transcribe(CLIPS[0]) for engine in engines))
         uploaded = await caller.upload(recording.path)

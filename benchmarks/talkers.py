@@ -23,6 +23,7 @@ class Answer:
 
     seconds: float
     text: str
+    memory: int = 0  # bytes, the most that the program had
 
 
 class Talker:
@@ -36,7 +37,7 @@ class Talker:
         """Have it transcribe a file (MeasurementError)."""
         self._stdin.write(f"{recording}\n".encode())
         said = await self.said()
-        return Answer(float(str(said["seconds"])), str(said["text"]))
+        return Answer(float(str(said["seconds"])), str(said["text"]), int(str(said["memory"])))
 
     async def said(self) -> dict[str, object]:
         """What it says next (MeasurementError)."""
@@ -72,11 +73,11 @@ async def talking(
 
 
 @asynccontextmanager
-async def bare_engines(stack: Stack, how: str, count: int = 1) -> AsyncIterator[list[Talker]]:
-    """Run bare engines: `batched` or `sequential`."""
+async def bare_engines(stack: Stack, *options: str, count: int = 1, threads: int = 1) -> AsyncIterator[list[Talker]]:
+    """Run bare engines; the first option is `batched` or `sequential`."""
+    command, extra = python("benchmarks.bare", *options), {"OMP_NUM_THREADS": str(threads)}
     async with AsyncExitStack() as running:
-        command = python("benchmarks.bare", how)
-        yield [await running.enter_async_context(talking(stack, command)) for _ in range(count)]
+        yield [await running.enter_async_context(talking(stack, command, extra)) for _ in range(count)]
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from resource import RUSAGE_SELF, getrusage
 
 
 async def answer(transcribe: Callable[[str], Awaitable[str]]) -> None:
@@ -13,7 +14,8 @@ async def answer(transcribe: Callable[[str], Awaitable[str]]) -> None:
     while path := (await asyncio.to_thread(sys.stdin.readline)).strip():
         began = time.perf_counter()
         text = await transcribe(path)
-        _say({"seconds": time.perf_counter() - began, "text": text})
+        seconds = time.perf_counter() - began
+        _say({"seconds": seconds, "text": text, "memory": 1024 * getrusage(RUSAGE_SELF).ru_maxrss})
 
 
 def _say(fact: dict[str, object]) -> None:
