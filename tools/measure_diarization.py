@@ -1,7 +1,8 @@
 """Measure how well and how fast recordings with known truth are diarized, beside sherpa-onnx where that is installed.
 
 Each recording needs an RTTM file of its name beside it; folders are searched for recordings, and what lies in one
-folder is one set in the table. ``tools/make_conversations.py`` makes such folders::
+folder is one set in the table. The real-time factor counts the processor's time, so that a busy machine distorts it
+less. ``tools/make_conversations.py`` makes such folders::
 
     python tools/measure_diarization.py app/cli/demo conversations
     python tools/measure_diarization.py --sherpa FOLDER conversations  # sherpa-onnx 2.0.1, its two models in the folder
@@ -96,9 +97,9 @@ def reference(path: Path) -> Annotation:
 def score(recording: Path, diarize: Diarization) -> Score:
     """Diarize one recording and compare with its truth."""
     heard = sum(map(len, decode(recording, NO_LIMIT))) / RATE
-    started = time.perf_counter()
+    started = time.process_time()
     found = diarize(recording)
-    taken = time.perf_counter() - started
+    taken = time.process_time() - started
     truth = reference(recording.with_suffix(".rttm"))
     errors = []
     for side in COLLARS:
@@ -122,15 +123,18 @@ def row(name: str, scores: list[Score]) -> str:
     return f"{name:24} {len(scores):3}  {'  '.join(rates)}  {right:3} right, {off:3} off  {speed:.3f}"
 
 
-def report(title: str, diarize: Diarization, recordings: list[Path]) -> None:
-    """Print the table of one way to diarize."""
-    print(f"{title:24}   n  DER % (mean), then with collar  speakers            RTF")
-    sets = defaultdict(list)
+def report(ways: dict[str, Diarization], recordings: list[Path]) -> None:
+    """Print a table for each way to diarize; they take turns, so that all meet the same machine."""
+    found: dict[str, dict[str, list[Score]]] = {title: defaultdict(list) for title in ways}
     for recording in recordings:
-        sets[recording.parent].append(score(recording, diarize))
-    for folder, scores in sets.items():
-        print(row("/".join(folder.parts[-2:]), scores))
-    print(row("all", [each for scores in sets.values() for each in scores]))
+        for title, diarize in ways.items():
+            result = score(recording, diarize)
+            for name in ("/".join(recording.parent.parts[-2:]), "all"):
+                found[title][name].append(result)
+    for title, sets in found.items():
+        print(f"{title:24}   n  DER % (mean), then with collar  speakers            RTF")
+        for name, scores in sorted(sets.items(), key=lambda item: (item[0] == "all", item[0])):
+            print(row(name, scores))
 
 
 def main() -> None:
@@ -149,9 +153,10 @@ def main() -> None:
         for sound in sorted(truth.parent.glob(f"{truth.stem}.*"))
         if sound.suffix in {".flac", ".wav"}
     ]
+    ways = {"natscribe": ours()}
     if options.sherpa:
-        report("sherpa-onnx", sherpa(options.sherpa), recordings)
-    report("natscribe", ours(), recordings)
+        ways["sherpa-onnx"] = sherpa(options.sherpa)
+    report(ways, recordings)
 
 
 if __name__ == "__main__":

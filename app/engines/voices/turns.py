@@ -100,7 +100,7 @@ def _speaking(probability: Weights) -> npt.NDArray[np.bool_]:
     ranked = np.argsort(-probability, axis=0, kind="stable")
     for rank, speaker in enumerate(ranked[:VOICES]):
         frames = np.flatnonzero(expected > rank)
-        speaking[speaker[frames], frames] = probability[speaker[frames], frames] > 0
+        speaking[speaker[frames], frames] = True
     return speaking
 
 

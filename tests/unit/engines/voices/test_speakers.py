@@ -55,6 +55,35 @@ def test_voices_of_one_excerpt_must_be_more_alike_to_be_one_speaker() -> None:
     assert people(owners(recording([(one, 300), (other, 300)]), ANY)) == 2
 
 
+def test_all_three_voices_of_an_excerpt_are_pushed_apart() -> None:
+    # Given three voices of one excerpt, the first and the last about half alike, and the second like neither
+    one, other = sounds_like(0), (sounds_like(0) + 1.5 * sounds_like(1)).astype(np.float16)
+
+    # When speakers are found, then they are three
+    assert people(owners(recording([(one, 300), (sounds_like(2), 300), (other, 300)]), ANY)) == 3
+
+
+def test_a_doubtful_voice_is_nobody_who_is_surely_in_its_excerpt() -> None:
+    # Given two people, and in one excerpt the first of them and a moment of a voice that is more like them
+    doubtful = (sounds_like(0) + 0.8 * sounds_like(1)).astype(np.float16)
+    heard = recording([(sounds_like(0), 300), (sounds_like(1), 300)], [(sounds_like(0), 300), (doubtful, 10)])
+
+    # When speakers are found, then that voice is the second one's
+    found = owners(heard, ANY)
+    assert found[1, 1] == found[0, 1]
+
+
+def test_a_speaker_is_known_again_in_another_stretch() -> None:
+    # Given two stretches, in the second of which the two speakers come the other way round
+    anna, ben = (sounds_like(0), 300), (sounds_like(1), 300)
+    (first,), (second,) = recording(*[[anna, ben]] * PER_STRETCH), recording([ben, anna])
+
+    # When speakers are found, then they are the same two
+    found = owners([first, Stretch(1, second.activity, second.prints)], ANY)
+    assert found.shape == (PER_STRETCH + 1, VOICES)
+    assert found[0, 0] == found[PER_STRETCH, 1] != found[0, 1] == found[PER_STRETCH, 0]
+
+
 def test_a_voice_heard_for_a_moment_makes_no_speaker_of_its_own() -> None:
     # Given somebody who is heard for a long time, and a cough unlike them
     long, cough = sounds_like(0), sounds_like(1)

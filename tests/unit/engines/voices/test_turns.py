@@ -87,6 +87,18 @@ def test_excerpts_that_disagree_are_outvoted() -> None:
     ]
 
 
+def test_excerpts_are_outvoted_across_stretches_too() -> None:
+    # Given speech where the second stretch begins, which the first excerpt there missed and those before did not
+    begin = PER_STRETCH * FRAMES_APART * FRAME
+    heard, owners = recording(70, [(0, begin + 0.5, begin + 2.5)])
+    heard[1].activity[0] = 0
+
+    # When turns are made, then the speech is there
+    assert [(t.start, t.end) for t in turns(heard, owners, 70.0)] == [
+        (pytest.approx(begin + 0.5, abs=0.05), pytest.approx(begin + 2.5, abs=0.05))
+    ]
+
+
 def test_two_voices_of_one_speaker_are_no_two_speakers() -> None:
     # Given two voices at once that belong to one speaker, and another speaker who is only faintly heard
     heard, owners = recording(12, [(0, 1, 3), (1, 1, 3), (2, 1, 3)], speakers=3)
@@ -109,3 +121,9 @@ def test_a_short_word_into_what_somebody_says_stays() -> None:
     # Given a third of a second of one speaker in the middle of another's turn, when turns are made, then it is a turn
     said = [(0, 1.0, 3.0), (1, 4.0, 8.0), (0, 5.0, 5.35)]
     assert found(12, said) == about(("SPEAKER_00", 1.0, 3.0), ("SPEAKER_01", 4.0, 8.0), ("SPEAKER_00", 5.0, 5.35))
+
+
+def test_a_word_within_a_word_changes_nothing() -> None:
+    # Given a third of a second of one speaker, and within it less of another, when turns are made, then both stay
+    said = [(0, 1.0, 3.0), (0, 5.0, 5.45), (1, 5.1, 5.38)]
+    assert [speaker for speaker, _, _ in found(12, said)] == ["SPEAKER_00", "SPEAKER_00", "SPEAKER_01"]
