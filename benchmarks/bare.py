@@ -6,9 +6,11 @@ import os
 
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
+from app.settings import Settings
 from benchmarks.peers.talk import answer
 
-BATCH, BEAM = 4, 5  # windows, texts: as the service has
+USUAL = Settings.model_fields
+BATCH, BEAM = (int(USUAL[name].default) for name in ("engine_batch", "engine_beam"))  # what the service does by default
 
 
 def main() -> None:
