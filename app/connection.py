@@ -14,8 +14,10 @@ from opentelemetry.trace import TracerProvider
 
 from app import tracing
 from app.settings import Settings
+from app.stream_log import UNANSWERED
 
 REACHED_WITHIN = 30.0  # seconds, at the start
+TRY_EVERY = 0.5  # seconds
 PING_EVERY = 10  # seconds: the library's two minutes leave a silent partition unnoticed for four
 FOREVER = -1  # the library's sixty attempts end with a closed connection and a spinning pull loop
 
@@ -54,6 +56,21 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
         message = f"No NATS server answers at {place} within {REACHED_WITHIN:g} s: start it first, or correct NATS_URL."
         sys.tracebacklimit = 0  # the sentence says all, and the HTTP server would print where it was said
         raise ConnectionError(message) from None
+
+
+async def insist(work: Callable[[], Awaitable[object]]) -> None:
+    """Do what a start needs again while NATS does not answer, which it may cease to do any time (nats.errors.Error)."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + REACHED_WITHIN
+    while True:
+        try:
+            await work()
+        except UNANSWERED:
+            if loop.time() > give_up_at:
+                raise
+            await asyncio.sleep(TRY_EVERY)
+        else:
+            return
 
 
 def security(settings: Settings) -> NatsSecurity | None:

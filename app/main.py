@@ -137,7 +137,7 @@ class Service:
             nats = await connection.reach(self.broker, self.settings)
             closing.push_async_callback(_close, nats)
             closing.callback(self._end)
-            await self._provision(nats.jetstream())
+            await connection.insist(partial(self._provision, nats.jetstream()))
             self._join(nats)
             await closing.enter_async_context(self.sharing.open())
             self.slot.take_lanes()
@@ -203,7 +203,7 @@ class Service:
 
     async def _begin(self) -> None:
         nats = await self.broker.connect()
-        await nats.flush()  # started is who is heard: the server knows by then what is subscribed to
+        await connection.insist(nats.flush)  # started is who is heard: the server knows by then what is subscribed to
         await self.slot.start(nats)
 
     def _end(self) -> None:

@@ -20,7 +20,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
 
 T = TypeVar("T")
 
-_UNANSWERED = (
+UNANSWERED = (  # an outage, which ends
     NatsTimeoutError,
     NoStreamResponseError,
     ConnectionReconnectingError,
@@ -121,7 +121,7 @@ class StreamLog(Generic[T]):
         while True:
             try:
                 return (await self._js.publish(subject, payload, stream=self._stream, headers=dict(headers))).seq
-            except _UNANSWERED as error:
+            except UNANSWERED as error:
                 if not self._nats.is_connected:
                     give_up_at = loop.time() + GIVE_UP_AFTER
                 if loop.time() > give_up_at:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import nats
 import pytest
@@ -72,6 +73,28 @@ async def test_a_task_outlives_a_restart_of_nats(
     events = await publisher.until("t1", State.COMPLETED)
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     await eventually(lambda: queue_is_empty(publisher.js))
+
+
+async def test_a_start_waits_for_a_nats_that_dies_meanwhile(
+    publisher: Publisher, start_worker: StartWorker, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a NATS that dies as soon as a worker is connected, and comes back when that has waited for an answer in vain
+    provision = streams.provision
+
+    async def dies(*arguments: Any) -> set[str]:
+        monkeypatch.setattr(streams, "provision", provision)  # once
+        await nats_server.kill()
+        try:
+            return await provision(*arguments)
+        finally:
+            await nats_server.start()
+
+    monkeypatch.setattr(streams, "provision", dies)
+    # When the worker is started
+    async with start_worker(FakeEngine()):
+        # Then it has asked again, and works
+        await publisher.publish("t1")
+        await publisher.until("t1", State.COMPLETED)
 
 
 async def test_a_task_outlives_a_nats_that_hangs(
