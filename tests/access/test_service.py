@@ -114,7 +114,7 @@ class Slow(FakeEngine):
 
     async def hears(self, number: int) -> None:
         self.heard = number
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
 
 
 async def a_task_with_help(settings: Settings, publisher: Client, worker: Service) -> str:
