@@ -23,5 +23,5 @@ class WindowsOffered(Message):
     run: Token = Field(description="The run over one recording that the windows belong to.")
     owner: Token = Field(description="The worker that has the task: its inbox is `windows.inbox.{owner}`.")
     model: Model = Field(description="Which model a helper must have loaded.")
-    how: str = Field("", max_length=100, description="How it must hear.", examples=["cpu int8 beam 5"])
+    how: str = Field("", max_length=100, description="How it must hear.", examples=["0.1.0 cpu int8 beam 5"])
     language: str = Field(pattern=LANGUAGE_PATTERN, description="ISO 639-1: what is spoken.", examples=["en"])

@@ -6,6 +6,7 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 import structlog
 
@@ -22,7 +23,14 @@ LOOKS_FOR = 0.2  # seconds in which a core must be free; workers of one machine 
 ALIVE_EVERY = 1.5  # seconds
 WAITS_FOR = 10.0  # seconds for the next window, then another run may be helped
 
+_VERSION = version("natscribe")  # other code may find other things
+
 log = structlog.get_logger()
+
+
+def way_of(engine: Engine) -> str:
+    """How an engine hears: two that hear alike find the same in a window."""
+    return f"{_VERSION} {engine.loaded.how}" if engine.loaded is not None else ""
 
 
 class Helper:
@@ -85,7 +93,7 @@ class Helper:
     def _may_help(self, offer: WindowsOffered) -> bool:
         idle = not self._own and not self._hears and (self._run is None or time.monotonic() > self._until)
         loaded = self._engine.loaded
-        alike = loaded is not None and (loaded.model, loaded.how) == (offer.model, offer.how)
+        alike = loaded is not None and (loaded.model, way_of(self._engine)) == (offer.model, offer.how)
         return idle and alike and offer.owner != self._token
 
     async def _has_room(self) -> bool:

@@ -93,6 +93,8 @@ class Loan:
 
     async def hear(self, job: Hear) -> Heard:
         """What is said in the windows of a batch (EarLostError)."""
+        if not self.goes_on:
+            raise EarLostError
         batch = uuid4().hex
         self._lender.loans[batch] = self
         heard = None
@@ -108,8 +110,7 @@ class Loan:
                 self._lender.leave(self._helper)
         if heard is None:
             raise EarLostError
-        if not _is_answer(heard, job, self._offer):
-            self._lender.leave(self._helper)
+        if not _is_answer(heard, job, self._offer):  # nor is it asked again in this run
             log.warning("helper_not_believed")
             raise EarLostError
         return heard

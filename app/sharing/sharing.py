@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 
 from app.engines.engine import Engine
 from app.settings import Settings, Share
-from app.sharing.helping import Helper
+from app.sharing.helping import Helper, way_of
 from app.sharing.lending import Lender
 from app.sharing.messages import Alive, Lent, Returned, Volunteered, decode
 from schemas import subjects
@@ -63,7 +63,7 @@ class Sharing:
         if not self._on:
             yield None
             return
-        how = self._engine.loaded.how if self._engine.loaded else ""
+        how = way_of(self._engine)
         offer = WindowsOffered(run=uuid4().hex, owner=self._token, model=model, how=how, language=language)
         lender = Lender(offer, self._say, self._send)
         self._lenders[offer.run] = lender

@@ -14,6 +14,7 @@ from app.cores import Cores
 from app.engines.messages import Heard, Loaded
 from app.settings import Settings, Share
 from app.sharing import helping, lending
+from app.sharing.helping import way_of
 from app.sharing.messages import Alive, Lent, Line, Returned, Volunteered, decode, encode
 from schemas import subjects
 from schemas.progress import State
@@ -257,7 +258,7 @@ async def test_what_a_helper_is_sent_must_be_a_window(
     engine = SlowEngine()
     async with start_worker(engine):
         await nc.subscribe(subjects.windows_inbox(owner), cb=told)
-        offer = WindowsOffered(run=run, owner=owner, model=MODEL, language="en")
+        offer = WindowsOffered(run=run, owner=owner, model=MODEL, how=way_of(engine), language="en")
         await nc.publish(subjects.WINDOWS_OFFERED, offer.model_dump_json().encode())
 
         async def came() -> list[str]:
