@@ -18,7 +18,7 @@ from schemas.errors import ErrorCode
 
 ANSWERS_WITHIN: Final = 1.0  # seconds: a task does not wait longer for what it can compute
 LARGEST: Final = 32 * 1024 * 1024  # bytes, compressed; a day of speech has about 5 MB
-FORGET_AFTER: Final = 60  # seconds
+FORGET_AFTER: Final = 600  # seconds: longer than a worker that is cut off from NATS goes on
 
 KEEP_UNLESS_FORGOTTEN: Final = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end

@@ -56,14 +56,22 @@ class Facts:
                 task=TASKS[Kind(subject.split(".")[1])].validate_json(task) if task else None,
                 task_sequence=int(headers["Natscribe-Task-Sequence"]),
                 subject=subject,
-                created_at=datetime.fromisoformat(headers["Natscribe-Created-At"]),
-                started_at=datetime.fromisoformat(started_at) if started_at else None,
+                created_at=_time(headers["Natscribe-Created-At"]),
+                started_at=_time(started_at) if started_at else None,
                 traceparent=headers.get("traceparent"),
                 span=headers.get("Natscribe-Span"),
             )
         except LookupError as error:
             message = "a message without the service's own headers"
             raise ValueError(message) from error
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        message = "a time without its zone"
+        raise ValueError(message)
+    return time
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,13 @@
 
 import base64
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
 from uuid import uuid4
 
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import ObjectInfo, ObjectMetaOptions
 from nats.js.errors import BadRequestError, NotFoundError
@@ -63,8 +65,13 @@ async def _pieces(js: JetStreamContext, bucket: str, name: str, body: bytes) -> 
     """Store what an object holds; nobody finds it before its note is there."""
     nuid = uuid4().hex
     pieces = [body[at : at + CHUNK] for at in range(0, len(body), CHUNK)]
-    for piece in pieces:
-        await js.publish(f"$O.{bucket}.C.{nuid}", piece)
+    try:
+        for piece in pieces:
+            await js.publish(f"$O.{bucket}.C.{nuid}", piece)
+    except BaseException:  # cancelled: without a note nobody would find them to delete them
+        with suppress(NatsError):
+            await js.purge_stream(f"OBJ_{bucket}", subject=f"$O.{bucket}.C.{nuid}")
+        raise
     return ObjectInfo(
         name=name,
         bucket=bucket,

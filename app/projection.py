@@ -26,11 +26,13 @@ KEEP_MARK: Final = 30 * DAY  # after which everything is shown once more
 # Several workers project one log: only an event newer than the last one shown may be written.
 # The progress key lives seven days from the start and a day after each change, whichever is longer.
 # The result of a task that was cancelled may have been on the way, and is withdrawn.
+# When a task has ended, nobody needs its voices.
 WRITE_IF_NEWER: Final = """
 if ARGV[6] == 'cancelled' then
   redis.call('SET', KEYS[4], '1', 'EX', ARGV[7])
-  redis.call('DEL', KEYS[5], KEYS[6])
+  redis.call('DEL', KEYS[5])
 end
+if ARGV[8] == '1' then redis.call('DEL', KEYS[6]) end
 local shown = tonumber(redis.call('GET', KEYS[3]) or '0')
 if tonumber(ARGV[1]) <= shown then return 0 end
 local left = redis.call('TTL', KEYS[2])
@@ -69,9 +71,12 @@ class RedisProjection:
             task_id, event = entry.event.task_id, entry.event
             keys = [redis_keys.info(task_id), redis_keys.progress(task_id), redis_keys.shown(task_id)]
             keys += [redis_keys.withdrawn(task_id), redis_keys.result(task_id), redis_keys.voices(task_id)]
-            status = status_of(entry).model_dump_json()
-            state = str(event.state)
-            values = (entry.stream_sequence, status, event.progress, KEEP, KEEP_PROGRESS, state, FORGET_AFTER)
+            try:
+                status = status_of(entry).model_dump_json()
+            except ValueError:  # not written by a service: it is let go
+                continue
+            state, ended = str(event.state), int(event.state.ended)
+            values = (entry.stream_sequence, status, event.progress, KEEP, KEEP_PROGRESS, state, FORGET_AFTER, ended)
             writing.eval(WRITE_IF_NEWER, len(keys), *keys, *values)
         with _reached():
             await writing.execute()

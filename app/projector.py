@@ -52,6 +52,9 @@ class Projector:
             except NatsError as error:
                 log.warning("projection_blind", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_AFTER)
+            except Exception:
+                log.exception("projection_broken")  # the others of its batch come again, in other company
+                await asyncio.sleep(RETRY_AFTER)
 
     async def _settle(self, messages: list[Msg], show: Show) -> None:
         try:

@@ -84,7 +84,6 @@ class Recall:
                         yield reply
                     case DiarizationDone():
                         await self._cache.keep(audio_sha256, question, reply)
-                        await self._stretches.forget(task_id)
                         yield reply
 
     def _question(self, model: Model, task: TranscriptionTask) -> str:

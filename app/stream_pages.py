@@ -50,8 +50,8 @@ def _place(stream: str) -> str:
 
 
 def _is_end(answer: Msg) -> bool:
-    """Whether it is the word that there is no more, or nothing at all."""
-    return "Status" in (answer.headers or {})
+    """Whether it is the word that there is no more, or nothing at all; a message may carry its publisher's `Status`."""
+    return "Nats-Sequence" not in (answer.headers or {})
 
 
 def _message(answer: Msg) -> RawStreamMsg:

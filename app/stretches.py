@@ -22,7 +22,7 @@ return 1
 
 
 class Stretches:
-    """Kept by the task, because voices are nobody else's; without Redis nothing is known and all is heard again."""
+    """Kept by the task until it ends, because voices are nobody else's; without Redis all is heard again."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -39,10 +39,6 @@ class Stretches:
         keys = [redis_keys.voices(task_id), redis_keys.withdrawn(task_id)]
         place = f"{audio_sha256} {stretch.index}"
         await in_time(self._keep(keys=keys, args=[place, stretch.model_dump_json(), KEPT]))
-
-    async def forget(self, task_id: str) -> None:
-        """Forget them: the turns are known."""
-        await in_time(self._redis.delete(redis_keys.voices(task_id)))
 
 
 def _read(line: bytes) -> Iterator[StretchHeard]:

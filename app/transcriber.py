@@ -85,7 +85,8 @@ class EngineTranscriber:
                         yield processed(Stage.TRANSCRIBING, reply.processed_seconds, reply.duration_seconds)
         draft.language, draft.duration, draft.model = windows.language, windows.duration, windows.model
         draft.cached = isinstance(windows, TranscriptInOrder)
-        if windows.model is not None and not draft.cached:
+        whole = not checkpoint.processed_seconds  # what another attempt has heard may be another model's
+        if windows.model is not None and whole and not draft.cached:
             heard = Transcript(
                 language=windows.language, duration=windows.duration, model=windows.model, segments=draft.segments
             )

@@ -77,6 +77,10 @@ async def test_the_projection_goes_on_behind_garbage(
     for subject in ("progress.x", "results.x", "segments.x"):
         for garbage in (*GARBAGE, json.dumps(EVENT).encode()):
             await js.publish(subject, garbage)
+    # And an event with the service's headers, of which one cannot be
+    created = {"Natscribe-Created-At": "2026-01-01T00:00:00"}  # where?
+    forged = {"Natscribe-Task-Sequence": "1", "Natscribe-Task-Subject": "tasks.transcription.low"} | created
+    await js.publish("progress.t1x", json.dumps(EVENT | {"task_id": "t1x"}).encode(), headers=forged)
     # Then no consumer holds on to it
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)

@@ -14,6 +14,7 @@ from app.main import Service
 from app.settings import Settings
 from app.streams import provision
 from app.task_log import TaskLog
+from schemas import subjects
 from schemas.progress import ProgressEvent, Stage, State
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
@@ -238,3 +239,21 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
     # Then it has given its task back, and nothing was lost
     assert [event.state for event in events].count(State.QUEUED) == 2
     assert {event.attempt for event in events} == {1}
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("header", ["Status", "Nats-Sequence", "Nats-Subject", "Nats-Num-Pending"])
+async def test_a_publishers_own_headers_are_not_the_servers(
+    publisher: Publisher, worker: Service, engine: FakeEngine, header: str
+) -> None:
+    # Given a task with a header of the server's, behind another one
+    engine.may_go_on.clear()
+    await publisher.publish("t1")
+    await publisher.until("t1", State.RUNNING)
+    task = {"task_id": "t2", "audio_file_id": "meeting.flac", "user_id": 7}
+    subject = subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL)
+    await publisher.js.publish(subject, json.dumps(task).encode(), headers={header: "404"})
+    # When its turn has come
+    engine.may_go_on.set()
+    # Then it is done like any other
+    await publisher.until("t2", State.COMPLETED)

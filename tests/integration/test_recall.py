@@ -1,13 +1,14 @@
 """What was computed once is not computed again: told in the result, and gone with the task."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from app import redis_keys
-from app.engines.messages import Diarize, StretchHeard
+from app.engines.messages import Diarize, Job, Reply, StretchHeard
 from app.main import Service
 from app.settings import Settings
 from app.stretches import Stretches
@@ -16,7 +17,7 @@ from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.transcription import SegmentsEvent
-from schemas.wire import Kind, Priority
+from schemas.wire import Kind, Model, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher, StartWorker
 from tests.waiting import eventually
@@ -82,6 +83,43 @@ async def test_another_question_is_computed(
     await publisher.until("t1", State.COMPLETED)
     await publisher.publish("t2", **other)
     assert (await result_of(publisher, "t2"))["cached"] is False
+
+
+async def test_other_bounds_for_speakers_are_another_question(worker: Service, publisher: Publisher) -> None:
+    await publisher.publish("t1", kind=Kind.DIARIZATION, max_speakers=2)
+    await publisher.until("t1", State.COMPLETED)
+    await publisher.publish("t2", kind=Kind.DIARIZATION, max_speakers=3)
+    assert (await result_of(publisher, "t2"))["cached"] is False
+
+
+async def test_another_revision_of_the_model_is_asked_anew(
+    worker: Service, engine: FakeEngine, publisher: Publisher
+) -> None:
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    # When the operator has put other weights under the same name
+    engine.model = Model(name=engine.model.name, revision="1")
+    await publisher.publish("t2")
+    # Then they are asked
+    assert (await result_of(publisher, "t2"))["cached"] is False
+
+
+async def test_what_two_models_have_heard_is_kept_for_nobody(
+    start_worker: StartWorker, publisher: Publisher, engine: FakeEngine
+) -> None:
+    # Given a task that one model has begun and another one has ended
+    engine.hangs_after = [1]
+    async with start_worker(engine):
+        await publisher.publish("t1")
+        await texts_of(publisher, "t1", 1)
+    other = FakeEngine()
+    other.model = Model(name="fake", revision="1")
+    async with start_worker(other):
+        await publisher.until("t1", State.COMPLETED)
+        # When another task asks the same
+        await publisher.publish("t2")
+        # Then it is heard by one
+        assert (await result_of(publisher, "t2"))["cached"] is False
 
 
 async def test_another_recording_under_the_same_name_is_computed(
@@ -164,6 +202,25 @@ async def test_a_lost_worker_costs_no_more_than_a_stretch_of_the_search_for_spea
     assert isinstance(job, Diarize)
     assert [stretch.index for stretch in job.known] == [0]
     await eventually(lambda: _is_gone(redis, redis_keys.voices("t1")))
+
+
+async def test_voices_of_a_task_that_has_failed_are_kept_no_longer(
+    start_worker: StartWorker, publisher: Publisher, redis: Redis
+) -> None:
+    async with start_worker(DiesOfVoices()):
+        await publisher.publish("t1", kind=Kind.DIARIZATION)
+        await publisher.until("t1", State.FAILED)
+        await eventually(lambda: _is_gone(redis, redis_keys.voices("t1")))
+
+
+class DiesOfVoices(FakeEngine):
+    """An engine that fails after it has heard a stretch."""
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        async for reply in super().run(job):
+            yield reply
+            if isinstance(reply, StretchHeard):
+                raise PermanentError(ErrorCode.ENGINE_FAILED, "The voices cannot be told apart.")
 
 
 @pytest.mark.parametrize("request_", ["tasks.cancel", "tasks.delete"])

@@ -11,7 +11,7 @@ import pytest
 
 from app.cache import Cache, connected
 from app.cores import Cores
-from app.engines.messages import Diarize, Hear, Job, Listen, Reply, StageAdvanced
+from app.engines.messages import Diarize, Hear, Job, Listen, Reply, StageAdvanced, StretchHeard
 from app.recall import Recall
 from app.recordings import Recording, Recordings
 from app.settings import Settings
@@ -32,6 +32,16 @@ DIED = PassingError(ErrorCode.ENGINE_FAILED, "The engine died.")
 
 
 NOWHERE = connected("redis://localhost:1")
+
+
+class NothingKnown:
+    """Stretches that nobody has heard."""
+
+    async def known(self, *_: str) -> list[StretchHeard]:
+        return []
+
+    async def keep(self, *_: object) -> None:
+        """Nobody asks for it."""
 
 
 class OneRecording:
@@ -87,7 +97,7 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def run(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> AsyncGenerator[News, None]:  # noqa: B008
-    recall = Recall(engine, Cache(NOWHERE, keep=0), Stretches(NOWHERE))
+    recall = Recall(engine, Cache(NOWHERE, keep=0), cast("Stretches", NothingKnown()))
     recordings, sharing = cast("Recordings", OneRecording()), cast("Sharing", Alone())
     return EngineTranscriber(recordings, engine, recall, sharing, Settings(_env_file=None)).run(TASK, checkpoint)
 
