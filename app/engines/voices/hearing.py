@@ -20,7 +20,6 @@ Activity = npt.NDArray[np.uint8]
 
 _SETS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
 """The sets of voices that the segmentation network tells apart."""
-_BATCH = 4  # excerpts; more gain nothing
 _SILENCE = 2.0**-15  # not one step of 16 bits
 _LEAST = 6  # frames, a tenth of a second: less is no voice
 _CLEAN_ENOUGH = 18  # frames; a voice heard alone for less is printed with whoever speaks at the same time
@@ -32,27 +31,20 @@ def hear(networks: Networks, sound: StretchSound, heard: Callable[[int], None]) 
     """Hear a stretch; `heard` is told how many of its excerpts are done."""
     activity = np.zeros((sound.excerpts, FRAMES, VOICES), np.uint8)
     prints: list[Print] = []
-    for first in range(0, sound.excerpts, _BATCH):
-        excerpts = [sound.excerpt(number) for number in range(first, min(first + _BATCH, sound.excerpts))]
-        for number, (excerpt, voices, active) in enumerate(_segmented(networks, excerpts), first):
-            activity[number] = voices
+    for number in range(sound.excerpts):
+        excerpt = sound.excerpt(number)
+        if np.abs(excerpt).max(initial=0) > _SILENCE:
+            activity[number], active = _segmented(networks, excerpt)
             prints += _prints(networks, number, excerpt, active)
-            heard(number + 1)
+        heard(number + 1)
     return Stretch(sound.index, activity, prints)
 
 
-def _segmented(networks: Networks, excerpts: list[Samples]) -> Iterator[tuple[Samples, Activity, Frames]]:
-    batch = np.zeros((len(excerpts), LENGTH), np.float32)
-    for row, excerpt in zip(batch, excerpts, strict=True):
-        row[: len(excerpt)] = excerpt
-    if np.abs(batch).max() <= _SILENCE:
-        for excerpt in excerpts:
-            yield excerpt, np.zeros((FRAMES, VOICES), np.uint8), np.zeros((FRAMES, VOICES), np.bool_)
-        return
-    logarithms = networks.segment(batch)
+def _segmented(networks: Networks, excerpt: Samples) -> tuple[Activity, Frames]:
+    """How probably each voice speaks in each frame, of 255, and whether it does."""
+    logarithms = networks.segment(np.pad(excerpt, (0, LENGTH - len(excerpt))))
     probable = np.rint(np.exp(logarithms) @ _SETS * 255).clip(0, 255).astype(np.uint8)
-    decided = _SETS[logarithms.argmax(axis=-1)] > 0
-    yield from zip(excerpts, probable, decided, strict=True)
+    return probable, _SETS[logarithms.argmax(axis=-1)] > 0
 
 
 def _prints(networks: Networks, excerpt: int, samples: Samples, active: Frames) -> Iterator[Print]:

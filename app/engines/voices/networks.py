@@ -18,6 +18,7 @@ NAME = "segmentation-3.0+campplus"
 _FILES = ("segmentation-3.0.onnx", "campplus.onnx")
 _PIPELINE = b"1"  # raised where the same networks give other turns, so that nothing kept from before is used
 _ERRORS_ONLY = 3
+SETS = 7
 
 
 class Session(Protocol):
@@ -37,9 +38,9 @@ class Networks:
         self.identity = Model(name=NAME, revision=sha256(b"".join([_PIPELINE, *contents])).hexdigest()[:12])
         self._segmentation, self._prints = (_opened(content, threads) for content in contents)
 
-    def segment(self, excerpts: Array) -> Array:
-        """Excerpts (n, samples) to logarithms of probabilities (n, frames, 7 sets of voices)."""
-        return self._segmentation.run(None, {"x": excerpts[:, np.newaxis]})[0]
+    def segment(self, excerpt: Array) -> Array:
+        """The samples of an excerpt to logarithms of probabilities (frames, 7 sets of voices)."""
+        return self._segmentation.run(None, {"x": excerpt[np.newaxis, np.newaxis]})[0].reshape(-1, SETS)
 
     def print_of(self, features: Array) -> Array:
         """Features (frames, 80) of one voice to its print (192)."""
@@ -51,5 +52,6 @@ def _opened(content: bytes, threads: int) -> Session:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
+    options.enable_cpu_mem_arena = False  # saves memory and, as lengths vary, time
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores are for whoever has work
     return cast("Session", onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]))

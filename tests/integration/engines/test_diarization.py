@@ -100,14 +100,17 @@ def test_bounds_are_kept_and_nothing_is_heard_twice(
     # Given bounds for the number of speakers, when two readers are diarized
     heard: list[int] = []
     segment = Networks.segment
-    monkeypatch.setattr(
-        Networks, "segment", lambda self, excerpts: heard.append(len(excerpts)) or segment(self, excerpts)
-    )
+
+    def counted(self: Networks, excerpt: np.ndarray) -> np.ndarray:
+        heard.append(len(excerpt))
+        return segment(self, excerpt)
+
+    monkeypatch.setattr(Networks, "segment", counted)
     done, _ = run(diarizer, DEMO, bounds=bounds)
 
     # Then so many are found, by one pass through the excerpts
     assert len({turn.speaker for turn in done.turns}) == speakers
-    assert sum(heard) == 7
+    assert len(heard) == 7
 
 
 def test_one_reader_is_one_speaker(diarizer: Diarizer, tmp_path: Path) -> None:
