@@ -6,11 +6,14 @@ from datetime import datetime
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 
 ANSWER_WITHIN = 5.0  # seconds
 LARGEST = 4 * 1024**2  # bytes of a page: what does not fit is left out
 PENDING = "Nats-Num-Pending"  # header: how many messages of the subject are behind this one
+
+NO_MORE = {"204", "404"}
 
 Pages = list[RawStreamMsg]
 
@@ -50,8 +53,17 @@ def _place(stream: str) -> str:
 
 
 def _is_end(answer: Msg) -> bool:
-    """Whether it is the word that there is no more, or nothing at all; a message may carry its publisher's `Status`."""
-    return "Nats-Sequence" not in (answer.headers or {})
+    """Whether it is the word that there is no more, or nothing at all (NatsError where it is another one).
+
+    A message may carry a `Status` of its publisher's.
+    """
+    headers = answer.headers or {}
+    if "Nats-Sequence" in headers:
+        return False
+    if headers.get("Status") not in NO_MORE:
+        message = f"the stream answers with status {headers.get('Status')}"
+        raise NatsError(message)  # what it holds is not known: nobody may take a task for settled
+    return True
 
 
 def _message(answer: Msg) -> RawStreamMsg:

@@ -59,8 +59,11 @@ class FakeEngine:
         self.stopped = 0  # recordings
         self.fail_with: list[Exception | None] = []  # one a recording; None: it goes well
         self.ready = True
-        self.model = MODEL
         self.loaded: Loaded | None = Loaded(model=MODEL)
+
+    @property
+    def _model(self) -> Model:
+        return self.loaded.model if self.loaded else MODEL
 
     async def load(self) -> None:
         """There is nothing to load."""
@@ -76,14 +79,14 @@ class FakeEngine:
             case Prepare():
                 yield Prepared()
             case Load():
-                yield Loaded(model=self.model)
+                yield self.loaded or Loaded(model=MODEL)
             case Hear():
                 numbers = [int(window.start // WINDOW) for window in job.windows]
                 for number in numbers:
                     await self.hears(number)
                 said = [segment(number, self.text) for number in numbers]
                 found = [[each if job.words else each.model_copy(update={"words": None})] for each in said]
-                yield Heard(language="en", found=found, seconds=0.1, model=self.model)
+                yield Heard(language="en", found=found, seconds=0.1, model=self._model)
             case Listen() | Diarize():
                 async with aclosing(self._recording(job)) as replies:
                     async for reply in replies:

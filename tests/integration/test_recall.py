@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app import redis_keys
-from app.engines.messages import Diarize, Job, Reply, StretchHeard
+from app.engines.messages import Diarize, Job, Loaded, Reply, StretchHeard
 from app.main import Service
 from app.settings import Settings
 from app.stretches import Stretches
@@ -98,7 +98,7 @@ async def test_another_revision_of_the_model_is_asked_anew(
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     # When the operator has put other weights under the same name
-    engine.model = Model(name=engine.model.name, revision="1")
+    engine.loaded = Loaded(model=Model(name="fake", revision="1"))
     await publisher.publish("t2")
     # Then they are asked
     assert (await result_of(publisher, "t2"))["cached"] is False
@@ -113,7 +113,7 @@ async def test_what_two_models_have_heard_is_kept_for_nobody(
         await publisher.publish("t1")
         await texts_of(publisher, "t1", 1)
     other = FakeEngine()
-    other.model = Model(name="fake", revision="1")
+    other.loaded = Loaded(model=Model(name="fake", revision="1"))
     async with start_worker(other):
         await publisher.until("t1", State.COMPLETED)
         # When another task asks the same
