@@ -11,6 +11,7 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _USAGE = Path("/sys/fs/cgroup/cpu.stat")
 _IDLE = slice(4, 6)  # of a cpu's line: idle, and idle while a disk is waited for
 _ALMOST = 0.7  # of a core; nothing is ever quite idle
+SHORTEST = 0.2  # seconds: in less, one tick of a clock more or less decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,16 @@ class Cores:
         self._before = _look()
 
     def free(self, wanted: int) -> bool:
-        """Whether so many cores were free since the last time this was asked; never where it cannot be told."""
-        before, self._before = self._before, _look()
-        if before is None or self._before is None or self._before.at <= before.at:
+        """Whether so many cores were free since the last time this could be told; never where it cannot be."""
+        before, now = self._before, _look()
+        if before is not None and now is not None and now.at - before.at < SHORTEST:
             return False
-        seconds = self._before.at - before.at
-        idle = (self._before.idle - before.idle) / seconds
-        allowed = _quota() - (self._before.used - before.used) / seconds
+        self._before = now
+        if before is None or now is None:
+            return False
+        seconds = now.at - before.at
+        idle = (now.idle - before.idle) / seconds
+        allowed = _quota() - (now.used - before.used) / seconds
         return min(idle, allowed) >= wanted * _ALMOST
 
 

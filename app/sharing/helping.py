@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import structlog
 
-from app.cores import Cores
+from app.cores import SHORTEST, Cores
 from app.ears import EngineEar
 from app.engines.engine import Engine
 from app.engines.messages import Hear, Heard, WindowSound
@@ -19,7 +19,7 @@ from app.sharing.messages import Alive, Lent, Returned, Volunteered, encode
 from handlers.errors import TaskError
 from schemas.sharing import WindowsOffered
 
-LOOKS_FOR = 0.2  # seconds in which a core must be free; workers of one machine begin to look at random moments
+LOOKS_FOR = 1.25 * SHORTEST  # seconds in which a core must be free; workers of one machine begin at random moments
 ALIVE_EVERY = 1.5  # seconds
 WAITS_FOR = 10.0  # seconds for the next window, then another run may be helped
 

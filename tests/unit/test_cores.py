@@ -60,6 +60,19 @@ def test_what_the_machine_does_else_counts(machine: Machine) -> None:
     assert not looking.free(1)
 
 
+def test_a_moment_says_nothing(machine: Machine) -> None:
+    # Given a core that is busy, and idle for a few milliseconds
+    looking = Cores()
+    machine.passes(9.9, idle=(0, 0.5))
+    assert not looking.free(1)
+    machine.passes(0.05, idle=(0, 1))
+    # When it is asked for at once again, then it is not free
+    assert not looking.free(1)
+    # And when it stays idle, the whole time since counts
+    machine.passes(0.16, idle=(0, 1))
+    assert looking.free(1)
+
+
 def test_more_threads_want_more_cores(machine: Machine) -> None:
     looking = Cores()
     machine.passes(10, idle=(0, 1))
