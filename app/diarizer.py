@@ -8,6 +8,7 @@ from app.engines.messages import DiarizationDone, Diarize, StageAdvanced
 from app.pace import processed
 from app.recall import Recall
 from app.recordings import Recording, Recordings
+from app.sharing.sharing import Sharing
 from handlers.ports import News
 from schemas.diarization import DiarizationResult, DiarizationTask
 
@@ -15,13 +16,14 @@ from schemas.diarization import DiarizationResult, DiarizationTask
 class EngineDiarizer:
     """Diarizes with the engine process."""
 
-    def __init__(self, recordings: Recordings, recall: Recall) -> None:
+    def __init__(self, recordings: Recordings, recall: Recall, sharing: Sharing) -> None:
         self._recordings = recordings
         self._recall = recall
+        self._sharing = sharing
 
     async def run(self, task: DiarizationTask) -> AsyncGenerator[News, None]:
         """Yield how far it is, the result last (TaskError)."""
-        async with self._recordings.fetch(task.audio_file_id) as recording:
+        async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
             job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
             async with aclosing(self._recall.turns(task.task_id, recording.sha256, job)) as replies:
                 async for reply in replies:

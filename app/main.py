@@ -185,7 +185,7 @@ class Service:
         )
         World(
             transcriber=EngineTranscriber(recordings, self.engine, recall, self.sharing, settings),
-            diarizer=EngineDiarizer(recordings, recall),
+            diarizer=EngineDiarizer(recordings, recall, self.sharing),
             queue=queue,
             tasks=TaskRequests(
                 task_log,

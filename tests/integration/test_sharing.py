@@ -19,7 +19,7 @@ from app.sharing.messages import Alive, Lent, Line, Returned, Volunteered, decod
 from schemas import subjects
 from schemas.progress import State
 from schemas.sharing import WindowsOffered
-from schemas.wire import Model
+from schemas.wire import Kind, Model
 from tests.fakes.engine import MODEL, FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
@@ -127,6 +127,30 @@ async def test_a_task_of_its_own_runs_at_once_on_a_worker_that_helps(
         await publisher.until("next", State.COMPLETED)
         assert (await result_of(publisher, "long"))["text"] == TEXT
     assert all(len(engine.jobs) == 1 for engine in engines)
+
+
+async def test_a_worker_that_looks_for_speakers_helps_nobody(publisher: Publisher, start_worker: StartWorker) -> None:
+    # Given two workers, of which one diarizes
+    engines = [SlowEngine() for _ in range(2)]
+    for engine in engines:
+        engine.may_go_on.clear()
+    async with AsyncExitStack() as stack:
+        await workers(start_worker, engines, stack)
+        await publisher.publish("who", kind=Kind.DIARIZATION)
+
+        async def diarizes() -> list[SlowEngine]:
+            return [engine for engine in engines if engine.jobs]
+
+        (diarizing,) = await eventually(diarizes)
+        (other,) = [engine for engine in engines if engine is not diarizing]
+        # When the other one transcribes a long recording, then it hears all of it
+        other.may_go_on.set()
+        await publisher.publish("long")
+        assert (await result_of(publisher, "long"))["text"] == TEXT
+        diarizing.may_go_on.set()
+        await publisher.until("who", State.COMPLETED)
+    assert len(other.heard) == WINDOWS
+    assert diarizing.heard == []
 
 
 class Stranger:
