@@ -31,11 +31,10 @@ class EngineProcesses:
 
     async def load(self) -> None:
         """Make the first task quick: load the service's own model and the voice detector (TaskError)."""
-        listener = asyncio.create_task(_finish(self.run(Prepare())))
-        try:
-            await _finish(self.run(Load()))
-        finally:
-            await listener
+        jobs = (_finish(self.run(job)) for job in (Load(), Prepare()))
+        for failure in await asyncio.gather(*jobs, return_exceptions=True):  # neither ends the other
+            if failure is not None:
+                raise failure
 
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Do a job; closing or cancelling this before its last reply kills its process at once (TaskError)."""

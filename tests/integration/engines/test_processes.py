@@ -12,6 +12,7 @@ import pytest
 from app.engines.messages import Diarize, Hear, Heard, Job, Listen, ListeningDone, Load, Reply, WindowFound
 from app.engines.processes import EngineProcesses
 from app.settings import Settings
+from tests.waiting import eventually
 
 from .sounds import CLIPS, load, silence, write
 
@@ -47,6 +48,23 @@ async def test_what_the_first_task_needs_is_loaded_ahead(engine: EngineProcesses
     # Then the model is there, and a listener and a transcriber wait for a task
     assert engine.ready
     assert len(children()) == 2
+
+
+async def test_loading_that_hangs_can_be_given_up(engine: EngineProcesses) -> None:
+    # Given an engine whose processes do nothing any more while they load
+    loading = asyncio.create_task(engine.load())
+
+    async def begun() -> bool:
+        return len(children()) == 2
+
+    await eventually(begun)
+    for child in children():
+        child.suspend()
+    # When that is not wanted any more, then it ends, and so do they
+    loading.cancel()
+    await asyncio.wait([loading], timeout=10)
+    assert loading.cancelled()
+    assert children() == []
 
 
 async def test_windows_are_heard_while_more_are_found(engine: EngineProcesses, reading: Path) -> None:
