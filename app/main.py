@@ -211,6 +211,7 @@ class Service:
 
     async def _stop(self) -> None:
         self._end()
+        await self.sharing.stop_helping()
         await self.slot.stop(grace=self.settings.task_grace)
 
     async def _closed(self) -> None:

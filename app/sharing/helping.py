@@ -46,7 +46,7 @@ class Helper:
         self._run: str | None = None  # which is helped
         self._until = 0.0
         self._windows: dict[int, WindowSound] = {}
-        self._batch: str | None = None
+        self._held: Lent | None = None  # of the batch that is not given back
         self._hears = False
         self._hearing: asyncio.Task[None] | None = None
 
@@ -72,23 +72,25 @@ class Helper:
         if not self._takes(lent, sound):
             await self._give_back(lent, None)
             return
-        if lent.batch != self._batch:
-            self._batch, self._windows = lent.batch, {}
+        if self._held is None or lent.batch != self._held.batch:
+            self._held, self._windows = lent, {}
         self._until = time.monotonic() + WAITS_FOR
         window = WindowSound(start=lent.start, end=lent.end, samples=b64encode(sound).decode())
         self._windows[lent.number] = window
         await self._send(lent.owner, encode(Alive(batch=lent.batch)))
         if len(self._windows) == lent.of:
             windows = [self._windows[number] for number in sorted(self._windows)]
-            self._batch, self._windows, self._hears = None, {}, True
+            self._windows, self._hears = {}, True
             self._hearing = asyncio.create_task(self._hear(lent, windows))
 
     async def close(self) -> None:
-        """Hear nothing more for others."""
+        """Hear nothing more for others: who lent something gets it back."""
         self._own += 1
         if self._hearing is not None:
             self._hearing.cancel()
             await asyncio.gather(self._hearing, return_exceptions=True)
+        if self._held is not None:
+            await self._give_back(self._held, None)
 
     def _may_help(self, offer: WindowsOffered) -> bool:
         idle = not self._own and not self._hears and (self._run is None or time.monotonic() > self._until)
@@ -116,11 +118,13 @@ class Helper:
             heard = await self._ear.hear(job)
         except TaskError as error:
             log.warning("help_failed", error=error.detail.code)
-        finally:
+        except Exception:
+            log.exception("help_failed")
+        finally:  # whatever went wrong, the owner need not wait
             alive.cancel()
             self._hears = False  # before it is said: the next batch may come at once
-        self._until = time.monotonic() + WAITS_FOR
-        await self._give_back(lent, heard)
+            self._until = time.monotonic() + WAITS_FOR
+            await self._give_back(lent, heard)
 
     async def _say_alive(self, lent: Lent) -> None:
         while True:
@@ -129,6 +133,8 @@ class Helper:
 
     async def _give_back(self, lent: Lent, heard: Heard | None) -> None:
         more = heard is not None and not self._own
-        if not more:
+        if not more and lent.run == self._run:
             self._run = None
+        if self._held is not None and lent.batch == self._held.batch:
+            self._held = None
         await self._send(lent.owner, encode(Returned(batch=lent.batch, heard=heard, more=more)))

@@ -43,10 +43,14 @@ class Sharing:
         try:
             yield
         finally:
-            await self._helper.close()
+            await self.stop_helping()
             if inbox is not None:
                 with suppress(NatsError):
                     await inbox.unsubscribe()
+
+    async def stop_helping(self) -> None:
+        """Give back what others lent, while they can still be told."""
+        await self._helper.close()
 
     def own_work(self) -> AbstractAsyncContextManager[None]:
         """While the block runs, others are not helped."""

@@ -312,6 +312,40 @@ async def test_what_a_helper_is_sent_must_be_a_window(
         await result_of(publisher, "t1")
 
 
+async def test_a_worker_that_ends_gives_back_what_it_was_lent(
+    publisher: Publisher, start_worker: StartWorker, nc: Client
+) -> None:
+    # Given a worker that hears a window of another
+    owner, run, batch = uuid4().hex, uuid4().hex, uuid4().hex
+    answers: list[Line] = []
+
+    async def told(message: Msg) -> None:
+        answers.append(decode(message.data)[0])
+
+    async def volunteered() -> list[str]:
+        return [line.helper for line in answers if isinstance(line, Volunteered)]
+
+    async def given_back() -> bool:
+        return Returned(batch=batch, heard=None, more=False) in answers
+
+    engine = SlowEngine(60)
+    await nc.subscribe(subjects.windows_inbox(owner), cb=told)
+    async with start_worker(engine):
+        offer = WindowsOffered(run=run, owner=owner, model=MODEL, how=way_of(engine), language="en")
+        await nc.publish(subjects.WINDOWS_OFFERED, offer.model_dump_json().encode())
+        (helper,) = await eventually(volunteered)
+        lent = Lent(run=run, owner=owner, batch=batch, number=0, of=1, start=0, end=10, language="en", words=True)
+        await nc.publish(subjects.windows_inbox(helper), encode(lent, bytes(320_000)))
+
+        async def hears() -> list[int]:
+            return engine.heard
+
+        await eventually(hears)
+        # When it ends
+    # Then the owner was told
+    await eventually(given_back, within=5)
+
+
 async def test_a_garbled_offer_changes_nothing(publisher: Publisher, start_worker: StartWorker, nc: Client) -> None:
     # Given a worker, when offers come that are none
     async with start_worker(SlowEngine(0)):

@@ -1,0 +1,118 @@
+"""A helper without a network: what it takes, and what it says of that."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from app.engines.messages import Heard
+from app.sharing.helping import Helper, way_of
+from app.sharing.messages import Alive, Lent, Returned, Volunteered, decode
+from handlers.errors import PassingError
+from schemas.errors import ErrorCode
+from schemas.sharing import WindowsOffered
+from tests.fakes.engine import MODEL, FakeEngine
+from tests.waiting import eventually
+
+OWNER, OTHER, RUN = uuid4().hex, uuid4().hex, uuid4().hex
+SOUND = bytes(320_000)
+
+
+class GatedEngine(FakeEngine):
+    """Hears a window when it may, or fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[int] = []
+        self.may_hear = asyncio.Event()
+        self.may_hear.set()
+        self.fails: Exception | None = None
+
+    async def hears(self, number: int) -> None:
+        self.heard.append(number)
+        await self.may_hear.wait()
+        if self.fails is not None:
+            raise self.fails
+
+
+class Owners:
+    """Those who lend, and what they were told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Alive | Returned | Volunteered]] = []
+
+    async def send(self, worker: str, body: bytes) -> None:
+        line, _ = decode(body)
+        assert isinstance(line, Alive | Returned | Volunteered)
+        self.told.append((worker, line))
+
+    async def returned(self) -> list[tuple[str, Returned]]:
+        return [(worker, line) for worker, line in self.told if isinstance(line, Returned)]
+
+
+@pytest.fixture
+def engine() -> GatedEngine:
+    return GatedEngine()
+
+
+@pytest.fixture
+def owners() -> Owners:
+    return Owners()
+
+
+@pytest.fixture
+async def helper(engine: GatedEngine, owners: Owners) -> AsyncIterator[Helper]:
+    """One that has volunteered for a run."""
+    helper = Helper(engine, uuid4().hex, owners.send, cores=None)
+    await helper.offered(WindowsOffered(run=RUN, owner=OWNER, model=MODEL, how=way_of(engine), language="en"))
+    yield helper
+    await helper.close()
+
+
+def lent(number: int = 0, *, of: int = 1, run: str = RUN, owner: str = OWNER, batch: str = "b" * 32) -> Lent:
+    start = number * 10
+    return Lent(
+        run=run, owner=owner, batch=batch, number=number, of=of, start=start, end=start + 10, language="en", words=True
+    )
+
+
+async def lend(helper: Helper, windows: int) -> None:
+    for number in range(windows):
+        await helper.lent(lent(number, of=windows), SOUND)
+
+
+async def test_what_is_lent_for_another_run_does_not_end_the_help(helper: Helper, owners: Owners) -> None:
+    # Given a helper that waits for windows, when it is sent those of another run
+    await helper.lent(lent(run=uuid4().hex, owner=OTHER), SOUND)
+    assert await owners.returned() == [(OTHER, Returned(batch="b" * 32, heard=None, more=False))]
+    # Then it still takes those it waits for
+    await lend(helper, 1)
+
+    async def heard() -> list[Returned]:
+        return [line for _, line in await owners.returned() if line.heard is not None and line.more]
+
+    await eventually(heard, within=5)
+
+
+@pytest.mark.parametrize("error", [PassingError(ErrorCode.ENGINE_FAILED, "It died."), ValueError("no such reply")])
+async def test_whatever_goes_wrong_the_batch_is_given_back(
+    helper: Helper, owners: Owners, engine: GatedEngine, error: Exception
+) -> None:
+    # Given an engine that fails, when it is lent a batch, then the owner is told
+    engine.fails = error
+    await lend(helper, 1)
+    assert await eventually(owners.returned) == [(OWNER, Returned(batch="b" * 32, heard=None, more=False))]
+
+
+@pytest.mark.parametrize("sent", [1, 2])
+async def test_a_worker_that_ends_gives_back_what_it_holds(
+    helper: Helper, owners: Owners, engine: GatedEngine, sent: int
+) -> None:
+    # Given a helper that holds a batch, complete or not
+    engine.may_hear.clear()
+    for number in range(sent):
+        await helper.lent(lent(number, of=2), SOUND)
+    # When its worker ends, then the owner is told at once
+    await helper.close()
+    assert await owners.returned() == [(OWNER, Returned(batch="b" * 32, heard=None, more=False))]
