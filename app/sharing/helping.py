@@ -21,6 +21,7 @@ from schemas.sharing import WindowsOffered
 
 LOOKS_FOR = 1.25 * SHORTEST  # seconds in which a core must be free; workers of one machine begin at random moments
 ALIVE_EVERY = 1.5  # seconds
+_PIECE = 2  # windows heard at once: a task of this worker waits for no more
 WAITS_FOR = 10.0  # seconds for the next window, then another run may be helped
 
 _VERSION = version("natscribe")  # other code may find other things
@@ -52,7 +53,7 @@ class Helper:
 
     @asynccontextmanager
     async def own_work(self) -> AsyncIterator[None]:
-        """While this worker has a task of its own it does not volunteer, and hears to its end what it has begun."""
+        """While this worker has a task of its own it does not volunteer, and gives back what it has not heard."""
         self._own += 1
         try:
             yield
@@ -112,10 +113,9 @@ class Helper:
     async def _hear(self, lent: Lent, windows: list[WindowSound]) -> None:
         log.info("helps_another", windows=len(windows))
         alive = asyncio.create_task(self._say_alive(lent))
-        job = Hear(windows=windows, model=lent.model_name, language=lent.language, words=lent.words)
         heard = None
         try:
-            heard = await self._ear.hear(job)
+            heard = await self._in_pieces(lent, windows)
         except TaskError as error:
             log.warning("help_failed", error=error.detail.code)
         except Exception:
@@ -125,6 +125,19 @@ class Helper:
             self._hears = False  # before it is said: the next batch may come at once
             self._until = time.monotonic() + WAITS_FOR
             await self._give_back(lent, heard)
+
+    async def _in_pieces(self, lent: Lent, windows: list[WindowSound]) -> Heard | None:
+        """What is said in a batch, or null where this worker comes to have a task of its own (TaskError)."""
+        pieces: list[Heard] = []
+        job = Hear(windows=[], model=lent.model_name, language=lent.language, words=lent.words)
+        for first in range(0, len(windows), _PIECE):
+            if self._own:
+                return None
+            piece = job.model_copy(update={"windows": windows[first : first + _PIECE]})
+            pieces.append(await self._ear.hear(piece))
+        found = [window for piece in pieces for window in piece.found]
+        seconds = sum(piece.seconds for piece in pieces)
+        return pieces[0].model_copy(update={"found": found, "seconds": seconds})
 
     async def _say_alive(self, lent: Lent) -> None:
         while True:

@@ -1,12 +1,13 @@
 """A helper without a network: what it takes, and what it says of that."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from uuid import uuid4
 
 import pytest
 
-from app.engines.messages import Heard
+from app.engines.messages import Hear, Job, Reply
 from app.sharing.helping import Helper, way_of
 from app.sharing.messages import Alive, Lent, Returned, Volunteered, decode
 from handlers.errors import PassingError
@@ -25,9 +26,17 @@ class GatedEngine(FakeEngine):
     def __init__(self) -> None:
         super().__init__()
         self.heard: list[int] = []
+        self.batches: list[int] = []  # how many windows each has
         self.may_hear = asyncio.Event()
         self.may_hear.set()
         self.fails: Exception | None = None
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        if isinstance(job, Hear):
+            self.batches.append(len(job.windows))
+        async with aclosing(super().run(job)) as replies:
+            async for reply in replies:
+                yield reply
 
     async def hears(self, number: int) -> None:
         self.heard.append(number)
@@ -93,6 +102,36 @@ async def test_what_is_lent_for_another_run_does_not_end_the_help(helper: Helper
         return [line for _, line in await owners.returned() if line.heard is not None and line.more]
 
     await eventually(heard, within=5)
+
+
+async def test_a_batch_is_heard_in_pieces_and_returned_whole(
+    helper: Helper, owners: Owners, engine: GatedEngine
+) -> None:
+    # Given a helper, when it is lent five windows
+    await lend(helper, 5)
+    # Then it hears two at a time, and what it found comes back in order
+    ((_, answer),) = await eventually(owners.returned, within=5)
+    assert engine.batches == [2, 2, 1]
+    assert answer.heard is not None
+    assert [[each.start for each in window] for window in answer.heard.found] == [[0], [10], [20], [30], [40]]
+    assert answer.heard.seconds == pytest.approx(0.3)
+    assert answer.more
+
+
+async def test_a_task_of_its_own_waits_for_no_whole_batch(helper: Helper, owners: Owners, engine: GatedEngine) -> None:
+    # Given a helper that hears the first of four windows
+    engine.may_hear.clear()
+    await lend(helper, 4)
+
+    async def begun() -> bool:
+        return engine.heard == [0]
+
+    await eventually(begun)
+    # When its worker gets a task, then the batch is given back after two
+    async with helper.own_work():
+        engine.may_hear.set()
+        assert await eventually(owners.returned) == [(OWNER, Returned(batch="b" * 32, heard=None, more=False))]
+    assert engine.batches == [2]
 
 
 @pytest.mark.parametrize("error", [PassingError(ErrorCode.ENGINE_FAILED, "It died."), ValueError("no such reply")])
