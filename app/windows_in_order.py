@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
+from itertools import dropwhile
 from typing import Protocol
 
 from app.ears import Ear, EngineEar, load
@@ -16,6 +17,7 @@ from schemas.wire import Model
 
 _BATCH_SECONDS = 10.0
 LARGEST_BATCH = 4  # windows; more at once gain nothing on a CPU
+_AHEAD = 2  # batches for each who hears that may wait to be told
 
 Told = StageAdvanced | Transcribed
 
@@ -23,8 +25,8 @@ Told = StageAdvanced | Transcribed
 class Lender(Protocol):
     """Finds others who help to hear."""
 
-    def want(self, *, more: bool) -> None:
-        """Whether more windows wait than this worker hears next."""
+    def want(self, *, more: bool, seconds: float) -> None:
+        """Whether more windows wait than this worker hears next, and how long a batch takes."""
         ...
 
     async def helper(self) -> Ear:
@@ -58,6 +60,7 @@ class WindowsInOrder:
         self._begun = False
         self._understood = False  # something was said: the language is known, and how long a window takes
         self._size = 1  # windows of the next batch
+        self._pace = 0.0  # seconds a window
         self._found = FoundWindows()
         self._hearers = Hearers(EngineEar(engine))
         self._back: deque[Batch] = deque()  # given back unheard
@@ -103,7 +106,7 @@ class WindowsInOrder:
         if self._reading is None and not self._found.complete and len(self._found) < self._read_ahead:
             self._read(replies)
         if self._lender is not None:
-            self._lender.want(more=len(self._found) > self._size)
+            self._lender.want(more=len(self._found) > self._size, seconds=self._size * self._pace)
             if self._joining is None:
                 self._joining = asyncio.create_task(self._lender.helper())
 
@@ -117,6 +120,8 @@ class WindowsInOrder:
     def _next_batch(self) -> Batch | None:
         if self._back:
             return self._back.popleft()
+        if self._held_back >= _AHEAD * len(self._hearers):
+            return None  # one is slow: what is heard meanwhile is neither told nor saved
         windows = self._found.take_batch(self._size)
         if not windows:
             return None
@@ -126,6 +131,12 @@ class WindowsInOrder:
         batch = Batch(windows)
         self._order.append(batch)
         return batch
+
+    @property
+    def _held_back(self) -> int:
+        """Batches that cannot be told yet."""
+        from_first_unheard = dropwhile(lambda each: not isinstance(each, Batch) or each.told, self._order)
+        return sum(isinstance(each, Batch) for each in from_first_unheard)
 
     def _pass_silence(self) -> None:
         while (settled := self._found.take_silence()) is not None:
@@ -168,8 +179,8 @@ class WindowsInOrder:
         if segments and not self._understood:  # until then the language stays open and batches small
             self._understood, self.language = True, heard.language
         if segments:
-            seconds = max(heard.seconds / len(batch.windows), 1e-3)
-            self._size = min(max(int(_BATCH_SECONDS / seconds), 1), self._largest)
+            self._pace = max(heard.seconds / len(batch.windows), 1e-3)
+            self._size = min(max(int(_BATCH_SECONDS / self._pace), 1), self._largest)
         batch.told = Transcribed(self.language, batch.windows[-1].end, self.duration, segments)
         batch.windows = []  # their sound is not needed any more
 

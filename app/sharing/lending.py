@@ -14,7 +14,8 @@ from schemas.sharing import WindowsOffered
 from schemas.transcription import Segment
 
 SILENT_FOR = 5.0  # seconds after which a helper is lost
-LONGEST_LOAN = 120.0  # seconds: one that lives and never answers is no help either
+SLOWER = 3  # times what the owner needs for a batch: who takes longer holds back all that comes after it
+SHORTEST_LOAN, LONGEST_LOAN = 20.0, 120.0  # seconds: whatever that is
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0  # seconds between offers: they double while nobody comes
 MOST_HELPERS = 8  # each holds a batch, and the owner holds it too until it is heard
 _LONGEST_TEXT = 5000  # characters of a window
@@ -37,10 +38,12 @@ class Lender:
         self._joined: asyncio.Queue[Loan] = asyncio.Queue()
         self._helpers: set[str] = set()
         self.loans: dict[str, Loan] = {}  # by batch
+        self.longest = LONGEST_LOAN
         self._offers = asyncio.create_task(self._offer_again_and_again())
 
-    def want(self, *, more: bool) -> None:
-        """Whether more windows wait than the owner hears next."""
+    def want(self, *, more: bool, seconds: float) -> None:
+        """Whether more windows wait than the owner hears next, and how long it takes over a batch."""
+        self.longest = min(max(SLOWER * seconds, SHORTEST_LOAN), LONGEST_LOAN)
         if more and len(self._helpers) < MOST_HELPERS:
             self._wanted.set()
         else:
@@ -98,15 +101,16 @@ class Loan:
         batch = uuid4().hex
         self._lender.loans[batch] = self
         heard = None
+        limit = asyncio.timeout(self._lender.longest)
         try:
-            async with asyncio.timeout(LONGEST_LOAN):
+            async with limit:
                 await self._lend(job, batch)
                 heard = await self._answer(batch)
         except TimeoutError:
             log.warning("helper_lost")
         finally:
             del self._lender.loans[batch]
-            if heard is None or not self.goes_on:
+            if not limit.expired() and (heard is None or not self.goes_on):  # who is slow is not asked again
                 self._lender.leave(self._helper)
         if heard is None:
             raise EarLostError

@@ -244,11 +244,12 @@ async def test_a_true_answer_is_taken(publisher: Publisher, start_worker: StartW
     assert len(engine.heard) < WINDOWS
 
 
+@pytest.mark.parametrize("limit", ["SHORTEST_LOAN", "LONGEST_LOAN"])
 async def test_a_helper_that_only_says_it_lives_is_given_up(
-    publisher: Publisher, start_worker: StartWorker, nc: Client, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, start_worker: StartWorker, nc: Client, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     # Given somebody who says that the batch is being heard, again and again
-    monkeypatch.setattr(lending, "LONGEST_LOAN", 1.5)
+    monkeypatch.setattr(lending, limit, 1.5)
     alive: list[asyncio.Task[None]] = []
     stranger = Stranger(nc, lambda batch: alive.append(asyncio.create_task(go_on(batch[0]))))
 
@@ -264,7 +265,8 @@ async def test_a_helper_that_only_says_it_lives_is_given_up(
         assert (await result_of(publisher, "t1"))["text"] == TEXT
     for task in alive:
         task.cancel()
-    assert alive
+    # And they are asked no more
+    assert stranger.batches == 1
 
 
 async def test_what_a_helper_is_sent_must_be_a_window(

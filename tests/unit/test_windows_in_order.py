@@ -1,12 +1,14 @@
 """The windows of a recording with an engine that answers from a script: what is asked of it, and in which order."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from app.ears import Ear
 from app.engines.messages import (
     Hear,
     Heard,
@@ -21,7 +23,7 @@ from app.engines.messages import (
     WindowFound,
     WindowSound,
 )
-from app.windows_in_order import Told, Transcribed, WindowsInOrder
+from app.windows_in_order import Lender, Told, Transcribed, WindowsInOrder
 from handlers.errors import PassingError, PermanentError
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
@@ -62,6 +64,7 @@ class ScriptedEngine:
     script: Callable[[float], Iterable[Reply | Exception]] = lines
     text: Callable[[float], list[Segment]] = said
     seconds: float = 1.0  # a window
+    steps: int = 1  # of the event loop, that a batch takes
     failure: Exception | None = None
     unknown: Exception | None = None
     asked: list[tuple[int, str | None]] = field(default_factory=list)
@@ -82,7 +85,8 @@ class ScriptedEngine:
             for reply in self._replies(job):
                 if isinstance(reply, Exception):
                     raise reply
-                await asyncio.sleep(0)
+                for _ in range(self.steps if isinstance(job, Hear) else 1):
+                    await asyncio.sleep(0)
                 yield reply
         finally:
             self.open -= 1
@@ -225,6 +229,54 @@ async def test_closing_a_run_ends_what_is_under_way() -> None:
     await run.aclose()
     # Then neither listener nor transcriber goes on
     assert engine.open == 0
+
+
+class SlowHelper:
+    """Somebody who comes at once and hears when they may, and who finds them."""
+
+    def __init__(self) -> None:
+        self.batches: asyncio.Queue[Hear] = asyncio.Queue()
+        self.may_hear = asyncio.Event()
+        self.batch_seconds = 0.0
+        self._came = False
+
+    async def hear(self, job: Hear) -> Heard:
+        self.batches.put_nowait(job)
+        await self.may_hear.wait()
+        return Heard(language="en", found=[said(each.start) for each in job.windows], seconds=6, model=MODEL)
+
+    def want(self, *, more: bool, seconds: float) -> None:
+        assert isinstance(more, bool)
+        self.batch_seconds = seconds
+
+    async def helper(self) -> Ear:
+        if self._came:
+            await asyncio.Event().wait()
+        self._came = True
+        return self
+
+    @asynccontextmanager
+    async def lending(self, _model: Model, _language: str) -> AsyncIterator[Lender]:
+        yield self
+
+
+async def test_nobody_hears_much_further_than_can_be_told() -> None:
+    # Given a recording of a hundred windows, and a helper that is slow over one of the first
+    script = [*(window(at * 10) for at in range(100)), ListeningDone(duration_seconds=1000)]
+    engine, helper = ScriptedEngine(lambda _: script, seconds=6, steps=10), SlowHelper()
+    listen, hear = Listen(path=Path("meeting.flac"), start_at=0), Hear(windows=[], language="en")
+    run = asyncio.create_task(told(WindowsInOrder(engine, listen, hear, helper.lending)))
+    async with asyncio.timeout(10):
+        await helper.batches.get()
+    # When everybody else has time
+    for _ in range(10_000):
+        await asyncio.sleep(0)
+    # Then the own engine has waited after a few, and it is known how long a batch takes it
+    assert len(engine.asked) < 10
+    assert helper.batch_seconds == 6
+    # And when the helper answers, then all of it is told in order
+    helper.may_hear.set()
+    assert texts(await run) == [[f"at {at * 10}"] for at in range(100)]
 
 
 async def test_a_long_recording_is_not_read_much_ahead_of_the_model() -> None:
