@@ -6,8 +6,10 @@ from contextlib import aclosing
 from uuid import uuid4
 
 import pytest
+from annotated_types import Le
 
 from app.engines.messages import Hear, Job, Reply
+from app.settings import Settings
 from app.sharing.helping import Helper, way_of
 from app.sharing.messages import Alive, Lent, Returned, Volunteered, decode
 from handlers.errors import PassingError
@@ -132,6 +134,14 @@ async def test_a_task_of_its_own_waits_for_no_whole_batch(helper: Helper, owners
         engine.may_hear.set()
         assert await eventually(owners.returned) == [(OWNER, Returned(batch="b" * 32, heard=None, more=False))]
     assert engine.batches == [2]
+
+
+async def test_the_largest_batch_that_can_be_set_can_be_lent(helper: Helper, owners: Owners) -> None:
+    # Given a service with the largest ENGINE_BATCH, when it lends a whole batch, then that is heard
+    (largest,) = [each.le for each in Settings.model_fields["engine_batch"].metadata if isinstance(each, Le)]
+    await lend(helper, int(str(largest)))
+    ((_, answer),) = await eventually(owners.returned, within=5)
+    assert answer.heard is not None
 
 
 @pytest.mark.parametrize("error", [PassingError(ErrorCode.ENGINE_FAILED, "It died."), ValueError("no such reply")])
