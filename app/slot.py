@@ -143,7 +143,8 @@ class Slot:
         except TimeoutError:
             self._look_everywhere(LOOK_EVERY)
         else:
-            self._look_at = min(self._look_at, asyncio.get_running_loop().time() + self._soon)
+            # A message may be announced a moment before its consumer has it: what was announced is asked for twice.
+            self._look_at = min(self._look_at, asyncio.get_running_loop().time() + AGAIN_AFTER)
 
     async def _serve_one(self, hopeful: set[tuple[Kind, Priority]]) -> bool:
         for priority, kinds in self._precedence.order():

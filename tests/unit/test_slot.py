@@ -141,6 +141,7 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
 
 async def test_only_the_lane_that_a_task_is_announced_for_is_asked(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a slot that has found all lanes empty
+    monkeypatch.setattr("app.slot.AGAIN_AFTER", 60)
     monkeypatch.setattr("app.slot.LOOK_EVERY", 60)
     server = FakeServer([])
     await slot.start(cast("Client", server))
@@ -155,21 +156,22 @@ async def test_only_the_lane_that_a_task_is_announced_for_is_asked(slot: Slot, m
     await server.announce(FakeMessage("accepted.tasks.diarization.urgent"))
 
 
-async def test_what_another_slot_looks_at_is_asked_for_again(
-    lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lookahead", [1, 4])
+async def test_what_was_announced_and_is_not_there_is_asked_for_again(
+    lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch, lookahead: int
 ) -> None:
-    # Given slots that look at several tasks
+    # Given slots that look at one task or several
     monkeypatch.setattr("app.slot.LOOK_EVERY", 60)
     server = FakeServer([])
     given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
-    slot = Slot(given, NAMES, broken=lambda: None, lookahead=4)
+    slot = Slot(given, NAMES, broken=lambda: None, lookahead=lookahead)
     await slot.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
-    # When another one was faster
+    # When another one was faster, or the announcement was faster than the consumer
     assert server.announce is not None
     await server.announce(FakeMessage("accepted.tasks.diarization.low"))
     await eventually(lambda: _asked(server, 7))
-    # Then this one looks again for what that gives back
+    # Then this one looks again soon
     await eventually(lambda: _asked(server, 13))
     await slot.stop(grace=1)
 
