@@ -33,6 +33,7 @@ from app.expiry import Expiry
 from app.health import Readiness, route
 from app.lanes import LaneReader
 from app.metrics import Meter, metrics_route
+from app.opening import Opener
 from app.projection import RedisProjection
 from app.projector import Projector
 from app.queue import TaskQueue
@@ -141,7 +142,7 @@ class Service:
             self._join(nats)
             await closing.enter_async_context(self.sharing.open())
             self.slot.take_lanes()
-            for work in (self._load_model(), self.watch.run(), self.projector.run()):
+            for work in (self._load_model(), self.watch.run(), self.projector.run(), self.opener.run()):
                 closing.push_async_callback(_cancel, asyncio.create_task(work))
             try:
                 yield
@@ -166,6 +167,7 @@ class Service:
         lanes = LaneReader(nats, names)
         waiting = WaitingTasks(nats, names, lanes, idle=lambda: self.slot.idle)
         queue = TaskQueue(task_log, waiting, max_attempts=settings.max_attempts)
+        self.opener = Opener(task_log, queue, waiting)
         expiry = Expiry(js, names, task_log, queue, letters, after=streams.EXPIRES_AFTER)
         vitals = Vitals(nats, self.redis, self.engine, self.meter, attempt_limit=settings.task_timeout)
         self.watch = Watch(
@@ -186,7 +188,7 @@ class Service:
         World(
             transcriber=EngineTranscriber(recordings, self.engine, recall, self.sharing, settings),
             diarizer=EngineDiarizer(recordings, recall, self.sharing),
-            queue=queue,
+            queue=self.opener,
             tasks=TaskRequests(
                 task_log,
                 results,

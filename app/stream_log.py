@@ -1,7 +1,7 @@
 """A log on a subject: appended to by compare-and-set, read without what others have written there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
@@ -11,6 +11,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import RawStreamMsg
 from nats.js.errors import BadRequestError, NoStreamResponseError, NotFoundError, ServerError, ServiceUnavailableError
 
+from app.stream_pages import last_of_each
 from handlers.errors import OvertakenError, PassingError
 from schemas.errors import ErrorCode
 
@@ -42,12 +43,12 @@ class StreamLog(Generic[T]):
     async def last(self, subject: str) -> T | None:
         """The last entry, None where there is none."""
         message = await self._last_message(subject)
-        if message is None:
-            return None
-        try:
-            return self._read(message)
-        except ValueError:
-            return await self._last_before_foreign(subject)
+        return None if message is None else await self._own(message)
+
+    async def last_of(self, subjects: Iterable[str]) -> list[T]:
+        """The last entries of many logs, of those that have any and are small enough for one answer (NatsError)."""
+        found = [await self._own(message) for message in await last_of_each(self._nats, self._stream, subjects)]
+        return [entry for entry in found if entry is not None]
 
     async def entries(self, subject: str) -> AsyncIterator[T]:
         """All entries, in order."""
@@ -82,11 +83,15 @@ class StreamLog(Generic[T]):
         """Remove all that is there."""
         await self._js.purge_stream(self._stream, subject=subject)
 
-    async def _last_before_foreign(self, subject: str) -> T | None:
-        found: T | None = None
-        async for entry in self.entries(subject):
-            found = entry
-        return found
+    async def _own(self, last: RawStreamMsg) -> T | None:
+        """The last entry of the log that ends with this message, which may be somebody else's."""
+        try:
+            return self._read(last)
+        except ValueError:
+            found: T | None = None
+            async for entry in self.entries(last.subject or ""):
+                found = entry
+            return found
 
     def _is_entry(self, message: RawStreamMsg) -> bool:
         try:

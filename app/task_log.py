@@ -1,6 +1,6 @@
 """The task log: the one module that appends to a task's subjects, each time by compare-and-set."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -65,6 +65,11 @@ class TaskLog:
     async def last(self, task_id: str) -> Entry | None:
         """The last entry of a task's log, None where the task is unknown."""
         return await self._progress.last(subjects.progress(task_id))
+
+    async def last_of(self, task_ids: Iterable[str]) -> dict[str, Entry]:
+        """The last entries of many logs by task id, of those that have any (NatsError)."""
+        found = await self._progress.last_of(subjects.progress(task_id) for task_id in task_ids)
+        return {entry.event.task_id: entry for entry in found}
 
     async def append(self, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
         """Append an event behind stream sequence `after`, 0 for the first (OvertakenError, PassingError)."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from app.entry import Entry
 from app.lanes import LaneReader, Queue
 from app.precedence import position
 from app.stored_message import StoredMessage
-from app.stream_pages import one
+from app.stream_pages import one, page
 from handlers.channels import StreamNames
 
 REMEMBERED_FOR = 1.0  # seconds: how the other lanes stand
@@ -50,20 +50,40 @@ class WaitingTasks:
 
     async def place(self, message: StoredMessage) -> Place | None:
         """Where the task of a message stands by what waits now; None where that cannot be told."""
-        lane = message.kind, message.priority
+        return (await self.places([message]))[0]
+
+    async def places(self, messages: Sequence[StoredMessage]) -> list[Place | None]:
+        """Where the tasks of messages stand by what waits now; None where that cannot be told."""
+        keys = {(message.kind, message.priority) for message in messages}
         try:
-            info, queue = await asyncio.gather(self._lanes.consumer(*lane), self._remembered())
+            infos = dict(zip(keys, await asyncio.gather(*(self._lanes.consumer(*key) for key in keys)), strict=True))
+            queue = await self._remembered()
         except NatsError:
-            return None
-        turn = _turn(message, info, queue.lanes[lane].again)
-        if turn is None:
-            return Place.at_once()
-        return self._expected(position({key: each.waiting for key, each in queue.lanes.items()}, *lane, turn))
+            return [None] * len(messages)
+        waiting = {key: lane.waiting for key, lane in queue.lanes.items()}
+        found: list[Place | None] = []
+        for message in messages:
+            lane = message.kind, message.priority
+            turn = _turn(message, infos[lane], queue.lanes[lane].again)
+            found.append(Place.at_once() if turn is None else self._expected(position(waiting, *lane, turn)))
+        return found
 
     async def held(self, subject: str, sequence: int) -> StoredMessage | None:
         """The message that the task stream holds there, None where it is settled (NatsError)."""
         found = await one(self._nats, self._names.tasks, subject, sequence)
         return None if found is None else StoredMessage.fetched(found)
+
+    async def held_of(self, subject: str, sequences: Collection[int]) -> list[StoredMessage]:
+        """Those of the messages of one lane that the task stream holds (NatsError)."""
+        found: list[StoredMessage] = []
+        wanted = sorted(sequences)
+        while wanted:
+            messages = await page(self._nats, self._names.tasks, subject, start=wanted[0], count=len(wanted))
+            if not messages:
+                break
+            found += [StoredMessage.fetched(message) for message in messages if message.seq in sequences]
+            wanted = [sequence for sequence in wanted if sequence > (messages[-1].seq or 0)]
+        return found
 
     async def take(self, entry: Entry) -> None:
         """Take the message that an entry's log was opened for from the queue, if it is still there."""

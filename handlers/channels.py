@@ -17,7 +17,6 @@ from schemas.transcription import SegmentsEvent, TranscriptionResult
 from schemas.wire import Kind, Priority
 
 ANSWERERS = "natscribe"  # the queue group: one worker answers
-AT_ONCE = 20  # of the tasks that were stored: each waits for a moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,6 @@ def accepted_tasks() -> NatsRouter:
         router.subscriber(
             subjects.accepted(kind),
             queue=ANSWERERS,
-            max_workers=AT_ONCE,
             no_reply=True,
         )(_ACCEPT[kind])
     return router

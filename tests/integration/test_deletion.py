@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from app.client import Client
 from app.delivery import TaskDelivery
 from app.main import Service
-from app.queue import TaskQueue
+from app.opening import Announced
 from app.results import ResultStore
 from app.settings import Settings
 from app.settling import Settler
@@ -119,14 +119,8 @@ async def test_a_late_word_does_not_open_a_deleted_task_again(
     await eventually(lambda: queue_is_empty(js))
     await publisher.ask("tasks.delete", task_id="t1")
     # When another worker hears only now that it was stored
-    queue: TaskQueue = worker.desk.queue
     task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
-    headers = {
-        "Nats-Subject": "tasks.transcription.normal",
-        "Nats-Sequence": "1",
-        "Nats-Time-Stamp": "2026-01-01T00:00:00Z",
-    }
-    await queue.accept(task, headers)
+    await worker.opener.open([Announced(task, "tasks.transcription.normal", sequence=1)])
     # Then it stays deleted
     assert (await js.stream_info("transcription_progress")).state.messages == 0
 

@@ -1,0 +1,118 @@
+"""Opening: `queued`, said of what the task stream stored a moment ago, of as many tasks at once as there are."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from nats.errors import Error as NatsError
+
+from app.entry import TASKS, Entry
+from app.queue import TaskQueue
+from app.stored_message import REPLAY_OF, StoredMessage
+from app.streams import lane_subjects
+from app.task_log import TaskLog
+from app.waiting import Place, WaitingTasks
+from handlers.errors import OvertakenError, PassingError
+from handlers.ports import Task
+
+HEAD_START: Final = 0.05  # seconds: an idle worker, which has picked the task up by then, is not to be held up
+AT_ONCE: Final = 200  # tasks; more of them wait with the server's copies
+LANES: Final = frozenset(lane_subjects())
+SEQUENCES: Final = 2**63
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A task as the copy of its message tells it: anybody may have sent that."""
+
+    task: Task
+    subject: str
+    sequence: int  # in the task stream
+
+    @classmethod
+    def read(cls, task: Task, headers: Mapping[str, str]) -> "Announced":
+        """Read it from the headers that the server gives a copy (ValueError)."""
+        subject, sequence = headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", ""))
+        if subject not in LANES or not 0 < sequence < SEQUENCES:
+            message = "a copy of no task message"
+            raise ValueError(message)
+        return cls(task, subject, sequence)
+
+
+class Opener:
+    """Opens the logs of tasks that no worker has picked up yet."""
+
+    def __init__(self, log: TaskLog, queue: TaskQueue, waiting: WaitingTasks) -> None:
+        self._log = log
+        self._queue = queue
+        self._waiting = waiting
+        self._announced: asyncio.Queue[Announced] = asyncio.Queue(AT_ONCE)
+
+    async def accept(self, task: Task, headers: Mapping[str, str]) -> None:
+        """Have `queued` said soon, where every worker is busy (ValueError)."""
+        announced = Announced.read(task, headers)
+        if REPLAY_OF in headers:  # who replays looks at once, and would see the old end
+            await self.open([announced])
+        else:
+            await self._announced.put(announced)
+
+    async def run(self) -> None:
+        """Open what is announced until cancelled."""
+        while True:
+            announced = [await self._announced.get()]
+            await asyncio.sleep(HEAD_START)
+            while not self._announced.empty():
+                announced.append(self._announced.get_nowait())
+            try:
+                await self.open(announced)
+            except (NatsError, PassingError) as error:  # whoever picks them up opens their logs
+                log.warning("tasks_unopened", count=len(announced), error=str(error) or type(error).__name__)
+
+    async def open(self, announced: Sequence[Announced]) -> None:
+        """Say `queued` where nobody has spoken yet, as the stream itself tells it (NatsError, PassingError)."""
+        known = await self._log.last_of(each.task.task_id for each in announced)
+        unopened = [each for each in announced if not _opened(each, known.get(each.task.task_id))]
+        found = await self._held(unopened)
+        places = await self._waiting.places([message for _, message in found])
+        await asyncio.gather(
+            *(
+                self._say_queued(each, message, known.get(each.task.task_id), place)
+                for (each, message), place in zip(found, places, strict=True)
+            )
+        )
+
+    async def _held(self, unopened: Iterable[Announced]) -> list[tuple[Announced, StoredMessage]]:
+        """Each with its message, where that is still in the queue and says the same."""
+        by_subject: dict[str, dict[int, Announced]] = {}
+        for each in unopened:
+            by_subject.setdefault(each.subject, {})[each.sequence] = each
+        held = [
+            (asked[message.sequence], message)
+            for subject, asked in by_subject.items()
+            for message in await self._waiting.held_of(subject, asked)
+        ]
+        return [(each, message) for each, message in held if _says_the_same(message, each.task)]
+
+    async def _say_queued(
+        self, announced: Announced, message: StoredMessage, last: Entry | None, place: Place | None
+    ) -> None:
+        if last is None or message.reopens(last, announced.task):  # else whoever picks the message up takes it away
+            with suppress(OvertakenError):
+                await self._queue.say_queued(announced.task, message, last, place)
+
+
+def _opened(announced: Announced, last: Entry | None) -> bool:
+    """Whether a worker has picked it up meanwhile."""
+    return last is not None and last.facts.task_sequence == announced.sequence
+
+
+def _says_the_same(message: StoredMessage, task: Task) -> bool:
+    try:
+        return TASKS[message.kind].validate_json(message.body) == task
+    except ValueError:
+        return False
