@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import singledispatchmethod
@@ -38,8 +39,17 @@ def speakers_are_given_up(last: ProgressEvent) -> bool:
 class TaskAttempt:
     """Owns the end of one task's log until it is overtaken or the attempt ends."""
 
-    def __init__(self, log: TaskLog, results: ResultStore, entry: Entry, *, span: str | None = None) -> None:
+    def __init__(
+        self,
+        log: TaskLog,
+        results: ResultStore,
+        entry: Entry,
+        *,
+        span: str | None = None,
+        found: Callable[[], None] = lambda: None,
+    ) -> None:
         self._log = log
+        self._found = found
         self._span = span
         self._results = results
         self._entry = entry
@@ -135,6 +145,7 @@ class TaskAttempt:
     @append.register(TranscriptionResult)
     @append.register(DiarizationResult)
     async def _(self, news: Result) -> None:
+        self._found()
         async with self._lock:
             await self._still_mine()
             self._result_sent = True
@@ -157,12 +168,11 @@ class TaskAttempt:
             if silence >= LONGEST_SILENCE or (self._unsaid and silence >= SHORTEST_SILENCE):
                 await self._say_running()
 
-    async def check(self, seen: int) -> None:
-        """Read the log again after event number `seen` was seen on its subject (OvertakenError)."""
+    async def check(self, heard: int | None = None) -> None:
+        """Read whose the log is, after event number `heard` was heard only where that is news (OvertakenError)."""
         async with self._lock:  # no append of ours is on its way then
-            if seen <= self._entry.event.sequence:
-                return
-            await self._still_mine()
+            if heard is None or heard > self._entry.event.sequence:
+                await self._still_mine()
 
     async def complete(self) -> None:
         """Say `completed` for a result that an earlier attempt has published (OvertakenError)."""

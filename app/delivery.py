@@ -48,6 +48,7 @@ class Desk:
     heartbeat: float  # seconds
     timeout: float  # seconds
     tracer: Tracer
+    found: Callable[[], None]  # told when a result is there, and has only to be written down
 
 
 class TaskDelivery:
@@ -72,7 +73,7 @@ class TaskDelivery:
         desk = self._desk
         entry = await desk.queue.open(task, stored, place=Place.at_once())
         tracing.link_to(entry.facts.span)
-        self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, span=tracing.current())
+        self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, span=tracing.current(), found=desk.found)
         bind_contextvars(attempt=attempt.number)
         if entry.facts.started_at is not None:
             desk.meter.redelivered(self.kind)
@@ -80,7 +81,7 @@ class TaskDelivery:
             raise AlreadyKnownError
         if entry.event.sequence > 1:
             await self._take_over(attempt)
-        await self._heartbeat.follow(attempt)
+        self._heartbeat.follow(attempt)
         await attempt.start()
         self._count_start(attempt, entry)
         self._traced = TracedAttempt(attempt, desk.tracer)

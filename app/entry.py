@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from nats.js.api import RawStreamMsg
@@ -19,6 +20,8 @@ TASKS: Final[dict[Kind, TypeAdapter[Task]]] = {
     Kind.TRANSCRIPTION: TypeAdapter(TranscriptionTask),
     Kind.DIARIZATION: TypeAdapter(DiarizationTask),
 }
+
+LATELY: Final = 256  # tasks: what every entry repeats is written and read once
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Facts:
     def headers(self) -> dict[str, str]:
         """Write the facts as message headers (ASCII)."""
         found = {
-            "Natscribe-Task": json.dumps(self.task.model_dump(mode="json")) if self.task else None,
+            "Natscribe-Task": _written(self.task) if self.task else None,
             "Natscribe-Task-Sequence": str(self.task_sequence),
             "Natscribe-Task-Subject": self.subject,
             "Natscribe-Created-At": self.created_at.isoformat(),
@@ -53,7 +56,7 @@ class Facts:
         try:
             subject = headers["Natscribe-Task-Subject"]
             return cls(
-                task=TASKS[Kind(subject.split(".")[1])].validate_json(task) if task else None,
+                task=_read(Kind(subject.split(".")[1]), task) if task else None,
                 task_sequence=int(headers["Natscribe-Task-Sequence"]),
                 subject=subject,
                 created_at=_time(headers["Natscribe-Created-At"]),
@@ -64,6 +67,16 @@ class Facts:
         except LookupError as error:
             message = "a message without the service's own headers"
             raise ValueError(message) from error
+
+
+@lru_cache(LATELY)
+def _written(task: Task) -> str:
+    return json.dumps(task.model_dump(mode="json"))
+
+
+@lru_cache(LATELY)
+def _read(kind: Kind, text: str) -> Task:
+    return TASKS[kind].validate_json(text)
 
 
 def _time(text: str) -> datetime:

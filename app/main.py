@@ -88,7 +88,7 @@ class Service:
         )
         self.readiness = Readiness(self.broker, settings)
         lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.desk)])
-        self.slot = Slot(
+        self.slot: Slot = Slot(
             channels.task_lanes(lanes, self.names), self.names, broken=end_process, lookahead=settings.lane_lookahead
         )
         self.broker.include_routers(
@@ -184,6 +184,7 @@ class Service:
             heartbeat=settings.task_heartbeat,
             timeout=settings.task_timeout,
             tracer=self.traces.get_tracer("natscribe"),
+            found=self.slot.found,
         )
         World(
             transcriber=EngineTranscriber(recordings, self.engine, recall, self.sharing, settings),

@@ -103,7 +103,7 @@ class Opener:
     ) -> None:
         if last is None or message.reopens(last, announced.task):  # else whoever picks the message up takes it away
             with suppress(OvertakenError):
-                await self._queue.say_queued(announced.task, message, last, place)
+                await self._queue.open_ahead(announced.task, message, last, place=place)
 
 
 def _opened(announced: Announced, last: Entry | None) -> bool:

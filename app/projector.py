@@ -20,8 +20,9 @@ from handlers.errors import PassingError
 from handlers.ports import Result
 
 EVENTS: Final = 100  # at once
-RESULTS: Final = 10  # at once: each may be as large as a message can be
+RESULTS: Final = 20  # at once: each may be as large as a message can be
 LINGER: Final = 5.0  # seconds
+GATHER: Final = 0.05  # seconds: what comes meanwhile is shown together, and of a task only the last
 RETRY_AFTER: Final = 2.0  # seconds
 
 Show = Callable[[Sequence[RawStreamMsg]], Awaitable[None]]
@@ -49,6 +50,8 @@ class Projector:
             try:
                 messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER)
                 await self._settle(messages, show)
+                if len(messages) < at_once:
+                    await asyncio.sleep(GATHER)
             except NatsError as error:
                 log.warning("projection_blind", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_AFTER)

@@ -10,16 +10,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from app.deliveries import Deliveries
 from app.precedence import Precedence
 from app.pulling import Puller
 from handlers.channels import Lanes, StreamNames
 from schemas import subjects
 from schemas.wire import Kind, Priority
 
-LAST_WORD_WITHIN = 6.0  # seconds
 LOOK_EVERY = 1.0  # seconds: what is delivered again is announced by nobody, and an announcement may be lost
 AGAIN_AFTER = 0.05  # seconds: what another slot has looked at and given back is announced by nobody, either
-NEXT = "$JS.API.CONSUMER.MSG.NEXT"
 
 log = structlog.get_logger()
 
@@ -32,7 +31,7 @@ class _NoPullLoop:
 
 
 class _Lane(NamedTuple):
-    next_message: str  # the subject that asks for it
+    puller: Puller
     subscriber: PullStreamSubscriber
 
 
@@ -44,27 +43,30 @@ class Slot:
 
     def __init__(self, lanes: Lanes, names: StreamNames, broken: Callable[[], None], *, lookahead: int = 1) -> None:
         self._broken = broken
+        self._names = names
         self._lookahead = lookahead
-        self._lanes = {
-            key: _Lane(f"{NEXT}.{names.tasks}.{names.lane(*key)}", subscriber) for key, subscriber in lanes.items()
-        }
-        self._subjects = {subjects.announced(*key): key for key in self._lanes}
+        self._subscribers = lanes
+        self._lanes: dict[tuple[Kind, Priority], _Lane] = {}
+        self._subjects = {subjects.announced(*key): key for key in lanes}
         self._hopeful: set[tuple[Kind, Priority]] = set()  # lanes that may hold something
         self._look_at = 0.0  # when all of them may, by the event loop's clock
         self._precedence = Precedence()
-        self._puller: Puller | None = None
+        self._deliveries = Deliveries(self._break)
         self._woken = asyncio.Event()
         self._working = self._stopping = False
         self._loop: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
 
     def take_lanes(self) -> None:
         """Keep FastStream from pulling by itself; call before the broker starts."""
-        for lane in self._lanes.values():
-            lane.subscriber.subscription = _NoPullLoop()  # type: ignore[assignment]  # only unsubscribe() is called
+        for subscriber in self._subscribers.values():
+            subscriber.subscription = _NoPullLoop()  # type: ignore[assignment]  # only unsubscribe() is called
 
     async def start(self, nats: Client) -> None:
         """Begin to ask; call after the broker has started."""
-        self._puller = Puller(nats, self._lookahead)
+        for key, subscriber in self._subscribers.items():
+            puller = Puller(nats, self._names.tasks, self._names.lane(*key), self._lookahead)
+            self._lanes[key] = _Lane(puller, subscriber)
         await nats.subscribe(subjects.ALL_ACCEPTED, cb=self._wake)
         self._look_everywhere(LOOK_EVERY)
         self._loop = asyncio.create_task(self._run())
@@ -76,10 +78,15 @@ class Slot:
         self._woken.set()
         if self._loop is None:
             return
-        _, unfinished = await asyncio.wait([self._loop], timeout=grace)
-        if unfinished:
-            self._loop.cancel()
-            await asyncio.wait([self._loop], timeout=LAST_WORD_WITHIN)
+        give_up_at = asyncio.get_running_loop().time() + grace
+        await asyncio.wait([self._loop], timeout=grace)
+        self._loop.cancel()
+        await self._deliveries.end(grace=max(give_up_at - asyncio.get_running_loop().time(), 0))
+        await asyncio.wait([self._loop])
+
+    def found(self) -> None:
+        """The result of the task that is worked on is there: the next one may begin while it is written down."""
+        self._deliveries.found()
 
     @property
     def started(self) -> bool:
@@ -96,10 +103,16 @@ class Slot:
         """Whether it would begin at once with what is published now."""
         return self.running and not self._working
 
+    def _break(self, error: BaseException) -> None:
+        """Ask for nothing more after a delivery that nobody could settle."""
+        self._error = error
+        if self._loop is not None:
+            self._loop.cancel()
+
     def _ended(self, loop: asyncio.Task[None]) -> None:
         """End the worker loudly rather than have it live on without working."""
         if not self._stopping:
-            error = None if loop.cancelled() else loop.exception()
+            error = self._error if loop.cancelled() else loop.exception()
             log.critical("slot_broken", exc_info=error)
             self._broken()
 
@@ -149,16 +162,16 @@ class Slot:
     async def _serve_one(self, hopeful: set[tuple[Kind, Priority]]) -> bool:
         for priority, kinds in self._precedence.order():
             for kind in kinds:
-                if self._stopping or self._puller is None:
+                if self._stopping:
                     return False
                 if (kind, priority) not in hopeful:
                     continue
                 lane = self._lanes[kind, priority]
-                message = await self._puller.pull(lane.next_message)
+                message = await lane.puller.pull()
                 if message is not None:
                     self._precedence.served(priority, kind)
                     self._working = True
-                    await lane.subscriber.consume(message)
+                    await self._deliveries.work(lane.subscriber.consume(message))
                     return True
                 hopeful.remove((kind, priority))
             self._precedence.found_empty(priority)

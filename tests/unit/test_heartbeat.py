@@ -62,7 +62,7 @@ async def test_it_beats_while_what_is_said_waits_for_its_acknowledgement() -> No
     # Given an attempt whose word is not acknowledged
     message, attempt = FakeMessage(), FakeAttempt()
     heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", message), every=0.01)
-    await heartbeat.follow(cast("TaskAttempt", attempt))
+    heartbeat.follow(cast("TaskAttempt", attempt))
     async with heartbeat.beating():
         await attempt.speaks.wait()
         # Then the queue hears of it all the same

@@ -39,7 +39,7 @@ class FakeMessage:
 
     @property
     def metadata(self) -> SimpleNamespace:
-        return SimpleNamespace(sequence=SimpleNamespace(stream=7), timestamp=datetime.now(UTC))
+        return SimpleNamespace(sequence=SimpleNamespace(stream=7), timestamp=datetime.now(UTC), num_delivered=1)
 
     async def ack(self) -> None:
         self.story.done.append("ack")

@@ -1,14 +1,12 @@
 """The slot asks lane by lane, and takes no answer for another's."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.aio.client import Client
-from nats.errors import TimeoutError as NatsTimeoutError
 
 from app.slot import Slot
 from handlers.channels import StreamNames
@@ -16,7 +14,7 @@ from schemas.wire import Kind, Priority
 from tests.waiting import eventually
 
 NAMES = StreamNames("tasks", "progress", "segments", "results", "dead_letters", "worker")
-Answer = Callable[["FakeServer", str], None]
+Answer = Callable[["FakeServer", str], Awaitable[None]]
 
 
 @dataclass
@@ -37,14 +35,8 @@ class FakeMessage:
 @dataclass
 class FakeInbox:
     subject: str
-    answers: asyncio.Queue[FakeAnswer] = field(default_factory=asyncio.Queue)
+    hear: Callable[[FakeAnswer], Awaitable[None]]
     open: bool = True
-
-    async def next_msg(self, *, timeout: float) -> FakeAnswer:  # noqa: ASYNC109 -- as the library has it
-        try:
-            return await asyncio.wait_for(self.answers.get(), timeout)
-        except TimeoutError:
-            raise NatsTimeoutError from None
 
     async def unsubscribe(self) -> None:
         self.open = False
@@ -62,28 +54,28 @@ class FakeServer:
     def new_inbox(self) -> str:
         return f"inbox.{len(self.inboxes)}"
 
-    async def subscribe(self, subject: str, cb: Callable[[FakeMessage], Awaitable[None]] | None = None) -> FakeInbox:
+    async def subscribe(self, subject: str, cb: Callable[[Any], Awaitable[None]]) -> FakeInbox:
         self.announce = self.announce or cb
-        self.inboxes.append(FakeInbox(subject))
+        self.inboxes.append(FakeInbox(subject, cb))
         return self.inboxes[-1]
 
     async def publish(self, subject: str, _: bytes, *, reply: str) -> None:
         self.asked.append(subject.rpartition(".")[2])
         answer = self.script.pop(0) if self.script else nothing
-        answer(self, reply)
+        await answer(self, reply)
 
-    def send(self, reply: str, answer: FakeAnswer) -> None:
+    async def send(self, reply: str, answer: FakeAnswer) -> None:
         for inbox in self.inboxes:
             if inbox.open and inbox.subject == reply:
-                inbox.answers.put_nowait(answer)
+                await inbox.hear(answer)
 
 
-def silence(_: FakeServer, __: str) -> None:
+async def silence(_: FakeServer, __: str) -> None:
     """As a server that hangs."""
 
 
-def nothing(server: FakeServer, reply: str) -> None:
-    server.send(reply, FakeAnswer())
+async def nothing(server: FakeServer, reply: str) -> None:
+    await server.send(reply, FakeAnswer())
 
 
 @dataclass
@@ -96,7 +88,7 @@ class FakeLane:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.pulling.ANSWER_WITHIN", 0.1)
+    monkeypatch.setattr("app.pull_inbox.ANSWER_WITHIN", 0.1)
     monkeypatch.setattr("app.slot.LOOK_EVERY", 0.01)
 
 
@@ -120,10 +112,10 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
     late, right = FakeAnswer("ack.late", {}), FakeAnswer("ack.right", {})
     asked: list[str] = []
 
-    def too_late(server: FakeServer, reply: str) -> None:
+    async def too_late(server: FakeServer, reply: str) -> None:
         asked.append(reply)
-        server.send(server.inboxes[1].subject, late)  # the first one listens to accepted tasks
-        nothing(server, reply)
+        await server.send(server.inboxes[1].subject, late)  # the first one listens to accepted tasks
+        await nothing(server, reply)
 
     script = [silence, too_late, lambda server, reply: server.send(reply, right)]
     # When the slot asks lane after lane
