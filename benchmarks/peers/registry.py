@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nats.js.errors import NotFoundError
@@ -34,6 +35,7 @@ class Peer:
     ended: Callable[[Stack, int], Awaitable[int]]
     promise: str
     results_in_redis: bool = True
+    tells_progress: bool = False
     one_process_a_command: bool = False
 
     @property
@@ -49,7 +51,8 @@ class Peer:
     def environment(self, stack: Stack, shape: Shape) -> dict[str, str]:
         """What its module reads."""
         results = {"RESULTS_URL": results_url(stack)} if self.results_in_redis else {}
-        return results | {"AT_ONCE": str(shape.at_once)}
+        progress = {"TELL_PROGRESS": "1"} if self.tells_progress else {}
+        return results | progress | {"AT_ONCE": str(shape.at_once)}
 
 
 def installed(home: Path) -> bool:
@@ -62,10 +65,10 @@ def results_url(stack: Stack) -> str:
     return stack.redis_url.removesuffix("/0") + "/1"
 
 
-async def _in_object_store(stack: Stack, _: int) -> int:
+async def _in_object_store(stack: Stack, _: int, *, objects: int = 1) -> int:
     with suppress(NotFoundError):
         info = await stack.nats.jetstream().stream_info("OBJ_taskiq_results")
-        return info.state.messages // 2  # what is in it, and its name
+        return info.state.messages // (2 * objects)  # what is in each, and its name
     return 0
 
 
@@ -97,6 +100,17 @@ PEERS = (
         _in_object_store,
         "pull broker, acknowledged when the result is saved (its default); NATSObjectStoreResultBackend",
         results_in_redis=False,
+    ),
+    Peer(
+        "Taskiq + taskiq-nats, progress and results in NATS",
+        "benchmarks.peers.taskiq_worker",
+        NEW_REDIS,
+        100,
+        _taskiq,
+        partial(_in_object_store, objects=2),
+        "the same; each task tells that it began and that it ended by Taskiq's `ProgressTracker`",
+        results_in_redis=False,
+        tells_progress=True,
     ),
     Peer(
         "Taskiq + taskiq-nats, results in Redis",
