@@ -12,15 +12,13 @@ from nats.errors import Error as NatsError
 from app.entry import TASKS, Entry
 from app.queue import TaskQueue
 from app.stored_message import REPLAY_OF, StoredMessage
-from app.streams import lane_subjects
 from app.task_log import TaskLog
-from app.waiting import Place, WaitingTasks
+from app.waiting import LANES, Place, WaitingTasks
 from handlers.errors import OvertakenError, PassingError
 from handlers.ports import Task
 
 HEAD_START: Final = 0.05  # seconds: an idle worker, which has picked the task up by then, is not to be held up
 AT_ONCE: Final = 200  # tasks; more of them wait with the server's copies
-LANES: Final = frozenset(lane_subjects())
 SEQUENCES: Final = 2**63
 
 log = structlog.get_logger()
@@ -77,26 +75,21 @@ class Opener:
         """Say `queued` where nobody has spoken yet, as the stream itself tells it (NatsError, PassingError)."""
         known = await self._log.last_of(each.task.task_id for each in announced)
         unopened = [each for each in announced if not _opened(each, known.get(each.task.task_id))]
-        found = await self._held(unopened)
-        places = await self._waiting.places([message for _, message in found])
+        lanes = {each.subject for each in unopened}
+        found = [each for subject in lanes for each in await self._held(subject, unopened)]
         await asyncio.gather(
-            *(
-                self._say_queued(each, message, known.get(each.task.task_id), place)
-                for (each, message), place in zip(found, places, strict=True)
-            )
+            *(self._say_queued(each, message, known.get(each.task.task_id), place) for each, message, place in found)
         )
 
-    async def _held(self, unopened: Iterable[Announced]) -> list[tuple[Announced, StoredMessage]]:
-        """Each with its message, where that is still in the queue and says the same."""
-        by_subject: dict[str, dict[int, Announced]] = {}
-        for each in unopened:
-            by_subject.setdefault(each.subject, {})[each.sequence] = each
-        held = [
-            (asked[message.sequence], message)
-            for subject, asked in by_subject.items()
-            for message in await self._waiting.held_of(subject, asked)
+    async def _held(
+        self, subject: str, unopened: Iterable[Announced]
+    ) -> list[tuple[Announced, StoredMessage, Place | None]]:
+        """Those of a lane whose message is still in the queue and says the same."""
+        asked = {each.sequence: each for each in unopened if each.subject == subject}
+        found = [
+            (asked[message.sequence], message, place) for message, place in await self._waiting.find(subject, asked)
         ]
-        return [(each, message) for each, message in held if _says_the_same(message, each.task)]
+        return [each for each in found if _says_the_same(each[1], each[0].task)]
 
     async def _say_queued(
         self, announced: Announced, message: StoredMessage, last: Entry | None, place: Place | None

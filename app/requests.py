@@ -54,9 +54,10 @@ class TaskRequests:
         status = status_of(entry)
         if status.state not in {State.QUEUED, State.RETRYING}:
             return status
-        message = await self._waiting.held(entry.facts.subject, entry.facts.task_sequence)
-        place = await self._waiting.place(message) if message is not None and message.owns(entry) else None
-        return status if place is None else placed(status, place)
+        for message, place in await self._waiting.find(entry.facts.subject, [entry.facts.task_sequence]):
+            if message.owns(entry) and place is not None:
+                return placed(status, place)
+        return status
 
     async def result(self, task_id: str, fmt: ResultFormat) -> Result | str:
         """The result of an ended task, as an object or as text (RequestError)."""

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -18,7 +19,10 @@ from app.precedence import position
 from app.stored_message import StoredMessage
 from app.stream_pages import one, page
 from handlers.channels import StreamNames
+from schemas import subjects
+from schemas.wire import Kind, Priority
 
+LANES: Final = {subjects.tasks(kind, priority): (kind, priority) for kind in Kind for priority in Priority}
 REMEMBERED_FOR = 1.0  # seconds: how the other lanes stand
 
 
@@ -48,24 +52,22 @@ class WaitingTasks:
         self._read_at = 0.0
         self._reading = asyncio.Lock()
 
-    async def place(self, message: StoredMessage) -> Place | None:
-        """Where the task of a message stands by what waits now; None where that cannot be told."""
-        return (await self.places([message]))[0]
+    async def find(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Place | None]]:
+        """Those of the messages of a lane that the task stream holds, each with its place by what waits now.
 
-    async def places(self, messages: Sequence[StoredMessage]) -> list[Place | None]:
-        """Where the tasks of messages stand by what waits now; None where that cannot be told."""
-        keys = {(message.kind, message.priority) for message in messages}
-        try:
-            infos = dict(zip(keys, await asyncio.gather(*(self._lanes.consumer(*key) for key in keys)), strict=True))
-            queue = await self._remembered()
-        except NatsError:
-            return [None] * len(messages)
-        waiting = {key: lane.waiting for key, lane in queue.lanes.items()}
-        found: list[Place | None] = []
-        for message in messages:
-            lane = message.kind, message.priority
-            turn = _turn(message, infos[lane], queue.lanes[lane].again)
-            found.append(Place.at_once() if turn is None else self._expected(position(waiting, *lane, turn)))
+        None where the place cannot be told; raises NatsError.
+        """
+        found: list[tuple[StoredMessage, Place | None]] = []
+        wanted = sorted(sequences) if subject in LANES else []
+        while wanted:  # asked in the same moment: what is behind a message, and what the lane holds in all
+            held, lane = await asyncio.gather(
+                page(self._nats, self._names.tasks, subject, start=wanted[0], count=len(wanted)), self._lane(subject)
+            )
+            if not held:
+                break
+            messages = [StoredMessage.fetched(message) for message in held if message.seq in sequences]
+            found += zip(messages, await self._places(messages, lane), strict=True)
+            wanted = [sequence for sequence in wanted if sequence > (held[-1].seq or 0)]
         return found
 
     async def held(self, subject: str, sequence: int) -> StoredMessage | None:
@@ -73,24 +75,34 @@ class WaitingTasks:
         found = await one(self._nats, self._names.tasks, subject, sequence)
         return None if found is None else StoredMessage.fetched(found)
 
-    async def held_of(self, subject: str, sequences: Collection[int]) -> list[StoredMessage]:
-        """Those of the messages of one lane that the task stream holds (NatsError)."""
-        found: list[StoredMessage] = []
-        wanted = sorted(sequences)
-        while wanted:
-            messages = await page(self._nats, self._names.tasks, subject, start=wanted[0], count=len(wanted))
-            if not messages:
-                break
-            found += [StoredMessage.fetched(message) for message in messages if message.seq in sequences]
-            wanted = [sequence for sequence in wanted if sequence > (messages[-1].seq or 0)]
-        return found
-
     async def take(self, entry: Entry) -> None:
         """Take the message that an entry's log was opened for from the queue, if it is still there."""
         held = await self.held(entry.facts.subject, entry.facts.task_sequence)
         if held is not None and held.owns(entry):  # a stream that was made anew counts from 1 again
             with suppress(APIError):  # its worker was faster: to delete what is gone is an error of the server's
                 await self._js.delete_msg(self._names.tasks, held.sequence)
+
+    async def _lane(self, subject: str) -> ConsumerInfo | None:
+        with suppress(NatsError):
+            return await self._lanes.consumer(*LANES[subject])
+        return None
+
+    async def _places(self, messages: Sequence[StoredMessage], lane: ConsumerInfo | None) -> list[Place | None]:
+        try:
+            queue = await self._remembered()
+        except NatsError:
+            lane = None
+        if lane is None:
+            return [None] * len(messages)
+        waiting = {key: each.waiting for key, each in queue.lanes.items()}
+        return [self._place(message, lane, queue, waiting) for message in messages]
+
+    def _place(
+        self, message: StoredMessage, lane: ConsumerInfo, queue: Queue, waiting: Mapping[tuple[Kind, Priority], int]
+    ) -> Place:
+        key = message.kind, message.priority
+        turn = _turn(message, lane, queue.lanes[key].again)
+        return Place.at_once() if turn is None else self._expected(position(waiting, *key, turn))
 
     def _expected(self, at: int) -> Place:
         if at == 1 and self._idle():

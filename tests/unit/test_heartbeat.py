@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.attempt import TaskAttempt
 from app.heartbeat import Heartbeat
+from handlers.errors import OvertakenError
 from tests.waiting import eventually
 
 
@@ -73,3 +75,64 @@ async def test_a_missed_beat_is_not_the_last() -> None:
     message = FakeMessage(away=True)
     async with Heartbeat(cast("Client", FakeNats()), cast("Msg", message), every=0.01).beating():
         await beats_on(message)
+
+
+@dataclass
+class OvertakenAttempt(FakeAttempt):
+    """Was overtaken before anybody listened."""
+
+    looked: int = 0
+
+    async def tick(self) -> None:
+        """There is nothing to say."""
+
+    async def check(self, heard: int | None = None) -> None:
+        self.looked += 1
+        raise OvertakenError(heard)
+
+
+@dataclass
+class CountingNats(FakeNats):
+    subscribed: int = 0
+
+    async def subscribe(self, *_: object, **__: object) -> "CountingNats":
+        self.subscribed += 1
+        return self
+
+
+async def test_who_was_overtaken_before_the_ear_was_open_is_stopped() -> None:
+    # Given an attempt that somebody has overtaken by the time that anybody listens
+    attempt = OvertakenAttempt()
+    heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", FakeMessage()), every=0.01)
+    heartbeat.follow(cast("TaskAttempt", attempt))
+    # When it works in silence, then it is stopped
+    with pytest.raises(OvertakenError):
+        async with asyncio.timeout(5), heartbeat.beating():
+            await asyncio.Event().wait()
+    assert attempt.looked == 1
+
+
+async def test_what_is_done_at_once_needs_no_sign_of_life() -> None:
+    # Given work that is done before anybody could wonder
+    nats, message = CountingNats(), FakeMessage()
+    heartbeat = Heartbeat(cast("Client", nats), cast("Msg", message), every=60)
+    async with heartbeat.beating():
+        heartbeat.follow(cast("TaskAttempt", FakeAttempt()))
+    # Then nothing is asked of the server
+    assert (nats.subscribed, message.beats) == (0, 0)
+
+
+async def test_the_ear_waits_for_an_attempt_that_begins_late() -> None:
+    # Given a task whose log takes long to be opened
+    attempt = OvertakenAttempt()
+    heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", message := FakeMessage()), every=0.01)
+
+    async def begin_late() -> None:
+        async with asyncio.timeout(5), heartbeat.beating():
+            await beats_on(message)
+            heartbeat.follow(cast("TaskAttempt", attempt))
+            await asyncio.Event().wait()
+
+    # When the attempt begins, then it is listened to
+    with pytest.raises(OvertakenError):
+        await begin_late()
