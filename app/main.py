@@ -20,42 +20,23 @@ from nats.js import JetStreamContext
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
-from app import cache, connection, logs, streams, tracing
-from app.cache import Cache
-from app.dead_letters import DeadLetterBox
-from app.delivery import Desk
-from app.delivery_middleware import DeliveryMiddleware
-from app.diarizer import EngineDiarizer
+from app.delivery.middleware import DeliveryMiddleware
 from app.docs_page import DocsPage
 from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
-from app.expiry import Expiry
-from app.health import Readiness, route
-from app.lanes import LaneReader
-from app.metrics import Meter, metrics_route
-from app.opening import Opener
-from app.projection import RedisProjection
-from app.projector import Projector
-from app.queue import TaskQueue
-from app.recall import Recall
-from app.recordings import Recordings
-from app.requests import TaskRequests
-from app.results import ResultStore
+from app.jetstream import connection, streams
+from app.keys import cache
+from app.keys.projection import RedisProjection
+from app.operating.health import Readiness, route
+from app.parts import Means, Parts
+from app.queue.slot import Slot
 from app.settings import Settings
-from app.settling import Settler
-from app.sharing.sharing import Sharing
-from app.slot import Slot
 from app.specification import document
-from app.stretches import Stretches
-from app.task_log import TaskLog
+from app.telemetry import logs, tracing
+from app.telemetry.metrics import Meter, metrics_route
 from app.temporary import sweep
-from app.transcriber import EngineTranscriber
-from app.vitals import Vitals
-from app.waiting import WaitingTasks
-from app.watch import Watch
 from handlers import channels
 from handlers.errors import PassingError
-from handlers.ports import World
 
 REDIS_WITHIN = 5.0  # seconds
 
@@ -71,24 +52,24 @@ def end_process() -> None:
 class Service:
     """One worker: its parts, and the order in which they start and end."""
 
+    parts: Parts  # once there is a connection
+
     def __init__(self, settings: Settings, engine: Engine, traces: TracerProvider = tracing.OFF) -> None:
         self._ending = False
         self.settings = settings
         self.names = streams.names(settings)
-        self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self.meter = Meter()
         self.engine = engine
         self.traces = traces
         redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_WITHIN, socket_connect_timeout=REDIS_WITHIN)
         self.redis = RedisProjection(redis)
         self.memory = cache.connected(settings.redis_url)
-        self.cache = Cache(self.memory, keep=settings.cache_ttl)
         self.broker = connection.broker(
             settings, graceful_timeout=settings.task_grace, closed=self._closed, traces=traces
         )
         self.readiness = Readiness(self.broker, settings)
-        lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.desk)])
-        self.slot: Slot = Slot(
+        lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.parts.desk)])
+        self.slot = Slot(
             channels.task_lanes(lanes, self.names), self.names, broken=end_process, lookahead=settings.lane_lookahead
         )
         self.broker.include_routers(
@@ -98,6 +79,16 @@ class Service:
             channels.answers(),
         )
         channels.announcements(self.broker)
+        self._means = Means(
+            settings=settings,
+            worker=f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}",
+            engine=engine,
+            projection=self.redis,
+            memory=self.memory,
+            meter=self.meter,
+            tracer=traces.get_tracer("natscribe"),
+            slot=self.slot,
+        )
         self.app: AsgiFastStream = self._application()
 
     def _application(self) -> AsgiFastStream:
@@ -139,10 +130,11 @@ class Service:
             closing.push_async_callback(_close, nats)
             closing.callback(self._end)
             await connection.insist(partial(self._provision, nats.jetstream()))
-            self._join(nats)
-            await closing.enter_async_context(self.sharing.open())
+            self.parts = parts = Parts(nats, self._means)
+            parts.world.provide(self.app.context)
+            await closing.enter_async_context(parts.sharing.open())
             self.slot.take_lanes()
-            for work in (self._load_model(), self.watch.run(), self.projector.run(), self.opener.run()):
+            for work in (self._load_model(), parts.watch.run(), parts.projector.run(), parts.opener.run()):
                 closing.push_async_callback(_cancel, asyncio.create_task(work))
             try:
                 yield
@@ -156,54 +148,6 @@ class Service:
             with suppress(PassingError):  # a consumer that is new shows everything anyway
                 await self.redis.mark()
 
-    def _join(self, nats: Client) -> None:
-        settings, names, js = self.settings, self.names, nats.jetstream()
-        task_log = TaskLog(nats, names, self.worker)
-        results = ResultStore(js, task_log, max_payload=nats.max_payload)
-        letters = DeadLetterBox(js, task_log, names, self.meter, max_payload=nats.max_payload)
-        recordings = Recordings(settings, js)
-        recall = Recall(self.engine, self.cache, Stretches(self.memory))
-        self.sharing = Sharing(nats, self.engine, settings)
-        lanes = LaneReader(nats, names)
-        waiting = WaitingTasks(nats, names, lanes, idle=lambda: self.slot.idle)
-        queue = TaskQueue(task_log, waiting, max_attempts=settings.max_attempts)
-        self.opener = Opener(task_log, queue, waiting)
-        expiry = Expiry(js, names, task_log, queue, letters, after=streams.EXPIRES_AFTER)
-        vitals = Vitals(nats, self.redis, self.engine, self.meter, attempt_limit=settings.task_timeout)
-        self.watch = Watch(
-            js, settings, lanes=lanes, projection=self.redis, expiry=expiry, meter=self.meter, vitals=vitals
-        )
-        self.projector = Projector(nats, names, self.redis)
-        self.desk = Desk(
-            nats=nats,
-            log=task_log,
-            queue=queue,
-            results=results,
-            settler=Settler(task_log, letters, settings.max_attempts, settings.task_retry_delay),
-            meter=self.meter,
-            heartbeat=settings.task_heartbeat,
-            timeout=settings.task_timeout,
-            tracer=self.traces.get_tracer("natscribe"),
-            found=self.slot.found,
-        )
-        World(
-            transcriber=EngineTranscriber(recordings, self.engine, recall, self.sharing, settings),
-            diarizer=EngineDiarizer(recordings, recall, self.sharing),
-            queue=self.opener,
-            tasks=TaskRequests(
-                task_log,
-                results,
-                waiting=waiting,
-                dead_letters=letters,
-                recordings=recordings,
-                projection=self.redis,
-                cache=self.cache,
-                max_payload=nats.max_payload,
-            ),
-            dead_letters=letters,
-            sharing=self.sharing,
-        ).provide(self.app.context)
-
     async def _begin(self) -> None:
         nats = await self.broker.connect()
         await connection.insist(nats.flush)  # started is who is heard: the server knows by then what is subscribed to
@@ -214,7 +158,7 @@ class Service:
 
     async def _stop(self) -> None:
         self._end()
-        await self.sharing.stop_helping()
+        await self.parts.sharing.stop_helping()
         await self.slot.stop(grace=self.settings.task_grace)
 
     async def _closed(self) -> None:

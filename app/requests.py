@@ -5,15 +5,15 @@ import asyncio
 from nats.js.errors import NotFoundError
 
 from app import formats
-from app.cache import Cache
-from app.dead_letters import DeadLetterBox
-from app.entry import Entry
-from app.projection import RedisProjection
-from app.recordings import Recordings
-from app.results import HEADERS_AND_ENVELOPE, ResultStore
-from app.status import placed, status_of
-from app.task_log import TaskLog
-from app.waiting import WaitingTasks
+from app.delivery.dead_letters import DeadLetterBox
+from app.keys.cache import Cache
+from app.keys.projection import RedisProjection
+from app.log.entry import Entry
+from app.log.results import HEADERS_AND_ENVELOPE, ResultStore
+from app.log.task_log import TaskLog
+from app.queue.status import placed, status_of
+from app.queue.waiting import WaitingTasks
+from app.speech.recordings import Recordings
 from handlers.errors import OvertakenError, PassingError, RequestError
 from handlers.ports import Result
 from schemas import subjects

@@ -3,10 +3,10 @@
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
-from app import logs
 from app.engines.messages import Job, Loaded, Reply
 from app.main import Service
 from app.settings import Settings
+from app.telemetry import logs
 from handlers.ports import Checkpoint, News
 from schemas.transcription import TranscriptionResult, TranscriptionTask
 from schemas.wire import Model

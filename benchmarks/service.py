@@ -5,8 +5,8 @@ import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from app import streams
 from app.embedded import free_port
+from app.jetstream import streams
 from app.settings import Settings
 from benchmarks.stack import READY_WITHIN, Child, Stack, python
 

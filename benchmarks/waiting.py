@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from nats.js import JetStreamContext
 from nats.js.api import DeliverPolicy
 
-from app import streams
+from app.jetstream import streams
 from app.settings import Settings
 from benchmarks.service import provision
 from benchmarks.stack import Stack

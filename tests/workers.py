@@ -9,7 +9,7 @@ from opentelemetry.trace import TracerProvider
 from app.engines.engine import Engine
 from app.main import Service
 from app.settings import Settings
-from app.tracing import OFF
+from app.telemetry.tracing import OFF
 from tests.waiting import eventually
 
 

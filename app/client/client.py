@@ -19,7 +19,7 @@ from app.client.objects import whole
 from app.client.operating import dead_letters, failed, lanes, newest_start
 from app.client.recordings import audio_file_id, choose_priority, length
 from app.client.submission import Submission, Task
-from app.lanes import Lane
+from app.queue.lanes import Lane
 from app.settings import Settings
 from schemas import subjects
 from schemas.dead_letters import DeadLetter

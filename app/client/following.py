@@ -15,8 +15,8 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from app.client.errors import UnreachableError
+from app.jetstream.streams import names
 from app.settings import Settings
-from app.streams import names
 from schemas import subjects
 from schemas.progress import ProgressEvent
 from schemas.transcription import SegmentsEvent

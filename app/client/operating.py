@@ -8,13 +8,13 @@ import nats.errors
 from nats.aio.client import Client as Nats
 from nats.js.errors import NotFoundError
 
-from app import invalid
 from app.client.errors import NoWorkerError, RequestFailedError
 from app.client.exchange import NO_QUEUE, ask, no_worker
-from app.lanes import Lane, LaneReader
+from app.jetstream.stream_pages import last_of_each
+from app.jetstream.streams import names
+from app.queue import invalid
+from app.queue.lanes import Lane, LaneReader
 from app.settings import Settings
-from app.stream_pages import last_of_each
-from app.streams import names
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
 from schemas.requests import TaskRequest, TaskStatus

@@ -10,8 +10,8 @@ from importlib.metadata import version
 
 import structlog
 
-from app.cores import SHORTEST, Cores
-from app.ears import EngineEar
+from app.engines.cores import SHORTEST, Cores
+from app.engines.ears import EngineEar
 from app.engines.engine import Engine
 from app.engines.messages import Hear, Heard, WindowSound
 from app.sharing.lending import Send

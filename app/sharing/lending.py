@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import structlog
 
-from app.ears import Ear, EarLostError
+from app.engines.ears import Ear, EarLostError
 from app.engines.messages import Hear, Heard, WindowSound
 from app.sharing.messages import Alive, Lent, Returned, encode
 from schemas.sharing import WindowsOffered

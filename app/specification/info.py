@@ -4,7 +4,7 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
-from app import streams
+from app.jetstream import streams
 from app.settings import Settings
 
 _DAY: Final = 24 * 3600

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from nats.js.api import ConsumerConfig, ObjectStoreConfig, StreamConfig
 
-from app import streams
+from app.jetstream import streams
 from app.settings import Settings
 from app.specification.node import Node
 from schemas import subjects

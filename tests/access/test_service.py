@@ -13,8 +13,8 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from app.client import Client
+from app.keys.redis_keys import MARK
 from app.main import Service
-from app.redis_keys import MARK
 from app.settings import Settings, Share
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
@@ -154,7 +154,7 @@ async def test_all_that_the_service_promises(
     engine.may_go_on.set()
     # And Redis loses what it had
     await worker.redis._redis.delete(MARK)  # noqa: SLF001 -- the service's own user is the one that may
-    await worker.watch.catch_up()
+    await worker.parts.watch.catch_up()
     # And all is deleted
     for task in (*tasks, large, helped, cancelled):
         await publisher.delete(task)

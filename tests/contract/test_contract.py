@@ -8,8 +8,10 @@ from typing import get_args
 import pytest
 from nats.js.api import RetentionPolicy
 
-from app import cloud_events, projection, redis_keys, streams
 from app.client.exchange import LANE_FULL
+from app.jetstream import streams
+from app.keys import projection, redis_keys
+from app.log import cloud_events
 from app.settings import Settings
 from handlers import dead_letters, requests
 from schemas import subjects

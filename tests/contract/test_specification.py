@@ -11,7 +11,7 @@ import pytest
 from faststream.specification import AsyncAPI
 from pydantic import TypeAdapter
 
-from app import streams
+from app.jetstream import streams
 from app.main import Service
 from app.settings import Settings
 from app.specification.completion import complete

@@ -4,8 +4,8 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app import redis_keys
-from app.cache import Cache, connected
+from app.keys import redis_keys
+from app.keys.cache import Cache, connected
 from schemas.wire import Model
 
 AUDIO = "a" * 64

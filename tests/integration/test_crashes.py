@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from nats.js import JetStreamContext
 
-from app.attempt import TaskAttempt
-from app.dead_letters import DeadLetterBox
+from app.delivery.attempt import TaskAttempt
+from app.delivery.dead_letters import DeadLetterBox
+from app.delivery.settling import Settler
+from app.jetstream.streams import provision
+from app.log.task_log import TaskLog
 from app.main import Service
 from app.settings import Settings
-from app.settling import Settler
-from app.streams import provision
-from app.task_log import TaskLog
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.progress import State
@@ -193,7 +193,7 @@ async def test_two_deaths_before_the_acknowledgement_leave_one_letter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given a task stream that soon forgets what is a repetition, and two workers in a row that die after the letter
-    monkeypatch.setattr("app.streams.DUPLICATES_WITHIN", 0.1)
+    monkeypatch.setattr("app.jetstream.streams.DUPLICATES_WITHIN", 0.1)
     settings.task_ack_wait = 1
     first = FakeEngine()
     first.fail_with = [PERMANENT]

@@ -8,13 +8,13 @@ from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
 from app.client import Client
-from app.delivery import TaskDelivery
+from app.delivery.delivery import TaskDelivery
+from app.delivery.settling import Settler
+from app.delivery.traced_attempt import TracedAttempt
+from app.log.results import ResultStore
 from app.main import Service
-from app.opening import Announced
-from app.results import ResultStore
+from app.queue.opening import Announced
 from app.settings import Settings
-from app.settling import Settler
-from app.tracing import TracedAttempt
 from handlers.errors import PermanentError
 from handlers.ports import Result, Task
 from schemas.errors import ErrorCode
@@ -120,7 +120,7 @@ async def test_a_late_word_does_not_open_a_deleted_task_again(
     await publisher.ask("tasks.delete", task_id="t1")
     # When another worker hears only now that it was stored
     task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
-    await worker.opener.open([Announced(task, "tasks.transcription.normal", sequence=1)])
+    await worker.parts.opener.open([Announced(task, "tasks.transcription.normal", sequence=1)])
     # Then it stays deleted
     assert (await js.stream_info("transcription_progress")).state.messages == 0
 
@@ -133,7 +133,7 @@ async def test_a_stream_that_was_made_anew_keeps_its_messages(
     await publisher.until("old", State.COMPLETED)
     await eventually(lambda: queue_is_empty(js))
     await js.delete_stream("transcription_tasks")
-    await worker.watch.mend()
+    await worker.parts.watch.mend()
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)

@@ -10,10 +10,10 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
 
-from app.dead_letters import DeadLetterBox
+from app.delivery.dead_letters import DeadLetterBox
 from app.engines.messages import Listen
 from app.main import Service
-from app.recordings import Recording, Recordings
+from app.speech.recordings import Recording, Recordings
 from handlers.errors import PassingError, PermanentError
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
@@ -298,7 +298,7 @@ async def test_two_operators_queue_a_task_once(
         return await publish(self, subject, *arguments, **options)
 
     monkeypatch.setattr(JetStreamContext, "publish", at_once)
-    letters = worker.desk.settler.dead_letters
+    letters = worker.parts.desk.settler.dead_letters
     await asyncio.gather(*(letters.replay(task_id="t1", kind=None, code=None) for _ in range(2)))
     # Then the queue takes it once
     await eventually(lambda: completed(publisher, "t1"))

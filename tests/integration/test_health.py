@@ -31,7 +31,7 @@ async def nc(nats_server: NatsServer) -> AsyncIterator[Client]:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.watch.LOOK_EVERY", 3600)
+    monkeypatch.setattr("app.operating.watch.LOOK_EVERY", 3600)
 
 
 async def ask(worker: Service, path: str) -> tuple[int, dict[str, bool]]:

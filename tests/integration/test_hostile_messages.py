@@ -12,8 +12,8 @@ from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
-from app import invalid
 from app.main import Service
+from app.queue.task_queue import invalid
 from schemas.progress import State
 from schemas.requests import TaskStatus
 from schemas.wire import Kind

@@ -11,11 +11,11 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
 
-from app import streams
-from app.entry import Facts
-from app.results import ResultStore
+from app.jetstream import streams
+from app.log.entry import Facts
+from app.log.results import ResultStore
+from app.log.task_log import TaskLog
 from app.settings import Settings
-from app.task_log import TaskLog
 from handlers.errors import OvertakenError
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Model

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from nats.js import JetStreamContext
 
-from app import logs
+from app.telemetry import logs
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.progress import State

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from app import opening
+from app.log.task_log import TaskLog
 from app.main import Service
-from app.task_log import TaskLog
+from app.queue.task_queue import opening
 from handlers.errors import PassingError
 from schemas.errors import ErrorCode
 from schemas.progress import State

@@ -10,13 +10,13 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
 
-from app import streams
-from app.attempt import TaskAttempt
-from app.entry import Entry, Facts
+from app.delivery.attempt import TaskAttempt
+from app.jetstream import streams
+from app.log.entry import Entry, Facts
+from app.log.results import ResultStore
+from app.log.task_log import TaskLog
 from app.main import Service
-from app.results import ResultStore
 from app.settings import Settings
-from app.task_log import TaskLog
 from handlers.errors import PassingError
 from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent, State
@@ -173,8 +173,8 @@ async def test_who_did_not_hear_the_acknowledgement_is_not_overtaken_by_itself(
     settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a stream that has forgotten what is a repetition by the time of the next try
-    monkeypatch.setattr("app.streams.DUPLICATES_WITHIN", 0.1)
-    monkeypatch.setattr("app.stream_log.FIRST_PAUSE", 0.5)
+    monkeypatch.setattr("app.jetstream.streams.DUPLICATES_WITHIN", 0.1)
+    monkeypatch.setattr("app.jetstream.stream_log.FIRST_PAUSE", 0.5)
     await streams.provision(js, settings)
     log = TaskLog(nc, streams.names(settings), "w")
     facts = Facts(None, 1, "tasks.transcription.high", datetime.now(UTC))

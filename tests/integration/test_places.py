@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 
 from app.client import Client as TaskClient
 from app.engines.messages import Job, Reply
-from app.lanes import LaneReader, Queue
 from app.main import Service
+from app.queue.lanes import LaneReader, Queue
 from app.settings import Settings
 from handlers.errors import PassingError
 from schemas.errors import ErrorCode
@@ -39,7 +39,7 @@ class SteadyEngine(FakeEngine):
 
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.waiting.REMEMBERED_FOR", 0)
+    monkeypatch.setattr("app.queue.waiting.REMEMBERED_FOR", 0)
 
 
 async def place(publisher: Publisher, task_id: str) -> tuple[object, object]:
@@ -100,7 +100,7 @@ async def test_what_was_given_back_or_looked_at_waits(
     assert (lane.waiting, lane.running) == (6, 1)
     assert lane.oldest is not None
     assert abs(lane.oldest - held[0].metadata.timestamp) < timedelta(milliseconds=1)
-    await worker.watch.measure()
+    await worker.parts.watch.measure()
     assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.normal")) == 6
     # And stand where they stood
     assert [await place(publisher, f"t{number}") for number in range(1, 7)] == [("queued", at) for at in range(1, 7)]
@@ -114,7 +114,7 @@ async def test_many_who_ask_do_not_have_the_whole_queue_read_each_time(
     publisher: Publisher, worker: Service, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task that waits behind another
-    monkeypatch.setattr("app.waiting.REMEMBERED_FOR", 60)
+    monkeypatch.setattr("app.queue.waiting.REMEMBERED_FOR", 60)
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)

@@ -9,11 +9,11 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 
-from app.entry import Entry, Facts
+from app.jetstream.streams import provision
+from app.log.entry import Entry, Facts
+from app.log.task_log import TaskLog
 from app.main import Service
 from app.settings import Settings
-from app.streams import provision
-from app.task_log import TaskLog
 from schemas import subjects
 from schemas.progress import ProgressEvent, Stage, State
 from schemas.wire import Kind, Priority
@@ -120,7 +120,7 @@ async def test_the_kinds_of_one_priority_take_turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given a busy worker behind which many transcriptions wait, and then one diarization
-    monkeypatch.setattr("app.waiting.REMEMBERED_FOR", 0)
+    monkeypatch.setattr("app.queue.waiting.REMEMBERED_FOR", 0)
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("busy")
@@ -227,7 +227,7 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
 
     with monkeypatch.context() as slowly:
         slowly.setattr(TaskLog, "append", slow)
-        slowly.setattr("app.attempt.SHORTEST_SILENCE", 0)
+        slowly.setattr("app.delivery.attempt.SHORTEST_SILENCE", 0)
         async with start_worker(first):
             await publisher.publish("t1")
             await publisher.until("t1", State.RUNNING)

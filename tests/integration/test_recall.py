@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from app import redis_keys
 from app.engines.messages import Diarize, Job, Loaded, Reply, StretchHeard
+from app.keys import redis_keys
+from app.keys.stretches import Stretches
 from app.main import Service
 from app.settings import Settings
-from app.stretches import Stretches
 from handlers.errors import PermanentError
 from schemas import subjects
 from schemas.errors import ErrorCode

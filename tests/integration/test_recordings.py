@@ -12,8 +12,8 @@ from nats.js import JetStreamContext
 from nats.js.object_store import ObjectStore
 
 from app.embedded import NatsServer, free_port
-from app.recordings import Recordings
 from app.settings import Settings
+from app.speech.recordings import Recordings
 from app.temporary import sweep
 from handlers.errors import PassingError, PermanentError, TaskError
 from schemas.errors import ErrorCode

@@ -10,10 +10,10 @@ import pytest
 from nats.aio.client import Client
 from redis.asyncio import Redis
 
-from app import streams
 from app.embedded import NatsServer, ValkeyServer
+from app.jetstream import streams
+from app.keys.redis_keys import MARK
 from app.main import Service
-from app.redis_keys import MARK
 from app.settings import Settings
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
@@ -45,7 +45,7 @@ async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
 
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.watch.LOOK_EVERY", 0.2)
+    monkeypatch.setattr("app.operating.watch.LOOK_EVERY", 0.2)
 
 
 async def has_result(redis: Redis, task_id: str) -> bool:

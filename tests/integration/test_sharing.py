@@ -10,7 +10,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from app.cores import Cores
+from app.engines.cores import Cores
 from app.engines.messages import Heard, Loaded
 from app.settings import Settings, Share
 from app.sharing import helping, lending

@@ -5,8 +5,8 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, RetentionPolicy, StorageType
 from structlog.testing import capture_logs
 
+from app.jetstream.streams import provision
 from app.settings import Settings
-from app.streams import provision
 
 DAY = 24 * 3600
 LANES = [

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 from nats.js import JetStreamContext
 
-from app import deliveries
-from app.entry import Facts
+from app.log.entry import Facts
+from app.log.results import ResultStore
 from app.main import Service
-from app.results import ResultStore
+from app.queue.task_queue import deliveries
 from app.settings import Settings
 from handlers.ports import Result
 from schemas.progress import State

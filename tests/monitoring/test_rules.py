@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from app.cli import cli
-from app.metrics import Meter
+from app.telemetry.metrics import Meter
 from schemas.errors import ErrorCode
 from tests.monitoring.stack import DEPLOYED, ROOT, program, read, rules, seconds
 

@@ -7,10 +7,10 @@ from typing import cast
 
 import pytest
 
-from app.attempt import TaskAttempt, speakers_are_given_up
-from app.entry import Entry, Facts
-from app.results import ResultStore
-from app.task_log import Batch, TaskLog
+from app.delivery.attempt import TaskAttempt, speakers_are_given_up
+from app.log.entry import Entry, Facts
+from app.log.results import ResultStore
+from app.log.task_log import Batch, TaskLog
 from handlers.errors import OvertakenError
 from handlers.ports import Advanced, Found, Result
 from schemas.progress import ProgressEvent, Stage, State
@@ -86,7 +86,7 @@ RESULT = TranscriptionResult(
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr("app.attempt.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("app.delivery.attempt.time.monotonic", lambda: now[0])
     return now
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app import cores
-from app.cores import Cores
+from app.engines import cores
+from app.engines.cores import Cores
 
 TICKS = 100  # a second
 

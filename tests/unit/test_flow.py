@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.flow import ENOUGH, Flow
+from app.queue.flow import ENOUGH, Flow
 
 
 class Clock:
@@ -15,7 +15,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("app.flow.time", clock)
+    monkeypatch.setattr("app.queue.flow.time", clock)
     return clock
 
 

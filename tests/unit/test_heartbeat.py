@@ -10,8 +10,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from app.attempt import TaskAttempt
-from app.heartbeat import Heartbeat
+from app.delivery.attempt import TaskAttempt
+from app.delivery.heartbeat import Heartbeat
 from handlers.errors import OvertakenError
 from tests.waiting import eventually
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from app.precedence import PATIENCE, Precedence, position
+from app.queue.precedence import PATIENCE, Precedence, position
 from schemas.wire import Kind, Priority
 
 HIGH, NORMAL, LOW = Priority

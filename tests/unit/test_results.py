@@ -9,9 +9,9 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import NotFoundError
 
-from app.entry import Facts
-from app.results import ResultStore
-from app.task_log import TaskLog
+from app.log.entry import Facts
+from app.log.results import ResultStore
+from app.log.task_log import TaskLog
 from handlers.ports import Result
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Model

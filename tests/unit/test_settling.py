@@ -8,10 +8,10 @@ from typing import cast
 import pytest
 from nats.aio.msg import Msg
 
-from app.attempt import TaskAttempt
-from app.dead_letters import DeadLetterBox
-from app.settling import Settler
-from app.task_log import TaskLog
+from app.delivery.attempt import TaskAttempt
+from app.delivery.dead_letters import DeadLetterBox
+from app.delivery.settling import Settler
+from app.log.task_log import TaskLog
 from handlers.errors import OvertakenError, PassingError, PermanentError, TaskError
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, State

@@ -8,7 +8,7 @@ import pytest
 from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.aio.client import Client
 
-from app.slot import Slot
+from app.queue.slot import Slot
 from handlers.channels import StreamNames
 from schemas.wire import Kind, Priority
 from tests.waiting import eventually
@@ -88,8 +88,8 @@ class FakeLane:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.pull_inbox.ANSWER_WITHIN", 0.1)
-    monkeypatch.setattr("app.slot.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("app.jetstream.pull_inbox.ANSWER_WITHIN", 0.1)
+    monkeypatch.setattr("app.queue.slot.LOOK_EVERY", 0.01)
 
 
 @pytest.fixture
@@ -133,8 +133,8 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
 
 async def test_only_the_lane_that_a_task_is_announced_for_is_asked(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a slot that has found all lanes empty
-    monkeypatch.setattr("app.slot.AGAIN_AFTER", 60)
-    monkeypatch.setattr("app.slot.LOOK_EVERY", 60)
+    monkeypatch.setattr("app.queue.slot.AGAIN_AFTER", 60)
+    monkeypatch.setattr("app.queue.slot.LOOK_EVERY", 60)
     server = FakeServer([])
     await slot.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
@@ -153,7 +153,7 @@ async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch, lookahead: int
 ) -> None:
     # Given slots that look at one task or several
-    monkeypatch.setattr("app.slot.LOOK_EVERY", 60)
+    monkeypatch.setattr("app.queue.slot.LOOK_EVERY", 60)
     server = FakeServer([])
     given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
     slot = Slot(given, NAMES, broken=lambda: None, lookahead=lookahead)
@@ -170,7 +170,7 @@ async def test_what_was_announced_and_is_not_there_is_asked_for_again(
 
 async def test_announcements_keep_no_lane_from_being_asked(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a slot that has found all lanes empty
-    monkeypatch.setattr("app.slot.LOOK_EVERY", 0.05)
+    monkeypatch.setattr("app.queue.slot.LOOK_EVERY", 0.05)
     server = FakeServer([])
     await slot.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
@@ -189,7 +189,7 @@ async def test_between_two_tasks_no_lane_is_asked_that_was_empty_a_moment_ago(
     slot: Slot, lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given tasks in a normal lane, behind empty high ones
-    monkeypatch.setattr("app.slot.LOOK_EVERY", 60)
+    monkeypatch.setattr("app.queue.slot.LOOK_EVERY", 60)
     task = FakeAnswer("ack", {})
     server = FakeServer([nothing, nothing, *[lambda server, reply: server.send(reply, task)] * 3])
     # When a slot has done them
@@ -202,7 +202,7 @@ async def test_between_two_tasks_no_lane_is_asked_that_was_empty_a_moment_ago(
 
 async def test_after_an_error_no_lane_is_taken_for_empty(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a server that misses the question about the one lane that a task was announced for
-    monkeypatch.setattr("app.slot.LOOK_EVERY", 60)
+    monkeypatch.setattr("app.queue.slot.LOOK_EVERY", 60)
     server = FakeServer([nothing] * 6 + [silence])
     await slot.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))

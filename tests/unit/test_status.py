@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.entry import Entry, Facts
-from app.status import status_of
+from app.log.entry import Entry, Facts
+from app.queue.status import status_of
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
 

@@ -9,16 +9,16 @@ from typing import cast
 
 import pytest
 
-from app.cache import Cache, connected
-from app.cores import Cores
+from app.engines.cores import Cores
 from app.engines.messages import Diarize, Hear, Job, Listen, Reply, StageAdvanced, StretchHeard
-from app.recall import Recall
-from app.recordings import Recording, Recordings
+from app.keys.cache import Cache, connected
+from app.keys.stretches import Stretches
 from app.settings import Settings
 from app.sharing.sharing import Sharing
-from app.stretches import Stretches
-from app.transcriber import EngineTranscriber
-from app.windows_in_order import alone
+from app.speech.recall import Recall
+from app.speech.recordings import Recording, Recordings
+from app.speech.transcriber import EngineTranscriber
+from app.speech.windows_in_order import alone
 from handlers.errors import PassingError
 from handlers.ports import Advanced, Checkpoint, Found, News
 from schemas.errors import ErrorCode

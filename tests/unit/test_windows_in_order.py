@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.ears import Ear
+from app.engines.ears import Ear
 from app.engines.messages import (
     Hear,
     Heard,
@@ -23,7 +23,7 @@ from app.engines.messages import (
     WindowFound,
     WindowSound,
 )
-from app.windows_in_order import Lender, Told, Transcribed, WindowsInOrder
+from app.speech.windows_in_order import Lender, Told, Transcribed, WindowsInOrder
 from handlers.errors import PassingError, PermanentError
 from schemas.errors import ErrorCode
 from schemas.progress import Stage

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from nats.js import JetStreamContext
 
-from app import streams
 from app.cli import follow as following
 from app.cli.follow import follow
 from app.cli.show import JsonLines, Lines
 from app.client import Client
 from app.embedded import NatsServer, free_port
+from app.jetstream import streams
 from app.main import Service
 from app.settings import Settings
 from schemas.requests import TaskStatus

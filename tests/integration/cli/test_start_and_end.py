@@ -27,7 +27,7 @@ async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a server that is not there
-    monkeypatch.setattr("app.connection.REACHED_WITHIN", 0.2)
+    monkeypatch.setattr("app.jetstream.connection.REACHED_WITHIN", 0.2)
     monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)  # the service lowers it: it is about to end
     place = f"127.0.0.1:{free_port()}"
     service = Service(settings.model_copy(update={"nats_url": f"nats://me:secret@{place}"}), FakeEngine())

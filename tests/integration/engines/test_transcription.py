@@ -15,7 +15,7 @@ from app.engines.listening import find_windows
 from app.engines.messages import Hear, Job, Listen, Load, Loaded, Reply, StageAdvanced
 from app.engines.transcription import hear
 from app.engines.whisper import Whisper
-from app.windows_in_order import Transcribed, WindowsInOrder
+from app.speech.windows_in_order import Transcribed, WindowsInOrder
 from schemas.transcription import Segment
 
 from .sounds import CLIPS, NO_LIMIT, load, silence, write

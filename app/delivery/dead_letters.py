@@ -1,0 +1,144 @@
+"""Dead letters: what could not be done, stored once, and tried again when an operator asks."""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import islice
+
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
+
+from app.log import cloud_events
+from app.log.task_log import TaskLog
+from app.queue.stored_message import REPLAY_OF, StoredMessage
+from app.telemetry.metrics import Meter
+from handlers.channels import StreamNames
+from handlers.errors import RequestError
+from schemas import subjects
+from schemas.dead_letters import BodyEncoding, DeadLetter
+from schemas.errors import ErrorCode, ErrorDetail
+from schemas.progress import State
+from schemas.wire import Kind
+
+LARGEST_GROWTH = 2  # control characters take six bytes each in JSON: such a body is better off as base64
+MOST_HEADERS, LONGEST_HEADER = 32, 1024  # characters
+EXPECTATIONS = "nats-expected"  # headers that were meant for the first publish only
+
+
+class DeadLetterBox:
+    """Keeps the letters in their stream."""
+
+    def __init__(
+        self, js: JetStreamContext, log: TaskLog, names: StreamNames, meter: Meter, *, max_payload: int
+    ) -> None:
+        self._js = js
+        self._log = log
+        self._meter = meter
+        self._tasks, self._stream = names.tasks, names.dead_letters
+        self._segments = names.segments
+        self._longest_body = max_payload // 4  # bytes
+
+    async def put(self, message: StoredMessage, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
+        """Store the letter of a failed message; asked again soon, it stays one letter."""
+        body, encoding = _readable(message.body[: self._longest_body])
+        letter = DeadLetter(
+            task_id=task_id,
+            kind=message.kind,
+            subject=message.subject,
+            body=body,
+            body_encoding=encoding,
+            body_truncated=len(message.body) > self._longest_body,
+            headers=_few(message.headers),
+            error=error,
+            attempts=attempts,
+            stream_sequence=message.sequence,
+            time=datetime.now(UTC),
+        )
+        stored = await self._js.publish(
+            subjects.dead_letters(message.kind),
+            letter.model_dump_json().encode(),
+            stream=self._stream,
+            headers=self._headers(message, task_id),
+        )
+        if not stored.duplicate:
+            self._meter.letter(message.kind, error.code)
+
+    def _headers(self, message: StoredMessage, task_id: str | None) -> dict[str, str]:
+        stored_at = int(message.time.timestamp())  # sequences begin anew with a stream
+        letter_id = f"{self._tasks}-{message.sequence}-{stored_at}-{task_id or ''}"
+        trace = message.traceparent
+        found = cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id)
+        return found if trace is None else found | {"traceparent": trace}
+
+    async def letters(self) -> AsyncIterator[tuple[int, DeadLetter]]:
+        """All letters from the oldest on, each with its stream sequence."""
+        at = 1
+        while True:
+            try:
+                message = await self._js.get_msg(
+                    self._stream, at, subject=subjects.ALL_DEAD_LETTERS, direct=True, next=True
+                )
+            except NotFoundError:
+                return
+            at = (message.seq or 0) + 1
+            with suppress(ValueError):  # somebody else wrote it
+                yield at - 1, DeadLetter.model_validate_json(message.data or b"")
+
+    async def replay(self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None) -> int:
+        """Queue the matching tasks again, each once; how many (RequestError where none matches)."""
+        count = matching = 0
+        newest = (await self._js.stream_info(self._stream)).state.last_seq
+        async for sequence, letter in self.letters():
+            if sequence > newest:  # a task that has failed again meanwhile is not tried for ever
+                break
+            if task_id in (None, letter.task_id) and kind in (None, letter.kind) and code in (None, letter.error.code):
+                matching += 1
+                count += await self._replay(sequence, letter)
+        if task_id is not None and not matching:
+            raise RequestError(ErrorCode.NOT_FOUND, f"No dead letter is kept of task {task_id}: list what is there.")
+        return count
+
+    async def _replay(self, sequence: int, letter: DeadLetter) -> bool:
+        if letter.body_truncated or letter.task_id is None:
+            return False
+        last = await self._log.last(letter.task_id)
+        if last is None or last.event.state is not State.FAILED or last.facts.task is None:
+            return False
+        headers = {
+            name: value for name, value in letter.headers.items() if not name.lower().startswith(EXPECTATIONS)
+        } | {"Nats-Msg-Id": f"replay-{letter.task_id}-{last.stream_sequence}", REPLAY_OF: str(last.stream_sequence)}
+        await self._js.purge_stream(self._segments, subject=subjects.segments(letter.task_id))  # it starts afresh
+        await self._js.publish(letter.subject, _bytes(letter), headers=headers)
+        await self._remove(sequence)
+        return True
+
+    async def delete(self, task_id: str) -> None:
+        """Remove the letters of a task."""
+        async for sequence, letter in self.letters():
+            if letter.task_id == task_id:
+                await self._remove(sequence)
+
+    async def _remove(self, sequence: int) -> None:
+        with suppress(APIError):  # somebody else was faster
+            await self._js.delete_msg(self._stream, sequence)
+
+
+def _readable(body: bytes) -> tuple[str, BodyEncoding]:
+    with suppress(UnicodeDecodeError):
+        text = body.decode()
+        if len(json.dumps(text, ensure_ascii=False)) < LARGEST_GROWTH * len(body) + 3:
+            return text, BodyEncoding.UTF_8
+    return base64.b64encode(body).decode(), BodyEncoding.BASE64
+
+
+def _few(headers: Mapping[str, str]) -> dict[str, str]:
+    """So many headers that the letter always fits into a message."""
+    return {name: value for name, value in islice(headers.items(), MOST_HEADERS) if len(name + value) <= LONGEST_HEADER}
+
+
+def _bytes(letter: DeadLetter) -> bytes:
+    if letter.body_encoding is BodyEncoding.UTF_8:
+        return letter.body.encode()
+    return base64.b64decode(letter.body)

@@ -1,0 +1,207 @@
+"""Delivery: a task message in the hands of this worker, from heartbeat to settling."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from opentelemetry.trace import Tracer
+from structlog.contextvars import bind_contextvars
+
+from app.delivery.attempt import TaskAttempt, speakers_are_given_up
+from app.delivery.heartbeat import Heartbeat
+from app.delivery.settling import Settler
+from app.delivery.traced_attempt import TracedAttempt
+from app.log.entry import Entry
+from app.log.results import ResultStore
+from app.log.task_log import TaskLog
+from app.queue.stored_message import StoredMessage
+from app.queue.task_queue import TaskQueue
+from app.queue.waiting import Place
+from app.telemetry import tracing
+from app.telemetry.metrics import Meter
+from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, PermanentError, TaskError
+from handlers.ports import Task
+from schemas.errors import ErrorCode, ErrorDetail
+from schemas.progress import State
+from schemas.wire import Kind
+
+GIVE_BACK_WITHIN = 5.0  # seconds: without NATS there is nobody to give it back to
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every delivery is worked on with."""
+
+    nats: Client
+    log: TaskLog
+    queue: TaskQueue
+    results: ResultStore
+    settler: Settler
+    meter: Meter
+    heartbeat: float  # seconds
+    timeout: float  # seconds
+    tracer: Tracer
+    found: Callable[[], None]  # told when a result is there, and has only to be written down
+
+
+class TaskDelivery:
+    """One delivery of one task message."""
+
+    def __init__(self, desk: Desk, message: Msg) -> None:
+        self._desk = desk
+        self._message = message
+        self.kind = Kind(message.subject.split(".")[1])
+        self._heartbeat = Heartbeat(desk.nats, message, every=desk.heartbeat, notice=self._notice)
+        self._begun = False
+        self._attempt: TaskAttempt | None = None
+        self._traced: TracedAttempt | None = None
+        self._error: ErrorDetail | None = None
+        self._completed = False  # the result was there already, only the last word was not
+
+    async def begin(self, task: Task) -> TracedAttempt:
+        """Own the task's next attempt (AlreadyKnownError, OvertakenError, PermanentError)."""
+        self._begun = True
+        stored = StoredMessage.delivered(self._message)
+        bind_contextvars(task_id=task.task_id, trace_id=stored.trace_id)
+        desk = self._desk
+        entry = await desk.queue.open(task, stored, place=Place.at_once())
+        tracing.link_to(entry.facts.span)
+        self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, span=tracing.current(), found=desk.found)
+        bind_contextvars(attempt=attempt.number)
+        if entry.facts.started_at is not None:
+            desk.meter.redelivered(self.kind)
+        if entry.event.state.ended:
+            raise AlreadyKnownError
+        if entry.event.sequence > 1:
+            await self._take_over(attempt)
+        self._heartbeat.follow(attempt)
+        await attempt.start()
+        self._count_start(attempt, entry)
+        self._traced = TracedAttempt(attempt, desk.tracer)
+        return self._traced
+
+    def _count_start(self, attempt: TaskAttempt, before: Entry) -> None:
+        meter, facts = self._desk.meter, attempt.entry.facts
+        if before.facts.started_at is None and facts.started_at is not None:
+            meter.waited(self.kind, max((facts.started_at - facts.created_at).total_seconds(), 0.0))
+            tracing.waited(self._desk.tracer, facts.created_at)
+        if attempt.checkpoint.processed_seconds:
+            meter.resumed(self.kind, attempt.checkpoint.processed_seconds)
+
+    def _notice(self, attempt: TaskAttempt) -> None:
+        self._desk.meter.beat(self.kind, since_progress=attempt.since_progress, running=attempt.running)
+
+    def count_end(self, state: State | None, seconds: float) -> None:
+        """Count how the delivery ended, and say so; None where another worker decides."""
+        meter, attempt = self._desk.meter, self._attempt
+        if self._traced is not None:
+            self._traced.end()
+        if state is State.COMPLETED:
+            meter.completed(self.kind, seconds, attempt.audio_seconds if attempt else None)
+        if self._error is not None and state in {State.FAILED, State.RETRYING}:
+            meter.failed(self.kind, state, self._error.code, seconds)
+        error = self._error.code if self._error else None  # its message is in the task's log, and may name a file
+        log.info("task_delivery_ended", state=state, execution_time=round(seconds, 3), error=error)
+
+    async def _take_over(self, attempt: TaskAttempt) -> None:
+        """Find out how far the lost worker came (AlreadyKnownError, PermanentError)."""
+        last = attempt.entry.event
+        if await self._desk.results.find(last.task_id):
+            await attempt.complete()
+            self._completed = True
+            raise AlreadyKnownError
+        lost_for_good = last.state is State.RUNNING and last.attempt >= last.max_attempts
+        if lost_for_good and not speakers_are_given_up(last):
+            message = f"The worker was lost in attempt {last.attempt}, the last: look at the recording and the logs."
+            raise PermanentError(ErrorCode.WORKER_LOST, message)
+
+    async def work(self, handle: Callable[[], Awaitable[object]]) -> State | None:
+        """Let the handler work under the heartbeat, then settle; how the task stands, None if another decides."""
+        try:
+            async with self._heartbeat.beating():
+                await self._in_time(handle)
+        except asyncio.CancelledError:  # only the slot cancels, when it stops: it goes no further
+            with suppress(OvertakenError, PassingError, NatsError, TimeoutError):
+                async with asyncio.timeout(GIVE_BACK_WITHIN):
+                    await self._desk.settler.given_back(self._message, self._attempt)
+            return State.QUEUED
+        except Exception as error:  # noqa: BLE001 -- whatever went wrong, the message must be settled
+            return await self._settle(error)
+        await self._desk.settler.done(self._message)
+        return State.COMPLETED
+
+    async def _in_time(self, handle: Callable[[], Awaitable[object]]) -> None:
+        seconds = self._desk.timeout
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                await handle()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            message = f"The attempt took longer than TASK_TIMEOUT ({seconds:g} s): split the recording or raise it."
+            raise PassingError(ErrorCode.TIMEOUT, message) from error
+
+    async def _settle(self, error: Exception) -> State | None:
+        try:
+            return await self._settle_by_type(error)
+        except OvertakenError:
+            return None
+        except (PassingError, NatsError):
+            log.exception("task_unsettled")  # it is delivered again after TASK_ACK_WAIT
+            return None
+
+    async def _settle_by_type(self, error: Exception) -> State | None:
+        settler, attempt = self._desk.settler, self._attempt
+        if isinstance(error, OvertakenError):
+            log.info("task_overtaken")
+            if attempt is not None:
+                await attempt.withdraw()
+            return None
+        if isinstance(error, AlreadyKnownError):
+            return await self._already_known()
+        if not self._begun:
+            self._error = await settler.invalid(self._message)
+            return State.FAILED if self._error else None
+        if attempt is None:
+            return await self._unopened(error)
+        return await self._attempt_failed(attempt, error)
+
+    async def _attempt_failed(self, attempt: TaskAttempt, error: Exception) -> State:
+        if not attempt.entry.event.state.ended and await self._desk.results.find(attempt.entry.event.task_id):
+            await attempt.complete()  # only the last word was missing
+        failure = _as_task_error(error)
+        self._error = failure.detail
+        log.warning("task_attempt_failed", error=failure.detail.code)
+        return await self._desk.settler.failed(self._message, attempt, failure)
+
+    async def _unopened(self, error: Exception) -> State | None:
+        log.error("task_unopened", error=str(error))
+        await self._desk.settler.unopened(self._message)
+        return None
+
+    async def _already_known(self) -> State | None:
+        attempt = self._attempt
+        if attempt is None:
+            log.info("task_doubled")
+            self._desk.meter.doubled(self.kind)
+        if attempt is not None and attempt.entry.event.state is State.FAILED:
+            await self._desk.settler.buried(self._message, attempt.entry.event)
+        else:
+            await self._desk.settler.done(self._message)
+        return State.COMPLETED if self._completed else None
+
+
+def _as_task_error(error: Exception) -> TaskError:
+    """What is to be said of an error that nobody foresaw."""
+    if isinstance(error, TaskError):
+        return error
+    log.error("task_broken", exc_info=error)
+    return PassingError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")

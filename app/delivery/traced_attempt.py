@@ -1,0 +1,65 @@
+"""An attempt in the trace: its stages and windows are spans."""
+
+import time
+
+from opentelemetry import trace
+from opentelemetry.trace import Span, Tracer
+
+from app.delivery.attempt import TaskAttempt
+from handlers.ports import Advanced, Checkpoint, Found, News
+from schemas.progress import Stage
+
+NAMES = {
+    Stage.FETCHING: "fetch",
+    Stage.DECODING: "decode",
+    Stage.TRANSCRIBING: "transcribe",
+    Stage.DIARIZING: "diarize",
+    Stage.MERGING: "merge",
+}
+
+
+class TracedAttempt:
+    """An attempt whose stages and windows are spans, below the one that runs."""
+
+    def __init__(self, attempt: TaskAttempt, tracer: Tracer) -> None:
+        self._attempt = attempt
+        self._tracer = tracer
+        self._stage: tuple[str, Span] | None = None
+        self._since = time.time_ns()
+        self._enter(NAMES[Stage.FETCHING])
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What earlier attempts have done."""
+        return self._attempt.checkpoint
+
+    async def append(self, news: News) -> None:
+        """Write news to the task's log, and into the trace (OvertakenError)."""
+        if isinstance(news, Advanced):
+            self._enter(NAMES[news.stage])
+        elif isinstance(news, Found):
+            self._enter(NAMES[Stage.TRANSCRIBING])
+            self._batch(news)
+        else:
+            self._enter("store")
+        await self._attempt.append(news)
+
+    def end(self) -> None:
+        """End the span of the stage that the attempt came to."""
+        if self._stage is not None:
+            self._stage[1].end()
+            self._stage = None
+
+    def _enter(self, name: str) -> None:
+        if self._stage is not None and self._stage[0] == name:
+            return
+        self.end()
+        self._stage = name, self._tracer.start_span(name)
+        self._since = time.time_ns()
+
+    def _batch(self, news: Found) -> None:
+        """A batch of windows, which took the time since the one before."""
+        inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
+        figures = {"audio.processed_seconds": news.processed_seconds, "segments": len(news.segments)}
+        self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()
+        self._since = time.time_ns()

@@ -1,0 +1,96 @@
+"""The connection to NATS: who we are, whom we trust, and what happens when it ends."""
+
+import asyncio
+import logging
+import ssl
+import sys
+from collections.abc import Awaitable, Callable
+
+import structlog
+from faststream.nats import NatsBroker, NatsCredentials, NatsSecurity, NatsUserPassword
+from faststream.nats.opentelemetry import NatsTelemetryMiddleware
+from nats.aio.client import Client
+from opentelemetry.trace import TracerProvider
+
+from app.jetstream.stream_log import UNANSWERED
+from app.settings import Settings
+from app.telemetry import tracing
+
+REACHED_WITHIN = 30.0  # seconds, at the start
+TRY_EVERY = 0.5  # seconds
+PING_EVERY = 10  # seconds: the library's two minutes leave a silent partition unnoticed for four
+FOREVER = -1  # the library's sixty attempts end with a closed connection and a spinning pull loop
+
+log = structlog.get_logger()
+
+
+def broker(
+    settings: Settings, *, graceful_timeout: float, closed: Callable[[], Awaitable[None]], traces: TracerProvider
+) -> NatsBroker:
+    """A broker that reconnects for ever and tells when it is closed all the same; connects to nothing yet."""
+    return NatsBroker(
+        settings.nats_url,
+        security=security(settings),
+        name="natscribe",
+        max_reconnect_attempts=FOREVER,
+        reconnect_time_wait=1,
+        ping_interval=PING_EVERY,
+        graceful_timeout=graceful_timeout,
+        disconnected_cb=_disconnected,
+        reconnected_cb=_reconnected,
+        closed_cb=closed,
+        middlewares=[] if traces is tracing.OFF else [NatsTelemetryMiddleware(tracer_provider=traces)],
+        error_cb=_failed,
+        logger=structlog.get_logger("natscribe.broker"),
+        log_level=logging.DEBUG,  # it speaks twice a message
+    )
+
+
+async def reach(nats: NatsBroker, settings: Settings) -> Client:
+    """Connect, or end with one sentence: a start that waits for ever cannot be stopped (ConnectionError)."""
+    try:
+        async with asyncio.timeout(REACHED_WITHIN):
+            return await nats.connect()
+    except TimeoutError:
+        place = settings.nats_url.rpartition("@")[2]  # what is before it may be a password
+        message = f"No NATS server answers at {place} within {REACHED_WITHIN:g} s: start it first, or correct NATS_URL."
+        sys.tracebacklimit = 0  # the sentence says all, and the HTTP server would print where it was said
+        raise ConnectionError(message) from None
+
+
+async def insist(work: Callable[[], Awaitable[object]]) -> None:
+    """Do what a start needs again while NATS does not answer, which it may cease to do any time (nats.errors.Error)."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + REACHED_WITHIN
+    while True:
+        try:
+            await work()
+        except UNANSWERED:
+            if loop.time() > give_up_at:
+                raise
+            await asyncio.sleep(TRY_EVERY)
+        else:
+            return
+
+
+def security(settings: Settings) -> NatsSecurity | None:
+    """What the settings say about passwords, credentials and TLS."""
+    tls = ssl.create_default_context(cafile=settings.nats_tls_ca_file) if settings.nats_tls_ca_file else None
+    if settings.nats_creds_file is not None:
+        return NatsCredentials(str(settings.nats_creds_file), ssl_context=tls)
+    if settings.nats_user is not None:
+        password = settings.nats_password.get_secret_value() if settings.nats_password else ""
+        return NatsUserPassword(settings.nats_user, password, ssl_context=tls)
+    return NatsSecurity(ssl_context=tls) if tls else None
+
+
+async def _disconnected() -> None:
+    log.warning("nats_disconnected")
+
+
+async def _reconnected() -> None:
+    log.info("nats_reconnected")
+
+
+async def _failed(error: Exception) -> None:
+    log.warning("nats_error", error=str(error) or type(error).__name__)

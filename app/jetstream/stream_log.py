@@ -1,0 +1,136 @@
+"""A log on a subject: appended to by compare-and-set, read without what others have written there."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from typing import Final, Generic, TypeVar
+
+from nats.aio.client import Client
+from nats.errors import ConnectionReconnectingError, OutboundBufferLimitError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.api import RawStreamMsg
+from nats.js.errors import BadRequestError, NoStreamResponseError, NotFoundError, ServerError, ServiceUnavailableError
+
+from app.jetstream.stream_pages import last_of_each
+from handlers.errors import OvertakenError, PassingError
+from schemas.errors import ErrorCode
+
+WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: somebody else has appended
+GIVE_UP_AFTER: Final = 60.0  # seconds without an acknowledgement
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
+
+T = TypeVar("T")
+
+UNANSWERED = (  # an outage, which ends
+    NatsTimeoutError,
+    NoStreamResponseError,
+    ConnectionReconnectingError,
+    OutboundBufferLimitError,
+    ServiceUnavailableError,
+    ServerError,
+)
+
+
+class StreamLog(Generic[T]):
+    """The logs of one stream, a subject each; `read` raises ValueError for what the service did not write."""
+
+    def __init__(self, nats: Client, stream: str, read: Callable[[RawStreamMsg], T]) -> None:
+        self._nats = nats
+        self._js = nats.jetstream()
+        self._stream = stream
+        self._read = read
+
+    async def last(self, subject: str) -> T | None:
+        """The last entry, None where there is none."""
+        message = await self._last_message(subject)
+        return None if message is None else await self._own(message)
+
+    async def last_of(self, subjects: Iterable[str]) -> list[T]:
+        """The last entries of many logs, of those that have any and are small enough for one answer (NatsError)."""
+        found = [await self._own(message) for message in await last_of_each(self._nats, self._stream, subjects)]
+        return [entry for entry in found if entry is not None]
+
+    async def entries(self, subject: str) -> AsyncIterator[T]:
+        """All entries, in order."""
+        async for message in self._messages(subject):
+            with suppress(ValueError):
+                yield self._read(message)
+
+    async def append(self, subject: str, payload: bytes, headers: dict[str, str], *, after: int) -> int:
+        """Append behind the entry with stream sequence `after`, 0 for the first; the new one's stream sequence.
+
+        Raises OvertakenError where somebody has appended an entry meanwhile, PassingError where NATS does not answer.
+        """
+        while True:
+            expected = {"Nats-Expected-Last-Subject-Sequence": str(after)}
+            try:
+                return await self._publish(subject, payload, headers | expected)
+            except BadRequestError as error:
+                if error.err_code != WRONG_LAST_SEQUENCE:
+                    raise
+            behind = after
+            async for message in self._messages(subject, after=after):
+                behind = message.seq or behind
+                if (message.headers or {}).get("ce-id") == headers["ce-id"]:
+                    return behind  # our own: only its acknowledgement was lost
+                if self._is_entry(message):
+                    raise OvertakenError(subject)
+            if behind == after:  # what the log went on from is gone
+                raise OvertakenError(subject)
+            after = behind  # only foreign messages: they own nothing
+
+    async def purge(self, subject: str) -> None:
+        """Remove all that is there."""
+        await self._js.purge_stream(self._stream, subject=subject)
+
+    async def _own(self, last: RawStreamMsg) -> T | None:
+        """The last entry of the log that ends with this message, which may be somebody else's."""
+        try:
+            return self._read(last)
+        except ValueError:
+            found: T | None = None
+            async for entry in self.entries(last.subject or ""):
+                found = entry
+            return found
+
+    def _is_entry(self, message: RawStreamMsg) -> bool:
+        try:
+            self._read(message)
+        except ValueError:
+            return False
+        return True
+
+    async def _messages(self, subject: str, *, after: int = 0) -> AsyncIterator[RawStreamMsg]:
+        while True:
+            try:
+                message = await self._js.get_msg(self._stream, after + 1, subject=subject, direct=True, next=True)
+            except NotFoundError:
+                return
+            yield message
+            after = message.seq or after + 1
+
+    async def _last_message(self, subject: str) -> RawStreamMsg | None:
+        try:
+            return await self._js.get_last_msg(self._stream, subject, direct=True)
+        except NotFoundError:
+            return None
+
+    async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> int:
+        """Publish until it is acknowledged: the same id makes the repetition harmless.
+
+        An outage is waited for, however long: whoever took the task over in the meantime makes the append fail.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + GIVE_UP_AFTER
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return (await self._js.publish(subject, payload, stream=self._stream, headers=dict(headers))).seq
+            except UNANSWERED as error:
+                if not self._nats.is_connected:
+                    give_up_at = loop.time() + GIVE_UP_AFTER
+                if loop.time() > give_up_at:
+                    message = f"JetStream does not acknowledge what is published to {subject}: check the NATS server."
+                    raise PassingError(ErrorCode.INTERNAL, message) from error
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)

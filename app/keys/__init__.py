@@ -1,0 +1,1 @@
+"""What is kept in Redis: the projection for those who read keys, and what was found before."""

@@ -1,0 +1,96 @@
+"""The cache: what engines found in a recording, kept for the next task that asks the same of it."""
+
+import asyncio
+import zlib
+from collections.abc import Awaitable
+from typing import Final, TypeVar, cast
+
+import structlog
+from pydantic import BaseModel, ValidationError
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from app.keys import redis_keys
+from handlers.errors import PassingError
+from schemas.errors import ErrorCode
+
+ANSWERS_WITHIN: Final = 1.0  # seconds: a task does not wait longer for what it can compute
+LARGEST: Final = 32 * 1024 * 1024  # bytes, compressed; a day of speech has about 5 MB
+FORGET_AFTER: Final = 600  # seconds: longer than a worker that is cut off from NATS goes on
+
+KEEP_UNLESS_FORGOTTEN: Final = """
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if redis.call('TTL', KEYS[1]) < 0 then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
+return 1
+"""
+
+Heard = TypeVar("Heard", bound=BaseModel)
+
+log = structlog.get_logger()
+
+
+def connected(url: str) -> Redis:
+    """A client that does not try again: what a task can compute it does not wait for."""
+    return Redis.from_url(
+        url, socket_timeout=ANSWERS_WITHIN, socket_connect_timeout=ANSWERS_WITHIN, retry=Retry(NoBackoff(), 0)
+    )
+
+
+class Cache:
+    """Finds and keeps by the recording's SHA-256 and by what was asked of which engine, for `keep` seconds (0: never).
+
+    Without Redis nothing is found and nothing kept: the task computes.
+    """
+
+    def __init__(self, redis: Redis, *, keep: float) -> None:
+        self._redis = redis
+        self._seconds = int(keep)
+        self._keep = redis.register_script(KEEP_UNLESS_FORGOTTEN)
+
+    async def find(self, audio_sha256: str, question: str, kind: type[Heard]) -> Heard | None:
+        """What was found earlier, None where nothing was."""
+        if not self._seconds:
+            return None
+        packed = await in_time(self._redis.hget(redis_keys.heard(audio_sha256), question))
+        return await asyncio.to_thread(_unpacked, packed, kind) if isinstance(packed, bytes) else None
+
+    async def keep(self, audio_sha256: str, question: str, found: BaseModel) -> None:
+        """Keep what was found, unless a task with this recording was deleted a moment ago."""
+        if not self._seconds:
+            return
+        packed = await asyncio.to_thread(_packed, found)
+        if len(packed) <= LARGEST:
+            keys = [redis_keys.heard(audio_sha256), redis_keys.forgotten(audio_sha256)]
+            await in_time(self._keep(keys=keys, args=[question, packed, self._seconds]))
+
+    async def forget(self, audio_sha256: str) -> None:
+        """Forget all that was found in a recording (PassingError)."""
+        try:
+            await self._redis.set(redis_keys.forgotten(audio_sha256), "1", ex=FORGET_AFTER)
+            await self._redis.delete(redis_keys.heard(audio_sha256))
+        except (RedisError, OSError) as error:
+            raise PassingError(ErrorCode.INTERNAL, "Redis is away: what was found stays there for a while.") from error
+
+
+async def in_time(answer: "Awaitable[object] | object") -> object:
+    """The answer, None where Redis gives none soon."""
+    try:
+        async with asyncio.timeout(ANSWERS_WITHIN):
+            return await cast("Awaitable[object]", answer)  # redis-py's commands are typed for both of its clients
+    except (RedisError, OSError, TimeoutError) as error:
+        log.warning("cache_unreachable", error=type(error).__name__)
+        return None
+
+
+def _packed(found: BaseModel) -> bytes:
+    return zlib.compress(found.model_dump_json().encode())
+
+
+def _unpacked(packed: bytes, kind: type[Heard]) -> Heard | None:
+    try:
+        return kind.model_validate_json(zlib.decompress(packed))
+    except (zlib.error, ValidationError):  # of another version
+        return None

@@ -1,0 +1,124 @@
+"""The projection: the log in Redis, for those who would rather read keys."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from app.jetstream.streams import RESULTS_KEPT
+from app.keys import redis_keys
+from app.log.entry import Entry
+from app.queue.status import status_of
+from handlers.errors import PassingError
+from handlers.ports import Result
+from schemas.errors import ErrorCode
+
+DAY: Final = 24 * 3600
+ANSWERS_WITHIN: Final = 2.0  # seconds
+KEEP: Final = int(RESULTS_KEPT)  # seconds
+FORGET_AFTER: Final = 60  # seconds
+KEEP_PROGRESS: Final = DAY  # seconds after each change
+KEEP_MARK: Final = 30 * DAY  # after which everything is shown once more
+
+# Several workers project one log: only an event newer than the last one shown may be written.
+# The progress key lives seven days from the start and a day after each change, whichever is longer.
+# The result of a task that was cancelled may have been on the way, and is withdrawn.
+# When a task has ended, nobody needs its voices.
+WRITE_IF_NEWER: Final = """
+if ARGV[6] == 'cancelled' then
+  redis.call('SET', KEYS[4], '1', 'EX', ARGV[7])
+  redis.call('DEL', KEYS[5])
+end
+if ARGV[8] == '1' then redis.call('DEL', KEYS[6]) end
+local shown = tonumber(redis.call('GET', KEYS[3]) or '0')
+if tonumber(ARGV[1]) <= shown then return 0 end
+local left = redis.call('TTL', KEYS[2])
+redis.call('SET', KEYS[3], ARGV[1], 'EX', ARGV[4])
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[4])
+if left < 0 then left = tonumber(ARGV[4]) end
+redis.call('SET', KEYS[2], ARGV[3], 'EX', math.max(left, tonumber(ARGV[5])))
+return 1
+"""
+
+WRITE_UNLESS_WITHDRAWN: Final = """
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return 1
+"""
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise PassingError(ErrorCode.INTERNAL, "Redis is away: its keys are caught up when it is back.") from error
+
+
+class RedisProjection:
+    """Writes the three documented keys from the task's events."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def progressed(self, entries: Sequence[Entry]) -> None:
+        """Show events, each unless a newer one of its task is shown; whichever Redis takes (PassingError)."""
+        writing = self._redis.pipeline(transaction=False)
+        for entry in entries:
+            task_id, event = entry.event.task_id, entry.event
+            keys = [redis_keys.info(task_id), redis_keys.progress(task_id), redis_keys.shown(task_id)]
+            keys += [redis_keys.withdrawn(task_id), redis_keys.result(task_id), redis_keys.voices(task_id)]
+            try:
+                status = status_of(entry).model_dump_json()
+            except ValueError:  # not written by a service: it is let go
+                continue
+            state, ended = str(event.state), int(event.state.ended)
+            values = (entry.stream_sequence, status, event.progress, KEEP, KEEP_PROGRESS, state, FORGET_AFTER, ended)
+            writing.eval(WRITE_IF_NEWER, len(keys), *keys, *values)
+        with _reached():
+            await writing.execute()
+
+    async def ended(self, results: Sequence[Result]) -> None:
+        """Show results, each unless its task was cancelled or deleted (PassingError)."""
+        writing = self._redis.pipeline(transaction=False)
+        for result in results:
+            keys = [redis_keys.result(result.task_id), redis_keys.withdrawn(result.task_id)]
+            writing.eval(WRITE_UNLESS_WITHDRAWN, len(keys), *keys, result.model_dump_json(), KEEP)
+        with _reached():
+            await writing.execute()
+
+    async def is_empty(self) -> bool:
+        """Whether Redis holds nothing of the service: it is new, or has lost its data (PassingError)."""
+        with _reached():
+            return not await self._redis.exists(redis_keys.MARK)
+
+    async def mark(self) -> None:
+        """Note that the projection has begun; the note goes when the data are lost (PassingError)."""
+        with _reached():
+            await self._redis.set(redis_keys.MARK, "1", ex=KEEP_MARK)
+
+    async def delete(self, task_id: str, *, up_to: int) -> None:
+        """Delete the keys of a task; events up to this stream sequence are not shown again (PassingError)."""
+        with _reached():
+            await self._forget_result(task_id)
+            await self._redis.set(redis_keys.shown(task_id), str(up_to), ex=FORGET_AFTER)
+            await self._redis.delete(redis_keys.info(task_id), redis_keys.progress(task_id))
+
+    async def _forget_result(self, task_id: str) -> None:
+        await self._redis.set(redis_keys.withdrawn(task_id), "1", ex=FORGET_AFTER)
+        await self._redis.delete(redis_keys.result(task_id), redis_keys.voices(task_id))
+
+    async def reachable(self) -> bool:
+        """Whether Redis answers."""
+        try:
+            async with asyncio.timeout(ANSWERS_WITHIN):
+                return bool(await self._redis.ping())
+        except (RedisError, OSError, TimeoutError):
+            return False
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()

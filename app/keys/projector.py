@@ -1,0 +1,93 @@
+"""The projector: shows the service's own events in Redis, as many at once as there are."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import RawStreamMsg
+
+from app.jetstream.pull_inbox import PullInbox
+from app.keys.projection import RedisProjection
+from app.log.entry import Entry
+from app.log.task_log import read_result
+from handlers.channels import StreamNames
+from handlers.errors import PassingError
+from handlers.ports import Result
+
+EVENTS: Final = 100  # at once
+RESULTS: Final = 20  # at once: each may be as large as a message can be
+LINGER: Final = 5.0  # seconds
+GATHER: Final = 0.05  # seconds: what comes meanwhile is shown together, and of a task only the last
+RETRY_AFTER: Final = 2.0  # seconds
+
+Show = Callable[[Sequence[RawStreamMsg]], Awaitable[None]]
+
+log = structlog.get_logger()
+
+
+class Projector:
+    """Reads what the streams keep, by the durable consumers that all workers share."""
+
+    def __init__(self, nats: Client, names: StreamNames, projection: RedisProjection) -> None:
+        self._projection = projection
+        self._events = PullInbox(nats, names.progress, names.progress_projection)
+        self._results = PullInbox(nats, names.results, names.results_projection)
+
+    async def run(self) -> None:
+        """Show until cancelled."""
+        await asyncio.gather(
+            self._follow(self._events, EVENTS, self._show_events),
+            self._follow(self._results, RESULTS, self._show_results),
+        )
+
+    async def _follow(self, inbox: PullInbox, at_once: int, show: Show) -> None:
+        while True:
+            try:
+                messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER)
+                await self._settle(messages, show)
+                if len(messages) < at_once:
+                    await asyncio.sleep(GATHER)
+            except NatsError as error:
+                log.warning("projection_blind", error=str(error) or type(error).__name__)
+                await asyncio.sleep(RETRY_AFTER)
+            except Exception:
+                log.exception("projection_broken")  # the others of its batch come again, in other company
+                await asyncio.sleep(RETRY_AFTER)
+
+    async def _settle(self, messages: list[Msg], show: Show) -> None:
+        try:
+            await show([_stored(message) for message in messages])
+        except PassingError:
+            for message in messages:
+                await message.nak(delay=RETRY_AFTER)
+            return
+        for message in messages:
+            await message.ack()
+
+    async def _show_events(self, messages: Sequence[RawStreamMsg]) -> None:
+        """The latest of each task: what came before it nobody would see."""
+        latest: dict[str, Entry] = {}
+        for message in messages:
+            with suppress(ValueError):  # somebody else's: it is let go
+                entry = Entry.read(message)
+                shown = latest.get(entry.event.task_id, entry)
+                latest[entry.event.task_id] = max(shown, entry, key=lambda of: of.stream_sequence)
+        await self._projection.progressed(list(latest.values()))
+
+    async def _show_results(self, messages: Sequence[RawStreamMsg]) -> None:
+        results: list[Result] = []
+        for message in messages:
+            with suppress(ValueError):
+                results.append(read_result(message))
+        await self._projection.ended(results)
+
+
+def _stored(message: Msg) -> RawStreamMsg:
+    """A delivery, as the stream holds it."""
+    sequence = message.metadata.sequence.stream
+    return RawStreamMsg(subject=message.subject, seq=sequence, data=message.data, headers=message.headers)

@@ -1,0 +1,46 @@
+"""Stretches: what diarization has heard of a recording so far, so that a lost worker costs no more than one."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from app.engines.messages import StretchHeard
+from app.keys import redis_keys
+from app.keys.cache import in_time
+
+KEPT: Final = 24 * 3600  # seconds after the last one; an attempt that follows later hears them again
+
+KEEP_UNLESS_WITHDRAWN: Final = """
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+
+
+class Stretches:
+    """Kept by the task until it ends, because voices are nobody else's; without Redis all is heard again."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._keep = redis.register_script(KEEP_UNLESS_WITHDRAWN)
+
+    async def known(self, task_id: str, audio_sha256: str) -> list[StretchHeard]:
+        """What earlier attempts have heard in this recording."""
+        kept = await in_time(self._redis.hgetall(redis_keys.voices(task_id)))
+        lines = kept.items() if isinstance(kept, dict) else ()
+        return [stretch for at, line in lines if at.startswith(audio_sha256.encode()) for stretch in _read(line)]
+
+    async def keep(self, task_id: str, audio_sha256: str, stretch: StretchHeard) -> None:
+        """Keep a stretch for the next attempt, unless the task was cancelled or deleted a moment ago."""
+        keys = [redis_keys.voices(task_id), redis_keys.withdrawn(task_id)]
+        place = f"{audio_sha256} {stretch.index}"
+        await in_time(self._keep(keys=keys, args=[place, stretch.model_dump_json(), KEPT]))
+
+
+def _read(line: bytes) -> Iterator[StretchHeard]:
+    with suppress(ValidationError):  # of another version: it is heard again
+        yield StretchHeard.model_validate_json(line)

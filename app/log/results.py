@@ -1,0 +1,69 @@
+"""Results: published as a message, or as an object where they are too large for one."""
+
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+from nats.js.object_store import ObjectStore
+
+from app.jetstream import objects
+from app.jetstream.streams import RESULTS_BUCKET
+from app.log.entry import Facts
+from app.log.task_log import RESULT, TaskLog
+from handlers.ports import Result
+from schemas.transcription import TranscriptionResult
+from schemas.wire import Object
+
+HEADERS_AND_ENVELOPE = 16 * 1024  # bytes left free below max_payload
+
+
+class ResultStore:
+    """Writes a result once and finds it again, wherever it lies."""
+
+    def __init__(self, js: JetStreamContext, log: TaskLog, *, max_payload: int) -> None:
+        self._js = js
+        self._log = log
+        self._largest = max_payload - HEADERS_AND_ENVELOPE
+
+    async def publish(self, result: Result, facts: Facts) -> None:
+        """Publish the result; a large one as an object that the message refers to (OvertakenError)."""
+        body = result.model_dump_json().encode()
+        if len(body) > self._largest:
+            result = await self.claim_check(result, body)
+        await self._log.append_result(result, facts)
+
+    async def find(self, task_id: str) -> Result | None:
+        """The result as it was published: with a reference where it lies in the bucket."""
+        return await self._log.result(task_id)
+
+    async def whole(self, result: Result) -> Result:
+        """The result with all its segments (NotFoundError where the object is gone)."""
+        if result.object is None:
+            return result
+        bucket = await self._bucket()
+        found = await bucket.get(result.object.name)
+        return RESULT.validate_json(found.data or b"")
+
+    async def delete(self, task_id: str) -> None:
+        """Delete the result of a task, if there is one, wherever it lies."""
+        await self._log.purge_result(task_id)
+        try:
+            await objects.erase(self._js, RESULTS_BUCKET, task_id)
+        except NotFoundError:
+            return
+
+    async def claim_check(self, result: Result, body: bytes) -> Result:
+        """Put the result into the bucket and give the reference in its stead.
+
+        The first one there stays: where an overtaken worker was faster, its result is the one to refer to.
+        """
+        info = await objects.keep(self._js, RESULTS_BUCKET, result.task_id, body)
+        if info.digest != objects.digest(body):
+            found = await (await self._bucket()).get(result.task_id)
+            result = RESULT.validate_json(found.data or b"")
+        reference = Object(bucket=RESULTS_BUCKET, name=result.task_id, digest=info.digest or "", size=info.size or 0)
+        emptied: dict[str, object] = {"object": reference, "segments": []}
+        if isinstance(result, TranscriptionResult):
+            emptied["text"] = ""
+        return result.model_copy(update=emptied)
+
+    async def _bucket(self) -> ObjectStore:
+        return await self._js.object_store(RESULTS_BUCKET)

@@ -1,0 +1,76 @@
+"""Expiry: a task that waited too long ends with a word, before its message vanishes without one."""
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
+
+from app.delivery.dead_letters import DeadLetterBox
+from app.log.entry import TASKS
+from app.log.task_log import TaskLog
+from app.queue.stored_message import StoredMessage
+from app.queue.task_queue import TaskQueue
+from handlers.channels import StreamNames
+from handlers.errors import AlreadyKnownError, OvertakenError
+from schemas.errors import ErrorCode, ErrorDetail
+from schemas.progress import State
+
+WAITING = {State.QUEUED, State.RETRYING}
+EXPIRED = ErrorDetail(
+    code=ErrorCode.EXPIRED, message="The task waited too long for a worker: start more workers and publish it again."
+)
+
+log = structlog.get_logger()
+
+
+class Expiry:
+    """Ends the tasks whose messages have waited for `after` seconds."""
+
+    def __init__(  # noqa: PLR0913 -- an end is said in the log, kept in a letter and taken from the queue
+        self,
+        js: JetStreamContext,
+        names: StreamNames,
+        log_: TaskLog,
+        queue: TaskQueue,
+        letters: DeadLetterBox,
+        *,
+        after: float,
+    ) -> None:
+        self._js = js
+        self._names = names
+        self._log = log_
+        self._queue = queue
+        self._letters = letters
+        self._after = timedelta(seconds=after)
+
+    async def sweep(self) -> int:
+        """End what has expired; how many tasks that were. A task that runs is left to its worker."""
+        expired = at = 0
+        while (message := await self._next(at + 1)) is not None and datetime.now(UTC) - message.time >= self._after:
+            at = message.sequence
+            expired += await self._expire(message)
+        return expired
+
+    async def _next(self, at: int) -> StoredMessage | None:
+        try:
+            found = await self._js.get_msg(self._names.tasks, at, subject="tasks.>", direct=True, next=True)
+        except NotFoundError:
+            return None
+        return StoredMessage.fetched(found)
+
+    async def _expire(self, message: StoredMessage) -> bool:
+        """End one task, unless somebody is busy with it or its message is no task: its worker ends that."""
+        try:
+            entry = await self._queue.open(TASKS[message.kind].validate_json(message.body), message)
+            if entry.event.state not in WAITING:
+                return False
+            await self._log.end(entry, State.FAILED, EXPIRED)
+        except (ValueError, AlreadyKnownError, OvertakenError):
+            return False
+        await self._letters.put(message, entry.event.task_id, EXPIRED, attempts=entry.event.attempt)
+        with suppress(APIError):  # another worker has swept it
+            await self._js.delete_msg(self._names.tasks, message.sequence)
+        log.warning("task_expired", task_id=entry.event.task_id)
+        return True

@@ -1,0 +1,111 @@
+"""Opening: `queued`, said of what the task stream stored a moment ago, of as many tasks at once as there are."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from nats.errors import Error as NatsError
+
+from app.log.entry import TASKS, Entry
+from app.log.task_log import TaskLog
+from app.queue.stored_message import REPLAY_OF, StoredMessage
+from app.queue.task_queue import TaskQueue
+from app.queue.waiting import LANES, Place, WaitingTasks
+from handlers.errors import OvertakenError, PassingError
+from handlers.ports import Task
+
+HEAD_START: Final = 0.05  # seconds: an idle worker, which has picked the task up by then, is not to be held up
+AT_ONCE: Final = 200  # tasks; more of them wait with the server's copies
+SEQUENCES: Final = 2**63
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A task as the copy of its message tells it: anybody may have sent that."""
+
+    task: Task
+    subject: str
+    sequence: int  # in the task stream
+
+    @classmethod
+    def read(cls, task: Task, headers: Mapping[str, str]) -> "Announced":
+        """Read it from the headers that the server gives a copy (ValueError)."""
+        subject, sequence = headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", ""))
+        if subject not in LANES or not 0 < sequence < SEQUENCES:
+            message = "a copy of no task message"
+            raise ValueError(message)
+        return cls(task, subject, sequence)
+
+
+class Opener:
+    """Opens the logs of tasks that no worker has picked up yet."""
+
+    def __init__(self, log: TaskLog, queue: TaskQueue, waiting: WaitingTasks) -> None:
+        self._log = log
+        self._queue = queue
+        self._waiting = waiting
+        self._announced: asyncio.Queue[Announced] = asyncio.Queue(AT_ONCE)
+
+    async def accept(self, task: Task, headers: Mapping[str, str]) -> None:
+        """Have `queued` said soon, where every worker is busy (ValueError)."""
+        announced = Announced.read(task, headers)
+        if REPLAY_OF in headers:  # who replays looks at once, and would see the old end
+            await self.open([announced])
+        else:
+            await self._announced.put(announced)
+
+    async def run(self) -> None:
+        """Open what is announced until cancelled."""
+        while True:
+            announced = [await self._announced.get()]
+            await asyncio.sleep(HEAD_START)
+            while not self._announced.empty():
+                announced.append(self._announced.get_nowait())
+            try:
+                await self.open(announced)
+            except (NatsError, PassingError) as error:  # whoever picks them up opens their logs
+                log.warning("tasks_unopened", count=len(announced), error=str(error) or type(error).__name__)
+
+    async def open(self, announced: Sequence[Announced]) -> None:
+        """Say `queued` where nobody has spoken yet, as the stream itself tells it (NatsError, PassingError)."""
+        known = await self._log.last_of(each.task.task_id for each in announced)
+        unopened = [each for each in announced if not _opened(each, known.get(each.task.task_id))]
+        lanes = {each.subject for each in unopened}
+        found = [each for subject in lanes for each in await self._held(subject, unopened)]
+        await asyncio.gather(
+            *(self._say_queued(each, message, known.get(each.task.task_id), place) for each, message, place in found)
+        )
+
+    async def _held(
+        self, subject: str, unopened: Iterable[Announced]
+    ) -> list[tuple[Announced, StoredMessage, Place | None]]:
+        """Those of a lane whose message is still in the queue and says the same."""
+        asked = {each.sequence: each for each in unopened if each.subject == subject}
+        found = [
+            (asked[message.sequence], message, place) for message, place in await self._waiting.find(subject, asked)
+        ]
+        return [each for each in found if _says_the_same(each[1], each[0].task)]
+
+    async def _say_queued(
+        self, announced: Announced, message: StoredMessage, last: Entry | None, place: Place | None
+    ) -> None:
+        if last is None or message.reopens(last, announced.task):  # else whoever picks the message up takes it away
+            with suppress(OvertakenError):
+                await self._queue.open_ahead(announced.task, message, last, place=place)
+
+
+def _opened(announced: Announced, last: Entry | None) -> bool:
+    """Whether a worker has picked it up meanwhile."""
+    return last is not None and last.facts.task_sequence == announced.sequence
+
+
+def _says_the_same(message: StoredMessage, task: Task) -> bool:
+    try:
+        return TASKS[message.kind].validate_json(message.body) == task
+    except ValueError:
+        return False

@@ -1,0 +1,178 @@
+"""The slot: one task at a time, asked for only when the slot is free, the high lanes first."""
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+import structlog
+from faststream.nats.subscriber.usecases import PullStreamSubscriber
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from app.queue.deliveries import Deliveries
+from app.queue.precedence import Precedence
+from app.queue.pulling import Puller
+from handlers.channels import Lanes, StreamNames
+from schemas import subjects
+from schemas.wire import Kind, Priority
+
+LOOK_EVERY = 1.0  # seconds: what is delivered again is announced by nobody, and an announcement may be lost
+AGAIN_AFTER = 0.05  # seconds: what another slot has looked at and given back is announced by nobody, either
+
+log = structlog.get_logger()
+
+
+class _NoPullLoop:
+    """Stands where FastStream keeps a pull subscription, so that it starts no loop of its own."""
+
+    async def unsubscribe(self) -> None:
+        """There is nothing to end."""
+
+
+class _Lane(NamedTuple):
+    puller: Puller
+    subscriber: PullStreamSubscriber
+
+
+class Slot:
+    """Asks the lanes in order whenever it is free, and works on what it gets.
+
+    Lanes that were found empty are asked again when a task is announced for them: no time goes by with the others then.
+    """
+
+    def __init__(self, lanes: Lanes, names: StreamNames, broken: Callable[[], None], *, lookahead: int = 1) -> None:
+        self._broken = broken
+        self._names = names
+        self._lookahead = lookahead
+        self._subscribers = lanes
+        self._lanes: dict[tuple[Kind, Priority], _Lane] = {}
+        self._subjects = {subjects.announced(*key): key for key in lanes}
+        self._hopeful: set[tuple[Kind, Priority]] = set()  # lanes that may hold something
+        self._look_at = 0.0  # when all of them may, by the event loop's clock
+        self._precedence = Precedence()
+        self._deliveries = Deliveries(self._break)
+        self._woken = asyncio.Event()
+        self._working = self._stopping = False
+        self._loop: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+
+    def take_lanes(self) -> None:
+        """Keep FastStream from pulling by itself; call before the broker starts."""
+        for subscriber in self._subscribers.values():
+            subscriber.subscription = _NoPullLoop()  # type: ignore[assignment]  # only unsubscribe() is called
+
+    async def start(self, nats: Client) -> None:
+        """Begin to ask; call after the broker has started."""
+        for key, subscriber in self._subscribers.items():
+            puller = Puller(nats, self._names.tasks, self._names.lane(*key), self._lookahead)
+            self._lanes[key] = _Lane(puller, subscriber)
+        await nats.subscribe(subjects.ALL_ACCEPTED, cb=self._wake)
+        self._look_everywhere(LOOK_EVERY)
+        self._loop = asyncio.create_task(self._run())
+        self._loop.add_done_callback(self._ended)
+
+    async def stop(self, *, grace: float) -> None:
+        """Ask for nothing more, give the running task `grace` seconds, then give it back."""
+        self._stopping = True
+        self._woken.set()
+        if self._loop is None:
+            return
+        give_up_at = asyncio.get_running_loop().time() + grace
+        await asyncio.wait([self._loop], timeout=grace)
+        self._loop.cancel()
+        await self._deliveries.end(grace=max(give_up_at - asyncio.get_running_loop().time(), 0))
+        await asyncio.wait([self._loop])
+
+    def found(self) -> None:
+        """The result of the task that is worked on is there: the next one may begin while it is written down."""
+        self._deliveries.found()
+
+    @property
+    def started(self) -> bool:
+        """Whether the slot was started, whatever became of it since."""
+        return self._loop is not None
+
+    @property
+    def running(self) -> bool:
+        """Whether the slot asks and works."""
+        return self._loop is not None and not self._loop.done()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it would begin at once with what is published now."""
+        return self.running and not self._working
+
+    def _break(self, error: BaseException) -> None:
+        """Ask for nothing more after a delivery that nobody could settle."""
+        self._error = error
+        if self._loop is not None:
+            self._loop.cancel()
+
+    def _ended(self, loop: asyncio.Task[None]) -> None:
+        """End the worker loudly rather than have it live on without working."""
+        if not self._stopping:
+            error = self._error if loop.cancelled() else loop.exception()
+            log.critical("slot_broken", exc_info=error)
+            self._broken()
+
+    async def _wake(self, announced: Msg) -> None:
+        lane = self._subjects.get(announced.subject)
+        if lane is not None:
+            self._hopeful.add(lane)
+            self._woken.set()
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            self._woken.clear()
+            hopeful, self._hopeful = self._hopeful, set()
+            try:
+                worked = await self._serve_one(hopeful)
+            except NatsError as error:
+                log.warning("lanes_unreachable", error=str(error) or type(error).__name__)
+                self._hopeful, worked = set(self._lanes), False
+            self._working = False
+            if worked:
+                self._hopeful |= hopeful
+                if asyncio.get_running_loop().time() >= self._look_at:
+                    self._look_everywhere(self._soon)
+            elif not self._stopping:
+                await self._rest()
+
+    @property
+    def _soon(self) -> float:
+        """When to look again though nothing was there a moment ago, in seconds."""
+        return LOOK_EVERY if self._lookahead == 1 else AGAIN_AFTER
+
+    def _look_everywhere(self, again_after: float) -> None:
+        self._hopeful = set(self._lanes)
+        self._look_at = asyncio.get_running_loop().time() + again_after
+
+    async def _rest(self) -> None:
+        """Wait for an announcement, or until it is time to look without one."""
+        try:
+            async with asyncio.timeout_at(self._look_at):
+                await self._woken.wait()
+        except TimeoutError:
+            self._look_everywhere(LOOK_EVERY)
+        else:
+            # A message may be announced a moment before its consumer has it: what was announced is asked for twice.
+            self._look_at = min(self._look_at, asyncio.get_running_loop().time() + AGAIN_AFTER)
+
+    async def _serve_one(self, hopeful: set[tuple[Kind, Priority]]) -> bool:
+        for priority, kinds in self._precedence.order():
+            for kind in kinds:
+                if self._stopping:
+                    return False
+                if (kind, priority) not in hopeful:
+                    continue
+                lane = self._lanes[kind, priority]
+                message = await lane.puller.pull()
+                if message is not None:
+                    self._precedence.served(priority, kind)
+                    self._working = True
+                    await self._deliveries.work(lane.subscriber.consume(message))
+                    return True
+                hopeful.remove((kind, priority))
+            self._precedence.found_empty(priority)
+        return False

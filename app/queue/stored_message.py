@@ -1,0 +1,104 @@
+"""A task message as the task stream holds it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from nats.aio.msg import Msg
+from nats.js.api import RawStreamMsg
+
+from app.jetstream.stream_pages import PENDING
+from app.log.entry import Entry, Facts
+from handlers.ports import Task
+from schemas.headers import AUDIO_SECONDS
+from schemas.progress import State
+from schemas.wire import Kind, Priority
+
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
+LONGEST_RECORDING = 24 * 3600.0  # seconds
+LONGEST_NUMBER = 20  # digits
+ROUNDING = timedelta(milliseconds=1)  # deliveries and stream tell nanoseconds each in their way
+REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event that a replayed message opens again
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """A task message as the task stream holds it; its body where it is at hand."""
+
+    subject: str
+    sequence: int
+    time: datetime
+    headers: Mapping[str, str]
+    body: bytes = b""
+    again: bool = False  # whether it was delivered before
+
+    @classmethod
+    def delivered(cls, message: Msg) -> "StoredMessage":
+        """Read it from a delivery."""
+        metadata = message.metadata
+        time = metadata.timestamp.astimezone(UTC)
+        again = (metadata.num_delivered or 1) > 1
+        return cls(message.subject, metadata.sequence.stream, time, message.headers or {}, message.data, again)
+
+    @classmethod
+    def fetched(cls, message: RawStreamMsg) -> "StoredMessage":
+        """Read it from the stream itself."""
+        time = (message.time or datetime.now(UTC)).astimezone(UTC)
+        return cls(message.subject or "", message.seq or 0, time, message.headers or {}, message.data or b"")
+
+    @property
+    def kind(self) -> Kind:
+        """Which kind of task its subject stands for."""
+        return Kind(self.subject.split(".")[1])
+
+    @property
+    def audio_seconds(self) -> float | None:
+        """How long the recording is, where the publisher says so: that may be anything."""
+        try:
+            found = float(self.headers.get(AUDIO_SECONDS, ""))
+        except ValueError:
+            return None
+        return min(found, LONGEST_RECORDING) if found > 0 else None  # not a number is above nothing
+
+    @property
+    def priority(self) -> Priority:
+        """Which priority its subject stands for."""
+        return Priority(self.subject.split(".")[2])
+
+    @property
+    def behind(self) -> int | None:
+        """How many messages of its lane are behind it, where the stream was asked."""
+        found = self.headers.get(PENDING)
+        return int(found) if found else None
+
+    @property
+    def traceparent(self) -> str | None:
+        """The publisher's trace, if it is one: what publishers send is repeated in every event."""
+        found = self.headers.get("traceparent", "")
+        return found if TRACEPARENT.fullmatch(found) else None
+
+    @property
+    def trace_id(self) -> str | None:
+        """The publisher's trace, as logs name it."""
+        return self.traceparent.split("-")[1] if self.traceparent else None
+
+    @property
+    def replay_of(self) -> int | None:
+        """The stream sequence of the `failed` event that it opens again."""
+        found = self.headers.get(REPLAY_OF, "")
+        return int(found) if found.isascii() and found.isdecimal() and len(found) < LONGEST_NUMBER else None
+
+    def facts(self, task: Task | None) -> Facts:
+        """What the log of this message begins with; without a task, as it was invalid."""
+        return Facts(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
+
+    def owns(self, entry: Entry) -> bool:
+        """Whether the log was opened for this very message: sequences begin anew with a stream."""
+        same_time = abs(entry.facts.created_at - self.time) < ROUNDING
+        return entry.facts.task_sequence == self.sequence and same_time
+
+    def reopens(self, entry: Entry, task: Task) -> bool:
+        """Whether the message replays the failure that the log ends with, and nothing but that task."""
+        failed = entry.event.state is State.FAILED and entry.stream_sequence == self.replay_of
+        return failed and entry.facts.task == task

@@ -1,0 +1,75 @@
+"""The queue side of the log: who owns a task id, and since when it waits."""
+
+from datetime import UTC, datetime, timedelta
+
+from app.log.entry import Entry
+from app.log.task_log import TaskLog
+from app.queue.stored_message import StoredMessage
+from app.queue.waiting import Place, WaitingTasks
+from handlers.errors import AlreadyKnownError, OvertakenError
+from handlers.ports import Task
+from schemas.diarization import DiarizationTask
+from schemas.progress import ProgressEvent, State
+from schemas.wire import Kind
+
+SURELY_NEW = timedelta(milliseconds=50)  # what was stored so lately nobody else has picked up, most likely
+LATELY = 1000  # tasks
+
+
+def kind_of(task: Task) -> Kind:
+    """Which kind a task is of."""
+    return Kind.DIARIZATION if isinstance(task, DiarizationTask) else Kind.TRANSCRIPTION
+
+
+class TaskQueue:
+    """Opens the logs of stored tasks."""
+
+    def __init__(self, log: TaskLog, waiting: WaitingTasks, *, max_attempts: int) -> None:
+        self._log = log
+        self._waiting = waiting
+        self._max_attempts = max_attempts
+        self._opened: dict[str, Entry] = {}  # what this worker opened lately and has not picked up
+
+    async def open(self, task: Task, message: StoredMessage, *, place: Place | None = None) -> Entry:
+        """The last entry of the message's log, opened with `queued` where need be.
+
+        Raises AlreadyKnownError where the id is another message's, or this one was taken from the queue meanwhile.
+        """
+        opened = self._opened.pop(task.task_id, None)
+        if opened is not None and message.owns(opened) and not message.again:
+            return opened  # whatever came behind it refuses the next append
+        surely_new = abs(datetime.now(UTC) - message.time) < SURELY_NEW and not message.again
+        while True:
+            last = None if surely_new else await self._log.last(task.task_id)
+            if last is not None and message.owns(last):
+                return last
+            if last is not None and not message.reopens(last, task):
+                raise AlreadyKnownError(task.task_id)
+            if last is None and not surely_new and not await self._waiting.held(message.subject, message.sequence):
+                raise AlreadyKnownError(task.task_id)  # cancelled and deleted: it must not come back
+            try:
+                return await self._say_queued(task, message, last, place)
+            except OvertakenError:
+                surely_new = False  # another worker was faster: read what it wrote
+
+    async def open_ahead(
+        self, task: Task, message: StoredMessage, last: Entry | None, *, place: Place | None = None
+    ) -> None:
+        """Open the log of a message that waits, behind a failed end again (OvertakenError, PassingError)."""
+        self._opened[task.task_id] = await self._say_queued(task, message, last, place)
+        if len(self._opened) > LATELY:
+            del self._opened[next(iter(self._opened))]
+
+    async def _say_queued(self, task: Task, message: StoredMessage, last: Entry | None, place: Place | None) -> Entry:
+        event = ProgressEvent(
+            task_id=task.task_id,
+            kind=kind_of(task),
+            state=State.QUEUED,
+            max_attempts=self._max_attempts,
+            sequence=last.event.sequence + 1 if last else 1,
+            queue_position=place and place.position,
+            expected_start=place and place.expected_start,
+            time=datetime.now(UTC),
+        )
+        facts = message.facts(task)
+        return await self._log.append(event, facts, after=last.stream_sequence if last else 0)

@@ -1,0 +1,92 @@
+"""Recall: what is asked of an engine about a recording is answered from the cache where it was answered before."""
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from importlib.metadata import version
+
+from pydantic import BaseModel
+
+from app.engines.ears import load
+from app.engines.engine import Engine
+from app.engines.messages import DiarizationDone, Diarize, Load, StageAdvanced, StretchHeard
+from app.keys.cache import Cache
+from app.keys.stretches import Stretches
+from app.speech.hearers import Transcribed
+from app.speech.windows_in_order import Told
+from schemas.transcription import Segment, TranscriptionTask
+from schemas.wire import Model
+
+TOLD_AT_ONCE = 50  # segments; as a message they are far below any max_payload
+VERSION = version("natscribe")  # other code may find other things in the same recording
+
+
+class Transcript(BaseModel):
+    """All that a model hears in a recording."""
+
+    language: str | None
+    duration: float
+    model: Model
+    segments: list[Segment]
+
+
+class TranscriptInOrder:
+    """A run over a recording that was heard before, told as if it were heard now."""
+
+    def __init__(self, transcript: Transcript, start_at: float) -> None:
+        self.language = transcript.language
+        self.duration = transcript.duration
+        self.model: Model | None = transcript.model
+        self._segments = [segment for segment in transcript.segments if segment.start >= start_at]
+
+    async def run(self) -> AsyncGenerator[Told, None]:
+        """Yield what was found, in order."""
+        for part in self._parts():
+            yield Transcribed(self.language, part[-1].end, self.duration, part)
+
+    def _parts(self) -> Iterator[list[Segment]]:
+        for at in range(0, len(self._segments), TOLD_AT_ONCE):
+            yield self._segments[at : at + TOLD_AT_ONCE]
+
+
+class Recall:
+    """The engine with a memory."""
+
+    def __init__(self, engine: Engine, cache: Cache, stretches: Stretches) -> None:
+        self._engine = engine
+        self._cache = cache
+        self._stretches = stretches
+
+    async def transcript(self, audio_sha256: str, task: TranscriptionTask) -> Transcript | None:
+        """What was heard when the same was asked before (TaskError)."""
+        model = await load(self._engine, Load(model=task.model, language=task.language))
+        return await self._cache.find(audio_sha256, self._question(model, task), Transcript)
+
+    async def keep_transcript(self, audio_sha256: str, task: TranscriptionTask, transcript: Transcript) -> None:
+        """Keep what was heard from a recording's beginning to its end."""
+        await self._cache.keep(audio_sha256, self._question(transcript.model, task), transcript)
+
+    async def turns(
+        self, task_id: str, audio_sha256: str, job: Diarize
+    ) -> AsyncGenerator[StageAdvanced | DiarizationDone, None]:
+        """Yield how far diarization is, from where the task's last attempt ended, the turns last (TaskError)."""
+        question = f"diarization {VERSION} {job.min_speakers}-{job.max_speakers}"
+        found = await self._cache.find(audio_sha256, question, DiarizationDone)
+        if found is not None:
+            yield found.model_copy(update={"cached": True})
+            return
+        known = await self._stretches.known(task_id, audio_sha256)
+        async with aclosing(self._engine.run(job.model_copy(update={"known": known}))) as replies:
+            async for reply in replies:
+                match reply:
+                    case StretchHeard():
+                        await self._stretches.keep(task_id, audio_sha256, reply)
+                    case StageAdvanced():
+                        yield reply
+                    case DiarizationDone():
+                        await self._cache.keep(audio_sha256, question, reply)
+                        yield reply
+
+    def _question(self, model: Model, task: TranscriptionTask) -> str:
+        words = "words" if task.word_timestamps or task.diarize else "text"
+        how = self._engine.loaded.how if self._engine.loaded else ""
+        return f"transcription {VERSION} {model.name} {model.revision} {how} {task.language} {words}"

@@ -1,0 +1,195 @@
+"""Recordings: where `audio_file_id` is looked up, a bucket of the Object Store or a folder."""
+
+import asyncio
+import base64
+import hashlib
+import stat
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NoReturn, Protocol
+from urllib.parse import unquote, urlsplit
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, ObjectInfo
+from nats.js.errors import BucketNotFoundError, NotFoundError
+
+from app.jetstream import objects
+from app.settings import Settings
+from app.temporary import temporary_file
+from handlers.errors import PassingError, PermanentError
+from schemas.errors import ErrorCode
+
+_FETCHED_AT_ONCE = 32  # chunks of 128 KiB
+_STALLED = 10.0  # seconds without a chunk
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording on this machine, as long as it is worked on; `size` in bytes."""
+
+    path: Path
+    sha256: str
+    size: int
+
+
+class Recordings:
+    """The recordings behind AUDIO_STORE: a bucket (`nats://bucket`) or a folder (`file:///folder`)."""
+
+    def __init__(self, settings: Settings, jetstream: JetStreamContext) -> None:
+        where = urlsplit(settings.audio_store)
+        self._store: _Store = (
+            _Folder(Path(unquote(where.path)), settings.audio_max_bytes)
+            if where.scheme == "file"
+            else _Bucket(where.netloc, settings.audio_max_bytes, jetstream)
+        )
+
+    def fetch(self, audio_file_id: str) -> AbstractAsyncContextManager[Recording]:
+        """Have a recording here for a while; a copy is gone afterwards.
+
+        Raises PermanentError (audio_not_found, audio_too_large, audio_unreadable) or PassingError (internal).
+        """
+        return self._store.fetch(audio_file_id)
+
+    async def delete(self, audio_file_id: str) -> None:
+        """Remove the recording if it is in the service's bucket; one that is not there is as good as removed.
+
+        Raises PassingError (internal).
+        """
+        await self._store.delete(audio_file_id)
+
+
+class _Store(Protocol):
+    def fetch(self, audio_file_id: str, /) -> AbstractAsyncContextManager[Recording]: ...
+    async def delete(self, audio_file_id: str, /) -> None: ...
+
+
+class _Folder:
+    """Recordings below a folder that somebody else keeps."""
+
+    def __init__(self, root: Path, max_bytes: int) -> None:
+        self._root = root
+        self._max_bytes = max_bytes
+
+    @asynccontextmanager
+    async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
+        yield await asyncio.to_thread(self._look_up, audio_file_id)
+
+    async def delete(self, audio_file_id: str, /) -> None:
+        pass  # the folder is not the service's own
+
+    def _look_up(self, audio_file_id: str) -> Recording:
+        try:
+            path = (self._root / audio_file_id).resolve(strict=True)
+            inside = not Path(audio_file_id).is_absolute() and path.is_relative_to(self._root.resolve())
+            found = inside and stat.S_ISREG(path.stat().st_mode)
+        except (OSError, ValueError, RuntimeError):
+            found = False
+        if not found:
+            _not_found(audio_file_id, "put it into the service's folder first")
+        return self._checked(path)
+
+    def _checked(self, path: Path) -> Recording:
+        try:
+            size = path.stat().st_size
+            _check_size(size, self._max_bytes)
+            with path.open("rb") as file:
+                return Recording(path, hashlib.file_digest(file, "sha256").hexdigest(), size)
+        except OSError as error:
+            message = "The recording cannot be read from the service's folder: let the operator check its permissions."
+            raise PassingError(ErrorCode.INTERNAL, message) from error
+
+
+class _Bucket:
+    """Recordings in a bucket of NATS' Object Store."""
+
+    def __init__(self, bucket: str, max_bytes: int, jetstream: JetStreamContext) -> None:
+        self._bucket = bucket
+        self._max_bytes = max_bytes
+        self._jetstream = jetstream
+
+    @asynccontextmanager
+    async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
+        info = await self._info(audio_file_id)
+        size = info.size or 0
+        _check_size(size, self._max_bytes)
+        async with temporary_file() as path:
+            with path.open("wb") as file:
+                digest = await self._download(info, file)
+            yield Recording(path, digest, size)
+
+    async def delete(self, audio_file_id: str, /) -> None:
+        try:
+            await objects.erase(self._jetstream, self._bucket, audio_file_id)
+        except NotFoundError:
+            return
+        except (nats.errors.Error, OSError) as error:
+            raise _trouble() from error
+
+    async def _info(self, audio_file_id: str) -> ObjectInfo:
+        try:
+            store = await self._jetstream.object_store(self._bucket)
+            info = await store.get_info(audio_file_id)
+        except BucketNotFoundError as error:
+            message = f"The bucket {self._bucket!r} is missing: restart the service, it makes it."
+            raise PassingError(ErrorCode.INTERNAL, message) from error
+        except NotFoundError:
+            _not_found(audio_file_id, f"upload it to the bucket {self._bucket!r} first")
+        except (nats.errors.Error, OSError) as error:
+            raise _trouble() from error
+        if info.is_link():
+            _not_found(audio_file_id, "upload the recording itself, not a link")
+        return info
+
+    async def _download(self, info: ObjectInfo, file: BinaryIO) -> str:
+        """Write the object into the file and give its SHA-256 in hex; neither memory nor the loop suffers."""
+        digest = hashlib.sha256()
+
+        def take(messages: list[Msg]) -> int:
+            for message in messages:
+                digest.update(message.data)
+                file.write(message.data)
+            return sum(len(message.data) for message in messages)
+
+        try:
+            await self._each_batch(info, take)
+            await asyncio.to_thread(file.flush)
+        except (nats.errors.Error, OSError) as error:
+            raise _trouble() from error
+        promised = (info.digest or "").partition("=")[2]
+        if base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=") != promised.rstrip("="):
+            raise _trouble()
+        return digest.hexdigest()
+
+    async def _each_batch(self, info: ObjectInfo, take: Callable[[list[Msg]], int]) -> None:
+        config = ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True, inactive_threshold=60)
+        chunks, stream = f"$O.{self._bucket}.C.{info.nuid}", f"OBJ_{self._bucket}"
+        source = await self._jetstream.pull_subscribe(chunks, stream=stream, config=config)
+        try:
+            left = info.size or 0
+            while left > 0:
+                left -= await asyncio.to_thread(take, await source.fetch(_FETCHED_AT_ONCE, timeout=_STALLED))
+        finally:
+            with suppress(nats.errors.Error):  # the server removes both by itself after a while
+                await source.unsubscribe()
+                await self._jetstream.delete_consumer(stream, config.name or "")
+
+
+def _check_size(size: int, most: int) -> None:
+    if size == 0:
+        raise PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is empty: upload it again.")
+    if size > most:
+        message = f"The recording has more than {most} bytes (AUDIO_MAX_BYTES): compress it or cut it into parts."
+        raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
+
+
+def _not_found(audio_file_id: str, advice: str) -> NoReturn:
+    message = f"No recording is named {audio_file_id[:200]!r}: {advice}."
+    raise PermanentError(ErrorCode.AUDIO_NOT_FOUND, message)
+
+
+def _trouble() -> PassingError:
+    return PassingError(ErrorCode.INTERNAL, "The recording could not be reached in NATS: it is tried again.")

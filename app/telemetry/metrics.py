@@ -1,0 +1,209 @@
+"""Metrics: the one module that knows the metrics library. No label takes a task or user id."""
+
+from app.telemetry.siblings import shared_folder
+
+# isort: split
+# The library looks for the siblings' folder when it is imported.
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeVar
+
+from faststream.asgi import AsgiResponse, get
+from faststream.asgi.handlers import HttpHandler
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from schemas.wire import Kind
+
+SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 14400)
+FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+Metric = TypeVar("Metric", Counter, Gauge, Histogram)
+
+
+def task_name(kind: Kind) -> str:
+    """How tasks of a kind are called in metrics and logs."""
+    return f"process_{kind}"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFigures:
+    """How a lane of the queue stands."""
+
+    queue_name: str  # its subject
+    waiting: int  # messages that nobody has asked for yet
+    oldest: float  # seconds since the first of them was published
+    audio: float  # seconds of audio that wait, where their publishers said so
+    messages: int  # waiting or running
+    limit: int
+
+
+class Meter:
+    """Counts what the worker does."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._tasks()
+        self._queue()
+        self._worker()
+
+    def _tasks(self) -> None:
+        name, code = ["task_name"], ["task_name", "error_code"]
+        self._seconds = self._histogram("task_processing_time_seconds", "Seconds from delivery to settling.", SECONDS)
+        self._factor = self._histogram("task_real_time_factor", "Seconds of work for a second of audio.", FACTORS)
+        self._wait = self._histogram("task_queue_wait_seconds", "Seconds from publish to the first `running`.", SECONDS)
+        self._success = self._counter("task_success", "Tasks completed.", name)
+        self._failure = self._counter("task_failure", "Tasks failed for good.", code)
+        self._retries = self._counter("task_retries", "Attempts that are tried again.", code)
+        self._redeliveries = self._counter("task_redeliveries", "Deliveries of tasks that were begun before.", name)
+        self._duplicates = self._counter("task_duplicates", "Messages of known ids, taken from the queue.", name)
+        self._resumes = self._counter("task_resumes", "Attempts that went on from a checkpoint.", name)
+        self._resumed = self._counter("task_resumed_audio_seconds", "Audio that was not to be done again.", name)
+        self._audio = self._counter("task_audio_seconds", "Audio done in completed tasks.", name)
+        self._letters = self._counter("dead_letters", "Dead letters stored.", code)
+        self._in_progress = self._gauge("task_in_progress", "Tasks that are worked on.", name, "livesum")
+        self._since = self._gauge("task_seconds_since_progress", "Since the running task got on.", name, "livemax")
+        self._running = self._gauge("task_running_seconds", "How long the running task has run.", name, "livemax")
+
+    def _queue(self) -> None:
+        name = ["queue_name"]
+        self._waiting = self._gauge("task_queue_size", "Messages that wait for a worker.", name)
+        self._oldest = self._gauge("task_oldest_waiting_seconds", "Age of the oldest message that waits.", name)
+        self._backlog = self._gauge("task_backlog_audio_seconds", "Audio that waits, where its length is known.", name)
+        self._messages = self._gauge("stream_messages", "Messages in a lane, waiting or running.", name)
+        self._limit = self._gauge("stream_messages_limit", "Messages that a lane may hold.", name)
+        self._kept = self._gauge("dead_letters_kept", "Dead letters in their stream.")
+
+    def _worker(self) -> None:
+        self._attempt_limit = self._gauge("task_attempt_limit_seconds", "TASK_TIMEOUT.")
+        self._model = self._gauge("model_loaded", "Whether a task can begin at once.", mode="livemin")
+        self._nats = self._gauge("nats_up", "Whether the connection to NATS stands.", mode="livemin")
+        self._redis = self._gauge("redis_up", "Whether Redis answers.", mode="livemin")
+        self._memory = self._gauge("worker_memory_bytes", "Resident memory.", ["part"], "livesum")
+        self._memory_limit = self._gauge("worker_memory_limit_bytes", "The limit of the control group; 0: none.")
+        build = self._gauge("natscribe_build_info", "What runs.", ["version", "python", "engine"])
+        build.labels(version("natscribe"), platform.python_version(), version("faster-whisper")).set(1)
+
+    def _counter(self, name: str, what: str, labels: list[str]) -> Counter:
+        return _begun(Counter(name, what, labels, registry=self.registry), labels)
+
+    def _histogram(self, name: str, what: str, buckets: tuple[float, ...]) -> Histogram:
+        return _begun(Histogram(name, what, ["task_name"], buckets=buckets, registry=self.registry), ["task_name"])
+
+    def _gauge(self, name: str, what: str, labels: list[str] | None = None, mode: str = "livemostrecent") -> Gauge:
+        gauge = Gauge(name, what, labels or [], registry=self.registry, multiprocess_mode=mode)  # type: ignore[arg-type]  # a literal there
+        return _begun(gauge, labels)
+
+    @contextmanager
+    def in_progress(self, kind: Kind) -> Iterator[None]:
+        """Count a task as in progress while the body runs."""
+        with self._in_progress.labels(task_name(kind)).track_inprogress():
+            yield
+        self.beat(kind, since_progress=0.0, running=0.0)
+
+    def beat(self, kind: Kind, *, since_progress: float, running: float) -> None:
+        """Say how the running task does, in seconds; 0 where none runs."""
+        self._since.labels(task_name(kind)).set(since_progress)
+        self._running.labels(task_name(kind)).set(running)
+
+    def redelivered(self, kind: Kind) -> None:
+        """Count a delivery of a task that was begun before: one that was only looked at was not."""
+        self._redeliveries.labels(task_name(kind)).inc()
+
+    def waited(self, kind: Kind, seconds: float) -> None:
+        """Count how long a task waited for its first attempt."""
+        self._wait.labels(task_name(kind)).observe(seconds)
+
+    def resumed(self, kind: Kind, audio_seconds: float) -> None:
+        """Count an attempt that goes on behind so much audio."""
+        self._resumes.labels(task_name(kind)).inc()
+        self._resumed.labels(task_name(kind)).inc(audio_seconds)
+
+    def completed(self, kind: Kind, seconds: float, audio_seconds: float | None) -> None:
+        """Count a task that has its result."""
+        name = task_name(kind)
+        self._success.labels(name).inc()
+        self._seconds.labels(name).observe(seconds)
+        if audio_seconds:
+            self._audio.labels(name).inc(audio_seconds)
+            self._factor.labels(name).observe(seconds / audio_seconds)
+
+    def failed(self, kind: Kind, state: State, code: ErrorCode, seconds: float) -> None:
+        """Count an attempt that failed: for good, or to be tried again."""
+        if state is State.RETRYING:
+            self._retries.labels(task_name(kind), code).inc()
+            return
+        self._failure.labels(task_name(kind), code).inc()
+        self._seconds.labels(task_name(kind)).observe(seconds)
+
+    def doubled(self, kind: Kind) -> None:
+        """Count a message whose task id is known already."""
+        self._duplicates.labels(task_name(kind)).inc()
+
+    def letter(self, kind: Kind, code: ErrorCode) -> None:
+        """Count a dead letter."""
+        self._letters.labels(task_name(kind), code).inc()
+
+    def queue(self, lanes: list[LaneFigures], letters: int) -> None:
+        """Say how the queue stands."""
+        for lane in lanes:
+            self._waiting.labels(lane.queue_name).set(lane.waiting)
+            self._oldest.labels(lane.queue_name).set(lane.oldest)
+            self._backlog.labels(lane.queue_name).set(lane.audio)
+            self._messages.labels(lane.queue_name).set(lane.messages)
+            self._limit.labels(lane.queue_name).set(lane.limit)
+        self._kept.set(letters)
+
+    def worker(self, *, nats: bool, redis: bool, model: bool, attempt_limit: float) -> None:
+        """Say what the worker has at hand."""
+        self._nats.set(nats)
+        self._redis.set(redis)
+        self._model.set(model)
+        self._attempt_limit.set(attempt_limit)
+
+    def memory(self, *, worker: int, engine: int, limit: int) -> None:
+        """Say how many bytes are resident, and how many may be."""
+        self._memory.labels("worker").set(worker)
+        self._memory.labels("engine").set(engine)
+        self._memory_limit.set(limit)
+
+    def exposition(self) -> bytes:
+        """All figures as Prometheus reads them: of all siblings, where there are any."""
+        folder = shared_folder()
+        if folder is None:
+            return generate_latest(self.registry)
+        _forget_dead(folder)
+        siblings = CollectorRegistry()
+        MultiProcessCollector(siblings, str(folder))  # type: ignore[no-untyped-call]  # it has no types
+        return generate_latest(siblings)
+
+
+def _begun(metric: Metric, labels: list[str] | None) -> Metric:
+    """The metric, at 0 for each kind of task: what begins with its first event has not increased for Prometheus."""
+    if labels == ["task_name"]:
+        for kind in Kind:
+            metric.labels(task_name(kind))
+    return metric
+
+
+def _forget_dead(folder: Path) -> None:
+    """A worker that was killed took its task along: its gauges must not stand for ever."""
+    for process in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*.db")}:
+        if not Path(f"/proc/{process}").exists():
+            mark_process_dead(int(process), str(folder))  # type: ignore[no-untyped-call]  # it has no types
+
+
+def metrics_route(meter: Meter) -> HttpHandler:
+    """The route that Prometheus reads."""
+
+    @get(include_in_schema=False)
+    async def metrics(_: object) -> AsgiResponse:
+        return AsgiResponse(meter.exposition(), 200, {"content-type": CONTENT_TYPE_LATEST})
+
+    return metrics
