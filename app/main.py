@@ -58,6 +58,7 @@ class Service:
         self._ending = False
         self.settings = settings
         self.names = streams.names(settings)
+        self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self.meter = Meter()
         self.engine = engine
         self.traces = traces
@@ -81,7 +82,7 @@ class Service:
         channels.announcements(self.broker)
         self._means = Means(
             settings=settings,
-            worker=f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}",
+            worker=self.worker,
             engine=engine,
             projection=self.redis,
             memory=self.memory,

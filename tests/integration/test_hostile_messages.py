@@ -13,7 +13,7 @@ from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
 from app.main import Service
-from app.queue.task_queue import invalid
+from app.queue import invalid
 from schemas.progress import State
 from schemas.requests import TaskStatus
 from schemas.wire import Kind

@@ -6,7 +6,7 @@ import pytest
 
 from app.log.task_log import TaskLog
 from app.main import Service
-from app.queue.task_queue import opening
+from app.queue import opening
 from handlers.errors import PassingError
 from schemas.errors import ErrorCode
 from schemas.progress import State

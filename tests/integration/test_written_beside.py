@@ -9,7 +9,7 @@ from nats.js import JetStreamContext
 from app.log.entry import Facts
 from app.log.results import ResultStore
 from app.main import Service
-from app.queue.task_queue import deliveries
+from app.queue import deliveries
 from app.settings import Settings
 from handlers.ports import Result
 from schemas.progress import State
