@@ -16,8 +16,10 @@ from schemas.errors import ErrorCode
 from schemas.wire import Model
 
 Samples = npt.NDArray[np.float32]
+Features = npt.NDArray[np.float32]
 
 _STRIDE = 40  # seconds from window to window in a batch: so far apart that no window's word times depend on another
+_BATCHED = 3  # dimensions of features: window, mel, frame
 _UNBROKEN_LOOP = 3  # words; a sequence that long is not said again when a window is done anew
 
 
@@ -53,6 +55,10 @@ class _Model(Protocol):
     hf_tokenizer: _Tokens
     supported_languages: list[str]
 
+    def feature_extractor(self, samples: Samples, /) -> Features: ...
+
+    def detect_language(self, *, features: Features) -> tuple[str, float, object]: ...
+
 
 class _Pipeline(Protocol):
     def transcribe(self, audio: Samples, **options: object) -> tuple[Iterable[SpokenWindow], _Info]: ...
@@ -80,7 +86,7 @@ class Whisper:
 
     def knows(self, language: str) -> bool:
         """Whether the model was trained on this language."""
-        if self.model.supported_languages == ["en"]:
+        if self._english_only:
             return language == "en"
         return self.model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
@@ -99,7 +105,7 @@ class Whisper:
             clips.append({"start": start, "end": start + len(samples) / SAMPLE_RATE})
         spoken, info = self.pipeline.transcribe(
             sound,
-            language=language,
+            language=language or self._language_of(windows[0]),
             beam_size=self.beam,
             batch_size=len(windows),
             clip_timestamps=clips,
@@ -107,6 +113,32 @@ class Whisper:
             no_repeat_ngram_size=_UNBROKEN_LOOP if break_loops else 0,
         )
         return _by_window(spoken, len(windows)), info.language
+
+    @property
+    def _english_only(self) -> bool:
+        return self.model.supported_languages == ["en"]
+
+    def _language_of(self, window: Samples) -> str:
+        if self._english_only:
+            return "en"
+        features = self.model.feature_extractor(window)[..., :-1]  # as the pipeline has them: encoded once for both
+        return self.model.detect_language(features=features)[0]
+
+
+class _RememberingModel(WhisperModel):  # type: ignore[misc]  # the library brings no types
+    """Encodes a window once, though its language is looked for before it is heard: a third of the time is encoding."""
+
+    _features: Features | None = None
+    _encoded: object = None
+
+    def encode(self, features: Features) -> object:
+        """What the decoder reads; remembered of a single window."""
+        window = features if features.ndim == _BATCHED else features[np.newaxis]
+        if self._features is not None and np.array_equal(self._features, window):
+            return self._encoded
+        encoded = super().encode(window)
+        self._features, self._encoded = (window, encoded) if len(window) == 1 else (None, None)
+        return encoded
 
 
 def load(weights: Weights, way: Way) -> Whisper:
@@ -119,7 +151,7 @@ def load(weights: Weights, way: Way) -> Whisper:
         device = "cuda" if get_cuda_device_count() else "cpu"
     compute_type = way.compute_type or ("float16" if device == "cuda" else "int8")
     try:
-        model = WhisperModel(
+        model = _RememberingModel(
             str(weights.folder),
             device=device,
             compute_type=compute_type,

@@ -10,9 +10,11 @@ import jiwer
 import numpy as np
 import pytest
 import pytest_asyncio
+from faster_whisper import WhisperModel
 
 from app.engines.listening import find_windows
 from app.engines.messages import Hear, Job, Listen, Load, Loaded, Reply, StageAdvanced
+from app.engines.mixing import SAMPLE_RATE
 from app.engines.transcription import hear
 from app.engines.whisper import Whisper
 from app.speech.windows_in_order import Transcribed, WindowsInOrder
@@ -140,6 +142,34 @@ async def test_no_speech_gives_no_text(whisper: Whisper, tmp_path: Path, kind: s
     assert found.segments == []
     assert found.language is None
     assert found.duration == pytest.approx(40)
+
+
+def test_a_window_whose_language_is_looked_for_is_encoded_once(
+    whisper: Whisper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a window that was heard in its language, and something else heard since
+    window, other = load(CLIPS[0])[: 28 * SAMPLE_RATE], np.zeros(SAMPLE_RATE, np.float32)
+    (told,), _ = whisper.hear([window], "en")
+    whisper.hear([other], "en")
+    # When its language has to be found first
+    encoded = 0
+    encode = WhisperModel.encode
+
+    def counted(self: WhisperModel, features: object) -> object:
+        nonlocal encoded
+        encoded += 1
+        return encode(self, features)
+
+    monkeypatch.setattr(WhisperModel, "encode", counted)
+    (found,), language = whisper.hear([window], None)
+    # Then that costs nothing, and changes no word
+    assert (encoded, language) == (1, "en")
+    assert told is not None
+    assert found is not None
+    assert found.text == told.text
+    assert [(word.start, word.end) for word in found.words or ()] == [
+        (word.start, word.end) for word in told.words or ()
+    ]
 
 
 def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
