@@ -15,6 +15,8 @@ from schemas.progress import Stage
 from schemas.transcription import Segment
 from schemas.wire import Model, Speakers
 
+LONGEST_WINDOW = 29.5  # seconds: a model's encoder takes the same time for anything up to 30
+
 
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -8,7 +8,7 @@ from app.engines.messages import Diarize, Hear, Job, Listen, Load, Loaded, Prepa
 from app.engines.process import EngineProcess
 from app.settings import Settings
 
-_LONGEST_WINDOW = 2 * 1024 * 1024  # bytes of a line: 28 s as base64 are 1.2 MB
+_LONGEST_WINDOW = 2 * 1024 * 1024  # bytes of a line: the longest window as base64 is 1.3 MB
 
 
 class EngineProcesses:

@@ -1,4 +1,4 @@
-"""Windows: stretches of speech of at most 28 s, cut at silences, found while the recording streams by.
+"""Windows: stretches of speech of at most 29.5 s, cut at silences, found while the recording streams by.
 
 All is counted in frames of 512 samples (32 ms, a whole number of milliseconds). Where a window ends, nothing is
 remembered but that place, and voice activity is judged in blocks that begin at fixed places: so a run that resumes
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
 
+from app.engines.messages import LONGEST_WINDOW
 from app.engines.mixing import SAMPLE_RATE
 
 Samples = npt.NDArray[np.float32]
@@ -23,7 +24,7 @@ FIRST_BLOCK = 32  # seconds: enough for one window, so that the first text comes
 LATER_BLOCK = 64
 
 _RATE = SAMPLE_RATE / FRAME  # frames a second
-_LONGEST = int(28 * _RATE)
+_LONGEST = int(LONGEST_WINDOW * _RATE)
 _GAP = round(2 * _RATE)  # a longer silence ends a window
 _PAUSE = round(0.25 * _RATE)  # long enough to cut in
 _PADDING = round(0.4 * _RATE)  # kept before and after speech

@@ -4,12 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from app.engines.messages import Heard
+from app.engines.messages import LONGEST_WINDOW, Heard
 from schemas.sharing import Token
 from schemas.transcription import LANGUAGE_PATTERN
 
 LARGEST_BATCH = 16  # windows: what ENGINE_BATCH allows
-LONGEST_WINDOW = 28.0  # seconds
 _BYTES_A_SECOND = 32_000
 
 

@@ -19,7 +19,7 @@ from schemas import subjects
 from schemas.sharing import WindowsOffered
 from schemas.wire import Model
 
-LARGEST_MESSAGE: Final = 900_000  # bytes: a window of 28 s, and what is said of it
+LARGEST_MESSAGE: Final = 960_000  # bytes: the longest window, and what is said of it
 
 log = structlog.get_logger()
 

@@ -148,7 +148,7 @@ def test_a_window_whose_language_is_looked_for_is_encoded_once(
     whisper: Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a window that was heard in its language, and something else heard since
-    window, other = load(CLIPS[0])[: 28 * SAMPLE_RATE], np.zeros(SAMPLE_RATE, np.float32)
+    window, other = load(CLIPS[0])[: 20 * SAMPLE_RATE], np.zeros(SAMPLE_RATE, np.float32)
     (told,), _ = whisper.hear([window], "en")
     whisper.hear([other], "en")
     # When its language has to be found first

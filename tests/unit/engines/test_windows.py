@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from app.engines.messages import LONGEST_WINDOW
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.windows import FRAME, Window, blocks, listen, next_window
 
@@ -105,8 +106,8 @@ def test_windows_are_short_and_in_order_and_miss_no_speech(seed: int) -> None:
     # When windows are found
     windows = find(samples)
 
-    # Then none is longer than 28 s, they do not overlap, and every loud frame lies in one of them
-    assert all(window.end - window.start <= 28 for window in windows)
+    # Then none is longer than what a model hears at once, they do not overlap, and every loud frame lies in one of them
+    assert all(window.end - window.start <= LONGEST_WINDOW < 30 for window in windows)
     assert all(before.end <= after.start for before, after in pairwise(windows))
     inside = np.zeros(len(samples), bool)
     for window in windows:
