@@ -139,6 +139,8 @@ def _figures(rows: list[Row]) -> dict[str, float]:
         "start_p99_ms": 1000 * quantile(ours.delays, 0.99),
         "tasks_a_second": ours.one_process or 0.0,
     }
-    if others and others[0].one_process:
-        figures["tasks_a_second_taskiq"] = others[0].one_process
+    for name, other in zip(("taskiq", "taskiq_alike"), others, strict=False):  # in the order of the registry
+        if other.one_process and other.one_at_a_time:
+            figures[f"tasks_a_second_{name}"] = other.one_process
+            figures[f"tasks_a_second_{name}_one"] = other.one_at_a_time
     return figures
