@@ -54,54 +54,66 @@ class Parts:
     """All that works on tasks: what handlers are given, what deliveries stand on, what runs beside them."""
 
     def __init__(self, nats: Client, means: Means) -> None:
-        settings, meter, slot = means.settings, means.meter, means.slot
+        settings, slot = means.settings, means.slot
         names, js = streams.names(settings), nats.jetstream()
-        log = TaskLog(nats, names, means.worker)
-        results = ResultStore(js, log, max_payload=nats.max_payload)
-        letters = DeadLetterBox(js, log, names, meter, max_payload=nats.max_payload)
-        lanes = LaneReader(nats, names)
-        waiting = WaitingTasks(nats, names, lanes, idle=lambda: slot.idle)
-        queue = TaskQueue(log, waiting, max_attempts=settings.max_attempts)
-        self.desk = Desk(
-            nats=nats,
-            log=log,
+        self._nats, self._means = nats, means
+        self._log = log = TaskLog(nats, names, means.worker)
+        self._results = ResultStore(js, log, max_payload=nats.max_payload)
+        self._letters = letters = DeadLetterBox(js, log, names, means.meter, max_payload=nats.max_payload)
+        self._lanes = LaneReader(nats, names)
+        self._waiting = WaitingTasks(nats, names, self._lanes, idle=lambda: slot.idle)
+        queue = TaskQueue(log, self._waiting, max_attempts=settings.max_attempts)
+        self.desk = self._desk(queue)
+        self.opener = Opener(log, queue, self._waiting)
+        self.projector = Projector(nats, names, means.projection)
+        self.sharing = Sharing(nats, means.engine, settings)
+        self.watch = self._watch(Expiry(js, names, log, queue, letters, after=streams.EXPIRES_AFTER))
+        self.world = self._world(Recordings(settings, js), Cache(means.memory, keep=settings.cache_ttl))
+
+    def _desk(self, queue: TaskQueue) -> Desk:
+        means, settings = self._means, self._means.settings
+        return Desk(
+            nats=self._nats,
+            log=self._log,
             queue=queue,
-            results=results,
-            settler=Settler(log, letters, settings.max_attempts, settings.task_retry_delay),
-            meter=meter,
+            results=self._results,
+            settler=Settler(self._log, self._letters, settings.max_attempts, settings.task_retry_delay),
+            meter=means.meter,
             heartbeat=settings.task_heartbeat,
             timeout=settings.task_timeout,
             tracer=means.tracer,
-            found=slot.found,
+            found=means.slot.found,
         )
-        self.opener = Opener(log, queue, waiting)
-        self.projector = Projector(nats, names, means.projection)
-        self.sharing = Sharing(nats, means.engine, settings)
-        self.watch = Watch(
-            js,
+
+    def _watch(self, expiry: Expiry) -> Watch:
+        means, settings = self._means, self._means.settings
+        return Watch(
+            self._nats.jetstream(),
             settings,
-            lanes=lanes,
+            lanes=self._lanes,
             projection=means.projection,
-            expiry=Expiry(js, names, log, queue, letters, after=streams.EXPIRES_AFTER),
-            meter=meter,
-            vitals=Vitals(nats, means.projection, means.engine, meter, attempt_limit=settings.task_timeout),
+            expiry=expiry,
+            meter=means.meter,
+            vitals=Vitals(self._nats, means.projection, means.engine, means.meter, attempt_limit=settings.task_timeout),
         )
-        recordings, cache = Recordings(settings, js), Cache(means.memory, keep=settings.cache_ttl)
+
+    def _world(self, recordings: Recordings, cache: Cache) -> World:
+        means = self._means
         recall = Recall(means.engine, cache, Stretches(means.memory))
-        self.world = World(
-            transcriber=EngineTranscriber(recordings, means.engine, recall, self.sharing, settings),
+        return World(
+            transcriber=EngineTranscriber(recordings, means.engine, recall, self.sharing, means.settings),
             diarizer=EngineDiarizer(recordings, recall, self.sharing),
             queue=self.opener,
             tasks=TaskRequests(
-                log,
-                results,
-                waiting=waiting,
-                dead_letters=letters,
+                self._log,
+                self._results,
+                waiting=self._waiting,
+                dead_letters=self._letters,
                 recordings=recordings,
                 projection=means.projection,
                 cache=cache,
-                max_payload=nats.max_payload,
+                max_payload=self._nats.max_payload,
             ),
-            dead_letters=letters,
+            dead_letters=self._letters,
             sharing=self.sharing,
         )

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -22,9 +23,8 @@ async def connect(settings: Settings, on_outage: OutageHearer | None = None) -> 
 
     `on_outage` hears True when NATS goes away later on, False when it is back.
     """
-    connection = Nats()
+    connection, limit = Nats(), asyncio.timeout(None)
     failures: list[Exception] = []
-    limit = asyncio.timeout(None)
 
     async def note(failure: Exception) -> None:
         failures.append(failure)
@@ -42,8 +42,8 @@ async def connect(settings: Settings, on_outage: OutageHearer | None = None) -> 
                 name="natscribe client",
                 user=settings.nats_user,
                 password=_plain(settings.nats_password),
-                user_credentials=str(settings.nats_creds_file) if settings.nats_creds_file else None,
-                tls=ssl.create_default_context(cafile=settings.nats_tls_ca_file) if settings.nats_tls_ca_file else None,
+                user_credentials=str(settings.nats_creds_file or "") or None,
+                tls=_trusting(settings.nats_tls_ca_file),
                 inbox_prefix=settings.nats_inbox_prefix,
                 error_cb=note,
                 disconnected_cb=partial(tell, away=True),
@@ -58,6 +58,10 @@ async def connect(settings: Settings, on_outage: OutageHearer | None = None) -> 
         raise _explained(settings.nats_url, failures[-1] if failures else error) from error
     connection.options |= {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.5}  # from here on: wait outages out
     return connection
+
+
+def _trusting(authority: Path | None) -> ssl.SSLContext | None:
+    return ssl.create_default_context(cafile=authority) if authority is not None else None
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import singledispatchmethod
 
+from app.delivery.segments import TaskSegments
 from app.log.entry import Entry
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
@@ -16,7 +17,7 @@ from handlers.ports import Advanced, Checkpoint, Found, News, Result
 from schemas.diarization import DiarizationResult
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, Stage, State
-from schemas.transcription import Segment, SegmentsEvent, TranscriptionResult
+from schemas.transcription import TranscriptionResult
 from schemas.wire import Kind
 
 SHORTEST_SILENCE = 1.0  # seconds: a running task is heard from at most once a second
@@ -60,8 +61,7 @@ class TaskAttempt:
         self.checkpoint = Checkpoint()
         self._without_speakers = (last.error or LOST) if speakers_are_given_up(last) else None
         self._result_sent = False
-        self._segments_sequence = 0
-        self._segments_after = 0
+        self._segments = TaskSegments(log, last.task_id)
         self._lock = asyncio.Lock()
         self._unsaid = False
         self._said_at = 0.0
@@ -101,16 +101,7 @@ class TaskAttempt:
         async with self._lock:
             await self._say_running()
         if not is_first:
-            await self._read_checkpoint()
-
-    async def _read_checkpoint(self) -> None:
-        segments: list[Segment] = []
-        async for batch in self._log.segments(self._entry.event.task_id):
-            event = batch.event
-            segments += event.segments
-            self.checkpoint = Checkpoint(event.language, event.processed_seconds, audio_sha256=batch.audio_sha256)
-            self._segments_sequence, self._segments_after = event.sequence, batch.stream_sequence
-        self.checkpoint = replace(self.checkpoint, segments=tuple(segments), diarization_error=self._without_speakers)
+            self.checkpoint = replace(await self._segments.read(), diarization_error=self._without_speakers)
 
     @singledispatchmethod
     async def append(self, news: News) -> None:
@@ -128,19 +119,8 @@ class TaskAttempt:
     @append.register
     async def _(self, news: Found) -> None:
         async with self._lock:
-            event = SegmentsEvent(
-                task_id=self._entry.event.task_id,
-                attempt=self.number,
-                sequence=self._segments_sequence + 1,
-                language=news.language,
-                processed_seconds=news.processed_seconds,
-                segments=list(news.segments),
-            )
             await self._still_mine()
-            self._segments_after = await self._log.append_segments(
-                event, self._entry.facts, news.audio_sha256, after=self._segments_after
-            )
-            self._segments_sequence += 1
+            await self._segments.append(news, self._entry.facts, attempt=self.number)
 
     @append.register(TranscriptionResult)
     @append.register(DiarizationResult)

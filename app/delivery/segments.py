@@ -1,0 +1,40 @@
+"""The segments of one task as an attempt finds them and appends to them."""
+
+from app.log.entry import Facts
+from app.log.task_log import TaskLog
+from handlers.ports import Checkpoint, Found
+from schemas.transcription import Segment, SegmentsEvent
+
+
+class TaskSegments:
+    """Knows where the segments' log ends; whose it is says the log of events."""
+
+    def __init__(self, log: TaskLog, task_id: str) -> None:
+        self._log = log
+        self._task_id = task_id
+        self._sequence = 0
+        self._after = 0  # stream sequence of the last batch
+
+    async def read(self) -> Checkpoint:
+        """What earlier attempts have found."""
+        found = Checkpoint()
+        segments: list[Segment] = []
+        async for batch in self._log.segments(self._task_id):
+            event = batch.event
+            segments += event.segments
+            found = Checkpoint(event.language, event.processed_seconds, audio_sha256=batch.audio_sha256)
+            self._sequence, self._after = event.sequence, batch.stream_sequence
+        return Checkpoint(found.language, found.processed_seconds, tuple(segments), found.audio_sha256)
+
+    async def append(self, news: Found, facts: Facts, *, attempt: int) -> None:
+        """Append a batch behind the last one (OvertakenError, PassingError)."""
+        event = SegmentsEvent(
+            task_id=self._task_id,
+            attempt=attempt,
+            sequence=self._sequence + 1,
+            language=news.language,
+            processed_seconds=news.processed_seconds,
+            segments=list(news.segments),
+        )
+        self._after = await self._log.append_segments(event, facts, news.audio_sha256, after=self._after)
+        self._sequence += 1
