@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final, TypeVar, cast
 
 import structlog
@@ -52,16 +52,26 @@ class Cache:
 
     async def find(self, audio_sha256: str, question: str, kind: type[Heard]) -> Heard | None:
         """What was found earlier, None where nothing was."""
-        if not self._seconds:
-            return None
-        packed = await in_time(self._redis.hget(redis_keys.heard(audio_sha256), question))
-        return await asyncio.to_thread(_unpacked, packed, kind) if isinstance(packed, bytes) else None
+        pieces = await self.find_pieces(audio_sha256, question)
+        return await asyncio.to_thread(read, pieces[0], kind) if len(pieces) == 1 else None
 
     async def keep(self, audio_sha256: str, question: str, found: BaseModel) -> None:
         """Keep what was found, unless a task with this recording was deleted a moment ago."""
+        await self.keep_pieces(audio_sha256, question, [found])
+
+    async def find_pieces(self, audio_sha256: str, question: str) -> list[bytes]:
+        """The pieces that were kept earlier, to be read one by one; none where nothing was."""
+        if not self._seconds:
+            return []
+        packed = await in_time(self._redis.hget(redis_keys.heard(audio_sha256), question))
+        return await asyncio.to_thread(_unpacked, packed) if isinstance(packed, bytes) else []
+
+    async def keep_pieces(self, audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
+        """Keep what is too much to be written and read at once: all of its pieces or none."""
         if not self._seconds:
             return
-        packed = await asyncio.to_thread(_packed, found)
+        lines = [(await asyncio.to_thread(piece.model_dump_json)).encode() for piece in pieces]
+        packed = await asyncio.to_thread(_packed, lines)
         if len(packed) <= LARGEST:
             keys = [redis_keys.heard(audio_sha256), redis_keys.forgotten(audio_sha256)]
             await in_time(self._keep(keys=keys, args=[question, packed, self._seconds]))
@@ -85,12 +95,20 @@ async def in_time(answer: "Awaitable[object] | object") -> object:
         return None
 
 
-def _packed(found: BaseModel) -> bytes:
-    return zlib.compress(found.model_dump_json().encode())
-
-
-def _unpacked(packed: bytes, kind: type[Heard]) -> Heard | None:
+def read(piece: bytes, kind: type[Heard]) -> Heard | None:
+    """What a piece says, None where another version has written it."""
     try:
-        return kind.model_validate_json(zlib.decompress(packed))
-    except (zlib.error, ValidationError):  # of another version
+        return kind.model_validate_json(piece)
+    except ValidationError:
         return None
+
+
+def _packed(lines: Sequence[bytes]) -> bytes:
+    return zlib.compress(b"\n".join(lines))  # JSON on one line has none inside
+
+
+def _unpacked(packed: bytes) -> list[bytes]:
+    try:
+        return zlib.decompress(packed).split(b"\n")
+    except zlib.error:  # of another version
+        return []

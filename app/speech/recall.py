@@ -1,6 +1,8 @@
 """Recall: what is asked of an engine about a recording is answered from the cache where it was answered before."""
 
-from collections.abc import AsyncGenerator, Iterator
+import asyncio
+import gc
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from importlib.metadata import version
 
@@ -9,7 +11,7 @@ from pydantic import BaseModel
 from app.engines.ears import load
 from app.engines.engine import Engine
 from app.engines.messages import DiarizationDone, Diarize, Load, StageAdvanced, StretchHeard
-from app.keys.cache import Cache
+from app.keys.cache import Cache, read
 from app.keys.stretches import Stretches
 from app.speech.hearers import Transcribed
 from app.speech.windows_in_order import Told
@@ -17,6 +19,7 @@ from schemas.transcription import Segment, TranscriptionTask
 from schemas.wire import Model
 
 TOLD_AT_ONCE = 50  # segments; as a message they are far below any max_payload
+PIECE = 100  # segments; to read or write them holds the event loop for about 10 ms, a day's for more than a second
 VERSION = version("natscribe")  # other code may find other things in the same recording
 
 
@@ -27,6 +30,11 @@ class Transcript(BaseModel):
     duration: float
     model: Model
     segments: list[Segment]
+
+    def pieces(self) -> Iterator["Transcript"]:
+        """The same in pieces, at least one."""
+        for at in range(0, max(len(self.segments), 1), PIECE):
+            yield self.model_copy(update={"segments": self.segments[at : at + PIECE]})
 
 
 class TranscriptInOrder:
@@ -59,11 +67,11 @@ class Recall:
     async def transcript(self, audio_sha256: str, task: TranscriptionTask) -> Transcript | None:
         """What was heard when the same was asked before (TaskError)."""
         model = await load(self._engine, Load(model=task.model, language=task.language))
-        return await self._cache.find(audio_sha256, self._question(model, task), Transcript)
+        return await _joined(await self._cache.find_pieces(audio_sha256, self._question(model, task)))
 
     async def keep_transcript(self, audio_sha256: str, task: TranscriptionTask, transcript: Transcript) -> None:
         """Keep what was heard from a recording's beginning to its end."""
-        await self._cache.keep(audio_sha256, self._question(transcript.model, task), transcript)
+        await self._cache.keep_pieces(audio_sha256, self._question(transcript.model, task), transcript.pieces())
 
     async def turns(
         self, task_id: str, audio_sha256: str, job: Diarize
@@ -89,4 +97,26 @@ class Recall:
     def _question(self, model: Model, task: TranscriptionTask) -> str:
         words = "words" if task.word_timestamps or task.diarize else "text"
         how = self._engine.loaded.how if self._engine.loaded else ""
-        return f"transcription {VERSION} {model.name} {model.revision} {how} {task.language} {words}"
+        return f"transcript in pieces {VERSION} {model.name} {model.revision} {how} {task.language} {words}"
+
+
+def freeze() -> None:
+    """Hide what is in memory from the garbage collector, until `gc.unfreeze`.
+
+    A transcript is freed without it; a full collection would look at each word of a day and hold the loop for .2 s.
+    """
+    gc.collect(1)  # what is garbage by now would stay as long as the rest
+    gc.freeze()
+
+
+async def _joined(pieces: Sequence[bytes]) -> Transcript | None:
+    segments: list[Segment] = []
+    part: Transcript | None = None
+    for piece in pieces:
+        part = await asyncio.to_thread(read, piece, Transcript)
+        if part is None:
+            return None
+        segments += part.segments
+        if len(part.segments) == PIECE:  # a short transcript is not worth it
+            freeze()
+    return part and part.model_copy(update={"segments": segments})

@@ -5,7 +5,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from app.keys import redis_keys
-from app.keys.cache import Cache, connected
+from app.keys.cache import Cache, connected, read
 from schemas.wire import Model
 
 AUDIO = "a" * 64
@@ -46,6 +46,19 @@ async def test_what_is_forgotten_does_not_come_back_with_a_worker_that_was_just_
     await cache.keep(AUDIO, "transcription base", FOUND)
     # Then nothing is there
     assert await cache.find(AUDIO, "transcription base", Model) is None
+
+
+async def test_what_was_kept_in_pieces_is_found_in_pieces(cache: Cache, redis: Redis) -> None:
+    # Given an answer of several pieces, whatever is in them
+    pieces = [FOUND, Model(name="two\nlines", revision="1")]
+    await cache.keep_pieces(AUDIO, "transcript", pieces)
+    # Then the same question has them all, and they are no answer that is one thing
+    assert [read(piece, Model) for piece in await cache.find_pieces(AUDIO, "transcript")] == pieces
+    assert await cache.find(AUDIO, "transcript", Model) is None
+    # And they go by themselves, and with the recording
+    assert 0 < await redis.ttl(redis_keys.heard(AUDIO)) <= DAY
+    await cache.forget(AUDIO)
+    assert await cache.find_pieces(AUDIO, "transcript") == []
 
 
 @pytest.mark.parametrize("kept", [b"not compressed", b"x\x9c\xab\xae\x05\x00\x01u\x00\xf9"])

@@ -1,5 +1,6 @@
 """A result is a message as long as that fits with all its headers, else an object."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -10,11 +11,12 @@ from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from app.log.entry import Facts
-from app.log.results import ResultStore
+from app.log.results import AT_ONCE, ResultStore
 from app.log.task_log import TaskLog
 from handlers.ports import Result
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Model
+from tests.fakes.engine import segment
 
 MAX_PAYLOAD = 100_000
 FACTS = Facts(None, 1, "tasks.transcription.high", datetime.now(UTC))
@@ -83,3 +85,31 @@ async def test_a_result_that_fits_is_a_message() -> None:
     await store.publish(transcript(MAX_PAYLOAD // 2), FACTS)
     assert log.published[0].object is None
     assert bucket.note is None
+
+
+@pytest.mark.parametrize("segments", [0, 1, AT_ONCE, 5 * AT_ONCE + 1])
+async def test_a_result_with_many_segments_is_written_as_any_other(segments: int) -> None:
+    # Given a result whose text looks like what it is written as
+    bucket = FakeBucket()
+    store = ResultStore(cast("JetStreamContext", bucket), cast("TaskLog", FakeLog()), max_payload=0)
+    heard = [segment(number, '"segments":[]') for number in range(segments)]
+    result = transcript(0).model_copy(update={"text": '"segments":[]', "segments": heard})
+    # When it is published as an object
+    await store.publish(result, FACTS)
+    # Then the object is its JSON
+    assert b"".join(bucket.pieces).decode() == result.model_dump_json()
+
+
+async def test_while_a_long_result_is_written_others_get_their_turn() -> None:
+    # Given a result with many segments, and something else that goes on
+    bucket, turns = FakeBucket(), 0
+    store = ResultStore(cast("JetStreamContext", bucket), cast("TaskLog", FakeLog()), max_payload=0)
+    result = transcript(0).model_copy(update={"segments": [segment(0)] * (10 * AT_ONCE)})
+    publishing = asyncio.create_task(store.publish(result, FACTS))
+    # When it is published
+    while not publishing.done():
+        turns += 1
+        await asyncio.sleep(0)
+    await publishing
+    # Then that went on between any two parts of it
+    assert turns >= 10

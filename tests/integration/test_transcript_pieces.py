@@ -1,0 +1,63 @@
+"""A transcript in the cache: in pieces, because a day of it at once would hold the event loop up."""
+
+import gc
+import json
+import zlib
+from collections.abc import Iterator
+
+import pytest
+from redis.asyncio import Redis
+
+from app.keys import redis_keys
+from app.keys.cache import Cache
+from app.keys.stretches import Stretches
+from app.speech.recall import PIECE, VERSION, Recall, Transcript
+from schemas.transcription import TranscriptionTask
+from tests.fakes.engine import MODEL, FakeEngine, segment
+
+AUDIO = "a" * 64
+TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, word_timestamps=True)
+
+
+@pytest.fixture
+def recall(engine: FakeEngine, binary_redis: Redis) -> Iterator[Recall]:
+    yield Recall(engine, Cache(binary_redis, keep=3600), Stretches(binary_redis))
+    gc.unfreeze()  # as whoever asks does in the end
+
+
+def transcript(segments: int) -> Transcript:
+    heard = [segment(number) for number in range(segments)]
+    return Transcript(language="en", duration=10.0 * segments, model=MODEL, segments=heard)
+
+
+@pytest.mark.parametrize("segments", [0, 1, PIECE, 1001])
+async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
+    recall: Recall, binary_redis: Redis, segments: int
+) -> None:
+    # Given a transcript that was kept
+    kept = transcript(segments)
+    await recall.keep_transcript(AUDIO, TASK, kept)
+    # Then no piece of it, which is read at once, is large
+    (packed,) = await binary_redis.hvals(redis_keys.heard(AUDIO))
+    pieces = [json.loads(line)["segments"] for line in zlib.decompress(packed).splitlines()]
+    assert max(map(len, pieces)) <= 200
+    # And together they are what was kept
+    assert await recall.transcript(AUDIO, TASK) == kept
+
+
+async def test_a_transcript_that_was_kept_as_a_whole_is_heard_again(recall: Recall, binary_redis: Redis) -> None:
+    # Given a transcript in the form of before
+    whole = zlib.compress(transcript(3 * PIECE).model_dump_json().encode())
+    await binary_redis.hset(redis_keys.heard(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
+    # Then it is no answer
+    assert await recall.transcript(AUDIO, TASK) is None
+
+
+async def test_a_transcript_of_which_a_piece_is_unreadable_is_heard_again(recall: Recall, binary_redis: Redis) -> None:
+    # Given a transcript whose last piece another version has written
+    await recall.keep_transcript(AUDIO, TASK, transcript(2 * PIECE))
+    ((question, packed),) = (await binary_redis.hgetall(redis_keys.heard(AUDIO))).items()
+    first, _ = zlib.decompress(packed).splitlines()
+    await binary_redis.hset(redis_keys.heard(AUDIO), question, zlib.compress(first + b"\n{}"))
+    # Then none of it is an answer
+    assert await recall.transcript(AUDIO, TASK) is None
