@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import gc
 import os
 import signal
 import socket
@@ -39,6 +40,7 @@ from handlers import channels
 from handlers.errors import PassingError
 
 REDIS_WITHIN = 5.0  # seconds
+SELDOM = (700, 10, 1000)  # of the garbage collector: full rounds look at each word of a day's transcript, for .4 s each
 
 log = structlog.get_logger()
 
@@ -121,6 +123,7 @@ class Service:
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         logs.adopt_libraries()
+        gc.set_threshold(*SELDOM)
         await asyncio.to_thread(sweep)
         async with AsyncExitStack() as closing:
             closing.push_async_callback(asyncio.to_thread, tracing.flush, self.traces)

@@ -70,7 +70,7 @@ class TaskRequests:
         if fmt is ResultFormat.JSON:
             return result
         try:
-            text = formats.write(await self._results.whole(result), fmt)
+            text = await asyncio.to_thread(formats.write, await self._results.whole(result), fmt)
         except NotFoundError as error:  # the object goes a moment before the message
             raise _kept_no_longer(task_id) from error
         if len(text.encode()) <= self._max_payload - HEADERS_AND_ENVELOPE:  # the server counts headers too

@@ -1,7 +1,6 @@
 """Recall: what is asked of an engine about a recording is answered from the cache where it was answered before."""
 
 import asyncio
-import gc
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from importlib.metadata import version
@@ -100,15 +99,6 @@ class Recall:
         return f"transcript in pieces {VERSION} {model.name} {model.revision} {how} {task.language} {words}"
 
 
-def freeze() -> None:
-    """Hide what is in memory from the garbage collector, until `gc.unfreeze`.
-
-    A transcript is freed without it; a full collection would look at each word of a day and hold the loop for .2 s.
-    """
-    gc.collect(1)  # what is garbage by now would stay as long as the rest
-    gc.freeze()
-
-
 async def _joined(pieces: Sequence[bytes]) -> Transcript | None:
     segments: list[Segment] = []
     part: Transcript | None = None
@@ -117,6 +107,4 @@ async def _joined(pieces: Sequence[bytes]) -> Transcript | None:
         if part is None:
             return None
         segments += part.segments
-        if len(part.segments) == PIECE:  # a short transcript is not worth it
-            freeze()
     return part and part.model_copy(update={"segments": segments})

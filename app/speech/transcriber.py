@@ -1,8 +1,7 @@
 """The transcriber: a recording fetched, handed to the engine, and made into a result."""
 
 import asyncio
-import gc
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from app.settings import Settings
 from app.sharing.sharing import Sharing
 from app.speech.hearers import Transcribed
 from app.speech.pace import processed
-from app.speech.recall import PIECE, Recall, Transcript, TranscriptInOrder, freeze
+from app.speech.recall import Recall, Transcript, TranscriptInOrder
 from app.speech.recordings import Recording, Recordings
 from app.speech.speakers import SpeakerSearch
 from app.speech.windows_in_order import WindowsInOrder
@@ -40,14 +39,6 @@ class _Draft:
     speakers: int | None = None
     diarization_error: ErrorDetail | None = None
     cached: bool = False
-    frozen: int = 0
-
-    def add(self, segments: Sequence[Segment]) -> None:
-        """Add segments; the garbage collector sees the last of them only."""
-        self.segments += segments
-        if len(self.segments) >= self.frozen + PIECE:
-            self.frozen = len(self.segments)
-            freeze()
 
 
 class EngineTranscriber:
@@ -65,14 +56,6 @@ class EngineTranscriber:
 
     async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
         """Yield what is found from the checkpoint on, the result last (TaskError)."""
-        try:
-            async with aclosing(self._news(task, checkpoint)) as found:
-                async for news in found:
-                    yield news
-        finally:
-            gc.unfreeze()
-
-    async def _news(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
         draft = _Draft(list(checkpoint.segments), checkpoint.language or task.language)
         draft.diarization_error = checkpoint.diarization_error if task.diarize else None
         async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
@@ -97,7 +80,7 @@ class EngineTranscriber:
                     case StageAdvanced():
                         yield processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
                     case Transcribed():
-                        draft.add(reply.segments)
+                        draft.segments += reply.segments
                         yield Found(reply.language, reply.processed_seconds, tuple(reply.segments), recording.sha256)
                         yield processed(Stage.TRANSCRIBING, reply.processed_seconds, reply.duration_seconds)
         draft.language, draft.duration, draft.model = windows.language, windows.duration, windows.model

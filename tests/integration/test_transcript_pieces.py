@@ -1,9 +1,7 @@
 """A transcript in the cache: in pieces, because a day of it at once would hold the event loop up."""
 
-import gc
 import json
 import zlib
-from collections.abc import Iterator
 
 import pytest
 from redis.asyncio import Redis
@@ -20,9 +18,8 @@ TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, 
 
 
 @pytest.fixture
-def recall(engine: FakeEngine, binary_redis: Redis) -> Iterator[Recall]:
-    yield Recall(engine, Cache(binary_redis, keep=3600), Stretches(binary_redis))
-    gc.unfreeze()  # as whoever asks does in the end
+def recall(engine: FakeEngine, binary_redis: Redis) -> Recall:
+    return Recall(engine, Cache(binary_redis, keep=3600), Stretches(binary_redis))
 
 
 def transcript(segments: int) -> Transcript:

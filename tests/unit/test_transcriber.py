@@ -1,7 +1,6 @@
 """Transcripts with speakers: what goes on beside what, and what is told of it."""
 
 import asyncio
-import gc
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from itertools import pairwise
@@ -16,7 +15,7 @@ from app.keys.cache import Cache, connected
 from app.keys.stretches import Stretches
 from app.settings import Settings
 from app.sharing.sharing import Sharing
-from app.speech.recall import PIECE, Recall
+from app.speech.recall import Recall
 from app.speech.recordings import Recording, Recordings
 from app.speech.transcriber import EngineTranscriber
 from app.speech.windows_in_order import alone
@@ -229,21 +228,3 @@ async def test_what_the_search_says_while_text_is_found_counts_at_once(cores: li
     await running.aclose()
     # Then three quarters of the work are done
     assert news.fraction == pytest.approx(0.75)
-
-
-@pytest.mark.parametrize(("windows", "hidden"), [(PIECE - 1, False), (PIECE + 1, True)])
-async def test_the_garbage_collector_does_not_look_at_a_long_transcript_again_and_again(
-    cores: list[bool], windows: int, hidden: bool
-) -> None:
-    # Given a recording with little or much text
-    engine = WatchedEngine()
-    engine.windows = windows
-    running = run(engine)
-    # When all text is there
-    async for news in running:
-        if isinstance(news, Found) and news.processed_seconds == windows * 10:
-            break
-    # Then what is much is hidden from the collector, until the attempt ends
-    assert bool(gc.get_freeze_count()) is hidden
-    await running.aclose()
-    assert not gc.get_freeze_count()
