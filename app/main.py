@@ -1,4 +1,4 @@
-"""Natscribe: `faststream run app.main:app`. The one place where all parts are joined; connects to nothing at import."""
+"""Natscribe: `faststream run app.main:app`. How a worker starts and ends; connects to nothing at import."""
 
 import asyncio
 import atexit
@@ -23,6 +23,7 @@ from redis.asyncio import Redis
 
 from app.delivery.middleware import DeliveryMiddleware
 from app.docs_page import DocsPage
+from app.ending import end
 from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
 from app.jetstream import connection, streams
@@ -139,7 +140,7 @@ class Service:
             await closing.enter_async_context(parts.sharing.open())
             self.slot.take_lanes()
             for work in (self._load_model(), parts.watch.run(), parts.projector.run(), parts.opener.run()):
-                closing.push_async_callback(_cancel, asyncio.create_task(work))
+                closing.push_async_callback(end, [asyncio.create_task(work)])
             try:
                 yield
             except NatsError as error:
@@ -181,12 +182,6 @@ class Service:
 async def _close(nats: Client) -> None:
     with suppress(OSError):  # what was still to be sent, to a server that has gone
         await nats.close()
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 _settings = Settings()

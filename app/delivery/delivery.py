@@ -48,18 +48,21 @@ class Desk:
     heartbeat: float  # seconds
     timeout: float  # seconds
     tracer: Tracer
-    found: Callable[[], None]  # told when a result is there, and has only to be written down
+    found: Callable[[], None]  # told when the slot may take the next task
 
 
 class TaskDelivery:
     """One delivery of one task message."""
 
-    def __init__(self, desk: Desk, message: Msg) -> None:
+    def __init__(self, desk: Desk, message: Msg, found: Callable[[], None]) -> None:
+        """`found` is told once the result is there, and has only to be written down."""
         self._desk = desk
+        self._result_found = found
         self._message = message
         self.kind = Kind(message.subject.split(".")[1])
         self._heartbeat = Heartbeat(desk.nats, message, every=desk.heartbeat, notice=self._notice)
         self._begun = False
+        self._worked_on = True
         self._attempt: TaskAttempt | None = None
         self._traced: TracedAttempt | None = None
         self._error: ErrorDetail | None = None
@@ -73,7 +76,7 @@ class TaskDelivery:
         desk = self._desk
         entry = await desk.queue.open(task, stored, place=Place.at_once())
         tracing.link_to(entry.facts.span)
-        self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, span=tracing.current(), found=desk.found)
+        self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, span=tracing.current(), found=self._found)
         bind_contextvars(attempt=attempt.number)
         if entry.facts.started_at is not None:
             desk.meter.redelivered(self.kind)
@@ -95,7 +98,14 @@ class TaskDelivery:
         if attempt.checkpoint.processed_seconds:
             meter.resumed(self.kind, attempt.checkpoint.processed_seconds)
 
+    def _found(self) -> None:
+        self._worked_on = False
+        self._result_found()
+        self._desk.found()
+
     def _notice(self, attempt: TaskAttempt) -> None:
+        if not self._worked_on:
+            return
         self._desk.meter.beat(self.kind, since_progress=attempt.since_progress, running=attempt.running)
 
     def count_end(self, state: State | None, seconds: float) -> None:

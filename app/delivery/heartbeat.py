@@ -1,7 +1,7 @@
 """The signs of life of a running task: towards the queue, towards clients, and the ear on its own log."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.delivery.attempt import TaskAttempt
+from app.ending import end
 from handlers.errors import OvertakenError
 from schemas import subjects
 from schemas.progress import ProgressEvent
@@ -59,14 +60,14 @@ class Heartbeat:
         finally:
             self._overtaken = None
             beginning.cancel()
-            await _end(signs)
+            await end(signs)
 
     async def _beat(self) -> None:
         """Towards the queue: by itself, for what is said in the log may have to wait for NATS."""
         while True:
-            await asyncio.sleep(self._every)
             with suppress(NatsError):  # a missed beat is not the end; many are, and the log says so then
                 await self._message.in_progress()
+            await asyncio.sleep(self._every)
 
     async def _speak(self) -> None:
         """Towards clients."""
@@ -112,10 +113,3 @@ class Heartbeat:
     def _stop(self) -> None:
         if self._overtaken is not None and not self._overtaken.expired():
             self._overtaken.reschedule(asyncio.get_running_loop().time())
-
-
-async def _end(signs: Collection[asyncio.Task[None]]) -> None:
-    for sign in signs:
-        sign.cancel()
-    if signs:
-        await asyncio.wait(signs)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -26,13 +27,14 @@ class DeliveryMiddleware(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> None:
         """Work on the message, and say in the log and the metrics how it ended."""
-        desk = self._desk()
-        delivery = TaskDelivery(desk, msg.raw_message)
+        desk, busy = self._desk(), ExitStack()
+        delivery = TaskDelivery(desk, msg.raw_message, found=busy.close)
         began = time.monotonic()
         with (
             self.context.scope("delivery", delivery),
-            desk.meter.in_progress(delivery.kind),
+            busy,
             bound_contextvars(task_name=task_name(delivery.kind), task_id=None, attempt=None, trace_id=None),
         ):
+            busy.enter_context(desk.meter.in_progress(delivery.kind))
             state = await delivery.work(partial(call_next, msg))
             delivery.count_end(state, time.monotonic() - began)

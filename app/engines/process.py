@@ -22,6 +22,7 @@ from schemas.errors import ErrorCode
 
 _LONGEST_LINE = 256 * 1024 * 1024  # bytes; the turns of hours are one line, and nobody reads ahead of it
 _LONGEST_LOG = 2000
+_LEFT_OVER = 1024 * 1024  # bytes
 _STARTER = (sys.executable, "-m", "app.engines.child")
 
 _Stream = TypeVar("_Stream", StreamReader, StreamWriter)
@@ -172,6 +173,9 @@ class _Child:
                 log.warning("engine_says", text=text, **self.speaks_of)
 
     async def _reaped(self) -> None:
+        with suppress(RuntimeError):  # somebody else is reading, and will see the end
+            while await self._stdout.read(_LEFT_OVER):  # asyncio sees no end of a process before all it said is read
+                pass
         await self._process.wait()
         await self._logs
         with suppress(ConnectionError):

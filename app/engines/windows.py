@@ -20,7 +20,7 @@ from app.engines.mixing import SAMPLE_RATE
 Samples = npt.NDArray[np.float32]
 
 FRAME = 512
-FIRST_BLOCK = 32  # seconds: enough for one window, so that the first text comes soon
+FIRST_BLOCK = 35.2  # seconds: enough for one window that begins by the fourth, so that the first text comes soon
 LATER_BLOCK = 64
 
 _RATE = SAMPLE_RATE / FRAME  # frames a second

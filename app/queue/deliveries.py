@@ -18,6 +18,11 @@ class Deliveries:
         self._free = asyncio.Event()
         self._working: asyncio.Task[object] | None = None
 
+    async def room(self) -> None:
+        """Wait until there is room for one more: before it is asked for."""
+        async with self._room:
+            return
+
     async def work(self, delivery: Coroutine[Any, Any, object]) -> None:
         """Work on a delivery until its result is there."""
         await self._room.acquire()

@@ -70,12 +70,14 @@ class Opener:
                 await self.open(announced)
             except (NatsError, PassingError) as error:  # whoever picks them up opens their logs
                 log.warning("tasks_unopened", count=len(announced), error=str(error) or type(error).__name__)
+            except Exception:
+                log.exception("tasks_unopened", count=len(announced))  # the next ones are in other company
 
     async def open(self, announced: Sequence[Announced]) -> None:
         """Say `queued` where nobody has spoken yet, as the stream itself tells it (NatsError, PassingError)."""
         known = await self._log.last_of(each.task.task_id for each in announced)
         unopened = [each for each in announced if not _opened(each, known.get(each.task.task_id))]
-        lanes = {each.subject for each in unopened}
+        lanes = dict.fromkeys(each.subject for each in unopened)  # in the order in which they were announced
         found = [each for subject in lanes for each in await self._held(subject, unopened)]
         await asyncio.gather(
             *(self._say_queued(each, message, known.get(each.task.task_id), place) for each, message, place in found)
@@ -85,11 +87,16 @@ class Opener:
         self, subject: str, unopened: Iterable[Announced]
     ) -> list[tuple[Announced, StoredMessage, Place | None]]:
         """Those of a lane whose message is still in the queue and says the same."""
-        asked = {each.sequence: each for each in unopened if each.subject == subject}
-        found = [
-            (asked[message.sequence], message, place) for message, place in await self._waiting.find(subject, asked)
+        asked: dict[int, list[Announced]] = {}  # anybody may announce the same sequence with another task
+        for each in unopened:
+            if each.subject == subject:
+                asked.setdefault(each.sequence, []).append(each)
+        return [
+            (each, message, place)
+            for message, place in await self._waiting.find(subject, asked)
+            for each in asked[message.sequence]
+            if _says_the_same(message, each.task)
         ]
-        return [each for each in found if _says_the_same(each[1], each[0].task)]
 
     async def _say_queued(
         self, announced: Announced, message: StoredMessage, last: Entry | None, place: Place | None

@@ -1,4 +1,4 @@
-"""The slot: one task at a time, asked for only when the slot is free, the high lanes first."""
+"""The slot: works on one task at a time, asked for only when the slot is free, the high lanes first."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from app.ending import end
 from app.queue.deliveries import Deliveries
 from app.queue.precedence import Precedence
 from app.queue.pulling import Puller
@@ -80,9 +81,8 @@ class Slot:
             return
         give_up_at = asyncio.get_running_loop().time() + grace
         await asyncio.wait([self._loop], timeout=grace)
-        self._loop.cancel()
+        await end([self._loop])
         await self._deliveries.end(grace=max(give_up_at - asyncio.get_running_loop().time(), 0))
-        await asyncio.wait([self._loop])
 
     def found(self) -> None:
         """The result of the task that is worked on is there: the next one may begin while it is written down."""
@@ -124,6 +124,7 @@ class Slot:
 
     async def _run(self) -> None:
         while not self._stopping:
+            await self._deliveries.room()
             self._woken.clear()
             hopeful, self._hopeful = self._hopeful, set()
             try:

@@ -13,7 +13,7 @@ from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
 
 SURELY_NEW = timedelta(milliseconds=50)  # what was stored so lately nobody else has picked up, most likely
-LATELY = 1000  # tasks
+LATELY = 5000  # tasks; a few kilobytes each
 
 
 def kind_of(task: Task) -> Kind:
@@ -38,14 +38,14 @@ class TaskQueue:
         opened = self._opened.pop(task.task_id, None)
         if opened is not None and message.owns(opened) and not message.again:
             return opened  # whatever came behind it refuses the next append
-        surely_new = abs(datetime.now(UTC) - message.time) < SURELY_NEW and not message.again
+        surely_new = datetime.now(UTC) - message.time < SURELY_NEW  # if not, the append is refused
         while True:
             last = None if surely_new else await self._log.last(task.task_id)
             if last is not None and message.owns(last):
                 return last
             if last is not None and not message.reopens(last, task):
                 raise AlreadyKnownError(task.task_id)
-            if last is None and not surely_new and not await self._waiting.held(message.subject, message.sequence):
+            if last is None and not await self._waiting.held(message.subject, message.sequence):
                 raise AlreadyKnownError(task.task_id)  # cancelled and deleted: it must not come back
             try:
                 return await self._say_queued(task, message, last, place)

@@ -1,15 +1,26 @@
 """Opening: `queued` is said of many tasks as soon as of one."""
 
 import asyncio
+import json
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 
+from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.main import Service
 from app.queue import opening
-from handlers.errors import PassingError
+from app.queue.stored_message import StoredMessage
+from handlers.errors import AlreadyKnownError, PassingError
 from schemas.errors import ErrorCode
 from schemas.progress import State
+from schemas.transcription import TranscriptionTask
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
@@ -92,3 +103,85 @@ async def test_a_task_is_picked_up_where_it_was_opened_without_reading_its_log(
     # Then it reads the log before the segments and the result only
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert read.count("t1") == 1 + engine.windows
+
+
+async def test_the_opener_outlives_what_nobody_foresaw(
+    publisher: Publisher, busy: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an announcement that nobody can deal with
+    asked = asyncio.Event()
+
+    async def broken(_: TaskLog, __: object) -> None:
+        asked.set()
+        raise OverflowError
+
+    with monkeypatch.context() as breaking:
+        breaking.setattr(TaskLog, "last_of", broken)
+        await publisher.publish("t1")
+        await asked.wait()
+    # When another task comes, then it is opened
+    await publisher.publish("t2")
+    await publisher.until("t2", State.QUEUED)
+
+
+@pytest.mark.foreign
+async def test_a_forged_announcement_does_not_take_the_place_of_the_true_one(
+    publisher: Publisher, busy: Service, nc: Client
+) -> None:
+    # Given somebody who repeats each announcement at once, with another recording
+    async def repeat(announced: Msg) -> None:
+        if b"forged" not in announced.data:
+            task = json.loads(announced.data) | {"audio_file_id": "forged"}
+            await nc.publish(announced.subject, json.dumps(task).encode(), headers=announced.headers)
+
+    forger = await nc.subscribe("accepted.tasks.>", cb=repeat)
+    # When a task is published
+    await publisher.publish("t1")
+    # Then it is opened as it was published
+    await publisher.until("t1", State.QUEUED)
+    status = await publisher.ask("tasks.status", task_id="t1")
+    assert cast("dict[str, object]", status["task"])["audio_file_id"] == "meeting.flac"
+    await forger.unsubscribe()
+
+
+async def test_a_task_that_is_deleted_between_its_delivery_and_its_opening_does_not_come_back(
+    publisher: Publisher, busy: Service, js: JetStreamContext
+) -> None:
+    # Given a new message that a worker has in its hands
+    await publisher.publish("t1")
+    await publisher.until("t1", State.QUEUED)
+    found = await js.get_last_msg("transcription_tasks", "tasks.transcription.normal", direct=True)
+    message = replace(StoredMessage.fetched(found), time=datetime.now(UTC))
+    # When its task is deleted before the worker gets on
+    await publisher.ask("tasks.delete", task_id="t1")
+    busy.parts.desk.queue._opened.clear()  # noqa: SLF001 -- as a worker that has not opened it
+    # Then nothing opens it again
+    task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
+    with pytest.raises(AlreadyKnownError):
+        await busy.parts.desk.queue.open(task, message)
+    assert (await publisher.ask("tasks.status", task_id="t1"))["error"]
+
+
+@pytest.mark.parametrize("changed", [{"again": True}, {"sequence": 99}])
+async def test_what_was_opened_here_is_read_again_where_it_may_have_changed(
+    publisher: Publisher, busy: Service, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    # Given a task that this worker has opened
+    await publisher.publish("t1")
+    await publisher.until("t1", State.QUEUED)
+    found = await js.get_last_msg("transcription_tasks", "tasks.transcription.normal", direct=True)
+    read: list[str] = []
+    last = TaskLog.last
+
+    async def counted(self: TaskLog, task_id: str) -> Entry | None:
+        read.append(task_id)
+        return await last(self, task_id)
+
+    monkeypatch.setattr(TaskLog, "last", counted)
+    task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
+    # When its message was delivered before, or is another one
+    message = replace(StoredMessage.fetched(found), time=datetime(2026, 1, 1, tzinfo=UTC), **changed)
+    with suppress(AlreadyKnownError):
+        await busy.parts.desk.queue.open(task, message)
+    # Then its log is read
+    assert read == ["t1"]

@@ -15,6 +15,7 @@ from handlers.ports import Result
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty, results
+from tests.integration.test_metrics import TRANSCRIPTION, sample
 from tests.waiting import eventually
 
 
@@ -60,18 +61,22 @@ async def test_the_next_task_begins_while_a_result_is_written_down(
 
 
 async def test_no_more_results_are_held_than_memory_is_meant_for(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, slow_disk: SlowDisk
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, slow_disk: SlowDisk, js: JetStreamContext
 ) -> None:
     # Given as many results as may wait for the disk
     most = 1 + deliveries.BESIDE
-    async with start_worker(engine):
+    async with start_worker(engine) as worker:
         for number in range(most + 1):
             await publisher.publish(f"t{number}")
         await eventually(lambda: _waits(slow_disk, most))
-        # When there is one more task, then it waits in the queue
+        # When there is one more task, then it waits in the queue, where any worker can take it
         status = await publisher.ask("tasks.status", task_id=f"t{most}")
         assert status["state"] == "queued"
         assert len(engine.jobs) == most
+        lane = await js.consumer_info("transcription_tasks", "transcription_worker_transcription_normal")
+        assert lane.num_ack_pending == most
+        # And the slot counts as free, not as busy with nine
+        assert sample(worker, "task_in_progress", TRANSCRIPTION) == 0
         # Until a result is stored
         slow_disk.may_be_stored.set()
         await publisher.until(f"t{most}", State.COMPLETED)

@@ -136,3 +136,29 @@ async def test_the_ear_waits_for_an_attempt_that_begins_late() -> None:
     # When the attempt begins, then it is listened to
     with pytest.raises(OvertakenError):
         await begin_late()
+
+
+@dataclass
+class AnsweredAttempt(FakeAttempt):
+    """Is answered in the very moment in which its work ends, as a request of nats-py can be."""
+
+    looks: asyncio.Event = field(default_factory=asyncio.Event)
+    answer: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    async def check(self, heard: int | None = None) -> None:
+        del heard
+        self.looks.set()
+        await asyncio.wait_for(self.answer, 60)  # Python 3.11 gives the answer and forgets the cancellation
+
+
+async def test_work_ends_though_a_sign_of_life_misses_that_it_is_over() -> None:
+    # Given an attempt that looks at its log
+    attempt = AnsweredAttempt()
+    heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", FakeMessage()), every=0.01)
+    heartbeat.follow(cast("TaskAttempt", attempt))
+    # When its work ends together with the answer, then nothing is waited for
+    async with asyncio.timeout(5), heartbeat.beating():
+        await attempt.looks.wait()
+        attempt.answer.set_result(None)
+    # And nothing of it goes on
+    assert asyncio.all_tasks() == {asyncio.current_task()}

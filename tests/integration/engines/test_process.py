@@ -251,6 +251,28 @@ async def test_a_long_recording_is_no_burden(engine: EngineProcess, tmp_path: Pa
     assert the_child().memory_info().rss - before < 50 * 1024**2  # as samples it has 115 MB
 
 
+async def test_a_child_that_waits_for_who_reads_it_is_killed_at_once(
+    engine: EngineProcess, long_reading: Path, quiet: Path
+) -> None:
+    # Given a child that has said more than anybody has read, and waits
+    run = engine.run(Listen(path=long_reading))
+    await anext(run)
+    child = the_child()
+
+    async def waits() -> bool:
+        before = child.cpu_times().user
+        await asyncio.sleep(0.3)
+        return child.cpu_times().user == before
+
+    await eventually(waits)
+    # When nobody wants to hear it any more: its task was cancelled, or the worker stops
+    async with asyncio.timeout(WITHIN):
+        await run.aclose()
+    # Then it is gone, and the next job is done by a new one
+    assert not child.is_running()
+    assert isinstance((await replies(engine, Listen(path=quiet)))[-1], ListeningDone)
+
+
 async def test_the_child_waits_for_who_reads_it(engine: EngineProcess, long_reading: Path) -> None:
     # Given a long recording of which nobody reads more than the first reply
     run = engine.run(Listen(path=long_reading))

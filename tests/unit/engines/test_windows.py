@@ -97,6 +97,17 @@ def test_speech_without_any_silence_is_cut_where_it_is_least_like_speech() -> No
     assert next_window(speech, whole=False) == (0, 700)
 
 
+def test_the_first_window_needs_no_more_than_the_first_block() -> None:
+    # Given somebody who begins after three seconds and does not pause
+    samples = sound((0, 3), (1, 90))
+
+    # When the first block is heard
+    first = next(listen([samples[at : at + 4096] for at in range(0, len(samples), 4096)], 0.0, loudness))
+
+    # Then there is something to be transcribed
+    assert len(first.windows) == 1
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_windows_are_short_and_in_order_and_miss_no_speech(seed: int) -> None:
     # Given a random alternation of speech and silence
