@@ -51,7 +51,7 @@ class ErrorDetail(Message):
     code: ErrorCode = Field(description="For programs.", examples=["audio_not_found"])
     message: str = Field(
         description="For people.",
-        examples=["No recording is named 'meeting.flac': upload it to the bucket 'audio' first."],
+        examples=["No recording is named 'meeting.flac': upload it to the bucket 'audio', then publish a new task."],
     )
 
 

@@ -26,8 +26,7 @@ def main() -> int:
     if not _locked(lock):
         pids = " ".join(map(str, _holders(lock)))
         sys.stderr.write(
-            f"another run uses {path}: stop it where it was started, end what is left of it with `kill {pids}`, "
-            "or choose another folder\n"
+            f"another run uses {path}: stop it where it was started, end what is left of it with `kill {pids}`\n"
         )
         return 1
     process = subprocess.Popen(  # noqa: S603 -- our parent's words

@@ -112,7 +112,10 @@ def decode(path: Path, limit: Limit) -> Iterator[Samples]:
 
 def unreadable(what: str) -> PermanentError:
     """The error for a recording of which `what` is true."""
-    return PermanentError(ErrorCode.AUDIO_UNREADABLE, f"The recording {what}: upload it again, or in another format.")
+    return PermanentError(
+        ErrorCode.AUDIO_UNREADABLE,
+        f"The recording {what}: upload it again, or in another format, and publish a new task.",
+    )
 
 
 @contextmanager

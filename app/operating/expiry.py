@@ -19,7 +19,8 @@ from schemas.progress import State
 
 WAITING = {State.QUEUED, State.RETRYING}
 EXPIRED = ErrorDetail(
-    code=ErrorCode.EXPIRED, message="The task waited too long for a worker: start more workers and publish it again."
+    code=ErrorCode.EXPIRED,
+    message="The task waited too long for a worker: start more workers and publish it under a new id.",
 )
 
 log = structlog.get_logger()

@@ -23,7 +23,7 @@ def reason(kind: Kind, body: bytes, content_type: str) -> ErrorDetail | None:
         if content_type in {"", JSON}:
             return None
         problem = f"its content-type is not {JSON}"
-    message = f"The message is no valid {kind} task ({problem}): correct it and publish it again."
+    message = f"The message is no valid {kind} task ({problem}): correct it and publish it under a new id."
     return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
 
 

@@ -1,9 +1,9 @@
 """The lanes of the queue: how many tasks wait and run in each."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from nats.aio.client import Client
 from nats.js.api import ConsumerInfo, RawStreamMsg
@@ -15,7 +15,7 @@ from app.queue.flow import Flow
 from app.queue.stored_message import StoredMessage
 from handlers.channels import StreamNames
 from schemas import subjects
-from schemas.progress import State
+from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind, Priority
 
 LOOKED_AT = 64  # messages of a lane that were delivered and are not settled; there are more only where many fail
@@ -31,6 +31,7 @@ class Lane:
     asked_up_to: int  # the stream sequence before them
     again: tuple[StoredMessage, ...]  # what was delivered and waits again: given back, looked at, or to be retried now
     running: int  # tasks that are at a worker, or wait for the time of their retry
+    ends: tuple[datetime | None, ...]  # when those at a worker are expected to be done; null where nobody knows
     sample: tuple[StoredMessage, ...]  # of the messages that were never delivered the first ones
 
     @property
@@ -56,6 +57,13 @@ class Queue:
     lanes: Mapping[tuple[Kind, Priority], Lane]
     messages: Mapping[str, int]  # by subject, waiting or not
     limit: int  # messages that a subject may have
+
+    @property
+    def ends(self) -> list[datetime]:
+        """When the tasks that run are expected to be done, in order; none where that is unknown of one of them."""
+        ends = [end for lane in self.lanes.values() for end in lane.ends]
+        known = [end for end in ends if end is not None]
+        return sorted(known) if len(known) == len(ends) else []
 
 
 class LaneReader:
@@ -92,33 +100,48 @@ class LaneReader:
         first: list[StoredMessage] = []
         if unasked and sample:
             first = await self._page(subject, start=asked_up_to + 1, count=min(sample, unasked))
-        again: tuple[StoredMessage, ...] = ()
+        held: list[StoredMessage] = []
         if unsettled:
             settled_up_to = info.ack_floor.stream_seq if info.ack_floor else 0
-            held = await self._page(subject, start=settled_up_to + 1, count=min(LOOKED_AT, unsettled))
-            again = await self._again([message for message in held if message.sequence <= asked_up_to])
-        return Lane(kind, priority, unasked, asked_up_to, again, unsettled - len(again), tuple(first))
+            found = await self._page(subject, start=settled_up_to + 1, count=min(LOOKED_AT, unsettled))
+            held = [message for message in found if message.sequence <= asked_up_to]
+        last = await self._last_of(held)
+        again = tuple(message for message, entry in zip(held, last, strict=True) if _waits(entry))
+        running = unsettled - len(again)
+        return Lane(kind, priority, unasked, asked_up_to, again, running, tuple(_ends(last)), tuple(first))
 
     async def _page(self, subject: str, *, start: int, count: int) -> list[StoredMessage]:
         found = await page(self._nats, self._names.tasks, subject, start=start, count=count)
         return [StoredMessage.fetched(message) for message in found]
 
-    async def _again(self, held: list[StoredMessage]) -> tuple[StoredMessage, ...]:
-        """Those of the delivered messages that no worker is at: the logs know."""
-        ids = {message.sequence: invalid.task_id(message.body) for message in held}
-        logs = [subjects.progress(task_id) for task_id in ids.values() if task_id]
+    async def _last_of(self, held: list[StoredMessage]) -> list[RawStreamMsg | None]:
+        """What ends the log of each delivered message's task."""
+        ids = [invalid.task_id(message.body) for message in held]
+        logs = [subjects.progress(task_id) for task_id in ids if task_id]
         found = await last_of_each(self._nats, self._names.progress, logs) if logs else []
         last = {(entry.subject or "").rpartition(".")[2]: entry for entry in found}
-        return tuple(message for message in held if _waits(last.get(ids[message.sequence] or "")))
+        return [last.get(task_id or "") for task_id in ids]
 
 
 def _waits(last: RawStreamMsg | None) -> bool:
     """Whether a task waits whose log ends with this entry."""
     if last is None:
         return True  # nobody has opened it yet
-    try:
-        event = Entry.read(last).event
-    except ValueError:
+    event = _event(last)
+    if event is None:
         return False
     due = event.retry_at is not None and event.retry_at <= datetime.now(UTC)
     return event.state is State.QUEUED or (event.state is State.RETRYING and due)
+
+
+def _event(last: RawStreamMsg) -> ProgressEvent | None:
+    try:
+        return Entry.read(last).event
+    except ValueError:
+        return None
+
+
+def _ends(logs: Iterable[RawStreamMsg | None]) -> Iterator[datetime | None]:
+    for event in (_event(last) for last in logs if last is not None):
+        if event is not None and event.state is State.RUNNING:
+            yield None if event.eta_seconds is None else event.time + timedelta(seconds=event.eta_seconds)

@@ -102,13 +102,18 @@ class WaitingTasks:
     ) -> Place:
         key = message.kind, message.priority
         turn = _turn(message, lane, queue.lanes[key].again)
-        return Place.at_once() if turn is None else self._expected(position(waiting, *key, turn))
+        return Place.at_once() if turn is None else self._expected(position(waiting, *key, turn), queue)
 
-    def _expected(self, at: int) -> Place:
+    def _expected(self, at: int, queue: Queue) -> Place:
+        """By how fast tasks have left the queue lately, but not before so many of those that run are done."""
         if at == 1 and self._idle():
             return Place.at_once()
-        seconds = self._lanes.flow.until(at)
-        return Place(at, None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds))
+        now, seconds, ends = datetime.now(UTC), self._lanes.flow.until(at), queue.ends
+        by_flow = None if seconds is None else now + timedelta(seconds=seconds)
+        by_ends = max(ends[min(at, len(ends)) - 1], now) if ends else None
+        if by_flow is None:
+            return Place(at, by_ends if at <= len(ends) else None)
+        return Place(at, max(by_flow, by_ends or by_flow))
 
     async def _remembered(self) -> Queue:
         async with self._reading:

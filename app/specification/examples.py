@@ -44,7 +44,7 @@ def _event(state: State, sequence: int, seconds: float, **more: object) -> Progr
 
 _NO_RECORDING = ErrorDetail(
     code=ErrorCode.AUDIO_NOT_FOUND,
-    message="No recording is named 'meeting.flac': upload it to the bucket 'audio' first.",
+    message="No recording is named 'meeting.flac': upload it to the bucket 'audio', then publish a new task.",
 )
 _TASK = TranscriptionTask(task_id=TASK_ID, audio_file_id=RECORDING, user_id=USER, language="en", diarize=True)
 _TURNS_TASK = DiarizationTask(task_id=TURNS_ID, audio_file_id=RECORDING, user_id=USER, min_speakers=2, max_speakers=4)

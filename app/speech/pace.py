@@ -39,9 +39,11 @@ class Pace:
 
     @property
     def rest(self) -> float | None:
-        """Seconds until the end, None where nothing was measured yet."""
+        """Seconds until the end, None where nothing was measured yet; less and less until the work gets on again."""
         if self._measured_from is None:
             return None
         since, fraction_then = self._measured_from
-        done, elapsed = self.latest.fraction - fraction_then, time.monotonic() - since
-        return elapsed * (1 - self.latest.fraction) / done if done > 0 else None
+        done, elapsed = self.latest.fraction - fraction_then, self.moved_at - since
+        if done <= 0:
+            return None
+        return max(elapsed * (1 - self.latest.fraction) / done - (time.monotonic() - self.moved_at), 0.0)

@@ -137,7 +137,7 @@ class _Bucket:
             message = f"The bucket {self._bucket!r} is missing: restart the service, it makes it."
             raise PassingError(ErrorCode.INTERNAL, message) from error
         except NotFoundError:
-            _not_found(audio_file_id, f"upload it to the bucket {self._bucket!r} first")
+            _not_found(audio_file_id, f"upload it to the bucket {self._bucket!r}, then publish a new task")
         except (nats.errors.Error, OSError) as error:
             raise _trouble() from error
         if info.is_link():
@@ -180,7 +180,9 @@ class _Bucket:
 
 def _check_size(size: int, most: int) -> None:
     if size == 0:
-        raise PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is empty: upload it again.")
+        raise PermanentError(
+            ErrorCode.AUDIO_UNREADABLE, "The recording is empty: upload it again, and publish a new task."
+        )
     if size > most:
         message = f"The recording has more than {most} bytes (AUDIO_MAX_BYTES): compress it or cut it into parts."
         raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)

@@ -14,6 +14,7 @@ from app.engines.messages import Job, Reply
 from app.main import Service
 from app.queue.lanes import LaneReader, Queue
 from app.settings import Settings
+from app.speech.pace import Pace
 from handlers.errors import PassingError
 from schemas.errors import ErrorCode
 from schemas.progress import State
@@ -26,6 +27,7 @@ from tests.workers import working
 
 PASSING = PassingError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
 SOON = timedelta(seconds=2)
+HEARD_AGAIN_WITHIN = timedelta(seconds=30)
 
 
 class SteadyEngine(FakeEngine):
@@ -182,3 +184,25 @@ async def test_a_task_that_is_tried_again_is_not_expected_before_that(
     # Then it has no place until its time has come
     assert (status["state"], status["queue_position"]) == ("retrying", None)
     assert datetime.fromisoformat(str(status["expected_start"])) == retrying.retry_at
+
+
+async def test_nobody_is_expected_before_the_running_task_is_done(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker whose task says that it takes a hundred seconds more
+    monkeypatch.setattr(Pace, "rest", property(lambda _: 100.0))
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("busy")
+        running = (await publisher.until("busy", State.RUNNING))[-1]
+        # When two tasks come behind it
+        for task_id in ("t1", "t2"):
+            await publisher.publish(task_id)
+            await publisher.until(task_id, State.QUEUED)
+        first, second = [await publisher.ask("tasks.status", task_id=task_id) for task_id in ("t1", "t2")]
+        # Then the next one begins when it is done, and of the other one nobody knows how long the first will take
+        start = datetime.fromisoformat(str(first["expected_start"]))
+        assert timedelta(seconds=100) <= start - running.time < timedelta(seconds=100) + HEARD_AGAIN_WITHIN
+        assert second["expected_start"] is None
+        engine.may_go_on.set()
+        await publisher.until("t2", State.COMPLETED)

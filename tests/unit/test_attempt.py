@@ -161,6 +161,24 @@ async def test_the_rest_is_estimated_from_the_pace(attempt: TaskAttempt, log: Fa
     assert log.events[-1].eta_seconds == 30
 
 
+async def test_the_rest_does_not_grow_while_the_work_is_waited_for(
+    attempt: TaskAttempt, log: FakeLog, clock: list[float]
+) -> None:
+    # Given an attempt that has done a quarter in ten seconds
+    clock[0] += 5
+    await attempt.append(Advanced(Stage.TRANSCRIBING, 0.0, 0, 100))
+    clock[0] += 10
+    await attempt.append(Advanced(Stage.TRANSCRIBING, 0.25, 25, 100))
+    # When it says nothing new for a while, then for very long
+    rests = []
+    for silence in (8, 8, 100):
+        clock[0] += silence
+        await attempt.tick()
+        rests.append(log.events[-1].eta_seconds)
+    # Then the rest is the less by that, and never below nothing
+    assert rests == [22, 14, 0]
+
+
 async def test_who_comes_after_goes_on_where_the_segments_end(log: FakeLog, clock: list[float]) -> None:
     # Given an attempt that found two windows and was lost
     lost = attempt_on(log)
