@@ -128,6 +128,7 @@ async def fresh(prepare: Prepare | None = None) -> AsyncIterator[Stack]:
         if prepare is not None:
             async with _servers(folder, port, sync_interval=NOT_AT_ONCE) as stack:
                 await prepare(stack)
+            await asyncio.to_thread(os.sync)  # what was put there is not to be written while something is measured
         async with _servers(folder, port) as stack:
             yield stack
 

@@ -94,8 +94,9 @@ PLACE = (
 )
 EXPECTED_START = (
     "When a `queued` task is expected to begin: at once where a worker is free, else by its place and by how fast "
-    "tasks have left the queue lately while others waited, but not before those that run are done. Of a `retrying` task the status says it, too: not before "
-    "`retry_at`. Null where nothing is known yet, and in other states."
+    "tasks have left the queue lately while others waited, but not before those that run are done. "
+    "Of a `retrying` task the status says it, too: not before `retry_at`. Null where nothing is known "
+    "yet, and in other states."
 )
 
 

@@ -31,10 +31,14 @@ async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pa
 
 
 async def one(nats: Client, stream: str, subject: str, sequence: int) -> RawStreamMsg | None:
-    """The message of a subject with this stream sequence (NatsError)."""
-    answer = await nats.request(_place(stream), json.dumps({"seq": sequence}).encode(), timeout=ANSWER_WITHIN)
+    """The message of a subject with this stream sequence (NatsError).
+
+    Asked for without its subject it takes the server several milliseconds longer where a million others are there.
+    """
+    query = {"seq": sequence, "next_by_subj": subject, "batch": 1}
+    answer = await nats.request(_place(stream), json.dumps(query).encode(), timeout=ANSWER_WITHIN)
     found = None if _is_end(answer) else _message(answer)
-    return found if found is not None and found.subject == subject else None
+    return found if found is not None and found.seq == sequence else None
 
 
 async def _answers(nats: Client, stream: str, query: dict[str, object]) -> AsyncIterator[RawStreamMsg]:
