@@ -103,6 +103,9 @@ class TaskEventHeaders(CloudEventHeaders):
     started_at: str | None = Field(None, alias="Natscribe-Started-At", description=_INTERNAL)
     span: str | None = Field(None, alias="Natscribe-Span", description=_INTERNAL)
     audio_sha256: str | None = Field(None, alias="Natscribe-Audio-Sha256", description=_INTERNAL)
+    batch_id: str | None = Field(None, alias="Nats-Batch-Id", description=_INTERNAL)
+    batch_sequence: str | None = Field(None, alias="Nats-Batch-Sequence", description=_INTERNAL)
+    batch_commit: str | None = Field(None, alias="Nats-Batch-Commit", description=_INTERNAL)
     expected_sequence: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence", description=_INTERNAL)
 
 

@@ -11,11 +11,11 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import RawStreamMsg
 from nats.js.errors import BadRequestError, NoStreamResponseError, NotFoundError, ServerError, ServiceUnavailableError
 
+from app.jetstream.group_commit import WRONG_LAST_SEQUENCE, GroupCommit
 from app.jetstream.stream_pages import last_of_each
 from handlers.errors import OvertakenError, PassingError
 from schemas.errors import ErrorCode
 
-WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: somebody else has appended
 GIVE_UP_AFTER: Final = 60.0  # seconds without an acknowledgement
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
 
@@ -39,6 +39,7 @@ class StreamLog(Generic[T]):
         self._js = nats.jetstream()
         self._stream = stream
         self._read = read
+        self._commit = GroupCommit(nats, stream)
 
     async def last(self, subject: str) -> T | None:
         """The last entry, None where there is none."""
@@ -125,7 +126,7 @@ class StreamLog(Generic[T]):
         pause = FIRST_PAUSE
         while True:
             try:
-                return (await self._js.publish(subject, payload, stream=self._stream, headers=dict(headers))).seq
+                return await self._commit.publish(subject, payload, headers)
             except UNANSWERED as error:
                 if not self._nats.is_connected:
                     give_up_at = loop.time() + GIVE_UP_AFTER

@@ -84,6 +84,7 @@ def _kept(name: str, heard: list[str], max_age: float) -> StreamConfig:
         max_age=max_age,
         duplicate_window=DUPLICATES_WITHIN,
         allow_direct=True,
+        allow_atomic=True,
     )
 
 
