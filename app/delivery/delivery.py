@@ -48,7 +48,7 @@ class Desk:
     heartbeat: float  # seconds
     timeout: float  # seconds
     tracer: Tracer
-    found: Callable[[], None]  # told when the slot may take the next task
+    found: Callable[[Msg], None]  # told when the slot need not wait for a message's task any longer
 
 
 class TaskDelivery:
@@ -101,7 +101,7 @@ class TaskDelivery:
     def _found(self) -> None:
         self._worked_on = False
         self._result_found()
-        self._desk.found()
+        self._desk.found(self._message)
 
     def _notice(self, attempt: TaskAttempt) -> None:
         if not self._worked_on:

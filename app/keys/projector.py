@@ -19,10 +19,10 @@ from handlers.channels import StreamNames
 from handlers.errors import PassingError
 from handlers.ports import Result
 
-EVENTS: Final = 100  # at once
+EVENTS: Final = 300  # at once
 RESULTS: Final = 20  # at once: each may be as large as a message can be
 LINGER: Final = 5.0  # seconds
-GATHER: Final = 0.05  # seconds: what comes meanwhile is shown together, and of a task only the last
+GATHER: Final = 0.1  # seconds: what comes meanwhile is shown together, and of a task only the last
 RETRY_AFTER: Final = 2.0  # seconds
 
 Show = Callable[[Sequence[RawStreamMsg]], Awaitable[None]]
@@ -71,12 +71,11 @@ class Projector:
 
     async def _show_events(self, messages: Sequence[RawStreamMsg]) -> None:
         """The latest of each task: what came before it nobody would see."""
-        latest: dict[str, Entry] = {}
-        for message in messages:
-            with suppress(ValueError):  # somebody else's: it is let go
-                entry = Entry.read(message)
-                shown = latest.get(entry.event.task_id, entry)
-                latest[entry.event.task_id] = max(shown, entry, key=lambda of: of.stream_sequence)
+        latest: dict[str | None, Entry] = {}
+        for message in sorted(messages, key=lambda of: of.seq or 0, reverse=True):
+            if message.subject not in latest:
+                with suppress(ValueError):  # somebody else's: it is let go
+                    latest[message.subject] = Entry.read(message)
         await self._projection.progressed(list(latest.values()))
 
     async def _show_results(self, messages: Sequence[RawStreamMsg]) -> None:

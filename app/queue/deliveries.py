@@ -1,40 +1,64 @@
-"""The deliveries of one slot: one is worked on, those before it are written down meanwhile."""
+"""The deliveries of one slot: one is worked on, or several that are quick; those before are written down meanwhile."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
+from app.queue.engine_lock import EngineLock
+
 BESIDE: Final = 8  # deliveries at most whose results are written down: each holds its result in memory
+QUICKLY: Final = 0.25  # seconds
+MOST: Final = 64  # deliveries that begin together
 LAST_WORD_WITHIN: Final = 6.0  # seconds
 
 
 class Deliveries:
-    """Has the slot wait for the work, and not for the disks that what was found has to reach."""
+    """Has the slot wait for the work, and not for the disks that what was found has to reach.
 
-    def __init__(self, broken: Callable[[BaseException], None]) -> None:
+    One begins at a time, for a recording fills the engine. Where tasks turn out to need no engine (answers from the
+    cache, say), twice as many begin together the next time. Of those that take longer than expected one is worked on,
+    the others are given back at once, to whichever worker is free.
+    """
+
+    def __init__(self, broken: Callable[[BaseException], None], engine_lock: EngineLock, *, most: int = MOST) -> None:
         self._broken = broken
+        self._engine_lock = engine_lock
+        self._most = most
+        self._width = 1
+        self._working: dict[str, asyncio.Task[object]] = {}  # those whose result is not there yet
         self._unended: set[asyncio.Task[object]] = set()
-        self._room = asyncio.Semaphore(1 + BESIDE)
-        self._free = asyncio.Event()
-        self._working: asyncio.Task[object] | None = None
+        self._all_found = asyncio.Event()
+        self._one_ended = asyncio.Event()
 
-    async def room(self) -> None:
-        """Wait until there is room for one more: before it is asked for."""
-        async with self._room:
-            return
+    async def room(self) -> int:
+        """How many may begin: to be asked before they are pulled, for there may have to be room first."""
+        while len(self._unended) > BESIDE:
+            self._one_ended.clear()
+            await self._one_ended.wait()
+        return self._width
 
-    async def work(self, delivery: Coroutine[Any, Any, object]) -> None:
-        """Work on a delivery until its result is there."""
-        await self._room.acquire()
-        self._free.clear()
-        self._working = task = asyncio.create_task(delivery)
-        self._unended.add(task)
-        task.add_done_callback(self._ended)
-        await self._free.wait()
+    async def work(self, deliveries: Mapping[str, Coroutine[Any, Any, object]]) -> None:
+        """Work on deliveries, each with a name of its own, until their results are there or they are given back."""
+        for name, delivery in deliveries.items():
+            self._begin(name, delivery)
+        began = asyncio.get_running_loop().time()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(QUICKLY):
+                await self._all_found.wait()
+        if self._working:
+            self._width = 1
+            self._give_back_all_but_one()
+            await self._all_found.wait()
+        elif len(deliveries) >= self._width and asyncio.get_running_loop().time() - began < QUICKLY / 2:
+            self._width = min(2 * self._width, self._most)
 
-    def found(self) -> None:
-        """The result of the delivery that is worked on is there."""
-        self._free.set()
+    def found(self, name: str) -> None:
+        """The result of a delivery is there."""
+        self._working.pop(name, None)
+        if not self._working:
+            self._all_found.set()
 
     async def end(self, *, grace: float) -> None:
         """Give what is there `grace` seconds, then give it back."""
@@ -45,10 +69,23 @@ class Deliveries:
         if self._unended:
             await asyncio.wait(self._unended, timeout=LAST_WORD_WITHIN)
 
-    def _ended(self, task: asyncio.Task[object]) -> None:
+    def _begin(self, name: str, delivery: Coroutine[Any, Any, object]) -> None:
+        self._all_found.clear()
+        self._working[name] = task = asyncio.create_task(delivery)
+        self._unended.add(task)
+        task.add_done_callback(partial(self._ended, name))
+
+    def _give_back_all_but_one(self) -> None:
+        """Whoever has the engine goes on, for to take it away would kill its process; else whoever came first."""
+        working = list(self._working.values())
+        kept = next((task for task in working if task is self._engine_lock.holder), working[0])
+        for task in working:
+            if task is not kept:
+                task.cancel()
+
+    def _ended(self, name: str, task: asyncio.Task[object]) -> None:
         self._unended.discard(task)
-        self._room.release()
-        if task is self._working:
-            self._free.set()
+        self._one_ended.set()
+        self.found(name)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._broken(error)

@@ -1,4 +1,4 @@
-"""The slot: works on one task at a time, asked for only when the slot is free, the high lanes first."""
+"""The slot: works on what it gets, and asks for more only when it is free, the high lanes first."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.ending import end
-from app.queue.deliveries import Deliveries
+from app.queue.deliveries import MOST, Deliveries
+from app.queue.engine_lock import EngineLock
 from app.queue.precedence import Precedence
 from app.queue.pulling import Puller
 from handlers.channels import Lanes, StreamNames
@@ -52,7 +53,9 @@ class Slot:
         self._hopeful: set[tuple[Kind, Priority]] = set()  # lanes that may hold something
         self._look_at = 0.0  # when all of them may, by the event loop's clock
         self._precedence = Precedence()
-        self._deliveries = Deliveries(self._break)
+        self.engine_lock = EngineLock()
+        most = MOST if lookahead == 1 else 1  # else what is short would not be chosen, but begun with what is long
+        self._deliveries = Deliveries(self._break, self.engine_lock, most=most)
         self._woken = asyncio.Event()
         self._working = self._stopping = False
         self._loop: asyncio.Task[None] | None = None
@@ -84,9 +87,9 @@ class Slot:
         await end([self._loop])
         await self._deliveries.end(grace=max(give_up_at - asyncio.get_running_loop().time(), 0))
 
-    def found(self) -> None:
-        """The result of the task that is worked on is there: the next one may begin while it is written down."""
-        self._deliveries.found()
+    def found(self, message: Msg) -> None:
+        """The result of a task is there: the next one may begin while it is written down."""
+        self._deliveries.found(message.reply)
 
     @property
     def started(self) -> bool:
@@ -124,11 +127,11 @@ class Slot:
 
     async def _run(self) -> None:
         while not self._stopping:
-            await self._deliveries.room()
+            count = await self._deliveries.room()
             self._woken.clear()
             hopeful, self._hopeful = self._hopeful, set()
             try:
-                worked = await self._serve_one(hopeful)
+                worked = await self._serve(hopeful, count)
             except NatsError as error:
                 log.warning("lanes_unreachable", error=str(error) or type(error).__name__)
                 self._hopeful, worked = set(self._lanes), False
@@ -160,7 +163,7 @@ class Slot:
             # A message may be announced a moment before its consumer has it: what was announced is asked for twice.
             self._look_at = min(self._look_at, asyncio.get_running_loop().time() + AGAIN_AFTER)
 
-    async def _serve_one(self, hopeful: set[tuple[Kind, Priority]]) -> bool:
+    async def _serve(self, hopeful: set[tuple[Kind, Priority]], count: int) -> bool:
         for priority, kinds in self._precedence.order():
             for kind in kinds:
                 if self._stopping:
@@ -168,11 +171,11 @@ class Slot:
                 if (kind, priority) not in hopeful:
                     continue
                 lane = self._lanes[kind, priority]
-                message = await lane.puller.pull()
-                if message is not None:
+                messages = await lane.puller.pull(count)
+                if messages:
                     self._precedence.served(priority, kind)
                     self._working = True
-                    await self._deliveries.work(lane.subscriber.consume(message))
+                    await self._deliveries.work({each.reply: lane.subscriber.consume(each) for each in messages})
                     return True
                 hopeful.remove((kind, priority))
             self._precedence.found_empty(priority)

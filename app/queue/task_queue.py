@@ -1,5 +1,6 @@
 """The queue side of the log: who owns a task id, and since when it waits."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 from app.log.entry import Entry
@@ -13,7 +14,7 @@ from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
 
 SURELY_NEW = timedelta(milliseconds=50)  # what was stored so lately nobody else has picked up, most likely
-LATELY = 5000  # tasks; a few kilobytes each
+LATELY = 5000  # messages; a few kilobytes each
 
 
 def kind_of(task: Task) -> Kind:
@@ -28,14 +29,14 @@ class TaskQueue:
         self._log = log
         self._waiting = waiting
         self._max_attempts = max_attempts
-        self._opened: dict[str, Entry] = {}  # what this worker opened lately and has not picked up
+        self._lately: dict[int, asyncio.Task[Entry] | None] = {}  # by message: opened ahead here; null: picked up here
 
     async def open(self, task: Task, message: StoredMessage, *, place: Place | None = None) -> Entry:
         """The last entry of the message's log, opened with `queued` where need be.
 
         Raises AlreadyKnownError where the id is another message's, or this one was taken from the queue meanwhile.
         """
-        opened = self._opened.pop(task.task_id, None)
+        opened = await self._opened_ahead(message)
         if opened is not None and message.owns(opened) and not message.again:
             return opened  # whatever came behind it refuses the next append
         surely_new = datetime.now(UTC) - message.time < SURELY_NEW  # if not, the append is refused
@@ -56,9 +57,25 @@ class TaskQueue:
         self, task: Task, message: StoredMessage, last: Entry | None, *, place: Place | None = None
     ) -> None:
         """Open the log of a message that waits, behind a failed end again (OvertakenError, PassingError)."""
-        self._opened[task.task_id] = await self._say_queued(task, message, last, place)
-        if len(self._opened) > LATELY:
-            del self._opened[next(iter(self._opened))]
+        if message.sequence in self._lately:
+            return  # picked up here in the meantime
+        opening = asyncio.create_task(self._say_queued(task, message, last, place))
+        self._remember(message, opening)
+        await opening
+
+    async def _opened_ahead(self, message: StoredMessage) -> Entry | None:
+        """What was said ahead of the delivery that has the message in its hands now."""
+        opening = self._lately.get(message.sequence)
+        self._remember(message, None)
+        if opening is None:
+            return None
+        await asyncio.wait([opening])
+        return None if opening.cancelled() or opening.exception() else opening.result()
+
+    def _remember(self, message: StoredMessage, opening: asyncio.Task[Entry] | None) -> None:
+        self._lately[message.sequence] = opening
+        if len(self._lately) > LATELY:
+            del self._lately[next(iter(self._lately))]
 
     async def _say_queued(self, task: Task, message: StoredMessage, last: Entry | None, place: Place | None) -> Entry:
         event = ProgressEvent(

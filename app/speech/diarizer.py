@@ -25,7 +25,8 @@ class EngineDiarizer:
         """Yield how far it is, the result last (TaskError)."""
         async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
             job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
-            async with aclosing(self._recall.turns(task.task_id, recording.sha256, job)) as replies:
+            turns = self._recall.turns(task.task_id, recording.sha256, job)
+            async with self._sharing.engine(), aclosing(turns) as replies:
                 async for reply in replies:
                     match reply:
                         case StageAdvanced():

@@ -65,7 +65,7 @@ class EngineTranscriber:
             transcribing = self._transcribe(task, recording, checkpoint, draft)
             if task.diarize and draft.diarization_error is None:
                 transcribing = self._with_speakers(transcribing, task, recording, checkpoint, draft)
-            async with aclosing(transcribing):
+            async with self._sharing.engine(), aclosing(transcribing):
                 async for news in transcribing:
                     yield news
             yield await asyncio.to_thread(_result, task, recording, draft)  # a day has many segments to copy

@@ -154,7 +154,7 @@ async def test_a_task_that_is_deleted_between_its_delivery_and_its_opening_does_
     message = replace(StoredMessage.fetched(found), time=datetime.now(UTC))
     # When its task is deleted before the worker gets on
     await publisher.ask("tasks.delete", task_id="t1")
-    busy.parts.desk.queue._opened.clear()  # noqa: SLF001 -- as a worker that has not opened it
+    busy.parts.desk.queue._lately.clear()  # noqa: SLF001 -- as a worker that has not opened it
     # Then nothing opens it again
     task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
     with pytest.raises(AlreadyKnownError):

@@ -61,9 +61,15 @@ async def test_the_next_task_begins_while_a_result_is_written_down(
 
 
 async def test_no_more_results_are_held_than_memory_is_meant_for(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, slow_disk: SlowDisk, js: JetStreamContext
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    slow_disk: SlowDisk,
+    js: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Given as many results as may wait for the disk
+    # Given as many results as may wait for the disk, of a worker that has one task at a time
+    monkeypatch.setattr("app.queue.slot.MOST", 1)
     most = 1 + deliveries.BESIDE
     async with start_worker(engine) as worker:
         for number in range(most + 1):

@@ -61,6 +61,8 @@ class Alone:
     async def own_work(self) -> AsyncIterator[None]:
         yield
 
+    engine = own_work
+
 
 class WatchedEngine(FakeEngine):
     """Hears the window `at` only after speakers are looked for, where `waits` says so."""

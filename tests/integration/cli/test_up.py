@@ -135,11 +135,11 @@ async def _nothing_left(folder: Path) -> bool:
 
 
 def _worker(folder: Path) -> psutil.Process:
-    return next(process for process in _left(folder) if "faststream" in process.cmdline())
+    return next(process for process in _left(folder) if "faststream" in process.info["cmdline"])
 
 
 async def _another_worker(folder: Path, known: set[psutil.Process]) -> psutil.Process | None:
-    found = (process for process in _left(folder) if "faststream" in process.cmdline())
+    found = (process for process in _left(folder) if "faststream" in process.info["cmdline"])
     return next((process for process in found if process not in known), None)
 
 
