@@ -74,7 +74,11 @@ class Service:
         self.readiness = Readiness(self.broker, settings)
         lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.parts.desk)])
         self.slot = Slot(
-            channels.task_lanes(lanes, self.names), self.names, broken=end_process, lookahead=settings.lane_lookahead
+            channels.task_lanes(lanes, self.names),
+            self.names,
+            broken=end_process,
+            at_once=settings.quick_tasks_at_once,
+            lookahead=settings.lane_lookahead,
         )
         self.broker.include_routers(
             lanes,

@@ -65,14 +65,14 @@ class Ours:
     """This service with a transcriber that has nothing to do."""
 
     name = OURS
-    usual = 1
+    usual = 64
     promise = "three events in the task's log and the result in JetStream; state, progress and result in Redis"
     installed = True
 
     @asynccontextmanager
     async def working(self, stack: Stack, shape: Shape) -> AsyncIterator[list[Child]]:
-        """Run workers, one task at a time each."""
-        async with serving(stack, NO_OP, workers=shape.processes) as child:
+        """Run workers."""
+        async with serving(stack, NO_OP, workers=shape.processes, quick_tasks_at_once=shape.at_once) as child:
             yield [child]
 
     async def publish(self, stack: Stack, count: int) -> None:

@@ -10,7 +10,6 @@ from app.queue.engine_lock import EngineLock
 
 BESIDE: Final = 8  # deliveries at most whose results are written down: each holds its result in memory
 QUICKLY: Final = 0.25  # seconds
-MOST: Final = 64  # deliveries that begin together
 LAST_WORD_WITHIN: Final = 6.0  # seconds
 
 
@@ -22,7 +21,7 @@ class Deliveries:
     the others are given back at once, to whichever worker is free.
     """
 
-    def __init__(self, broken: Callable[[BaseException], None], engine_lock: EngineLock, *, most: int = MOST) -> None:
+    def __init__(self, broken: Callable[[BaseException], None], engine_lock: EngineLock, *, most: int) -> None:
         self._broken = broken
         self._engine_lock = engine_lock
         self._most = most

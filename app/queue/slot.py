@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.ending import end
-from app.queue.deliveries import MOST, Deliveries
+from app.queue.deliveries import Deliveries
 from app.queue.engine_lock import EngineLock
 from app.queue.precedence import Precedence
 from app.queue.pulling import Puller
@@ -43,7 +43,9 @@ class Slot:
     Lanes that were found empty are asked again when a task is announced for them: no time goes by with the others then.
     """
 
-    def __init__(self, lanes: Lanes, names: StreamNames, broken: Callable[[], None], *, lookahead: int = 1) -> None:
+    def __init__(
+        self, lanes: Lanes, names: StreamNames, broken: Callable[[], None], *, at_once: int = 1, lookahead: int = 1
+    ) -> None:
         self._broken = broken
         self._names = names
         self._lookahead = lookahead
@@ -54,8 +56,8 @@ class Slot:
         self._look_at = 0.0  # when all of them may, by the event loop's clock
         self._precedence = Precedence()
         self.engine_lock = EngineLock()
-        most = MOST if lookahead == 1 else 1  # else what is short would not be chosen, but begun with what is long
-        self._deliveries = Deliveries(self._break, self.engine_lock, most=most)
+        together = at_once if lookahead == 1 else 1  # else what is short would be begun with what is long
+        self._deliveries = Deliveries(self._break, self.engine_lock, most=together)
         self._woken = asyncio.Event()
         self._working = self._stopping = False
         self._loop: asyncio.Task[None] | None = None

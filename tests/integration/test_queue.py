@@ -114,16 +114,15 @@ async def test_a_misspelt_priority_is_refused(js: JetStreamContext, worker: Serv
 
 async def test_the_kinds_of_one_priority_take_turns(
     publisher: Publisher,
-    start_worker: StartWorker,
+    start_patient_worker: StartWorker,
     engine: FakeEngine,
     js: JetStreamContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given a busy worker behind which many transcriptions wait, and then one diarization
     monkeypatch.setattr("app.queue.waiting.REMEMBERED_FOR", 0)
-    monkeypatch.setattr("app.queue.slot.MOST", 1)  # the order is told task by task
     engine.may_go_on.clear()
-    async with start_worker(engine):
+    async with start_patient_worker(engine):
         await publisher.publish("busy")
         await publisher.until("busy", State.RUNNING)
         positions = []
@@ -141,16 +140,11 @@ async def test_the_kinds_of_one_priority_take_turns(
 
 
 async def test_no_lane_waits_forever(
-    publisher: Publisher,
-    start_worker: StartWorker,
-    engine: FakeEngine,
-    js: JetStreamContext,
-    monkeypatch: pytest.MonkeyPatch,
+    publisher: Publisher, start_patient_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a busy worker behind which more high tasks wait than it will do, and some of the other priorities
-    monkeypatch.setattr("app.queue.slot.MOST", 1)  # the shares are told task by task
     engine.may_go_on.clear()
-    async with start_worker(engine):
+    async with start_patient_worker(engine):
         await publisher.publish("busy")
         await publisher.until("busy", State.RUNNING)
         for number in range(30):

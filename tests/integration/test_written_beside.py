@@ -62,16 +62,14 @@ async def test_the_next_task_begins_while_a_result_is_written_down(
 
 async def test_no_more_results_are_held_than_memory_is_meant_for(
     publisher: Publisher,
-    start_worker: StartWorker,
+    start_patient_worker: StartWorker,
     engine: FakeEngine,
     slow_disk: SlowDisk,
     js: JetStreamContext,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Given as many results as may wait for the disk, of a worker that has one task at a time
-    monkeypatch.setattr("app.queue.slot.MOST", 1)
+    # Given as many results as may wait for the disk
     most = 1 + deliveries.BESIDE
-    async with start_worker(engine) as worker:
+    async with start_patient_worker(engine) as worker:
         for number in range(most + 1):
             await publisher.publish(f"t{number}")
         await eventually(lambda: _waits(slow_disk, most))
