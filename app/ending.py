@@ -1,14 +1,17 @@
-"""Ending what runs beside: surely, however often that takes."""
+"""Ending what runs beside, surely, and not being ended before the last word is said."""
 
 import asyncio
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Coroutine
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 AGAIN_AFTER: Final = 0.05  # seconds
 
+T = TypeVar("T")
 
-async def end(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended.
+
+async def end(tasks: Collection[asyncio.Task[Any]], *, again_after: float = AGAIN_AFTER) -> None:
+    """Cancel tasks until they have ended, each time after so many seconds.
 
     Once is not enough: nats-py swallows a cancellation while it flushes, and `asyncio.wait_for` of Python 3.11 one that
     comes together with its answer.
@@ -17,4 +20,13 @@ async def end(tasks: Collection[asyncio.Task[None]]) -> None:
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=AGAIN_AFTER)
+        _, pending = await asyncio.wait(pending, timeout=again_after)
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Do what has to be done though whoever does it is cancelled meanwhile, however often."""
+    doing = asyncio.create_task(work)
+    while not doing.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([doing])
+    return doing.result()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import singledispatchmethod
 
 from app.delivery.segments import TaskSegments
+from app.ending import finish
 from app.log.entry import Entry
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
@@ -223,5 +224,5 @@ class TaskAttempt:
         try:
             self._entry = await asyncio.shield(append)
         except asyncio.CancelledError:  # it may be stored already: what comes next must know what it follows
-            self._entry = await self._last_word(append)
+            self._entry = await finish(self._last_word(append))
             raise

@@ -16,6 +16,7 @@ from app.delivery.attempt import TaskAttempt, speakers_are_given_up
 from app.delivery.heartbeat import Heartbeat
 from app.delivery.settling import Settler
 from app.delivery.traced_attempt import TracedAttempt
+from app.ending import finish
 from app.log.entry import Entry
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
@@ -137,15 +138,18 @@ class TaskDelivery:
         try:
             async with self._heartbeat.beating():
                 await self._in_time(handle)
-        except asyncio.CancelledError:  # only the slot cancels, when it stops: it goes no further
-            with suppress(OvertakenError, PassingError, NatsError, TimeoutError):
-                async with asyncio.timeout(GIVE_BACK_WITHIN):
-                    await self._desk.settler.given_back(self._message, self._attempt)
+        except asyncio.CancelledError:  # only the slot cancels: it goes no further
+            await finish(self._give_back())
             return State.QUEUED
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, the message must be settled
             return await self._settle(error)
         await self._desk.settler.done(self._message)
         return State.COMPLETED
+
+    async def _give_back(self) -> None:
+        with suppress(OvertakenError, PassingError, NatsError, TimeoutError):
+            async with asyncio.timeout(GIVE_BACK_WITHIN):
+                await self._desk.settler.given_back(self._message, self._attempt)
 
     async def _in_time(self, handle: Callable[[], Awaitable[object]]) -> None:
         seconds = self._desk.timeout

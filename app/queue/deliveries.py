@@ -6,11 +6,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+from app.ending import end
 from app.queue.engine_lock import EngineLock
 
 BESIDE: Final = 8  # deliveries at most whose results are written down: each holds its result in memory
 QUICKLY: Final = 0.25  # seconds
 LAST_WORD_WITHIN: Final = 6.0  # seconds
+AGAIN_AFTER: Final = 0.5  # seconds: to be cancelled again in the middle of its last word harms no delivery
 
 
 class Deliveries:
@@ -48,7 +50,7 @@ class Deliveries:
                 await self._all_found.wait()
         if self._working:
             self._width = 1
-            self._give_back_all_but_one()
+            await end(self._all_but_one(), again_after=AGAIN_AFTER)
             await self._all_found.wait()
         elif len(deliveries) >= self._width and asyncio.get_running_loop().time() - began < QUICKLY / 2:
             self._width = min(2 * self._width, self._most)
@@ -63,10 +65,9 @@ class Deliveries:
         """Give what is there `grace` seconds, then give it back."""
         if self._unended:
             await asyncio.wait(self._unended, timeout=grace)
-        for task in self._unended:
-            task.cancel()
-        if self._unended:
-            await asyncio.wait(self._unended, timeout=LAST_WORD_WITHIN)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORD_WITHIN):
+                await end(self._unended, again_after=AGAIN_AFTER)
 
     def _begin(self, name: str, delivery: Coroutine[Any, Any, object]) -> None:
         self._all_found.clear()
@@ -74,13 +75,11 @@ class Deliveries:
         self._unended.add(task)
         task.add_done_callback(partial(self._ended, name))
 
-    def _give_back_all_but_one(self) -> None:
+    def _all_but_one(self) -> list[asyncio.Task[object]]:
         """Whoever has the engine goes on, for to take it away would kill its process; else whoever came first."""
         working = list(self._working.values())
         kept = next((task for task in working if task is self._engine_lock.holder), working[0])
-        for task in working:
-            if task is not kept:
-                task.cancel()
+        return [task for task in working if task is not kept]
 
     def _ended(self, name: str, task: asyncio.Task[object]) -> None:
         self._unended.discard(task)

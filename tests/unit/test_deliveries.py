@@ -120,6 +120,40 @@ async def test_whoever_has_the_engine_is_not_given_back(work: Work) -> None:
     assert work.ended == ["three"]
 
 
+async def test_a_cancellation_that_was_swallowed_is_repeated(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a delivery that takes its first cancellation for something else
+    monkeypatch.setattr("app.queue.deliveries.AGAIN_AFTER", 0.01)
+    swallowed: list[str] = []
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.append("stubborn")
+        await work.delivery("stubborn")
+
+    await work.quick_round(1)
+    work.patience(0.01)
+    rounds = asyncio.create_task(work.deliveries.work({"one": work.delivery("one"), "stubborn": stubborn()}))
+    # When it takes long
+    await eventually(lambda: _is(work.given_back, ["stubborn"]))
+    # Then it is given back all the same
+    assert swallowed == ["stubborn"]
+    work.may_find.set()
+    await rounds
+
+
+async def test_at_the_end_everything_is_given_back(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given two that are worked on, when the worker stops and its grace is over
+    monkeypatch.setattr("app.queue.deliveries.AGAIN_AFTER", 0.01)
+    rounds = work.begin(["one", "two"])
+    await asyncio.sleep(0)
+    await work.deliveries.end(grace=0)
+    # Then other workers can have them
+    assert sorted(work.given_back) == ["one", "two"]
+    await rounds
+
+
 async def test_there_is_no_room_while_too_many_results_are_written_down(work: Work) -> None:
     # Given a disk that hangs, and as many results as may wait for it
     work.may_end.clear()
@@ -146,4 +180,4 @@ async def test_an_error_that_nobody_settled_is_told_and_holds_nobody_up(work: Wo
 
 
 async def _is(found: list[str], expected: list[str]) -> bool:
-    return found == expected
+    return sorted(found) == sorted(expected)
