@@ -139,6 +139,7 @@ def _figures(rows: list[Row]) -> dict[str, float]:
         "start_p50_ms": 1000 * quantile(ours.delays, 0.5),
         "start_p99_ms": 1000 * quantile(ours.delays, 0.99),
         "tasks_a_second": ours.one_process or 0.0,
+        "tasks_a_second_one": ours.one_at_a_time or 0.0,
     }
     for name, other in zip(("taskiq", "taskiq_alike"), others, strict=False):  # in the order of the registry
         if other.one_process and other.one_at_a_time:

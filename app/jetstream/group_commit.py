@@ -111,6 +111,9 @@ class GroupCommit:
         ack = json.loads(answer.data)
         if "error" in ack:
             raise APIError.from_error(ack["error"])
+        if ack.get("batch") != named["Nats-Batch-Id"]:  # nats-server before 2.12: it has taken them one by one
+            self._takes_batches = False
+            raise NatsError
         return int(ack["seq"])
 
 
