@@ -66,7 +66,7 @@ class Parts:
         self.desk = self._desk(queue)
         self.opener = Opener(log, queue, self._waiting)
         self.projector = Projector(nats, names, means.projection)
-        self.sharing = Sharing(nats, means.engine, slot.engine_lock, settings)
+        self.sharing = Sharing(nats, means.engine, settings)
         self.watch = self._watch(Expiry(js, names, log, queue, letters, after=streams.EXPIRES_AFTER))
         self.world = self._world(Recordings(settings, js), Cache(means.memory, keep=settings.cache_ttl))
 
@@ -82,7 +82,7 @@ class Parts:
             heartbeat=settings.task_heartbeat,
             timeout=settings.task_timeout,
             tracer=means.tracer,
-            found=means.slot.found,
+            deliveries=means.slot.deliveries,
         )
 
     def _watch(self, expiry: Expiry) -> Watch:

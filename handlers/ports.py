@@ -30,6 +30,11 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """News: the recording is here, and what is done with it needs the engine."""
+
+
+@dataclass(frozen=True, slots=True)
 class Advanced:
     """News: a stage has got on, in seconds of audio; `fraction` is the part of the whole task that is done."""
 
@@ -49,7 +54,7 @@ class Found:
     audio_sha256: str
 
 
-News = Advanced | Found | Result
+News = Fetched | Advanced | Found | Result
 
 
 class Transcriber(Protocol):

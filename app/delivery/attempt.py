@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import singledispatchmethod
+from typing import Final
 
 from app.delivery.segments import TaskSegments
 from app.ending import finish
@@ -14,7 +15,7 @@ from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.speech.pace import Pace
 from handlers.errors import OvertakenError, PassingError
-from handlers.ports import Advanced, Checkpoint, Found, News, Result
+from handlers.ports import Advanced, Checkpoint, Fetched, Found, News, Result
 from schemas.diarization import DiarizationResult
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, Stage, State
@@ -38,6 +39,22 @@ def speakers_are_given_up(last: ProgressEvent) -> bool:
     return ended and last.kind is Kind.TRANSCRIPTION and last.stage in SPEAKERS_MISSING
 
 
+class Hands:
+    """The delivery that an attempt is in, as far as the attempt speaks to it; this one has nothing else to do."""
+
+    async def engine(self) -> None:
+        """Wait for the worker's engine."""
+
+    def started(self, before: Entry) -> None:
+        """`running` is said, behind this entry."""
+
+    def found(self) -> None:
+        """The result is there, and has only to be written down."""
+
+
+ALONE: Final = Hands()
+
+
 class TaskAttempt:
     """Owns the end of one task's log until it is overtaken or the attempt ends."""
 
@@ -48,10 +65,10 @@ class TaskAttempt:
         entry: Entry,
         *,
         span: str | None = None,
-        found: Callable[[], None] = lambda: None,
+        hands: Hands = ALONE,
     ) -> None:
         self._log = log
-        self._found = found
+        self._hands = hands
         self._span = span
         self._results = results
         self._entry = entry
@@ -64,7 +81,8 @@ class TaskAttempt:
         self._result_sent = False
         self._segments = TaskSegments(log, last.task_id)
         self._lock = asyncio.Lock()
-        self._unsaid = False
+        self._started = self._unsaid = False
+        self.unsure = False  # nobody knows whether the last word was stored
         self._said_at = 0.0
         self._began = time.monotonic()
 
@@ -94,22 +112,36 @@ class TaskAttempt:
         return self._entry
 
     async def start(self) -> None:
-        """Say `running`, and read what earlier attempts have done (OvertakenError)."""
-        facts = self._entry.facts
-        facts = replace(facts, started_at=facts.started_at or datetime.now(UTC), span=self._span)
-        self._entry = replace(self._entry, facts=facts)
-        is_first = self._entry.event.sequence == 1  # nobody has run it
+        """Say `running`, unless it is said, and read what earlier attempts have done (OvertakenError)."""
+        if self._started:
+            return
+        self._started, before = True, self._entry
+        facts = replace(before.facts, started_at=before.facts.started_at or datetime.now(UTC), span=self._span)
+        self._entry = replace(before, facts=facts)
         async with self._lock:
             await self._say_running()
-        if not is_first:
+        if before.event.sequence > 1:  # somebody has run it
             self.checkpoint = replace(await self._segments.read(), diarization_error=self._without_speakers)
+        self._hands.started(before)
 
-    @singledispatchmethod
     async def append(self, news: News) -> None:
         """Write news to the task's log (OvertakenError, PassingError)."""
+        if isinstance(news, Fetched):
+            await self._hands.engine()
+        elif not isinstance(news, Advanced | Found):
+            self._hands.found()
+        await self.start()
+        await self._write(news)
+
+    @singledispatchmethod
+    async def _write(self, news: News) -> None:
         raise TypeError(type(news))
 
-    @append.register
+    @_write.register
+    async def _(self, _: Fetched) -> None:
+        """It is `running`, which is said."""
+
+    @_write.register
     async def _(self, news: Advanced) -> None:
         async with self._lock:
             self._pace.advance(news)
@@ -117,16 +149,15 @@ class TaskAttempt:
             if time.monotonic() - self._said_at >= SHORTEST_SILENCE:
                 await self._say_running()
 
-    @append.register
+    @_write.register
     async def _(self, news: Found) -> None:
         async with self._lock:
             await self._still_mine()
             await self._segments.append(news, self._entry.facts, attempt=self.number)
 
-    @append.register(TranscriptionResult)
-    @append.register(DiarizationResult)
+    @_write.register(TranscriptionResult)
+    @_write.register(DiarizationResult)
     async def _(self, news: Result) -> None:
-        self._found()
         async with self._lock:
             await self._still_mine()
             self._result_sent = True
@@ -183,12 +214,13 @@ class TaskAttempt:
         if last is None or last.stream_sequence != self._entry.stream_sequence:
             raise OvertakenError
 
-    async def _last_word(self, append: asyncio.Task[Entry]) -> Entry:
-        try:
+    async def _last_word(self, append: asyncio.Task[Entry]) -> None:
+        """Know what comes next follows (OvertakenError)."""
+        self.unsure = True
+        with suppress(PassingError, TimeoutError):
             async with asyncio.timeout(LAST_WORD_WITHIN):
-                return await append
-        except (OvertakenError, PassingError, TimeoutError):
-            return self._entry
+                self._entry = await append
+                self.unsure = False
 
     async def _end(self, state: State, *, progress: int | None = None, error: ErrorDetail | None = None) -> None:
         await self._say(state, progress=self._pace.percent if progress is None else progress, error=error)
@@ -224,5 +256,5 @@ class TaskAttempt:
         try:
             self._entry = await asyncio.shield(append)
         except asyncio.CancelledError:  # it may be stored already: what comes next must know what it follows
-            self._entry = await finish(self._last_word(append))
+            await finish(self._last_word(append))
             raise

@@ -1,6 +1,7 @@
 """Delivery: a task message in the hands of this worker, from heartbeat to settling."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from nats.errors import Error as NatsError
 from opentelemetry.trace import Tracer
 from structlog.contextvars import bind_contextvars
 
-from app.delivery.attempt import TaskAttempt, speakers_are_given_up
+from app.delivery.attempt import Hands, TaskAttempt, speakers_are_given_up
 from app.delivery.heartbeat import Heartbeat
 from app.delivery.settling import Settler
 from app.delivery.traced_attempt import TracedAttempt
@@ -20,6 +21,7 @@ from app.ending import finish
 from app.log.entry import Entry
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
+from app.queue.deliveries import Deliveries
 from app.queue.stored_message import StoredMessage
 from app.queue.task_queue import TaskQueue
 from app.queue.waiting import Place
@@ -49,10 +51,10 @@ class Desk:
     heartbeat: float  # seconds
     timeout: float  # seconds
     tracer: Tracer
-    found: Callable[[Msg], None]  # told when the slot need not wait for a message's task any longer
+    deliveries: Deliveries
 
 
-class TaskDelivery:
+class TaskDelivery(Hands):
     """One delivery of one task message."""
 
     def __init__(self, desk: Desk, message: Msg, found: Callable[[], None]) -> None:
@@ -60,6 +62,7 @@ class TaskDelivery:
         self._desk = desk
         self._result_found = found
         self._message = message
+        self._received_at = time.monotonic()
         self.kind = Kind(message.subject.split(".")[1])
         self._heartbeat = Heartbeat(desk.nats, message, every=desk.heartbeat, notice=self._notice)
         self._begun = False
@@ -77,7 +80,7 @@ class TaskDelivery:
         desk = self._desk
         entry = await desk.queue.open(task, stored, place=Place.at_once())
         tracing.link_to(entry.facts.span)
-        self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, span=tracing.current(), found=self._found)
+        self._attempt = attempt = TaskAttempt(desk.log, desk.results, entry, span=tracing.current(), hands=self)
         bind_contextvars(attempt=attempt.number)
         if entry.facts.started_at is not None:
             desk.meter.redelivered(self.kind)
@@ -86,23 +89,31 @@ class TaskDelivery:
         if entry.event.sequence > 1:
             await self._take_over(attempt)
         self._heartbeat.follow(attempt)
-        await attempt.start()
-        self._count_start(attempt, entry)
+        if entry.event.sequence > 1 or desk.deliveries.is_first(self._message.reply):
+            await attempt.start()
         self._traced = TracedAttempt(attempt, desk.tracer)
         return self._traced
 
-    def _count_start(self, attempt: TaskAttempt, before: Entry) -> None:
-        meter, facts = self._desk.meter, attempt.entry.facts
+    async def engine(self) -> None:
+        """Wait for the worker's engine."""
+        await self._desk.deliveries.engine(self._message.reply)
+
+    def started(self, before: Entry) -> None:
+        """Count a start."""
+        if self._attempt is None:
+            return
+        meter, facts = self._desk.meter, self._attempt.entry.facts
         if before.facts.started_at is None and facts.started_at is not None:
             meter.waited(self.kind, max((facts.started_at - facts.created_at).total_seconds(), 0.0))
             tracing.waited(self._desk.tracer, facts.created_at)
-        if attempt.checkpoint.processed_seconds:
-            meter.resumed(self.kind, attempt.checkpoint.processed_seconds)
+        if self._attempt.checkpoint.processed_seconds:
+            meter.resumed(self.kind, self._attempt.checkpoint.processed_seconds)
 
-    def _found(self) -> None:
+    def found(self) -> None:
+        """Let the slot go on: the result is there, or what else becomes of the task."""
         self._worked_on = False
         self._result_found()
-        self._desk.found(self._message)
+        self._desk.deliveries.found(self._message.reply)
 
     def _notice(self, attempt: TaskAttempt) -> None:
         if not self._worked_on:
@@ -142,11 +153,18 @@ class TaskDelivery:
             await finish(self._give_back())
             return State.QUEUED
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, the message must be settled
+            self.found()
             return await self._settle(error)
         await self._desk.settler.done(self._message)
         return State.COMPLETED
 
     async def _give_back(self) -> None:
+        """Have another worker go on, unless one does already: who was frozen, or unheard, takes nothing away."""
+        running = self._attempt is not None and self._attempt.entry.event.state is State.RUNNING
+        unsure = self._attempt is not None and self._attempt.unsure
+        stale = not running and time.monotonic() - self._received_at > self._desk.heartbeat
+        if unsure or stale:
+            return  # it is delivered again after TASK_ACK_WAIT
         with suppress(OvertakenError, PassingError, NatsError, TimeoutError):
             async with asyncio.timeout(GIVE_BACK_WITHIN):
                 await self._desk.settler.given_back(self._message, self._attempt)
@@ -191,6 +209,8 @@ class TaskDelivery:
     async def _attempt_failed(self, attempt: TaskAttempt, error: Exception) -> State:
         if not attempt.entry.event.state.ended and await self._desk.results.find(attempt.entry.event.task_id):
             await attempt.complete()  # only the last word was missing
+        if self._traced is not None:
+            await attempt.start()
         failure = _as_task_error(error)
         self._error = failure.detail
         log.warning("task_attempt_failed", error=failure.detail.code)

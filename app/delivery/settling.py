@@ -64,7 +64,7 @@ class Settler:
         await message.nak(delay=self._delay(1))
 
     async def given_back(self, message: Msg, attempt: TaskAttempt | None) -> None:
-        """Have the message delivered again at once: this worker stops, nothing is wrong."""
+        """Have the message delivered again at once: nothing is wrong, but this worker does not go on."""
         if attempt is not None and attempt.entry.event.state is State.RUNNING:
             await attempt.give_back()
         await message.nak()

@@ -6,7 +6,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, Tracer
 
 from app.delivery.attempt import TaskAttempt
-from handlers.ports import Advanced, Checkpoint, Found, News
+from handlers.ports import Advanced, Checkpoint, Fetched, Found, News
 from schemas.progress import Stage
 
 NAMES = {
@@ -40,7 +40,7 @@ class TracedAttempt:
         elif isinstance(news, Found):
             self._enter(NAMES[Stage.TRANSCRIBING])
             self._batch(news)
-        else:
+        elif not isinstance(news, Fetched):
             self._enter("store")
         await self._attempt.append(news)
 

@@ -15,7 +15,9 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 FEWEST: Final = 16  # messages: with fewer of them a batch costs the server more than they do one by one
-MOST: Final = 500  # messages; the server takes 1000
+MOST: Final = 1000  # messages, as the server says
+MOMENT: Final = 0.001  # seconds
+OF_A_BATCH: Final = 150  # bytes: what the headers of a batch add to a message
 LARGEST: Final = 1024 * 1024  # bytes: what is larger is worth a write of its own
 STORED_WITHIN: Final = 5.0  # seconds, as for a message by itself
 
@@ -28,19 +30,16 @@ class _Message:
     subject: str
     payload: bytes
     headers: dict[str, str]
+    stored: asyncio.Future[int | None]  # its stream sequence; null: it is to be published by itself
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it has in a batch."""
+        return len(self.payload) + sum(len(name) + len(value) + 4 for name, value in self.headers.items()) + OF_A_BATCH
 
-class _Group:
-    """Messages of one moment, and where the stream has put them."""
-
-    def __init__(self) -> None:
-        self.messages: list[_Message] = []
-        self.stored: list[int | None] = []  # stream sequences; null: to be published by itself
-        self.decided = asyncio.Event()
-
-    def place(self, message: _Message) -> int:
-        self.messages.append(message)
-        return len(self.messages) - 1
+    def decide(self, stored: int | None) -> None:
+        if not self.stored.done():  # who published it may be cancelled
+            self.stored.set_result(stored)
 
 
 class GroupCommit:
@@ -51,53 +50,61 @@ class GroupCommit:
         self._js = nats.jetstream()
         self._stream = stream
         self._takes_batches = True  # as far as anybody knows
-        self._open: _Group | None = None  # which whoever publishes now belongs to
+        self._waiting: list[_Message] = []
 
     async def publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> int:
         """Publish a message with its expectations; its stream sequence (as JetStream's own `publish` raises)."""
-        group = self._open or _Group()
-        place = group.place(_Message(subject, payload, headers))
-        self._open = group if len(group.messages) < MOST else None
-        if place == 0:
-            await self._decide(group)
-        else:
-            await group.decided.wait()
-        stored = group.stored[place] if group.stored else None
+        message = _Message(subject, payload, headers, asyncio.get_running_loop().create_future())
+        self._waiting.append(message)
+        if len(self._waiting) == 1:
+            await self._commit()
+        stored = await message.stored
         if stored is not None:
             return stored
         return (await self._js.publish(subject, payload, stream=self._stream, headers=dict(headers))).seq
 
-    async def _decide(self, group: _Group) -> None:
+    async def _commit(self) -> None:
         """Let all who are about to publish join, then store what there is."""
+        messages = self._waiting
         try:
-            await asyncio.sleep(0)
-            self._close(group)
-            group.stored = await self._store(group.messages)
+            try:
+                await self._gather()
+            finally:
+                self._waiting = []
+            await self._store(messages)
         finally:  # cancelled, too: then the others publish by themselves
-            self._close(group)
-            group.decided.set()
+            for message in messages:
+                message.decide(None)
 
-    def _close(self, group: _Group) -> None:
-        if self._open is group:
-            self._open = None
+    async def _gather(self) -> None:
+        """Whoever is about to publish joins; as long as some do, others may be a moment behind."""
+        await asyncio.sleep(0)
+        joined = 1
+        while joined < len(self._waiting) < MOST:
+            joined = len(self._waiting)
+            await asyncio.sleep(MOMENT)
 
-    async def _store(self, messages: list[_Message]) -> list[int | None]:
-        """The stream sequence of each, None where a batch does not pay or is not taken."""
-        by_themselves: list[int | None] = [None] * len(messages)
-        if not self._takes_batches or not _pays(messages):
-            return by_themselves
+    async def _store(self, messages: list[_Message]) -> None:
+        """Decide what a batch can decide: where it pays, and is taken."""
+        wanted = [message for message in messages if not message.stored.done()]
+        if not self._takes_batches or len(wanted) < FEWEST or not self._are_small(wanted):
+            return
         try:
-            last = await self._publish_batch(messages)
+            last = await self._publish_batch(wanted)
         except APIError as refused:
             self._takes_batches = refused.err_code not in NO_BATCHES
-            if refused.err_code != WRONG_LAST_SEQUENCE:
-                return by_themselves
+            if refused.err_code == WRONG_LAST_SEQUENCE:  # of one of them, and the server does not say which
+                await self._store(wanted[: len(wanted) // 2])
+                await self._store(wanted[len(wanted) // 2 :])
         except NatsError:  # it may be stored all the same: whoever publishes by himself will see
-            return by_themselves
+            return
         else:
-            return list(range(last - len(messages) + 1, last + 1))
-        half = len(messages) // 2  # one of them is not welcome, and the server does not say which
-        return await self._store(messages[:half]) + await self._store(messages[half:])
+            for sequence, message in enumerate(wanted, last - len(wanted) + 1):
+                message.decide(sequence)
+
+    def _are_small(self, messages: list[_Message]) -> bool:
+        sizes = [message.size for message in messages]
+        return len(messages) <= MOST and sum(sizes) <= LARGEST and max(sizes) <= self._nats.max_payload
 
     async def _publish_batch(self, messages: list[_Message]) -> int:
         """The stream sequence of the last (APIError where none is stored, NatsError where that is not known)."""
@@ -115,7 +122,3 @@ class GroupCommit:
             self._takes_batches = False
             raise NatsError
         return int(ack["seq"])
-
-
-def _pays(messages: list[_Message]) -> bool:
-    return len(messages) >= FEWEST and sum(len(message.payload) for message in messages) <= LARGEST

@@ -18,6 +18,9 @@ from nats.errors import TimeoutError as NatsTimeoutError
 ANSWER_WITHIN: Final = 2.0  # seconds, beyond those that an answer may take
 NEXT: Final = "$JS.API.CONSUMER.MSG.NEXT"
 NOTHING_WAITS: Final = {"404", "408"}
+ALL_SENT: Final = "Batch Completed"  # of an earlier question: nobody waits for it
+MORE_THAN_ASKED_FOR: Final = "Message Size Exceeds MaxBytes"  # with what follows: it is asked for the next time
+LARGEST: Final = 4 * 1024**2  # bytes at once
 SECOND: Final = 1_000_000_000  # nanoseconds
 
 
@@ -32,18 +35,23 @@ class PullInbox:
 
     async def ask(self, batch: int, *, within: float = 0.0) -> list[Msg]:
         """At most so many messages that wait; where `within` is given, seconds to wait for them all (NatsError)."""
-        waiting = {"expires": int(within * SECOND)} if within else {"no_wait": True}
+        asked: dict[str, object] = {"batch": batch, "no_wait": True}
+        if within:
+            asked = {"batch": batch, "expires": int(within * SECOND)}
+        if batch > 1:  # a server ends the connection of who does not read as fast as it sends
+            asked["max_bytes"] = max(LARGEST, self._nats.max_payload)
         inbox = self._inbox or await self._open_inbox()
-        await self._nats.publish(self._next, json.dumps({"batch": batch} | waiting).encode(), reply=inbox.subject)
+        await self._nats.publish(self._next, json.dumps(asked).encode(), reply=inbox.subject)
         found: list[Msg] = []
         try:
             while len(found) < batch:
                 async with asyncio.timeout(within + ANSWER_WITHIN):
                     answer = await self._answers.get()
-                if not answer.reply:
-                    _check(answer)
+                if answer.reply:
+                    found.append(answer)
+                elif (answer.headers or {}).get("Description") != ALL_SENT:
+                    _check(answer, some_found=bool(found))
                     break
-                found.append(answer)
         except TimeoutError as error:
             await self._forget_inbox()
             if not found:
@@ -67,8 +75,11 @@ class PullInbox:
                 await inbox.unsubscribe()
 
 
-def _check(status: Msg) -> None:
-    code = (status.headers or {}).get("Status")
+def _check(status: Msg, *, some_found: bool) -> None:
+    headers = status.headers or {}
+    code = headers.get("Status")
+    if some_found and headers.get("Description") == MORE_THAN_ASKED_FOR:
+        return
     if code not in NOTHING_WAITS:
         message = f"the consumer answers with status {code}"
         raise NatsError(message)

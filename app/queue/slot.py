@@ -12,7 +12,6 @@ from nats.errors import Error as NatsError
 
 from app.ending import end
 from app.queue.deliveries import Deliveries
-from app.queue.engine_lock import EngineLock
 from app.queue.precedence import Precedence
 from app.queue.pulling import Puller
 from handlers.channels import Lanes, StreamNames
@@ -55,9 +54,8 @@ class Slot:
         self._hopeful: set[tuple[Kind, Priority]] = set()  # lanes that may hold something
         self._look_at = 0.0  # when all of them may, by the event loop's clock
         self._precedence = Precedence()
-        self.engine_lock = EngineLock()
         together = at_once if lookahead == 1 else 1  # else what is short would be begun with what is long
-        self._deliveries = Deliveries(self._break, self.engine_lock, most=together)
+        self.deliveries = Deliveries(self._break, most=together)
         self._woken = asyncio.Event()
         self._working = self._stopping = False
         self._loop: asyncio.Task[None] | None = None
@@ -87,11 +85,7 @@ class Slot:
         give_up_at = asyncio.get_running_loop().time() + grace
         await asyncio.wait([self._loop], timeout=grace)
         await end([self._loop])
-        await self._deliveries.end(grace=max(give_up_at - asyncio.get_running_loop().time(), 0))
-
-    def found(self, message: Msg) -> None:
-        """The result of a task is there: the next one may begin while it is written down."""
-        self._deliveries.found(message.reply)
+        await self.deliveries.end(grace=max(give_up_at - asyncio.get_running_loop().time(), 0))
 
     @property
     def started(self) -> bool:
@@ -129,7 +123,7 @@ class Slot:
 
     async def _run(self) -> None:
         while not self._stopping:
-            count = await self._deliveries.room()
+            count = await self.deliveries.may_begin()
             self._woken.clear()
             hopeful, self._hopeful = self._hopeful, set()
             try:
@@ -177,7 +171,7 @@ class Slot:
                 if messages:
                     self._precedence.served(priority, kind)
                     self._working = True
-                    await self._deliveries.work({each.reply: lane.subscriber.consume(each) for each in messages})
+                    await self.deliveries.work({each.reply: lane.subscriber.consume(each) for each in messages})
                     return True
                 hopeful.remove((kind, priority))
             self._precedence.found_empty(priority)

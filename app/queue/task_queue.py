@@ -29,14 +29,14 @@ class TaskQueue:
         self._log = log
         self._waiting = waiting
         self._max_attempts = max_attempts
-        self._lately: dict[int, asyncio.Task[Entry] | None] = {}  # by message: opened ahead here; null: picked up here
+        self._lately: dict[tuple[int, str], asyncio.Task[Entry] | None] = {}  # opened ahead here; null: picked up here
 
     async def open(self, task: Task, message: StoredMessage, *, place: Place | None = None) -> Entry:
         """The last entry of the message's log, opened with `queued` where need be.
 
         Raises AlreadyKnownError where the id is another message's, or this one was taken from the queue meanwhile.
         """
-        opened = await self._opened_ahead(message)
+        opened = await self._opened_ahead(task, message)
         if opened is not None and message.owns(opened) and not message.again:
             return opened  # whatever came behind it refuses the next append
         surely_new = datetime.now(UTC) - message.time < SURELY_NEW  # if not, the append is refused
@@ -57,23 +57,23 @@ class TaskQueue:
         self, task: Task, message: StoredMessage, last: Entry | None, *, place: Place | None = None
     ) -> None:
         """Open the log of a message that waits, behind a failed end again (OvertakenError, PassingError)."""
-        if message.sequence in self._lately:
+        if (message.sequence, task.task_id) in self._lately:
             return  # picked up here in the meantime
         opening = asyncio.create_task(self._say_queued(task, message, last, place))
-        self._remember(message, opening)
+        self._remember(task, message, opening)
         await opening
 
-    async def _opened_ahead(self, message: StoredMessage) -> Entry | None:
+    async def _opened_ahead(self, task: Task, message: StoredMessage) -> Entry | None:
         """What was said ahead of the delivery that has the message in its hands now."""
-        opening = self._lately.get(message.sequence)
-        self._remember(message, None)
+        opening = self._lately.get((message.sequence, task.task_id))
+        self._remember(task, message, None)
         if opening is None:
             return None
         await asyncio.wait([opening])
         return None if opening.cancelled() or opening.exception() else opening.result()
 
-    def _remember(self, message: StoredMessage, opening: asyncio.Task[Entry] | None) -> None:
-        self._lately[message.sequence] = opening
+    def _remember(self, task: Task, message: StoredMessage, opening: asyncio.Task[Entry] | None) -> None:
+        self._lately[message.sequence, task.task_id] = opening  # sequences begin anew with a stream
         if len(self._lately) > LATELY:
             del self._lately[next(iter(self._lately))]
 

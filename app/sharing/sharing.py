@@ -11,7 +11,6 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.engines.engine import Engine
-from app.queue.engine_lock import EngineLock
 from app.settings import Settings, Share
 from app.sharing.helping import Helper, way_of
 from app.sharing.lending import Lender
@@ -28,10 +27,9 @@ log = structlog.get_logger()
 class Sharing:
     """Offers windows of this worker's recordings, and helps with those of others."""
 
-    def __init__(self, nats: Client, engine: Engine, engine_lock: EngineLock, settings: Settings) -> None:
+    def __init__(self, nats: Client, engine: Engine, settings: Settings) -> None:
         self._nats = nats
         self._engine = engine
-        self._engine_lock = engine_lock
         self._token = uuid4().hex
         cores = None if settings.share_windows is Share.ALWAYS else settings.engine_threads
         self._helper = Helper(engine, self._token, self._send, cores=cores)
@@ -57,10 +55,6 @@ class Sharing:
     def own_work(self) -> AbstractAsyncContextManager[None]:
         """While the block runs, others are not helped."""
         return self._helper.own_work()
-
-    def engine(self) -> AbstractAsyncContextManager[None]:
-        """Wait for this worker's engine, and keep its other tasks from it while the block runs."""
-        return self._engine_lock.held()
 
     async def offered(self, offer: WindowsOffered) -> None:
         """Another worker asks for help."""

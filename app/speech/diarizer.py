@@ -9,7 +9,7 @@ from app.sharing.sharing import Sharing
 from app.speech.pace import processed
 from app.speech.recall import Recall
 from app.speech.recordings import Recording, Recordings
-from handlers.ports import News
+from handlers.ports import Fetched, News
 from schemas.diarization import DiarizationResult, DiarizationTask
 
 
@@ -24,9 +24,9 @@ class EngineDiarizer:
     async def run(self, task: DiarizationTask) -> AsyncGenerator[News, None]:
         """Yield how far it is, the result last (TaskError)."""
         async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
+            yield Fetched()
             job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
-            turns = self._recall.turns(task.task_id, recording.sha256, job)
-            async with self._sharing.engine(), aclosing(turns) as replies:
+            async with aclosing(self._recall.turns(task.task_id, recording.sha256, job)) as replies:
                 async for reply in replies:
                     match reply:
                         case StageAdvanced():

@@ -19,7 +19,7 @@ from app.speech.recordings import Recording, Recordings
 from app.speech.speakers import SpeakerSearch
 from app.speech.windows_in_order import WindowsInOrder
 from handlers.errors import PermanentError
-from handlers.ports import Advanced, Checkpoint, Found, News
+from handlers.ports import Advanced, Checkpoint, Fetched, Found, News
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage
 from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask
@@ -59,13 +59,14 @@ class EngineTranscriber:
         draft = _Draft(list(checkpoint.segments), checkpoint.language or task.language)
         draft.diarization_error = checkpoint.diarization_error if task.diarize else None
         async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
+            yield Fetched()
             if checkpoint.audio_sha256 not in {None, recording.sha256}:
                 message = "The recording was replaced while the task ran: publish it again under a new task id."
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, message)
             transcribing = self._transcribe(task, recording, checkpoint, draft)
             if task.diarize and draft.diarization_error is None:
                 transcribing = self._with_speakers(transcribing, task, recording, checkpoint, draft)
-            async with self._sharing.engine(), aclosing(transcribing):
+            async with aclosing(transcribing):
                 async for news in transcribing:
                     yield news
             yield await asyncio.to_thread(_result, task, recording, draft)  # a day has many segments to copy

@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
-from nats.js.errors import BadRequestError
+from nats.js.errors import BadRequestError, NotFoundError
 
 from app.jetstream import group_commit
 from app.jetstream.group_commit import FEWEST, GroupCommit
@@ -70,20 +70,16 @@ async def test_many_are_one_batch_and_few_are_none(js: JetStreamContext, atomic:
     assert "Nats-Batch-Id" not in (await stored(js, 100))[2]
 
 
-async def test_more_than_a_batch_may_hold_are_several(
-    js: JetStreamContext, atomic: GroupCommit, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("limit", "value"), [("MOST", MANY - 1), ("LARGEST", 100 * MANY), ("OF_A_BATCH", 1024**2)])
+async def test_what_is_too_much_for_a_batch_is_stored_one_by_one(
+    js: JetStreamContext, atomic: GroupCommit, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
 ) -> None:
-    monkeypatch.setattr(group_commit, "MOST", FEWEST)
-    sequences = await publish(atomic, range(MANY + 1))
-    assert sorted(sequence for sequence in sequences if isinstance(sequence, int)) == list(range(1, MANY + 2))
-    assert len({(await stored(js, number))[2].get("Nats-Batch-Id") for number in range(MANY)}) == 2
-
-
-async def test_large_messages_are_written_by_themselves(
-    js: JetStreamContext, atomic: GroupCommit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(group_commit, "LARGEST", 100)
-    await publish(atomic, range(MANY))
+    # Given more messages, or more bytes, than a batch may have, or one that with a batch's headers is too large
+    monkeypatch.setattr(group_commit, limit, value)
+    # When they are published in the same moment
+    sequences = await publish(atomic, range(MANY))
+    # Then they are stored all the same
+    assert sorted(sequence for sequence in sequences if isinstance(sequence, int)) == list(range(1, MANY + 1))
     assert "Nats-Batch-Id" not in (await stored(js, 0))[2]
 
 
@@ -98,6 +94,9 @@ async def test_one_that_is_refused_takes_no_other_with_it(js: JetStreamContext, 
     assert refused == [3, 4 * FEWEST - 1]
     for number in set(range(4 * FEWEST)) - set(refused):
         assert (await stored(js, number))[:2] == (told[number], f"body {number}".encode())
+    # And the next ones are a batch again
+    await publish(atomic, range(100, 100 + FEWEST))
+    assert "Nats-Batch-Id" in (await stored(js, 100))[2]
 
 
 async def test_a_batch_whose_acknowledgement_is_lost_is_not_stored_twice(
@@ -163,6 +162,35 @@ async def test_whoever_is_cancelled_takes_no_other_with_it(js: JetStreamContext,
     assert isinstance(told[0], asyncio.CancelledError)
     for number in range(1, MANY):
         assert (await stored(js, number))[0] == told[number]
+
+
+async def test_who_is_cancelled_in_the_meantime_is_not_published_later(
+    js: JetStreamContext, atomic: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given many that are published together, of which one is refused, so that others have to wait
+    await js.publish("group.0", b"faster")
+    refused, publish_batch = asyncio.Event(), GroupCommit._publish_batch  # noqa: SLF001 -- to see the moment
+
+    async def seen(self: GroupCommit, messages: list[Any]) -> int:
+        if refused.is_set():
+            await asyncio.sleep(0)
+        try:
+            return await publish_batch(self, messages)
+        finally:
+            refused.set()
+
+    monkeypatch.setattr(GroupCommit, "_publish_batch", seen)
+    publishing = [
+        asyncio.create_task(atomic.publish(f"group.{n}", b"body", expecting(0, f"id-{n}"))) for n in range(2 * MANY)
+    ]
+    await refused.wait()
+    # When the last of them is cancelled while he waits
+    publishing[-1].cancel()
+    await asyncio.gather(*publishing, return_exceptions=True)
+    # Then his message is not there, and all others are
+    assert (await js.stream_info("group")).state.messages == 2 * MANY - 1
+    with pytest.raises(NotFoundError):
+        await stored(js, 2 * MANY - 1)
 
 
 async def test_a_stream_without_batches_is_asked_once(

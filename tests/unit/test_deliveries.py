@@ -1,13 +1,12 @@
 """How many deliveries begin together, and what becomes of those that take longer than expected."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import count
 
 import pytest
 
 from app.queue.deliveries import BESIDE, Deliveries
-from app.queue.engine_lock import EngineLock
 from tests.waiting import eventually
 
 
@@ -17,9 +16,9 @@ class Work:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("app.queue.deliveries.QUICKLY", 60)
         self.patch = monkeypatch
-        self.engine_lock = EngineLock()
         self.broken: list[BaseException] = []
-        self.deliveries = Deliveries(self.broken.append, self.engine_lock, most=50)
+        self.deliveries = Deliveries(self.broken.append, most=50)
+        self.with_engine: list[str] = []
         self.may_find = asyncio.Event()
         self.may_end = asyncio.Event()
         self.may_end.set()
@@ -33,18 +32,17 @@ class Work:
     async def delivery(self, name: str, *, with_engine: bool = False) -> None:
         try:
             if with_engine:
-                async with self.engine_lock.held():
-                    await self.may_find.wait()
-            else:
-                await self.may_find.wait()
+                await self.deliveries.engine(name)
+                self.with_engine.append(name)
+            await self.may_find.wait()
             self.deliveries.found(name)
             await self.may_end.wait()
             self.ended.append(name)
         except asyncio.CancelledError:
             self.given_back.append(name)
 
-    def begin(self, names: Sequence[str], *, with_engine: str | None = None) -> asyncio.Task[None]:
-        work = {name: self.delivery(name, with_engine=name == with_engine) for name in names}
+    def begin(self, names: Sequence[str], *, with_engine: Collection[str] = ()) -> asyncio.Task[None]:
+        work = {name: self.delivery(name, with_engine=name in with_engine) for name in names}
         return asyncio.create_task(self.deliveries.work(work))
 
     async def quick_round(self, size: int) -> None:
@@ -60,11 +58,11 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 
 async def test_twice_as_many_begin_after_each_quick_round(work: Work) -> None:
     # Given nothing that is known of tasks, one begins
-    wide = [await work.deliveries.room()]
+    wide = [await work.deliveries.may_begin()]
     # When all that begin are quick
     while len(wide) < 8:
         await work.quick_round(wide[-1])
-        wide.append(await work.deliveries.room())
+        wide.append(await work.deliveries.may_begin())
     # Then twice as many begin together, up to a limit
     assert wide == [1, 2, 4, 8, 16, 32, 50, 50]
 
@@ -76,7 +74,7 @@ async def test_tasks_that_come_one_by_one_say_nothing_about_many(work: Work) -> 
     for _ in range(5):
         await work.quick_round(1)
     # Then no more would begin together than have been seen together
-    assert await work.deliveries.room() == 2
+    assert await work.deliveries.may_begin() == 2
 
 
 async def test_what_is_only_just_quick_enough_is_not_doubled(work: Work) -> None:
@@ -87,7 +85,7 @@ async def test_what_is_only_just_quick_enough_is_not_doubled(work: Work) -> None
     work.may_find.set()
     await rounds
     # Then twice as many would be too slow, and are not tried
-    assert await work.deliveries.room() == 1
+    assert await work.deliveries.may_begin() == 1
     assert work.given_back == []
 
 
@@ -105,19 +103,60 @@ async def test_of_slow_deliveries_the_first_goes_on_and_the_others_are_given_bac
     work.may_find.set()
     await rounds
     assert work.ended[-1] == "one"
-    assert await work.deliveries.room() == 1
+    assert await work.deliveries.may_begin() == 1
 
 
 async def test_whoever_has_the_engine_is_not_given_back(work: Work) -> None:
-    # Given four that begin together, of which not the first came to the engine first
-    work.patience(0.01)
-    rounds = work.begin(["one", "two", "three", "four"], with_engine="three")
-    # When they take long
-    await eventually(lambda: _is(work.given_back, ["one", "two", "four"]))
+    # Given four that begin together, and all need the engine
+    work.patience(0.3)
+    rounds = work.begin(["one", "two", "three", "four"], with_engine=["one", "two", "three", "four"])
+    await eventually(lambda: _is(work.with_engine, ["one"]))
+    # When the first is quick, and the one that has the engine next takes long
+    work.deliveries.found("one")
+    await eventually(lambda: _is(work.with_engine, ["one", "two"]))
     # Then the engine's process is left alone
+    await eventually(lambda: _is(work.given_back, ["three", "four"]))
     work.may_find.set()
     await rounds
-    assert work.ended == ["three"]
+    assert sorted(work.ended) == ["one", "two"]
+
+
+async def test_the_engine_is_kept_for_the_first(work: Work) -> None:
+    # Given three that begin together, of which the others are faster with what comes before the engine
+    rounds = work.begin(["one", "two", "three"], with_engine=["two", "three"])
+    await asyncio.sleep(0.01)
+    assert work.with_engine == []
+    # When the first has its result, then they may have it
+    work.deliveries.found("one")
+    await eventually(lambda: _is(work.with_engine, ["two"]))
+    work.may_find.set()
+    await rounds
+
+
+async def test_the_engine_is_for_one_after_the_other(work: Work) -> None:
+    # Given three that begin together, and all need the engine
+    for size in (1, 2):
+        await work.quick_round(size)
+    rounds = work.begin(["one", "two", "three"], with_engine=["one", "two", "three"])
+    await eventually(lambda: _is(work.with_engine, ["one"]))
+    # When one has its result, then the next one has the engine, though the first is not written down
+    work.may_end.clear()
+    work.deliveries.found("one")
+    await eventually(lambda: _is(work.with_engine, ["one", "two"]))
+    # And when that one breaks, the third
+    work.deliveries.found("two")
+    await eventually(lambda: _is(work.with_engine, ["one", "two", "three"]))
+    work.may_find.set()
+    work.may_end.set()
+    await rounds
+
+
+async def test_only_the_first_of_those_that_begin_together_is_the_first(work: Work) -> None:
+    rounds = work.begin(["one", "two"])
+    await asyncio.sleep(0)
+    assert [work.deliveries.is_first(name) for name in ("one", "two", "one")] == [True, False, True]
+    work.may_find.set()
+    await rounds
 
 
 async def test_a_cancellation_that_was_swallowed_is_repeated(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,16 +194,17 @@ async def test_at_the_end_everything_is_given_back(work: Work, monkeypatch: pyte
 
 
 async def test_there_is_no_room_while_too_many_results_are_written_down(work: Work) -> None:
-    # Given a disk that hangs, and as many results as may wait for it
+    # Given a disk that hangs after a while, and as many results as may wait for it
+    await work.quick_round(1)
     work.may_end.clear()
     work.may_find.set()
     for number in range(BESIDE):
         await work.begin([str(number)])
-    await asyncio.wait_for(work.deliveries.room(), 5)
+    await asyncio.wait_for(work.deliveries.may_begin(), 5)
     # When there is one more
     await work.begin(["one more"])
     # Then nothing more is asked for before one is stored
-    room = asyncio.create_task(work.deliveries.room())
+    room = asyncio.create_task(work.deliveries.may_begin())
     await asyncio.wait([room], timeout=0.05)
     assert not room.done()
     work.may_end.set()

@@ -50,6 +50,7 @@ class FakeServer:
     inboxes: list[FakeInbox] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     announce: Callable[[FakeMessage], Awaitable[None]] | None = None
+    max_payload: int = 1024**2
 
     def new_inbox(self) -> str:
         return f"inbox.{len(self.inboxes)}"
