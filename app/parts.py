@@ -7,7 +7,7 @@ from opentelemetry.trace import Tracer
 from redis.asyncio import Redis
 
 from app.delivery.dead_letters import DeadLetterBox
-from app.delivery.delivery import Desk
+from app.delivery.desk import Desk
 from app.delivery.settling import Settler
 from app.engines.engine import Engine
 from app.jetstream import streams

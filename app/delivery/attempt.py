@@ -6,8 +6,9 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import singledispatchmethod
-from typing import Final
 
+from app.delivery.hands import ALONE, Hands
+from app.delivery.lost_speakers import LOST, SPEAKERS_MISSING, speakers_are_given_up
 from app.delivery.segments import TaskSegments
 from app.ending import finish
 from app.log.entry import Entry
@@ -17,42 +18,14 @@ from app.speech.pace import Pace
 from handlers.errors import OvertakenError, PassingError
 from handlers.ports import Advanced, Checkpoint, Fetched, Found, News, Result
 from schemas.diarization import DiarizationResult
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.progress import ProgressEvent, Stage, State
+from schemas.errors import ErrorDetail
+from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Kind
 
 SHORTEST_SILENCE = 1.0  # seconds: a running task is heard from at most once a second
 LONGEST_SILENCE = 8.0  # seconds: and at least every ten
 LAST_WORD_WITHIN = 2.0  # seconds: so long a worker that stops waits for an acknowledgement
-
-
-SPEAKERS_MISSING = {Stage.DIARIZING, Stage.MERGING}  # of a transcription: its text is complete by then
-LOST = ErrorDetail(
-    code=ErrorCode.WORKER_LOST, message="The workers were lost while they looked for speakers: see the service's logs."
-)
-
-
-def speakers_are_given_up(last: ProgressEvent) -> bool:
-    """Whether the last of the attempts ended between text and speakers: the text is to be saved without them."""
-    ended = last.state in {State.RUNNING, State.RETRYING} and last.attempt >= last.max_attempts
-    return ended and last.kind is Kind.TRANSCRIPTION and last.stage in SPEAKERS_MISSING
-
-
-class Hands:
-    """The delivery that an attempt is in, as far as the attempt speaks to it; this one has nothing else to do."""
-
-    async def engine(self) -> None:
-        """Wait for the worker's engine."""
-
-    def started(self, before: Entry) -> None:
-        """`running` is said, behind this entry."""
-
-    def found(self) -> None:
-        """The result is there, and has only to be written down."""
-
-
-ALONE: Final = Hands()
 
 
 class TaskAttempt:

@@ -4,29 +4,23 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from opentelemetry.trace import Tracer
 from structlog.contextvars import bind_contextvars
 
-from app.delivery.attempt import Hands, TaskAttempt, speakers_are_given_up
+from app.delivery.attempt import TaskAttempt
+from app.delivery.desk import Desk
+from app.delivery.hands import Hands
 from app.delivery.heartbeat import Heartbeat
-from app.delivery.settling import Settler
+from app.delivery.lost_speakers import speakers_are_given_up
 from app.delivery.traced_attempt import TracedAttempt
 from app.ending import finish
 from app.log.entry import Entry
-from app.log.results import ResultStore
-from app.log.task_log import TaskLog
-from app.queue.deliveries import Deliveries
 from app.queue.stored_message import StoredMessage
-from app.queue.task_queue import TaskQueue
 from app.queue.waiting import Place
 from app.telemetry import tracing
-from app.telemetry.metrics import Meter
 from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, PermanentError, TaskError
 from handlers.ports import Task
 from schemas.errors import ErrorCode, ErrorDetail
@@ -36,22 +30,6 @@ from schemas.wire import Kind
 GIVE_BACK_WITHIN = 5.0  # seconds: without NATS there is nobody to give it back to
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What every delivery is worked on with."""
-
-    nats: Client
-    log: TaskLog
-    queue: TaskQueue
-    results: ResultStore
-    settler: Settler
-    meter: Meter
-    heartbeat: float  # seconds
-    timeout: float  # seconds
-    tracer: Tracer
-    deliveries: Deliveries
 
 
 class TaskDelivery(Hands):

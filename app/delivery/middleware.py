@@ -10,7 +10,8 @@ from faststream import BaseMiddleware, ContextRepo, StreamMessage
 from nats.aio.msg import Msg
 from structlog.contextvars import bound_contextvars
 
-from app.delivery.delivery import Desk, TaskDelivery
+from app.delivery.delivery import TaskDelivery
+from app.delivery.desk import Desk
 from app.telemetry.metrics import task_name
 
 

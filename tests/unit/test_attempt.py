@@ -7,7 +7,8 @@ from typing import cast
 
 import pytest
 
-from app.delivery.attempt import TaskAttempt, speakers_are_given_up
+from app.delivery.attempt import TaskAttempt
+from app.delivery.lost_speakers import speakers_are_given_up
 from app.log.entry import Entry, Facts
 from app.log.results import ResultStore
 from app.log.task_log import Batch, TaskLog

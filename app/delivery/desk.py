@@ -1,0 +1,29 @@
+"""The desk: what every delivery is worked on with."""
+
+from dataclasses import dataclass
+
+from nats.aio.client import Client
+from opentelemetry.trace import Tracer
+
+from app.delivery.settling import Settler
+from app.log.results import ResultStore
+from app.log.task_log import TaskLog
+from app.queue.deliveries import Deliveries
+from app.queue.task_queue import TaskQueue
+from app.telemetry.metrics import Meter
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every delivery is worked on with."""
+
+    nats: Client
+    log: TaskLog
+    queue: TaskQueue
+    results: ResultStore
+    settler: Settler
+    meter: Meter
+    heartbeat: float  # seconds
+    timeout: float  # seconds
+    tracer: Tracer
+    deliveries: Deliveries
