@@ -53,7 +53,8 @@ class Deliveries:
             async with asyncio.timeout(QUICKLY):
                 await self._all_found.wait()
         if self._working:
-            self._width = 1
+            most_are_quick = len(self._working) <= len(deliveries) // 2
+            self._width = max(self._width // 2, 1) if most_are_quick else 1
             await end(self._all_but_one(), again_after=AGAIN_AFTER)
             await self._all_found.wait()
         elif len(deliveries) >= self._width and asyncio.get_running_loop().time() - began < QUICKLY / 2:

@@ -106,6 +106,24 @@ async def test_of_slow_deliveries_the_first_goes_on_and_the_others_are_given_bac
     assert await work.deliveries.may_begin() == 1
 
 
+async def test_where_most_are_quick_half_as_many_begin_the_next_time(work: Work) -> None:
+    # Given room for eight
+    for size in (1, 2, 4):
+        await work.quick_round(size)
+    # When half of the next eight are quick, as on a machine that has become slow
+    work.patience(0.2)
+    names = [str(number) for number in range(8)]
+    rounds = work.begin(names)
+    await asyncio.sleep(0)
+    for name in names[:4]:
+        work.deliveries.found(name)
+    await eventually(lambda: _is(work.given_back, ["5", "6", "7"]))
+    work.may_find.set()
+    await rounds
+    # Then the next ones are not as many
+    assert await work.deliveries.may_begin() == 4
+
+
 async def test_whoever_has_the_engine_is_not_given_back(work: Work) -> None:
     # Given four that begin together, and all need the engine
     work.patience(0.3)
