@@ -9,10 +9,11 @@ from typing import Protocol
 
 from nats.js import JetStreamContext
 
+from benchmarks.bare_queue import READY
 from benchmarks.caller import Caller
 from benchmarks.peers.registry import PEERS, Peer, Shape, installed
 from benchmarks.service import NO_OP, serving
-from benchmarks.stack import Child, Stack, python
+from benchmarks.stack import READY_WITHIN, Child, Stack, python
 from schemas import subjects
 from schemas.wire import Kind, Priority
 
@@ -37,6 +38,11 @@ class Queue(Protocol):
     @property
     def promise(self) -> str:
         """What it stores, and when it acknowledges."""
+        ...
+
+    @property
+    def scales(self) -> bool:
+        """Whether several processes share the tasks."""
         ...
 
     @property
@@ -67,6 +73,7 @@ class Ours:
     name = OURS
     usual = 64
     promise = "three events in the task's log and the result in JetStream; state, progress and result in Redis"
+    scales = True
     installed = True
 
     @asynccontextmanager
@@ -92,8 +99,29 @@ class Ours:
         return await starts(Caller(stack.nats), count)
 
 
+class Bare(Ours):
+    """The same words by a loop that does nothing else."""
+
+    name = "a bare loop that stores the same"
+    promise = "nats-py and redis-py alone: no handler is called, nothing is validated, repeated, resumed or measured"
+    scales = False
+
+    @asynccontextmanager
+    async def working(self, stack: Stack, shape: Shape) -> AsyncIterator[list[Child]]:
+        """Run it."""
+        async with stack.running(python("benchmarks.bare_queue", str(shape.at_once))) as child:
+
+            async def is_ready() -> bool:
+                return READY in child.log.read_text()
+
+            await child.until(is_ready, within=READY_WITHIN)
+            yield [child]
+
+
 class Theirs:
     """A peer."""
+
+    scales = True
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
@@ -127,8 +155,8 @@ class Theirs:
 
 
 def queues(*, peers: bool) -> list[Queue]:
-    """Ours first."""
-    return [Ours(), *(Theirs(peer) for peer in PEERS if peers)]
+    """Ours first, then the least that it can cost."""
+    return [Ours(), Bare(), *(Theirs(peer) for peer in PEERS if peers)]
 
 
 async def publish(js: JetStreamContext, count: int, priority: Priority = Priority.NORMAL) -> None:

@@ -46,8 +46,9 @@ async def _measured(queue: Queue, sizes: Sizes) -> Row:
         row.one_process = await _rate(queue, usual, sizes.no_op_tasks)
         sizes.tell(f"{queue.name}: one process, one task at a time")
         row.one_at_a_time = row.one_process if queue.usual == 1 else await _rate(queue, Shape(1, 1), sizes.no_op_tasks)
-        sizes.tell(f"{queue.name}: two processes")
-        row.two_processes = await _rate(queue, Shape(2, queue.usual), sizes.no_op_tasks)
+        if queue.scales:
+            sizes.tell(f"{queue.name}: two processes")
+            row.two_processes = await _rate(queue, Shape(2, queue.usual), sizes.no_op_tasks)
         sizes.tell(f"{queue.name}: how soon it starts")
         async with fresh() as stack, queue.working(stack, usual):
             row.delays = await queue.starts(stack, sizes.starts)
@@ -141,7 +142,7 @@ def _figures(rows: list[Row]) -> dict[str, float]:
         "tasks_a_second": ours.one_process or 0.0,
         "tasks_a_second_one": ours.one_at_a_time or 0.0,
     }
-    for name, other in zip(("taskiq", "taskiq_alike"), others, strict=False):  # in the order of the registry
+    for name, other in zip(("bare", "taskiq", "taskiq_alike"), others, strict=False):  # in the order of `queues`
         if other.one_process and other.one_at_a_time:
             figures[f"tasks_a_second_{name}"] = other.one_process
             figures[f"tasks_a_second_{name}_one"] = other.one_at_a_time

@@ -25,6 +25,7 @@ from schemas.wire import Kind
 
 SHORTEST_SILENCE = 1.0  # seconds: a running task is heard from at most once a second
 LONGEST_SILENCE = 8.0  # seconds: and at least every ten
+SURELY_MINE = 0.05  # seconds after `running` was stored: whoever else has the log by then has a result taken back
 LAST_WORD_WITHIN = 2.0  # seconds: so long a worker that stops waits for an acknowledgement
 
 
@@ -132,7 +133,8 @@ class TaskAttempt:
     @_write.register(DiarizationResult)
     async def _(self, news: Result) -> None:
         async with self._lock:
-            await self._still_mine()
+            if time.monotonic() - self._said_at > SURELY_MINE:
+                await self._still_mine()
             self._result_sent = True
             await self._results.publish(news, self._entry.facts)
             await self._end(State.COMPLETED, progress=100)

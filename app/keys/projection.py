@@ -1,7 +1,7 @@
 """The projection: the log in Redis, for those who would rather read keys."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -13,7 +13,6 @@ from app.keys import redis_keys
 from app.log.entry import Entry
 from app.queue.status import status_of
 from handlers.errors import PassingError
-from handlers.ports import Result
 from schemas.errors import ErrorCode
 
 DAY: Final = 24 * 3600
@@ -81,12 +80,12 @@ class RedisProjection:
         with _reached():
             await writing.execute()
 
-    async def ended(self, results: Sequence[Result]) -> None:
-        """Show results, each unless its task was cancelled or deleted (PassingError)."""
+    async def ended(self, results: Mapping[str, bytes]) -> None:
+        """Show results, JSON by task id, each unless its task was cancelled or deleted (PassingError)."""
         writing = self._redis.pipeline(transaction=False)
-        for result in results:
-            keys = [redis_keys.result(result.task_id), redis_keys.withdrawn(result.task_id)]
-            writing.eval(WRITE_UNLESS_WITHDRAWN, len(keys), *keys, result.model_dump_json(), KEEP)
+        for task_id, result in results.items():
+            keys = [redis_keys.result(task_id), redis_keys.withdrawn(task_id)]
+            writing.eval(WRITE_UNLESS_WITHDRAWN, len(keys), *keys, result, KEEP)
         with _reached():
             await writing.execute()
 

@@ -17,7 +17,6 @@ from app.log.entry import Entry
 from app.log.task_log import read_result
 from handlers.channels import StreamNames
 from handlers.errors import PassingError
-from handlers.ports import Result
 
 EVENTS: Final = 300  # at once
 RESULTS: Final = 20  # at once: each may be as large as a message can be
@@ -79,10 +78,10 @@ class Projector:
         await self._projection.progressed(list(latest.values()))
 
     async def _show_results(self, messages: Sequence[RawStreamMsg]) -> None:
-        results: list[Result] = []
+        results: dict[str, bytes] = {}
         for message in messages:
             with suppress(ValueError):
-                results.append(read_result(message))
+                results[read_result(message).task_id] = message.data or b""
         await self._projection.ended(results)
 
 

@@ -31,8 +31,8 @@ class ResultStore:
         """Publish the result; a large one as an object that the message refers to (OvertakenError)."""
         body = await _written(result)
         if len(body) > self._largest:
-            result = await self.claim_check(result, body)
-        await self._log.append_result(result, facts)
+            body = (await self.claim_check(result, body)).model_dump_json().encode()
+        await self._log.append_result(result.task_id, body, facts)
 
     async def find(self, task_id: str) -> Result | None:
         """The result as it was published: with a reference where it lies in the bucket."""

@@ -99,11 +99,10 @@ class TaskLog:
         body = event.model_dump_json().encode()
         return await self._segments.append(subjects.segments(event.task_id), body, headers, after=after)
 
-    async def append_result(self, result: Result, facts: Facts) -> None:
-        """Publish the one result that a task ever has (OvertakenError, PassingError)."""
-        headers = self._cloud_event("results", result.task_id) | facts.headers()
-        body = result.model_dump_json().encode()
-        await self._results.append(subjects.results(result.task_id), body, headers, after=0)
+    async def append_result(self, task_id: str, body: bytes, facts: Facts) -> None:
+        """Publish the one result that a task ever has, as JSON (OvertakenError, PassingError)."""
+        headers = self._cloud_event("results", task_id) | facts.headers()
+        await self._results.append(subjects.results(task_id), body, headers, after=0)
 
     def segments(self, task_id: str) -> AsyncIterator[Batch]:
         """All batches of segments, in order."""

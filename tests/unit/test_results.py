@@ -13,7 +13,6 @@ from nats.js.errors import NotFoundError
 from app.log.entry import Facts
 from app.log.results import AT_ONCE, ResultStore
 from app.log.task_log import TaskLog
-from handlers.ports import Result
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Model
 from tests.fakes.engine import segment
@@ -25,10 +24,10 @@ LONGEST_HEADERS = 13 * 1024  # bytes: a name of 1,024 characters of which JSON m
 
 @dataclass
 class FakeLog:
-    published: list[Result] = field(default_factory=list)
+    published: list[TranscriptionResult] = field(default_factory=list)
 
-    async def append_result(self, result: Result, _: Facts) -> None:
-        self.published.append(result)
+    async def append_result(self, _: str, body: bytes, __: Facts) -> None:
+        self.published.append(TranscriptionResult.model_validate_json(body))
 
 
 @dataclass

@@ -1,0 +1,175 @@
+"""The least that this service's words can cost: a loop that says them, and has none of what makes them hold.
+
+Nothing is validated, repeated, resumed, measured or logged, no handler is called, nobody is asked whose a task is: a
+task is read, its four messages are stored as the service's are, and what is stored is read again and shown in Redis.
+"""
+
+import asyncio
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Final
+from uuid import uuid4
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from redis.asyncio import Redis
+
+from app.jetstream import streams
+from app.jetstream.group_commit import GroupCommit
+from app.jetstream.pull_inbox import PullInbox
+from app.settings import Settings
+from schemas import subjects
+from schemas.wire import Kind, Priority
+
+EVENTS, RESULTS = 300, 100  # at once
+GATHER = 0.1  # seconds
+LINGER = 5.0  # seconds
+KEEP: Final = 600_000  # seconds
+READY: Final = "ready"
+LANE: Final = (Kind.TRANSCRIPTION, Priority.NORMAL)
+
+
+class BareQueue:
+    """Works on the lane in which no-op tasks are published, so many at once."""
+
+    def __init__(self, client: Client, redis: Redis, settings: Settings) -> None:
+        names = streams.names(settings)
+        self._redis = redis
+        self._events, self._results = GroupCommit(client, names.progress), GroupCommit(client, names.results)
+        self._lane = PullInbox(client, names.tasks, names.lane(*LANE))
+        self._stored_events = PullInbox(client, names.progress, names.progress_projection)
+        self._stored_results = PullInbox(client, names.results, names.results_projection)
+        self._queued = defaultdict[str, asyncio.Future[asyncio.Task[int]]](asyncio.get_running_loop().create_future)
+
+    async def announce(self, copy: Msg) -> None:
+        """Say `queued`."""
+        task_id, headers = _task_id(copy), copy.headers or {}
+        facts = _facts(copy, headers["Nats-Subject"], headers["Nats-Sequence"], headers["Nats-Time-Stamp"])
+        saying = asyncio.create_task(self._say(task_id, "queued", 1, facts, after=0))
+        self._queued[task_id].set_result(saying)
+
+    async def work(self, at_once: int) -> None:
+        """Work until cancelled."""
+        while True:
+            tasks = await self._lane.ask(at_once) or await self._lane.ask(1, within=LINGER)
+            await asyncio.gather(*(self._work_on(task) for task in tasks))
+
+    async def show(self) -> None:
+        """Show in Redis what is stored until cancelled."""
+        await asyncio.gather(
+            _follow(self._stored_events, EVENTS, self._show_events),
+            _follow(self._stored_results, RESULTS, self._show_results),
+        )
+
+    async def _work_on(self, task: Msg) -> None:
+        task_id, stored = _task_id(task), task.metadata
+        facts = _facts(task, task.subject, str(stored.sequence.stream), stored.timestamp.isoformat())
+        queued = await self._queued[task_id]
+        running = await self._say(task_id, "running", 2, facts, after=await queued)
+        body: dict[str, object] = {
+            "schema_version": 1,
+            "task_id": task_id,
+            "kind": LANE[0],
+            "text": "",
+            "segments": [],
+            "language": None,
+        }
+        await self._results.publish(
+            subjects.results(task_id), _json(body), _headers("results", task_id, facts, after=0)
+        )
+        await self._say(task_id, "completed", 3, facts, after=running)
+        await task.ack()
+
+    async def _say(self, task_id: str, state: str, sequence: int, facts: dict[str, str], *, after: int) -> int:
+        body: dict[str, object] = {
+            "schema_version": 1,
+            "task_id": task_id,
+            "kind": LANE[0],
+            "state": state,
+            "progress": 100 if state == "completed" else 0,
+            "attempt": 1,
+            "max_attempts": 3,
+            "sequence": sequence,
+            "time": datetime.now(UTC).isoformat(),
+        }
+        headers = _headers("progress", task_id, facts, after=after)
+        return await self._events.publish(subjects.progress(task_id), _json(body), headers)
+
+    async def _show_events(self, messages: list[Msg]) -> None:
+        writing = self._redis.pipeline(transaction=False)
+        for message in {message.subject: message for message in messages}.values():
+            event = json.loads(message.data)
+            writing.set(f"task:{event['task_id']}:info", message.data, ex=KEEP)
+            writing.set(f"task:{event['task_id']}:progress", event["progress"], ex=KEEP)
+        await writing.execute()
+
+    async def _show_results(self, messages: list[Msg]) -> None:
+        writing = self._redis.pipeline(transaction=False)
+        for message in messages:
+            writing.set(f"task:{json.loads(message.data)['task_id']}:result", message.data, ex=KEEP)
+        await writing.execute()
+
+
+async def _follow(inbox: PullInbox, at_once: int, show: Callable[[list[Msg]], Awaitable[None]]) -> None:
+    while True:
+        messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER)
+        await show(messages)
+        for message in messages:
+            await message.ack()
+        if len(messages) < at_once:
+            await asyncio.sleep(GATHER)
+
+
+def _json(body: dict[str, object]) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _task_id(message: Msg) -> str:
+    return str(json.loads(message.data)["task_id"])
+
+
+def _facts(message: Msg, subject: str, sequence: str, created_at: str) -> dict[str, str]:
+    return {
+        "Natscribe-Task": message.data.decode(),
+        "Natscribe-Task-Sequence": sequence,
+        "Natscribe-Task-Subject": subject,
+        "Natscribe-Created-At": created_at,
+    }
+
+
+def _headers(what: str, task_id: str, facts: dict[str, str], *, after: int) -> dict[str, str]:
+    event_id = uuid4().hex
+    return {
+        "ce-specversion": "1.0",
+        "ce-id": event_id,
+        "Nats-Msg-Id": event_id,
+        "ce-source": "natscribe/bare",
+        "ce-type": f"natscribe.{what}.v1",
+        "ce-time": datetime.now(UTC).isoformat(),
+        "ce-datacontenttype": "application/json",
+        "content-type": "application/json",
+        "ce-subject": task_id,
+        "Nats-Expected-Last-Subject-Sequence": str(after),
+        **facts,
+    }
+
+
+async def main(at_once: int) -> None:
+    """Work until the process is ended."""
+    settings = Settings(_env_file=None)
+    client, redis = await nats.connect(settings.nats_url), Redis.from_url(settings.redis_url)
+    await streams.provision(client.jetstream(), settings)
+    queue = BareQueue(client, redis, settings)
+    await client.subscribe(subjects.ALL_ACCEPTED, cb=queue.announce)
+    await client.flush()
+    sys.stdout.write(READY)
+    sys.stdout.flush()
+    await asyncio.gather(queue.work(at_once), queue.show())
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))
