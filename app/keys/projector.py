@@ -1,9 +1,9 @@
 """The projector: shows the service's own events in Redis, as many at once as there are."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from nats.aio.client import Client
@@ -22,8 +22,10 @@ EVENTS: Final = 300  # at once
 RESULTS: Final = 20  # at once: each may be as large as a message can be
 LINGER: Final = 5.0  # seconds
 GATHER: Final = 0.1  # seconds: what comes meanwhile is shown together, and of a task only the last
+A_TURN: Final = 30  # messages
 RETRY_AFTER: Final = 2.0  # seconds
 
+T = TypeVar("T")
 Show = Callable[[Sequence[RawStreamMsg]], Awaitable[None]]
 
 log = structlog.get_logger()
@@ -45,12 +47,13 @@ class Projector:
         )
 
     async def _follow(self, inbox: PullInbox, at_once: int, show: Show) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             try:
                 messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER)
+                began = loop.time()
                 await self._settle(messages, show)
-                if len(messages) < at_once:
-                    await asyncio.sleep(GATHER)
+                await asyncio.sleep(GATHER if len(messages) < at_once else loop.time() - began)
             except NatsError as error:
                 log.warning("projection_blind", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_AFTER)
@@ -60,18 +63,18 @@ class Projector:
 
     async def _settle(self, messages: list[Msg], show: Show) -> None:
         try:
-            await show([_stored(message) for message in messages])
+            await show([_stored(message) async for message in _in_turns(messages)])
         except PassingError:
             for message in messages:
                 await message.nak(delay=RETRY_AFTER)
             return
-        for message in messages:
+        async for message in _in_turns(messages):
             await message.ack()
 
     async def _show_events(self, messages: Sequence[RawStreamMsg]) -> None:
         """The latest of each task: what came before it nobody would see."""
         latest: dict[str | None, Entry] = {}
-        for message in sorted(messages, key=lambda of: of.seq or 0, reverse=True):
+        async for message in _in_turns(sorted(messages, key=lambda of: of.seq or 0, reverse=True)):
             if message.subject not in latest:
                 with suppress(ValueError):  # somebody else's: it is let go
                     latest[message.subject] = Entry.read(message)
@@ -83,6 +86,14 @@ class Projector:
             with suppress(ValueError):
                 results[read_result(message).task_id] = message.data or b""
         await self._projection.ended(results)
+
+
+async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
+    """One by one, so that others get their turn."""
+    for number, message in enumerate(messages, 1):
+        yield message
+        if number % A_TURN == 0:
+            await asyncio.sleep(0)
 
 
 def _stored(message: Msg) -> RawStreamMsg:
