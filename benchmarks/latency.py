@@ -11,7 +11,7 @@ from benchmarks.queues import starts
 from benchmarks.report import Findings, Table, milliseconds, quantile, ratio, whole
 from benchmarks.service import NO_OP, serving
 from benchmarks.sizes import Sizes
-from benchmarks.stack import fresh
+from benchmarks.stack import Stack, fresh
 from schemas.wire import Priority
 
 
@@ -28,8 +28,8 @@ class Row:
 async def measure(sizes: Sizes) -> Findings:
     """Measure an empty queue, then fuller and fuller ones."""
     sizes.tell("nothing waits")
-    async with fresh() as stack, serving(stack, NO_OP):
-        rows = [Row(0, await starts(Caller(stack.nats), sizes.starts, Priority.HIGH))]
+    async with fresh() as stack:
+        rows = [Row(0, await _idle(stack, sizes))]
     for count in sizes.waiting:
         rows.append(await _behind(count, sizes))  # noqa: PERF401 -- one after the other, for the eye
     empty, fullest = rows[0].idle, rows[-1].idle
@@ -44,10 +44,9 @@ async def measure(sizes: Sizes) -> Findings:
 async def _behind(count: int, sizes: Sizes) -> Row:
     sizes.tell(f"{count:,} wait: filling the queue")
     async with fresh(partial(waiting.fill, count=count)) as stack:
-        caller = Caller(stack.nats)
+        sizes.tell(f"{count:,} wait: urgent tasks, idle worker")
+        idle = await _idle(stack, sizes, lane_limit=2 * count)
         async with serving(stack, NO_OP, nats_max_msgs_per_subject=2 * count):
-            sizes.tell(f"{count:,} wait: urgent tasks, idle worker")
-            idle = await starts(caller, sizes.starts, Priority.HIGH)
             await waiting.open_lane(stack)
             before, began = await waiting.still_waiting(stack), time.perf_counter()
             sizes.tell(f"{count:,} wait: the worker serves them")
@@ -55,9 +54,20 @@ async def _behind(count: int, sizes: Sizes) -> Row:
             drained = (before - await waiting.still_waiting(stack)) / (time.perf_counter() - began)
             sizes.tell(f"{count:,} wait: urgent tasks meanwhile")
             busy = (
-                await starts(caller, sizes.urgent_starts, Priority.HIGH) if drained * sizes.watched < before else None
+                await starts(Caller(stack.nats), sizes.urgent_starts, Priority.HIGH)
+                if drained * sizes.watched < before
+                else None
             )
             return Row(count, idle, busy, drained)
+
+
+async def _idle(stack: Stack, sizes: Sizes, lane_limit: int = 10_000) -> list[float]:
+    """Seconds to each start, on as many workers as suffice to tell the queue's share from theirs."""
+    delays: list[float] = []
+    for _ in range(sizes.starters):
+        async with serving(stack, NO_OP, nats_max_msgs_per_subject=lane_limit):
+            delays += await starts(Caller(stack.nats), sizes.starts, Priority.HIGH)
+    return delays
 
 
 def _table(rows: list[Row], sizes: Sizes) -> Table:
@@ -78,7 +88,8 @@ def _table(rows: list[Row], sizes: Sizes) -> Table:
             for row in rows
         ],
         [
-            f"{sizes.starts} tasks in the high lane, one after the other; the others wait in the low lane.",
+            f"{sizes.starters} workers in turn, {sizes.starts} tasks in the high lane each, one after the other.",
+            "The others wait in the low lane.",
             "As many logs of other tasks say `queued`.",
             "Idle: the server hands out nothing from the low lane (its consumer is paused), so only the length counts.",
             f"Busy: the worker serves the low lane; {sizes.urgent_starts} urgent tasks wait for the one that runs.",

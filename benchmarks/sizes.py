@@ -13,6 +13,7 @@ class Sizes:
     rounds: int = 2
     no_op_tasks: int = 2000
     starts: int = 200
+    starters: int = 3  # workers, one after the other: each is a little quicker or slower than the last
     urgent_starts: int = 100
     watched: float = 5.0  # seconds of serving those that wait
     waiting: tuple[int, ...] = (10_000, 1_000_000)
@@ -29,6 +30,7 @@ def smoke(tell: Callable[[str], None]) -> Sizes:
         rounds=1,
         no_op_tasks=50,
         starts=5,
+        starters=1,
         urgent_starts=5,
         watched=0.5,
         waiting=(50,),
