@@ -22,7 +22,7 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.xdist_group("sharing"), pytest.mark.timeout(300)]
 
 CLIP = min(LIBRIVOX.glob("*.flac"))
-REPEATS = 6  # of the demo recording: three minutes
+REPEATS = 11  # of the demo recording: five and a half minutes, so that a quick machine has windows to give away, too
 
 
 @pytest.fixture(scope="module")
