@@ -34,6 +34,8 @@ async def measure(sizes: Sizes) -> Findings:
         rows.append(await _behind(count, sizes))  # noqa: PERF401 -- one after the other, for the eye
     empty, fullest = rows[0].idle, rows[-1].idle
     figures = {
+        "start_p50_ms": 1000 * quantile(empty, 0.5),
+        "start_p99_ms": 1000 * quantile(empty, 0.99),
         "start_behind_most_over_empty": quantile(fullest, 0.5) / quantile(empty, 0.5),
         "start_behind_most_p99_over_empty": quantile(fullest, 0.99) / quantile(empty, 0.99),
         "waiting_most": float(rows[-1].waiting),
@@ -90,9 +92,9 @@ def _table(rows: list[Row], sizes: Sizes) -> Table:
         [
             f"{sizes.starters} workers in turn, {sizes.starts} tasks in the high lane each, one after the other.",
             "The others wait in the low lane.",
-            "As many logs of other tasks say `queued`.",
+            "As many logs of other tasks say `queued`, and Redis is taken to show them already.",
             "Idle: the server hands out nothing from the low lane (its consumer is paused), so only the length counts.",
-            f"Busy: the worker serves the low lane; {sizes.urgent_starts} urgent tasks wait for the one that runs.",
+            f"Busy: the worker serves the low lane; {sizes.urgent_starts} urgent tasks wait for what runs. One worker, watched for a few seconds.",
             "NATS_MAX_MSGS_PER_SUBJECT is raised; the queue is filled without waiting for the disk, measured with it.",
         ],
     )

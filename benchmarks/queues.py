@@ -17,7 +17,7 @@ from benchmarks.stack import READY_WITHIN, Child, Stack, python
 from schemas import subjects
 from schemas.wire import Kind, Priority
 
-OURS = "this service"
+OURS, BARE = "this service", "a bare loop that says the same words"
 PUBLISHED_AT_ONCE = 100
 WARM_UP, IDLE = 10, 0.02  # tasks; seconds between tasks: as the peers are asked
 
@@ -102,8 +102,11 @@ class Ours:
 class Bare(Ours):
     """The same words by a loop that does nothing else."""
 
-    name = "a bare loop that stores the same"
-    promise = "nats-py and redis-py alone: no handler is called, nothing is validated, repeated, resumed or measured"
+    name = BARE
+    promise = (
+        "nats-py, redis-py and this service's own batches; no handler is called, nothing is validated, repeated, resumed "
+        "or measured, its messages are a third shorter, and it waits for a task's last word before the next begins"
+    )
     scales = False
 
     @asynccontextmanager

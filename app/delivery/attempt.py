@@ -25,7 +25,6 @@ from schemas.wire import Kind
 
 SHORTEST_SILENCE = 1.0  # seconds: a running task is heard from at most once a second
 LONGEST_SILENCE = 8.0  # seconds: and at least every ten
-SURELY_MINE = 0.05  # seconds after `running` was stored: whoever else has the log by then has a result taken back
 LAST_WORD_WITHIN = 2.0  # seconds: so long a worker that stops waits for an acknowledgement
 
 
@@ -133,17 +132,16 @@ class TaskAttempt:
     @_write.register(DiarizationResult)
     async def _(self, news: Result) -> None:
         async with self._lock:
-            if time.monotonic() - self._said_at > SURELY_MINE:
-                await self._still_mine()
+            await self._still_mine()
             self._result_sent = True
             await self._results.publish(news, self._entry.facts)
             await self._end(State.COMPLETED, progress=100)
 
     async def withdraw(self) -> None:
-        """Take back the result of a task that was cancelled or deleted while its result was on the way."""
+        """Take back the result of a task that was cancelled, deleted or given up while its result was on the way."""
         if self._result_sent:
             last = await self._log.last(self._entry.event.task_id)
-            if last is None or last.event.state is State.CANCELLED:
+            if last is None or last.event.state in {State.CANCELLED, State.FAILED}:
                 await self._results.delete(self._entry.event.task_id)
 
     async def tick(self) -> None:

@@ -22,6 +22,7 @@ EVENTS: Final = 300  # at once
 RESULTS: Final = 20  # at once: each may be as large as a message can be
 LINGER: Final = 5.0  # seconds
 GATHER: Final = 0.1  # seconds: what comes meanwhile is shown together, and of a task only the last
+LONGEST_REST: Final = 0.5  # seconds
 A_TURN: Final = 30  # messages
 RETRY_AFTER: Final = 2.0  # seconds
 
@@ -53,7 +54,8 @@ class Projector:
                 messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER)
                 began = loop.time()
                 await self._settle(messages, show)
-                await asyncio.sleep(GATHER if len(messages) < at_once else loop.time() - began)
+                rest = min(loop.time() - began, LONGEST_REST)
+                await asyncio.sleep(GATHER if len(messages) < at_once else rest)
             except NatsError as error:
                 log.warning("projection_blind", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_AFTER)
@@ -85,6 +87,7 @@ class Projector:
         for message in messages:
             with suppress(ValueError):
                 results[read_result(message).task_id] = message.data or b""
+            await asyncio.sleep(0)  # a large one takes a while to read
         await self._projection.ended(results)
 
 

@@ -12,7 +12,6 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from app.delivery import attempt
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.main import Service
@@ -100,7 +99,6 @@ async def test_a_task_is_picked_up_where_it_was_opened_without_reading_its_log(
         return await last(self, task_id)
 
     monkeypatch.setattr(TaskLog, "last", counted)
-    monkeypatch.setattr(attempt, "SURELY_MINE", 0)
     engine.may_go_on.set()
     events = await publisher.until("t1", State.COMPLETED)
     # Then it reads the log before the segments and the result only
