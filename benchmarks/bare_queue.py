@@ -1,7 +1,7 @@
 """What this service's words cost by themselves: a loop that says them, and has none of what makes them hold.
 
 Nothing is validated, repeated, resumed, measured or logged, no handler is called, nobody is asked whose a task is: a
-task is read, its four messages are stored in the service's batches, and what is stored is read again and shown in Redis.
+task is read, its four messages are stored in the service's batches, and what is stored is read and shown in Redis.
 """
 
 import asyncio

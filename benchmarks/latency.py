@@ -94,7 +94,8 @@ def _table(rows: list[Row], sizes: Sizes) -> Table:
             "The others wait in the low lane.",
             "As many logs of other tasks say `queued`, and Redis is taken to show them already.",
             "Idle: the server hands out nothing from the low lane (its consumer is paused), so only the length counts.",
-            f"Busy: the worker serves the low lane; {sizes.urgent_starts} urgent tasks wait for what runs. One worker, watched for a few seconds.",
+            f"Busy: the worker serves the low lane; {sizes.urgent_starts} urgent tasks wait for what runs.",
+            "Busy figures are of one worker, for a few seconds.",
             "NATS_MAX_MSGS_PER_SUBJECT is raised; the queue is filled without waiting for the disk, measured with it.",
         ],
     )

@@ -104,8 +104,8 @@ class Bare(Ours):
 
     name = BARE
     promise = (
-        "nats-py, redis-py and this service's own batches; no handler is called, nothing is validated, repeated, resumed "
-        "or measured, its messages are a third shorter, and it waits for a task's last word before the next begins"
+        "nats-py, redis-py and this service's own batches; no handler is called, nothing is validated, resumed or measured, "
+        "its messages are a third shorter, and the next task begins only when all is stored of the one before"
     )
     scales = False
 
