@@ -104,7 +104,7 @@ class Bare(Ours):
 
     name = BARE
     promise = (
-        "nats-py, redis-py and this service's own batches; no handler is called, nothing is validated, resumed or measured, "
+        "nats-py, redis-py and this service's own batches; no handler, nothing is validated, resumed or measured, "
         "its messages are a third shorter, and the next task begins only when all is stored of the one before"
     )
     scales = False
