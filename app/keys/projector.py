@@ -22,8 +22,8 @@ EVENTS: Final = 300  # at once
 RESULTS: Final = 20  # at once: each may be as large as a message can be
 LINGER: Final = 5.0  # seconds
 GATHER: Final = 0.1  # seconds: what comes meanwhile is shown together, and of a task only the last
-LONGEST_REST: Final = 0.5  # seconds
-A_TURN: Final = 30  # messages
+LONGEST_REST: Final = 0.5  # seconds: a slow Redis, or a freeze, is no reason to rest for long
+A_TURN: Final = 30  # messages: others wait for these, some milliseconds
 RETRY_AFTER: Final = 2.0  # seconds
 
 T = TypeVar("T")
@@ -54,8 +54,8 @@ class Projector:
                 messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER)
                 began = loop.time()
                 await self._settle(messages, show)
-                rest = min(loop.time() - began, LONGEST_REST)
-                await asyncio.sleep(GATHER if len(messages) < at_once else rest)
+                more_wait = len(messages) == at_once  # others get as much of the worker as these did
+                await asyncio.sleep(min(loop.time() - began, LONGEST_REST) if more_wait else GATHER)
             except NatsError as error:
                 log.warning("projection_blind", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_AFTER)

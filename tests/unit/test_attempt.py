@@ -53,8 +53,8 @@ class FakeLog:
         for event, sequence in self.found:
             yield Batch(event, "sha", sequence)
 
-    async def last(self, _: str) -> Entry:
-        return Entry(self.events[-1], FACTS, len(self.events))
+    async def last(self, _: str) -> Entry | None:
+        return Entry(self.events[-1], FACTS, len(self.events)) if self.events else None
 
 
 @dataclass
@@ -296,6 +296,24 @@ async def test_a_result_is_withdrawn_from_cancelled_and_failed_tasks_only(
     await attempt.withdraw()
     # Then the result goes with a task that ended without one; else whoever goes on needs it
     assert bool(results.published) is kept
+
+
+async def test_a_result_is_withdrawn_where_its_task_was_deleted(
+    attempt: TaskAttempt, log: FakeLog, results: FakeResults
+) -> None:
+    # Given an attempt that published its result while its task was deleted
+    publish = results.publish
+
+    async def meanwhile(result: Result, facts: Facts) -> None:
+        await publish(result, facts)
+        log.events.clear()
+
+    results.publish = meanwhile
+    with pytest.raises(OvertakenError):
+        await attempt.append(RESULT)
+    # When it gives up, then nothing is left of the task
+    await attempt.withdraw()
+    assert results.published == []
 
 
 async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(

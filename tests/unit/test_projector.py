@@ -1,7 +1,8 @@
 """Much that is to be shown in Redis holds up nothing else that the worker does."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
@@ -9,15 +10,18 @@ from typing import cast
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from pydantic import BaseModel
 
+from app.ending import end
 from app.jetstream import streams
 from app.jetstream.pull_inbox import PullInbox
 from app.keys.projection import RedisProjection
-from app.keys.projector import EVENTS, Projector
+from app.keys.projector import EVENTS, RESULTS, Projector
 from app.log.entry import Entry, Facts
 from app.settings import Settings
+from schemas.diarization import DiarizationResult
 from schemas.progress import ProgressEvent, State
-from schemas.wire import Kind
+from schemas.wire import Kind, Model
 
 NAMES = streams.names(Settings(_env_file=None))
 WITHIN = 10  # seconds
@@ -27,15 +31,19 @@ WITHIN = 10  # seconds
 class FakeProjection:
     """Keeps what it is to show."""
 
-    takes: float  # seconds
+    takes: float = 0.0  # seconds
     shown: list[Entry] = field(default_factory=list)
     shown_at: float = 0.0
+    results: dict[str, bytes] = field(default_factory=dict)
 
     async def progressed(self, entries: Sequence[Entry]) -> None:
         if self.takes:
             await asyncio.sleep(self.takes)
         self.shown += entries
         self.shown_at = asyncio.get_running_loop().time()
+
+    async def ended(self, results: Mapping[str, bytes]) -> None:
+        self.results.update(results)
 
 
 @dataclass
@@ -44,6 +52,12 @@ class FakeClient:
 
     async def publish(self, subject: str, *_: object, **__: object) -> None:
         self.acknowledged.append(subject)
+
+
+def stored(client: FakeClient, subject: str, number: int, body: BaseModel) -> Msg:
+    facts = Facts(None, number, "tasks.transcription.low", datetime.now(UTC))
+    reply = f"$JS.ACK.stream.consumer.1.{number}.{number}.1700000000000000000.0"
+    return Msg(cast("Client", client), subject, reply, body.model_dump_json().encode(), facts.headers())
 
 
 def event(client: FakeClient, number: int) -> Msg:
@@ -55,10 +69,22 @@ def event(client: FakeClient, number: int) -> Msg:
         sequence=1,
         time=datetime.now(UTC),
     )
-    facts = Facts(None, number, "tasks.transcription.low", datetime.now(UTC))
-    reply = f"$JS.ACK.{NAMES.progress}.{NAMES.progress_projection}.1.{number}.{number}.1700000000000000000.0"
-    body = said.model_dump_json().encode()
-    return Msg(cast("Client", client), f"progress.t{number}", reply, body, facts.headers())
+    return stored(client, f"progress.t{number}", number, said)
+
+
+def result(client: FakeClient, number: int) -> Msg:
+    found = DiarizationResult(
+        task_id=f"t{number}",
+        audio_file_id="meeting.flac",
+        user_id=7,
+        duration=1,
+        speakers=0,
+        segments=[],
+        model=Model(name="fake", revision="0"),
+        audio_sha256="0" * 64,
+        created_at=datetime.now(UTC),
+    )
+    return stored(client, f"results.t{number}", number, found)
 
 
 @pytest.fixture
@@ -68,16 +94,17 @@ def client() -> FakeClient:
 
 @pytest.fixture
 def asked(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """As many events as the projector takes at once wait the first time it asks; set when it asks again."""
+    """As much as the projector takes at once waits the first time it asks; set when it asks for more events."""
     again = asyncio.Event()
-    waiting = [event(client, number) for number in range(1, EVENTS + 1)]
+    waiting = {
+        EVENTS: [event(client, number) for number in range(1, EVENTS + 1)],
+        RESULTS: [result(client, number) for number in range(1, RESULTS + 1)],
+    }
 
     async def ask(_: PullInbox, batch: int, *, within: float = 0.0) -> list[Msg]:
         del within
-        if batch == EVENTS and waiting:
-            messages = list(waiting)
-            waiting.clear()
-            return messages
+        if batch in waiting:
+            return waiting.pop(batch)
         if batch == EVENTS:
             again.set()
         await asyncio.Event().wait()
@@ -87,34 +114,39 @@ def asked(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     return again
 
 
-def showing(client: FakeClient, projection: FakeProjection) -> asyncio.Task[None]:
-    service = Projector(cast("Client", client), NAMES, cast("RedisProjection", projection))
-    return asyncio.create_task(service.run())
+@asynccontextmanager
+async def showing(client: FakeClient, projection: FakeProjection) -> AsyncIterator[None]:
+    projector = Projector(cast("Client", client), NAMES, cast("RedisProjection", projection))
+    run = asyncio.create_task(projector.run())
+    try:
+        async with asyncio.timeout(WITHIN):
+            yield
+    finally:
+        await end([run])
 
 
-async def test_while_many_events_are_shown_others_get_their_turn(client: FakeClient, asked: asyncio.Event) -> None:
-    # Given a great many events, and something else that goes on
-    projection, turns = FakeProjection(takes=0), 0
-    run = showing(client, projection)
+@pytest.mark.usefixtures("asked")
+async def test_while_much_is_shown_others_get_their_turn(client: FakeClient) -> None:
+    # Given a great many events and results, and something else that goes on
+    projection, turns, turns_of_results = FakeProjection(), 0, 0
     # When they are shown
-    async with asyncio.timeout(WITHIN):
-        while len(client.acknowledged) < EVENTS:
+    async with showing(client, projection):
+        while len(client.acknowledged) < EVENTS + RESULTS:
             turns += 1
+            turns_of_results += not projection.results
             await asyncio.sleep(0)
     # Then all are
-    assert len(projection.shown) == EVENTS
-    # And that went on between any few of them, while they were read, shown and acknowledged
+    assert (len(projection.shown), len(projection.results)) == (EVENTS, RESULTS)
+    # And that went on between any few events, while they were read, shown and acknowledged, and between any two results
     assert turns >= 25
-    run.cancel()
+    assert turns_of_results >= RESULTS
 
 
 async def test_what_is_shown_takes_no_more_than_half_of_the_time(client: FakeClient, asked: asyncio.Event) -> None:
     # Given events that take a while to be shown, and others behind them
     projection = FakeProjection(takes=0.3)
-    run = showing(client, projection)
-    async with asyncio.timeout(WITHIN):
-        # When they are shown
+    # When they are shown
+    async with showing(client, projection):
         await asked.wait()
-    # Then the worker has as long for itself before the next ones are asked for
-    assert asyncio.get_running_loop().time() - projection.shown_at >= projection.takes
-    run.cancel()
+        # Then the worker has as long for itself before the next ones are asked for
+        assert asyncio.get_running_loop().time() - projection.shown_at >= projection.takes

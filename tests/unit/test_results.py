@@ -26,8 +26,9 @@ LONGEST_HEADERS = 13 * 1024  # bytes: a name of 1,024 characters of which JSON m
 class FakeLog:
     published: list[TranscriptionResult] = field(default_factory=list)
 
-    async def append_result(self, _: str, body: bytes, __: Facts) -> None:
+    async def append_result(self, task_id: str, body: bytes, _: Facts) -> None:
         self.published.append(TranscriptionResult.model_validate_json(body))
+        assert self.published[-1].task_id == task_id
 
 
 @dataclass
