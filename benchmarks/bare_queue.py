@@ -21,14 +21,16 @@ from redis.asyncio import Redis
 from app.jetstream import streams
 from app.jetstream.group_commit import GroupCommit
 from app.jetstream.pull_inbox import PullInbox
+from app.keys import redis_keys
+from app.keys.projection import KEEP
+from app.keys.projector import EVENTS, GATHER, LINGER
+from app.log import cloud_events
+from app.log.entry import Facts
 from app.settings import Settings
 from schemas import subjects
 from schemas.wire import Kind, Priority
 
-EVENTS, RESULTS = 300, 100  # at once
-GATHER = 0.1  # seconds
-LINGER = 5.0  # seconds
-KEEP: Final = 600_000  # seconds
+RESULTS: Final = 100  # at once: they are small here
 READY: Final = "ready"
 LANE: Final = (Kind.TRANSCRIPTION, Priority.NORMAL)
 
@@ -48,7 +50,7 @@ class BareQueue:
     async def announce(self, copy: Msg) -> None:
         """Say `queued`."""
         task_id, headers = _task_id(copy), copy.headers or {}
-        facts = _facts(copy, headers["Nats-Subject"], headers["Nats-Sequence"], headers["Nats-Time-Stamp"])
+        facts = _facts(copy, headers["Nats-Subject"], int(headers["Nats-Sequence"]), datetime.now(UTC))
         saying = asyncio.create_task(self._say(task_id, "queued", 1, facts, after=0))
         self._queued[task_id].set_result(saying)
 
@@ -67,8 +69,9 @@ class BareQueue:
 
     async def _work_on(self, task: Msg) -> None:
         task_id, stored = _task_id(task), task.metadata
-        facts = _facts(task, task.subject, str(stored.sequence.stream), stored.timestamp.isoformat())
+        facts = _facts(task, task.subject, stored.sequence.stream, stored.timestamp)
         queued = await self._queued[task_id]
+        del self._queued[task_id]
         running = await self._say(task_id, "running", 2, facts, after=await queued)
         body: dict[str, object] = {
             "schema_version": 1,
@@ -103,14 +106,14 @@ class BareQueue:
         writing = self._redis.pipeline(transaction=False)
         for message in {message.subject: message for message in messages}.values():
             event = json.loads(message.data)
-            writing.set(f"task:{event['task_id']}:info", message.data, ex=KEEP)
-            writing.set(f"task:{event['task_id']}:progress", event["progress"], ex=KEEP)
+            writing.set(redis_keys.info(event["task_id"]), message.data, ex=KEEP)
+            writing.set(redis_keys.progress(event["task_id"]), event["progress"], ex=KEEP)
         await writing.execute()
 
     async def _show_results(self, messages: list[Msg]) -> None:
         writing = self._redis.pipeline(transaction=False)
         for message in messages:
-            writing.set(f"task:{json.loads(message.data)['task_id']}:result", message.data, ex=KEEP)
+            writing.set(redis_keys.result(_task_id(message)), message.data, ex=KEEP)
         await writing.execute()
 
 
@@ -132,30 +135,13 @@ def _task_id(message: Msg) -> str:
     return str(json.loads(message.data)["task_id"])
 
 
-def _facts(message: Msg, subject: str, sequence: str, created_at: str) -> dict[str, str]:
-    return {
-        "Natscribe-Task": message.data.decode(),
-        "Natscribe-Task-Sequence": sequence,
-        "Natscribe-Task-Subject": subject,
-        "Natscribe-Created-At": created_at,
-    }
+def _facts(message: Msg, subject: str, sequence: int, created_at: datetime) -> dict[str, str]:
+    return Facts(None, sequence, subject, created_at).headers() | {"Natscribe-Task": message.data.decode()}
 
 
 def _headers(what: str, task_id: str, facts: dict[str, str], *, after: int) -> dict[str, str]:
-    event_id = uuid4().hex
-    return {
-        "ce-specversion": "1.0",
-        "ce-id": event_id,
-        "Nats-Msg-Id": event_id,
-        "ce-source": "natscribe/bare",
-        "ce-type": f"natscribe.{what}.v1",
-        "ce-time": datetime.now(UTC).isoformat(),
-        "ce-datacontenttype": "application/json",
-        "content-type": "application/json",
-        "ce-subject": task_id,
-        "Nats-Expected-Last-Subject-Sequence": str(after),
-        **facts,
-    }
+    attributes = cloud_events.headers(what, "natscribe/bare", uuid4().hex, task_id=task_id)
+    return attributes | facts | {"Nats-Expected-Last-Subject-Sequence": str(after)}
 
 
 async def main(at_once: int) -> None:
