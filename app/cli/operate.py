@@ -1,10 +1,10 @@
 """`queue` and `dead-letters`: for those who run the service."""
 
-import json
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from pydantic_core import to_json
 from rich.table import Table
 
 from app.cli.console import err, finish, open_client, out
@@ -43,12 +43,12 @@ def _show_json(lanes: list[Lane], starts: list[datetime | None], failed: int) ->
             "priority": lane.priority,
             "waiting": lane.waiting,
             "running": lane.running,
-            "oldest": lane.oldest and lane.oldest.isoformat(),
-            "newest_start": start and start.isoformat(),
+            "oldest": lane.oldest,
+            "newest_start": start,
         }
         for lane, start in zip(lanes, starts, strict=True)
     ]
-    out.print(json.dumps({"lanes": found, "failed": failed}))
+    out.print(to_json({"lanes": found, "failed": failed}).decode())  # times as all messages have them
 
 
 def _show_table(lanes: list[Lane], starts: list[datetime | None], failed: int) -> None:

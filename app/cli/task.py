@@ -9,11 +9,12 @@ from app.cli.console import err, finish, open_client, out
 from app.cli.follow import follow
 from app.cli.show import choose
 from app.cli.wording import begins
-from app.client import command
+from app.client import RequestFailedError, command
 from schemas.progress import State
 from schemas.requests import ResultFormat, TaskStatus
 
 Task = Annotated[str, typer.Argument(metavar="TASK_ID")]
+Tasks = Annotated[list[str], typer.Argument(metavar="TASK_ID...")]
 JsonEvents = Annotated[
     bool, typer.Option("--json", help="One JSON object a line: the task's ProgressEvent and SegmentsEvent messages.")
 ]
@@ -77,14 +78,21 @@ def cancel(task_id: Task, *, as_json: JsonStatus = False) -> None:
     finish(work())
 
 
-def delete(task_id: Task) -> None:
-    """Delete all that is kept of a task, its recording too."""
+def delete(task_ids: Tasks) -> None:
+    """Delete all that is kept of tasks, their recordings too."""
 
     async def work() -> int:
+        refused = 0
         async with open_client() as client:
-            await client.delete(task_id)
-        err.print(f"{task_id} is deleted.")
-        return 0
+            for task_id in task_ids:
+                try:
+                    await client.delete(task_id)
+                except RequestFailedError as error:  # of this one: the others go all the same
+                    refused += 1
+                    err.print(f"{task_id}: {error}", style="red")
+                else:
+                    err.print(f"{task_id} is deleted.")
+        return 1 if refused else 0
 
     finish(work())
 

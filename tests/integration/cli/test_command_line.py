@@ -161,6 +161,20 @@ async def test_status_result_cancel_and_delete(terminal: Terminal, publisher: Pu
     assert (code, "No task t1 is known" in err) == (1, True)
 
 
+async def test_many_tasks_are_deleted_at_once(terminal: Terminal) -> None:
+    # Given two tasks that have ended
+    await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
+    await terminal.run("transcribe", "--stored", "gone.flac", "--task-id", "t2")
+    # When both are deleted, and one that nobody knows
+    code, _, err = await terminal.run("delete", "t1", "unknown", "t2")
+    # Then both are gone, and the command says which was not there
+    assert code == 1
+    first, refused, second = err.splitlines()
+    assert (first, second) == ("t1 is deleted.", "t2 is deleted.")
+    assert refused.startswith("unknown: ")
+    assert (await terminal.run("dead-letters", "list")) == (0, "", "There are none.\n")
+
+
 async def test_operators_see_lanes_and_dead_letters(terminal: Terminal) -> None:
     # Given a task that failed
     await terminal.run("transcribe", "--stored", "gone.flac", "--task-id", "t1")
@@ -189,6 +203,7 @@ async def test_programs_read_the_queue(terminal: Terminal, engine: FakeEngine, p
     at_work, waits = lanes["transcription", "high"], lanes["diarization", "normal"]
     assert (at_work["waiting"], at_work["running"], at_work["oldest"], at_work["newest_start"]) == (0, 1, None, None)
     assert (waits["waiting"], waits["running"], waits["newest_start"]) == (1, 0, None)
+    assert waits["oldest"].endswith("Z")
     assert datetime.fromisoformat(waits["oldest"]) <= queued.time
     # And a person reads where the task stands
     assert (await terminal.run("status", "t2"))[1] == "t2: diarization queued, 0 %, place 1 in the queue\n"
