@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonschema import Draft7Validator, FormatChecker
 
 ROOT = Path(__file__).parents[1]
-DOCUMENT: dict = yaml.safe_load((ROOT / "asyncapi.yaml").read_text(encoding="utf-8"))
-COMPONENTS: dict = DOCUMENT["components"]
-MESSAGES: dict[str, dict] = COMPONENTS["messages"]
+DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "asyncapi.yaml").read_text(encoding="utf-8"))
+COMPONENTS: dict[str, Any] = DOCUMENT["components"]
+MESSAGES: dict[str, dict[str, Any]] = COMPONENTS["messages"]
 FORMATS = FormatChecker(formats=())
 
 
@@ -23,17 +24,18 @@ def _is_time(value: object) -> bool:
     return not isinstance(value, str) or datetime.fromisoformat(value).utcoffset() is not None
 
 
-def operations(action: str) -> dict[str, dict]:
+def operations(action: str) -> dict[str, dict[str, Any]]:
     return {name: found for name, found in DOCUMENT["operations"].items() if found["action"] == action}
 
 
-def channel_of(operation: dict) -> dict:
-    return DOCUMENT["channels"][operation["channel"]["$ref"].removeprefix("#/channels/")]
+def channel_of(operation: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = DOCUMENT["channels"][operation["channel"]["$ref"].removeprefix("#/channels/")]
+    return found
 
 
-def operation_at(subject: str) -> dict:
+def operation_at(subject: str) -> dict[str, Any]:
     """The operation whose address a subject belongs to; a literal address goes first."""
-    found = {channel_of(operation)["address"]: operation for operation in DOCUMENT["operations"].values()}
+    found: dict[str, dict[str, Any]] = {channel_of(each)["address"]: each for each in DOCUMENT["operations"].values()}
     return found.get(subject) or next(
         operation
         for address, operation in found.items()
@@ -41,7 +43,7 @@ def operation_at(subject: str) -> dict:
     )
 
 
-def names(references: list[dict]) -> list[str]:
+def names(references: list[dict[str, Any]]) -> list[str]:
     return [reference["$ref"].rpartition("/")[2] for reference in references]
 
 
@@ -52,13 +54,14 @@ def validator(message: str, part: str, *, closed: bool) -> Draft7Validator:
     return Draft7Validator(schema, format_checker=FORMATS)
 
 
-def _schemas() -> dict:
-    return COMPONENTS["schemas"]
+def _schemas() -> dict[str, Any]:
+    schemas: dict[str, Any] = COMPONENTS["schemas"]
+    return schemas
 
 
 @cache
-def _closed() -> dict:
-    schemas = copy.deepcopy(COMPONENTS["schemas"])
+def _closed() -> dict[str, Any]:
+    schemas = copy.deepcopy(_schemas())
     for schema in schemas.values():
         if "properties" in schema:
             schema["additionalProperties"] = False
@@ -81,6 +84,6 @@ def _fault(message: str, headers: Mapping[str, str], body: bytes) -> str:
     except ValueError as error:
         return str(error)
     for part, value in (("headers", dict(headers)), ("payload", payload)):
-        for error in validator(message, part, closed=True).iter_errors(value):
-            return f"{part} {error.json_path}: {error.message[:300]}"
+        for fault in validator(message, part, closed=True).iter_errors(value):
+            return f"{part} {fault.json_path}: {fault.message[:300]}"
     return ""

@@ -8,7 +8,7 @@ DEADLINE = 30.0  # seconds
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], Awaitable[T]], *, within: float = DEADLINE) -> T:
+async def eventually(look: Callable[[], Awaitable[T | None]], *, within: float = DEADLINE) -> T:
     """What `look` returns once that is true; the last thing it returned is in the error."""
     found = await look()
     try:

@@ -1,6 +1,7 @@
 """A NATS server and a Valkey server that let in whom deploy/ says, and nobody else."""
 
 import subprocess
+from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ def inbox(user: str) -> str:
 def login(settings: Settings, user: str) -> Settings:
     """The settings of another user."""
     chosen = {"nats_user": user, "nats_password": password(user), "nats_inbox_prefix": inbox(user)}
-    return Settings(_env_file=None, **settings.model_dump(exclude=set(chosen), exclude_none=True), **chosen)
+    return Settings(_env_file=None, **(settings.model_dump(exclude_none=True) | chosen))
 
 
 def write_secrets(folder: Path) -> Path:
@@ -75,7 +76,7 @@ class GuardedValkey(ValkeyServer):
             subprocess.run(["sh", str(DEPLOY / "redis/users.sh"), str(secrets)], stdout=file, check=True)  # noqa: S607
         return [*super()._command(port), "--aclfile", str(users)]
 
-    async def _knows_me(self, reader, writer) -> bool:
+    async def _knows_me(self, reader: StreamReader, writer: StreamWriter) -> bool:
         writer.write(b"PING\r\n")
         return (await reader.readline()).startswith(b"-NOAUTH")
 

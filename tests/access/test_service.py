@@ -117,10 +117,13 @@ class Slow(FakeEngine):
         await asyncio.sleep(0.2)
 
 
-async def a_task_with_help(settings: Settings, publisher: Client, worker: Service) -> str:
+async def a_task_with_help(
+    settings: Settings, publisher: Client, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> str:
     """A recording that two workers hear."""
     engines = [Slow(windows=20), Slow(windows=20)]
-    worker.engine.windows, worker.engine.text, worker.engine.hears = 20, "one two", engines[0].hears
+    engine.windows, engine.text = 20, "one two"
+    monkeypatch.setattr(engine, "hears", engines[0].hears)
     async with working(settings, engines[1]):
         task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
         assert await end_of(publisher, task) is State.COMPLETED
@@ -135,6 +138,7 @@ async def test_all_that_the_service_promises(
     engine: FakeEngine,
     publisher: Client,
     operator: Client,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given guarded servers, and tasks of each kind and priority that were replayed from their letters
     tasks = await every_lane(publisher, operator, engine)
@@ -144,9 +148,11 @@ async def test_all_that_the_service_promises(
     assert await end_of(publisher, large) is State.COMPLETED
     for result_format in (ResultFormat.JSON, ResultFormat.TXT):
         found = await publisher.get_task_result(large, result_format)
-        assert len(found.text if isinstance(found, TranscriptionResult) else found) > 1_000_000
+        text = found.text if isinstance(found, TranscriptionResult) else found
+        assert isinstance(text, str)
+        assert len(text) > 1_000_000
     # And another worker helps with a long recording
-    helped = await a_task_with_help(settings, publisher, worker)
+    helped = await a_task_with_help(settings, publisher, engine, monkeypatch)
     # And a task is cancelled
     engine.may_go_on.clear()
     cancelled = await create(publisher, Kind.TRANSCRIPTION, Priority.LOW)
@@ -166,7 +172,8 @@ async def test_all_that_the_service_promises(
 
 def unused(server: GuardedNats, user: str) -> set[str]:
     """What a user may do and has not done, by what the server has heard from it."""
-    connections, said = set(), {"PUB": set(), "SUB": set()}
+    connections: set[str] = set()
+    said: dict[str, set[str]] = {"PUB": set(), "SUB": set()}
     for line in server.log:
         heard = re.search(r"cid:(\d+) .*<<- \[(?:H?(PUB)|(SUB)|CONNECT) (\S+)(.*)", line)
         if heard is None:
@@ -202,7 +209,7 @@ async def test_a_follower_reads_as_other_programs_do(
     found = TranscriptionResult.model_validate_json(result.data)
     assert found.object is not None
     whole = await (await js.object_store(found.object.bucket)).get(found.object.name)
-    assert len(json.loads(whole.data)["text"]) > 1_000_000
+    assert len(json.loads(whole.data or b"")["text"]) > 1_000_000
     # And the service is asked
     reply = await follower.request("tasks.status", json.dumps({"task_id": task}).encode(), timeout=10)
     assert json.loads(reply.data)["state"] == "completed"
@@ -238,7 +245,8 @@ async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, 
 async def worker_consumer(worker: Service, name: str) -> dict[str, object]:
     nats_client = await worker.broker.connect()
     info = await nats_client.jetstream().consumer_info("transcription_progress", name)
-    return info.config.as_dict()
+    config: dict[str, object] = info.config.as_dict()
+    return config
 
 
 @pytest.mark.parametrize("stream", ["progress", "segments", "results"])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from app.embedded import free_port, is_free
 from app.settings import Settings
@@ -44,7 +45,7 @@ class Stack:
         services = json.loads(self.compose("config", "--format", "json"))["services"]
         return sorted(name for name, service in services.items() if "build" in service or _is_here(service["image"]))
 
-    def containers(self) -> dict[str, dict]:
+    def containers(self) -> dict[str, dict[str, Any]]:
         """All that is known of each running container, by its name."""
         found = json.loads(self.run("docker", "inspect", *self.compose("ps", "--quiet").split()))
         return {container["Name"].strip("/"): container for container in found}

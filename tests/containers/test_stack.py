@@ -6,6 +6,7 @@ import os
 import time
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -15,7 +16,6 @@ from app.client.errors import ClientError
 from app.settings import Settings
 from schemas.progress import ProgressEvent, State
 from schemas.requests import ResultFormat
-from schemas.transcription import SegmentsEvent
 from tests.containers import engine_answers
 from tests.containers.compose import ROOT, Stack, production_stack
 from tests.waiting import eventually
@@ -103,7 +103,7 @@ async def test_a_task_outlives_its_container(stack: Stack, publisher: Settings) 
         async for event in client.follow(task):
             if isinstance(event, ProgressEvent):
                 last = event
-            elif isinstance(event, SegmentsEvent) and killed is None and last is not None and last.worker:
+            elif killed is None and last is not None and last.worker:
                 # When the container that works on it is killed
                 killed = last.worker.split("-")[0]
                 await asyncio.to_thread(stack.run, "docker", "kill", killed)
@@ -131,7 +131,7 @@ async def test_nothing_is_lost_when_the_servers_are_killed(stack: Stack, publish
 
 
 async def test_prometheus_sees_the_workers_and_reaches_the_alertmanager(stack: Stack) -> None:
-    def asked(port: str, path: str) -> dict:
+    def asked(port: str, path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{stack.ports[port]}{path}", timeout=5) as answer:
             return json.load(answer)
 

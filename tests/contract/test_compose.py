@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,13 +22,15 @@ OF_THE_LIMIT = {"engine_threads"}  # one CPU, one thread
 
 
 @pytest.fixture(scope="module")
-def compose() -> dict:
-    return yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    return found
 
 
 @pytest.fixture(scope="module")
-def worker(compose: dict) -> dict:
-    return compose["services"]["worker"]
+def worker(compose: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = compose["services"]["worker"]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +38,14 @@ def containerfile() -> str:
     return (ROOT / "Containerfile").read_text(encoding="utf-8")
 
 
-def test_there_is_what_the_service_needs_and_nothing_else(compose: dict) -> None:
+def test_there_is_what_the_service_needs_and_nothing_else(compose: dict[str, Any]) -> None:
     assert set(compose["services"]) == {"prepare", *SERVICES}
     assert compose["services"]["nats"]["image"] == NATS_IMAGE
     assert compose["services"]["redis"]["image"] == REDIS_IMAGE
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_is_locked_down_and_comes_back(compose: dict, name: str) -> None:
+def test_a_service_is_locked_down_and_comes_back(compose: dict[str, Any], name: str) -> None:
     service = compose["services"][name]
     assert service["restart"] == "unless-stopped"
     assert service["read_only"] is True
@@ -51,7 +54,7 @@ def test_a_service_is_locked_down_and_comes_back(compose: dict, name: str) -> No
     assert not {"privileged", "cap_add", "network_mode"} & set(service)
 
 
-def test_nobody_is_root_but_who_prepares(compose: dict, containerfile: str) -> None:
+def test_nobody_is_root_but_who_prepares(compose: dict[str, Any], containerfile: str) -> None:
     # Given that the image of the workers says who they are
     users = {name: service.get("user", "") for name, service in compose["services"].items()}
     assert users.pop("worker") == ""
@@ -64,12 +67,12 @@ def test_nobody_is_root_but_who_prepares(compose: dict, containerfile: str) -> N
     assert prepare["image"] in containerfile
 
 
-def test_each_image_is_pinned(compose: dict) -> None:
+def test_each_image_is_pinned(compose: dict[str, Any]) -> None:
     foreign = {service["image"] for service in compose["services"].values() if "build" not in service}
     assert all(re.search(r":v?\d", image) for image in foreign)
 
 
-def test_secrets_are_for_those_who_need_them(compose: dict) -> None:
+def test_secrets_are_for_those_who_need_them(compose: dict[str, Any]) -> None:
     # Given the volumes with secrets
     secret = {name for name in compose["volumes"] if name.endswith("-secrets")}
     for name, service in compose["services"].items():
@@ -82,7 +85,7 @@ def test_secrets_are_for_those_who_need_them(compose: dict) -> None:
     assert not IN_FILES & {name.lower() for name in compose["services"]["worker"]["environment"]}
 
 
-def test_what_the_services_keep_is_in_named_volumes(compose: dict) -> None:
+def test_what_the_services_keep_is_in_named_volumes(compose: dict[str, Any]) -> None:
     for name, place in {
         "nats": "/data",
         "redis": "/data",
@@ -95,13 +98,13 @@ def test_what_the_services_keep_is_in_named_volumes(compose: dict) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_ports_are_published_on_loopback_alone(compose: dict, name: str) -> None:
+def test_ports_are_published_on_loopback_alone(compose: dict[str, Any], name: str) -> None:
     ports = compose["services"][name]["ports"]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_nats_keeps_its_streams_and_is_asked_how_it_is(compose: dict) -> None:
+def test_nats_keeps_its_streams_and_is_asked_how_it_is(compose: dict[str, Any]) -> None:
     nats = compose["services"]["nats"]
     # Given its command: each acknowledged message is on the disk, and that is a volume
     assert nats["command"] == ["sh", "/etc/natscribe/nats/start.sh", "/run/secrets", "-sd", "/data"]
@@ -115,14 +118,14 @@ def test_nats_keeps_its_streams_and_is_asked_how_it_is(compose: dict) -> None:
     assert "127.0.0.1:8222/healthz" in check["test"]
 
 
-def test_workers_wait_for_healthy_servers(worker: dict) -> None:
+def test_workers_wait_for_healthy_servers(worker: dict[str, Any]) -> None:
     assert worker["depends_on"] == {
         "nats": {"condition": "service_healthy"},
         "redis": {"condition": "service_healthy"},
     }
 
 
-def test_two_workers_share_the_machine(worker: dict) -> None:
+def test_two_workers_share_the_machine(worker: dict[str, Any]) -> None:
     assert worker["deploy"] == {
         "replicas": 2,
         "resources": {
@@ -131,20 +134,22 @@ def test_two_workers_share_the_machine(worker: dict) -> None:
         },
     }
     (published,) = worker["ports"]
-    first, last = re.fullmatch(r"127\.0\.0\.1:\$\{WORKER_PORTS:-(\d+)-(\d+)\}:8000", published).groups()
+    ports = re.fullmatch(r"127\.0\.0\.1:\$\{WORKER_PORTS:-(\d+)-(\d+)\}:8000", published)
+    assert ports is not None
+    first, last = ports.groups()
     assert int(last) - int(first) + 1 >= worker["deploy"]["replicas"]
 
 
-def test_a_worker_has_time_to_give_its_task_back(worker: dict) -> None:
+def test_a_worker_has_time_to_give_its_task_back(worker: dict[str, Any]) -> None:
     assert float(worker["stop_grace_period"].removesuffix("s")) >= Settings(_env_file=None).task_grace + 5
 
 
-def test_recordings_are_fetched_to_a_disk_of_the_workers_own(worker: dict) -> None:
+def test_recordings_are_fetched_to_a_disk_of_the_workers_own(worker: dict[str, Any]) -> None:
     assert "/tmp" in worker["volumes"]  # noqa: S108 -- a named volume would be shared, and swept by the other worker
     assert "tmpfs" not in worker
 
 
-def test_a_worker_knows_every_setting_that_has_a_meaning_there(worker: dict) -> None:
+def test_a_worker_knows_every_setting_that_has_a_meaning_there(worker: dict[str, Any]) -> None:
     given = worker["environment"]
     assert {name.lower() for name in given} == set(Settings.model_fields) - OF_A_HOST - OF_THE_LIMIT - IN_FILES
     # And what an .env of the host says about addresses does not reach into the containers

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -22,7 +23,7 @@ from schemas.wire import Kind, Priority
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/contract.md").read_text(encoding="utf-8")
 CODE = re.compile(r"`([^`]+)`")
-ANSWERS = {
+ANSWERS: dict[str, Callable[..., object]] = {
     subjects.STATUS: requests.status,
     subjects.RESULT: requests.result,
     subjects.CANCEL: requests.cancel,

@@ -41,9 +41,9 @@ class Site:
         await self.routes[scope["path"]](scope, receive, send)
 
     async def get(self, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-        sent: list[dict] = []
+        sent: list[dict[str, Any]] = []
 
-        async def send(part: dict) -> None:
+        async def send(part: dict[str, Any]) -> None:
             sent.append(part)
 
         await self({"type": "http", "method": method, "path": path}, None, send)
@@ -112,8 +112,9 @@ async def url(site: Site) -> Any:
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; Debian has it as `chromium`")
 def test_a_person_can_read_every_channel_in_a_browser(url: str, tmp_path: Path) -> None:
     # Given the page in a real browser
+    assert CHROMIUM is not None
     node, tool = Path(sys.executable).parent / "node", ROOT / "tools" / "node" / "browse.mjs"
-    command = [node, tool, CHROMIUM, url, tmp_path / "page.png"]
+    command = [str(node), str(tool), CHROMIUM, url, str(tmp_path / "page.png")]
     found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert found.returncode == 0, found.stderr
     seen = json.loads(found.stdout)
@@ -136,7 +137,7 @@ def test_a_person_can_read_every_channel_in_a_browser(url: str, tmp_path: Path) 
     assert usable_after < USABLE_WITHIN
 
 
-def _texts(contract: dict) -> Iterator[str]:
+def _texts(contract: dict[str, Any]) -> Iterator[str]:
     for channel in contract["channels"].values():
         yield from filter(None, [channel["address"]])
     for operation in contract["operations"].values():

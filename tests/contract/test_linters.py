@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,14 +18,15 @@ TOOLS = ROOT / "tools" / "node"
 INFORMATION = 2  # severities: 0 error, 1 warning, 2 information, 3 hint
 
 
-def run(*command: object) -> list[dict]:
+def run(*command: str | Path) -> list[dict[str, Any]]:
     assert (TOOLS / "node_modules").is_dir(), "run: make setup"
     found = subprocess.run([NODE, *command], capture_output=True, text=True, check=False, cwd=TOOLS)
     assert found.stdout.startswith("["), found.stderr
-    return json.JSONDecoder().raw_decode(found.stdout)[0]
+    findings: list[dict[str, Any]] = json.JSONDecoder().raw_decode(found.stdout)[0]
+    return findings
 
 
-def parse(document: Path) -> list[dict]:
+def parse(document: Path) -> list[dict[str, Any]]:
     return run(TOOLS / "parse.mjs", document)
 
 
@@ -42,19 +44,20 @@ def test_the_ruleset_of_the_project_finds_nothing() -> None:
     assert lint(ROOT / "asyncapi.yaml") == set()
 
 
-def _without(*path: str) -> Callable[[dict], None]:
-    def damage(document: dict) -> None:
+def _without(*path: str | int) -> Callable[[dict[str, Any]], None]:
+    def damage(document: dict[str, Any]) -> None:
         *way, last = path
+        at: Any = document
         for step in way:
-            document = document[step]
-        del document[last]
+            at = at[step]
+        del at[last]
 
     return damage
 
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> Callable[..., Path]:
-    def write(*damages: Callable[[dict], None]) -> Path:
+    def write(*damages: Callable[[dict[str, Any]], None]) -> Path:
         document = copy.deepcopy(DOCUMENT)
         for damage in damages:
             damage(document)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faststream.specification import AsyncAPI
@@ -15,7 +16,7 @@ from app.jetstream import streams
 from app.main import Service
 from app.settings import Settings
 from app.specification.completion import complete
-from app.specification.messages import MESSAGES
+from app.specification.messages import MESSAGES, MessageWords
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State
@@ -60,7 +61,7 @@ def test_the_document_is_what_the_command_writes(tmp_path: Path) -> None:
     faststream = Path(sys.executable).parent / "faststream"
     written = tmp_path / "asyncapi.yaml"
     # When the document is generated
-    command = [faststream, "docs", "gen", "app.main:app", "--yaml", "--out", str(written)]
+    command = [str(faststream), "docs", "gen", "app.main:app", "--yaml", "--out", str(written)]
     environment = os.environ | defaults | unreachable
     subprocess.run(command, check=True, cwd=ROOT, env=environment, capture_output=True)
     # Then it is the one in the repository
@@ -93,7 +94,7 @@ def test_parameters_are_those_of_the_subjects() -> None:
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
-def test_a_payload_is_described_as_the_code_reads_and_writes_it(message: object) -> None:
+def test_a_payload_is_described_as_the_code_reads_and_writes_it(message: MessageWords) -> None:
     # Given the schema that the code itself has of the payload
     described = COMPONENTS["messages"][message.name]["payload"]
     if message.payload is str:
@@ -119,7 +120,7 @@ def _bare(node: object) -> object:
 
 
 @pytest.mark.parametrize(("message", "example"), EXAMPLES)
-def test_an_example_is_what_its_schema_asks_for(message: dict, example: dict) -> None:
+def test_an_example_is_what_its_schema_asks_for(message: dict[str, Any], example: dict[str, Any]) -> None:
     validator(message["name"], "payload", closed=True).validate(example["payload"])
     if "headers" in example:
         validator(message["name"], "headers", closed=True).validate(example["headers"])
@@ -142,7 +143,7 @@ def test_what_stands_under_x_nats_is_what_the_service_makes() -> None:
     assert {facts["stream"] for facts in told} == set(made)
     for name, config in made.items():
         facts = [fact for fact in told if fact["stream"] == name]
-        assert sorted(subject for fact in facts for subject in fact["subjects"]) == sorted(config.subjects)
+        assert sorted(subject for fact in facts for subject in fact["subjects"]) == sorted(config.subjects or ())
         assert {fact["maxAgeSeconds"] for fact in facts} == {config.max_age}
         assert {fact["retention"] for fact in facts} == {config.retention}
         assert {fact["duplicateWindowSeconds"] for fact in facts} == {config.duplicate_window}
@@ -182,10 +183,11 @@ def test_nothing_is_heard_or_said_that_nobody_is_told_of() -> None:
         complete(found, Settings(_env_file=None))
 
 
-def _found() -> dict:
+def _found() -> dict[str, Any]:
     """What FastStream itself finds in the code."""
     service = Service(Settings(_env_file=None), FakeEngine())
-    return AsyncAPI(service.broker).to_specification().to_jsonable()
+    found: dict[str, Any] = AsyncAPI(service.broker).to_specification().to_jsonable()
+    return found
 
 
 def test_a_subject_belongs_to_one_operation() -> None:
@@ -201,6 +203,6 @@ def test_every_reference_points_at_something() -> None:
         return [found for value in node for found in references(value)] if isinstance(node, list) else []
 
     for reference in references(DOCUMENT):
-        at: dict = DOCUMENT
+        at: dict[str, Any] = DOCUMENT
         for part in reference.removeprefix("#/").split("/"):
             at = at[part]

@@ -65,7 +65,7 @@ async def running(settings: Settings, log: Path, *options: str) -> AsyncIterator
     chosen = settings.model_dump(exclude_none=True, exclude={"nats_password"})
     environment = os.environ | {name.upper(): str(value) for name, value in chosen.items()}
     port = free_port()
-    command = [Path(sys.executable).parent / "faststream", "run", "app.main:app", "--port", str(port), *options]
+    command = [str(Path(sys.executable).parent / "faststream"), "run", "app.main:app", "--port", str(port), *options]
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True

@@ -13,7 +13,7 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 
 from app.client import Client
 from schemas.diarization import DiarizationResult
-from schemas.progress import State
+from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionResult
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS
 
@@ -30,10 +30,13 @@ def plain(text: str) -> str:
     return " ".join(SPOKEN.get(word, word) for word in words)
 
 
-async def transcribe(client: Client, recording: Path, **options: bool) -> TranscriptionResult:
-    task_id = await client.create_transcription_task(recording, **options)
+async def transcribe(
+    client: Client, recording: Path, *, diarize: bool = False, word_timestamps: bool = False
+) -> TranscriptionResult:
+    task_id = await client.create_transcription_task(recording, diarize=diarize, word_timestamps=word_timestamps)
     async for event in client.follow(task_id):
         last = event
+    assert isinstance(last, ProgressEvent)
     assert last.state is State.COMPLETED, last
     result = await client.get_task_result(task_id)
     assert isinstance(result, TranscriptionResult)
@@ -67,7 +70,7 @@ async def test_the_demo_recording_is_heard_whole(client: Client) -> None:
 
 async def test_the_speakers_of_the_demo_are_told_apart(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
     # Given a recording of two people with known turns
-    (truth,) = load_rttm(TWO_READERS.with_suffix(".rttm")).values()
+    (truth,) = load_rttm(TWO_READERS.with_suffix(".rttm")).values()  # type: ignore[no-untyped-call]  # it has no types
     # When it is diarized, without being told how many speak
     task_id = await client.create_diarization_task(TWO_READERS)
     async for _ in client.follow(task_id):

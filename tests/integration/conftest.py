@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
@@ -135,9 +137,9 @@ class Publisher:
         message = f"{task_id} ended without {state}: {[event.state for event in seen]}"
         raise AssertionError(message)
 
-    async def ask(self, subject: str, **request: object) -> dict[str, object]:
+    async def ask(self, subject: str, **request: object) -> dict[str, Any]:
         reply = await self.nc.request(subject, json.dumps(request).encode(), timeout=DEADLINE)
-        answer: dict[str, object] = json.loads(reply.data)
+        answer: dict[str, Any] = json.loads(reply.data)
         return answer
 
 
@@ -146,10 +148,18 @@ def publisher(nc: Client) -> Publisher:
     return Publisher(nc)
 
 
+def parsed(message: RawStreamMsg) -> dict[str, Any]:
+    """What a stored message says."""
+    assert message.data is not None
+    found: dict[str, Any] = json.loads(message.data)
+    return found
+
+
 async def results(js: JetStreamContext) -> list[str]:
     """Whose results there are, in the order in which they came."""
     last = (await js.stream_info("transcription_results")).state.last_seq
-    return [json.loads((await js.get_msg("transcription_results", seq)).data)["task_id"] for seq in range(1, last + 1)]
+    messages = [await js.get_msg("transcription_results", seq) for seq in range(1, last + 1)]
+    return [parsed(message)["task_id"] for message in messages]
 
 
 async def queue_is_empty(js: JetStreamContext) -> bool:

@@ -1,5 +1,6 @@
 """The three automated tests of the brief, in today's terms."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.waiting import eventually
 
 
 @pytest.fixture
-async def client(settings: Settings, worker: Service):
+async def client(settings: Settings, worker: Service) -> AsyncIterator[Client]:
     async with Client(settings) as connected:
         yield connected
 

@@ -62,6 +62,6 @@ async def test_the_speakers_are_in_the_result_not_in_the_live_segments(
     event = SegmentsEvent.model_validate_json((await live.next_msg()).data)
     assert {segment.speaker for segment in event.segments} == {None}
     result = TranscriptionResult.model_validate_json(
-        (await js.get_last_msg("transcription_results", "results.t1")).data
+        (await js.get_last_msg("transcription_results", "results.t1")).data or b""
     )
     assert {segment.speaker for segment in result.segments} == {"SPEAKER_00", "SPEAKER_01"}

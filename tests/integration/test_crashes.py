@@ -1,7 +1,7 @@
 """A worker that dies in any gap: another one ends the task, once."""
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import pytest
 from nats.js import JetStreamContext
@@ -17,7 +17,7 @@ from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine, segment
-from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
 from tests.waiting import eventually
 
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound.")
@@ -107,10 +107,10 @@ async def test_a_task_completes_once_whatever_its_worker_died_of(
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     assert [event.state for event in events].count(State.COMPLETED) == 1
     assert await the_only(js, "transcription_results") == 2  # the warm-up's and this one
-    result = json.loads((await js.get_last_msg("transcription_results", "results.t1")).data)
+    result = parsed(await js.get_last_msg("transcription_results", "results.t1"))
     assert result["text"] == "one two one two one two"
     # And no window was heard twice that had been said
-    heard = [json.loads((await js.get_msg("transcription_segments", seq)).data) for seq in range(4, 7)]
+    heard = [parsed(await js.get_msg("transcription_segments", seq)) for seq in range(4, 7)]
     assert [event["sequence"] for event in heard] == [1, 2, 3]
     assert [event["segments"][0]["start"] for event in heard] == [segment(number).start for number in range(3)]
 
@@ -155,7 +155,7 @@ async def test_a_task_that_kills_its_workers_is_given_up(
         dies(TaskLog, "append_segments", deadly, before=True, call=0)
         for _ in range(4):
             async with start_worker(FakeEngine()) as dying:
-                await eventually(lambda service=dying: dead(service))
+                await eventually(partial(dead, dying))
     # When a fifth one finds it
     async with start_worker(FakeEngine()):
         events = await publisher.until("t1", State.FAILED)
@@ -177,7 +177,7 @@ async def test_four_graceful_stops_harm_nobody(
         engine = FakeEngine()
         engine.may_go_on.clear()
         async with start_worker(engine):
-            await eventually(lambda engine=engine: begun(engine))
+            await eventually(partial(begun, engine))
     # When a fifth one may work
     async with start_worker(FakeEngine()):
         events = await publisher.until("t1", State.COMPLETED)

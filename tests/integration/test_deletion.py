@@ -11,6 +11,7 @@ from app.client import Client
 from app.delivery.delivery import TaskDelivery
 from app.delivery.settling import Settler
 from app.delivery.traced_attempt import TracedAttempt
+from app.log.entry import Facts
 from app.log.results import ResultStore
 from app.main import Service
 from app.queue.opening import Announced
@@ -34,7 +35,7 @@ def on_the_way(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.
     waits, may_go = asyncio.Event(), asyncio.Event()
     publish = ResultStore.publish
 
-    async def held(self: ResultStore, result: Result, facts: object) -> None:
+    async def held(self: ResultStore, result: Result, facts: Facts) -> None:
         waits.set()
         while not may_go.is_set():
             try:
@@ -93,7 +94,7 @@ async def test_who_cancels_too_late_gets_the_result(
     published, may_go = asyncio.Event(), asyncio.Event()
     publish = ResultStore.publish
 
-    async def held(self: ResultStore, result: Result, facts: object) -> None:
+    async def held(self: ResultStore, result: Result, facts: Facts) -> None:
         await publish(self, result, facts)
         published.set()
         await may_go.wait()

@@ -1,6 +1,7 @@
 """A task that waits too long ends with a word."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from nats.js import JetStreamContext
@@ -62,7 +63,7 @@ async def test_a_log_that_others_wrote_into_stops_no_sweep(
         await publisher.publish("waiting")
         # When the time is up, then both have failed
         for task_id in ("waiting", "spoilt"):
-            await eventually(lambda task_id=task_id: is_expired(publisher, task_id))
+            await eventually(partial(is_expired, publisher, task_id))
         engine.may_go_on.set()
         await publisher.until("running", State.COMPLETED)
 

@@ -28,7 +28,7 @@ async def test_what_nests_too_deeply_does_not_stop_the_projection(
 
     async def let_go() -> bool:
         info = await js.consumer_info(f"transcription_{of}", f"transcription_worker_projection_{of}")
-        return info.num_ack_pending == info.num_redelivered == info.num_pending == 0
+        return bool(info.num_ack_pending == info.num_redelivered == info.num_pending == 0)
 
     await eventually(let_go, within=10)
 

@@ -1,7 +1,8 @@
 """The health routes tell one trouble from another."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any
 
 import nats
 import pytest
@@ -36,12 +37,12 @@ def _nothing_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def ask(worker: Service, path: str) -> tuple[int, dict[str, bool]]:
     """What the route answers, asked as an HTTP server would."""
-    said: list[dict[str, object]] = []
+    said: list[MutableMapping[str, Any]] = []
 
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    async def send(message: dict[str, object]) -> None:
+    async def send(message: MutableMapping[str, Any]) -> None:
         said.append(message)
 
     scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}

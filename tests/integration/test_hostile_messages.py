@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from functools import partial
 
 import hypothesis
 import pytest
@@ -219,7 +220,7 @@ async def test_garbage_on_the_services_own_subjects_harms_no_other_task(
     for task_id in ("t2", "t3"):
         await publisher.publish(task_id, kind=Kind.DIARIZATION)
         await publisher.until(task_id, State.COMPLETED)
-        await eventually(lambda key=f"task:{task_id}:result": redis.exists(key))
+        await eventually(partial(redis.exists, f"task:{task_id}:result"))
     # And whoever asks for the one that was hit is answered
     for question in ("tasks.status", "tasks.result", "tasks.delete"):
         assert isinstance(await publisher.ask(question, task_id="t1"), dict)

@@ -1,7 +1,7 @@
 """Results too large for a message: the object is the one that the message names, whoever was frozen putting it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -39,7 +39,7 @@ def transcript(text: str) -> TranscriptionResult:
     )
 
 
-Publish = Callable[[str, str], Awaitable[None]]
+Publish = Callable[[str, str], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from schemas import subjects
 from schemas.progress import ProgressEvent, Stage, State
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, StartWorker, queue_is_empty, results
+from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty, results
 from tests.waiting import eventually
 
 
@@ -103,7 +103,7 @@ async def test_a_full_lane_refuses_the_publisher(
         await publisher.publish("third")
     # Then its publisher is told, the first is still there, and the other lanes are open
     assert refused.value.err_code == 10077
-    assert json.loads((await js.get_msg("transcription_tasks", 1)).data)["task_id"] == "first"
+    assert parsed(await js.get_msg("transcription_tasks", 1))["task_id"] == "first"
     await publisher.publish("fourth", priority=Priority.HIGH)
 
 
@@ -196,7 +196,7 @@ async def test_progress_does_not_fall_when_a_task_is_given_back(
     first.may_go_on = Gate(opens=4)
 
     async def far() -> bool:
-        return (await publisher.ask("tasks.status", task_id="t1")).get("progress", 0) == 40
+        return bool((await publisher.ask("tasks.status", task_id="t1")).get("progress", 0) == 40)
 
     async with start_worker(first):
         await publisher.publish("t1")

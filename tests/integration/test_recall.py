@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -28,7 +29,7 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"cache_ttl": 3600.0})
 
 
-async def result_of(publisher: Publisher, task_id: str) -> dict[str, object]:
+async def result_of(publisher: Publisher, task_id: str) -> dict[str, Any]:
     await publisher.until(task_id, State.COMPLETED)
     return await publisher.ask("tasks.result", task_id=task_id, format="json")
 
@@ -60,7 +61,7 @@ def said(result: dict[str, object]) -> dict[str, object]:
     ],
 )
 async def test_the_same_is_not_computed_twice(
-    worker: Service, engine: FakeEngine, publisher: Publisher, kind: Kind, options: dict[str, object]
+    worker: Service, engine: FakeEngine, publisher: Publisher, kind: Kind, options: dict[str, Any]
 ) -> None:
     # Given a task that was done
     await publisher.publish("t1", kind=kind, **options)
@@ -77,7 +78,7 @@ async def test_the_same_is_not_computed_twice(
 
 @pytest.mark.parametrize("other", [{"language": "de"}, {"word_timestamps": True}, {"diarize": True}])
 async def test_another_question_is_computed(
-    worker: Service, engine: FakeEngine, publisher: Publisher, other: dict[str, object]
+    worker: Service, engine: FakeEngine, publisher: Publisher, other: dict[str, Any]
 ) -> None:
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)

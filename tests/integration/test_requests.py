@@ -81,7 +81,7 @@ async def test_a_large_result_is_an_object(
     result = await publisher.ask("tasks.result", task_id="t1")
     # Then the reply refers to the whole
     assert (result["segments"], result["text"]) == ([], "")
-    whole = json.loads((await (await js.object_store(result["object"]["bucket"])).get("t1")).data)
+    whole = json.loads((await (await js.object_store(result["object"]["bucket"])).get("t1")).data or b"")
     assert [len(segment["text"]) for segment in whole["segments"]] == [50_000] * 30
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -55,7 +56,7 @@ async def workers(start_worker: StartWorker, engines: list[SlowEngine], stack: A
         await stack.enter_async_context(start_worker(engine))
 
 
-async def result_of(publisher: Publisher, task_id: str) -> dict[str, object]:
+async def result_of(publisher: Publisher, task_id: str) -> dict[str, Any]:
     await publisher.until(task_id, State.COMPLETED)
     return await publisher.ask("tasks.result", task_id=task_id)
 

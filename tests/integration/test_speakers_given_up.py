@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from app.engines.messages import Diarize, Job, Reply, StageAdvanced
+from app.engines.messages import Diarize, Job, Listen, Reply, StageAdvanced
 from app.log.entry import Entry, Facts
 from app.log.task_log import TaskLog
 from app.settings import Settings
@@ -53,7 +53,9 @@ async def test_the_time_is_up_while_speakers_are_looked_for(publisher: Publisher
     assert result["diarization_error"]["code"] == "timeout"
     # And speakers were looked for once, windows were not heard again, and the attempt counts once
     assert [isinstance(job, Diarize) for job in engine.jobs] == [False, True, False]
-    assert engine.jobs[-1].start_at == 30
+    last = engine.jobs[-1]
+    assert isinstance(last, Listen)
+    assert last.start_at == 30
     assert events[-1].attempt == events[-1].max_attempts == 1
 
 

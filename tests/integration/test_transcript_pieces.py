@@ -36,6 +36,7 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     await recall.keep_transcript(AUDIO, TASK, kept)
     # Then no piece of it, which is read at once, is large
     (packed,) = await binary_redis.hvals(redis_keys.heard(AUDIO))
+    assert isinstance(packed, bytes)
     pieces = [json.loads(line)["segments"] for line in zlib.decompress(packed).splitlines()]
     assert max(map(len, pieces)) <= 200
     # And together they are what was kept
@@ -54,6 +55,7 @@ async def test_a_transcript_of_which_a_piece_is_unreadable_is_heard_again(recall
     # Given a transcript whose last piece another version has written
     await recall.keep_transcript(AUDIO, TASK, transcript(2 * PIECE))
     ((question, packed),) = (await binary_redis.hgetall(redis_keys.heard(AUDIO))).items()
+    assert isinstance(packed, bytes)
     first, _ = zlib.decompress(packed).splitlines()
     await binary_redis.hset(redis_keys.heard(AUDIO), question, zlib.compress(first + b"\n{}"))
     # Then none of it is an answer

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from app.main import Service
 from schemas.progress import State
 from schemas.wire import Kind
-from tests.integration.conftest import Publisher, queue_is_empty
+from tests.integration.conftest import Publisher, parsed, queue_is_empty
 from tests.waiting import eventually
 
 
@@ -24,7 +24,7 @@ async def test_a_published_task_becomes_a_result(publisher: Publisher, worker: S
     assert events[-1].progress == 100
     assert {event.worker for event in events[1:]} == {worker.worker}
     # And the result is on its subject, made of the segments
-    result = json.loads((await js.get_last_msg("transcription_results", "results.t1")).data)
+    result = parsed(await js.get_last_msg("transcription_results", "results.t1"))
     assert result["text"] == "one two one two one two"
     assert result["segments"][0]["words"] is None
     assert (result["task_id"], result["audio_file_id"], result["user_id"]) == ("t1", "meeting.flac", 7)
@@ -51,7 +51,7 @@ async def test_a_change_of_speaker_splits_a_segment(
 ) -> None:
     await publisher.publish("t1", diarize=True)
     await publisher.until("t1", State.COMPLETED)
-    result = json.loads((await js.get_last_msg("transcription_results", "results.t1")).data)
+    result = parsed(await js.get_last_msg("transcription_results", "results.t1"))
     assert [(s["speaker"], s["text"]) for s in result["segments"][:2]] == [("SPEAKER_00", "one"), ("SPEAKER_01", "two")]
     assert result["speakers"] == 2
 
@@ -59,7 +59,7 @@ async def test_a_change_of_speaker_splits_a_segment(
 async def test_a_diarization_gives_turns(publisher: Publisher, worker: Service, js: JetStreamContext) -> None:
     await publisher.publish("d1", kind=Kind.DIARIZATION)
     await publisher.until("d1", State.COMPLETED)
-    result = json.loads((await js.get_last_msg("transcription_results", "results.d1")).data)
+    result = parsed(await js.get_last_msg("transcription_results", "results.d1"))
     assert result["kind"] == "diarization"
     assert result["speakers"] == 2
     assert len(result["segments"]) == 6
@@ -72,11 +72,11 @@ async def test_the_three_keys_show_what_happened(publisher: Publisher, worker: S
     await eventually(lambda: redis.get("task:t1:result"))
     await eventually(lambda: progress_is(redis, "100"))
     # Then the status is there too, and all of them go away some day
-    info = json.loads(await redis.get("task:t1:info"))
+    info = json.loads(await redis.get("task:t1:info") or "")
     assert (info["state"], info["result_available"], info["task"]["user_id"]) == ("completed", True, 7)
     assert 0 < await redis.ttl("task:t1:info") <= 7 * 24 * 3600
     assert 24 * 3600 < await redis.ttl("task:t1:progress") <= 7 * 24 * 3600
-    assert all(key.startswith(("task:", "natscribe:")) for key in await redis.keys())
+    assert all(str(key).startswith(("task:", "natscribe:")) for key in await redis.keys())
 
 
 async def progress_is(redis: Redis, percent: str) -> bool:

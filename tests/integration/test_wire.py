@@ -1,6 +1,7 @@
 """The document is true: a running service takes its examples, and says everything that it describes."""
 
 import json
+from typing import Any
 
 import pytest
 from nats.aio.client import Client
@@ -47,7 +48,7 @@ SAID = {
 
 @pytest.mark.parametrize(("address", "example"), TASKS)
 async def test_the_example_of_a_task_is_done(
-    worker: Service, publisher: Publisher, address: str, example: dict
+    worker: Service, publisher: Publisher, address: str, example: dict[str, Any]
 ) -> None:
     # Given the example, published as the document says
     subject = address.format(priority=Priority.NORMAL)
@@ -58,7 +59,7 @@ async def test_the_example_of_a_task_is_done(
 
 @pytest.mark.parametrize(("subject", "request_"), REQUESTS)
 async def test_the_example_of_a_request_is_understood(
-    worker: Service, publisher: Publisher, subject: str, request_: dict
+    worker: Service, publisher: Publisher, subject: str, request_: dict[str, Any]
 ) -> None:
     answer = await publisher.ask(subject, **request_)
     assert answer.get("error", {}).get("code") in {None, ErrorCode.NOT_FOUND}

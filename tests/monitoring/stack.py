@@ -10,6 +10,7 @@ from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -41,11 +42,12 @@ def program(*names: str) -> str:
     return found
 
 
-def read(name: str) -> dict:
-    return yaml.safe_load((DEPLOYED / name).read_text(encoding="utf-8"))
+def read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DEPLOYED / name).read_text(encoding="utf-8"))
+    return found
 
 
-def rules() -> Iterator[dict]:
+def rules() -> Iterator[dict[str, Any]]:
     """All rules, in their order."""
     for name in RULES:
         for group in read(name)["groups"]:
@@ -57,7 +59,7 @@ def seconds(duration: str) -> float:
     return float(duration[:-1]) * SECONDS[duration[-1]]
 
 
-def faster(node: object, speed: float) -> object:
+def faster(node: Any, speed: float) -> Any:
     """The same configuration, where all takes a part of its time."""
     if isinstance(node, list):
         return [faster(value, speed) for value in node]
@@ -75,9 +77,10 @@ class Prometheus:
     def __init__(self, port: int) -> None:
         self.port = port
 
-    async def ask(self, path: str, **parameters: str) -> dict:
+    async def ask(self, path: str, **parameters: str) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self.port}{path}?{urllib.parse.urlencode(parameters)}"
-        return json.loads(await asyncio.to_thread(_get, url))
+        answer: dict[str, Any] = json.loads(await asyncio.to_thread(_get, url))
+        return answer
 
     async def has(self, expr: str) -> bool:
         """Whether an expression returns data now."""
@@ -175,7 +178,8 @@ async def _running(command: list[str], ready: str, folder: Path) -> AsyncIterato
 
 def _get(url: str) -> bytes:
     with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 -- our own server
-        return answer.read()
+        body: bytes = answer.read()
+        return body
 
 
 def _write(path: Path, content: object) -> None:

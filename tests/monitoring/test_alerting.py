@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,16 +17,17 @@ from tests.waiting import eventually
 
 SPEED = float(os.environ.get("ALERTS_SPEED", "15"))  # times as fast as deployed; 1 measures what operators have
 WITHIN = 90.0  # seconds, as deployed
+Part = dict[str, Any]  # of a conversation in ASGI
 
 
 class Listener:
     """Somebody's pager: an ASGI application that keeps the alerts it is told."""
 
     def __init__(self) -> None:
-        self.heard: dict[str, dict] = {}
+        self.heard: dict[str, dict[str, Any]] = {}
 
     async def __call__(
-        self, _: dict, receive: Callable[[], Awaitable[dict]], send: Callable[[dict], Awaitable[None]]
+        self, _: Part, receive: Callable[[], Awaitable[Part]], send: Callable[[Part], Awaitable[None]]
     ) -> None:
         body, more = b"", True
         while more:
@@ -36,14 +38,12 @@ class Listener:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body"})
 
-    async def alert(self, name: str, status: str, *, within: float) -> dict:
-        async def told() -> dict | None:
+    async def alert(self, name: str, status: str, *, within: float) -> dict[str, Any]:
+        async def told() -> dict[str, Any] | None:
             alert = self.heard.get(name)
             return alert if alert and alert["status"] == status else None
 
-        found = await eventually(told, within=within)
-        assert found is not None
-        return found
+        return await eventually(told, within=within)
 
 
 @pytest.mark.timeout(240)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,14 +15,16 @@ DASHBOARD = DEPLOYED / "grafana/dashboards/natscribe.json"
 NODE = Path(sys.executable).parent / "node"
 MODULES = ROOT / "tools/node/node_modules"
 OPTIONS = ["--noEmit", "--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler"]
+Dashboard = dict[str, Any]
 
 
 @pytest.fixture
-def dashboard() -> dict:
-    return json.loads(DASHBOARD.read_text(encoding="utf-8"))
+def dashboard() -> Dashboard:
+    found: Dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    return found
 
 
-def complaints(dashboard: dict, folder: Path) -> str:
+def complaints(dashboard: Dashboard, folder: Path) -> str:
     """What the compiler says of a dashboard, against the types of @grafana/schema."""
     assert MODULES.is_dir(), "run: make setup"
     (folder / "node_modules").symlink_to(MODULES)
@@ -31,8 +34,9 @@ def complaints(dashboard: dict, folder: Path) -> str:
         f'import type {{ Checked }} from "./dashboard";\nexport const dashboard: Checked = {json.dumps(dashboard)};\n'
     )
     (folder / "check.ts").write_text(text, encoding="utf-8")
-    command = [NODE, MODULES / ".bin/tsc", *OPTIONS, "check.ts"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder).stdout
+    command = [str(NODE), str(MODULES / ".bin/tsc"), *OPTIONS, "check.ts"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    return found.stdout
 
 
 def test_it_is_what_its_description_says() -> None:
@@ -43,29 +47,31 @@ def test_it_is_what_its_description_says() -> None:
     assert DASHBOARD.read_text(encoding="utf-8") == found.stdout, "run: python tools/make_dashboard.py"
 
 
-def test_grafanas_types_accept_it(dashboard: dict, tmp_path: Path) -> None:
+def test_grafanas_types_accept_it(dashboard: Dashboard, tmp_path: Path) -> None:
     assert complaints(dashboard, tmp_path) == ""
 
 
-def _wrong_key(dashboard: dict) -> None:
+def _wrong_key(dashboard: Dashboard) -> None:
     dashboard["panels"][1]["options"]["colourMode"] = "value"
 
 
-def _wrong_value(dashboard: dict) -> None:
+def _wrong_value(dashboard: Dashboard) -> None:
     dashboard["panels"][-1]["fieldConfig"]["defaults"]["custom"]["drawStyle"] = "curve"
 
 
-def _wrong_kind(dashboard: dict) -> None:
+def _wrong_kind(dashboard: Dashboard) -> None:
     dashboard["panels"][1]["type"] = "number"
 
 
 @pytest.mark.parametrize("break_it", [_wrong_key, _wrong_value, _wrong_kind])
-def test_they_would_refuse_a_wrong_one(dashboard: dict, tmp_path: Path, break_it: Callable[[dict], None]) -> None:
+def test_they_would_refuse_a_wrong_one(
+    dashboard: Dashboard, tmp_path: Path, break_it: Callable[[Dashboard], None]
+) -> None:
     break_it(dashboard)
     assert "error TS" in complaints(dashboard, tmp_path)
 
 
-def test_it_shows_what_an_operator_asks_for(dashboard: dict) -> None:
+def test_it_shows_what_an_operator_asks_for(dashboard: Dashboard) -> None:
     rows = [panel["title"] for panel in dashboard["panels"] if panel["type"] == "row"]
     assert rows == ["At a glance", "Waiting", "Running", "Speed", "Failures", "Resources"]
     assert [variable["name"] for variable in dashboard["templating"]["list"]] == [
@@ -76,7 +82,7 @@ def test_it_shows_what_an_operator_asks_for(dashboard: dict) -> None:
     ]
 
 
-def test_no_panel_lies_over_another(dashboard: dict) -> None:
+def test_no_panel_lies_over_another(dashboard: Dashboard) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:
         at = panel["gridPos"]

@@ -97,7 +97,10 @@ def expressions() -> Iterator[str]:
 async def labels_are_known(found: Prometheus) -> bool:
     dashboard = json.loads((DEPLOYED / "grafana/dashboards/natscribe.json").read_text(encoding="utf-8"))
     queries = [each["query"]["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
-    for metric, label in (re.fullmatch(r"label_values\((\w+), (\w+)\)", query).groups() for query in queries):
+    for query in queries:
+        named = re.fullmatch(r"label_values\((\w+), (\w+)\)", query)
+        assert named is not None
+        metric, label = named.groups()
         if not (await found.ask(f"/api/v1/label/{label}/values", **{"match[]": metric}))["data"]:
             return False
     return bool(queries)

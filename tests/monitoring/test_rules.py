@@ -27,12 +27,13 @@ PUBLISHERS_MISTAKES = {
 }
 
 
-def run(*command: object) -> None:
+def run(*command: str | Path) -> None:
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
 
 
 def section(alert: str) -> str:
+    found: str
     (found,) = re.findall(rf"^## {alert}\n(.*?)(?=^## |\Z)", RUNBOOK, re.DOTALL | re.MULTILINE)
     return found
 

@@ -1,6 +1,7 @@
 """An attempt speaks often enough, not too often, and never backwards."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
@@ -49,7 +50,7 @@ class FakeLog:
         self.found.append((event, after + 1))
         return after + 1
 
-    async def segments(self, _: str):
+    async def segments(self, _: str) -> AsyncIterator[Batch]:
         for event, sequence in self.found:
             yield Batch(event, "sha", sequence)
 
@@ -131,7 +132,8 @@ async def test_it_speaks_at_most_once_a_second(attempt: TaskAttempt, log: FakeLo
 async def test_what_came_too_soon_is_said_later(attempt: TaskAttempt, log: FakeLog, clock: list[float]) -> None:
     clock[0] += 0.5
     await attempt.append(Advanced(Stage.DECODING, 0.0, 0, 30))
-    assert log.events[-1].stage is Stage.FETCHING
+    said = log.events[-1]
+    assert said.stage is Stage.FETCHING
     clock[0] += 0.6
     await attempt.tick()
     assert log.events[-1].stage is Stage.DECODING
@@ -280,7 +282,12 @@ async def test_who_was_overtaken_publishes_nothing(
     ("state", "kept"), [(State.CANCELLED, False), (State.FAILED, False), (State.COMPLETED, True), (State.RUNNING, True)]
 )
 async def test_a_result_is_withdrawn_from_cancelled_and_failed_tasks_only(
-    attempt: TaskAttempt, log: FakeLog, results: FakeResults, state: State, kept: bool
+    attempt: TaskAttempt,
+    log: FakeLog,
+    results: FakeResults,
+    monkeypatch: pytest.MonkeyPatch,
+    state: State,
+    kept: bool,
 ) -> None:
     # Given an attempt that published its result while somebody else wrote into its log
     publish = results.publish
@@ -289,7 +296,7 @@ async def test_a_result_is_withdrawn_from_cancelled_and_failed_tasks_only(
         await publish(result, facts)
         somebody_says(log, state)
 
-    results.publish = meanwhile
+    monkeypatch.setattr(results, "publish", meanwhile)
     with pytest.raises(OvertakenError):
         await attempt.append(RESULT)
     # When it gives up
@@ -299,7 +306,7 @@ async def test_a_result_is_withdrawn_from_cancelled_and_failed_tasks_only(
 
 
 async def test_a_result_is_withdrawn_where_its_task_was_deleted(
-    attempt: TaskAttempt, log: FakeLog, results: FakeResults
+    attempt: TaskAttempt, log: FakeLog, results: FakeResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given an attempt that published its result while its task was deleted
     publish = results.publish
@@ -308,7 +315,7 @@ async def test_a_result_is_withdrawn_where_its_task_was_deleted(
         await publish(result, facts)
         log.events.clear()
 
-    results.publish = meanwhile
+    monkeypatch.setattr(results, "publish", meanwhile)
     with pytest.raises(OvertakenError):
         await attempt.append(RESULT)
     # When it gives up, then nothing is left of the task

@@ -1,5 +1,7 @@
 """Whether a core is free, from what Linux says of its time."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -21,8 +23,8 @@ class Machine:
         for name, file in (("_STAT", "stat"), ("_QUOTA", "cpu.max"), ("_USAGE", "cpu.stat")):
             monkeypatch.setattr(cores, name, folder / file)
         monkeypatch.setattr(cores, "_TICKS", TICKS)
-        monkeypatch.setattr(cores.time, "monotonic", lambda: self.seconds)
-        monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: {0, 1})
+        monkeypatch.setattr(time, "monotonic", lambda: self.seconds)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
         self.quota("max 100000")
         self.passes(0)
 

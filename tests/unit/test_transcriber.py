@@ -229,4 +229,5 @@ async def test_what_the_search_says_while_text_is_found_counts_at_once(cores: li
             break
     await running.aclose()
     # Then three quarters of the work are done
+    assert isinstance(news, Advanced)
     assert news.fraction == pytest.approx(0.75)

@@ -23,7 +23,8 @@ from app.engines.messages import (
     WindowFound,
     WindowSound,
 )
-from app.speech.windows_in_order import Lender, Told, Transcribed, WindowsInOrder
+from app.speech.hearers import Transcribed
+from app.speech.windows_in_order import Lender, Told, WindowsInOrder
 from handlers.errors import PassingError, PermanentError
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
@@ -262,7 +263,7 @@ class SlowHelper:
 
 async def test_nobody_hears_much_further_than_can_be_told() -> None:
     # Given a recording of a hundred windows, and a helper that is slow over one of the first
-    script = [*(window(at * 10) for at in range(100)), ListeningDone(duration_seconds=1000)]
+    script: list[Reply] = [*(window(at * 10) for at in range(100)), ListeningDone(duration_seconds=1000)]
     engine, helper = ScriptedEngine(lambda _: script, seconds=6, steps=10), SlowHelper()
     listen, hear = Listen(path=Path("meeting.flac"), start_at=0), Hear(windows=[], language="en")
     run = asyncio.create_task(told(WindowsInOrder(engine, listen, hear, helper.lending)))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ async def test_the_place_in_the_queue_is_kept_true(
     async with Client(settings) as client:
         for task_id in ("first", "second", "third"):
             await client.create_transcription_task("meeting.flac", task_id=task_id)
-            await eventually(lambda task_id=task_id: _is(publisher, task_id))
+            await eventually(partial(_is, publisher, task_id))
         watching = asyncio.create_task(follow(client, display, "third", "third"))
         await eventually(lambda: _holds(display, 2))
         # When the one ahead is cancelled

@@ -126,7 +126,7 @@ def test_one_short_word_is_one_short_turn(diarizer: Diarizer, tmp_path: Path) ->
 
     # When it is diarized, then that is the one turn
     (turn,) = run(diarizer, path)[0].turns
-    assert (turn.start, turn.end) == (pytest.approx(2.0, abs=0.3), pytest.approx(2.5, abs=0.3))
+    assert (turn.start, turn.end) == pytest.approx((2.0, 2.5), abs=0.3)
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.1, 0.4])

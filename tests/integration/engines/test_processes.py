@@ -42,10 +42,11 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def test_what_the_first_task_needs_is_loaded_ahead(engine: EngineProcesses) -> None:
     # Given an engine that was not started
-    assert not engine.ready
+    was_ready = engine.ready
     # When it loads
     await engine.load()
     # Then the model is there, and a listener and a transcriber wait for a task
+    assert not was_ready
     assert engine.ready
     assert len(children()) == 2
 
@@ -73,6 +74,7 @@ async def test_windows_are_heard_while_more_are_found(engine: EngineProcesses, r
         async for found in listening:
             if isinstance(found, WindowFound):
                 break
+        assert isinstance(found, WindowFound)
         # When its first window is heard, and speakers are looked for
         heard, diarized = await asyncio.gather(
             replies(engine, Hear(windows=[found.window])), replies(engine, Diarize(path=CLIPS[1]))

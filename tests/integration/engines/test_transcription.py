@@ -17,7 +17,8 @@ from app.engines.messages import Hear, Job, Listen, Load, Loaded, Reply, StageAd
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.transcription import hear
 from app.engines.whisper import Whisper
-from app.speech.windows_in_order import Transcribed, WindowsInOrder
+from app.speech.hearers import Transcribed
+from app.speech.windows_in_order import WindowsInOrder
 from schemas.transcription import Segment
 
 from .sounds import CLIPS, NO_LIMIT, load, silence, write
@@ -190,4 +191,5 @@ async def test_nothing_counts_as_done_before_its_text_is_there(whisper: Whisper)
             told.append(each.processed_seconds)
     # Then no more of it is done than the silence before the first word
     assert told
+    assert isinstance(each, Transcribed)
     assert max(told) <= each.segments[0].start

@@ -9,7 +9,8 @@ from app.engines.voices.clustering import counts, cut, linkage
 
 def random_distances(size: int, seed: int) -> np.ndarray:
     points = np.random.default_rng(seed).normal(size=(size, 5)) + np.arange(size)[:, np.newaxis] % 4
-    return np.linalg.norm(points[:, np.newaxis] - points, axis=2).astype(np.float32)
+    distances: np.ndarray = np.linalg.norm(points[:, np.newaxis] - points, axis=2).astype(np.float32)
+    return distances
 
 
 def partition(labels: np.ndarray) -> set[frozenset[int]]:

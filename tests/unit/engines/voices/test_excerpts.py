@@ -1,8 +1,10 @@
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from app.engines.samples import Samples
 from app.engines.voices.excerpts import APART, LENGTH, PER_STRETCH, StretchSound, stretches
 
 MINUTE = PER_STRETCH * APART
@@ -48,7 +50,7 @@ def test_a_stretch_comes_as_soon_as_it_can_and_no_more_is_held() -> None:
     # Given a recording of ten minutes that comes second by second
     given = 0
 
-    def pieces() -> object:
+    def pieces() -> Iterator[Samples]:
         nonlocal given
         for _ in range(600):
             given += 16_000

@@ -13,7 +13,8 @@ def kaldi(samples: np.ndarray) -> np.ndarray:
     bank.accept_waveform(16_000, samples.tolist())
     bank.input_finished()
     found = np.array([bank.get_frame(number) for number in range(bank.num_frames_ready)])
-    return found - found.mean(axis=0)
+    centred: np.ndarray = found - found.mean(axis=0)
+    return centred
 
 
 @pytest.mark.parametrize("samples", [400, 1_600, 64_000])

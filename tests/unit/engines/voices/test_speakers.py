@@ -15,7 +15,8 @@ SECOND = 59  # frames
 def sounds_like(person: int, *, but: float = 0.0, seed: int = 0) -> np.ndarray:
     """A print of this person, with so much of something else in it."""
     other = np.random.default_rng(seed).normal(size=SIZE)
-    return (np.eye(SIZE)[person] + but * other / np.linalg.norm(other)).astype(np.float16)
+    values: np.ndarray = (np.eye(SIZE)[person] + but * other / np.linalg.norm(other)).astype(np.float16)
+    return values
 
 
 def recording(*excerpts: Sequence[tuple[np.ndarray, int]]) -> list[Stretch]:
