@@ -51,7 +51,7 @@ check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, spec
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/mypy examples
+	@$(BIN)/mypy examples tools
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/pytest -q tests/contract/test_specification.py tests/contract/test_linters.py tests/contract/test_compatibility.py
 

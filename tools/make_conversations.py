@@ -80,7 +80,7 @@ class Piece:
 def load(path: Path) -> Samples:
     """Read a recording; the readings' raw files are 16-bit little-endian mono at 16 kHz."""
     if path.suffix == ".raw":
-        return np.frombuffer(path.read_bytes(), "<i2").astype(np.float32) / 32768
+        return np.frombuffer(path.read_bytes(), "<i2").astype(np.float32) / np.float32(32768)
     return np.concatenate(list(decode(path, Limit(float("inf"), ""))))
 
 

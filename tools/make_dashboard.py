@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -12,10 +12,10 @@ WIDTH = 24  # columns of Grafana's grid
 NUMBER, COURSE = (3, 4), (8, 8)  # width and height
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
-Json: TypeAlias = dict[str, object]
+Json: TypeAlias = dict[str, Any]
 
 
-def number(panel: dict) -> Json:
+def number(panel: Json) -> Json:
     """How something stands now."""
     steps = [{"color": color, "value": value} for value, color in panel.get("steps", [[None, "green"]])]
     defaults = {
@@ -38,7 +38,7 @@ def number(panel: dict) -> Json:
     return {"type": "stat"} | _shown(defaults, options, [{"expr": panel["now"], "legend": "__auto"}])
 
 
-def course(panel: dict) -> Json:
+def course(panel: Json) -> Json:
     """How something went over time."""
     stacked = panel.get("stacked", False)
     defaults = {
@@ -77,7 +77,7 @@ def _shown(defaults: Json, options: Json, queries: list[dict[str, str]]) -> Json
     return {"fieldConfig": {"defaults": defaults, "overrides": []}, "options": options, "targets": targets}
 
 
-def panels(rows: list[dict]) -> list[Json]:
+def panels(rows: list[Json]) -> list[Json]:
     """All rows and what is in them, from left to right."""
     found: list[Json] = []
     y = 0
