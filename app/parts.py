@@ -33,7 +33,7 @@ from app.speech.recall import Recall
 from app.speech.recordings import Recordings
 from app.speech.transcriber import EngineTranscriber
 from app.telemetry.metrics import Meter
-from handlers.ports import World
+from handlers.given import World
 
 
 @dataclass(frozen=True, slots=True)

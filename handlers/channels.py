@@ -1,7 +1,6 @@
 """Which handler hears which subject, and what the service says where: the source of the AsyncAPI document."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from faststream import AckPolicy
@@ -13,36 +12,11 @@ from schemas import subjects
 from schemas.dead_letters import DeadLetter
 from schemas.diarization import DiarizationResult
 from schemas.progress import ProgressEvent
+from schemas.stream_names import StreamNames
 from schemas.transcription import SegmentsEvent, TranscriptionResult
 from schemas.wire import Kind, Priority
 
 ANSWERERS = "natscribe"  # the queue group: one worker answers
-
-
-@dataclass(frozen=True, slots=True)
-class StreamNames:
-    """How the streams and durable consumers are called."""
-
-    tasks: str
-    progress: str
-    segments: str
-    results: str
-    dead_letters: str
-    consumer_stem: str
-
-    def lane(self, kind: Kind, priority: Priority) -> str:
-        """The durable consumer of one lane."""
-        return f"{self.consumer_stem}_{kind}_{priority}"
-
-    @property
-    def progress_projection(self) -> str:
-        """The durable consumer that projects events."""
-        return f"{self.consumer_stem}_projection_progress"
-
-    @property
-    def results_projection(self) -> str:
-        """The durable consumer that projects results."""
-        return f"{self.consumer_stem}_projection_results"
 
 
 Lanes = dict[tuple[Kind, Priority], PullStreamSubscriber]

@@ -1,9 +1,13 @@
 """What handlers are given besides their message."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fast_depends.library import CustomField
+from faststream import ContextRepo
 from faststream.nats.message import NatsMessage
+
+from handlers.ports import DeadLetters, Diarizer, Queue, Sharing, Tasks, Transcriber
 
 
 class Given(CustomField):
@@ -24,3 +28,20 @@ class Given(CustomField):
 
 
 Message = Annotated[NatsMessage, Given("message")]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All that the handlers are given; a wrong part is a type error."""
+
+    transcriber: Transcriber
+    diarizer: Diarizer
+    queue: Queue
+    tasks: Tasks
+    dead_letters: DeadLetters
+    sharing: Sharing
+
+    def provide(self, context: ContextRepo) -> None:
+        """Let handlers find the parts by name."""
+        for name in self.__slots__:
+            context.set_global(name, getattr(self, name))

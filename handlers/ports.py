@@ -4,8 +4,6 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from faststream import ContextRepo
-
 from schemas.diarization import DiarizationResult, DiarizationTask
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage
@@ -136,20 +134,3 @@ class Sharing(Protocol):
     async def offered(self, offer: WindowsOffered) -> None:
         """Another worker asks for help: give it where there is nothing else to do."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """All that the handlers are given; a wrong part is a type error."""
-
-    transcriber: Transcriber
-    diarizer: Diarizer
-    queue: Queue
-    tasks: Tasks
-    dead_letters: DeadLetters
-    sharing: Sharing
-
-    def provide(self, context: ContextRepo) -> None:
-        """Let handlers find the parts by name."""
-        for name in self.__slots__:
-            context.set_global(name, getattr(self, name))

@@ -8,32 +8,16 @@ from pydantic import ValidationError
 
 from handlers.errors import RequestError
 from schemas.errors import ErrorCode, ErrorDetail, ErrorReply
-from schemas.transcription import LANGUAGE_PATTERN
-from schemas.wire import TASK_ID_PATTERN
+from schemas.problems import first_problem
 
 INTERNAL = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
 )
 
-LONGEST_NAME = 100  # characters
-IN_WORDS = {  # few people read patterns
-    TASK_ID_PATTERN: "use letters, digits, - and _, at most 64",
-    LANGUAGE_PATTERN: "use a code of ISO 639-1, like en",
-}
-
 log = structlog.get_logger()
 
 tell_errors = ExceptionMiddleware()
 ignore_invalid = ExceptionMiddleware()
-
-
-def first_problem(error: ValidationError) -> str:
-    """Say what is wrong with a message, without repeating what it held."""
-    problem = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    what = IN_WORDS.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].removeprefix("Value error, "))
-    found = f"{place[:LONGEST_NAME]}: {what}" if place else what
-    return found.encode("ascii", "backslashreplace").decode()  # a field's name is whatever somebody sent
 
 
 @tell_errors.add_handler(RequestError, publish=True)

@@ -14,7 +14,7 @@ from rich.console import Console
 from app.client import Client, ClientError
 from app.embedded import EmbeddedError
 from app.settings import Settings
-from handlers.replies import first_problem
+from schemas.problems import first_problem
 
 DATA = Path(".data")
 ENDPOINTS = DATA / "endpoints.env"

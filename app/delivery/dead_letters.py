@@ -14,12 +14,12 @@ from app.log import cloud_events
 from app.log.task_log import TaskLog
 from app.queue.stored_message import REPLAY_OF, StoredMessage
 from app.telemetry.metrics import Meter
-from handlers.channels import StreamNames
 from handlers.errors import RequestError
 from schemas import subjects
 from schemas.dead_letters import BodyEncoding, DeadLetter
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State
+from schemas.stream_names import StreamNames
 from schemas.wire import Kind
 
 LARGEST_GROWTH = 2  # control characters take six bytes each in JSON: such a body is better off as base64

@@ -20,8 +20,8 @@ from nats.js.api import (
 from nats.js.errors import BucketNotFoundError, NotFoundError
 
 from app.settings import Settings
-from handlers.channels import StreamNames
 from schemas import subjects
+from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
 DAY = 24 * 3600.0

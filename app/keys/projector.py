@@ -15,8 +15,8 @@ from app.jetstream.pull_inbox import PullInbox
 from app.keys.projection import RedisProjection
 from app.log.entry import Entry
 from app.log.task_log import read_result
-from handlers.channels import StreamNames
 from handlers.errors import PassingError
+from schemas.stream_names import StreamNames
 
 EVENTS: Final = 300  # at once
 RESULTS: Final = 20  # at once: each may be as large as a message can be

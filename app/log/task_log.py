@@ -13,11 +13,11 @@ from pydantic import TypeAdapter
 from app.jetstream.stream_log import StreamLog
 from app.log import cloud_events
 from app.log.entry import Entry, Facts, refuse_copy
-from handlers.channels import StreamNames
 from handlers.ports import Result
 from schemas import subjects
 from schemas.errors import ErrorDetail
 from schemas.progress import ProgressEvent, State
+from schemas.stream_names import StreamNames
 from schemas.transcription import SegmentsEvent
 
 AUDIO: Final = "Natscribe-Audio-Sha256"  # header: the recording that a batch of segments was heard in

@@ -12,10 +12,10 @@ from app.log.entry import TASKS
 from app.log.task_log import TaskLog
 from app.queue.stored_message import StoredMessage
 from app.queue.task_queue import TaskQueue
-from handlers.channels import StreamNames
 from handlers.errors import AlreadyKnownError, OvertakenError
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State
+from schemas.stream_names import StreamNames
 
 WAITING = {State.QUEUED, State.RETRYING}
 EXPIRED = ErrorDetail(

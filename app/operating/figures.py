@@ -6,7 +6,7 @@ from nats.js import JetStreamContext
 
 from app.queue.lanes import Lane, LaneReader
 from app.telemetry.metrics import LaneFigures
-from handlers.channels import StreamNames
+from schemas.stream_names import StreamNames
 
 SAMPLE = 50  # messages of a lane whose length is looked at; what is behind them counts like them
 

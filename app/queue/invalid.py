@@ -6,8 +6,8 @@ import re
 from pydantic import ValidationError
 
 from app.log.entry import TASKS
-from handlers.replies import first_problem
 from schemas.errors import ErrorCode, ErrorDetail
+from schemas.problems import first_problem
 from schemas.wire import TASK_ID_PATTERN, Kind
 
 JSON = "application/json"

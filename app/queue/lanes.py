@@ -13,9 +13,9 @@ from app.log.entry import Entry
 from app.queue import invalid
 from app.queue.flow import Flow
 from app.queue.stored_message import StoredMessage
-from handlers.channels import StreamNames
 from schemas import subjects
 from schemas.progress import ProgressEvent, State
+from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
 LOOKED_AT = 64  # messages of a lane that were delivered and are not settled; there are more only where many fail

@@ -14,8 +14,9 @@ from app.ending import end
 from app.queue.deliveries import Deliveries
 from app.queue.precedence import Precedence
 from app.queue.pulling import Puller
-from handlers.channels import Lanes, StreamNames
+from handlers.channels import Lanes
 from schemas import subjects
+from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
 LOOK_EVERY = 1.0  # seconds: what is delivered again is announced by nobody, and an announcement may be lost

@@ -18,8 +18,8 @@ from app.log.entry import Entry
 from app.queue.lanes import LaneReader, Queue
 from app.queue.precedence import position
 from app.queue.stored_message import StoredMessage
-from handlers.channels import StreamNames
 from schemas import subjects
+from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
 LANES: Final = {subjects.tasks(kind, priority): (kind, priority) for kind in Kind for priority in Priority}

@@ -9,7 +9,7 @@ from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.aio.client import Client
 
 from app.queue.slot import Slot
-from handlers.channels import StreamNames
+from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 from tests.waiting import eventually
 

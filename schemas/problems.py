@@ -1,0 +1,21 @@
+"""What is wrong with a message, in words."""
+
+from pydantic import ValidationError
+
+from schemas.transcription import LANGUAGE_PATTERN
+from schemas.wire import TASK_ID_PATTERN
+
+LONGEST_NAME = 100  # characters
+IN_WORDS = {  # few people read patterns
+    TASK_ID_PATTERN: "use letters, digits, - and _, at most 64",
+    LANGUAGE_PATTERN: "use a code of ISO 639-1, like en",
+}
+
+
+def first_problem(error: ValidationError) -> str:
+    """Say what is wrong with a message, without repeating what it held."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    what = IN_WORDS.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].removeprefix("Value error, "))
+    found = f"{place[:LONGEST_NAME]}: {what}" if place else what
+    return found.encode("ascii", "backslashreplace").decode()  # a field's name is whatever somebody sent

@@ -1,0 +1,31 @@
+"""How the streams and their durable consumers are called."""
+
+from dataclasses import dataclass
+
+from schemas.wire import Kind, Priority
+
+
+@dataclass(frozen=True, slots=True)
+class StreamNames:
+    """How the streams and durable consumers are called."""
+
+    tasks: str
+    progress: str
+    segments: str
+    results: str
+    dead_letters: str
+    consumer_stem: str
+
+    def lane(self, kind: Kind, priority: Priority) -> str:
+        """The durable consumer of one lane."""
+        return f"{self.consumer_stem}_{kind}_{priority}"
+
+    @property
+    def progress_projection(self) -> str:
+        """The durable consumer that projects events."""
+        return f"{self.consumer_stem}_projection_progress"
+
+    @property
+    def results_projection(self) -> str:
+        """The durable consumer that projects results."""
+        return f"{self.consumer_stem}_projection_results"
