@@ -112,8 +112,12 @@ async def every_lane(publisher: Client, operator: Client, engine: FakeEngine) ->
 class Slow(FakeEngine):
     """Takes a moment over each window."""
 
+    def __init__(self, windows: int) -> None:
+        super().__init__(windows=windows)
+        self.heard: list[int] = []
+
     async def hears(self, number: int) -> None:
-        self.heard = number
+        self.heard.append(number)
         await asyncio.sleep(0.2)
 
 
