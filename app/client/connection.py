@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from app.client.command import command
 from app.client.errors import ClientError, NoServerError, UnreachableError
+from app.jetstream.hostile_headers import survive
 from app.settings import Settings
 
 PATIENCE = 5.0  # seconds for one answer
@@ -24,6 +25,7 @@ async def connect(settings: Settings, on_outage: OutageHearer | None = None) -> 
     `on_outage` hears True when NATS goes away later on, False when it is back.
     """
     connection, limit = Nats(), asyncio.timeout(None)
+    survive(connection)
     failures: list[Exception] = []
 
     async def note(failure: Exception) -> None:

@@ -12,6 +12,7 @@ from faststream.nats.opentelemetry import NatsTelemetryMiddleware
 from nats.aio.client import Client
 from opentelemetry.trace import TracerProvider
 
+from app.jetstream.hostile_headers import survive
 from app.jetstream.stream_log import UNANSWERED
 from app.settings import Settings
 from app.telemetry import tracing
@@ -50,12 +51,14 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
     """Connect, or end with one sentence: a start that waits for ever cannot be stopped (ConnectionError)."""
     try:
         async with asyncio.timeout(REACHED_WITHIN):
-            return await nats.connect()
+            connection = await nats.connect()
     except TimeoutError:
         place = settings.nats_url.rpartition("@")[2]  # what is before it may be a password
         message = f"No NATS server answers at {place} within {REACHED_WITHIN:g} s: start it first, or correct NATS_URL."
         sys.tracebacklimit = 0  # the sentence says all, and the HTTP server would print where it was said
         raise ConnectionError(message) from None
+    survive(connection)
+    return connection
 
 
 async def insist(work: Callable[[], Awaitable[object]]) -> None:

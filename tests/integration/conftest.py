@@ -16,6 +16,7 @@ from nats.js.api import RawStreamMsg
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
+from app.jetstream.hostile_headers import survive
 from app.main import Service
 from app.settings import Settings
 from schemas import subjects
@@ -44,6 +45,7 @@ async def wire(request: pytest.FixtureRequest, servers: Servers, nc: Client) -> 
     Tests marked `foreign` say themselves what the document does not know.
     """
     listener = await nats.connect(servers.nats_url)
+    survive(listener)
     heard = Wire()
     await heard.listen(listener)
     yield heard
