@@ -67,7 +67,7 @@ class Parts:
         self.opener = Opener(log, queue, self._waiting)
         self.projector = Projector(nats, names, means.projection)
         self.sharing = Sharing(nats, means.engine, settings)
-        self.watch = self._watch(Expiry(js, names, log, queue, letters, after=streams.EXPIRES_AFTER))
+        self.watch = self._watch(Expiry(nats, names, log, queue, letters, after=streams.EXPIRES_AFTER))
         self.world = self._world(Recordings(settings, js), Cache(means.memory, keep=settings.cache_ttl))
 
     def _desk(self, queue: TaskQueue) -> Desk:

@@ -1,18 +1,19 @@
 """A log on a subject: appended to by compare-and-set, read without what others have written there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 from nats.aio.client import Client
-from nats.errors import ConnectionReconnectingError, OutboundBufferLimitError
+from nats.errors import ConnectionReconnectingError, NoRespondersError, OutboundBufferLimitError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import RawStreamMsg
-from nats.js.errors import BadRequestError, NoStreamResponseError, NotFoundError, ServerError, ServiceUnavailableError
+from nats.js.errors import BadRequestError, NoStreamResponseError, ServerError, ServiceUnavailableError
 
+from app.jetstream import stream_pages
 from app.jetstream.group_commit import WRONG_LAST_SEQUENCE, GroupCommit
-from app.jetstream.stream_pages import last_of_each
 from handlers.errors import OvertakenError, PassingError
 from schemas.errors import ErrorCode
 
@@ -20,10 +21,12 @@ GIVE_UP_AFTER: Final = 60.0  # seconds without an acknowledgement
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
 
 T = TypeVar("T")
+Answer = TypeVar("Answer")
 
 UNANSWERED = (  # an outage, which ends
     NatsTimeoutError,
     NoStreamResponseError,
+    NoRespondersError,
     ConnectionReconnectingError,
     OutboundBufferLimitError,
     ServiceUnavailableError,
@@ -42,17 +45,19 @@ class StreamLog(Generic[T]):
         self._commit = GroupCommit(nats, stream)
 
     async def last(self, subject: str) -> T | None:
-        """The last entry, None where there is none."""
+        """The last entry, None where there is none (PassingError)."""
         message = await self._last_message(subject)
         return None if message is None else await self._own(message)
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
         """The last entries of many logs, of those that have any and are small enough for one answer (NatsError)."""
-        found = [await self._own(message) for message in await last_of_each(self._nats, self._stream, subjects)]
+        found = [
+            await self._own(message) for message in await stream_pages.last_of_each(self._nats, self._stream, subjects)
+        ]
         return [entry for entry in found if entry is not None]
 
     async def entries(self, subject: str) -> AsyncIterator[T]:
-        """All entries, in order."""
+        """All entries, in order (PassingError)."""
         async for message in self._messages(subject):
             with suppress(ValueError):
                 yield self._read(message)
@@ -102,36 +107,39 @@ class StreamLog(Generic[T]):
         return True
 
     async def _messages(self, subject: str, *, after: int = 0) -> AsyncIterator[RawStreamMsg]:
-        while True:
-            try:
-                message = await self._js.get_msg(self._stream, after + 1, subject=subject, direct=True, next=True)
-            except NotFoundError:
-                return
+        while (message := await self._next(subject, after + 1)) is not None:
             yield message
             after = message.seq or after + 1
 
+    async def _next(self, subject: str, start: int) -> RawStreamMsg | None:
+        return await self._insist(subject, partial(stream_pages.next_from, self._nats, self._stream, subject, start))
+
     async def _last_message(self, subject: str) -> RawStreamMsg | None:
-        try:
-            return await self._js.get_last_msg(self._stream, subject, direct=True)
-        except NotFoundError:
-            return None
+        return await self._insist(subject, partial(stream_pages.last, self._nats, self._stream, subject))
 
     async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> int:
         """Publish until it is acknowledged: the same id makes the repetition harmless.
 
-        An outage is waited for, however long: whoever took the task over in the meantime makes the append fail.
+        Whoever took the task over in the meantime makes the append fail.
+        """
+        return await self._insist(subject, partial(self._commit.publish, subject, payload, headers))
+
+    async def _insist(self, subject: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Ask until there is an answer: an outage is waited for, however long (PassingError).
+
+        What is said and what is read alike: no task loses an attempt because NATS was away.
         """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + GIVE_UP_AFTER
         pause = FIRST_PAUSE
         while True:
             try:
-                return await self._commit.publish(subject, payload, headers)
+                return await ask()
             except UNANSWERED as error:
                 if not self._nats.is_connected:
                     give_up_at = loop.time() + GIVE_UP_AFTER
                 if loop.time() > give_up_at:
-                    message = f"JetStream does not acknowledge what is published to {subject}: check the NATS server."
+                    message = f"JetStream does not answer about {subject}: check the NATS server."
                     raise PassingError(ErrorCode.INTERNAL, message) from error
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,4 +1,7 @@
-"""Several messages of a stream for one request: Direct Get in batches, which nats-py does not know."""
+"""Messages as a stream holds them: Direct Get, one by one and, which nats-py does not know, in batches.
+
+Where a message has a `Status` of its publisher's, nats-py takes it for the server's.
+"""
 
 import json
 from collections.abc import AsyncIterator, Iterable
@@ -7,13 +10,14 @@ from datetime import datetime
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 from nats.js.api import RawStreamMsg
 
 ANSWER_WITHIN = 5.0  # seconds
 LARGEST = 4 * 1024**2  # bytes of a page: what does not fit is left out
 PENDING = "Nats-Num-Pending"  # header: how many messages of the subject are behind this one
 
-NO_MORE = {"204", "404"}
+NO_MORE, NOBODY = {"204", "404"}, "503"
 
 Pages = list[RawStreamMsg]
 
@@ -35,10 +39,32 @@ async def one(nats: Client, stream: str, subject: str, sequence: int) -> RawStre
 
     Asked for without its subject it takes the server several milliseconds longer where a million others are there.
     """
-    query = {"seq": sequence, "next_by_subj": subject, "batch": 1}
-    answer = await nats.request(_place(stream), json.dumps(query).encode(), timeout=ANSWER_WITHIN)
-    found = None if _is_end(answer) else _message(answer)
+    found = await next_from(nats, stream, subject, sequence)
     return found if found is not None and found.seq == sequence else None
+
+
+async def next_from(nats: Client, stream: str, subject: str, start: int) -> RawStreamMsg | None:
+    """The first message of a subject from stream sequence `start` on, however large (NatsError)."""
+    return await _message_of(nats, stream, {"seq": start, "next_by_subj": subject})
+
+
+async def last(nats: Client, stream: str, subject: str) -> RawStreamMsg | None:
+    """The last message of a subject (NatsError)."""
+    return await _message_of(nats, stream, {"last_by_subj": subject})
+
+
+async def _message_of(nats: Client, stream: str, query: dict[str, object]) -> RawStreamMsg | None:
+    asked = json.dumps(query).encode()
+    try:
+        answer = await nats.request(_place(stream), asked, timeout=ANSWER_WITHIN)
+    except NoRespondersError:  # that, or it is a message whose publisher gave it the status that means that
+        inbox = await nats.subscribe(nats.new_inbox())
+        try:
+            await nats.publish(_place(stream), asked, reply=inbox.subject)
+            answer = await inbox.next_msg(timeout=ANSWER_WITHIN)
+        finally:
+            await inbox.unsubscribe()
+    return None if _is_end(answer) else _message(answer)
 
 
 async def _answers(nats: Client, stream: str, query: dict[str, object]) -> AsyncIterator[RawStreamMsg]:
@@ -63,6 +89,8 @@ def _is_end(answer: Msg) -> bool:
     headers = answer.headers or {}
     if "Nats-Sequence" in headers:
         return False
+    if headers.get("Status") == NOBODY:
+        raise NoRespondersError
     if headers.get("Status") not in NO_MORE:
         message = f"the stream answers with status {headers.get('Status')}"
         raise NatsError(message)  # what it holds is not known: nobody may take a task for settled

@@ -4,10 +4,11 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from nats.js import JetStreamContext
-from nats.js.errors import APIError, NotFoundError
+from nats.aio.client import Client
+from nats.js.errors import APIError
 
 from app.delivery.dead_letters import DeadLetterBox
+from app.jetstream.stream_pages import next_from
 from app.log.entry import TASKS
 from app.log.task_log import TaskLog
 from app.queue.stored_message import StoredMessage
@@ -31,7 +32,7 @@ class Expiry:
 
     def __init__(  # noqa: PLR0913 -- an end is said in the log, kept in a letter and taken from the queue
         self,
-        js: JetStreamContext,
+        nats: Client,
         names: StreamNames,
         log_: TaskLog,
         queue: TaskQueue,
@@ -39,7 +40,8 @@ class Expiry:
         *,
         after: float,
     ) -> None:
-        self._js = js
+        self._nats = nats
+        self._js = nats.jetstream()
         self._names = names
         self._log = log_
         self._queue = queue
@@ -55,11 +57,8 @@ class Expiry:
         return expired
 
     async def _next(self, at: int) -> StoredMessage | None:
-        try:
-            found = await self._js.get_msg(self._names.tasks, at, subject="tasks.>", direct=True, next=True)
-        except NotFoundError:
-            return None
-        return StoredMessage.fetched(found)
+        found = await next_from(self._nats, self._names.tasks, "tasks.>", at)
+        return None if found is None else StoredMessage.fetched(found)
 
     async def _expire(self, message: StoredMessage) -> bool:
         """End one task, unless somebody is busy with it or its message is no task: its worker ends that."""

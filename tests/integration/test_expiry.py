@@ -1,6 +1,7 @@
 """A task that waits too long ends with a word."""
 
 import asyncio
+import json
 from functools import partial
 
 import pytest
@@ -10,6 +11,7 @@ from app.settings import Settings
 from handlers.errors import PassingError
 from schemas.errors import ErrorCode
 from schemas.progress import State
+from schemas.wire import Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
@@ -89,3 +91,23 @@ async def test_what_waits_too_long_to_be_tried_again_expires(
         assert events[-1].error.code is ErrorCode.EXPIRED
         await eventually(lambda: queue_is_empty(js))
         assert await letters(js) == 1
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("status", ["404", "503"])
+async def test_a_publishers_status_ends_no_sweep(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, status: str
+) -> None:
+    # Given a busy worker, behind which the first of two tasks has a status that a server answers with
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("running")
+        await publisher.until("running", State.RUNNING)
+        task = {"task_id": "odd", "audio_file_id": "meeting.flac", "user_id": 7}
+        await publisher.js.publish("tasks.transcription.low", json.dumps(task).encode(), headers={"Status": status})
+        await publisher.publish("waiting", priority=Priority.LOW)
+        # When the time is up, then both have failed
+        for task_id in ("odd", "waiting"):
+            await eventually(partial(is_expired, publisher, task_id))
+        engine.may_go_on.set()
+        await publisher.until("running", State.COMPLETED)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from functools import partial
 from typing import Literal
 
 import pytest
@@ -242,9 +243,10 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
 
 
 @pytest.mark.foreign
+@pytest.mark.parametrize("status", ["404", "503"])
 @pytest.mark.parametrize("header", ["Status", "Nats-Sequence", "Nats-Subject", "Nats-Num-Pending"])
 async def test_a_publishers_own_headers_are_not_the_servers(
-    publisher: Publisher, worker: Service, engine: FakeEngine, header: str
+    publisher: Publisher, worker: Service, engine: FakeEngine, header: str, status: str
 ) -> None:
     # Given a task with a header of the server's, behind another one
     engine.may_go_on.clear()
@@ -252,8 +254,43 @@ async def test_a_publishers_own_headers_are_not_the_servers(
     await publisher.until("t1", State.RUNNING)
     task = {"task_id": "t2", "audio_file_id": "meeting.flac", "user_id": 7}
     subject = subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL)
-    await publisher.js.publish(subject, json.dumps(task).encode(), headers={header: "404"})
+    await publisher.js.publish(subject, json.dumps(task).encode(), headers={header: status})
     # When its turn has come
     engine.may_go_on.set()
     # Then it is done like any other
     await publisher.until("t2", State.COMPLETED)
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("status", ["404", "503"])
+async def test_an_idle_worker_takes_no_publishers_status_for_the_servers(
+    publisher: Publisher, worker: Service, status: str
+) -> None:
+    # Given a worker with nothing to do
+    # When a task is published with a status that a server answers with
+    task = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
+    subject = subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL)
+    await publisher.js.publish(subject, json.dumps(task).encode(), headers={"Status": status})
+    # Then it is done like any other
+    await publisher.until("t1", State.COMPLETED)
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize("status", ["404", "503"])
+async def test_a_foreign_status_on_a_tasks_log_ends_no_reading(
+    publisher: Publisher, worker: Service, engine: FakeEngine, status: str
+) -> None:
+    # Given a running task
+    engine.may_go_on.clear()
+    await publisher.publish("t1")
+    await publisher.until("t1", State.RUNNING)
+    # When somebody writes into its log, with a status that a server answers with
+    await publisher.js.publish(subjects.progress("t1"), b"junk", headers={"Status": status})
+    engine.may_go_on.set()
+
+    # Then the task is done all the same
+    await eventually(partial(is_completed, publisher))
+
+
+async def is_completed(publisher: Publisher) -> bool:
+    return bool((await publisher.ask("tasks.status", task_id="t1")).get("state") == "completed")

@@ -8,10 +8,11 @@ from typing import Any
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.js.api import RawStreamMsg
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
-from app.jetstream import streams
+from app.jetstream import stream_pages, streams
 from app.keys.redis_keys import MARK
 from app.main import Service
 from app.settings import Settings
@@ -202,3 +203,32 @@ async def test_a_full_disk_refuses_the_publisher_and_harms_nothing(
         await publisher.js.update_stream(config)
         # Then the task is done
         await publisher.until("t1", State.COMPLETED)
+
+
+async def test_a_silence_of_nats_costs_a_task_no_attempt(
+    publisher: Publisher, start_worker: StartWorker, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a running task whose worker soon gives up on an answer
+    engine, unanswered, ask = FakeEngine(), asyncio.Event(), stream_pages.last
+    monkeypatch.setattr("app.jetstream.stream_pages.ANSWER_WITHIN", 0.2)
+
+    async def ask_in_vain(connection: Client, stream: str, subject: str) -> RawStreamMsg | None:
+        try:
+            return await ask(connection, stream, subject)
+        except nats.errors.TimeoutError:
+            unanswered.set()
+            raise
+
+    monkeypatch.setattr("app.jetstream.stream_pages.last", ask_in_vain)
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("t1")
+        await publisher.until("t1", State.RUNNING)
+        # When NATS says nothing while the worker asks whose the task is
+        nats_server.pause()
+        engine.may_go_on.set()
+        await unanswered.wait()
+        nats_server.resume()
+        # Then the task is done in the same attempt
+        events = await publisher.until("t1", State.COMPLETED)
+    assert {event.attempt for event in events} == {1}
