@@ -59,7 +59,7 @@ class Parts:
         self._nats, self._means = nats, means
         self._log = log = TaskLog(nats, names, means.worker)
         self._results = ResultStore(js, log, max_payload=nats.max_payload)
-        self._letters = letters = DeadLetterBox(js, log, names, means.meter, max_payload=nats.max_payload)
+        self._letters = letters = DeadLetterBox(nats, log, names, means.meter, max_payload=nats.max_payload)
         self._lanes = LaneReader(nats, names)
         self._waiting = WaitingTasks(nats, names, self._lanes, idle=lambda: slot.idle)
         queue = TaskQueue(log, self._waiting, max_attempts=settings.max_attempts)

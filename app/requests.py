@@ -99,7 +99,7 @@ class TaskRequests:
         """Leave nothing of a task behind: events, result, keys, letters, recording (RequestError)."""
         last = await self._ended(task_id)
         try:
-            await self._projection.delete(task_id, up_to=last.stream_sequence)
+            await self._projection.delete(last)
             await self._forget_heard(task_id)
             await self._waiting.take(last)  # one that has ended may not be acknowledged yet
             if last.facts.task is not None:

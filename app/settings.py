@@ -35,6 +35,7 @@ class Settings(BaseSettings):
         secrets_dir=SECRETS if SECRETS.is_dir() else None,
         extra="ignore",
         env_ignore_empty=True,
+        hide_input_in_errors=True,  # it holds passwords
     )
 
     nats_url: str = "nats://localhost:4222"

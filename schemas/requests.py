@@ -80,4 +80,8 @@ class ReplayRequest(Order):
 class Replayed(Message):
     """How many tasks were queued again."""
 
-    replayed: int = Field(ge=0, description="How many tasks were queued again.", examples=[1])
+    replayed: int = Field(
+        ge=0,
+        description="How many tasks were queued again: as many as there was room and time for.",
+        examples=[1],
+    )

@@ -2,14 +2,16 @@
 
 import base64
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 
-from nats.js import JetStreamContext
-from nats.js.errors import APIError, NotFoundError
+from nats.aio.client import Client
+from nats.js.errors import APIError
 
+from app.jetstream.stream_pages import page
 from app.log import cloud_events
 from app.log.task_log import TaskLog
 from app.queue.stored_message import REPLAY_OF, StoredMessage
@@ -24,16 +26,25 @@ from schemas.wire import Kind
 
 LARGEST_GROWTH = 2  # control characters take six bytes each in JSON: such a body is better off as base64
 MOST_HEADERS, LONGEST_HEADER = 32, 1024  # characters
+A_PAGE = 200  # letters
+ANSWER_WITHIN = 4.0  # seconds: clients wait for five
+LANE_FULL = 10077  # err_code of nats-server
 EXPECTATIONS = "nats-expected"  # headers that were meant for the first publish only
+
+
+class LaneFullError(RequestError):
+    """There is no room for another task in its lane."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.INTERNAL, "The task's lane is full: ask again when tasks are done.")
 
 
 class DeadLetterBox:
     """Keeps the letters in their stream."""
 
-    def __init__(
-        self, js: JetStreamContext, log: TaskLog, names: StreamNames, meter: Meter, *, max_payload: int
-    ) -> None:
-        self._js = js
+    def __init__(self, nats: Client, log: TaskLog, names: StreamNames, meter: Meter, *, max_payload: int) -> None:
+        self._nats = nats
+        self._js = nats.jetstream()
         self._log = log
         self._meter = meter
         self._tasks, self._stream = names.tasks, names.dead_letters
@@ -74,29 +85,29 @@ class DeadLetterBox:
 
     async def letters(self) -> AsyncIterator[tuple[int, DeadLetter]]:
         """All letters from the oldest on, each with its stream sequence."""
-        at = 1
-        while True:
-            try:
-                message = await self._js.get_msg(
-                    self._stream, at, subject=subjects.ALL_DEAD_LETTERS, direct=True, next=True
-                )
-            except NotFoundError:
-                return
-            at = (message.seq or 0) + 1
-            with suppress(ValueError):  # somebody else wrote it
-                yield at - 1, DeadLetter.model_validate_json(message.data or b"")
+        at = 0
+        while found := await page(self._nats, self._stream, subjects.ALL_DEAD_LETTERS, start=at + 1, count=A_PAGE):
+            for message in found:
+                at = message.seq or at + 1
+                with suppress(ValueError):  # somebody else wrote it
+                    yield at, DeadLetter.model_validate_json(message.data or b"")
 
     async def replay(self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None) -> int:
-        """Queue the matching tasks again, each once; how many (RequestError where none matches)."""
-        count = matching = 0
+        """Queue the matching tasks again, each once, as many as there is room and time for; how many (RequestError)."""
+        count, found, give_up_at = 0, False, time.monotonic() + ANSWER_WITHIN
         newest = (await self._js.stream_info(self._stream)).state.last_seq
         async for sequence, letter in self.letters():
-            if sequence > newest:  # a task that has failed again meanwhile is not tried for ever
+            if sequence > newest or time.monotonic() > give_up_at:  # what fails again meanwhile is not tried for ever
                 break
             if task_id in (None, letter.task_id) and kind in (None, letter.kind) and code in (None, letter.error.code):
-                matching += 1
-                count += await self._replay(sequence, letter)
-        if task_id is not None and not matching:
+                found = True
+                try:
+                    count += await self._replay(sequence, letter)
+                except LaneFullError:
+                    if not count:
+                        raise
+                    break
+        if task_id is not None and not found:
             raise RequestError(ErrorCode.NOT_FOUND, f"No dead letter is kept of task {task_id}: list what is there.")
         return count
 
@@ -110,7 +121,12 @@ class DeadLetterBox:
             name: value for name, value in letter.headers.items() if not name.lower().startswith(EXPECTATIONS)
         } | {"Nats-Msg-Id": f"replay-{letter.task_id}-{last.stream_sequence}", REPLAY_OF: str(last.stream_sequence)}
         await self._js.purge_stream(self._segments, subject=subjects.segments(letter.task_id))  # it starts afresh
-        await self._js.publish(letter.subject, _bytes(letter), headers=headers)
+        try:
+            await self._js.publish(letter.subject, _bytes(letter), headers=headers)
+        except APIError as error:
+            if error.err_code == LANE_FULL:
+                raise LaneFullError from error
+            raise
         await self._remove(sequence)
         return True
 

@@ -15,6 +15,8 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 
+from app.jetstream.stream_pages import ENVELOPE
+
 ANSWER_WITHIN: Final = 2.0  # seconds, beyond those that an answer may take
 NEXT: Final = "$JS.API.CONSUMER.MSG.NEXT"
 NOTHING_WAITS: Final = {"404", "408"}
@@ -39,7 +41,7 @@ class PullInbox:
         if within:
             asked = {"batch": batch, "expires": int(within * SECOND)}
         if batch > 1:  # a server ends the connection of who does not read as fast as it sends
-            asked["max_bytes"] = max(LARGEST, self._nats.max_payload)
+            asked["max_bytes"] = max(LARGEST, self._nats.max_payload + ENVELOPE)
         inbox = self._inbox or await self._open_inbox()
         await self._nats.publish(self._next, json.dumps(asked).encode(), reply=inbox.subject)
         found: list[Msg] = []

@@ -15,6 +15,7 @@ from nats.js.api import RawStreamMsg
 
 ANSWER_WITHIN = 5.0  # seconds
 LARGEST = 4 * 1024**2  # bytes of a page: what does not fit is left out
+ENVELOPE = 8 * 1024  # bytes: with subjects and what the server adds a message is larger than it may be
 PENDING = "Nats-Num-Pending"  # header: how many messages of the subject are behind this one
 
 NO_MORE, NOBODY = {"204", "404"}, "503"
@@ -24,7 +25,8 @@ Pages = list[RawStreamMsg]
 
 async def page(nats: Client, stream: str, subject: str, *, start: int, count: int) -> Pages:
     """At most `count` messages of a subject from stream sequence `start` on (NatsError)."""
-    query = {"seq": start, "next_by_subj": subject, "batch": count, "max_bytes": LARGEST}
+    most = max(LARGEST, nats.max_payload + ENVELOPE)
+    query = {"seq": start, "next_by_subj": subject, "batch": count, "max_bytes": most}
     return [message async for message in _answers(nats, stream, query)]
 
 

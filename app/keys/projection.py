@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -28,7 +28,7 @@ KEEP_MARK: Final = 30 * DAY  # after which everything is shown once more
 # When a task has ended, nobody needs its voices.
 WRITE_IF_NEWER: Final = """
 if ARGV[6] == 'cancelled' then
-  redis.call('SET', KEYS[4], '1', 'EX', ARGV[7])
+  redis.call('SET', KEYS[4], ARGV[9], 'EX', ARGV[7])
   redis.call('DEL', KEYS[5])
 end
 if ARGV[8] == '1' then redis.call('DEL', KEYS[6]) end
@@ -43,10 +43,17 @@ return 1
 """
 
 WRITE_UNLESS_WITHDRAWN: Final = """
-if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+if tonumber(ARGV[3]) <= tonumber(redis.call('GET', KEYS[2]) or '0') then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 return 1
 """
+
+
+class Ended(NamedTuple):
+    """What came of a task, to be shown."""
+
+    task_sequence: int  # of the task's message: an id may be used again
+    result: bytes  # JSON
 
 
 @contextmanager
@@ -76,16 +83,16 @@ class RedisProjection:
                 continue
             state, ended = str(event.state), int(event.state.ended)
             values = (entry.stream_sequence, status, event.progress, KEEP, KEEP_PROGRESS, state, FORGET_AFTER, ended)
-            writing.eval(WRITE_IF_NEWER, len(keys), *keys, *values)
+            writing.eval(WRITE_IF_NEWER, len(keys), *keys, *values, entry.facts.task_sequence)
         with _reached():
             await writing.execute()
 
-    async def ended(self, results: Mapping[str, bytes]) -> None:
-        """Show results, JSON by task id, each unless its task was cancelled or deleted (PassingError)."""
+    async def ended(self, results: Mapping[str, Ended]) -> None:
+        """Show results by task id, each unless its task was cancelled or deleted (PassingError)."""
         writing = self._redis.pipeline(transaction=False)
-        for task_id, result in results.items():
+        for task_id, ended in results.items():
             keys = [redis_keys.result(task_id), redis_keys.withdrawn(task_id)]
-            writing.eval(WRITE_UNLESS_WITHDRAWN, len(keys), *keys, result, KEEP)
+            writing.eval(WRITE_UNLESS_WITHDRAWN, len(keys), *keys, ended.result, KEEP, ended.task_sequence)
         with _reached():
             await writing.execute()
 
@@ -99,15 +106,16 @@ class RedisProjection:
         with _reached():
             await self._redis.set(redis_keys.MARK, "1", ex=KEEP_MARK)
 
-    async def delete(self, task_id: str, *, up_to: int) -> None:
-        """Delete the keys of a task; events up to this stream sequence are not shown again (PassingError)."""
+    async def delete(self, last: Entry) -> None:
+        """Delete the keys of a task; nothing up to the last entry of its log is shown again (PassingError)."""
+        task_id = last.event.task_id
         with _reached():
-            await self._forget_result(task_id)
-            await self._redis.set(redis_keys.shown(task_id), str(up_to), ex=FORGET_AFTER)
+            await self._forget_result(task_id, last.facts.task_sequence)
+            await self._redis.set(redis_keys.shown(task_id), str(last.stream_sequence), ex=FORGET_AFTER)
             await self._redis.delete(redis_keys.info(task_id), redis_keys.progress(task_id))
 
-    async def _forget_result(self, task_id: str) -> None:
-        await self._redis.set(redis_keys.withdrawn(task_id), "1", ex=FORGET_AFTER)
+    async def _forget_result(self, task_id: str, task_sequence: int) -> None:
+        await self._redis.set(redis_keys.withdrawn(task_id), str(task_sequence), ex=FORGET_AFTER)
         await self._redis.delete(redis_keys.result(task_id), redis_keys.voices(task_id))
 
     async def reachable(self) -> bool:

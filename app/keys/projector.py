@@ -12,8 +12,8 @@ from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 
 from app.jetstream.pull_inbox import PullInbox
-from app.keys.projection import RedisProjection
-from app.log.entry import Entry
+from app.keys.projection import Ended, RedisProjection
+from app.log.entry import Entry, Facts
 from app.log.task_log import read_result
 from handlers.errors import PassingError
 from schemas.stream_names import StreamNames
@@ -83,10 +83,11 @@ class Projector:
         await self._projection.progressed(list(latest.values()))
 
     async def _show_results(self, messages: Sequence[RawStreamMsg]) -> None:
-        results: dict[str, bytes] = {}
+        results: dict[str, Ended] = {}
         for message in messages:
             with suppress(ValueError):
-                results[read_result(message).task_id] = message.data or b""
+                facts = Facts.read(message.headers or {})
+                results[read_result(message).task_id] = Ended(facts.task_sequence, message.data or b"")
             await asyncio.sleep(0)  # a large one takes a while to read
         await self._projection.ended(results)
 

@@ -24,7 +24,7 @@ def shown(task_id: str) -> str:
 
 
 def withdrawn(task_id: str) -> str:
-    """Set for a while after a task was cancelled or deleted: what is on the way must not come back."""
+    """For a while after a task was cancelled or deleted, the sequence of its message: its result must not come back."""
     return f"natscribe:task:{task_id}:withdrawn"
 
 

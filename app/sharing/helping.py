@@ -10,11 +10,12 @@ from importlib.metadata import version
 
 import structlog
 
+from app.ending import end
 from app.engines.cores import SHORTEST, Cores
 from app.engines.ears import EngineEar
 from app.engines.engine import Engine
 from app.engines.messages import Hear, Heard, WindowSound
-from app.sharing.lending import Send
+from app.sharing.lending import LONGEST_LOAN, Send
 from app.sharing.messages import Alive, Lent, Returned, Volunteered, encode
 from handlers.errors import TaskError
 from schemas.sharing import WindowsOffered
@@ -118,13 +119,15 @@ class Helper:
             heard = await self._in_pieces(lent, windows)
         except TaskError as error:
             log.warning("help_failed", error=error.detail.code)
+        except TimeoutError:
+            log.warning("help_failed", error="timeout")
         except Exception:
             log.exception("help_failed")
         finally:  # whatever went wrong, the owner need not wait
-            alive.cancel()
             self._hears = False  # before it is said: the next batch may come at once
             self._until = time.monotonic() + WAITS_FOR
             await self._give_back(lent, heard)
+            await end([alive])
 
     async def _in_pieces(self, lent: Lent, windows: list[WindowSound]) -> Heard | None:
         """What is said in a batch, or null where this worker comes to have a task of its own (TaskError)."""
@@ -134,7 +137,8 @@ class Helper:
             if self._own:
                 return None
             piece = job.model_copy(update={"windows": windows[first : first + _PIECE]})
-            pieces.append(await self._ear.hear(piece))
+            async with asyncio.timeout(LONGEST_LOAN):  # by then the owner has it back; what hangs is killed
+                pieces.append(await self._ear.hear(piece))
         found = [window for piece in pieces for window in piece.found]
         seconds = sum(piece.seconds for piece in pieces)
         return pieces[0].model_copy(update={"found": found, "seconds": seconds})

@@ -237,3 +237,21 @@ async def test_the_message_of_a_deleted_task_is_gone_though_nobody_has_acknowled
     # Then its message is gone, and nobody finds it should the worker die
     assert await queue_is_empty(js)
     may_go.set()
+
+
+@pytest.mark.parametrize("request_", ["tasks.cancel", "tasks.delete"])
+async def test_the_result_of_an_id_that_is_used_again_is_shown(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, redis: Redis, request_: str
+) -> None:
+    # Given a task that was cancelled, or deleted, a moment ago
+    engine.may_go_on.clear()
+    await publisher.publish("t1")
+    await publisher.until("t1", State.RUNNING)
+    await publisher.ask(request_, task_id="t1")
+    await publisher.ask("tasks.delete", task_id="t1")
+    engine.may_go_on.set()
+    # When its id is used again
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    # Then its result is in Redis
+    await eventually(lambda: redis.exists("task:t1:result"))

@@ -7,12 +7,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
+from redis.asyncio import Redis
 
 from app.delivery.dead_letters import DeadLetterBox
 from app.engines.messages import Listen
 from app.main import Service
+from app.settings import Settings
 from app.speech.recordings import Recording, Recordings
 from handlers.errors import PassingError, PermanentError
 from schemas.dead_letters import DeadLetter
@@ -21,6 +24,7 @@ from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
+from tests.workers import working
 
 PASSING = PassingError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
@@ -318,3 +322,27 @@ async def test_what_a_publisher_expected_of_the_queue_binds_no_replay(
     # When it is replayed, then it is queued wherever it comes
     assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
     await eventually(lambda: completed(publisher, "t1"))
+
+
+async def test_letters_are_replayed_as_far_as_there_is_room(
+    publisher: Publisher, settings: Settings, nc: Client, redis: Redis, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given three tasks that failed, and a lane that holds two
+    async with working(settings.model_copy(update={"nats_max_msgs_per_subject": 2}), engine):
+        engine.fail_with = [PERMANENT] * 3
+        for task_id in ("t1", "t2", "t3"):
+            await publisher.publish(task_id)
+            await publisher.until(task_id, State.FAILED)
+        await eventually(lambda: queue_is_empty(js))
+        engine.may_go_on.clear()
+        # When an operator replays them all
+        # Then two are queued, and what is left is said to have no room
+        assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 2}
+        refused = await publisher.ask("dead_letters.replay", kind="transcription")
+        assert "lane is full" in refused["error"]["message"]
+        # And once there is, it is queued, too
+        engine.may_go_on.set()
+        await eventually(lambda: queue_is_empty(js))
+        assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 1}
+        await eventually(lambda: queue_is_empty(js))
+    assert await letters(js) == []

@@ -66,7 +66,7 @@ async def test_a_newer_event_is_shown(projection: RedisProjection, redis: Redis)
 async def test_a_deleted_task_does_not_come_back(projection: RedisProjection, redis: Redis) -> None:
     # Given a task that was deleted
     await projection.progressed([entry(5, State.COMPLETED, 100, 11)])
-    await projection.delete("t1", up_to=11)
+    await projection.delete(entry(5, State.COMPLETED, 100, 11))
     # When another worker has still to show an event of it
     await projection.progressed([entry(5, State.COMPLETED, 100, 11)])
     # Then nothing is shown, and nothing of the task is kept for good

@@ -7,6 +7,7 @@ import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from app.jetstream.pull_inbox import PullInbox
 from app.main import Service
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
@@ -70,3 +71,22 @@ async def test_a_text_of_any_size_arrives(nc: Client, js: JetStreamContext, tran
         named = json.loads(answer)["object"]
         whole = json.loads((await (await js.object_store(named["bucket"])).get(named["name"])).data or b"")
         assert len(whole["text"]) == pytest.approx(characters, abs=2)
+
+
+async def test_a_message_of_the_largest_size_is_pulled_like_any_other(
+    nc: Client, worker: Service, engine: FakeEngine, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a busy worker that asks for no more bytes at once than a message may have
+    monkeypatch.setattr("app.jetstream.pull_inbox.LARGEST", 0)
+    engine.may_go_on.clear()
+    await publisher.publish("t1")
+    await publisher.until("t1", State.RUNNING)
+    # When a task is published that has them all
+    task = json.dumps({"task_id": "t2", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
+    await publisher.js.publish("tasks.transcription.normal", task.ljust(nc.max_payload - 64))
+    waits = PullInbox(nc, "transcription_tasks", "transcription_worker_transcription_normal")
+    # Then whoever asks for several is given it
+    (message,) = await waits.ask(2)
+    await message.nak()
+    engine.may_go_on.set()
+    await publisher.until("t2", State.COMPLETED)

@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from nats.aio.msg import Msg
+from nats.errors import OutboundBufferLimitError
 from nats.js import JetStreamContext
 
+from app.delivery.settling import Settler
 from app.log.entry import Facts
 from app.log.results import ResultStore
 from app.main import Service
@@ -128,3 +131,27 @@ async def _waits(disk: SlowDisk, count: int) -> bool:
 
 async def _asks_no_more(worker: Service) -> bool:
     return not worker.slot.running
+
+
+async def test_a_worker_outlives_an_acknowledgement_that_cannot_be_sent(
+    publisher: Publisher, worker: Service, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a connection that takes nothing more when a task is to be acknowledged
+    done = Settler.done
+    sent = asyncio.Event()
+
+    async def fail_once(self: Settler, message: Msg) -> None:
+        if not sent.is_set():
+            sent.set()
+            raise OutboundBufferLimitError
+        await done(self, message)
+
+    monkeypatch.setattr(Settler, "done", fail_once)
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    await sent.wait()
+    # When the next one is published
+    await publisher.publish("t2")
+    # Then the worker does it, and takes the first from the queue when that is delivered again
+    await publisher.until("t2", State.COMPLETED)
+    await eventually(lambda: queue_is_empty(js))

@@ -29,6 +29,7 @@ class GatedEngine(FakeEngine):
         super().__init__()
         self.heard: list[int] = []
         self.batches: list[int] = []  # how many windows each has
+        self.cut_off: list[int] = []
         self.may_hear = asyncio.Event()
         self.may_hear.set()
         self.fails: Exception | None = None
@@ -42,7 +43,11 @@ class GatedEngine(FakeEngine):
 
     async def hears(self, number: int) -> None:
         self.heard.append(number)
-        await self.may_hear.wait()
+        try:
+            await self.may_hear.wait()
+        except asyncio.CancelledError:
+            self.cut_off.append(number)
+            raise
         if self.fails is not None:
             raise self.fails
 
@@ -165,3 +170,16 @@ async def test_a_worker_that_ends_gives_back_what_it_holds(
     # When its worker ends, then the owner is told at once
     await helper.close()
     assert await owners.returned() == [(OWNER, Returned(batch="b" * 32, heard=None, more=False))]
+
+
+async def test_a_batch_that_is_not_heard_in_time_is_given_back_and_its_engine_killed(
+    helper: Helper, owners: Owners, engine: GatedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an engine that hangs
+    monkeypatch.setattr("app.sharing.helping.LONGEST_LOAN", 0.05)
+    engine.may_hear.clear()
+    # When the helper is lent a window
+    await lend(helper, 1)
+    # Then the owner has it back, and the engine is free for this worker's own tasks
+    assert await eventually(owners.returned, within=5) == [(OWNER, Returned(batch="b" * 32, heard=None, more=False))]
+    assert engine.cut_off == engine.heard
