@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from app.client import Client, NoServerError
-from app.embedded import Guarded, free_port, is_free, servers
+from app.client import Client, ClientError, NoServerError
+from app.embedded import Endpoints, Guarded, free_port, is_free, servers
 from app.settings import Settings
 
 HTTP_PORT = 8000
@@ -19,11 +19,27 @@ LOOK_EVERY = 0.1  # seconds
 GRACE = 30.0  # seconds: a worker gives its task back before it ends
 
 
+class PortInUseError(ClientError):
+    """The documentation page cannot be served where it should."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"Port {port} is in use: choose another with --port, or none for any that is free.")
+
+
 class Service:
     """A worker, and where it and its servers are found."""
 
-    def __init__(self, worker: Callable[[], Guarded], servers: Mapping[str, str], host: str, port: int) -> None:
+    def __init__(
+        self,
+        worker: Callable[[], Guarded],
+        servers: Mapping[str, str],
+        embedded: Endpoints | None,
+        *,
+        host: str,
+        port: int,
+    ) -> None:
         self.servers = servers
+        self.embedded = embedded
         self.worker = worker()
         self._start = worker
         self._host = host
@@ -63,18 +79,20 @@ async def service(
 ) -> AsyncGenerator[Service]:
     """Run the service until the block ends, then stop the worker before its servers.
 
-    Raises EmbeddedError, and UnreachableError where NATS_URL names a server that does not answer.
+    Raises EmbeddedError, PortInUseError, and UnreachableError where NATS_URL names a server that does not answer.
     """
     await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
+    if port is not None and not is_free(port):
+        raise PortInUseError(port)
     port = port or (HTTP_PORT if is_free(HTTP_PORT) else free_port())
-    async with _servers(data) as found:
+    async with _servers(data) as (found, embedded):
         command = [sys.executable, "-m", "faststream", "run", "app.main:app", "--host", host, "--port", str(port)]
         if workers > 1:
             command += ["--workers", str(workers)]
         worker = partial(
             Guarded, command, lock=data / "worker.lock", grace=GRACE, output=output, env={**os.environ, **found}
         )
-        running = Service(worker, found, host, port)
+        running = Service(worker, found, embedded, host=host, port=port)
         try:
             yield running
         finally:
@@ -82,20 +100,19 @@ async def service(
 
 
 @asynccontextmanager
-async def _servers(data: Path) -> AsyncGenerator[dict[str, str]]:
-    """The servers that the settings name, else embedded ones."""
+async def _servers(data: Path) -> AsyncGenerator[tuple[dict[str, str], Endpoints | None]]:
+    """The servers that the settings name, else embedded ones: as settings of the worker, and to look after."""
     settings = Settings()
     named = settings.model_fields_set
     if "nats_url" in named:
         await _look_for_nats(settings)
     if {"nats_url", "redis_url"} <= named:
-        yield {"NATS_URL": settings.nats_url, "REDIS_URL": settings.redis_url}
+        yield {"NATS_URL": settings.nats_url, "REDIS_URL": settings.redis_url}, None
         return
     async with servers(data) as embedded:
-        yield {
-            "NATS_URL": settings.nats_url if "nats_url" in named else embedded.nats_url,
-            "REDIS_URL": settings.redis_url if "redis_url" in named else embedded.redis_url,
-        }
+        nats_url = settings.nats_url if "nats_url" in named else embedded.nats_url
+        redis_url = settings.redis_url if "redis_url" in named else embedded.redis_url
+        yield {"NATS_URL": nats_url, "REDIS_URL": redis_url}, embedded
 
 
 async def _look_for_nats(settings: Settings) -> None:

@@ -10,6 +10,9 @@ import typer
 from app.cli.console import DATA, ENDPOINTS, err, finish, out
 from app.cli.service import Service, service, stop_signals
 from app.client import command
+from app.embedded import Endpoints
+from app.ending import end
+from app.settings import Settings
 
 MOST_ENDS, WITHIN = 3, 60.0  # of workers; seconds
 
@@ -18,7 +21,7 @@ def up(
     *,
     workers: Annotated[int, typer.Option(min=1, help="How many tasks run at once.")] = 1,
     host: Annotated[str, typer.Option(help="Where the documentation page is served.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Its port.", show_default="8000 if free")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Its port.", show_default="8000 if free")] = None,
 ) -> None:
     """Run the service, with embedded servers where NATS_URL and REDIS_URL name none."""
     finish(_run(workers, host, port))
@@ -36,16 +39,36 @@ async def _run(workers: int, host: str, port: int | None) -> int:
 
 
 async def _until(stop: asyncio.Event, running: Service) -> int:
-    """Keep a worker at work; the code of one that cannot be kept."""
+    """Keep a worker and its servers at work; the code of a worker that cannot be kept (EmbeddedError)."""
     stopped = asyncio.create_task(stop.wait())
-    working = asyncio.create_task(_keep_working(running))
-    await asyncio.wait({stopped, working}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if working.done():
-        return working.result()
-    working.cancel()
-    err.print("stopping: running tasks are given back to the queue")
-    await running.worker.stop()
+    kept = [asyncio.create_task(_keep_working(running))]
+    if running.embedded is not None:
+        kept.append(asyncio.create_task(_keep_serving(running.embedded)))
+    done, _ = await asyncio.wait({stopped, *kept}, return_when=asyncio.FIRST_COMPLETED)
+    await end([stopped, *kept])
+    for failed in done - {stopped}:
+        return failed.result()
+    await _stop(stop, running)
+    return 0
+
+
+async def _stop(stop: asyncio.Event, running: Service) -> None:
+    """Give the running tasks their time, unless somebody has not."""
+    grace = f"{Settings().task_grace:g} s"
+    err.print(f"stopping: what runs has {grace} to end, then it is given back; Ctrl-C again stops at once")
+    stop.clear()
+    at_once = asyncio.create_task(stop.wait())
+    stopping = asyncio.create_task(running.worker.stop())
+    await asyncio.wait({at_once, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.done():
+        running.worker.kill()
+    await stopping
+    await end([at_once])
+
+
+async def _keep_serving(servers: Endpoints) -> int:
+    """Start embedded servers again that end; whoever is connected to them waits meanwhile (EmbeddedError)."""
+    await servers.keep(lambda server: err.print(f"{server} has ended: starting it again.", style="red"))
     return 0
 
 

@@ -133,13 +133,7 @@ class TaskDelivery(Hands):
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, the message must be settled
             self.found()
             return await self._settle(error)
-        return await self._done()
-
-    async def _done(self) -> State:
-        try:
-            await self._desk.settler.done(self._message)
-        except NatsError:
-            log.exception("task_unsettled")  # it is delivered again after TASK_ACK_WAIT, and found to be known
+        await self._desk.settler.done(self._message)
         return State.COMPLETED
 
     async def _give_back(self) -> None:

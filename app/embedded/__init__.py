@@ -1,6 +1,7 @@
 """Embedded servers: NATS with JetStream, and Valkey, from Python packages, on 127.0.0.1, data in a folder."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,24 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where the embedded servers answer."""
+    """The embedded servers, and where they answer."""
 
-    nats_url: str
-    redis_url: str
+    nats: NatsServer
+    valkey: ValkeyServer
+
+    @property
+    def nats_url(self) -> str:
+        """Where NATS answers."""
+        return self.nats.url
+
+    @property
+    def redis_url(self) -> str:
+        """Where Valkey answers."""
+        return self.valkey.url
+
+    async def keep(self, told: Callable[[str], None]) -> None:
+        """Start each server again whenever it ends, until cancelled; `told` hears its name (EmbeddedError)."""
+        await asyncio.gather(self.nats.keep(told), self.valkey.keep(told))
 
 
 @asynccontextmanager
@@ -42,7 +57,7 @@ async def servers(
     try:
         await nats.start()
         await valkey.start()
-        yield Endpoints(nats.url, valkey.url)
+        yield Endpoints(nats, valkey)
     finally:
         await nats.stop()
         await valkey.stop()

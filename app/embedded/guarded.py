@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,11 @@ class Guarded:
         if self._guard.stdin is not None:
             self._guard.stdin.close()
         return await self.wait()
+
+    def kill(self) -> None:
+        """End it with SIGKILL, as a crash would."""
+        if self.runs:
+            os.kill(self.pid, signal.SIGKILL)
 
     @property
     def _told(self) -> IO[bytes]:

@@ -7,7 +7,7 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from asyncio import StreamReader, StreamWriter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from app.embedded.guarded import Guarded
 HOST = "127.0.0.1"
 DEADLINE = 10.0
 GRACE = 5.0
+LOOK_EVERY = 0.5  # seconds
 _POLL = 0.02
 _OTHER_PORTS = 5
 _LAST_WORDS = 5
@@ -53,6 +54,14 @@ class Server(ABC):
         last = " / ".join(words.splitlines()[-_LAST_WORDS:]) or "it said nothing"
         message = f"{self.binary} did not start on {HOST}:{port}: {last}"
         raise EmbeddedError(message)
+
+    async def keep(self, told: Callable[[str], None]) -> None:
+        """Start it again whenever it ends, until cancelled; `told` hears its name each time (EmbeddedError)."""
+        while self._process is not None:  # else it was stopped
+            if self._process.ended:
+                told(self.binary)
+                await self.start()
+            await asyncio.sleep(LOOK_EVERY)
 
     async def stop(self) -> None:
         """End it in order, by force after 5 s; its data stay."""

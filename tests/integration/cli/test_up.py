@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -78,6 +79,49 @@ async def test_a_worker_that_dies_is_followed_by_another(up: Process, tmp_path: 
     assert up.returncode is None
 
 
+@pytest.mark.parametrize("server", ["nats-server", "valkey-server"])
+async def test_a_server_that_dies_is_started_again(up: Process, tmp_path: Path, port: int, server: str) -> None:
+    # Given a running service
+    before = _server(tmp_path, server)
+    # When one of its servers dies
+    before.kill()
+    # Then it is started again at its place, and the worker takes tasks as before
+    await eventually(lambda: _said(tmp_path, f"{server} has ended: starting it again."), within=PATIENCE)
+    await eventually(lambda: _ready(port), within=PATIENCE)
+    assert _server(tmp_path, server) != before
+    assert up.returncode is None
+
+
+async def test_a_port_that_is_in_use_is_said_at_once(tmp_path: Path) -> None:
+    # Given a port on which somebody listens
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", "from app.cli import main; main()", "up", "--port", str(port)),
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        # When the service is to serve its page there
+        _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    # Then it ends with a sentence
+    assert process.returncode == 1
+    assert f"Port {port} is in use: choose another with --port" in err.decode()
+
+
+async def test_asked_twice_to_stop_it_stops_at_once(up: Process, tmp_path: Path) -> None:
+    # Given a running service whose worker does not end
+    worker = _worker(tmp_path)
+    worker.suspend()
+    up.send_signal(signal.SIGINT)
+    await eventually(lambda: _said(tmp_path, "Ctrl-C again stops at once"), within=PATIENCE)
+    # When it is asked once more
+    up.send_signal(signal.SIGINT)
+    # Then nothing is waited for, and nothing is left
+    assert await asyncio.wait_for(up.wait(), 10) == 0
+    await eventually(lambda: _nothing_left(tmp_path), within=PATIENCE)
+
+
 async def test_workers_that_die_again_and_again_end_it(up: Process, tmp_path: Path) -> None:
     # Given a running service
     # When three workers die in a minute
@@ -136,6 +180,10 @@ async def _nothing_left(folder: Path) -> bool:
 
 def _worker(folder: Path) -> psutil.Process:
     return next(process for process in _left(folder) if "faststream" in process.info["cmdline"])
+
+
+def _server(folder: Path, name: str) -> psutil.Process:
+    return next(process for process in _left(folder) if process.name() == name)
 
 
 async def _another_worker(folder: Path, known: set[psutil.Process]) -> psutil.Process | None:
