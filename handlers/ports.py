@@ -25,6 +25,7 @@ class Checkpoint:
     segments: tuple[Segment, ...] = ()
     audio_sha256: str | None = None
     diarization_error: ErrorDetail | None = None  # why this attempt is not to look for speakers
+    after_trouble: bool = False  # the worker before was lost, or failed: what it did last may have been why
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,8 @@ class TaskAttempt:
         self._results = results
         self._entry = entry
         last = entry.event
-        again = last.state in {State.RUNNING, State.RETRYING}  # a worker was lost, or an attempt failed
-        self.number = min(last.attempt + again, last.max_attempts)
+        self._after_trouble = last.state in {State.RUNNING, State.RETRYING}  # a worker was lost, or an attempt failed
+        self.number = min(last.attempt + self._after_trouble, last.max_attempts)
         self._pace = Pace(least=last.progress if self.number == last.attempt else 0)
         self.checkpoint = Checkpoint()
         self._without_speakers = (last.error or LOST) if speakers_are_given_up(last) else None
@@ -94,7 +94,9 @@ class TaskAttempt:
         async with self._lock:
             await self._say_running()
         if before.event.sequence > 1:  # somebody has run it
-            self.checkpoint = replace(await self._segments.read(), diarization_error=self._without_speakers)
+            without = self._without_speakers
+            read = await self._segments.read()
+            self.checkpoint = replace(read, diarization_error=without, after_trouble=self._after_trouble)
         self._hands.started(before)
 
     async def append(self, news: News) -> None:

@@ -115,9 +115,9 @@ class EngineTranscriber:
         """Give the segments their speakers; whatever happens to that, the transcript is kept.
 
         An attempt that goes on after a lost one searches last, when all text is saved: the search may have been what
-        it died of.
+        it died of. One that goes on after a worker that was stopped does not.
         """
-        beside = not checkpoint.processed_seconds
+        beside = not (checkpoint.processed_seconds and checkpoint.after_trouble)
         cores = Cores()
         job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
         async with (

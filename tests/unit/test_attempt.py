@@ -341,3 +341,20 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
     await attempt.give_back()
     assert [event.state for event in log.events] == [State.QUEUED, State.RUNNING, State.RUNNING, State.QUEUED]
     assert attempt_on(log).number == 1
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_who_comes_after_knows_whether_the_one_before_was_in_trouble(
+    log: FakeLog, clock: list[float], lost: bool
+) -> None:
+    # Given an attempt whose worker was lost, or told to stop
+    before = attempt_on(log)
+    await before.start()
+    if not lost:
+        await before.give_back()
+    # When another one starts
+    following = attempt_on(log)
+    await following.start()
+    # Then it knows, and counts only the lost one as an attempt
+    assert following.checkpoint.after_trouble == lost
+    assert following.number == (2 if lost else 1)

@@ -139,11 +139,21 @@ async def test_else_speakers_come_last(cores: list[bool], free: bool, done: floa
     cores[:] = [free]
     engine = WatchedEngine()
     earlier = (segment(0),) if done else ()
-    checkpoint = Checkpoint("en", done, earlier, SHA if done else None)
+    checkpoint = Checkpoint("en", done, earlier, SHA if done else None, after_trouble=bool(done))
     # When a recording is transcribed with speakers
     news = await news_of(engine, checkpoint)
     # Then all text is told before that begins
     assert engine.order[-1] == "search"
+    assert result_in(news).speakers == 2
+
+
+async def test_after_a_worker_that_was_stopped_speakers_are_looked_for_beside_the_rest(cores: list[bool]) -> None:
+    # Given an attempt that goes on where a worker was told to stop
+    engine = WatchedEngine()
+    # When the rest is transcribed
+    news = await news_of(engine, Checkpoint("en", 10.0, (segment(0),), SHA))
+    # Then the search goes on beside it
+    assert engine.order[-1] != "search"
     assert result_in(news).speakers == 2
 
 
