@@ -32,13 +32,13 @@ from app.keys.projection import RedisProjection
 from app.operating.health import Readiness, route
 from app.parts import Means, Parts
 from app.queue.slot import Slot
-from app.settings import Settings
+from app.settings import Settings, read_settings
 from app.specification import document
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import Meter, metrics_route
 from app.temporary import sweep
 from handlers import channels
-from handlers.errors import PassingError
+from handlers.errors import PassingError, TaskError
 
 REDIS_WITHIN = 5.0  # seconds
 SELDOM = (700, 10, 1000)  # of the garbage collector: full rounds look at each word of a day's transcript, for .4 s each
@@ -69,7 +69,11 @@ class Service:
         self.redis = RedisProjection(redis)
         self.memory = cache.connected(settings.redis_url)
         self.broker = connection.broker(
-            settings, graceful_timeout=settings.task_grace, closed=self._closed, traces=traces
+            settings,
+            graceful_timeout=settings.task_grace,
+            disconnected=self._disconnected,
+            closed=self._closed,
+            traces=traces,
         )
         self.readiness = Readiness(self.broker, settings)
         lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.parts.desk)])
@@ -170,6 +174,10 @@ class Service:
         await self.parts.sharing.stop_helping()
         await self.slot.stop(grace=self.settings.task_grace)
 
+    async def _disconnected(self) -> None:
+        if not self._ending:
+            log.warning("nats_disconnected")
+
     async def _closed(self) -> None:
         """End at once: the library opens no closed connection again, and FastStream's pull loops freeze the process."""
         if not self._ending:
@@ -179,6 +187,8 @@ class Service:
     async def _load_model(self) -> None:
         try:
             await self.engine.load()
+        except TaskError as error:
+            log.error("model_not_loaded", error=error.detail.message)  # noqa: TRY400 -- the sentence says all
         except Exception:
             log.exception("model_not_loaded")  # a task tries again, and says what is wrong
 
@@ -188,6 +198,6 @@ async def _close(nats: Client) -> None:
         await nats.close()
 
 
-_settings = Settings()
+_settings = read_settings()
 logs.configure(_settings.log_level)
 app = Service(_settings, EngineProcesses(_settings), tracing.provider(_settings.otel_exporter_otlp_endpoint)).app

@@ -1,13 +1,18 @@
 """Settings: the one place where the environment and `.env` are read."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.problems import first_problem
 
 SECRETS = Path("/run/secrets")  # where container engines put them, one file a setting; the environment goes first
 STEM_SUFFIX = "_tasks"
+LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class Share(StrEnum):
@@ -91,7 +96,7 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="Where traces go (OTLP over HTTP); null: nowhere."
     )
-    log_level: str = Field("INFO", pattern=r"^(?i:debug|info|warning|error|critical)$")
+    log_level: str = "INFO"
 
     @model_validator(mode="after")
     def _heartbeat_in_time(self) -> "Settings":
@@ -99,6 +104,32 @@ class Settings(BaseSettings):
             message = "TASK_HEARTBEAT must be below TASK_ACK_WAIT, or every running task counts as lost"
             raise ValueError(message)
         return self
+
+    @field_validator("nats_url", "redis_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        try:
+            _ = urlsplit(url).port
+        except ValueError as error:
+            message = "a port is a number up to 65535"
+            raise ValueError(message) from error
+        return url
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_of_redis(cls, url: str) -> str:
+        if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+            message = "write redis://HOST:PORT/DATABASE, rediss:// with TLS, or unix://PATH"
+            raise ValueError(message)
+        return url
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_a_level(cls, level: str) -> str:
+        if level.lower() not in LEVELS:
+            message = f"it is one of {', '.join(LEVELS)}"
+            raise ValueError(message)
+        return level
 
     @property
     def max_attempts(self) -> int:
@@ -109,3 +140,18 @@ class Settings(BaseSettings):
     def stem(self) -> str:
         """What the names of all streams begin with."""
         return self.nats_stream_name.removesuffix(STEM_SUFFIX)
+
+
+def read_settings() -> Settings:
+    """The settings of a worker; a wrong one ends the process with one sentence."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        sys.exit(wrong_setting(error))
+
+
+def wrong_setting(error: ValidationError) -> str:
+    """Say which setting is wrong, by the name that it has in the environment."""
+    name, _, what = first_problem(error).rpartition(": ")
+    where = f"The setting {name.upper()}" if name else "A setting"
+    return f"{where} is wrong: {what}. Correct it in the environment or in .env."

@@ -13,12 +13,12 @@ from rich.console import Console
 
 from app.client import Client, ClientError
 from app.embedded import EmbeddedError
-from app.settings import Settings
+from app.settings import Settings, wrong_setting
 from schemas.problems import first_problem
 
 DATA = Path(".data")
 ENDPOINTS = DATA / "endpoints.env"
-INTERRUPTED = 130
+INTERRUPTED, USAGE = 130, 2
 CANCEL_AGAIN_AFTER = 2.0  # seconds: what has to be closed is closed by then
 NOBODY_READS = 141  # as if SIGPIPE had ended it
 
@@ -46,10 +46,7 @@ err = Terminal(stderr=True)  # all about them
 
 def find_servers() -> Settings:
     """Read the settings: environment first, then `.env`, then what `natscribe up` wrote, then defaults."""
-    try:
-        return Settings(_env_file=(ENDPOINTS, ".env"))
-    except ValidationError as error:
-        raise typer.BadParameter(first_problem(error)) from error
+    return Settings(_env_file=(ENDPOINTS, ".env"))
 
 
 def open_client() -> Client:
@@ -65,6 +62,9 @@ def finish(work: Coroutine[None, None, int]) -> NoReturn:
         err.print(str(error), style="red")
         code = 1
     except ValidationError as error:
+        if error.title == Settings.__name__:
+            err.print(wrong_setting(error), style="red")
+            raise typer.Exit(USAGE) from error
         raise typer.BadParameter(first_problem(error)) from error
     except NobodyReadsError:
         code = NOBODY_READS

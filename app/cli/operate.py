@@ -91,6 +91,8 @@ def replay(
         async with open_client() as client:
             count = await client.replay(task_id=task_id, kind=kind, code=code)
         out.print(f"queued again: {count}")
+        if not count:
+            err.print("No letter matches whose task has failed and was a valid message.")
         return 0
 
     finish(work())

@@ -8,6 +8,8 @@ from schemas.diarization import DiarizationResult
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import Segment, TranscriptionResult
 
+LONGEST_SILENCE = 12.0  # seconds: a task that is worked on is heard from at least every ten
+
 
 def clock(seconds: float) -> str:
     """Seconds as people write them: 1:02:03."""
@@ -56,7 +58,9 @@ def _running(event: ProgressEvent, age: float) -> str:
     words = [str(event.stage or event.state)]
     if event.processed_seconds is not None and event.duration_seconds is not None:
         words.append(f"{clock(event.processed_seconds)} of {clock(event.duration_seconds)}")
-    if event.eta_seconds is not None and event.eta_seconds - age >= 1:
+    if age > LONGEST_SILENCE:
+        words.append(f"not heard from for {clock(age)}")
+    elif event.eta_seconds is not None and event.eta_seconds - age >= 1:
         words.append(f"about {clock(event.eta_seconds - age)} left")
     if event.attempt > 1:
         words.append(f"attempt {event.attempt}")

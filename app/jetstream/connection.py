@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import signal
 import ssl
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 from faststream.nats import NatsBroker, NatsCredentials, NatsSecurity, NatsUserPassword
@@ -26,7 +28,12 @@ log = structlog.get_logger()
 
 
 def broker(
-    settings: Settings, *, graceful_timeout: float, closed: Callable[[], Awaitable[None]], traces: TracerProvider
+    settings: Settings,
+    *,
+    graceful_timeout: float,
+    disconnected: Callable[[], Awaitable[None]],
+    closed: Callable[[], Awaitable[None]],
+    traces: TracerProvider,
 ) -> NatsBroker:
     """A broker that reconnects for ever and tells when it is closed all the same; connects to nothing yet."""
     return NatsBroker(
@@ -37,7 +44,7 @@ def broker(
         reconnect_time_wait=1,
         ping_interval=PING_EVERY,
         graceful_timeout=graceful_timeout,
-        disconnected_cb=_disconnected,
+        disconnected_cb=disconnected,
         reconnected_cb=_reconnected,
         closed_cb=closed,
         middlewares=[] if traces is tracing.OFF else [NatsTelemetryMiddleware(tracer_provider=traces)],
@@ -50,15 +57,31 @@ def broker(
 async def reach(nats: NatsBroker, settings: Settings) -> Client:
     """Connect, or end with one sentence: a start that waits for ever cannot be stopped (ConnectionError)."""
     try:
-        async with asyncio.timeout(REACHED_WITHIN):
-            connection = await nats.connect()
+        async with asyncio.timeout(REACHED_WITHIN) as patience:
+            with _ended_by_signals(patience):
+                connection = await nats.connect()
     except TimeoutError:
         place = settings.nats_url.rpartition("@")[2]  # what is before it may be a password
-        message = f"No NATS server answers at {place} within {REACHED_WITHIN:g} s: start it first, or correct NATS_URL."
+        message = f"No NATS server answers at {place}: start it first, or correct NATS_URL."
         sys.tracebacklimit = 0  # the sentence says all, and the HTTP server would print where it was said
         raise ConnectionError(message) from None
     survive(connection)
     return connection
+
+
+@contextmanager
+def _ended_by_signals(patience: asyncio.Timeout) -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM end the patience: the HTTP server, which hears them, waits for the start to be over."""
+    loop = asyncio.get_running_loop()
+    heard_by = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in heard_by:
+        loop.add_signal_handler(number, lambda: patience.reschedule(loop.time()))
+    try:
+        yield
+    finally:
+        for number, handler in heard_by.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 async def insist(work: Callable[[], Awaitable[object]]) -> None:
@@ -85,10 +108,6 @@ def security(settings: Settings) -> NatsSecurity | None:
         password = settings.nats_password.get_secret_value() if settings.nats_password else ""
         return NatsUserPassword(settings.nats_user, password, ssl_context=tls)
     return NatsSecurity(ssl_context=tls) if tls else None
-
-
-async def _disconnected() -> None:
-    log.warning("nats_disconnected")
 
 
 async def _reconnected() -> None:

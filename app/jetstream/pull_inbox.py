@@ -21,6 +21,7 @@ ANSWER_WITHIN: Final = 2.0  # seconds, beyond those that an answer may take
 NEXT: Final = "$JS.API.CONSUMER.MSG.NEXT"
 NOTHING_WAITS: Final = {"404", "408"}
 ALL_SENT: Final = "Batch Completed"  # of an earlier question: nobody waits for it
+MADE_ANEW: Final = "Consumer Deleted"  # by a watch that has others catch up
 MORE_THAN_ASKED_FOR: Final = "Message Size Exceeds MaxBytes"  # with what follows: it is asked for the next time
 LARGEST: Final = 4 * 1024**2  # bytes at once
 SECOND: Final = 1_000_000_000  # nanoseconds
@@ -80,8 +81,8 @@ class PullInbox:
 def _check(status: Msg, *, some_found: bool) -> None:
     headers = status.headers or {}
     code = headers.get("Status")
-    if some_found and headers.get("Description") == MORE_THAN_ASKED_FOR:
+    if (some_found and headers.get("Description") == MORE_THAN_ASKED_FOR) or headers.get("Description") == MADE_ANEW:
         return
     if code not in NOTHING_WAITS:
-        message = f"the consumer answers with status {code}"
+        message = f"the consumer answers with status {code} ({headers.get('Description')})"
         raise NatsError(message)

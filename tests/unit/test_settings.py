@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings
+from app.settings import Settings, read_settings
 
 
 def test_a_wrong_setting_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,3 +16,24 @@ def test_a_wrong_setting_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
     # Then it is said what is wrong, and nothing of the password
     assert "TASK_HEARTBEAT must be below TASK_ACK_WAIT" in str(refused.value)
     assert "hunter" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("TASK_TIMEOUT", "abc", "TASK_TIMEOUT is wrong: Input should be a valid number"),
+        ("NATS_URL", "nats://localhost:99999", "NATS_URL is wrong: a port is a number up to 65535"),
+        ("REDIS_URL", "localhost", "REDIS_URL is wrong: write redis://HOST:PORT/DATABASE"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL is wrong: it is one of debug, info"),
+    ],
+)
+def test_a_wrong_setting_ends_a_worker_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, what: str
+) -> None:
+    # Given a setting that cannot be
+    monkeypatch.setenv(name, value)
+    # When a worker reads it
+    with pytest.raises(SystemExit) as ended:
+        read_settings()
+    # Then its last words are what is wrong, under the name that it has in the environment
+    assert what in str(ended.value.code)

@@ -26,7 +26,8 @@ COLOURS = ("cyan", "yellow", "magenta", "green")
 
 def demo(
     recording: Annotated[
-        Path, typer.Argument(metavar="[FILE]", help="Another recording.", show_default=False)
+        Path,
+        typer.Argument(metavar="[FILE]", help="Another recording.", show_default=False, exists=True, dir_okay=False),
     ] = RECORDING,
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Keep servers and result until Ctrl-C.")] = False,
@@ -104,17 +105,20 @@ def show_turns(result: TranscriptionResult, console: Console) -> None:
 
 def _tell_where(running: Service, task_id: str, *, keep: bool) -> None:
     here = command()
-    there = f"NATS_URL={running.servers['NATS_URL']} {here}" if keep else here
+    if not keep:
+        out.print(f"""
+Your own recordings: `{here} up`, and in another terminal `{here} transcribe --diarize FILE`.
+This one in other ways (as subtitles, in Redis, as messages): `{here} demo --keep` keeps the servers and says how.
+""")
+        return
+    there = f"NATS_URL={running.servers['NATS_URL']} {here}"
     out.print(f"""
-The same result, {"in another terminal" if keep else f"where servers are kept (`{here} demo --keep`, or `{here} up`)"}:
+The same result, in another terminal:
   watch   {there} watch {task_id}
           or subscribe to {subjects.progress(task_id)} and {subjects.segments(task_id)}
   fetch   {there} result {task_id} --format srt
           or request {subjects.RESULT} with {{"task_id": "{task_id}", "format": "srt"}}
-          or read the key task:{task_id}:result in Redis{f" ({running.servers['REDIS_URL']})" if keep else ""}
-  read    {running.docs if keep else "/docs"} or asyncapi.yaml: all subjects and messages
-""")
-    if keep:
-        out.print("Ctrl-C stops the servers.")
-    else:
-        out.print(f"Your own recordings: `{here} up`, and in another terminal `{here} transcribe --diarize FILE`.")
+          or read the key task:{task_id}:result in Redis ({running.servers["REDIS_URL"]})
+  read    {running.docs} or asyncapi.yaml: all subjects and messages
+
+Ctrl-C stops the servers.""")

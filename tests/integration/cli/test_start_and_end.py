@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.embedded import NatsServer, free_port
+from app.jetstream.connection import REACHED_WITHIN
 from app.main import Service
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
@@ -33,7 +35,7 @@ async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, m
     service = Service(settings.model_copy(update={"nats_url": f"nats://me:secret@{place}"}), FakeEngine())
     # When the service starts
     # Then it says where it looked and what to do, and nothing of how it got there
-    with pytest.raises(ConnectionError, match=f"No NATS server answers at {place} .*correct NATS_URL") as ended:
+    with pytest.raises(ConnectionError, match=f"No NATS server answers at {place}: .*correct NATS_URL") as ended:
         async with service.app.start_lifespan_context():
             pass
     assert ended.value.__suppress_context__
@@ -63,3 +65,25 @@ async def test_workers_end_quietly_when_nats_has_gone(nats_server: NatsServer, s
         # Then they end in order
         assert await process.wait() == 0
     assert b"Traceback" not in said
+
+
+async def test_a_start_that_waits_for_nats_can_be_interrupted(settings: Settings) -> None:
+    # Given a worker that waits for a server that is not there
+    nobody = f"nats://127.0.0.1:{free_port()}"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "faststream", "run", "app.main:app", "--port", str(free_port())),
+        cwd=ROOT,
+        env={**os.environ, "NATS_URL": nobody, "REDIS_URL": settings.redis_url},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        while b"nats_error" not in await process.stderr.readline():
+            assert process.returncode is None
+    # When somebody has no more patience
+    process.send_signal(signal.SIGINT)
+    # Then it ends at once, and says why it did not start
+    async with asyncio.timeout(REACHED_WITHIN / 2):
+        said = await process.stderr.read()
+        assert await process.wait() != 0
+    assert b"No NATS server answers" in said

@@ -47,7 +47,13 @@ def test_an_event_in_words(changes: dict[str, object], words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "words"), [(0, "running, about 0:09 left"), (4, "running, about 0:05 left"), (9, "running")]
+    ("age", "words"),
+    [
+        (0, "running, about 0:09 left"),
+        (4, "running, about 0:05 left"),
+        (9, "running"),
+        (13, "running, not heard from for 0:13"),
+    ],
 )
 def test_the_time_that_is_left_runs_down(age: float, words: str) -> None:
     event = QUEUED.model_copy(update={"state": State.RUNNING, "eta_seconds": 9})
