@@ -159,7 +159,7 @@ class Service:
     async def _provision(self, js: JetStreamContext) -> None:
         if self.names.progress_projection in await streams.provision(js, self.settings):
             with suppress(PassingError):  # a consumer that is new shows everything anyway
-                await self.redis.mark()
+                await self.redis.begin_anew()
 
     async def _begin(self) -> None:
         nats = await self.broker.connect()

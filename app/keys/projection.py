@@ -20,6 +20,7 @@ ANSWERS_WITHIN: Final = 2.0  # seconds
 KEEP: Final = int(RESULTS_KEPT)  # seconds
 FORGET_AFTER: Final = 60  # seconds
 KEEP_PROGRESS: Final = DAY  # seconds after each change
+A_SCAN: Final = 1000  # keys at once
 KEEP_MARK: Final = 30 * DAY  # after which everything is shown once more
 
 # Several workers project one log: only an event newer than the last one shown may be written.
@@ -100,6 +101,13 @@ class RedisProjection:
         """Whether Redis holds nothing of the service: it is new, or has lost its data (PassingError)."""
         with _reached():
             return not await self._redis.exists(redis_keys.MARK)
+
+    async def begin_anew(self) -> None:
+        """Forget how far events were shown: where their stream is new, its sequences begin again (PassingError)."""
+        with _reached():
+            async for shown in self._redis.scan_iter(redis_keys.shown("*"), count=A_SCAN):
+                await self._redis.delete(shown)
+        await self.mark()
 
     async def mark(self) -> None:
         """Note that the projection has begun; the note goes when the data are lost (PassingError)."""

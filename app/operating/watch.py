@@ -61,7 +61,9 @@ class Watch:
         gone = await streams.missing(self._js, self._settings)
         if gone:
             log.error("streams_or_consumers_missing", names=gone)
-            await streams.provision(self._js, self._settings)
+            made = await streams.provision(self._js, self._settings)
+            if streams.names(self._settings).progress_projection in made:
+                await self._projection.begin_anew()
 
     async def catch_up(self) -> None:
         """Show everything again where Redis is new or has lost its data."""

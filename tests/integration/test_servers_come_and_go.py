@@ -3,12 +3,15 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
+from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
@@ -17,6 +20,7 @@ from app.keys.redis_keys import MARK
 from app.main import Service
 from app.settings import Settings
 from schemas.progress import State
+from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
@@ -232,3 +236,30 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
         # Then the task is done in the same attempt
         events = await publisher.until("t1", State.COMPLETED)
     assert {event.attempt for event in events} == {1}
+
+
+async def test_events_of_a_stream_that_was_made_anew_are_shown(
+    publisher: Publisher, worker: Service, js: JetStreamContext, redis: Redis
+) -> None:
+    # Given tasks whose events are shown in Redis
+    for task_id in ("t1", "t2", "t3"):
+        await publisher.publish(task_id)
+        await publisher.until(task_id, State.COMPLETED)
+        await eventually(partial(is_shown_completed, redis, task_id))
+    # When somebody deletes the stream, and the id is used again in the one that the service makes
+    await js.delete_stream("transcription_progress")
+    await eventually(partial(has_consumer, js, "transcription_progress"))
+    await publisher.publish("t3", kind=Kind.DIARIZATION)
+    # Then the keys tell of the new task
+    await eventually(partial(is_of_kind, redis, "t3", "diarization"))
+
+
+async def has_consumer(js: JetStreamContext, stream: str) -> bool:
+    try:
+        return bool(await js.consumers_info(stream))
+    except NotFoundError:
+        return False
+
+
+async def is_of_kind(redis: Redis, task_id: str, kind: str) -> bool:
+    return bool(json.loads(await redis.get(f"task:{task_id}:info") or "")["kind"] == kind)
