@@ -191,8 +191,9 @@ async def test_who_comes_after_goes_on_where_the_segments_end(log: FakeLog, cloc
     # When another one starts
     following = attempt_on(log)
     await following.start()
-    # Then it knows what is done, and appends behind it
+    # Then it knows what is done, and in which recording, and appends behind it
     assert following.checkpoint.processed_seconds == 20
+    assert following.checkpoint.audio_sha256 == "sha"
     assert following.checkpoint.segments == (segment(0), segment(1))
     await following.append(Found("en", 30.0, (segment(2),), "sha"))
     assert [event.sequence for event, _ in log.found] == [1, 2, 3]
@@ -227,6 +228,22 @@ async def test_what_goes_on_in_the_same_attempt_does_not_fall_back(log: FakeLog,
     # Then clients see no step back
     assert following.number == 1
     assert [event.progress for event in log.events[-4:]] == [57, 57, 57, 57]
+
+
+async def test_a_new_attempt_says_how_far_it_is_itself(log: FakeLog, clock: list[float]) -> None:
+    # Given an attempt that was lost at 57 percent
+    lost = attempt_on(log)
+    await lost.start()
+    clock[0] += 1
+    await lost.append(Advanced(Stage.TRANSCRIBING, 0.57, 57, 100))
+    # When the next one is at ten
+    following = attempt_on(log)
+    await following.start()
+    clock[0] += 1
+    await following.append(Advanced(Stage.DECODING, 0.1, 10, 100))
+    # Then it says so
+    assert following.number == 2
+    assert [event.progress for event in log.events[-3:]] == [57, 0, 10]
 
 
 async def test_the_estimate_of_a_resumed_attempt_counts_only_what_it_has_done(
