@@ -3,7 +3,7 @@
 import asyncio
 import json
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -12,11 +12,18 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
+from app.ending import end
+from app.jetstream import streams
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.main import Service
 from app.queue import opening
-from app.queue.stored_message import StoredMessage
+from app.queue.lanes import LaneReader
+from app.queue.opening import Announced, Opener
+from app.queue.stored_message import REPLAY_OF, StoredMessage
+from app.queue.task_queue import TaskQueue
+from app.queue.waiting import WaitingTasks
+from app.settings import Settings
 from handlers.errors import AlreadyKnownError, PassingError
 from schemas.errors import ErrorCode
 from schemas.progress import State
@@ -24,8 +31,12 @@ from schemas.transcription import TranscriptionTask
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
+from tests.waiting import eventually
 
 MANY = 2 * opening.AT_ONCE + 1
+LANE = "tasks.transcription.normal"
+TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
+GHOST = TASK.model_copy(update={"task_id": "ghost"})
 
 
 @pytest.fixture
@@ -35,6 +46,28 @@ async def busy(publisher: Publisher, worker: Service, engine: FakeEngine) -> Ser
     await publisher.publish("busy", priority=Priority.HIGH)
     await publisher.until("busy", State.RUNNING)
     return worker
+
+
+@dataclass(frozen=True)
+class Alone:
+    """An opener without a worker around it: nobody announces what is published, or picks it up."""
+
+    opener: Opener
+    log: TaskLog
+
+
+@pytest.fixture
+async def alone(nc: Client, js: JetStreamContext, settings: Settings) -> Alone:
+    await streams.provision(js, settings)
+    names = streams.names(settings)
+    log = TaskLog(nc, names, "w")
+    waiting = WaitingTasks(nc, names, LaneReader(nc, names), idle=lambda: False)
+    return Alone(Opener(log, TaskQueue(log, waiting, max_attempts=4), waiting), log)
+
+
+def copied(sequence: int, **more: str) -> dict[str, str]:
+    """The headers of a copy of the message with this sequence."""
+    return {"Nats-Subject": LANE, "Nats-Sequence": str(sequence)} | more
 
 
 async def test_each_of_a_burst_is_told_its_place(publisher: Publisher, busy: Service) -> None:
@@ -151,26 +184,25 @@ async def test_a_task_that_is_deleted_between_its_delivery_and_its_opening_does_
     # Given a new message that a worker has in its hands
     await publisher.publish("t1")
     await publisher.until("t1", State.QUEUED)
-    found = await js.get_last_msg("transcription_tasks", "tasks.transcription.normal", direct=True)
+    found = await js.get_last_msg("transcription_tasks", LANE, direct=True)
     message = replace(StoredMessage.fetched(found), time=datetime.now(UTC))
     # When its task is deleted before the worker gets on
     await publisher.ask("tasks.delete", task_id="t1")
     busy.parts.desk.queue._lately.clear()  # noqa: SLF001 -- as a worker that has not opened it
     # Then nothing opens it again
-    task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
     with pytest.raises(AlreadyKnownError):
-        await busy.parts.desk.queue.open(task, message)
+        await busy.parts.desk.queue.open(TASK, message)
     assert (await publisher.ask("tasks.status", task_id="t1"))["error"]
 
 
-@pytest.mark.parametrize("changed", [{"again": True}, {"sequence": 99}])
+@pytest.mark.parametrize("changed", [{"again": True}, {"sequence": 99, "time": datetime(2026, 1, 1, tzinfo=UTC)}])
 async def test_what_was_opened_here_is_read_again_where_it_may_have_changed(
     publisher: Publisher, busy: Service, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
     # Given a task that this worker has opened
     await publisher.publish("t1")
     await publisher.until("t1", State.QUEUED)
-    found = await js.get_last_msg("transcription_tasks", "tasks.transcription.normal", direct=True)
+    found = await js.get_last_msg("transcription_tasks", LANE, direct=True)
     read: list[str] = []
     last = TaskLog.last
 
@@ -179,10 +211,71 @@ async def test_what_was_opened_here_is_read_again_where_it_may_have_changed(
         return await last(self, task_id)
 
     monkeypatch.setattr(TaskLog, "last", counted)
-    task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
     # When its message was delivered before, or is another one
     message = replace(StoredMessage.fetched(found), **changed)
     with suppress(AlreadyKnownError):
-        await busy.parts.desk.queue.open(task, message)
+        await busy.parts.desk.queue.open(TASK, message)
     # Then its log is read
     assert read == ["t1"]
+
+
+async def test_of_what_is_announced_together_only_what_the_queue_holds_is_opened(
+    publisher: Publisher, alone: Alone
+) -> None:
+    # Given a task in the queue
+    await publisher.publish("t1")
+    # When it is announced behind two others that are said to lie there: one with its id, one with an unknown one
+    forged = TASK.model_copy(update={"audio_file_id": "forged"})
+    await alone.opener.open([Announced(task, LANE, 1) for task in (forged, GHOST, TASK)])
+    # Then the log is that of the task, and the unknown one has none
+    last = await alone.log.last("t1")
+    assert last is not None
+    assert last.facts.task == TASK
+    assert await alone.log.last("ghost") is None
+
+
+async def test_a_sequence_that_no_stream_has_holds_up_nobody(publisher: Publisher, alone: Alone) -> None:
+    # Given a task in the queue
+    await publisher.publish("t1")
+    # When it is announced in the same moment as what is said to lie further behind than the server can count
+    with suppress(ValueError):
+        await alone.opener.accept(GHOST, copied(2**70))
+    await alone.opener.accept(TASK, copied(1))
+    opens = asyncio.create_task(alone.opener.run())
+    # Then it is opened
+    last = await eventually(lambda: alone.log.last("t1"), within=5)
+    assert last.event.state is State.QUEUED
+    await end([opens])
+
+
+async def test_a_replay_is_opened_before_anybody_looks(
+    publisher: Publisher, js: JetStreamContext, alone: Alone
+) -> None:
+    # Given a task that has failed
+    await publisher.publish("t1")
+    await alone.opener.open([Announced(TASK, LANE, 1)])
+    queued = await alone.log.last("t1")
+    assert queued is not None
+    failed = await alone.log.end(queued, State.FAILED)
+    # When its message is queued again
+    again = {REPLAY_OF: str(failed.stream_sequence)}
+    await js.publish(LANE, TASK.model_dump_json().encode(), headers=again)
+    await alone.opener.accept(TASK, copied(2, **again))
+    # Then its log says so as soon as that is accepted
+    last = await alone.log.last("t1")
+    assert last is not None
+    assert last.event.state is State.QUEUED
+
+
+@pytest.mark.foreign
+async def test_nobody_is_answered_who_announces(publisher: Publisher, busy: Service, nc: Client) -> None:
+    # Given somebody who announces a task, and waits for an answer
+    inbox = await nc.subscribe(nc.new_inbox())
+    body = GHOST.model_dump_json().encode()
+    await nc.publish(f"accepted.{LANE}", body, reply=inbox.subject, headers=copied(1))
+    # When a task is opened that was announced after that
+    await publisher.publish("t1")
+    await publisher.until("t1", State.QUEUED)
+    await nc.flush()
+    # Then nothing has come
+    assert inbox.pending_msgs == 0
