@@ -1,0 +1,191 @@
+"""A delivery says what its task is up to, and gives back only what is certainly its own."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from app.delivery.dead_letters import DeadLetterBox
+from app.delivery.delivery import TaskDelivery
+from app.delivery.desk import Desk
+from app.delivery.settling import Settler
+from app.log.entry import Entry
+from app.log.results import ResultStore
+from app.log.task_log import TaskLog
+from app.queue.deliveries import Deliveries
+from app.queue.task_queue import TaskQueue
+from app.telemetry.metrics import Meter
+from app.telemetry.tracing import OFF
+from handlers.errors import PermanentError
+from handlers.ports import Fetched, Result
+from schemas.errors import ErrorCode
+from schemas.progress import ProgressEvent, State
+from schemas.transcription import TranscriptionTask
+from schemas.wire import Kind
+from tests.unit.test_attempt import FACTS, FakeLog, FakeResults
+from tests.unit.test_heartbeat import FakeMessage as Beating
+from tests.unit.test_heartbeat import FakeNats, beats_on
+from tests.unit.test_settling import FakeLetters, Story
+from tests.unit.test_settling import FakeMessage as Settled
+
+TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
+QUEUED = ProgressEvent(
+    task_id="t1",
+    kind=Kind.TRANSCRIPTION,
+    state=State.QUEUED,
+    max_attempts=4,
+    sequence=1,
+    time=FACTS.created_at,
+)
+
+
+@dataclass
+class FakeMessage(Beating, Settled):
+    """Has an end, and signs of life before it."""
+
+    reply: str = "ack.t1"
+
+
+class NoResults(FakeResults):
+    async def find(self, _: str) -> Result | None:
+        return None
+
+
+@dataclass
+class FakeQueue:
+    """Finds each log open."""
+
+    log: FakeLog
+
+    async def open(self, *_: object, **__: object) -> Entry:
+        return Entry(self.log.events[-1], FACTS, len(self.log.events))
+
+
+class Hand:
+    """A delivery that is not the first of those that began together, and what becomes of it."""
+
+    def __init__(self, log: FakeLog, *, heartbeat: float = 60) -> None:
+        self.log, self.story = log, Story()
+        self.message = FakeMessage(story=self.story)
+        task_log = cast("TaskLog", log)
+        letters = cast("DeadLetterBox", FakeLetters(self.story))
+        desk = Desk(
+            nats=cast("Client", FakeNats()),
+            log=task_log,
+            queue=cast("TaskQueue", FakeQueue(log)),
+            results=cast("ResultStore", NoResults()),
+            settler=Settler(task_log, letters, max_attempts=4, retry_delay=0),
+            meter=Meter(),
+            heartbeat=heartbeat,
+            timeout=60,
+            tracer=OFF.get_tracer("tests"),
+            deliveries=Deliveries(lambda _: None, most=50),
+        )
+        self.delivery = TaskDelivery(desk, cast("Msg", self.message), found=lambda: None)
+
+    def work(self, handle: Callable[[], Awaitable[object]]) -> asyncio.Task[State | None]:
+        return asyncio.create_task(self.delivery.work(handle))
+
+    def fails_with(self, error: Exception) -> asyncio.Task[State | None]:
+        async def fail() -> None:
+            await self.delivery.begin(TASK)
+            raise error
+
+        return self.work(fail)
+
+    @property
+    def said(self) -> list[State]:
+        return [event.state for event in self.log.events]
+
+
+@pytest.fixture
+def log() -> FakeLog:
+    return FakeLog(events=[QUEUED])
+
+
+async def test_what_does_not_run_yet_is_given_back_at_once(log: FakeLog) -> None:
+    # Given a delivery that has just come
+    hand, begun = Hand(log), asyncio.Event()
+
+    async def handle() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    working = hand.work(handle)
+    await begun.wait()
+    # When its worker goes no further, then any other may have it
+    working.cancel()
+    assert await working is State.QUEUED
+    assert hand.story.done == ["nak"]
+
+
+async def test_what_did_not_run_within_a_heartbeat_is_taken_from_nobody(log: FakeLog) -> None:
+    # Given a delivery that has not said `running` for longer than a heartbeat: another worker may have it by now
+    hand = Hand(log, heartbeat=0.01)
+    working = hand.work(asyncio.Event().wait)
+    await beats_on(hand.message)
+    # When its worker goes no further
+    working.cancel()
+    await working
+    # Then the message is left alone
+    assert hand.story.done == []
+
+
+async def test_nobody_says_or_settles_anything_behind_a_word_that_may_be_stored_or_not(
+    log: FakeLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a delivery whose `running` is not acknowledged
+    monkeypatch.setattr("app.delivery.attempt.LAST_WORD_WITHIN", 0.01)
+    log.acknowledges.clear()
+    hand = Hand(log)
+
+    async def handle() -> None:
+        attempt = await hand.delivery.begin(TASK)
+        await attempt.append(Fetched())
+
+    working = hand.work(handle)
+    await log.stored.wait()
+    # When its worker goes no further
+    working.cancel()
+    await working
+    # Then that was the last word, and the message is left alone
+    assert hand.said == [State.QUEUED, State.RUNNING]
+    assert hand.story.done == []
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_of_those_that_begin_together_only_what_has_run_before_is_said_to_run_at_once(
+    log: FakeLog, lost: bool
+) -> None:
+    # Given a new task, or one whose worker was lost
+    if lost:
+        log.events.append(QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2}))
+    hand = Hand(log)
+    # When a worker begins with it behind another
+    await hand.delivery.begin(TASK)
+    # Then clients of the one that was lost hear at once that it goes on
+    assert hand.said == ([State.QUEUED, State.RUNNING, State.RUNNING] if lost else [State.QUEUED])
+
+
+async def test_what_fails_first_has_run(log: FakeLog) -> None:
+    # Given a task of which nobody has said that it runs
+    hand = Hand(log)
+    # When it fails
+    assert await hand.fails_with(PermanentError(ErrorCode.AUDIO_NOT_FOUND, "There is none.")) is State.FAILED
+    # Then its log says both
+    assert hand.said == [State.QUEUED, State.RUNNING, State.FAILED]
+    assert hand.story.done == ["letter", "ack"]
+
+
+async def test_a_timeout_of_somebody_elses_is_not_the_attempts(log: FakeLog) -> None:
+    # Given an attempt with time left, when something in it runs out of time that nobody foresaw
+    hand = Hand(log)
+    assert await hand.fails_with(TimeoutError()) is State.RETRYING
+    # Then nobody is told to raise TASK_TIMEOUT
+    error = log.events[-1].error
+    assert error is not None
+    assert error.code is ErrorCode.INTERNAL
