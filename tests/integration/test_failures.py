@@ -4,6 +4,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,9 +16,13 @@ from redis.asyncio import Redis
 
 from app.delivery.dead_letters import DeadLetterBox
 from app.engines.messages import Listen
+from app.jetstream import streams
+from app.log.task_log import TaskLog
 from app.main import Service
+from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.speech.recordings import Recording, Recordings
+from app.telemetry.metrics import Meter
 from handlers.errors import PassingError, PermanentError
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
@@ -346,3 +352,20 @@ async def test_letters_are_replayed_as_far_as_there_is_room(
         assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 1}
         await eventually(lambda: queue_is_empty(js))
     assert await letters(js) == []
+
+
+async def test_a_letter_is_one_for_each_message_though_sequences_begin_anew(
+    settings: Settings, nc: Client, js: JetStreamContext
+) -> None:
+    # Given the letter of the first message of a stream, put twice because its worker was lost in between
+    await streams.provision(js, settings)
+    names = streams.names(settings)
+    box = DeadLetterBox(nc, TaskLog(nc, names, "w"), names, Meter(), max_payload=nc.max_payload)
+    message = StoredMessage("tasks.transcription.normal", 1, datetime.now(UTC), {}, b"{}")
+    for _ in range(2):
+        await box.put(message, "t1", PERMANENT.detail, attempts=1)
+    assert await letters_left(js) == 1
+    # When the stream is made anew, and the first message is again one with this id, which fails
+    await box.put(replace(message, time=message.time + timedelta(days=1)), "t1", PERMANENT.detail, attempts=1)
+    # Then it has a letter of its own
+    assert await letters_left(js) == 2

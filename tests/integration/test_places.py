@@ -171,19 +171,22 @@ async def test_the_expected_start_is_about_true(
 
 
 async def test_a_task_that_is_tried_again_is_not_expected_before_that(
-    publisher: Publisher, settings: Settings, wire: Wire, redis: Redis
+    publisher: Publisher, settings: Settings, wire: Wire, redis: Redis, nc: Client
 ) -> None:
     # Given a worker that lets half a minute pass before it tries again
     engine = FakeEngine()
     engine.fail_with = [PASSING]
-    async with working(settings.model_copy(update={"task_retry_delay": 30}), engine):
+    async with working(settings.model_copy(update={"task_retry_delay": 30}), engine) as worker:
         # When a task fails once
         await publisher.publish("t1")
         retrying = (await publisher.until("t1", State.RETRYING))[-1]
         status = await publisher.ask("tasks.status", task_id="t1")
+        lane = (await LaneReader(nc, worker.names).read(sample=0)).lanes[Kind.TRANSCRIPTION, Priority.NORMAL]
     # Then it has no place until its time has come
     assert (status["state"], status["queue_position"]) == ("retrying", None)
     assert datetime.fromisoformat(str(status["expected_start"])) == retrying.retry_at
+    # And does not count as waiting
+    assert (lane.waiting, lane.running) == (0, 1)
 
 
 async def test_nobody_is_expected_before_the_running_task_is_done(

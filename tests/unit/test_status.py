@@ -1,13 +1,44 @@
-"""What a status says, read off the last entry of a log."""
+"""What a status says, read off the last entry of a log, and of what the queue holds."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 
 from app.log.entry import Entry, Facts
+from app.log.task_log import TaskLog
 from app.queue.status import status_of
+from app.queue.stored_message import StoredMessage
+from app.queue.waiting import Place, WaitingTasks
+from app.requests import TaskRequests
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
+
+NOW = datetime.now(UTC)
+LANE = "tasks.transcription.high"
+
+
+@dataclass(frozen=True)
+class FakeLog:
+    """Ends with `queued`, said of the first message of a stream."""
+
+    async def last(self, task_id: str) -> Entry:
+        event = ProgressEvent(
+            task_id=task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW
+        )
+        return Entry(event, Facts(None, 1, LANE, NOW), 1)
+
+
+@dataclass(frozen=True)
+class FakeWaiting:
+    """Holds a message at each sequence, all stored at the same time."""
+
+    stored_at: datetime
+
+    async def find(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Place]]:
+        return [(StoredMessage(subject, sequence, self.stored_at, {}), Place(3, None)) for sequence in sequences]
 
 
 @pytest.mark.parametrize(
@@ -20,3 +51,22 @@ def test_a_result_is_available_as_long_as_it_is_kept(state: State, days_ago: flo
     status = status_of(Entry(event, Facts(None, 1, "tasks.transcription.high", then), 3))
     assert status.result_available is available
     assert status.finished_at == (then if state.ended else None)
+
+
+@pytest.mark.parametrize(("days_later", "position"), [(0, 3), (1, None)])
+async def test_a_task_has_no_place_where_another_ones_message_is(days_later: int, position: int | None) -> None:
+    # Given a task that waits, and a stream that was made anew since then, or was not
+    waiting = cast("WaitingTasks", FakeWaiting(NOW + timedelta(days=days_later)))
+    rest: Any = None  # to tell a status takes no more
+    requests = TaskRequests(
+        cast("TaskLog", FakeLog()),
+        rest,
+        waiting=waiting,
+        dead_letters=rest,
+        recordings=rest,
+        projection=rest,
+        cache=rest,
+        max_payload=0,
+    )
+    # When somebody asks for it, then its place is told only where its own message is the one in the queue
+    assert (await requests.status("t1")).queue_position == position
