@@ -91,3 +91,22 @@ async def test_no_payload_and_no_transcript_is_logged(
         "90071992547409911",
     ):
         assert hidden not in log.getvalue(), hidden
+
+
+@pytest.mark.foreign
+async def test_an_announcement_that_nests_too_deeply_is_no_error_of_the_services(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, log: io.StringIO
+) -> None:
+    # Given a worker that is busy
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("busy")
+        await publisher.until("busy", State.RUNNING)
+        # When somebody announces JSON that Python cannot read
+        await publisher.nc.publish("accepted.tasks.transcription.normal", b"[" * 100_000)
+        # And a task comes behind it
+        await publisher.publish("t1")
+        await publisher.until("t1", State.QUEUED)
+    # Then nobody is alarmed
+    levels = {json.loads(line)["level"] for line in log.getvalue().splitlines()}
+    assert not levels & {"error", "critical"}

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from app.keys.projection import RedisProjection
+from app.keys.redis_keys import MARK
 from app.log.entry import Entry, Facts
 from app.main import Service
 from schemas.progress import ProgressEvent, State
@@ -78,6 +79,7 @@ async def test_a_new_service_shows_its_first_task_at_once(
     publisher: Publisher, start_worker: StartWorker, redis: Redis
 ) -> None:
     # Given servers that have never seen the service
+    await redis.delete(MARK)
     with capture_logs() as lines:
         async with start_worker(FakeEngine()) as worker:
             await publisher.publish("t1")

@@ -27,6 +27,11 @@ async def test_an_invalid_request_is_answered(nc: Client, worker: Service, subje
     assert json.loads(reply.data)["error"]["code"] == "invalid_request"
 
 
+async def test_a_request_that_claims_to_be_json_and_is_no_text_is_answered(nc: Client, worker: Service) -> None:
+    reply = await nc.request("tasks.status", b"\xff", timeout=5, headers={"content-type": "application/json"})
+    assert json.loads(reply.data)["error"]["code"] == "invalid_request"
+
+
 @pytest.mark.parametrize("subject", REQUESTS)
 async def test_an_unknown_task_is_not_found(publisher: Publisher, worker: Service, subject: str) -> None:
     answer = await publisher.ask(subject, task_id="nobody")
