@@ -5,7 +5,6 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import singledispatchmethod
 
 from app.delivery.hands import ALONE, Hands
 from app.delivery.lost_speakers import LOST, SPEAKERS_MISSING, speakers_are_given_up
@@ -103,41 +102,32 @@ class TaskAttempt:
         """Write news to the task's log (OvertakenError, PassingError)."""
         if isinstance(news, Fetched):
             await self._hands.engine()
-        elif not isinstance(news, Advanced | Found):
+        elif isinstance(news, TranscriptionResult | DiarizationResult):
             self._hands.found()
         await self.start()
-        await self._write(news)
-
-    @singledispatchmethod
-    async def _write(self, news: News) -> None:
-        raise TypeError(type(news))
-
-    @_write.register
-    async def _(self, _: Fetched) -> None:
-        """It is `running`, which is said."""
-
-    @_write.register
-    async def _(self, news: Advanced) -> None:
         async with self._lock:
-            self._pace.advance(news)
-            self._unsaid = True
-            if time.monotonic() - self._said_at >= SHORTEST_SILENCE:
-                await self._say_running()
+            match news:
+                case Fetched():
+                    pass  # it is `running`, which is said
+                case Advanced():
+                    await self._advance(news)
+                case Found():
+                    await self._still_mine()
+                    await self._segments.append(news, self._entry.facts, attempt=self.number)
+                case TranscriptionResult() | DiarizationResult():
+                    await self._publish(news)
 
-    @_write.register
-    async def _(self, news: Found) -> None:
-        async with self._lock:
-            await self._still_mine()
-            await self._segments.append(news, self._entry.facts, attempt=self.number)
+    async def _advance(self, news: Advanced) -> None:
+        self._pace.advance(news)
+        self._unsaid = True
+        if time.monotonic() - self._said_at >= SHORTEST_SILENCE:
+            await self._say_running()
 
-    @_write.register(TranscriptionResult)
-    @_write.register(DiarizationResult)
-    async def _(self, news: Result) -> None:
-        async with self._lock:
-            await self._still_mine()
-            self._result_sent = True
-            await self._results.publish(news, self._entry.facts)
-            await self._end(State.COMPLETED, progress=100)
+    async def _publish(self, result: Result) -> None:
+        await self._still_mine()
+        self._result_sent = True
+        await self._results.publish(result, self._entry.facts)
+        await self._end(State.COMPLETED, progress=100)
 
     async def withdraw(self) -> None:
         """Take back the result of a task that was cancelled, deleted or given up while its result was on the way."""

@@ -89,8 +89,7 @@ class Helper:
         """Hear nothing more for others: who lent something gets it back."""
         self._own += 1
         if self._hearing is not None:
-            self._hearing.cancel()
-            await asyncio.gather(self._hearing, return_exceptions=True)
+            await end([self._hearing])
         if self._held is not None:
             await self._give_back(self._held, None)
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import structlog
 
+from app.ending import end
 from app.engines.ears import Ear, EarLostError
 from app.engines.messages import Hear, Heard, WindowSound
 from app.sharing.messages import Alive, Lent, Returned, encode
@@ -66,8 +67,7 @@ class Lender:
 
     async def close(self) -> None:
         """Ask for nobody any more."""
-        self._offers.cancel()
-        await asyncio.gather(self._offers, return_exceptions=True)
+        await end([self._offers])
 
     async def _offer_again_and_again(self) -> None:
         pause = FIRST_PAUSE

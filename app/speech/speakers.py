@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
+from app.ending import end
 from app.engines.messages import DiarizationDone, StageAdvanced
 from handlers.errors import TaskError
 from schemas.diarization import Turn
@@ -68,10 +69,8 @@ class SpeakerSearch:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        if self._task is not None:
+            await end([self._task])
         await self._replies.aclose()
 
     async def _search(self) -> None:
