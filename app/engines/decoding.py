@@ -11,17 +11,15 @@ from time import monotonic
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 
 from app.engines.mixing import SAMPLE_RATE, Mixer
 from app.engines.promises import promised_seconds
+from app.engines.samples import Samples
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
-
-Samples = npt.NDArray[np.float32]
 
 _FORMATS = (
     "3gp,aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,m4a,matroska,mov,mp3,mp4,mpeg,mpegts,ogg,oga,opus,"

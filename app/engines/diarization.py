@@ -5,9 +5,10 @@ from contextlib import suppress
 from functools import partial
 from time import monotonic
 
-from app.engines.decoding import Limit, Samples, decode, measure
+from app.engines.decoding import Limit, decode, measure
 from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, StretchHeard
 from app.engines.mixing import SAMPLE_RATE
+from app.engines.samples import Samples
 from app.engines.voices.excerpts import APART, LENGTH, PER_STRETCH, stretches
 from app.engines.voices.hearing import hear
 from app.engines.voices.networks import Networks

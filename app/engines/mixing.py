@@ -6,6 +6,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from app.engines.samples import Samples
+
 SAMPLE_RATE = 16_000
 
 _WIDEST_LAYOUT = 8  # channels that the resampler mixes by itself
@@ -18,7 +20,7 @@ class Mixer:
         self._shape: tuple[str, str, int] | None = None
         self._resampler: av.AudioResampler | None = None
 
-    def mix(self, frame: av.AudioFrame) -> Iterator[npt.NDArray[np.float32]]:
+    def mix(self, frame: av.AudioFrame) -> Iterator[Samples]:
         """The samples that are ready after this frame."""
         if frame.layout.nb_channels > _WIDEST_LAYOUT:
             frame = _mono(frame)
@@ -30,13 +32,13 @@ class Mixer:
         frame.pts = None  # gaps are the caller's business
         yield from self._resampled(frame)
 
-    def flush(self) -> Iterator[npt.NDArray[np.float32]]:
+    def flush(self) -> Iterator[Samples]:
         """The samples still held back."""
         if self._resampler is not None:
             yield from self._resampled(None)
         self._resampler = None
 
-    def _resampled(self, frame: av.AudioFrame | None) -> Iterator[npt.NDArray[np.float32]]:
+    def _resampled(self, frame: av.AudioFrame | None) -> Iterator[Samples]:
         if self._resampler is not None:
             for ready in self._resampler.resample(frame):
                 yield np.nan_to_num(ready.to_ndarray()[0].astype(np.float32, copy=False))

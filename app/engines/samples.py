@@ -1,4 +1,4 @@
-"""Samples as they travel: signed 16-bit, so that one worker and many hear the very same sound."""
+"""Samples, and how they travel: signed 16-bit, so that one worker and many hear the very same sound."""
 
 from base64 import b64decode, b64encode
 

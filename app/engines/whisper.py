@@ -11,11 +11,11 @@ from faster_whisper import BatchedInferencePipeline, WhisperModel
 
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.models import Weights
+from app.engines.samples import Samples
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.wire import Model
 
-Samples = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32]
 
 _STRIDE = 40  # seconds from window to window in a batch: so far apart that no window's word times depend on another

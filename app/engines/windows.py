@@ -16,8 +16,7 @@ from faster_whisper.vad import get_vad_model
 
 from app.engines.messages import LONGEST_WINDOW
 from app.engines.mixing import SAMPLE_RATE
-
-Samples = npt.NDArray[np.float32]
+from app.engines.samples import Samples
 
 FRAME = 512
 FIRST_BLOCK = 35.2  # seconds: enough for one window that begins by the fourth, so that the first text comes soon

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-import numpy.typing as npt
 
-Samples = npt.NDArray[np.float32]
+from app.engines.samples import Samples
 
 FRAME = 270
 """Samples from one decision of the network to the next."""

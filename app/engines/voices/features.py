@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from app.engines.mixing import SAMPLE_RATE
+from app.engines.samples import Samples
 
-Samples = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32]
 
 _WINDOW = 400  # samples, 25 ms

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from app.engines.samples import Samples
 from app.engines.voices.excerpts import FRAME, FRAMES, LENGTH, StretchSound
 from app.engines.voices.features import features
 from app.engines.voices.networks import Networks
 from app.engines.voices.stretch import VOICES, Print, Stretch
 
-Samples = npt.NDArray[np.float32]
 Frames = npt.NDArray[np.bool_]
 Activity = npt.NDArray[np.uint8]
 
