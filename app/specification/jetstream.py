@@ -5,12 +5,10 @@ from collections.abc import Iterator
 
 from nats.js.api import ConsumerConfig, ObjectStoreConfig, StreamConfig
 
-from app.jetstream import streams
+from app.jetstream import objects, streams
 from app.settings import Settings
 from app.specification.node import Node
 from schemas import subjects
-
-_CHUNK = 128 * 1024  # bytes: what Object Store clients send where nobody says otherwise
 
 
 def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
@@ -71,7 +69,7 @@ def _bucket(config: ObjectStoreConfig) -> Node:
         "stream": f"OBJ_{config.bucket}",
         "chunkSubject": f"$O.{config.bucket}.C.<nuid>",
         "metaSubject": f"$O.{config.bucket}.M.<name in URL-safe base64, with padding>",
-        "chunkBytes": _CHUNK,
+        "chunkBytes": objects.CHUNK,
         "digest": "SHA-256=<digest in URL-safe base64, with padding>",
         "maxAgeSeconds": int(config.ttl or 0),
     }
