@@ -1,4 +1,4 @@
-"""The subjects of the contract; no other module spells one."""
+"""The subjects of the contract; but for examples, no other module spells one."""
 
 from schemas.wire import Kind, Priority
 
@@ -8,6 +8,7 @@ CANCEL = "tasks.cancel"
 DELETE = "tasks.delete"
 REPLAY = "dead_letters.replay"
 
+ALL_TASKS = "tasks.>"
 ALL_PROGRESS = "progress.*"
 ALL_SEGMENTS = "segments.*"
 ALL_RESULTS = "results.*"
@@ -24,6 +25,11 @@ DEAD_LETTERS_CHANNEL = "dead_letters.{kind}"
 def tasks(kind: Kind, priority: Priority) -> str:
     """Where a task of this kind and priority is published."""
     return f"tasks.{kind}.{priority}"
+
+
+def kind_of(subject: str) -> Kind:
+    """Which kind of task is published there (IndexError, ValueError where none is)."""
+    return Kind(subject.split(".")[1])
 
 
 def tasks_channel(kind: Kind) -> str:

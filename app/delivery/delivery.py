@@ -23,9 +23,9 @@ from app.queue.waiting import Place
 from app.telemetry import tracing
 from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, PermanentError, TaskError
 from handlers.ports import Task
+from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State
-from schemas.wire import Kind
 
 GIVE_BACK_WITHIN = 5.0  # seconds: without NATS there is nobody to give it back to
 
@@ -41,7 +41,7 @@ class TaskDelivery(Hands):
         self._result_found = found
         self._message = message
         self._received_at = time.monotonic()
-        self.kind = Kind(message.subject.split(".")[1])
+        self.kind = subjects.kind_of(message.subject)
         self._heartbeat = Heartbeat(desk.nats, message, every=desk.heartbeat, notice=self._notice)
         self._begun = False
         self._worked_on = True

@@ -63,7 +63,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
         max_msgs_per_subject=settings.nats_max_msgs_per_subject,
         max_age=EXPIRES_AFTER + DAY,
         duplicate_window=DUPLICATES_WITHIN,
-        republish=RePublish(src="tasks.>", dest=subjects.ALL_ACCEPTED),
+        republish=RePublish(src=subjects.ALL_TASKS, dest=subjects.ALL_ACCEPTED),
         allow_direct=True,
     )
     yield _kept(called.progress, [subjects.ALL_PROGRESS], 8 * DAY)

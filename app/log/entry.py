@@ -11,6 +11,7 @@ from nats.js.api import RawStreamMsg
 from pydantic import TypeAdapter
 
 from handlers.ports import Task
+from schemas import subjects
 from schemas.diarization import DiarizationTask
 from schemas.progress import ProgressEvent
 from schemas.transcription import TranscriptionTask
@@ -56,7 +57,7 @@ class Facts:
         try:
             subject = headers["Natscribe-Task-Subject"]
             return cls(
-                task=_read(Kind(subject.split(".")[1]), task) if task else None,
+                task=_read(subjects.kind_of(subject), task) if task else None,
                 task_sequence=int(headers["Natscribe-Task-Sequence"]),
                 subject=subject,
                 created_at=_time(headers["Natscribe-Created-At"]),

@@ -14,6 +14,7 @@ from app.log.task_log import TaskLog
 from app.queue.stored_message import StoredMessage
 from app.queue.task_queue import TaskQueue
 from handlers.errors import AlreadyKnownError, OvertakenError
+from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State
 from schemas.stream_names import StreamNames
@@ -57,7 +58,7 @@ class Expiry:
         return expired
 
     async def _next(self, at: int) -> StoredMessage | None:
-        found = await next_from(self._nats, self._names.tasks, "tasks.>", at)
+        found = await next_from(self._nats, self._names.tasks, subjects.ALL_TASKS, at)
         return None if found is None else StoredMessage.fetched(found)
 
     async def _expire(self, message: StoredMessage) -> bool:

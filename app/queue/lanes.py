@@ -79,7 +79,7 @@ class LaneReader:
         """How the queue stands now, with the first `sample` messages of each lane (NatsError)."""
         keys = [(kind, priority) for priority in Priority for kind in Kind]
         stream, lanes = await asyncio.gather(
-            self._js.stream_info(self._names.tasks, subjects_filter="tasks.>"),
+            self._js.stream_info(self._names.tasks, subjects_filter=subjects.ALL_TASKS),
             asyncio.gather(*(self._lane(kind, priority, sample) for kind, priority in keys)),
         )
         settled = stream.state.last_seq - stream.state.messages

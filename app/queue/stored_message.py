@@ -11,6 +11,7 @@ from nats.js.api import RawStreamMsg
 from app.jetstream.stream_pages import PENDING
 from app.log.entry import Entry, Facts
 from handlers.ports import Task
+from schemas import subjects
 from schemas.headers import AUDIO_SECONDS
 from schemas.progress import State
 from schemas.wire import Kind, Priority
@@ -50,7 +51,7 @@ class StoredMessage:
     @property
     def kind(self) -> Kind:
         """Which kind of task its subject stands for."""
-        return Kind(self.subject.split(".")[1])
+        return subjects.kind_of(self.subject)
 
     @property
     def audio_seconds(self) -> float | None:
