@@ -41,7 +41,7 @@ class Precedence:
 
 
 def position(waiting: Mapping[tuple[Kind, Priority], int], kind: Kind, priority: Priority, turn: int) -> int:
-    """About the how manieth of all tasks that wait the `turn`-th of a lane is; 1: the next."""
+    """About the place, from 1, of the `turn`-th task of a lane among all that wait."""
     by_priority = {each: sum(waiting[other, each] for other in Kind) for each in Priority}
     others = by_priority[priority] - waiting[kind, priority]
     place = turn + min(others, turn)

@@ -123,7 +123,7 @@ class WaitingTasks:
 
 
 def _turn(message: StoredMessage, lane: ConsumerInfo, again: Collection[StoredMessage]) -> int | None:
-    """The how manieth of its lane a message is, None where a worker has it in its hands."""
+    """The place, from 1, of a message in its lane; None where a worker has it in its hands."""
     sequence = message.sequence
     if sequence > (lane.delivered.stream_seq if lane.delivered else 0):
         return max((lane.num_pending or 0) - (message.behind or 0), 1) + len(again)

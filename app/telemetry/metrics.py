@@ -37,8 +37,8 @@ class LaneFigures:
     """How a lane of the queue stands."""
 
     queue_name: str  # its subject
-    waiting: int  # messages that nobody has asked for yet
-    oldest: float  # seconds since the first of them was published
+    waiting: int  # messages that wait for a worker: never delivered, or delivered and to begin again now
+    oldest: float  # seconds since the oldest of them was published
     audio: float  # seconds of audio that wait, where their publishers said so
     messages: int  # waiting or running
     limit: int
