@@ -1,1 +1,1 @@
-"""How it is done: settings, streams, the task log, Redis, audio, engines; `main` joins all."""
+"""How it is done: settings, streams, the task log, Redis, audio, engines; `parts` joins all, `main` runs it."""

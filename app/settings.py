@@ -1,4 +1,8 @@
-"""Settings: the one place where the environment and `.env` are read."""
+"""Settings: the one place where what operators may set is read, from the environment and `.env`.
+
+Two names are others' and read where they are needed: `XDG_CACHE_HOME` in an engine process, which reads no settings
+(`engines/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR` before its library is imported (`telemetry/siblings.py`).
+"""
 
 import sys
 from enum import StrEnum
