@@ -27,7 +27,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Findings:
-    """What one part has found; `figures` are the numbers that README and the issue ask for, by name."""
+    """What one part has found; `figures` are single numbers by name, of which README repeats most."""
 
     tables: Sequence[Table]
     figures: Mapping[str, float] = field(default_factory=dict)
