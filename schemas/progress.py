@@ -41,7 +41,9 @@ class ProgressEvent(Message):
     stage: Stage | None = Field(None, description="What a `running` task is busy with; null in other states.")
     progress: Percent = 0
     processed_seconds: Seconds | None = Field(
-        None, description="Seconds of audio that the present stage has done: each stage counts from 0.", examples=[28.4]
+        None,
+        description="Seconds of audio that the present stage has done: each stage counts for itself.",
+        examples=[28.4],
     )
     duration_seconds: Seconds | None = Field(
         None, description="Seconds of audio there are; null until that is known.", examples=[61.5]

@@ -16,7 +16,15 @@ SERVERS: Final = {
         "host": "localhost:4222",
         "protocol": "nats",
         "title": "On this machine",
-        "description": "What `natscribe up` and `compose.yaml` start: it asks for nothing.",
+        "description": "What `natscribe up` starts: it asks for nothing.",
+    },
+    "stack": {
+        "host": "localhost:4222",
+        "protocol": "nats",
+        "title": "In containers on this machine",
+        "description": "What `compose.yaml` starts: it refuses whoever brings no user and password. Each client hears "
+        "answers below an inbox prefix of its own, `_INBOX_<user>` (`docs/access.md`).",
+        "security": [{"$ref": "#/components/securitySchemes/password"}],
     },
     "secured": {
         "host": "{host}:{port}",
