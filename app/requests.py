@@ -97,19 +97,29 @@ class TaskRequests:
 
     async def delete(self, task_id: str) -> None:
         """Leave nothing of a task behind: events, result, keys, letters, recording (RequestError)."""
-        last = await self._ended(task_id)
+        try:
+            last = await self._ended(task_id)
+        except RequestError as unknown:
+            if unknown.detail.code is ErrorCode.NOT_FOUND and await self._dead_letters.delete(task_id):
+                return  # letters are kept longer than logs
+            raise
+        await self._forget(last)
+        await self._results.delete(task_id)
+        await self._dead_letters.delete(task_id)
+        await self._log.purge_events(task_id)
+
+    async def _forget(self, last: Entry) -> None:
+        """Forget what lies outside of the streams, before the log goes, so that to ask again helps (RequestError)."""
+        task_id = last.event.task_id
         try:
             await self._projection.delete(last)
             await self._forget_heard(task_id)
             await self._waiting.take(last)  # one that has ended may not be acknowledged yet
             if last.facts.task is not None:
                 await self._recordings.delete(last.facts.task.audio_file_id)
-        except PassingError as error:  # before the log goes, so that to ask again helps
+        except PassingError as error:
             message = f"Task {task_id} could not be deleted wholly, Redis or the bucket is away: ask again in a moment."
             raise RequestError(ErrorCode.INTERNAL, message) from error
-        await self._results.delete(task_id)
-        await self._dead_letters.delete(task_id)
-        await self._log.purge_events(task_id)
 
     async def _forget_heard(self, task_id: str) -> None:
         """Forget what was found in the task's recording: it is kept by the recording's hash (PassingError)."""

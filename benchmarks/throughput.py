@@ -21,6 +21,7 @@ KEPT = {  # of whom README speaks
     "Taskiq + taskiq-nats, results in NATS": "tasks_a_second_taskiq",
     "Taskiq + taskiq-nats, progress and results in NATS": "tasks_a_second_taskiq_alike",
 }
+EXPLAINED = {"swept": 'its own search for lost jobs ended one of them ("swept")'}
 LOOK_EVERY = 0.1  # seconds: who looks needs a part of the machine, too
 
 
@@ -59,7 +60,8 @@ async def _measured(queue: Queue, sizes: Sizes) -> Row:
         async with fresh() as stack, queue.working(stack, usual):
             row.delays = await queue.starts(stack, sizes.starts)
     except MeasurementError as error:
-        row.failure = str(error).strip().splitlines()[-1]
+        failure = str(error).strip().splitlines()[-1]
+        row.failure = EXPLAINED.get(failure, failure)
     return row
 
 

@@ -130,11 +130,12 @@ class DeadLetterBox:
         await self._remove(sequence)
         return True
 
-    async def delete(self, task_id: str) -> None:
-        """Remove the letters of a task."""
-        async for sequence, letter in self.letters():
-            if letter.task_id == task_id:
-                await self._remove(sequence)
+    async def delete(self, task_id: str) -> bool:
+        """Remove the letters of a task; whether there were any."""
+        found = [sequence async for sequence, letter in self.letters() if letter.task_id == task_id]
+        for sequence in found:
+            await self._remove(sequence)
+        return bool(found)
 
     async def _remove(self, sequence: int) -> None:
         with suppress(APIError):  # somebody else was faster

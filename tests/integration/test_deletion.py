@@ -255,3 +255,19 @@ async def test_the_result_of_an_id_that_is_used_again_is_shown(
     await publisher.until("t1", State.COMPLETED)
     # Then its result is in Redis
     await eventually(lambda: redis.exists("task:t1:result"))
+
+
+async def test_a_letter_that_outlives_its_tasks_log_is_deleted_too(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given the letter of a task whose log is kept no longer
+    engine.fail_with = [NO_SOUND]
+    await publisher.publish("t1")
+    await publisher.until("t1", State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    await js.purge_stream("transcription_progress", subject="progress.t1")
+    # When the task is deleted
+    assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
+    # Then its letter has gone, and to ask again is to ask for what nobody knows
+    assert (await js.stream_info("transcription_dead_letters")).state.messages == 0
+    assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "not_found"
