@@ -19,7 +19,7 @@ def result(task_id: str) -> str:
 
 
 def shown(task_id: str) -> str:
-    """The stream sequence of the last event that was shown."""
+    """The mark, and the stream sequence of the last event that was shown."""
     return f"natscribe:task:{task_id}:shown"
 
 

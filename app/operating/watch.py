@@ -70,7 +70,7 @@ class Watch:
         if await self._projection.is_empty():
             log.warning("projection_begins_anew")
             await streams.project_anew(self._js, self._settings)
-            await self._projection.mark()
+            await self._projection.begin_anew()
 
     async def measure(self) -> None:
         """Say how the queue stands."""
