@@ -11,11 +11,15 @@ IN_WORDS = {  # few people read patterns
     LANGUAGE_PATTERN: "use a code of ISO 639-1, like en",
 }
 
+NO_OBJECT = {"model_type", "model_attributes_type"}  # pydantic's
+
 
 def first_problem(error: ValidationError) -> str:
     """Say what is wrong with a message, without repeating what it held."""
     problem = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] in NO_OBJECT:
+        return "it is no JSON object"
     what = IN_WORDS.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].removeprefix("Value error, "))
     found = f"{place[:LONGEST_NAME]}: {what}" if place else what
     return found.encode("ascii", "backslashreplace").decode()  # a field's name is whatever somebody sent

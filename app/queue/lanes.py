@@ -18,7 +18,7 @@ from schemas.progress import ProgressEvent, State
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
-LOOKED_AT = 64  # of a lane's messages that were delivered and are not settled the oldest; all others count as running
+LOOKED_AT = 256  # of a lane's messages that were delivered and are not settled the oldest; all others count as running
 
 
 @dataclass(frozen=True, slots=True)

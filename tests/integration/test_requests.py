@@ -32,6 +32,12 @@ async def test_a_request_that_claims_to_be_json_and_is_no_text_is_answered(nc: C
     assert json.loads(reply.data)["error"]["code"] == "invalid_request"
 
 
+@pytest.mark.parametrize("body", [b"garbage", b"7", b"[]"])
+async def test_a_request_that_is_no_object_is_told_so(nc: Client, worker: Service, body: bytes) -> None:
+    reply = await nc.request("tasks.status", body, timeout=5)
+    assert "no JSON object" in json.loads(reply.data)["error"]["message"]
+
+
 @pytest.mark.parametrize("subject", REQUESTS)
 async def test_an_unknown_task_is_not_found(publisher: Publisher, worker: Service, subject: str) -> None:
     answer = await publisher.ask(subject, task_id="nobody")
