@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from app.delivery.hands import ALONE, Hands
+from app.delivery.hands import Hands
 from app.delivery.lost_speakers import LOST, SPEAKERS_MISSING, speakers_are_given_up
 from app.delivery.segments import TaskSegments
 from app.ending import finish
@@ -36,8 +36,8 @@ class TaskAttempt:
         results: ResultStore,
         entry: Entry,
         *,
+        hands: Hands,
         span: str | None = None,
-        hands: Hands = ALONE,
     ) -> None:
         self._log = log
         self._hands = hands

@@ -12,7 +12,6 @@ from structlog.contextvars import bind_contextvars
 
 from app.delivery.attempt import TaskAttempt
 from app.delivery.desk import Desk
-from app.delivery.hands import Hands
 from app.delivery.heartbeat import Heartbeat
 from app.delivery.lost_speakers import speakers_are_given_up
 from app.delivery.traced_attempt import TracedAttempt
@@ -32,7 +31,7 @@ GIVE_BACK_WITHIN = 5.0  # seconds: without NATS there is nobody to give it back 
 log = structlog.get_logger()
 
 
-class TaskDelivery(Hands):
+class TaskDelivery:
     """One delivery of one task message."""
 
     def __init__(self, desk: Desk, message: Msg, found: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Settling: the one place that says what becomes of a task message, by how its delivery ended."""
+"""Settling: what becomes of a task message, and what is said of that, once it is known how its delivery ended."""
 
 import random
 from collections.abc import Callable
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """Decides by the type of the error; the log's entry comes first, the message goes last."""
+    """Retries what can pass and gives up the rest; the log's entry comes first, the message goes last."""
 
     log: TaskLog
     dead_letters: DeadLetterBox
