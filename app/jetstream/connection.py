@@ -7,6 +7,7 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from threading import current_thread, main_thread
 
 import structlog
 from faststream.nats import NatsBroker, NatsCredentials, NatsSecurity, NatsUserPassword
@@ -73,7 +74,8 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
 def _ended_by_signals(patience: asyncio.Timeout) -> Iterator[None]:
     """Have Ctrl-C and SIGTERM end the patience: the HTTP server, which hears them, waits for the start to be over."""
     loop = asyncio.get_running_loop()
-    heard_by = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()  # no other hears any
+    heard_by = {number: signal.getsignal(number) for number in numbers}
     for number in heard_by:
         loop.add_signal_handler(number, lambda: patience.reschedule(loop.time()))
     try:
