@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import random
 from urllib.parse import urlsplit
 
 import nats
 import pytest
 from nats.aio.client import Client
 
+from app.jetstream.hostile_headers import survive
 from app.main import Service
 from schemas.progress import State
 from schemas.requests import TaskStatus
@@ -23,6 +25,7 @@ HOSTILE = {
     "no responders": b"NATS/1.0 503\r\n\r\n",
     "a heartbeat": b"NATS/1.0 100 Idle Heartbeat\r\n\r\n",
 }
+SEED, BLOCKS = random.randrange(2**32), 200  # noqa: S311 -- shown where a test fails
 TASK = json.dumps({"task_id": "hostile", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
 
 hostile = pytest.mark.parametrize("head", HOSTILE.values(), ids=HOSTILE)
@@ -68,6 +71,29 @@ async def test_a_request_with_headers_that_cannot_be_read_makes_no_worker_deaf(
     await publish_bytes(servers.nats_url, "tasks.status", head, b'{"task_id":"t1"}')
     # Then it answers the next one who asks
     assert TaskStatus.model_validate(await publisher.ask("tasks.status", task_id="t1")).state is State.COMPLETED
+
+
+@pytest.mark.foreign
+async def test_whatever_a_publisher_calls_headers_the_next_message_is_heard(servers: Servers, nc: Client) -> None:
+    # Given a connection of the service's
+    connection = await nats.connect(servers.nats_url)
+    survive(connection)
+    inbox = await connection.subscribe("guarded")
+    await connection.flush()
+    # When it hears any bytes for headers
+    print(f"{SEED=}")
+    randomly = random.Random(SEED)  # noqa: S311 -- to be repeated
+    for _ in range(BLOCKS):
+        head = randomly.choice((b"", b"NATS/1.0", b"NATS/1.0 ", b"NATS/1.0\r\n")) + randomly.randbytes(
+            randomly.randint(1, 30)
+        )
+        await publish_bytes(servers.nats_url, "guarded", head, b"")
+    await nc.publish("guarded", b"behind them")
+    # Then it hears them all, and what is behind them
+    async with asyncio.timeout(10):
+        while (await inbox.next_msg(timeout=5)).data != b"behind them":
+            pass
+    await connection.close()
 
 
 async def test_the_library_still_needs_to_be_guarded(servers: Servers, nc: Client) -> None:
