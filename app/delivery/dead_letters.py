@@ -1,5 +1,6 @@
 """Dead letters: what could not be done, stored once, and tried again when an operator asks."""
 
+import asyncio
 import base64
 import json
 import time
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from app.jetstream.stream_pages import page
@@ -27,7 +29,8 @@ from schemas.wire import Kind
 LARGEST_GROWTH = 2  # control characters take six bytes each in JSON: such a body is better off as base64
 MOST_HEADERS, LONGEST_HEADER = 32, 1024  # characters
 A_PAGE = 200  # letters
-ANSWER_WITHIN = 4.0  # seconds: clients wait for five
+ANSWER_WITHIN, OPENED_WITHIN = 3.5, 1.0  # seconds, one after the other: clients wait for five
+LOOK_EVERY = 0.01  # seconds
 LANE_FULL = 10077  # err_code of nats-server
 EXPECTATIONS = "nats-expected"  # headers that were meant for the first publish only
 
@@ -94,7 +97,8 @@ class DeadLetterBox:
 
     async def replay(self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None) -> int:
         """Queue the matching tasks again, each once, as many as there is room and time for; how many (RequestError)."""
-        count, found, give_up_at = 0, False, time.monotonic() + ANSWER_WITHIN
+        ends: dict[str, int] = {}  # of the logs that are to be opened again: their stream sequences
+        found, give_up_at = False, time.monotonic() + ANSWER_WITHIN
         newest = (await self._js.stream_info(self._stream)).state.last_seq
         async for sequence, letter in self.letters():
             if sequence > newest or time.monotonic() > give_up_at:  # what fails again meanwhile is not tried for ever
@@ -102,21 +106,34 @@ class DeadLetterBox:
             if task_id in (None, letter.task_id) and kind in (None, letter.kind) and code in (None, letter.error.code):
                 found = True
                 try:
-                    count += await self._replay(sequence, letter)
+                    ends |= await self._replay(sequence, letter)
                 except LaneFullError:
-                    if not count:
+                    if not ends:
                         raise
                     break
         if task_id is not None and not found:
             raise RequestError(ErrorCode.NOT_FOUND, f"No dead letter is kept of task {task_id}: list what is there.")
-        return count
+        await self._opened_again(ends)
+        return len(ends)
 
-    async def _replay(self, sequence: int, letter: DeadLetter) -> bool:
+    async def _opened_again(self, ends: dict[str, int]) -> None:
+        """Wait a moment for `queued`: who replays looks at once, and would see the old end."""
+        unopened = dict(islice(reversed(ends.items()), A_PAGE))  # they are opened in this order: the last ones tell
+        with suppress(TimeoutError, NatsError):
+            async with asyncio.timeout(OPENED_WITHIN):
+                while unopened:
+                    await asyncio.sleep(LOOK_EVERY)
+                    known = await self._log.last_of(unopened)
+                    ends_now = {each: entry.stream_sequence for each, entry in known.items()}
+                    unopened = dict(unopened.items() & ends_now.items())
+
+    async def _replay(self, sequence: int, letter: DeadLetter) -> dict[str, int]:
+        """The task that is queued again, and where its log ended."""
         if letter.body_truncated or letter.task_id is None:
-            return False
+            return {}
         last = await self._log.last(letter.task_id)
         if last is None or last.event.state is not State.FAILED or last.facts.task is None:
-            return False
+            return {}
         headers = {
             name: value for name, value in letter.headers.items() if not name.lower().startswith(EXPECTATIONS)
         } | {"Nats-Msg-Id": f"replay-{letter.task_id}-{last.stream_sequence}", REPLAY_OF: str(last.stream_sequence)}
@@ -128,7 +145,7 @@ class DeadLetterBox:
                 raise LaneFullError from error
             raise
         await self._remove(sequence)
-        return True
+        return {letter.task_id: last.stream_sequence}
 
     async def delete(self, task_id: str) -> bool:
         """Remove the letters of a task; whether there were any."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,11 +19,13 @@ from app.engines.messages import Listen
 from app.jetstream import streams
 from app.log.task_log import TaskLog
 from app.main import Service
+from app.queue.opening import Opener
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.speech.recordings import Recording, Recordings
 from app.telemetry.metrics import Meter
 from handlers.errors import PassingError, PermanentError
+from handlers.ports import Task
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
 from schemas.progress import State
@@ -212,7 +214,7 @@ async def test_what_fails_again_while_letters_are_replayed_is_left(
     await eventually(lambda: queue_is_empty(js))
     replay = DeadLetterBox._replay  # noqa: SLF001 -- the one letter, for which there is no public way
 
-    async def slow(box: DeadLetterBox, sequence: int, letter: DeadLetter) -> bool:
+    async def slow(box: DeadLetterBox, sequence: int, letter: DeadLetter) -> dict[str, int]:
         done = await replay(box, sequence, letter)
 
         async def failed_again() -> bool:
@@ -369,3 +371,28 @@ async def test_a_letter_is_one_for_each_message_though_sequences_begin_anew(
     await box.put(replace(message, time=message.time + timedelta(days=1)), "t1", PERMANENT.detail, attempts=1)
     # Then it has a letter of its own
     assert await letters_left(js) == 2
+
+
+async def test_whoever_replays_does_not_see_the_old_end(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that failed, and a worker that is busy and slow to hear what was queued
+    accept = Opener.accept
+
+    async def slowly(self: Opener, task: Task, headers: Mapping[str, str]) -> None:
+        await asyncio.sleep(0.2)
+        await accept(self, task, headers)
+
+    engine.fail_with = [PERMANENT]
+    await publisher.publish("t1")
+    await publisher.until("t1", State.FAILED)
+    engine.may_go_on.clear()
+    await publisher.publish("busy")
+    await publisher.until("busy", State.RUNNING)
+    monkeypatch.setattr(Opener, "accept", slowly)
+    # When its letter is replayed
+    assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
+    # Then it waits, for whoever asks
+    assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "queued"
+    engine.may_go_on.set()
+    await eventually(lambda: queue_is_empty(js))
