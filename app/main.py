@@ -159,7 +159,8 @@ class Service:
     async def _provision(self, js: JetStreamContext) -> None:
         if self.names.progress_projection in await streams.provision(js, self.settings):
             with suppress(PassingError):  # a consumer that is new shows everything anyway
-                await self.redis.begin_anew()
+                await self.redis.mark()
+        self.redis.made_at = await streams.events_made_at(js, self.settings)
 
     async def _begin(self) -> None:
         nats = await self.broker.connect()

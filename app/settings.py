@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         try:
             _ = urlsplit(url).port
         except ValueError as error:
-            message = "a port is a number up to 65535"
+            message = "write SCHEME://HOST:PORT with a port up to 65535, and what is special in a password as %XX"
             raise ValueError(message) from error
         return url
 

@@ -93,7 +93,7 @@ def _logs(count: int) -> Messages:
 async def _take_as_shown(stack: Stack) -> None:
     """Have nothing of what the logs say so far shown in Redis: that would be measured with the rest."""
     js = stack.nats.jetstream()
-    await RedisProjection(stack.redis).begin_anew()
+    await RedisProjection(stack.redis).mark()
     for stream, consumer in streams.consumer_configs(Settings(_env_file=None)):
         if stream == NAMES.progress:
             await js.delete_consumer(stream, str(consumer.durable_name))

@@ -16,7 +16,7 @@ from app.settings import Settings
 
 HTTP_PORT = 8000
 LOOK_EVERY = 0.1  # seconds
-GRACE = 30.0  # seconds: a worker gives its task back before it ends
+GRACE = 20.0  # seconds beyond TASK_GRACE: a worker gives its task back before it ends
 
 
 class PortInUseError(ClientError):
@@ -82,15 +82,16 @@ async def service(
     Raises EmbeddedError, PortInUseError, and UnreachableError where NATS_URL names a server that does not answer.
     """
     await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
-    if port is not None and not is_free(port):
+    if port is not None and not is_free(port, host):
         raise PortInUseError(port)
-    port = port or (HTTP_PORT if is_free(HTTP_PORT) else free_port())
+    port = port or (HTTP_PORT if is_free(HTTP_PORT, host) else free_port())
     async with _servers(data) as (found, embedded):
         command = [sys.executable, "-m", "faststream", "run", "app.main:app", "--host", host, "--port", str(port)]
         if workers > 1:
             command += ["--workers", str(workers)]
+        grace = Settings().task_grace + GRACE
         worker = partial(
-            Guarded, command, lock=data / "worker.lock", grace=GRACE, output=output, env={**os.environ, **found}
+            Guarded, command, lock=data / "worker.lock", grace=grace, output=output, env={**os.environ, **found}
         )
         running = Service(worker, found, embedded, host=host, port=port)
         try:

@@ -4,8 +4,9 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -15,6 +16,7 @@ from nats.js.errors import APIError
 
 from app.jetstream.stream_pages import page
 from app.log import cloud_events
+from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.queue.stored_message import REPLAY_OF, StoredMessage
 from app.telemetry.metrics import Meter
@@ -40,6 +42,20 @@ class LaneFullError(RequestError):
 
     def __init__(self) -> None:
         super().__init__(ErrorCode.INTERNAL, "The task's lane is full: ask again when tasks are done.")
+
+
+@dataclass(slots=True)
+class _Replay:
+    """How far a replay has come."""
+
+    give_up_at: float  # by the monotonic clock: once something is queued again
+    ends: dict[str, int] = field(default_factory=dict)  # of the logs that are to be opened again: stream sequences
+    full: set[str] = field(default_factory=set)  # lanes
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no time for more."""
+        return bool(self.ends) and time.monotonic() > self.give_up_at
 
 
 class DeadLetterBox:
@@ -86,35 +102,53 @@ class DeadLetterBox:
         found = cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id)
         return found if trace is None else found | {"traceparent": trace}
 
-    async def letters(self) -> AsyncIterator[tuple[int, DeadLetter]]:
-        """All letters from the oldest on, each with its stream sequence."""
+    async def _pages(self) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
+        """All letters from the oldest on, each with its stream sequence, so many at once."""
         at = 0
         while found := await page(self._nats, self._stream, subjects.ALL_DEAD_LETTERS, start=at + 1, count=A_PAGE):
+            at = found[-1].seq or at + 1
+            letters = []
             for message in found:
-                at = message.seq or at + 1
                 with suppress(ValueError):  # somebody else wrote it
-                    yield at, DeadLetter.model_validate_json(message.data or b"")
+                    letters.append((message.seq or 0, DeadLetter.model_validate_json(message.data or b"")))
+            yield letters
 
     async def replay(self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None) -> int:
         """Queue the matching tasks again, each once, as many as there is room and time for; how many (RequestError)."""
-        ends: dict[str, int] = {}  # of the logs that are to be opened again: their stream sequences
-        found, give_up_at = False, time.monotonic() + ANSWER_WITHIN
+        replay, found = _Replay(give_up_at=time.monotonic() + ANSWER_WITHIN), False
         newest = (await self._js.stream_info(self._stream)).state.last_seq
-        async for sequence, letter in self.letters():
-            if sequence > newest or time.monotonic() > give_up_at:  # what fails again meanwhile is not tried for ever
+        async for letters in self._pages():
+            matching = [
+                (sequence, letter)
+                for sequence, letter in letters
+                if sequence <= newest  # what fails again meanwhile is not tried for ever
+                and task_id in (None, letter.task_id)
+                and kind in (None, letter.kind)
+                and code in (None, letter.error.code)
+            ]
+            found = found or bool(matching)
+            await self._replay_all(matching, replay)
+            if replay.is_over or (letters and letters[-1][0] > newest):
                 break
-            if task_id in (None, letter.task_id) and kind in (None, letter.kind) and code in (None, letter.error.code):
-                found = True
-                try:
-                    ends |= await self._replay(sequence, letter)
-                except LaneFullError:
-                    if not ends:
-                        raise
-                    break
         if task_id is not None and not found:
             raise RequestError(ErrorCode.NOT_FOUND, f"No dead letter is kept of task {task_id}: list what is there.")
-        await self._opened_again(ends)
-        return len(ends)
+        if replay.full and not replay.ends:
+            raise LaneFullError
+        await self._opened_again(replay.ends)
+        return len(replay.ends)
+
+    async def _replay_all(self, letters: Sequence[tuple[int, DeadLetter]], replay: "_Replay") -> None:
+        logs = await self._log.last_of({letter.task_id for _, letter in letters if letter.task_id})
+        for sequence, letter in letters:
+            last = logs.get(letter.task_id or "")
+            if replay.is_over:
+                return
+            if last is None or letter.subject in replay.full:
+                continue
+            try:
+                replay.ends |= await self._replay(sequence, letter, last)
+            except LaneFullError:
+                replay.full.add(letter.subject)
 
     async def _opened_again(self, ends: dict[str, int]) -> None:
         """Wait a moment for `queued`: who replays looks at once, and would see the old end."""
@@ -127,12 +161,11 @@ class DeadLetterBox:
                     ends_now = {each: entry.stream_sequence for each, entry in known.items()}
                     unopened = dict(unopened.items() & ends_now.items())
 
-    async def _replay(self, sequence: int, letter: DeadLetter) -> dict[str, int]:
-        """The task that is queued again, and where its log ended."""
+    async def _replay(self, sequence: int, letter: DeadLetter, last: Entry) -> dict[str, int]:
+        """The task that is queued again, and where its log ended (LaneFullError)."""
         if letter.body_truncated or letter.task_id is None:
             return {}
-        last = await self._log.last(letter.task_id)
-        if last is None or last.event.state is not State.FAILED or last.facts.task is None:
+        if last.event.state is not State.FAILED or last.facts.task is None:
             return {}
         headers = {
             name: value for name, value in letter.headers.items() if not name.lower().startswith(EXPECTATIONS)
@@ -149,7 +182,7 @@ class DeadLetterBox:
 
     async def delete(self, task_id: str) -> bool:
         """Remove the letters of a task; whether there were any."""
-        found = [sequence async for sequence, letter in self.letters() if letter.task_id == task_id]
+        found = [at async for letters in self._pages() for at, letter in letters if letter.task_id == task_id]
         for sequence in found:
             await self._remove(sequence)
         return bool(found)

@@ -9,6 +9,7 @@ from pathlib import Path
 from app.embedded.guarded import Guarded
 from app.embedded.process import EmbeddedError, Server, free_port, is_free
 from app.embedded.servers import NatsServer, ValkeyServer
+from app.ending import end
 
 __all__ = [
     "EmbeddedError",
@@ -42,7 +43,11 @@ class Endpoints:
 
     async def keep(self, told: Callable[[str], None]) -> None:
         """Start each server again whenever it ends, until cancelled; `told` hears its name (EmbeddedError)."""
-        await asyncio.gather(self.nats.keep(told), self.valkey.keep(told))
+        keeping = [asyncio.create_task(server.keep(told)) for server in (self.nats, self.valkey)]
+        try:
+            await asyncio.gather(*keeping)
+        finally:
+            await end(keeping)
 
 
 @asynccontextmanager

@@ -61,9 +61,9 @@ class Guarded:
         return await self.wait()
 
     def kill(self) -> None:
-        """End it with SIGKILL, as a crash would."""
-        if self.runs:
-            os.kill(self.pid, signal.SIGKILL)
+        """End it and all that it has started with SIGKILL, as a crash would."""
+        if not self.ended:
+            os.killpg(self._guard.pid, signal.SIGKILL)  # a session of their own
 
     @property
     def _told(self) -> IO[bytes]:

@@ -1,6 +1,7 @@
 """A server that ends with its parent, starts again on the same data, and can be hurt by tests."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -146,12 +147,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def is_free(port: int) -> bool:
-    """Whether a server could listen on this TCP port at the moment."""
+def is_free(port: int, host: str = HOST) -> bool:
+    """Whether nobody listens on this TCP port at the moment."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
         return True

@@ -32,7 +32,10 @@ async def page(nats: Client, stream: str, subject: str, *, start: int, count: in
 
 async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pages:
     """The last message of each of these subjects that has any (NatsError)."""
-    query = {"multi_last": list(subjects), "max_bytes": LARGEST}
+    wanted = list(subjects)
+    if not wanted:
+        return []
+    query = {"multi_last": wanted, "max_bytes": LARGEST}
     return [message async for message in _answers(nats, stream, query)]
 
 

@@ -140,6 +140,11 @@ async def missing(js: JetStreamContext, settings: Settings) -> list[str]:
     return [name for (name, _), answer in zip(wanted, found, strict=True) if isinstance(answer, NotFoundError)]
 
 
+async def events_made_at(js: JetStreamContext, settings: Settings) -> str:
+    """When the stream of events was made: its sequences began then."""
+    return str((await js.stream_info(names(settings).progress)).created)
+
+
 async def project_anew(js: JetStreamContext, settings: Settings) -> None:
     """Have the projections begin again, with the last event of each task and all results."""
     called = names(settings)

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
-from uuid import uuid4
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -24,7 +23,7 @@ KEEP_PROGRESS: Final = DAY  # seconds after each change
 KEEP_MARK: Final = 30 * DAY  # after which everything is shown once more
 
 # Several workers project one log: only an event newer than the last one shown may be written. Sequences begin again
-# with a stream, so the mark, which is new then, stands before the one that was shown.
+# with a stream, so when it was made stands before the one that was shown.
 # The progress key lives seven days from the start and a day after each change, whichever is longer.
 # The result of a task that was cancelled may have been on the way, and is withdrawn.
 # When a task has ended, nobody needs its voices.
@@ -34,20 +33,16 @@ if ARGV[6] == 'cancelled' then
   redis.call('DEL', KEYS[5])
 end
 if ARGV[8] == '1' then redis.call('DEL', KEYS[6]) end
-local mark = (redis.call('GET', KEYS[7]) or '') .. ':'
+local made = ARGV[10] .. ' '
 local shown = redis.call('GET', KEYS[3]) or ''
-local comparable = string.sub(shown, 1, #mark) == mark
-if comparable and tonumber(ARGV[1]) <= tonumber(string.sub(shown, #mark + 1)) then return 0 end
+local comparable = string.sub(shown, 1, #made) == made
+if comparable and tonumber(ARGV[1]) <= tonumber(string.sub(shown, #made + 1)) then return 0 end
 local left = redis.call('TTL', KEYS[2])
-redis.call('SET', KEYS[3], mark .. ARGV[1], 'EX', ARGV[4])
+redis.call('SET', KEYS[3], made .. ARGV[1], 'EX', ARGV[4])
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[4])
 if left < 0 then left = tonumber(ARGV[4]) end
 redis.call('SET', KEYS[2], ARGV[3], 'EX', math.max(left, tonumber(ARGV[5])))
 return 1
-"""
-
-SHOW_NOTHING_BEFORE: Final = """
-redis.call('SET', KEYS[1], (redis.call('GET', KEYS[2]) or '') .. ':' .. ARGV[1], 'EX', ARGV[2])
 """
 
 WRITE_UNLESS_WITHDRAWN: Final = """
@@ -77,7 +72,7 @@ class RedisProjection:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._show_nothing_before = redis.register_script(SHOW_NOTHING_BEFORE)
+        self.made_at = ""  # when the stream of events was made, once that is known
 
     async def progressed(self, entries: Sequence[Entry]) -> None:
         """Show events, each unless a newer one of its task is shown; whichever Redis takes (PassingError)."""
@@ -86,14 +81,13 @@ class RedisProjection:
             task_id, event = entry.event.task_id, entry.event
             keys = [redis_keys.info(task_id), redis_keys.progress(task_id), redis_keys.shown(task_id)]
             keys += [redis_keys.withdrawn(task_id), redis_keys.result(task_id), redis_keys.voices(task_id)]
-            keys += [redis_keys.MARK]
             try:
                 status = status_of(entry).model_dump_json()
             except ValueError:  # not written by a service: it is let go
                 continue
             state, ended = str(event.state), int(event.state.ended)
             values = (entry.stream_sequence, status, event.progress, KEEP, KEEP_PROGRESS, state, FORGET_AFTER, ended)
-            writing.eval(WRITE_IF_NEWER, len(keys), *keys, *values, entry.facts.task_sequence)
+            writing.eval(WRITE_IF_NEWER, len(keys), *keys, *values, entry.facts.task_sequence, self.made_at)
         with _reached():
             await writing.execute()
 
@@ -111,18 +105,18 @@ class RedisProjection:
         with _reached():
             return not await self._redis.exists(redis_keys.MARK)
 
-    async def begin_anew(self) -> None:
-        """Note that the projection has begun, so that all is shown again; it goes when data are lost (PassingError)."""
+    async def mark(self) -> None:
+        """Note that the projection has begun; the note goes when the data are lost (PassingError)."""
         with _reached():
-            await self._redis.set(redis_keys.MARK, uuid4().hex, ex=KEEP_MARK)
+            await self._redis.set(redis_keys.MARK, "1", ex=KEEP_MARK)
 
     async def delete(self, last: Entry) -> None:
         """Delete the keys of a task; nothing up to the last entry of its log is shown again (PassingError)."""
         task_id = last.event.task_id
         with _reached():
             await self._forget_result(task_id, last.facts.task_sequence)
-            keys = [redis_keys.shown(task_id), redis_keys.MARK]
-            await self._show_nothing_before(keys=keys, args=[last.stream_sequence, FORGET_AFTER])
+            shown = f"{self.made_at} {last.stream_sequence}"
+            await self._redis.set(redis_keys.shown(task_id), shown, ex=FORGET_AFTER)
             await self._redis.delete(redis_keys.info(task_id), redis_keys.progress(task_id))
 
     async def _forget_result(self, task_id: str, task_sequence: int) -> None:

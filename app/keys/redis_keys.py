@@ -19,7 +19,7 @@ def result(task_id: str) -> str:
 
 
 def shown(task_id: str) -> str:
-    """The mark, and the stream sequence of the last event that was shown."""
+    """When the stream was made, and in it the sequence of the last event that was shown."""
     return f"natscribe:task:{task_id}:shown"
 
 

@@ -61,16 +61,16 @@ class Watch:
         gone = await streams.missing(self._js, self._settings)
         if gone:
             log.error("streams_or_consumers_missing", names=gone)
-            made = await streams.provision(self._js, self._settings)
-            if streams.names(self._settings).progress_projection in made:
-                await self._projection.begin_anew()
+            await streams.provision(self._js, self._settings)
+            self._projection.made_at = await streams.events_made_at(self._js, self._settings)
 
     async def catch_up(self) -> None:
-        """Show everything again where Redis is new or has lost its data."""
+        """Show everything again where Redis is new or has lost its data, or where the stream of events is new."""
+        self._projection.made_at = await streams.events_made_at(self._js, self._settings)
         if await self._projection.is_empty():
             log.warning("projection_begins_anew")
             await streams.project_anew(self._js, self._settings)
-            await self._projection.begin_anew()
+            await self._projection.mark()
 
     async def measure(self) -> None:
         """Say how the queue stands."""

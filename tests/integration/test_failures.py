@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from app.delivery.dead_letters import DeadLetterBox
 from app.engines.messages import Listen
 from app.jetstream import streams
+from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.main import Service
 from app.queue.opening import Opener
@@ -29,6 +30,7 @@ from handlers.ports import Task
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
 from schemas.progress import State
+from schemas.wire import Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
@@ -214,8 +216,8 @@ async def test_what_fails_again_while_letters_are_replayed_is_left(
     await eventually(lambda: queue_is_empty(js))
     replay = DeadLetterBox._replay  # noqa: SLF001 -- the one letter, for which there is no public way
 
-    async def slow(box: DeadLetterBox, sequence: int, letter: DeadLetter) -> dict[str, int]:
-        done = await replay(box, sequence, letter)
+    async def slow(box: DeadLetterBox, sequence: int, letter: DeadLetter, last: Entry) -> dict[str, int]:
+        done = await replay(box, sequence, letter, last)
 
         async def failed_again() -> bool:
             return (await js.stream_info("transcription_dead_letters")).state.last_seq > sequence
@@ -395,4 +397,43 @@ async def test_whoever_replays_does_not_see_the_old_end(
     # Then it waits, for whoever asks
     assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "queued"
     engine.may_go_on.set()
+    await eventually(lambda: queue_is_empty(js))
+
+
+async def test_a_full_lane_stops_no_replay_into_others(
+    publisher: Publisher, settings: Settings, nc: Client, redis: Redis, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given letters of two lanes, of which the first is full by now
+    async with working(settings.model_copy(update={"nats_max_msgs_per_subject": 1}), engine):
+        engine.fail_with = [PERMANENT] * 2
+        for task_id, priority in (("low", Priority.LOW), ("high", Priority.HIGH)):
+            await publisher.publish(task_id, priority=priority)
+            await publisher.until(task_id, State.FAILED)
+        await eventually(lambda: queue_is_empty(js))
+        engine.may_go_on.clear()
+        await publisher.publish("busy", priority=Priority.LOW)
+        await publisher.until("busy", State.RUNNING)
+        # When all are replayed
+        # Then what has room is queued
+        assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 1}
+        assert (await publisher.ask("tasks.status", task_id="high"))["state"] == "queued"
+        engine.may_go_on.set()
+        await publisher.until("busy", State.COMPLETED)
+        await eventually(lambda: queue_is_empty(js))
+
+
+async def test_letters_that_outlive_their_logs_keep_no_other_from_a_replay(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a letter whose log is kept no longer, before another one, and a replay without any time
+    monkeypatch.setattr("app.delivery.dead_letters.ANSWER_WITHIN", 0)
+    engine.fail_with = [PERMANENT] * 2
+    for task_id in ("old", "new"):
+        await publisher.publish(task_id)
+        await publisher.until(task_id, State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    await js.purge_stream("transcription_progress", subject="progress.old")
+    # When both are replayed, then the second is queued all the same
+    assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 1}
+    await eventually(lambda: completed(publisher, "new"))
     await eventually(lambda: queue_is_empty(js))

@@ -58,6 +58,20 @@ async def test_an_older_event_does_not_overwrite_a_newer_one(
     assert await shown(redis) == ("completed", "100")
 
 
+async def test_an_event_of_a_new_stream_is_shown_and_an_older_one_of_it_is_not(
+    projection: RedisProjection, redis: Redis
+) -> None:
+    # Given an event that is shown
+    projection.made_at = "monday"
+    await projection.progressed([entry(5, State.COMPLETED, 100, 100)])
+    # When the stream is made anew, and an event of that one comes
+    projection.made_at = "tuesday"
+    await projection.progressed([entry(1, State.QUEUED, 0, 2)])
+    # Then it is shown, and nothing before it
+    await projection.progressed([entry(1, State.RUNNING, 50, 1)])
+    assert await shown(redis) == ("queued", "0")
+
+
 async def test_a_newer_event_is_shown(projection: RedisProjection, redis: Redis) -> None:
     await projection.progressed([entry(4, State.RUNNING, 80, 9)])
     await projection.progressed([entry(5, State.COMPLETED, 100, 100)])  # as numbers, not as text

@@ -263,3 +263,19 @@ async def has_consumer(js: JetStreamContext, stream: str) -> bool:
 
 async def is_of_kind(redis: Redis, task_id: str, kind: str) -> bool:
     return bool(json.loads(await redis.get(f"task:{task_id}:info") or "")["kind"] == kind)
+
+
+async def test_a_request_is_answered_while_jetstream_is_not(
+    publisher: Publisher, worker: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker whose JetStream answers nobody
+    async def nobody(*_: object) -> None:
+        raise nats.errors.NoRespondersError
+
+    monkeypatch.setattr("app.requests.READ_WITHIN", 0.2)
+    monkeypatch.setattr("app.jetstream.stream_pages.last", nobody)
+    # When somebody asks where a task stands
+    answer = await publisher.ask("tasks.status", task_id="t1")
+    # Then there is an answer, in time
+    assert answer["error"]["code"] == "internal"
+    assert "ask again in a moment" in answer["error"]["message"]

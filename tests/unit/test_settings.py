@@ -22,7 +22,7 @@ def test_a_wrong_setting_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
     ("name", "value", "what"),
     [
         ("TASK_TIMEOUT", "abc", "TASK_TIMEOUT is wrong: Input should be a valid number"),
-        ("NATS_URL", "nats://localhost:99999", "NATS_URL is wrong: a port is a number up to 65535"),
+        ("NATS_URL", "nats://localhost:99999", "NATS_URL is wrong: write SCHEME://HOST:PORT with a port up to 65535"),
         ("REDIS_URL", "localhost", "REDIS_URL is wrong: write redis://HOST:PORT/DATABASE"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL is wrong: it is one of debug, info"),
     ],

@@ -110,9 +110,10 @@ async def test_a_port_that_is_in_use_is_said_at_once(tmp_path: Path) -> None:
 
 
 async def test_asked_twice_to_stop_it_stops_at_once(up: Process, tmp_path: Path) -> None:
-    # Given a running service whose worker does not end
+    # Given a running service whose worker does not end, nor an engine that it has started
     worker = _worker(tmp_path)
-    worker.suspend()
+    for process in (worker, *worker.children(recursive=True)):
+        process.suspend()
     up.send_signal(signal.SIGINT)
     await eventually(lambda: _said(tmp_path, "Ctrl-C again stops at once"), within=PATIENCE)
     # When it is asked once more
