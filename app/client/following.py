@@ -10,11 +10,10 @@ from typing import Generic, TypeVar
 import nats.errors
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
-from nats.js.errors import NotFoundError
 
 from app.client.errors import UnreachableError
+from app.jetstream.stream_pages import next_from
 from app.jetstream.streams import names
 from app.settings import Settings
 from schemas import subjects
@@ -30,7 +29,7 @@ _DAWN = datetime.min.replace(tzinfo=UTC)
 class _Log(Generic[Event]):
     """Reads a log by asking for the entry after the last one: nothing on the server to lose or to clean up."""
 
-    js: JetStreamContext
+    connection: Nats
     stream: str
     subject: str
     type: type[Event]
@@ -41,9 +40,8 @@ class _Log(Generic[Event]):
     async def look(self) -> Event | None:
         """The next entry, if it is there."""
         while self.head is None:
-            try:
-                entry = await self.js.get_msg(self.stream, self.after + 1, self.subject, direct=True, next=True)
-            except NotFoundError:
+            entry = await next_from(self.connection, self.stream, self.subject, self.after + 1)
+            if entry is None:
                 return None
             self.after, self.time = entry.seq or 0, entry.time or _DAWN
             self.head = self._event(entry)
@@ -66,10 +64,10 @@ class Follower:
     """What happens to one task."""
 
     def __init__(self, connection: Nats, settings: Settings, task_id: str) -> None:
-        js, called = connection.jetstream(), names(settings)
+        called = names(settings)
         self._connection = connection
-        self._progress = _Log(js, called.progress, subjects.progress(task_id), ProgressEvent)
-        self._segments = _Log(js, called.segments, subjects.segments(task_id), SegmentsEvent)
+        self._progress = _Log(connection, called.progress, subjects.progress(task_id), ProgressEvent)
+        self._segments = _Log(connection, called.segments, subjects.segments(task_id), SegmentsEvent)
         self._news = asyncio.Event()
         self._ended = False
 

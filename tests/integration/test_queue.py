@@ -10,6 +10,7 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 
+from app.client import Client
 from app.jetstream.streams import provision
 from app.log.entry import Entry, Facts
 from app.log.task_log import TaskLog
@@ -278,7 +279,7 @@ async def test_an_idle_worker_takes_no_publishers_status_for_the_servers(
 @pytest.mark.foreign
 @pytest.mark.parametrize("status", ["404", "503"])
 async def test_a_foreign_status_on_a_tasks_log_ends_no_reading(
-    publisher: Publisher, worker: Service, engine: FakeEngine, status: str
+    publisher: Publisher, worker: Service, engine: FakeEngine, settings: Settings, status: str
 ) -> None:
     # Given a running task
     engine.may_go_on.clear()
@@ -288,8 +289,11 @@ async def test_a_foreign_status_on_a_tasks_log_ends_no_reading(
     await publisher.js.publish(subjects.progress("t1"), b"junk", headers={"Status": status})
     engine.may_go_on.set()
 
-    # Then the task is done all the same
+    # Then the task is done all the same, and whoever follows it hears that
     await eventually(partial(is_completed, publisher))
+    async with Client(settings) as client:
+        states = [event.state async for event in client.follow("t1") if isinstance(event, ProgressEvent)]
+    assert states[-1] is State.COMPLETED
 
 
 async def is_completed(publisher: Publisher) -> bool:
