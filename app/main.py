@@ -68,13 +68,7 @@ class Service:
         redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_WITHIN, socket_connect_timeout=REDIS_WITHIN)
         self.redis = RedisProjection(redis)
         self.memory = cache.connected(settings.redis_url)
-        self.broker = connection.broker(
-            settings,
-            graceful_timeout=settings.task_grace,
-            disconnected=self._disconnected,
-            closed=self._closed,
-            traces=traces,
-        )
+        self.broker = connection.broker(settings, disconnected=self._disconnected, closed=self._closed, traces=traces)
         self.readiness = Readiness(self.broker, settings)
         lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.parts.desk)])
         self.slot = Slot(
@@ -84,12 +78,7 @@ class Service:
             at_once=settings.quick_tasks_at_once,
             lookahead=settings.lane_lookahead,
         )
-        self.broker.include_routers(
-            lanes,
-            channels.accepted_tasks(),
-            channels.offered_windows(),
-            channels.answers(),
-        )
+        self.broker.include_routers(lanes, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
         channels.announcements(self.broker)
         self._means = Means(
             settings=settings,

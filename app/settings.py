@@ -156,6 +156,7 @@ def read_settings() -> Settings:
 
 def wrong_setting(error: ValidationError) -> str:
     """Say which setting is wrong, by the name that it has in the environment."""
-    name, _, what = first_problem(error).rpartition(": ")
+    name = "".join(str(part) for part in error.errors(include_input=False)[0]["loc"])  # none: several together
     where = f"The setting {name.upper()}" if name else "A setting"
+    what = first_problem(error).removeprefix(f"{name}: ")
     return f"{where} is wrong: {what}. Correct it in the environment or in .env."

@@ -85,11 +85,12 @@ async def service(
     if port is not None and not is_free(port, host):
         raise PortInUseError(port)
     port = port or (HTTP_PORT if is_free(HTTP_PORT, host) else free_port())
-    async with _servers(data) as (found, embedded):
+    settings = Settings()
+    async with _servers(data, settings) as (found, embedded):
         command = [sys.executable, "-m", "faststream", "run", "app.main:app", "--host", host, "--port", str(port)]
         if workers > 1:
             command += ["--workers", str(workers)]
-        grace = Settings().task_grace + GRACE
+        grace = settings.task_grace + GRACE
         worker = partial(
             Guarded, command, lock=data / "worker.lock", grace=grace, output=output, env={**os.environ, **found}
         )
@@ -101,9 +102,8 @@ async def service(
 
 
 @asynccontextmanager
-async def _servers(data: Path) -> AsyncGenerator[tuple[dict[str, str], Endpoints | None]]:
+async def _servers(data: Path, settings: Settings) -> AsyncGenerator[tuple[dict[str, str], Endpoints | None]]:
     """The servers that the settings name, else embedded ones: as settings of the worker, and to look after."""
-    settings = Settings()
     named = settings.model_fields_set
     if "nats_url" in named:
         await _look_for_nats(settings)

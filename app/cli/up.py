@@ -54,8 +54,9 @@ async def _until(stop: asyncio.Event, running: Service) -> int:
 
 async def _stop(stop: asyncio.Event, running: Service) -> None:
     """Give the running tasks their time, unless somebody has not."""
-    grace = f"{Settings().task_grace:g} s"
-    err.print(f"stopping: what runs has {grace} to end, then it is given back; Ctrl-C again stops at once")
+    err.print(
+        f"stopping: what runs has {Settings().task_grace:g} s to end, then it is given back; Ctrl-C again stops at once"
+    )
     stop.clear()
     at_once = asyncio.create_task(stop.wait())
     stopping = asyncio.create_task(running.worker.stop())

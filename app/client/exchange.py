@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from app.client.command import command
 from app.client.connection import PATIENCE
 from app.client.errors import ClientError, LaneFullError, NoWorkerError, RequestFailedError, UnreachableError
+from app.jetstream.streams import LANE_FULL
 from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorDetail
 from schemas.headers import AUDIO_SECONDS
@@ -21,7 +22,6 @@ from schemas.transcription import TranscriptionTask
 from schemas.wire import Order
 
 NO_ANSWER, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
-LANE_FULL = 10077  # the server's error code for a limit of messages
 _TRIES = 3
 _PROPAGATOR = TraceContextTextMapPropagator()
 

@@ -6,11 +6,10 @@ from datetime import datetime
 
 import nats.errors
 from nats.aio.client import Client as Nats
-from nats.js.errors import NotFoundError
 
 from app.client.errors import NoWorkerError, RequestFailedError
 from app.client.exchange import NO_QUEUE, ask, no_worker
-from app.jetstream.stream_pages import last_of_each
+from app.jetstream.stream_pages import last_of_each, pages
 from app.jetstream.streams import names
 from app.queue import invalid
 from app.queue.lanes import Lane, LaneReader
@@ -54,14 +53,10 @@ async def failed(connection: Nats, settings: Settings) -> int:
 
 async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[DeadLetter]:
     """The dead letters, oldest first (NoWorkerError)."""
-    js, stream, after = connection.jetstream(), names(settings).dead_letters, 0
-    while True:
-        try:
-            entry = await js.get_msg(stream, after + 1, subjects.ALL_DEAD_LETTERS, direct=True, next=True)
-        except NotFoundError:
-            return
-        except nats.errors.Error as error:
-            raise no_worker(NO_LETTERS) from error
-        after = entry.seq or 0
-        with suppress(ValueError):  # somebody else wrote it
-            yield DeadLetter.model_validate_json(entry.data or b"")
+    try:
+        async for found in pages(connection, names(settings).dead_letters, subjects.ALL_DEAD_LETTERS):
+            for entry in found:
+                with suppress(ValueError):  # somebody else wrote it
+                    yield DeadLetter.model_validate_json(entry.data or b"")
+    except nats.errors.Error as error:
+        raise no_worker(NO_LETTERS) from error

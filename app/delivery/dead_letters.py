@@ -14,7 +14,8 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
-from app.jetstream.stream_pages import page
+from app.jetstream.stream_pages import A_PAGE, pages
+from app.jetstream.streams import LANE_FULL
 from app.log import cloud_events
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
@@ -30,14 +31,12 @@ from schemas.wire import Kind
 
 LARGEST_GROWTH = 2  # control characters take six bytes each in JSON: such a body is better off as base64
 MOST_HEADERS, LONGEST_HEADER = 32, 1024  # characters
-A_PAGE = 200  # letters
 ANSWER_WITHIN, OPENED_WITHIN = 3.5, 1.0  # seconds, one after the other: clients wait for five
 LOOK_EVERY = 0.01  # seconds
-LANE_FULL = 10077  # err_code of nats-server
 EXPECTATIONS = "nats-expected"  # headers that were meant for the first publish only
 
 
-class LaneFullError(RequestError):
+class NoRoomError(RequestError):
     """There is no room for another task in its lane."""
 
     def __init__(self) -> None:
@@ -104,9 +103,7 @@ class DeadLetterBox:
 
     async def _pages(self) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
         """All letters from the oldest on, each with its stream sequence, so many at once."""
-        at = 0
-        while found := await page(self._nats, self._stream, subjects.ALL_DEAD_LETTERS, start=at + 1, count=A_PAGE):
-            at = found[-1].seq or at + 1
+        async for found in pages(self._nats, self._stream, subjects.ALL_DEAD_LETTERS):
             letters = []
             for message in found:
                 with suppress(ValueError):  # somebody else wrote it
@@ -133,7 +130,7 @@ class DeadLetterBox:
         if task_id is not None and not found:
             raise RequestError(ErrorCode.NOT_FOUND, f"No dead letter is kept of task {task_id}: list what is there.")
         if replay.full and not replay.ends:
-            raise LaneFullError
+            raise NoRoomError
         await self._opened_again(replay.ends)
         return len(replay.ends)
 
@@ -147,7 +144,7 @@ class DeadLetterBox:
                 continue
             try:
                 replay.ends |= await self._replay(sequence, letter, last)
-            except LaneFullError:
+            except NoRoomError:
                 replay.full.add(letter.subject)
 
     async def _opened_again(self, ends: dict[str, int]) -> None:
@@ -162,7 +159,7 @@ class DeadLetterBox:
                     unopened = dict(unopened.items() & ends_now.items())
 
     async def _replay(self, sequence: int, letter: DeadLetter, last: Entry) -> dict[str, int]:
-        """The task that is queued again, and where its log ended (LaneFullError)."""
+        """The task that is queued again, and where its log ended (NoRoomError)."""
         if letter.body_truncated or letter.task_id is None:
             return {}
         if last.event.state is not State.FAILED or last.facts.task is None:
@@ -175,7 +172,7 @@ class DeadLetterBox:
             await self._js.publish(letter.subject, _bytes(letter), headers=headers)
         except APIError as error:
             if error.err_code == LANE_FULL:
-                raise LaneFullError from error
+                raise NoRoomError from error
             raise
         await self._remove(sequence)
         return {letter.task_id: last.stream_sequence}

@@ -31,7 +31,6 @@ log = structlog.get_logger()
 def broker(
     settings: Settings,
     *,
-    graceful_timeout: float,
     disconnected: Callable[[], Awaitable[None]],
     closed: Callable[[], Awaitable[None]],
     traces: TracerProvider,
@@ -44,7 +43,7 @@ def broker(
         max_reconnect_attempts=FOREVER,
         reconnect_time_wait=1,
         ping_interval=PING_EVERY,
-        graceful_timeout=graceful_timeout,
+        graceful_timeout=settings.task_grace,
         disconnected_cb=disconnected,
         reconnected_cb=_reconnected,
         closed_cb=closed,

@@ -15,7 +15,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeoutError
 
-from app.jetstream.stream_pages import ENVELOPE
+from app.jetstream.stream_pages import bytes_at_once
 
 ANSWER_WITHIN: Final = 2.0  # seconds, beyond those that an answer may take
 NEXT: Final = "$JS.API.CONSUMER.MSG.NEXT"
@@ -23,7 +23,6 @@ NOTHING_WAITS: Final = {"404", "408"}
 ALL_SENT: Final = "Batch Completed"  # of an earlier question: nobody waits for it
 MADE_ANEW: Final = "Consumer Deleted"  # by a watch that has others catch up
 MORE_THAN_ASKED_FOR: Final = "Message Size Exceeds MaxBytes"  # with what follows: it is asked for the next time
-LARGEST: Final = 4 * 1024**2  # bytes at once
 SECOND: Final = 1_000_000_000  # nanoseconds
 
 
@@ -42,7 +41,7 @@ class PullInbox:
         if within:
             asked = {"batch": batch, "expires": int(within * SECOND)}
         if batch > 1:  # a server ends the connection of who does not read as fast as it sends
-            asked["max_bytes"] = max(LARGEST, self._nats.max_payload + ENVELOPE)
+            asked["max_bytes"] = bytes_at_once(self._nats)
         inbox = self._inbox or await self._open_inbox()
         await self._nats.publish(self._next, json.dumps(asked).encode(), reply=inbox.subject)
         found: list[Msg] = []

@@ -14,7 +14,8 @@ from nats.errors import NoRespondersError
 from nats.js.api import RawStreamMsg
 
 ANSWER_WITHIN = 5.0  # seconds
-LARGEST = 4 * 1024**2  # bytes of a page: what does not fit is left out
+A_PAGE = 200  # messages
+LARGEST = 4 * 1024**2  # bytes at once: what does not fit is left out
 ENVELOPE = 8 * 1024  # bytes: with subjects and what the server adds a message is larger than it may be
 PENDING = "Nats-Num-Pending"  # header: how many messages of the subject are behind this one
 
@@ -25,9 +26,21 @@ Pages = list[RawStreamMsg]
 
 async def page(nats: Client, stream: str, subject: str, *, start: int, count: int) -> Pages:
     """At most `count` messages of a subject from stream sequence `start` on (NatsError)."""
-    most = max(LARGEST, nats.max_payload + ENVELOPE)
-    query = {"seq": start, "next_by_subj": subject, "batch": count, "max_bytes": most}
+    query = {"seq": start, "next_by_subj": subject, "batch": count, "max_bytes": bytes_at_once(nats)}
     return [message async for message in _answers(nats, stream, query)]
+
+
+async def pages(nats: Client, stream: str, subject: str) -> AsyncIterator[Pages]:
+    """All messages of a subject, A_PAGE at once (NatsError)."""
+    at = 0
+    while found := await page(nats, stream, subject, start=at + 1, count=A_PAGE):
+        yield found
+        at = found[-1].seq or at + 1
+
+
+def bytes_at_once(nats: Client) -> int:
+    """How many bytes to ask for: always enough for a message of the largest size."""
+    return max(LARGEST, nats.max_payload + ENVELOPE)
 
 
 async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pages:
@@ -35,7 +48,7 @@ async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pa
     wanted = list(subjects)
     if not wanted:
         return []
-    query = {"multi_last": wanted, "max_bytes": LARGEST}
+    query = {"multi_last": wanted, "max_bytes": bytes_at_once(nats)}
     return [message async for message in _answers(nats, stream, query)]
 
 

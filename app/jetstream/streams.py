@@ -28,6 +28,7 @@ DAY = 24 * 3600.0
 EXPIRES_AFTER = 7 * DAY
 RESULTS_KEPT = 7 * DAY
 RESULTS_BUCKET = "results"
+LANE_FULL = 10077  # err_code of nats-server: no more messages of this subject
 DUPLICATES_WITHIN = 120.0  # seconds: what nats-server does by itself, said so that clients can be told
 
 log = structlog.get_logger()

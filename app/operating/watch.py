@@ -62,11 +62,10 @@ class Watch:
         if gone:
             log.error("streams_or_consumers_missing", names=gone)
             await streams.provision(self._js, self._settings)
-            self._projection.made_at = await streams.events_made_at(self._js, self._settings)
+        self._projection.made_at = await streams.events_made_at(self._js, self._settings)
 
     async def catch_up(self) -> None:
-        """Show everything again where Redis is new or has lost its data, or where the stream of events is new."""
-        self._projection.made_at = await streams.events_made_at(self._js, self._settings)
+        """Show everything again where Redis is new or has lost its data."""
         if await self._projection.is_empty():
             log.warning("projection_begins_anew")
             await streams.project_anew(self._js, self._settings)

@@ -9,7 +9,6 @@ from typing import get_args
 import pytest
 from nats.js.api import RetentionPolicy
 
-from app.client.exchange import LANE_FULL
 from app.jetstream import streams
 from app.keys import projection, redis_keys
 from app.log import cloud_events
@@ -91,7 +90,7 @@ def test_the_limits_and_their_defaults() -> None:
     settings = Settings(_env_file=None)
     for name, default, _ in table("setting"):
         assert float(default.split()[0]) == getattr(settings, quoted(name)[0].lower()), name
-    assert f"`err_code` {LANE_FULL}" in TEXT
+    assert f"`err_code` {streams.LANE_FULL}" in TEXT
     assert f"waited {days(streams.EXPIRES_AFTER)} for a worker" in TEXT
 
 
