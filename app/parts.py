@@ -77,6 +77,7 @@ class Parts:
             log=self._log,
             queue=queue,
             results=self._results,
+            projection=means.projection,
             settler=Settler(self._log, self._letters, settings.max_attempts, settings.task_retry_delay),
             meter=means.meter,
             heartbeat=settings.task_heartbeat,

@@ -129,12 +129,18 @@ class TaskAttempt:
         await self._results.publish(result, self._entry.facts)
         await self._end(State.COMPLETED, progress=100)
 
-    async def withdraw(self) -> None:
-        """Take back the result of a task that was cancelled, deleted or given up while its result was on the way."""
-        if self._result_sent:
-            last = await self._log.last(self._entry.event.task_id)
-            if last is None or last.event.state in {State.CANCELLED, State.FAILED}:
-                await self._results.delete(self._entry.event.task_id)
+    async def withdraw(self) -> bool:
+        """Take back the result of a task that was cancelled, deleted or given up while its result was on the way.
+
+        Whether there was one to take back.
+        """
+        if not self._result_sent:
+            return False
+        last = await self._log.last(self._entry.event.task_id)
+        unwanted = last is None or last.event.state in {State.CANCELLED, State.FAILED}
+        if unwanted:
+            await self._results.delete(self._entry.event.task_id)
+        return unwanted
 
     async def tick(self) -> None:
         """Say what is unsaid, or say the same again, before clients wonder (OvertakenError, PassingError)."""

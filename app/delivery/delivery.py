@@ -171,8 +171,8 @@ class TaskDelivery:
         settler, attempt = self._desk.settler, self._attempt
         if isinstance(error, OvertakenError):
             log.info("task_overtaken")
-            if attempt is not None:
-                await attempt.withdraw()
+            if attempt is not None and await attempt.withdraw():
+                await self._desk.projection.withdraw(attempt.entry)
             return None
         if isinstance(error, AlreadyKnownError):
             return await self._already_known()

@@ -6,6 +6,7 @@ from nats.aio.client import Client
 from opentelemetry.trace import Tracer
 
 from app.delivery.settling import Settler
+from app.keys.projection import RedisProjection
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.queue.deliveries import Deliveries
@@ -21,6 +22,7 @@ class Desk:
     log: TaskLog
     queue: TaskQueue
     results: ResultStore
+    projection: RedisProjection
     settler: Settler
     meter: Meter
     heartbeat: float  # seconds

@@ -113,15 +113,18 @@ class RedisProjection:
     async def delete(self, last: Entry) -> None:
         """Delete the keys of a task; nothing up to the last entry of its log is shown again (PassingError)."""
         task_id = last.event.task_id
+        await self.withdraw(last)
         with _reached():
-            await self._forget_result(task_id, last.facts.task_sequence)
             shown = f"{self.made_at} {last.stream_sequence}"
             await self._redis.set(redis_keys.shown(task_id), shown, ex=FORGET_AFTER)
             await self._redis.delete(redis_keys.info(task_id), redis_keys.progress(task_id))
 
-    async def _forget_result(self, task_id: str, task_sequence: int) -> None:
-        await self._redis.set(redis_keys.withdrawn(task_id), str(task_sequence), ex=FORGET_AFTER)
-        await self._redis.delete(redis_keys.result(task_id), redis_keys.voices(task_id))
+    async def withdraw(self, last: Entry) -> None:
+        """Delete what was found for a task; what is still on the way is not shown (PassingError)."""
+        task_id, task_sequence = last.event.task_id, last.facts.task_sequence
+        with _reached():
+            await self._redis.set(redis_keys.withdrawn(task_id), str(task_sequence), ex=FORGET_AFTER)
+            await self._redis.delete(redis_keys.result(task_id), redis_keys.voices(task_id))
 
     async def reachable(self) -> bool:
         """Whether Redis answers."""

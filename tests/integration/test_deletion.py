@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
@@ -11,8 +12,10 @@ from app.client import Client
 from app.delivery.delivery import TaskDelivery
 from app.delivery.settling import Settler
 from app.delivery.traced_attempt import TracedAttempt
+from app.jetstream import streams
 from app.log.entry import Facts
 from app.log.results import ResultStore
+from app.log.task_log import TaskLog
 from app.main import Service
 from app.queue.opening import Announced
 from app.settings import Settings
@@ -23,7 +26,7 @@ from schemas.progress import State
 from schemas.transcription import TranscriptionTask
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
-from tests.waiting import eventually
+from tests.waiting import DEADLINE, eventually
 
 NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
 TASK_STREAMS = [f"transcription_{of}" for of in ("tasks", "progress", "segments", "results", "dead_letters")]
@@ -85,6 +88,45 @@ async def test_a_result_that_was_on_the_way_is_withdrawn(
     else:
         events = await publisher.until("t1", State.CANCELLED)
         assert State.COMPLETED not in {event.state for event in events}
+
+
+async def test_a_result_that_came_after_its_task_was_given_up_is_withdrawn_from_redis_too(
+    publisher: Publisher,
+    worker: Service,
+    nc: Nats,
+    redis: Redis,
+    settings: Settings,
+    on_the_way: tuple[asyncio.Event, asyncio.Event],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits, may_go = on_the_way
+    delete, was_shown = ResultStore.delete, asyncio.Event()
+
+    async def shown() -> bool:
+        return bool(await redis.exists("task:t1:result"))
+
+    async def not_shown() -> bool:
+        return not await shown()
+
+    async def once_shown(self: ResultStore, task_id: str) -> None:
+        await eventually(shown)
+        was_shown.set()
+        await delete(self, task_id)
+
+    monkeypatch.setattr(ResultStore, "delete", once_shown)
+    # Given a worker that freezes when it is about to publish a result
+    await publisher.publish("t1")
+    await waits.wait()
+    # When its task is given up meanwhile, and the result is shown before its worker hears of that
+    log = TaskLog(nc, streams.names(settings), "other")
+    last = await log.last("t1")
+    assert last is not None
+    await log.end(last, State.FAILED, NO_SOUND.detail)
+    may_go.set()
+    async with asyncio.timeout(DEADLINE):
+        await was_shown.wait()
+    # Then it is taken back there, too
+    await eventually(not_shown)
 
 
 async def test_who_cancels_too_late_gets_the_result(

@@ -330,9 +330,9 @@ async def test_a_result_is_withdrawn_from_cancelled_and_failed_tasks_only(
     with pytest.raises(OvertakenError):
         await attempt.append(RESULT)
     # When it gives up
-    await attempt.withdraw()
+    withdrawn = await attempt.withdraw()
     # Then the result goes with a task that ended without one; else whoever goes on needs it
-    assert bool(results.published) is kept
+    assert (bool(results.published), withdrawn) == (kept, not kept)
 
 
 async def test_a_result_is_withdrawn_where_its_task_was_deleted(

@@ -8,11 +8,13 @@ from typing import cast
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from redis.asyncio import Redis
 
 from app.delivery.dead_letters import DeadLetterBox
 from app.delivery.delivery import TaskDelivery
 from app.delivery.desk import Desk
 from app.delivery.settling import Settler
+from app.keys.projection import RedisProjection
 from app.log.entry import Entry
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
@@ -78,6 +80,7 @@ class Hand:
             log=task_log,
             queue=cast("TaskQueue", FakeQueue(log)),
             results=cast("ResultStore", NoResults()),
+            projection=RedisProjection(Redis()),  # asks nothing of it
             settler=Settler(task_log, letters, max_attempts=4, retry_delay=0),
             meter=Meter(),
             heartbeat=heartbeat,
