@@ -1,56 +1,14 @@
 """The console command `natscribe`, for people; programs speak NATS or use `app.client`."""
 
-from importlib.metadata import version
-from typing import Annotated
+import sys
 
-import typer
-
-from app.cli import operate, submit, task
-from app.cli.demo import demo
-from app.cli.up import up
-
-
-def _tell_version(wanted: bool) -> None:  # noqa: FBT001 -- typer calls it
-    if wanted:
-        typer.echo(f"natscribe {version('natscribe')}")
-        raise typer.Exit
-
-
-cli = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Turns recordings into text that says who spoke, over NATS.",
-)
-
-
-@cli.callback()
-def _options(
-    *,
-    _: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version and exit.")
-    ] = False,
-) -> None:
-    """Hold the options of the command itself."""
-
-
-for command in (
-    up,
-    demo,
-    submit.transcribe,
-    submit.diarize,
-    task.watch,
-    task.status,
-    task.result,
-    task.cancel,
-    task.delete,
-    operate.queue,
-):
-    cli.command()(command)
-cli.add_typer(operate.dead_letters, name="dead-letters")
+INTERRUPTED = 130  # as shells say it of SIGINT
 
 
 def main() -> None:
     """Run the command that the arguments name."""
+    try:
+        from app.cli.commands import cli  # noqa: PLC0415 -- it takes half a second, in which one may press Ctrl-C
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     cli()

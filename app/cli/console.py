@@ -11,6 +11,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from app.cli import INTERRUPTED
 from app.client import Client, ClientError
 from app.embedded import EmbeddedError
 from app.settings import Settings, wrong_setting
@@ -18,7 +19,7 @@ from schemas.problems import first_problem
 
 DATA = Path(".data")
 ENDPOINTS = DATA / "endpoints.env"
-INTERRUPTED, USAGE = 130, 2
+USAGE = 2
 CANCEL_AGAIN_AFTER = 2.0  # seconds: what has to be closed is closed by then
 NOBODY_READS = 141  # as if SIGPIPE had ended it
 

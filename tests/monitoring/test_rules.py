@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli.commands import cli
 from app.telemetry.metrics import Meter
 from schemas.errors import ErrorCode
 from tests.monitoring.stack import DEPLOYED, ROOT, program, read, rules, seconds

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from app.cli.console import INTERRUPTED, err, finish, out
+from app.cli import INTERRUPTED
+from app.cli.console import err, finish, out
 from app.cli.follow import follow
 from app.cli.service import Service, service, stop_signals
 from app.cli.show import choose

@@ -1,6 +1,8 @@
 """The commands' own manners: usage, and errors that say the next step."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -9,7 +11,7 @@ from unittest.mock import AsyncMock
 import pytest
 from typer.testing import CliRunner, Result
 
-from app.cli import cli
+from app.cli.commands import cli
 
 Run = Callable[..., Result]
 
@@ -137,3 +139,21 @@ def test_messages_name_the_command_as_it_was_called(
 
 def test_the_version_is_told(run: Run) -> None:
     assert run("--version").stdout == f"natscribe {version('natscribe')}\n"
+
+
+def test_a_command_that_is_interrupted_before_it_has_begun_ends_quietly() -> None:
+    # Given a Ctrl-C while the command's modules are loaded
+    interrupting = """
+import sys
+class CtrlC:
+    def find_spec(name, *_):
+        if name == "app.cli.commands":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, CtrlC)
+from app.cli import main
+main()
+"""
+    # When it is run
+    ended = subprocess.run([sys.executable, "-c", interrupting], capture_output=True, text=True, check=False)
+    # Then it ends as an interrupted command does, without a traceback
+    assert (ended.returncode, ended.stderr) == (130, "")
