@@ -22,7 +22,7 @@ from schemas.progress import State
 from schemas.requests import ResultFormat, TaskStatus
 
 READ_WITHIN = 4.0  # seconds: clients wait for five
-OPENED_WITHIN = (0.01, 0.04, 0.1, 0.15)  # seconds: the log of a task that was stored a moment ago opens soon
+OPENED_AFTER = (0, 0.01, 0.04, 0.1, 0.15)  # seconds: the log of a task that was stored a moment ago opens soon
 
 
 class TaskRequests:
@@ -132,11 +132,11 @@ class TaskRequests:
     async def _entry(self, task_id: str) -> Entry:
         try:
             async with asyncio.timeout(READ_WITHIN):
-                for pause in OPENED_WITHIN:
+                for pause in OPENED_AFTER:
+                    await asyncio.sleep(pause)
                     entry = await self._log.last(task_id)
                     if entry is not None:
                         return entry
-                    await asyncio.sleep(pause)
         except TimeoutError as error:
             text = "JetStream does not answer: ask again in a moment."
             raise RequestError(ErrorCode.INTERNAL, text) from error

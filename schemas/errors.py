@@ -35,7 +35,10 @@ class ErrorCode(Term):
     TIMEOUT = "timeout", "The attempt took longer than the service allows; it is tried again first."
     EXPIRED = "expired", "The task waited too long for a worker."
     WORKER_LOST = "worker_lost", "The worker died over this task; it is tried again first."
-    ENGINE_FAILED = "engine_failed", "The model failed over this recording; it is tried again first."
+    ENGINE_FAILED = (
+        "engine_failed",
+        "The model failed over this recording, or the service has none; it is tried again first.",
+    )
     NOT_FOUND = "not_found", "Nothing is known of this task, or no longer, or it has no result."
     NOT_FINISHED = "not_finished", "The task has no result yet: wait for `completed` and ask again."
     FORMAT_UNAVAILABLE = "format_unavailable", "This kind of result cannot be written in this format: ask for another."

@@ -38,7 +38,10 @@ class ProgressEvent(Message):
     task_id: TaskId
     kind: Kind = Field(description="Which kind of task it is.")
     state: State = Field(description="Where the task stands.")
-    stage: Stage | None = Field(None, description="What a `running` task is busy with; null in other states.")
+    stage: Stage | None = Field(
+        None,
+        description="What a `running` task is busy with, or a `retrying` one was when it failed; null in other states.",
+    )
     progress: Percent = 0
     processed_seconds: Seconds | None = Field(
         None,

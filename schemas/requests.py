@@ -44,7 +44,10 @@ class TaskStatus(Message):
         description="The task as it was sent; null: it was invalid.",
     )
     state: State = Field(description="Where the task stands.")
-    stage: Stage | None = Field(None, description="What a `running` task is busy with; null in other states.")
+    stage: Stage | None = Field(
+        None,
+        description="What a `running` task is busy with, or a `retrying` one was when it failed; null in other states.",
+    )
     progress: Percent
     attempt: Attempt
     queue_position: Position | None = Field(None, description=PLACE)

@@ -95,7 +95,7 @@ class SegmentsEvent(Message):
         description="Up to here the recording is transcribed; the next event goes on from here.", examples=[28.4]
     )
     segments: list[Segment] = Field(
-        description="Live, without speakers: these are found when all is transcribed, and are in the result. "
+        description="Live, and without speakers: the result has those. "
         "The words are here where the task asks for words or for speakers."
     )
 

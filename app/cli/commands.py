@@ -29,7 +29,7 @@ cli = typer.Typer(
 def _options(
     *,
     _: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version and exit.")
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Hold the options of the command itself."""

@@ -92,7 +92,7 @@ def replay(
             count = await client.replay(task_id=task_id, kind=kind, code=code)
         out.print(f"queued again: {count}")
         if not count:
-            err.print("No letter matches whose task has failed and was a valid message.")
+            err.print("Nothing to queue again: no letter that matches is of a valid task that has failed.")
         return 0
 
     finish(work())

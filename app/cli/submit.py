@@ -24,8 +24,8 @@ Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings,
 Stored = Annotated[bool, typer.Option(help="FILE is the id of a recording that the service's store has already.")]
 TaskIdOption = Annotated[str | None, typer.Option(help="Your own id for the task; for one FILE only.")]
 User = Annotated[int, typer.Option(help="Whom the task belongs to.")]
-Fewest = Annotated[int | None, typer.Option(help="As many speakers at least.")]
-Most = Annotated[int | None, typer.Option(help="As many speakers at most.")]
+Fewest = Annotated[int | None, typer.Option(help="There are at least so many speakers.")]
+Most = Annotated[int | None, typer.Option(help="There are at most so many speakers.")]
 PriorityOption = Annotated[
     Priority | None, typer.Option(help="By default short recordings are high, long ones low.", show_default=False)
 ]

@@ -19,6 +19,8 @@ from app.engines.messages import (
     Reply,
     Setup,
 )
+from handlers.errors import PassingError, PermanentError
+from schemas.errors import ErrorCode
 
 if TYPE_CHECKING:
     from app.engines.decoding import Limit
@@ -79,9 +81,12 @@ class Workshop:
         from app.engines.models import Models
 
         if self._whisper is None or self._whisper[0] != name:
-            weights = Models(self._setup.model, self._setup.models_dir).find(name)
-            self._whisper = None  # two large models at once might not fit
-            self._whisper = name, whisper.load(weights, self._way)
+            try:
+                weights = Models(self._setup.model, self._setup.models_dir).find(name)
+                self._whisper = None  # two large models at once might not fit
+                self._whisper = name, whisper.load(weights, self._way)
+            except PermanentError as error:
+                raise (_operators(error) if name is None else error) from error
         return self._whisper[1]
 
     @property
@@ -103,3 +108,9 @@ class Workshop:
         from app.engines.decoding import Limit
 
         return Limit(seconds, setting, self._setup.max_decode_seconds)
+
+
+def _operators(error: PermanentError) -> PassingError:
+    """A model that no task has named is the operator's to mend: until then its tasks wait, and are not refused."""
+    message = f"The service's own model cannot be loaded, which its operator has to mend: {error.detail.message}"
+    return PassingError(ErrorCode.ENGINE_FAILED, message)

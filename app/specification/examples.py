@@ -138,7 +138,10 @@ _PROGRESS = (
             9,
             progress=23,
             retry_at=_at(39),
-            error=ErrorDetail(code=ErrorCode.ENGINE_FAILED, message="The engine process ended: it is started anew."),
+            error=ErrorDetail(
+                code=ErrorCode.ENGINE_FAILED,
+                message="The engine process died: if it does so again, give the service more memory.",
+            ),
         ),
     ),
     Example("completed", "Final: the result is there", _event(State.COMPLETED, 9, 60, progress=100, attempt=2)),

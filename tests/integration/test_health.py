@@ -80,8 +80,7 @@ async def test_a_consumer_that_was_deleted(worker: Service, nc: Client) -> None:
     await becomes(worker, WELL | {"ok": False, "consumers": False})
 
 
-async def test_a_slot_that_broke(worker: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.main.end_process", lambda: None)
+async def test_a_slot_that_has_stopped(worker: Service) -> None:
     await worker.slot.stop(grace=0)
     await becomes(worker, WELL | {"ok": False, "slot": False})
 

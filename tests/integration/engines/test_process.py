@@ -222,6 +222,21 @@ async def test_a_damaged_model_is_refused(engine: EngineProcess, tmp_path: Path,
     assert isinstance((await replies(engine, Listen(path=quiet)))[-1], ListeningDone)
 
 
+async def test_a_service_without_its_own_model_refuses_no_task(engine_settings: Settings) -> None:
+    # Given an engine whose operator has named a model that is not there
+    engine = EngineProcess(engine_settings.model_copy(update={"transcription_model": "no-such-model"}))
+
+    # When a task names no model, and another one names that
+    own, named = await failure(engine, Load()), await failure(engine, Load(model="no-such-model"))
+
+    # Then the first is tried again, for it is the operator's to mend, and only the second is refused
+    assert (type(own), own.detail.code) == (PassingError, ErrorCode.ENGINE_FAILED)
+    assert "operator" in str(own)
+    assert "no-such-model" in str(own)
+    assert (type(named), named.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
+    await engine.close()
+
+
 async def test_signals_to_the_whole_group_leave_the_child_alone(engine: EngineProcess, quiet: Path) -> None:
     # Given a loaded engine
     await replies(engine, Load())
