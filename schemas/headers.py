@@ -8,13 +8,23 @@ from pydantic.config import JsonDict
 from schemas.wire import TaskId, Time
 
 AUDIO_SECONDS = "Natscribe-Audio-Seconds"
+TASK = "Natscribe-Task"
+TASK_SEQUENCE = "Natscribe-Task-Sequence"
+TASK_SUBJECT = "Natscribe-Task-Subject"
+CREATED_AT = "Natscribe-Created-At"
+STARTED_AT = "Natscribe-Started-At"
+SPAN = "Natscribe-Span"
+AUDIO_SHA256 = "Natscribe-Audio-Sha256"
+REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event that a replayed message opens again
+TRACEPARENT = "traceparent"
+TRACE_PATTERN = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"  # W3C Trace Context
 _INTERNAL = "The service's own, for its workers: clients neither set nor read it."
 _WRITTEN = "How the message is written."
 
 Trace = Annotated[
     str | None,
     Field(
-        pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+        pattern=TRACE_PATTERN,
         description="W3C Trace Context: the trace of the task's publisher, in every event about it.",
         examples=["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
     ),
@@ -62,7 +72,7 @@ class TaskHeaders(Headers):
         "short recordings go first where LANE_LOOKAHEAD says so.",
         examples=["1834.5"],
     )
-    replay_of: str | None = Field(None, alias="Natscribe-Replay-Of", description=_INTERNAL)
+    replay_of: str | None = Field(None, alias=REPLAY_OF, description=_INTERNAL)
 
 
 class CloudEventHeaders(Headers):
@@ -96,13 +106,13 @@ class TaskEventHeaders(CloudEventHeaders):
     """CloudEvents attributes, and what the service notes for itself in a task's log."""
 
     subject: TaskId = Field(alias="ce-subject", description="The task id.")
-    task: str | None = Field(None, alias="Natscribe-Task", description=_INTERNAL)
-    task_sequence: str | None = Field(None, alias="Natscribe-Task-Sequence", description=_INTERNAL)
-    task_subject: str | None = Field(None, alias="Natscribe-Task-Subject", description=_INTERNAL)
-    created_at: str | None = Field(None, alias="Natscribe-Created-At", description=_INTERNAL)
-    started_at: str | None = Field(None, alias="Natscribe-Started-At", description=_INTERNAL)
-    span: str | None = Field(None, alias="Natscribe-Span", description=_INTERNAL)
-    audio_sha256: str | None = Field(None, alias="Natscribe-Audio-Sha256", description=_INTERNAL)
+    task: str | None = Field(None, alias=TASK, description=_INTERNAL)
+    task_sequence: str | None = Field(None, alias=TASK_SEQUENCE, description=_INTERNAL)
+    task_subject: str | None = Field(None, alias=TASK_SUBJECT, description=_INTERNAL)
+    created_at: str | None = Field(None, alias=CREATED_AT, description=_INTERNAL)
+    started_at: str | None = Field(None, alias=STARTED_AT, description=_INTERNAL)
+    span: str | None = Field(None, alias=SPAN, description=_INTERNAL)
+    audio_sha256: str | None = Field(None, alias=AUDIO_SHA256, description=_INTERNAL)
     batch_id: str | None = Field(None, alias="Nats-Batch-Id", description=_INTERNAL)
     batch_sequence: str | None = Field(None, alias="Nats-Batch-Sequence", description=_INTERNAL)
     batch_commit: str | None = Field(None, alias="Nats-Batch-Commit", description=_INTERNAL)

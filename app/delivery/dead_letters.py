@@ -19,12 +19,13 @@ from app.jetstream.streams import LANE_FULL
 from app.log import cloud_events
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
-from app.queue.stored_message import REPLAY_OF, StoredMessage
+from app.queue.stored_message import StoredMessage
 from app.telemetry.metrics import Meter
 from handlers.errors import RequestError
 from schemas import subjects
 from schemas.dead_letters import BodyEncoding, DeadLetter
 from schemas.errors import ErrorCode, ErrorDetail
+from schemas.headers import REPLAY_OF, TRACEPARENT
 from schemas.progress import State
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind
@@ -99,7 +100,7 @@ class DeadLetterBox:
         letter_id = f"{self._tasks}-{message.sequence}-{stored_at}-{task_id or ''}"
         trace = message.traceparent
         found = cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id)
-        return found if trace is None else found | {"traceparent": trace}
+        return found if trace is None else found | {TRACEPARENT: trace}
 
     async def _pages(self) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
         """All letters from the oldest on, each with its stream sequence, so many at once."""

@@ -29,7 +29,7 @@ async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes) -> Obj
         found, after = await _named(js, bucket, name)
         if found is not None:
             if mine is not None and found.nuid != mine.nuid:
-                await js.purge_stream(f"OBJ_{bucket}", subject=f"$O.{bucket}.C.{mine.nuid}")
+                await js.purge_stream(stream_of(bucket), subject=chunks_of(bucket, mine.nuid))
             return found
         mine = mine or await _pieces(js, bucket, name, body)
         expected = {"Nats-Rollup": "sub", "Nats-Expected-Last-Subject-Sequence": str(after)}
@@ -40,21 +40,31 @@ async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes) -> Obj
                 raise
 
 
-def digest(body: bytes) -> str:
+def stream_of(bucket: str) -> str:
+    """The stream that holds a bucket's objects."""
+    return f"OBJ_{bucket}"
+
+
+def chunks_of(bucket: str, nuid: str) -> str:
+    """The subject of an object's chunks."""
+    return f"$O.{bucket}.C.{nuid}"
+
+
+def digest(sha256_of_it: bytes) -> str:
     """The digest of an object, as its note tells it."""
-    return f"SHA-256={base64.urlsafe_b64encode(sha256(body).digest()).decode()}"
+    return f"SHA-256={base64.urlsafe_b64encode(sha256_of_it).decode()}"
 
 
 async def erase(js: JetStreamContext, bucket: str, name: str) -> None:
     """Remove an object, and the note with its name that a deleted one leaves behind (NotFoundError)."""
     await (await js.object_store(bucket)).delete(name)
-    await js.purge_stream(f"OBJ_{bucket}", subject=_note(bucket, name))
+    await js.purge_stream(stream_of(bucket), subject=_note(bucket, name))
 
 
 async def _named(js: JetStreamContext, bucket: str, name: str) -> tuple[ObjectInfo | None, int]:
     """The object of that name, and the stream sequence of the note that says so."""
     try:
-        note = await js.get_last_msg(f"OBJ_{bucket}", _note(bucket, name))
+        note = await js.get_last_msg(stream_of(bucket), _note(bucket, name))
     except NotFoundError:
         return None, 0
     info = ObjectInfo.from_response(json.loads(note.data or b""))
@@ -67,10 +77,10 @@ async def _pieces(js: JetStreamContext, bucket: str, name: str, body: bytes) -> 
     pieces = [body[at : at + CHUNK] for at in range(0, len(body), CHUNK)]
     try:
         for piece in pieces:
-            await js.publish(f"$O.{bucket}.C.{nuid}", piece)
+            await js.publish(chunks_of(bucket, nuid), piece)
     except BaseException:  # cancelled: without a note nobody would find them to delete them
         with suppress(NatsError):
-            await js.purge_stream(f"OBJ_{bucket}", subject=f"$O.{bucket}.C.{nuid}")
+            await js.purge_stream(stream_of(bucket), subject=chunks_of(bucket, nuid))
         raise
     return ObjectInfo(
         name=name,
@@ -78,7 +88,7 @@ async def _pieces(js: JetStreamContext, bucket: str, name: str, body: bytes) -> 
         nuid=nuid,
         size=len(body),
         chunks=len(pieces),
-        digest=digest(body),
+        digest=digest(sha256(body).digest()),
         mtime=datetime.now(UTC).isoformat(),
         options=ObjectMetaOptions(max_chunk_size=CHUNK),
     )

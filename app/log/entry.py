@@ -11,6 +11,7 @@ from nats.js.api import RawStreamMsg
 from pydantic import TypeAdapter
 
 from handlers.ports import Task
+from schemas import headers as names
 from schemas import subjects
 from schemas.diarization import DiarizationTask
 from schemas.progress import ProgressEvent
@@ -40,30 +41,30 @@ class Facts:
     def headers(self) -> dict[str, str]:
         """Write the facts as message headers (ASCII)."""
         found = {
-            "Natscribe-Task": _written(self.task) if self.task else None,
-            "Natscribe-Task-Sequence": str(self.task_sequence),
-            "Natscribe-Task-Subject": self.subject,
-            "Natscribe-Created-At": self.created_at.isoformat(),
-            "Natscribe-Started-At": self.started_at.isoformat() if self.started_at else None,
-            "Natscribe-Span": self.span,
-            "traceparent": self.traceparent,
+            names.TASK: _written(self.task) if self.task else None,
+            names.TASK_SEQUENCE: str(self.task_sequence),
+            names.TASK_SUBJECT: self.subject,
+            names.CREATED_AT: self.created_at.isoformat(),
+            names.STARTED_AT: self.started_at.isoformat() if self.started_at else None,
+            names.SPAN: self.span,
+            names.TRACEPARENT: self.traceparent,
         }
         return {name: value for name, value in found.items() if value is not None}
 
     @classmethod
     def read(cls, headers: Mapping[str, str]) -> "Facts":
         """Read the facts back from message headers (ValueError)."""
-        task, started_at = headers.get("Natscribe-Task"), headers.get("Natscribe-Started-At")
+        task, started_at = headers.get(names.TASK), headers.get(names.STARTED_AT)
         try:
-            subject = headers["Natscribe-Task-Subject"]
+            subject = headers[names.TASK_SUBJECT]
             return cls(
                 task=_read(subjects.kind_of(subject), task) if task else None,
-                task_sequence=int(headers["Natscribe-Task-Sequence"]),
+                task_sequence=int(headers[names.TASK_SEQUENCE]),
                 subject=subject,
-                created_at=_time(headers["Natscribe-Created-At"]),
+                created_at=_time(headers[names.CREATED_AT]),
                 started_at=_time(started_at) if started_at else None,
-                traceparent=headers.get("traceparent"),
-                span=headers.get("Natscribe-Span"),
+                traceparent=headers.get(names.TRACEPARENT),
+                span=headers.get(names.SPAN),
             )
         except LookupError as error:
             message = "a message without the service's own headers"

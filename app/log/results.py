@@ -1,6 +1,7 @@
 """Results: published as a message, or as an object where they are too large for one."""
 
 import asyncio
+from hashlib import sha256
 
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
@@ -60,7 +61,7 @@ class ResultStore:
         The first one there stays: where an overtaken worker was faster, its result is the one to refer to.
         """
         info = await objects.keep(self._js, RESULTS_BUCKET, result.task_id, body)
-        if info.digest != objects.digest(body):
+        if info.digest != objects.digest(sha256(body).digest()):
             found = await (await self._bucket()).get(result.task_id)
             result = await asyncio.to_thread(RESULT.validate_json, found.data or b"")
         reference = Object(bucket=RESULTS_BUCKET, name=result.task_id, digest=info.digest or "", size=info.size or 0)

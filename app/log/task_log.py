@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 from uuid import uuid4
 
 from nats.aio.client import Client
@@ -16,11 +15,10 @@ from app.log.entry import Entry, Facts, refuse_copy
 from handlers.ports import Result
 from schemas import subjects
 from schemas.errors import ErrorDetail
+from schemas.headers import AUDIO_SHA256
 from schemas.progress import ProgressEvent, State
 from schemas.stream_names import StreamNames
 from schemas.transcription import SegmentsEvent
-
-AUDIO: Final = "Natscribe-Audio-Sha256"  # header: the recording that a batch of segments was heard in
 
 RESULT: TypeAdapter[Result] = TypeAdapter(Result)
 
@@ -38,7 +36,7 @@ class Batch:
         """Read a batch as the stream holds it (ValueError)."""
         event = SegmentsEvent.model_validate_json(message.data or b"")
         refuse_copy(message, event.task_id)
-        return cls(event, (message.headers or {}).get(AUDIO, ""), message.seq or 0)
+        return cls(event, (message.headers or {}).get(AUDIO_SHA256, ""), message.seq or 0)
 
 
 def read_result(message: RawStreamMsg) -> Result:
@@ -95,7 +93,7 @@ class TaskLog:
 
     async def append_segments(self, event: SegmentsEvent, facts: Facts, audio_sha256: str, *, after: int) -> int:
         """Append a batch of segments behind stream sequence `after` (OvertakenError, PassingError)."""
-        headers = self._cloud_event("segments", event.task_id) | facts.headers() | {AUDIO: audio_sha256}
+        headers = self._cloud_event("segments", event.task_id) | facts.headers() | {AUDIO_SHA256: audio_sha256}
         body = event.model_dump_json().encode()
         return await self._segments.append(subjects.segments(event.task_id), body, headers, after=after)
 

@@ -11,11 +11,12 @@ from nats.errors import Error as NatsError
 
 from app.log.entry import TASKS, Entry
 from app.log.task_log import TaskLog
-from app.queue.stored_message import REPLAY_OF, StoredMessage
+from app.queue.stored_message import StoredMessage
 from app.queue.task_queue import TaskQueue
 from app.queue.waiting import LANES, Place, WaitingTasks
 from handlers.errors import OvertakenError, PassingError
 from handlers.ports import Task
+from schemas.headers import REPLAY_OF
 
 HEAD_START: Final = 0.05  # seconds: an idle worker, which has picked the task up by then, is not to be held up
 AT_ONCE: Final = 200  # tasks; more of them wait with the server's copies

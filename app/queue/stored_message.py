@@ -12,15 +12,13 @@ from app.jetstream.stream_pages import PENDING
 from app.log.entry import Entry, Facts
 from handlers.ports import Task
 from schemas import subjects
-from schemas.headers import AUDIO_SECONDS
+from schemas.headers import AUDIO_SECONDS, REPLAY_OF, TRACE_PATTERN, TRACEPARENT
 from schemas.progress import State
 from schemas.wire import Kind, Priority
 
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 LONGEST_RECORDING = 24 * 3600.0  # seconds
 LONGEST_NUMBER = 20  # digits
 ROUNDING = timedelta(milliseconds=1)  # deliveries and stream tell nanoseconds each in their way
-REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event that a replayed message opens again
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +74,8 @@ class StoredMessage:
     @property
     def traceparent(self) -> str | None:
         """The publisher's trace, if it is one: what publishers send is repeated in every event."""
-        found = self.headers.get("traceparent", "")
-        return found if TRACEPARENT.fullmatch(found) else None
+        found = self.headers.get(TRACEPARENT, "")
+        return found if re.fullmatch(TRACE_PATTERN, found) else None
 
     @property
     def trace_id(self) -> str | None:

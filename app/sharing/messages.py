@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.engines.messages import LONGEST_WINDOW, Heard
+from app.settings import MOST_WINDOWS
 from schemas.sharing import Token
 from schemas.transcription import LANGUAGE_PATTERN
 
-LARGEST_BATCH = 16  # windows: what ENGINE_BATCH allows
 _BYTES_A_SECOND = 32_000
 
 
@@ -31,8 +31,8 @@ class Lent(_Line):
     run: Token
     owner: Token
     batch: Token
-    number: int = Field(ge=0, lt=LARGEST_BATCH, description="Its place in the batch.")
-    of: int = Field(ge=1, le=LARGEST_BATCH)
+    number: int = Field(ge=0, lt=MOST_WINDOWS, description="Its place in the batch.")
+    of: int = Field(ge=1, le=MOST_WINDOWS)
     start: float = Field(ge=0)
     end: float = Field(ge=0)
     model_name: str | None = Field(None, max_length=200)

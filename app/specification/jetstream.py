@@ -66,8 +66,8 @@ def buckets(settings: Settings) -> Iterator[tuple[str, Node]]:
 def _bucket(config: ObjectStoreConfig) -> Node:
     return {
         "bucket": config.bucket,
-        "stream": f"OBJ_{config.bucket}",
-        "chunkSubject": f"$O.{config.bucket}.C.<nuid>",
+        "stream": objects.stream_of(config.bucket),
+        "chunkSubject": objects.chunks_of(config.bucket, "<nuid>"),
         "metaSubject": f"$O.{config.bucket}.M.<name in URL-safe base64, with padding>",
         "chunkBytes": objects.CHUNK,
         "digest": "SHA-256=<digest in URL-safe base64, with padding>",

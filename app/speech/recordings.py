@@ -1,7 +1,6 @@
 """Recordings: where `audio_file_id` is looked up, a bucket of the Object Store or a folder."""
 
 import asyncio
-import base64
 import hashlib
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -159,14 +158,13 @@ class _Bucket:
             await asyncio.to_thread(file.flush)
         except (nats.errors.Error, OSError) as error:
             raise _trouble() from error
-        promised = (info.digest or "").partition("=")[2]
-        if base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=") != promised.rstrip("="):
+        if objects.digest(digest.digest()).rstrip("=") != (info.digest or "").rstrip("="):  # some write no padding
             raise _trouble()
         return digest.hexdigest()
 
     async def _each_batch(self, info: ObjectInfo, take: Callable[[list[Msg]], int]) -> None:
         config = ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True, inactive_threshold=60)
-        chunks, stream = f"$O.{self._bucket}.C.{info.nuid}", f"OBJ_{self._bucket}"
+        chunks, stream = objects.chunks_of(self._bucket, info.nuid or ""), objects.stream_of(self._bucket)
         source = await self._jetstream.pull_subscribe(chunks, stream=stream, config=config)
         try:
             left = info.size or 0

@@ -16,7 +16,6 @@ from schemas.progress import Stage
 from schemas.wire import Model
 
 _BATCH_SECONDS = 10.0
-LARGEST_BATCH = 4  # windows; more at once gain nothing on a CPU
 _AHEAD = 2  # batches for each who hears that may wait to be told
 
 Told = StageAdvanced | Transcribed
@@ -45,9 +44,7 @@ def alone(_model: Model, _language: str) -> AbstractAsyncContextManager[None]:
 class WindowsInOrder:
     """One run over a recording; `language` and `model` are what is known so far."""
 
-    def __init__(
-        self, engine: Engine, listen: Listen, hear: Hear, lending: Lending = alone, *, largest: int = LARGEST_BATCH
-    ) -> None:
+    def __init__(self, engine: Engine, listen: Listen, hear: Hear, lending: Lending = alone, *, largest: int) -> None:
         """Each batch has `largest` windows at most and is heard as `hear` says, whose own windows do not matter."""
         self._engine = engine
         self._listen = listen

@@ -20,12 +20,13 @@ from app.main import Service
 from app.queue import opening
 from app.queue.lanes import LaneReader
 from app.queue.opening import Announced, Opener
-from app.queue.stored_message import REPLAY_OF, StoredMessage
+from app.queue.stored_message import StoredMessage
 from app.queue.task_queue import TaskQueue
 from app.queue.waiting import WaitingTasks
 from app.settings import Settings
 from handlers.errors import AlreadyKnownError, PassingError
 from schemas.errors import ErrorCode
+from schemas.headers import REPLAY_OF
 from schemas.progress import State
 from schemas.transcription import TranscriptionTask
 from schemas.wire import Kind, Priority

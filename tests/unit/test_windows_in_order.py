@@ -106,7 +106,7 @@ class ScriptedEngine:
 
 def windows(engine: ScriptedEngine, *, start_at: float = 0.0, language: str | None = None) -> WindowsInOrder:
     listen = Listen(path=Path("meeting.flac"), start_at=start_at)
-    return WindowsInOrder(engine, listen, Hear(windows=[], language=language))
+    return WindowsInOrder(engine, listen, Hear(windows=[], language=language), largest=4)
 
 
 async def told(run: WindowsInOrder) -> list[Told]:
@@ -266,7 +266,7 @@ async def test_nobody_hears_much_further_than_can_be_told() -> None:
     script: list[Reply] = [*(window(at * 10) for at in range(100)), ListeningDone(duration_seconds=1000)]
     engine, helper = ScriptedEngine(lambda _: script, seconds=6, steps=10), SlowHelper()
     listen, hear = Listen(path=Path("meeting.flac"), start_at=0), Hear(windows=[], language="en")
-    run = asyncio.create_task(told(WindowsInOrder(engine, listen, hear, helper.lending)))
+    run = asyncio.create_task(told(WindowsInOrder(engine, listen, hear, helper.lending, largest=4)))
     async with asyncio.timeout(10):
         await helper.batches.get()
     # When everybody else has time

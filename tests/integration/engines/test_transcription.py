@@ -70,7 +70,7 @@ async def run(
     whisper: Whisper, path: Path, *, words: bool = True, start_at: float = 0.0, language: str | None = None
 ) -> Run:
     job = Hear(windows=[], words=words, language=language)
-    windows = WindowsInOrder(InThisProcess(whisper), Listen(path=path, start_at=start_at), job)
+    windows = WindowsInOrder(InThisProcess(whisper), Listen(path=path, start_at=start_at), job, largest=4)
     batches = [told async for told in windows.run() if isinstance(told, Transcribed)]
     return Run(batches, windows.language, windows.duration)
 
@@ -181,7 +181,7 @@ def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
 
 async def test_nothing_counts_as_done_before_its_text_is_there(whisper: Whisper) -> None:
     # Given a short recording that is all speech
-    windows = WindowsInOrder(InThisProcess(whisper), Listen(path=CLIPS[1]), Hear(windows=[]))
+    windows = WindowsInOrder(InThisProcess(whisper), Listen(path=CLIPS[1]), Hear(windows=[]), largest=4)
     # When its progress is told before the first text
     told = []
     async for each in windows.run():
