@@ -14,7 +14,7 @@ async def diarize(
     diarizer: Annotated[Diarizer, Given()],
 ) -> None:
     """Find the turns of a recording."""
-    attempt = await delivery.begin(task)
+    await delivery.begin(task)
     async with aclosing(diarizer.run(task)) as found:
         async for news in found:
-            await attempt.append(news)
+            await delivery.append(news)

@@ -72,24 +72,15 @@ class Diarizer(Protocol):
         ...
 
 
-class Attempt(Protocol):
-    """One attempt at a task: owns the end of the task's log as long as nobody else appends to it."""
+class Delivery(Protocol):
+    """A task message that was handed to this worker: owns the end of its task's log until somebody else appends."""
 
-    @property
-    def checkpoint(self) -> Checkpoint:
-        """What earlier attempts have done."""
+    async def begin(self, task: Task) -> Checkpoint:
+        """Own the task's next attempt, and where it goes on (AlreadyKnownError, OvertakenError, PermanentError)."""
         ...
 
     async def append(self, news: News) -> None:
         """Write news to the task's log (OvertakenError)."""
-        ...
-
-
-class Delivery(Protocol):
-    """A task message that was handed to this worker."""
-
-    async def begin(self, task: Task) -> Attempt:
-        """Own the task's next attempt (AlreadyKnownError, OvertakenError, PermanentError)."""
         ...
 
 

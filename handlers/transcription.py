@@ -14,7 +14,7 @@ async def transcribe(
     transcriber: Annotated[Transcriber, Given()],
 ) -> None:
     """Transcribe a recording, from where the last attempt ended."""
-    attempt = await delivery.begin(task)
-    async with aclosing(transcriber.run(task, attempt.checkpoint)) as found:
+    checkpoint = await delivery.begin(task)
+    async with aclosing(transcriber.run(task, checkpoint)) as found:
         async for news in found:
-            await attempt.append(news)
+            await delivery.append(news)

@@ -64,11 +64,12 @@ def buckets(settings: Settings) -> Iterator[tuple[str, Node]]:
 
 
 def _bucket(config: ObjectStoreConfig) -> Node:
+    bucket = config.bucket or ""
     return {
-        "bucket": config.bucket,
-        "stream": objects.stream_of(config.bucket),
-        "chunkSubject": objects.chunks_of(config.bucket, "<nuid>"),
-        "metaSubject": f"$O.{config.bucket}.M.<name in URL-safe base64, with padding>",
+        "bucket": bucket,
+        "stream": objects.stream_of(bucket),
+        "chunkSubject": objects.chunks_of(bucket, "<nuid>"),
+        "metaSubject": f"$O.{bucket}.M.<name in URL-safe base64, with padding>",
         "chunkBytes": objects.CHUNK,
         "digest": "SHA-256=<digest in URL-safe base64, with padding>",
         "maxAgeSeconds": int(config.ttl or 0),

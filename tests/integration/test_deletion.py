@@ -11,7 +11,6 @@ from redis.asyncio import Redis
 from app.client import Client
 from app.delivery.delivery import TaskDelivery
 from app.delivery.settling import Settler
-from app.delivery.traced_attempt import TracedAttempt
 from app.jetstream import streams
 from app.log.entry import Facts
 from app.log.results import ResultStore
@@ -20,7 +19,7 @@ from app.main import Service
 from app.queue.opening import Announced
 from app.settings import Settings
 from handlers.errors import PermanentError
-from handlers.ports import Result, Task
+from handlers.ports import Checkpoint, Result, Task
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.transcription import TranscriptionTask
@@ -239,7 +238,7 @@ async def test_a_task_that_was_deleted_before_its_worker_began_does_not_run(
     holds, may_go = asyncio.Event(), asyncio.Event()
     begin = TaskDelivery.begin
 
-    async def held(self: TaskDelivery, task: Task) -> TracedAttempt:
+    async def held(self: TaskDelivery, task: Task) -> Checkpoint:
         holds.set()
         await may_go.wait()
         return await begin(self, task)

@@ -110,22 +110,9 @@ def results() -> FakeResults:
     return FakeResults()
 
 
-class NoDelivery:
-    """Has an engine at hand, and nothing else to do."""
-
-    async def engine(self) -> None:
-        return
-
-    def started(self, before: Entry) -> None:  # noqa: ARG002 -- the Protocol's
-        return
-
-    def found(self) -> None:
-        return
-
-
 def attempt_on(log: FakeLog, results: FakeResults | None = None) -> TaskAttempt:
     entry = Entry(log.events[-1], FACTS, len(log.events))
-    return TaskAttempt(cast("TaskLog", log), cast("ResultStore", results), entry, hands=NoDelivery())
+    return TaskAttempt(cast("TaskLog", log), cast("ResultStore", results), entry)
 
 
 @pytest.fixture

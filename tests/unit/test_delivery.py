@@ -142,13 +142,13 @@ async def test_nobody_says_or_settles_anything_behind_a_word_that_may_be_stored_
     log: FakeLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a delivery whose `running` is not acknowledged
-    monkeypatch.setattr("app.delivery.attempt.LAST_WORD_WITHIN", 0.01)
+    monkeypatch.setattr("app.delivery.log_end.LAST_WORD_WITHIN", 0.01)
     log.acknowledges.clear()
     hand = Hand(log)
 
     async def handle() -> None:
-        attempt = await hand.delivery.begin(TASK)
-        await attempt.append(Fetched())
+        await hand.delivery.begin(TASK)
+        await hand.delivery.append(Fetched())
 
     working = hand.work(handle)
     await log.stored.wait()

@@ -1,12 +1,11 @@
-"""An attempt in the trace: its stages and windows are spans."""
+"""The stages of an attempt, and its batches of windows, as spans of the trace."""
 
 import time
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, Tracer
 
-from app.delivery.attempt import TaskAttempt
-from handlers.ports import Advanced, Checkpoint, Fetched, Found, News
+from handlers.ports import Advanced, Fetched, Found, News
 from schemas.progress import Stage
 
 NAMES = {
@@ -18,23 +17,17 @@ NAMES = {
 }
 
 
-class TracedAttempt:
-    """An attempt whose stages and windows are spans, below the one that runs."""
+class StageSpans:
+    """One span at a time, below the one that runs."""
 
-    def __init__(self, attempt: TaskAttempt, tracer: Tracer) -> None:
-        self._attempt = attempt
+    def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._stage: tuple[str, Span] | None = None
         self._since = time.time_ns()
         self._enter(NAMES[Stage.FETCHING])
 
-    @property
-    def checkpoint(self) -> Checkpoint:
-        """What earlier attempts have done."""
-        return self._attempt.checkpoint
-
-    async def append(self, news: News) -> None:
-        """Write news to the task's log, and into the trace (OvertakenError)."""
+    def hear(self, news: News) -> None:
+        """Enter the stage that the news come from."""
         if isinstance(news, Advanced):
             self._enter(NAMES[news.stage])
         elif isinstance(news, Found):
@@ -42,7 +35,6 @@ class TracedAttempt:
             self._batch(news)
         elif not isinstance(news, Fetched):
             self._enter("store")
-        await self._attempt.append(news)
 
     def end(self) -> None:
         """End the span of the stage that the attempt came to."""

@@ -1,0 +1,91 @@
+"""Outcome: what becomes of a delivery's task and message, by how its work ended."""
+
+import structlog
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from app.delivery.attempt import TaskAttempt
+from app.delivery.desk import Desk
+from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, TaskError
+from schemas import subjects
+from schemas.errors import ErrorCode, ErrorDetail
+from schemas.progress import State
+
+log = structlog.get_logger()
+
+
+class Outcome:
+    """Settles one delivery; each of its answers is how the task stands then, None if another worker decides."""
+
+    def __init__(self, desk: Desk, message: Msg) -> None:
+        self._desk = desk
+        self._settler = desk.settler
+        self._message = message
+        self.error: ErrorDetail | None = None  # that the task has failed with, for now or for good
+
+    async def completed(self) -> State:
+        """Take the message of a task whose result is published from the queue."""
+        try:
+            await self._settler.done(self._message)
+        except NatsError:
+            log.exception("task_unsettled")  # whoever it is delivered to again finds the result
+        return State.COMPLETED
+
+    async def failed(self, error: Exception, attempt: TaskAttempt | None, *, begun: bool) -> State | None:
+        """Settle by the error's type; `begun` says whether the message was a task at all."""
+        try:
+            return await self._by_type(error, attempt, begun=begun)
+        except OvertakenError:
+            return None
+        except (PassingError, NatsError):
+            log.exception("task_unsettled")  # it is delivered again after TASK_ACK_WAIT
+            return None
+
+    async def _by_type(self, error: Exception, attempt: TaskAttempt | None, *, begun: bool) -> State | None:
+        if isinstance(error, OvertakenError):
+            await self._overtaken(attempt)
+            return None
+        if isinstance(error, AlreadyKnownError):
+            return await self._already_known(attempt)
+        if not begun:
+            self.error = await self._settler.invalid(self._message)
+            return State.FAILED if self.error else None
+        if attempt is None:
+            log.error("task_unopened", error=str(error))
+            await self._settler.unopened(self._message)
+            return None
+        return await self._attempt_failed(attempt, error)
+
+    async def _overtaken(self, attempt: TaskAttempt | None) -> None:
+        log.info("task_overtaken")
+        if attempt is not None and await attempt.withdraw():
+            await self._desk.projection.withdraw(attempt.entry)
+
+    async def _already_known(self, attempt: TaskAttempt | None) -> State | None:
+        if attempt is None:
+            log.info("task_doubled")
+            self._desk.meter.doubled(subjects.kind_of(self._message.subject))
+        if attempt is not None and attempt.entry.event.state is State.FAILED:
+            await self._settler.buried(self._message, attempt.entry.event)
+        else:
+            await self._settler.done(self._message)
+        return State.COMPLETED if attempt is not None and attempt.completed else None
+
+    async def _attempt_failed(self, attempt: TaskAttempt, error: Exception) -> State:
+        last = attempt.entry.event
+        if not last.state.ended and await self._desk.results.find(last.task_id):
+            await attempt.complete()  # only the last word was missing
+        elif last.state is State.QUEUED:
+            await attempt.start()  # what has failed has run
+        failure = _as_task_error(error)
+        self.error = failure.detail
+        log.warning("task_attempt_failed", error=failure.detail.code)
+        return await self._settler.failed(self._message, attempt, failure)
+
+
+def _as_task_error(error: Exception) -> TaskError:
+    """What is to be said of an error that nobody foresaw."""
+    if isinstance(error, TaskError):
+        return error
+    log.error("task_broken", exc_info=error)
+    return PassingError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")
