@@ -1,9 +1,13 @@
 """What becomes of errors where nobody retries: requests are answered, the rest is let go."""
 
+from collections.abc import Awaitable, Callable
 from json import JSONDecodeError
+from typing import Any
 
 import structlog
+from faststream import BaseMiddleware, StreamMessage
 from faststream.middlewares import ExceptionMiddleware
+from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from handlers.errors import RequestError
@@ -14,7 +18,28 @@ INTERNAL = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
 )
 
+INBOX = "_INBOX"  # what the places for answers begin with, whatever prefix a client has chosen
+
 log = structlog.get_logger()
+
+
+class InboxesOnly(BaseMiddleware[Any, Any]):  # the library's own type variables
+    """Leaves requests alone whose answer would go elsewhere than into an inbox.
+
+    Whoever asks names the place, and the service may publish where a client may not: into a lane or a log, or to
+    JetStream, which takes an empty text for the order to delete a stream.
+    """
+
+    async def consume_scope(
+        self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
+    ) -> object:
+        """Answer as the handler says, or not at all."""
+        if msg.reply_to and not msg.reply_to.startswith(INBOX):
+            log.warning("request_unanswered", subject=msg.raw_message.subject)
+            msg.reply_to = ""
+            return None
+        return await call_next(msg)
+
 
 tell_errors = ExceptionMiddleware()
 ignore_invalid = ExceptionMiddleware()

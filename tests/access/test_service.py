@@ -142,6 +142,7 @@ async def test_all_that_the_service_promises(
     engine: FakeEngine,
     publisher: Client,
     operator: Client,
+    follower: Nats,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given guarded servers, and tasks of each kind and priority that were replayed from their letters
@@ -162,6 +163,8 @@ async def test_all_that_the_service_promises(
     cancelled = await create(publisher, Kind.TRANSCRIPTION, Priority.LOW)
     assert (await publisher.cancel(cancelled)).state is State.CANCELLED
     engine.may_go_on.set()
+    # And somebody asks who may only read
+    await follower.request("tasks.status", json.dumps({"task_id": cancelled}).encode(), timeout=5)
     # And Redis loses what it had
     await worker.redis._redis.delete(MARK)  # noqa: SLF001 -- the service's own user is the one that may
     await worker.parts.watch.catch_up()
@@ -244,6 +247,31 @@ async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, 
     # And by the request that names no consumer in its subject nothing is gained either
     await follower.request("$JS.API.CONSUMER.CREATE.transcription_progress", json.dumps(unnamed).encode(), timeout=5)
     assert await worker_consumer(worker, consumer) == before
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["$JS.API.STREAM.DELETE.transcription_tasks", "$JS.API.STREAM.PURGE.OBJ_audio", "tasks.transcription.high"],
+)
+async def test_a_follower_has_the_service_do_nothing_that_it_may_not_do_itself(
+    follower: Nats, publisher: Client, operator: Client, engine: FakeEngine, worker: Service, place: str
+) -> None:
+    # Given a silent recording, whose text is empty
+    engine.text = ""
+    task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
+    assert await end_of(publisher, task) is State.COMPLETED
+    js = (await worker.broker.connect()).jetstream()
+    streams = ("transcription_tasks", "OBJ_audio")
+    before = [(await js.stream_info(stream)).state for stream in streams]
+    # When a follower names a place for it that it could not publish to
+    request = json.dumps({"task_id": task, "format": "txt"}).encode()
+    for subject in ("tasks.result", "tasks.status"):
+        await follower.publish(subject, request, reply=place)
+    # Then nothing gets there: what is asked later is answered
+    answer = await follower.request("tasks.result", request, timeout=5)
+    assert answer.data.strip() == b""
+    await operator.queue()
+    assert [(await js.stream_info(stream)).state for stream in streams] == before
 
 
 async def worker_consumer(worker: Service, name: str) -> dict[str, object]:

@@ -38,6 +38,22 @@ async def test_a_request_that_is_no_object_is_told_so(nc: Client, worker: Servic
     assert "no JSON object" in json.loads(reply.data)["error"]["message"]
 
 
+@pytest.mark.parametrize("place", ["results.t2", "$JS.API.STREAM.DELETE.transcription_progress"])
+async def test_an_answer_goes_into_an_inbox_or_nowhere(
+    publisher: Publisher, worker: Service, nc: Client, js: JetStreamContext, place: str
+) -> None:
+    # Given a task
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    # When somebody wants the answer in a log, or has it tell JetStream something
+    for subject in ("tasks.status", "tasks.delete"):
+        await nc.publish(subject, b'{"task_id": "t1"}', reply=place)
+    # Then nothing is answered, nor done
+    status = await publisher.ask("tasks.status", task_id="t1")
+    assert status["state"] == "completed"
+    assert (await js.stream_info("transcription_results")).state.messages == 1
+
+
 @pytest.mark.parametrize("subject", REQUESTS)
 async def test_an_unknown_task_is_not_found(publisher: Publisher, worker: Service, subject: str) -> None:
     answer = await publisher.ask(subject, task_id="nobody")
