@@ -26,7 +26,7 @@ from app.docs_page import DocsPage
 from app.ending import end
 from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
-from app.jetstream import connection, streams
+from app.jetstream import connection, provisioning, streams
 from app.keys import cache
 from app.keys.projection import RedisProjection
 from app.operating.health import Readiness, route
@@ -62,6 +62,7 @@ class Service:
 
     def __init__(self, settings: Settings, engine: Engine, traces: TracerProvider = tracing.OFF) -> None:
         self._ending = False
+        self._heartbeat = settings.task_heartbeat
         self.settings = settings
         self.names = streams.names(settings)
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
@@ -135,7 +136,7 @@ class Service:
             closing.push_async_callback(_close, nats)
             closing.callback(self._end)
             await connection.insist(partial(self._provision, nats.jetstream()))
-            self.parts = parts = Parts(nats, self._means)
+            self.parts = parts = Parts(nats, self._means, heartbeat=self._heartbeat)
             parts.world.provide(self.app.context)
             await closing.enter_async_context(parts.sharing.open())
             self.slot.take_lanes()
@@ -149,10 +150,12 @@ class Service:
                 log.warning("nats_away_at_the_end", error=str(error))  # to drain an absent server is an error
 
     async def _provision(self, js: JetStreamContext) -> None:
-        if self.names.progress_projection in await streams.provision(js, self.settings):
+        if self.names.progress_projection in await provisioning.provision(js, self.settings):
             with suppress(PassingError):  # a consumer that is new shows everything anyway
                 await self.redis.mark()
-        self.redis.made_at = await streams.events_made_at(js, self.settings)
+        self.redis.made_at = await provisioning.events_made_at(js, self.settings)
+        given = await provisioning.lanes_ack_wait(js, self.settings)  # made, maybe, when TASK_ACK_WAIT was shorter
+        self._heartbeat = self.settings.task_heartbeat * min(given / self.settings.task_ack_wait, 1.0)
 
     async def _begin(self) -> None:
         nats = await self.broker.connect()

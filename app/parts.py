@@ -53,7 +53,8 @@ class Means:
 class Parts:
     """All that works on tasks: what handlers are given, what deliveries stand on, what runs beside them."""
 
-    def __init__(self, nats: Client, means: Means) -> None:
+    def __init__(self, nats: Client, means: Means, *, heartbeat: float) -> None:
+        """`heartbeat`: seconds between a task's signs of life."""
         settings, slot = means.settings, means.slot
         names, js = streams.names(settings), nats.jetstream()
         self._nats, self._means = nats, means
@@ -63,14 +64,14 @@ class Parts:
         self._lanes = LaneReader(nats, names)
         self._waiting = WaitingTasks(nats, names, self._lanes, idle=lambda: slot.idle)
         queue = TaskQueue(log, self._waiting, max_attempts=settings.max_attempts)
-        self.desk = self._desk(queue)
+        self.desk = self._desk(queue, heartbeat)
         self.opener = Opener(log, queue, self._waiting)
         self.projector = Projector(nats, names, means.projection)
         self.sharing = Sharing(nats, means.engine, settings)
         self.watch = self._watch(Expiry(nats, names, log, queue, letters, after=streams.EXPIRES_AFTER))
         self.world = self._world(Recordings(settings, js), Cache(means.memory, keep=settings.cache_ttl))
 
-    def _desk(self, queue: TaskQueue) -> Desk:
+    def _desk(self, queue: TaskQueue, heartbeat: float) -> Desk:
         means, settings = self._means, self._means.settings
         return Desk(
             nats=self._nats,
@@ -80,7 +81,7 @@ class Parts:
             projection=means.projection,
             settler=Settler(self._log, self._letters, settings.max_attempts, settings.task_retry_delay),
             meter=means.meter,
-            heartbeat=settings.task_heartbeat,
+            heartbeat=heartbeat,
             timeout=settings.task_timeout,
             tracer=means.tracer,
             deliveries=means.slot.deliveries,

@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from redis.asyncio import Redis
 
-from app.jetstream import streams
+from app.jetstream import provisioning, streams
 from app.jetstream.group_commit import GroupCommit
 from app.jetstream.pull_inbox import PullInbox
 from app.keys import redis_keys
@@ -148,7 +148,7 @@ async def main(at_once: int) -> None:
     """Work until the process is ended."""
     settings = Settings(_env_file=None)
     client, redis = await nats.connect(settings.nats_url), Redis.from_url(settings.redis_url)
-    await streams.provision(client.jetstream(), settings)
+    await provisioning.provision(client.jetstream(), settings)
     queue = BareQueue(client, redis, settings)
     await client.subscribe(subjects.ALL_ACCEPTED, cb=queue.announce)
     await client.flush()

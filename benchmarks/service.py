@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app.embedded import free_port
-from app.jetstream import streams
+from app.jetstream import provisioning
 from app.settings import Settings
 from benchmarks.stack import READY_WITHIN, Child, Stack, python
 
@@ -16,7 +16,7 @@ REAL, NO_OP = "app.main:app", "benchmarks.no_op:app"
 async def provision(stack: Stack, *, lane_limit: int = 10_000) -> None:
     """Make the streams, as a first start of the service does."""
     settings = Settings(_env_file=None, nats_url=stack.nats_url, nats_max_msgs_per_subject=lane_limit)
-    await streams.provision(stack.nats.jetstream(), settings)
+    await provisioning.provision(stack.nats.jetstream(), settings)
 
 
 @asynccontextmanager

@@ -1,11 +1,7 @@
-"""The streams, consumers and buckets: their names, their settings, and their making at start."""
+"""The streams, consumers and buckets as they should be: their names and their settings."""
 
-import asyncio
-from collections.abc import Awaitable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 
-import structlog
-from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
@@ -17,7 +13,6 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import BucketNotFoundError, NotFoundError
 
 from app.settings import Settings
 from schemas import subjects
@@ -30,8 +25,6 @@ RESULTS_KEPT = 7 * DAY
 RESULTS_BUCKET = "results"
 LANE_FULL = 10077  # err_code of nats-server: no more messages of this subject
 DUPLICATES_WITHIN = 120.0  # seconds: what nats-server does by itself, said so that clients can be told
-
-log = structlog.get_logger()
 
 
 def names(settings: Settings) -> StreamNames:
@@ -122,92 +115,3 @@ def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
     if settings.audio_store.startswith("nats://"):
         bucket = settings.audio_store.removeprefix("nats://")
         yield ObjectStoreConfig(bucket=bucket, ttl=settings.audio_ttl or None)
-
-
-async def missing(js: JetStreamContext, settings: Settings) -> list[str]:
-    """The streams, consumers and buckets that are not there (any more)."""
-    wanted: list[tuple[str, Awaitable[object]]] = [
-        (str(stream.name), js.stream_info(str(stream.name))) for stream in stream_configs(settings)
-    ]
-    for stream_name, consumer in consumer_configs(settings):
-        name = str(consumer.durable_name)
-        wanted.append((name, js.consumer_info(stream_name, name)))
-    buckets = [str(bucket.bucket) for bucket in bucket_configs(settings)]
-    wanted += [(bucket, js.object_store(bucket)) for bucket in buckets]
-    found = await asyncio.gather(*(look for _, look in wanted), return_exceptions=True)
-    for answer in found:
-        if isinstance(answer, BaseException) and not isinstance(answer, NotFoundError):
-            raise answer
-    return [name for (name, _), answer in zip(wanted, found, strict=True) if isinstance(answer, NotFoundError)]
-
-
-async def events_made_at(js: JetStreamContext, settings: Settings) -> str:
-    """When the stream of events was made: its sequences began then."""
-    return str((await js.stream_info(names(settings).progress)).created)
-
-
-async def project_anew(js: JetStreamContext, settings: Settings) -> None:
-    """Have the projections begin again, with the last event of each task and all results."""
-    called = names(settings)
-    for stream, durable in (
-        (called.progress, called.progress_projection),
-        (called.results, called.results_projection),
-    ):
-        with suppress(NotFoundError):
-            await js.delete_consumer(stream, durable)
-    for stream_name, consumer in consumer_configs(settings):
-        await _ensure_consumer(js, stream_name, consumer)
-
-
-async def provision(js: JetStreamContext, settings: Settings) -> set[str]:
-    """Make what is missing, never alter what is there, but log how it differs; the consumers that were made."""
-    for stream in stream_configs(settings):
-        await _ensure_stream(js, stream)
-    made = {
-        str(consumer.durable_name)
-        for stream_name, consumer in consumer_configs(settings)
-        if await _ensure_consumer(js, stream_name, consumer)
-    }
-    for bucket in bucket_configs(settings):
-        await _ensure_bucket(js, bucket)
-    return made
-
-
-async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> None:
-    try:
-        info = await js.stream_info(str(wanted.name))
-    except NotFoundError:
-        await js.add_stream(wanted)
-    else:
-        _log_differences(str(wanted.name), wanted.as_dict(), info.config.as_dict())
-
-
-async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> bool:
-    name = str(wanted.durable_name)
-    try:
-        info = await js.consumer_info(stream, name)
-    except NotFoundError:
-        await js.add_consumer(stream, wanted)
-        return True
-    _log_differences(name, wanted.as_dict(), info.config.as_dict())
-    return False
-
-
-async def _ensure_bucket(js: JetStreamContext, wanted: ObjectStoreConfig) -> None:
-    try:
-        found = await (await js.object_store(str(wanted.bucket))).status()
-    except (BucketNotFoundError, NotFoundError):
-        await js.create_object_store(str(wanted.bucket), config=wanted)
-    else:
-        _log_differences(str(wanted.bucket), {"ttl": wanted.ttl or 0}, {"ttl": found.ttl})
-
-
-def _log_differences(name: str, wanted: Mapping[str, object], found: Mapping[str, object]) -> None:
-    for key, value in wanted.items():
-        if value is not None and _meant(found.get(key)) != _meant(value):
-            log.warning("configuration_differs", of=name, setting=key, wanted=value, found=found.get(key))
-
-
-def _meant(value: object) -> object:
-    """NATS says `no limit` and `no` in several ways."""
-    return None if value in (0, -1, False, "", ()) or value == [] else value

@@ -10,7 +10,7 @@ from faststream.asgi.handlers import HttpHandler
 from faststream.nats import NatsBroker
 from nats.errors import Error as NatsError
 
-from app.jetstream import streams
+from app.jetstream import provisioning
 from app.settings import Settings
 
 Check = Callable[[], bool | Awaitable[bool]]
@@ -38,7 +38,7 @@ class Readiness:
         """Whether all streams, consumers and buckets are there."""
         js = (await self._broker.connect()).jetstream(timeout=ANSWERS_WITHIN)
         try:
-            return not await streams.missing(js, self._settings)
+            return not await provisioning.missing(js, self._settings)
         except NatsError:
             return False
 

@@ -7,7 +7,7 @@ import structlog
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from app.jetstream import streams
+from app.jetstream import provisioning, streams
 from app.keys.projection import RedisProjection
 from app.operating.expiry import Expiry
 from app.operating.figures import QueueFigures
@@ -58,17 +58,17 @@ class Watch:
 
     async def mend(self) -> None:
         """Make anew what somebody has deleted: nothing else tells a pulling client (faststream#2632)."""
-        gone = await streams.missing(self._js, self._settings)
+        gone = await provisioning.missing(self._js, self._settings)
         if gone:
             log.error("streams_or_consumers_missing", names=gone)
-            await streams.provision(self._js, self._settings)
-        self._projection.made_at = await streams.events_made_at(self._js, self._settings)
+            await provisioning.provision(self._js, self._settings)
+        self._projection.made_at = await provisioning.events_made_at(self._js, self._settings)
 
     async def catch_up(self) -> None:
         """Show everything again where Redis is new or has lost its data."""
         if await self._projection.is_empty():
             log.warning("projection_begins_anew")
-            await streams.project_anew(self._js, self._settings)
+            await provisioning.project_anew(self._js, self._settings)
             await self._projection.mark()
 
     async def measure(self) -> None:

@@ -9,7 +9,7 @@ from nats.js import JetStreamContext
 from app.delivery.attempt import TaskAttempt
 from app.delivery.dead_letters import DeadLetterBox
 from app.delivery.settling import Settler
-from app.jetstream.streams import provision
+from app.jetstream.provisioning import provision
 from app.log.task_log import TaskLog
 from app.main import Service
 from app.settings import Settings

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from app.delivery.dead_letters import DeadLetterBox
 from app.engines.messages import Listen
-from app.jetstream import streams
+from app.jetstream import provisioning, streams
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.main import Service
@@ -362,7 +362,7 @@ async def test_a_letter_is_one_for_each_message_though_sequences_begin_anew(
     settings: Settings, nc: Client, js: JetStreamContext
 ) -> None:
     # Given the letter of the first message of a stream, put twice because its worker was lost in between
-    await streams.provision(js, settings)
+    await provisioning.provision(js, settings)
     names = streams.names(settings)
     box = DeadLetterBox(nc, TaskLog(nc, names, "w"), names, Meter(), max_payload=nc.max_payload)
     message = StoredMessage("tasks.transcription.normal", 1, datetime.now(UTC), {}, b"{}")

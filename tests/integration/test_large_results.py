@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
 
-from app.jetstream import streams
+from app.jetstream import provisioning, streams
 from app.log.entry import Facts
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
@@ -45,7 +45,7 @@ Publish = Callable[[str, str], Coroutine[Any, Any, None]]
 @pytest.fixture
 async def publish(settings: Settings, nc: Client, js: JetStreamContext) -> Publish:
     """Publish a large text in the name of a worker; to be overtaken is no error."""
-    await streams.provision(js, settings)
+    await provisioning.provision(js, settings)
 
     async def as_worker(worker: str, text: str) -> None:
         log = TaskLog(nc, streams.names(settings), worker)

@@ -6,7 +6,7 @@ import pytest
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
-from app.jetstream.streams import provision
+from app.jetstream.provisioning import provision
 from app.settings import Settings
 from schemas.progress import State
 from schemas.wire import Priority

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from app.ending import end
-from app.jetstream import streams
+from app.jetstream import provisioning, streams
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.main import Service
@@ -59,7 +59,7 @@ class Alone:
 
 @pytest.fixture
 async def alone(nc: Client, js: JetStreamContext, settings: Settings) -> Alone:
-    await streams.provision(js, settings)
+    await provisioning.provision(js, settings)
     names = streams.names(settings)
     log = TaskLog(nc, names, "w")
     waiting = WaitingTasks(nc, names, LaneReader(nc, names), idle=lambda: False)

@@ -12,7 +12,7 @@ from nats.js.api import PubAck
 
 from app.delivery.attempt import TaskAttempt
 from app.engines.messages import Listen
-from app.jetstream import streams
+from app.jetstream import provisioning, streams
 from app.log.entry import Entry, Facts
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
@@ -177,7 +177,7 @@ async def test_who_did_not_hear_the_acknowledgement_is_not_overtaken_by_itself(
     # Given a stream that has forgotten what is a repetition by the time of the next try
     monkeypatch.setattr("app.jetstream.streams.DUPLICATES_WITHIN", 0.1)
     monkeypatch.setattr("app.jetstream.stream_log.FIRST_PAUSE", 0.5)
-    await streams.provision(js, settings)
+    await provisioning.provision(js, settings)
     log = TaskLog(nc, streams.names(settings), "w")
     facts = Facts(None, 1, "tasks.transcription.high", datetime.now(UTC))
     queued = ProgressEvent(

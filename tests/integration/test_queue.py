@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 
 from app.client import Client
-from app.jetstream.streams import provision
+from app.jetstream.provisioning import provision
 from app.log.entry import Entry, Facts
 from app.log.task_log import TaskLog
 from app.main import Service
@@ -22,6 +22,7 @@ from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty, results
 from tests.waiting import eventually
+from tests.workers import working
 
 
 class Gate(asyncio.Event):
@@ -298,3 +299,30 @@ async def test_a_foreign_status_on_a_tasks_log_ends_no_reading(
 
 async def is_completed(publisher: Publisher) -> bool:
     return bool((await publisher.ask("tasks.status", task_id="t1")).get("state") == "completed")
+
+
+async def test_a_worker_beats_as_often_as_its_lane_was_made_to_expect(
+    publisher: Publisher, settings: Settings, start_worker: StartWorker
+) -> None:
+    # Given lanes that were made when TASK_ACK_WAIT was two seconds, and workers that have been told a minute since
+    async with start_worker(FakeEngine()):
+        pass
+    since = settings.model_copy(update={"task_ack_wait": 60.0, "task_heartbeat": 20.0})
+    engines = [FakeEngine(), FakeEngine()]
+    for engine in engines:
+        engine.may_go_on.clear()
+    async with working(since, engines[0]), working(since, engines[1]):
+        # When a task takes longer than the lanes wait for a sign of life
+        await publisher.publish("t1")
+        await publisher.until("t1", State.RUNNING)
+
+        async def begun_twice() -> bool:
+            return all(engine.jobs for engine in engines)
+
+        # Then no other worker takes it for lost
+        with pytest.raises(AssertionError):
+            await eventually(begun_twice, within=3 * settings.task_ack_wait)
+        for engine in engines:
+            engine.may_go_on.set()
+        events = await publisher.until("t1", State.COMPLETED)
+        assert events[-1].attempt == 1

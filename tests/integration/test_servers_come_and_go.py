@@ -15,7 +15,7 @@ from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
-from app.jetstream import stream_pages, streams
+from app.jetstream import provisioning, stream_pages, streams
 from app.keys.redis_keys import MARK
 from app.main import Service
 from app.settings import Settings
@@ -84,17 +84,17 @@ async def test_a_start_waits_for_a_nats_that_dies_meanwhile(
     publisher: Publisher, start_worker: StartWorker, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a NATS that dies as soon as a worker is connected, and comes back when that has waited for an answer in vain
-    provision = streams.provision
+    provision = provisioning.provision
 
     async def dies(*arguments: Any) -> set[str]:
-        monkeypatch.setattr(streams, "provision", provision)  # once
+        monkeypatch.setattr(provisioning, "provision", provision)  # once
         await nats_server.kill()
         try:
             return await provision(*arguments)
         finally:
             await nats_server.start()
 
-    monkeypatch.setattr(streams, "provision", dies)
+    monkeypatch.setattr(provisioning, "provision", dies)
     # When the worker is started
     async with start_worker(FakeEngine()):
         # Then it has asked again, and works
@@ -137,7 +137,7 @@ async def test_what_is_deleted_under_a_worker_is_made_anew(
         await publisher.js.delete_stream(called.tasks if what == "stream" else called.progress)
 
     async def mended() -> bool:
-        return not await streams.missing(publisher.js, settings)
+        return not await provisioning.missing(publisher.js, settings)
 
     # Then it is there again, and the next task is done and shown
     await eventually(mended)
@@ -193,7 +193,7 @@ async def test_a_full_disk_refuses_the_publisher_and_harms_nothing(
     publisher: Publisher, start_worker: StartWorker, settings: Settings
 ) -> None:
     """The server's storage limit stands for a full disk: both refuse to store."""
-    await streams.provision(publisher.js, settings)
+    await provisioning.provision(publisher.js, settings)
     config = (await publisher.js.stream_info("transcription_progress")).config
     config.max_bytes, config.discard = 600, nats.js.api.DiscardPolicy.NEW
     await publisher.js.update_stream(config)

@@ -5,7 +5,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, RetentionPolicy, StorageType
 from structlog.testing import capture_logs
 
-from app.jetstream.streams import provision
+from app.jetstream.provisioning import provision
 from app.settings import Settings
 
 DAY = 24 * 3600

@@ -13,7 +13,7 @@ from app.cli.follow import follow
 from app.cli.show import JsonLines, Lines
 from app.client import Client
 from app.embedded import NatsServer, free_port
-from app.jetstream import streams
+from app.jetstream import provisioning
 from app.main import Service
 from app.settings import Settings
 from schemas.requests import TaskStatus
@@ -68,7 +68,7 @@ async def test_a_task_that_nobody_works_on_is_told(
 ) -> None:
     # Given a queue, but no worker
     monkeypatch.setattr(following, "LOOK_EVERY", 0.05)
-    await streams.provision(js, settings)
+    await provisioning.provision(js, settings)
     async with Client(settings) as client:
         task_id = await client.create_transcription_task("meeting.flac")
         # When a task in it is followed

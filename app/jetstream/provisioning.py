@@ -1,0 +1,113 @@
+"""Provisioning: what is missing of the streams, consumers and buckets is made at start; what is there is left alone."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+
+import structlog
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, ObjectStoreConfig, StreamConfig
+from nats.js.errors import BucketNotFoundError, NotFoundError
+
+from app.jetstream import streams
+from app.settings import Settings
+from schemas.wire import Kind, Priority
+
+log = structlog.get_logger()
+
+
+async def missing(js: JetStreamContext, settings: Settings) -> list[str]:
+    """The streams, consumers and buckets that are not there (any more)."""
+    wanted: list[tuple[str, Awaitable[object]]] = [
+        (str(stream.name), js.stream_info(str(stream.name))) for stream in streams.stream_configs(settings)
+    ]
+    for stream_name, consumer in streams.consumer_configs(settings):
+        name = str(consumer.durable_name)
+        wanted.append((name, js.consumer_info(stream_name, name)))
+    buckets = [str(bucket.bucket) for bucket in streams.bucket_configs(settings)]
+    wanted += [(bucket, js.object_store(bucket)) for bucket in buckets]
+    found = await asyncio.gather(*(look for _, look in wanted), return_exceptions=True)
+    for answer in found:
+        if isinstance(answer, BaseException) and not isinstance(answer, NotFoundError):
+            raise answer
+    return [name for (name, _), answer in zip(wanted, found, strict=True) if isinstance(answer, NotFoundError)]
+
+
+async def events_made_at(js: JetStreamContext, settings: Settings) -> str:
+    """When the stream of events was made: its sequences began then."""
+    return str((await js.stream_info(streams.names(settings).progress)).created)
+
+
+async def lanes_ack_wait(js: JetStreamContext, settings: Settings) -> float:
+    """The shortest time, in seconds, that any lane really gives a worker for its signs of life."""
+    called = streams.names(settings)
+    lanes = [called.lane(kind, priority) for kind in Kind for priority in Priority]
+    found = await asyncio.gather(*(js.consumer_info(called.tasks, lane) for lane in lanes))
+    return min(float(info.config.ack_wait or settings.task_ack_wait) for info in found)
+
+
+async def project_anew(js: JetStreamContext, settings: Settings) -> None:
+    """Have the projections begin again, with the last event of each task and all results."""
+    called = streams.names(settings)
+    for stream, durable in (
+        (called.progress, called.progress_projection),
+        (called.results, called.results_projection),
+    ):
+        with suppress(NotFoundError):
+            await js.delete_consumer(stream, durable)
+    for stream_name, consumer in streams.consumer_configs(settings):
+        await _ensure_consumer(js, stream_name, consumer)
+
+
+async def provision(js: JetStreamContext, settings: Settings) -> set[str]:
+    """Make what is missing, never alter what is there, but log how it differs; the consumers that were made."""
+    for stream in streams.stream_configs(settings):
+        await _ensure_stream(js, stream)
+    made = {
+        str(consumer.durable_name)
+        for stream_name, consumer in streams.consumer_configs(settings)
+        if await _ensure_consumer(js, stream_name, consumer)
+    }
+    for bucket in streams.bucket_configs(settings):
+        await _ensure_bucket(js, bucket)
+    return made
+
+
+async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> None:
+    try:
+        info = await js.stream_info(str(wanted.name))
+    except NotFoundError:
+        await js.add_stream(wanted)
+    else:
+        _log_differences(str(wanted.name), wanted.as_dict(), info.config.as_dict())
+
+
+async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> bool:
+    name = str(wanted.durable_name)
+    try:
+        info = await js.consumer_info(stream, name)
+    except NotFoundError:
+        await js.add_consumer(stream, wanted)
+        return True
+    _log_differences(name, wanted.as_dict(), info.config.as_dict())
+    return False
+
+
+async def _ensure_bucket(js: JetStreamContext, wanted: ObjectStoreConfig) -> None:
+    try:
+        found = await (await js.object_store(str(wanted.bucket))).status()
+    except (BucketNotFoundError, NotFoundError):
+        await js.create_object_store(str(wanted.bucket), config=wanted)
+    else:
+        _log_differences(str(wanted.bucket), {"ttl": wanted.ttl or 0}, {"ttl": found.ttl})
+
+
+def _log_differences(name: str, wanted: Mapping[str, object], found: Mapping[str, object]) -> None:
+    for key, value in wanted.items():
+        if value is not None and _meant(found.get(key)) != _meant(value):
+            log.warning("configuration_differs", of=name, setting=key, wanted=value, found=found.get(key))
+
+
+def _meant(value: object) -> object:
+    """NATS says `no limit` and `no` in several ways."""
+    return None if value in (0, -1, False, "", ()) or value == [] else value
