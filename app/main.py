@@ -27,6 +27,7 @@ from app.ending import end
 from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
 from app.jetstream import connection, provisioning, streams
+from app.jetstream.outages import Outages
 from app.keys import cache
 from app.keys.projection import RedisProjection
 from app.operating.health import Readiness, route
@@ -67,12 +68,15 @@ class Service:
         self.names = streams.names(settings)
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self.meter = Meter()
+        self.outages = Outages()
         self.engine = engine
         self.traces = traces
         redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_WITHIN, socket_connect_timeout=REDIS_WITHIN)
         self.redis = RedisProjection(redis)
         self.memory = cache.connected(settings.redis_url)
-        self.broker = connection.broker(settings, disconnected=self._disconnected, closed=self._closed, traces=traces)
+        self.broker = connection.broker(
+            settings, disconnected=self._disconnected, reconnected=self._reconnected, closed=self._closed, traces=traces
+        )
         self.readiness = Readiness(self.broker, settings)
         lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.parts.desk)])
         self.slot = Slot(
@@ -91,6 +95,7 @@ class Service:
             projection=self.redis,
             memory=self.memory,
             meter=self.meter,
+            outages=self.outages,
             tracer=traces.get_tracer("natscribe"),
             slot=self.slot,
         )
@@ -173,6 +178,10 @@ class Service:
     async def _disconnected(self) -> None:
         if not self._ending:
             log.warning("nats_disconnected")
+
+    async def _reconnected(self) -> None:
+        self.outages.end()
+        log.info("nats_reconnected")
 
     async def _closed(self) -> None:
         """End at once: the library opens no closed connection again, and FastStream's pull loops freeze the process."""

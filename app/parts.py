@@ -11,6 +11,7 @@ from app.delivery.desk import Desk
 from app.delivery.settling import Settler
 from app.engines.engine import Engine
 from app.jetstream import streams
+from app.jetstream.outages import Outages
 from app.keys.cache import Cache
 from app.keys.projection import RedisProjection
 from app.keys.projector import Projector
@@ -46,6 +47,7 @@ class Means:
     projection: RedisProjection
     memory: Redis  # what was found before
     meter: Meter
+    outages: Outages
     tracer: Tracer
     slot: Slot
 
@@ -81,6 +83,7 @@ class Parts:
             projection=means.projection,
             settler=Settler(self._log, self._letters, settings.max_attempts, settings.task_retry_delay),
             meter=means.meter,
+            outages=means.outages,
             heartbeat=heartbeat,
             timeout=settings.task_timeout,
             tracer=means.tracer,

@@ -31,6 +31,9 @@ from schemas.transcription import TranscriptionResult
 
 GIVE_BACK_WITHIN = 5.0  # seconds: without NATS there is nobody to give it back to
 
+HEARD_WITHIN = 10.0  # seconds after an outage: so often a running task is heard from
+LOOK_EVERY = 0.25  # seconds
+
 log = structlog.get_logger()
 
 
@@ -132,8 +135,10 @@ class TaskDelivery:
             self._desk.meter.beat(self.kind, since_progress=attempt.since_progress, running=attempt.running)
 
     async def _take_over(self, attempt: TaskAttempt) -> None:
-        """Find out how far the lost worker came (AlreadyKnownError, PermanentError)."""
+        """Find out how far the lost worker came (AlreadyKnownError, OvertakenError, PermanentError)."""
         last = attempt.entry.event
+        if last.state is State.RUNNING:
+            await self._hear_its_worker(attempt)
         if await self._desk.results.find(last.task_id):
             await attempt.complete()
             raise AlreadyKnownError
@@ -141,6 +146,12 @@ class TaskDelivery:
         if lost_for_good and not speakers_are_given_up(last):
             message = f"The worker was lost in attempt {last.attempt}, the last: look at the recording and the logs."
             raise PermanentError(ErrorCode.WORKER_LOST, message)
+
+    async def _hear_its_worker(self, attempt: TaskAttempt) -> None:
+        """Leave the task to whoever runs it, if that worker was not lost, but unheard in an outage (OvertakenError)."""
+        while self._desk.outages.over_for < HEARD_WITHIN:
+            await asyncio.sleep(LOOK_EVERY)
+            await attempt.check()
 
     async def _in_time(self, handle: Callable[[], Awaitable[object]]) -> None:
         seconds = self._desk.timeout

@@ -6,6 +6,7 @@ from nats.aio.client import Client
 from opentelemetry.trace import Tracer
 
 from app.delivery.settling import Settler
+from app.jetstream.outages import Outages
 from app.keys.projection import RedisProjection
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
@@ -25,6 +26,7 @@ class Desk:
     projection: RedisProjection
     settler: Settler
     meter: Meter
+    outages: Outages
     heartbeat: float  # seconds
     timeout: float  # seconds
     tracer: Tracer

@@ -32,6 +32,7 @@ def broker(
     settings: Settings,
     *,
     disconnected: Callable[[], Awaitable[None]],
+    reconnected: Callable[[], Awaitable[None]],
     closed: Callable[[], Awaitable[None]],
     traces: TracerProvider,
 ) -> NatsBroker:
@@ -45,7 +46,7 @@ def broker(
         ping_interval=PING_EVERY,
         graceful_timeout=settings.task_grace,
         disconnected_cb=disconnected,
-        reconnected_cb=_reconnected,
+        reconnected_cb=reconnected,
         closed_cb=closed,
         middlewares=[] if traces is tracing.OFF else [NatsTelemetryMiddleware(tracer_provider=traces)],
         error_cb=_failed,
@@ -109,10 +110,6 @@ def security(settings: Settings) -> NatsSecurity | None:
         password = settings.nats_password.get_secret_value() if settings.nats_password else ""
         return NatsUserPassword(settings.nats_user, password, ssl_context=tls)
     return NatsSecurity(ssl_context=tls) if tls else None
-
-
-async def _reconnected() -> None:
-    log.info("nats_reconnected")
 
 
 async def _failed(error: Exception) -> None:

@@ -22,7 +22,7 @@ from app.settings import Settings
 from schemas.progress import State
 from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
 from tests.waiting import eventually
 
 
@@ -279,3 +279,36 @@ async def test_a_request_is_answered_while_jetstream_is_not(
     # Then there is an answer, in time
     assert answer["error"]["code"] == "internal"
     assert "ask again in a moment" in answer["error"]["message"]
+
+
+async def test_an_outage_costs_no_attempt(
+    publisher: Publisher, start_worker: StartWorker, settings: Settings, nats_server: NatsServer
+) -> None:
+    # Given two workers, one of which is in the middle of a task
+    engines = [FakeEngine(), FakeEngine()]
+    for engine in engines:
+        engine.may_go_on.clear()
+    async with start_worker(engines[0]), start_worker(engines[1]):
+        await publisher.publish("t1")
+        before = await publisher.until("t1", State.RUNNING)
+
+        async def begun() -> bool:
+            return any(engine.jobs for engine in engines)
+
+        await eventually(begun)
+        # When NATS is away for longer than the queue waits for a sign of life
+        await nats_server.kill()
+        await asyncio.sleep(settings.task_ack_wait + 1)  # the outage itself
+        await nats_server.start()
+
+        async def heard_again() -> bool:
+            last = await publisher.js.get_last_msg("transcription_progress", "progress.t1")
+            return bool(parsed(last)["sequence"] > before[-1].sequence)
+
+        await eventually(heard_again)
+        for engine in engines:
+            engine.may_go_on.set()
+        # Then the task is left to its worker, in its first attempt
+        events = await publisher.until("t1", State.COMPLETED)
+        assert {event.attempt for event in events} == {1}
+        assert sum(len(engine.jobs) for engine in engines) == 1

@@ -14,6 +14,7 @@ from app.delivery.dead_letters import DeadLetterBox
 from app.delivery.delivery import TaskDelivery
 from app.delivery.desk import Desk
 from app.delivery.settling import Settler
+from app.jetstream.outages import Outages
 from app.keys.projection import RedisProjection
 from app.log.entry import Entry
 from app.log.results import ResultStore
@@ -83,6 +84,7 @@ class Hand:
             projection=RedisProjection(Redis()),  # asks nothing of it
             settler=Settler(task_log, letters, max_attempts=4, retry_delay=0),
             meter=Meter(),
+            outages=Outages(),
             heartbeat=heartbeat,
             timeout=60,
             tracer=OFF.get_tracer("tests"),
