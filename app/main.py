@@ -145,7 +145,8 @@ class Service:
             parts.world.provide(self.app.context)
             await closing.enter_async_context(parts.sharing.open())
             self.slot.take_lanes()
-            for work in (self._load_model(), parts.watch.run(), parts.projector.run(), parts.opener.run()):
+            beside = (parts.watch.run(), parts.projector.run(), parts.opener.run(), parts.missed.run())
+            for work in (self._load_model(), *beside):
                 closing.push_async_callback(end, [asyncio.create_task(work)])
             try:
                 yield

@@ -22,6 +22,7 @@ from app.operating.expiry import Expiry
 from app.operating.vitals import Vitals
 from app.operating.watch import Watch
 from app.queue.lanes import LaneReader
+from app.queue.missed import MissedTasks
 from app.queue.opening import Opener
 from app.queue.slot import Slot
 from app.queue.task_queue import TaskQueue
@@ -68,6 +69,7 @@ class Parts:
         queue = TaskQueue(log, self._waiting, max_attempts=settings.max_attempts)
         self.desk = self._desk(queue, heartbeat)
         self.opener = Opener(log, queue, self._waiting)
+        self.missed = MissedTasks(nats, names, self._lanes, self.opener, means.outages)
         self.projector = Projector(nats, names, means.projection)
         self.sharing = Sharing(nats, means.engine, settings)
         self.watch = self._watch(Expiry(nats, names, log, queue, letters, after=streams.EXPIRES_AFTER))

@@ -1,5 +1,6 @@
-"""Outages: how long ago NATS came back to this worker."""
+"""Outages: when NATS came back to this worker."""
 
+import asyncio
 import math
 import time
 
@@ -9,10 +10,17 @@ class Outages:
 
     def __init__(self) -> None:
         self._ended_at = -math.inf
+        self._another = asyncio.Event()
+
+    async def another(self) -> None:
+        """Wait for the end of an outage since this was asked last, by the one who asks."""
+        await self._another.wait()
+        self._another.clear()
 
     def end(self) -> None:
         """Note that the connection is there again."""
         self._ended_at = time.monotonic()
+        self._another.set()
 
     @property
     def over_for(self) -> float:

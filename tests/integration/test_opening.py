@@ -31,7 +31,7 @@ from schemas.progress import State
 from schemas.transcription import TranscriptionTask
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher
+from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
 
 MANY = 2 * opening.AT_ONCE + 1
@@ -280,3 +280,28 @@ async def test_nobody_is_answered_who_announces(publisher: Publisher, busy: Serv
     await nc.flush()
     # Then nothing has come
     assert inbox.pending_msgs == 0
+
+
+async def test_what_was_stored_while_nobody_heard_is_known_all_the_same(
+    publisher: Publisher, start_worker: StartWorker
+) -> None:
+    # Given tasks that were published while no worker ran, besides a message that is none
+    async with start_worker(FakeEngine()):
+        pass
+    for number in range(4):
+        await publisher.publish(f"t{number}")
+    await publisher.js.publish("tasks.transcription.normal", b"garbage")
+    # When a worker comes, and is busy with the first
+    engine = FakeEngine()
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.until("t0", State.RUNNING)
+        # Then clients see those that wait, and can cancel and delete them
+        for number in range(1, 4):
+            await publisher.until(f"t{number}", State.QUEUED)
+        assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "queued"
+        assert (await publisher.ask("tasks.cancel", task_id="t2"))["state"] == "cancelled"
+        assert await publisher.ask("tasks.delete", task_id="t3") == {"deleted": True}
+        engine.may_go_on.set()
+        await publisher.until("t1", State.COMPLETED)
+    assert len(engine.jobs) == 2

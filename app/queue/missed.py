@@ -1,0 +1,72 @@
+"""Missed tasks: what was stored while no worker heard of it is read off the queue, so that it, too, is known."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.api import RawStreamMsg
+
+from app.jetstream.outages import Outages
+from app.jetstream.stream_pages import A_PAGE, page
+from app.log.entry import TASKS
+from app.queue.lanes import LaneReader
+from app.queue.opening import HEAD_START, Announced, Opener
+from handlers.errors import PassingError
+from schemas import subjects
+from schemas.stream_names import StreamNames
+from schemas.wire import Kind, Priority
+
+MOST: Final = 10_000  # tasks of a lane, the first that wait: as many as a lane takes as it comes
+RETRY_AFTER: Final = 2.0  # seconds
+
+log = structlog.get_logger()
+
+
+class MissedTasks:
+    """Opens the logs of tasks that wait without one: at the start, and after each outage."""
+
+    def __init__(self, nats: Client, names: StreamNames, lanes: LaneReader, opener: Opener, outages: Outages) -> None:
+        self._nats = nats
+        self._stream = names.tasks
+        self._lanes = lanes
+        self._opener = opener
+        self._outages = outages
+
+    async def run(self) -> None:
+        """Open them until cancelled."""
+        while True:
+            await asyncio.sleep(HEAD_START)
+            try:
+                for priority in Priority:
+                    for kind in Kind:
+                        await self._open(kind, priority)
+            except (NatsError, PassingError) as error:
+                log.warning("tasks_unopened", error=str(error) or type(error).__name__)
+                await asyncio.sleep(RETRY_AFTER)
+            else:
+                await self._outages.another()
+
+    async def _open(self, kind: Kind, priority: Priority) -> None:
+        """Open what waits in one lane; others get as much of the worker as this takes."""
+        loop, subject = asyncio.get_running_loop(), subjects.tasks(kind, priority)
+        delivered = (await self._lanes.consumer(kind, priority)).delivered
+        at, read = delivered.stream_seq if delivered else 0, 0
+        while read < MOST:
+            began = loop.time()
+            found = await page(self._nats, self._stream, subject, start=at + 1, count=A_PAGE)
+            if not found:
+                return
+            await self._opener.open(list(_tasks(kind, found)))
+            at, read = found[-1].seq or at + 1, read + len(found)
+            await asyncio.sleep(loop.time() - began)
+
+
+def _tasks(kind: Kind, messages: Iterable[RawStreamMsg]) -> Iterator[Announced]:
+    for message in messages:
+        with suppress(ValueError):  # no task: whoever picks it up says so
+            task = TASKS[kind].validate_json(message.data or b"")
+            yield Announced(task, message.subject or "", message.seq or 0)
