@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from app.delivery.dead_letters import DeadLetterBox
 from app.delivery.desk import Desk
+from app.delivery.replaying import Replayer
 from app.delivery.settling import Settler
 from app.engines.engine import Engine
 from app.jetstream import streams
@@ -121,6 +122,6 @@ class Parts:
                 cache=cache,
                 max_payload=self._nats.max_payload,
             ),
-            dead_letters=self._letters,
+            dead_letters=Replayer(self._nats, self._letters, self._log, streams.names(means.settings)),
             sharing=self.sharing,
         )

@@ -17,6 +17,7 @@ from schemas.transcription import SegmentsEvent, TranscriptionResult
 from schemas.wire import Kind, Priority
 
 ANSWERERS = "natscribe"  # the queue group: one worker answers
+ANSWERS_AT_ONCE = 16  # of one kind: one that takes long keeps nobody else waiting
 
 
 Lanes = dict[tuple[Kind, Priority], PullStreamSubscriber]
@@ -76,9 +77,9 @@ def offered_windows() -> NatsRouter:
 
 def answers() -> NatsRouter:
     """Answer requests, each with a reply or an error, never with silence, as long as there is an inbox for it."""
-    router = NatsRouter(middlewares=[replies.InboxesOnly, replies.tell_errors])
+    router = NatsRouter(middlewares=[replies.InboxesOnly, replies.tell_errors, replies.InTime])
     for subject, handler in ANSWERS.items():
-        router.subscriber(subject, queue=ANSWERERS)(handler)
+        router.subscriber(subject, queue=ANSWERERS, max_workers=ANSWERS_AT_ONCE)(handler)
     return router
 
 

@@ -18,7 +18,7 @@ from opentelemetry.trace import TracerProvider
 from app.jetstream.hostile_headers import survive
 from app.jetstream.stream_log import UNANSWERED
 from app.settings import Settings
-from app.telemetry import tracing
+from app.telemetry import logs, tracing
 
 REACHED_WITHIN = 30.0  # seconds, at the start
 TRY_EVERY = 0.5  # seconds
@@ -50,7 +50,7 @@ def broker(
         closed_cb=closed,
         middlewares=[] if traces is tracing.OFF else [NatsTelemetryMiddleware(tracer_provider=traces)],
         error_cb=_failed,
-        logger=structlog.get_logger("natscribe.broker"),
+        logger=structlog.get_logger(logs.BROKER),
         log_level=logging.DEBUG,  # it speaks twice a message
     )
 

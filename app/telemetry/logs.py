@@ -5,6 +5,8 @@ import sys
 
 import structlog
 
+BROKER = "natscribe.broker"  # the logger that FastStream speaks through
+
 
 def configure(level: str) -> None:
     """Send all log lines, the libraries' too, through structlog to standard error."""
@@ -47,6 +49,8 @@ def adopt_libraries() -> None:
         library.handlers = []
         library.propagate = True
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # probes ask every few seconds
+    if not logging.getLogger().isEnabledFor(logging.DEBUG):
+        logging.getLogger(BROKER).setLevel(logging.WARNING)  # it tells of its own tasks
 
 
 def _flatten_extra(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -15,6 +15,7 @@ from nats.js.api import PubAck
 from redis.asyncio import Redis
 
 from app.delivery.dead_letters import DeadLetterBox
+from app.delivery.replaying import Replayer
 from app.engines.messages import Listen
 from app.jetstream import provisioning, streams
 from app.log.entry import Entry
@@ -214,10 +215,10 @@ async def test_what_fails_again_while_letters_are_replayed_is_left(
     await publisher.publish("t1", audio_file_id="nowhere.flac")
     await publisher.until("t1", State.FAILED)
     await eventually(lambda: queue_is_empty(js))
-    replay = DeadLetterBox._replay  # noqa: SLF001 -- the one letter, for which there is no public way
+    replay = Replayer._replay  # noqa: SLF001 -- the one letter, for which there is no public way
 
-    async def slow(box: DeadLetterBox, sequence: int, letter: DeadLetter, last: Entry) -> dict[str, int]:
-        done = await replay(box, sequence, letter, last)
+    async def slow(replayer: Replayer, sequence: int, letter: DeadLetter, last: Entry, stale: int) -> dict[str, int]:
+        done = await replay(replayer, sequence, letter, last, stale)
 
         async def failed_again() -> bool:
             return (await js.stream_info("transcription_dead_letters")).state.last_seq > sequence
@@ -225,7 +226,7 @@ async def test_what_fails_again_while_letters_are_replayed_is_left(
         await eventually(failed_again)
         return done
 
-    monkeypatch.setattr(DeadLetterBox, "_replay", slow)
+    monkeypatch.setattr(Replayer, "_replay", slow)
     # When its letter is replayed, then it is tried once more, not for ever
     assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 1}
     assert (await js.stream_info("transcription_dead_letters")).state.messages == 1
@@ -312,11 +313,62 @@ async def test_two_operators_queue_a_task_once(
         return await publish(self, subject, *arguments, **options)
 
     monkeypatch.setattr(JetStreamContext, "publish", at_once)
-    letters = worker.parts.desk.settler.dead_letters
+    letters = worker.parts.world.dead_letters
     await asyncio.gather(*(letters.replay(task_id="t1", kind=None, code=None) for _ in range(2)))
     # Then the queue takes it once
     await eventually(lambda: completed(publisher, "t1"))
     assert (await js.stream_info("transcription_tasks")).state.last_seq == 2
+
+
+async def test_an_invalid_message_with_the_same_id_is_not_replayed_in_its_stead(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a task that waits, and an invalid message with its id, which is served first
+    engine.fail_with = [None, PERMANENT]
+    engine.may_go_on.clear()
+    await publisher.publish("busy")
+    await publisher.until("busy", State.RUNNING)
+    await publisher.publish("t1")
+    await publisher.until("t1", State.QUEUED)
+    await publisher.publish("t1", priority=Priority.HIGH, langauge="en")
+    engine.may_go_on.set()
+    await publisher.until("t1", State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    assert await letters_left(js) == 2
+    # When the letters of that id are replayed
+    assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
+    # Then the task is done, and the other message is still known
+    await eventually(lambda: completed(publisher, "t1"))
+    assert await letters_left(js) == 1
+
+
+async def test_who_replays_with_old_knowledge_takes_nothing_from_a_task_that_runs(
+    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that has failed, and an operator who has read so
+    engine.fail_with = [PERMANENT]
+    await publisher.publish("t1")
+    await publisher.until("t1", State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    has_read, may_go = asyncio.Event(), asyncio.Event()
+    replay = Replayer._replay  # noqa: SLF001 -- the one letter, for which there is no public way
+
+    async def late(replayer: Replayer, sequence: int, letter: DeadLetter, last: Entry, stale: int) -> dict[str, int]:
+        monkeypatch.setattr(Replayer, "_replay", replay)
+        has_read.set()
+        await may_go.wait()
+        return await replay(replayer, sequence, letter, last, stale)
+
+    monkeypatch.setattr(Replayer, "_replay", late)
+    first = asyncio.create_task(publisher.ask("dead_letters.replay", task_id="t1"))
+    await has_read.wait()
+    # When another one has replayed it meanwhile, and it is done
+    assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
+    await eventually(lambda: completed(publisher, "t1"))
+    may_go.set()
+    # Then the first one replays nothing, and its segments stay
+    assert await first == {"replayed": 0}
+    assert await messages(js, "transcription_segments") == 3
 
 
 async def test_what_a_publisher_expected_of_the_queue_binds_no_replay(
@@ -426,7 +478,7 @@ async def test_letters_that_outlive_their_logs_keep_no_other_from_a_replay(
     publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a letter whose log is kept no longer, before another one, and a replay without any time
-    monkeypatch.setattr("app.delivery.dead_letters.ANSWER_WITHIN", 0)
+    monkeypatch.setattr("app.delivery.replaying.ANSWER_WITHIN", 0)
     engine.fail_with = [PERMANENT] * 2
     for task_id in ("old", "new"):
         await publisher.publish(task_id)

@@ -1,5 +1,6 @@
 """Requests: answered from the log, with an error rather than silence."""
 
+import asyncio
 import json
 
 import pytest
@@ -7,6 +8,8 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
+from app.log.entry import Entry
+from app.log.task_log import TaskLog
 from app.main import Service
 from schemas.progress import State
 from schemas.wire import Kind
@@ -138,3 +141,28 @@ async def test_the_text_of_a_result_whose_object_has_gone_is_not_found(
     answer = await publisher.ask("tasks.result", task_id="t1", format=fmt)
     # Then whoever asks is told that it is kept no longer
     assert answer["error"]["code"] == "not_found"
+
+
+async def test_a_request_that_takes_long_keeps_nobody_waiting(
+    publisher: Publisher, worker: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a status that takes long to find, and another that does not
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    asked, may_go = asyncio.Event(), asyncio.Event()
+    last = TaskLog.last
+
+    async def slow(self: TaskLog, task_id: str) -> Entry | None:
+        if task_id == "slow":
+            asked.set()
+            await may_go.wait()
+        return await last(self, task_id)
+
+    monkeypatch.setattr(TaskLog, "last", slow)
+    # When one client has asked for the first
+    waiting = asyncio.create_task(publisher.ask("tasks.status", task_id="slow"))
+    await asked.wait()
+    # Then another one hears of the second meanwhile
+    assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "completed"
+    may_go.set()
+    assert (await waiting)["error"]["code"] == "not_found"
