@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 
 from app.delivery.log_end import LogEnd
 from app.delivery.lost_speakers import LOST, SPEAKERS_MISSING, speakers_are_given_up
-from app.delivery.segments import TaskSegments
+from app.delivery.segments import StaleSegmentsError, TaskSegments
 from app.log.entry import Entry
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.speech.pace import Pace
+from handlers.errors import OvertakenError
 from handlers.ports import Advanced, Checkpoint, Fetched, Found, News, Result
 from schemas.diarization import DiarizationResult
 from schemas.errors import ErrorDetail
@@ -48,8 +49,8 @@ class TaskAttempt:
         self._pace = Pace(least=last.progress if self.number == last.attempt else 0)
         self.checkpoint = Checkpoint()
         self._without_speakers = (last.error or LOST) if speakers_are_given_up(last) else None
-        self._result_sent = False
-        self._segments = TaskSegments(log, last.task_id)
+        self._result_sent = self._segments_sent = False
+        self._segments = TaskSegments(log, last.task_id, entry.facts.task_sequence)
         self._lock = asyncio.Lock()
         self._started = self._unsaid = False
         self._said_at = 0.0
@@ -107,7 +108,7 @@ class TaskAttempt:
         self._tell_started(before)
 
     async def append(self, news: News) -> None:
-        """Write news to the task's log (OvertakenError, PassingError)."""
+        """Write news to the task's log (OvertakenError, StaleSegmentsError, PassingError)."""
         await self.start()
         async with self._lock:
             match news:
@@ -116,10 +117,18 @@ class TaskAttempt:
                 case Advanced():
                     await self._advance(news)
                 case Found():
-                    await self._end_of_log.check()
-                    await self._segments.append(news, self.entry.facts, attempt=self.number)
+                    await self._keep(news)
                 case TranscriptionResult() | DiarizationResult():
                     await self._publish(news)
+
+    async def _keep(self, news: Found) -> None:
+        await self._end_of_log.check()
+        try:
+            await self._segments.append(news, self.entry.facts, attempt=self.number)
+        except OvertakenError as error:
+            await self._end_of_log.check()
+            raise StaleSegmentsError from error
+        self._segments_sent = True
 
     async def _advance(self, news: Advanced) -> None:
         self._pace.advance(news)
@@ -134,13 +143,17 @@ class TaskAttempt:
         await self._say(State.COMPLETED, progress=100)
 
     async def withdraw(self) -> bool:
-        """Take back the result of a task that was cancelled, deleted or given up while its result was on the way.
+        """Take back what was on the way when the task was cancelled, deleted or given up.
 
-        Whether there was one to take back.
+        Whether there was a result to take back.
         """
-        if not self._result_sent:
+        if not (self._result_sent or self._segments_sent):
             return False
         last = await self._log.last(self.entry.event.task_id)
+        if last is None:
+            await self._log.purge_segments(self.entry.event.task_id)
+        if not self._result_sent:
+            return False
         unwanted = last is None or last.event.state in {State.CANCELLED, State.FAILED}
         if unwanted:
             await self._results.delete(self.entry.event.task_id)

@@ -6,6 +6,7 @@ from nats.errors import Error as NatsError
 
 from app.delivery.attempt import TaskAttempt
 from app.delivery.desk import Desk
+from app.delivery.segments import StaleSegmentsError
 from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, TaskError
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
@@ -45,6 +46,10 @@ class Outcome:
         if isinstance(error, OvertakenError):
             await self._overtaken(attempt)
             return None
+        if isinstance(error, StaleSegmentsError):
+            log.info("task_segments_stale")
+            await self._settler.given_back(self._message, attempt)
+            return State.QUEUED
         if isinstance(error, AlreadyKnownError):
             return await self._already_known(attempt)
         if not begun:

@@ -6,24 +6,32 @@ from handlers.ports import Checkpoint, Found
 from schemas.transcription import Segment, SegmentsEvent
 
 
+class StaleSegmentsError(Exception):
+    """Somebody who does not own the task has appended segments: read them, and go on where they end."""
+
+
 class TaskSegments:
     """Knows where the segments' log ends; whose it is says the log of events."""
 
-    def __init__(self, log: TaskLog, task_id: str) -> None:
+    def __init__(self, log: TaskLog, task_id: str, task_sequence: int) -> None:
         self._log = log
         self._task_id = task_id
+        self._task_sequence = task_sequence
         self._sequence = 0
         self._after = 0  # stream sequence of the last batch
 
     async def read(self) -> Checkpoint:
-        """What earlier attempts have found."""
+        """What earlier attempts have found; what was found for another task of the same id is none of it."""
         found = Checkpoint()
         segments: list[Segment] = []
         async for batch in self._log.segments(self._task_id):
+            self._after = batch.stream_sequence
+            if batch.task_sequence != self._task_sequence:
+                continue
             event = batch.event
             segments += event.segments
             found = Checkpoint(event.language, event.processed_seconds, audio_sha256=batch.audio_sha256)
-            self._sequence, self._after = event.sequence, batch.stream_sequence
+            self._sequence = event.sequence
         return Checkpoint(found.language, found.processed_seconds, tuple(segments), found.audio_sha256)
 
     async def append(self, news: Found, facts: Facts, *, attempt: int) -> None:

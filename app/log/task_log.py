@@ -15,7 +15,7 @@ from app.log.entry import Entry, Facts, refuse_copy
 from handlers.ports import Result
 from schemas import subjects
 from schemas.errors import ErrorDetail
-from schemas.headers import AUDIO_SHA256
+from schemas.headers import AUDIO_SHA256, TASK_SEQUENCE
 from schemas.progress import ProgressEvent, State
 from schemas.stream_names import StreamNames
 from schemas.transcription import SegmentsEvent
@@ -30,13 +30,14 @@ class Batch:
     event: SegmentsEvent
     audio_sha256: str
     stream_sequence: int
+    task_sequence: int  # of the task message that it was found for: an id may be used again
 
     @classmethod
     def read(cls, message: RawStreamMsg) -> "Batch":
         """Read a batch as the stream holds it (ValueError)."""
-        event = SegmentsEvent.model_validate_json(message.data or b"")
+        event, headers = SegmentsEvent.model_validate_json(message.data or b""), message.headers or {}
         refuse_copy(message, event.task_id)
-        return cls(event, (message.headers or {}).get(AUDIO_SHA256, ""), message.seq or 0)
+        return cls(event, headers.get(AUDIO_SHA256, ""), message.seq or 0, int(headers.get(TASK_SEQUENCE, "")))
 
 
 def read_result(message: RawStreamMsg) -> Result:
@@ -114,9 +115,13 @@ class TaskLog:
         """Remove the result's message."""
         await self._results.purge(subjects.results(task_id))
 
+    async def purge_segments(self, task_id: str) -> None:
+        """Remove all batches of segments."""
+        await self._segments.purge(subjects.segments(task_id))
+
     async def purge_events(self, task_id: str) -> None:
         """Remove segments and events, the events last: as long as they are there, deleting can be asked for again."""
-        await self._segments.purge(subjects.segments(task_id))
+        await self.purge_segments(task_id)
         await self._progress.purge(subjects.progress(task_id))
 
     def _cloud_event(self, what: str, task_id: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -22,10 +23,13 @@ from handlers.errors import PassingError
 from handlers.ports import Result
 from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent, State
+from schemas.transcription import SegmentsEvent
 from schemas.wire import Kind
-from tests.fakes.engine import FakeEngine
+from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
+
+MEETING = sha256(b"not looked at by a fake engine").hexdigest()
 
 
 async def stopped(engine: FakeEngine) -> bool:
@@ -227,3 +231,90 @@ async def test_a_task_that_takes_longer_than_a_worker_may_be_silent_is_delivered
         assert lane.delivered.consumer_seq == 1
     assert {event.attempt for event in events} == {1}
     assert len(first.jobs + second.jobs) == 1
+
+
+async def say_batch(nc: Client, settings: Settings, facts: Facts, number: int, *, after: int) -> None:
+    """The batch of one window, from somebody who does not own the task."""
+    event = SegmentsEvent(
+        task_id="t1",
+        attempt=1,
+        sequence=number + 1,
+        language="en",
+        processed_seconds=10.0 * (number + 1),
+        segments=[segment(number)],
+    )
+    await TaskLog(nc, streams.names(settings), "stale").append_segments(event, facts, MEETING, after=after)
+
+
+async def test_a_late_word_of_a_lost_worker_ends_nobody_elses_attempt(
+    publisher: Publisher, worker: Service, engine: FakeEngine, settings: Settings, nc: Client, js: JetStreamContext
+) -> None:
+    # Given a worker that has told of the first window
+    may_go_on = asyncio.Event()
+
+    async def hears(number: int) -> None:
+        if number > 0:
+            await may_go_on.wait()
+
+    engine.hears = hears  # type: ignore[method-assign]
+    await publisher.publish("t1")
+
+    async def first_told() -> bool:
+        return (await js.stream_info("transcription_segments")).state.messages == 1
+
+    await eventually(first_told)
+    # When one that was frozen, and was taken for lost, tells of the next
+    last = await TaskLog(nc, streams.names(settings), "stale").last("t1")
+    assert last is not None
+    await say_batch(nc, settings, last.facts, 1, after=1)
+    may_go_on.set()
+    # Then the task is done all the same, in the same attempt, each window told once
+    events = await publisher.until("t1", State.COMPLETED)
+    assert {event.attempt for event in events} == {1}
+    assert [each["start"] for each in (await publisher.ask("tasks.result", task_id="t1"))["segments"]] == [0, 10, 20]
+
+
+async def test_what_was_found_for_an_earlier_task_of_the_same_id_is_none_of_a_new_one(
+    publisher: Publisher, worker: Service, settings: Settings, nc: Client
+) -> None:
+    # Given what a task that was deleted has left behind: its worker was frozen over that
+    facts = Facts(None, 99, "tasks.transcription.normal", datetime.now(UTC))
+    await say_batch(nc, settings, facts, 1, after=0)
+    # When another task has its id
+    await publisher.publish("t1")
+    # Then it is done in its first attempt, from its beginning
+    events = await publisher.until("t1", State.COMPLETED)
+    assert {event.attempt for event in events} == {1}
+    assert [each["start"] for each in (await publisher.ask("tasks.result", task_id="t1"))["segments"]] == [0, 10, 20]
+
+
+async def test_a_late_word_about_a_deleted_task_is_taken_back(
+    publisher: Publisher, worker: Service, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker that is about to tell what it has found
+    waits, may_go_on = asyncio.Event(), asyncio.Event()
+    append = TaskLog.append_segments
+
+    async def held(self: TaskLog, event: SegmentsEvent, facts: Facts, audio_sha256: str, *, after: int) -> int:
+        monkeypatch.setattr(TaskLog, "append_segments", append)
+        waits.set()
+        while not may_go_on.is_set():
+            try:
+                await may_go_on.wait()
+            except asyncio.CancelledError:
+                continue  # as if the message had left already
+        return await append(self, event, facts, audio_sha256, after=after)
+
+    monkeypatch.setattr(TaskLog, "append_segments", held)
+    await publisher.publish("t1")
+    await waits.wait()
+    # When its task is deleted
+    await publisher.ask("tasks.delete", task_id="t1")
+    may_go_on.set()
+
+    # Then nothing is left of that
+    async def told_and_taken_back() -> bool:
+        state = (await js.stream_info("transcription_segments")).state
+        return state.last_seq == 1 and state.messages == 0
+
+    await eventually(told_and_taken_back)

@@ -52,7 +52,10 @@ class FakeLog:
 
     async def segments(self, _: str) -> AsyncIterator[Batch]:
         for event, sequence in self.found:
-            yield Batch(event, "sha", sequence)
+            yield Batch(event, "sha", sequence, FACTS.task_sequence)
+
+    async def purge_segments(self, _: str) -> None:
+        self.found.clear()
 
     async def last(self, _: str) -> Entry | None:
         return Entry(self.events[-1], FACTS, len(self.events)) if self.events else None
