@@ -41,6 +41,7 @@ from app.temporary import sweep
 from handlers import channels
 from handlers.errors import PassingError, TaskError
 
+MODEL_EVERY = 30.0  # seconds: so often it is looked whether there is a model
 REDIS_WITHIN = 5.0  # seconds
 SELDOM = (700, 10, 1000)  # of the garbage collector: full rounds look at each word of a day's transcript, for .4 s each
 
@@ -146,7 +147,7 @@ class Service:
             await closing.enter_async_context(parts.sharing.open())
             self.slot.take_lanes()
             beside = (parts.watch.run(), parts.projector.run(), parts.opener.run(), parts.missed.run())
-            for work in (self._load_model(), *beside):
+            for work in (self._keep_model(), *beside):
                 closing.push_async_callback(end, [asyncio.create_task(work)])
             try:
                 yield
@@ -189,6 +190,14 @@ class Service:
         if not self._ending:
             log.critical("nats_closed")
             os._exit(1)
+
+    async def _keep_model(self) -> None:
+        """Load the model, and once more when its process is gone, with a task that was cancelled, say."""
+        while True:
+            busy = self.slot.started and not self.slot.idle
+            if not (self.engine.ready or busy):
+                await self._load_model()
+            await asyncio.sleep(MODEL_EVERY)
 
     async def _load_model(self) -> None:
         try:

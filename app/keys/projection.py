@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
@@ -18,7 +19,7 @@ from schemas.errors import ErrorCode
 DAY: Final = 24 * 3600
 ANSWERS_WITHIN: Final = 2.0  # seconds
 KEEP: Final = int(RESULTS_KEPT)  # seconds
-FORGET_AFTER: Final = 60  # seconds
+FORGET_AFTER: Final = 600  # seconds: whoever is slow to show has shown by then
 KEEP_PROGRESS: Final = DAY  # seconds after each change
 KEEP_MARK: Final = 30 * DAY  # after which everything is shown once more
 
@@ -57,6 +58,12 @@ class Ended(NamedTuple):
 
     task_sequence: int  # of the task's message: an id may be used again
     result: bytes  # JSON
+    created_at: datetime
+
+
+def _left(keep: int, since: datetime) -> int:
+    """How many of `keep` seconds are left, at least one: what is shown once more is kept no longer for it."""
+    return max(keep - int((datetime.now(UTC) - since).total_seconds()), 1)
 
 
 @contextmanager
@@ -86,7 +93,8 @@ class RedisProjection:
             except ValueError:  # not written by a service: it is let go
                 continue
             state, ended = str(event.state), int(event.state.ended)
-            values = (entry.stream_sequence, status, event.progress, KEEP, KEEP_PROGRESS, state, FORGET_AFTER, ended)
+            keep, keep_progress = _left(KEEP, event.time), _left(KEEP_PROGRESS, event.time)
+            values = (entry.stream_sequence, status, event.progress, keep, keep_progress, state, FORGET_AFTER, ended)
             writing.eval(WRITE_IF_NEWER, len(keys), *keys, *values, entry.facts.task_sequence, self.made_at)
         with _reached():
             await writing.execute()
@@ -96,7 +104,14 @@ class RedisProjection:
         writing = self._redis.pipeline(transaction=False)
         for task_id, ended in results.items():
             keys = [redis_keys.result(task_id), redis_keys.withdrawn(task_id)]
-            writing.eval(WRITE_UNLESS_WITHDRAWN, len(keys), *keys, ended.result, KEEP, ended.task_sequence)
+            writing.eval(
+                WRITE_UNLESS_WITHDRAWN,
+                len(keys),
+                *keys,
+                ended.result,
+                _left(KEEP, ended.created_at),
+                ended.task_sequence,
+            )
         with _reached():
             await writing.execute()
 

@@ -87,7 +87,8 @@ class Projector:
         for message in messages:
             with suppress(ValueError):
                 facts = Facts.read(message.headers or {})
-                results[read_result(message).task_id] = Ended(facts.task_sequence, message.data or b"")
+                result = read_result(message)
+                results[result.task_id] = Ended(facts.task_sequence, message.data or b"", result.created_at)
             await asyncio.sleep(0)  # a large one takes a while to read
         await self._projection.ended(results)
 

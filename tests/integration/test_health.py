@@ -12,6 +12,7 @@ from app.embedded import NatsServer, ValkeyServer
 from app.main import Service
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import StartWorker
 from tests.waiting import eventually
 
 WELL = {"ok": True, "nats": True, "consumers": True, "redis": True, "slot": True}
@@ -92,3 +93,26 @@ async def test_a_model_that_loads(worker: Service, engine: FakeEngine) -> None:
     assert await ask(worker, "/health/startup") == (200, {"ok": True, "model": True})
     # And none of all that matters to whether it lives
     assert await ask(worker, "/health/live") == (200, {"ok": True})
+
+
+class Forgetful(FakeEngine):
+    """Has a model only after it has loaded one."""
+
+    async def load(self) -> None:
+        self.ready = True
+
+
+async def test_a_model_that_is_gone_is_loaded_again(start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an idle worker
+    monkeypatch.setattr("app.main.MODEL_EVERY", 0.05)
+    engine = Forgetful()
+    async with start_worker(engine) as worker:
+        await becomes(worker, WELL)
+        # When its engine's process is gone, as it is after a task was cancelled
+        engine.ready = False
+
+        async def ready() -> bool:
+            return engine.ready
+
+        # Then it is ready again without a task
+        await eventually(ready)

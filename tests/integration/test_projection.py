@@ -1,14 +1,14 @@
 """The keys in Redis: there at once, the newest event in them, and caught up where Redis has lost its data."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app.keys.projection import RedisProjection
+from app.keys.projection import Ended, RedisProjection
 from app.keys.redis_keys import MARK
 from app.log.entry import Entry, Facts
 from app.main import Service
@@ -28,7 +28,7 @@ def projection(redis: Redis) -> RedisProjection:
     return RedisProjection(redis)
 
 
-def entry(sequence: int, state: State, progress: int, stream_sequence: int) -> Entry:
+def entry(sequence: int, state: State, progress: int, stream_sequence: int, *, age: timedelta = timedelta()) -> Entry:
     event = ProgressEvent(
         task_id="t1",
         kind=Kind.TRANSCRIPTION,
@@ -36,7 +36,7 @@ def entry(sequence: int, state: State, progress: int, stream_sequence: int) -> E
         progress=progress,
         max_attempts=4,
         sequence=sequence,
-        time=datetime.now(UTC),
+        time=datetime.now(UTC) - age,
     )
     return Entry(event, FACTS, stream_sequence)
 
@@ -76,6 +76,17 @@ async def test_a_newer_event_is_shown(projection: RedisProjection, redis: Redis)
     await projection.progressed([entry(4, State.RUNNING, 80, 9)])
     await projection.progressed([entry(5, State.COMPLETED, 100, 100)])  # as numbers, not as text
     assert await shown(redis) == ("completed", "100")
+
+
+async def test_what_is_shown_once_more_is_kept_no_longer_for_it(projection: RedisProjection, redis: Redis) -> None:
+    # Given what happened six of seven days ago
+    age, day = timedelta(days=6), 24 * 3600
+    # When a new Redis is shown it
+    await projection.progressed([entry(5, State.COMPLETED, 100, 10, age=age)])
+    await projection.ended({"t1": Ended(1, b"{}", datetime.now(UTC) - age)})
+    # Then it goes when it would have gone
+    for key in ("task:t1:info", "task:t1:result", "task:t1:progress"):
+        assert 0 < await redis.ttl(key) <= day
 
 
 async def test_a_deleted_task_does_not_come_back(projection: RedisProjection, redis: Redis) -> None:
