@@ -9,6 +9,7 @@ from app.client.errors import (
     NoWorkerError,
     RecordingError,
     RequestFailedError,
+    TaskDeletedError,
     TaskIdTakenError,
     UnreachableError,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "NoWorkerError",
     "RecordingError",
     "RequestFailedError",
+    "TaskDeletedError",
     "TaskIdTakenError",
     "UnreachableError",
     "command",

@@ -35,6 +35,13 @@ class TaskIdTakenError(ClientError):
     """The task id stands for another task, or did so a moment ago."""
 
 
+class TaskDeletedError(ClientError):
+    """Nothing is left of the task."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"Task {task_id} was deleted while it was followed: nothing is left of it.")
+
+
 class RequestFailedError(ClientError):
     """The service answered with an error."""
 

@@ -12,8 +12,8 @@ from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 
-from app.client.errors import UnreachableError
-from app.jetstream.stream_pages import next_from
+from app.client.errors import TaskDeletedError, UnreachableError
+from app.jetstream.stream_pages import last, next_from
 from app.jetstream.streams import names
 from app.settings import Settings
 from schemas import subjects
@@ -55,6 +55,10 @@ class _Log(Generic[Event]):
                 return event
         return None
 
+    async def is_gone(self) -> bool:
+        """Whether nothing is left of what was read."""
+        return bool(self.after) and await last(self.connection, self.stream, self.subject) is None
+
     def take(self) -> None:
         """Go on to the entry after the one that was looked at."""
         self.head = None
@@ -72,7 +76,10 @@ class Follower:
         self._ended = False
 
     async def events(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
-        """Yield what has happened and what happens, in order, until the task has ended (UnreachableError)."""
+        """Yield what has happened and what happens, in order, until the task has ended.
+
+        Raises TaskDeletedError where nothing is left of it, UnreachableError where the connection was closed.
+        """
         heard = [
             await self._connection.subscribe(log.subject, cb=self._hear) for log in (self._progress, self._segments)
         ]
@@ -99,11 +106,15 @@ class Follower:
         try:
             # In this order: segments are appended before the event that ends the task.
             event, found = await self._progress.look(), await self._segments.look()
+            nothing_new = event is None and found is None and not self._ended
+            deleted = nothing_new and await self._progress.is_gone()
         except nats.errors.ConnectionClosedError as error:
             message = "The connection to NATS was closed: connect again and follow the task anew."
             raise UnreachableError(message) from error
         except nats.errors.Error:
             return None  # an outage: what is missed now is read later
+        if deleted:
+            raise TaskDeletedError(self._progress.subject.rpartition(".")[2])
         if found is not None and (event is None or self._segments.time <= self._progress.time):
             self._segments.take()
             return found

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from nats.js import JetStreamContext
 from app.cli import follow as following
 from app.cli.follow import follow
 from app.cli.show import JsonLines, Lines
-from app.client import Client
+from app.client import Client, TaskDeletedError
 from app.embedded import NatsServer, free_port
 from app.jetstream import provisioning
 from app.main import Service
@@ -114,3 +115,19 @@ async def _holds(display: Told, place: int) -> bool:
 
 async def _equals(told: list[bool], wanted: list[bool]) -> bool:
     return told == wanted
+
+
+async def test_a_task_that_is_deleted_is_followed_no_longer(
+    settings: Settings, worker: Service, engine: FakeEngine, publisher: Publisher
+) -> None:
+    # Given somebody who follows a task, and is busy with its first event
+    engine.may_go_on.clear()
+    await publisher.publish("t1")
+    async with Client(settings) as client, aclosing(client.follow("t1")) as events:
+        await anext(events)
+        # When the task is deleted meanwhile
+        await client.delete("t1")
+        # Then following it ends with a word
+        with pytest.raises(TaskDeletedError):
+            async for _ in events:
+                pass
