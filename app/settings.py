@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.problems import first_problem
@@ -51,8 +51,8 @@ class Settings(BaseSettings):
     nats_url: str = "nats://localhost:4222"
     nats_user: str | None = None
     nats_password: SecretStr | None = None
-    nats_creds_file: Path | None = None
-    nats_tls_ca_file: Path | None = None
+    nats_creds_file: FilePath | None = None
+    nats_tls_ca_file: FilePath | None = None
     nats_inbox_prefix: str = Field("_INBOX", pattern=r"^[A-Za-z0-9_.-]+$", description="Where a client hears answers.")
     nats_stream_name: str = Field("transcription_tasks", pattern=r"^[A-Za-z0-9_-]+$")
     nats_consumer_name: str = Field("transcription_worker", pattern=r"^[A-Za-z0-9_-]+$")

@@ -25,6 +25,8 @@ def test_a_wrong_setting_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
         ("NATS_URL", "nats://localhost:99999", "NATS_URL is wrong: write SCHEME://HOST:PORT with a port up to 65535"),
         ("REDIS_URL", "localhost", "REDIS_URL is wrong: write redis://HOST:PORT/DATABASE"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL is wrong: it is one of debug, info"),
+        ("NATS_CREDS_FILE", "/nowhere/user.creds", "NATS_CREDS_FILE is wrong: Path does not point to a file"),
+        ("NATS_TLS_CA_FILE", "/nowhere/ca.pem", "NATS_TLS_CA_FILE is wrong: Path does not point to a file"),
     ],
 )
 def test_a_wrong_setting_ends_a_worker_with_a_sentence(
