@@ -26,7 +26,7 @@ class EngineDiarizer:
         async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
             yield Fetched()
             job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
-            async with aclosing(self._recall.turns(task.task_id, recording.sha256, job)) as replies:
+            async with aclosing(self._recall.turns(task.task_id, recording, job)) as replies:
                 async for reply in replies:
                     match reply:
                         case StageAdvanced():

@@ -13,6 +13,7 @@ from app.engines.messages import DiarizationDone, Diarize, Load, StageAdvanced, 
 from app.keys.cache import Cache, read
 from app.keys.stretches import Stretches
 from app.speech.hearers import Transcribed
+from app.speech.recordings import Recording
 from app.speech.windows_in_order import Told
 from schemas.transcription import Segment, TranscriptionTask
 from schemas.wire import Model
@@ -73,10 +74,11 @@ class Recall:
         await self._cache.keep_pieces(audio_sha256, self._question(transcript.model, task), transcript.pieces())
 
     async def turns(
-        self, task_id: str, audio_sha256: str, job: Diarize
+        self, task_id: str, recording: Recording, job: Diarize
     ) -> AsyncGenerator[StageAdvanced | DiarizationDone, None]:
         """Yield how far diarization is, from where the task's last attempt ended, the turns last (TaskError)."""
         question = f"diarization {VERSION} {job.min_speakers}-{job.max_speakers}"
+        audio_sha256 = recording.sha256
         found = await self._cache.find(audio_sha256, question, DiarizationDone)
         if found is not None:
             yield found.model_copy(update={"cached": True})
@@ -90,6 +92,7 @@ class Recall:
                     case StageAdvanced():
                         yield reply
                     case DiarizationDone():
+                        await recording.check()
                         await self._cache.keep(audio_sha256, question, reply)
                         yield reply
 

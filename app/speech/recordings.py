@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NoReturn, Protocol
+from typing import BinaryIO, NamedTuple, NoReturn, Protocol
 from urllib.parse import unquote, urlsplit
 
 import nats.errors
@@ -26,13 +26,37 @@ _FETCHED_AT_ONCE = 32  # chunks of 128 KiB
 _STALLED = 10.0  # seconds without a chunk
 
 
+REPLACED = "The recording was replaced while the task ran: publish it again under a new task id."
+
+
 @dataclass(frozen=True)
 class Recording:
-    """A recording on this machine, as long as it is worked on; `size` in bytes."""
+    """A recording on this machine, as long as it is worked on."""
 
     path: Path
     sha256: str
-    size: int
+    stamp: "_Stamp | None" = None  # null: a copy of the service's own
+
+    async def check(self) -> None:
+        """Make sure that it is what it was when it was hashed (PermanentError)."""
+        if self.stamp is not None and await asyncio.to_thread(_Stamp.of, self.path) != self.stamp:
+            raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
+
+
+class _Stamp(NamedTuple):
+    """By what a file is known to be another one."""
+
+    inode: int
+    size: int  # bytes
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "_Stamp | None":
+        try:
+            found = path.stat()
+        except OSError:
+            return None
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 class Recordings:
@@ -93,10 +117,10 @@ class _Folder:
 
     def _checked(self, path: Path) -> Recording:
         try:
-            size = path.stat().st_size
-            _check_size(size, self._max_bytes)
+            _check_size(path.stat().st_size, self._max_bytes)
+            stamp = _Stamp.of(path)
             with path.open("rb") as file:
-                return Recording(path, hashlib.file_digest(file, "sha256").hexdigest(), size)
+                return Recording(path, hashlib.file_digest(file, "sha256").hexdigest(), stamp)
         except OSError as error:
             message = "The recording cannot be read from the service's folder: let the operator check its permissions."
             raise PassingError(ErrorCode.INTERNAL, message) from error
@@ -113,12 +137,11 @@ class _Bucket:
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
         info = await self._info(audio_file_id)
-        size = info.size or 0
-        _check_size(size, self._max_bytes)
+        _check_size(info.size or 0, self._max_bytes)
         async with temporary_file() as path:
             with path.open("wb") as file:
                 digest = await self._download(info, file)
-            yield Recording(path, digest, size)
+            yield Recording(path, digest)
 
     async def delete(self, audio_file_id: str, /) -> None:
         try:

@@ -15,7 +15,7 @@ from app.sharing.sharing import Sharing
 from app.speech.hearers import Transcribed
 from app.speech.pace import processed
 from app.speech.recall import Recall, Transcript, TranscriptInOrder
-from app.speech.recordings import Recording, Recordings
+from app.speech.recordings import REPLACED, Recording, Recordings
 from app.speech.speakers import SpeakerSearch
 from app.speech.windows_in_order import WindowsInOrder
 from handlers.errors import PermanentError
@@ -61,14 +61,14 @@ class EngineTranscriber:
         async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
             yield Fetched()
             if checkpoint.audio_sha256 not in {None, recording.sha256}:
-                message = "The recording was replaced while the task ran: publish it again under a new task id."
-                raise PermanentError(ErrorCode.AUDIO_UNREADABLE, message)
+                raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
             transcribing = self._transcribe(task, recording, checkpoint, draft)
             if task.diarize and draft.diarization_error is None:
                 transcribing = self._with_speakers(transcribing, task, recording, checkpoint, draft)
             async with aclosing(transcribing):
                 async for news in transcribing:
                     yield news
+            await recording.check()
             yield await asyncio.to_thread(_result, task, recording, draft)  # a day has many segments to copy
 
     async def _transcribe(
@@ -91,6 +91,7 @@ class EngineTranscriber:
             heard = Transcript(
                 language=windows.language, duration=windows.duration, model=windows.model, segments=draft.segments
             )
+            await recording.check()
             await self._recall.keep_transcript(recording.sha256, task, heard)
 
     async def _windows(
@@ -121,7 +122,7 @@ class EngineTranscriber:
         cores = Cores()
         job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
         async with (
-            SpeakerSearch(self._recall.turns(task.task_id, recording.sha256, job)) as search,
+            SpeakerSearch(self._recall.turns(task.task_id, recording, job)) as search,
             aclosing(transcribing),
         ):
             async for news in transcribing:

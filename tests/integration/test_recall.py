@@ -249,3 +249,26 @@ async def test_voices_of_another_recording_are_not_taken_for_those_of_this_one(b
 
 async def _is_gone(redis: Redis, key: str) -> bool:
     return not await redis.exists(key)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_a_recording_that_is_replaced_while_it_is_heard_gives_no_result(
+    worker: Service, publisher: Publisher, engine: FakeEngine, recordings_folder: Path, kind: Kind
+) -> None:
+    # Given a task at work
+    engine.may_go_on.clear()
+    await publisher.publish("t1", kind=kind)
+
+    async def begun() -> bool:
+        return bool(engine.jobs)
+
+    await eventually(begun)
+    # When its recording is replaced
+    another = recordings_folder / "another.flac"
+    another.write_bytes(b"another meeting")
+    another.replace(recordings_folder / "meeting.flac")
+    engine.may_go_on.set()
+    # Then it fails, for half of it may be of each
+    events = await publisher.until("t1", State.FAILED)
+    assert events[-1].error is not None
+    assert "replaced" in events[-1].error.message

@@ -63,7 +63,7 @@ async def test_a_recording_is_fetched_from_the_bucket_and_the_copy_removed(
     async with in_bucket.fetch("../2026/Größe & Co.flac") as recording:
         # Then it is here, with its size and hash
         assert recording.path.read_bytes() == CONTENT
-        assert (recording.size, recording.sha256) == (len(CONTENT), sha256(CONTENT).hexdigest())
+        assert (recording.path.stat().st_size, recording.sha256) == (len(CONTENT), sha256(CONTENT).hexdigest())
 
     # And afterwards the copy is gone
     assert list(scratch.iterdir()) == []
@@ -179,7 +179,7 @@ async def test_a_recording_in_the_folder_is_used_where_it_lies(in_folder: Record
     async with in_folder.fetch("call.flac") as recording:
         # Then it is the file itself, with its size and hash
         assert recording.path == recordings_folder / "call.flac"
-        assert (recording.size, recording.sha256) == (len(CONTENT), sha256(CONTENT).hexdigest())
+        assert (recording.path.stat().st_size, recording.sha256) == (len(CONTENT), sha256(CONTENT).hexdigest())
 
     # And it is still there afterwards, also when the task is deleted
     await in_folder.delete("call.flac")

@@ -49,7 +49,7 @@ class OneRecording:
 
     @asynccontextmanager
     async def fetch(self, audio_file_id: str) -> AsyncIterator[Recording]:
-        yield Recording(Path(audio_file_id), SHA, 1)
+        yield Recording(Path(audio_file_id), SHA)
 
 
 class Alone:
