@@ -54,6 +54,7 @@ class TaskAttempt:
         self._lock = asyncio.Lock()
         self._started = self._unsaid = False
         self._said_at = 0.0
+        self._audio_seconds: float | None = None  # as the result has them
         self._began = time.monotonic()
 
     @property
@@ -64,7 +65,7 @@ class TaskAttempt:
     @property
     def audio_seconds(self) -> float | None:
         """How long the recording is, as far as known."""
-        return self._pace.latest.duration_seconds
+        return self._audio_seconds or self._pace.latest.duration_seconds
 
     @property
     def since_progress(self) -> float:
@@ -138,19 +139,16 @@ class TaskAttempt:
 
     async def _publish(self, result: Result) -> None:
         await self._end_of_log.check()
-        self._result_sent = True
+        self._result_sent, self._audio_seconds = True, result.duration
         await self._results.publish(result, self.entry.facts)
         await self._say(State.COMPLETED, progress=100)
 
-    async def withdraw(self) -> bool:
-        """Take back what was on the way when the task was cancelled, deleted or given up.
+    async def withdraw(self, last: Entry | None) -> bool:
+        """Take back what was on the way when the task was cancelled, deleted or given up: `last` ends its log.
 
         Whether there was a result to take back.
         """
-        if not (self._result_sent or self._segments_sent):
-            return False
-        last = await self._log.last(self.entry.event.task_id)
-        if last is None:
+        if last is None and self._segments_sent:
             await self._log.purge_segments(self.entry.event.task_id)
         if not self._result_sent:
             return False

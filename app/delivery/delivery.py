@@ -117,6 +117,7 @@ class TaskDelivery:
     def _count_start(self, before: Entry) -> None:
         if self._attempt is None:
             return
+        log.info("task_started")
         meter, facts = self._desk.meter, self._attempt.entry.facts
         if before.facts.started_at is None and facts.started_at is not None:
             meter.waited(self.kind, max((facts.started_at - facts.created_at).total_seconds(), 0.0))

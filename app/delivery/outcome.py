@@ -62,8 +62,11 @@ class Outcome:
         return await self._attempt_failed(attempt, error)
 
     async def _overtaken(self, attempt: TaskAttempt | None) -> None:
-        log.info("task_overtaken")
-        if attempt is not None and await attempt.withdraw():
+        if attempt is None:
+            return
+        last = await self._desk.log.last(attempt.entry.event.task_id)
+        log.info("task_overtaken", by=last.event.state if last else "deletion")
+        if await attempt.withdraw(last):
             await self._desk.projection.withdraw(attempt.entry)
 
     async def _already_known(self, attempt: TaskAttempt | None) -> State | None:

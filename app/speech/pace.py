@@ -27,7 +27,8 @@ class Pace:
         """Take news into account."""
         if news != self.latest:
             self.moved_at = time.monotonic()
-        self.latest = replace(news, fraction=max(news.fraction, self.latest.fraction))
+        duration = news.duration_seconds or self.latest.duration_seconds  # once known, it stays known
+        self.latest = replace(news, fraction=max(news.fraction, self.latest.fraction), duration_seconds=duration)
         if self._measured_from is None and news.processed_seconds is not None:
             self._measured_from = time.monotonic(), self.latest.fraction
 

@@ -205,6 +205,17 @@ async def test_who_comes_after_goes_on_where_the_segments_end(log: FakeLog, cloc
         await lost.give_back()
 
 
+async def test_how_long_the_recording_is_stays_known(attempt: TaskAttempt, log: FakeLog, clock: list[float]) -> None:
+    # Given an attempt that knows how long its recording is
+    await attempt.append(Advanced(Stage.DIARIZING, 0.5, 5, 60))
+    # When a stage is told that goes over no audio
+    clock[0] += 10
+    await attempt.append(Advanced(Stage.MERGING, 1.0))
+    # Then that is still known, to clients and to the metrics
+    assert (log.events[-1].stage, log.events[-1].duration_seconds) == (Stage.MERGING, 60)
+    assert attempt.audio_seconds == 60
+
+
 async def test_it_notices_that_somebody_else_has_spoken(attempt: TaskAttempt, log: FakeLog) -> None:
     await attempt.check(log.events[-1].sequence)  # our own
     log.events.append(log.events[-1].model_copy(update={"state": State.CANCELLED, "sequence": 3}))
@@ -320,7 +331,7 @@ async def test_a_result_is_withdrawn_from_cancelled_and_failed_tasks_only(
     with pytest.raises(OvertakenError):
         await attempt.append(RESULT)
     # When it gives up
-    withdrawn = await attempt.withdraw()
+    withdrawn = await attempt.withdraw(await log.last("t1"))
     # Then the result goes with a task that ended without one; else whoever goes on needs it
     assert (bool(results.published), withdrawn) == (kept, not kept)
 
@@ -339,7 +350,7 @@ async def test_a_result_is_withdrawn_where_its_task_was_deleted(
     with pytest.raises(OvertakenError):
         await attempt.append(RESULT)
     # When it gives up, then nothing is left of the task
-    await attempt.withdraw()
+    await attempt.withdraw(await log.last("t1"))
     assert results.published == []
 
 
