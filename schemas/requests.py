@@ -60,7 +60,7 @@ class TaskStatus(Message):
 
 
 class Deleted(Message):
-    """Nothing of the task is left."""
+    """Nothing of the task is left, its recording in the service's bucket included, whoever else names that."""
 
     deleted: Literal[True] = Field(default=True, description="Always true: else an error is the answer.")
 

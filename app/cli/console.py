@@ -1,7 +1,10 @@
 """The terminal: what is said where, how a command ends, and where its servers are."""
 
 import asyncio
+import errno
+import os
 import signal
+import sys
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -69,6 +72,12 @@ def finish(work: Coroutine[None, None, int]) -> NoReturn:
         raise typer.BadParameter(first_problem(error)) from error
     except NobodyReadsError:
         code = NOBODY_READS
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be flushed would fail again
+        err.print("The output could not be written: there is no space left where it goes.", style="red")
+        code = 1
     raise typer.Exit(code)
 
 

@@ -97,6 +97,8 @@ class Submission:
     def _give_out(self, label: str, result: str) -> None:
         if self.output_dir is None or not self.wait:
             out.print(result.rstrip("\n"))
+            if not result.strip():
+                err.print(f"{label}: nothing is said in it.")
             return
         path = self.output_dir / f"{label.replace('/', '-')}.{self.format}"
         path.write_text(result, encoding="utf-8")

@@ -79,7 +79,7 @@ def cancel(task_id: Task, *, as_json: JsonStatus = False) -> None:
 
 
 def delete(task_ids: Tasks) -> None:
-    """Delete all that is kept of tasks, their recordings too."""
+    """Delete all that is kept of tasks, their recordings too, even where other tasks name the same."""
 
     async def work() -> int:
         refused = 0

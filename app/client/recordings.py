@@ -134,6 +134,8 @@ def _trouble(recording: Path) -> str | None:
     """What can be told of a file before it is uploaded."""
     if recording.is_dir():
         return f"{recording} is a folder: name the recordings in it."
-    if not recording.is_file():
+    if not recording.exists():
         return f"There is no file {recording}: check the name."
+    if not recording.is_file():
+        return f"{recording} cannot be uploaded from where it is: save it as a file first."
     return f"{recording} is empty: record it again." if not recording.stat().st_size else None

@@ -26,7 +26,8 @@ def main() -> int:
     if not _locked(lock):
         pids = " ".join(map(str, _holders(lock)))
         sys.stderr.write(
-            f"another run uses {path}: stop it where it was started, end what is left of it with `kill {pids}`\n"
+            f"another run uses {path}: work with that one, or stop it where it was started;"
+            f" what is left of one that has ended goes by `kill {pids}`\n"
         )
         return 1
     process = subprocess.Popen(  # noqa: S603 -- our parent's words

@@ -113,6 +113,26 @@ async def test_an_interrupted_command_says_how_to_go_on(terminal: Terminal, engi
     assert "[0:00] one two" in out
 
 
+async def test_an_output_without_space_is_told_in_a_sentence(terminal: Terminal) -> None:
+    # Given a disk that is full
+    with Path("/dev/full").open("wb") as full:
+        # When a command writes there
+        process = await terminal.start("queue", stdout=full.fileno())
+        _, err = await process.communicate()
+    # Then it says so, and fails
+    assert process.returncode == 1
+    assert "no space left" in err.decode()
+    assert "Traceback" not in err.decode()
+
+
+async def test_a_pipe_is_no_recording(terminal: Terminal) -> None:
+    # When something is named that is no file
+    code, _, err = await terminal.run("transcribe", "/dev/zero")
+    # Then it is not said to be absent
+    assert code == 1
+    assert "save it as a file first" in err
+
+
 async def test_a_reader_may_leave(terminal: Terminal) -> None:
     # Given a task that has ended
     await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
