@@ -111,6 +111,11 @@ class _Folder:
             found = inside and stat.S_ISREG(path.stat().st_mode)
         except (OSError, ValueError, RuntimeError):
             found = False
+        if not found and not self._root.is_dir():
+            message = (
+                "The service's folder of recordings is not there: let its operator mount it, or set AUDIO_STORE right."
+            )
+            raise PassingError(ErrorCode.INTERNAL, message)
         if not found:
             _not_found(audio_file_id, "put it into the service's folder first")
         return self._checked(path)

@@ -276,3 +276,12 @@ def test_what_is_named_after_no_process_stops_no_start(
     # When a worker starts, then it does
     sweep()
     assert not list(tmp_path.iterdir())
+
+
+async def test_a_folder_that_is_not_mounted_is_nobodys_recording(settings: Settings, js: JetStreamContext) -> None:
+    # Given a store that is not there, which a publisher can do nothing about
+    recordings = Recordings(settings.model_copy(update={"audio_store": "file:///nowhere"}), js)
+    # When a recording is looked for, then it is tried again: it may be there when the folder is
+    with pytest.raises(PassingError, match="AUDIO_STORE"):
+        async with recordings.fetch("meeting.flac"):
+            pass
