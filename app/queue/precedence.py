@@ -41,10 +41,13 @@ class Precedence:
 
 
 def position(waiting: Mapping[tuple[Kind, Priority], int], kind: Kind, priority: Priority, turn: int) -> int:
-    """About the place, from 1, of the `turn`-th task of a lane among all that wait."""
+    """About the place, from 1, of the `turn`-th task of a lane among all that wait.
+
+    Whose turn it is of the kinds only each worker knows: here transcription goes first, so that no two have one place.
+    """
     by_priority = {each: sum(waiting[other, each] for other in Kind) for each in Priority}
     others = by_priority[priority] - waiting[kind, priority]
-    place = turn + min(others, turn)
+    place = turn + min(others, turn - (kind is Kind.TRANSCRIPTION))
     urgent = sum(count for each, count in by_priority.items() if each.precedes(priority))
     place += min(urgent, PATIENCE.get(priority, 0) * place)
     for lower, patience in PATIENCE.items():

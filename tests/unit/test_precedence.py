@@ -75,7 +75,7 @@ def waiting(high: int = 0, normal: int = 0, low: int = 0, *, others: int = 0) ->
     [
         (waiting(normal=5), NORMAL, 5, 5),  # nobody else is there
         (waiting(normal=5, others=2), NORMAL, 5, 7),  # the other kind takes turns
-        (waiting(normal=5, others=100), NORMAL, 3, 6),
+        (waiting(normal=5, others=100), NORMAL, 3, 5),
         (waiting(high=2, normal=5), NORMAL, 5, 7),  # what is high goes first
         (waiting(high=1000, normal=5), NORMAL, 5, 20),  # but every fourth task is normal
         (waiting(high=1000, normal=1000, low=1), LOW, 1, 16),  # and every sixteenth low
@@ -88,6 +88,16 @@ def test_the_place_among_all_tasks(
     lanes: dict[tuple[Kind, Priority], int], priority: Priority, turn: int, expected: int
 ) -> None:
     assert position(lanes, TRANSCRIPTION, priority, turn) == expected
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+def test_no_two_tasks_of_a_priority_have_one_place(priority: Priority) -> None:
+    # Given as many tasks of each kind
+    lanes = dict.fromkeys(waiting(), 0) | {(kind, priority): 3 for kind in Kind}
+    # When each is told its place
+    places = [position(lanes, kind, priority, turn) for kind in Kind for turn in (1, 2, 3)]
+    # Then somebody is the next, and so on
+    assert sorted(places) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("priority", list(Priority))
