@@ -39,7 +39,7 @@ from app.telemetry import logs, tracing
 from app.telemetry.metrics import Meter, metrics_route
 from app.temporary import sweep
 from handlers import channels
-from handlers.errors import PassingError, TaskError
+from handlers.errors import TaskError, TransientError
 
 MODEL_EVERY = 30.0  # seconds: so often it is looked whether there is a model
 REDIS_WITHIN = 5.0  # seconds
@@ -57,7 +57,7 @@ def end_process() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-class Service:
+class Worker:
     """One worker: its parts, and the order in which they start and end."""
 
     parts: Parts  # once there is a connection
@@ -67,14 +67,14 @@ class Service:
         self._heartbeat = settings.task_heartbeat
         self.settings = settings
         self.names = streams.names(settings)
-        self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self.meter = Meter()
         self.outages = Outages()
         self.engine = engine
         self.traces = traces
         redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_WITHIN, socket_connect_timeout=REDIS_WITHIN)
-        self.redis = RedisProjection(redis)
-        self.memory = cache.connected(settings.redis_url)
+        self.projection = RedisProjection(redis)
+        self.cache = cache.connected(settings.redis_url)
         self.broker = connection.broker(
             settings, disconnected=self._disconnected, reconnected=self._reconnected, closed=self._closed, traces=traces
         )
@@ -88,13 +88,13 @@ class Service:
             lookahead=settings.lane_lookahead,
         )
         self.broker.include_routers(lanes, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
-        channels.announcements(self.broker)
+        channels.published_messages(self.broker)
         self._means = Means(
             settings=settings,
-            worker=self.worker,
+            worker=self.name,
             engine=engine,
-            projection=self.redis,
-            memory=self.memory,
+            projection=self.projection,
+            cache=self.cache,
             meter=self.meter,
             outages=self.outages,
             tracer=traces.get_tracer("natscribe"),
@@ -119,7 +119,7 @@ class Service:
                     route(
                         nats=self.readiness.nats,
                         consumers=self.readiness.consumers,
-                        redis=self.redis.reachable,
+                        redis=self.projection.reachable,
                         slot=lambda: self.slot.running,
                     ),
                 ),
@@ -135,8 +135,8 @@ class Service:
         await asyncio.to_thread(sweep)
         async with AsyncExitStack() as closing:
             closing.push_async_callback(asyncio.to_thread, tracing.flush, self.traces)
-            closing.push_async_callback(self.redis.close)
-            closing.push_async_callback(self.memory.aclose)
+            closing.push_async_callback(self.projection.close)
+            closing.push_async_callback(self.cache.aclose)
             closing.push_async_callback(self.engine.close)
             nats = await connection.reach(self.broker, self.settings)
             closing.push_async_callback(_close, nats)
@@ -146,7 +146,7 @@ class Service:
             parts.world.provide(self.app.context)
             await closing.enter_async_context(parts.sharing.open())
             self.slot.take_lanes()
-            beside = (parts.watch.run(), parts.projector.run(), parts.opener.run(), parts.missed.run())
+            beside = (parts.watch.run(), parts.projector.run(), parts.accepted_tasks.run(), parts.missed.run())
             for work in (self._keep_model(), *beside):
                 closing.push_async_callback(end, [asyncio.create_task(work)])
             try:
@@ -158,9 +158,9 @@ class Service:
 
     async def _provision(self, js: JetStreamContext) -> None:
         if self.names.progress_projection in await provisioning.provision(js, self.settings):
-            with suppress(PassingError):  # a consumer that is new shows everything anyway
-                await self.redis.mark()
-        self.redis.made_at = await provisioning.events_made_at(js, self.settings)
+            with suppress(TransientError):  # a consumer that is new shows everything anyway
+                await self.projection.mark()
+        self.projection.made_at = await provisioning.events_made_at(js, self.settings)
         given = await provisioning.lanes_ack_wait(js, self.settings)  # made, maybe, when TASK_ACK_WAIT was shorter
         self._heartbeat = self.settings.task_heartbeat * min(given / self.settings.task_ack_wait, 1.0)
 
@@ -215,4 +215,4 @@ async def _close(nats: Client) -> None:
 
 _settings = read_settings()
 logs.configure(_settings.log_level)
-app = Service(_settings, EngineProcesses(_settings), tracing.provider(_settings.otel_exporter_otlp_endpoint)).app
+app = Worker(_settings, EngineProcesses(_settings), tracing.provider(_settings.otel_exporter_otlp_endpoint)).app

@@ -22,11 +22,11 @@ from app.log.task_log import TaskLog
 from app.operating.expiry import Expiry
 from app.operating.vitals import Vitals
 from app.operating.watch import Watch
+from app.queue.accepted_tasks import AcceptedTasks
 from app.queue.lanes import LaneReader
+from app.queue.log_opener import LogOpener
 from app.queue.missed import MissedTasks
-from app.queue.opening import Opener
 from app.queue.slot import Slot
-from app.queue.task_queue import TaskQueue
 from app.queue.waiting import WaitingTasks
 from app.requests import TaskRequests
 from app.settings import Settings
@@ -47,7 +47,7 @@ class Means:
     worker: str  # its name in events
     engine: Engine
     projection: RedisProjection
-    memory: Redis  # what was found before
+    cache: Redis
     meter: Meter
     outages: Outages
     tracer: Tracer
@@ -67,21 +67,21 @@ class Parts:
         self._letters = letters = DeadLetterBox(nats, log, names, means.meter, max_payload=nats.max_payload)
         self._lanes = LaneReader(nats, names)
         self._waiting = WaitingTasks(nats, names, self._lanes, idle=lambda: slot.idle)
-        queue = TaskQueue(log, self._waiting, max_attempts=settings.max_attempts)
-        self.desk = self._desk(queue, heartbeat)
-        self.opener = Opener(log, queue, self._waiting)
-        self.missed = MissedTasks(nats, names, self._lanes, self.opener, means.outages)
+        opener = LogOpener(log, self._waiting, max_attempts=settings.max_attempts)
+        self.desk = self._desk(opener, heartbeat)
+        self.accepted_tasks = AcceptedTasks(log, opener, self._waiting)
+        self.missed = MissedTasks(nats, names, self._lanes, self.accepted_tasks, means.outages)
         self.projector = Projector(nats, names, means.projection)
         self.sharing = Sharing(nats, means.engine, settings)
-        self.watch = self._watch(Expiry(nats, names, log, queue, letters, after=streams.EXPIRES_AFTER))
-        self.world = self._world(Recordings(settings, js), Cache(means.memory, keep=settings.cache_ttl))
+        self.watch = self._watch(Expiry(nats, names, log, opener, letters, after=streams.EXPIRES_AFTER))
+        self.world = self._world(Recordings(settings, js), Cache(means.cache, keep=settings.cache_ttl))
 
-    def _desk(self, queue: TaskQueue, heartbeat: float) -> Desk:
+    def _desk(self, opener: LogOpener, heartbeat: float) -> Desk:
         means, settings = self._means, self._means.settings
         return Desk(
             nats=self._nats,
             log=self._log,
-            queue=queue,
+            opener=opener,
             results=self._results,
             projection=means.projection,
             settler=Settler(self._log, self._letters, settings.max_attempts, settings.task_retry_delay),
@@ -107,11 +107,11 @@ class Parts:
 
     def _world(self, recordings: Recordings, cache: Cache) -> World:
         means = self._means
-        recall = Recall(means.engine, cache, Stretches(means.memory))
+        recall = Recall(means.engine, cache, Stretches(means.cache))
         return World(
             transcriber=EngineTranscriber(recordings, means.engine, recall, self.sharing, means.settings),
             diarizer=EngineDiarizer(recordings, recall, self.sharing),
-            queue=self.opener,
+            accepted_tasks=self.accepted_tasks,
             tasks=TaskRequests(
                 self._log,
                 self._results,

@@ -14,7 +14,7 @@ from app.log.task_log import TaskLog
 from app.queue.status import placed, status_of
 from app.queue.waiting import WaitingTasks
 from app.speech.recordings import Recordings
-from handlers.errors import OvertakenError, PassingError, RequestError
+from handlers.errors import OvertakenError, RequestError, TransientError
 from handlers.ports import Result
 from schemas import subjects
 from schemas.errors import ErrorCode
@@ -117,12 +117,12 @@ class TaskRequests:
             await self._waiting.take(last)  # one that has ended may not be acknowledged yet
             if last.facts.task is not None:
                 await self._recordings.delete(last.facts.task.audio_file_id)
-        except PassingError as error:
+        except TransientError as error:
             message = f"Task {task_id} could not be deleted wholly, Redis or the bucket is away: ask again in a moment."
             raise RequestError(ErrorCode.INTERNAL, message) from error
 
     async def _forget_heard(self, task_id: str) -> None:
-        """Forget what was found in the task's recording: it is kept by the recording's hash (PassingError)."""
+        """Forget what was found in the task's recording: it is kept by the recording's hash (TransientError)."""
         result = await self._results.find(task_id)
         heard_in = {batch.audio_sha256 async for batch in self._log.segments(task_id)}
         for audio_sha256 in heard_in | ({result.audio_sha256} if result else set()):

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 from app.engines.messages import Job, Loaded, Reply
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from app.telemetry import logs
 from handlers.ports import Checkpoint, News
@@ -56,7 +56,7 @@ class NoTranscriber:
 
 _settings = Settings()
 logs.configure(_settings.log_level)
-_service = Service(_settings, NoEngine())
+_service = Worker(_settings, NoEngine())
 app = _service.app
 
 

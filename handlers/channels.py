@@ -83,7 +83,7 @@ def answers() -> NatsRouter:
     return router
 
 
-def announcements(broker: NatsBroker) -> None:
+def published_messages(broker: NatsBroker) -> None:
     """Declare what the service publishes, for the document; the task log is what writes it."""
     for channel, schema in (
         (subjects.PROGRESS_CHANNEL, ProgressEvent),

@@ -11,7 +11,7 @@ class TaskError(Exception):
         self.detail = ErrorDetail(code=code, message=message)
 
 
-class PassingError(TaskError):
+class TransientError(TaskError):
     """Trying again can help: the task is retried after a delay."""
 
 

@@ -7,7 +7,7 @@ from fast_depends.library import CustomField
 from faststream import ContextRepo
 from faststream.nats.message import NatsMessage
 
-from handlers.ports import DeadLetters, Diarizer, Queue, Sharing, Tasks, Transcriber
+from handlers.ports import AcceptedTasks, DeadLetters, Diarizer, Sharing, Tasks, Transcriber
 
 
 class Given(CustomField):
@@ -36,7 +36,7 @@ class World:
 
     transcriber: Transcriber
     diarizer: Diarizer
-    queue: Queue
+    accepted_tasks: AcceptedTasks
     tasks: Tasks
     dead_letters: DeadLetters
     sharing: Sharing

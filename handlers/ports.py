@@ -84,7 +84,7 @@ class Delivery(Protocol):
         ...
 
 
-class Queue(Protocol):
+class AcceptedTasks(Protocol):
     """What the task stream has stored."""
 
     async def accept(self, task: Task, headers: Mapping[str, str]) -> None:

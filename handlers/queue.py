@@ -3,16 +3,20 @@
 from typing import Annotated
 
 from handlers.given import Given, Message
-from handlers.ports import Queue
+from handlers.ports import AcceptedTasks
 from schemas.diarization import DiarizationTask
 from schemas.transcription import TranscriptionTask
 
 
-async def accept_transcription(task: TranscriptionTask, message: Message, queue: Annotated[Queue, Given()]) -> None:
+async def accept_transcription(
+    task: TranscriptionTask, message: Message, accepted_tasks: Annotated[AcceptedTasks, Given()]
+) -> None:
     """Open the log of a transcription task."""
-    await queue.accept(task, message.headers)
+    await accepted_tasks.accept(task, message.headers)
 
 
-async def accept_diarization(task: DiarizationTask, message: Message, queue: Annotated[Queue, Given()]) -> None:
+async def accept_diarization(
+    task: DiarizationTask, message: Message, accepted_tasks: Annotated[AcceptedTasks, Given()]
+) -> None:
     """Open the log of a diarization task."""
-    await queue.accept(task, message.headers)
+    await accepted_tasks.accept(task, message.headers)

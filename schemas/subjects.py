@@ -47,7 +47,7 @@ def accepted_channel(kind: Kind) -> str:
     return f"accepted.tasks.{kind}.{{priority}}"
 
 
-def announced(kind: Kind, priority: Priority) -> str:
+def accepted_in(kind: Kind, priority: Priority) -> str:
     """Where the task stream repeats the tasks of one lane."""
     return f"accepted.{tasks(kind, priority)}"
 

@@ -7,16 +7,16 @@ from contextlib import asynccontextmanager
 from opentelemetry.trace import TracerProvider
 
 from app.engines.engine import Engine
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from app.telemetry.tracing import OFF
 from tests.waiting import eventually
 
 
 @asynccontextmanager
-async def working(settings: Settings, engine: Engine, traces: TracerProvider = OFF) -> AsyncIterator[Service]:
+async def working(settings: Settings, engine: Engine, traces: TracerProvider = OFF) -> AsyncIterator[Worker]:
     """A worker that takes tasks until the body ends."""
-    service = Service(settings, engine, traces)
+    service = Worker(settings, engine, traces)
     stop = asyncio.Event()
 
     async def live() -> None:

@@ -109,7 +109,7 @@ class TaskAttempt:
         self._tell_started(before)
 
     async def append(self, news: News) -> None:
-        """Write news to the task's log (OvertakenError, StaleSegmentsError, PassingError)."""
+        """Write news to the task's log (OvertakenError, StaleSegmentsError, TransientError)."""
         await self.start()
         async with self._lock:
             match news:
@@ -158,7 +158,7 @@ class TaskAttempt:
         return unwanted
 
     async def tick(self) -> None:
-        """Say what is unsaid, or say the same again, before clients wonder (OvertakenError, PassingError)."""
+        """Say what is unsaid, or say the same again, before clients wonder (OvertakenError, TransientError)."""
         silence = time.monotonic() - self._said_at
         if self.entry.event.state is not State.RUNNING or self._lock.locked():
             return

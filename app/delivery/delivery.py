@@ -21,7 +21,7 @@ from app.log.entry import Entry
 from app.queue.stored_message import StoredMessage
 from app.queue.waiting import Place
 from app.telemetry import tracing
-from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, PermanentError
+from handlers.errors import AlreadyKnownError, OvertakenError, PermanentError, TransientError
 from handlers.ports import Checkpoint, Fetched, News, Task
 from schemas import subjects
 from schemas.diarization import DiarizationResult
@@ -60,7 +60,7 @@ class TaskDelivery:
         stored = StoredMessage.delivered(self._message)
         bind_contextvars(task_id=task.task_id, trace_id=stored.trace_id)
         desk = self._desk
-        entry = await desk.queue.open(task, stored, place=Place.at_once())
+        entry = await desk.opener.open(task, stored, place=Place.at_once())
         tracing.link_to(entry.facts.span)
         attempt = TaskAttempt(desk.log, desk.results, entry, started=self._count_start, span=tracing.current())
         self._attempt = attempt
@@ -78,7 +78,7 @@ class TaskDelivery:
         return attempt.checkpoint
 
     async def append(self, news: News) -> None:
-        """Write news to the task's log, and into the trace (OvertakenError, PassingError)."""
+        """Write news to the task's log, and into the trace (OvertakenError, TransientError)."""
         if self._attempt is None or self._stages is None:
             message = "a delivery that was not begun"
             raise RuntimeError(message)
@@ -164,7 +164,7 @@ class TaskDelivery:
             if not limit.expired():
                 raise
             message = f"The attempt took longer than TASK_TIMEOUT ({seconds:g} s): split the recording or raise it."
-            raise PassingError(ErrorCode.TIMEOUT, message) from error
+            raise TransientError(ErrorCode.TIMEOUT, message) from error
 
     async def _give_back(self) -> None:
         """Have another worker go on, unless one does already: who was frozen, or unheard, takes nothing away."""
@@ -173,6 +173,6 @@ class TaskDelivery:
         stale = not running and time.monotonic() - self._received_at > self._desk.heartbeat
         if unsure or stale:
             return  # it is delivered again after TASK_ACK_WAIT
-        with suppress(OvertakenError, PassingError, NatsError, TimeoutError):
+        with suppress(OvertakenError, TransientError, NatsError, TimeoutError):
             async with asyncio.timeout(GIVE_BACK_WITHIN):
                 await self._desk.settler.given_back(self._message, self._attempt)

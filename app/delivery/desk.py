@@ -11,7 +11,7 @@ from app.keys.projection import RedisProjection
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.queue.deliveries import Deliveries
-from app.queue.task_queue import TaskQueue
+from app.queue.log_opener import LogOpener
 from app.telemetry.metrics import Meter
 
 
@@ -21,7 +21,7 @@ class Desk:
 
     nats: Client
     log: TaskLog
-    queue: TaskQueue
+    opener: LogOpener
     results: ResultStore
     projection: RedisProjection
     settler: Settler

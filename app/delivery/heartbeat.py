@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 
 from app.delivery.attempt import TaskAttempt
 from app.ending import end
-from handlers.errors import OvertakenError, PassingError
+from handlers.errors import OvertakenError, TransientError
 from schemas import subjects
 from schemas.progress import ProgressEvent
 
@@ -80,7 +80,7 @@ class Heartbeat:
         attempt = await self._followed
         ear = await self._nats.subscribe(subjects.progress(attempt.entry.event.task_id), cb=self._heard)
         try:
-            with suppress(NatsError, PassingError):  # what is said next is refused, then
+            with suppress(NatsError, TransientError):  # what is said next is refused, then
                 await self._look(attempt)
             await asyncio.Event().wait()
         finally:
@@ -101,7 +101,7 @@ class Heartbeat:
 
     async def _heard(self, message: Msg) -> None:
         """Look closer: a core subscriber also hears what the stream has refused."""
-        with suppress(ValueError, PassingError):  # not an event of ours, or nobody to ask
+        with suppress(ValueError, TransientError):  # not an event of ours, or nobody to ask
             await self._look(await self._followed, ProgressEvent.model_validate_json(message.data).sequence)
 
     async def _look(self, attempt: TaskAttempt, heard: int | None = None) -> None:

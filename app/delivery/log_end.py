@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from app.ending import finish
 from app.log.entry import Entry, Facts
 from app.log.task_log import TaskLog
-from handlers.errors import OvertakenError, PassingError
+from handlers.errors import OvertakenError, TransientError
 from schemas.progress import ProgressEvent, State
 
 LAST_WORD_WITHIN = 2.0  # seconds: so long a worker that stops waits for an acknowledgement
@@ -32,7 +32,7 @@ class LogEnd:
         self.entry = replace(self.entry, facts=facts)
 
     async def say(self, state: State, *, attempt: int, **fields: object) -> None:
-        """Append an event (OvertakenError, PassingError)."""
+        """Append an event (OvertakenError, TransientError)."""
         last = self.last
         event = ProgressEvent.model_validate(
             fields
@@ -55,7 +55,7 @@ class LogEnd:
             raise
 
     async def check(self) -> None:
-        """Read whose the log is: segments and results have sequences of their own (OvertakenError, PassingError)."""
+        """Read whose the log is: segments and results have sequences of their own (OvertakenError, TransientError)."""
         last = await self._log.last(self.last.task_id)
         if last is None or last.stream_sequence != self.entry.stream_sequence:
             raise OvertakenError
@@ -63,7 +63,7 @@ class LogEnd:
     async def _last_word(self, append: asyncio.Task[Entry]) -> None:
         """Learn whether it was stored (OvertakenError)."""
         self.unsure = True
-        with suppress(PassingError, TimeoutError):
+        with suppress(TransientError, TimeoutError):
             async with asyncio.timeout(LAST_WORD_WITHIN):
                 self.entry = await append
                 self.unsure = False

@@ -7,7 +7,7 @@ from nats.errors import Error as NatsError
 from app.delivery.attempt import TaskAttempt
 from app.delivery.desk import Desk
 from app.delivery.segments import StaleSegmentsError
-from handlers.errors import AlreadyKnownError, OvertakenError, PassingError, TaskError
+from handlers.errors import AlreadyKnownError, OvertakenError, TaskError, TransientError
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State
@@ -38,7 +38,7 @@ class Outcome:
             return await self._by_type(error, attempt, begun=begun)
         except OvertakenError:
             return None
-        except (PassingError, NatsError):
+        except (TransientError, NatsError):
             log.exception("task_unsettled")  # it is delivered again after TASK_ACK_WAIT
             return None
 
@@ -96,4 +96,4 @@ def _as_task_error(error: Exception) -> TaskError:
     if isinstance(error, TaskError):
         return error
     log.error("task_broken", exc_info=error)
-    return PassingError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")
+    return TransientError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")

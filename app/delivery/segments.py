@@ -35,7 +35,7 @@ class TaskSegments:
         return Checkpoint(found.language, found.processed_seconds, tuple(segments), found.audio_sha256)
 
     async def append(self, news: Found, facts: Facts, *, attempt: int) -> None:
-        """Append a batch behind the last one (OvertakenError, PassingError)."""
+        """Append a batch behind the last one (OvertakenError, TransientError)."""
         event = SegmentsEvent(
             task_id=self._task_id,
             attempt=attempt,

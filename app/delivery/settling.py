@@ -13,7 +13,7 @@ from app.delivery.dead_letters import DeadLetterBox
 from app.log.task_log import TaskLog
 from app.queue import invalid
 from app.queue.stored_message import StoredMessage
-from handlers.errors import OvertakenError, PassingError, TaskError
+from handlers.errors import OvertakenError, TaskError, TransientError
 from schemas.errors import ErrorDetail
 from schemas.progress import ProgressEvent, State
 
@@ -43,7 +43,7 @@ class Settler:
             await message.ack()
             return last.state
         attempts_left = attempt.number < last.max_attempts or attempt.may_go_without_speakers
-        if isinstance(error, PassingError) and attempts_left:
+        if isinstance(error, TransientError) and attempts_left:
             delay = self._delay(attempt.number)
             await attempt.retry(error.detail, datetime.now(UTC) + timedelta(seconds=delay))
             await message.nak(delay=delay)

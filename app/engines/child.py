@@ -10,7 +10,7 @@ from typing import BinaryIO
 from app.engines.jobs import Workshop
 from app.engines.lifeline import leave_signals_to_parent, tie_to
 from app.engines.messages import JOB, Failed, Reply, Setup
-from handlers.errors import PassingError, PermanentError, TaskError
+from handlers.errors import PermanentError, TaskError, TransientError
 from schemas.errors import ErrorCode, ErrorDetail
 
 
@@ -52,7 +52,7 @@ def _serve(workshop: Workshop, line: bytes, answers: BinaryIO) -> None:
         workshop.do(JOB.validate_json(line), tell)
     except TaskError as error:
         _log(error)
-        tell(Failed(error=error.detail, passing=isinstance(error, PassingError)))
+        tell(Failed(error=error.detail, transient=isinstance(error, TransientError)))
     except MemoryError as error:
         _log(error)
         tell(_failed("The engine ran out of memory: give the service more, or use a smaller model."))
@@ -62,7 +62,7 @@ def _serve(workshop: Workshop, line: bytes, answers: BinaryIO) -> None:
 
 
 def _failed(message: str) -> Failed:
-    return Failed(error=ErrorDetail(code=ErrorCode.ENGINE_FAILED, message=message), passing=True)
+    return Failed(error=ErrorDetail(code=ErrorCode.ENGINE_FAILED, message=message), transient=True)
 
 
 def _log(error: BaseException) -> None:

@@ -19,7 +19,7 @@ from app.engines.messages import (
     Reply,
     Setup,
 )
-from handlers.errors import PassingError, PermanentError
+from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Workshop:
         return Limit(seconds, setting, self._setup.max_decode_seconds)
 
 
-def _operators(error: PermanentError) -> PassingError:
+def _operators(error: PermanentError) -> TransientError:
     """A model that no task has named is the operator's to mend: until then its tasks wait, and are not refused."""
     message = f"The service's own model cannot be loaded, which its operator has to mend: {error.detail.message}"
-    return PassingError(ErrorCode.ENGINE_FAILED, message)
+    return TransientError(ErrorCode.ENGINE_FAILED, message)

@@ -166,7 +166,7 @@ class Failed(_Line):
 
     type: Literal["failed"] = "failed"
     error: ErrorDetail
-    passing: bool = Field(description="Whether trying again can help.")
+    transient: bool = Field(description="Whether trying again can help.")
 
 
 Job = Annotated[Prepare | Load | Listen | Hear | Diarize, Field(discriminator="type")]

@@ -17,7 +17,7 @@ from structlog.contextvars import get_contextvars
 import app
 from app.engines.messages import LAST_REPLIES, REPLY, Failed, Job, Loaded, Reply, Setup
 from app.settings import Settings
-from handlers.errors import PassingError, PermanentError
+from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 
 _LONGEST_LINE = 256 * 1024 * 1024  # bytes; the turns of hours are one line, and nobody reads ahead of it
@@ -61,7 +61,7 @@ class EngineProcess:
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Do a job; closing or cancelling this before its last reply kills the child at once.
 
-        Raises PermanentError or PassingError as the job fails; PassingError (engine_failed) when the child dies.
+        Raises PermanentError or TransientError as the job fails; TransientError (engine_failed) when the child dies.
         """
         async with self._free:
             finished = False
@@ -113,7 +113,7 @@ def _setup(settings: Settings) -> Setup:
 
 def _checked(reply: Reply) -> Reply:
     if isinstance(reply, Failed):
-        kind = PassingError if reply.passing else PermanentError
+        kind = TransientError if reply.transient else PermanentError
         raise kind(reply.error.code, reply.error.message)
     return reply
 
@@ -156,7 +156,7 @@ class _Child:
             code = await self._process.wait()
             log.error("engine_died", exit_code=code)
             message = "The engine process died: if it does so again, give the service more memory."
-            raise PassingError(ErrorCode.ENGINE_FAILED, message)
+            raise TransientError(ErrorCode.ENGINE_FAILED, message)
         return REPLY.validate_json(line)
 
     async def kill(self) -> None:

@@ -14,7 +14,7 @@ from nats.js.errors import BadRequestError, NoStreamResponseError, ServerError, 
 
 from app.jetstream import stream_pages
 from app.jetstream.group_commit import WRONG_LAST_SEQUENCE, GroupCommit
-from handlers.errors import OvertakenError, PassingError
+from handlers.errors import OvertakenError, TransientError
 from schemas.errors import ErrorCode
 
 GIVE_UP_AFTER: Final = 60.0  # seconds without an acknowledgement
@@ -45,7 +45,7 @@ class StreamLog(Generic[T]):
         self._commit = GroupCommit(nats, stream)
 
     async def last(self, subject: str) -> T | None:
-        """The last entry, None where there is none (PassingError)."""
+        """The last entry, None where there is none (TransientError)."""
         message = await self._last_message(subject)
         return None if message is None else await self._own(message)
 
@@ -57,7 +57,7 @@ class StreamLog(Generic[T]):
         return [entry for entry in found if entry is not None]
 
     async def entries(self, subject: str) -> AsyncIterator[T]:
-        """All entries, in order (PassingError)."""
+        """All entries, in order (TransientError)."""
         async for message in self._messages(subject):
             with suppress(ValueError):
                 yield self._read(message)
@@ -65,7 +65,7 @@ class StreamLog(Generic[T]):
     async def append(self, subject: str, payload: bytes, headers: dict[str, str], *, after: int) -> int:
         """Append behind the entry with stream sequence `after`, 0 for the first; the new one's stream sequence.
 
-        Raises OvertakenError where somebody has appended an entry meanwhile, PassingError where NATS does not answer.
+        Raises OvertakenError where somebody has appended an entry meanwhile, TransientError where NATS does not answer.
         """
         while True:
             expected = {"Nats-Expected-Last-Subject-Sequence": str(after)}
@@ -125,7 +125,7 @@ class StreamLog(Generic[T]):
         return await self._insist(subject, partial(self._commit.publish, subject, payload, headers))
 
     async def _insist(self, subject: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Ask until there is an answer: an outage is waited for, however long (PassingError).
+        """Ask until there is an answer: an outage is waited for, however long (TransientError).
 
         What is said and what is read alike: no task loses an attempt because NATS was away.
         """
@@ -140,6 +140,6 @@ class StreamLog(Generic[T]):
                     give_up_at = loop.time() + GIVE_UP_AFTER
                 if loop.time() > give_up_at:
                     message = f"JetStream does not answer about {subject}: check the NATS server."
-                    raise PassingError(ErrorCode.INTERNAL, message) from error
+                    raise TransientError(ErrorCode.INTERNAL, message) from error
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from app.keys import redis_keys
-from handlers.errors import PassingError
+from handlers.errors import TransientError
 from schemas.errors import ErrorCode
 
 ANSWERS_WITHIN: Final = 1.0  # seconds: a task does not wait longer for what it can compute
@@ -77,12 +77,14 @@ class Cache:
             await in_time(self._keep(keys=keys, args=[question, packed, self._seconds]))
 
     async def forget(self, audio_sha256: str) -> None:
-        """Forget all that was found in a recording (PassingError)."""
+        """Forget all that was found in a recording (TransientError)."""
         try:
             await self._redis.set(redis_keys.forgotten(audio_sha256), "1", ex=FORGET_AFTER)
             await self._redis.delete(redis_keys.heard(audio_sha256))
         except (RedisError, OSError) as error:
-            raise PassingError(ErrorCode.INTERNAL, "Redis is away: what was found stays there for a while.") from error
+            raise TransientError(
+                ErrorCode.INTERNAL, "Redis is away: what was found stays there for a while."
+            ) from error
 
 
 async def in_time(answer: "Awaitable[object] | object") -> object:

@@ -13,7 +13,7 @@ from app.jetstream.streams import RESULTS_KEPT
 from app.keys import redis_keys
 from app.log.entry import Entry
 from app.queue.status import status_of
-from handlers.errors import PassingError
+from handlers.errors import TransientError
 from schemas.errors import ErrorCode
 
 DAY: Final = 24 * 3600
@@ -71,7 +71,7 @@ def _reached() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise PassingError(ErrorCode.INTERNAL, "Redis is away: its keys are caught up when it is back.") from error
+        raise TransientError(ErrorCode.INTERNAL, "Redis is away: its keys are caught up when it is back.") from error
 
 
 class RedisProjection:
@@ -82,7 +82,7 @@ class RedisProjection:
         self.made_at = ""  # when the stream of events was made, once that is known
 
     async def progressed(self, entries: Sequence[Entry]) -> None:
-        """Show events, each unless a newer one of its task is shown; whichever Redis takes (PassingError)."""
+        """Show events, each unless a newer one of its task is shown; whichever Redis takes (TransientError)."""
         writing = self._redis.pipeline(transaction=False)
         for entry in entries:
             task_id, event = entry.event.task_id, entry.event
@@ -100,7 +100,7 @@ class RedisProjection:
             await writing.execute()
 
     async def ended(self, results: Mapping[str, Ended]) -> None:
-        """Show results by task id, each unless its task was cancelled or deleted (PassingError)."""
+        """Show results by task id, each unless its task was cancelled or deleted (TransientError)."""
         writing = self._redis.pipeline(transaction=False)
         for task_id, ended in results.items():
             keys = [redis_keys.result(task_id), redis_keys.withdrawn(task_id)]
@@ -116,17 +116,17 @@ class RedisProjection:
             await writing.execute()
 
     async def is_empty(self) -> bool:
-        """Whether Redis holds nothing of the service: it is new, or has lost its data (PassingError)."""
+        """Whether Redis holds nothing of the service: it is new, or has lost its data (TransientError)."""
         with _reached():
             return not await self._redis.exists(redis_keys.MARK)
 
     async def mark(self) -> None:
-        """Note that the projection has begun; the note goes when the data are lost (PassingError)."""
+        """Note that the projection has begun; the note goes when the data are lost (TransientError)."""
         with _reached():
             await self._redis.set(redis_keys.MARK, "1", ex=KEEP_MARK)
 
     async def delete(self, last: Entry) -> None:
-        """Delete the keys of a task; nothing up to the last entry of its log is shown again (PassingError)."""
+        """Delete the keys of a task; nothing up to the last entry of its log is shown again (TransientError)."""
         task_id = last.event.task_id
         await self.withdraw(last)
         with _reached():
@@ -135,7 +135,7 @@ class RedisProjection:
             await self._redis.delete(redis_keys.info(task_id), redis_keys.progress(task_id))
 
     async def withdraw(self, last: Entry) -> None:
-        """Delete what was found for a task; what is still on the way is not shown (PassingError)."""
+        """Delete what was found for a task; what is still on the way is not shown (TransientError)."""
         task_id, task_sequence = last.event.task_id, last.facts.task_sequence
         with _reached():
             await self._redis.set(redis_keys.withdrawn(task_id), str(task_sequence), ex=FORGET_AFTER)

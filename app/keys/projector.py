@@ -15,7 +15,7 @@ from app.jetstream.pull_inbox import PullInbox
 from app.keys.projection import Ended, RedisProjection
 from app.log.entry import Entry, Facts
 from app.log.task_log import read_result
-from handlers.errors import PassingError
+from handlers.errors import TransientError
 from schemas.stream_names import StreamNames
 
 EVENTS: Final = 300  # at once
@@ -66,7 +66,7 @@ class Projector:
     async def _settle(self, messages: list[Msg], show: Show) -> None:
         try:
             await show([_stored(message) async for message in _in_turns(messages)])
-        except PassingError:
+        except TransientError:
             for message in messages:
                 await message.nak(delay=RETRY_AFTER)
             return

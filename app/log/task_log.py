@@ -71,14 +71,14 @@ class TaskLog:
         return {entry.event.task_id: entry for entry in found}
 
     async def append(self, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
-        """Append an event behind stream sequence `after`, 0 for the first (OvertakenError, PassingError)."""
+        """Append an event behind stream sequence `after`, 0 for the first (OvertakenError, TransientError)."""
         headers = self._cloud_event("progress", event.task_id) | facts.headers()
         body = event.model_dump_json().encode()
         sequence = await self._progress.append(subjects.progress(event.task_id), body, headers, after=after)
         return Entry(event, facts, sequence)
 
     async def end(self, last: Entry, state: State, error: ErrorDetail | None = None) -> Entry:
-        """Append the end of a task on nobody's behalf (OvertakenError, PassingError)."""
+        """Append the end of a task on nobody's behalf (OvertakenError, TransientError)."""
         event = ProgressEvent(
             task_id=last.event.task_id,
             kind=last.event.kind,
@@ -93,13 +93,13 @@ class TaskLog:
         return await self.append(event, last.facts, after=last.stream_sequence)
 
     async def append_segments(self, event: SegmentsEvent, facts: Facts, audio_sha256: str, *, after: int) -> int:
-        """Append a batch of segments behind stream sequence `after` (OvertakenError, PassingError)."""
+        """Append a batch of segments behind stream sequence `after` (OvertakenError, TransientError)."""
         headers = self._cloud_event("segments", event.task_id) | facts.headers() | {AUDIO_SHA256: audio_sha256}
         body = event.model_dump_json().encode()
         return await self._segments.append(subjects.segments(event.task_id), body, headers, after=after)
 
     async def append_result(self, task_id: str, body: bytes, facts: Facts) -> None:
-        """Publish the one result that a task ever has, as JSON (OvertakenError, PassingError)."""
+        """Publish the one result that a task ever has, as JSON (OvertakenError, TransientError)."""
         headers = self._cloud_event("results", task_id) | facts.headers()
         await self._results.append(subjects.results(task_id), body, headers, after=0)
 

@@ -11,8 +11,8 @@ from app.delivery.dead_letters import DeadLetterBox
 from app.jetstream.stream_pages import next_from
 from app.log.entry import TASKS
 from app.log.task_log import TaskLog
+from app.queue.log_opener import LogOpener
 from app.queue.stored_message import StoredMessage
-from app.queue.task_queue import TaskQueue
 from handlers.errors import AlreadyKnownError, OvertakenError
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
@@ -36,7 +36,7 @@ class Expiry:
         nats: Client,
         names: StreamNames,
         log_: TaskLog,
-        queue: TaskQueue,
+        opener: LogOpener,
         letters: DeadLetterBox,
         *,
         after: float,
@@ -45,7 +45,7 @@ class Expiry:
         self._js = nats.jetstream()
         self._names = names
         self._log = log_
-        self._queue = queue
+        self._opener = opener
         self._letters = letters
         self._after = timedelta(seconds=after)
 
@@ -64,7 +64,7 @@ class Expiry:
     async def _expire(self, message: StoredMessage) -> bool:
         """End one task, unless somebody is busy with it or its message is no task: its worker ends that."""
         try:
-            entry = await self._queue.open(TASKS[message.kind].validate_json(message.body), message)
+            entry = await self._opener.open(TASKS[message.kind].validate_json(message.body), message)
             if entry.event.state not in WAITING:
                 return False
             await self._log.end(entry, State.FAILED, EXPIRED)

@@ -15,7 +15,7 @@ from app.operating.vitals import Vitals
 from app.queue.lanes import LaneReader
 from app.settings import Settings
 from app.telemetry.metrics import Meter
-from handlers.errors import PassingError
+from handlers.errors import TransientError
 
 LOOK_EVERY = 5.0  # seconds
 MEASURE_EVERY = 15.0  # seconds
@@ -80,7 +80,7 @@ async def _often(seconds: float, look: Callable[[], Awaitable[object]]) -> None:
     while True:
         try:
             await look()
-        except (NatsError, PassingError) as error:
+        except (NatsError, TransientError) as error:
             log.warning("watch_blind", error=str(error) or type(error).__name__)
         except Exception:
             log.exception("watch_broken")  # it goes on: nobody else watches

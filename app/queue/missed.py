@@ -13,9 +13,9 @@ from nats.js.api import RawStreamMsg
 from app.jetstream.outages import Outages
 from app.jetstream.stream_pages import A_PAGE, page
 from app.log.entry import TASKS
+from app.queue.accepted_tasks import HEAD_START, AcceptedTask, AcceptedTasks
 from app.queue.lanes import LaneReader
-from app.queue.opening import HEAD_START, Announced, Opener
-from handlers.errors import PassingError
+from handlers.errors import TransientError
 from schemas import subjects
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
@@ -29,11 +29,13 @@ log = structlog.get_logger()
 class MissedTasks:
     """Opens the logs of tasks that wait without one: at the start, and after each outage."""
 
-    def __init__(self, nats: Client, names: StreamNames, lanes: LaneReader, opener: Opener, outages: Outages) -> None:
+    def __init__(
+        self, nats: Client, names: StreamNames, lanes: LaneReader, accepted_tasks: AcceptedTasks, outages: Outages
+    ) -> None:
         self._nats = nats
         self._stream = names.tasks
         self._lanes = lanes
-        self._opener = opener
+        self._accepted_tasks = accepted_tasks
         self._outages = outages
 
     async def run(self) -> None:
@@ -44,7 +46,7 @@ class MissedTasks:
                 for priority in Priority:
                     for kind in Kind:
                         await self._open(kind, priority)
-            except (NatsError, PassingError) as error:
+            except (NatsError, TransientError) as error:
                 log.warning("tasks_unopened", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_AFTER)
             else:
@@ -60,13 +62,13 @@ class MissedTasks:
             found = await page(self._nats, self._stream, subject, start=at + 1, count=A_PAGE)
             if not found:
                 return
-            await self._opener.open(list(_tasks(kind, found)))
+            await self._accepted_tasks.open(list(_tasks(kind, found)))
             at, read = found[-1].seq or at + 1, read + len(found)
             await asyncio.sleep(loop.time() - began)
 
 
-def _tasks(kind: Kind, messages: Iterable[RawStreamMsg]) -> Iterator[Announced]:
+def _tasks(kind: Kind, messages: Iterable[RawStreamMsg]) -> Iterator[AcceptedTask]:
     for message in messages:
         with suppress(ValueError):  # no task: whoever picks it up says so
             task = TASKS[kind].validate_json(message.data or b"")
-            yield Announced(task, message.subject or "", message.seq or 0)
+            yield AcceptedTask(task, message.subject or "", message.seq or 0)

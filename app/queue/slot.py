@@ -51,7 +51,7 @@ class Slot:
         self._lookahead = lookahead
         self._subscribers = lanes
         self._lanes: dict[tuple[Kind, Priority], _Lane] = {}
-        self._subjects = {subjects.announced(*key): key for key in lanes}
+        self._subjects = {subjects.accepted_in(*key): key for key in lanes}
         self._hopeful: set[tuple[Kind, Priority]] = set()  # lanes that may hold something
         self._look_at = 0.0  # when all of them may, by the event loop's clock
         self._precedence = Precedence()

@@ -131,7 +131,7 @@ _PROGRESS = (
     ),
     Example(
         "retrying",
-        "A passing error: the next attempt begins at `retry_at`",
+        "A transient error: the next attempt begins at `retry_at`",
         _event(
             State.RETRYING,
             4,

@@ -19,7 +19,7 @@ from nats.js.errors import BucketNotFoundError, NotFoundError
 from app.jetstream import objects
 from app.settings import Settings
 from app.temporary import temporary_file
-from handlers.errors import PassingError, PermanentError
+from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 
 _FETCHED_AT_ONCE = 32  # chunks of 128 KiB
@@ -73,14 +73,14 @@ class Recordings:
     def fetch(self, audio_file_id: str) -> AbstractAsyncContextManager[Recording]:
         """Have a recording here for a while; a copy is gone afterwards.
 
-        Raises PermanentError (audio_not_found, audio_too_large, audio_unreadable) or PassingError (internal).
+        Raises PermanentError (audio_not_found, audio_too_large, audio_unreadable) or TransientError (internal).
         """
         return self._store.fetch(audio_file_id)
 
     async def delete(self, audio_file_id: str) -> None:
         """Remove the recording if it is in the service's bucket; one that is not there is as good as removed.
 
-        Raises PassingError (internal).
+        Raises TransientError (internal).
         """
         await self._store.delete(audio_file_id)
 
@@ -115,7 +115,7 @@ class _Folder:
             message = (
                 "The service's folder of recordings is not there: let its operator mount it, or set AUDIO_STORE right."
             )
-            raise PassingError(ErrorCode.INTERNAL, message)
+            raise TransientError(ErrorCode.INTERNAL, message)
         if not found:
             _not_found(audio_file_id, "put it into the service's folder first")
         return self._checked(path)
@@ -128,7 +128,7 @@ class _Folder:
                 return Recording(path, hashlib.file_digest(file, "sha256").hexdigest(), stamp)
         except OSError as error:
             message = "The recording cannot be read from the service's folder: let the operator check its permissions."
-            raise PassingError(ErrorCode.INTERNAL, message) from error
+            raise TransientError(ErrorCode.INTERNAL, message) from error
 
 
 class _Bucket:
@@ -162,7 +162,7 @@ class _Bucket:
             info = await store.get_info(audio_file_id)
         except BucketNotFoundError as error:
             message = f"The bucket {self._bucket!r} is missing: restart the service, it makes it."
-            raise PassingError(ErrorCode.INTERNAL, message) from error
+            raise TransientError(ErrorCode.INTERNAL, message) from error
         except NotFoundError:
             _not_found(audio_file_id, f"upload it to the bucket {self._bucket!r}, then publish a new task")
         except (nats.errors.Error, OSError) as error:
@@ -219,5 +219,5 @@ def _not_found(audio_file_id: str, advice: str) -> NoReturn:
     raise PermanentError(ErrorCode.AUDIO_NOT_FOUND, message)
 
 
-def _trouble() -> PassingError:
-    return PassingError(ErrorCode.INTERNAL, "The recording could not be reached in NATS: it is tried again.")
+def _trouble() -> TransientError:
+    return TransientError(ErrorCode.INTERNAL, "The recording could not be reached in NATS: it is tried again.")

@@ -14,7 +14,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from app.client import Client
 from app.keys.redis_keys import MARK
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings, Share
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
@@ -47,25 +47,25 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-async def worker(settings: Settings, engine: FakeEngine) -> AsyncIterator[Service]:
+async def worker(settings: Settings, engine: FakeEngine) -> AsyncIterator[Worker]:
     async with working(settings, engine) as service:
         yield service
 
 
 @pytest.fixture
-async def publisher(settings: Settings, worker: Service) -> AsyncIterator[Client]:
+async def publisher(settings: Settings, worker: Worker) -> AsyncIterator[Client]:
     async with Client(login(settings, "publisher")) as client:
         yield client
 
 
 @pytest.fixture
-async def operator(settings: Settings, worker: Service) -> AsyncIterator[Client]:
+async def operator(settings: Settings, worker: Worker) -> AsyncIterator[Client]:
     async with Client(login(settings, "operator")) as client:
         yield client
 
 
 @pytest.fixture
-async def follower(guarded: GuardedNats, worker: Service) -> AsyncIterator[Nats]:
+async def follower(guarded: GuardedNats, worker: Worker) -> AsyncIterator[Nats]:
     """Another program, with nothing but nats-py."""
 
     async def ignore(_: Exception) -> None:
@@ -138,7 +138,7 @@ async def a_task_with_help(
 async def test_all_that_the_service_promises(
     guarded: GuardedNats,
     settings: Settings,
-    worker: Service,
+    worker: Worker,
     engine: FakeEngine,
     publisher: Client,
     operator: Client,
@@ -166,7 +166,7 @@ async def test_all_that_the_service_promises(
     # And somebody asks who may only read
     await follower.request("tasks.status", json.dumps({"task_id": cancelled}).encode(), timeout=5)
     # And Redis loses what it had
-    await worker.redis._redis.delete(MARK)  # noqa: SLF001 -- the service's own user is the one that may
+    await worker.projection._redis.delete(MARK)  # noqa: SLF001 -- the service's own user is the one that may
     await worker.parts.watch.catch_up()
     # And all is deleted
     for task in (*tasks, large, helped, cancelled):
@@ -224,7 +224,7 @@ async def test_a_follower_reads_as_other_programs_do(
     assert guarded.refused() == []
 
 
-async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, worker: Service) -> None:
+async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, worker: Worker) -> None:
     # Given the service's own consumers, which a reader of the same streams could get hold of
     js = follower.jetstream(timeout=0.5)
     consumer = "transcription_worker_projection_progress"
@@ -254,7 +254,7 @@ async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, 
     ["$JS.API.STREAM.DELETE.transcription_tasks", "$JS.API.STREAM.PURGE.OBJ_audio", "tasks.transcription.high"],
 )
 async def test_a_follower_has_the_service_do_nothing_that_it_may_not_do_itself(
-    follower: Nats, publisher: Client, operator: Client, engine: FakeEngine, worker: Service, place: str
+    follower: Nats, publisher: Client, operator: Client, engine: FakeEngine, worker: Worker, place: str
 ) -> None:
     # Given a silent recording, whose text is empty
     engine.text = ""
@@ -278,7 +278,7 @@ async def test_a_follower_has_the_service_do_nothing_that_it_may_not_do_itself(
     assert await there() == before
 
 
-async def worker_consumer(worker: Service, name: str) -> dict[str, object]:
+async def worker_consumer(worker: Worker, name: str) -> dict[str, object]:
     nats_client = await worker.broker.connect()
     info = await nats_client.jetstream().consumer_info("transcription_progress", name)
     config: dict[str, object] = info.config.as_dict()
@@ -287,7 +287,7 @@ async def worker_consumer(worker: Service, name: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("stream", ["progress", "segments", "results"])
 async def test_a_copy_from_another_log_is_nothing(
-    worker: Service, publisher: Client, follower: Nats, engine: FakeEngine, stream: str
+    worker: Worker, publisher: Client, follower: Nats, engine: FakeEngine, stream: str
 ) -> None:
     # Given a task that is done, and one that runs
     done = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)

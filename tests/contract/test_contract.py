@@ -29,7 +29,7 @@ ANSWERS: dict[str, Callable[..., object]] = {
     subjects.DELETE: requests.delete,
     subjects.REPLAY: dead_letters.replay,
 }
-RETRIED = re.compile(r"PassingError\(\s*ErrorCode\.(\w+)")
+RETRIED = re.compile(r"TransientError\(\s*ErrorCode\.(\w+)")
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ import yaml
 
 from app.docs_page import DocsPage
 from app.embedded import free_port
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from app.specification import document
 from tests.document import DOCUMENT, ROOT
@@ -34,7 +34,7 @@ class Site:
 
     def __init__(self) -> None:
         specification = document(DOCUMENT["info"]["version"], Settings(_env_file=None))
-        specification.add_broker(Service(Settings(_env_file=None), FakeEngine()).broker)
+        specification.add_broker(Worker(Settings(_env_file=None), FakeEngine()).broker)
         self.routes: dict[str, Any] = dict(DocsPage(specification).routes())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -13,7 +13,7 @@ from faststream.specification import AsyncAPI
 from pydantic import TypeAdapter
 
 from app.jetstream import streams
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from app.specification.completion import complete
 from app.specification.messages import MESSAGES, MessageWords
@@ -185,7 +185,7 @@ def test_nothing_is_heard_or_said_that_nobody_is_told_of() -> None:
 
 def _found() -> dict[str, Any]:
     """What FastStream itself finds in the code."""
-    service = Service(Settings(_env_file=None), FakeEngine())
+    service = Worker(Settings(_env_file=None), FakeEngine())
     found: dict[str, Any] = AsyncAPI(service.broker).to_specification().to_jsonable()
     return found
 

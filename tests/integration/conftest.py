@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
 from app.jetstream.hostile_headers import survive
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from schemas import subjects
 from schemas.headers import AUDIO_SECONDS
@@ -30,7 +30,7 @@ from tests.servers import nats_server_in, valkey_in
 from tests.workers import working
 
 DEADLINE = 30  # seconds
-StartWorker = Callable[..., AbstractAsyncContextManager[Service]]
+StartWorker = Callable[..., AbstractAsyncContextManager[Worker]]
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def start_patient_worker(settings: Settings, nc: Client, redis: Redis, wire: Wir
 
 
 @pytest.fixture
-async def worker(start_worker: StartWorker, engine: FakeEngine) -> AsyncIterator[Service]:
+async def worker(start_worker: StartWorker, engine: FakeEngine) -> AsyncIterator[Worker]:
     async with start_worker(engine) as service:
         yield service
 

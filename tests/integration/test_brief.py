@@ -8,7 +8,7 @@ from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
 from app.client import Client
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionResult
@@ -17,7 +17,7 @@ from tests.waiting import eventually
 
 
 @pytest.fixture
-async def client(settings: Settings, worker: Service) -> AsyncIterator[Client]:
+async def client(settings: Settings, worker: Worker) -> AsyncIterator[Client]:
     async with Client(settings) as connected:
         yield connected
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from nats.js import JetStreamContext
 
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from schemas.progress import State
 from schemas.transcription import SegmentsEvent, TranscriptionResult
@@ -18,7 +18,7 @@ TWO_MINUTES = 120.0
 
 
 async def test_an_id_used_again_soon_after_it_was_deleted_is_dropped(
-    js: JetStreamContext, publisher: Publisher, worker: Service, settings: Settings
+    js: JetStreamContext, publisher: Publisher, worker: Worker, settings: Settings
 ) -> None:
     # Given a task that was published with its id in the header, and deleted when it was done
     await js.publish(LANE, TASK, headers={"Nats-Msg-Id": "t1"})
@@ -45,7 +45,7 @@ async def test_an_id_used_again_soon_after_it_was_deleted_is_dropped(
     ],
 )
 async def test_the_content_type_tells_text_from_the_rest(
-    publisher: Publisher, worker: Service, task_id: str, fmt: str, content_type: str
+    publisher: Publisher, worker: Worker, task_id: str, fmt: str, content_type: str
 ) -> None:
     await publisher.publish("t1", diarize=True)
     await publisher.until("t1", State.COMPLETED)
@@ -54,7 +54,7 @@ async def test_the_content_type_tells_text_from_the_rest(
 
 
 async def test_the_speakers_are_in_the_result_not_in_the_live_segments(
-    js: JetStreamContext, publisher: Publisher, worker: Service, engine: FakeEngine
+    js: JetStreamContext, publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
     await publisher.publish("t1", diarize=True)
     await publisher.until("t1", State.COMPLETED)

@@ -11,7 +11,7 @@ from app.delivery.dead_letters import DeadLetterBox
 from app.delivery.settling import Settler
 from app.jetstream.provisioning import provision
 from app.log.task_log import TaskLog
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
@@ -52,12 +52,12 @@ def _no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def dying(start_worker: StartWorker) -> AsyncIterator[Service]:
+async def dying(start_worker: StartWorker) -> AsyncIterator[Worker]:
     async with start_worker(FakeEngine()) as service:
         yield service
 
 
-async def dead(service: Service) -> bool:
+async def dead(service: Worker) -> bool:
     return not service.slot.running
 
 
@@ -82,7 +82,7 @@ async def the_only(js: JetStreamContext, stream: str) -> int:
 )
 async def test_a_task_completes_once_whatever_its_worker_died_of(
     publisher: Publisher,
-    dying: Service,
+    dying: Worker,
     start_worker: StartWorker,
     js: JetStreamContext,
     monkeypatch: pytest.MonkeyPatch,

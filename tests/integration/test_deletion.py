@@ -15,8 +15,8 @@ from app.jetstream import streams
 from app.log.entry import Facts
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
-from app.main import Service
-from app.queue.opening import Announced
+from app.main import Worker
+from app.queue.accepted_tasks import AcceptedTask
 from app.settings import Settings
 from handlers.errors import PermanentError
 from handlers.ports import Checkpoint, Result, Task
@@ -58,7 +58,7 @@ async def all_is_projected(js: JetStreamContext) -> bool:
 @pytest.mark.parametrize("request_", ["tasks.cancel", "tasks.delete"])
 async def test_a_result_that_was_on_the_way_is_withdrawn(
     publisher: Publisher,
-    worker: Service,
+    worker: Worker,
     js: JetStreamContext,
     redis: Redis,
     on_the_way: tuple[asyncio.Event, asyncio.Event],
@@ -91,7 +91,7 @@ async def test_a_result_that_was_on_the_way_is_withdrawn(
 
 async def test_a_result_that_came_after_its_task_was_given_up_is_withdrawn_from_redis_too(
     publisher: Publisher,
-    worker: Service,
+    worker: Worker,
     nc: Nats,
     redis: Redis,
     settings: Settings,
@@ -129,7 +129,7 @@ async def test_a_result_that_came_after_its_task_was_given_up_is_withdrawn_from_
 
 
 async def test_who_cancels_too_late_gets_the_result(
-    publisher: Publisher, worker: Service, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker that has published a result but has not said so
     published, may_go = asyncio.Event(), asyncio.Event()
@@ -153,7 +153,7 @@ async def test_who_cancels_too_late_gets_the_result(
 
 
 async def test_a_late_word_does_not_open_a_deleted_task_again(
-    publisher: Publisher, worker: Service, js: JetStreamContext, engine: FakeEngine
+    publisher: Publisher, worker: Worker, js: JetStreamContext, engine: FakeEngine
 ) -> None:
     # Given a task that was done and deleted
     await publisher.publish("t1")
@@ -162,13 +162,13 @@ async def test_a_late_word_does_not_open_a_deleted_task_again(
     await publisher.ask("tasks.delete", task_id="t1")
     # When another worker hears only now that it was stored
     task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
-    await worker.parts.opener.open([Announced(task, "tasks.transcription.normal", sequence=1)])
+    await worker.parts.accepted_tasks.open([AcceptedTask(task, "tasks.transcription.normal", sequence=1)])
     # Then it stays deleted
     assert (await js.stream_info("transcription_progress")).state.messages == 0
 
 
 async def test_a_stream_that_was_made_anew_keeps_its_messages(
-    publisher: Publisher, worker: Service, js: JetStreamContext, engine: FakeEngine
+    publisher: Publisher, worker: Worker, js: JetStreamContext, engine: FakeEngine
 ) -> None:
     # Given a task of a stream that was deleted since and made anew, so that sequences begin again
     await publisher.publish("old")
@@ -229,7 +229,7 @@ async def test_nothing_is_left(
 
 async def test_a_task_that_was_deleted_before_its_worker_began_does_not_run(
     publisher: Publisher,
-    worker: Service,
+    worker: Worker,
     engine: FakeEngine,
     js: JetStreamContext,
     monkeypatch: pytest.MonkeyPatch,
@@ -259,7 +259,7 @@ async def test_a_task_that_was_deleted_before_its_worker_began_does_not_run(
 
 
 async def test_the_message_of_a_deleted_task_is_gone_though_nobody_has_acknowledged_it(
-    publisher: Publisher, worker: Service, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task that has completed, and a worker that has yet to say so to the queue
     may_go = asyncio.Event()
@@ -282,7 +282,7 @@ async def test_the_message_of_a_deleted_task_is_gone_though_nobody_has_acknowled
 
 @pytest.mark.parametrize("request_", ["tasks.cancel", "tasks.delete"])
 async def test_the_result_of_an_id_that_is_used_again_is_shown(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, redis: Redis, request_: str
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, redis: Redis, request_: str
 ) -> None:
     # Given a task that was cancelled, or deleted, a moment ago
     engine.may_go_on.clear()
@@ -299,7 +299,7 @@ async def test_the_result_of_an_id_that_is_used_again_is_shown(
 
 
 async def test_a_letter_that_outlives_its_tasks_log_is_deleted_too(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given the letter of a task whose log is kept no longer
     engine.fail_with = [NO_SOUND]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 CLOSED = """
 import asyncio, sys
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
@@ -26,7 +26,7 @@ def started(service):
     return look
 
 async def live():
-    service = Service(Settings.model_validate_json(sys.argv[1]), FakeEngine())
+    service = Worker(Settings.model_validate_json(sys.argv[1]), FakeEngine())
     async with service.app.start_lifespan_context():
         await eventually(started(service))
         connection = await service.broker.connect()
@@ -40,13 +40,13 @@ asyncio.run(live())
 
 BROKEN = """
 import os
-from app.main import Service
+from app.main import Worker
 from app.queue.precedence import Precedence
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 
 del Precedence.order
-app = Service(Settings.model_validate_json(os.environ["SETTINGS"]), FakeEngine()).app
+app = Worker(Settings.model_validate_json(os.environ["SETTINGS"]), FakeEngine()).app
 """
 
 

@@ -9,8 +9,8 @@ from cloudevents.core.bindings.http import HTTPMessage, from_binary_event
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 
-from app.main import Service
-from handlers.errors import PassingError, PermanentError
+from app.main import Worker
+from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
@@ -39,11 +39,11 @@ def cloud_event(message: RawStreamMsg) -> BaseCloudEvent:
 
 
 async def test_every_event_is_a_cloud_event_of_the_publishers_trace(
-    js: JetStreamContext, publisher: Publisher, worker: Service, engine: FakeEngine
+    js: JetStreamContext, publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
     # Given tasks that end well at the second attempt, badly, cancelled, and as no task at all
     engine.fail_with = [
-        PassingError(ErrorCode.ENGINE_FAILED, "Once."),
+        TransientError(ErrorCode.ENGINE_FAILED, "Once."),
         None,
         PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound."),
     ]

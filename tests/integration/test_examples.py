@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 from nats.errors import NoRespondersError
 
-from app.main import Service
+from app.main import Worker
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
@@ -18,7 +18,7 @@ MORE_THAN_A_MESSAGE_HOLDS = 4800  # windows with words
 
 @pytest.mark.parametrize("windows", [3, MORE_THAN_A_MESSAGE_HOLDS])
 async def test_the_follower_hears_what_it_missed(
-    publisher: Publisher, worker: Service, engine: FakeEngine, windows: int
+    publisher: Publisher, worker: Worker, engine: FakeEngine, windows: int
 ) -> None:
     # Given a result that came before the follower
     engine.windows = windows
@@ -32,7 +32,7 @@ async def test_the_follower_hears_what_it_missed(
 
 @pytest.mark.parametrize("windows", [3, MORE_THAN_A_MESSAGE_HOLDS])
 async def test_the_faststream_client_has_its_own_words_for_all_of_it(
-    publisher: Publisher, worker: Service, engine: FakeEngine, windows: int
+    publisher: Publisher, worker: Worker, engine: FakeEngine, windows: int
 ) -> None:
     # Given a service with schemas of its own
     engine.windows = windows

@@ -8,7 +8,7 @@ import pytest
 from nats.js import JetStreamContext
 
 from app.settings import Settings
-from handlers.errors import PassingError
+from handlers.errors import TransientError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Priority
@@ -80,7 +80,7 @@ async def test_what_waits_too_long_to_be_tried_again_expires(
 ) -> None:
     # Given a task that has failed once and waits long for its next attempt
     settings.task_retry_delay = 60
-    engine.fail_with = [PassingError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")]
+    engine.fail_with = [TransientError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")]
     async with start_worker(engine):
         await publisher.publish("t1")
         # When the time is up

@@ -20,13 +20,13 @@ from app.engines.messages import Listen
 from app.jetstream import provisioning, streams
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
-from app.main import Service
-from app.queue.opening import Opener
+from app.main import Worker
+from app.queue.accepted_tasks import AcceptedTasks
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.speech.recordings import Recording, Recordings
 from app.telemetry.metrics import Meter
-from handlers.errors import PassingError, PermanentError
+from handlers.errors import PermanentError, TransientError
 from handlers.ports import Task
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
@@ -37,7 +37,7 @@ from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 from tests.workers import working
 
-PASSING = PassingError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
+TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
 
 
@@ -47,35 +47,35 @@ async def letters(js: JetStreamContext) -> list[DeadLetter]:
     return [DeadLetter.model_validate_json(message.data or b"") for message in found]
 
 
-async def test_what_may_pass_is_tried_again(publisher: Publisher, worker: Service, engine: FakeEngine) -> None:
+async def test_what_may_pass_is_tried_again(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
     # Given an engine that fails once
-    engine.fail_with = [PASSING]
+    engine.fail_with = [TRANSIENT]
     # When a task is published
     await publisher.publish("t1")
     # Then it is retried, says why and when, and ends well
     events = await publisher.until("t1", State.COMPLETED)
     retrying = next(event for event in events if event.state is State.RETRYING)
-    assert retrying.error == PASSING.detail
+    assert retrying.error == TRANSIENT.detail
     assert retrying.retry_at is not None
     assert retrying.retry_at > retrying.time
     assert (retrying.attempt, events[-1].attempt) == (1, 2)
 
 
 async def test_what_fails_too_often_is_given_up(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    engine.fail_with = [PASSING] * 9
+    engine.fail_with = [TRANSIENT] * 9
     await publisher.publish("t1")
     events = await publisher.until("t1", State.FAILED)
     assert [event.attempt for event in events if event.state is State.RETRYING] == [1, 2, 3]
     assert (events[-1].attempt, events[-1].max_attempts) == (4, 4)
     await eventually(lambda: queue_is_empty(js))
     (letter,) = await letters(js)
-    assert (letter.task_id, letter.attempts, letter.error) == ("t1", 4, PASSING.detail)
+    assert (letter.task_id, letter.attempts, letter.error) == ("t1", 4, TRANSIENT.detail)
 
 
 async def test_what_cannot_pass_fails_at_once(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     engine.fail_with = [PERMANENT]
     await publisher.publish("t1")
@@ -88,7 +88,7 @@ async def test_what_cannot_pass_fails_at_once(
     assert answer["error"] == PERMANENT.detail.model_dump(mode="json")
 
 
-async def test_a_missing_recording_fails(publisher: Publisher, worker: Service) -> None:
+async def test_a_missing_recording_fails(publisher: Publisher, worker: Worker) -> None:
     await publisher.publish("t1", audio_file_id="nowhere.flac")
     error = (await publisher.until("t1", State.FAILED))[-1].error
     assert error is not None
@@ -97,7 +97,7 @@ async def test_a_missing_recording_fails(publisher: Publisher, worker: Service) 
 
 
 async def test_the_transcript_is_kept_when_diarization_fails(
-    publisher: Publisher, worker: Service, engine: FakeEngine
+    publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
     engine.fail_with = [None, PERMANENT]
     await publisher.publish("t1", diarize=True)
@@ -110,7 +110,7 @@ async def test_the_transcript_is_kept_when_diarization_fails(
 
 @pytest.mark.parametrize("queued", [True, False])
 async def test_a_cancelled_task_ends(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, *, queued: bool
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, *, queued: bool
 ) -> None:
     # Given a task that runs, and one that waits behind it
     engine.may_go_on.clear()
@@ -136,7 +136,7 @@ async def engine_stopped(engine: FakeEngine) -> bool:
 
 
 async def test_a_dead_letter_is_replayed_once(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task that failed for good
     engine.fail_with = [PERMANENT]
@@ -162,7 +162,7 @@ async def letters_left(js: JetStreamContext) -> int:
 
 
 async def test_nothing_follows_an_end_whatever_breaks_after_it(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a recording that breaks when it is closed, after the result
     original = Recordings.fetch
@@ -190,7 +190,7 @@ async def messages(js: JetStreamContext, stream: str = "transcription_tasks") ->
 
 
 async def test_the_message_of_a_cancelled_task_is_gone_at_once(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task that waits behind a busy worker
     engine.may_go_on.clear()
@@ -209,7 +209,7 @@ async def test_the_message_of_a_cancelled_task_is_gone_at_once(
 
 
 async def test_what_fails_again_while_letters_are_replayed_is_left(
-    publisher: Publisher, worker: Service, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task that fails at once, each time, and a replay that is slower than its failure
     await publisher.publish("t1", audio_file_id="nowhere.flac")
@@ -233,7 +233,7 @@ async def test_what_fails_again_while_letters_are_replayed_is_left(
 
 
 async def test_a_letter_of_a_task_that_did_well_is_not_replayed(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task that is done, and the letter of an invalid message that used its id
     await publisher.publish("t1")
@@ -250,7 +250,7 @@ async def test_a_letter_of_a_task_that_did_well_is_not_replayed(
 
 @pytest.mark.parametrize("fails", [True, False])
 async def test_nobody_opens_an_ended_task_with_a_header(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, fails: bool
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, fails: bool
 ) -> None:
     # Given a task that has ended, well or not
     engine.fail_with = [PERMANENT] if fails else []
@@ -296,7 +296,7 @@ async def test_a_replayed_task_starts_afresh(
 
 
 async def test_two_operators_queue_a_task_once(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task that failed for good
     engine.fail_with = [PERMANENT]
@@ -321,7 +321,7 @@ async def test_two_operators_queue_a_task_once(
 
 
 async def test_an_invalid_message_with_the_same_id_is_not_replayed_in_its_stead(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task that waits, and an invalid message with its id, which is served first
     engine.fail_with = [None, PERMANENT]
@@ -343,7 +343,7 @@ async def test_an_invalid_message_with_the_same_id_is_not_replayed_in_its_stead(
 
 
 async def test_who_replays_with_old_knowledge_takes_nothing_from_a_task_that_runs(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task that has failed, and an operator who has read so
     engine.fail_with = [PERMANENT]
@@ -372,7 +372,7 @@ async def test_who_replays_with_old_knowledge_takes_nothing_from_a_task_that_run
 
 
 async def test_what_a_publisher_expected_of_the_queue_binds_no_replay(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task whose publisher wanted it to be the first of its lane, and which failed
     engine.fail_with = [PERMANENT]
@@ -428,12 +428,12 @@ async def test_a_letter_is_one_for_each_message_though_sequences_begin_anew(
 
 
 async def test_whoever_replays_does_not_see_the_old_end(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task that failed, and a worker that is busy and slow to hear what was queued
-    accept = Opener.accept
+    accept = AcceptedTasks.accept
 
-    async def slowly(self: Opener, task: Task, headers: Mapping[str, str]) -> None:
+    async def slowly(self: AcceptedTasks, task: Task, headers: Mapping[str, str]) -> None:
         await asyncio.sleep(0.2)
         await accept(self, task, headers)
 
@@ -443,7 +443,7 @@ async def test_whoever_replays_does_not_see_the_old_end(
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)
-    monkeypatch.setattr(Opener, "accept", slowly)
+    monkeypatch.setattr(AcceptedTasks, "accept", slowly)
     # When its letter is replayed
     assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
     # Then it waits, for whoever asks
@@ -475,7 +475,7 @@ async def test_a_full_lane_stops_no_replay_into_others(
 
 
 async def test_letters_that_outlive_their_logs_keep_no_other_from_a_replay(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a letter whose log is kept no longer, before another one, and a replay without any time
     monkeypatch.setattr("app.delivery.replaying.ANSWER_WITHIN", 0)

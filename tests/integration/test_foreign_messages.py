@@ -6,7 +6,7 @@ import pytest
 from nats.js import JetStreamContext
 
 from app.client import Client
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
@@ -30,7 +30,7 @@ EVENT = {
 @pytest.mark.parametrize("garbage", [*GARBAGE, json.dumps(EVENT).encode()])
 @pytest.mark.parametrize("of", ["progress", "segments", "results"])
 async def test_a_task_is_done_behind_what_others_wrote_before(
-    publisher: Publisher, worker: Service, js: JetStreamContext, of: str, garbage: bytes
+    publisher: Publisher, worker: Worker, js: JetStreamContext, of: str, garbage: bytes
 ) -> None:
     # Given something on one of a task's subjects that the service did not write
     await js.publish(f"{of}.t1", garbage)
@@ -55,7 +55,7 @@ async def is_completed(publisher: Publisher, task_id: str) -> bool:
 @pytest.mark.parametrize("of", ["progress", "segments", "results"])
 @pytest.mark.parametrize("garbage", GARBAGE)
 async def test_a_task_goes_on_behind_what_others_wrote_in_its_log(
-    publisher: Publisher, worker: Service, js: JetStreamContext, engine: FakeEngine, of: str, garbage: bytes
+    publisher: Publisher, worker: Worker, js: JetStreamContext, engine: FakeEngine, of: str, garbage: bytes
 ) -> None:
     # Given a task that runs
     engine.may_go_on.clear()
@@ -71,7 +71,7 @@ async def test_a_task_goes_on_behind_what_others_wrote_in_its_log(
 
 
 async def test_the_projection_goes_on_behind_garbage(
-    publisher: Publisher, worker: Service, js: JetStreamContext, redis: object
+    publisher: Publisher, worker: Worker, js: JetStreamContext, redis: object
 ) -> None:
     # Given garbage on subjects of the service's own
     for subject in ("progress.x", "results.x", "segments.x"):
@@ -93,7 +93,7 @@ async def test_the_projection_goes_on_behind_garbage(
 
 
 async def test_a_result_is_found_before_what_others_wrote_behind_it(
-    publisher: Publisher, worker: Service, js: JetStreamContext
+    publisher: Publisher, worker: Worker, js: JetStreamContext
 ) -> None:
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
@@ -102,7 +102,7 @@ async def test_a_result_is_found_before_what_others_wrote_behind_it(
 
 
 async def test_a_letter_of_somebody_else_is_passed_over(
-    publisher: Publisher, worker: Service, js: JetStreamContext, settings: Settings
+    publisher: Publisher, worker: Worker, js: JetStreamContext, settings: Settings
 ) -> None:
     # Given junk among the dead letters, and a task that failed
     await js.publish("dead_letters.transcription", b"junk")
@@ -118,7 +118,7 @@ async def test_a_letter_of_somebody_else_is_passed_over(
     assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
 
 
-async def test_a_forged_copy_opens_no_log(publisher: Publisher, worker: Service, js: JetStreamContext) -> None:
+async def test_a_forged_copy_opens_no_log(publisher: Publisher, worker: Worker, js: JetStreamContext) -> None:
     # Given a message in the queue
     await publisher.publish("real")
     sequence = (await js.stream_info("transcription_tasks")).state.last_seq
@@ -133,7 +133,7 @@ async def test_a_forged_copy_opens_no_log(publisher: Publisher, worker: Service,
 
 
 async def test_a_replay_of_another_task_opens_nothing(
-    publisher: Publisher, worker: Service, js: JetStreamContext
+    publisher: Publisher, worker: Worker, js: JetStreamContext
 ) -> None:
     # Given a task that has failed
     await publisher.publish("t1", audio_file_id="nowhere.flac")

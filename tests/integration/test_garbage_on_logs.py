@@ -5,7 +5,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
-from app.main import Service
+from app.main import Worker
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.foreign
 @pytest.mark.parametrize("of", ["progress", "results"])
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 10_000])
 async def test_what_nests_too_deeply_does_not_stop_the_projection(
-    publisher: Publisher, worker: Service, nc: Client, js: JetStreamContext, redis: Redis, of: str, body: bytes
+    publisher: Publisher, worker: Worker, nc: Client, js: JetStreamContext, redis: Redis, of: str, body: bytes
 ) -> None:
     # When a body that Python cannot read as JSON for its depth comes to the projection
     await js.publish(f"{of}.other", body)
@@ -36,7 +36,7 @@ async def test_what_nests_too_deeply_does_not_stop_the_projection(
 @pytest.mark.parametrize("of", ["progress", "results"])
 @pytest.mark.parametrize("body", [b"{", b"[" * 100_000, b"\x00"])
 async def test_a_task_whose_log_was_spoilt_does_not_stay_in_the_queue(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, of: str, body: bytes
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, of: str, body: bytes
 ) -> None:
     # Given a task that runs
     engine.may_go_on.clear()

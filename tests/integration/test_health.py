@@ -9,7 +9,7 @@ import pytest
 from nats.aio.client import Client
 
 from app.embedded import NatsServer, ValkeyServer
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import StartWorker
@@ -36,7 +36,7 @@ def _nothing_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.operating.watch.LOOK_EVERY", 3600)
 
 
-async def ask(worker: Service, path: str) -> tuple[int, dict[str, bool]]:
+async def ask(worker: Worker, path: str) -> tuple[int, dict[str, bool]]:
     """What the route answers, asked as an HTTP server would."""
     said: list[MutableMapping[str, Any]] = []
 
@@ -51,7 +51,7 @@ async def ask(worker: Service, path: str) -> tuple[int, dict[str, bool]]:
     return int(str(said[0]["status"])), json.loads(said[1]["body"])
 
 
-async def becomes(worker: Service, wanted: dict[str, bool]) -> None:
+async def becomes(worker: Worker, wanted: dict[str, bool]) -> None:
     async def look() -> bool:
         status, body = await ask(worker, "/health/ready")
         return body == wanted and status == (200 if wanted["ok"] else 503)
@@ -59,7 +59,7 @@ async def becomes(worker: Service, wanted: dict[str, bool]) -> None:
     await eventually(look)
 
 
-async def test_nats_that_hangs_and_comes_back(worker: Service, nats_server: NatsServer) -> None:
+async def test_nats_that_hangs_and_comes_back(worker: Worker, nats_server: NatsServer) -> None:
     await becomes(worker, WELL)
     nats_server.pause()
     await becomes(worker, WELL | {"ok": False, "nats": False, "consumers": False})
@@ -67,7 +67,7 @@ async def test_nats_that_hangs_and_comes_back(worker: Service, nats_server: Nats
     await becomes(worker, WELL)
 
 
-async def test_redis_that_is_gone_and_comes_back(worker: Service, valkey: ValkeyServer) -> None:
+async def test_redis_that_is_gone_and_comes_back(worker: Worker, valkey: ValkeyServer) -> None:
     await becomes(worker, WELL)
     await valkey.stop()
     await becomes(worker, WELL | {"ok": False, "redis": False})
@@ -75,18 +75,18 @@ async def test_redis_that_is_gone_and_comes_back(worker: Service, valkey: Valkey
     await becomes(worker, WELL)
 
 
-async def test_a_consumer_that_was_deleted(worker: Service, nc: Client) -> None:
+async def test_a_consumer_that_was_deleted(worker: Worker, nc: Client) -> None:
     await becomes(worker, WELL)
     await nc.jetstream().delete_consumer("transcription_tasks", "transcription_worker_diarization_low")
     await becomes(worker, WELL | {"ok": False, "consumers": False})
 
 
-async def test_a_slot_that_has_stopped(worker: Service) -> None:
+async def test_a_slot_that_has_stopped(worker: Worker) -> None:
     await worker.slot.stop(grace=0)
     await becomes(worker, WELL | {"ok": False, "slot": False})
 
 
-async def test_a_model_that_loads(worker: Service, engine: FakeEngine) -> None:
+async def test_a_model_that_loads(worker: Worker, engine: FakeEngine) -> None:
     engine.ready = False
     assert await ask(worker, "/health/startup") == (503, {"ok": False, "model": False})
     engine.ready = True

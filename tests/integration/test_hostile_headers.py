@@ -10,7 +10,7 @@ import pytest
 from nats.aio.client import Client
 
 from app.jetstream.hostile_headers import survive
-from app.main import Service
+from app.main import Worker
 from schemas.progress import State
 from schemas.requests import TaskStatus
 from tests.conftest import Servers
@@ -47,7 +47,7 @@ async def publish_bytes(url: str, subject: str, head: bytes, body: bytes) -> Non
 @pytest.mark.foreign
 @hostile
 async def test_a_task_with_headers_that_cannot_be_read_ends_like_any_other(
-    publisher: Publisher, worker: Service, servers: Servers, head: bytes
+    publisher: Publisher, worker: Worker, servers: Servers, head: bytes
 ) -> None:
     # Given a task whose headers no library would write
     await publish_bytes(servers.nats_url, "tasks.transcription.high", head, TASK)
@@ -62,7 +62,7 @@ async def test_a_task_with_headers_that_cannot_be_read_ends_like_any_other(
 @pytest.mark.foreign
 @hostile
 async def test_a_request_with_headers_that_cannot_be_read_makes_no_worker_deaf(
-    publisher: Publisher, worker: Service, servers: Servers, head: bytes
+    publisher: Publisher, worker: Worker, servers: Servers, head: bytes
 ) -> None:
     # Given a worker
     await publisher.publish("t1")

@@ -13,7 +13,7 @@ from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
-from app.main import Service
+from app.main import Worker
 from app.queue import invalid
 from schemas.progress import State
 from schemas.requests import TaskStatus
@@ -92,7 +92,7 @@ def invented(subjects: list[str], count: int) -> list[Hostile]:
 
 
 async def test_whatever_is_published_ends(
-    js: JetStreamContext, publisher: Publisher, worker: Service, nc: Client
+    js: JetStreamContext, publisher: Publisher, worker: Worker, nc: Client
 ) -> None:
     # Given the worst that anybody may publish
     messages = invented(LANES, MESSAGES)
@@ -119,7 +119,7 @@ async def test_whatever_is_published_ends(
 
 
 @pytest.mark.parametrize("subject", REQUESTS)
-async def test_whatever_is_asked_is_answered(nc: Client, worker: Service, subject: str) -> None:
+async def test_whatever_is_asked_is_answered(nc: Client, worker: Worker, subject: str) -> None:
     # Given the worst that anybody may ask
     for _, body, extra in invented([subject], max(MESSAGES // 10, 50)):
         # When it is asked
@@ -154,7 +154,7 @@ def filled(body: bytes, nc: Client, extra: dict[str, str]) -> bytes:
 async def test_the_largest_tasks_end(
     js: JetStreamContext,
     publisher: Publisher,
-    worker: Service,
+    worker: Worker,
     nc: Client,
     sixty_kilobytes: dict[str, str],
     full: bool,
@@ -178,7 +178,7 @@ async def test_the_largest_tasks_end(
 
 @pytest.mark.parametrize("subject", REQUESTS)
 async def test_the_largest_requests_are_answered(
-    nc: Client, worker: Service, sixty_kilobytes: dict[str, str], subject: str
+    nc: Client, worker: Worker, sixty_kilobytes: dict[str, str], subject: str
 ) -> None:
     for body in (b'{"task_id": "nobody"}', b"{", b"\xff"):
         for sent in (body, filled(body, nc, sixty_kilobytes)):
@@ -199,7 +199,7 @@ OWN = ["progress.t1", "segments.t1", "results.t1", *(f"accepted.{lane}" for lane
 async def test_garbage_on_the_services_own_subjects_harms_no_other_task(
     js: JetStreamContext,
     publisher: Publisher,
-    worker: Service,
+    worker: Worker,
     nc: Client,
     redis: Redis,
     engine: FakeEngine,

@@ -6,7 +6,7 @@ import pytest
 from nats.js import JetStreamContext
 from structlog.testing import capture_logs
 
-from app.main import Service
+from app.main import Worker
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
 from schemas.progress import State
@@ -44,7 +44,7 @@ async def letter(js: JetStreamContext) -> DeadLetter:
     ],
 )
 async def test_what_is_no_task_becomes_a_dead_letter(
-    js: JetStreamContext, worker: Service, publisher: Publisher, body: bytes, problem: str
+    js: JetStreamContext, worker: Worker, publisher: Publisher, body: bytes, problem: str
 ) -> None:
     # When bytes are published that are no task
     await js.publish(SUBJECT, body)
@@ -59,7 +59,7 @@ async def test_what_is_no_task_becomes_a_dead_letter(
 
 
 async def test_an_invalid_task_with_an_id_is_said_to_have_failed(
-    js: JetStreamContext, worker: Service, publisher: Publisher
+    js: JetStreamContext, worker: Worker, publisher: Publisher
 ) -> None:
     # When a task carries a misspelt option
     await publisher.publish("t1", word_timestamp=True)
@@ -75,7 +75,7 @@ async def test_an_invalid_task_with_an_id_is_said_to_have_failed(
 
 
 async def test_an_invalid_task_with_a_known_id_changes_nothing(
-    js: JetStreamContext, worker: Service, publisher: Publisher
+    js: JetStreamContext, worker: Worker, publisher: Publisher
 ) -> None:
     await publisher.publish("t1")
     events = await publisher.until("t1", State.COMPLETED)
@@ -84,7 +84,7 @@ async def test_an_invalid_task_with_a_known_id_changes_nothing(
     assert (await publisher.until("t1", State.COMPLETED)) == events
 
 
-async def test_a_large_body_is_cut_in_its_letter(js: JetStreamContext, worker: Service) -> None:
+async def test_a_large_body_is_cut_in_its_letter(js: JetStreamContext, worker: Worker) -> None:
     await js.publish(SUBJECT, json.dumps({"task_id": "t1", "x": "y" * 600_000}).encode())
     found = await letter(js)
     assert found.body_truncated
@@ -93,7 +93,7 @@ async def test_a_large_body_is_cut_in_its_letter(js: JetStreamContext, worker: S
 
 @pytest.mark.parametrize("body", [b"\x00" * 900_000, b'"' * 900_000, "\u0416".encode() * 400_000])
 async def test_a_letter_always_fits_into_a_message(
-    js: JetStreamContext, worker: Service, publisher: Publisher, body: bytes
+    js: JetStreamContext, worker: Worker, publisher: Publisher, body: bytes
 ) -> None:
     # When a body grows in JSON, and its headers are many and long
     headers = {f"X-{number}": "y" * 1000 for number in range(40)} | {"traceparent": "a" * 15_000}
@@ -105,9 +105,7 @@ async def test_a_letter_always_fits_into_a_message(
     await eventually(lambda: queue_is_empty(js))
 
 
-async def test_a_trace_that_is_none_goes_no_further(
-    js: JetStreamContext, worker: Service, publisher: Publisher
-) -> None:
+async def test_a_trace_that_is_none_goes_no_further(js: JetStreamContext, worker: Worker, publisher: Publisher) -> None:
     body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 1}).encode()
     await js.publish(SUBJECT, body, headers={"traceparent": "a" * 50_000})
     await publisher.until("t1", State.COMPLETED)
@@ -115,7 +113,7 @@ async def test_a_trace_that_is_none_goes_no_further(
 
 
 async def test_a_valid_task_outlives_a_worker_that_cannot_take_it(
-    js: JetStreamContext, worker: Service, publisher: Publisher
+    js: JetStreamContext, worker: Worker, publisher: Publisher
 ) -> None:
     # Given a worker that lacks a part
     transcriber = worker.app.context.get("transcriber")
@@ -134,7 +132,7 @@ async def test_a_valid_task_outlives_a_worker_that_cannot_take_it(
     assert (await js.stream_info("transcription_dead_letters")).state.messages == 0
 
 
-async def test_another_content_type_is_named(js: JetStreamContext, worker: Service) -> None:
+async def test_another_content_type_is_named(js: JetStreamContext, worker: Worker) -> None:
     body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 1}).encode()
     await js.publish(SUBJECT, body, headers={"content-type": "text/plain"})
     assert "content-type is not application/json" in (await letter(js)).error.message

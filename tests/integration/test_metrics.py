@@ -7,8 +7,8 @@ import pytest
 from nats.js import JetStreamContext
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.main import Service
-from handlers.errors import PassingError, PermanentError
+from app.main import Worker
+from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Kind, Priority
@@ -16,7 +16,7 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
-PASSING = PassingError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
+TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
 TRANSCRIPTION = ("task_name", "process_transcription")
 
@@ -29,7 +29,7 @@ class OneWindow(FakeEngine):
             await asyncio.Event().wait()
 
 
-def sample(worker: Service, name: str, *labels: tuple[str, str]) -> float | None:
+def sample(worker: Worker, name: str, *labels: tuple[str, str]) -> float | None:
     for family in text_string_to_metric_families(worker.meter.exposition().decode()):
         for found in family.samples:
             if found.name == name and set(labels) <= set(found.labels.items()):
@@ -38,10 +38,10 @@ def sample(worker: Service, name: str, *labels: tuple[str, str]) -> float | None
 
 
 async def test_what_was_done_is_counted(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task that ends well at the second attempt, one that fails, and one whose id is known
-    engine.fail_with = [PASSING, None, PERMANENT]
+    engine.fail_with = [TRANSIENT, None, PERMANENT]
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     await publisher.publish("t2")
@@ -139,7 +139,7 @@ async def test_a_task_that_does_not_get_on_shows(
 
 
 @pytest.mark.parametrize(("name", "value"), [("nats_up", 1), ("redis_up", 1), ("model_loaded", 1)])
-async def test_the_worker_says_what_it_has_at_hand(worker: Service, name: str, value: float) -> None:
+async def test_the_worker_says_what_it_has_at_hand(worker: Worker, name: str, value: float) -> None:
     async def said() -> bool:
         return sample(worker, name) == value
 
@@ -147,13 +147,13 @@ async def test_the_worker_says_what_it_has_at_hand(worker: Service, name: str, v
     assert (sample(worker, "worker_memory_bytes", ("part", "worker")) or 0) > 10_000_000
 
 
-async def test_a_worker_begins_at_nought(worker: Service) -> None:
+async def test_a_worker_begins_at_nought(worker: Worker) -> None:
     # Given a worker that has had no task: its first success is an increase, and sums have something to add
     for name in ("task_success_total", "task_processing_time_seconds_count", "task_in_progress"):
         assert sample(worker, name, TRANSCRIPTION) == 0
 
 
-async def test_no_figure_names_a_task(publisher: Publisher, worker: Service) -> None:
+async def test_no_figure_names_a_task(publisher: Publisher, worker: Worker) -> None:
     await publisher.publish("secret-id", user_id=90071992547409911, kind=Kind.DIARIZATION)
     await publisher.until("secret-id", State.COMPLETED)
     text = worker.meter.exposition().decode()

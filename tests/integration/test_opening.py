@@ -16,15 +16,15 @@ from app.ending import end
 from app.jetstream import provisioning, streams
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
-from app.main import Service
-from app.queue import opening
+from app.main import Worker
+from app.queue import accepted_tasks
+from app.queue.accepted_tasks import AcceptedTask, AcceptedTasks
 from app.queue.lanes import LaneReader
-from app.queue.opening import Announced, Opener
+from app.queue.log_opener import LogOpener
 from app.queue.stored_message import StoredMessage
-from app.queue.task_queue import TaskQueue
 from app.queue.waiting import WaitingTasks
 from app.settings import Settings
-from handlers.errors import AlreadyKnownError, PassingError
+from handlers.errors import AlreadyKnownError, TransientError
 from schemas.errors import ErrorCode
 from schemas.headers import REPLAY_OF
 from schemas.progress import State
@@ -34,14 +34,14 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
 
-MANY = 2 * opening.AT_ONCE + 1
+MANY = 2 * accepted_tasks.AT_ONCE + 1
 LANE = "tasks.transcription.normal"
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
 GHOST = TASK.model_copy(update={"task_id": "ghost"})
 
 
 @pytest.fixture
-async def busy(publisher: Publisher, worker: Service, engine: FakeEngine) -> Service:
+async def busy(publisher: Publisher, worker: Worker, engine: FakeEngine) -> Worker:
     """A worker that has no time for any further task."""
     engine.may_go_on.clear()
     await publisher.publish("busy", priority=Priority.HIGH)
@@ -53,7 +53,7 @@ async def busy(publisher: Publisher, worker: Service, engine: FakeEngine) -> Ser
 class Alone:
     """An opener without a worker around it: nobody announces what is published, or picks it up."""
 
-    opener: Opener
+    opener: AcceptedTasks
     log: TaskLog
 
 
@@ -63,7 +63,7 @@ async def alone(nc: Client, js: JetStreamContext, settings: Settings) -> Alone:
     names = streams.names(settings)
     log = TaskLog(nc, names, "w")
     waiting = WaitingTasks(nc, names, LaneReader(nc, names), idle=lambda: False)
-    return Alone(Opener(log, TaskQueue(log, waiting, max_attempts=4), waiting), log)
+    return Alone(AcceptedTasks(log, LogOpener(log, waiting, max_attempts=4), waiting), log)
 
 
 def copied(sequence: int, **more: str) -> dict[str, str]:
@@ -71,7 +71,7 @@ def copied(sequence: int, **more: str) -> dict[str, str]:
     return {"Nats-Subject": LANE, "Nats-Sequence": str(sequence)} | more
 
 
-async def test_each_of_a_burst_is_told_its_place(publisher: Publisher, busy: Service) -> None:
+async def test_each_of_a_burst_is_told_its_place(publisher: Publisher, busy: Worker) -> None:
     # Given a busy worker, when more tasks are published than it opens at once
     for number in range(MANY):
         await publisher.publish(f"t{number}")
@@ -82,7 +82,7 @@ async def test_each_of_a_burst_is_told_its_place(publisher: Publisher, busy: Ser
         assert event.queue_position == pytest.approx(number, abs=2)
 
 
-async def test_tasks_of_all_lanes_are_opened_together(publisher: Publisher, busy: Service) -> None:
+async def test_tasks_of_all_lanes_are_opened_together(publisher: Publisher, busy: Worker) -> None:
     # When tasks of all lanes are stored in the same moment, and one of them twice
     lanes = [(kind, priority) for kind in Kind for priority in Priority]
     await asyncio.gather(
@@ -96,14 +96,14 @@ async def test_tasks_of_all_lanes_are_opened_together(publisher: Publisher, busy
 
 
 async def test_what_could_not_be_opened_is_opened_by_who_picks_it_up(
-    publisher: Publisher, busy: Service, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, busy: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a stream that does not answer for a moment
     asked = asyncio.Event()
 
     async def unanswered(_: TaskLog, __: object) -> None:
         asked.set()
-        raise PassingError(ErrorCode.INTERNAL, "JetStream does not answer.")
+        raise TransientError(ErrorCode.INTERNAL, "JetStream does not answer.")
 
     with monkeypatch.context() as away:
         away.setattr(TaskLog, "last_of", unanswered)
@@ -119,7 +119,7 @@ async def test_what_could_not_be_opened_is_opened_by_who_picks_it_up(
 
 
 async def test_a_task_is_picked_up_where_it_was_opened_without_reading_its_log(
-    publisher: Publisher, busy: Service, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, busy: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task that this worker has said `queued` of
     await publisher.publish("t1")
@@ -141,7 +141,7 @@ async def test_a_task_is_picked_up_where_it_was_opened_without_reading_its_log(
 
 
 async def test_the_opener_outlives_what_nobody_foresaw(
-    publisher: Publisher, busy: Service, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given an announcement that nobody can deal with
     asked = asyncio.Event()
@@ -161,7 +161,7 @@ async def test_the_opener_outlives_what_nobody_foresaw(
 
 @pytest.mark.foreign
 async def test_a_forged_announcement_does_not_take_the_place_of_the_true_one(
-    publisher: Publisher, busy: Service, nc: Client
+    publisher: Publisher, busy: Worker, nc: Client
 ) -> None:
     # Given somebody who repeats each announcement at once, with another recording
     async def repeat(announced: Msg) -> None:
@@ -180,7 +180,7 @@ async def test_a_forged_announcement_does_not_take_the_place_of_the_true_one(
 
 
 async def test_a_task_that_is_deleted_between_its_delivery_and_its_opening_does_not_come_back(
-    publisher: Publisher, busy: Service, js: JetStreamContext
+    publisher: Publisher, busy: Worker, js: JetStreamContext
 ) -> None:
     # Given a new message that a worker has in its hands
     await publisher.publish("t1")
@@ -189,16 +189,16 @@ async def test_a_task_that_is_deleted_between_its_delivery_and_its_opening_does_
     message = replace(StoredMessage.fetched(found), time=datetime.now(UTC))
     # When its task is deleted before the worker gets on
     await publisher.ask("tasks.delete", task_id="t1")
-    busy.parts.desk.queue._lately.clear()  # noqa: SLF001 -- as a worker that has not opened it
+    busy.parts.desk.opener._lately.clear()  # noqa: SLF001 -- as a worker that has not opened it
     # Then nothing opens it again
     with pytest.raises(AlreadyKnownError):
-        await busy.parts.desk.queue.open(TASK, message)
+        await busy.parts.desk.opener.open(TASK, message)
     assert (await publisher.ask("tasks.status", task_id="t1"))["error"]
 
 
 @pytest.mark.parametrize("changed", [{"again": True}, {"sequence": 99, "time": datetime(2026, 1, 1, tzinfo=UTC)}])
 async def test_what_was_opened_here_is_read_again_where_it_may_have_changed(
-    publisher: Publisher, busy: Service, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+    publisher: Publisher, busy: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
     # Given a task that this worker has opened
     await publisher.publish("t1")
@@ -215,7 +215,7 @@ async def test_what_was_opened_here_is_read_again_where_it_may_have_changed(
     # When its message was delivered before, or is another one
     message = replace(StoredMessage.fetched(found), **changed)
     with suppress(AlreadyKnownError):
-        await busy.parts.desk.queue.open(TASK, message)
+        await busy.parts.desk.opener.open(TASK, message)
     # Then its log is read
     assert read == ["t1"]
 
@@ -227,7 +227,7 @@ async def test_of_what_is_announced_together_only_what_the_queue_holds_is_opened
     await publisher.publish("t1")
     # When it is announced behind two others that are said to lie there: one with its id, one with an unknown one
     forged = TASK.model_copy(update={"audio_file_id": "forged"})
-    await alone.opener.open([Announced(task, LANE, 1) for task in (forged, GHOST, TASK)])
+    await alone.opener.open([AcceptedTask(task, LANE, 1) for task in (forged, GHOST, TASK)])
     # Then the log is that of the task, and the unknown one has none
     last = await alone.log.last("t1")
     assert last is not None
@@ -254,7 +254,7 @@ async def test_a_replay_is_opened_before_anybody_looks(
 ) -> None:
     # Given a task that has failed
     await publisher.publish("t1")
-    await alone.opener.open([Announced(TASK, LANE, 1)])
+    await alone.opener.open([AcceptedTask(TASK, LANE, 1)])
     queued = await alone.log.last("t1")
     assert queued is not None
     failed = await alone.log.end(queued, State.FAILED)
@@ -269,7 +269,7 @@ async def test_a_replay_is_opened_before_anybody_looks(
 
 
 @pytest.mark.foreign
-async def test_nobody_is_answered_who_announces(publisher: Publisher, busy: Service, nc: Client) -> None:
+async def test_nobody_is_answered_who_announces(publisher: Publisher, busy: Worker, nc: Client) -> None:
     # Given somebody who announces a task, and waits for an answer
     inbox = await nc.subscribe(nc.new_inbox())
     body = GHOST.model_dump_json().encode()

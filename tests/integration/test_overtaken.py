@@ -17,9 +17,9 @@ from app.jetstream import provisioning, streams
 from app.log.entry import Entry, Facts
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
-from handlers.errors import PassingError
+from handlers.errors import TransientError
 from handlers.ports import Result
 from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent, State
@@ -41,7 +41,7 @@ async def begun(engine: FakeEngine) -> bool:
 
 
 async def test_an_overtaken_worker_leaves_the_message_to_others(
-    publisher: Publisher, worker: Service, engine: FakeEngine, settings: Settings, nc: Client, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, settings: Settings, nc: Client, js: JetStreamContext
 ) -> None:
     # Given a worker in the middle of a task
     engine.may_go_on.clear()
@@ -64,7 +64,7 @@ async def test_an_overtaken_worker_leaves_the_message_to_others(
 
 
 async def test_a_task_is_cancelled_while_its_engine_is_silent(
-    publisher: Publisher, worker: Service, engine: FakeEngine
+    publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
     # Given an engine that says nothing for a long time
     engine.silent = True
@@ -133,7 +133,7 @@ async def test_attempts_go_on_where_the_last_one_ran_out_of_time(
 
 
 async def test_who_cancels_right_after_the_first_word_is_heard(
-    publisher: Publisher, worker: Service, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given an engine that says nothing for a long time, and a task that is cancelled as soon as it runs
     engine.silent = True
@@ -154,7 +154,7 @@ async def test_who_cancels_right_after_the_first_word_is_heard(
 
 
 async def test_a_result_whose_last_word_failed_is_no_failure(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker that publishes its result, but cannot say that it has
     append = TaskLog.append
@@ -162,7 +162,7 @@ async def test_a_result_whose_last_word_failed_is_no_failure(
     async def unanswered(self: TaskLog, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
         if event.state is State.COMPLETED:
             monkeypatch.setattr(TaskLog, "append", append)  # once
-            raise PassingError(ErrorCode.INTERNAL, "JetStream does not acknowledge.")
+            raise TransientError(ErrorCode.INTERNAL, "JetStream does not acknowledge.")
         return await append(self, event, facts, after=after)
 
     monkeypatch.setattr(TaskLog, "append", unanswered)
@@ -247,7 +247,7 @@ async def say_batch(nc: Client, settings: Settings, facts: Facts, number: int, *
 
 
 async def test_a_late_word_of_a_lost_worker_ends_nobody_elses_attempt(
-    publisher: Publisher, worker: Service, engine: FakeEngine, settings: Settings, nc: Client, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, settings: Settings, nc: Client, js: JetStreamContext
 ) -> None:
     # Given a worker that has told of the first window
     may_go_on = asyncio.Event()
@@ -275,7 +275,7 @@ async def test_a_late_word_of_a_lost_worker_ends_nobody_elses_attempt(
 
 
 async def test_what_was_found_for_an_earlier_task_of_the_same_id_is_none_of_a_new_one(
-    publisher: Publisher, worker: Service, settings: Settings, nc: Client
+    publisher: Publisher, worker: Worker, settings: Settings, nc: Client
 ) -> None:
     # Given what a task that was deleted has left behind: its worker was frozen over that
     facts = Facts(None, 99, "tasks.transcription.normal", datetime.now(UTC))
@@ -289,7 +289,7 @@ async def test_what_was_found_for_an_earlier_task_of_the_same_id_is_none_of_a_ne
 
 
 async def test_a_late_word_about_a_deleted_task_is_taken_back(
-    publisher: Publisher, worker: Service, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker that is about to tell what it has found
     waits, may_go_on = asyncio.Event(), asyncio.Event()

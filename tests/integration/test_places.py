@@ -11,11 +11,11 @@ from redis.asyncio import Redis
 
 from app.client import Client as TaskClient
 from app.engines.messages import Job, Reply
-from app.main import Service
+from app.main import Worker
 from app.queue.lanes import LaneReader, Queue
 from app.settings import Settings
 from app.speech.pace import Pace
-from handlers.errors import PassingError
+from handlers.errors import TransientError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Kind, Priority
@@ -25,7 +25,7 @@ from tests.integration.test_metrics import sample
 from tests.integration.wire import Wire
 from tests.workers import working
 
-PASSING = PassingError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
+TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
 SOON = timedelta(seconds=2)
 HEARD_AGAIN_WITHIN = timedelta(seconds=30)
 
@@ -49,7 +49,7 @@ async def place(publisher: Publisher, task_id: str) -> tuple[object, object]:
     return status["state"], status["queue_position"]
 
 
-async def test_a_task_that_a_free_worker_takes_begins_at_once(publisher: Publisher, worker: Service) -> None:
+async def test_a_task_that_a_free_worker_takes_begins_at_once(publisher: Publisher, worker: Worker) -> None:
     # Given a worker that has nothing to do, when a task is published
     await publisher.publish("t1")
     queued = (await publisher.until("t1", State.COMPLETED))[0]
@@ -85,7 +85,7 @@ async def test_the_status_of_a_waiting_task_tells_its_place_now(
 
 
 async def test_what_was_given_back_or_looked_at_waits(
-    publisher: Publisher, worker: Service, engine: FakeEngine, nc: Client, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, nc: Client, js: JetStreamContext
 ) -> None:
     # Given a busy worker behind which six tasks wait
     engine.may_go_on.clear()
@@ -113,7 +113,7 @@ async def test_what_was_given_back_or_looked_at_waits(
 
 
 async def test_many_who_ask_do_not_have_the_whole_queue_read_each_time(
-    publisher: Publisher, worker: Service, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task that waits behind another
     monkeypatch.setattr("app.queue.waiting.REMEMBERED_FOR", 60)
@@ -175,7 +175,7 @@ async def test_a_task_that_is_tried_again_is_not_expected_before_that(
 ) -> None:
     # Given a worker that lets half a minute pass before it tries again
     engine = FakeEngine()
-    engine.fail_with = [PASSING]
+    engine.fail_with = [TRANSIENT]
     async with working(settings.model_copy(update={"task_retry_delay": 30}), engine) as worker:
         # When a task fails once
         await publisher.publish("t1")

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from app.keys.projection import Ended, RedisProjection
 from app.keys.redis_keys import MARK
 from app.log.entry import Entry, Facts
-from app.main import Service
+from app.main import Worker
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionTask
 from schemas.wire import Kind
@@ -121,7 +121,7 @@ async def test_a_new_service_shows_its_first_task_at_once(
     assert "projection_begins_anew" not in {line["event"] for line in lines}
 
 
-async def test_a_redis_that_lost_its_data_is_caught_up(publisher: Publisher, worker: Service, redis: Redis) -> None:
+async def test_a_redis_that_lost_its_data_is_caught_up(publisher: Publisher, worker: Worker, redis: Redis) -> None:
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     await eventually(lambda: redis.get("task:t1:result"))
@@ -136,7 +136,7 @@ async def test_a_redis_that_lost_its_data_is_caught_up(publisher: Publisher, wor
 
 
 async def test_what_redis_does_not_take_holds_up_nothing_else(
-    publisher: Publisher, worker: Service, redis: Redis
+    publisher: Publisher, worker: Worker, redis: Redis
 ) -> None:
     # Given tasks that are done
     for task in ("t1", "t2", "t3"):

@@ -14,7 +14,7 @@ from app.client import Client
 from app.jetstream.provisioning import provision
 from app.log.entry import Entry, Facts
 from app.log.task_log import TaskLog
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from schemas import subjects
 from schemas.progress import ProgressEvent, Stage, State
@@ -78,7 +78,7 @@ async def test_workers_share_what_waits(publisher: Publisher, start_worker: Star
 
 
 async def test_a_second_publish_of_a_known_id_changes_nothing(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task that has ended
     await publisher.publish("t1")
@@ -110,7 +110,7 @@ async def test_a_full_lane_refuses_the_publisher(
     await publisher.publish("fourth", priority=Priority.HIGH)
 
 
-async def test_a_misspelt_priority_is_refused(js: JetStreamContext, worker: Service) -> None:
+async def test_a_misspelt_priority_is_refused(js: JetStreamContext, worker: Worker) -> None:
     with pytest.raises(NoStreamResponseError):
         await js.publish("tasks.transcription.urgent", b"{}")
 
@@ -188,7 +188,7 @@ async def test_a_stopping_worker_gives_its_task_back(publisher: Publisher, start
         events = await publisher.until("t1", State.COMPLETED)
     assert [event.state for event in events[:4]] == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING]
     assert events[-1].attempt == 1
-    assert events[-1].worker != stopping.worker
+    assert events[-1].worker != stopping.name
 
 
 async def test_progress_does_not_fall_when_a_task_is_given_back(
@@ -248,7 +248,7 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
 @pytest.mark.parametrize("status", ["404", "503"])
 @pytest.mark.parametrize("header", ["Status", "Nats-Sequence", "Nats-Subject", "Nats-Num-Pending"])
 async def test_a_publishers_own_headers_are_not_the_servers(
-    publisher: Publisher, worker: Service, engine: FakeEngine, header: str, status: str
+    publisher: Publisher, worker: Worker, engine: FakeEngine, header: str, status: str
 ) -> None:
     # Given a task with a header of the server's, behind another one
     engine.may_go_on.clear()
@@ -266,7 +266,7 @@ async def test_a_publishers_own_headers_are_not_the_servers(
 @pytest.mark.foreign
 @pytest.mark.parametrize("status", ["404", "503"])
 async def test_an_idle_worker_takes_no_publishers_status_for_the_servers(
-    publisher: Publisher, worker: Service, status: str
+    publisher: Publisher, worker: Worker, status: str
 ) -> None:
     # Given a worker with nothing to do
     # When a task is published with a status that a server answers with
@@ -280,7 +280,7 @@ async def test_an_idle_worker_takes_no_publishers_status_for_the_servers(
 @pytest.mark.foreign
 @pytest.mark.parametrize("status", ["404", "503"])
 async def test_a_foreign_status_on_a_tasks_log_ends_no_reading(
-    publisher: Publisher, worker: Service, engine: FakeEngine, settings: Settings, status: str
+    publisher: Publisher, worker: Worker, engine: FakeEngine, settings: Settings, status: str
 ) -> None:
     # Given a running task
     engine.may_go_on.clear()

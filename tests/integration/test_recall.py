@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from app.engines.messages import Diarize, Job, Loaded, Reply, StretchHeard
 from app.keys import redis_keys
 from app.keys.stretches import Stretches
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from handlers.errors import PermanentError
 from schemas import subjects
@@ -61,7 +61,7 @@ def said(result: dict[str, object]) -> dict[str, object]:
     ],
 )
 async def test_the_same_is_not_computed_twice(
-    worker: Service, engine: FakeEngine, publisher: Publisher, kind: Kind, options: dict[str, Any]
+    worker: Worker, engine: FakeEngine, publisher: Publisher, kind: Kind, options: dict[str, Any]
 ) -> None:
     # Given a task that was done
     await publisher.publish("t1", kind=kind, **options)
@@ -78,7 +78,7 @@ async def test_the_same_is_not_computed_twice(
 
 @pytest.mark.parametrize("other", [{"language": "de"}, {"word_timestamps": True}, {"diarize": True}])
 async def test_another_question_is_computed(
-    worker: Service, engine: FakeEngine, publisher: Publisher, other: dict[str, Any]
+    worker: Worker, engine: FakeEngine, publisher: Publisher, other: dict[str, Any]
 ) -> None:
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
@@ -86,7 +86,7 @@ async def test_another_question_is_computed(
     assert (await result_of(publisher, "t2"))["cached"] is False
 
 
-async def test_other_bounds_for_speakers_are_another_question(worker: Service, publisher: Publisher) -> None:
+async def test_other_bounds_for_speakers_are_another_question(worker: Worker, publisher: Publisher) -> None:
     await publisher.publish("t1", kind=Kind.DIARIZATION, max_speakers=2)
     await publisher.until("t1", State.COMPLETED)
     await publisher.publish("t2", kind=Kind.DIARIZATION, max_speakers=3)
@@ -94,7 +94,7 @@ async def test_other_bounds_for_speakers_are_another_question(worker: Service, p
 
 
 async def test_another_revision_of_the_model_is_asked_anew(
-    worker: Service, engine: FakeEngine, publisher: Publisher
+    worker: Worker, engine: FakeEngine, publisher: Publisher
 ) -> None:
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
@@ -124,7 +124,7 @@ async def test_what_two_models_have_heard_is_kept_for_nobody(
 
 
 async def test_another_recording_under_the_same_name_is_computed(
-    worker: Service, publisher: Publisher, recordings_folder: Path
+    worker: Worker, publisher: Publisher, recordings_folder: Path
 ) -> None:
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
@@ -135,7 +135,7 @@ async def test_another_recording_under_the_same_name_is_computed(
     assert (await result_of(publisher, "t2"))["cached"] is False
 
 
-async def test_followers_of_segments_hear_what_was_found_before(worker: Service, publisher: Publisher) -> None:
+async def test_followers_of_segments_hear_what_was_found_before(worker: Worker, publisher: Publisher) -> None:
     for task_id in ("t1", "t2"):
         await publisher.publish(task_id)
         await publisher.until(task_id, State.COMPLETED)
@@ -160,7 +160,7 @@ async def test_a_task_that_goes_on_after_a_loss_finds_the_rest(
     assert said(first) == said(other)
 
 
-async def test_what_was_found_goes_with_the_task(worker: Service, publisher: Publisher, redis: Redis) -> None:
+async def test_what_was_found_goes_with_the_task(worker: Worker, publisher: Publisher, redis: Redis) -> None:
     # Given a task that was done
     await publisher.publish("t1", diarize=True)
     result = await result_of(publisher, "t1")
@@ -173,7 +173,7 @@ async def test_what_was_found_goes_with_the_task(worker: Service, publisher: Pub
 
 
 async def test_speakers_that_were_not_found_are_looked_for_again(
-    worker: Service, engine: FakeEngine, publisher: Publisher
+    worker: Worker, engine: FakeEngine, publisher: Publisher
 ) -> None:
     # Given a task whose diarization failed
     engine.fail_with = [None, PermanentError(ErrorCode.AUDIO_TOO_LARGE, "too long")]
@@ -253,7 +253,7 @@ async def _is_gone(redis: Redis, key: str) -> bool:
 
 @pytest.mark.parametrize("kind", list(Kind))
 async def test_a_recording_that_is_replaced_while_it_is_heard_gives_no_result(
-    worker: Service, publisher: Publisher, engine: FakeEngine, recordings_folder: Path, kind: Kind
+    worker: Worker, publisher: Publisher, engine: FakeEngine, recordings_folder: Path, kind: Kind
 ) -> None:
     # Given a task at work
     engine.may_go_on.clear()

@@ -15,7 +15,7 @@ from app.embedded import NatsServer, free_port
 from app.settings import Settings
 from app.speech.recordings import Recordings
 from app.temporary import sweep
-from handlers.errors import PassingError, PermanentError, TaskError
+from handlers.errors import PermanentError, TaskError, TransientError
 from schemas.errors import ErrorCode
 
 CONTENT = bytes(range(256)) * 4000  # about 1 MB, several chunks
@@ -122,14 +122,14 @@ async def test_a_recording_that_was_changed_in_the_bucket_is_not_used(
     await js.publish(f"$O.audio.C.{info.nuid}", b"\xff" + CONTENT[1:1000])
 
     # When it is fetched, then its hash gives that away
-    assert isinstance(await refusal(in_bucket, "meeting.flac"), PassingError)
+    assert isinstance(await refusal(in_bucket, "meeting.flac"), TransientError)
     assert list(scratch.iterdir()) == []
 
 
 async def test_a_missing_bucket_may_come_back(in_bucket: Recordings) -> None:
     # Given no bucket, when a recording is fetched, then trying again can help
     error = await refusal(in_bucket, "meeting.flac")
-    assert isinstance(error, PassingError)
+    assert isinstance(error, TransientError)
     assert error.detail.code is ErrorCode.INTERNAL
 
 
@@ -143,8 +143,8 @@ async def test_nats_away_is_a_passing_error(settings: Settings, tmp_path: Path, 
 
     # When a recording is fetched or deleted, then trying again can help
     error = await refusal(recordings, "meeting.flac")
-    assert isinstance(error, PassingError)
-    with pytest.raises(PassingError):
+    assert isinstance(error, TransientError)
+    with pytest.raises(TransientError):
         await recordings.delete("meeting.flac")
     assert list(scratch.iterdir()) == []
     await client.close()
@@ -282,6 +282,6 @@ async def test_a_folder_that_is_not_mounted_is_nobodys_recording(settings: Setti
     # Given a store that is not there, which a publisher can do nothing about
     recordings = Recordings(settings.model_copy(update={"audio_store": "file:///nowhere"}), js)
     # When a recording is looked for, then it is tried again: it may be there when the folder is
-    with pytest.raises(PassingError, match="AUDIO_STORE"):
+    with pytest.raises(TransientError, match="AUDIO_STORE"):
         async with recordings.fetch("meeting.flac"):
             pass

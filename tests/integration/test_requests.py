@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
-from app.main import Service
+from app.main import Worker
 from schemas.progress import State
 from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
@@ -25,25 +25,25 @@ REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]
 @pytest.mark.parametrize(
     "body", [b"", b"\xff", b"[]", b"{}", b"[" * 100_000, b'{"task_id": "a b"}', b'{"task_id": "a", "x": 1}']
 )
-async def test_an_invalid_request_is_answered(nc: Client, worker: Service, subject: str, body: bytes) -> None:
+async def test_an_invalid_request_is_answered(nc: Client, worker: Worker, subject: str, body: bytes) -> None:
     reply = await nc.request(subject, body, timeout=5)
     assert json.loads(reply.data)["error"]["code"] == "invalid_request"
 
 
-async def test_a_request_that_claims_to_be_json_and_is_no_text_is_answered(nc: Client, worker: Service) -> None:
+async def test_a_request_that_claims_to_be_json_and_is_no_text_is_answered(nc: Client, worker: Worker) -> None:
     reply = await nc.request("tasks.status", b"\xff", timeout=5, headers={"content-type": "application/json"})
     assert json.loads(reply.data)["error"]["code"] == "invalid_request"
 
 
 @pytest.mark.parametrize("body", [b"garbage", b"7", b"[]"])
-async def test_a_request_that_is_no_object_is_told_so(nc: Client, worker: Service, body: bytes) -> None:
+async def test_a_request_that_is_no_object_is_told_so(nc: Client, worker: Worker, body: bytes) -> None:
     reply = await nc.request("tasks.status", body, timeout=5)
     assert "no JSON object" in json.loads(reply.data)["error"]["message"]
 
 
 @pytest.mark.parametrize("place", ["results.t2", "$JS.API.STREAM.DELETE.transcription_progress"])
 async def test_an_answer_goes_into_an_inbox_or_nowhere(
-    publisher: Publisher, worker: Service, nc: Client, js: JetStreamContext, place: str
+    publisher: Publisher, worker: Worker, nc: Client, js: JetStreamContext, place: str
 ) -> None:
     # Given a task
     await publisher.publish("t1")
@@ -58,12 +58,12 @@ async def test_an_answer_goes_into_an_inbox_or_nowhere(
 
 
 @pytest.mark.parametrize("subject", REQUESTS)
-async def test_an_unknown_task_is_not_found(publisher: Publisher, worker: Service, subject: str) -> None:
+async def test_an_unknown_task_is_not_found(publisher: Publisher, worker: Worker, subject: str) -> None:
     answer = await publisher.ask(subject, task_id="nobody")
     assert answer["error"]["code"] == "not_found"
 
 
-async def test_the_status_of_a_running_task(publisher: Publisher, worker: Service, engine: FakeEngine) -> None:
+async def test_the_status_of_a_running_task(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
     engine.may_go_on.clear()
     await publisher.publish("t1", language="en")
     await publisher.until("t1", State.RUNNING)
@@ -78,7 +78,7 @@ async def test_the_status_of_a_running_task(publisher: Publisher, worker: Servic
     await publisher.until("t1", State.COMPLETED)
 
 
-async def test_a_result_in_every_format(publisher: Publisher, worker: Service, nc: Client) -> None:
+async def test_a_result_in_every_format(publisher: Publisher, worker: Worker, nc: Client) -> None:
     await publisher.publish("t1", diarize=True)
     await publisher.until("t1", State.COMPLETED)
 
@@ -93,7 +93,7 @@ async def test_a_result_in_every_format(publisher: Publisher, worker: Service, n
     assert json.loads(await text("json"))["speakers"] == 2
 
 
-async def test_a_diarization_cannot_be_had_as_text(publisher: Publisher, worker: Service) -> None:
+async def test_a_diarization_cannot_be_had_as_text(publisher: Publisher, worker: Worker) -> None:
     await publisher.publish("d1", kind=Kind.DIARIZATION)
     await publisher.until("d1", State.COMPLETED)
     answer = await publisher.ask("tasks.result", task_id="d1", format="srt")
@@ -101,7 +101,7 @@ async def test_a_diarization_cannot_be_had_as_text(publisher: Publisher, worker:
 
 
 async def test_a_large_result_is_an_object(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a recording with more text than a message holds
     engine.windows, engine.text = 30, "word " * 10_000
@@ -116,7 +116,7 @@ async def test_a_large_result_is_an_object(
 
 
 async def test_a_deleted_task_leaves_nothing(
-    publisher: Publisher, worker: Service, js: JetStreamContext, redis: Redis
+    publisher: Publisher, worker: Worker, js: JetStreamContext, redis: Redis
 ) -> None:
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
@@ -130,7 +130,7 @@ async def test_a_deleted_task_leaves_nothing(
 
 @pytest.mark.parametrize("fmt", ["txt", "srt", "vtt"])
 async def test_the_text_of_a_result_whose_object_has_gone_is_not_found(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, fmt: str
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, fmt: str
 ) -> None:
     # Given a result that is too large for a message, and whose object has gone before the message
     engine.windows, engine.text = 30, "word " * 10_000
@@ -144,7 +144,7 @@ async def test_the_text_of_a_result_whose_object_has_gone_is_not_found(
 
 
 async def test_a_request_that_takes_long_keeps_nobody_waiting(
-    publisher: Publisher, worker: Service, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a status that takes long to find, and another that does not
     await publisher.publish("t1")

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from app.embedded import NatsServer, ValkeyServer
 from app.jetstream import provisioning, stream_pages, streams
 from app.keys.redis_keys import MARK
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from schemas.progress import State
 from schemas.wire import Kind
@@ -63,7 +63,7 @@ async def is_shown_completed(redis: Redis, task_id: str) -> bool:
 
 
 async def test_a_task_outlives_a_restart_of_nats(
-    publisher: Publisher, worker: Service, engine: FakeEngine, nats_server: NatsServer
+    publisher: Publisher, worker: Worker, engine: FakeEngine, nats_server: NatsServer
 ) -> None:
     # Given a task in the middle of its recording
     engine.may_go_on.clear()
@@ -103,7 +103,7 @@ async def test_a_start_waits_for_a_nats_that_dies_meanwhile(
 
 
 async def test_a_task_outlives_a_nats_that_hangs(
-    publisher: Publisher, worker: Service, engine: FakeEngine, nats_server: NatsServer
+    publisher: Publisher, worker: Worker, engine: FakeEngine, nats_server: NatsServer
 ) -> None:
     # Given a server that keeps its connections and answers nothing for a while
     engine.may_go_on.clear()
@@ -122,7 +122,7 @@ async def test_a_task_outlives_a_nats_that_hangs(
 
 @pytest.mark.parametrize("what", ["lane", "projection", "stream", "log"])
 async def test_what_is_deleted_under_a_worker_is_made_anew(
-    publisher: Publisher, worker: Service, settings: Settings, redis: Redis, what: str
+    publisher: Publisher, worker: Worker, settings: Settings, redis: Redis, what: str
 ) -> None:
     # Given a worker that has worked
     await publisher.publish("before")
@@ -147,7 +147,7 @@ async def test_what_is_deleted_under_a_worker_is_made_anew(
 
 
 async def test_the_work_goes_on_without_valkey(
-    publisher: Publisher, worker: Service, valkey: ValkeyServer, redis: Redis
+    publisher: Publisher, worker: Worker, valkey: ValkeyServer, redis: Redis
 ) -> None:
     # Given a Valkey that is away
     await valkey.kill()
@@ -159,7 +159,7 @@ async def test_the_work_goes_on_without_valkey(
     await eventually(lambda: is_shown_completed(redis, "t1"))
 
 
-async def test_a_task_cannot_be_half_deleted(publisher: Publisher, worker: Service, valkey: ValkeyServer) -> None:
+async def test_a_task_cannot_be_half_deleted(publisher: Publisher, worker: Worker, valkey: ValkeyServer) -> None:
     # Given a task, and a Valkey that is away
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
@@ -176,7 +176,7 @@ async def test_a_task_cannot_be_half_deleted(publisher: Publisher, worker: Servi
     await eventually(deleted)
 
 
-async def test_a_valkey_that_lost_its_data_is_filled_again(publisher: Publisher, worker: Service, redis: Redis) -> None:
+async def test_a_valkey_that_lost_its_data_is_filled_again(publisher: Publisher, worker: Worker, redis: Redis) -> None:
     # Given a task whose keys are there
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
@@ -239,7 +239,7 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
 
 
 async def test_events_of_a_stream_that_was_made_anew_are_shown(
-    publisher: Publisher, worker: Service, js: JetStreamContext, redis: Redis
+    publisher: Publisher, worker: Worker, js: JetStreamContext, redis: Redis
 ) -> None:
     # Given tasks whose events are shown in Redis
     for task_id in ("t1", "t2", "t3"):
@@ -266,7 +266,7 @@ async def is_of_kind(redis: Redis, task_id: str, kind: str) -> bool:
 
 
 async def test_a_request_is_answered_while_jetstream_is_not(
-    publisher: Publisher, worker: Service, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker whose JetStream answers nobody
     async def nobody(*_: object) -> None:

@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 from app.delivery.dead_letters import DeadLetterBox
 from app.log.entry import Facts
 from app.log.results import ResultStore
-from app.main import Service
+from app.main import Worker
 from handlers.errors import PermanentError
 from handlers.ports import Result
 from schemas.errors import ErrorCode
@@ -42,7 +42,7 @@ async def burst(publisher: Publisher, engine: FakeEngine, task_ids: list[str]) -
 
 
 async def test_what_is_quick_is_done_together_and_once_each(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given many tasks, each of which is done in milliseconds, when a worker comes to them
     await burst(publisher, engine, QUICK)
@@ -92,7 +92,7 @@ async def test_what_turns_out_to_be_long_is_given_back_but_for_one(
 
 
 async def test_tasks_that_fail_together_are_settled(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a disk that takes letters slowly
     put = DeadLetterBox.put
@@ -118,7 +118,7 @@ async def test_tasks_that_fail_together_are_settled(
 
 
 async def test_diarizations_do_not_wait_for_each_others_results(
-    publisher: Publisher, worker: Service, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a disk that hangs
     asked, may_be_stored, publish = list[str](), asyncio.Event(), ResultStore.publish
@@ -138,7 +138,7 @@ async def test_diarizations_do_not_wait_for_each_others_results(
         await publisher.until(task_id, State.COMPLETED)
 
 
-def _watched(worker: Service) -> list[int]:
+def _watched(worker: Worker) -> list[int]:
     """How many deliveries begin together, from now on."""
     begun: list[int] = []
     work = worker.slot.deliveries.work
@@ -151,7 +151,7 @@ def _watched(worker: Service) -> list[int]:
     return begun
 
 
-async def _none_waits_for_this_worker(worker: Service, begun: list[int]) -> bool:
+async def _none_waits_for_this_worker(worker: Worker, begun: list[int]) -> bool:
     """Whether it has begun with several, and has no more than one in its hands."""
     return max(begun, default=0) > 1 and sample(worker, "task_in_progress", TRANSCRIPTION) == 1
 

@@ -8,7 +8,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from app.jetstream.pull_inbox import PullInbox
-from app.main import Service
+from app.main import Worker
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
@@ -18,7 +18,7 @@ Transcribe = Callable[[str, int], Awaitable[dict[str, object]]]
 
 
 @pytest.fixture
-def transcribe(publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext) -> Transcribe:
+def transcribe(publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext) -> Transcribe:
     """Have a task done with so many characters of text in two segments; the result as it was published."""
 
     async def done(task_id: str, characters: int) -> dict[str, object]:
@@ -74,7 +74,7 @@ async def test_a_text_of_any_size_arrives(nc: Client, js: JetStreamContext, tran
 
 
 async def test_a_message_of_the_largest_size_is_pulled_like_any_other(
-    nc: Client, worker: Service, engine: FakeEngine, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    nc: Client, worker: Worker, engine: FakeEngine, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a busy worker that asks for no more bytes at once than a message may have
     monkeypatch.setattr("app.jetstream.stream_pages.LARGEST", 0)

@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from app.main import Service
-from handlers.errors import PassingError
+from app.main import Worker
+from handlers.errors import TransientError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
@@ -27,7 +27,7 @@ def spans() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-async def worker(start_worker: StartWorker, engine: FakeEngine, spans: InMemorySpanExporter) -> AsyncIterator[Service]:
+async def worker(start_worker: StartWorker, engine: FakeEngine, spans: InMemorySpanExporter) -> AsyncIterator[Worker]:
     traces = TracerProvider()
     traces.add_span_processor(SimpleSpanProcessor(spans))
     async with start_worker(engine, traces) as service:
@@ -51,7 +51,7 @@ async def of_the_task(spans: InMemorySpanExporter, deliveries: int = 1) -> list[
 
 
 async def test_each_part_of_the_work_is_a_span(
-    publisher: Publisher, worker: Service, js: JetStreamContext, spans: InMemorySpanExporter
+    publisher: Publisher, worker: Worker, js: JetStreamContext, spans: InMemorySpanExporter
 ) -> None:
     # Given a task whose publisher traces it
     await publish(js)
@@ -74,10 +74,10 @@ async def test_each_part_of_the_work_is_a_span(
 
 
 async def test_a_redelivery_is_linked_to_the_delivery_before(
-    publisher: Publisher, worker: Service, engine: FakeEngine, js: JetStreamContext, spans: InMemorySpanExporter
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, spans: InMemorySpanExporter
 ) -> None:
     # Given a task that fails once
-    engine.fail_with = [PassingError(ErrorCode.ENGINE_FAILED, "The engine died.")]
+    engine.fail_with = [TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")]
     await publish(js)
     await publisher.until("t1", State.COMPLETED)
     # Then its second delivery names the first
@@ -88,7 +88,7 @@ async def test_a_redelivery_is_linked_to_the_delivery_before(
 
 
 async def test_the_trace_holds_nothing_of_the_recording(
-    publisher: Publisher, worker: Service, js: JetStreamContext, spans: InMemorySpanExporter
+    publisher: Publisher, worker: Worker, js: JetStreamContext, spans: InMemorySpanExporter
 ) -> None:
     await publish(js)
     await publisher.until("t1", State.COMPLETED)

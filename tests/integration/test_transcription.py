@@ -5,14 +5,14 @@ import json
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
-from app.main import Service
+from app.main import Worker
 from schemas.progress import State
 from schemas.wire import Kind
 from tests.integration.conftest import Publisher, parsed, queue_is_empty
 from tests.waiting import eventually
 
 
-async def test_a_published_task_becomes_a_result(publisher: Publisher, worker: Service, js: JetStreamContext) -> None:
+async def test_a_published_task_becomes_a_result(publisher: Publisher, worker: Worker, js: JetStreamContext) -> None:
     # Given a worker
     # When another service publishes a task
     await publisher.publish("t1")
@@ -22,7 +22,7 @@ async def test_a_published_task_becomes_a_result(publisher: Publisher, worker: S
     assert events[0].state is State.QUEUED
     assert events[1].state is State.RUNNING
     assert events[-1].progress == 100
-    assert {event.worker for event in events[1:]} == {worker.worker}
+    assert {event.worker for event in events[1:]} == {worker.name}
     # And the result is on its subject, made of the segments
     result = parsed(await js.get_last_msg("transcription_results", "results.t1"))
     assert result["text"] == "one two one two one two"
@@ -33,7 +33,7 @@ async def test_a_published_task_becomes_a_result(publisher: Publisher, worker: S
 
 
 async def test_segments_are_heard_while_the_task_runs(
-    publisher: Publisher, worker: Service, js: JetStreamContext
+    publisher: Publisher, worker: Worker, js: JetStreamContext
 ) -> None:
     # Given a task that was worked on
     await publisher.publish("t1")
@@ -46,9 +46,7 @@ async def test_segments_are_heard_while_the_task_runs(
     assert [event["processed_seconds"] for event in found] == [10, 20, 30]
 
 
-async def test_a_change_of_speaker_splits_a_segment(
-    publisher: Publisher, worker: Service, js: JetStreamContext
-) -> None:
+async def test_a_change_of_speaker_splits_a_segment(publisher: Publisher, worker: Worker, js: JetStreamContext) -> None:
     await publisher.publish("t1", diarize=True)
     await publisher.until("t1", State.COMPLETED)
     result = parsed(await js.get_last_msg("transcription_results", "results.t1"))
@@ -56,7 +54,7 @@ async def test_a_change_of_speaker_splits_a_segment(
     assert result["speakers"] == 2
 
 
-async def test_a_diarization_gives_turns(publisher: Publisher, worker: Service, js: JetStreamContext) -> None:
+async def test_a_diarization_gives_turns(publisher: Publisher, worker: Worker, js: JetStreamContext) -> None:
     await publisher.publish("d1", kind=Kind.DIARIZATION)
     await publisher.until("d1", State.COMPLETED)
     result = parsed(await js.get_last_msg("transcription_results", "results.d1"))
@@ -65,7 +63,7 @@ async def test_a_diarization_gives_turns(publisher: Publisher, worker: Service, 
     assert len(result["segments"]) == 6
 
 
-async def test_the_three_keys_show_what_happened(publisher: Publisher, worker: Service, redis: Redis) -> None:
+async def test_the_three_keys_show_what_happened(publisher: Publisher, worker: Worker, redis: Redis) -> None:
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     # When the projection has caught up

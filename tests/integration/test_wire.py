@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from app.main import Service
+from app.main import Worker
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State
@@ -48,7 +48,7 @@ SAID = {
 
 @pytest.mark.parametrize(("address", "example"), TASKS)
 async def test_the_example_of_a_task_is_done(
-    worker: Service, publisher: Publisher, address: str, example: dict[str, Any]
+    worker: Worker, publisher: Publisher, address: str, example: dict[str, Any]
 ) -> None:
     # Given the example, published as the document says
     subject = address.format(priority=Priority.NORMAL)
@@ -59,14 +59,14 @@ async def test_the_example_of_a_task_is_done(
 
 @pytest.mark.parametrize(("subject", "request_"), REQUESTS)
 async def test_the_example_of_a_request_is_understood(
-    worker: Service, publisher: Publisher, subject: str, request_: dict[str, Any]
+    worker: Worker, publisher: Publisher, subject: str, request_: dict[str, Any]
 ) -> None:
     answer = await publisher.ask(subject, **request_)
     assert answer.get("error", {}).get("code") in {None, ErrorCode.NOT_FOUND}
 
 
 async def test_all_that_is_described_is_said(
-    worker: Service, publisher: Publisher, nc: Client, wire: Wire, engine: FakeEngine
+    worker: Worker, publisher: Publisher, nc: Client, wire: Wire, engine: FakeEngine
 ) -> None:
     # Given a task of each kind, one that fails, and one that is none
     await publisher.publish("text", diarize=True, word_timestamps=True)

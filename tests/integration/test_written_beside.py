@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 from app.delivery.settling import Settler
 from app.log.entry import Facts
 from app.log.results import ResultStore
-from app.main import Service
+from app.main import Worker
 from app.queue import deliveries
 from app.settings import Settings
 from handlers.ports import Result
@@ -129,12 +129,12 @@ async def _waits(disk: SlowDisk, count: int) -> bool:
     return len(disk.waiting) >= count
 
 
-async def _asks_no_more(worker: Service) -> bool:
+async def _asks_no_more(worker: Worker) -> bool:
     return not worker.slot.running
 
 
 async def test_a_worker_outlives_an_acknowledgement_that_cannot_be_sent(
-    publisher: Publisher, worker: Service, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a connection that takes nothing more when a task is to be acknowledged
     done = Settler.done

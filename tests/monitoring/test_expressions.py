@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from app.engines.messages import Diarize, Job, Listen, Reply
-from handlers.errors import PassingError, PermanentError
+from handlers.errors import PermanentError, TransientError
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.headers import AUDIO_SECONDS
@@ -31,7 +31,7 @@ CHOSEN = {
     "$__range": "1m",
 }  # as Grafana does
 BROKEN = PermanentError(ErrorCode.ENGINE_FAILED, "The engine cannot do this one.")
-DIED = PassingError(ErrorCode.ENGINE_FAILED, "The engine died.")
+DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 
 
 class TroubledEngine(FakeEngine):

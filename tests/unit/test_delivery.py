@@ -20,7 +20,7 @@ from app.log.entry import Entry
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.queue.deliveries import Deliveries
-from app.queue.task_queue import TaskQueue
+from app.queue.log_opener import LogOpener
 from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
 from handlers.errors import PermanentError
@@ -79,7 +79,7 @@ class Hand:
         desk = Desk(
             nats=cast("Client", FakeNats()),
             log=task_log,
-            queue=cast("TaskQueue", FakeQueue(log)),
+            opener=cast("LogOpener", FakeQueue(log)),
             results=cast("ResultStore", NoResults()),
             projection=RedisProjection(Redis()),  # asks nothing of it
             settler=Settler(task_log, letters, max_attempts=4, retry_delay=0),

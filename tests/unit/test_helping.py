@@ -12,7 +12,7 @@ from app.engines.messages import Hear, Job, Reply
 from app.settings import Settings
 from app.sharing.helping import Helper, way_of
 from app.sharing.messages import Alive, Lent, Returned, Volunteered, decode
-from handlers.errors import PassingError
+from handlers.errors import TransientError
 from schemas.errors import ErrorCode
 from schemas.sharing import WindowsOffered
 from tests.fakes.engine import MODEL, FakeEngine
@@ -149,7 +149,7 @@ async def test_the_largest_batch_that_can_be_set_can_be_lent(helper: Helper, own
     assert answer.heard is not None
 
 
-@pytest.mark.parametrize("error", [PassingError(ErrorCode.ENGINE_FAILED, "It died."), ValueError("no such reply")])
+@pytest.mark.parametrize("error", [TransientError(ErrorCode.ENGINE_FAILED, "It died."), ValueError("no such reply")])
 async def test_whatever_goes_wrong_the_batch_is_given_back(
     helper: Helper, owners: Owners, engine: GatedEngine, error: Exception
 ) -> None:

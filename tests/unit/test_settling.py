@@ -12,12 +12,12 @@ from app.delivery.attempt import TaskAttempt
 from app.delivery.dead_letters import DeadLetterBox
 from app.delivery.settling import Settler
 from app.log.task_log import TaskLog
-from handlers.errors import OvertakenError, PassingError, PermanentError, TaskError
+from handlers.errors import OvertakenError, PermanentError, TaskError, TransientError
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
 
-PASSING = PassingError(ErrorCode.ENGINE_FAILED, "The engine died.")
+TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound.")
 
 
@@ -110,24 +110,24 @@ async def fail(story: Story, number: int, error: TaskError, *, jitter: float = 0
 
 async def test_a_passing_error_is_said_before_the_message_is_given_back() -> None:
     story = Story()
-    assert await fail(story, 1, PASSING) is State.RETRYING
+    assert await fail(story, 1, TRANSIENT) is State.RETRYING
     assert story.done == ["retrying", "nak"]
 
 
 async def test_the_delay_doubles() -> None:
     story = Story()
     for number in (1, 2, 3):
-        await fail(story, number, PASSING)
+        await fail(story, number, TRANSIENT)
     assert story.retry_delays == [30, 60, 120]
 
 
 async def test_the_jitter_adds_up_to_a_quarter() -> None:
     story = Story()
-    await fail(story, 1, PASSING, jitter=1.0)
+    await fail(story, 1, TRANSIENT, jitter=1.0)
     assert story.retry_delays == [37.5]
 
 
-@pytest.mark.parametrize(("number", "error"), [(4, PASSING), (1, PERMANENT)])
+@pytest.mark.parametrize(("number", "error"), [(4, TRANSIENT), (1, PERMANENT)])
 async def test_what_is_given_up_fails_first_is_kept_then_and_goes_last(number: int, error: TaskError) -> None:
     story = Story()
     assert await fail(story, number, error) is State.FAILED
@@ -135,7 +135,7 @@ async def test_what_is_given_up_fails_first_is_kept_then_and_goes_last(number: i
 
 
 @pytest.mark.parametrize("state", [State.COMPLETED, State.FAILED, State.CANCELLED])
-@pytest.mark.parametrize("error", [PASSING, PERMANENT])
+@pytest.mark.parametrize("error", [TRANSIENT, PERMANENT])
 async def test_nothing_follows_an_end_whatever_went_wrong_after_it(state: State, error: TaskError) -> None:
     story = Story()
     ended = cast("TaskAttempt", FakeAttempt(story, 1, state))
@@ -143,7 +143,7 @@ async def test_nothing_follows_an_end_whatever_went_wrong_after_it(state: State,
     assert story.done == ["ack"]
 
 
-@pytest.mark.parametrize(("number", "error"), [(1, PASSING), (4, PASSING), (1, PERMANENT)])
+@pytest.mark.parametrize(("number", "error"), [(1, TRANSIENT), (4, TRANSIENT), (1, PERMANENT)])
 async def test_who_was_overtaken_settles_nothing(number: int, error: TaskError) -> None:
     story = Story(overtaken=True)
     with pytest.raises(OvertakenError):
@@ -169,7 +169,7 @@ async def test_a_retry_waits_an_hour_at_most() -> None:
     story = Story()
     long = Settler(cast("TaskLog", None), cast("DeadLetterBox", FakeLetters(story)), 99, 3000, jitter=lambda: 0.0)
     attempt = cast("TaskAttempt", FakeAttempt(story, 3))
-    assert await long.failed(cast("Msg", FakeMessage(story)), attempt, PASSING) is State.RETRYING
+    assert await long.failed(cast("Msg", FakeMessage(story)), attempt, TRANSIENT) is State.RETRYING
     assert story.retry_delays == [3600]
 
 
@@ -177,4 +177,4 @@ async def test_the_last_attempt_is_followed_by_another_where_only_the_speakers_a
     story = Story()
     attempt = FakeAttempt(story, 4, may_go_without_speakers=True)
     message = cast("Msg", FakeMessage(story))
-    assert await settler(story).failed(message, cast("TaskAttempt", attempt), PASSING) is State.RETRYING
+    assert await settler(story).failed(message, cast("TaskAttempt", attempt), TRANSIENT) is State.RETRYING

@@ -19,7 +19,7 @@ from app.speech.recall import Recall
 from app.speech.recordings import Recording, Recordings
 from app.speech.transcriber import EngineTranscriber
 from app.speech.windows_in_order import alone
-from handlers.errors import PassingError
+from handlers.errors import TransientError
 from handlers.ports import Advanced, Checkpoint, Found, News
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
@@ -28,7 +28,7 @@ from tests.fakes.engine import FakeEngine, segment
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, diarize=True)
 SHA = "0" * 64
-DIED = PassingError(ErrorCode.ENGINE_FAILED, "The engine died.")
+DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 
 
 NOWHERE = connected("redis://localhost:1")

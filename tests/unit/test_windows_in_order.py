@@ -25,7 +25,7 @@ from app.engines.messages import (
 )
 from app.speech.hearers import Transcribed
 from app.speech.windows_in_order import Lender, Told, WindowsInOrder
-from handlers.errors import PassingError, PermanentError
+from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
 from schemas.transcription import Segment
@@ -33,7 +33,7 @@ from schemas.wire import Model
 
 MODEL = Model(name="scripted", revision="1")
 DAMAGED = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is damaged.")
-DIED = PassingError(ErrorCode.ENGINE_FAILED, "The engine died.")
+DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 
 
 def window(at: float) -> WindowFound:
@@ -212,7 +212,7 @@ async def test_a_failure_ends_the_run_and_leaves_nothing_open(failing: str) -> N
         ScriptedEngine(lambda at: [*lines(at)[:4], DIED]) if failing == "listener" else ScriptedEngine(failure=DIED)
     )
     # When a recording is transcribed, then the failure is told
-    with pytest.raises(PassingError) as caught:
+    with pytest.raises(TransientError) as caught:
         await told(windows(engine))
     assert caught.value is DIED
     assert engine.open == 0

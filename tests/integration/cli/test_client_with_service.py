@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from app.client import Client, RequestFailedError, TaskIdTakenError
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent, State
@@ -37,7 +37,7 @@ def recording(tmp_path: Path) -> Path:
     return path
 
 
-async def test_from_file_to_result(settings: Settings, worker: Service, recording: Path) -> None:
+async def test_from_file_to_result(settings: Settings, worker: Worker, recording: Path) -> None:
     # Given a worker
     async with Client(settings) as client:
         # When a file is transcribed
@@ -62,7 +62,7 @@ async def test_from_file_to_result(settings: Settings, worker: Service, recordin
 
 
 async def test_each_task_has_a_recording_of_its_own(
-    settings: Settings, worker: Service, recording: Path, js: JetStreamContext
+    settings: Settings, worker: Worker, recording: Path, js: JetStreamContext
 ) -> None:
     # Given two tasks on one file
     async with Client(settings) as client:
@@ -79,7 +79,7 @@ async def test_each_task_has_a_recording_of_its_own(
 
 
 async def test_a_running_task_is_cancelled(
-    settings: Settings, worker: Service, engine: FakeEngine, recording: Path
+    settings: Settings, worker: Worker, engine: FakeEngine, recording: Path
 ) -> None:
     # Given a task whose engine is at work
     engine.may_go_on.clear()
@@ -96,7 +96,7 @@ async def test_a_running_task_is_cancelled(
 
 
 async def test_a_failed_task_is_a_dead_letter_until_it_is_replayed(
-    settings: Settings, worker: Service, recording: Path
+    settings: Settings, worker: Worker, recording: Path
 ) -> None:
     async with Client(settings) as client:
         # Given a task that failed
@@ -111,7 +111,7 @@ async def test_a_failed_task_is_a_dead_letter_until_it_is_replayed(
         assert states.count(State.QUEUED) == 2
 
 
-async def test_deleting_leaves_nothing(settings: Settings, worker: Service, recording: Path) -> None:
+async def test_deleting_leaves_nothing(settings: Settings, worker: Worker, recording: Path) -> None:
     async with Client(settings) as client:
         # Given an ended task
         task_id = await client.create_transcription_task(recording)
@@ -125,7 +125,7 @@ async def test_deleting_leaves_nothing(settings: Settings, worker: Service, reco
 
 
 async def test_a_known_id_takes_no_other_recording(
-    settings: Settings, worker: Service, recording: Path, tmp_path: Path, js: JetStreamContext
+    settings: Settings, worker: Worker, recording: Path, tmp_path: Path, js: JetStreamContext
 ) -> None:
     async with Client(settings) as client:
         # Given a task with an id of the caller's
@@ -148,7 +148,7 @@ async def test_a_known_id_takes_no_other_recording(
 
 
 async def test_a_deleted_id_is_not_taken_again_at_once(
-    settings: Settings, worker: Service, recording: Path, js: JetStreamContext
+    settings: Settings, worker: Worker, recording: Path, js: JetStreamContext
 ) -> None:
     async with Client(settings) as client:
         # Given a task that was deleted
@@ -164,7 +164,7 @@ async def test_a_deleted_id_is_not_taken_again_at_once(
 
 
 async def test_what_is_wrong_is_said_before_anything_is_uploaded(
-    settings: Settings, worker: Service, recording: Path, js: JetStreamContext
+    settings: Settings, worker: Worker, recording: Path, js: JetStreamContext
 ) -> None:
     async with Client(settings) as client:
         # Given options that cannot be
@@ -176,7 +176,7 @@ async def test_what_is_wrong_is_said_before_anything_is_uploaded(
 
 
 async def test_the_queue_shows_what_waits(
-    settings: Settings, worker: Service, engine: FakeEngine, recording: Path
+    settings: Settings, worker: Worker, engine: FakeEngine, recording: Path
 ) -> None:
     # Given one task at work and two that wait
     engine.may_go_on.clear()
@@ -193,7 +193,7 @@ async def test_the_queue_shows_what_waits(
         engine.may_go_on.set()
 
 
-async def test_a_task_is_followed_before_it_is_known(settings: Settings, worker: Service, recording: Path) -> None:
+async def test_a_task_is_followed_before_it_is_known(settings: Settings, worker: Worker, recording: Path) -> None:
     async with Client(settings) as client:
         # Given somebody who follows a task that is not there yet
         following = asyncio.create_task(_ended(client, "later"))
@@ -205,7 +205,7 @@ async def test_a_task_is_followed_before_it_is_known(settings: Settings, worker:
 
 
 async def test_following_outlives_a_lost_connection(
-    settings: Settings, worker: Service, engine: FakeEngine, recording: Path
+    settings: Settings, worker: Worker, engine: FakeEngine, recording: Path
 ) -> None:
     # Given a task that is followed
     engine.may_go_on.clear()

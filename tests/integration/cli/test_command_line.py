@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from schemas.progress import State
 from schemas.wire import Kind, Priority
@@ -46,7 +46,7 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(recordings_folder: Path, settings: Settings, worker: Service) -> Terminal:
+def terminal(recordings_folder: Path, settings: Settings, worker: Worker) -> Terminal:
     (recordings_folder / "second.flac").write_bytes(b"not looked at by a fake engine")
     return Terminal(recordings_folder, settings)
 

@@ -15,7 +15,7 @@ from app.cli.show import JsonLines, Lines
 from app.client import Client, TaskDeletedError
 from app.embedded import NatsServer, free_port
 from app.jetstream import provisioning
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from schemas.requests import TaskStatus
 from tests.fakes.engine import FakeEngine
@@ -44,7 +44,7 @@ class Told(Lines):
 
 
 async def test_the_place_in_the_queue_is_kept_true(
-    settings: Settings, worker: Service, engine: FakeEngine, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, worker: Worker, engine: FakeEngine, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task at work, and two that wait
     monkeypatch.setattr(following, "LOOK_EVERY", 0.05)
@@ -118,7 +118,7 @@ async def _equals(told: list[bool], wanted: list[bool]) -> bool:
 
 
 async def test_a_task_that_is_deleted_is_followed_no_longer(
-    settings: Settings, worker: Service, engine: FakeEngine, publisher: Publisher
+    settings: Settings, worker: Worker, engine: FakeEngine, publisher: Publisher
 ) -> None:
     # Given somebody who follows a task, and is busy with its first event
     engine.may_go_on.clear()

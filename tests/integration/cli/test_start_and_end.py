@@ -11,7 +11,7 @@ import pytest
 
 from app.embedded import NatsServer, free_port
 from app.jetstream.connection import REACHED_WITHIN
-from app.main import Service
+from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 
@@ -32,7 +32,7 @@ async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, m
     monkeypatch.setattr("app.jetstream.connection.REACHED_WITHIN", 0.2)
     monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)  # the service lowers it: it is about to end
     place = f"127.0.0.1:{free_port()}"
-    service = Service(settings.model_copy(update={"nats_url": f"nats://me:secret@{place}"}), FakeEngine())
+    service = Worker(settings.model_copy(update={"nats_url": f"nats://me:secret@{place}"}), FakeEngine())
     # When the service starts
     # Then it says where it looked and what to do, and nothing of how it got there
     with pytest.raises(ConnectionError, match=f"No NATS server answers at {place}: .*correct NATS_URL") as ended:

@@ -28,7 +28,7 @@ from app.engines.messages import (
 )
 from app.engines.process import EngineProcess
 from app.settings import Settings
-from handlers.errors import PassingError, PermanentError, TaskError
+from handlers.errors import PermanentError, TaskError, TransientError
 from schemas.errors import ErrorCode
 from tests.waiting import eventually
 
@@ -150,7 +150,7 @@ async def test_a_child_that_dies_is_a_passing_error(engine: EngineProcess, long_
     the_child().kill()
 
     # Then trying again can help, and does
-    with pytest.raises(PassingError) as caught:
+    with pytest.raises(TransientError) as caught:
         async for _ in run:
             pass
     assert caught.value.detail.code is ErrorCode.ENGINE_FAILED
@@ -168,7 +168,7 @@ async def test_a_child_that_died_between_jobs_is_replaced(engine: EngineProcess,
     async def done() -> bool:
         try:
             return isinstance((await replies(engine, Listen(path=quiet)))[-1], ListeningDone)
-        except PassingError:  # the death was not known yet
+        except TransientError:  # the death was not known yet
             return False
 
     assert await eventually(done)
@@ -201,7 +201,7 @@ async def test_a_failed_job_leaves_the_process_usable(engine: EngineProcess, tmp
     assert (type(unknown), unknown.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
     assert (type(damaged), damaged.detail.code) == (PermanentError, ErrorCode.AUDIO_UNREADABLE)
     assert (type(foreign), foreign.detail.code) == (PermanentError, ErrorCode.INVALID_MESSAGE)
-    assert (type(vanished), vanished.detail.code) == (PassingError, ErrorCode.ENGINE_FAILED)
+    assert (type(vanished), vanished.detail.code) == (TransientError, ErrorCode.ENGINE_FAILED)
     assert not any(str(tmp_path) in str(error) for error in (unknown, damaged, foreign, vanished))
     assert await replies(engine, Load())
     assert the_child() == child
@@ -230,7 +230,7 @@ async def test_a_service_without_its_own_model_refuses_no_task(engine_settings: 
     own, named = await failure(engine, Load()), await failure(engine, Load(model="no-such-model"))
 
     # Then the first is tried again, for it is the operator's to mend, and only the second is refused
-    assert (type(own), own.detail.code) == (PassingError, ErrorCode.ENGINE_FAILED)
+    assert (type(own), own.detail.code) == (TransientError, ErrorCode.ENGINE_FAILED)
     assert "operator" in str(own)
     assert "no-such-model" in str(own)
     assert (type(named), named.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
@@ -305,7 +305,7 @@ async def test_the_child_waits_for_who_reads_it(engine: EngineProcess, long_read
 
     # Then little of the recording was read ahead
     windows = 0
-    with suppress(PassingError):
+    with suppress(TransientError):
         async for reply in run:
             windows += isinstance(reply, WindowFound)
             assert not isinstance(reply, ListeningDone)

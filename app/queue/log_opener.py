@@ -1,4 +1,4 @@
-"""The queue side of the log: who owns a task id, and since when it waits."""
+"""The log opener: whose a task id is, and the `queued` that its log begins with."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -22,8 +22,8 @@ def kind_of(task: Task) -> Kind:
     return Kind.DIARIZATION if isinstance(task, DiarizationTask) else Kind.TRANSCRIPTION
 
 
-class TaskQueue:
-    """Opens the logs of stored tasks."""
+class LogOpener:
+    """Opens the logs of stored tasks, each for the one message that owns its id."""
 
     def __init__(self, log: TaskLog, waiting: WaitingTasks, *, max_attempts: int) -> None:
         self._log = log
@@ -56,7 +56,7 @@ class TaskQueue:
     async def open_ahead(
         self, task: Task, message: StoredMessage, last: Entry | None, *, place: Place | None = None
     ) -> None:
-        """Open the log of a message that waits, behind a failed end again (OvertakenError, PassingError)."""
+        """Open the log of a message that waits, behind a failed end again (OvertakenError, TransientError)."""
         if (message.sequence, task.task_id) in self._lately:
             return  # picked up here in the meantime
         opening = asyncio.create_task(self._say_queued(task, message, last, place))

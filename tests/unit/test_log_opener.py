@@ -9,8 +9,8 @@ import pytest
 
 from app.log.entry import Entry, Facts
 from app.log.task_log import TaskLog
+from app.queue.log_opener import LogOpener
 from app.queue.stored_message import StoredMessage
-from app.queue.task_queue import TaskQueue
 from app.queue.waiting import WaitingTasks
 from handlers.errors import OvertakenError
 from schemas.progress import ProgressEvent
@@ -64,11 +64,11 @@ def log() -> FakeLog:
 
 
 @pytest.fixture
-def queue(log: FakeLog) -> TaskQueue:
-    return TaskQueue(cast("TaskLog", log), cast("WaitingTasks", FakeWaiting()), max_attempts=4)
+def queue(log: FakeLog) -> LogOpener:
+    return LogOpener(cast("TaskLog", log), cast("WaitingTasks", FakeWaiting()), max_attempts=4)
 
 
-async def test_who_picks_a_task_up_waits_for_who_opens_it(queue: TaskQueue, log: FakeLog) -> None:
+async def test_who_picks_a_task_up_waits_for_who_opens_it(queue: LogOpener, log: FakeLog) -> None:
     # Given a log that is being opened ahead
     ahead = asyncio.create_task(queue.open_ahead(TASK, message(), None))
     await log.asked.wait()
@@ -82,7 +82,7 @@ async def test_who_picks_a_task_up_waits_for_who_opens_it(queue: TaskQueue, log:
     assert len(log.entries) == 1
 
 
-async def test_what_was_not_opened_ahead_after_all_is_opened_by_who_picks_it_up(queue: TaskQueue, log: FakeLog) -> None:
+async def test_what_was_not_opened_ahead_after_all_is_opened_by_who_picks_it_up(queue: LogOpener, log: FakeLog) -> None:
     # Given an opening that is refused
     log.refuses = True
     ahead = asyncio.create_task(queue.open_ahead(TASK, message(), None))
@@ -98,7 +98,7 @@ async def test_what_was_not_opened_ahead_after_all_is_opened_by_who_picks_it_up(
     assert (await picked_up).event.sequence == 1
 
 
-async def test_what_was_picked_up_is_not_opened_ahead(queue: TaskQueue, log: FakeLog) -> None:
+async def test_what_was_picked_up_is_not_opened_ahead(queue: LogOpener, log: FakeLog) -> None:
     # Given a task that was picked up
     log.answers.set()
     await queue.open(TASK, message())

@@ -1,4 +1,4 @@
-"""Opening: `queued`, said of what the task stream stored a moment ago, of as many tasks at once as there are."""
+"""Accepted tasks: `queued`, said of what the task stream stored a moment ago, of as many as there are at once."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +11,10 @@ from nats.errors import Error as NatsError
 
 from app.log.entry import TASKS, Entry
 from app.log.task_log import TaskLog
+from app.queue.log_opener import LogOpener
 from app.queue.stored_message import StoredMessage
-from app.queue.task_queue import TaskQueue
 from app.queue.waiting import LANES, Place, WaitingTasks
-from handlers.errors import OvertakenError, PassingError
+from handlers.errors import OvertakenError, TransientError
 from handlers.ports import Task
 from schemas.headers import REPLAY_OF
 
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
+class AcceptedTask:
     """A task as the copy of its message tells it: anybody may have sent that."""
 
     task: Task
@@ -34,7 +34,7 @@ class Announced:
     sequence: int  # in the task stream
 
     @classmethod
-    def read(cls, task: Task, headers: Mapping[str, str]) -> "Announced":
+    def read(cls, task: Task, headers: Mapping[str, str]) -> "AcceptedTask":
         """Read it from the headers that the server gives a copy (ValueError)."""
         subject, sequence = headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", ""))
         if subject not in LANES or not 0 < sequence < SEQUENCES:
@@ -43,39 +43,39 @@ class Announced:
         return cls(task, subject, sequence)
 
 
-class Opener:
+class AcceptedTasks:
     """Opens the logs of tasks that no worker has picked up yet."""
 
-    def __init__(self, log: TaskLog, queue: TaskQueue, waiting: WaitingTasks) -> None:
+    def __init__(self, log: TaskLog, opener: LogOpener, waiting: WaitingTasks) -> None:
         self._log = log
-        self._queue = queue
+        self._opener = opener
         self._waiting = waiting
-        self._announced: asyncio.Queue[Announced] = asyncio.Queue(AT_ONCE)
+        self._accepted: asyncio.Queue[AcceptedTask] = asyncio.Queue(AT_ONCE)
 
     async def accept(self, task: Task, headers: Mapping[str, str]) -> None:
         """Have `queued` said soon, where every worker is busy (ValueError)."""
-        announced = Announced.read(task, headers)
+        announced = AcceptedTask.read(task, headers)
         if REPLAY_OF in headers:  # who replays looks at once, and would see the old end
             await self.open([announced])
         else:
-            await self._announced.put(announced)
+            await self._accepted.put(announced)
 
     async def run(self) -> None:
         """Open what is announced until cancelled."""
         while True:
-            announced = [await self._announced.get()]
+            announced = [await self._accepted.get()]
             await asyncio.sleep(HEAD_START)
-            while not self._announced.empty():
-                announced.append(self._announced.get_nowait())
+            while not self._accepted.empty():
+                announced.append(self._accepted.get_nowait())
             try:
                 await self.open(announced)
-            except (NatsError, PassingError) as error:  # whoever picks them up opens their logs
+            except (NatsError, TransientError) as error:  # whoever picks them up opens their logs
                 log.warning("tasks_unopened", count=len(announced), error=str(error) or type(error).__name__)
             except Exception:
                 log.exception("tasks_unopened", count=len(announced))  # the next ones are in other company
 
-    async def open(self, announced: Sequence[Announced]) -> None:
-        """Say `queued` where nobody has spoken yet, as the stream itself tells it (NatsError, PassingError)."""
+    async def open(self, announced: Sequence[AcceptedTask]) -> None:
+        """Say `queued` where nobody has spoken yet, as the stream itself tells it (NatsError, TransientError)."""
         known = await self._log.last_of(each.task.task_id for each in announced)
         unopened = [each for each in announced if not _opened(each, known.get(each.task.task_id))]
         lanes = dict.fromkeys(each.subject for each in unopened)  # in the order in which they were announced
@@ -85,10 +85,10 @@ class Opener:
         )
 
     async def _held(
-        self, subject: str, unopened: Iterable[Announced]
-    ) -> list[tuple[Announced, StoredMessage, Place | None]]:
+        self, subject: str, unopened: Iterable[AcceptedTask]
+    ) -> list[tuple[AcceptedTask, StoredMessage, Place | None]]:
         """Those of a lane whose message is still in the queue and says the same."""
-        asked: dict[int, list[Announced]] = {}  # anybody may announce the same sequence with another task
+        asked: dict[int, list[AcceptedTask]] = {}  # anybody may announce the same sequence with another task
         for each in unopened:
             if each.subject == subject:
                 asked.setdefault(each.sequence, []).append(each)
@@ -100,14 +100,14 @@ class Opener:
         ]
 
     async def _say_queued(
-        self, announced: Announced, message: StoredMessage, last: Entry | None, place: Place | None
+        self, announced: AcceptedTask, message: StoredMessage, last: Entry | None, place: Place | None
     ) -> None:
         if last is None or message.reopens(last, announced.task):  # else whoever picks the message up takes it away
             with suppress(OvertakenError):
-                await self._queue.open_ahead(announced.task, message, last, place=place)
+                await self._opener.open_ahead(announced.task, message, last, place=place)
 
 
-def _opened(announced: Announced, last: Entry | None) -> bool:
+def _opened(announced: AcceptedTask, last: Entry | None) -> bool:
     """Whether a worker has picked it up meanwhile."""
     return last is not None and last.facts.task_sequence == announced.sequence
 
