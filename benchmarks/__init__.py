@@ -1,1 +1,1 @@
-"""Measurements, as ratios in one run on the machine at hand: `make bench` prints them and writes them down."""
+"""Measurements, as ratios in one run on the machine at hand: `make bench` embeddings them and writes them down."""

@@ -68,7 +68,7 @@ class Stack:
             await process.stop()
 
     async def output(self, command: Sequence[str], extra: Mapping[str, str] | None = None) -> str:
-        """What a program prints until it ends well (MeasurementError)."""
+        """What a program embeddings until it ends well (MeasurementError)."""
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *command, env=self.environment(extra), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe

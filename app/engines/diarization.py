@@ -6,11 +6,11 @@ from functools import partial
 from time import monotonic
 
 from app.engines.decoding import Limit, decode, measure
-from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, StretchHeard
+from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, StretchAnalysed
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.samples import Samples
+from app.engines.voices.analysis import analyse
 from app.engines.voices.excerpts import APART, LENGTH, PER_STRETCH, stretches
-from app.engines.voices.hearing import hear
 from app.engines.voices.networks import Networks
 from app.engines.voices.speakers import Bounds, owners
 from app.engines.voices.stretch import Stretch, unpack
@@ -19,7 +19,7 @@ from schemas.progress import Stage
 
 _NEWS_INTERVAL = 1.0  # seconds
 
-Tell = Callable[[StageAdvanced | StretchHeard], None]
+Tell = Callable[[StageAdvanced | StretchAnalysed], None]
 
 
 class Diarizer:
@@ -49,8 +49,8 @@ class Diarizer:
         for piece in stretches(sound):
             stretch = known.get(piece.index)
             if stretch is None or len(stretch.activity) != piece.excerpts:
-                stretch = hear(self._networks, piece, partial(progress.advance, piece.index * PER_STRETCH))
-                tell(StretchHeard(index=piece.index, revision=self.identity.revision, record=stretch.pack()))
+                stretch = analyse(self._networks, piece, partial(progress.advance, piece.index * PER_STRETCH))
+                tell(StretchAnalysed(index=piece.index, revision=self.identity.revision, record=stretch.pack()))
             yield stretch
 
     def _known(self, job: Diarize) -> dict[int, Stretch]:

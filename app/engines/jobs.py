@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
-    Hear,
     Job,
     Listen,
     Load,
@@ -18,6 +17,7 @@ from app.engines.messages import (
     Prepared,
     Reply,
     Setup,
+    Transcribe,
 )
 from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
@@ -47,7 +47,7 @@ class Workshop:
                 self._listen(job, tell)
             case Load():
                 tell(self._load(job))
-            case Hear():
+            case Transcribe():
                 self._hear(job, tell)
             case Diarize():
                 tell(self._diarize(job, tell))
@@ -64,10 +64,10 @@ class Workshop:
         for news in find_windows(job, self._limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS")):
             tell(news)
 
-    def _hear(self, job: Hear, tell: Tell) -> None:
-        from app.engines.transcription import hear
+    def _hear(self, job: Transcribe, tell: Tell) -> None:
+        from app.engines.transcription import transcribe
 
-        tell(hear(self._model(job.model), job))
+        tell(transcribe(self._model(job.model), job))
 
     def _load(self, job: Load) -> Loaded:
         from app.engines.transcription import check_language

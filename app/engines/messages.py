@@ -53,17 +53,17 @@ class Listen(_Line):
     start_at: float = 0.0
 
 
-class Hear(_Line):
+class Transcribe(_Line):
     """Job: what is said in a batch of windows; `words`: with the time of each word."""
 
-    type: Literal["hear"] = "hear"
+    type: Literal["transcribe"] = "transcribe"
     windows: list[WindowSound]
     model: str | None = None
     language: str | None = None
     words: bool = False
 
 
-class StretchHeard(_Line):
+class StretchAnalysed(_Line):
     """Reply to `Diarize`, and part of the next such job for the same recording: what was heard in a minute of it."""
 
     type: Literal["stretch"] = "stretch"
@@ -79,7 +79,7 @@ class Diarize(_Line):
     path: Path
     min_speakers: Speakers | None = None
     max_speakers: Speakers | None = None
-    known: list[StretchHeard] = Field(default_factory=list, repr=False)
+    known: list[StretchAnalysed] = Field(default_factory=list, repr=False)
 
 
 class Load(_Line):
@@ -127,10 +127,10 @@ class ListeningDone(_Line):
     duration_seconds: float
 
 
-class Heard(_Line):
+class WindowsTranscribed(_Line):
     """Reply: the segments of each window of a batch, and how many seconds that took."""
 
-    type: Literal["heard"] = "heard"
+    type: Literal["windows_transcribed"] = "windows_transcribed"
     language: str
     found: list[list[Segment]]
     seconds: float
@@ -169,14 +169,14 @@ class Failed(_Line):
     transient: bool = Field(description="Whether trying again can help.")
 
 
-Job = Annotated[Prepare | Load | Listen | Hear | Diarize, Field(discriminator="type")]
+Job = Annotated[Prepare | Load | Listen | Transcribe | Diarize, Field(discriminator="type")]
 Reply = Annotated[
     StageAdvanced
     | WindowFound
     | Listened
     | ListeningDone
-    | Heard
-    | StretchHeard
+    | WindowsTranscribed
+    | StretchAnalysed
     | DiarizationDone
     | Loaded
     | Prepared
@@ -185,4 +185,4 @@ Reply = Annotated[
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
 REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)
-LAST_REPLIES = (ListeningDone, Heard, DiarizationDone, Loaded, Prepared, Failed)
+LAST_REPLIES = (ListeningDone, WindowsTranscribed, DiarizationDone, Loaded, Prepared, Failed)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from app.engines.messages import Diarize, Hear, Job, Listen, Load, Loaded, Prepare, Reply
+from app.engines.messages import Diarize, Job, Listen, Load, Loaded, Prepare, Reply, Transcribe
 from app.engines.process import EngineProcess
 from app.settings import Settings
 
@@ -48,7 +48,7 @@ class EngineProcesses:
         match job:
             case Prepare() | Listen():
                 return self._listener
-            case Load() | Hear():
+            case Load() | Transcribe():
                 return self._transcriber
             case Diarize():
                 return self._diarizer

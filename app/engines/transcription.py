@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from time import monotonic
 
-from app.engines.messages import Hear, Heard, WindowSound
+from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
 from app.engines.samples import unpack
 from app.engines.sentences import segments
 from app.engines.whisper import SpokenWindow, Whisper
@@ -23,23 +23,23 @@ def check_language(whisper: Whisper, language: str | None) -> None:
         raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
 
 
-def hear(whisper: Whisper, job: Hear) -> Heard:
+def transcribe(whisper: Whisper, job: Transcribe) -> WindowsTranscribed:
     """Transcribe a batch of windows (PermanentError, invalid_message: a language the model does not know)."""
     check_language(whisper, job.language)
     started = monotonic()
-    spoken, language = whisper.hear([unpack(window.samples) for window in job.windows], job.language)
+    spoken, language = whisper.transcribe([unpack(window.samples) for window in job.windows], job.language)
     found = [
         _segments(whisper, window, heard, language, words=job.words)
         for window, heard in zip(job.windows, spoken, strict=True)
     ]
-    return Heard(language=language, found=found, seconds=monotonic() - started, model=whisper.identity)
+    return WindowsTranscribed(language=language, found=found, seconds=monotonic() - started, model=whisper.identity)
 
 
 def _segments(
     whisper: Whisper, window: WindowSound, heard: SpokenWindow | None, language: str, *, words: bool
 ) -> list[Segment]:
     if heard is not None and heard.compression_ratio > _REPETITIVE:
-        (heard,), _ = whisper.hear([unpack(window.samples)], language, break_loops=True)
+        (heard,), _ = whisper.transcribe([unpack(window.samples)], language, break_loops=True)
     if heard is None or _nothing_said(heard):
         return []
     found = segments(_words(window, heard), heard.avg_logprob, min(max(heard.no_speech_prob, 0.0), 1.0))

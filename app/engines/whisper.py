@@ -90,7 +90,7 @@ class Whisper:
             return language == "en"
         return self.model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
-    def hear(
+    def transcribe(
         self, windows: Sequence[Samples], language: str | None, *, break_loops: bool = False
     ) -> tuple[list[SpokenWindow | None], str]:
         """What is said in each window (times from the window's start) and the language.

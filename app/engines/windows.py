@@ -50,7 +50,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Heard:
+class WindowsTranscribed:
     """The windows that a block completed, how many seconds were listened to so far, and whether that is all.
 
     Up to `settled` seconds it is known what is speech: what comes after may be the beginning of a window.
@@ -78,12 +78,14 @@ def blocks(pieces: Iterable[Samples]) -> Iterator[Samples]:
         yield block[:filled]
 
 
-def listen(pieces: Iterable[Samples], start_at: float = 0.0, detector: VoiceDetector | None = None) -> Iterator[Heard]:
+def listen(
+    pieces: Iterable[Samples], start_at: float = 0.0, detector: VoiceDetector | None = None
+) -> Iterator[WindowsTranscribed]:
     """Find the windows after `start_at` seconds, which is 0 or the end of a window."""
     listener = _Listener(ceil(start_at * _RATE - 1e-6), detector or get_vad_model())
     for block in blocks(pieces):
-        yield Heard(listener.windows(block), listener.seconds, listener.settled)
-    yield Heard(listener.rest(), listener.seconds, listener.seconds, last=True)
+        yield WindowsTranscribed(listener.windows(block), listener.seconds, listener.settled)
+    yield WindowsTranscribed(listener.rest(), listener.seconds, listener.seconds, last=True)
 
 
 def next_window(speech: npt.NDArray[np.float32], *, whole: bool) -> tuple[int, int] | None:

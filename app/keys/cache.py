@@ -27,7 +27,7 @@ if redis.call('TTL', KEYS[1]) < 0 then redis.call('EXPIRE', KEYS[1], ARGV[3]) en
 return 1
 """
 
-Heard = TypeVar("Heard", bound=BaseModel)
+Found = TypeVar("Found", bound=BaseModel)
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ class Cache:
         self._seconds = int(keep)
         self._keep = redis.register_script(KEEP_UNLESS_FORGOTTEN)
 
-    async def find(self, audio_sha256: str, question: str, kind: type[Heard]) -> Heard | None:
+    async def find(self, audio_sha256: str, question: str, kind: type[Found]) -> Found | None:
         """What was found earlier, None where nothing was."""
         pieces = await self.find_pieces(audio_sha256, question)
         return await asyncio.to_thread(read, pieces[0], kind) if len(pieces) == 1 else None
@@ -63,7 +63,7 @@ class Cache:
         """The pieces that were kept earlier, to be read one by one; none where nothing was."""
         if not self._seconds:
             return []
-        packed = await in_time(self._redis.hget(redis_keys.heard(audio_sha256), question))
+        packed = await in_time(self._redis.hget(redis_keys.findings(audio_sha256), question))
         return await asyncio.to_thread(_unpacked, packed) if isinstance(packed, bytes) else []
 
     async def keep_pieces(self, audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
@@ -73,14 +73,14 @@ class Cache:
         lines = [(await asyncio.to_thread(piece.model_dump_json)).encode() for piece in pieces]
         packed = await asyncio.to_thread(_packed, lines)
         if len(packed) <= LARGEST:
-            keys = [redis_keys.heard(audio_sha256), redis_keys.forgotten(audio_sha256)]
+            keys = [redis_keys.findings(audio_sha256), redis_keys.forgotten(audio_sha256)]
             await in_time(self._keep(keys=keys, args=[question, packed, self._seconds]))
 
     async def forget(self, audio_sha256: str) -> None:
         """Forget all that was found in a recording (TransientError)."""
         try:
             await self._redis.set(redis_keys.forgotten(audio_sha256), "1", ex=FORGET_AFTER)
-            await self._redis.delete(redis_keys.heard(audio_sha256))
+            await self._redis.delete(redis_keys.findings(audio_sha256))
         except (RedisError, OSError) as error:
             raise TransientError(
                 ErrorCode.INTERNAL, "Redis is away: what was found stays there for a while."
@@ -97,7 +97,7 @@ async def in_time(answer: "Awaitable[object] | object") -> object:
         return None
 
 
-def read(piece: bytes, kind: type[Heard]) -> Heard | None:
+def read(piece: bytes, kind: type[Found]) -> Found | None:
     """What a piece says, None where another version has written it."""
     try:
         return kind.model_validate_json(piece)

@@ -33,7 +33,7 @@ def voices(task_id: str) -> str:
     return f"natscribe:task:{task_id}:voices"
 
 
-def heard(audio_sha256: str) -> str:
+def findings(audio_sha256: str) -> str:
     """What engines found in a recording, a hash: engine and options to what was found."""
     return f"natscribe:heard:{audio_sha256}"
 

@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
-from app.engines.messages import StretchHeard
+from app.engines.messages import StretchAnalysed
 from app.keys import redis_keys
 from app.keys.cache import in_time
 
@@ -28,19 +28,19 @@ class Stretches:
         self._redis = redis
         self._keep = redis.register_script(KEEP_UNLESS_WITHDRAWN)
 
-    async def known(self, task_id: str, audio_sha256: str) -> list[StretchHeard]:
+    async def known(self, task_id: str, audio_sha256: str) -> list[StretchAnalysed]:
         """What earlier attempts have heard in this recording."""
         kept = await in_time(self._redis.hgetall(redis_keys.voices(task_id)))
         lines = kept.items() if isinstance(kept, dict) else ()
         return [stretch for at, line in lines if at.startswith(audio_sha256.encode()) for stretch in _read(line)]
 
-    async def keep(self, task_id: str, audio_sha256: str, stretch: StretchHeard) -> None:
+    async def keep(self, task_id: str, audio_sha256: str, stretch: StretchAnalysed) -> None:
         """Keep a stretch for the next attempt, unless the task was cancelled or deleted a moment ago."""
         keys = [redis_keys.voices(task_id), redis_keys.withdrawn(task_id)]
         place = f"{audio_sha256} {stretch.index}"
         await in_time(self._keep(keys=keys, args=[place, stretch.model_dump_json(), KEPT]))
 
 
-def _read(line: bytes) -> Iterator[StretchHeard]:
+def _read(line: bytes) -> Iterator[StretchAnalysed]:
     with suppress(ValidationError):  # of another version: it is heard again
-        yield StretchHeard.model_validate_json(line)
+        yield StretchAnalysed.model_validate_json(line)

@@ -12,9 +12,9 @@ import structlog
 
 from app.ending import end
 from app.engines.cores import SHORTEST, Cores
-from app.engines.ears import EngineEar
 from app.engines.engine import Engine
-from app.engines.messages import Hear, Heard, WindowSound
+from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
+from app.engines.window_transcribers import OwnEngine
 from app.sharing.lending import LONGEST_LOAN, Send
 from app.sharing.messages import Alive, Lent, Returned, Volunteered, encode
 from handlers.errors import TaskError
@@ -40,7 +40,7 @@ class Helper:
 
     def __init__(self, engine: Engine, token: str, send: Send, *, cores: int | None) -> None:
         self._engine = engine
-        self._ear = EngineEar(engine)
+        self._transcriber = OwnEngine(engine)
         self._token = token
         self._send = send
         self._cores = cores
@@ -86,7 +86,7 @@ class Helper:
             self._hearing = asyncio.create_task(self._hear(lent, windows))
 
     async def close(self) -> None:
-        """Hear nothing more for others: who lent something gets it back."""
+        """Work for others no more: who lent something gets it back."""
         self._own += 1
         if self._hearing is not None:
             await end([self._hearing])
@@ -128,16 +128,16 @@ class Helper:
             await self._give_back(lent, heard)
             await end([alive])
 
-    async def _in_pieces(self, lent: Lent, windows: list[WindowSound]) -> Heard | None:
+    async def _in_pieces(self, lent: Lent, windows: list[WindowSound]) -> WindowsTranscribed | None:
         """What is said in a batch, or null where this worker comes to have a task of its own (TaskError)."""
-        pieces: list[Heard] = []
-        job = Hear(windows=[], model=lent.model_name, language=lent.language, words=lent.words)
+        pieces: list[WindowsTranscribed] = []
+        job = Transcribe(windows=[], model=lent.model_name, language=lent.language, words=lent.words)
         for first in range(0, len(windows), _PIECE):
             if self._own:
                 return None
             piece = job.model_copy(update={"windows": windows[first : first + _PIECE]})
             async with asyncio.timeout(LONGEST_LOAN):  # by then the owner has it back; what hangs is killed
-                pieces.append(await self._ear.hear(piece))
+                pieces.append(await self._transcriber.transcribe(piece))
         found = [window for piece in pieces for window in piece.found]
         seconds = sum(piece.seconds for piece in pieces)
         return pieces[0].model_copy(update={"found": found, "seconds": seconds})
@@ -147,7 +147,7 @@ class Helper:
             await asyncio.sleep(ALIVE_EVERY)
             await self._send(lent.owner, encode(Alive(batch=lent.batch)))
 
-    async def _give_back(self, lent: Lent, heard: Heard | None) -> None:
+    async def _give_back(self, lent: Lent, heard: WindowsTranscribed | None) -> None:
         more = heard is not None and not self._own
         if not more and lent.run == self._run:
             self._run = None

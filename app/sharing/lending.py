@@ -8,8 +8,8 @@ from uuid import uuid4
 import structlog
 
 from app.ending import end
-from app.engines.ears import Ear, EarLostError
-from app.engines.messages import Hear, Heard, WindowSound
+from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
+from app.engines.window_transcribers import HelperLostError, WindowTranscriber
 from app.sharing.messages import Alive, Lent, Returned, encode
 from schemas.sharing import WindowsOffered
 from schemas.transcription import Segment
@@ -50,7 +50,7 @@ class Lender:
         else:
             self._wanted.clear()
 
-    async def helper(self) -> Ear:
+    async def helper(self) -> WindowTranscriber:
         """The next one who comes."""
         return await self._joined.get()
 
@@ -80,7 +80,7 @@ class Lender:
 
 
 class Loan:
-    """The ear of another worker: it is sent batches, and answers or is given up."""
+    """The engine of another worker: it is sent batches, and answers or is given up."""
 
     def __init__(self, lender: Lender, helper: str, offer: WindowsOffered, send: Send) -> None:
         self._lender = lender
@@ -94,10 +94,10 @@ class Loan:
         """The helper has said something about its batch."""
         self._said.put_nowait(line)
 
-    async def hear(self, job: Hear) -> Heard:
-        """What is said in the windows of a batch (EarLostError)."""
+    async def transcribe(self, job: Transcribe) -> WindowsTranscribed:
+        """What is said in the windows of a batch (HelperLostError)."""
         if not self.goes_on:
-            raise EarLostError
+            raise HelperLostError
         batch = uuid4().hex
         self._lender.loans[batch] = self
         heard = None
@@ -113,13 +113,13 @@ class Loan:
             if not limit.expired() and (heard is None or not self.goes_on):  # who is slow is not asked again
                 self._lender.leave(self._helper)
         if heard is None:
-            raise EarLostError
+            raise HelperLostError
         if not _is_answer(heard, job, self._offer):  # nor is it asked again in this run
             log.warning("helper_not_believed")
-            raise EarLostError
+            raise HelperLostError
         return heard
 
-    async def _lend(self, job: Hear, batch: str) -> None:
+    async def _lend(self, job: Transcribe, batch: str) -> None:
         for number, window in enumerate(job.windows):
             lent = Lent(
                 run=self._offer.run,
@@ -135,7 +135,7 @@ class Loan:
             )
             await self._send(self._helper, encode(lent, b64decode(window.samples)))
 
-    async def _answer(self, batch: str) -> Heard | None:
+    async def _answer(self, batch: str) -> WindowsTranscribed | None:
         while True:
             async with asyncio.timeout(SILENT_FOR):
                 said = await self._said.get()
@@ -144,7 +144,7 @@ class Loan:
                 return said.heard
 
 
-def _is_answer(heard: Heard, job: Hear, offer: WindowsOffered) -> bool:
+def _is_answer(heard: WindowsTranscribed, job: Transcribe, offer: WindowsOffered) -> bool:
     """Whether that can be what was asked for: by the same model, in the same language, each window in its place."""
     return (
         heard.model == offer.model

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from app.engines.messages import LONGEST_WINDOW, Heard
+from app.engines.messages import LONGEST_WINDOW, WindowsTranscribed
 from app.settings import MOST_WINDOWS
 from schemas.sharing import Token
 from schemas.transcription import LANGUAGE_PATTERN
@@ -57,7 +57,7 @@ class Returned(_Line):
 
     type: Literal["returned"] = "returned"
     batch: Token
-    heard: Heard | None
+    heard: WindowsTranscribed | None
     more: bool
 
 

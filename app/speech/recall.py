@@ -7,13 +7,13 @@ from importlib.metadata import version
 
 from pydantic import BaseModel
 
-from app.engines.ears import load
 from app.engines.engine import Engine
-from app.engines.messages import DiarizationDone, Diarize, Load, StageAdvanced, StretchHeard
+from app.engines.messages import DiarizationDone, Diarize, Load, StageAdvanced, StretchAnalysed
+from app.engines.window_transcribers import load
 from app.keys.cache import Cache, read
 from app.keys.stretches import Stretches
-from app.speech.hearers import Transcribed
 from app.speech.recordings import Recording
+from app.speech.transcriber_pool import Transcribed
 from app.speech.windows_in_order import Told
 from schemas.transcription import Segment, TranscriptionTask
 from schemas.wire import Model
@@ -87,7 +87,7 @@ class Recall:
         async with aclosing(self._engine.run(job.model_copy(update={"known": known}))) as replies:
             async for reply in replies:
                 match reply:
-                    case StretchHeard():
+                    case StretchAnalysed():
                         await self._stretches.keep(task_id, audio_sha256, reply)
                     case StageAdvanced():
                         yield reply

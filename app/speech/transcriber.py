@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from app.engines.attribution import attribute
 from app.engines.cores import Cores
 from app.engines.engine import Engine
-from app.engines.messages import Diarize, Hear, Listen, StageAdvanced
+from app.engines.messages import Diarize, Listen, StageAdvanced, Transcribe
 from app.settings import Settings
 from app.sharing.sharing import Sharing
-from app.speech.hearers import Transcribed
 from app.speech.pace import processed
 from app.speech.recall import Recall, Transcript, TranscriptInOrder
 from app.speech.recordings import REPLACED, Recording, Recordings
 from app.speech.speakers import SpeakerSearch
+from app.speech.transcriber_pool import Transcribed
 from app.speech.windows_in_order import WindowsInOrder
 from handlers.errors import PermanentError
 from handlers.ports import Advanced, Checkpoint, Fetched, Found, News
@@ -101,7 +101,7 @@ class EngineTranscriber:
         if found is not None:
             return TranscriptInOrder(found, checkpoint.processed_seconds)
         words = task.word_timestamps or task.diarize
-        hear = Hear(windows=[], model=task.model, language=draft.language, words=words)
+        hear = Transcribe(windows=[], model=task.model, language=draft.language, words=words)
         listen = Listen(path=recording.path, start_at=checkpoint.processed_seconds)
         return WindowsInOrder(self._engine, listen, hear, self._sharing.lending, largest=self._batch)
 

@@ -7,11 +7,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nu
 from itertools import dropwhile
 from typing import Protocol
 
-from app.engines.ears import Ear, EngineEar, load
 from app.engines.engine import Engine
-from app.engines.messages import Hear, Heard, Listen, Load, Reply, StageAdvanced
+from app.engines.messages import Listen, Load, Reply, StageAdvanced, Transcribe, WindowsTranscribed
+from app.engines.window_transcribers import OwnEngine, WindowTranscriber, load
 from app.speech.found_windows import FoundWindows
-from app.speech.hearers import Batch, Hearers, Transcribed
+from app.speech.transcriber_pool import Batch, Transcribed, TranscriberPool
 from schemas.progress import Stage
 from schemas.wire import Model
 
@@ -28,7 +28,7 @@ class Lender(Protocol):
         """Whether more windows wait than this worker hears next, and how long a batch takes."""
         ...
 
-    async def helper(self) -> Ear:
+    async def helper(self) -> WindowTranscriber:
         """The next one who comes."""
         ...
 
@@ -44,7 +44,9 @@ def alone(_model: Model, _language: str) -> AbstractAsyncContextManager[None]:
 class WindowsInOrder:
     """One run over a recording; `language` and `model` are what is known so far."""
 
-    def __init__(self, engine: Engine, listen: Listen, hear: Hear, lending: Lending = alone, *, largest: int) -> None:
+    def __init__(
+        self, engine: Engine, listen: Listen, hear: Transcribe, lending: Lending = alone, *, largest: int
+    ) -> None:
         """Each batch has `largest` windows at most and is heard as `hear` says, whose own windows do not matter."""
         self._engine = engine
         self._listen = listen
@@ -59,12 +61,12 @@ class WindowsInOrder:
         self._size = 1  # windows of the next batch
         self._pace = 0.0  # seconds a window
         self._found = FoundWindows()
-        self._hearers = Hearers(EngineEar(engine))
+        self._pool = TranscriberPool(OwnEngine(engine))
         self._back: deque[Batch] = deque()  # given back unheard
         self._order: deque[Batch | StageAdvanced] = deque()  # to be told
         self._reading: asyncio.Task[Reply] | None = None
         self._lender: Lender | None = None
-        self._joining: asyncio.Task[Ear] | None = None
+        self._joining: asyncio.Task[WindowTranscriber] | None = None
 
     @property
     def duration(self) -> float:
@@ -96,9 +98,9 @@ class WindowsInOrder:
     def _go_on(self, replies: AsyncGenerator[Reply, None]) -> None:
         """Begin whatever can be begun; nobody waits here."""
         self._pass_silence()
-        while self._hearers.idle and (batch := self._next_batch()):
+        while self._pool.idle and (batch := self._next_batch()):
             job = self._hear.model_copy(update={"windows": batch.windows, "language": self.language})
-            self._hearers.hear(job, batch)
+            self._pool.give(job, batch)
             self._pass_silence()
         if self._reading is None and not self._found.complete and len(self._found) < self._read_ahead:
             self._read(replies)
@@ -109,7 +111,7 @@ class WindowsInOrder:
 
     @property
     def _read_ahead(self) -> int:
-        return (len(self._hearers) + 1) * self._largest
+        return (len(self._pool) + 1) * self._largest
 
     def _read(self, replies: AsyncGenerator[Reply, None]) -> None:
         self._reading = asyncio.create_task(_next(replies))
@@ -117,7 +119,7 @@ class WindowsInOrder:
     def _next_batch(self) -> Batch | None:
         if self._back:
             return self._back.popleft()
-        if self._held_back >= _AHEAD * len(self._hearers):
+        if self._held_back >= _AHEAD * len(self._pool):
             return None  # one is slow: what is heard meanwhile is neither told nor saved
         windows = self._found.take_batch(self._size)
         if not windows:
@@ -153,14 +155,14 @@ class WindowsInOrder:
     async def _something_happens(self) -> None:
         """Wait for the listener's next word, the end of a batch or a helper (TaskError)."""
         waiting = [task for task in (self._reading, self._joining) if task is not None]
-        await asyncio.wait([*waiting, *self._hearers.tasks], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*waiting, *self._pool.tasks], return_when=asyncio.FIRST_COMPLETED)
         if self._reading is not None and self._reading.done():
             reading, self._reading = self._reading, None
             self._notice(reading.result())
         if self._joining is not None and self._joining.done():
             joining, self._joining = self._joining, None
-            self._hearers.join(joining.result())
-        for batch, heard in self._hearers.heard():
+            self._pool.join(joining.result())
+        for batch, heard in self._pool.done():
             self._learn(batch, heard)
 
     def _notice(self, reply: Reply) -> None:
@@ -168,7 +170,7 @@ class WindowsInOrder:
         if isinstance(reply, StageAdvanced):
             self._order.append(reply)
 
-    def _learn(self, batch: Batch, heard: Heard | None) -> None:
+    def _learn(self, batch: Batch, heard: WindowsTranscribed | None) -> None:
         if heard is None:
             self._back.append(batch)
             return
@@ -188,7 +190,7 @@ class WindowsInOrder:
         waiting = [task for task in (self._reading, self._joining) if task is not None]
         for task in waiting:
             task.cancel()
-        await asyncio.gather(*waiting, self._hearers.stop(), return_exceptions=True)
+        await asyncio.gather(*waiting, self._pool.stop(), return_exceptions=True)
 
 
 async def _next(replies: AsyncGenerator[Reply, None]) -> Reply:

@@ -116,7 +116,7 @@ class Slow(FakeEngine):
         super().__init__(windows=windows)
         self.heard: list[int] = []
 
-    async def hears(self, number: int) -> None:
+    async def transcribes(self, number: int) -> None:
         self.heard.append(number)
         await asyncio.sleep(0.2)
 
@@ -127,7 +127,7 @@ async def a_task_with_help(
     """A recording that two workers hear."""
     engines = [Slow(windows=20), Slow(windows=20)]
     engine.windows, engine.text = 20, "one two"
-    monkeypatch.setattr(engine, "hears", engines[0].hears)
+    monkeypatch.setattr(engine, "transcribes", engines[0].transcribes)
     async with working(settings, engines[1]):
         task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
         assert await end_of(publisher, task) is State.COMPLETED

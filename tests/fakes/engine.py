@@ -9,8 +9,6 @@ from app.engines.messages import (
     LAST_REPLIES,
     DiarizationDone,
     Diarize,
-    Hear,
-    Heard,
     Job,
     Listen,
     Listened,
@@ -21,9 +19,11 @@ from app.engines.messages import (
     Prepared,
     Reply,
     StageAdvanced,
-    StretchHeard,
+    StretchAnalysed,
+    Transcribe,
     WindowFound,
     WindowSound,
+    WindowsTranscribed,
 )
 from schemas.diarization import Turn
 from schemas.progress import Stage
@@ -71,7 +71,7 @@ class FakeEngine:
     async def close(self) -> None:
         """There is nothing to close."""
 
-    async def hears(self, number: int) -> None:
+    async def transcribes(self, number: int) -> None:
         """What happens before the text of a window is told; tests say."""
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
@@ -80,13 +80,13 @@ class FakeEngine:
                 yield Prepared()
             case Load():
                 yield self.loaded or Loaded(model=MODEL)
-            case Hear():
+            case Transcribe():
                 numbers = [int(window.start // WINDOW) for window in job.windows]
                 for number in numbers:
-                    await self.hears(number)
+                    await self.transcribes(number)
                 said = [segment(number, self.text) for number in numbers]
                 found = [[each if job.words else each.model_copy(update={"words": None})] for each in said]
-                yield Heard(language="en", found=found, seconds=0.1, model=self._model)
+                yield WindowsTranscribed(language="en", found=found, seconds=0.1, model=self._model)
             case Listen() | Diarize():
                 async with aclosing(self._recording(job)) as replies:
                     async for reply in replies:
@@ -123,7 +123,7 @@ class FakeEngine:
             yield [ListeningDone(duration_seconds=duration)]
         else:
             half_done = StageAdvanced(stage=Stage.DIARIZING, processed_seconds=duration / 2, duration_seconds=duration)
-            yield [half_done, StretchHeard(index=0, revision=MODEL.revision, record="")]
+            yield [half_done, StretchAnalysed(index=0, revision=MODEL.revision, record="")]
             turns = [
                 Turn(start=half * 5.0, end=half * 5.0 + 5, speaker=f"SPEAKER_0{half % 2}")
                 for half in range(2 * self.windows)

@@ -272,7 +272,7 @@ async def test_nobody_opens_an_ended_task_with_a_header(
 class BreaksOnce(FakeEngine):
     """Fails for good after the first window of the first recording."""
 
-    async def hears(self, number: int) -> None:
+    async def transcribes(self, number: int) -> None:
         if number == 1 and len(self.jobs) == 1:
             raise PERMANENT
 

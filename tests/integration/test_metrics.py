@@ -24,7 +24,7 @@ TRANSCRIPTION = ("task_name", "process_transcription")
 class OneWindow(FakeEngine):
     """Finds one window and then nothing more."""
 
-    async def hears(self, number: int) -> None:
+    async def transcribes(self, number: int) -> None:
         if number > 0:
             await asyncio.Event().wait()
 

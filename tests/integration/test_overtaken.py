@@ -252,11 +252,11 @@ async def test_a_late_word_of_a_lost_worker_ends_nobody_elses_attempt(
     # Given a worker that has told of the first window
     may_go_on = asyncio.Event()
 
-    async def hears(number: int) -> None:
+    async def transcribes(number: int) -> None:
         if number > 0:
             await may_go_on.wait()
 
-    engine.hears = hears  # type: ignore[method-assign]
+    engine.transcribes = transcribes  # type: ignore[method-assign]
     await publisher.publish("t1")
 
     async def first_told() -> bool:

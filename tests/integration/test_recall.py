@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from app.engines.messages import Diarize, Job, Loaded, Reply, StretchHeard
+from app.engines.messages import Diarize, Job, Loaded, Reply, StretchAnalysed
 from app.keys import redis_keys
 from app.keys.stretches import Stretches
 from app.main import Worker
@@ -164,7 +164,7 @@ async def test_what_was_found_goes_with_the_task(worker: Worker, publisher: Publ
     # Given a task that was done
     await publisher.publish("t1", diarize=True)
     result = await result_of(publisher, "t1")
-    key = redis_keys.heard(str(result["audio_sha256"]))
+    key = redis_keys.findings(str(result["audio_sha256"]))
     assert await redis.exists(key)
     # When it is deleted
     await publisher.ask("tasks.delete", task_id="t1")
@@ -221,7 +221,7 @@ class DiesOfVoices(FakeEngine):
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         async for reply in super().run(job):
             yield reply
-            if isinstance(reply, StretchHeard):
+            if isinstance(reply, StretchAnalysed):
                 raise PermanentError(ErrorCode.ENGINE_FAILED, "The voices cannot be told apart.")
 
 
@@ -242,7 +242,7 @@ async def test_voices_go_with_their_task(
 
 async def test_voices_of_another_recording_are_not_taken_for_those_of_this_one(binary_redis: Redis) -> None:
     stretches = Stretches(binary_redis)
-    await stretches.keep("t1", "a" * 64, StretchHeard(index=0, revision="0", record=""))
+    await stretches.keep("t1", "a" * 64, StretchAnalysed(index=0, revision="0", record=""))
     assert await stretches.known("t1", "b" * 64) == []
     assert len(await stretches.known("t1", "a" * 64)) == 1
 

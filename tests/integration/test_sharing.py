@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from app.engines.cores import Cores
-from app.engines.messages import Heard, Loaded
+from app.engines.messages import Loaded, WindowsTranscribed
 from app.settings import Settings, Share
 from app.sharing import helping, lending
 from app.sharing.helping import way_of
@@ -37,7 +37,7 @@ class SlowEngine(FakeEngine):
         self.seconds = seconds
         self.heard: list[int] = []
 
-    async def hears(self, number: int) -> None:
+    async def transcribes(self, number: int) -> None:
         self.heard.append(number)
         await asyncio.sleep(self.seconds)
 
@@ -192,7 +192,9 @@ class Stranger:
 
 def returned(batch: list[Lent], **changes: object) -> Returned:
     found = [[segment(round(lent.start / 10), "hacked")] for lent in batch]
-    heard = Heard.model_validate({"language": "en", "found": found, "seconds": 0.1, "model": MODEL} | changes)
+    heard = WindowsTranscribed.model_validate(
+        {"language": "en", "found": found, "seconds": 0.1, "model": MODEL} | changes
+    )
     return Returned(batch=batch[0].batch, heard=heard, more=True)
 
 
@@ -340,10 +342,10 @@ async def test_a_worker_that_ends_gives_back_what_it_was_lent(
         lent = Lent(run=run, owner=owner, batch=batch, number=0, of=1, start=0, end=10, language="en", words=True)
         await nc.publish(subjects.windows_inbox(helper), encode(lent, bytes(320_000)))
 
-        async def hears() -> list[int]:
+        async def transcribed() -> list[int]:
             return engine.heard
 
-        await eventually(hears)
+        await eventually(transcribed)
         # When it ends
     # Then the owner was told
     await eventually(given_back, within=5)

@@ -43,7 +43,7 @@ class TroubledEngine(FakeEngine):
         async for reply in super().run(job):
             yield reply
 
-    async def hears(self, number: int) -> None:
+    async def transcribes(self, number: int) -> None:
         if number == 1 and len(self.jobs) % 5 == 3:
             raise DIED
 

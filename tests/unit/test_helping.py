@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from annotated_types import Le
 
-from app.engines.messages import Hear, Job, Reply
+from app.engines.messages import Job, Reply, Transcribe
 from app.settings import Settings
 from app.sharing.helping import Helper, way_of
 from app.sharing.messages import Alive, Lent, Returned, Volunteered, decode
@@ -35,13 +35,13 @@ class GatedEngine(FakeEngine):
         self.fails: Exception | None = None
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        if isinstance(job, Hear):
+        if isinstance(job, Transcribe):
             self.batches.append(len(job.windows))
         async with aclosing(super().run(job)) as replies:
             async for reply in replies:
                 yield reply
 
-    async def hears(self, number: int) -> None:
+    async def transcribes(self, number: int) -> None:
         self.heard.append(number)
         try:
             await self.may_hear.wait()

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from app.engines.cores import Cores
-from app.engines.messages import Diarize, Hear, Job, Listen, Reply, StageAdvanced, StretchHeard
+from app.engines.messages import Diarize, Job, Listen, Reply, StageAdvanced, StretchAnalysed, Transcribe
 from app.keys.cache import Cache, connected
 from app.keys.stretches import Stretches
 from app.settings import Settings
@@ -37,7 +37,7 @@ NOWHERE = connected("redis://localhost:1")
 class NothingKnown:
     """Stretches that nobody has heard."""
 
-    async def known(self, *_: str) -> list[StretchHeard]:
+    async def known(self, *_: str) -> list[StretchAnalysed]:
         return []
 
     async def keep(self, *_: object) -> None:
@@ -75,7 +75,7 @@ class WatchedEngine(FakeEngine):
         self.order: list[str] = []
         self.search_fails = False
 
-    async def hears(self, number: int) -> None:
+    async def transcribes(self, number: int) -> None:
         if self.waits and number == self.at:
             await self.searches.wait()
         self.order.append(f"window {number}")
@@ -192,8 +192,8 @@ async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None
     ended: list[type] = []
 
     class Endless(WatchedEngine):
-        async def hears(self, number: int) -> None:
-            await super().hears(number)
+        async def transcribes(self, number: int) -> None:
+            await super().transcribes(number)
             if number == 3:
                 await asyncio.Event().wait()
 
@@ -217,7 +217,7 @@ async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None
         await running.aclose()
     # Then nothing of it goes on
     assert engine.searches.is_set()
-    assert {Diarize, Hear, Listen} <= set(ended)
+    assert {Diarize, Transcribe, Listen} <= set(ended)
 
 
 async def test_what_the_search_says_while_text_is_found_counts_at_once(cores: list[bool]) -> None:

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engines.ears import Ear
 from app.engines.messages import (
-    Hear,
-    Heard,
     Job,
     Listen,
     Listened,
@@ -20,10 +17,13 @@ from app.engines.messages import (
     Loaded,
     Reply,
     StageAdvanced,
+    Transcribe,
     WindowFound,
     WindowSound,
+    WindowsTranscribed,
 )
-from app.speech.hearers import Transcribed
+from app.engines.window_transcribers import WindowTranscriber
+from app.speech.transcriber_pool import Transcribed
 from app.speech.windows_in_order import Lender, Told, WindowsInOrder
 from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
@@ -86,7 +86,7 @@ class ScriptedEngine:
             for reply in self._replies(job):
                 if isinstance(reply, Exception):
                     raise reply
-                for _ in range(self.steps if isinstance(job, Hear) else 1):
+                for _ in range(self.steps if isinstance(job, Transcribe) else 1):
                     await asyncio.sleep(0)
                 yield reply
         finally:
@@ -97,16 +97,16 @@ class ScriptedEngine:
             yield from self.script(job.start_at)
         if isinstance(job, Load):
             yield self.unknown or Loaded(model=MODEL)
-        if isinstance(job, Hear):
+        if isinstance(job, Transcribe):
             self.asked.append((len(job.windows), job.language))
             found = [self.text(each.start) for each in job.windows]
             seconds = self.seconds * len(job.windows)
-            yield self.failure or Heard(language="en", found=found, seconds=seconds, model=MODEL)
+            yield self.failure or WindowsTranscribed(language="en", found=found, seconds=seconds, model=MODEL)
 
 
 def windows(engine: ScriptedEngine, *, start_at: float = 0.0, language: str | None = None) -> WindowsInOrder:
     listen = Listen(path=Path("meeting.flac"), start_at=start_at)
-    return WindowsInOrder(engine, listen, Hear(windows=[], language=language), largest=4)
+    return WindowsInOrder(engine, listen, Transcribe(windows=[], language=language), largest=4)
 
 
 async def told(run: WindowsInOrder) -> list[Told]:
@@ -236,21 +236,23 @@ class SlowHelper:
     """Somebody who comes at once and hears when they may, and who finds them."""
 
     def __init__(self) -> None:
-        self.batches: asyncio.Queue[Hear] = asyncio.Queue()
+        self.batches: asyncio.Queue[Transcribe] = asyncio.Queue()
         self.may_hear = asyncio.Event()
         self.batch_seconds = 0.0
         self._came = False
 
-    async def hear(self, job: Hear) -> Heard:
+    async def transcribe(self, job: Transcribe) -> WindowsTranscribed:
         self.batches.put_nowait(job)
         await self.may_hear.wait()
-        return Heard(language="en", found=[said(each.start) for each in job.windows], seconds=6, model=MODEL)
+        return WindowsTranscribed(
+            language="en", found=[said(each.start) for each in job.windows], seconds=6, model=MODEL
+        )
 
     def want(self, *, more: bool, seconds: float) -> None:
         assert isinstance(more, bool)
         self.batch_seconds = seconds
 
-    async def helper(self) -> Ear:
+    async def helper(self) -> WindowTranscriber:
         if self._came:
             await asyncio.Event().wait()
         self._came = True
@@ -265,7 +267,7 @@ async def test_nobody_hears_much_further_than_can_be_told() -> None:
     # Given a recording of a hundred windows, and a helper that is slow over one of the first
     script: list[Reply] = [*(window(at * 10) for at in range(100)), ListeningDone(duration_seconds=1000)]
     engine, helper = ScriptedEngine(lambda _: script, seconds=6, steps=10), SlowHelper()
-    listen, hear = Listen(path=Path("meeting.flac"), start_at=0), Hear(windows=[], language="en")
+    listen, hear = Listen(path=Path("meeting.flac"), start_at=0), Transcribe(windows=[], language="en")
     run = asyncio.create_task(told(WindowsInOrder(engine, listen, hear, helper.lending, largest=4)))
     async with asyncio.timeout(10):
         await helper.batches.get()

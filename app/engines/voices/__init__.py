@@ -1,1 +1,1 @@
-"""Diarization step by step: excerpts, voices in them, their prints, speakers, turns."""
+"""Diarization step by step: excerpts, voices in them, their embeddings, speakers, turns."""

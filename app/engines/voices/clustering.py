@@ -1,4 +1,4 @@
-"""Clustering: average linkage, so that nothing but how alike prints are says who is one speaker.
+"""Clustering: average linkage, so that nothing but how alike embeddings are says who is one speaker.
 
 Own, not scipy's: forty lines against a dependency of 35 MB, and half the memory (one matrix of 32-bit floats).
 """

@@ -1,4 +1,4 @@
-"""Features: what the voice print network sees of sound, Kaldi's 80 log mel filter bank energies every 10 ms."""
+"""Features: what the voice embedding network sees of sound, Kaldi's 80 log mel filter bank energies every 10 ms."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""The two networks of this package, opened: which voice speaks when in an excerpt, and the print of a voice."""
+"""The two networks of this package, opened: which voice speaks when in an excerpt, and the embedding of a voice."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -36,15 +36,15 @@ class Networks:
         folder = Path(str(resources.files("app.engines") / "weights"))
         contents = [(folder / name).read_bytes() for name in _FILES]
         self.identity = Model(name=NAME, revision=sha256(b"".join([_PIPELINE, *contents])).hexdigest()[:12])
-        self._segmentation, self._prints = (_opened(content, threads) for content in contents)
+        self._segmentation, self._embeddings = (_opened(content, threads) for content in contents)
 
     def segment(self, excerpt: Array) -> Array:
         """The samples of an excerpt to logarithms of probabilities (frames, 7 sets of voices)."""
         return self._segmentation.run(None, {"x": excerpt[np.newaxis, np.newaxis]})[0].reshape(-1, SETS)
 
-    def print_of(self, features: Array) -> Array:
-        """Features (frames, 80) of one voice to its print (192)."""
-        return self._prints.run(None, {"x": features[np.newaxis]})[0].reshape(-1)
+    def embed(self, features: Array) -> Array:
+        """Features (frames, 80) of one voice to its embedding (192)."""
+        return self._embeddings.run(None, {"x": features[np.newaxis]})[0].reshape(-1)
 
 
 def _opened(content: bytes, threads: int) -> Session:

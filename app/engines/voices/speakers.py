@@ -10,14 +10,14 @@ from app.engines.voices.clustering import Labels, Weights, counts, cut, linkage
 from app.engines.voices.excerpts import PER_STRETCH
 from app.engines.voices.stretch import SIZE, VOICES, Stretch
 
-Prints = npt.NDArray[np.float32]
+Embeddings = npt.NDArray[np.float32]
 
 NOBODY = -1
 
-_THRESHOLD = 0.6  # how far apart voices are, on average, to be two speakers: 1 less the cosine of their prints
+_THRESHOLD = 0.6  # how far apart voices are, on average, to be two speakers: 1 less the cosine of their embeddings
 _SAME_EXCERPT = 0.3  # further apart are two voices of one excerpt, which the segmentation network told apart
-_RELIABLE = 30  # frames, half a second: a print of less decides nothing
-_MOST = 4096  # prints that are clustered; any others join the speaker that they are most like
+_RELIABLE = 30  # frames, half a second: an embedding of less decides nothing
+_MOST = 4096  # embeddings that are clustered; any others join the speaker that they are most like
 _SHARE, _ENOUGH = (
     0.01,
     592,
@@ -39,23 +39,23 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Voices:
-    """All voices that have a print: excerpt and number there, frames alone, print of length 1."""
+    """All voices that have an embedding: excerpt and number there, frames alone, embedding of length 1."""
 
     excerpts: npt.NDArray[np.intp]
     numbers: npt.NDArray[np.intp]
     frames: Weights
-    prints: Prints
+    embeddings: Embeddings
 
     @classmethod
     def of(cls, stretches: Sequence[Stretch]) -> "Voices":
         """The voices of a recording, in order."""
-        found = [(stretch.index * PER_STRETCH + p.excerpt, p) for stretch in stretches for p in stretch.prints]
-        prints = np.array([p.values for _, p in found], np.float32).reshape(-1, SIZE)
+        found = [(stretch.index * PER_STRETCH + p.excerpt, p) for stretch in stretches for p in stretch.embeddings]
+        embeddings = np.array([p.values for _, p in found], np.float32).reshape(-1, SIZE)
         return cls(
             np.array([excerpt for excerpt, _ in found], np.intp),
             np.array([p.voice for _, p in found], np.intp),
             np.array([p.frames for _, p in found], np.float32),
-            _unit(prints),
+            _unit(embeddings),
         )
 
 
@@ -63,14 +63,14 @@ def owners(stretches: Sequence[Stretch], bounds: Bounds) -> Labels:
     """The speaker of each voice (excerpts, voices), from 0; `NOBODY` where there is none."""
     voices = Voices.of(stretches)
     found = np.full((sum(len(stretch.activity) for stretch in stretches), VOICES), NOBODY, np.intp)
-    if len(voices.prints):
+    if len(voices.embeddings):
         found[voices.excerpts, voices.numbers] = _nearest(voices, _centres(voices, bounds))
     return found
 
 
-def _nearest(voices: Voices, centres: Prints) -> Labels:
+def _nearest(voices: Voices, centres: Embeddings) -> Labels:
     """The speaker that each voice is most like; a doubtful one is nobody else who is in its excerpt."""
-    alike = voices.prints @ centres.T
+    alike = voices.embeddings @ centres.T
     found: Labels = alike.argmax(axis=1)
     for rows in np.split(np.arange(len(found)), np.flatnonzero(np.diff(voices.excerpts)) + 1):
         taken: set[int] = set()
@@ -82,13 +82,13 @@ def _nearest(voices: Voices, centres: Prints) -> Labels:
     return found
 
 
-def _centres(voices: Voices, bounds: Bounds) -> Prints:
+def _centres(voices: Voices, bounds: Bounds) -> Embeddings:
     """What each speaker sounds like."""
     chosen = _reliable(voices.frames, bounds.least or 1)
-    prints, weights = voices.prints[chosen], np.maximum(voices.frames[chosen], 1)
-    labels = _clustered(prints, weights, voices.excerpts[chosen], bounds)
+    embeddings, weights = voices.embeddings[chosen], np.maximum(voices.frames[chosen], 1)
+    labels = _clustered(embeddings, weights, voices.excerpts[chosen], bounds)
     roots = [root for root in np.unique(labels) if root != NOBODY]
-    return _unit(np.array([weights[labels == root] @ prints[labels == root] for root in roots]))
+    return _unit(np.array([weights[labels == root] @ embeddings[labels == root] for root in roots]))
 
 
 def _reliable(frames: Weights, least: int) -> Labels:
@@ -98,23 +98,23 @@ def _reliable(frames: Weights, least: int) -> Labels:
     return np.sort(best[:enough])
 
 
-def _clustered(prints: Prints, weights: Weights, excerpts: Labels, bounds: Bounds) -> Labels:
-    """The cluster of each print; `NOBODY` where a cluster is too small to be a speaker."""
-    merges = linkage(_distances(prints, excerpts))
+def _clustered(embeddings: Embeddings, weights: Weights, excerpts: Labels, bounds: Bounds) -> Labels:
+    """The cluster of each embedding; `NOBODY` where a cluster is too small to be a speaker."""
+    merges = linkage(_distances(embeddings, excerpts))
     least = min(_SHARE * float(weights.sum()), _ENOUGH)
     speakers = counts(weights, merges, least)
     near = sum(merge.distance <= _THRESHOLD for merge in merges)
     wanted = bounds.nearest(speakers[near])
     if wanted != speakers[near]:
         fitting = [done for done, count in enumerate(speakers) if count == wanted]
-        near, least = (fitting[-1], least) if fitting else (max(len(prints) - wanted, 0), 0)
+        near, least = (fitting[-1], least) if fitting else (max(len(embeddings) - wanted, 0), 0)
     labels = cut(weights, merges[:near])
     heard = np.bincount(labels, weights, len(labels))[labels]
     return np.where(heard >= least, labels, NOBODY)
 
 
-def _distances(prints: Prints, excerpts: Labels) -> Prints:
-    distances: Prints = np.subtract(1, prints @ prints.T, dtype=np.float32)
+def _distances(embeddings: Embeddings, excerpts: Labels) -> Embeddings:
+    distances: Embeddings = np.subtract(1, embeddings @ embeddings.T, dtype=np.float32)
     for apart in range(1, VOICES):  # voices come in order, so those of one excerpt are neighbours
         rows = np.flatnonzero(excerpts[apart:] == excerpts[:-apart])
         distances[rows, rows + apart] += _SAME_EXCERPT
@@ -122,7 +122,7 @@ def _distances(prints: Prints, excerpts: Labels) -> Prints:
     return distances
 
 
-def _unit(prints: Prints) -> Prints:
-    lengths = np.linalg.norm(prints, axis=1, keepdims=True)
-    unit: Prints = np.divide(prints, np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
+def _unit(embeddings: Embeddings) -> Embeddings:
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    unit: Embeddings = np.divide(embeddings, np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
     return unit

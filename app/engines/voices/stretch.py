@@ -13,7 +13,7 @@ from app.engines.voices.excerpts import FRAMES, PER_STRETCH
 VOICES = 3
 """How many the segmentation network tells apart in an excerpt."""
 SIZE = 192
-"""Values of a print."""
+"""Values of an embedding."""
 
 _ROW = np.dtype([("excerpt", "u1"), ("voice", "u1"), ("frames", "<u2"), ("values", "<f2", SIZE)])
 _ACTIVITY = FRAMES * VOICES
@@ -22,7 +22,7 @@ _NO_RECORD = "not the record of a stretch"
 
 
 @dataclass(frozen=True)
-class Print:
+class Embedding:
     """How a voice of an excerpt sounds, found from so many frames in which it speaks alone."""
 
     excerpt: int
@@ -33,15 +33,15 @@ class Print:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch: how probably each voice speaks (excerpts, frames, voices; 255 is surely), and the voices' prints."""
+    """A stretch: how probably each voice speaks (excerpts, frames, voices; 255 is surely), and its embeddings."""
 
     index: int
     activity: npt.NDArray[np.uint8]
-    prints: Sequence[Print]
+    embeddings: Sequence[Embedding]
 
     def pack(self) -> str:
         """As text."""
-        rows = np.array([(p.excerpt, p.voice, p.frames, p.values) for p in self.prints], _ROW)
+        rows = np.array([(p.excerpt, p.voice, p.frames, p.values) for p in self.embeddings], _ROW)
         count = len(self.activity).to_bytes(1, "big")
         return b64encode(compress(count + self.activity.tobytes() + rows.tobytes(), 1)).decode()
 
@@ -54,8 +54,8 @@ def unpack(index: int, record: str) -> Stretch:
     rows = np.frombuffer(rest[count * _ACTIVITY :], _ROW)
     if (rows["excerpt"] >= count).any() or (rows["voice"] >= VOICES).any():
         raise ValueError(_NO_RECORD)
-    prints = [Print(int(r["excerpt"]), int(r["voice"]), int(r["frames"]), r["values"]) for r in rows]
-    return Stretch(index, activity, prints)
+    embeddings = [Embedding(int(r["excerpt"]), int(r["voice"]), int(r["frames"]), r["values"]) for r in rows]
+    return Stretch(index, activity, embeddings)
 
 
 def _inflated(content: bytes) -> bytes:

@@ -76,13 +76,13 @@ async def test_a_task_that_nobody_works_on_is_told(
         watching = asyncio.create_task(follow(client, JsonLines(), task_id, "meeting.flac"))
         said = ""
 
-        async def hears() -> bool:
+        async def told() -> bool:
             nonlocal said
             said += capsys.readouterr().err
             return "meeting.flac waits: NATS answers, but no worker of the service runs there" in said
 
         # Then the person is told what to do, once
-        await eventually(hears)
+        await eventually(told)
         while not watching.done():
             watching.cancel()  # more than once: before Python 3.12 a request may swallow its cancellation
             await asyncio.wait([watching], timeout=0.1)

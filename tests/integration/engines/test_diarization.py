@@ -9,7 +9,7 @@ import pytest
 from app.engines import diarization
 from app.engines.decoding import Limit
 from app.engines.diarization import Diarizer
-from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, StretchHeard
+from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, StretchAnalysed
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.voices.networks import Networks
 from handlers.errors import PermanentError
@@ -20,7 +20,7 @@ from .sounds import CLIPS, NO_LIMIT, load, silence, write
 DEMO = Path(__file__).parents[3] / "app" / "cli" / "demo" / "two_readers.flac"
 TRUTH = [("SPEAKER_00", 0.5), ("SPEAKER_01", 7.6), ("SPEAKER_00", 12.4), ("SPEAKER_01", 20.7), ("SPEAKER_00", 22.8)]
 
-News = list[StageAdvanced | StretchHeard]
+News = list[StageAdvanced | StretchAnalysed]
 
 
 class Interrupted(Exception):  # noqa: N818 -- nothing is wrong
@@ -50,15 +50,15 @@ def run(
     path: Path,
     limit: Limit = NO_LIMIT,
     bounds: dict[str, int] | None = None,
-    known: Sequence[StretchHeard] = (),
+    known: Sequence[StretchAnalysed] = (),
 ) -> tuple[DiarizationDone, News]:
     news: News = []
     job = Diarize.model_validate({"path": path, "known": known} | (bounds or {}))
     return diarizer.diarize(job, limit, news.append), news
 
 
-def stretches(news: News) -> list[StretchHeard]:
-    return [each for each in news if isinstance(each, StretchHeard)]
+def stretches(news: News) -> list[StretchAnalysed]:
+    return [each for each in news if isinstance(each, StretchAnalysed)]
 
 
 def progress(news: News) -> list[float]:
@@ -150,10 +150,10 @@ def test_a_job_that_resumes_finds_the_same_turns(
     done, news = whole
     assert len({turn.speaker for turn in done.turns}) == 2
     assert done.turns[-1].start > 90
-    told: list[StretchHeard] = []
+    told: list[StretchAnalysed] = []
 
-    def tell(reply: StageAdvanced | StretchHeard) -> None:
-        if isinstance(reply, StretchHeard):
+    def tell(reply: StageAdvanced | StretchAnalysed) -> None:
+        if isinstance(reply, StretchAnalysed):
             told.append(reply)
             if len(told) == 2:
                 raise Interrupted

@@ -16,15 +16,15 @@ from structlog.testing import capture_logs
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
-    Hear,
-    Heard,
     Job,
     Listen,
     Listened,
     ListeningDone,
     Load,
     Reply,
+    Transcribe,
     WindowFound,
+    WindowsTranscribed,
 )
 from app.engines.process import EngineProcess
 from app.settings import Settings
@@ -83,12 +83,12 @@ async def test_one_process_serves_many_jobs(engine: EngineProcess) -> None:
     # When it does one job of each kind
     found = await replies(engine, Listen(path=CLIPS[1]))
     windows = [reply.window for reply in found if isinstance(reply, WindowFound)]
-    heard = await replies(engine, Hear(windows=windows))
+    heard = await replies(engine, Transcribe(windows=windows))
     diarized = await replies(engine, Diarize(path=CLIPS[1]))
 
     # Then all come to an end, in the same process
     assert isinstance(found[-1], ListeningDone)
-    assert isinstance(heard[-1], Heard)
+    assert isinstance(heard[-1], WindowsTranscribed)
     assert all(heard[-1].found)
     assert isinstance(diarized[-1], DiarizationDone)
     assert the_child() == child
@@ -315,7 +315,7 @@ async def test_the_child_waits_for_who_reads_it(engine: EngineProcess, long_read
 WORKER = """
 import asyncio, sys
 from pathlib import Path
-from app.engines.messages import Diarize, Hear, Listen, Load, WindowSound
+from app.engines.messages import Diarize, Transcribe, Listen, Load, WindowSound
 from app.engines.process import EngineProcess
 from app.settings import Settings
 
@@ -329,12 +329,13 @@ async def main(job):
 
 path = Path(sys.argv[2])
 windows = [WindowSound(start=0, end=0, samples="AQAB" * 300_000)] * 100
-jobs = {"diarize": Diarize(path=path), "listen": Listen(path=path), "hear": Hear(windows=windows), "idle": Load()}
+transcribe = Transcribe(windows=windows)
+jobs = {"diarize": Diarize(path=path), "listen": Listen(path=path), "transcribe": transcribe, "idle": Load()}
 asyncio.run(main(jobs[sys.argv[1]]))
 """
 
 
-@pytest.mark.parametrize("job", ["diarize", "listen", "hear", "idle"])
+@pytest.mark.parametrize("job", ["diarize", "listen", "transcribe", "idle"])
 async def test_a_child_dies_with_its_worker(long_reading: Path, job: str) -> None:
     # Given a worker whose engine is busy
     worker = await asyncio.create_subprocess_exec(

@@ -9,7 +9,17 @@ import numpy as np
 import psutil
 import pytest
 
-from app.engines.messages import Diarize, Hear, Heard, Job, Listen, ListeningDone, Load, Reply, WindowFound
+from app.engines.messages import (
+    Diarize,
+    Job,
+    Listen,
+    ListeningDone,
+    Load,
+    Reply,
+    Transcribe,
+    WindowFound,
+    WindowsTranscribed,
+)
 from app.engines.processes import EngineProcesses
 from app.settings import Settings
 from tests.waiting import eventually
@@ -77,11 +87,11 @@ async def test_windows_are_heard_while_more_are_found(engine: EngineProcesses, r
         assert isinstance(found, WindowFound)
         # When its first window is heard, and speakers are looked for
         heard, diarized = await asyncio.gather(
-            replies(engine, Hear(windows=[found.window])), replies(engine, Diarize(path=CLIPS[1]))
+            replies(engine, Transcribe(windows=[found.window])), replies(engine, Diarize(path=CLIPS[1]))
         )
         # Then both are done, and listening goes on to its end
         rest = [reply async for reply in listening]
-    assert isinstance(heard[-1], Heard)
+    assert isinstance(heard[-1], WindowsTranscribed)
     assert heard[-1].found[0][0].text
     assert diarized
     assert isinstance(rest[-1], ListeningDone)

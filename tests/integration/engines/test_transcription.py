@@ -13,11 +13,11 @@ import pytest_asyncio
 from faster_whisper import WhisperModel
 
 from app.engines.listening import find_windows
-from app.engines.messages import Hear, Job, Listen, Load, Loaded, Reply, StageAdvanced
+from app.engines.messages import Job, Listen, Load, Loaded, Reply, StageAdvanced, Transcribe
 from app.engines.mixing import SAMPLE_RATE
-from app.engines.transcription import hear
+from app.engines.transcription import transcribe
 from app.engines.whisper import Whisper
-from app.speech.hearers import Transcribed
+from app.speech.transcriber_pool import Transcribed
 from app.speech.windows_in_order import WindowsInOrder
 from schemas.transcription import Segment
 
@@ -49,8 +49,8 @@ class InThisProcess:
                     yield reply
             case Load():
                 yield Loaded(model=self.whisper.identity)
-            case Hear():
-                yield hear(self.whisper, job)
+            case Transcribe():
+                yield transcribe(self.whisper, job)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Run:
 async def run(
     whisper: Whisper, path: Path, *, words: bool = True, start_at: float = 0.0, language: str | None = None
 ) -> Run:
-    job = Hear(windows=[], words=words, language=language)
+    job = Transcribe(windows=[], words=words, language=language)
     windows = WindowsInOrder(InThisProcess(whisper), Listen(path=path, start_at=start_at), job, largest=4)
     batches = [told async for told in windows.run() if isinstance(told, Transcribed)]
     return Run(batches, windows.language, windows.duration)
@@ -150,8 +150,8 @@ def test_a_window_whose_language_is_looked_for_is_encoded_once(
 ) -> None:
     # Given a window that was heard in its language, and something else heard since
     window, other = load(CLIPS[0])[: 20 * SAMPLE_RATE], np.zeros(SAMPLE_RATE, np.float32)
-    (told,), _ = whisper.hear([window], "en")
-    whisper.hear([other], "en")
+    (told,), _ = whisper.transcribe([window], "en")
+    whisper.transcribe([other], "en")
     # When its language has to be found first
     encoded = 0
     encode = WhisperModel.encode
@@ -162,7 +162,7 @@ def test_a_window_whose_language_is_looked_for_is_encoded_once(
         return encode(self, features)
 
     monkeypatch.setattr(WhisperModel, "encode", counted)
-    (found,), language = whisper.hear([window], None)
+    (found,), language = whisper.transcribe([window], None)
     # Then that costs nothing, and changes no word
     assert (encoded, language) == (1, "en")
     assert told is not None
@@ -181,7 +181,7 @@ def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
 
 async def test_nothing_counts_as_done_before_its_text_is_there(whisper: Whisper) -> None:
     # Given a short recording that is all speech
-    windows = WindowsInOrder(InThisProcess(whisper), Listen(path=CLIPS[1]), Hear(windows=[]), largest=4)
+    windows = WindowsInOrder(InThisProcess(whisper), Listen(path=CLIPS[1]), Transcribe(windows=[]), largest=4)
     # When its progress is told before the first text
     told = []
     async for each in windows.run():

@@ -10,7 +10,7 @@ from app.engines.decoding import Limit
 from app.engines.listening import find_windows
 from app.engines.messages import Listen, Listened, ListeningDone, StageAdvanced, WindowFound
 from app.engines.samples import unpack
-from app.engines.windows import Heard, Window
+from app.engines.windows import Window, WindowsTranscribed
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 
@@ -21,10 +21,14 @@ LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")
 def recording(monkeypatch: pytest.MonkeyPatch) -> None:
     """100 s: silence, two windows, and what is left."""
 
-    def listen(_pieces: object, start_at: float) -> list[Heard]:
+    def listen(_pieces: object, start_at: float) -> list[WindowsTranscribed]:
         windows = [Window(at, at + 1.0, np.full(16_000, at / 100, np.float32)) for at in (40.0, 50.0)]
         left = [window for window in windows if window.end > start_at]
-        return [Heard([], 32.0, 32.0), Heard(left, 96.0, 90.0), Heard([], 100.0, 100.0, last=True)]
+        return [
+            WindowsTranscribed([], 32.0, 32.0),
+            WindowsTranscribed(left, 96.0, 90.0),
+            WindowsTranscribed([], 100.0, 100.0, last=True),
+        ]
 
     monkeypatch.setattr(listening, "measure", lambda _path: 99.0)
     monkeypatch.setattr(listening, "decode", lambda _path, _limit: ())

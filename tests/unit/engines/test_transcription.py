@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from app.engines.messages import Hear, Heard, WindowSound
+from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
 from app.engines.samples import pack, unpack
-from app.engines.transcription import hear
+from app.engines.transcription import transcribe
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.wire import Model
@@ -39,7 +39,7 @@ class ScriptedWhisper:
     def knows(self, language: str) -> bool:
         return language in {"en", "de"}
 
-    def hear(
+    def transcribe(
         self, windows: Sequence[npt.NDArray[np.float32]], language: str | None, *, break_loops: bool = False
     ) -> tuple[list[Said | None], str]:
         self.asked.append((len(windows), language, break_loops))
@@ -47,12 +47,12 @@ class ScriptedWhisper:
         return heard, language or "en"
 
 
-def ask(whisper: ScriptedWhisper, windows: int = 1, **options: object) -> Heard:
+def ask(whisper: ScriptedWhisper, windows: int = 1, **options: object) -> WindowsTranscribed:
     sounds = [WindowSound(start=at * 10.0, end=at * 10.0 + 10, samples=SOUND) for at in range(windows)]
-    return hear(whisper, Hear.model_validate({"windows": sounds} | options))  # type: ignore[arg-type]  # a fake
+    return transcribe(whisper, Transcribe.model_validate({"windows": sounds} | options))  # type: ignore[arg-type]  # a fake
 
 
-def texts(heard: Heard) -> list[list[str]]:
+def texts(heard: WindowsTranscribed) -> list[list[str]]:
     return [[each.text for each in found] for found in heard.found]
 
 

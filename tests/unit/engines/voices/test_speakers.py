@@ -6,28 +6,28 @@ import pytest
 from app.engines.voices import speakers
 from app.engines.voices.excerpts import FRAMES, PER_STRETCH
 from app.engines.voices.speakers import NOBODY, Bounds, owners
-from app.engines.voices.stretch import SIZE, VOICES, Print, Stretch
+from app.engines.voices.stretch import SIZE, VOICES, Embedding, Stretch
 
 ANY = Bounds(None, None)
 SECOND = 59  # frames
 
 
 def sounds_like(person: int, *, but: float = 0.0, seed: int = 0) -> np.ndarray:
-    """A print of this person, with so much of something else in it."""
+    """An embedding of this person, with so much of something else in it."""
     other = np.random.default_rng(seed).normal(size=SIZE)
     values: np.ndarray = (np.eye(SIZE)[person] + but * other / np.linalg.norm(other)).astype(np.float16)
     return values
 
 
 def recording(*excerpts: Sequence[tuple[np.ndarray, int]]) -> list[Stretch]:
-    """Stretches whose excerpts have these voices: a print, and frames alone."""
-    prints = [
-        Print(number, voice, frames, values)
+    """Stretches whose excerpts have these voices: an embedding, and frames alone."""
+    embeddings = [
+        Embedding(number, voice, frames, values)
         for number, voices in enumerate(excerpts)
         for voice, (values, frames) in enumerate(voices)
     ]
     assert len(excerpts) <= PER_STRETCH
-    return [Stretch(0, np.zeros((len(excerpts), FRAMES, VOICES), np.uint8), prints)]
+    return [Stretch(0, np.zeros((len(excerpts), FRAMES, VOICES), np.uint8), embeddings)]
 
 
 def people(found: np.ndarray) -> int:
@@ -80,7 +80,7 @@ def test_a_speaker_is_known_again_in_another_stretch() -> None:
     (first,), (second,) = recording(*[[anna, ben]] * PER_STRETCH), recording([ben, anna])
 
     # When speakers are found, then they are the same two
-    found = owners([first, Stretch(1, second.activity, second.prints)], ANY)
+    found = owners([first, Stretch(1, second.activity, second.embeddings)], ANY)
     assert found.shape == (PER_STRETCH + 1, VOICES)
     assert found[0, 0] == found[PER_STRETCH, 1] != found[0, 1] == found[PER_STRETCH, 0]
 

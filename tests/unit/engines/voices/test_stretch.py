@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.engines.voices.excerpts import FRAMES, PER_STRETCH
-from app.engines.voices.stretch import SIZE, VOICES, Print, Stretch, unpack
+from app.engines.voices.stretch import SIZE, VOICES, Embedding, Stretch, unpack
 
 
 def a_stretch(excerpts: int) -> Stretch:
     random = np.random.default_rng(excerpts)
     activity = random.integers(0, 256, (excerpts, FRAMES, VOICES), np.uint8)
-    prints = [
-        Print(excerpt, voice, 100 + voice, random.normal(size=SIZE).astype(np.float16))
+    embeddings = [
+        Embedding(excerpt, voice, 100 + voice, random.normal(size=SIZE).astype(np.float16))
         for excerpt in range(excerpts)
         for voice in range(excerpt % (VOICES + 1))
     ]
-    return Stretch(5, activity, prints)
+    return Stretch(5, activity, embeddings)
 
 
 @pytest.mark.parametrize("excerpts", [1, 2, PER_STRETCH])
@@ -30,10 +30,12 @@ def test_a_stretch_comes_back_from_its_record(excerpts: int) -> None:
     # Then nothing has changed
     assert again.index == 5
     assert (again.activity == stretch.activity).all()
-    assert [(p.excerpt, p.voice, p.frames) for p in again.prints] == [
-        (p.excerpt, p.voice, p.frames) for p in stretch.prints
+    assert [(p.excerpt, p.voice, p.frames) for p in again.embeddings] == [
+        (p.excerpt, p.voice, p.frames) for p in stretch.embeddings
     ]
-    assert all((one.values == other.values).all() for one, other in zip(again.prints, stretch.prints, strict=True))
+    assert all(
+        (one.values == other.values).all() for one, other in zip(again.embeddings, stretch.embeddings, strict=True)
+    )
 
 
 @given(st.binary(max_size=50) | st.binary(max_size=50).map(compress))
@@ -46,7 +48,7 @@ def test_anything_else_is_no_record(content: bytes) -> None:
 
 
 def test_a_print_of_an_excerpt_that_is_not_there_is_no_record() -> None:
-    # Given a print of the second excerpt of one, when it is unpacked, then that is a ValueError
-    lost = Stretch(0, np.zeros((1, FRAMES, VOICES), np.uint8), [Print(1, 0, 9, np.zeros(SIZE, np.float16))])
+    # Given an embedding of the second excerpt of one, when it is unpacked, then that is a ValueError
+    lost = Stretch(0, np.zeros((1, FRAMES, VOICES), np.uint8), [Embedding(1, 0, 9, np.zeros(SIZE, np.float16))])
     with pytest.raises(ValueError, match="stretch"):
         unpack(0, lost.pack())

@@ -1,7 +1,7 @@
-"""Hearing a stretch: when its voices speak, and the print of each.
+"""The analysis of a stretch: when its voices speak, and the embedding of each.
 
 A voice is somebody in one excerpt, of whom there are at most three; whether two excerpts have a speaker in common is
-found out later, from the prints.
+found out later, from the embeddings.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from app.engines.samples import Samples
 from app.engines.voices.excerpts import FRAME, FRAMES, LENGTH, StretchSound
 from app.engines.voices.features import features
 from app.engines.voices.networks import Networks
-from app.engines.voices.stretch import VOICES, Print, Stretch
+from app.engines.voices.stretch import VOICES, Embedding, Stretch
 
 Frames = npt.NDArray[np.bool_]
 Activity = npt.NDArray[np.uint8]
@@ -22,22 +22,22 @@ _SETS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 
 """The sets of voices that the segmentation network tells apart."""
 _SILENCE = 2.0**-15  # not one step of 16 bits
 _LEAST = 6  # frames, a tenth of a second: less is no voice
-_CLEAN_ENOUGH = 18  # frames; a voice heard alone for less is printed with whoever speaks at the same time
+_CLEAN_ENOUGH = 18  # frames; a voice alone for less is embedded with whoever speaks at the same time
 _LEAST_SAMPLES = 1_600
-_MOST_SAMPLES = 64_000  # 4 s: more makes a print no better, and printing takes most of the time
+_MOST_SAMPLES = 64_000  # 4 s: more makes an embedding no better, and it takes most of the time
 
 
-def hear(networks: Networks, sound: StretchSound, heard: Callable[[int], None]) -> Stretch:
-    """Hear a stretch; `heard` is told how many of its excerpts are done."""
+def analyse(networks: Networks, sound: StretchSound, told: Callable[[int], None]) -> Stretch:
+    """Analyse a stretch; `told` hears how many of its excerpts are done."""
     activity = np.zeros((sound.excerpts, FRAMES, VOICES), np.uint8)
-    prints: list[Print] = []
+    embeddings: list[Embedding] = []
     for number in range(sound.excerpts):
         excerpt = sound.excerpt(number)
         if np.abs(excerpt).max(initial=0) > _SILENCE:
             activity[number], active = _segmented(networks, excerpt)
-            prints += _prints(networks, number, excerpt, active)
-        heard(number + 1)
-    return Stretch(sound.index, activity, prints)
+            embeddings += _embeddings(networks, number, excerpt, active)
+        told(number + 1)
+    return Stretch(sound.index, activity, embeddings)
 
 
 def _segmented(networks: Networks, excerpt: Samples) -> tuple[Activity, Frames]:
@@ -47,7 +47,7 @@ def _segmented(networks: Networks, excerpt: Samples) -> tuple[Activity, Frames]:
     return probable, _SETS[logarithms.argmax(axis=-1)] > 0
 
 
-def _prints(networks: Networks, excerpt: int, samples: Samples, active: Frames) -> Iterator[Print]:
+def _embeddings(networks: Networks, excerpt: int, samples: Samples, active: Frames) -> Iterator[Embedding]:
     alone = active.sum(axis=1) == 1
     for voice in range(VOICES):
         speaks = active[:, voice]
@@ -56,7 +56,7 @@ def _prints(networks: Networks, excerpt: int, samples: Samples, active: Frames) 
             continue
         spoken = _middle(_joined(samples, clean if clean.sum() >= _CLEAN_ENOUGH else speaks))
         if len(spoken) >= _LEAST_SAMPLES:
-            yield Print(excerpt, voice, int(clean.sum()), networks.print_of(features(spoken)).astype(np.float16))
+            yield Embedding(excerpt, voice, int(clean.sum()), networks.embed(features(spoken)).astype(np.float16))
 
 
 def _middle(spoken: Samples) -> Samples:

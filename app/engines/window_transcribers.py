@@ -1,36 +1,36 @@
-"""Ears: whoever can hear a batch of windows, this worker's own engine or another worker's."""
+"""Window transcribers: whoever can transcribe a batch of windows, this worker's own engine or another worker's."""
 
 from contextlib import aclosing
 from typing import Protocol
 
 from app.engines.engine import Engine
-from app.engines.messages import Hear, Heard, Job, Load, Loaded
+from app.engines.messages import Job, Load, Loaded, Transcribe, WindowsTranscribed
 from schemas.wire import Model
 
 
-class EarLostError(Exception):
-    """Somebody else was to hear a batch and will not: it is to be heard again, and nothing else is wrong."""
+class HelperLostError(Exception):
+    """Another worker will not do its batch: somebody else has to, and nothing else is wrong."""
 
 
-class Ear(Protocol):
-    """Hears a batch at a time."""
+class WindowTranscriber(Protocol):
+    """Transcribes a batch at a time."""
 
-    async def hear(self, job: Hear) -> Heard:
-        """What is said in the windows of a batch (TaskError, EarLostError)."""
+    async def transcribe(self, job: Transcribe) -> WindowsTranscribed:
+        """What is said in the windows of a batch (TaskError, HelperLostError)."""
         ...
 
 
-class EngineEar:
+class OwnEngine:
     """This worker's own engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def hear(self, job: Hear) -> Heard:
+    async def transcribe(self, job: Transcribe) -> WindowsTranscribed:
         """What is said in the windows of a batch (TaskError)."""
         async with aclosing(self._engine.run(job)) as replies:
             async for reply in replies:
-                if isinstance(reply, Heard):
+                if isinstance(reply, WindowsTranscribed):
                     return reply
         raise _silent(job)
 
