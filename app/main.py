@@ -21,9 +21,9 @@ from nats.js import JetStreamContext
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
+from app.cancellation import cancel_all
 from app.delivery.middleware import DeliveryMiddleware
 from app.docs_page import DocsPage
-from app.ending import end
 from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
 from app.jetstream import connection, provisioning, streams
@@ -148,7 +148,7 @@ class Worker:
             self.slot.take_lanes()
             beside = (parts.watch.run(), parts.projector.run(), parts.accepted_tasks.run(), parts.missed.run())
             for work in (self._keep_model(), *beside):
-                closing.push_async_callback(end, [asyncio.create_task(work)])
+                closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
             try:
                 yield
             except NatsError as error:

@@ -58,7 +58,7 @@ def open_client() -> Client:
     return Client(find_servers(), on_outage=_tell_outage)
 
 
-def finish(work: Coroutine[None, None, int]) -> NoReturn:
+def run_and_exit(work: Coroutine[None, None, int]) -> NoReturn:
     """Do a command's work and exit with its code; an error is one sentence, never a traceback."""
     try:
         code = asyncio.run(_until_interrupted(work))

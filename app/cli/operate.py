@@ -7,7 +7,7 @@ import typer
 from pydantic_core import to_json
 from rich.table import Table
 
-from app.cli.console import err, finish, open_client, out
+from app.cli.console import err, open_client, out, run_and_exit
 from app.cli.wording import begins, clock
 from app.client import Lane, command
 from schemas.dead_letters import DeadLetter
@@ -33,7 +33,7 @@ def queue(*, as_json: JsonQueue = False) -> None:
         _show_json(lanes, starts, failed) if as_json else _show_table(lanes, starts, failed)
         return 0
 
-    finish(work())
+    run_and_exit(work())
 
 
 def _show_json(lanes: list[Lane], starts: list[datetime | None], failed: int) -> None:
@@ -75,7 +75,7 @@ def show(*, as_json: JsonLetters = False) -> None:
             err.print("There are none.")
         return 0
 
-    finish(work())
+    run_and_exit(work())
 
 
 @dead_letters.command()
@@ -95,7 +95,7 @@ def replay(
             err.print("Nothing to queue again: no letter that matches is of a valid task that has failed.")
         return 0
 
-    finish(work())
+    run_and_exit(work())
 
 
 def _age(since: datetime | None) -> str:

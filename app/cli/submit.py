@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app.cli.console import err, finish, open_client, out
+from app.cli.console import err, open_client, out, run_and_exit
 from app.cli.follow import follow
 from app.cli.show import Display, choose
 from app.client import Client, ClientError, command
@@ -204,7 +204,7 @@ def _submit(files: list[str], task_id: str | None, submission: Submission, *, st
         except OSError as error:
             message = f"--output-dir {submission.output_dir} cannot be made: {error.strerror}"
             raise typer.BadParameter(message) from error
-    finish(submission.run([each if stored else Path(each) for each in files]))
+    run_and_exit(submission.run([each if stored else Path(each) for each in files]))
 
 
 def _labels(recordings: list[Path | str]) -> list[str]:

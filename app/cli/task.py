@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.console import err, finish, open_client, out
+from app.cli.console import err, open_client, out, run_and_exit
 from app.cli.follow import follow
 from app.cli.show import choose
 from app.cli.wording import begins
@@ -34,7 +34,7 @@ def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
                 err.print(f"{task_id} goes on: `{command()} cancel {task_id}` ends it.")
                 raise
 
-    finish(work())
+    run_and_exit(work())
 
 
 def status(task_id: Task, *, as_json: JsonStatus = False) -> None:
@@ -45,7 +45,7 @@ def status(task_id: Task, *, as_json: JsonStatus = False) -> None:
             _show(await client.get_task_progress(task_id), as_json=as_json)
         return 0
 
-    finish(work())
+    run_and_exit(work())
 
 
 def result(
@@ -61,7 +61,7 @@ def result(
         out.print(found.rstrip("\n") if isinstance(found, str) else found.model_dump_json())
         return 0
 
-    finish(work())
+    run_and_exit(work())
 
 
 def cancel(task_id: Task, *, as_json: JsonStatus = False) -> None:
@@ -75,7 +75,7 @@ def cancel(task_id: Task, *, as_json: JsonStatus = False) -> None:
             err.print(f"{task_id} is {found.state} already: there is nothing left to cancel.")
         return 0
 
-    finish(work())
+    run_and_exit(work())
 
 
 def delete(task_ids: Tasks) -> None:
@@ -94,7 +94,7 @@ def delete(task_ids: Tasks) -> None:
                     err.print(f"{task_id} is deleted.")
         return 1 if refused else 0
 
-    finish(work())
+    run_and_exit(work())
 
 
 def _show(found: TaskStatus, *, as_json: bool) -> None:

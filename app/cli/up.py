@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from app.cli.console import DATA, ENDPOINTS, err, finish, out
+from app.cancellation import cancel_all
+from app.cli.console import DATA, ENDPOINTS, err, out, run_and_exit
 from app.cli.service import Service, service, stop_signals
 from app.client import command
 from app.embedded import Endpoints
-from app.ending import end
 from app.settings import Settings
 
 MOST_ENDS, WITHIN = 3, 60.0  # of workers; seconds
@@ -24,7 +24,7 @@ def up(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Its port.", show_default="8000 if free")] = None,
 ) -> None:
     """Run the service, with embedded servers where NATS_URL and REDIS_URL name none."""
-    finish(_run(workers, host, port))
+    run_and_exit(_run(workers, host, port))
 
 
 async def _run(workers: int, host: str, port: int | None) -> int:
@@ -45,7 +45,7 @@ async def _until(stop: asyncio.Event, running: Service) -> int:
     if running.embedded is not None:
         kept.append(asyncio.create_task(_keep_serving(running.embedded)))
     done, _ = await asyncio.wait({stopped, *kept}, return_when=asyncio.FIRST_COMPLETED)
-    await end([stopped, *kept])
+    await cancel_all([stopped, *kept])
     for failed in done - {stopped}:
         return failed.result()
     await _stop(stop, running)
@@ -64,7 +64,7 @@ async def _stop(stop: asyncio.Event, running: Service) -> None:
     if not stopping.done():
         running.worker.kill()
     await stopping
-    await end([at_once])
+    await cancel_all([at_once])
 
 
 async def _keep_serving(servers: Endpoints) -> int:

@@ -10,13 +10,13 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from structlog.contextvars import bind_contextvars
 
+from app.cancellation import despite_cancellation
 from app.delivery.attempt import TaskAttempt
 from app.delivery.desk import Desk
 from app.delivery.heartbeat import Heartbeat
 from app.delivery.lost_speakers import speakers_are_given_up
 from app.delivery.outcome import Outcome
 from app.delivery.stages import StageSpans
-from app.ending import finish
 from app.log.entry import Entry
 from app.queue.stored_message import StoredMessage
 from app.queue.waiting import Place
@@ -95,7 +95,7 @@ class TaskDelivery:
             async with self._heartbeat.beating():
                 await self._in_time(handle)
         except asyncio.CancelledError:  # only the slot cancels: it goes no further
-            await finish(self._give_back())
+            await despite_cancellation(self._give_back())
             return State.QUEUED
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, the message must be settled
             self._found()

@@ -10,8 +10,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from app.cancellation import cancel_all
 from app.delivery.attempt import TaskAttempt
-from app.ending import end
 from handlers.errors import OvertakenError, TransientError
 from schemas import subjects
 from schemas.progress import ProgressEvent
@@ -60,7 +60,7 @@ class Heartbeat:
         finally:
             self._overtaken = None
             beginning.cancel()
-            await end(signs)
+            await cancel_all(signs)
 
     async def _beat(self) -> None:
         """Towards the queue: by itself, for what is said in the log may have to wait for NATS."""

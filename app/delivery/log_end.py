@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from app.ending import finish
+from app.cancellation import despite_cancellation
 from app.log.entry import Entry, Facts
 from app.log.task_log import TaskLog
 from handlers.errors import OvertakenError, TransientError
@@ -51,7 +51,7 @@ class LogEnd:
         try:
             self.entry = await asyncio.shield(append)
         except asyncio.CancelledError:  # it may be stored already: what comes next must know what it follows
-            await finish(self._last_word(append))
+            await despite_cancellation(self._last_word(append))
             raise
 
     async def check(self) -> None:

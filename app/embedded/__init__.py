@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.cancellation import cancel_all
 from app.embedded.guarded import Guarded
 from app.embedded.process import EmbeddedError, Server, free_port, is_free
 from app.embedded.servers import NatsServer, ValkeyServer
-from app.ending import end
 
 __all__ = [
     "EmbeddedError",
@@ -47,7 +47,7 @@ class Endpoints:
         try:
             await asyncio.gather(*keeping)
         finally:
-            await end(keeping)
+            await cancel_all(keeping)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from app.ending import end
+from app.cancellation import cancel_all
 
 BESIDE: Final = 8  # deliveries at most whose results are written down when others begin: they are in memory
 QUICKLY: Final = 0.25  # seconds
@@ -55,7 +55,7 @@ class Deliveries:
         if self._working:
             most_are_quick = len(self._working) <= len(deliveries) // 2
             self._width = max(self._width // 2, 1) if most_are_quick else 1
-            await end(self._all_but_one(), again_after=AGAIN_AFTER)
+            await cancel_all(self._all_but_one(), again_after=AGAIN_AFTER)
             await self._all_found.wait()
         elif len(deliveries) >= self._width and asyncio.get_running_loop().time() - began < QUICKLY / 2:
             self._width = min(2 * self._width, self._most)
@@ -85,7 +85,7 @@ class Deliveries:
             await asyncio.wait(self._unended, timeout=grace)
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORD_WITHIN):
-                await end(self._unended, again_after=AGAIN_AFTER)
+                await cancel_all(self._unended, again_after=AGAIN_AFTER)
 
     def _begin(self, name: str, delivery: Coroutine[Any, Any, object]) -> None:
         self._all_found.clear()

@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from app.ending import end
+from app.cancellation import cancel_all
 from app.queue.deliveries import Deliveries
 from app.queue.precedence import Precedence
 from app.queue.pulling import Puller
@@ -85,7 +85,7 @@ class Slot:
             return
         give_up_at = asyncio.get_running_loop().time() + grace
         await asyncio.wait([self._loop], timeout=grace)
-        await end([self._loop])
+        await cancel_all([self._loop])
         await self.deliveries.end(grace=max(give_up_at - asyncio.get_running_loop().time(), 0))
 
     @property

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import structlog
 
-from app.ending import end
+from app.cancellation import cancel_all
 from app.engines.cores import SHORTEST, Cores
 from app.engines.engine import Engine
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
@@ -89,7 +89,7 @@ class Helper:
         """Work for others no more: who lent something gets it back."""
         self._own += 1
         if self._hearing is not None:
-            await end([self._hearing])
+            await cancel_all([self._hearing])
         if self._held is not None:
             await self._give_back(self._held, None)
 
@@ -126,7 +126,7 @@ class Helper:
             self._hears = False  # before it is said: the next batch may come at once
             self._until = time.monotonic() + WAITS_FOR
             await self._give_back(lent, heard)
-            await end([alive])
+            await cancel_all([alive])
 
     async def _in_pieces(self, lent: Lent, windows: list[WindowSound]) -> WindowsTranscribed | None:
         """What is said in a batch, or null where this worker comes to have a task of its own (TaskError)."""

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import structlog
 
-from app.ending import end
+from app.cancellation import cancel_all
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
 from app.engines.window_transcribers import HelperLostError, WindowTranscriber
 from app.sharing.messages import Alive, Lent, Returned, encode
@@ -67,7 +67,7 @@ class Lender:
 
     async def close(self) -> None:
         """Ask for nobody any more."""
-        await end([self._offers])
+        await cancel_all([self._offers])
 
     async def _offer_again_and_again(self) -> None:
         pause = FIRST_PAUSE

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
-from app.ending import end
+from app.cancellation import cancel_all
 from app.engines.messages import DiarizationDone, StageAdvanced
 from handlers.errors import TaskError
 from schemas.diarization import Turn
@@ -70,7 +70,7 @@ class SpeakerSearch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._task is not None:
-            await end([self._task])
+            await cancel_all([self._task])
         await self._replies.aclose()
 
     async def _search(self) -> None:

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from app.ending import end
+from app.cancellation import cancel_all
 from app.jetstream import provisioning, streams
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
@@ -246,7 +246,7 @@ async def test_a_sequence_that_no_stream_has_holds_up_nobody(publisher: Publishe
     # Then it is opened
     last = await eventually(lambda: alone.log.last("t1"), within=5)
     assert last.event.state is State.QUEUED
-    await end([opens])
+    await cancel_all([opens])
 
 
 async def test_a_replay_is_opened_before_anybody_looks(

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import BaseModel
 
-from app.ending import end
+from app.cancellation import cancel_all
 from app.jetstream import streams
 from app.jetstream.pull_inbox import PullInbox
 from app.keys.projection import RedisProjection
@@ -122,7 +122,7 @@ async def showing(client: FakeClient, projection: FakeProjection) -> AsyncIterat
         async with asyncio.timeout(WITHIN):
             yield
     finally:
-        await end([run])
+        await cancel_all([run])
 
 
 @pytest.mark.usefixtures("asked")

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from app.cli import INTERRUPTED
-from app.cli.console import err, finish, out
+from app.cli.console import err, out, run_and_exit
 from app.cli.follow import follow
 from app.cli.service import Service, service, stop_signals
 from app.cli.show import choose
@@ -34,7 +34,7 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Keep servers and result until Ctrl-C.")] = False,
 ) -> None:
     """Transcribe a recording of two readers, with speakers, on servers that live as long as the demo."""
-    finish(_interruptible(recording, keep=keep))
+    run_and_exit(_interruptible(recording, keep=keep))
 
 
 async def _interruptible(recording: Path, *, keep: bool) -> int:

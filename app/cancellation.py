@@ -1,4 +1,4 @@
-"""Ending what runs beside, surely, and not being ended before the last word is said."""
+"""Cancellation: of what runs beside, surely; and of what must be done all the same."""
 
 import asyncio
 from collections.abc import Collection, Coroutine
@@ -10,7 +10,7 @@ AGAIN_AFTER: Final = 0.05  # seconds
 T = TypeVar("T")
 
 
-async def end(tasks: Collection[asyncio.Task[Any]], *, again_after: float = AGAIN_AFTER) -> None:
+async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float = AGAIN_AFTER) -> None:
     """Cancel tasks until they have ended, each time after so many seconds.
 
     Once is not enough: nats-py swallows a cancellation while it flushes, and `asyncio.wait_for` of Python 3.11 one that
@@ -23,7 +23,7 @@ async def end(tasks: Collection[asyncio.Task[Any]], *, again_after: float = AGAI
         _, pending = await asyncio.wait(pending, timeout=again_after)
 
 
-async def finish(work: Coroutine[Any, Any, T]) -> T:
+async def despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
     """Do what has to be done though whoever does it is cancelled meanwhile, however often."""
     doing = asyncio.create_task(work)
     while not doing.done():

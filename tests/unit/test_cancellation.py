@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from app.ending import end, finish
+from app.cancellation import cancel_all, despite_cancellation
 
 
 async def test_a_cancellation_that_was_swallowed_is_repeated() -> None:
@@ -21,7 +21,7 @@ async def test_a_cancellation_that_was_swallowed_is_repeated() -> None:
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
     # When it is ended
-    await asyncio.wait_for(end([task]), 5)
+    await asyncio.wait_for(cancel_all([task]), 5)
     # Then it has ended
     assert swallowed.is_set()
     assert task.cancelled()
@@ -36,7 +36,7 @@ async def test_a_last_word_is_said_however_often_its_speaker_is_cancelled() -> N
         said.append("queued")
         return "queued"
 
-    speaker = asyncio.create_task(finish(last_word()))
+    speaker = asyncio.create_task(despite_cancellation(last_word()))
     # When he is cancelled in the middle of it, again and again
     for _ in range(3):
         await asyncio.sleep(0)
@@ -54,4 +54,4 @@ async def test_what_goes_wrong_with_a_last_word_is_told() -> None:
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        await finish(failing())
+        await despite_cancellation(failing())
