@@ -31,7 +31,7 @@ from app.jetstream.outages import Outages
 from app.keys import cache
 from app.keys.projection import RedisProjection
 from app.operating.health import Readiness, route
-from app.parts import Means, Parts
+from app.parts import Parts, WorkerTools
 from app.queue.slot import Slot
 from app.settings import Settings, read_settings
 from app.specification import document
@@ -79,7 +79,7 @@ class Worker:
             settings, disconnected=self._disconnected, reconnected=self._reconnected, closed=self._closed, traces=traces
         )
         self.readiness = Readiness(self.broker, settings)
-        lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, desk=lambda: self.parts.desk)])
+        lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, tools=lambda: self.parts.delivery_tools)])
         self.slot = Slot(
             channels.task_lanes(lanes, self.names),
             self.names,
@@ -89,7 +89,7 @@ class Worker:
         )
         self.broker.include_routers(lanes, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
         channels.published_messages(self.broker)
-        self._means = Means(
+        self._tools = WorkerTools(
             settings=settings,
             worker=self.name,
             engine=engine,
@@ -142,8 +142,8 @@ class Worker:
             closing.push_async_callback(_close, nats)
             closing.callback(self._end)
             await connection.insist(partial(self._provision, nats.jetstream()))
-            self.parts = parts = Parts(nats, self._means, heartbeat=self._heartbeat)
-            parts.world.provide(self.app.context)
+            self.parts = parts = Parts(nats, self._tools, heartbeat=self._heartbeat)
+            parts.handler_tools.provide(self.app.context)
             await closing.enter_async_context(parts.sharing.open())
             self.slot.take_lanes()
             beside = (parts.watch.run(), parts.projector.run(), parts.accepted_tasks.run(), parts.missed.run())

@@ -7,9 +7,9 @@ from opentelemetry.trace import Tracer
 from redis.asyncio import Redis
 
 from app.delivery.dead_letters import DeadLetterBox
-from app.delivery.desk import Desk
 from app.delivery.replaying import Replayer
 from app.delivery.settling import Settler
+from app.delivery.tools import DeliveryTools
 from app.engines.engine import Engine
 from app.jetstream import streams
 from app.jetstream.outages import Outages
@@ -36,11 +36,11 @@ from app.speech.recall import Recall
 from app.speech.recordings import Recordings
 from app.speech.transcriber import EngineTranscriber
 from app.telemetry.metrics import Meter
-from handlers.given import World
+from handlers.given import HandlerTools
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class WorkerTools:
     """What a worker has before it is connected."""
 
     settings: Settings
@@ -57,59 +57,59 @@ class Means:
 class Parts:
     """All that works on tasks: what handlers are given, what deliveries stand on, what runs beside them."""
 
-    def __init__(self, nats: Client, means: Means, *, heartbeat: float) -> None:
+    def __init__(self, nats: Client, tools: WorkerTools, *, heartbeat: float) -> None:
         """`heartbeat`: seconds between a task's signs of life."""
-        settings, slot = means.settings, means.slot
+        settings, slot = tools.settings, tools.slot
         names, js = streams.names(settings), nats.jetstream()
-        self._nats, self._means = nats, means
-        self._log = log = TaskLog(nats, names, means.worker)
+        self._nats, self._tools = nats, tools
+        self._log = log = TaskLog(nats, names, tools.worker)
         self._results = ResultStore(js, log, max_payload=nats.max_payload)
-        self._letters = letters = DeadLetterBox(nats, log, names, means.meter, max_payload=nats.max_payload)
+        self._letters = letters = DeadLetterBox(nats, log, names, tools.meter, max_payload=nats.max_payload)
         self._lanes = LaneReader(nats, names)
         self._waiting = WaitingTasks(nats, names, self._lanes, idle=lambda: slot.idle)
         opener = LogOpener(log, self._waiting, max_attempts=settings.max_attempts)
-        self.desk = self._desk(opener, heartbeat)
+        self.delivery_tools = self._delivery_tools(opener, heartbeat)
         self.accepted_tasks = AcceptedTasks(log, opener, self._waiting)
-        self.missed = MissedTasks(nats, names, self._lanes, self.accepted_tasks, means.outages)
-        self.projector = Projector(nats, names, means.projection)
-        self.sharing = Sharing(nats, means.engine, settings)
+        self.missed = MissedTasks(nats, names, self._lanes, self.accepted_tasks, tools.outages)
+        self.projector = Projector(nats, names, tools.projection)
+        self.sharing = Sharing(nats, tools.engine, settings)
         self.watch = self._watch(Expiry(nats, names, log, opener, letters, after=streams.EXPIRES_AFTER))
-        self.world = self._world(Recordings(settings, js), Cache(means.cache, keep=settings.cache_ttl))
+        self.handler_tools = self._handler_tools(Recordings(settings, js), Cache(tools.cache, keep=settings.cache_ttl))
 
-    def _desk(self, opener: LogOpener, heartbeat: float) -> Desk:
-        means, settings = self._means, self._means.settings
-        return Desk(
+    def _delivery_tools(self, opener: LogOpener, heartbeat: float) -> DeliveryTools:
+        tools, settings = self._tools, self._tools.settings
+        return DeliveryTools(
             nats=self._nats,
             log=self._log,
             opener=opener,
             results=self._results,
-            projection=means.projection,
+            projection=tools.projection,
             settler=Settler(self._log, self._letters, settings.max_attempts, settings.task_retry_delay),
-            meter=means.meter,
-            outages=means.outages,
+            meter=tools.meter,
+            outages=tools.outages,
             heartbeat=heartbeat,
             timeout=settings.task_timeout,
-            tracer=means.tracer,
-            deliveries=means.slot.deliveries,
+            tracer=tools.tracer,
+            deliveries=tools.slot.deliveries,
         )
 
     def _watch(self, expiry: Expiry) -> Watch:
-        means, settings = self._means, self._means.settings
+        tools, settings = self._tools, self._tools.settings
         return Watch(
             self._nats.jetstream(),
             settings,
             lanes=self._lanes,
-            projection=means.projection,
+            projection=tools.projection,
             expiry=expiry,
-            meter=means.meter,
-            vitals=Vitals(self._nats, means.projection, means.engine, means.meter, attempt_limit=settings.task_timeout),
+            meter=tools.meter,
+            vitals=Vitals(self._nats, tools.projection, tools.engine, tools.meter, attempt_limit=settings.task_timeout),
         )
 
-    def _world(self, recordings: Recordings, cache: Cache) -> World:
-        means = self._means
-        recall = Recall(means.engine, cache, Stretches(means.cache))
-        return World(
-            transcriber=EngineTranscriber(recordings, means.engine, recall, self.sharing, means.settings),
+    def _handler_tools(self, recordings: Recordings, cache: Cache) -> HandlerTools:
+        tools = self._tools
+        recall = Recall(tools.engine, cache, Stretches(tools.cache))
+        return HandlerTools(
+            transcriber=EngineTranscriber(recordings, tools.engine, recall, self.sharing, tools.settings),
             diarizer=EngineDiarizer(recordings, recall, self.sharing),
             accepted_tasks=self.accepted_tasks,
             tasks=TaskRequests(
@@ -118,10 +118,10 @@ class Parts:
                 waiting=self._waiting,
                 dead_letters=self._letters,
                 recordings=recordings,
-                projection=means.projection,
+                projection=tools.projection,
                 cache=cache,
                 max_payload=self._nats.max_payload,
             ),
-            dead_letters=Replayer(self._nats, self._letters, self._log, streams.names(means.settings)),
+            dead_letters=Replayer(self._nats, self._letters, self._log, streams.names(tools.settings)),
             sharing=self.sharing,
         )

@@ -31,7 +31,7 @@ Message = Annotated[NatsMessage, Given("message")]
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class HandlerTools:
     """All that the handlers are given; a wrong part is a type error."""
 
     transcriber: Transcriber

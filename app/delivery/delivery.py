@@ -12,11 +12,11 @@ from structlog.contextvars import bind_contextvars
 
 from app.cancellation import despite_cancellation
 from app.delivery.attempt import TaskAttempt
-from app.delivery.desk import Desk
 from app.delivery.heartbeat import Heartbeat
 from app.delivery.lost_speakers import speakers_are_given_up
 from app.delivery.outcome import Outcome
 from app.delivery.stages import StageSpans
+from app.delivery.tools import DeliveryTools
 from app.log.entry import Entry
 from app.queue.stored_message import StoredMessage
 from app.queue.waiting import Place
@@ -40,15 +40,15 @@ log = structlog.get_logger()
 class TaskDelivery:
     """One delivery of one task message."""
 
-    def __init__(self, desk: Desk, message: Msg, found: Callable[[], None]) -> None:
+    def __init__(self, tools: DeliveryTools, message: Msg, found: Callable[[], None]) -> None:
         """`found` is told once the result is there, and has only to be written down."""
-        self._desk = desk
+        self._tools = tools
         self._result_found = found
         self._message = message
         self._received_at = time.monotonic()
         self.kind = subjects.kind_of(message.subject)
-        self._heartbeat = Heartbeat(desk.nats, message, every=desk.heartbeat, notice=self._notice)
-        self._outcome = Outcome(desk, message)
+        self._heartbeat = Heartbeat(tools.nats, message, every=tools.heartbeat, notice=self._notice)
+        self._outcome = Outcome(tools, message)
         self._begun = False
         self._worked_on = True
         self._attempt: TaskAttempt | None = None
@@ -59,22 +59,22 @@ class TaskDelivery:
         self._begun = True
         stored = StoredMessage.delivered(self._message)
         bind_contextvars(task_id=task.task_id, trace_id=stored.trace_id)
-        desk = self._desk
-        entry = await desk.opener.open(task, stored, place=Place.at_once())
+        tools = self._tools
+        entry = await tools.opener.open(task, stored, place=Place.at_once())
         tracing.link_to(entry.facts.span)
-        attempt = TaskAttempt(desk.log, desk.results, entry, started=self._count_start, span=tracing.current())
+        attempt = TaskAttempt(tools.log, tools.results, entry, started=self._count_start, span=tracing.current())
         self._attempt = attempt
         bind_contextvars(attempt=attempt.number)
         if entry.facts.started_at is not None:
-            desk.meter.redelivered(self.kind)
+            tools.meter.redelivered(self.kind)
         if entry.event.state.ended:
             raise AlreadyKnownError
         if entry.event.sequence > 1:
             await self._take_over(attempt)
         self._heartbeat.follow(attempt)
-        if entry.event.sequence > 1 or desk.deliveries.is_first(self._message.reply):
+        if entry.event.sequence > 1 or tools.deliveries.is_first(self._message.reply):
             await attempt.start()
-        self._stages = StageSpans(desk.tracer)
+        self._stages = StageSpans(tools.tracer)
         return attempt.checkpoint
 
     async def append(self, news: News) -> None:
@@ -84,7 +84,7 @@ class TaskDelivery:
             raise RuntimeError(message)
         self._stages.hear(news)
         if isinstance(news, Fetched):
-            await self._desk.deliveries.engine(self._message.reply)
+            await self._tools.deliveries.engine(self._message.reply)
         elif isinstance(news, TranscriptionResult | DiarizationResult):
             self._found()
         await self._attempt.append(news)
@@ -104,7 +104,7 @@ class TaskDelivery:
 
     def count_end(self, state: State | None, seconds: float) -> None:
         """Count how the delivery ended, and say so; None where another worker decides."""
-        meter, attempt, error = self._desk.meter, self._attempt, self._outcome.error
+        meter, attempt, error = self._tools.meter, self._attempt, self._outcome.error
         if self._stages is not None:
             self._stages.end()
         if state is State.COMPLETED:
@@ -118,10 +118,10 @@ class TaskDelivery:
         if self._attempt is None:
             return
         log.info("task_started")
-        meter, facts = self._desk.meter, self._attempt.entry.facts
+        meter, facts = self._tools.meter, self._attempt.entry.facts
         if before.facts.started_at is None and facts.started_at is not None:
             meter.waited(self.kind, max((facts.started_at - facts.created_at).total_seconds(), 0.0))
-            tracing.waited(self._desk.tracer, facts.created_at)
+            tracing.waited(self._tools.tracer, facts.created_at)
         if self._attempt.checkpoint.processed_seconds:
             meter.resumed(self.kind, self._attempt.checkpoint.processed_seconds)
 
@@ -129,18 +129,18 @@ class TaskDelivery:
         """Let the slot go on: the result is there, or what else becomes of the task."""
         self._worked_on = False
         self._result_found()
-        self._desk.deliveries.found(self._message.reply)
+        self._tools.deliveries.found(self._message.reply)
 
     def _notice(self, attempt: TaskAttempt) -> None:
         if self._worked_on:
-            self._desk.meter.beat(self.kind, since_progress=attempt.since_progress, running=attempt.running)
+            self._tools.meter.beat(self.kind, since_progress=attempt.since_progress, running=attempt.running)
 
     async def _take_over(self, attempt: TaskAttempt) -> None:
         """Find out how far the lost worker came (AlreadyKnownError, OvertakenError, PermanentError)."""
         last = attempt.entry.event
         if last.state is State.RUNNING:
             await self._hear_its_worker(attempt)
-        if await self._desk.results.find(last.task_id):
+        if await self._tools.results.find(last.task_id):
             await attempt.complete()
             raise AlreadyKnownError
         lost_for_good = last.state is State.RUNNING and last.attempt >= last.max_attempts
@@ -150,12 +150,12 @@ class TaskDelivery:
 
     async def _hear_its_worker(self, attempt: TaskAttempt) -> None:
         """Leave the task to whoever runs it, if that worker was not lost, but unheard in an outage (OvertakenError)."""
-        while self._desk.outages.over_for < HEARD_WITHIN:
+        while self._tools.outages.over_for < HEARD_WITHIN:
             await asyncio.sleep(LOOK_EVERY)
             await attempt.check()
 
     async def _in_time(self, handle: Callable[[], Awaitable[object]]) -> None:
-        seconds = self._desk.timeout
+        seconds = self._tools.timeout
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
@@ -170,9 +170,9 @@ class TaskDelivery:
         """Have another worker go on, unless one does already: who was frozen, or unheard, takes nothing away."""
         running = self._attempt is not None and self._attempt.entry.event.state is State.RUNNING
         unsure = self._attempt is not None and self._attempt.unsure
-        stale = not running and time.monotonic() - self._received_at > self._desk.heartbeat
+        stale = not running and time.monotonic() - self._received_at > self._tools.heartbeat
         if unsure or stale:
             return  # it is delivered again after TASK_ACK_WAIT
         with suppress(OvertakenError, TransientError, NatsError, TimeoutError):
             async with asyncio.timeout(GIVE_BACK_WITHIN):
-                await self._desk.settler.given_back(self._message, self._attempt)
+                await self._tools.settler.given_back(self._message, self._attempt)

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from structlog.contextvars import bound_contextvars
 
 from app.delivery.delivery import TaskDelivery
-from app.delivery.desk import Desk
+from app.delivery.tools import DeliveryTools
 from app.telemetry.metrics import task_name
 
 
@@ -20,22 +20,22 @@ class DeliveryMiddleware(
 ):  # the library's own type variables: of a command that is none of our business
     """Turns a message of the task stream into a delivery that the handler finds in its context."""
 
-    def __init__(self, msg: Msg, /, *, context: ContextRepo, desk: Callable[[], Desk]) -> None:
+    def __init__(self, msg: Msg, /, *, context: ContextRepo, tools: Callable[[], DeliveryTools]) -> None:
         super().__init__(msg, context=context)
-        self._desk = desk
+        self._tools = tools
 
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> None:
         """Work on the message, and say in the log and the metrics how it ended."""
-        desk, busy = self._desk(), ExitStack()
-        delivery = TaskDelivery(desk, msg.raw_message, found=busy.close)
+        tools, busy = self._tools(), ExitStack()
+        delivery = TaskDelivery(tools, msg.raw_message, found=busy.close)
         began = time.monotonic()
         with (
             self.context.scope("delivery", delivery),
             busy,
             bound_contextvars(task_name=task_name(delivery.kind), task_id=None, attempt=None, trace_id=None),
         ):
-            busy.enter_context(desk.meter.in_progress(delivery.kind))
+            busy.enter_context(tools.meter.in_progress(delivery.kind))
             state = await delivery.work(partial(call_next, msg))
             delivery.count_end(state, time.monotonic() - began)

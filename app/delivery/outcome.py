@@ -5,8 +5,8 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.delivery.attempt import TaskAttempt
-from app.delivery.desk import Desk
 from app.delivery.segments import StaleSegmentsError
+from app.delivery.tools import DeliveryTools
 from handlers.errors import AlreadyKnownError, OvertakenError, TaskError, TransientError
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
@@ -18,9 +18,9 @@ log = structlog.get_logger()
 class Outcome:
     """Settles one delivery; each of its answers is how the task stands then, None if another worker decides."""
 
-    def __init__(self, desk: Desk, message: Msg) -> None:
-        self._desk = desk
-        self._settler = desk.settler
+    def __init__(self, tools: DeliveryTools, message: Msg) -> None:
+        self._tools = tools
+        self._settler = tools.settler
         self._message = message
         self.error: ErrorDetail | None = None  # that the task has failed with, for now or for good
 
@@ -64,15 +64,15 @@ class Outcome:
     async def _overtaken(self, attempt: TaskAttempt | None) -> None:
         if attempt is None:
             return
-        last = await self._desk.log.last(attempt.entry.event.task_id)
+        last = await self._tools.log.last(attempt.entry.event.task_id)
         log.info("task_overtaken", by=last.event.state if last else "deletion")
         if await attempt.withdraw(last):
-            await self._desk.projection.withdraw(attempt.entry)
+            await self._tools.projection.withdraw(attempt.entry)
 
     async def _already_known(self, attempt: TaskAttempt | None) -> State | None:
         if attempt is None:
             log.info("task_doubled")
-            self._desk.meter.doubled(subjects.kind_of(self._message.subject))
+            self._tools.meter.doubled(subjects.kind_of(self._message.subject))
         if attempt is not None and attempt.entry.event.state is State.FAILED:
             await self._settler.buried(self._message, attempt.entry.event)
         else:
@@ -81,7 +81,7 @@ class Outcome:
 
     async def _attempt_failed(self, attempt: TaskAttempt, error: Exception) -> State:
         last = attempt.entry.event
-        if not last.state.ended and await self._desk.results.find(last.task_id):
+        if not last.state.ended and await self._tools.results.find(last.task_id):
             await attempt.complete()  # only the last word was missing
         elif last.state is State.QUEUED:
             await attempt.start()  # what has failed has run

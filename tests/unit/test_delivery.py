@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 
 from app.delivery.dead_letters import DeadLetterBox
 from app.delivery.delivery import TaskDelivery
-from app.delivery.desk import Desk
 from app.delivery.settling import Settler
+from app.delivery.tools import DeliveryTools
 from app.jetstream.outages import Outages
 from app.keys.projection import RedisProjection
 from app.log.entry import Entry
@@ -76,7 +76,7 @@ class Hand:
         self.message = FakeMessage(story=self.story)
         task_log = cast("TaskLog", log)
         letters = cast("DeadLetterBox", FakeLetters(self.story))
-        desk = Desk(
+        tools = DeliveryTools(
             nats=cast("Client", FakeNats()),
             log=task_log,
             opener=cast("LogOpener", FakeQueue(log)),
@@ -90,7 +90,7 @@ class Hand:
             tracer=OFF.get_tracer("tests"),
             deliveries=Deliveries(lambda _: None, most=50),
         )
-        self.delivery = TaskDelivery(desk, cast("Msg", self.message), found=lambda: None)
+        self.delivery = TaskDelivery(tools, cast("Msg", self.message), found=lambda: None)
 
     def work(self, handle: Callable[[], Awaitable[object]]) -> asyncio.Task[State | None]:
         return asyncio.create_task(self.delivery.work(handle))

@@ -1,4 +1,4 @@
-"""The desk: what every delivery is worked on with."""
+"""What every delivery is worked on with."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from app.telemetry.metrics import Meter
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class DeliveryTools:
     """What every delivery is worked on with."""
 
     nats: Client
