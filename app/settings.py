@@ -97,7 +97,9 @@ class Settings(BaseSettings):
     )
     engine_threads: int = Field(1, ge=1, description="CPU threads of an engine process.")
     engine_beam: int = Field(5, ge=1, le=20, description="How many texts of a window are weighed against each other.")
-    engine_batch: int = Field(4, ge=1, le=MOST_WINDOWS, description="Windows that a model transcribes at once, at most.")
+    engine_batch: int = Field(
+        4, ge=1, le=MOST_WINDOWS, description="Windows that a model transcribes at once, at most."
+    )
     otel_exporter_otlp_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="Where traces go (OTLP over HTTP); null: nowhere."
     )
