@@ -52,6 +52,8 @@ def test_a_service_is_locked_down_and_comes_back(compose: dict[str, Any], name: 
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not {"privileged", "cap_add", "network_mode"} & set(service)
+    # And its log does not fill the disk
+    assert {"max-size", "max-file"} <= set(service["logging"]["options"])
 
 
 def test_nobody_is_root_but_who_prepares(compose: dict[str, Any], containerfile: str) -> None:
