@@ -45,8 +45,14 @@ class TranscriptionTask(Order):
         description="A published size of faster-whisper or a folder of the service's models; null: the service's own.",
         examples=["large-v3"],
     )
-    language: Language | None = Field(None, description="ISO 639-1; null: detect.", examples=["en"])
-    diarize: bool = Field(default=False, description="Give each segment its speaker.")
+    language: Language | None = Field(
+        None,
+        description="ISO 639-1, `haw` or `yue`; null: detect. The task fails where the model does not know it.",
+        examples=["en"],
+    )
+    diarize: bool = Field(
+        default=False, description="Give each segment its speaker; else bounds on their number mean nothing."
+    )
     min_speakers: AtLeast = None
     max_speakers: AtMost = None
     word_timestamps: bool = Field(default=False, description="Give each word its time and probability.")

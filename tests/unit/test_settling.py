@@ -28,6 +28,7 @@ class Story:
     done: list[str] = field(default_factory=list)
     retry_delays: list[float] = field(default_factory=list)
     overtaken: bool = False
+    deleted: bool = False
 
 
 @dataclass
@@ -55,6 +56,19 @@ class FakeLetters:
 
     async def put(self, *_: object, **__: object) -> None:
         self.story.done.append("letter")
+
+    async def delete(self, _: str) -> None:
+        self.story.done.append("no letter")
+
+
+@dataclass
+class FakeLog:
+    """There, as long as nobody has deleted the task."""
+
+    story: Story
+
+    async def last(self, _: str) -> object:
+        return None if self.story.deleted else object()
 
 
 @dataclass
@@ -100,7 +114,7 @@ class FakeAttempt:
 
 def settler(story: Story, *, jitter: float = 0.0) -> Settler:
     letters = cast("DeadLetterBox", FakeLetters(story))
-    return Settler(cast("TaskLog", None), letters, max_attempts=4, retry_delay=30, jitter=lambda: jitter)
+    return Settler(cast("TaskLog", FakeLog(story)), letters, max_attempts=4, retry_delay=30, jitter=lambda: jitter)
 
 
 async def fail(story: Story, number: int, error: TaskError, *, jitter: float = 0.0) -> State:
@@ -112,6 +126,12 @@ async def test_a_passing_error_is_said_before_the_message_is_given_back() -> Non
     story = Story()
     assert await fail(story, 1, TRANSIENT) is State.RETRYING
     assert story.done == ["retrying", "nak"]
+
+
+async def test_a_task_that_is_deleted_while_it_fails_leaves_no_letter() -> None:
+    story = Story(deleted=True)
+    await fail(story, 1, PERMANENT)
+    assert story.done == ["failed", "letter", "no letter", "ack"]
 
 
 async def test_the_delay_doubles() -> None:
@@ -167,7 +187,9 @@ async def test_an_attempt_that_has_not_begun_is_given_back_without_a_word() -> N
 
 async def test_a_retry_waits_an_hour_at_most() -> None:
     story = Story()
-    long = Settler(cast("TaskLog", None), cast("DeadLetterBox", FakeLetters(story)), 99, 3000, jitter=lambda: 0.0)
+    long = Settler(
+        cast("TaskLog", FakeLog(story)), cast("DeadLetterBox", FakeLetters(story)), 99, 3000, jitter=lambda: 0.0
+    )
     attempt = cast("TaskAttempt", FakeAttempt(story, 3))
     assert await long.failed(cast("Msg", FakeMessage(story)), attempt, TRANSIENT) is State.RETRYING
     assert story.retry_delays == [3600]
