@@ -104,7 +104,7 @@ class Slot:
         return self.running and not self._working
 
     def _break(self, error: BaseException) -> None:
-        """Ask for nothing more after a delivery that nobody could settle."""
+        """Ask for nothing more after an error that is no Exception: FastStream lets only those through."""
         self._error = error
         if self._loop is not None:
             self._loop.cancel()
