@@ -1,6 +1,5 @@
 """A task that waits too long ends with a word."""
 
-import asyncio
 import json
 from functools import partial
 
@@ -44,7 +43,8 @@ async def test_what_waited_too_long_expires_and_what_runs_does_not(
         assert events[-1].error.code is ErrorCode.EXPIRED
         await eventually(lambda: letters(js))
         # And the one that runs is left alone
-        await asyncio.sleep(0.5)  # two more sweeps
+        await publisher.publish("later")
+        await publisher.until("later", State.FAILED)  # in another sweep
         engine.may_go_on.set()
         await publisher.until("running", State.COMPLETED)
         await eventually(lambda: queue_is_empty(js))
