@@ -88,6 +88,11 @@ class TaskAttempt:
         return self._end_of_log.unsure
 
     @property
+    def runs(self) -> bool:
+        """Whether the task runs, by this attempt's own word and not by that of a worker before it."""
+        return self._started and self.entry.event.state is State.RUNNING
+
+    @property
     def completed(self) -> bool:
         """Whether the task has ended with a result, and this attempt has said so."""
         return self._result_sent and self.entry.event.state is State.COMPLETED
@@ -160,7 +165,7 @@ class TaskAttempt:
     async def tick(self) -> None:
         """Say what is unsaid, or say the same again, before clients wonder (OvertakenError, TransientError)."""
         silence = time.monotonic() - self._said_at
-        if self.entry.event.state is not State.RUNNING or self._lock.locked():
+        if not self.runs or self._lock.locked():
             return
         async with self._lock:
             if silence >= LONGEST_SILENCE or (self._unsaid and silence >= SHORTEST_SILENCE):

@@ -168,7 +168,7 @@ class TaskDelivery:
 
     async def _give_back(self) -> None:
         """Have another worker go on, unless one does already: who was frozen, or unheard, takes nothing away."""
-        running = self._attempt is not None and self._attempt.entry.event.state is State.RUNNING
+        running = self._attempt is not None and self._attempt.runs
         unsure = self._attempt is not None and self._attempt.unsure
         stale = not running and time.monotonic() - self._received_at > self._tools.heartbeat
         if unsure or stale:

@@ -67,7 +67,7 @@ class Settler:
 
     async def given_back(self, message: Msg, attempt: TaskAttempt | None) -> None:
         """Have the message delivered again at once: nothing is wrong, but this worker does not go on."""
-        if attempt is not None and attempt.entry.event.state is State.RUNNING:
+        if attempt is not None and attempt.runs:
             await attempt.give_back()
         await message.nak()
 

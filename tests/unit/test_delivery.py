@@ -74,6 +74,7 @@ class Hand:
     def __init__(self, log: FakeLog, *, heartbeat: float = 60) -> None:
         self.log, self.story = log, Story()
         self.message = FakeMessage(story=self.story)
+        self.outages = Outages()
         task_log = cast("TaskLog", log)
         letters = cast("DeadLetterBox", FakeLetters(self.story))
         tools = DeliveryTools(
@@ -84,7 +85,7 @@ class Hand:
             projection=RedisProjection(Redis()),  # asks nothing of it
             settler=Settler(task_log, letters, max_attempts=4, retry_delay=0),
             meter=Meter(),
-            outages=Outages(),
+            outages=self.outages,
             heartbeat=heartbeat,
             timeout=60,
             tracer=OFF.get_tracer("tests"),
@@ -194,3 +195,23 @@ async def test_a_timeout_of_somebody_elses_is_not_the_attempts(log: FakeLog) -> 
     error = log.events[-1].error
     assert error is not None
     assert error.code is ErrorCode.INTERNAL
+
+
+async def test_who_goes_before_it_knows_whether_a_task_still_runs_elsewhere_says_nothing(log: FakeLog) -> None:
+    # Given a task that another worker runs, or did before an outage that is just over
+    log.events.append(QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2}))
+    hand, begun = Hand(log), asyncio.Event()
+    hand.outages.end()
+
+    async def handle() -> None:
+        begun.set()
+        await hand.delivery.begin(TASK)
+
+    working = hand.work(handle)
+    await begun.wait()
+    # When the worker that it was delivered to ends
+    working.cancel()
+    await working
+    # Then nothing is taken from the one that runs it
+    assert hand.said == [State.QUEUED, State.RUNNING]
+    assert hand.story.done == ["nak"]

@@ -82,6 +82,7 @@ class FakeAttempt:
     number: int
     state: State = State.RUNNING
     may_go_without_speakers: bool = False
+    runs: bool = True
 
     @property
     def entry(self) -> FakeEntry:
