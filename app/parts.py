@@ -88,6 +88,7 @@ class Parts:
             meter=tools.meter,
             outages=tools.outages,
             heartbeat=heartbeat,
+            ack_wait=settings.task_ack_wait,
             timeout=settings.task_timeout,
             tracer=tools.tracer,
             deliveries=tools.slot.deliveries,

@@ -21,6 +21,7 @@ from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.requests import ResultFormat, TaskStatus
 
+READ_WITHIN = 4.0  # seconds: clients wait for five
 OPENED_AFTER = (0, 0.01, 0.04, 0.1, 0.15)  # seconds: the log of a task that was stored a moment ago opens soon
 
 
@@ -129,11 +130,16 @@ class TaskRequests:
             await self._cache.forget(audio_sha256)
 
     async def _entry(self, task_id: str) -> Entry:
-        for pause in OPENED_AFTER:
-            await asyncio.sleep(pause)
-            entry = await self._log.last(task_id)
-            if entry is not None:
-                return entry
+        try:
+            async with asyncio.timeout(READ_WITHIN):
+                for pause in OPENED_AFTER:
+                    await asyncio.sleep(pause)
+                    entry = await self._log.last(task_id)
+                    if entry is not None:
+                        return entry
+        except TimeoutError as error:
+            text = "JetStream does not answer: ask again in a moment."
+            raise RequestError(ErrorCode.INTERNAL, text) from error
         message = f"No task {task_id} is known: check the id, or publish the task first."
         raise RequestError(ErrorCode.NOT_FOUND, message)
 

@@ -77,7 +77,7 @@ def offered_windows() -> NatsRouter:
 
 def answers() -> NatsRouter:
     """Answer requests, each with a reply or an error, never with silence, as long as there is an inbox for it."""
-    router = NatsRouter(middlewares=[replies.InboxesOnly, replies.tell_errors, replies.InTime])
+    router = NatsRouter(middlewares=[replies.InboxesOnly, replies.tell_errors])
     for subject, handler in ANSWERS.items():
         router.subscriber(subject, queue=ANSWERERS, max_workers=ANSWERS_AT_ONCE)(handler)
     return router

@@ -1,6 +1,5 @@
 """What becomes of errors where nobody retries: requests are answered, the rest is let go."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from json import JSONDecodeError
 from typing import Any
@@ -19,10 +18,8 @@ INTERNAL = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
 )
 
-ANSWER_WITHIN = 4.8  # seconds: clients wait for five
 INBOX = "_INBOX"  # what the places for answers begin with, whatever prefix a client has chosen
 
-LATE = RequestError(ErrorCode.INTERNAL, "NATS or Redis does not answer the service: ask again in a moment.")
 
 log = structlog.get_logger()
 
@@ -43,23 +40,6 @@ class InboxesOnly(BaseMiddleware[Any, Any]):  # the library's own type variables
             msg.reply_to = ""
             return None
         return await call_next(msg)
-
-
-class InTime(BaseMiddleware[Any, Any]):
-    """Ends an answer that would come too late: what was begun goes on when it is asked for again."""
-
-    async def consume_scope(
-        self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
-    ) -> object:
-        """Answer in time, or say that there is no answer (RequestError)."""
-        limit = asyncio.timeout(ANSWER_WITHIN)
-        try:
-            async with limit:
-                return await call_next(msg)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise LATE from error
 
 
 tell_errors = ExceptionMiddleware()

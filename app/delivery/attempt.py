@@ -49,7 +49,7 @@ class TaskAttempt:
         self._pace = Pace(least=last.progress if self.number == last.attempt else 0)
         self.checkpoint = Checkpoint()
         self._without_speakers = (last.error or LOST) if speakers_are_given_up(last) else None
-        self._result_sent = self._segments_sent = False
+        self._result_sent = False
         self._segments = TaskSegments(log, last.task_id, entry.facts.task_sequence)
         self._lock = asyncio.Lock()
         self._started = self._unsaid = False
@@ -134,7 +134,6 @@ class TaskAttempt:
         except OvertakenError as error:
             await self._end_of_log.check()
             raise StaleSegmentsError from error
-        self._segments_sent = True
 
     async def _advance(self, news: Advanced) -> None:
         self._pace.advance(news)
@@ -153,8 +152,8 @@ class TaskAttempt:
 
         Whether there was a result to take back.
         """
-        if last is None and self._segments_sent:
-            await self._log.purge_segments(self.entry.event.task_id)
+        if last is None and self._segments.last:
+            await self._log.purge_segments(self.entry.event.task_id, up_to=self._segments.last)
         if not self._result_sent:
             return False
         unwanted = last is None or last.event.state in {State.CANCELLED, State.FAILED}

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import structlog
 from nats.aio.msg import Msg
@@ -31,7 +32,7 @@ from schemas.transcription import TranscriptionResult
 
 GIVE_BACK_WITHIN = 5.0  # seconds: without NATS there is nobody to give it back to
 
-HEARD_WITHIN = 10.0  # seconds after an outage: so often a running task is heard from
+HEARD_WITHIN = 10.0  # seconds: so often a running task is heard from
 LOOK_EVERY = 0.25  # seconds
 
 log = structlog.get_logger()
@@ -149,8 +150,15 @@ class TaskDelivery:
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 
     async def _hear_its_worker(self, attempt: TaskAttempt) -> None:
-        """Leave the task to whoever runs it, if that worker was not lost, but unheard in an outage (OvertakenError)."""
-        while self._tools.outages.over_for < HEARD_WITHIN:
+        """Leave the task to whoever runs it, if that worker was not lost, but unheard for a while (OvertakenError).
+
+        A delivery that ran out in an outage is handed out long after it, though its worker beats again.
+        """
+        heard_ago = (datetime.now(UTC) - attempt.entry.event.time).total_seconds()
+        silence = min(HEARD_WITHIN, self._tools.ack_wait)  # after which a worker is lost
+        patience = max(HEARD_WITHIN - self._tools.outages.over_for, min(silence - heard_ago, silence), 0.0)
+        give_up_at = time.monotonic() + patience
+        while time.monotonic() < give_up_at:
             await asyncio.sleep(LOOK_EVERY)
             await attempt.check()
 

@@ -20,6 +20,11 @@ class TaskSegments:
         self._sequence = 0
         self._after = 0  # stream sequence of the last batch
 
+    @property
+    def last(self) -> int:
+        """The stream sequence of the last batch, 0 where there is none."""
+        return self._after
+
     async def read(self) -> Checkpoint:
         """What earlier attempts have found; what was found for another task of the same id is none of it."""
         found = Checkpoint()

@@ -28,6 +28,7 @@ class DeliveryTools:
     meter: Meter
     outages: Outages
     heartbeat: float  # seconds
+    ack_wait: float  # seconds
     timeout: float  # seconds
     tracer: Tracer
     deliveries: Deliveries

@@ -85,9 +85,9 @@ class StreamLog(Generic[T]):
                 raise OvertakenError(subject)
             after = behind  # only foreign messages: they own nothing
 
-    async def purge(self, subject: str) -> None:
-        """Remove all that is there."""
-        await self._js.purge_stream(self._stream, subject=subject)
+    async def purge(self, subject: str, *, up_to: int | None = None) -> None:
+        """Remove what is there, up to a stream sequence or all."""
+        await self._js.purge_stream(self._stream, subject=subject, seq=None if up_to is None else up_to + 1)
 
     async def _own(self, last: RawStreamMsg) -> T | None:
         """The last entry of the log that ends with this message, which may be somebody else's."""

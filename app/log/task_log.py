@@ -115,9 +115,9 @@ class TaskLog:
         """Remove the result's message."""
         await self._results.purge(subjects.results(task_id))
 
-    async def purge_segments(self, task_id: str) -> None:
-        """Remove all batches of segments."""
-        await self._segments.purge(subjects.segments(task_id))
+    async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:
+        """Remove the batches of segments, those up to a stream sequence or all."""
+        await self._segments.purge(subjects.segments(task_id), up_to=up_to)
 
     async def purge_events(self, task_id: str) -> None:
         """Remove segments and events, the events last: as long as they are there, deleting can be asked for again."""

@@ -102,7 +102,8 @@ class AcceptedTasks:
     async def _say_queued(
         self, announced: AcceptedTask, message: StoredMessage, last: Entry | None, place: Place | None
     ) -> None:
-        if last is None or message.reopens(last, announced.task):  # else whoever picks the message up takes it away
+        opens = message.replay_of is None if last is None else message.reopens(last, announced.task)
+        if opens:  # else whoever picks the message up takes it away
             with suppress(OvertakenError):
                 await self._opener.open_ahead(announced.task, message, last, place=place)
 

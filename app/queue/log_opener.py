@@ -39,19 +39,23 @@ class LogOpener:
         opened = await self._opened_ahead(task, message)
         if opened is not None and message.owns(opened) and not message.again:
             return opened  # whatever came behind it refuses the next append
-        surely_new = datetime.now(UTC) - message.time < SURELY_NEW  # if not, the append is refused
+        lately = datetime.now(UTC) - message.time < SURELY_NEW
+        surely_new = lately and message.replay_of is None  # if not, the append is refused
         while True:
             last = None if surely_new else await self._log.last(task.task_id)
             if last is not None and message.owns(last):
                 return last
             if last is not None and not message.reopens(last, task):
                 raise AlreadyKnownError(task.task_id)
-            if last is None and not await self._waiting.held(message.subject, message.sequence):
-                raise AlreadyKnownError(task.task_id)  # cancelled and deleted: it must not come back
+            if last is None and (message.replay_of or not await self._is_held(message)):
+                raise AlreadyKnownError(task.task_id)  # deleted: it must not come back
             try:
                 return await self._say_queued(task, message, last, place)
             except OvertakenError:
                 surely_new = False  # another worker was faster: read what it wrote
+
+    async def _is_held(self, message: StoredMessage) -> bool:
+        return await self._waiting.held(message.subject, message.sequence) is not None
 
     async def open_ahead(
         self, task: Task, message: StoredMessage, last: Entry | None, *, place: Place | None = None
@@ -61,7 +65,12 @@ class LogOpener:
             return  # picked up here in the meantime
         opening = asyncio.create_task(self._say_queued(task, message, last, place))
         self._remember(task, message, opening)
-        await opening
+        try:
+            await opening
+        except BaseException:  # whoever comes next tries again
+            if self._lately.get((message.sequence, task.task_id)) is opening:
+                del self._lately[message.sequence, task.task_id]
+            raise
 
     async def _opened_ahead(self, task: Task, message: StoredMessage) -> Entry | None:
         """What was said ahead of the delivery that has the message in its hands now."""

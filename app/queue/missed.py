@@ -55,8 +55,8 @@ class MissedTasks:
     async def _open(self, kind: Kind, priority: Priority) -> None:
         """Open what waits in one lane; others get as much of the worker as this takes."""
         loop, subject = asyncio.get_running_loop(), subjects.tasks(kind, priority)
-        delivered = (await self._lanes.consumer(kind, priority)).delivered
-        at, read = delivered.stream_seq if delivered else 0, 0
+        settled = (await self._lanes.consumer(kind, priority)).ack_floor
+        at, read = settled.stream_seq if settled else 0, 0
         while read < MOST:
             began = loop.time()
             found = await page(self._nats, self._stream, subject, start=at + 1, count=A_PAGE)

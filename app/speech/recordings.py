@@ -26,6 +26,7 @@ _FETCHED_AT_ONCE = 32  # chunks of 128 KiB
 _STALLED = 10.0  # seconds without a chunk
 
 
+GONE = "The recording went away while the task ran: let the operator look at the service's folder."
 REPLACED = "The recording was replaced while the task ran: publish it again under a new task id."
 
 
@@ -38,8 +39,16 @@ class Recording:
     stamp: "_Stamp | None" = None  # null: a copy of the service's own
 
     async def check(self) -> None:
-        """Make sure that it is what it was when it was hashed (PermanentError)."""
-        if self.stamp is not None and await asyncio.to_thread(_Stamp.of, self.path) != self.stamp:
+        """Make sure that it is what it was when it was hashed (TaskError)."""
+        if self.stamp is not None:
+            await asyncio.to_thread(self._check)
+
+    def _check(self) -> None:
+        try:
+            same = _Stamp.of(self.path) == self.stamp or _sha256(self.path) == self.sha256
+        except OSError as error:
+            raise TransientError(ErrorCode.INTERNAL, GONE) from error
+        if not same:
             raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
 
 
@@ -51,11 +60,8 @@ class _Stamp(NamedTuple):
     changed_ns: int
 
     @classmethod
-    def of(cls, path: Path) -> "_Stamp | None":
-        try:
-            found = path.stat()
-        except OSError:
-            return None
+    def of(cls, path: Path) -> "_Stamp":
+        found = path.stat()
         return cls(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
@@ -124,8 +130,7 @@ class _Folder:
         try:
             _check_size(path.stat().st_size, self._max_bytes)
             stamp = _Stamp.of(path)
-            with path.open("rb") as file:
-                return Recording(path, hashlib.file_digest(file, "sha256").hexdigest(), stamp)
+            return Recording(path, _sha256(path), stamp)
         except OSError as error:
             message = "The recording cannot be read from the service's folder: let the operator check its permissions."
             raise TransientError(ErrorCode.INTERNAL, message) from error
@@ -202,6 +207,11 @@ class _Bucket:
             with suppress(nats.errors.Error):  # the server removes both by itself after a while
                 await source.unsubscribe()
                 await self._jetstream.delete_consumer(stream, config.name or "")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_size(size: int, most: int) -> None:

@@ -131,3 +131,22 @@ async def test_what_a_killed_worker_was_looking_at_is_served_by_another(
             events = await publisher.until(task_id, State.COMPLETED)
             assert {event.attempt for event in events} == {1}
         assert sample(worker, "task_redeliveries_total", TRANSCRIPTION) == 0
+
+
+async def test_what_was_looked_at_and_given_back_is_known(
+    publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
+) -> None:
+    # Given tasks that were published while no worker ran
+    await provision(js, settings)
+    for number in range(4):
+        await publisher.publish(f"t{number}", seconds=10)
+    # When a worker comes that looks at all of them before it begins with one
+    engine = FakeEngine()
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        # Then all are known
+        for number in range(4):
+            await publisher.until(f"t{number}", State.QUEUED)
+        engine.may_go_on.set()
+        for number in range(4):
+            await publisher.until(f"t{number}", State.COMPLETED)

@@ -31,7 +31,7 @@ from schemas.progress import State
 from schemas.transcription import TranscriptionTask
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
 MANY = 2 * accepted_tasks.AT_ONCE + 1
@@ -305,3 +305,34 @@ async def test_what_was_stored_while_nobody_heard_is_known_all_the_same(
         engine.may_go_on.set()
         await publisher.until("t1", State.COMPLETED)
     assert len(engine.jobs) == 2
+
+
+async def test_an_opening_that_failed_is_tried_again(
+    publisher: Publisher, alone: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task whose log could not be opened
+    await publisher.publish("t1")
+    append = TaskLog.append
+
+    async def full(self: TaskLog, *_: object, **__: object) -> Entry:
+        monkeypatch.setattr(TaskLog, "append", append)
+        raise TransientError(ErrorCode.INTERNAL, "The disk is full.")
+
+    monkeypatch.setattr(TaskLog, "append", full)
+    with pytest.raises(TransientError):
+        await alone.opener.open([AcceptedTask(TASK, LANE, 1)])
+    # When it is opened again, then that is no secret
+    await alone.opener.open([AcceptedTask(TASK, LANE, 1)])
+    await publisher.until("t1", State.QUEUED)
+
+
+async def test_a_replay_of_a_task_that_was_deleted_brings_nothing_back(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given the message of a replay whose task was deleted just then
+    body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
+    await js.publish(LANE, body, headers={REPLAY_OF: "3"})
+    # Then it is taken from the queue, and nothing is said
+    await eventually(lambda: queue_is_empty(js))
+    assert (await js.stream_info("transcription_progress")).state.messages == 0
+    assert engine.jobs == []

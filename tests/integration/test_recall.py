@@ -272,3 +272,44 @@ async def test_a_recording_that_is_replaced_while_it_is_heard_gives_no_result(
     events = await publisher.until("t1", State.FAILED)
     assert events[-1].error is not None
     assert "replaced" in events[-1].error.message
+
+
+async def test_a_folder_that_is_away_for_a_moment_replaces_no_recording(
+    worker: Worker, publisher: Publisher, engine: FakeEngine, recordings_folder: Path
+) -> None:
+    # Given a task at work
+    engine.may_go_on.clear()
+    await publisher.publish("t1")
+
+    async def begun() -> bool:
+        return bool(engine.jobs)
+
+    await eventually(begun)
+    # When the folder of recordings is away at its end, and comes back
+    away = recordings_folder.rename(recordings_folder.with_name("away"))
+    engine.may_go_on.set()
+    events = await publisher.until("t1", State.RETRYING)
+    away.rename(recordings_folder)
+    # Then it is tried again, and done
+    assert events[-1].error is not None
+    assert "went away" in events[-1].error.message
+    await publisher.until("t1", State.COMPLETED)
+
+
+async def test_a_recording_that_was_only_touched_is_the_same(
+    worker: Worker, publisher: Publisher, engine: FakeEngine, recordings_folder: Path
+) -> None:
+    # Given a task at work
+    engine.may_go_on.clear()
+    await publisher.publish("t1")
+
+    async def begun() -> bool:
+        return bool(engine.jobs)
+
+    await eventually(begun)
+    # When somebody copies the same recording there once more
+    recording = recordings_folder / "meeting.flac"
+    recording.write_bytes(recording.read_bytes())
+    engine.may_go_on.set()
+    # Then it is done
+    await publisher.until("t1", State.COMPLETED)

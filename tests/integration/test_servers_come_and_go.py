@@ -16,8 +16,10 @@ from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
 from app.jetstream import provisioning, stream_pages, streams
+from app.jetstream.outages import Outages
 from app.keys.redis_keys import MARK
 from app.main import Worker
+from app.queue.accepted_tasks import AcceptedTasks
 from app.settings import Settings
 from schemas.progress import State
 from schemas.wire import Kind
@@ -272,7 +274,7 @@ async def test_a_request_is_answered_while_jetstream_is_not(
     async def nobody(*_: object) -> None:
         raise nats.errors.NoRespondersError
 
-    monkeypatch.setattr("handlers.replies.ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr("app.requests.READ_WITHIN", 0.2)
     monkeypatch.setattr("app.jetstream.stream_pages.last", nobody)
     # When somebody asks where a task stands
     answer = await publisher.ask("tasks.status", task_id="t1")
@@ -312,3 +314,35 @@ async def test_an_outage_costs_no_attempt(
         events = await publisher.until("t1", State.COMPLETED)
         assert {event.attempt for event in events} == {1}
         assert sum(len(engine.jobs) for engine in engines) == 1
+
+
+async def test_what_nobody_heard_of_is_known_after_an_outage(
+    publisher: Publisher, start_worker: StartWorker, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a busy worker that has looked through the queue, and did not hear of what was published since
+    looked_through, another = asyncio.Event(), Outages.another
+
+    async def told(outages: Outages) -> None:
+        looked_through.set()
+        await another(outages)
+
+    async def deaf(*_: object) -> None:
+        """As if the connection had been away."""
+
+    monkeypatch.setattr(Outages, "another", told)
+    monkeypatch.setattr(AcceptedTasks, "accept", deaf)
+    engine = FakeEngine()
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("busy")
+        await publisher.until("busy", State.RUNNING)
+        await looked_through.wait()
+        await publisher.publish("t1")
+        assert (await publisher.ask("tasks.status", task_id="t1"))["error"]["code"] == "not_found"
+        # When its connection is there again
+        await nats_server.kill()
+        await nats_server.start()
+        # Then the task is known, though the worker is still busy
+        await publisher.until("t1", State.QUEUED)
+        engine.may_go_on.set()
+        await publisher.until("t1", State.COMPLETED)

@@ -54,7 +54,8 @@ class FakeLog:
         for event, sequence in self.found:
             yield Batch(event, "sha", sequence, FACTS.task_sequence)
 
-    async def purge_segments(self, _: str) -> None:
+    async def purge_segments(self, _: str, *, up_to: int) -> None:
+        assert up_to
         self.found.clear()
 
     async def last(self, _: str) -> Entry | None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import cast
 
 import pytest
@@ -87,6 +88,7 @@ class Hand:
             meter=Meter(),
             outages=self.outages,
             heartbeat=heartbeat,
+            ack_wait=15,
             timeout=60,
             tracer=OFF.get_tracer("tests"),
             deliveries=Deliveries(lambda _: None, most=50),
@@ -215,3 +217,26 @@ async def test_who_goes_before_it_knows_whether_a_task_still_runs_elsewhere_says
     # Then nothing is taken from the one that runs it
     assert hand.said == [State.QUEUED, State.RUNNING]
     assert hand.story.done == ["nak"]
+
+
+async def test_a_task_that_was_heard_of_lately_is_left_to_whoever_runs_it(
+    log: FakeLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task whose worker has just said that it runs, though its message was delivered again
+    monkeypatch.setattr("app.delivery.delivery.LOOK_EVERY", 0.01)
+    running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": datetime.now(UTC)})
+    log.events.append(running)
+    hand, begun = Hand(log), asyncio.Event()
+
+    async def handle() -> None:
+        begun.set()
+        await hand.delivery.begin(TASK)
+
+    working = hand.work(handle)
+    await begun.wait()
+    # When that one is heard again
+    log.events.append(running.model_copy(update={"sequence": 3}))
+    # Then this worker lets go of the message
+    assert await working is None
+    assert hand.said == [State.QUEUED, State.RUNNING, State.RUNNING]
+    assert hand.story.done == []
