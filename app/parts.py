@@ -70,7 +70,9 @@ class Parts:
         opener = LogOpener(log, self._waiting, max_attempts=settings.max_attempts)
         self.delivery_tools = self._delivery_tools(opener, heartbeat)
         self.accepted_tasks = AcceptedTasks(log, opener, self._waiting)
-        self.missed = MissedTasks(nats, names, self._lanes, self.accepted_tasks, tools.outages)
+        self.missed = MissedTasks(
+            nats, names, self._lanes, self.accepted_tasks, tools.outages, busy_for=lambda: slot.busy_for
+        )
         self.projector = Projector(nats, names, tools.projection)
         self.sharing = Sharing(nats, tools.engine, settings)
         self.watch = self._watch(Expiry(nats, names, log, opener, letters, after=streams.EXPIRES_AFTER))

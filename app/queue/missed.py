@@ -1,7 +1,7 @@
 """Missed tasks: what was stored while no worker heard of it is read off the queue, so that it, too, is known."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 
 from app.jetstream.outages import Outages
-from app.jetstream.stream_pages import A_PAGE, page
+from app.jetstream.stream_pages import page
 from app.log.entry import TASKS
 from app.queue.accepted_tasks import HEAD_START, AcceptedTask, AcceptedTasks
 from app.queue.lanes import LaneReader
@@ -21,22 +21,36 @@ from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
 MOST: Final = 10_000  # tasks of a lane, the first that wait: as many as a lane takes as it comes
+AT_ONCE: Final = 50  # tasks
+BUSY: Final = 1.0  # seconds
+LOOK_EVERY: Final = 0.5  # seconds
 RETRY_AFTER: Final = 2.0  # seconds
 
 log = structlog.get_logger()
 
 
 class MissedTasks:
-    """Opens the logs of tasks that wait without one: at the start, and after each outage."""
+    """Opens the logs of tasks that wait without one: at the start, and after each outage.
 
-    def __init__(
-        self, nats: Client, names: StreamNames, lanes: LaneReader, accepted_tasks: AcceptedTasks, outages: Outages
+    `busy_for` says for how many seconds this worker has been busy with the same task.
+    """
+
+    def __init__(  # noqa: PLR0913 -- what is missed is read off the queue, by lanes, when it is time
+        self,
+        nats: Client,
+        names: StreamNames,
+        lanes: LaneReader,
+        accepted_tasks: AcceptedTasks,
+        outages: Outages,
+        *,
+        busy_for: Callable[[], float],
     ) -> None:
         self._nats = nats
         self._stream = names.tasks
         self._lanes = lanes
         self._accepted_tasks = accepted_tasks
         self._outages = outages
+        self._busy_for = busy_for
 
     async def run(self) -> None:
         """Open them until cancelled."""
@@ -53,18 +67,24 @@ class MissedTasks:
                 await self._outages.another()
 
     async def _open(self, kind: Kind, priority: Priority) -> None:
-        """Open what waits in one lane; others get as much of the worker as this takes."""
+        """Open what waits in one lane, a few at once; others get three times as much of the worker as this takes."""
         loop, subject = asyncio.get_running_loop(), subjects.tasks(kind, priority)
         settled = (await self._lanes.consumer(kind, priority)).ack_floor
         at, read = settled.stream_seq if settled else 0, 0
         while read < MOST:
+            await self._is_busy()
             began = loop.time()
-            found = await page(self._nats, self._stream, subject, start=at + 1, count=A_PAGE)
+            found = await page(self._nats, self._stream, subject, start=at + 1, count=AT_ONCE)
             if not found:
                 return
             await self._accepted_tasks.open(list(_tasks(kind, found)))
             at, read = found[-1].seq or at + 1, read + len(found)
-            await asyncio.sleep(loop.time() - began)
+            await asyncio.sleep(3 * (loop.time() - began))
+
+    async def _is_busy(self) -> None:
+        """Wait until others have to wait: else what is there is picked up soon, and whoever does that opens its log."""
+        while self._busy_for() < BUSY:  # noqa: ASYNC110 -- nobody tells how long
+            await asyncio.sleep(LOOK_EVERY)
 
 
 def _tasks(kind: Kind, messages: Iterable[RawStreamMsg]) -> Iterator[AcceptedTask]:

@@ -58,7 +58,8 @@ class Slot:
         together = at_once if lookahead == 1 else 1  # else what is short would be begun with what is long
         self.deliveries = Deliveries(self._break, most=together)
         self._woken = asyncio.Event()
-        self._working = self._stopping = False
+        self._stopping = False
+        self._working_since: float | None = None  # by the event loop's clock; null: there is nothing to do
         self._loop: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
 
@@ -101,7 +102,12 @@ class Slot:
     @property
     def idle(self) -> bool:
         """Whether it would begin at once with what is published now."""
-        return self.running and not self._working
+        return self.running and self._working_since is None
+
+    @property
+    def busy_for(self) -> float:
+        """Seconds since it began with what it is busy with, 0 where it is idle."""
+        return 0.0 if self._working_since is None else asyncio.get_running_loop().time() - self._working_since
 
     def _break(self, error: BaseException) -> None:
         """Ask for nothing more after an error that is no Exception: FastStream lets only those through."""
@@ -132,7 +138,7 @@ class Slot:
             except NatsError as error:
                 log.warning("lanes_unreachable", error=str(error) or type(error).__name__)
                 self._hopeful, worked = set(self._lanes), False
-            self._working = False
+            self._working_since = None
             if worked:
                 self._hopeful |= hopeful
                 if asyncio.get_running_loop().time() >= self._look_at:
@@ -171,7 +177,7 @@ class Slot:
                 messages = await lane.puller.pull(count)
                 if messages:
                     self._precedence.served(priority, kind)
-                    self._working = True
+                    self._working_since = asyncio.get_running_loop().time()
                     await self.deliveries.work({each.reply: lane.subscriber.consume(each) for each in messages})
                     return True
                 hopeful.remove((kind, priority))
