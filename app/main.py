@@ -64,7 +64,7 @@ class Worker:
 
     def __init__(self, settings: Settings, engine: Engine, traces: TracerProvider = tracing.OFF) -> None:
         self._ending = False
-        self._heartbeat = settings.task_heartbeat
+        self._ack_wait = settings.task_ack_wait
         self.settings = settings
         self.names = streams.names(settings)
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
@@ -142,7 +142,7 @@ class Worker:
             closing.push_async_callback(_close, nats)
             closing.callback(self._end)
             await connection.insist(partial(self._provision, nats.jetstream()))
-            self.parts = parts = Parts(nats, self._tools, heartbeat=self._heartbeat)
+            self.parts = parts = Parts(nats, self._tools, ack_wait=self._ack_wait)
             parts.handler_tools.provide(self.app.context)
             await closing.enter_async_context(parts.sharing.open())
             self.slot.take_lanes()
@@ -157,12 +157,11 @@ class Worker:
                 log.warning("nats_away_at_the_end", error=str(error))  # to drain an absent server is an error
 
     async def _provision(self, js: JetStreamContext) -> None:
-        if self.names.progress_projection in await provisioning.provision(js, self.settings):
+        made, self._ack_wait = await provisioning.provision(js, self.settings)
+        if self.names.progress_projection in made:
             with suppress(TransientError):  # a consumer that is new shows everything anyway
                 await self.projection.mark()
         self.projection.made_at = await provisioning.events_made_at(js, self.settings)
-        given = await provisioning.lanes_ack_wait(js, self.settings)  # made, maybe, when TASK_ACK_WAIT was shorter
-        self._heartbeat = self.settings.task_heartbeat * min(given / self.settings.task_ack_wait, 1.0)
 
     async def _begin(self) -> None:
         nats = await self.broker.connect()

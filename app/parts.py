@@ -57,8 +57,8 @@ class WorkerTools:
 class Parts:
     """All that works on tasks: what handlers are given, what deliveries stand on, what runs beside them."""
 
-    def __init__(self, nats: Client, tools: WorkerTools, *, heartbeat: float) -> None:
-        """`heartbeat`: seconds between a task's signs of life."""
+    def __init__(self, nats: Client, tools: WorkerTools, *, ack_wait: float) -> None:
+        """`ack_wait`: seconds that the lanes give a worker for a sign of life."""
         settings, slot = tools.settings, tools.slot
         names, js = streams.names(settings), nats.jetstream()
         self._nats, self._tools = nats, tools
@@ -68,7 +68,7 @@ class Parts:
         self._lanes = LaneReader(nats, names)
         self._waiting = WaitingTasks(nats, names, self._lanes, idle=lambda: slot.idle)
         opener = LogOpener(log, self._waiting, max_attempts=settings.max_attempts)
-        self.delivery_tools = self._delivery_tools(opener, heartbeat)
+        self.delivery_tools = self._delivery_tools(opener, ack_wait)
         self.accepted_tasks = AcceptedTasks(log, opener, self._waiting)
         self.missed = MissedTasks(
             nats, names, self._lanes, self.accepted_tasks, tools.outages, busy_for=lambda: slot.busy_for
@@ -78,7 +78,7 @@ class Parts:
         self.watch = self._watch(Expiry(nats, names, log, opener, letters, after=streams.EXPIRES_AFTER))
         self.handler_tools = self._handler_tools(Recordings(settings, js), Cache(tools.cache, keep=settings.cache_ttl))
 
-    def _delivery_tools(self, opener: LogOpener, heartbeat: float) -> DeliveryTools:
+    def _delivery_tools(self, opener: LogOpener, ack_wait: float) -> DeliveryTools:
         tools, settings = self._tools, self._tools.settings
         return DeliveryTools(
             nats=self._nats,
@@ -89,8 +89,8 @@ class Parts:
             settler=Settler(self._log, self._letters, settings.max_attempts, settings.task_retry_delay),
             meter=tools.meter,
             outages=tools.outages,
-            heartbeat=heartbeat,
-            ack_wait=settings.task_ack_wait,
+            heartbeat=settings.task_heartbeat * ack_wait / settings.task_ack_wait,
+            ack_wait=ack_wait,
             timeout=settings.task_timeout,
             tracer=tools.tracer,
             deliveries=tools.slot.deliveries,

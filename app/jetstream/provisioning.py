@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 import structlog
 from nats.js import JetStreamContext
@@ -11,9 +12,15 @@ from nats.js.errors import BucketNotFoundError, NotFoundError
 
 from app.jetstream import streams
 from app.settings import Settings
-from schemas.wire import Kind, Priority
 
 log = structlog.get_logger()
+
+
+class Provisioned(NamedTuple):
+    """What there is now."""
+
+    made: set[str]  # consumers
+    ack_wait: float  # seconds that a lane really gives a worker for a sign of life: it may be older than the setting
 
 
 async def missing(js: JetStreamContext, settings: Settings) -> list[str]:
@@ -38,14 +45,6 @@ async def events_made_at(js: JetStreamContext, settings: Settings) -> str:
     return str((await js.stream_info(streams.names(settings).progress)).created)
 
 
-async def lanes_ack_wait(js: JetStreamContext, settings: Settings) -> float:
-    """The shortest time, in seconds, that any lane really gives a worker for its signs of life."""
-    called = streams.names(settings)
-    lanes = [called.lane(kind, priority) for kind in Kind for priority in Priority]
-    found = await asyncio.gather(*(js.consumer_info(called.tasks, lane) for lane in lanes))
-    return min(float(info.config.ack_wait or settings.task_ack_wait) for info in found)
-
-
 async def project_anew(js: JetStreamContext, settings: Settings) -> None:
     """Have the projections begin again, with the last event of each task and all results."""
     called = streams.names(settings)
@@ -59,18 +58,20 @@ async def project_anew(js: JetStreamContext, settings: Settings) -> None:
         await _ensure_consumer(js, stream_name, consumer)
 
 
-async def provision(js: JetStreamContext, settings: Settings) -> set[str]:
-    """Make what is missing, never alter what is there, but log how it differs; the consumers that were made."""
+async def provision(js: JetStreamContext, settings: Settings) -> Provisioned:
+    """Make what is missing, never alter what is there, but log how it differs."""
     for stream in streams.stream_configs(settings):
         await _ensure_stream(js, stream)
-    made = {
-        str(consumer.durable_name)
-        for stream_name, consumer in streams.consumer_configs(settings)
-        if await _ensure_consumer(js, stream_name, consumer)
-    }
+    made, ack_wait = set[str](), settings.task_ack_wait
+    for stream_name, consumer in streams.consumer_configs(settings):
+        found = await _ensure_consumer(js, stream_name, consumer)
+        if found is None:
+            made.add(str(consumer.durable_name))
+        elif stream_name == settings.nats_stream_name:
+            ack_wait = min(ack_wait, found.ack_wait or ack_wait)
     for bucket in streams.bucket_configs(settings):
         await _ensure_bucket(js, bucket)
-    return made
+    return Provisioned(made, ack_wait)
 
 
 async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> None:
@@ -82,15 +83,17 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> None:
         _log_differences(str(wanted.name), wanted.as_dict(), info.config.as_dict())
 
 
-async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> bool:
+async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> ConsumerConfig | None:
+    """The consumer that was there, None where it was made."""
     name = str(wanted.durable_name)
     try:
         info = await js.consumer_info(stream, name)
     except NotFoundError:
         await js.add_consumer(stream, wanted)
-        return True
-    _log_differences(name, wanted.as_dict(), info.config.as_dict())
-    return False
+        return None
+    found: ConsumerConfig = info.config
+    _log_differences(name, wanted.as_dict(), found.as_dict())
+    return found
 
 
 async def _ensure_bucket(js: JetStreamContext, wanted: ObjectStoreConfig) -> None:

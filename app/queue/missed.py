@@ -13,7 +13,7 @@ from nats.js.api import RawStreamMsg
 from app.jetstream.outages import Outages
 from app.jetstream.stream_pages import page
 from app.log.entry import TASKS
-from app.queue.accepted_tasks import HEAD_START, AcceptedTask, AcceptedTasks
+from app.queue.accepted_tasks import AcceptedTask, AcceptedTasks
 from app.queue.lanes import LaneReader
 from handlers.errors import TransientError
 from schemas import subjects
@@ -55,7 +55,6 @@ class MissedTasks:
     async def run(self) -> None:
         """Open them until cancelled."""
         while True:
-            await asyncio.sleep(HEAD_START)
             try:
                 for priority in Priority:
                     for kind in Kind:
@@ -63,8 +62,10 @@ class MissedTasks:
             except (NatsError, TransientError) as error:
                 log.warning("tasks_unopened", error=str(error) or type(error).__name__)
                 await asyncio.sleep(RETRY_AFTER)
-            else:
-                await self._outages.another()
+                continue
+            except Exception:
+                log.exception("tasks_unopened")  # whoever picks them up opens their logs
+            await self._outages.another()
 
     async def _open(self, kind: Kind, priority: Priority) -> None:
         """Open what waits in one lane, a few at once; others get three times as much of the worker as this takes."""
@@ -72,7 +73,7 @@ class MissedTasks:
         settled = (await self._lanes.consumer(kind, priority)).ack_floor
         at, read = settled.stream_seq if settled else 0, 0
         while read < MOST:
-            await self._is_busy()
+            await self._until_busy()
             began = loop.time()
             found = await page(self._nats, self._stream, subject, start=at + 1, count=AT_ONCE)
             if not found:
@@ -81,7 +82,7 @@ class MissedTasks:
             at, read = found[-1].seq or at + 1, read + len(found)
             await asyncio.sleep(3 * (loop.time() - began))
 
-    async def _is_busy(self) -> None:
+    async def _until_busy(self) -> None:
         """Wait until others have to wait: else what is there is picked up soon, and whoever does that opens its log."""
         while self._busy_for() < BUSY:  # noqa: ASYNC110 -- nobody tells how long
             await asyncio.sleep(LOOK_EVERY)

@@ -128,8 +128,8 @@ class _Folder:
 
     def _checked(self, path: Path) -> Recording:
         try:
-            _check_size(path.stat().st_size, self._max_bytes)
             stamp = _Stamp.of(path)
+            _check_size(stamp.size, self._max_bytes)
             return Recording(path, _sha256(path), stamp)
         except OSError as error:
             message = "The recording cannot be read from the service's folder: let the operator check its permissions."
