@@ -8,6 +8,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
+from app.cancellation import despite_cancellation
 from app.client import Client
 from app.delivery.delivery import TaskDelivery
 from app.delivery.settling import Settler
@@ -39,11 +40,7 @@ def on_the_way(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.
 
     async def held(self: ResultStore, result: Result, facts: Facts) -> None:
         waits.set()
-        while not may_go.is_set():
-            try:
-                await may_go.wait()
-            except asyncio.CancelledError:
-                continue  # as if the message had left already
+        await despite_cancellation(may_go.wait())  # as if the message had left already
         await publish(self, result, facts)
 
     monkeypatch.setattr(ResultStore, "publish", held)

@@ -14,6 +14,7 @@ from nats.js import JetStreamContext
 
 from app.cancellation import cancel_all
 from app.jetstream import provisioning, streams
+from app.jetstream.outages import Outages
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.main import Worker
@@ -21,6 +22,7 @@ from app.queue import accepted_tasks
 from app.queue.accepted_tasks import AcceptedTask, AcceptedTasks
 from app.queue.lanes import LaneReader
 from app.queue.log_opener import LogOpener
+from app.queue.missed import MissedTasks
 from app.queue.stored_message import StoredMessage
 from app.queue.waiting import WaitingTasks
 from app.settings import Settings
@@ -336,3 +338,30 @@ async def test_a_replay_of_a_task_that_was_deleted_brings_nothing_back(
     await eventually(lambda: queue_is_empty(js))
     assert (await js.stream_info("transcription_progress")).state.messages == 0
     assert engine.jobs == []
+
+
+async def test_what_was_missed_is_opened_only_where_it_has_to_wait(
+    publisher: Publisher, alone: Alone, nc: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker that is never busy for long, and a task that it did not hear of
+    monkeypatch.setattr("app.queue.missed.LOOK_EVERY", 0.01)
+    names, looks, busy_for = streams.names(settings), 0, 0.5
+
+    def look() -> float:
+        nonlocal looks
+        looks += 1
+        return busy_for
+
+    async def looked() -> bool:
+        return looks > 5
+
+    await publisher.publish("t1")
+    missed = MissedTasks(nc, names, LaneReader(nc, names), alone.opener, Outages(), busy_for=look)
+    running = asyncio.create_task(missed.run())
+    await eventually(looked)
+    # Then whoever picks it up opens its log
+    assert await alone.log.last("t1") is None
+    # And when the worker is busy for longer, it is opened ahead
+    busy_for = 2.0
+    await publisher.until("t1", State.QUEUED)
+    await cancel_all([running])

@@ -11,6 +11,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
 
+from app.cancellation import despite_cancellation
 from app.delivery.attempt import TaskAttempt
 from app.engines.messages import Listen
 from app.jetstream import provisioning, streams
@@ -298,11 +299,7 @@ async def test_a_late_word_about_a_deleted_task_is_taken_back(
     async def held(self: TaskLog, event: SegmentsEvent, facts: Facts, audio_sha256: str, *, after: int) -> int:
         monkeypatch.setattr(TaskLog, "append_segments", append)
         waits.set()
-        while not may_go_on.is_set():
-            try:
-                await may_go_on.wait()
-            except asyncio.CancelledError:
-                continue  # as if the message had left already
+        await despite_cancellation(may_go_on.wait())  # as if the message had left already
         return await append(self, event, facts, audio_sha256, after=after)
 
     monkeypatch.setattr(TaskLog, "append_segments", held)

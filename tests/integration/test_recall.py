@@ -251,11 +251,8 @@ async def _is_gone(redis: Redis, key: str) -> bool:
     return not await redis.exists(key)
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-async def test_a_recording_that_is_replaced_while_it_is_heard_gives_no_result(
-    worker: Worker, publisher: Publisher, engine: FakeEngine, recordings_folder: Path, kind: Kind
-) -> None:
-    # Given a task at work
+async def at_work(publisher: Publisher, engine: FakeEngine, kind: Kind = Kind.TRANSCRIPTION) -> None:
+    """Have an engine begin with a task, and get no further."""
     engine.may_go_on.clear()
     await publisher.publish("t1", kind=kind)
 
@@ -263,6 +260,14 @@ async def test_a_recording_that_is_replaced_while_it_is_heard_gives_no_result(
         return bool(engine.jobs)
 
     await eventually(begun)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_a_recording_that_is_replaced_while_it_is_heard_gives_no_result(
+    worker: Worker, publisher: Publisher, engine: FakeEngine, recordings_folder: Path, kind: Kind
+) -> None:
+    # Given a task at work
+    await at_work(publisher, engine, kind=kind)
     # When its recording is replaced
     another = recordings_folder / "another.flac"
     another.write_bytes(b"another meeting")
@@ -278,13 +283,7 @@ async def test_a_folder_that_is_away_for_a_moment_replaces_no_recording(
     worker: Worker, publisher: Publisher, engine: FakeEngine, recordings_folder: Path
 ) -> None:
     # Given a task at work
-    engine.may_go_on.clear()
-    await publisher.publish("t1")
-
-    async def begun() -> bool:
-        return bool(engine.jobs)
-
-    await eventually(begun)
+    await at_work(publisher, engine)
     # When the folder of recordings is away at its end, and comes back
     away = recordings_folder.rename(recordings_folder.with_name("away"))
     engine.may_go_on.set()
@@ -300,13 +299,7 @@ async def test_a_recording_that_was_only_touched_is_the_same(
     worker: Worker, publisher: Publisher, engine: FakeEngine, recordings_folder: Path
 ) -> None:
     # Given a task at work
-    engine.may_go_on.clear()
-    await publisher.publish("t1")
-
-    async def begun() -> bool:
-        return bool(engine.jobs)
-
-    await eventually(begun)
+    await at_work(publisher, engine)
     # When somebody copies the same recording there once more
     recording = recordings_folder / "meeting.flac"
     recording.write_bytes(recording.read_bytes())
