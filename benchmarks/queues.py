@@ -17,7 +17,26 @@ from benchmarks.stack import READY_WITHIN, Child, Stack, python
 from schemas import subjects
 from schemas.wire import Kind, Priority
 
-OURS, BARE = "this service", "a bare loop that says the same words"
+OURS = "this service"
+BARE = "a bare loop that says the same words"
+BARE_FASTSTREAM = "FastStream alone, saying the same words"
+SAYS_NO_MORE = (
+    "nothing is repeated, resumed, measured or logged, nobody is asked whose a task is; messages a third shorter"
+)
+BARES = (
+    (
+        BARE,
+        256,  # more of them, or fewer, are no quicker
+        "nats-py, redis-py and this service's own batches",
+        python("benchmarks.bare_queue"),
+    ),
+    (
+        BARE_FASTSTREAM,
+        64,
+        "the same, but FastStream's own pull subscriber has the tasks worked on, and reads the two messages of each",
+        python("faststream", "run", "benchmarks.bare_faststream:app"),
+    ),
+)
 PUBLISHED_AT_ONCE = 100
 WARM_UP, IDLE = 10, 0.02  # tasks; seconds between tasks: as the peers are asked
 
@@ -100,19 +119,18 @@ class Ours:
 
 
 class Bare(Ours):
-    """The same words by a loop that does nothing else."""
+    """The same words by a program that does nothing else."""
 
-    name = BARE
-    promise = (
-        "nats-py, redis-py and this service's own batches; no handler, nothing is validated, resumed or measured, "
-        "its messages are a third shorter, and the next task begins only when all is stored of the one before"
-    )
     scales = False
+
+    def __init__(self, name: str, usual: int, promise: str, command: list[str]) -> None:
+        self.name, self.usual, self.promise = name, usual, f"{promise}; {SAYS_NO_MORE}"
+        self._command = command
 
     @asynccontextmanager
     async def working(self, stack: Stack, shape: Shape) -> AsyncIterator[list[Child]]:
         """Run it."""
-        async with stack.running(python("benchmarks.bare_queue", str(shape.at_once))) as child:
+        async with stack.running(self._command, {"AT_ONCE": str(shape.at_once)}) as child:
 
             async def is_ready() -> bool:
                 return READY in child.log.read_text()
@@ -158,8 +176,8 @@ class Theirs:
 
 
 def queues(*, peers: bool) -> list[Queue]:
-    """Ours first, then the least that it can cost."""
-    return [Ours(), Bare(), *(Theirs(peer) for peer in PEERS if peers)]
+    """Ours first, then what its words cost by themselves."""
+    return [Ours(), *(Bare(*each) for each in BARES), *(Theirs(peer) for peer in PEERS if peers)]
 
 
 async def publish(js: JetStreamContext, count: int, priority: Priority = Priority.NORMAL) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from benchmarks.peers.registry import Shape
-from benchmarks.queues import BARE, OURS, Queue, queues
+from benchmarks.queues import BARE, BARE_FASTSTREAM, OURS, Queue, queues
 from benchmarks.report import Findings, Table, milliseconds, quantile, ratio, whole
 from benchmarks.sizes import Sizes
 from benchmarks.stack import READY_WITHIN, Child, MeasurementError, SlowError, Stack, fresh
@@ -18,6 +18,7 @@ LONGEST = 15.0  # seconds for one figure; what is done by then counts
 KEPT = {  # of whom README speaks
     OURS: "tasks_a_second",
     BARE: "tasks_a_second_bare",
+    BARE_FASTSTREAM: "tasks_a_second_faststream",
     "Taskiq + taskiq-nats, results in NATS": "tasks_a_second_taskiq",
     "Taskiq + taskiq-nats, progress and results in NATS": "tasks_a_second_taskiq_alike",
 }
@@ -127,7 +128,7 @@ def _throughput(rows: list[Row], sizes: Sizes) -> Table:
 
 def _delays(rows: list[Row], sizes: Sizes) -> Table:
     heard = (
-        f"{OURS} and {BARE}: until another client has heard `running`, which is stored by then. "
+        f"{OURS} and those that say the same words: until another client has heard `running`, stored by then. "
         "The others: until their function begins, which nobody else can see."
     )
     return Table(
