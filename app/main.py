@@ -15,7 +15,6 @@ from uuid import uuid4
 import structlog
 from faststream.asgi import AsgiFastStream
 from faststream.nats import NatsRouter
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from opentelemetry.trace import TracerProvider
@@ -27,6 +26,7 @@ from app.docs_page import DocsPage
 from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
 from app.jetstream import connection, provisioning, streams
+from app.jetstream.closing import close
 from app.jetstream.outages import Outages
 from app.keys import cache
 from app.keys.projection import RedisProjection
@@ -139,7 +139,7 @@ class Worker:
             closing.push_async_callback(self.cache.aclose)
             closing.push_async_callback(self.engine.close)
             nats = await connection.reach(self.broker, self.settings)
-            closing.push_async_callback(_close, nats)
+            closing.push_async_callback(close, nats)
             closing.callback(self._end)
             await connection.insist(partial(self._provision, nats.jetstream()))
             self.parts = parts = Parts(nats, self._tools, ack_wait=self._ack_wait)
@@ -205,11 +205,6 @@ class Worker:
             log.error("model_not_loaded", error=error.detail.message)  # noqa: TRY400 -- the sentence says all
         except Exception:
             log.exception("model_not_loaded")  # a task tries again, and says what is wrong
-
-
-async def _close(nats: Client) -> None:
-    with suppress(OSError):  # what was still to be sent, to a server that has gone
-        await nats.close()
 
 
 _settings = read_settings()

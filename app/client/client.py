@@ -19,6 +19,7 @@ from app.client.objects import whole
 from app.client.operating import dead_letters, failed, lanes, newest_start
 from app.client.recordings import audio_file_id, choose_priority, length
 from app.client.submission import Submission, Task
+from app.jetstream.closing import close
 from app.queue.lanes import Lane
 from app.settings import Settings
 from schemas import subjects
@@ -60,7 +61,7 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._connection.close()
+        await close(self._connection)
 
     async def create_transcription_task(  # noqa: PLR0913 -- the task's fields
         self,

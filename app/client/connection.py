@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from app.client.command import command
 from app.client.errors import ClientError, NoServerError, UnreachableError
+from app.jetstream.closing import close
 from app.jetstream.hostile_headers import survive
 from app.settings import Settings
 
@@ -56,7 +57,7 @@ async def connect(settings: Settings, on_outage: OutageHearer | None = None) -> 
                 ping_interval=5,
             )
     except (nats.errors.Error, OSError, ValueError) as error:
-        await connection.close()
+        await close(connection)
         raise _explained(settings.nats_url, failures[-1] if failures else error) from error
     connection.options |= {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.5}  # from here on: wait outages out
     return connection

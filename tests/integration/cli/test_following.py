@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from nats.js import JetStreamContext
 
+from app.cancellation import cancel_all
 from app.cli import follow as following
 from app.cli.follow import follow
 from app.cli.show import JsonLines, Lines
@@ -102,6 +103,22 @@ async def test_outages_are_told_once(nats_server: NatsServer, settings: Settings
         await eventually(lambda: _equals(told, [True, False]))
     # And closing is no outage
     assert told == [True, False]
+
+
+async def test_a_client_leaves_quietly_when_nats_has_gone_with_its_request(
+    nats_server: NatsServer, settings: Settings
+) -> None:
+    # Given a client that still has to send something when NATS goes
+    told: list[bool] = []
+    there = settings.model_copy(update={"nats_url": nats_server.url})
+    # When it leaves
+    # Then nothing is raised, whichever Python it is
+    async with Client(there, on_outage=told.append) as client:
+        await nats_server.kill()
+        await eventually(lambda: _equals(told, [True]))
+        asking = asyncio.create_task(client.get_task_progress("t1"))
+        await asyncio.wait([asking], timeout=0)
+        await cancel_all([asking])
 
 
 async def _is(publisher: Publisher, task_id: str) -> bool:
