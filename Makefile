@@ -1,12 +1,13 @@
 # Each target sets up what it needs, once; `make help` says what there is.
 PYTHON ?= python3
-BIN := .venv/bin
-READY := .venv/.ready
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
 PEERS := .venv-peers-redis8/.ready .venv-peers-redis5/.ready
 NODE_READY := tools/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit fuzz soak chaos check format spec lock containers test-containers bench clean
+.PHONY: help setup demo up test test-unit test-python fuzz soak chaos check format spec lock containers test-containers bench clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -14,11 +15,12 @@ help: ## say what there is
 setup: $(READY) $(NODE_READY) ## install everything into .venv and tools/node, from the hashed locks
 
 $(READY): requirements/bootstrap.txt requirements/development.txt pyproject.toml
-	@echo "setting up .venv, once: half a minute with a quick network" >&2
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "setting up $(VENV), once: half a minute with a quick network" >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
-	@$(BIN)/uv pip sync --quiet --require-hashes requirements/bootstrap.txt requirements/development.txt
-	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes \
+		requirements/bootstrap.txt requirements/development.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(NODE_READY): tools/node/package.json tools/node/package-lock.json | $(READY)
@@ -37,6 +39,9 @@ test: $(READY) $(NODE_READY) ## run all tests but the long ones
 
 test-unit: $(READY) ## run the unit tests alone
 	@$(BIN)/pytest tests/unit
+
+test-python: $(READY) ## run unit and integration tests: make test-python PYTHON=python3.13 VENV=.venv-3.13
+	@$(BIN)/pytest -n 2 --dist loadgroup tests/unit tests/integration
 
 fuzz: $(READY) ## 10,000 hostile messages
 	@FUZZ_MESSAGES=10000 $(BIN)/pytest -q tests/integration/test_hostile_messages.py --timeout 1200
@@ -92,4 +97,4 @@ lock: $(READY) ## resolve the requirement files anew
 	  --group peers-redis5 -o requirements/peers-redis5.txt
 
 clean: ## remove what was installed and written
-	rm -rf .venv .venv-peers-* tools/node/node_modules .data .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* tools/node/node_modules .data .mypy_cache .ruff_cache .pytest_cache .hypothesis
