@@ -125,6 +125,7 @@ class Parts:
                 cache=cache,
                 max_payload=self._nats.max_payload,
             ),
-            dead_letters=Replayer(self._nats, self._letters, self._log, streams.names(tools.settings)),
+            dead_letters=self._letters,
+            replayer=Replayer(self._nats, self._letters, self._log, streams.names(tools.settings)),
             sharing=self.sharing,
         )

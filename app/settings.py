@@ -4,6 +4,7 @@ Two names are others' and read where they are needed: `XDG_CACHE_HOME` in an eng
 (`engines/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR` before its library is imported (`telemetry/siblings.py`).
 """
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +18,7 @@ from schemas.problems import first_problem
 SECRETS = Path("/run/secrets")  # where container engines put them, one file a setting; the environment goes first
 STEM_SUFFIX = "_tasks"
 MOST_WINDOWS = 16  # that a model transcribes at once: a worker that helps refuses to be sent more
+STORE = re.compile(r"nats://[A-Za-z0-9_-]+|file:///.*")
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -73,7 +75,7 @@ class Settings(BaseSettings):
 
     task_grace: float = Field(10, ge=0, description="Seconds a running task has to end after SIGTERM.")
 
-    audio_store: str = Field("nats://audio", pattern=r"^(nats://[A-Za-z0-9_-]+|file:///.*)$")
+    audio_store: str = "nats://audio"
     audio_ttl: float = Field(0, ge=0, description="Seconds after which recordings in the bucket go; 0: kept.")
     audio_max_bytes: int = Field(4 * 1024**3, gt=0)
     audio_max_seconds: float = Field(24 * 3600, gt=0)
@@ -127,6 +129,14 @@ class Settings(BaseSettings):
     def _is_of_redis(cls, url: str) -> str:
         if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
             message = "write redis://HOST:PORT/DATABASE, rediss:// with TLS, or unix://PATH"
+            raise ValueError(message)
+        return url
+
+    @field_validator("audio_store")
+    @classmethod
+    def _is_a_store(cls, url: str) -> str:
+        if not STORE.fullmatch(url):
+            message = "write nats://BUCKET or file:///FOLDER"
             raise ValueError(message)
         return url
 

@@ -35,6 +35,7 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {  # what each returns is what the r
     subjects.CANCEL: requests.cancel,
     subjects.DELETE: requests.delete,
     subjects.REPLAY: dead_letters.replay,
+    subjects.DELETE_LETTERS: dead_letters.delete,
 }
 
 

@@ -1,13 +1,19 @@
-"""dead_letters.replay: try again what could not be done."""
+"""dead_letters.*: what could not be done is tried again, or removed."""
 
 from typing import Annotated
 
 from handlers.given import Given
-from handlers.ports import DeadLetters
-from schemas.requests import Replayed, ReplayRequest
+from handlers.ports import DeadLetters, Replayer
+from schemas.requests import DeleteLettersRequest, LettersDeleted, Replayed, ReplayRequest
 
 
-async def replay(request: ReplayRequest, dead_letters: Annotated[DeadLetters, Given()]) -> Replayed:
+async def replay(request: ReplayRequest, replayer: Annotated[Replayer, Given()]) -> Replayed:
     """Queue dead letters again, by task, kind or error code."""
-    count = await dead_letters.replay(task_id=request.task_id, kind=request.kind, code=request.code)
+    count = await replayer.replay(task_id=request.task_id, kind=request.kind, code=request.code)
     return Replayed(replayed=count)
+
+
+async def delete(request: DeleteLettersRequest, dead_letters: Annotated[DeadLetters, Given()]) -> LettersDeleted:
+    """Remove dead letters, by task, kind or error code."""
+    count = await dead_letters.delete(task_id=request.task_id, kind=request.kind, code=request.code)
+    return LettersDeleted(deleted=count)

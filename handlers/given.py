@@ -7,7 +7,7 @@ from fast_depends.library import CustomField
 from faststream import ContextRepo
 from faststream.nats.message import NatsMessage
 
-from handlers.ports import AcceptedTasks, DeadLetters, Diarizer, Sharing, Tasks, Transcriber
+from handlers.ports import AcceptedTasks, DeadLetters, Diarizer, Replayer, Sharing, Tasks, Transcriber
 
 
 class Given(CustomField):
@@ -39,6 +39,7 @@ class HandlerTools:
     accepted_tasks: AcceptedTasks
     tasks: Tasks
     dead_letters: DeadLetters
+    replayer: Replayer
     sharing: Sharing
 
     def provide(self, context: ContextRepo) -> None:

@@ -115,6 +115,16 @@ class Tasks(Protocol):
 class DeadLetters(Protocol):
     """What could not be done."""
 
+    async def delete(
+        self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
+    ) -> int:
+        """Remove the matching letters, as many as there is time for; how many."""
+        ...
+
+
+class Replayer(Protocol):
+    """Has tried again what could not be done."""
+
     async def replay(self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None) -> int:
         """Queue the matching tasks again; how many (RequestError)."""
         ...

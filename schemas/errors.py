@@ -10,7 +10,7 @@ class ErrorCode(Term):
 
     INVALID_MESSAGE = (
         "invalid_message",
-        "The task message is not valid: correct it and publish it again under a new task id.",
+        "The task is not valid, or the model cannot do it: correct it and publish it again under a new task id.",
     )
     INVALID_REQUEST = (
         "invalid_request",

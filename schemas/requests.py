@@ -65,8 +65,8 @@ class Deleted(Message):
     deleted: Literal[True] = Field(default=True, description="Always true: else an error is the answer.")
 
 
-class ReplayRequest(Order):
-    """Asks for dead letters to be tried again: exactly one of the three says which."""
+class _ChosenLetters(Order):
+    """Exactly one of the three says which."""
 
     task_id: TaskId | None = Field(None, description="The letter of this task.")
     kind: Kind | None = Field(None, strict=False, description="All letters of this kind.")
@@ -80,6 +80,14 @@ class ReplayRequest(Order):
         return self
 
 
+class ReplayRequest(_ChosenLetters):
+    """Asks for dead letters to be tried again: exactly one of the three says which."""
+
+
+class DeleteLettersRequest(_ChosenLetters):
+    """Asks for dead letters to be removed, and for nothing else of their tasks: exactly one of the three says which."""
+
+
 class Replayed(Message):
     """How many tasks were queued again."""
 
@@ -87,4 +95,14 @@ class Replayed(Message):
         ge=0,
         description="How many tasks were queued again: as many as there was room and time for.",
         examples=[1],
+    )
+
+
+class LettersDeleted(Message):
+    """How many dead letters were removed."""
+
+    deleted: int = Field(
+        ge=0,
+        description="How many dead letters were removed: as many as there was time for.",
+        examples=[2],
     )

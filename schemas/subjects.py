@@ -7,6 +7,7 @@ RESULT = "tasks.result"
 CANCEL = "tasks.cancel"
 DELETE = "tasks.delete"
 REPLAY = "dead_letters.replay"
+DELETE_LETTERS = "dead_letters.delete"
 
 ALL_TASKS = "tasks.>"
 ALL_PROGRESS = "progress.*"

@@ -57,7 +57,7 @@ def _show_table(lanes: list[Lane], starts: list[datetime | None], failed: int) -
         begin = begins(start).removeprefix(", ")
         table.add_row(lane.priority, lane.kind, str(lane.waiting), str(lane.running), _age(lane.oldest), begin)
     out.print(table)
-    why = f" (`{command()} dead-letters list` says why, `{command()} delete` clears)" if failed else ""
+    why = f" (`{command()} dead-letters list` says why, `{command()} dead-letters delete` clears)" if failed else ""
     out.print(f"failed: {failed}{why}")
 
 
@@ -93,6 +93,23 @@ def replay(
         out.print(f"queued again: {count}")
         if not count:
             err.print("Nothing to queue again: no letter that matches is of a valid task that has failed.")
+        return 0
+
+    run_and_exit(work())
+
+
+@dead_letters.command()
+def delete(
+    *,
+    task_id: Annotated[str | None, typer.Option(help="Of this task.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="All of this kind.")] = None,
+    code: Annotated[ErrorCode | None, typer.Option(help="All that failed with this error code.")] = None,
+) -> None:
+    """Remove them, and nothing else of their tasks: exactly one option says which."""
+
+    async def work() -> int:
+        async with open_client() as client:
+            out.print(f"deleted: {await client.delete_letters(task_id=task_id, kind=kind, code=code)}")
         return 0
 
     run_and_exit(work())

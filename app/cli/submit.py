@@ -4,10 +4,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from pydantic_core import to_json
 
 from app.cli.console import err, open_client, out, run_and_exit
 from app.cli.follow import follow
@@ -34,10 +36,19 @@ OutputDir = Annotated[Path | None, typer.Option(help="Write results there, not t
 Json = Annotated[
     bool,
     typer.Option(
-        "--json", help="One JSON object a line: the task's ProgressEvent and SegmentsEvent messages, its result last."
+        "--json",
+        help="One JSON object a line: the task's ProgressEvent and SegmentsEvent messages, its result last "
+        "(with --output-dir in a file); with --no-wait its id.",
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the tasks, or only print their ids.")]
+
+
+class TurnsFormat(StrEnum):
+    """How turns can be written: there is no text."""
+
+    RTTM = ResultFormat.RTTM.value
+    JSON = ResultFormat.JSON.value
 
 
 @dataclass
@@ -79,7 +90,7 @@ class Submission:
             async with self.gate:
                 task_id = await self.create(client, recording)
             if not self.wait:
-                return task_id
+                return to_json({"task_id": task_id}).decode() if self.as_json else task_id
             self.unfinished.append(task_id)
             if not self.as_json:
                 err.print(f"{label} is task {task_id}")
@@ -96,11 +107,13 @@ class Submission:
 
     def _give_out(self, label: str, result: str) -> None:
         if self.output_dir is None or not self.wait:
-            out.print(result.rstrip("\n"))
-            if not result.strip():
+            if result.strip():
+                out.print(result.rstrip("\n"))
+            else:
                 err.print(f"{label}: nothing is said in it.")
             return
-        path = self.output_dir / f"{label.replace('/', '-')}.{self.format}"
+        kind = ResultFormat.JSON if self.as_json else self.format
+        path = self.output_dir / f"{_file_name(label)}.{kind}"
         path.write_text(result, encoding="utf-8")
         err.print(f"wrote {path}")
 
@@ -129,7 +142,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     as_json: Json = False,
     wait: Wait = True,
 ) -> None:
-    """Turn recordings into text."""
+    """Turn recordings into text; they stay in the service's store until the task is deleted."""
     if not diarize:
         _refuse_speakers(min_speakers, max_speakers, result_format)
 
@@ -170,15 +183,12 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     task_id: TaskIdOption = None,
     priority: PriorityOption = None,
     stored: Stored = False,
-    result_format: Format = ResultFormat.RTTM,
+    result_format: Annotated[TurnsFormat, typer.Option("--format", help="How it is written.")] = TurnsFormat.RTTM,
     output_dir: OutputDir = None,
     as_json: Json = False,
     wait: Wait = True,
 ) -> None:
-    """Find out who speaks when."""
-    if result_format not in {ResultFormat.RTTM, ResultFormat.JSON}:
-        message = f"a diarization has no text to write as {result_format}: use --format rttm or json"
-        raise typer.BadParameter(message)
+    """Find out who speaks when; recordings stay in the service's store until the task is deleted."""
 
     async def create(client: Client, recording: Path | str) -> str:
         return await client.create_diarization_task(
@@ -190,7 +200,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
             priority=priority,
         )
 
-    submission = Submission(create, result_format, output_dir, as_json=as_json, wait=wait)
+    submission = Submission(create, ResultFormat(result_format), output_dir, as_json=as_json, wait=wait)
     _submit(files, task_id, submission, stored=stored)
 
 
@@ -210,4 +220,11 @@ def _submit(files: list[str], task_id: str | None, submission: Submission, *, st
 def _labels(recordings: list[Path | str]) -> list[str]:
     """How each recording is called on the screen: by its name, where no other one has that too."""
     names = Counter(Path(each).name for each in recordings)
-    return [Path(each).name if names[Path(each).name] == 1 else str(each) for each in recordings]
+    labels = [Path(each).name if names[Path(each).name] == 1 else str(each) for each in recordings]
+    times = [labels[: place + 1].count(label) for place, label in enumerate(labels)]  # one file may be two tasks
+    return [label if time == 1 else f"{label} ({time})" for label, time in zip(labels, times, strict=True)]
+
+
+def _file_name(label: str) -> str:
+    """A name that is seen in one folder, whichever way the path goes."""
+    return "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-")

@@ -29,6 +29,8 @@ from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent
 from schemas.requests import (
     Deleted,
+    DeleteLettersRequest,
+    LettersDeleted,
     Replayed,
     ReplayRequest,
     ResultFormat,
@@ -150,6 +152,16 @@ class Client:
         """Queue dead letters again, chosen by exactly one of the three; how many."""
         chosen = ReplayRequest(task_id=task_id, kind=kind, code=code)
         return (await ask(self._connection, subjects.REPLAY, chosen, Replayed)).replayed
+
+    async def delete_letters(
+        self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
+    ) -> int:
+        """Remove the matching dead letters, exactly one argument says which; how many (ClientError)."""
+        chosen = DeleteLettersRequest(task_id=task_id, kind=kind, code=code)
+        count = 0
+        while found := (await ask(self._connection, subjects.DELETE_LETTERS, chosen, LettersDeleted)).deleted:
+            count += found
+        return count
 
     def dead_letters(self) -> AsyncIterator[DeadLetter]:
         """Yield what could not be done, oldest first."""

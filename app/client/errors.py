@@ -19,6 +19,13 @@ class NoServerError(UnreachableError):
         self.place = place
 
 
+class NoJetStreamError(UnreachableError):
+    """NATS is there, but stores nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("NATS answers, but has no JetStream: start nats-server with -js, then the service.")
+
+
 class NoWorkerError(UnreachableError):
     """NATS is there, but no worker of the service."""
 

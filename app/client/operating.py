@@ -6,8 +6,9 @@ from datetime import datetime
 
 import nats.errors
 from nats.aio.client import Client as Nats
+from nats.js.errors import ServiceUnavailableError
 
-from app.client.errors import NoWorkerError, RequestFailedError
+from app.client.errors import NoJetStreamError, NoWorkerError, RequestFailedError
 from app.client.exchange import NO_QUEUE, ask, no_worker
 from app.jetstream.stream_pages import last_of_each, pages
 from app.jetstream.streams import names
@@ -22,9 +23,11 @@ NO_LETTERS = "NATS has no dead letters to show, because"
 
 
 async def lanes(connection: Nats, settings: Settings) -> list[Lane]:
-    """The lanes in the order in which they are served (NoWorkerError)."""
+    """The lanes in the order in which they are served (NoJetStreamError, NoWorkerError)."""
     try:
         queue = await LaneReader(connection, names(settings)).read(sample=1)
+    except ServiceUnavailableError as error:
+        raise NoJetStreamError from error
     except nats.errors.Error as error:
         raise no_worker(NO_QUEUE) from error
     return list(queue.lanes.values())

@@ -12,10 +12,10 @@ import av
 import nats.errors
 from nats.js import JetStreamContext
 from nats.js.api import ObjectMeta, ObjectMetaOptions
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 from nats.js.object_store import ObjectStore
 
-from app.client.errors import RecordingError, UnreachableError
+from app.client.errors import NoJetStreamError, RecordingError, UnreachableError
 from schemas.wire import Priority
 
 CHUNK = 512 * 1024  # bytes
@@ -96,6 +96,8 @@ async def _bucket(js: JetStreamContext, store: str, recording: Path | str) -> Ob
     except NotFoundError as error:
         message = f"NATS has no bucket {url.netloc!r}: start the service once, it makes it, or correct AUDIO_STORE."
         raise UnreachableError(message) from error
+    except ServiceUnavailableError as error:
+        raise NoJetStreamError from error
     except nats.errors.Error as error:
         message = f"NATS does not answer about the bucket {url.netloc!r}: try again in a moment."
         raise UnreachableError(message) from error

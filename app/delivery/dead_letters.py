@@ -2,8 +2,11 @@
 
 import base64
 import json
+import math
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -17,15 +20,31 @@ from app.queue.stored_message import StoredMessage
 from app.telemetry.metrics import Meter
 from schemas import subjects
 from schemas.dead_letters import BodyEncoding, DeadLetter
-from schemas.errors import ErrorDetail
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.headers import TRACEPARENT
 from schemas.stream_names import StreamNames
+from schemas.wire import Kind
 
+ANSWER_WITHIN = 3.5  # seconds: clients wait for five
 LARGEST_GROWTH = 2  # control characters take six bytes each in JSON: such a body is better off as base64
 MOST_HEADERS, LONGEST_HEADER = 32, 1024  # characters
-ANSWER_WITHIN, OPENED_WITHIN = 3.5, 1.0  # seconds, one after the other: clients wait for five
-LOOK_EVERY = 0.01  # seconds
-EXPECTATIONS = "nats-expected"  # headers that were meant for the first publish only
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which letters are meant: those that match all that is given."""
+
+    task_id: str | None
+    kind: Kind | None
+    code: ErrorCode | None
+
+    def includes(self, letter: DeadLetter) -> bool:
+        """Whether this letter is meant."""
+        return (
+            self.task_id in (None, letter.task_id)
+            and self.kind in (None, letter.kind)
+            and self.code in (None, letter.error.code)
+        )
 
 
 class DeadLetterBox:
@@ -80,17 +99,33 @@ class DeadLetterBox:
                     letters.append((message.seq or 0, DeadLetter.model_validate_json(message.data or b"")))
             yield letters
 
-    async def delete(self, task_id: str) -> bool:
-        """Remove the letters of a task; whether there were any."""
-        found = [at async for letters in self.pages() for at, letter in letters if letter.task_id == task_id]
-        for sequence in found:
-            await self.remove(sequence)
-        return bool(found)
+    async def delete(
+        self,
+        *,
+        task_id: str | None = None,
+        kind: Kind | None = None,
+        code: ErrorCode | None = None,
+    ) -> int:
+        """Remove the letters that match all that is given, the oldest first; how many.
 
-    async def remove(self, sequence: int) -> None:
-        """Remove one letter by its stream sequence, if it is there."""
-        with suppress(APIError):  # somebody else was faster
-            await self._js.delete_msg(self._stream, sequence)
+        Those of a task all go; of others as many as there is time for: whoever asked waits.
+        """
+        chosen = Chosen(task_id, kind, code)
+        give_up_at = math.inf if task_id else time.monotonic() + ANSWER_WITHIN
+        count = 0
+        async for letters in self.pages():
+            for sequence, letter in letters:
+                if count and time.monotonic() > give_up_at:
+                    return count
+                count += chosen.includes(letter) and await self.remove(sequence)
+        return count
+
+    async def remove(self, sequence: int) -> bool:
+        """Remove one letter by its stream sequence; False where somebody else was faster."""
+        try:
+            return await self._js.delete_msg(self._stream, sequence)
+        except APIError:
+            return False
 
 
 def _readable(body: bytes) -> tuple[str, BodyEncoding]:

@@ -87,7 +87,9 @@ class Outcome:
             await attempt.start()  # what has failed has run
         failure = _as_task_error(error)
         self.error = failure.detail
-        log.warning("task_attempt_failed", error=failure.detail.code)
+        for_operators = failure.detail.code is ErrorCode.INTERNAL  # any other message may name a file
+        why = failure.detail.message if for_operators else None
+        log.warning("task_attempt_failed", error=failure.detail.code, reason=why)
         return await self._settler.failed(self._message, attempt, failure)
 
 

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
-from app.delivery.dead_letters import DeadLetterBox
+from app.delivery.dead_letters import ANSWER_WITHIN, Chosen, DeadLetterBox
 from app.jetstream.stream_pages import A_PAGE
 from app.jetstream.streams import LANE_FULL
 from app.log.entry import TASKS, Entry
@@ -26,7 +26,7 @@ from schemas.progress import State
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind
 
-ANSWER_WITHIN, OPENED_WITHIN = 3.5, 1.0  # seconds, one after the other: clients wait for five
+OPENED_WITHIN = 1.0  # seconds, after ANSWER_WITHIN
 LOOK_EVERY = 0.01  # seconds
 EXPECTATIONS = "nats-expected"  # headers that were meant for the first publish only
 
@@ -63,6 +63,7 @@ class Replayer:
 
     async def replay(self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None) -> int:
         """Queue the matching tasks again, each once, as many as there is room and time for; how many (RequestError)."""
+        chosen = Chosen(task_id, kind, code)
         replay, found = _Replay(give_up_at=time.monotonic() + ANSWER_WITHIN), False
         newest = await self._last_of(self._names.dead_letters)
         async for letters in self._letters.pages():
@@ -70,9 +71,7 @@ class Replayer:
                 (sequence, letter)
                 for sequence, letter in letters
                 if sequence <= newest  # what fails again meanwhile is not tried for ever
-                and task_id in (None, letter.task_id)
-                and kind in (None, letter.kind)
-                and code in (None, letter.error.code)
+                and chosen.includes(letter)
             ]
             found = found or bool(matching)
             await self._replay_all(matching, replay)

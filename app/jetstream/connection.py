@@ -13,12 +13,17 @@ import structlog
 from faststream.nats import NatsBroker, NatsCredentials, NatsSecurity, NatsUserPassword
 from faststream.nats.opentelemetry import NatsTelemetryMiddleware
 from nats.aio.client import Client
+from nats.js.errors import ServiceUnavailableError
 from opentelemetry.trace import TracerProvider
 
 from app.jetstream.hostile_headers import survive
 from app.jetstream.stream_log import UNANSWERED
 from app.settings import Settings
 from app.telemetry import logs, tracing
+
+NO_JETSTREAM = (
+    "NATS answers, but has no JetStream: start nats-server with -js, and a cluster with enough of its servers."
+)
 
 REACHED_WITHIN = 30.0  # seconds, at the start
 TRY_EVERY = 0.5  # seconds
@@ -64,10 +69,15 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
     except TimeoutError:
         place = settings.nats_url.rpartition("@")[2]  # what is before it may be a password
         message = f"No NATS server answers at {place}: start it first, or correct NATS_URL."
-        sys.tracebacklimit = 0  # the sentence says all, and the HTTP server would print where it was said
-        raise ConnectionError(message) from None
+        raise _sentence(message) from None
     survive(connection)
     return connection
+
+
+def _sentence(message: str) -> ConnectionError:
+    """The end of a start: the sentence says all, and the HTTP server would print where it was said."""
+    sys.tracebacklimit = 0
+    return ConnectionError(message)
 
 
 @contextmanager
@@ -87,13 +97,18 @@ def _ended_by_signals(patience: asyncio.Timeout) -> Iterator[None]:
 
 
 async def insist(work: Callable[[], Awaitable[object]]) -> None:
-    """Do what a start needs again while NATS does not answer, which it may cease to do any time (nats.errors.Error)."""
+    """Do what a start needs again while NATS does not answer, which it may cease to do any time.
+
+    Raises nats.errors.Error, and ConnectionError where the server has no JetStream.
+    """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + REACHED_WITHIN
     while True:
         try:
             await work()
-        except UNANSWERED:
+        except UNANSWERED as error:
+            if loop.time() > give_up_at and isinstance(error, ServiceUnavailableError):
+                raise _sentence(NO_JETSTREAM) from None
             if loop.time() > give_up_at:
                 raise
             await asyncio.sleep(TRY_EVERY)

@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from app.jetstream.stream_pages import bytes_at_once
@@ -20,6 +21,7 @@ from app.jetstream.stream_pages import bytes_at_once
 ANSWER_WITHIN: Final = 2.0  # seconds, beyond those that an answer may take
 NEXT: Final = "$JS.API.CONSUMER.MSG.NEXT"
 NOTHING_WAITS: Final = {"404", "408"}
+NOBODY_THERE: Final = "503"  # what comes with it the library takes for its description
 ALL_SENT: Final = "Batch Completed"  # of an earlier question: nobody waits for it
 MADE_ANEW: Final = "Consumer Deleted"  # by a watch that has others catch up
 MORE_THAN_ASKED_FOR: Final = "Message Size Exceeds MaxBytes"  # with what follows: it is asked for the next time
@@ -82,6 +84,8 @@ def _check(status: Msg, *, some_found: bool) -> None:
     code = headers.get("Status")
     if (some_found and headers.get("Description") == MORE_THAN_ASKED_FOR) or headers.get("Description") == MADE_ANEW:
         return
+    if code == NOBODY_THERE:
+        raise NoRespondersError
     if code not in NOTHING_WAITS:
         message = f"the consumer answers with status {code} ({headers.get('Description')})"
         raise NatsError(message)

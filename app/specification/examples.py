@@ -10,7 +10,17 @@ from schemas.dead_letters import BodyEncoding, DeadLetter
 from schemas.diarization import DiarizationResult, DiarizationTask, Turn
 from schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from schemas.progress import ProgressEvent, Stage, State
-from schemas.requests import Deleted, Replayed, ReplayRequest, ResultFormat, ResultRequest, TaskRequest, TaskStatus
+from schemas.requests import (
+    Deleted,
+    DeleteLettersRequest,
+    LettersDeleted,
+    Replayed,
+    ReplayRequest,
+    ResultFormat,
+    ResultRequest,
+    TaskRequest,
+    TaskStatus,
+)
 from schemas.sharing import WindowsOffered
 from schemas.transcription import Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask, Word
 from schemas.wire import Kind, Model, Object
@@ -136,6 +146,7 @@ _PROGRESS = (
             State.RETRYING,
             4,
             9,
+            stage=Stage.TRANSCRIBING,
             progress=23,
             retry_at=_at(39),
             error=ErrorDetail(
@@ -197,9 +208,13 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
         Example("oneTask", "One task", ReplayRequest(task_id=TASK_ID)),
         Example("oneError", "All with one error", ReplayRequest(code=ErrorCode.AUDIO_NOT_FOUND)),
     ),
+    "DeleteLettersRequest": (
+        Example("oneError", "All with one error", DeleteLettersRequest(code=ErrorCode.INVALID_MESSAGE)),
+    ),
     "TaskStatus": (Example("running", "A task that runs", _STATUS),),
     "Deleted": (Example("deleted", "Nothing is left", Deleted()),),
     "Replayed": (Example("one", "One task is queued again", Replayed(replayed=1)),),
+    "LettersDeleted": (Example("two", "Two letters are removed", LettersDeleted(deleted=2)),),
     "ErrorReply": (
         Example(
             "notFound",

@@ -24,7 +24,16 @@ from schemas.headers import (
     TextReplyHeaders,
 )
 from schemas.progress import ProgressEvent
-from schemas.requests import Deleted, Replayed, ReplayRequest, ResultRequest, TaskRequest, TaskStatus
+from schemas.requests import (
+    Deleted,
+    DeleteLettersRequest,
+    LettersDeleted,
+    Replayed,
+    ReplayRequest,
+    ResultRequest,
+    TaskRequest,
+    TaskStatus,
+)
 from schemas.sharing import WindowsOffered
 from schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
 from schemas.wire import Order
@@ -105,6 +114,13 @@ MESSAGES: Final = (
     MessageWords(
         "ReplayRequest", ReplayRequest, RequestHeaders, "Replay request", "Says which dead letters: exactly one field."
     ),
+    MessageWords(
+        "DeleteLettersRequest",
+        DeleteLettersRequest,
+        RequestHeaders,
+        "Deletion of dead letters",
+        "Says which dead letters: exactly one field.",
+    ),
     MessageWords("TaskStatus", TaskStatus, ReplyHeaders, "Task status", "Where a task stands."),
     MessageWords(
         "TranscriptionResultReply",
@@ -121,6 +137,9 @@ MESSAGES: Final = (
     ),
     MessageWords("Deleted", Deleted, ReplyHeaders, "Deleted", "Nothing of the task is left."),
     MessageWords("Replayed", Replayed, ReplyHeaders, "Replayed", "How many tasks were queued again."),
+    MessageWords(
+        "LettersDeleted", LettersDeleted, ReplyHeaders, "Dead letters deleted", "How many dead letters were removed."
+    ),
     MessageWords("ErrorReply", ErrorReply, ReplyHeaders, "Error", "Why a request cannot be answered, and what to do."),
     MessageWords(
         "AcceptedTranscriptionTask",

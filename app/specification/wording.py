@@ -147,9 +147,19 @@ CHANNELS: Final = (
         address=subjects.REPLAY,
         title="Replay dead letters",
         description="Core NATS request and reply. Tasks that ended as `failed` are queued again from their start, "
-        "under their own id; what was invalid or truncated stays where it is.",
+        "under their own id; what was no valid task, or truncated, stays where it is.",
         operation="replayDeadLetters",
         summary="Try again what could not be done",
+        tag=OPERATE,
+    ),
+    Channel(
+        name="letterDeletionRequests",
+        address=subjects.DELETE_LETTERS,
+        title="Delete dead letters",
+        description="Core NATS request and reply. The letters are gone after it, with or without a task id; whatever "
+        "else is kept of their tasks stays. Where there are many, ask until none is deleted any more.",
+        operation="deleteDeadLetters",
+        summary="Remove what will not be tried again",
         tag=OPERATE,
     ),
     *(_accepted(kind) for kind in Kind),

@@ -1,11 +1,16 @@
 """Logs: structured lines, for people on a terminal and as JSON elsewhere."""
 
 import logging
+import math
 import sys
+import time
+from collections.abc import Callable
 
 import structlog
 
 BROKER = "natscribe.broker"  # the logger that FastStream speaks through
+SELDOM = 30.0  # seconds
+DIFFERENT = 64  # warnings that are remembered
 
 
 def configure(level: str) -> None:
@@ -18,7 +23,12 @@ def configure(level: str) -> None:
         _leave_out_what_is_not_known,
     ]
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            Seldom(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -51,6 +61,29 @@ def adopt_libraries() -> None:
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # probes ask every few seconds
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         logging.getLogger(BROKER).setLevel(logging.WARNING)  # it tells of its own tasks
+
+
+class Seldom:
+    """Lets a warning pass once in a while, however often it is said: an outage is tried against every second."""
+
+    def __init__(self, every: float = SELDOM, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every = every
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def __call__(self, _: object, level: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        """Drop what was said a moment ago, word for word and of the same task (structlog.DropEvent)."""
+        if level != "warning":
+            return event
+        line = str(sorted({**structlog.contextvars.get_contextvars(), **event}.items(), key=lambda item: item[0]))
+        now = self._clock()
+        if now - self._said.get(line, -math.inf) < self._every:
+            raise structlog.DropEvent
+        self._said.pop(line, None)
+        self._said[line] = now
+        if len(self._said) > DIFFERENT:
+            del self._said[next(iter(self._said))]
+        return event
 
 
 def _flatten_extra(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

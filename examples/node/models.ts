@@ -12,6 +12,11 @@ export interface DeadLetter {
   'stream_sequence': number;
   'time': string;
 }
+export interface DeleteLettersRequest {
+  'task_id'?: string | null;
+  'kind'?: Kind | null;
+  'code'?: ErrorCode | null;
+}
 export interface Deleted {
   'deleted': boolean;
 }
@@ -42,6 +47,9 @@ export interface ErrorDetail {
 }
 export interface ErrorReply {
   'error': ErrorDetail;
+}
+export interface LettersDeleted {
+  'deleted': number;
 }
 export interface Model {
   'name': string;
@@ -171,6 +179,7 @@ export type CancelRequests = TaskStatus | ErrorReply;
 export type DeleteRequests = Deleted | ErrorReply;
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type Kind = "transcription" | "diarization";
+export type LetterDeletionRequests = LettersDeleted | ErrorReply;
 export type ReplayRequests = Replayed | ErrorReply;
 export type ResultFormat = "json" | "txt" | "srt" | "vtt" | "rttm";
 export type ResultRequests = TranscriptionResult | DiarizationResult | string | ErrorReply;

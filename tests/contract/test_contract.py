@@ -28,6 +28,7 @@ ANSWERS: dict[str, Callable[..., object]] = {
     subjects.CANCEL: requests.cancel,
     subjects.DELETE: requests.delete,
     subjects.REPLAY: dead_letters.replay,
+    subjects.DELETE_LETTERS: dead_letters.delete,
 }
 RETRIED = re.compile(r"TransientError\(\s*ErrorCode\.(\w+)")
 

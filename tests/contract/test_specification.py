@@ -36,6 +36,7 @@ OPERATIONS = {
     "deleteTask": ("receive", "tasks.delete"),
     "watchDeadLetters": ("send", "dead_letters.{kind}"),
     "replayDeadLetters": ("receive", "dead_letters.replay"),
+    "deleteDeadLetters": ("receive", "dead_letters.delete"),
     "acceptTranscription": ("receive", "accepted.tasks.transcription.{priority}"),
     "acceptDiarization": ("receive", "accepted.tasks.diarization.{priority}"),
     "offerWindows": ("receive", "windows.offered"),
@@ -46,6 +47,7 @@ REPLIES = {
     "cancelTask": {"TaskStatus", "ErrorReply"},
     "deleteTask": {"Deleted", "ErrorReply"},
     "replayDeadLetters": {"Replayed", "ErrorReply"},
+    "deleteDeadLetters": {"LettersDeleted", "ErrorReply"},
 }
 EXAMPLES = [
     pytest.param(message, example, id=f"{message['name']}-{example['name']}")

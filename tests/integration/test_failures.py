@@ -313,8 +313,8 @@ async def test_two_operators_queue_a_task_once(
         return await publish(self, subject, *arguments, **options)
 
     monkeypatch.setattr(JetStreamContext, "publish", at_once)
-    letters = worker.parts.handler_tools.dead_letters
-    await asyncio.gather(*(letters.replay(task_id="t1", kind=None, code=None) for _ in range(2)))
+    replayer = worker.parts.handler_tools.replayer
+    await asyncio.gather(*(replayer.replay(task_id="t1", kind=None, code=None) for _ in range(2)))
     # Then the queue takes it once
     await eventually(lambda: completed(publisher, "t1"))
     assert (await js.stream_info("transcription_tasks")).state.last_seq == 2

@@ -25,7 +25,14 @@ from tests.waiting import eventually
 MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "500"))
 SEED = int(os.environ.get("FUZZ_SEED", str(random.randrange(2**32))))  # noqa: S311 -- printed, to be repeated
 LANES = [f"tasks.{kind}.{priority}" for kind in ("transcription", "diarization") for priority in ("high", "low")]
-REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete", "dead_letters.replay"]
+REQUESTS = [
+    "tasks.status",
+    "tasks.result",
+    "tasks.cancel",
+    "tasks.delete",
+    "dead_letters.replay",
+    "dead_letters.delete",
+]
 
 ids = st.one_of(st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True), st.text(), st.integers(), st.none())
 values = st.recursive(

@@ -21,7 +21,7 @@ NO_OBJECTS = [b"", b"\xff", b"[]", b"[" * 100_000]
 REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]
 
 
-@pytest.mark.parametrize("subject", [*REQUESTS, "dead_letters.replay"])
+@pytest.mark.parametrize("subject", [*REQUESTS, "dead_letters.replay", "dead_letters.delete"])
 @pytest.mark.parametrize(
     "body", [b"", b"\xff", b"[]", b"{}", b"[" * 100_000, b'{"task_id": "a b"}', b'{"task_id": "a", "x": 1}']
 )

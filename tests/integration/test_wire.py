@@ -83,6 +83,7 @@ async def test_all_that_is_described_is_said(
             await publisher.ask(subject, task_id=task_id)
     await nc.request(subjects.RESULT, b'{"task_id": "text", "format": "srt"}', timeout=10)
     await publisher.ask(subjects.REPLAY, kind="transcription")
+    await publisher.ask(subjects.DELETE_LETTERS, kind="transcription")
     await publisher.ask(subjects.DELETE, task_id="text")
     # And a result is too large for a message
     engine.text = "word " * 100_000

@@ -70,6 +70,32 @@ async def test_results_are_files_where_a_folder_is_named(terminal: Terminal, rec
     assert (recordings_folder / "found" / "meeting.flac.rttm").read_text(encoding="utf-8").startswith("SPEAKER ")
 
 
+async def test_files_of_one_name_have_results_that_are_seen(terminal: Terminal, recordings_folder: Path) -> None:
+    # Given a recording of the same name in another folder
+    (recordings_folder / "other").mkdir()
+    (recordings_folder / "other" / "meeting.flac").write_bytes(b"not looked at by a fake engine")
+    above = f"../{recordings_folder.name}/meeting.flac"
+    # When both are transcribed into one folder, one of them by way of the folder above, and twice
+    code, _, err = await terminal.run(
+        "transcribe", "--output-dir", "found", "--json", above, "other/meeting.flac", "other/meeting.flac"
+    )
+    # Then each has a file of its own, named after what is in it, and none is hidden
+    assert (code, err.count("wrote")) == (0, 3)
+    wanted = [
+        f"up-{recordings_folder.name}-meeting.flac.json",
+        "other-meeting.flac.json",
+        "other-meeting.flac (2).json",
+    ]
+    assert sorted(path.name for path in (recordings_folder / "found").glob("[!.]*")) == sorted(wanted)
+    for name in wanted:
+        assert json.loads((recordings_folder / "found" / name).read_text(encoding="utf-8"))["kind"] == "transcription"
+
+
+async def test_programs_that_do_not_wait_get_json_too(terminal: Terminal) -> None:
+    code, out, _ = await terminal.run("transcribe", "--json", "--no-wait", "--task-id", "t1", "meeting.flac")
+    assert (code, json.loads(out)) == (0, {"task_id": "t1"})
+
+
 async def test_programs_read_json_lines(terminal: Terminal) -> None:
     # Given a worker
     # When a program asks for JSON

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from app.client import Client
+from app.client.errors import NoJetStreamError
 from app.embedded import NatsServer, free_port
 from app.jetstream.connection import REACHED_WITHIN
 from app.main import Worker
@@ -40,6 +42,40 @@ async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, m
             pass
     assert ended.value.__suppress_context__
     assert sys.tracebacklimit == 0
+
+
+async def test_a_start_without_jetstream_ends_with_one_sentence(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a NATS server that stores nothing
+    monkeypatch.setattr("app.jetstream.connection.REACHED_WITHIN", 0.2)
+    monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)
+    server = _WithoutJetStream(tmp_path, free_port())
+    await server.start()
+    there = settings.model_copy(update={"nats_url": server.url, "audio_store": "nats://audio"})
+    try:
+        # When the service starts
+        # Then it says so
+        with pytest.raises(ConnectionError, match="no JetStream: start nats-server with -js"):
+            async with Worker(there, FakeEngine()).app.start_lifespan_context():
+                pass
+        # And so do the commands that need it
+        async with Client(there) as client:
+            with pytest.raises(NoJetStreamError, match="start nats-server with -js"):
+                await client.queue()
+            with pytest.raises(NoJetStreamError, match="start nats-server with -js"):
+                await client.create_transcription_task(ROOT / "app/cli/demo/two_readers.flac")
+    finally:
+        await server.stop()
+
+
+class _WithoutJetStream(NatsServer):
+    def _command(self, port: int) -> list[str]:
+        command = super()._command(port)
+        config = self.folder / "nats.conf"
+        lines = config.read_text(encoding="utf-8").splitlines()
+        config.write_text("\n".join(line for line in lines if "jetstream" not in line), encoding="utf-8")
+        return command
 
 
 async def test_workers_end_quietly_when_nats_has_gone(nats_server: NatsServer, settings: Settings) -> None:

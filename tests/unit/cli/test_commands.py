@@ -80,7 +80,7 @@ def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.Monk
         (["result", "t1", "--format", "pdf"], "'pdf' is not one of"),
         (["transcribe", "a.wav", "--max-speakers", "2"], "add --diarize"),
         (["transcribe", "a.wav", "--format", "rttm"], "add --diarize"),
-        (["diarize", "a.wav", "--format", "srt"], "has no text to write as srt: use --format rttm or json"),
+        (["diarize", "a.wav", "--format", "srt"], "'srt' is not one of 'rttm', 'json'"),
     ],
 )
 def test_misuse_ends_with_two(run: Run, arguments: list[str], words: str) -> None:

@@ -1,0 +1,59 @@
+"""What will not be tried again is removed from the dead letters."""
+
+from functools import partial
+
+import pytest
+from nats.js import JetStreamContext
+
+from app.client import Client
+from app.main import Worker
+from app.settings import Settings
+from handlers.errors import PermanentError
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher
+from tests.waiting import eventually
+
+
+async def test_dead_letters_are_deleted_with_or_without_a_task_id(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a task that failed for good, and two messages that are none
+    engine.fail_with = [PermanentError(ErrorCode.AUDIO_UNREADABLE, "It is no recording.")]
+    await publisher.publish("t1")
+    await publisher.until("t1", State.FAILED)
+    for body in (b"{", b'{"task_id": "no id"}'):
+        await js.publish("tasks.transcription.normal", body)
+    await eventually(partial(_are_left, js, 3))
+    # When an operator deletes those that were invalid
+    assert await publisher.ask("dead_letters.delete", code="invalid_message") == {"deleted": 2}
+    # Then the other one is left, and can be replayed or deleted, which leaves its task as it is
+    assert await letters_left(js) == 1
+    assert await publisher.ask("dead_letters.delete", kind="diarization") == {"deleted": 0}
+    assert await publisher.ask("dead_letters.delete", task_id="t1") == {"deleted": 1}
+    assert await letters_left(js) == 0
+    assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "failed"
+
+
+async def test_many_letters_are_deleted_in_as_many_answers_as_it_takes(
+    settings: Settings, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given several letters, and no time for more than one of them in an answer
+    monkeypatch.setattr("app.delivery.dead_letters.ANSWER_WITHIN", -1.0)
+    for body in (b"{", b"[", b"1"):
+        await js.publish("tasks.transcription.normal", body)
+    await eventually(partial(_are_left, js, 3))
+    # When a client has them deleted
+    # Then it asks until none is left
+    async with Client(settings) as client:
+        assert await client.delete_letters(code=ErrorCode.INVALID_MESSAGE) == 3
+    assert await letters_left(js) == 0
+
+
+async def _are_left(js: JetStreamContext, count: int) -> bool:
+    return await letters_left(js) == count
+
+
+async def letters_left(js: JetStreamContext) -> int:
+    return (await js.stream_info("transcription_dead_letters")).state.messages

@@ -1,0 +1,65 @@
+"""What is logged again and again."""
+
+import pytest
+import structlog
+
+from app.telemetry.logs import DIFFERENT, Seldom
+
+
+class Clock:
+    """A clock that is set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def seldom(clock: Clock) -> Seldom:
+    return Seldom(30.0, clock)
+
+
+def passes(seldom: Seldom, event: str, level: str = "warning", **facts: object) -> bool:
+    try:
+        seldom(None, level, {"event": event, **facts})
+    except structlog.DropEvent:
+        return False
+    return True
+
+
+def test_a_warning_passes_once_in_a_while(seldom: Seldom, clock: Clock) -> None:
+    # Given a warning that was said
+    assert passes(seldom, "nats_error", error="refused")
+    # When it is said every second
+    said = []
+    for clock.now in map(float, range(1, 61)):
+        said.append(passes(seldom, "nats_error", error="refused"))
+    # Then it is written every half minute
+    assert [at for at, passed in enumerate(said, 1) if passed] == [30, 60]
+
+
+def test_what_differs_passes(seldom: Seldom) -> None:
+    assert passes(seldom, "nats_error", error="refused")
+    # Another reason, another task, and what is more or less than a warning
+    assert passes(seldom, "nats_error", error="timeout")
+    with structlog.contextvars.bound_contextvars(task_id="t1"):
+        assert passes(seldom, "nats_error", error="refused")
+    with structlog.contextvars.bound_contextvars(task_id="t2"):
+        assert passes(seldom, "nats_error", error="refused")
+    assert passes(seldom, "task_started", level="info")
+    assert passes(seldom, "task_started", level="info")
+    assert passes(seldom, "task_broken", level="error")
+    assert passes(seldom, "task_broken", level="error")
+
+
+def test_it_remembers_so_many(seldom: Seldom) -> None:
+    assert passes(seldom, "first")
+    for number in range(DIFFERENT):
+        assert passes(seldom, "other", number=number)
+    assert passes(seldom, "first")
