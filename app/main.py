@@ -42,7 +42,7 @@ from handlers import channels
 from handlers.errors import TaskError, TransientError
 
 MODEL_EVERY = 30.0  # seconds: so often it is looked whether there is a model
-REDIS_WITHIN = 5.0  # seconds
+REDIS_WITHIN = 3.0  # seconds: clients wait for five
 SELDOM = (700, 10, 1000)  # of the garbage collector: full rounds look at each word of a day's transcript, for .4 s each
 
 log = structlog.get_logger()
@@ -165,7 +165,8 @@ class Worker:
 
     async def _begin(self) -> None:
         nats = await self.broker.connect()
-        await connection.insist(nats.flush)  # started is who is heard: the server knows by then what is subscribed to
+        answered = partial(nats.jetstream().stream_info, self.names.tasks)
+        await connection.insist(answered)  # started is who is heard: the server knows by then what is subscribed to
         await self.slot.start(nats)
 
     def _end(self) -> None:

@@ -17,6 +17,14 @@ Task = TranscriptionTask | DiarizationTask
 LOOKS = 3  # the log of a task that was stored a moment ago is opened soon
 
 
+class _UnwantedError(Exception):
+    """The task was refused: nobody needs its recording."""
+
+    def __init__(self, reason: ClientError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 class Submission:
     """One task on its way to the service."""
 
@@ -41,15 +49,18 @@ class Submission:
         uploaded = await recordings.upload(self._js, self._store, self._recording, self._task.audio_file_id)
         try:
             await self._publish(subject, is_new=is_new)
-        except UnreachableError:
-            raise  # it may have been stored all the same
-        except ClientError:
+        except _UnwantedError as refused:  # by any other error the task may be stored, and needs it
             if uploaded:
                 await recordings.withdraw(self._js, self._store, self._task.audio_file_id)
-            raise
+            raise refused.reason from refused
 
     async def _publish(self, subject: str, *, is_new: bool) -> None:
-        stored = await publish_task(self._connection, subject, self._task, seconds=self._seconds)
+        try:
+            stored = await publish_task(self._connection, subject, self._task, seconds=self._seconds)
+        except UnreachableError:
+            raise
+        except ClientError as error:
+            raise _UnwantedError(error) from error
         if stored and is_new:
             return
         known = await self._is_known(looks=1 if stored else LOOKS)  # somebody else may have been faster
@@ -57,7 +68,7 @@ class Submission:
             message = (
                 f"The id {self._task.task_id} was used and deleted moments ago: choose another id or wait two minutes."
             )
-            raise TaskIdTakenError(message)
+            raise _UnwantedError(TaskIdTakenError(message))
 
     async def _is_known(self, *, looks: int = 1) -> bool | None:
         """Whether this very task is known, None where nobody can tell; TaskIdTakenError if another one has its id."""
@@ -68,6 +79,8 @@ class Submission:
             except UnreachableError:
                 return None
             except RequestFailedError as error:
+                if error.code is ErrorCode.INTERNAL:
+                    return None
                 if error.code is not ErrorCode.NOT_FOUND:
                     raise
             else:

@@ -20,6 +20,7 @@ from tests.waiting import eventually
 HOSTILE = {
     "nothing but a version": b"NATS/1.0",
     "no text": b"\xff\xff\r\n",
+    "a size": b"99999999\r\n",
     "a status that is no text": b"NATS/1.0 404 \xff\xfe\r\n\r\n",
     "a status that is no number": b"NATS/1.0 \xff\xff\xff\r\nX: y\r\n\r\n",
     "no responders": b"NATS/1.0 503\r\n\r\n",
@@ -84,9 +85,8 @@ async def test_whatever_a_publisher_calls_headers_the_next_message_is_heard(serv
     print(f"{SEED=}")
     randomly = random.Random(SEED)  # noqa: S311 -- to be repeated
     for _ in range(BLOCKS):
-        head = randomly.choice((b"", b"NATS/1.0", b"NATS/1.0 ", b"NATS/1.0\r\n")) + randomly.randbytes(
-            randomly.randint(1, 30)
-        )
+        begin = randomly.choice((b"", b"99\r\n", b"NATS/1.0", b"NATS/1.0 ", b"NATS/1.0\r\n"))
+        head = begin + randomly.randbytes(randomly.randint(1, 30))
         await publish_bytes(servers.nats_url, "guarded", head, b"")
     await nc.publish("guarded", b"behind them")
     # Then it hears them all, and what is behind them

@@ -38,6 +38,7 @@ LANE = subjects.tasks(Kind.TRANSCRIPTION, Priority.HIGH)
 STORED = b'{"stream": "transcription_tasks", "seq": 1}'
 DUPLICATE = b'{"stream": "transcription_tasks", "seq": 1, "duplicate": true}'
 UNKNOWN = b'{"error": {"code": "not_found", "message": "No such task."}}'
+CONFUSED = b'{"error": {"code": "internal", "message": "Ask again."}}'
 TASK = TranscriptionTask(task_id="t1", audio_file_id="a.wav", user_id=0)
 
 
@@ -234,6 +235,57 @@ async def test_a_task_that_was_stored_a_moment_ago_is_waited_for() -> None:
     # Then all is well
     await submission(nats).hand_over(LANE, is_new=False)
     assert not nats.script
+
+
+@pytest.fixture
+def withdrawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of recordings that the client has uploaded and withdrawn again."""
+    names: list[str] = []
+
+    async def upload(*_: object) -> bool:
+        return True
+
+    async def withdraw(_: object, __: str, name: str) -> None:
+        names.append(name)
+
+    monkeypatch.setattr("app.client.recordings.upload", upload)
+    monkeypatch.setattr("app.client.recordings.withdraw", withdraw)
+    return names
+
+
+async def test_a_recording_stays_where_its_task_is_stored_whatever_comes_after_it(withdrawn: list[str]) -> None:
+    # Given a service that cannot say how the task stands, once it is stored
+    nats = FakeNats(UNKNOWN, STORED, CONFUSED)
+    # When it is handed over
+    # Then that is no failure
+    await submission(nats).hand_over(LANE, is_new=False)
+    assert withdrawn == []
+
+
+async def test_a_recording_stays_where_somebody_else_took_the_id_at_the_same_time(withdrawn: list[str]) -> None:
+    # Given another's task under this id, stored between our look and our publish; its recording has our name
+    nats = FakeNats(UNKNOWN, DUPLICATE, known(TASK.model_copy(update={"user_id": 8})))
+    # When ours is refused
+    with pytest.raises(TaskIdTakenError, match="differs in user_id"):
+        await submission(nats).hand_over(LANE, is_new=False)
+    # Then the other one keeps its recording
+    assert withdrawn == []
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        ([APIError(code=503, err_code=10077, description="full")], LaneFullError),
+        ([DUPLICATE, *[UNKNOWN] * 3], TaskIdTakenError),
+    ],
+)
+async def test_a_recording_goes_where_its_task_was_refused(
+    withdrawn: list[str], script: list[Exception | bytes], error: type[Exception]
+) -> None:
+    nats = FakeNats(*script)
+    with pytest.raises(error):
+        await submission(nats).hand_over(LANE, is_new=True)
+    assert withdrawn == [TASK.audio_file_id]
 
 
 async def test_the_same_task_is_not_published_twice() -> None:
