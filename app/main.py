@@ -84,6 +84,7 @@ class Worker:
             channels.task_lanes(lanes, self.names),
             self.names,
             broken=end_process,
+            reached=self.outages.end,
             at_once=settings.quick_tasks_at_once,
             lookahead=settings.lane_lookahead,
         )

@@ -71,7 +71,7 @@ class Parts:
         self.delivery_tools = self._delivery_tools(opener, ack_wait)
         self.accepted_tasks = AcceptedTasks(log, opener, self._waiting)
         self.missed = MissedTasks(
-            nats, names, self._lanes, self.accepted_tasks, tools.outages, busy_for=lambda: slot.busy_for
+            nats, names, self._lanes, self.accepted_tasks, tools.outages, must_wait=lambda: slot.keeps_waiting
         )
         self.projector = Projector(nats, names, tools.projection)
         self.sharing = Sharing(nats, tools.engine, settings)

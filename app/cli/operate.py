@@ -92,7 +92,9 @@ def replay(
             count = await client.replay(task_id=task_id, kind=kind, code=code)
         out.print(f"queued again: {count}")
         if not count:
-            err.print("Nothing to queue again: no letter that matches is of a valid task that has failed.")
+            err.print(
+                "Nothing to queue again: no letter that matches is of a valid task that has failed within 8 days."
+            )
         return 0
 
     run_and_exit(work())

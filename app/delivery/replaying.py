@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,6 +29,7 @@ from schemas.wire import Kind
 
 OPENED_WITHIN = 1.0  # seconds, after ANSWER_WITHIN
 LOOK_EVERY = 0.01  # seconds
+TOKEN = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # what a header may be called; the server takes anything
 EXPECTATIONS = "nats-expected"  # headers that were meant for the first publish only
 
 
@@ -45,6 +47,7 @@ class _Replay:
     give_up_at: float  # by the monotonic clock: once something is queued again
     ends: dict[str, int] = field(default_factory=dict)  # of the logs that are to be opened again: stream sequences
     full: set[str] = field(default_factory=set)  # lanes
+    without_log: bool = False  # letters are kept longer than logs
 
     @property
     def is_over(self) -> bool:
@@ -79,6 +82,9 @@ class Replayer:
                 break
         if task_id is not None and not found:
             raise RequestError(ErrorCode.NOT_FOUND, f"No dead letter is kept of task {task_id}: list what is there.")
+        if task_id is not None and replay.without_log:
+            message = f"The events of task {task_id} are kept no longer: publish it again under a new id."
+            raise RequestError(ErrorCode.NOT_FOUND, message)
         if replay.full and not replay.ends:
             raise NoRoomError
         await self._opened_again(replay.ends)
@@ -91,6 +97,7 @@ class Replayer:
             last = logs.get(letter.task_id or "")
             if replay.is_over:
                 return
+            replay.without_log |= last is None
             if last is None or letter.subject in replay.full:
                 continue
             try:
@@ -117,7 +124,9 @@ class Replayer:
         if letter.task_id is None or last.event.state is not State.FAILED or not _is_of(letter, last):
             return {}
         headers = {
-            name: value for name, value in letter.headers.items() if not name.lower().startswith(EXPECTATIONS)
+            name: value
+            for name, value in letter.headers.items()
+            if TOKEN.fullmatch(name) and not name.lower().startswith(EXPECTATIONS)
         } | {"Nats-Msg-Id": f"replay-{letter.task_id}-{last.stream_sequence}", REPLAY_OF: str(last.stream_sequence)}
         await self._js.purge_stream(self._names.segments, subject=subjects.segments(letter.task_id), seq=stale + 1)
         try:

@@ -19,6 +19,7 @@ from handlers.ports import Task
 from schemas.headers import REPLAY_OF
 
 HEAD_START: Final = 0.05  # seconds: an idle worker, which has picked the task up by then, is not to be held up
+RETRY_AFTER: Final = 2.0  # seconds
 AT_ONCE: Final = 200  # tasks; more of them wait with the server's copies
 SEQUENCES: Final = 2**63
 
@@ -67,12 +68,19 @@ class AcceptedTasks:
             await asyncio.sleep(HEAD_START)
             while not self._accepted.empty():
                 announced.append(self._accepted.get_nowait())
-            try:
-                await self.open(announced)
-            except (NatsError, TransientError) as error:  # whoever picks them up opens their logs
-                log.warning("tasks_unopened", count=len(announced), error=str(error) or type(error).__name__)
-            except Exception:
-                log.exception("tasks_unopened", count=len(announced))  # the next ones are in other company
+            while not await self._opens(announced):  # noqa: ASYNC110 -- nobody tells when it can be done
+                await asyncio.sleep(RETRY_AFTER)
+
+    async def _opens(self, announced: Sequence[AcceptedTask]) -> bool:
+        """Whether what is announced is opened, or never will be from here: whoever picks it up opens its log."""
+        try:
+            await self.open(announced)
+        except (NatsError, TransientError) as error:
+            log.warning("tasks_unopened", count=len(announced), error=str(error) or type(error).__name__)
+            return False
+        except Exception:
+            log.exception("tasks_unopened", count=len(announced))  # the next ones are in other company
+        return True
 
     async def open(self, announced: Sequence[AcceptedTask]) -> None:
         """Say `queued` where nobody has spoken yet, as the stream itself tells it (NatsError, TransientError)."""

@@ -22,7 +22,7 @@ from schemas.wire import Kind, Priority
 
 MOST: Final = 10_000  # tasks of a lane, the first that wait: as many as a lane takes as it comes
 AT_ONCE: Final = 50  # tasks
-BUSY: Final = 1.0  # seconds
+AGAIN_AFTER: Final = 60.0  # seconds
 LOOK_EVERY: Final = 0.5  # seconds
 RETRY_AFTER: Final = 2.0  # seconds
 
@@ -30,9 +30,10 @@ log = structlog.get_logger()
 
 
 class MissedTasks:
-    """Opens the logs of tasks that wait without one: at the start, and after each outage.
+    """Opens the logs of tasks that wait without one: at the start, after each outage, and now and then.
 
-    `busy_for` says for how many seconds this worker has been busy with the same task.
+    What another worker heard and did not open before it was lost nobody announces again. `must_wait` says whether
+    tasks have to wait for this worker.
     """
 
     def __init__(  # noqa: PLR0913 -- what is missed is read off the queue, by lanes, when it is time
@@ -43,14 +44,14 @@ class MissedTasks:
         accepted_tasks: AcceptedTasks,
         outages: Outages,
         *,
-        busy_for: Callable[[], float],
+        must_wait: Callable[[], bool],
     ) -> None:
         self._nats = nats
         self._stream = names.tasks
         self._lanes = lanes
         self._accepted_tasks = accepted_tasks
         self._outages = outages
-        self._busy_for = busy_for
+        self._must_wait = must_wait
 
     async def run(self) -> None:
         """Open them until cancelled."""
@@ -65,7 +66,9 @@ class MissedTasks:
                 continue
             except Exception:
                 log.exception("tasks_unopened")  # whoever picks them up opens their logs
-            await self._outages.another()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_AFTER):
+                    await self._outages.another()
 
     async def _open(self, kind: Kind, priority: Priority) -> None:
         """Open what waits in one lane, a few at once; others get three times as much of the worker as this takes."""
@@ -84,7 +87,7 @@ class MissedTasks:
 
     async def _until_busy(self) -> None:
         """Wait until others have to wait: else what is there is picked up soon, and whoever does that opens its log."""
-        while self._busy_for() < BUSY:  # noqa: ASYNC110 -- nobody tells how long
+        while not self._must_wait():  # noqa: ASYNC110 -- nobody tells how long
             await asyncio.sleep(LOOK_EVERY)
 
 

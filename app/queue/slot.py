@@ -20,6 +20,7 @@ from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
 LOOK_EVERY = 1.0  # seconds: what is delivered again is announced by nobody, and an announcement may be lost
+LONG, LONG_WITH_ANY = 1.0, 30.0  # seconds
 AGAIN_AFTER = 0.05  # seconds: what another slot has looked at and given back is announced by nobody, either
 
 log = structlog.get_logger()
@@ -43,10 +44,20 @@ class Slot:
     Lanes that were found empty are asked again when a task is announced for them: no time goes by with the others then.
     """
 
-    def __init__(
-        self, lanes: Lanes, names: StreamNames, broken: Callable[[], None], *, at_once: int = 1, lookahead: int = 1
+    def __init__(  # noqa: PLR0913 -- what it serves, whom it tells, and how much it asks for
+        self,
+        lanes: Lanes,
+        names: StreamNames,
+        broken: Callable[[], None],
+        *,
+        reached: Callable[[], None] = lambda: None,
+        at_once: int = 1,
+        lookahead: int = 1,
     ) -> None:
+        """`broken` is told that it works no more, `reached` that the lanes answer after they did not."""
         self._broken = broken
+        self._reached = reached
+        self._unreachable = False
         self._names = names
         self._lookahead = lookahead
         self._subscribers = lanes
@@ -60,6 +71,7 @@ class Slot:
         self._woken = asyncio.Event()
         self._stopping = False
         self._working_since: float | None = None  # by the event loop's clock; null: there is nothing to do
+        self._occupied_since: float | None = None  # when it last found nothing to do
         self._loop: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
 
@@ -105,9 +117,11 @@ class Slot:
         return self.running and self._working_since is None
 
     @property
-    def busy_for(self) -> float:
-        """Seconds since it began with what it is busy with, 0 where it is idle."""
-        return 0.0 if self._working_since is None else asyncio.get_running_loop().time() - self._working_since
+    def keeps_waiting(self) -> bool:
+        """Whether tasks have to wait for it: it is busy with the same one, or has had something to do for long."""
+        now = asyncio.get_running_loop().time()
+        with_this, with_any = (now - (since or now) for since in (self._working_since, self._occupied_since))
+        return with_this >= LONG or with_any >= LONG_WITH_ANY
 
     def _break(self, error: BaseException) -> None:
         """Ask for nothing more after an error that is no Exception: FastStream lets only those through."""
@@ -137,8 +151,10 @@ class Slot:
                 worked = await self._serve(hopeful, count)
             except NatsError as error:
                 log.warning("lanes_unreachable", error=str(error) or type(error).__name__)
-                self._hopeful, worked = set(self._lanes), False
+                self._hopeful, worked, self._unreachable = set(self._lanes), False, True
             self._working_since = None
+            if not worked:
+                self._occupied_since = None
             if worked:
                 self._hopeful |= hopeful
                 if asyncio.get_running_loop().time() >= self._look_at:
@@ -166,6 +182,11 @@ class Slot:
             # A message may be announced a moment before its consumer has it: what was announced is asked for twice.
             self._look_at = min(self._look_at, asyncio.get_running_loop().time() + AGAIN_AFTER)
 
+    def _answered(self) -> None:
+        if self._unreachable:
+            self._unreachable = False
+            self._reached()
+
     async def _serve(self, hopeful: set[tuple[Kind, Priority]], count: int) -> bool:
         for priority, kinds in self._precedence.order():
             for kind in kinds:
@@ -175,9 +196,11 @@ class Slot:
                     continue
                 lane = self._lanes[kind, priority]
                 messages = await lane.puller.pull(count)
+                self._answered()
                 if messages:
                     self._precedence.served(priority, kind)
                     self._working_since = asyncio.get_running_loop().time()
+                    self._occupied_since = self._occupied_since or self._working_since
                     await self.deliveries.work({each.reply: lane.subscriber.consume(each) for each in messages})
                     return True
                 hopeful.remove((kind, priority))

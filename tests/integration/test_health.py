@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import nats
@@ -65,6 +66,24 @@ async def test_nats_that_hangs_and_comes_back(worker: Worker, nats_server: NatsS
     await becomes(worker, WELL | {"ok": False, "nats": False, "consumers": False})
     nats_server.resume()
     await becomes(worker, WELL)
+
+
+async def test_to_look_at_nats_while_it_hangs_makes_no_worker_deaf(
+    worker: Worker, nats_server: NatsServer, nc: Client
+) -> None:
+    # Given a worker that was looked at while NATS hung, which answered after all
+    nats_server.pause()
+    await becomes(worker, WELL | {"ok": False, "nats": False, "consumers": False})
+    nats_server.resume()
+
+    # When somebody asks it something, long before it would open another connection
+    async def answered() -> bool:
+        with suppress(nats.errors.Error):
+            return bool((await nc.request("tasks.status", b'{"task_id": "t1"}', timeout=1)).data)
+        return False
+
+    # Then it hears that
+    await eventually(answered, within=8)
 
 
 async def test_redis_that_is_gone_and_comes_back(worker: Worker, valkey: ValkeyServer) -> None:

@@ -345,23 +345,23 @@ async def test_what_was_missed_is_opened_only_where_it_has_to_wait(
 ) -> None:
     # Given a worker that is never busy for long, and a task that it did not hear of
     monkeypatch.setattr("app.queue.missed.LOOK_EVERY", 0.01)
-    names, looks, busy_for = streams.names(settings), 0, 0.5
+    names, looks, waits = streams.names(settings), 0, False
 
-    def look() -> float:
+    def look() -> bool:
         nonlocal looks
         looks += 1
-        return busy_for
+        return waits
 
     async def looked() -> bool:
         return looks > 5
 
     await publisher.publish("t1")
-    missed = MissedTasks(nc, names, LaneReader(nc, names), alone.opener, Outages(), busy_for=look)
+    missed = MissedTasks(nc, names, LaneReader(nc, names), alone.opener, Outages(), must_wait=look)
     running = asyncio.create_task(missed.run())
     await eventually(looked)
     # Then whoever picks it up opens its log
     assert await alone.log.last("t1") is None
     # And when the worker is busy for longer, it is opened ahead
-    busy_for = 2.0
+    waits = True
     await publisher.until("t1", State.QUEUED)
     await cancel_all([running])

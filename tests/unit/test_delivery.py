@@ -1,9 +1,10 @@
 """A delivery says what its task is up to, and gives back only what is certainly its own."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
@@ -35,6 +36,7 @@ from tests.unit.test_heartbeat import FakeMessage as Beating
 from tests.unit.test_heartbeat import FakeNats, beats_on
 from tests.unit.test_settling import FakeLetters, Story
 from tests.unit.test_settling import FakeMessage as Settled
+from tests.waiting import eventually
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
 QUEUED = ProgressEvent(
@@ -43,7 +45,7 @@ QUEUED = ProgressEvent(
     state=State.QUEUED,
     max_attempts=4,
     sequence=1,
-    time=FACTS.created_at,
+    time=FACTS.created_at - timedelta(minutes=1),
 )
 
 
@@ -72,10 +74,10 @@ class FakeQueue:
 class Hand:
     """A delivery that is not the first of those that began together, and what becomes of it."""
 
-    def __init__(self, log: FakeLog, *, heartbeat: float = 60) -> None:
+    def __init__(self, log: FakeLog, *, heartbeat: float = 60, outages: Outages | None = None) -> None:
         self.log, self.story = log, Story()
         self.message = FakeMessage(story=self.story)
-        self.outages = Outages()
+        self.outages = outages or Outages(began_at=-math.inf)
         task_log = cast("TaskLog", log)
         letters = cast("DeadLetterBox", FakeLetters(self.story))
         tools = DeliveryTools(
@@ -219,21 +221,44 @@ async def test_who_goes_before_it_knows_whether_a_task_still_runs_elsewhere_says
     assert hand.story.done == ["nak"]
 
 
-async def test_a_task_that_was_heard_of_lately_is_left_to_whoever_runs_it(
-    log: FakeLog, monkeypatch: pytest.MonkeyPatch
+def after_an_outage() -> Outages:
+    outages = Outages(began_at=-math.inf)
+    outages.end()
+    return outages
+
+
+@pytest.mark.parametrize(
+    ("said_ago", "outages"),
+    [
+        pytest.param(0, lambda: Outages(began_at=-math.inf), id="heard of a moment ago"),
+        pytest.param(60, after_an_outage, id="unheard of in an outage"),
+        pytest.param(60, lambda: Outages(began_at=math.inf), id="unheard of before this worker began"),
+    ],
+)
+async def test_a_task_that_may_run_elsewhere_is_left_to_whoever_runs_it(
+    log: FakeLog, monkeypatch: pytest.MonkeyPatch, said_ago: float, outages: Callable[[], Outages]
 ) -> None:
-    # Given a task whose worker has just said that it runs, though its message was delivered again
+    # Given a task that runs, whose message was delivered again though its worker may be there
     monkeypatch.setattr("app.delivery.delivery.LOOK_EVERY", 0.01)
-    running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": datetime.now(UTC)})
+    then = datetime.now(UTC) - timedelta(seconds=said_ago)
+    running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": then})
     log.events.append(running)
-    hand, begun = Hand(log), asyncio.Event()
+    hand, looks, last = Hand(log, outages=outages()), 0, log.last
+
+    async def look(task_id: str) -> Entry | None:
+        nonlocal looks
+        looks += 1
+        return await last(task_id)
+
+    async def looked() -> bool:
+        return looks > 5
 
     async def handle() -> None:
-        begun.set()
         await hand.delivery.begin(TASK)
 
+    monkeypatch.setattr(log, "last", look)
     working = hand.work(handle)
-    await begun.wait()
+    await eventually(looked)
     # When that one is heard again
     log.events.append(running.model_copy(update={"sequence": 3}))
     # Then this worker lets go of the message

@@ -217,5 +217,63 @@ async def test_after_an_error_no_lane_is_taken_for_empty(slot: Slot, monkeypatch
     assert len(set(server.asked[7:13])) == 6
 
 
+async def test_the_worker_is_told_when_lanes_answer_again(
+    lanes: dict[tuple[Kind, Priority], FakeLane],
+) -> None:
+    # Given a server that answers, and then hangs for two questions
+    told: list[int] = []
+    server = FakeServer([nothing] * 3 + [silence] * 2)
+    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
+    slot = Slot(given, NAMES, broken=lambda: None, reached=lambda: told.append(len(server.asked)))
+    # When it answers again
+    await slot.start(cast("Client", server))
+    await eventually(lambda: _asked(server, 20))
+    await slot.stop(grace=1)
+    # Then that is told once, with its first answer
+    assert told == [6]
+
+
+async def test_others_wait_for_a_worker_that_is_never_without_work(
+    lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker that has one short task after the other
+    monkeypatch.setattr("app.queue.slot.LONG_WITH_ANY", 0.1)
+    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
+    slot = Slot(given, NAMES, broken=lambda: None)
+    server = FakeServer([a_task])
+
+    for lane in lanes.values():
+        monkeypatch.setattr(lane, "consumed", Endless(server))
+    assert not slot.keeps_waiting
+    await slot.start(cast("Client", server))
+    # Then others have to wait for it after a while
+    await eventually(lambda: _keeps_waiting(slot, wanted=True))
+    # And no longer once it finds nothing to do
+    for lane in lanes.values():
+        monkeypatch.setattr(lane, "consumed", [])
+    await eventually(lambda: _keeps_waiting(slot, wanted=False))
+    await slot.stop(grace=1)
+
+
+async def a_task(server: FakeServer, reply: str) -> None:
+    await server.send(reply, FakeAnswer(reply="ack"))
+
+
+class Endless(list[FakeAnswer]):
+    """Has another task come for each that is done."""
+
+    def __init__(self, server: FakeServer) -> None:
+        super().__init__()
+        self._server = server
+
+    def append(self, done: FakeAnswer) -> None:
+        super().append(done)
+        self._server.script.append(a_task)
+
+
+async def _keeps_waiting(slot: Slot, *, wanted: bool) -> bool:
+    return slot.keeps_waiting is wanted
+
+
 async def _asked(server: FakeServer, times: int) -> bool:
     return len(server.asked) >= times

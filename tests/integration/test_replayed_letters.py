@@ -1,0 +1,45 @@
+"""Which dead letters can be tried again, and what is said of the others."""
+
+import json
+
+import pytest
+from nats.js import JetStreamContext
+
+from app.main import Worker
+from schemas.progress import State
+from tests.conftest import Servers
+from tests.integration.conftest import Publisher, queue_is_empty
+from tests.integration.test_hostile_headers import publish_bytes
+from tests.waiting import eventually
+
+
+@pytest.mark.foreign
+async def test_a_letter_whose_headers_no_library_would_write_is_replayed_like_any_other(
+    publisher: Publisher, worker: Worker, servers: Servers, js: JetStreamContext
+) -> None:
+    # Given tasks that have failed, one of them with a header that the server takes, and clients do not
+    task = {"task_id": "t1", "audio_file_id": "nowhere.flac", "user_id": 7}
+    head = b"NATS/1.0\r\nx/y: 1\r\nX-Fine: 1\r\n\r\n"
+    await publish_bytes(servers.nats_url, "tasks.transcription.normal", head, json.dumps(task).encode())
+    await publisher.until("t1", State.FAILED)
+    await publisher.publish("t2", audio_file_id="nowhere.flac")
+    await publisher.until("t2", State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    # When they are replayed
+    # Then both are, each once
+    assert await publisher.ask("dead_letters.replay", code="audio_not_found") == {"replayed": 2}
+
+
+async def test_it_is_said_why_a_letter_that_outlives_its_events_cannot_be_replayed(
+    publisher: Publisher, worker: Worker, js: JetStreamContext
+) -> None:
+    # Given the letter of a task whose events are kept no longer
+    await publisher.publish("t1", audio_file_id="nowhere.flac")
+    await publisher.until("t1", State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    await js.purge_stream("transcription_progress", subject="progress.t1")
+    # When somebody has it tried again
+    answer = await publisher.ask("dead_letters.replay", task_id="t1")
+    # Then the answer says what to do
+    assert answer["error"]["code"] == "not_found"
+    assert "publish it again under a new id" in answer["error"]["message"]
