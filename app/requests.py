@@ -65,7 +65,7 @@ class TaskRequests:
         entry = await self._entry(task_id)
         if entry.event.state is not State.COMPLETED:
             raise _unfinished(entry)
-        result = await self._results.find(task_id)
+        result = await self._results.find(task_id, of=entry.facts.task_sequence)
         if result is None:
             raise _kept_no_longer(task_id)
         if fmt is ResultFormat.JSON:
@@ -88,7 +88,7 @@ class TaskRequests:
             entry = await self._entry(task_id)
             if entry.event.state.ended:
                 return entry
-            done = await self._results.find(task_id)  # its worker was about to say so
+            done = await self._results.find(task_id, of=entry.facts.task_sequence)  # its worker was about to say so
             try:
                 ended = await self._log.end(entry, State.COMPLETED if done else State.CANCELLED)
             except OvertakenError:
@@ -114,7 +114,7 @@ class TaskRequests:
         task_id = last.event.task_id
         try:
             await self._projection.delete(last)
-            await self._forget_heard(task_id)
+            await self._forget_heard(task_id, last.facts.task_sequence)
             await self._waiting.take(last)  # one that has ended may not be acknowledged yet
             if last.facts.task is not None:
                 await self._recordings.delete(last.facts.task.audio_file_id)
@@ -122,9 +122,9 @@ class TaskRequests:
             message = f"Task {task_id} could not be deleted wholly, Redis or the bucket is away: ask again in a moment."
             raise RequestError(ErrorCode.INTERNAL, message) from error
 
-    async def _forget_heard(self, task_id: str) -> None:
+    async def _forget_heard(self, task_id: str, task_sequence: int) -> None:
         """Forget what was found in the task's recording: it is kept by the recording's hash (TransientError)."""
-        result = await self._results.find(task_id)
+        result = await self._results.find(task_id, of=task_sequence)
         heard_in = {batch.audio_sha256 async for batch in self._log.segments(task_id)}
         for audio_sha256 in heard_in | ({result.audio_sha256} if result else set()):
             await self._cache.forget(audio_sha256)

@@ -150,16 +150,20 @@ class TaskAttempt:
     async def withdraw(self, last: Entry | None) -> bool:
         """Take back what was on the way when the task was cancelled, deleted or given up: `last` ends its log.
 
-        Whether there was a result to take back.
+        Whether there was a result to take back. A deleted task's id may be another's by now.
         """
+        owner = self.entry.facts.task_sequence
+        others = last is not None and last.facts.task_sequence != owner
+        if others:
+            last = None
         if last is None and self._segments.last:
             await self._log.purge_segments(self.entry.event.task_id, up_to=self._segments.last)
         if not self._result_sent:
             return False
         unwanted = last is None or last.event.state in {State.CANCELLED, State.FAILED}
         if unwanted:
-            await self._results.delete(self.entry.event.task_id)
-        return unwanted
+            await self._results.delete(self.entry.event.task_id, of=owner)
+        return unwanted and not others
 
     async def tick(self) -> None:
         """Say what is unsaid, or say the same again, before clients wonder (OvertakenError, TransientError)."""

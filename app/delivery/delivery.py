@@ -141,7 +141,7 @@ class TaskDelivery:
         last = attempt.entry.event
         if last.state is State.RUNNING:
             await self._hear_its_worker(attempt)
-        if await self._tools.results.find(last.task_id):
+        if await self._tools.results.find(last.task_id, of=attempt.entry.facts.task_sequence):
             await attempt.complete()
             raise AlreadyKnownError
         lost_for_good = last.state is State.RUNNING and last.attempt >= last.max_attempts

@@ -80,8 +80,8 @@ class Outcome:
         return State.COMPLETED if attempt is not None and attempt.completed else None
 
     async def _attempt_failed(self, attempt: TaskAttempt, error: Exception) -> State:
-        last = attempt.entry.event
-        if not last.state.ended and await self._tools.results.find(last.task_id):
+        last, owner = attempt.entry.event, attempt.entry.facts.task_sequence
+        if not last.state.ended and await self._tools.results.find(last.task_id, of=owner):
             await attempt.complete()  # only the last word was missing
         elif last.state is State.QUEUED:
             await attempt.start()  # what has failed has run

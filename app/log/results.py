@@ -1,6 +1,7 @@
 """Results: published as a message, or as an object where they are too large for one."""
 
 import asyncio
+from contextlib import suppress
 from hashlib import sha256
 
 from nats.js import JetStreamContext
@@ -35,9 +36,9 @@ class ResultStore:
             body = (await self.claim_check(result, body)).model_dump_json().encode()
         await self._log.append_result(result.task_id, body, facts)
 
-    async def find(self, task_id: str) -> Result | None:
-        """The result as it was published: with a reference where it lies in the bucket."""
-        return await self._log.result(task_id)
+    async def find(self, task_id: str, *, of: int) -> Result | None:
+        """The result of the task message `of` as it was published: with a reference where it lies in the bucket."""
+        return await self._log.result(task_id, of=of)
 
     async def whole(self, result: Result) -> Result:
         """The result with all its segments (NotFoundError where the object is gone)."""
@@ -47,13 +48,14 @@ class ResultStore:
         found = await bucket.get(result.object.name)
         return await asyncio.to_thread(RESULT.validate_json, found.data or b"")
 
-    async def delete(self, task_id: str) -> None:
-        """Delete the result of a task, if there is one, wherever it lies."""
-        await self._log.purge_result(task_id)
-        try:
+    async def delete(self, task_id: str, *, of: int | None = None) -> None:
+        """Delete the result, wherever it lies; with `of` only if it is of that task message."""
+        if await self._log.purge_result(task_id, of=of):
+            await self._erase(task_id)
+
+    async def _erase(self, task_id: str) -> None:
+        with suppress(NotFoundError):
             await objects.erase(self._js, RESULTS_BUCKET, task_id)
-        except NotFoundError:
-            return
 
     async def claim_check(self, result: Result, body: bytes) -> Result:
         """Put the result into the bucket and give the reference in its stead.
@@ -63,7 +65,11 @@ class ResultStore:
         info = await objects.keep(self._js, RESULTS_BUCKET, result.task_id, body)
         if info.digest != objects.digest(sha256(body).digest()):
             found = await (await self._bucket()).get(result.task_id)
-            result = await asyncio.to_thread(RESULT.validate_json, found.data or b"")
+            kept = await asyncio.to_thread(RESULT.validate_json, found.data or b"")
+            if _asked(kept) != _asked(result):  # a late worker's, for another task of this id
+                await self._erase(result.task_id)
+                return await self.claim_check(result, body)
+            result = kept
         reference = Object(bucket=RESULTS_BUCKET, name=result.task_id, digest=info.digest or "", size=info.size or 0)
         emptied: dict[str, object] = {"object": reference, "segments": []}
         if isinstance(result, TranscriptionResult):
@@ -72,6 +78,11 @@ class ResultStore:
 
     async def _bucket(self) -> ObjectStore:
         return await self._js.object_store(RESULTS_BUCKET)
+
+
+def _asked(result: Result) -> tuple[int, str, str]:
+    """For whom it is, and of which recording."""
+    return result.user_id, result.audio_file_id, result.audio_sha256
 
 
 async def _written(result: Result) -> bytes:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from app.jetstream.stream_log import StreamLog
 from app.log import cloud_events
 from app.log.entry import Entry, Facts, refuse_copy
+from handlers.errors import OvertakenError
 from handlers.ports import Result
 from schemas import subjects
 from schemas.errors import ErrorDetail
@@ -40,6 +41,19 @@ class Batch:
         return cls(event, headers.get(AUDIO_SHA256, ""), message.seq or 0, int(headers.get(TASK_SEQUENCE, "")))
 
 
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """A result as it lies in its stream."""
+
+    result: Result
+    task_sequence: int  # of the task message that it was found for: an id may be used again
+
+    @classmethod
+    def read(cls, message: RawStreamMsg) -> "StoredResult":
+        """Read a result as the stream holds it (ValueError)."""
+        return cls(read_result(message), int((message.headers or {}).get(TASK_SEQUENCE, "")))
+
+
 def read_result(message: RawStreamMsg) -> Result:
     """Read a result as the stream holds it (ValueError)."""
     result = RESULT.validate_json(message.data or b"")
@@ -54,7 +68,7 @@ class TaskLog:
         self.worker = worker
         self._progress = StreamLog(nats, names.progress, Entry.read)
         self._segments = StreamLog(nats, names.segments, Batch.read)
-        self._results = StreamLog(nats, names.results, read_result)
+        self._results = StreamLog(nats, names.results, StoredResult.read)
 
     @property
     def source(self) -> str:
@@ -99,21 +113,35 @@ class TaskLog:
         return await self._segments.append(subjects.segments(event.task_id), body, headers, after=after)
 
     async def append_result(self, task_id: str, body: bytes, facts: Facts) -> None:
-        """Publish the one result that a task ever has, as JSON (OvertakenError, TransientError)."""
-        headers = self._cloud_event("results", task_id) | facts.headers()
-        await self._results.append(subjects.results(task_id), body, headers, after=0)
+        """Publish the one result that a task ever has, as JSON (OvertakenError, TransientError).
+
+        What a late worker has published for another task of this id goes.
+        """
+        subject, headers = subjects.results(task_id), self._cloud_event("results", task_id) | facts.headers()
+        try:
+            await self._results.append(subject, body, headers, after=0)
+        except OvertakenError:
+            if await self.result(task_id, of=facts.task_sequence) is not None:
+                raise
+            await self._results.purge(subject)
+            await self._results.append(subject, body, headers, after=0)
 
     def segments(self, task_id: str) -> AsyncIterator[Batch]:
         """All batches of segments, in order."""
         return self._segments.entries(subjects.segments(task_id))
 
-    async def result(self, task_id: str) -> Result | None:
-        """The result as it was published, None where there is none."""
-        return await self._results.last(subjects.results(task_id))
+    async def result(self, task_id: str, *, of: int) -> Result | None:
+        """The result as it was published, None where there is none of the task message with this sequence."""
+        stored = await self._results.last(subjects.results(task_id))
+        return stored.result if stored is not None and stored.task_sequence == of else None
 
-    async def purge_result(self, task_id: str) -> None:
-        """Remove the result's message."""
+    async def purge_result(self, task_id: str, *, of: int | None = None) -> bool:
+        """Remove the result's message, unless it is of another task message than `of`; whether it was not."""
+        stored = None if of is None else await self._results.last(subjects.results(task_id))
+        if stored is not None and stored.task_sequence != of:
+            return False
         await self._results.purge(subjects.results(task_id))
+        return True
 
     async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:
         """Remove the batches of segments, those up to a stream sequence or all."""

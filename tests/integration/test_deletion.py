@@ -104,10 +104,10 @@ async def test_a_result_that_came_after_its_task_was_given_up_is_withdrawn_from_
     async def not_shown() -> bool:
         return not await shown()
 
-    async def once_shown(self: ResultStore, task_id: str) -> None:
+    async def once_shown(self: ResultStore, task_id: str, *, of: int) -> None:
         await eventually(shown)
         was_shown.set()
-        await delete(self, task_id)
+        await delete(self, task_id, of=of)
 
     monkeypatch.setattr(ResultStore, "delete", once_shown)
     # Given a worker that freezes when it is about to publish a result

@@ -1,6 +1,7 @@
 """Who is overtaken stops and settles nothing; what was published before is found by whoever comes next."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -23,9 +24,10 @@ from app.settings import Settings
 from handlers.errors import TransientError
 from handlers.ports import Result
 from schemas.errors import ErrorCode
+from schemas.headers import TASK_SEQUENCE
 from schemas.progress import ProgressEvent, State
-from schemas.transcription import SegmentsEvent
-from schemas.wire import Kind
+from schemas.transcription import SegmentsEvent, TranscriptionResult
+from schemas.wire import Kind, Model
 from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
@@ -315,3 +317,66 @@ async def test_a_late_word_about_a_deleted_task_is_taken_back(
         return state.last_seq == 1 and state.messages == 0
 
     await eventually(told_and_taken_back)
+
+
+@pytest.mark.parametrize("text", ["short", "long " * 100_000], ids=["small", "as an object"])
+async def test_what_a_late_worker_has_published_for_another_task_of_this_id_is_nobodys_result(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, settings: Settings, nc: Client, text: str
+) -> None:
+    # Given a task that runs, whose id was another user's before, and the late result of that one
+    engine.may_go_on.clear()
+    engine.text = text
+    await publisher.publish("t1")
+    await publisher.until("t1", State.RUNNING)
+    log = TaskLog(nc, streams.names(settings), "late")
+    last = await log.last("t1")
+    assert last is not None
+    late = TranscriptionResult(
+        task_id="t1",
+        audio_file_id="secret.flac",
+        user_id=666,
+        text=f"secret {3 * text}",
+        segments=[],
+        language=None,
+        duration=1.0,
+        model=Model(name="fake", revision="0"),
+        audio_sha256="0" * 64,
+        created_at=datetime.now(UTC),
+    )
+    facts = replace(last.facts, task_sequence=last.facts.task_sequence + 1000)
+    await ResultStore(nc.jetstream(), log, max_payload=nc.max_payload).publish(late, facts)
+    # When the task is done
+    engine.may_go_on.set()
+    await publisher.until("t1", State.COMPLETED)
+    # Then its own result is the answer
+    answer = await publisher.ask("tasks.result", task_id="t1")
+    assert (answer["user_id"], answer["audio_file_id"]) == (7, "meeting.flac")
+    found = await ResultStore(nc.jetstream(), log, max_payload=nc.max_payload).whole(
+        TranscriptionResult.model_validate(answer)
+    )
+    assert isinstance(found, TranscriptionResult)
+    assert "secret" not in found.text
+    assert found.text
+
+
+@pytest.mark.foreign
+async def test_the_result_of_another_task_that_was_copied_here_is_no_result(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a task that runs, and the result of another one, copied into the place of its own
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    engine.may_go_on.clear()
+    await publisher.publish("t2", user_id=8)
+    await publisher.until("t2", State.RUNNING)
+    copied = await js.get_last_msg("transcription_results", "results.t1")
+    owner = (await js.get_last_msg("transcription_progress", "progress.t2")).headers or {}
+    own = {name: value for name, value in (copied.headers or {}).items() if not name.startswith("Nats-")}
+    headers = own | {TASK_SEQUENCE: owner[TASK_SEQUENCE]}
+    assert not (await js.publish("results.t2", copied.data or b"", headers=headers)).duplicate
+    # When the task is done
+    engine.may_go_on.set()
+    await publisher.until("t2", State.COMPLETED)
+    # Then its own result is the answer
+    answer = await publisher.ask("tasks.result", task_id="t2")
+    assert (answer["task_id"], answer["user_id"]) == ("t2", 8)

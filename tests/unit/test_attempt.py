@@ -71,7 +71,8 @@ class FakeResults:
     async def publish(self, result: Result, _: Facts) -> None:
         self.published.append(result)
 
-    async def delete(self, _: str) -> None:
+    async def delete(self, _: str, *, of: int) -> None:
+        assert of == FACTS.task_sequence
         self.published.clear()
 
 

@@ -57,7 +57,7 @@ class FakeMessage(Beating, Settled):
 
 
 class NoResults(FakeResults):
-    async def find(self, _: str) -> Result | None:
+    async def find(self, _: str, **__: int) -> Result | None:
         return None
 
 
