@@ -156,9 +156,7 @@ class TaskDelivery:
         """
         heard_ago = (datetime.now(UTC) - attempt.entry.event.time).total_seconds()
         silence = min(HEARD_WITHIN, self._tools.ack_wait)  # after which a worker is lost
-        outages = self._tools.outages
-        unheard_of = max(HEARD_WITHIN - outages.over_for, silence - outages.watched_for)
-        patience = max(unheard_of, min(silence - heard_ago, silence), 0.0)
+        patience = max(HEARD_WITHIN - self._tools.outages.over_for, min(silence - heard_ago, silence), 0.0)
         give_up_at = time.monotonic() + patience
         while time.monotonic() < give_up_at:
             await asyncio.sleep(LOOK_EVERY)

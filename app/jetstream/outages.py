@@ -6,14 +6,9 @@ import time
 
 
 class Outages:
-    """Notes when a connection that was lost, or a server that was silent, is there again.
+    """Notes when a connection that was lost, or a server that was silent, is there again."""
 
-    What was before it began a worker does not know.
-    """
-
-    def __init__(self, began_at: float | None = None) -> None:
-        """`began_at`: by the monotonic clock; now where it is not given."""
-        self._began_at = time.monotonic() if began_at is None else began_at
+    def __init__(self) -> None:
         self._ended_at = -math.inf
         self._another = asyncio.Event()
 
@@ -31,8 +26,3 @@ class Outages:
     def over_for(self) -> float:
         """Seconds since the last one; infinite where there was none."""
         return time.monotonic() - self._ended_at
-
-    @property
-    def watched_for(self) -> float:
-        """Seconds since this worker would have known of one."""
-        return time.monotonic() - self._began_at

@@ -316,6 +316,41 @@ async def test_an_outage_costs_no_attempt(
         assert sum(len(engine.jobs) for engine in engines) == 1
 
 
+async def test_a_worker_that_starts_in_an_outage_costs_no_attempt(
+    publisher: Publisher, start_worker: StartWorker, settings: Settings, nats_server: NatsServer
+) -> None:
+    # Given a worker in the middle of a task
+    engine, other = FakeEngine(), FakeEngine()
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("t1")
+        before = await publisher.until("t1", State.RUNNING)
+        done = asyncio.Event()
+
+        async def another_works() -> None:
+            async with start_worker(other):
+                await done.wait()
+
+        # When NATS is away for long, and another worker starts meanwhile
+        await nats_server.kill()
+        working = asyncio.create_task(another_works())
+        await asyncio.sleep(settings.task_ack_wait + 1)  # the outage itself
+        await nats_server.start()
+
+        async def heard_again() -> bool:
+            last = await publisher.js.get_last_msg("transcription_progress", "progress.t1")
+            return bool(parsed(last)["sequence"] > before[-1].sequence)
+
+        await eventually(heard_again)
+        engine.may_go_on.set()
+        # Then the task is left to the first one, in its first attempt
+        events = await publisher.until("t1", State.COMPLETED)
+        assert {event.attempt for event in events} == {1}
+        assert not other.jobs
+        done.set()
+        await working
+
+
 async def test_what_nobody_heard_of_is_known_after_an_outage(
     publisher: Publisher, start_worker: StartWorker, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
