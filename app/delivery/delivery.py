@@ -33,6 +33,7 @@ from schemas.transcription import TranscriptionResult
 GIVE_BACK_WITHIN = 5.0  # seconds: without NATS there is nobody to give it back to
 
 HEARD_WITHIN = 10.0  # seconds: so often a running task is heard from
+BACK_WITHIN = 5.0  # seconds: by then workers are connected again and beat, after an outage that this one did not see
 LOOK_EVERY = 0.25  # seconds
 
 log = structlog.get_logger()
@@ -156,7 +157,9 @@ class TaskDelivery:
         """
         heard_ago = (datetime.now(UTC) - attempt.entry.event.time).total_seconds()
         silence = min(HEARD_WITHIN, self._tools.ack_wait)  # after which a worker is lost
-        patience = max(HEARD_WITHIN - self._tools.outages.over_for, min(silence - heard_ago, silence), 0.0)
+        outages = self._tools.outages
+        outage = max(HEARD_WITHIN - outages.over_for, min(silence, BACK_WITHIN) - outages.watched_for)
+        patience = max(outage, min(silence - heard_ago, silence), 0.0)
         give_up_at = time.monotonic() + patience
         while time.monotonic() < give_up_at:
             await asyncio.sleep(LOOK_EVERY)

@@ -8,7 +8,9 @@ import time
 class Outages:
     """Notes when a connection that was lost, or a server that was silent, is there again."""
 
-    def __init__(self) -> None:
+    def __init__(self, began_at: float | None = None) -> None:
+        """`began_at`: when the worker began, by the monotonic clock; now where it is not given."""
+        self._began_at = time.monotonic() if began_at is None else began_at
         self._ended_at = -math.inf
         self._another = asyncio.Event()
 
@@ -26,3 +28,8 @@ class Outages:
     def over_for(self) -> float:
         """Seconds since the last one; infinite where there was none."""
         return time.monotonic() - self._ended_at
+
+    @property
+    def watched_for(self) -> float:
+        """Seconds since the worker began: of an outage before that it knows nothing."""
+        return time.monotonic() - self._began_at

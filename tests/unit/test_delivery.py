@@ -1,6 +1,7 @@
 """A delivery says what its task is up to, and gives back only what is certainly its own."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -76,7 +77,7 @@ class Hand:
     def __init__(self, log: FakeLog, *, heartbeat: float = 60, outages: Outages | None = None) -> None:
         self.log, self.story = log, Story()
         self.message = FakeMessage(story=self.story)
-        self.outages = outages or Outages()
+        self.outages = outages or Outages(began_at=-math.inf)
         task_log = cast("TaskLog", log)
         letters = cast("DeadLetterBox", FakeLetters(self.story))
         tools = DeliveryTools(
@@ -221,7 +222,7 @@ async def test_who_goes_before_it_knows_whether_a_task_still_runs_elsewhere_says
 
 
 def after_an_outage() -> Outages:
-    outages = Outages()
+    outages = Outages(began_at=-math.inf)
     outages.end()
     return outages
 
@@ -229,8 +230,9 @@ def after_an_outage() -> Outages:
 @pytest.mark.parametrize(
     ("said_ago", "outages"),
     [
-        pytest.param(0, Outages, id="heard of a moment ago"),
+        pytest.param(0, lambda: Outages(began_at=-math.inf), id="heard of a moment ago"),
         pytest.param(60, after_an_outage, id="unheard of in an outage"),
+        pytest.param(60, Outages, id="unheard of before this worker began"),
     ],
 )
 async def test_a_task_that_may_run_elsewhere_is_left_to_whoever_runs_it(
