@@ -18,7 +18,9 @@ INTERNAL = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
 )
 
-INBOX = "_INBOX"  # what the places for answers begin with, whatever prefix a client has chosen
+# What the places for answers begin with, whatever prefix a client has chosen; the second is what the server puts in
+# their place where somebody asks from another account, and nobody else may.
+INBOXES = ("_INBOX", "_R_.")
 
 
 log = structlog.get_logger()
@@ -35,7 +37,7 @@ class InboxesOnly(BaseMiddleware[Any, Any]):  # the library's own type variables
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> object:
         """Answer as the handler says, or not at all."""
-        if msg.reply_to and not msg.reply_to.startswith(INBOX):
+        if msg.reply_to and not msg.reply_to.startswith(INBOXES):
             log.warning("request_unanswered", subject=msg.raw_message.subject)
             msg.reply_to = ""
             return None

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import yaml
 
@@ -41,14 +42,51 @@ def documented() -> dict[str, Rules]:
 
 
 def configured() -> dict[str, Rules]:
-    accounts = yaml.safe_load((DEPLOY / "nats/accounts.conf").read_text(encoding="utf-8"))["accounts"]
+    """In the words of each account, into which it maps those of its clients."""
     found = {}
-    for user in (user for account in accounts.values() for user in account["users"]):
+    for user in (user for account in accounts().values() for user in account["users"]):
         publish, subscribe = user["permissions"]["publish"], user["permissions"]["subscribe"]
         assert set(subscribe) == {"allow"}
         assert set(publish) <= {"allow", "deny"}
         found[user["user"]] = Rules(set(publish["allow"]), set(subscribe["allow"]), set(publish.get("deny", ())))
     return found
+
+
+def accounts() -> dict[str, Any]:
+    """The accounts by their names, as the server reads them."""
+    text = (DEPLOY / "nats/accounts.conf").read_text(encoding="utf-8")
+    found: dict[str, Any] = yaml.safe_load(text)["accounts"]
+    return found
+
+
+def account_of(user: str) -> dict[str, Any]:
+    """The account that a user is in."""
+    found: dict[str, Any]
+    (found,) = (account for account in accounts().values() if user in {known["user"] for known in account["users"]})
+    return found
+
+
+def mapped(user: str, patterns: set[str]) -> set[str]:
+    """What a user publishes, as its account maps it."""
+    mappings = account_of(user).get("mappings", {})
+    return {_mapped(mappings, pattern) for pattern in patterns}
+
+
+def _mapped(mappings: dict[str, str], pattern: str) -> str:
+    for source, destination in mappings.items():
+        tokens, places = pattern.split("."), source.split(".")
+        if not covers(source, pattern):
+            continue
+        wild = iter(token for token, place in zip(tokens, places, strict=False) if place == "*")
+        rest = tokens[len(places) - 1 :] if places[-1] == ">" else []
+        return ".".join([_token(word, wild) for word in destination.removesuffix(".>").split(".")] + rest)
+    return pattern
+
+
+def _token(word: str, wild: Iterator[str]) -> str:
+    if word.startswith("{{random"):
+        return "*"
+    return next(wild) if word == "$1" or word.startswith("{{sliceFromLeft") else word
 
 
 def spelt_out(pattern: str) -> Iterator[str]:

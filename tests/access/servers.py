@@ -11,7 +11,8 @@ from app.embedded.process import HOST
 from app.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-USERS = ("service", "publisher", "follower", "operator", "monitoring")
+CLIENTS = ("publisher", "follower", "operator")
+USERS = ("service", *CLIENTS, "monitoring")
 
 
 def password(user: str) -> str:

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.access.rules import Rules, configured, documented
-from tests.access.servers import USERS, GuardedNats, password
+from app.jetstream import streams
+from app.settings import Settings
+from tests.access.rules import Rules, account_of, configured, covers, documented, mapped
+from tests.access.servers import CLIENTS, USERS, GuardedNats, password
 
 # What the tables do not speak of: other subjects, other streams, wider wildcards, and what administrators do.
 BEYOND = (Path(__file__).parent / "beyond.txt").read_text(encoding="utf-8").split()
@@ -63,8 +66,51 @@ def universe() -> list[str]:
 
 
 def test_the_document_says_what_the_server_is_told() -> None:
-    assert documented() == configured()
-    assert tuple(configured()) == USERS
+    said, told = documented(), configured()
+    assert tuple(told) == USERS
+    for user in USERS:
+        assert mapped(user, said[user].publish) == told[user].publish
+        assert mapped(user, said[user].refused) <= told[user].refused
+        assert said[user].subscribe == told[user].subscribe
+
+
+@pytest.mark.parametrize("user", CLIENTS)
+def test_an_account_imports_what_its_user_may_and_nothing_else(user: str) -> None:
+    # Given what leads out of a client's account
+    account, rules = account_of(user), configured()[user]
+    services = {entry.get("to", entry["service"]["subject"]) for entry in account["imports"] if "service" in entry}
+    heard = {entry["stream"]["subject"] for entry in account["imports"] if "stream" in entry}
+    # Then it is as narrow as the user's rights: an answer that goes there does what the user may do anyway
+    assert {subject for subject in services if not rules.may("publish", example(subject))} == set()
+    assert {subject for subject in rules.publish if not any(covers(service, subject) for service in services)} == set()
+    assert heard == rules.subscribe
+    # And nobody else is in it, nor any stream
+    assert len(account["users"]) == 1
+    assert "jetstream" not in account
+
+
+def test_the_services_consumers_are_called_what_no_client_can_call_its_own() -> None:
+    # Given that the accounts cut names off, and how the service calls what it has on the streams that clients read
+    cut_off = {
+        re.findall(r"sliceFromLeft\(2,(\d+)\)", str(account_of(user)["mappings"])) == ["32"] * 4 for user in CLIENTS
+    }
+    consumers = streams.consumer_configs(Settings(_env_file=None))
+    names = [str(consumer.durable_name) for stream, consumer in consumers if stream != "transcription_tasks"]
+    # Then those are longer
+    assert cut_off == {True}
+    assert names
+    assert all(len(name) > 32 for name in names)
+
+
+@pytest.mark.parametrize("user", CLIENTS)
+def test_no_two_mappings_fit_a_subject(user: str) -> None:
+    # Given that the server takes any one that fits
+    mappings = list(account_of(user)["mappings"])
+    # Then it has no choice
+    overlapping = {
+        (one, other) for one in mappings for other in mappings if one != other and covers(one, example(other))
+    }
+    assert overlapping == set()
 
 
 @pytest.mark.parametrize("user", USERS)

@@ -278,6 +278,30 @@ async def test_a_follower_has_the_service_do_nothing_that_it_may_not_do_itself(
     assert await there() == before
 
 
+@pytest.mark.parametrize("request_subject", ["tasks.delete", "tasks.cancel"])
+async def test_what_a_consumer_delivers_is_no_request(
+    follower: Nats, publisher: Client, engine: FakeEngine, request_subject: str
+) -> None:
+    # Given a task that runs, and its events, which name it as a request does
+    engine.may_go_on.clear()
+    task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
+    events = publisher.follow(task)
+    await anext(event async for event in events if isinstance(event, ProgressEvent) and event.state is State.RUNNING)
+    # When a follower has a consumer deliver them where requests are heard, and after it one to itself
+    js, heard = follower.jetstream(), await follower.subscribe(follower.new_inbox())
+    for place in (request_subject, heard.subject):
+        copies = ConsumerConfig(filter_subject=f"progress.{task}", deliver_subject=place, ack_policy=AckPolicy.NONE)
+        await js.add_consumer("transcription_progress", copies)
+    await heard.next_msg(timeout=10)
+    # And the service has answered what was asked after that
+    other = await create(publisher, Kind.TRANSCRIPTION, Priority.LOW)
+    await publisher.cancel(other)
+    await publisher.delete(other)
+    # Then the task ends as it would have
+    engine.may_go_on.set()
+    assert [event async for event in events if isinstance(event, ProgressEvent)][-1].state is State.COMPLETED
+
+
 async def worker_consumer(worker: Worker, name: str) -> dict[str, object]:
     nats_client = await worker.broker.connect()
     info = await nats_client.jetstream().consumer_info("transcription_progress", name)
@@ -297,8 +321,7 @@ async def test_a_copy_from_another_log_is_nothing(
     task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
     events = publisher.follow(task)
     await anext(event async for event in events if isinstance(event, ProgressEvent) and event.state is State.RUNNING)
-    # When something of the first is appended to the other's log: who may read can have the server answer there, and two
-    # minutes later the stream does not know the copy by its id any more
+    # When something of the first is appended to the other's log, as a copy that the stream does not know by its id
     reader, js = follower.jetstream(), (await worker.broker.connect()).jetstream()
     of_another = await reader.get_last_msg(f"transcription_{stream}", f"{stream}.{done}", direct=True)
     headers = {name: value for name, value in (of_another.headers or {}).items() if not name.startswith("Nats-")}

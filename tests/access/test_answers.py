@@ -1,0 +1,230 @@
+"""An answer goes where its asker wants it: never to where the asker may not publish."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.client import Client as Nats
+from nats.js import JetStreamContext
+
+from app.jetstream import provisioning
+from app.settings import Settings
+from tests.access.servers import CLIENTS, GuardedNats, inbox, password
+from tests.waiting import eventually
+
+WITHIN = 5.0  # seconds
+STREAMS = tuple(f"transcription_{name}" for name in ("tasks", "progress", "segments", "results", "dead_letters"))
+PROJECTION = "transcription_worker_projection_{}"
+DIRECT = "$JS.API.DIRECT.GET.transcription_progress"
+# What each client may ask, and of what kind the answer is.
+NOTHING = (DIRECT, b'{"last_by_subj": "progress.none"}')  # empty: JetStream deletes and empties streams for less
+MESSAGE = (DIRECT, b'{"last_by_subj": "progress.t1"}')  # what the service has written
+INFO = ("$JS.API.STREAM.INFO.transcription_progress", b"")  # JSON
+STORED = ("tasks.transcription.low", b"{}")  # the acknowledgement of a message: JSON
+
+
+async def connected(server: GuardedNats, user: str) -> Nats:
+    async def ignore(_: Exception) -> None:
+        """What is refused is seen in the server's log."""
+
+    return await nats.connect(server.url, user=user, password=password(user), inbox_prefix=inbox(user), error_cb=ignore)
+
+
+@pytest.fixture
+async def service(guarded: GuardedNats) -> AsyncIterator[JetStreamContext]:
+    """The streams as the service makes them, with something in each that clients read."""
+    connection = await connected(guarded, "service")
+    js = connection.jetstream()
+    await provisioning.provision(js, Settings(_env_file=None))
+    for subject in ("progress.t1", "segments.t1", "results.t1", "dead_letters.transcription"):
+        await js.publish(subject, b'{"task_id": "t1"}')
+    yield js
+    await connection.close()
+
+
+@pytest.fixture(params=CLIENTS)
+async def client(
+    guarded: GuardedNats, service: JetStreamContext, request: pytest.FixtureRequest
+) -> AsyncIterator[Nats]:
+    connection = await connected(guarded, request.param)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def publisher(guarded: GuardedNats, service: JetStreamContext) -> AsyncIterator[Nats]:
+    connection = await connected(guarded, "publisher")
+    yield connection
+    await connection.close()
+
+
+async def there(js: JetStreamContext) -> dict[str, object]:
+    """All that is in the streams, and the service's consumers."""
+    found: dict[str, object] = {}
+    for stream in STREAMS:
+        info = await js.stream_info(stream, subjects_filter=">")
+        found[stream] = (info.created, info.state.subjects or {})
+    for log in ("progress", "results"):
+        consumer = await js.consumer_info(f"transcription_{log}", PROJECTION.format(log))
+        found[PROJECTION.format(log)] = (consumer.created, consumer.config.as_dict())
+    return found
+
+
+async def ask(client: Nats, question: tuple[str, bytes], place: str) -> None:
+    """Ask, and want the answer at this place."""
+    subject, body = question
+    await client.publish(subject, body, reply=place)
+    await client.flush()
+
+
+async def answered(js: JetStreamContext, question: tuple[str, bytes]) -> None:
+    """What was asked before has had its effect by now: the service asks the same, and its answer is in a bucket."""
+
+    async def kept() -> bool:
+        return (await js.stream_info("OBJ_results")).state.messages > 0
+
+    connection: Nats = js._nc  # noqa: SLF001 -- a context says nothing of its connection
+    await ask(connection, question, "$O.results.M.answer")
+    await eventually(kept)
+
+
+@pytest.mark.parametrize(
+    ("question", "place"),
+    [
+        (NOTHING, "$JS.API.STREAM.DELETE.transcription_tasks"),
+        (NOTHING, "$JS.API.STREAM.PURGE.transcription_results"),
+        (NOTHING, "$JS.API.CONSUMER.DELETE.transcription_progress.transcription_worker_projection_progress"),
+        (MESSAGE, "progress.t2"),
+        (MESSAGE, "results.t2"),
+        (INFO, "segments.t2"),
+        (NOTHING, "dead_letters.transcription"),
+    ],
+)
+async def test_an_answer_changes_nothing(
+    client: Nats, service: JetStreamContext, question: tuple[str, bytes], place: str
+) -> None:
+    # Given streams with something in them
+    before = await there(service)
+    # When a client wants an answer where it may not publish
+    await ask(client, question, place)
+    await answered(service, question)
+    # Then nothing has changed
+    assert await there(service) == before
+
+
+@pytest.mark.parametrize("client", ["follower", "operator"], indirect=True)
+@pytest.mark.parametrize("question", [NOTHING, MESSAGE, INFO], ids=["nothing", "message", "info"])
+async def test_an_answer_gets_into_no_lane(
+    client: Nats, service: JetStreamContext, question: tuple[str, bytes]
+) -> None:
+    # Given an empty queue
+    before = await there(service)
+    # When somebody who may not publish tasks wants an answer in a lane
+    await ask(client, question, "tasks.transcription.high")
+    await answered(service, question)
+    # Then it is still empty
+    assert await there(service) == before
+
+
+@pytest.mark.parametrize("place", ["progress.t2", "results.t2", "dead_letters.transcription"])
+async def test_an_acknowledgement_changes_nothing(publisher: Nats, service: JetStreamContext, place: str) -> None:
+    # Given streams with something in them, and a task
+    await publisher.jetstream().publish(*STORED)
+    before = await there(service)
+    # When a publisher wants it acknowledged where it may not publish
+    await ask(publisher, STORED, place)
+    await answered(service, STORED)
+    # Then nothing has changed but the queue
+    assert await there(service) | {"transcription_tasks": None} == before | {"transcription_tasks": None}
+
+
+@pytest.mark.parametrize("log", ["progress", "results"])
+async def test_no_request_overwrites_the_services_consumer(client: Nats, service: JetStreamContext, log: str) -> None:
+    # Given the consumer by which the service writes to Redis
+    before = await there(service)
+    # When a client makes one whose name is said in the body alone, in the older words and in the newer
+    for name in ("", ".other"):
+        place = f"$JS.API.CONSUMER.CREATE.transcription_{log}{name}"
+        answer = json.loads((await client.request(place, _theft(log), timeout=WITHIN)).data)
+        # Then it gets a consumer of its own
+        assert answer["name"] != PROJECTION.format(log)
+    assert await there(service) == before
+
+
+@pytest.mark.parametrize(
+    ("place", "order"),
+    [
+        ("STREAM.PURGE.transcription_results", b"{}"),
+        ("CONSUMER.CREATE.transcription_progress", b""),
+        (f"CONSUMER.CREATE.transcription_progress.{PROJECTION.format('progress')}.progress.nothing", b""),
+    ],
+)
+async def test_a_recording_is_no_order(publisher: Nats, service: JetStreamContext, place: str, order: bytes) -> None:
+    # Given a recording that is no sound but an order, and the name under which JetStream keeps it
+    before = await there(service)
+    await publisher.jetstream().publish("$O.audio.C.order", order or _theft("progress"))
+    # When its publisher wants it as an answer where JetStream takes orders
+    await ask(publisher, ("$JS.API.DIRECT.GET.OBJ_audio.$O.audio.C.order", b""), f"$JS.API.{place}")
+    await answered(service, NOTHING)
+    # Then nothing has changed
+    assert await there(service) == before
+
+
+def _theft(log: str) -> bytes:
+    """A consumer of the service's, made to hear of nothing."""
+    config = {"name": PROJECTION.format(log), "filter_subject": f"{log}.nothing", "ack_policy": "explicit"}
+    config["deliver_policy"] = "last_per_subject"
+    return json.dumps({"stream_name": f"transcription_{log}", "config": config}).encode()
+
+
+@pytest.mark.parametrize("place", ["STREAM.PURGE.OBJ_audio", "CONSUMER.DELETE.transcription_progress.mine"])
+async def test_nobody_may_name_the_accounts_own_words_for_an_answer(
+    guarded: GuardedNats, client: Nats, service: JetStreamContext, place: str
+) -> None:
+    # Given that to publish there may be a client's right
+    # When it wants an answer there
+    await ask(client, NOTHING, f"$JS.ACK.natscribe.{place}")
+
+    # Then the server refuses the request itself
+    async def refused() -> bool:
+        return any("Reply" in line for line in guarded.refused())
+
+    await eventually(refused)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "$JS.API.STREAM.DELETE.transcription_tasks",
+        "$JS.API.STREAM.PURGE.transcription_results",
+        "$JS.API.CONSUMER.DELETE.transcription_progress.transcription_worker_projection_progress",
+        "tasks.transcription.high",
+        "dead_letters.transcription",
+        "results.t2",
+    ],
+)
+async def test_what_a_consumer_delivers_is_no_order_and_no_task(
+    client: Nats, service: JetStreamContext, place: str
+) -> None:
+    # Given streams with something in them, and a log that is listened to
+    before = await there(service)
+    await client.subscribe("results.t2")
+    # When a client has a consumer deliver there, and after it one to itself
+    heard = await client.subscribe(client.new_inbox())
+    for subject in (place, heard.subject):
+        config = {"deliver_subject": subject, "ack_policy": "none", "headers_only": True}
+        body = json.dumps({"stream_name": "transcription_progress", "config": config}).encode()
+        await client.request("$JS.API.CONSUMER.CREATE.transcription_progress", body, timeout=WITHIN)
+    await heard.next_msg(timeout=WITHIN)
+    # Then nothing is done, and at most a copy lies there under the subject that it had: in no lane, letter or log
+    assert _without_copies(await there(service)) == before
+
+
+def _without_copies(found: dict[str, Any]) -> dict[str, object]:
+    kept = dict(found)
+    for stream in ("transcription_tasks", "transcription_dead_letters", "transcription_results"):
+        created, subjects = kept[stream]
+        kept[stream] = (created, {name: count for name, count in subjects.items() if name != "progress.t1"})
+    return kept
