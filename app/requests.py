@@ -76,7 +76,10 @@ class TaskRequests:
             raise _kept_no_longer(task_id) from error
         if len(text.encode()) <= self._max_payload - HEADERS_AND_ENVELOPE:  # the server counts headers too
             return text
-        return result if result.object else await self._results.claim_check(result, result.model_dump_json().encode())
+        if result.object:
+            return result
+        body = result.model_dump_json().encode()
+        return await self._results.claim_check(result, body, of=entry.facts.task_sequence)
 
     async def cancel(self, task_id: str) -> TaskStatus:
         """End a task that has not ended yet; the worker hears it in the log (RequestError)."""

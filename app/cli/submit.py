@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -75,11 +76,11 @@ class Submission:
             except asyncio.CancelledError:
                 self._tell_how_to_go_on()
                 raise
-        for label, result in zip(labels, results, strict=True):
+        for label, name, result in zip(labels, _file_names(labels), results, strict=True):
             if result is not None:
                 if len(recordings) > 1 and self.output_dir is None and not self.as_json:
                     err.print(f"== {label}")
-                self._give_out(label, result)
+                self._give_out(label, name, result)
         failed = [label for label, result in zip(labels, results, strict=True) if result is None]
         if failed and len(recordings) > 1:
             err.print(f"{len(failed)} of {len(recordings)} failed: {', '.join(failed)}", style="red")
@@ -105,7 +106,7 @@ class Submission:
         found = await client.get_task_result(task_id, ResultFormat.JSON if self.as_json else self.format)
         return found if isinstance(found, str) else found.model_dump_json()
 
-    def _give_out(self, label: str, result: str) -> None:
+    def _give_out(self, label: str, name: str, result: str) -> None:
         if self.output_dir is None or not self.wait:
             if result.strip():
                 out.print(result.rstrip("\n"))
@@ -113,7 +114,7 @@ class Submission:
                 err.print(f"{label}: nothing is said in it.")
             return
         kind = ResultFormat.JSON if self.as_json else self.format
-        path = self.output_dir / f"{_file_name(label)}.{kind}"
+        path = self.output_dir / f"{name}.{kind}"
         path.write_text(result, encoding="utf-8")
         err.print(f"wrote {path}")
 
@@ -220,11 +221,20 @@ def _submit(files: list[str], task_id: str | None, submission: Submission, *, st
 def _labels(recordings: list[Path | str]) -> list[str]:
     """How each recording is called on the screen: by its name, where no other one has that too."""
     names = Counter(Path(each).name for each in recordings)
-    labels = [Path(each).name if names[Path(each).name] == 1 else str(each) for each in recordings]
-    times = [labels[: place + 1].count(label) for place, label in enumerate(labels)]  # one file may be two tasks
-    return [label if time == 1 else f"{label} ({time})" for label, time in zip(labels, times, strict=True)]
+    return _unlike(Path(each).name if names[Path(each).name] == 1 else str(each) for each in recordings)
 
 
-def _file_name(label: str) -> str:
-    """A name that is seen in one folder, whichever way the path goes."""
-    return "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-")
+def _file_names(labels: list[str]) -> list[str]:
+    """Names that are seen in one folder, whichever way the paths go."""
+    return _unlike(
+        "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-") for label in labels
+    )
+
+
+def _unlike(names: Iterable[str]) -> list[str]:
+    """The names, with numbers where one comes again: one file may be two tasks."""
+    found: list[str] = []
+    for name in names:
+        tries = chain([name], (f"{name} ({number})" for number in count(2)))
+        found.append(next(each for each in tries if each not in found))
+    return found

@@ -84,7 +84,7 @@ async def _publish(
     connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask, headers: dict[str, str]
 ) -> bool:
     body = task.model_dump_json().encode()
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         try:
             stored = await connection.jetstream().publish(subject, body, PATIENCE, headers=headers)
         except nats.errors.TimeoutError:
@@ -94,7 +94,7 @@ async def _publish(
         except APIError as error:
             raise _refused(subject, error) from error
         else:
-            return not stored.duplicate
+            return not stored.duplicate or attempt > 0  # the duplicate is our own: only its acknowledgement was lost
     message = f"NATS did not acknowledge task {task.task_id}: publish it again under this id, that is safe."
     raise UnreachableError(message)
 

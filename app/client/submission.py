@@ -61,7 +61,7 @@ class Submission:
             raise
         except ClientError as error:
             raise _UnwantedError(error) from error
-        if stored and is_new:
+        if is_new:  # a duplicate can only be our own
             return
         known = await self._is_known(looks=1 if stored else LOOKS)  # somebody else may have been faster
         if known is False and not stored:

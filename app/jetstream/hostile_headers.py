@@ -1,4 +1,4 @@
-"""Headers that cannot be read: the server passes them on, and the library would hear nothing more after them.
+"""Headers and places that cannot be read: the server passes them on, and the library hears nothing after them.
 
 The one place where a private part of nats-py is touched: it offers no hook between the socket and its own reader.
 """
@@ -9,13 +9,16 @@ from typing import Final
 from nats.aio.client import Client
 from nats.protocol import parser
 
-# The library's own lets a line end stand between the sizes: headers that begin with digits are taken for a size then.
-ONE_LINE: Final = re.compile(rb"\AHMSG[ \t]+([^\s]+)[ \t]+([^\s]+)[ \t]+(([^\s]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n")
+# The library's own let a line end stand between the sizes, so that headers that begin with digits are taken for a size,
+# and find no subject with a white space in it that the server allows, like a vertical tab.
+_PLACE: Final = rb"[ \t]+([^ \t\r\n]+)[ \t]+([^ \t\r\n]+)[ \t]+(([^ \t\r\n]+)[ \t]+)?"
+MESSAGE: Final = re.compile(rb"\AMSG" + _PLACE + rb"(\d+)\r\n")
+MESSAGE_WITH_HEADERS: Final = re.compile(rb"\AHMSG" + _PLACE + rb"(\d+)[ \t]+(\d+)\r\n")
 
 
 def survive(nats: Client) -> None:
     """Have a connection take headers that cannot be read for none at all; call it before anything is subscribed to."""
-    parser.HMSG_RE = ONE_LINE
+    parser.MSG_RE, parser.HMSG_RE = MESSAGE, MESSAGE_WITH_HEADERS
     read = nats._process_headers  # noqa: SLF001 -- see above
 
     async def read_or_none(headers: bytes) -> dict[str, str] | None:

@@ -3,6 +3,7 @@
 import base64
 import json
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
@@ -18,7 +19,7 @@ from app.jetstream.group_commit import WRONG_LAST_SEQUENCE
 CHUNK: Final = 128 * 1024  # bytes: as the client libraries cut
 
 
-async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes) -> ObjectInfo:
+async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
     """Put an object unless one of that name is there; what is there afterwards.
 
     The library's own `put` replaces: a worker that was frozen in it would, coming back, take away what another one
@@ -31,7 +32,7 @@ async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes) -> Obj
             if mine is not None and found.nuid != mine.nuid:
                 await js.purge_stream(stream_of(bucket), subject=chunks_of(bucket, mine.nuid))
             return found
-        mine = mine or await _pieces(js, bucket, name, body)
+        mine = mine or replace(await _pieces(js, bucket, name, body), description=description)
         expected = {"Nats-Rollup": "sub", "Nats-Expected-Last-Subject-Sequence": str(after)}
         try:
             await js.publish(_note(bucket, name), json.dumps(mine.as_dict()).encode(), headers=expected)
@@ -53,6 +54,11 @@ def chunks_of(bucket: str, nuid: str) -> str:
 def digest(sha256_of_it: bytes) -> str:
     """The digest of an object, as its note tells it."""
     return f"SHA-256={base64.urlsafe_b64encode(sha256_of_it).decode()}"
+
+
+async def find(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | None:
+    """What is kept under a name, None where nothing is."""
+    return (await _named(js, bucket, name))[0]
 
 
 async def erase(js: JetStreamContext, bucket: str, name: str) -> None:

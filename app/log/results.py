@@ -5,6 +5,7 @@ from contextlib import suppress
 from hashlib import sha256
 
 from nats.js import JetStreamContext
+from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
@@ -12,12 +13,14 @@ from app.jetstream import objects
 from app.jetstream.streams import RESULTS_BUCKET
 from app.log.entry import Facts
 from app.log.task_log import RESULT, TaskLog
+from handlers.errors import OvertakenError
 from handlers.ports import Result
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Object
 
 HEADERS_AND_ENVELOPE = 16 * 1024  # bytes left free below max_payload
 AT_ONCE = 100  # segments; to write those of a whole day at once would hold the event loop for .15 s
+OWNER = "of the task message with the stream sequence "
 NO_SEGMENTS = b'"segments":[]'  # inside of a text its quotes would be escaped
 
 
@@ -33,7 +36,7 @@ class ResultStore:
         """Publish the result; a large one as an object that the message refers to (OvertakenError)."""
         body = await _written(result)
         if len(body) > self._largest:
-            body = (await self.claim_check(result, body)).model_dump_json().encode()
+            body = (await self.claim_check(result, body, of=facts.task_sequence)).model_dump_json().encode()
         await self._log.append_result(result.task_id, body, facts)
 
     async def find(self, task_id: str, *, of: int) -> Result | None:
@@ -49,40 +52,46 @@ class ResultStore:
         return await asyncio.to_thread(RESULT.validate_json, found.data or b"")
 
     async def delete(self, task_id: str, *, of: int | None = None) -> None:
-        """Delete the result, wherever it lies; with `of` only if it is of that task message."""
-        if await self._log.purge_result(task_id, of=of):
+        """Delete the result, wherever it lies; with `of` only what is of that task message."""
+        await self._log.purge_result(task_id, of=of)
+        kept = await objects.find(self._js, RESULTS_BUCKET, task_id)
+        if kept is not None and of in (None, _owner(kept)):
             await self._erase(task_id)
 
-    async def _erase(self, task_id: str) -> None:
-        with suppress(NotFoundError):
-            await objects.erase(self._js, RESULTS_BUCKET, task_id)
+    async def claim_check(self, result: Result, body: bytes, *, of: int) -> Result:
+        """Put the result of the task message `of` into the bucket and give the reference in its stead (OvertakenError).
 
-    async def claim_check(self, result: Result, body: bytes) -> Result:
-        """Put the result into the bucket and give the reference in its stead.
-
-        The first one there stays: where an overtaken worker was faster, its result is the one to refer to.
+        The first one there stays: where an overtaken worker was faster, its result is the one to refer to. But what is
+        of an earlier task of this id goes.
         """
-        info = await objects.keep(self._js, RESULTS_BUCKET, result.task_id, body)
+        task_id = result.task_id
+        info = await objects.keep(self._js, RESULTS_BUCKET, task_id, body, description=f"{OWNER}{of}")
+        if (owner := _owner(info)) > of:
+            raise OvertakenError(task_id)
+        if owner < of:
+            await self._erase(task_id)
+            return await self.claim_check(result, body, of=of)
         if info.digest != objects.digest(sha256(body).digest()):
-            found = await (await self._bucket()).get(result.task_id)
-            kept = await asyncio.to_thread(RESULT.validate_json, found.data or b"")
-            if _asked(kept) != _asked(result):  # a late worker's, for another task of this id
-                await self._erase(result.task_id)
-                return await self.claim_check(result, body)
-            result = kept
-        reference = Object(bucket=RESULTS_BUCKET, name=result.task_id, digest=info.digest or "", size=info.size or 0)
+            found = await (await self._bucket()).get(task_id)
+            result = await asyncio.to_thread(RESULT.validate_json, found.data or b"")
+        reference = Object(bucket=RESULTS_BUCKET, name=task_id, digest=info.digest or "", size=info.size or 0)
         emptied: dict[str, object] = {"object": reference, "segments": []}
         if isinstance(result, TranscriptionResult):
             emptied["text"] = ""
         return result.model_copy(update=emptied)
 
+    async def _erase(self, task_id: str) -> None:
+        with suppress(NotFoundError):
+            await objects.erase(self._js, RESULTS_BUCKET, task_id)
+
     async def _bucket(self) -> ObjectStore:
         return await self._js.object_store(RESULTS_BUCKET)
 
 
-def _asked(result: Result) -> tuple[int, str, str]:
-    """For whom it is, and of which recording."""
-    return result.user_id, result.audio_file_id, result.audio_sha256
+def _owner(kept: ObjectInfo) -> int:
+    """The sequence of the task message whose result an object is, 0 where it does not say."""
+    said = (kept.description or "").removeprefix(OWNER)
+    return int(said) if said.isdecimal() else 0
 
 
 async def _written(result: Result) -> bytes:

@@ -47,11 +47,12 @@ class StoredResult:
 
     result: Result
     task_sequence: int  # of the task message that it was found for: an id may be used again
+    stream_sequence: int
 
     @classmethod
     def read(cls, message: RawStreamMsg) -> "StoredResult":
         """Read a result as the stream holds it (ValueError)."""
-        return cls(read_result(message), int((message.headers or {}).get(TASK_SEQUENCE, "")))
+        return cls(read_result(message), int((message.headers or {}).get(TASK_SEQUENCE, "")), message.seq or 0)
 
 
 def read_result(message: RawStreamMsg) -> Result:
@@ -115,15 +116,16 @@ class TaskLog:
     async def append_result(self, task_id: str, body: bytes, facts: Facts) -> None:
         """Publish the one result that a task ever has, as JSON (OvertakenError, TransientError).
 
-        What a late worker has published for another task of this id goes.
+        What a late worker has published for an earlier task of this id goes.
         """
         subject, headers = subjects.results(task_id), self._cloud_event("results", task_id) | facts.headers()
         try:
             await self._results.append(subject, body, headers, after=0)
         except OvertakenError:
-            if await self.result(task_id, of=facts.task_sequence) is not None:
+            stored = await self._results.last(subject)
+            if stored is None or stored.task_sequence >= facts.task_sequence:
                 raise
-            await self._results.purge(subject)
+            await self._results.purge(subject, up_to=stored.stream_sequence)
             await self._results.append(subject, body, headers, after=0)
 
     def segments(self, task_id: str) -> AsyncIterator[Batch]:
@@ -135,13 +137,14 @@ class TaskLog:
         stored = await self._results.last(subjects.results(task_id))
         return stored.result if stored is not None and stored.task_sequence == of else None
 
-    async def purge_result(self, task_id: str, *, of: int | None = None) -> bool:
-        """Remove the result's message, unless it is of another task message than `of`; whether it was not."""
-        stored = None if of is None else await self._results.last(subjects.results(task_id))
-        if stored is not None and stored.task_sequence != of:
-            return False
-        await self._results.purge(subjects.results(task_id))
-        return True
+    async def purge_result(self, task_id: str, *, of: int | None = None) -> None:
+        """Remove the result's message; with `of` only if it is of that task message."""
+        if of is None:
+            await self._results.purge(subjects.results(task_id))
+            return
+        stored = await self._results.last(subjects.results(task_id))
+        if stored is not None and stored.task_sequence == of:
+            await self._results.purge(subjects.results(task_id), up_to=stored.stream_sequence)
 
     async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:
         """Remove the batches of segments, those up to a stream sequence or all."""

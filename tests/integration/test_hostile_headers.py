@@ -75,6 +75,41 @@ async def test_a_request_with_headers_that_cannot_be_read_makes_no_worker_deaf(
 
 
 @pytest.mark.foreign
+@pytest.mark.parametrize("headers", [None, {"x": "y"}], ids=["without headers", "with headers"])
+@pytest.mark.parametrize("space", ["\v", "\f"], ids=["vertical tab", "form feed"])
+async def test_a_place_for_the_answer_with_a_white_space_in_it_ends_no_connection(
+    servers: Servers, nc: Client, space: str, headers: dict[str, str] | None
+) -> None:
+    # Given a connection of the service's
+    lost = asyncio.Event()
+
+    async def note() -> None:
+        lost.set()
+
+    connection = await nats.connect(servers.nats_url, disconnected_cb=note)
+    survive(connection)
+    inbox = await connection.subscribe("guarded")
+    await connection.flush()
+    # When it is asked to answer where no library would
+    place = urlsplit(servers.nats_url)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    await reader.readline()
+    writer.write(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n')
+    head = b"" if headers is None else b"NATS/1.0\r\nx: y\r\n\r\n"
+    verb, sizes = ("PUB", "1") if headers is None else ("HPUB", f"{len(head)} {len(head) + 1}")
+    writer.write(f"{verb} guarded _INBOX.a{space}b {sizes}\r\n".encode() + head + b"1\r\nPING\r\n")
+    assert await asyncio.wait_for(reader.readline(), 5) == b"PONG\r\n"
+    await nc.publish("guarded", b"behind it")
+    # Then it hears that, and what is behind it
+    found = [await inbox.next_msg(timeout=5) for _ in range(2)]
+    assert [message.data for message in found] == [b"1", b"behind it"]
+    assert found[0].reply == f"_INBOX.a{space}b"
+    assert not lost.is_set()
+    writer.close()
+    await connection.close()
+
+
+@pytest.mark.foreign
 async def test_whatever_a_publisher_calls_headers_the_next_message_is_heard(servers: Servers, nc: Client) -> None:
     # Given a connection of the service's
     connection = await nats.connect(servers.nats_url)

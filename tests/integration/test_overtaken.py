@@ -326,6 +326,7 @@ async def test_what_a_late_worker_has_published_for_another_task_of_this_id_is_n
     # Given a task that runs, whose id was another user's before, and the late result of that one
     engine.may_go_on.clear()
     engine.text = text
+    await publisher.js.publish("tasks.transcription.low", b"{")  # whatever was there before has a lower sequence
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
     log = TaskLog(nc, streams.names(settings), "late")
@@ -343,7 +344,7 @@ async def test_what_a_late_worker_has_published_for_another_task_of_this_id_is_n
         audio_sha256="0" * 64,
         created_at=datetime.now(UTC),
     )
-    facts = replace(last.facts, task_sequence=last.facts.task_sequence + 1000)
+    facts = replace(last.facts, task_sequence=last.facts.task_sequence - 1)
     await ResultStore(nc.jetstream(), log, max_payload=nc.max_payload).publish(late, facts)
     # When the task is done
     engine.may_go_on.set()

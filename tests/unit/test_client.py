@@ -221,11 +221,11 @@ def submission(nats: FakeNats) -> Submission:
 
 async def test_an_id_that_was_deleted_a_moment_ago_is_refused() -> None:
     # Given that JetStream still knows the id, and the service no more
-    nats = FakeNats(DUPLICATE, UNKNOWN, UNKNOWN, UNKNOWN)
+    nats = FakeNats(UNKNOWN, DUPLICATE, UNKNOWN, UNKNOWN, UNKNOWN)
     # When a task is published under it
     # Then the client does not wait for what never comes
     with pytest.raises(TaskIdTakenError, match="deleted moments ago: choose another id or wait two minutes"):
-        await submission(nats).hand_over(LANE, is_new=True)
+        await submission(nats).hand_over(LANE, is_new=False)
 
 
 async def test_a_task_that_was_stored_a_moment_ago_is_waited_for() -> None:
@@ -275,8 +275,8 @@ async def test_a_recording_stays_where_somebody_else_took_the_id_at_the_same_tim
 @pytest.mark.parametrize(
     ("script", "error"),
     [
-        ([APIError(code=503, err_code=10077, description="full")], LaneFullError),
-        ([DUPLICATE, *[UNKNOWN] * 3], TaskIdTakenError),
+        ([UNKNOWN, APIError(code=503, err_code=10077, description="full")], LaneFullError),
+        ([UNKNOWN, DUPLICATE, *[UNKNOWN] * 3], TaskIdTakenError),
     ],
 )
 async def test_a_recording_goes_where_its_task_was_refused(
@@ -284,8 +284,20 @@ async def test_a_recording_goes_where_its_task_was_refused(
 ) -> None:
     nats = FakeNats(*script)
     with pytest.raises(error):
-        await submission(nats).hand_over(LANE, is_new=True)
+        await submission(nats).hand_over(LANE, is_new=False)
     assert withdrawn == [TASK.audio_file_id]
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_a_recording_stays_where_only_the_acknowledgement_of_its_task_was_lost(
+    withdrawn: list[str], is_new: bool
+) -> None:
+    # Given a task that was stored without our hearing of it, and whose log nobody has opened
+    nats = FakeNats(*([] if is_new else [UNKNOWN]), NatsTimeoutError(), DUPLICATE, *([] if is_new else [UNKNOWN]))
+    # When it is published again
+    await submission(nats).hand_over(LANE, is_new=is_new)
+    # Then it is ours
+    assert withdrawn == []
 
 
 async def test_the_same_task_is_not_published_twice() -> None:
