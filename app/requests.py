@@ -104,12 +104,12 @@ class TaskRequests:
         try:
             last = await self._ended(task_id)
         except RequestError as unknown:
-            if unknown.detail.code is ErrorCode.NOT_FOUND and await self._dead_letters.delete(task_id=task_id):
+            if unknown.detail.code is ErrorCode.NOT_FOUND and await self._dead_letters.delete_all(task_id):
                 return  # letters are kept longer than logs
             raise
         await self._forget(last)
         await self._results.delete(task_id)
-        await self._dead_letters.delete(task_id=task_id)
+        await self._dead_letters.delete_all(task_id)
         await self._log.purge_events(task_id)
 
     async def _forget(self, last: Entry) -> None:

@@ -15,5 +15,7 @@ async def replay(request: ReplayRequest, replayer: Annotated[Replayer, Given()])
 
 async def delete(request: DeleteLettersRequest, dead_letters: Annotated[DeadLetters, Given()]) -> LettersDeleted:
     """Remove dead letters, by task, kind or error code."""
-    count = await dead_letters.delete(task_id=request.task_id, kind=request.kind, code=request.code)
-    return LettersDeleted(deleted=count)
+    count, more_after = await dead_letters.delete(
+        task_id=request.task_id, kind=request.kind, code=request.code, after=request.after
+    )
+    return LettersDeleted(deleted=count, more_after=more_after)

@@ -116,9 +116,9 @@ class DeadLetters(Protocol):
     """What could not be done."""
 
     async def delete(
-        self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
-    ) -> int:
-        """Remove the matching letters, as many as there is time for; how many."""
+        self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None, after: int
+    ) -> tuple[int, int | None]:
+        """Remove the matching letters; how many, and behind which stream sequence to go on, None where all is done."""
         ...
 
 

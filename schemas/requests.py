@@ -85,7 +85,11 @@ class ReplayRequest(_ChosenLetters):
 
 
 class DeleteLettersRequest(_ChosenLetters):
-    """Asks for dead letters to be removed, and for nothing else of their tasks: exactly one of the three says which."""
+    """Asks for dead letters to be removed, and for nothing else of their tasks: exactly one of three says which."""
+
+    after: int = Field(
+        0, ge=0, lt=2**63, description="Where to go on: the last answer's `more_after`; 0: at the first."
+    )
 
 
 class Replayed(Message):
@@ -103,6 +107,9 @@ class LettersDeleted(Message):
 
     deleted: int = Field(
         ge=0,
-        description="How many dead letters were removed: as many as there was time for.",
+        description="How many dead letters were removed.",
         examples=[2],
+    )
+    more_after: int | None = Field(
+        None, ge=0, description="There was no time for all of them: ask again, with this as `after`. Null: all is done."
     )

@@ -66,7 +66,7 @@ class Submission:
 
     async def run(self, recordings: list[Path | str]) -> int:
         """Work off all recordings at once; 1 if any of them came to nothing."""
-        labels = _labels(recordings)
+        labels = labels_of(recordings)
         async with open_client() as client:
             try:
                 with choose(as_json=self.as_json) as display:
@@ -76,7 +76,7 @@ class Submission:
             except asyncio.CancelledError:
                 self._tell_how_to_go_on()
                 raise
-        for label, name, result in zip(labels, _file_names(labels), results, strict=True):
+        for label, name, result in zip(labels, file_names(labels), results, strict=True):
             if result is not None:
                 if len(recordings) > 1 and self.output_dir is None and not self.as_json:
                     err.print(f"== {label}")
@@ -218,13 +218,13 @@ def _submit(files: list[str], task_id: str | None, submission: Submission, *, st
     run_and_exit(submission.run([each if stored else Path(each) for each in files]))
 
 
-def _labels(recordings: list[Path | str]) -> list[str]:
+def labels_of(recordings: list[Path | str]) -> list[str]:
     """How each recording is called on the screen: by its name, where no other one has that too."""
     names = Counter(Path(each).name for each in recordings)
     return _unlike(Path(each).name if names[Path(each).name] == 1 else str(each) for each in recordings)
 
 
-def _file_names(labels: list[str]) -> list[str]:
+def file_names(labels: list[str]) -> list[str]:
     """Names that are seen in one folder, whichever way the paths go."""
     return _unlike(
         "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-") for label in labels

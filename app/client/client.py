@@ -158,9 +158,12 @@ class Client:
     ) -> int:
         """Remove the matching dead letters, exactly one argument says which; how many (ClientError)."""
         chosen = DeleteLettersRequest(task_id=task_id, kind=kind, code=code)
-        count = 0
-        while found := (await ask(self._connection, subjects.DELETE_LETTERS, chosen, LettersDeleted)).deleted:
-            count += found
+        done = await ask(self._connection, subjects.DELETE_LETTERS, chosen, LettersDeleted)
+        count = done.deleted
+        while done.more_after is not None:
+            chosen = chosen.model_copy(update={"after": done.more_after})
+            done = await ask(self._connection, subjects.DELETE_LETTERS, chosen, LettersDeleted)
+            count += done.deleted
         return count
 
     def dead_letters(self) -> AsyncIterator[DeadLetter]:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import math
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -25,6 +24,7 @@ from schemas.headers import TRACEPARENT
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind
 
+NOT_THERE = 10057  # err_code of nats-server, where a message is to be deleted
 ANSWER_WITHIN = 3.5  # seconds: clients wait for five
 LARGEST_GROWTH = 2  # control characters take six bytes each in JSON: such a body is better off as base64
 MOST_HEADERS, LONGEST_HEADER = 32, 1024  # characters
@@ -90,9 +90,9 @@ class DeadLetterBox:
         found = cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id)
         return found if trace is None else found | {TRACEPARENT: trace}
 
-    async def pages(self) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
-        """All letters from the oldest on, each with its stream sequence, so many at once."""
-        async for found in stream_pages.pages(self._nats, self._stream, subjects.ALL_DEAD_LETTERS):
+    async def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
+        """All letters behind stream sequence `after`, from the oldest on, each with its own, so many at once."""
+        async for found in stream_pages.pages(self._nats, self._stream, subjects.ALL_DEAD_LETTERS, after=after):
             letters = []
             for message in found:
                 with suppress(ValueError):  # somebody else wrote it
@@ -100,31 +100,37 @@ class DeadLetterBox:
             yield letters
 
     async def delete(
-        self,
-        *,
-        task_id: str | None = None,
-        kind: Kind | None = None,
-        code: ErrorCode | None = None,
-    ) -> int:
-        """Remove the letters that match all that is given, the oldest first; how many.
+        self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None, after: int
+    ) -> tuple[int, int | None]:
+        """Remove the letters behind stream sequence `after` that match all that is given, the oldest first.
 
-        Those of a task all go; of others as many as there is time for: whoever asked waits.
+        How many, and behind which one to go on, None where all were looked at: whoever asks does not wait for ever.
         """
         chosen = Chosen(task_id, kind, code)
-        give_up_at = math.inf if task_id else time.monotonic() + ANSWER_WITHIN
+        give_up_at = time.monotonic() + ANSWER_WITHIN
         count = 0
+        async for letters in self.pages(after=after):
+            for sequence, letter in letters:
+                count += chosen.includes(letter) and await self.remove(sequence)
+            if letters and time.monotonic() > give_up_at:
+                return count, letters[-1][0]
+        return count, None
+
+    async def delete_all(self, task_id: str) -> bool:
+        """Remove all letters of a task; whether there were any."""
+        chosen, count = Chosen(task_id, None, None), 0
         async for letters in self.pages():
             for sequence, letter in letters:
-                if count and time.monotonic() > give_up_at:
-                    return count
                 count += chosen.includes(letter) and await self.remove(sequence)
-        return count
+        return count > 0
 
     async def remove(self, sequence: int) -> bool:
-        """Remove one letter by its stream sequence; False where somebody else was faster."""
+        """Remove one letter by its stream sequence; False where somebody else was faster (APIError)."""
         try:
             return await self._js.delete_msg(self._stream, sequence)
-        except APIError:
+        except APIError as error:
+            if error.err_code != NOT_THERE:
+                raise
             return False
 
 

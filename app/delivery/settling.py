@@ -58,7 +58,7 @@ class Settler:
             stored = StoredMessage.delivered(message)
             await self.dead_letters.put(stored, last.task_id, last.error, attempts=last.attempt)
             if await self.log.last(last.task_id) is None:  # it was deleted meanwhile: nothing of it is to be left
-                await self.dead_letters.delete(task_id=last.task_id)
+                await self.dead_letters.delete_all(last.task_id)
         await message.ack()
 
     async def unopened(self, message: Msg) -> None:

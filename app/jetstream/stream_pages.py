@@ -30,9 +30,9 @@ async def page(nats: Client, stream: str, subject: str, *, start: int, count: in
     return [message async for message in _answers(nats, stream, query)]
 
 
-async def pages(nats: Client, stream: str, subject: str) -> AsyncIterator[Pages]:
-    """All messages of a subject, A_PAGE at once (NatsError)."""
-    at = 0
+async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Pages]:
+    """All messages of a subject behind stream sequence `after`, A_PAGE at once (NatsError)."""
+    at = after
     while found := await page(nats, stream, subject, start=at + 1, count=A_PAGE):
         yield found
         at = found[-1].seq or at + 1

@@ -52,6 +52,7 @@ class MissedTasks:
         self._accepted_tasks = accepted_tasks
         self._outages = outages
         self._must_wait = must_wait
+        self._looked_up_to: dict[str, int] = {}  # of each lane, since the last outage: stream sequences
 
     async def run(self) -> None:
         """Open them until cancelled."""
@@ -66,15 +67,20 @@ class MissedTasks:
                 continue
             except Exception:
                 log.exception("tasks_unopened")  # whoever picks them up opens their logs
-            with suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN_AFTER):
-                    await self._outages.another()
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait for the end of an outage, in which anything may have been missed, or for a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN_AFTER):
+                await self._outages.another()
+                self._looked_up_to.clear()
 
     async def _open(self, kind: Kind, priority: Priority) -> None:
         """Open what waits in one lane, a few at once; others get three times as much of the worker as this takes."""
         loop, subject = asyncio.get_running_loop(), subjects.tasks(kind, priority)
         settled = (await self._lanes.consumer(kind, priority)).ack_floor
-        at, read = settled.stream_seq if settled else 0, 0
+        at, read = max(settled.stream_seq if settled else 0, self._looked_up_to.get(subject, 0)), 0
         while read < MOST:
             await self._until_busy()
             began = loop.time()
@@ -82,7 +88,8 @@ class MissedTasks:
             if not found:
                 return
             await self._accepted_tasks.open(list(_tasks(kind, found)))
-            at, read = found[-1].seq or at + 1, read + len(found)
+            self._looked_up_to[subject] = at = found[-1].seq or at + 1
+            read += len(found)
             await asyncio.sleep(3 * (loop.time() - began))
 
     async def _until_busy(self) -> None:

@@ -157,7 +157,7 @@ CHANNELS: Final = (
         address=subjects.DELETE_LETTERS,
         title="Delete dead letters",
         description="Core NATS request and reply. The letters are gone after it, with or without a task id; whatever "
-        "else is kept of their tasks stays. Where there are many, ask until none is deleted any more.",
+        "else is kept of their tasks stays. Where there are many, the answer says where to go on.",
         operation="deleteDeadLetters",
         summary="Remove what will not be tried again",
         tag=OPERATE,

@@ -16,6 +16,7 @@ export interface DeleteLettersRequest {
   'task_id'?: string | null;
   'kind'?: Kind | null;
   'code'?: ErrorCode | null;
+  'after'?: number;
 }
 export interface Deleted {
   'deleted': boolean;
@@ -50,6 +51,7 @@ export interface ErrorReply {
 }
 export interface LettersDeleted {
   'deleted': number;
+  'more_after': number | null;
 }
 export interface Model {
   'name': string;

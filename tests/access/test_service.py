@@ -16,6 +16,7 @@ from app.client import Client
 from app.keys.redis_keys import MARK
 from app.main import Worker
 from app.settings import Settings, Share
+from handlers.channels import ANSWERERS
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent, State
@@ -25,6 +26,7 @@ from schemas.wire import Kind, Priority
 from tests.access.rules import configured, covers
 from tests.access.servers import GuardedNats, GuardedValkey, inbox, login, password
 from tests.fakes.engine import FakeEngine
+from tests.waiting import eventually
 from tests.workers import working
 
 RECORDING = Path(__file__).parents[2] / "app/cli/demo/two_readers.flac"
@@ -278,21 +280,31 @@ async def test_a_follower_has_the_service_do_nothing_that_it_may_not_do_itself(
     assert await there() == before
 
 
+@pytest.mark.parametrize("ack_policy", [AckPolicy.NONE, AckPolicy.EXPLICIT])
 @pytest.mark.parametrize("request_subject", ["tasks.delete", "tasks.cancel"])
 async def test_what_a_consumer_delivers_is_no_request(
-    follower: Nats, publisher: Client, engine: FakeEngine, request_subject: str
+    follower: Nats, publisher: Client, engine: FakeEngine, request_subject: str, ack_policy: AckPolicy
 ) -> None:
     # Given a task that runs, and its events, which name it as a request does
     engine.may_go_on.clear()
     task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
     events = publisher.follow(task)
     await anext(event async for event in events if isinstance(event, ProgressEvent) and event.state is State.RUNNING)
-    # When a follower has a consumer deliver them where requests are heard, and after it one to itself
-    js, heard = follower.jetstream(), await follower.subscribe(follower.new_inbox())
-    for place in (request_subject, heard.subject):
-        copies = ConsumerConfig(filter_subject=f"progress.{task}", deliver_subject=place, ack_policy=AckPolicy.NONE)
-        await js.add_consumer("transcription_progress", copies)
-    await heard.next_msg(timeout=10)
+    # When a follower has a consumer deliver them where requests are heard, to those who hear them
+    js = follower.jetstream()
+    copies = ConsumerConfig(
+        filter_subject=f"progress.{task}",
+        deliver_subject=request_subject,
+        deliver_group=ANSWERERS,
+        ack_policy=ack_policy,
+    )
+    consumer = await js.add_consumer("transcription_progress", copies)
+
+    async def delivered() -> bool:
+        found = await js.consumer_info("transcription_progress", consumer.name)
+        return found.delivered is not None and found.delivered.consumer_seq > 0
+
+    await eventually(delivered)
     # And the service has answered what was asked after that
     other = await create(publisher, Kind.TRANSCRIPTION, Priority.LOW)
     await publisher.cancel(other)

@@ -191,7 +191,7 @@ async def test_the_largest_requests_are_answered(
         for sent in (body, filled(body, nc, sixty_kilobytes)):
             reply = await nc.request(subject, sent, timeout=5, headers=dict(sixty_kilobytes))
             answer = json.loads(reply.data)
-            assert answer == {"deleted": 0} or answer["error"]["code"] in {"not_found", "invalid_request"}
+            assert answer.get("deleted") == 0 or answer["error"]["code"] in {"not_found", "invalid_request"}
 
 
 def is_deep(body: bytes) -> bool:

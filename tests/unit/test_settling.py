@@ -57,7 +57,7 @@ class FakeLetters:
     async def put(self, *_: object, **__: object) -> None:
         self.story.done.append("letter")
 
-    async def delete(self, *, task_id: str) -> None:  # noqa: ARG002 -- as the box has it
+    async def delete_all(self, _: str) -> None:
         self.story.done.append("no letter")
 
 

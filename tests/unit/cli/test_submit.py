@@ -1,0 +1,31 @@
+"""How recordings and the files of their results are called."""
+
+import pytest
+
+from app.cli.submit import file_names, labels_of
+
+
+@pytest.mark.parametrize(
+    ("recordings", "labels"),
+    [
+        (["x/a.wav", "y/b.wav"], ["a.wav", "b.wav"]),
+        (["x/a.wav", "y/a.wav"], ["x/a.wav", "y/a.wav"]),
+        (["a.wav", "a.wav", "a.wav"], ["a.wav", "a.wav (2)", "a.wav (3)"]),
+        (["a.wav", "a.wav", "a.wav (2)"], ["a.wav", "a.wav (2)", "a.wav (2) (2)"]),
+    ],
+)
+def test_each_task_has_a_name_of_its_own_on_the_screen(recordings: list[str], labels: list[str]) -> None:
+    assert labels_of(list(recordings)) == labels
+
+
+@pytest.mark.parametrize(
+    ("recordings", "names"),
+    [
+        (["../x/a.wav", "x/a.wav"], ["up-x-a.wav", "x-a.wav"]),
+        (["x/a.wav", "y/a.wav", "x-a.wav"], ["x-a.wav", "y-a.wav", "x-a.wav (2)"]),
+        (["/x/y/a.wav", "x/y/a.wav"], ["x-y-a.wav", "x-y-a.wav (2)"]),
+        (["-a.wav", "a.wav"], ["a.wav", "a.wav (2)"]),
+    ],
+)
+def test_each_result_has_a_file_of_its_own_that_is_seen(recordings: list[str], names: list[str]) -> None:
+    assert file_names(labels_of(list(recordings))) == names
