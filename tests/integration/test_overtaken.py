@@ -21,7 +21,7 @@ from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.main import Worker
 from app.settings import Settings
-from handlers.errors import TransientError
+from handlers.errors import OvertakenError, TransientError
 from handlers.ports import Result
 from schemas.errors import ErrorCode
 from schemas.headers import TASK_SEQUENCE
@@ -358,6 +358,39 @@ async def test_what_a_late_worker_has_published_for_another_task_of_this_id_is_n
     assert isinstance(found, TranscriptionResult)
     assert "secret" not in found.text
     assert found.text
+
+
+@pytest.mark.parametrize("text", ["short", "long " * 300_000], ids=["small", "as an object"])
+async def test_a_late_worker_takes_nothing_from_the_task_that_has_its_id_now(
+    nc: Client, js: JetStreamContext, settings: Settings, text: str
+) -> None:
+    # Given the result of a task message
+    await provisioning.provision(js, settings)
+    log = TaskLog(nc, streams.names(settings), "w")
+    results = ResultStore(js, log, max_payload=nc.max_payload)
+    facts = Facts(None, 9, "tasks.transcription.normal", datetime.now(UTC))
+    mine = TranscriptionResult(
+        task_id="t1",
+        audio_file_id="meeting.flac",
+        user_id=7,
+        text=text,
+        segments=[],
+        language=None,
+        duration=1.0,
+        model=Model(name="fake", revision="0"),
+        audio_sha256="0" * 64,
+        created_at=datetime.now(UTC),
+    )
+    await results.publish(mine, facts)
+    # When a worker comes back with what it has found for an earlier message of this id, and takes that back
+    late = replace(facts, task_sequence=8)
+    with pytest.raises(OvertakenError):
+        await results.publish(mine.model_copy(update={"user_id": 666}), late)
+    await results.delete("t1", of=8)
+    # Then the other one is there
+    found = await results.find("t1", of=9)
+    assert found is not None
+    assert (await results.whole(found)) == mine
 
 
 @pytest.mark.foreign
