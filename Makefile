@@ -1,6 +1,7 @@
 # Each target sets up what it needs, once; `make help` says what there is.
 PYTHON ?= python3
 VENV ?= .venv
+TESTS ?= tests/unit tests/integration
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-peers-redis8/.ready .venv-peers-redis5/.ready
@@ -41,7 +42,7 @@ test-unit: $(READY) ## run the unit tests alone
 	@$(BIN)/pytest tests/unit
 
 test-python: $(READY) ## run unit and integration tests: make test-python PYTHON=python3.13 VENV=.venv-3.13
-	@$(BIN)/pytest -n 2 --dist loadgroup tests/unit tests/integration
+	@$(BIN)/pytest -n 2 --dist loadgroup $(TESTS)
 
 fuzz: $(READY) ## 10,000 hostile messages
 	@FUZZ_MESSAGES=10000 $(BIN)/pytest -q tests/integration/test_hostile_messages.py --timeout 1200
