@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any, cast
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 
 from app.cancellation import cancel_all
@@ -23,6 +25,7 @@ from app.queue.accepted_tasks import AcceptedTask, AcceptedTasks
 from app.queue.lanes import LaneReader
 from app.queue.log_opener import LogOpener
 from app.queue.missed import MissedTasks
+from app.queue.slot import Slot
 from app.queue.stored_message import StoredMessage
 from app.queue.waiting import WaitingTasks
 from app.settings import Settings
@@ -338,6 +341,34 @@ async def test_a_replay_of_a_task_that_was_deleted_brings_nothing_back(
     await eventually(lambda: queue_is_empty(js))
     assert (await js.stream_info("transcription_progress")).state.messages == 0
     assert engine.jobs == []
+
+
+async def test_what_cannot_be_opened_at_once_is_opened_later(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a busy worker that NATS leaves without an answer when it hears of a task
+    monkeypatch.setattr("app.queue.accepted_tasks.RETRY_AFTER", 0.05)
+    monkeypatch.setattr(Slot, "keeps_waiting", False)  # else what was missed is looked for, too
+    engine.may_go_on.clear()
+    await publisher.publish("busy")
+    await publisher.until("busy", State.RUNNING)
+    unanswered, last_of = 2, TaskLog.last_of
+
+    async def seldom(self: TaskLog, task_ids: Iterable[str]) -> dict[str, Entry]:
+        nonlocal unanswered
+        if unanswered:
+            unanswered -= 1
+            raise NatsTimeoutError
+        return await last_of(self, task_ids)
+
+    monkeypatch.setattr(TaskLog, "last_of", seldom)
+    await publisher.publish("t1")
+    # When NATS answers again
+    # Then the task is known, though the worker is still busy
+    await publisher.until("t1", State.QUEUED)
+    assert unanswered == 0
+    engine.may_go_on.set()
+    await publisher.until("t1", State.COMPLETED)
 
 
 async def test_what_was_missed_is_opened_only_where_it_has_to_wait(
