@@ -6,7 +6,6 @@ import gc
 import os
 import signal
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -43,7 +42,6 @@ from handlers import channels
 from handlers.errors import TaskError, TransientError
 
 MODEL_EVERY = 30.0  # seconds: so often it is looked whether there is a model
-AT_ONCE = 1.0  # seconds: a start that waits longer for NATS began in an outage
 REDIS_WITHIN = 3.0  # seconds: clients wait for five
 SELDOM = (700, 10, 1000)  # of the garbage collector: full rounds look at each word of a day's transcript, for .4 s each
 
@@ -141,13 +139,11 @@ class Worker:
             closing.push_async_callback(self.projection.close)
             closing.push_async_callback(self.cache.aclose)
             closing.push_async_callback(self.engine.close)
-            began = time.monotonic()
             nats = await connection.reach(self.broker, self.settings)
             closing.push_async_callback(close, nats)
             closing.callback(self._end)
             await connection.insist(partial(self._provision, nats.jetstream()))
-            if time.monotonic() - began > AT_ONCE:
-                self.outages.end()
+            self.outages.begin()
             self.parts = parts = Parts(nats, self._tools, ack_wait=self._ack_wait)
             parts.handler_tools.provide(self.app.context)
             await closing.enter_async_context(parts.sharing.open())

@@ -20,6 +20,10 @@ JsonQueue = Annotated[
 ]
 JsonLetters = Annotated[bool, typer.Option("--json", help="One JSON object a line: the DeadLetter messages.")]
 
+OfTask = Annotated[str | None, typer.Option("--task-id", help="Of this task.")]
+OfKind = Annotated[Kind | None, typer.Option("--kind", help="All of this kind.")]
+OfCode = Annotated[ErrorCode | None, typer.Option("--code", help="All that failed with this error code.")]
+
 dead_letters = typer.Typer(no_args_is_help=True, help="What could not be done.")
 
 
@@ -79,12 +83,7 @@ def show(*, as_json: JsonLetters = False) -> None:
 
 
 @dead_letters.command()
-def replay(
-    *,
-    task_id: Annotated[str | None, typer.Option(help="This task.")] = None,
-    kind: Annotated[Kind | None, typer.Option(help="All of this kind.")] = None,
-    code: Annotated[ErrorCode | None, typer.Option(help="All that failed with this error code.")] = None,
-) -> None:
+def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
     """Queue them again: exactly one option says which."""
 
     async def work() -> int:
@@ -101,12 +100,7 @@ def replay(
 
 
 @dead_letters.command()
-def delete(
-    *,
-    task_id: Annotated[str | None, typer.Option(help="Of this task.")] = None,
-    kind: Annotated[Kind | None, typer.Option(help="All of this kind.")] = None,
-    code: Annotated[ErrorCode | None, typer.Option(help="All that failed with this error code.")] = None,
-) -> None:
+def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
     """Remove them, and nothing else of their tasks: exactly one option says which."""
 
     async def work() -> int:

@@ -1,11 +1,9 @@
 """`transcribe` and `diarize`: hand recordings over, follow them, and give out what came of them."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,6 +12,7 @@ from pydantic_core import to_json
 
 from app.cli.console import err, open_client, out, run_and_exit
 from app.cli.follow import follow
+from app.cli.names import file_names, labels_of
 from app.cli.show import Display, choose
 from app.client import Client, ClientError, command
 from schemas.requests import ResultFormat
@@ -216,25 +215,3 @@ def _submit(files: list[str], task_id: str | None, submission: Submission, *, st
             message = f"--output-dir {submission.output_dir} cannot be made: {error.strerror}"
             raise typer.BadParameter(message) from error
     run_and_exit(submission.run([each if stored else Path(each) for each in files]))
-
-
-def labels_of(recordings: list[Path | str]) -> list[str]:
-    """How each recording is called on the screen: by its name, where no other one has that too."""
-    names = Counter(Path(each).name for each in recordings)
-    return _unlike(Path(each).name if names[Path(each).name] == 1 else str(each) for each in recordings)
-
-
-def file_names(labels: list[str]) -> list[str]:
-    """Names that are seen in one folder, whichever way the paths go."""
-    return _unlike(
-        "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-") for label in labels
-    )
-
-
-def _unlike(names: Iterable[str]) -> list[str]:
-    """The names, with numbers where one comes again: one file may be two tasks."""
-    found: list[str] = []
-    for name in names:
-        tries = chain([name], (f"{name} ({number})" for number in count(2)))
-        found.append(next(each for each in tries if each not in found))
-    return found

@@ -3,7 +3,7 @@
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -110,19 +110,18 @@ class DeadLetterBox:
         give_up_at = time.monotonic() + ANSWER_WITHIN
         count = 0
         async for letters in self.pages(after=after):
-            for sequence, letter in letters:
-                count += chosen.includes(letter) and await self.remove(sequence)
+            count += await self._remove(chosen, letters)
             if letters and time.monotonic() > give_up_at:
                 return count, letters[-1][0]
         return count, None
 
     async def delete_all(self, task_id: str) -> bool:
         """Remove all letters of a task; whether there were any."""
-        chosen, count = Chosen(task_id, None, None), 0
-        async for letters in self.pages():
-            for sequence, letter in letters:
-                count += chosen.includes(letter) and await self.remove(sequence)
-        return count > 0
+        chosen = Chosen(task_id, None, None)
+        return sum([await self._remove(chosen, letters) async for letters in self.pages()]) > 0
+
+    async def _remove(self, chosen: Chosen, letters: Iterable[tuple[int, DeadLetter]]) -> int:
+        return sum([await self.remove(sequence) for sequence, letter in letters if chosen.includes(letter)])
 
     async def remove(self, sequence: int) -> bool:
         """Remove one letter by its stream sequence; False where somebody else was faster (APIError)."""

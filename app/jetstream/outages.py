@@ -8,9 +8,8 @@ import time
 class Outages:
     """Notes when a connection that was lost, or a server that was silent, is there again."""
 
-    def __init__(self, began_at: float | None = None) -> None:
-        """`began_at`: when the worker began, by the monotonic clock; now where it is not given."""
-        self._began_at = time.monotonic() if began_at is None else began_at
+    def __init__(self) -> None:
+        self._began_at = -math.inf
         self._ended_at = -math.inf
         self._another = asyncio.Event()
 
@@ -18,6 +17,10 @@ class Outages:
         """Wait for the end of an outage since this was asked last, by the one who asks."""
         await self._another.wait()
         self._another.clear()
+
+    def begin(self) -> None:
+        """Note that the worker is connected for the first time."""
+        self._began_at = time.monotonic()
 
     def end(self) -> None:
         """Note that the connection is there again."""
@@ -31,5 +34,5 @@ class Outages:
 
     @property
     def watched_for(self) -> float:
-        """Seconds since the worker began: of an outage before that it knows nothing."""
+        """Seconds since the worker was connected: of an outage before that it knows nothing."""
         return time.monotonic() - self._began_at

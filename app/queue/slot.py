@@ -153,13 +153,13 @@ class Slot:
                 log.warning("lanes_unreachable", error=str(error) or type(error).__name__)
                 self._hopeful, worked, self._unreachable = set(self._lanes), False, True
             self._working_since = None
-            if not worked:
-                self._occupied_since = None
             if worked:
                 self._hopeful |= hopeful
                 if asyncio.get_running_loop().time() >= self._look_at:
                     self._look_everywhere(self._soon)
-            elif not self._stopping:
+                continue
+            self._occupied_since = None
+            if not self._stopping:
                 await self._rest()
 
     @property

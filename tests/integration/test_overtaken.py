@@ -319,6 +319,21 @@ async def test_a_late_word_about_a_deleted_task_is_taken_back(
     await eventually(told_and_taken_back)
 
 
+def found_for(user_id: int, text: str, *, audio_file_id: str = "meeting.flac") -> TranscriptionResult:
+    return TranscriptionResult(
+        task_id="t1",
+        audio_file_id=audio_file_id,
+        user_id=user_id,
+        text=text,
+        segments=[],
+        language=None,
+        duration=1.0,
+        model=Model(name="fake", revision="0"),
+        audio_sha256="0" * 64,
+        created_at=datetime.now(UTC),
+    )
+
+
 @pytest.mark.parametrize("text", ["short", "long " * 100_000], ids=["small", "as an object"])
 async def test_what_a_late_worker_has_published_for_another_task_of_this_id_is_nobodys_result(
     publisher: Publisher, worker: Worker, engine: FakeEngine, settings: Settings, nc: Client, text: str
@@ -332,18 +347,7 @@ async def test_what_a_late_worker_has_published_for_another_task_of_this_id_is_n
     log = TaskLog(nc, streams.names(settings), "late")
     last = await log.last("t1")
     assert last is not None
-    late = TranscriptionResult(
-        task_id="t1",
-        audio_file_id="secret.flac",
-        user_id=666,
-        text=f"secret {3 * text}",
-        segments=[],
-        language=None,
-        duration=1.0,
-        model=Model(name="fake", revision="0"),
-        audio_sha256="0" * 64,
-        created_at=datetime.now(UTC),
-    )
+    late = found_for(666, f"secret {3 * text}", audio_file_id="secret.flac")
     facts = replace(last.facts, task_sequence=last.facts.task_sequence - 1)
     await ResultStore(nc.jetstream(), log, max_payload=nc.max_payload).publish(late, facts)
     # When the task is done
@@ -369,18 +373,7 @@ async def test_a_late_worker_takes_nothing_from_the_task_that_has_its_id_now(
     log = TaskLog(nc, streams.names(settings), "w")
     results = ResultStore(js, log, max_payload=nc.max_payload)
     facts = Facts(None, 9, "tasks.transcription.normal", datetime.now(UTC))
-    mine = TranscriptionResult(
-        task_id="t1",
-        audio_file_id="meeting.flac",
-        user_id=7,
-        text=text,
-        segments=[],
-        language=None,
-        duration=1.0,
-        model=Model(name="fake", revision="0"),
-        audio_sha256="0" * 64,
-        created_at=datetime.now(UTC),
-    )
+    mine = found_for(7, text)
     await results.publish(mine, facts)
     # When a worker comes back with what it has found for an earlier message of this id, and takes that back
     late = replace(facts, task_sequence=8)

@@ -283,6 +283,12 @@ async def test_a_request_is_answered_while_jetstream_is_not(
     assert "ask again in a moment" in answer["error"]["message"]
 
 
+async def heard_behind(publisher: Publisher, sequence: int) -> bool:
+    """Whether the task was heard of again."""
+    last = await publisher.js.get_last_msg("transcription_progress", "progress.t1")
+    return bool(parsed(last)["sequence"] > sequence)
+
+
 async def test_an_outage_costs_no_attempt(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, nats_server: NatsServer
 ) -> None:
@@ -302,12 +308,7 @@ async def test_an_outage_costs_no_attempt(
         await nats_server.kill()
         await asyncio.sleep(settings.task_ack_wait + 1)  # the outage itself
         await nats_server.start()
-
-        async def heard_again() -> bool:
-            last = await publisher.js.get_last_msg("transcription_progress", "progress.t1")
-            return bool(parsed(last)["sequence"] > before[-1].sequence)
-
-        await eventually(heard_again)
+        await eventually(partial(heard_behind, publisher, before[-1].sequence))
         for engine in engines:
             engine.may_go_on.set()
         # Then the task is left to its worker, in its first attempt
@@ -336,12 +337,7 @@ async def test_a_worker_that_starts_in_an_outage_costs_no_attempt(
         working = asyncio.create_task(another_works())
         await asyncio.sleep(settings.task_ack_wait + 1)  # the outage itself
         await nats_server.start()
-
-        async def heard_again() -> bool:
-            last = await publisher.js.get_last_msg("transcription_progress", "progress.t1")
-            return bool(parsed(last)["sequence"] > before[-1].sequence)
-
-        await eventually(heard_again)
+        await eventually(partial(heard_behind, publisher, before[-1].sequence))
         engine.may_go_on.set()
         # Then the task is left to the first one, in its first attempt
         events = await publisher.until("t1", State.COMPLETED)

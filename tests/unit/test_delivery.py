@@ -1,7 +1,6 @@
 """A delivery says what its task is up to, and gives back only what is certainly its own."""
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -77,7 +76,7 @@ class Hand:
     def __init__(self, log: FakeLog, *, heartbeat: float = 60, outages: Outages | None = None) -> None:
         self.log, self.story = log, Story()
         self.message = FakeMessage(story=self.story)
-        self.outages = outages or Outages(began_at=-math.inf)
+        self.outages = outages or Outages()
         task_log = cast("TaskLog", log)
         letters = cast("DeadLetterBox", FakeLetters(self.story))
         tools = DeliveryTools(
@@ -222,17 +221,23 @@ async def test_who_goes_before_it_knows_whether_a_task_still_runs_elsewhere_says
 
 
 def after_an_outage() -> Outages:
-    outages = Outages(began_at=-math.inf)
+    outages = Outages()
     outages.end()
+    return outages
+
+
+def at_the_beginning() -> Outages:
+    outages = Outages()
+    outages.begin()
     return outages
 
 
 @pytest.mark.parametrize(
     ("said_ago", "outages"),
     [
-        pytest.param(0, lambda: Outages(began_at=-math.inf), id="heard of a moment ago"),
+        pytest.param(0, Outages, id="heard of a moment ago"),
         pytest.param(60, after_an_outage, id="unheard of in an outage"),
-        pytest.param(60, Outages, id="unheard of before this worker began"),
+        pytest.param(60, at_the_beginning, id="unheard of before this worker began"),
     ],
 )
 async def test_a_task_that_may_run_elsewhere_is_left_to_whoever_runs_it(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.cli.submit import file_names, labels_of
+from app.cli.names import file_names, labels_of
 
 
 @pytest.mark.parametrize(
