@@ -4,15 +4,27 @@ from collections.abc import Callable
 
 import pysubs2
 
+from app.subtitles import Cue, cues
 from handlers.errors import RequestError
 from handlers.ports import Result
 from schemas.errors import ErrorCode
-from schemas.requests import ResultFormat
+from schemas.requests import ResultFormat, SubtitleLimits
 from schemas.transcription import TranscriptionResult
 
+_BACKSLASH = "\ue000"  # stands for one while pysubs2 writes, which takes some of them for line breaks
+_VTT_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
-def write(result: Result, fmt: ResultFormat) -> str:
-    """Write a result in a text format (RequestError where the format cannot hold it)."""
+
+def write(result: Result, fmt: ResultFormat, limits: SubtitleLimits) -> str:
+    """Write a result in a text format; the limits are those of subtitles.
+
+    Raises:
+        RequestError: The format cannot hold this result.
+    """
+    if fmt is ResultFormat.SRT:
+        return _subtitles(cues(_transcript(result, fmt).segments, limits, with_names=True), fmt, _srt_text)
+    if fmt is ResultFormat.VTT:
+        return _subtitles(cues(_transcript(result, fmt).segments, limits, with_names=False), fmt, _vtt_text)
     return _WRITERS[fmt](result)
 
 
@@ -29,20 +41,27 @@ def _txt(result: Result) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def _subtitles(fmt: str) -> Callable[[Result], str]:
-    def written(result: Result) -> str:
-        subtitles = pysubs2.SSAFile()
-        subtitles.events = [
-            pysubs2.SSAEvent(
-                start=pysubs2.make_time(s=segment.start),
-                end=pysubs2.make_time(s=segment.end),
-                text=f"{segment.speaker}: {segment.text}" if segment.speaker else segment.text,
-            )
-            for segment in _transcript(result, fmt).segments
-        ]
-        return subtitles.to_string(fmt, keep_ssa_tags=True)  # braces are what was said, not formatting
+def _subtitles(shown: list[Cue], fmt: str, text: Callable[[Cue], str]) -> str:
+    subtitles = pysubs2.SSAFile()
+    subtitles.events = [
+        pysubs2.SSAEvent(
+            start=pysubs2.make_time(s=cue.start),
+            end=pysubs2.make_time(s=cue.end),
+            text=text(cue).replace("\\", _BACKSLASH),
+        )
+        for cue in shown
+    ]
+    written = subtitles.to_string(fmt, keep_ssa_tags=True)  # braces are what was said, not formatting
+    return written.replace(_BACKSLASH, "\\")
 
-    return written
+
+def _srt_text(cue: Cue) -> str:
+    return "\n".join(cue.lines)
+
+
+def _vtt_text(cue: Cue) -> str:
+    text = "".join(_VTT_ESCAPES.get(character, character) for character in "\n".join(cue.lines))
+    return f"<v {cue.speaker}>{text}" if cue.speaker else text
 
 
 def _rttm(result: Result) -> str:
@@ -59,7 +78,5 @@ def _rttm(result: Result) -> str:
 _WRITERS: dict[ResultFormat, Callable[[Result], str]] = {
     ResultFormat.JSON: lambda result: result.model_dump_json(),
     ResultFormat.TXT: _txt,
-    ResultFormat.SRT: _subtitles("srt"),
-    ResultFormat.VTT: _subtitles("vtt"),
     ResultFormat.RTTM: _rttm,
 }

@@ -19,7 +19,7 @@ from handlers.ports import Result
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State
-from schemas.requests import ResultFormat, TaskStatus
+from schemas.requests import ResultFormat, ResultRequest, TaskStatus
 
 READ_WITHIN = 4.0  # seconds: clients wait for five
 OPENED_AFTER = (0, 0.01, 0.04, 0.1, 0.15)  # seconds: the log of a task that was stored a moment ago opens soon
@@ -60,20 +60,22 @@ class TaskRequests:
                 return placed(status, place)
         return status
 
-    async def result(self, task_id: str, fmt: ResultFormat) -> Result | str:
+    async def result(self, request: ResultRequest) -> Result | str:
         """The result of an ended task, as an object or as text (RequestError)."""
+        task_id = request.task_id
         entry = await self._entry(task_id)
         if entry.event.state is not State.COMPLETED:
             raise _unfinished(entry)
         result = await self._results.find(task_id, of=entry.facts.task_sequence)
         if result is None:
             raise _kept_no_longer(task_id)
-        if fmt is ResultFormat.JSON:
+        if request.format is ResultFormat.JSON:
             return result
         try:
-            text = await asyncio.to_thread(formats.write, await self._results.whole(result), fmt)
+            whole = await self._results.whole(result)
         except NotFoundError as error:  # the object goes a moment before the message
             raise _kept_no_longer(task_id) from error
+        text = await asyncio.to_thread(formats.write, whole, request.format, request)
         if len(text.encode()) <= self._max_payload - HEADERS_AND_ENVELOPE:  # the server counts headers too
             return text
         if result.object:

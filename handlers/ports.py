@@ -7,7 +7,7 @@ from typing import Protocol
 from schemas.diarization import DiarizationResult, DiarizationTask
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage
-from schemas.requests import ResultFormat, TaskStatus
+from schemas.requests import ResultRequest, TaskStatus
 from schemas.sharing import WindowsOffered
 from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask
 from schemas.wire import Kind
@@ -99,7 +99,7 @@ class Tasks(Protocol):
         """Where a task stands."""
         ...
 
-    async def result(self, task_id: str, fmt: ResultFormat) -> Result | str:
+    async def result(self, request: ResultRequest) -> Result | str:
         """The result of an ended task, as an object or as text."""
         ...
 

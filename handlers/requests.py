@@ -18,7 +18,7 @@ async def result(
     request: ResultRequest, tasks: Annotated[Tasks, Given()]
 ) -> TranscriptionResult | DiarizationResult | str:
     """Give the result of a task, in the format that was asked for."""
-    return await tasks.result(request.task_id, request.format)
+    return await tasks.result(request)
 
 
 async def cancel(request: TaskRequest, tasks: Annotated[Tasks, Given()]) -> TaskStatus:

@@ -27,10 +27,22 @@ class ResultFormat(Term):
     RTTM = "rttm", "Who speaks when, as NIST tools read it: text/plain; only where there are speakers."
 
 
-class ResultRequest(Order):
+class SubtitleLimits(Order):
+    """How much subtitles show at once: for `srt` and `vtt`, no other format heeds it."""
+
+    max_line_chars: int = Field(
+        42,
+        ge=16,
+        le=100,
+        description="Characters in a line of `srt` or `vtt`, at most; one of Chinese, Japanese or Korean counts twice.",
+    )
+    max_lines: int = Field(2, ge=1, le=4, description="Lines that `srt` or `vtt` shows at once, at most.")
+    max_cue_seconds: float = Field(7.0, ge=2, le=60, description="Seconds that `srt` or `vtt` shows a text, at most.")
+
+
+class ResultRequest(SubtitleLimits, TaskRequest):
     """Asks for a result in a format."""
 
-    task_id: TaskId
     format: ResultFormat = Field(ResultFormat.JSON, strict=False, description="How the result is written.")
 
 

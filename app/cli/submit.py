@@ -12,10 +12,11 @@ from pydantic_core import to_json
 
 from app.cli.console import err, open_client, out, run_and_exit
 from app.cli.follow import follow
+from app.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
 from app.cli.names import file_names, labels_of
 from app.cli.show import Display, choose
 from app.client import Client, ClientError, command
-from schemas.requests import ResultFormat
+from schemas.requests import ResultFormat, SubtitleLimits
 from schemas.wire import Priority
 
 UPLOADS = 4  # at once
@@ -60,6 +61,7 @@ class Submission:
     output_dir: Path | None
     as_json: bool
     wait: bool
+    limits: SubtitleLimits = field(default_factory=SubtitleLimits)
     unfinished: list[str] = field(default_factory=list)
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
 
@@ -102,7 +104,8 @@ class Submission:
             return None
 
     async def _result(self, client: Client, task_id: str) -> str:
-        found = await client.get_task_result(task_id, ResultFormat.JSON if self.as_json else self.format)
+        fmt = ResultFormat.JSON if self.as_json else self.format
+        found = await client.get_task_result(task_id, fmt, limits=self.limits)
         return found if isinstance(found, str) else found.model_dump_json()
 
     def _give_out(self, label: str, name: str, result: str) -> None:
@@ -138,6 +141,9 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     priority: PriorityOption = None,
     stored: Stored = False,
     result_format: Format = ResultFormat.TXT,
+    max_line_chars: MaxLineChars = None,
+    max_lines: MaxLines = None,
+    max_cue_seconds: MaxCueSeconds = None,
     output_dir: OutputDir = None,
     as_json: Json = False,
     wait: Wait = True,
@@ -160,7 +166,8 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
             priority=priority,
         )
 
-    submission = Submission(create, result_format, output_dir, as_json=as_json, wait=wait)
+    limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
+    submission = Submission(create, result_format, output_dir, as_json=as_json, wait=wait, limits=limits)
     _submit(files, task_id, submission, stored=stored)
 
 

@@ -7,6 +7,7 @@ import typer
 
 from app.cli.console import err, open_client, out, run_and_exit
 from app.cli.follow import follow
+from app.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
 from app.cli.show import choose
 from app.cli.wording import begins
 from app.client import RequestFailedError, command
@@ -52,12 +53,16 @@ def result(
     task_id: Task,
     *,
     result_format: Annotated[ResultFormat, typer.Option("--format", help="How it is written.")] = ResultFormat.TXT,
+    max_line_chars: MaxLineChars = None,
+    max_lines: MaxLines = None,
+    max_cue_seconds: MaxCueSeconds = None,
 ) -> None:
     """Print what came of a task."""
 
     async def work() -> int:
+        limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
         async with open_client() as client:
-            found = await client.get_task_result(task_id, result_format)
+            found = await client.get_task_result(task_id, result_format, limits=limits)
         out.print(found.rstrip("\n") if isinstance(found, str) else found.model_dump_json())
         return 0
 

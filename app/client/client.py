@@ -35,6 +35,7 @@ from schemas.requests import (
     ReplayRequest,
     ResultFormat,
     ResultRequest,
+    SubtitleLimits,
     TaskRequest,
     TaskStatus,
 )
@@ -42,6 +43,8 @@ from schemas.transcription import SegmentsEvent, TranscriptionResult, Transcript
 from schemas.wire import Kind, Priority
 
 __all__ = ["Client", "Lane"]
+
+DEFAULT_LIMITS = SubtitleLimits()
 
 
 class Client:
@@ -124,15 +127,19 @@ class Client:
         return await ask(self._connection, subjects.STATUS, TaskRequest(task_id=task_id), TaskStatus)
 
     async def get_task_result(
-        self, task_id: str, result_format: ResultFormat = ResultFormat.JSON
+        self,
+        task_id: str,
+        result_format: ResultFormat = ResultFormat.JSON,
+        *,
+        limits: SubtitleLimits = DEFAULT_LIMITS,
     ) -> TranscriptionResult | DiarizationResult | str:
         """Fetch the result, from the Object Store where it lies there: an object for `json`, else text."""
-        wanted = ResultRequest(task_id=task_id, format=result_format)
+        wanted = ResultRequest(task_id=task_id, format=result_format, **limits.model_dump())
         reply = await request(self._connection, subjects.RESULT, wanted)
         if is_text(reply):
             return reply.data.decode()
         result = read(_RESULT, await whole(self._connection, reply.data))
-        return result if result_format is ResultFormat.JSON else formats.write(result, result_format)
+        return result if result_format is ResultFormat.JSON else formats.write(result, result_format, limits)
 
     def follow(self, task_id: str) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
         """Yield all events of a task, past ones first, until it has ended; waits where it is not known yet."""

@@ -8,7 +8,7 @@ from app import formats
 from handlers.errors import RequestError
 from schemas.diarization import DiarizationResult, Turn
 from schemas.errors import ErrorCode
-from schemas.requests import ResultFormat
+from schemas.requests import ResultFormat, SubtitleLimits
 from schemas.transcription import Segment, TranscriptionResult
 from schemas.wire import Model
 
@@ -33,30 +33,33 @@ def transcript(*segments: Segment, speakers: int | None = None) -> Transcription
 
 
 TWO = transcript(said(0, 1.5, "Hello.", "SPEAKER_00"), said(3661, 3662.25, "{Hi} <b>", "SPEAKER_01"), speakers=2)
+LIMITS = SubtitleLimits()
 TURNS = DiarizationResult(**FACTS, speakers=1, segments=[Turn(start=0.5, end=2, speaker="SPEAKER_00")])
 
 
 def test_subtitles_have_numbers_times_and_speakers() -> None:
-    assert formats.write(TWO, ResultFormat.SRT) == (
+    assert formats.write(TWO, ResultFormat.SRT, LIMITS) == (
         "1\n00:00:00,000 --> 00:00:01,500\nSPEAKER_00: Hello.\n\n"
         "2\n01:01:01,000 --> 01:01:02,250\nSPEAKER_01: {Hi} <b>\n\n"
     )
 
 
 def test_web_subtitles_begin_with_their_name() -> None:
-    assert formats.write(transcript(said(0, 1, "Hello.")), ResultFormat.VTT) == (
+    assert formats.write(transcript(said(0, 1, "Hello.")), ResultFormat.VTT, LIMITS) == (
         "WEBVTT\n\n1\n00:00:00.000 --> 00:00:01.000\nHello.\n\n"
     )
 
 
 def test_plain_text_has_a_line_a_segment() -> None:
-    assert formats.write(TWO, ResultFormat.TXT) == "SPEAKER_00: Hello.\nSPEAKER_01: {Hi} <b>\n"
-    assert formats.write(transcript(), ResultFormat.TXT) == ""
+    assert formats.write(TWO, ResultFormat.TXT, LIMITS) == "SPEAKER_00: Hello.\nSPEAKER_01: {Hi} <b>\n"
+    assert formats.write(transcript(), ResultFormat.TXT, LIMITS) == ""
 
 
 def test_turns_are_written_as_rttm() -> None:
-    assert formats.write(TURNS, ResultFormat.RTTM) == "SPEAKER t1 1 0.500 1.500 <NA> <NA> SPEAKER_00 <NA> <NA>\n"
-    assert formats.write(TWO, ResultFormat.RTTM).count("\n") == 2
+    assert (
+        formats.write(TURNS, ResultFormat.RTTM, LIMITS) == "SPEAKER t1 1 0.500 1.500 <NA> <NA> SPEAKER_00 <NA> <NA>\n"
+    )
+    assert formats.write(TWO, ResultFormat.RTTM, LIMITS).count("\n") == 2
 
 
 @pytest.mark.parametrize(
@@ -70,5 +73,5 @@ def test_turns_are_written_as_rttm() -> None:
 )
 def test_a_format_that_cannot_hold_a_result_says_so(result: TranscriptionResult, fmt: ResultFormat) -> None:
     with pytest.raises(RequestError) as refused:
-        formats.write(result, fmt)
+        formats.write(result, fmt, LIMITS)
     assert refused.value.detail.code is ErrorCode.FORMAT_UNAVAILABLE

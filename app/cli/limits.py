@@ -1,0 +1,35 @@
+"""The limits of subtitles as options."""
+
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from schemas.problems import first_problem
+from schemas.requests import ResultFormat, SubtitleLimits
+
+MaxLineChars = Annotated[
+    int | None, typer.Option(help="Characters in a line of subtitles, 42 by default.", show_default=False)
+]
+MaxLines = Annotated[int | None, typer.Option(help="Lines of subtitles at once, 2 by default.", show_default=False)]
+MaxCueSeconds = Annotated[
+    float | None, typer.Option(help="Seconds that subtitles stay, at most; 7 by default.", show_default=False)
+]
+
+
+def chosen(fmt: ResultFormat, chars: int | None, lines: int | None, seconds: float | None) -> SubtitleLimits:
+    """Make limits of the options that were given.
+
+    Raises:
+        typer.BadParameter: A limit is out of its range, or was given for a format that has none.
+    """
+    options = {"max_line_chars": chars, "max_lines": lines, "max_cue_seconds": seconds}
+    given = {name: value for name, value in options.items() if value is not None}
+    if given and fmt not in {ResultFormat.SRT, ResultFormat.VTT}:
+        name = next(iter(given)).replace("_", "-")
+        message = f"--{name} is for subtitles: add --format srt or --format vtt"
+        raise typer.BadParameter(message)
+    try:
+        return SubtitleLimits.model_validate(given)
+    except ValidationError as error:
+        raise typer.BadParameter(first_problem(error)) from error

@@ -1,0 +1,84 @@
+"""Subtitles as broadcasters want them: short lines that end where the sense does, cues that can be read.
+
+No cue holds two speakers, and none overlaps another, also where people speak at once: SubRip and the formats of
+broadcasters have one place on the screen.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from app.subtitles.breaking import Breaker
+from app.subtitles.passages import Passage, interrupted, passages
+from app.subtitles.pieces import width
+from app.subtitles.timing import Spoken, shown
+from schemas.requests import SubtitleLimits
+from schemas.transcription import Segment
+
+__all__ = ["Cue", "cues"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """What is shown at a time; times in seconds."""
+
+    start: float
+    end: float
+    lines: tuple[str, ...]
+    speaker: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A cue of a passage before it is placed in time: which of the passage's pieces it holds."""
+
+    passage: Passage
+    breaker: Breaker
+    first: int
+    behind: int
+
+    @property
+    def start(self) -> float:
+        return self.passage.pieces[self.first].start
+
+    @property
+    def end(self) -> float:
+        return self.passage.pieces[self.behind - 1].end
+
+
+def cues(segments: Iterable[Segment], limits: SubtitleLimits, *, with_names: bool) -> list[Cue]:
+    """Turn segments into cues, by time; `with_names` begins a cue with its speaker's name where the speaker changes."""
+    drafts = sorted(_drafts(segments, limits, with_names=with_names), key=lambda draft: draft.start)
+    texts = _texts(drafts, with_names=with_names)
+    spoken = [
+        Spoken(draft.start, draft.end, width(" ".join(lines))) for draft, lines in zip(drafts, texts, strict=True)
+    ]
+    return [
+        Cue(start, end, lines, draft.passage.speaker)
+        for (start, end), lines, draft in zip(shown(spoken, limits.max_cue_seconds), texts, drafts, strict=True)
+    ]
+
+
+def _drafts(segments: Iterable[Segment], limits: SubtitleLimits, *, with_names: bool) -> list[_Draft]:
+    found = passages(segments, limits.max_line_chars)
+    mixed = interrupted(found)
+    drafts = []
+    for place, passage in enumerate(found):
+        changes = place == 0 or mixed[place - 1] or found[place - 1].speaker != passage.speaker
+        name = _name(passage) if with_names and (changes or mixed[place]) else ""
+        breaker = Breaker(passage, limits, name, name_each=mixed[place])
+        drafts += [_Draft(passage, breaker, first, behind) for first, behind in breaker.cues()]
+    return drafts
+
+
+def _texts(drafts: Sequence[_Draft], *, with_names: bool) -> list[tuple[str, ...]]:
+    texts = []
+    speaker = None
+    for draft in drafts:
+        name = _name(draft.passage) if with_names and draft.passage.speaker != speaker else ""
+        texts.append(draft.breaker.lines(draft.first, draft.behind, name))
+        speaker = draft.passage.speaker
+    return texts
+
+
+def _name(passage: Passage) -> str:
+    return f"{passage.speaker}: " if passage.speaker else ""

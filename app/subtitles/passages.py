@@ -1,0 +1,68 @@
+"""A transcript as passages: what one speaker says without a long pause, and who speaks at the same time."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import inf
+
+from app.subtitles.pieces import Piece, pieces
+from app.subtitles.timing import PAUSE_S
+from schemas.transcription import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Speech of one speaker without a long pause: no cue reaches from one passage into another."""
+
+    speaker: str | None
+    pieces: Sequence[Piece]
+    following: float = inf  # when the next passage begins, in seconds
+
+    @property
+    def start(self) -> float:
+        """When it begins, in seconds."""
+        return self.pieces[0].start
+
+    @property
+    def end(self) -> float:
+        """When it ends, in seconds."""
+        return self.pieces[-1].end
+
+
+def passages(segments: Iterable[Segment], longest: int) -> list[Passage]:
+    """Join the segments of a speaker, and cut at pauses; the pieces of text fill at most `longest` columns."""
+    found = sorted(_passages(segments, longest), key=lambda passage: passage.start)
+    starts = [passage.start for passage in found]
+    following = [bisect_left(starts, passage.end, lo=place + 1) for place, passage in enumerate(found)]
+    return [
+        replace(passage, following=starts[behind]) if behind < len(starts) else passage
+        for passage, behind in zip(found, following, strict=True)
+    ]
+
+
+def interrupted(found: Sequence[Passage]) -> list[bool]:
+    """Tell of each passage whether another speaker speaks at the same time."""
+    answers = [False] * len(found)
+    open_: list[int] = []
+    for place, passage in enumerate(found):
+        open_ = [earlier for earlier in open_ if found[earlier].end > passage.start]
+        for earlier in open_:
+            if found[earlier].speaker != passage.speaker:
+                answers[earlier] = answers[place] = True
+        open_.append(place)
+    return answers
+
+
+def _passages(segments: Iterable[Segment], longest: int) -> Iterator[Passage]:
+    said: list[Piece] = []
+    speaker: str | None = None
+    for segment in sorted(segments, key=lambda segment: segment.start):
+        for piece in pieces(segment, longest):
+            if said and (segment.speaker != speaker or piece.start - said[-1].end >= PAUSE_S):
+                yield Passage(speaker, said)
+                said = []
+            speaker = segment.speaker
+            start = max(piece.start, said[-1].start) if said else piece.start  # word times may cross a little
+            said.append(replace(piece, start=start, end=max(start, piece.end)))
+    if said:
+        yield Passage(speaker, said)

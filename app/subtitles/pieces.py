@@ -1,0 +1,138 @@
+"""A transcript's text as pieces with times: what no line break may divide."""
+
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from app.subtitles.marks import OPENING
+from schemas.transcription import Segment
+
+_NEVER_FIRST = "ーっゃゅょぁぃぅぇぉッャュョァィゥェォ々ゝゞヽヾ"  # of a line, in Japanese
+_WIDE_BLOCKS = (("\u3040", "\u30ff"), ("\u3400", "\u9fff"), ("\uf900", "\ufaff"), ("\U00020000", "\U0003ffff"))
+_FIRST_WIDE = "\u1100"
+_KATAKANA = ("\u30a0", "\u30ff")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A word, or a part of one where its script or its length asks for that; times in seconds."""
+
+    text: str
+    start: float
+    end: float
+    spaced: bool  # a blank stands before it
+    whole: bool = True  # it does not begin inside a word that was too long for a line
+
+
+def width(text: str) -> int:
+    """Count columns: a character of Chinese, Japanese or Korean fills two."""
+    if max(text, default="") < _FIRST_WIDE:
+        return len(text)
+    return len(text) + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+
+
+def pieces(segment: Segment, longest: int) -> Iterator[Piece]:
+    """Cut a segment's text into pieces of at most `longest` columns.
+
+    Their times come from the segment's words; without words the text is spread evenly over the segment's time.
+    """
+    clock = _Clock(segment)
+    place = 0
+    for token in _tokens(segment.text, longest):
+        spaced = True
+        for part in _parts(token):
+            whole = True
+            for text in _cut(part, longest):
+                first, place = place, place + _length(text)
+                yield Piece(text, clock.start(first), clock.end(place), spaced, whole)
+                spaced = whole = False
+
+
+def _tokens(text: str, longest: int) -> Iterator[str]:
+    """Words, each with the marks that stand alone beside it: `«` begins no line's end, `—` no line."""
+    token, waits = "", False
+    for word in text.split():
+        is_mark = not any(character.isalnum() for character in word)
+        joins = waits or (is_mark and word[0] not in OPENING)
+        if token and joins and width(token) + 1 + width(word) <= longest:
+            token, waits = f"{token} {word}", waits and is_mark
+            continue
+        if token:
+            yield token
+        token, waits = word, is_mark
+    if token:
+        yield token
+
+
+def _parts(token: str) -> Iterator[str]:
+    """What a token consists of: one part, but in scripts without blanks nearly each character is one."""
+    first = 0
+    if max(token) < _FIRST_WIDE:
+        yield token
+        return
+    for place, (before, after) in enumerate(pairwise(token), start=1):
+        if _divisible(before, after):
+            yield token[first:place]
+            first = place
+    yield token[first:]
+
+
+def _divisible(before: str, after: str) -> bool:
+    if not (_unspaced(before) or _unspaced(after)) or after in _NEVER_FIRST or before in OPENING:
+        return False
+    if _KATAKANA[0] <= before <= _KATAKANA[1] and _KATAKANA[0] <= after <= _KATAKANA[1]:
+        return False  # a foreign word
+    return after.isalnum() or after in OPENING
+
+
+def _unspaced(character: str) -> bool:
+    return character.isalpha() and any(first <= character <= last for first, last in _WIDE_BLOCKS)
+
+
+def _cut(part: str, longest: int) -> Iterator[str]:
+    """Cut what is longer than a line, not between a letter and the marks on it."""
+    if width(part) <= longest:
+        yield part
+        return
+    line, columns = "", 0
+    for character in part:
+        columns += width(character)
+        if columns > longest and not unicodedata.combining(character):
+            yield line
+            line, columns = "", width(character)
+        line += character
+    yield line
+
+
+def _length(text: str) -> int:
+    return len("".join(text.split()))
+
+
+class _Clock:
+    """When each character of a segment is said; blanks do not count."""
+
+    def __init__(self, segment: Segment) -> None:
+        words = [word for word in segment.words or () if word.word.strip()]
+        spelt = "".join("".join(word.word.split()) for word in words)
+        if words and spelt == "".join(segment.text.split()):
+            self._spans = [(word.start, word.end) for word in words]
+            lengths = [_length(word.word) for word in words]
+        else:
+            self._spans = [(segment.start, segment.end)]
+            lengths = [max(_length(segment.text), 1)]
+        self._firsts = [0, *accumulate(lengths)]
+
+    def start(self, place: int) -> float:
+        """Tell when the character at this place begins, in seconds."""
+        return self._at(bisect_right(self._firsts, place) - 1, place)
+
+    def end(self, place: int) -> float:
+        """Tell when the character before this place ends, in seconds."""
+        return self._at(bisect_right(self._firsts, place - 1) - 1, place)
+
+    def _at(self, span: int, place: int) -> float:
+        start, end = self._spans[span]
+        first, behind = self._firsts[span : span + 2]
+        return start + (end - start) * (place - first) / (behind - first)

@@ -1,0 +1,64 @@
+"""When cues are shown: with the speech, long enough to be read, one at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import inf
+
+MIN_CUE_S = 1.0
+READING_CPS = 21.0  # columns a second that adults read
+GAP_S = 0.08  # two frames of 25 a second: without a gap nobody sees that the text has changed
+PAUSE_S = 1.0  # of one speaker; no cue reaches across it
+
+_EARLY_S = 0.5  # a cue may begin so much before its speech
+_LATE_S = 0.5  # a cue that can spare the time may begin so much after its speech
+_LATEST_S = 2.0  # after its speech a cue begins at the latest, however short that leaves the one before
+_FLICKER_S = 0.5  # a shorter gap is closed to GAP_S
+_FRAME_S = 0.04
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """When a cue's words are said, in seconds, and how many columns they fill."""
+
+    start: float
+    end: float
+    columns: int
+
+    @property
+    def need(self) -> float:
+        """How long it should be shown, in seconds."""
+        return max(MIN_CUE_S, self.columns / READING_CPS)
+
+
+def shown(cues: Sequence[Spoken], max_cue_seconds: float) -> Iterator[tuple[float, float]]:
+    """Yield when each cue appears and goes, in seconds; the cues come by start.
+
+    A cue that is too short or too fast stays on in the silence behind it, or begins in the silence before it, or takes
+    some of the next one's time. No cue overlaps another: where two people speak at once their cues take turns.
+    """
+    free = 0.0  # from here on no earlier cue is shown
+    for (cue, following), spare in zip(_with_following(cues), _spare(cues), strict=True):
+        limit = following - GAP_S
+        start = max(cue.start, free)
+        need = min(cue.need, max_cue_seconds)
+        if start + need > limit:
+            start = max(free, min(start, cue.start - min(start + need - limit, _EARLY_S)))
+        end = max(cue.end, start + need)
+        if end > following - _FLICKER_S:
+            end = max(limit, min(start + need, limit + spare), min(start + MIN_CUE_S, limit + _LATEST_S))
+        end = max(min(end, start + max_cue_seconds), start + _FRAME_S)
+        yield start, end
+        free = end + GAP_S
+
+
+def _with_following(cues: Sequence[Spoken]) -> Iterator[tuple[Spoken, float]]:
+    """Each cue and when the next one's words begin, in seconds."""
+    return zip(cues, chain((cue.start for cue in cues[1:]), [inf]), strict=True)
+
+
+def _spare(cues: Sequence[Spoken]) -> Iterator[float]:
+    """Yield by how much the cue after each may begin late and still be read, in seconds."""
+    for cue, following in list(_with_following(cues))[1:]:
+        yield max(min(following - GAP_S - cue.start - cue.need, _LATE_S), 0.0)
+    yield 0.0
