@@ -131,7 +131,7 @@ def check_shape(cues: Sequence[Cue], limits: Limits, report: Report) -> None:
     for cue in cues:
         check_lines(cue, limits, report)
         if not 0 < cue.seconds <= limits.max_cue_seconds + TOLERANCE_S:
-            report.breach(cue, "long", f"shown for {cue.seconds:.3f} s")
+            report.breach(cue, "duration", f"shown for {cue.seconds:.3f} s")
         if cue.start < end - TOLERANCE_S:
             report.breach(cue, "overlap", f"begins before {end:.3f}, when the one before goes")
         elif end and cue.start - end < GAP_S - TOLERANCE_S:

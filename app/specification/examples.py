@@ -202,6 +202,11 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
     "TaskRequest": (Example("task", "The task that is meant", TaskRequest(task_id=TASK_ID)),),
     "ResultRequest": (
         Example("subtitles", "As subtitles", ResultRequest(task_id=TASK_ID, format=ResultFormat.SRT)),
+        Example(
+            "narrow",
+            "As subtitles for a small screen",
+            ResultRequest(task_id=TASK_ID, format=ResultFormat.VTT, max_line_chars=32, max_cue_seconds=6),
+        ),
         Example("json", "As it was published", ResultRequest(task_id=TASK_ID)),
     ),
     "ReplayRequest": (

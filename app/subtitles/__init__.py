@@ -50,7 +50,8 @@ def cues(segments: Iterable[Segment], limits: SubtitleLimits, *, with_names: boo
     drafts = sorted(_drafts(segments, limits, with_names=with_names), key=lambda draft: draft.start)
     texts = _texts(drafts, with_names=with_names)
     spoken = [
-        Spoken(draft.start, draft.end, width(" ".join(lines))) for draft, lines in zip(drafts, texts, strict=True)
+        Spoken(round(draft.start, 3), round(draft.end, 3), width(" ".join(lines)))
+        for draft, lines in zip(drafts, texts, strict=True)
     ]
     return [
         Cue(start, end, lines, draft.passage.speaker)

@@ -46,7 +46,8 @@ def pieces(segment: Segment, longest: int) -> Iterator[Piece]:
             whole = True
             for text in _cut(part, longest):
                 first, place = place, place + _length(text)
-                yield Piece(text, clock.start(first), clock.end(place), spaced, whole)
+                start, end = clock.span(text, first)
+                yield Piece(text, start, end, spaced, whole)
                 spaced = whole = False
 
 
@@ -124,13 +125,19 @@ class _Clock:
             lengths = [max(_length(segment.text), 1)]
         self._firsts = [0, *accumulate(lengths)]
 
-    def start(self, place: int) -> float:
-        """Tell when the character at this place begins, in seconds."""
-        return self._at(bisect_right(self._firsts, place) - 1, place)
+    def span(self, text: str, first: int) -> tuple[float, float]:
+        """Tell when a text is said whose first character is at this place, in seconds.
 
-    def end(self, place: int) -> float:
-        """Tell when the character before this place ends, in seconds."""
-        return self._at(bisect_right(self._firsts, place - 1) - 1, place)
+        Words of marks alone make no sound: a dash may have its time at the other end of a pause.
+        """
+        sounds = [place for place, character in enumerate("".join(text.split()), first) if character.isalnum()]
+        behind = first + _length(text)
+        begin, end = (self._word_at(place) for place in (sounds[0], sounds[-1])) if sounds else (0, len(self._spans))
+        begin, end = max(begin, self._word_at(first)), min(end, self._word_at(behind - 1))
+        return self._at(begin, max(first, self._firsts[begin])), self._at(end, min(behind, self._firsts[end + 1]))
+
+    def _word_at(self, place: int) -> int:
+        return bisect_right(self._firsts, place) - 1
 
     def _at(self, span: int, place: int) -> float:
         start, end = self._spans[span]

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from math import inf
+from math import ceil, inf
 
 MIN_CUE_S = 1.0
 READING_CPS = 21.0  # columns a second that adults read
@@ -19,7 +18,7 @@ _FRAME_S = 0.04
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """When a cue's words are said, in seconds, and how many columns they fill."""
+    """When a cue's words are said, in seconds to the millisecond, and how many columns they fill."""
 
     start: float
     end: float
@@ -28,7 +27,7 @@ class Spoken:
     @property
     def need(self) -> float:
         """How long it should be shown, in seconds."""
-        return max(MIN_CUE_S, self.columns / READING_CPS)
+        return max(MIN_CUE_S, ceil(1000 * self.columns / READING_CPS) / 1000)
 
 
 def shown(cues: Sequence[Spoken], max_cue_seconds: float) -> Iterator[tuple[float, float]]:
@@ -38,7 +37,7 @@ def shown(cues: Sequence[Spoken], max_cue_seconds: float) -> Iterator[tuple[floa
     some of the next one's time. No cue overlaps another: where two people speak at once their cues take turns.
     """
     free = 0.0  # from here on no earlier cue is shown
-    for (cue, following), spare in zip(_with_following(cues), _spare(cues), strict=True):
+    for cue, following, spare in zip(cues, _following(cues), _spare(cues), strict=True):
         limit = following - GAP_S
         start = max(cue.start, free)
         need = min(cue.need, max_cue_seconds)
@@ -52,13 +51,12 @@ def shown(cues: Sequence[Spoken], max_cue_seconds: float) -> Iterator[tuple[floa
         free = end + GAP_S
 
 
-def _with_following(cues: Sequence[Spoken]) -> Iterator[tuple[Spoken, float]]:
-    """Each cue and when the next one's words begin, in seconds."""
-    return zip(cues, chain((cue.start for cue in cues[1:]), [inf]), strict=True)
+def _following(cues: Sequence[Spoken]) -> list[float]:
+    """Tell of each cue when the next one's words begin, in seconds."""
+    return [*(cue.start for cue in cues[1:]), inf][: len(cues)]
 
 
-def _spare(cues: Sequence[Spoken]) -> Iterator[float]:
-    """Yield by how much the cue after each may begin late and still be read, in seconds."""
-    for cue, following in list(_with_following(cues))[1:]:
-        yield max(min(following - GAP_S - cue.start - cue.need, _LATE_S), 0.0)
-    yield 0.0
+def _spare(cues: Sequence[Spoken]) -> list[float]:
+    """Tell of each cue by how much the next one may begin late and still be read, in seconds."""
+    rooms = [behind - GAP_S - cue.start - cue.need for cue, behind in zip(cues, _following(cues), strict=True)]
+    return [*(max(min(room, _LATE_S), 0.0) for room in rooms[1:]), 0.0][: len(cues)]

@@ -92,6 +92,9 @@ export interface ReservedObject {
 }
 export interface ResultRequest {
   'task_id': string;
+  'max_line_chars'?: number;
+  'max_lines'?: number;
+  'max_cue_seconds'?: number;
   'format'?: ResultFormat;
 }
 export interface Segment {

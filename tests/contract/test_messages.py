@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from schemas import subjects
 from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorCode
+from schemas.problems import first_problem
 from schemas.progress import ProgressEvent, Stage, State
 from schemas.requests import ReplayRequest, ResultRequest
 from schemas.transcription import TranscriptionTask
@@ -110,3 +111,25 @@ def test_a_result_is_json_where_nothing_else_is_said() -> None:
     assert ResultRequest.model_validate({"task_id": "t1"}).format == "json"
     with pytest.raises(ValidationError):
         ResultRequest.model_validate({"task_id": "t1", "format": "pdf"})
+
+
+def test_subtitles_have_the_limits_of_broadcasters_where_nothing_else_is_said() -> None:
+    request = ResultRequest.model_validate({"task_id": "t1"})
+    assert (request.max_line_chars, request.max_lines, request.max_cue_seconds) == (42, 2, 7)
+
+
+@pytest.mark.parametrize(
+    ("field", "least", "most"), [("max_line_chars", 16, 100), ("max_lines", 1, 4), ("max_cue_seconds", 2, 60)]
+)
+def test_a_limit_of_subtitles_says_what_it_may_be(field: str, least: int, most: int) -> None:
+    for allowed in (least, most):
+        ResultRequest.model_validate({"task_id": "t1", field: allowed})
+    for refused, words in (
+        (least - 1, f"greater than or equal to {least}"),
+        (most + 1, f"less than or equal to {most}"),
+    ):
+        with pytest.raises(ValidationError) as error:
+            ResultRequest.model_validate({"task_id": "t1", field: refused})
+        assert first_problem(error.value) == f"{field}: Input should be {words}"
+    with pytest.raises(ValidationError):
+        ResultRequest.model_validate_json(f'{{"task_id": "t1", "{field}": NaN}}')

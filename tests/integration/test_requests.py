@@ -93,6 +93,24 @@ async def test_a_result_in_every_format(publisher: Publisher, worker: Worker, nc
     assert json.loads(await text("json"))["speakers"] == 2
 
 
+async def test_subtitles_keep_to_the_limits_of_the_request(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, nc: Client
+) -> None:
+    # Given a sentence of 38 characters
+    engine.text = "Please leave a message after the tone."
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    # When it is asked for in short lines, one at a time
+    request = {"task_id": "t1", "format": "srt", "max_line_chars": 20, "max_lines": 1}
+    reply = await nc.request("tasks.result", json.dumps(request).encode(), timeout=5)
+    # Then it has those
+    assert b"\nPlease leave\n" in reply.data
+    # And what cannot be is told with what can
+    answer = await publisher.ask("tasks.result", task_id="t1", format="srt", max_line_chars=5)
+    assert answer["error"]["code"] == "invalid_request"
+    assert "max_line_chars: Input should be greater than or equal to 16" in answer["error"]["message"]
+
+
 async def test_a_diarization_cannot_be_had_as_text(publisher: Publisher, worker: Worker) -> None:
     await publisher.publish("d1", kind=Kind.DIARIZATION)
     await publisher.until("d1", State.COMPLETED)

@@ -50,6 +50,31 @@ def test_web_subtitles_begin_with_their_name() -> None:
     )
 
 
+def test_web_subtitles_name_speakers_and_escape_what_would_be_markup() -> None:
+    assert formats.write(TWO, ResultFormat.VTT, LIMITS) == (
+        "WEBVTT\n\n1\n00:00:00.000 --> 00:00:01.500\n<v SPEAKER_00>Hello.\n\n"
+        "2\n01:01:01.000 --> 01:01:02.250\n<v SPEAKER_01>{Hi} &lt;b&gt;\n\n"
+    )
+
+
+@pytest.mark.parametrize("fmt", [ResultFormat.SRT, ResultFormat.VTT])
+def test_subtitles_keep_backslashes(fmt: ResultFormat) -> None:
+    # Given what the library takes for line breaks, when it is written, then it stays
+    assert r"C:\new\N" in formats.write(transcript(said(0, 2, r"C:\new\N")), fmt, LIMITS)
+
+
+@pytest.mark.parametrize("fmt", [ResultFormat.SRT, ResultFormat.VTT])
+def test_subtitles_keep_to_the_limits_that_were_asked_for(fmt: ResultFormat) -> None:
+    # Given a sentence that fits in one cue by default
+    result = transcript(said(0, 6, "Please leave a message after the tone."))
+    assert formats.write(result, fmt, LIMITS).count("-->") == 1
+    # When narrow lines are asked for, one at a time
+    narrow = formats.write(result, fmt, SubtitleLimits(max_line_chars=20, max_lines=1))
+    # Then they are
+    assert narrow.count("-->") == 3
+    assert "\nPlease leave\n" in narrow
+
+
 def test_plain_text_has_a_line_a_segment() -> None:
     assert formats.write(TWO, ResultFormat.TXT, LIMITS) == "SPEAKER_00: Hello.\nSPEAKER_01: {Hi} <b>\n"
     assert formats.write(transcript(), ResultFormat.TXT, LIMITS) == ""

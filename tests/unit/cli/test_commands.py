@@ -80,6 +80,9 @@ def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.Monk
         (["result", "t1", "--format", "pdf"], "'pdf' is not one of"),
         (["transcribe", "a.wav", "--max-speakers", "2"], "add --diarize"),
         (["transcribe", "a.wav", "--format", "rttm"], "add --diarize"),
+        (["result", "t1", "--max-lines", "1"], "--max-lines is for subtitles: add --format srt or --format vtt"),
+        (["result", "t1", "--format", "srt", "--max-line-chars", "5"], "max_line_chars: Input should be greater"),
+        (["transcribe", "a.wav", "--max-cue-seconds", "4"], "--max-cue-seconds is for subtitles"),
         (["diarize", "a.wav", "--format", "srt"], "'srt' is not one of 'rttm', 'json'"),
     ],
 )

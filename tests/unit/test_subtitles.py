@@ -1,0 +1,368 @@
+"""Subtitles: how text is broken into cues and lines, and when those are shown."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.subtitles import Cue, cues
+from app.subtitles.pieces import width
+from schemas.requests import SubtitleLimits
+from schemas.transcription import Segment, Word
+
+LIMITS = SubtitleLimits()
+GAP = 0.08
+TOLERANCE = 0.002
+
+
+def said(text: str, start: float, end: float, speaker: str | None = None, words: list[Word] | None = None) -> Segment:
+    return Segment(start=start, end=end, text=text, speaker=speaker, words=words, avg_logprob=-0.1, no_speech_prob=0.0)
+
+
+def spoken(*words: tuple[str, float, float], speaker: str | None = None) -> Segment:
+    found = [Word(word=word, start=start, end=end, probability=0.9) for word, start, end in words]
+    text = "".join(word for word, _, _ in words).strip()
+    return said(text, found[0].start, found[-1].end, speaker, found)
+
+
+def evenly(text: str, start: float, seconds_a_word: float, speaker: str | None = None) -> Segment:
+    words = [
+        (f" {word}", start + place * seconds_a_word, start + (place + 1) * seconds_a_word)
+        for place, word in enumerate(text.split())
+    ]
+    return spoken(*words, speaker=speaker)
+
+
+def shown(*segments: Segment, with_names: bool = False, **limits: float) -> list[Cue]:
+    return cues(segments, SubtitleLimits.model_validate(limits), with_names=with_names)
+
+
+def texts(found: Sequence[Cue]) -> list[tuple[str, ...]]:
+    return [cue.lines for cue in found]
+
+
+# Lines
+
+
+def test_a_short_sentence_is_a_cue_of_one_line() -> None:
+    assert shown(said("Good morning.", 1, 3)) == [Cue(1, 3, ("Good morning.",), None)]
+
+
+def test_two_lines_are_broken_at_a_clause_and_balanced() -> None:
+    # Given a sentence that is longer than a line, when it is shown, then its comma ends the first
+    text = "When you hear the tone, please leave a message."
+    assert texts(shown(evenly(text, 0, 0.3))) == [("When you hear the tone,", "please leave a message.")]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            "Please hold the line while we try to connect you.",
+            ("Please hold the line", "while we try to connect you."),
+        ),
+        (
+            "Нажмите один, чтобы позвонить абоненту, или решётку.",
+            ("Нажмите один,", "чтобы позвонить абоненту, или решётку."),
+        ),
+        (
+            "Marque el asterisco para regresar a las opciones.",
+            ("Marque el asterisco", "para regresar a las opciones."),
+        ),
+    ],
+)
+def test_no_line_ends_with_a_word_that_belongs_to_the_next(text: str, lines: tuple[str, ...]) -> None:
+    assert texts(shown(evenly(text, 0, 0.5))) == [lines]
+
+
+def test_a_long_sentence_is_cut_where_a_clause_ends() -> None:
+    # Given a sentence that no cue holds, and a comma in its middle
+    text = (
+        "The conference of all the people who work here will be opened tomorrow morning, "
+        "and those who cannot come to it may listen to a recording of it afterwards."
+    )
+    # When it is shown
+    first, second = shown(evenly(text, 0, 0.4))
+    # Then the comma ends the first cue
+    assert first.lines[-1].endswith("morning,")
+    assert second.lines[0].startswith("and those")
+
+
+def test_a_sentence_end_is_a_better_break_than_full_lines() -> None:
+    # Given two sentences of which the second would fit partly
+    text = "The conference is now unmuted. No empty conferences currently exist. It is being recorded."
+    # When they are shown, then each cue ends with a sentence
+    assert all(cue.lines[-1].endswith(".") for cue in shown(evenly(text, 0, 0.4)))
+
+
+def test_an_abbreviation_ends_no_sentence() -> None:
+    # Given a title at the place where a line could end, when it is shown, then the name stays with it
+    ((first, _),) = texts(shown(evenly("Then we went to the house of Mr. Dashwood of Norland Park.", 0, 0.3)))
+    assert not first.endswith("Mr.")
+
+
+def test_a_word_longer_than_a_line_is_cut() -> None:
+    (cue,) = shown(said("a" * 40, 0, 5), max_line_chars=20)
+    assert cue.lines == ("a" * 20, "a" * 20)
+
+
+def test_languages_without_blanks_are_broken_between_characters_but_not_before_their_marks() -> None:
+    # Given 23 characters, each twice as wide as a letter, with a comma behind the tenth
+    text = "今日はとても良い天気で、みんなで公園に行きました。"
+    # When they are shown in lines of 30 columns
+    (cue,) = shown(said(text, 0, 6), max_line_chars=30)
+    # Then the comma ends a line
+    assert cue.lines == ("今日はとても良い天気で、", "みんなで公園に行きました。")
+
+
+def test_marks_that_stand_alone_stay_with_their_word() -> None:
+    # Given French, and a line that is full just before a mark
+    ((first, second),) = texts(shown(said("Voulez-vous vraiment venir ? Oui, bien sûr !", 0, 6), max_line_chars=26))
+    # When it is shown, then no line begins with the mark
+    assert (first, second) == ("Voulez-vous vraiment", "venir ? Oui, bien sûr !")
+
+
+# Speakers and pauses
+
+
+def test_no_cue_holds_two_speakers() -> None:
+    found = shown(said("Yes.", 0, 1, "SPEAKER_00"), said("No.", 1.1, 2.2, "SPEAKER_01"))
+    assert [(cue.speaker, cue.lines) for cue in found] == [("SPEAKER_00", ("Yes.",)), ("SPEAKER_01", ("No.",))]
+
+
+def test_names_stand_where_the_speaker_changes_and_count_as_text() -> None:
+    # Given two people, of whom one says two sentences
+    segments = (
+        said("How do you do, and how is your family?", 0, 4, "SPEAKER_00"),
+        said("Very well.", 5.5, 7, "SPEAKER_01"),
+        said("Thank you.", 8.5, 10, "SPEAKER_01"),
+    )
+    # When they are shown with names
+    found = shown(*segments, with_names=True)
+    # Then lines have room for the names
+    assert texts(found) == [
+        ("SPEAKER_00: How do you do,", "and how is your family?"),
+        ("SPEAKER_01: Very well.",),
+        ("Thank you.",),
+    ]
+
+
+def test_a_name_stands_alone_where_its_line_has_no_room_for_a_word() -> None:
+    (cue,) = shown(said("Internationalisation", 0, 2, "SPEAKER_00"), with_names=True, max_line_chars=20)
+    assert cue.lines == ("SPEAKER_00:", "Internationalisation")
+
+
+def test_a_name_is_left_out_where_the_only_line_has_no_room_for_it() -> None:
+    (cue,) = shown(said("Internationalisation", 0, 2, "SPEAKER_00"), with_names=True, max_line_chars=20, max_lines=1)
+    assert cue.lines == ("Internationalisation",)
+
+
+def test_a_pause_ends_a_cue() -> None:
+    # Given two words with a pause of a second between them, and two with less
+    apart = spoken((" One,", 0.0, 0.5), (" two", 1.5, 2.0))
+    together = spoken((" One,", 0.0, 0.5), (" two", 0.9, 1.4))
+    assert texts(shown(apart)) == [("One,",), ("two",)]
+    assert texts(shown(together)) == [("One, two",)]
+
+
+def test_people_who_speak_at_once_take_turns() -> None:
+    # Given a long turn, and a word of another speaker within it
+    segments = (
+        evenly(
+            "We have looked at all the figures once more, and they are better than last year.", 0, 0.5, "SPEAKER_00"
+        ),
+        said("Really?", 4.0, 4.5, "SPEAKER_01"),
+    )
+    # When they are shown
+    found = shown(*segments, with_names=True)
+    # Then the word comes between two cues of the turn, and no cue overlaps another
+    assert [cue.speaker for cue in found] == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_00"]
+    assert all(after.start - before.end >= GAP - TOLERANCE for before, after in pairwise(found))
+    assert all(cue.lines[0].startswith(f"{cue.speaker}: ") for cue in found)
+
+
+# Times
+
+
+def test_a_short_cue_stays_on_in_the_silence_behind_it() -> None:
+    (cue,) = shown(said("Yes.", 2, 2.3))
+    assert (cue.start, cue.end) == (2, 3)
+
+
+def test_a_fast_cue_stays_on_until_it_can_be_read() -> None:
+    (cue,) = shown(said("x" * 42, 0, 1))
+    assert cue.end == 2.0
+
+
+def test_a_short_cue_begins_in_the_silence_before_it_where_somebody_answers_at_once() -> None:
+    # Given a word of .6 s that another speaker answers at once
+    first, second = shown(said("Yes.", 2, 2.6, "SPEAKER_00"), said("I thought so.", 2.68, 5, "SPEAKER_01"))
+    # When they are shown, then the first begins early and the second with its speech
+    assert (first.start, first.end, second.start) == (1.6, 2.6, 2.68)
+
+
+def test_a_cue_comes_late_where_the_one_before_could_not_be_read_else() -> None:
+    # Given a word of .6 s at the very beginning, when it is answered at once, then it is shown for a second
+    first, second = shown(said("Yes.", 0, 0.6, "SPEAKER_00"), said("I thought so.", 0.6, 5, "SPEAKER_01"))
+    assert (first.start, first.end, second.start) == (0, 1, 1.08)
+
+
+def test_a_cue_is_not_shown_longer_than_asked_for() -> None:
+    found = shown(evenly("and " * 19 + "so.", 0, 0.5), max_cue_seconds=4)
+    assert max(cue.end - cue.start for cue in found) <= 4
+
+
+def test_without_words_the_text_is_spread_over_the_time() -> None:
+    # Given 14 s of text without words
+    text = "The first of these sentences is as long as the next. And the second sentence is as long as it."
+    first, second = shown(said(text, 10, 20))
+    # When it is shown, then the second cue begins in the middle
+    assert (first.start, second.end) == (10, 20)
+    assert second.start == pytest.approx(15.5, abs=0.5)
+
+
+def test_nothing_said_gives_no_cues() -> None:
+    assert shown() == []
+    assert shown(said(" ", 0, 1)) == []
+
+
+# Any words, any limits
+
+SPEAKERS = (None, "SPEAKER_00", "SPEAKER_01")
+LETTERS = st.sampled_from(
+    [
+        "a",
+        "I",
+        "bé",
+        "ж",
+        "и",
+        "。",
+        "今",
+        "日",
+        "カ",
+        "ー",
+        "「",
+        "」",
+        ".",
+        ",",
+        "?",
+        "—",
+        "«",
+        "»",
+        "e\u0301",
+        "ก",
+        "ำ",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Speech:
+    """What somebody says: the silence before, a word's text, whether a blank stands before it, its length."""
+
+    silence: float
+    text: str
+    spaced: bool
+    length: float
+
+
+speech = st.builds(
+    Speech,
+    silence=st.sampled_from([0.0, 0.0, 0.1, 0.5, 0.99, 1.0, 3.0]),
+    text=st.lists(LETTERS, min_size=1, max_size=12).map("".join) | st.just("so"),
+    spaced=st.booleans(),
+    length=st.floats(0, 2) | st.just(0.3),
+)
+turns = st.lists(
+    st.tuples(st.sampled_from(SPEAKERS), st.lists(speech, min_size=1, max_size=25), st.floats(-3, 3)), max_size=6
+)
+all_limits = st.builds(
+    SubtitleLimits,
+    max_line_chars=st.integers(16, 100),
+    max_lines=st.integers(1, 4),
+    max_cue_seconds=st.floats(2, 60),
+)
+
+
+def segments_of(said_by: list[tuple[str | None, list[Speech], float]], *, with_words: bool) -> list[Segment]:
+    """Segments by time; two speakers may speak at once, but nobody speaks over himself."""
+    ends: dict[str | None, float] = {}
+    start = 0.0
+    found = []
+    for speaker, spoken_words, shift in said_by:
+        now = start = max(ends.get(speaker, 0.0), start, max(ends.values(), default=0.0) + shift)
+        words: list[tuple[str, float, float]] = []
+        for each in spoken_words:
+            now += each.silence if words else 0.0
+            words.append((f" {each.text}" if each.spaced else each.text, now, now + each.length))
+            now += each.length
+        ends[speaker] = now
+        segment = spoken(*words, speaker=speaker)
+        found.append(segment if with_words else segment.model_copy(update={"words": None}))
+    return found
+
+
+def letters(text: str) -> str:
+    return "".join(text.split())
+
+
+def by_speaker(found: list[tuple[str | None, str]]) -> dict[str | None, str]:
+    joined: dict[str | None, str] = {}
+    for speaker, text in found:
+        joined[speaker] = joined.get(speaker, "") + letters(text)
+    return joined
+
+
+def without_name(cue: Cue) -> str:
+    return re.sub(rf"^{cue.speaker}:( |$)", "", " ".join(cue.lines))
+
+
+@given(turns, all_limits, st.booleans(), st.booleans())
+def test_no_limit_is_ever_broken(
+    said_by: list[tuple[str | None, list[Speech], float]], limits: SubtitleLimits, with_words: bool, with_names: bool
+) -> None:
+    found = cues(segments_of(said_by, with_words=with_words), limits, with_names=with_names)
+    for cue in found:
+        assert 1 <= len(cue.lines) <= limits.max_lines
+        assert all(line == line.strip() and 0 < width(line) <= limits.max_line_chars for line in cue.lines)
+        assert 0 < cue.end - cue.start <= limits.max_cue_seconds + TOLERANCE
+    for before, after in pairwise(found):
+        assert after.start - before.end >= GAP - TOLERANCE
+        assert before.end - before.start >= 1 - TOLERANCE or after.start - before.end <= GAP + TOLERANCE
+
+
+@given(turns, all_limits, st.booleans(), st.booleans())
+def test_every_word_is_shown_once_and_in_order(
+    said_by: list[tuple[str | None, list[Speech], float]], limits: SubtitleLimits, with_words: bool, with_names: bool
+) -> None:
+    segments = segments_of(said_by, with_words=with_words)
+    found = cues(segments, limits, with_names=with_names)
+    shown_by = by_speaker([(cue.speaker, without_name(cue)) for cue in found])
+    assert shown_by == by_speaker([(segment.speaker, segment.text) for segment in segments])
+
+
+@given(st.lists(speech, min_size=1, max_size=40), all_limits)
+def test_no_cue_holds_a_pause(spoken_words: list[Speech], limits: SubtitleLimits) -> None:
+    (segment,) = segments_of([(None, spoken_words, 0.0)], with_words=True)
+    # Given the places in the text before which there is silence for a second
+    words = segment.words or []
+    pauses, place = set(), 0
+    for before, after in pairwise(words):
+        place += len(letters(before.word))
+        if after.start - before.end >= 1 and after.word[0] == " " and has_sound(before) and has_sound(after):
+            pauses.add(place)
+    # When it is shown
+    place, ends = 0, set()
+    for cue in cues([segment], limits, with_names=False):
+        place += len(letters(" ".join(cue.lines)))
+        ends.add(place)
+    # Then a cue ends at each of them
+    assert pauses <= ends
+
+
+def has_sound(word: Word) -> bool:
+    return any(character.isalnum() for character in word.word)
