@@ -11,6 +11,7 @@ from schemas.transcription import Segment
 
 _NEVER_FIRST = "ーっゃゅょぁぃぅぇぉッャュョァィゥェォ々ゝゞヽヾ"  # of a line, in Japanese
 _WIDE_BLOCKS = (("\u3040", "\u30ff"), ("\u3400", "\u9fff"), ("\uf900", "\ufaff"), ("\U00020000", "\U0003ffff"))
+_FIRST_VOWELS = "เแโใไເແໂໃໄ"  # of Thai and Lao, written before their consonants
 _FIRST_WIDE = "\u1100"
 _KATAKANA = ("\u30a0", "\u30ff")
 
@@ -93,18 +94,19 @@ def _unspaced(character: str) -> bool:
 
 
 def _cut(part: str, longest: int) -> Iterator[str]:
-    """Cut what is longer than a line, not between a letter and the marks on it."""
-    if width(part) <= longest:
-        yield part
-        return
-    line, columns = "", 0
-    for character in part:
-        columns += width(character)
-        if columns > longest and not unicodedata.combining(character):
-            yield line
-            line, columns = "", width(character)
-        line += character
-    yield line
+    """Cut what is longer than a line, where possible not between a letter and a mark or vowel that belongs to it."""
+    while len(part) > longest or width(part) > longest:
+        most = longest
+        while width(part[:most]) > longest:
+            most -= 1
+        end = next((place for place in range(most, 0, -1) if not _belong_together(*part[place - 1 : place + 1])), most)
+        yield part[:end]
+        part = part[end:]
+    yield part
+
+
+def _belong_together(before: str, after: str) -> bool:
+    return before in _FIRST_VOWELS or unicodedata.category(after).startswith("M")
 
 
 def _length(text: str) -> int:

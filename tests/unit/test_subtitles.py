@@ -110,6 +110,13 @@ def test_a_word_longer_than_a_line_is_cut() -> None:
     assert cue.lines == ("a" * 20, "a" * 20)
 
 
+def test_a_word_is_not_cut_between_a_letter_and_its_accent() -> None:
+    # Given a letter of two characters, of which a line would hold one
+    (cue,) = shown(said("a" * 19 + "e\u0301" + "a", 0, 5), max_line_chars=20)
+    # When it is cut, then the letter stays whole
+    assert cue.lines == ("a" * 19, "e\u0301a")
+
+
 def test_languages_without_blanks_are_broken_between_characters_but_not_before_their_marks() -> None:
     # Given 23 characters, each twice as wide as a letter, with a comma behind the tenth
     text = "今日はとても良い天気で、みんなで公園に行きました。"

@@ -15,7 +15,7 @@ from app.main import Worker
 from app.settings import Settings
 from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent, State
-from schemas.requests import ResultFormat
+from schemas.requests import ResultFormat, SubtitleLimits
 from schemas.transcription import SegmentsEvent, TranscriptionResult
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
@@ -45,6 +45,7 @@ async def test_from_file_to_result(settings: Settings, worker: Worker, recording
         events = [event async for event in client.follow(task_id)]
         result = await client.get_task_result(task_id)
         text = await client.get_task_result(task_id, ResultFormat.TXT)
+        lines = await client.get_task_result(task_id, ResultFormat.SRT, limits=SubtitleLimits(max_lines=1))
         status = await client.get_task_progress(task_id)
     # Then its whole story is heard, in order, with the text before the end
     told = [event for event in events if isinstance(event, ProgressEvent)]
@@ -58,6 +59,8 @@ async def test_from_file_to_result(settings: Settings, worker: Worker, recording
     assert (result.user_id, result.task_id) == (7, task_id)
     assert isinstance(text, str)
     assert text.split() == result.text.split()
+    assert isinstance(lines, str)
+    assert [block.count("\n") for block in lines.strip().split("\n\n")] == [2] * lines.count("-->")
     assert (status.state, status.result_available) == (State.COMPLETED, True)
 
 
