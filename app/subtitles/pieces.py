@@ -53,7 +53,7 @@ def pieces(segment: Segment, longest: int) -> Iterator[Piece]:
 
 
 def _tokens(text: str, longest: int) -> Iterator[str]:
-    """Words, each with the marks that stand alone beside it: `«` begins no line's end, `—` no line."""
+    """Split text at blanks, but keep marks that stand alone with a word: `«` with the next, `—` with the one before."""
     token, waits = "", False
     for word in text.split():
         is_mark = not any(character.isalnum() for character in word)
@@ -69,11 +69,11 @@ def _tokens(text: str, longest: int) -> Iterator[str]:
 
 
 def _parts(token: str) -> Iterator[str]:
-    """What a token consists of: one part, but in scripts without blanks nearly each character is one."""
-    first = 0
+    """Split a token where a line may end inside it: before nearly each character of Chinese and Japanese."""
     if max(token) < _FIRST_WIDE:
         yield token
         return
+    first = 0
     for place, (before, after) in enumerate(pairwise(token), start=1):
         if _divisible(before, after):
             yield token[first:place]

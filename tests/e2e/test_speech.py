@@ -14,8 +14,10 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 from app.client import Client
 from schemas.diarization import DiarizationResult
 from schemas.progress import ProgressEvent, State
+from schemas.requests import ResultFormat
 from schemas.transcription import TranscriptionResult
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS
+from tools import check_subtitles
 
 pytestmark = pytest.mark.xdist_group("service")
 
@@ -66,6 +68,22 @@ async def test_the_demo_recording_is_heard_whole(client: Client) -> None:
         theirs = " ".join(line.partition(": ")[2] for line in lines if line.startswith(speaker))
         heard = " ".join(segment.text for segment in result.segments if segment.speaker == speaker)
         assert jiwer.wer(theirs, plain(heard)) <= WORST_WORD_ERROR_RATE, speaker
+
+
+async def test_the_subtitles_of_the_demo_keep_to_all_rules(client: Client, tmp_path: Path) -> None:
+    # Given what two people say, with words and speakers
+    result = await transcribe(client, TWO_READERS, diarize=True, word_timestamps=True)
+    answer = tmp_path / "result.json"
+    answer.write_text(result.model_dump_json(), encoding="utf-8")
+    for fmt in (ResultFormat.SRT, ResultFormat.VTT):
+        # When it is asked for as subtitles
+        subtitles = tmp_path / f"subtitles.{fmt}"
+        subtitles.write_text(str(await client.get_task_result(result.task_id, fmt)), encoding="utf-8")
+        # Then a program that knows the rules alone finds no breach
+        rules = check_subtitles.Limits(result=answer, max_line_chars=42, max_lines=2, max_cue_seconds=7.0)
+        count, report = check_subtitles.check(subtitles, rules)
+        assert count >= 8
+        assert not report.broken
 
 
 async def test_the_speakers_of_the_demo_are_told_apart(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
