@@ -8,7 +8,7 @@ from math import inf
 from app.subtitles.marks import INSIDE_WORD, break_cost
 from app.subtitles.passages import Passage
 from app.subtitles.pieces import Piece, width
-from app.subtitles.timing import GAP_S, MIN_CUE_S, READING_CPS
+from app.subtitles.timing import GAP_S, MIN_CUE_S
 from schemas.requests import SubtitleLimits
 
 # What a break costs (`marks`) is the unit of all other costs.
@@ -17,7 +17,6 @@ _LINE = 0.5  # a break between lines weighs half of one between cues
 _BALANCE = 2.0  # times the squared differences of a cue's lines from their mean, in full lines
 _PAUSE = 2.0  # times the squared seconds of each pause inside a cue
 _SHORT = 4.0  # times the seconds that a cue lacks to be long enough
-_FAST = 4.0  # times the part by which a cue is too fast to be read
 _NAME_ALONE = 2.0  # a speaker's name on a line of its own
 
 _Lines = tuple[int, ...]  # the place at which each line begins
@@ -50,7 +49,7 @@ class Breaker:
             name = self._name if first == 0 or self._name_each else 0
             layouts = self._layouts(first, name) or self._layouts(first, 0)  # a short line may have no room for a name
             for behind, (layout, _) in layouts.items():
-                cost = costs[first] + layout + self._cue_cost(first, behind, name)
+                cost = costs[first] + layout + self._cue_cost(first, behind)
                 if cost < costs[behind]:
                     costs[behind], froms[behind] = cost, first
         places = [count]
@@ -67,21 +66,14 @@ class Breaker:
             lines[0] = f"{name}{lines[0]}".rstrip()
         return tuple(lines)
 
-    def _cue_cost(self, first: int, behind: int, name: int) -> float:
+    def _cue_cost(self, first: int, behind: int) -> float:
         """Price a cue whose lines are priced already."""
         start, ceiling = self._starts[first], self._limits.max_cue_seconds
         if behind > first + 1 and self._pieces[behind - 1].end - start > ceiling:
             return inf
-        shown = max(min(self._starts[behind] - GAP_S - start, ceiling), GAP_S)
-        speed = (name + self._columns(first, behind)) / max(shown, MIN_CUE_S)
-        return (
-            _CUE
-            + self._breaks[behind]
-            + self._pauses[behind - 1]
-            - self._pauses[first]
-            + _SHORT * max(MIN_CUE_S - shown, 0.0)
-            + _FAST * max(speed / READING_CPS - 1, 0.0)
-        )
+        shown = self._starts[behind] - GAP_S - start
+        pauses = self._pauses[behind - 1] - self._pauses[first]
+        return _CUE + self._breaks[behind] + pauses + _SHORT * max(MIN_CUE_S - shown, 0.0)
 
     def _layouts(self, first: int, name: int) -> _Layouts:
         """Lay out all cues that begin at a place, each in as few lines as hold it."""

@@ -62,6 +62,14 @@ def test_two_lines_are_broken_at_a_clause_and_balanced() -> None:
     ("text", "lines"),
     [
         (
+            "They will be coming to the conference in a week or so.",
+            ("They will be coming", "to the conference in a week or so."),
+        ),
+        (
+            "I would like to speak with the operator right now.",
+            ("I would like to speak", "with the operator right now."),
+        ),
+        (
             "Please hold the line while we try to connect you.",
             ("Please hold the line", "while we try to connect you."),
         ),
@@ -126,6 +134,21 @@ def test_languages_without_blanks_are_broken_between_characters_but_not_before_t
     assert cue.lines == ("今日はとても良い天気で、", "みんなで公園に行きました。")
 
 
+@pytest.mark.parametrize("chars", range(20, 31))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "今日はコンピューターについてゆっくり話します",
+        "彼は「今日は雨だ」と静かに言いました",
+        "とてもきれいなスーパーマーケットへ行った",
+    ],
+)
+def test_no_line_begins_or_ends_with_what_japanese_forbids(text: str, chars: int) -> None:
+    lines = [line for cue in shown(said(text, 0, 6), max_line_chars=chars) for line in cue.lines]
+    assert not any(line[0] in "ーっ」" or line[-1] == "「" for line in lines)
+    assert not any(before[-1] in "コーパ" and after[0] in "ンマピ" for before, after in pairwise(lines))
+
+
 def test_marks_that_stand_alone_stay_with_their_word() -> None:
     # Given French, and a line that is full just before a mark
     ((first, second),) = texts(shown(said("Voulez-vous vraiment venir ? Oui, bien sûr !", 0, 6), max_line_chars=26))
@@ -168,6 +191,24 @@ def test_a_name_is_left_out_where_the_only_line_has_no_room_for_it() -> None:
     assert cue.lines == ("Internationalisation",)
 
 
+def test_lines_have_room_for_names() -> None:
+    # Given a sentence that fills two lines without a name
+    text = "The quick brown fox jumps over the lazy dog, and then the dog runs after the brown fox."
+    # When it is shown with one
+    found = shown(evenly(text, 0, 0.3, "SPEAKER_00"), with_names=True)
+    # Then the first cue has it, and the text goes on in a second one
+    assert found[0].lines[0].startswith("SPEAKER_00: The quick")
+    assert len(found) == 2
+
+
+def test_a_pause_ends_a_cue_also_where_the_text_would_rather_not() -> None:
+    # Given an article that is followed by a pause of a second, when it is shown, then a cue ends there
+    assert texts(shown(spoken((" I", 0, 0.3), (" bought", 0.3, 1), (" the", 1, 1.2), (" house.", 2.2, 3)))) == [
+        ("I bought the",),
+        ("house.",),
+    ]
+
+
 def test_a_pause_ends_a_cue() -> None:
     # Given two words with a pause of a second between them, and two with less
     apart = spoken((" One,", 0.0, 0.5), (" two", 1.5, 2.0))
@@ -190,6 +231,19 @@ def test_people_who_speak_at_once_take_turns() -> None:
     assert [cue.speaker for cue in found] == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_00"]
     assert all(after.start - before.end >= GAP - TOLERANCE for before, after in pairwise(found))
     assert all(cue.lines[0].startswith(f"{cue.speaker}: ") for cue in found)
+
+
+def test_each_cue_of_an_interrupted_turn_has_room_for_its_name() -> None:
+    # Given a turn of three full cues, with a word of another speaker between each two
+    text = "The quick brown fox jumps over the lazy dog, and then the dog runs after the brown fox. "
+    turn = evenly(text * 2, 0, 0.4, "SPEAKER_00")
+    others = (said("Really?", at, at + 0.5, "SPEAKER_01") for at in (4.0, 8.0, 11.0))
+    # When it is shown
+    found = shown(turn, *others, with_names=True)
+    # Then whoever speaks next is named
+    assert [before.speaker for before, _ in pairwise(found)].count("SPEAKER_01") >= 2
+    for before, after in pairwise(found):
+        assert after.lines[0].startswith("SPEAKER_") == (after.speaker != before.speaker)
 
 
 # Times
@@ -218,9 +272,46 @@ def test_a_cue_comes_late_where_the_one_before_could_not_be_read_else() -> None:
     assert (first.start, first.end, second.start) == (0, 1, 1.08)
 
 
-def test_a_cue_is_not_shown_longer_than_asked_for() -> None:
+def test_a_cue_that_is_read_too_fast_takes_time_from_a_slow_one() -> None:
+    # Given 40 characters in a second and a half, and a slow answer at once
+    fast = said("x" * 40, 0, 1.5, "SPEAKER_00")
+    first, second = shown(fast, said("Yes, indeed.", 1.5, 5, "SPEAKER_01"))
+    # When they are shown, then the answer comes late enough for the first to be read
+    assert first.end == pytest.approx(40 / 21, abs=0.001)
+    assert second.start == pytest.approx(first.end + GAP, abs=0.001)
+
+
+def test_a_fast_cue_takes_no_time_from_one_that_needs_it() -> None:
+    fast = said("x" * 40, 0, 1.5, "SPEAKER_00")
+    first, second = shown(fast, said("y" * 40, 1.5, 3.4, "SPEAKER_01"), said("z" * 40, 3.4, 5, "SPEAKER_00"))[:2]
+    assert (first.end, second.start) == (pytest.approx(1.5 - GAP), 1.5)
+
+
+def test_a_short_word_is_joined_with_a_part_of_the_next_sentence() -> None:
+    # Given a word of .3 s, and a sentence at once that fills a cue
+    text = "Yes. The quick brown fox jumps over the lazy dog, and the dog runs after the brown fox."
+    # When they are shown, then the word does not flash
+    first, *_ = shown(evenly(text, 0, 0.3))
+    assert first.lines[0].startswith("Yes. The quick")
+
+
+def test_two_sentences_with_a_pause_between_them_are_two_cues() -> None:
+    found = shown(said("It is late.", 0, 2), said("We should go.", 2.8, 4.5))
+    assert texts(found) == [("It is late.",), ("We should go.",)]
+
+
+def test_a_gap_that_would_flicker_is_closed() -> None:
+    first, second = shown(said("It is late.", 0, 2, "SPEAKER_00"), said("We should go.", 2.4, 4.5, "SPEAKER_01"))
+    assert (first.end, second.start) == (pytest.approx(2.4 - GAP), 2.4)
+
+
+def test_no_text_goes_while_it_is_said_though_cues_are_short() -> None:
+    # Given ten seconds of speech
     found = shown(evenly("and " * 19 + "so.", 0, 0.5), max_cue_seconds=4)
+    # When cues are shown for at most four, then the next one takes over
     assert max(cue.end - cue.start for cue in found) <= 4
+    assert all(after.start - before.end <= GAP + TOLERANCE for before, after in pairwise(found))
+    assert found[-1].end == 10
 
 
 def test_without_words_the_text_is_spread_over_the_time() -> None:
