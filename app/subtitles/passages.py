@@ -58,7 +58,8 @@ def _passages(segments: Iterable[Segment], longest: int) -> Iterator[Passage]:
     speaker: str | None = None
     for segment in sorted(segments, key=lambda segment: segment.start):
         for piece in pieces(segment, longest):
-            if said and (segment.speaker != speaker or piece.start - said[-1].end >= PAUSE_S):
+            pause = round(piece.start - said[-1].end, 3) if said else 0.0  # to the millisecond, as times are given
+            if said and (segment.speaker != speaker or pause >= PAUSE_S):
                 yield Passage(speaker, said)
                 said = []
             speaker = segment.speaker

@@ -221,6 +221,13 @@ def test_a_pause_ends_a_cue() -> None:
     assert texts(shown(together)) == [("One, two",)]
 
 
+def test_a_pause_of_a_second_is_one_whatever_its_times_are() -> None:
+    # Given a pause whose length no binary number has, and short texts that would rather stand together
+    segment = spoken((" aaaaa.", 0.0, 1.943), (" a", 2.943, 2.943))
+    # When it is shown, then a cue ends there
+    assert len(shown(segment, max_cue_seconds=3)) == 2
+
+
 def test_people_who_speak_at_once_take_turns() -> None:
     # Given a long turn, and a word of another speaker within it
     segments = (
