@@ -97,7 +97,13 @@ class Settings(BaseSettings):
         pattern=r"^(int8|int8_float16|int8_bfloat16|int8_float32|int16|float16|bfloat16|float32)$",
         description="How exactly a transcription model computes; null: int8 on a CPU, float16 on a GPU.",
     )
-    engine_threads: int = Field(1, ge=1, description="CPU threads of an engine process.")
+    engine_threads: int = Field(1, ge=1, description="CPU threads that a window is transcribed on.")
+    engine_parallel: int = Field(
+        0,
+        ge=0,
+        le=MOST_WINDOWS,
+        description="Windows transcribed at the same time on CPUs; 0: as many as fit the cores.",
+    )
     engine_beam: int = Field(5, ge=1, le=20, description="How many texts of a window are weighed against each other.")
     engine_batch: int = Field(
         4, ge=1, le=MOST_WINDOWS, description="Windows that a model transcribes at once, at most."

@@ -9,7 +9,7 @@ from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage
 from schemas.requests import ResultRequest, TaskStatus
 from schemas.sharing import WindowsOffered
-from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask
+from schemas.transcription import Segment, Stretch, TranscriptionResult, TranscriptionTask
 from schemas.wire import Kind
 
 Task = TranscriptionTask | DiarizationTask
@@ -20,9 +20,11 @@ Result = TranscriptionResult | DiarizationResult
 class Checkpoint:
     """What earlier attempts have transcribed: everything up to `processed_seconds` is done."""
 
-    language: str | None = None
+    language: str | None = None  # spoken last
+    channel: int | None = None  # the one that is being transcribed; those before it are done
     processed_seconds: float = 0.0
     segments: tuple[Segment, ...] = ()
+    untranscribed: tuple[Stretch, ...] = ()
     audio_sha256: str | None = None
     diarization_error: ErrorDetail | None = None  # why this attempt is not to look for speakers
     after_trouble: bool = False  # the worker before was lost, or failed: what it did last may have been why
@@ -51,6 +53,8 @@ class Found:
     processed_seconds: float
     segments: tuple[Segment, ...]
     audio_sha256: str
+    channel: int | None = None
+    untranscribed: tuple[Stretch, ...] = ()
 
 
 News = Fetched | Advanced | Found | Result

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.transcription import LANGUAGE_PATTERN
 from schemas.wire import Message, Model
 
 Token = Annotated[
@@ -24,4 +23,3 @@ class WindowsOffered(Message):
     owner: Token = Field(description="The worker that has the task: its inbox is `windows.inbox.{owner}`.")
     model: Model = Field(description="Which model a helper must have loaded.")
     how: str = Field("", max_length=100, description="How it must hear.", examples=["0.1.0 cpu int8 beam 5"])
-    language: str = Field(pattern=LANGUAGE_PATTERN, description="ISO 639-1: what is spoken.", examples=["en"])

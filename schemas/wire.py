@@ -29,11 +29,11 @@ AudioFileId = Annotated[
     ),
 ]
 UserId = Annotated[
-    int,
+    Annotated[int, Field(ge=-(2**63), lt=2**63)]
+    | Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")],
     Field(
-        ge=-(2**63),
-        lt=2**63,
-        description="Whom the task belongs to: for the publisher's own use, repeated in the result.",
+        description="Whom the task belongs to: an integer or up to 64 characters, for the publisher's own use, "
+        "repeated in the result.",
         examples=[42],
     ),
 ]

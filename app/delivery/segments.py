@@ -1,9 +1,11 @@
 """The segments of one task as an attempt finds them and appends to them."""
 
+from dataclasses import replace
+
 from app.log.entry import Facts
 from app.log.task_log import TaskLog
 from handlers.ports import Checkpoint, Found
-from schemas.transcription import Segment, SegmentsEvent
+from schemas.transcription import Segment, SegmentsEvent, Stretch
 
 
 class StaleSegmentsError(Exception):
@@ -29,15 +31,17 @@ class TaskSegments:
         """What earlier attempts have found; what was found for another task of the same id is none of it."""
         found = Checkpoint()
         segments: list[Segment] = []
+        untranscribed: list[Stretch] = []
         async for batch in self._log.segments(self._task_id):
             self._after = batch.stream_sequence
             if batch.task_sequence != self._task_sequence:
                 continue
             event = batch.event
             segments += event.segments
-            found = Checkpoint(event.language, event.processed_seconds, audio_sha256=batch.audio_sha256)
+            untranscribed += event.untranscribed
+            found = Checkpoint(event.language, event.channel, event.processed_seconds, audio_sha256=batch.audio_sha256)
             self._sequence = event.sequence
-        return Checkpoint(found.language, found.processed_seconds, tuple(segments), found.audio_sha256)
+        return replace(found, segments=tuple(segments), untranscribed=tuple(untranscribed))
 
     async def append(self, news: Found, facts: Facts, *, attempt: int) -> None:
         """Append a batch behind the last one (OvertakenError, TransientError)."""
@@ -46,8 +50,10 @@ class TaskSegments:
             attempt=attempt,
             sequence=self._sequence + 1,
             language=news.language,
+            channel=news.channel,
             processed_seconds=news.processed_seconds,
             segments=list(news.segments),
+            untranscribed=list(news.untranscribed),
         )
         self._after = await self._log.append_segments(event, facts, news.audio_sha256, after=self._after)
         self._sequence += 1

@@ -41,6 +41,12 @@ class Cores:
         return min(idle, allowed) >= wanted * _ALMOST
 
 
+def windows_at_once(wanted: int, threads: int) -> int:
+    """How many windows are transcribed at the same time, each on so many threads; 0 wanted: all cores are used."""
+    usable = min(float(len(os.sched_getaffinity(0))), _quota()) if hasattr(os, "sched_getaffinity") else 1.0
+    return wanted or max(int(usable / threads), 1)
+
+
 def _look() -> _Look | None:
     try:
         mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}

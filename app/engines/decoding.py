@@ -74,31 +74,34 @@ class _Clock:
             raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
 
 
-def measure(path: Path) -> float:
-    """Seconds of sound that are really there, whatever the header says; nothing is decoded.
+def measure(path: Path) -> tuple[float, int]:
+    """Seconds of sound that are really there, whatever the header says, and channels; nothing is decoded.
 
     Raises PermanentError (audio_unreadable) where no sound is found or the file ends before its header says.
     """
     with _opened(path) as (container, stream):
         seconds = _span(container, stream)
         promised = promised_seconds(path, container, stream, seconds)
+        channels = stream.channels
     if seconds <= 0:
         raise unreadable(_SILENT)
     if promised is not None and promised - seconds > max(1.0, 0.02 * promised):
         what = f"ends after {seconds:.0f} of {promised:.0f} s, so a part is missing"
         raise unreadable(what)
-    return seconds
+    return seconds, channels
 
 
-def decode(path: Path, limit: Limit) -> Iterator[Samples]:
+def decode(path: Path, limit: Limit, channel: int | None = None) -> Iterator[Samples]:
     """The sound as 16 kHz mono pieces; where time stamps leave a gap there is silence, so that times stay true.
+
+    All channels are mixed, or one is taken, counted from 0.
 
     Raises PermanentError: audio_unreadable, or audio_too_large as soon as the limit is passed.
     """
     with _opened(path) as (container, stream):
         clock = _Clock(limit.decode_seconds)
         produced = 0
-        for piece in _pieces(container, stream, clock):
+        for piece in _pieces(container, stream, clock, Mixer(channel)):
             produced += len(piece)
             limit.check(produced / SAMPLE_RATE)
             clock.pause()
@@ -150,8 +153,7 @@ def _span(container: InputContainer, stream: AudioStream) -> float:
     return float(ticks * stream.time_base) if stream.time_base else 0.0
 
 
-def _pieces(container: InputContainer, stream: AudioStream, clock: _Clock) -> Iterator[Samples]:
-    mixer = Mixer()
+def _pieces(container: InputContainer, stream: AudioStream, clock: _Clock, mixer: Mixer) -> Iterator[Samples]:
     produced = 0
     origin: float | None = None
     for frame in _frames(container, stream, clock):

@@ -34,7 +34,7 @@ class Diarizer:
 
         Raises PermanentError: audio_unreadable, audio_too_large. Holds 70 s of sound, and 2.5 MB for each hour of it.
         """
-        measured = measure(job.path)
+        measured, _ = measure(job.path)
         limit.check(measured)
         tell(StageAdvanced(stage=Stage.DECODING, processed_seconds=0.0, duration_seconds=measured))
         sound = _Counted(decode(job.path, limit))

@@ -25,7 +25,8 @@ from schemas.errors import ErrorCode
 if TYPE_CHECKING:
     from app.engines.decoding import Limit
     from app.engines.diarization import Diarizer
-    from app.engines.whisper import Way, Whisper
+    from app.engines.speech_model import SpeechModel
+    from app.engines.whisper import Way
 
 Tell = Callable[[Reply], None]
 
@@ -35,7 +36,7 @@ class Workshop:
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self._whisper: tuple[str | None, Whisper] | None = None
+        self._speech_model: tuple[str | None, SpeechModel] | None = None
         self._diarizer: Diarizer | None = None
 
     def do(self, job: Job, tell: Tell) -> None:
@@ -67,34 +68,32 @@ class Workshop:
     def _hear(self, job: Transcribe, tell: Tell) -> None:
         from app.engines.transcription import transcribe
 
-        tell(transcribe(self._model(job.model), job))
+        tell(transcribe(self._model(job.options.model), job))
 
     def _load(self, job: Load) -> Loaded:
-        from app.engines.transcription import check_language
+        model = self._model(job.options.model)
+        model.check(job.options)
+        return Loaded(model=model.identity, how=model.how)
 
-        whisper = self._model(job.model)
-        check_language(whisper, job.language)
-        return Loaded(model=whisper.identity, how=whisper.how)
-
-    def _model(self, name: str | None) -> Whisper:
+    def _model(self, name: str | None) -> SpeechModel:
         from app.engines import whisper
         from app.engines.models import Models
 
-        if self._whisper is None or self._whisper[0] != name:
+        if self._speech_model is None or self._speech_model[0] != name:
             try:
                 weights = Models(self._setup.model, self._setup.models_dir).find(name)
-                self._whisper = None  # two large models at once might not fit
-                self._whisper = name, whisper.load(weights, self._way)
+                self._speech_model = None  # two large models at once might not fit
+                self._speech_model = name, whisper.load(weights, self._way)
             except PermanentError as error:
                 raise (_operators(error) if name is None else error) from error
-        return self._whisper[1]
+        return self._speech_model[1]
 
     @property
     def _way(self) -> Way:
         from app.engines.whisper import Way
 
         setup = self._setup
-        return Way(setup.device, setup.compute_type, setup.threads, setup.beam)
+        return Way(setup.device, setup.compute_type, setup.threads, setup.at_once, setup.beam)
 
     def _diarize(self, job: Diarize, tell: Tell) -> DiarizationDone:
         from app.engines.diarization import Diarizer

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from faster_whisper.vad import get_vad_model
 
 from app.engines.decoding import Limit, decode, measure
-from app.engines.messages import Listen, Listened, ListeningDone, StageAdvanced, WindowFound, WindowSound
+from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound, WindowSound
 from app.engines.samples import pack
 from app.engines.windows import Window, listen
-from schemas.progress import Stage
 
 
 def prepare() -> None:
@@ -16,15 +15,16 @@ def prepare() -> None:
     get_vad_model()
 
 
-def find_windows(job: Listen, limit: Limit) -> Iterator[StageAdvanced | WindowFound | Listened | ListeningDone]:
-    """Find the windows of a recording from `job.start_at` on.
+def find_windows(job: Listen, limit: Limit) -> Iterator[RecordingOpened | WindowFound | Listened | ListeningDone]:
+    """Find the windows of a recording, or of one of its channels, from `job.start_at` on.
 
-    Raises PermanentError: audio_unreadable, audio_too_large.
+    Raises:
+        PermanentError: audio_unreadable, audio_too_large.
     """
-    duration = measure(job.path)
+    duration, channels = measure(job.path)
     limit.check(duration)
-    yield StageAdvanced(stage=Stage.DECODING, processed_seconds=job.start_at, duration_seconds=duration)
-    for heard in listen(decode(job.path, limit), job.start_at):
+    yield RecordingOpened(duration_seconds=duration, channels=channels)
+    for heard in listen(decode(job.path, limit, job.channel), job.start_at):
         for window in heard.windows:
             yield WindowFound(window=_packed(window))
         yield Listened(seconds=heard.seconds, settled=heard.settled)
@@ -32,4 +32,4 @@ def find_windows(job: Listen, limit: Limit) -> Iterator[StageAdvanced | WindowFo
 
 
 def _packed(window: Window) -> WindowSound:
-    return WindowSound(start=window.start, end=window.end, samples=pack(window.samples))
+    return WindowSound(pieces=list(window.pieces), samples=pack(window.samples))

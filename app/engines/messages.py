@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from schemas.diarization import Turn
 from schemas.errors import ErrorDetail
 from schemas.progress import Stage
-from schemas.transcription import Segment
+from schemas.transcription import Segment, Stretch, TranscribeOptions
 from schemas.wire import Model, Speakers
 
-LONGEST_WINDOW = 29.5  # seconds: a model's encoder takes the same time for anything up to 30
+LONGEST_WINDOW = 20.0  # seconds of sound
 
 
 class _Line(BaseModel):
@@ -32,35 +32,43 @@ class Setup(_Line):
     compute_type: str | None = Field(None, description="Null: what suits the device.")
     threads: int = 1
     beam: int = 5
+    at_once: int = Field(1, description="Windows that are transcribed at the same time, each on `threads` threads.")
     max_seconds: float
     diarization_max_seconds: float
     max_decode_seconds: float
 
 
 class WindowSound(_Line):
-    """A window, in seconds from the start of the recording, and its sound: base64 of signed 16-bit samples, 16 kHz."""
+    """A window: pieces of speech, in seconds from the start of the recording, and their sound, joined.
 
-    start: float
-    end: float
+    The sound is base64 of signed 16-bit samples, 16 kHz.
+    """
+
+    pieces: list[tuple[float, float]] = Field(min_length=1)
     samples: str = Field(repr=False)
+
+    @property
+    def end(self) -> float:
+        """Where the next window may begin, in seconds from the start of the recording."""
+        return self.pieces[-1][1]
 
 
 class Listen(_Line):
-    """Job: the windows of a recording, from `start_at` seconds on."""
+    """Job: the windows of a recording, from `start_at` seconds on; `channel`: of one channel alone, from 0."""
 
     type: Literal["listen"] = "listen"
     path: Path
     start_at: float = 0.0
+    channel: int | None = None
 
 
 class Transcribe(_Line):
-    """Job: what is said in a batch of windows; `words`: with the time of each word."""
+    """Job: what is said in a batch of windows; `previous` is the language spoken before the first one."""
 
     type: Literal["transcribe"] = "transcribe"
     windows: list[WindowSound]
-    model: str | None = None
-    language: str | None = None
-    words: bool = False
+    options: TranscribeOptions = TranscribeOptions()
+    previous: str | None = None
 
 
 class StretchAnalysed(_Line):
@@ -83,11 +91,10 @@ class Diarize(_Line):
 
 
 class Load(_Line):
-    """Job: load a model ahead of the first window, and see whether it knows the language."""
+    """Job: load a model ahead of the first window, and see whether it can follow the options."""
 
     type: Literal["load"] = "load"
-    model: str | None = None
-    language: str | None = None
+    options: TranscribeOptions = TranscribeOptions()
 
 
 class Prepare(_Line):
@@ -103,6 +110,14 @@ class StageAdvanced(_Line):
     stage: Stage
     processed_seconds: float
     duration_seconds: float | None
+
+
+class RecordingOpened(_Line):
+    """Reply: what a recording holds."""
+
+    type: Literal["opened"] = "opened"
+    duration_seconds: float
+    channels: int
 
 
 class WindowFound(_Line):
@@ -127,12 +142,24 @@ class ListeningDone(_Line):
     duration_seconds: float
 
 
+class WindowTranscribed(_Line):
+    """What is said in a window, and where somebody speaks in it and no word was found."""
+
+    segments: list[Segment]
+    untranscribed: list[Stretch] = Field(default_factory=list)
+
+
 class WindowsTranscribed(_Line):
-    """Reply: the segments of each window of a batch, and how many seconds that took."""
+    """Reply: what is said in each window of a batch, and how many seconds that took.
+
+    `language` is spoken at the end of the last window; null: the model does not tell. `settled`: whether all would be
+    the same if another language had been spoken before the batch.
+    """
 
     type: Literal["windows_transcribed"] = "windows_transcribed"
-    language: str
-    found: list[list[Segment]]
+    found: list[WindowTranscribed]
+    language: str | None = None
+    settled: bool = True
     seconds: float
     model: Model
 
@@ -172,6 +199,7 @@ class Failed(_Line):
 Job = Annotated[Prepare | Load | Listen | Transcribe | Diarize, Field(discriminator="type")]
 Reply = Annotated[
     StageAdvanced
+    | RecordingOpened
     | WindowFound
     | Listened
     | ListeningDone

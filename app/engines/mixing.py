@@ -14,16 +14,19 @@ _WIDEST_LAYOUT = 8  # channels that the resampler mixes by itself
 
 
 class Mixer:
-    """Turns frames into float samples between -1 and 1."""
+    """Turns frames into float samples between -1 and 1: all channels mixed, or one of them, counted from 0."""
 
-    def __init__(self) -> None:
+    def __init__(self, channel: int | None = None) -> None:
+        self._channel = channel
         self._shape: tuple[str, str, int] | None = None
         self._resampler: av.AudioResampler | None = None
 
     def mix(self, frame: av.AudioFrame) -> Iterator[Samples]:
         """The samples that are ready after this frame."""
-        if frame.layout.nb_channels > _WIDEST_LAYOUT:
-            frame = _mono(frame)
+        if self._channel is not None and frame.layout.nb_channels > 1:
+            frame = _only(frame, self._channel)
+        elif frame.layout.nb_channels > _WIDEST_LAYOUT:
+            frame = _mixed(frame)
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if shape != self._shape:
             yield from self.flush()
@@ -44,14 +47,26 @@ class Mixer:
                 yield np.nan_to_num(ready.to_ndarray()[0].astype(np.float32, copy=False))
 
 
-def _mono(frame: av.AudioFrame) -> av.AudioFrame:
+def _only(frame: av.AudioFrame, channel: int) -> av.AudioFrame:
+    """One channel; the last one where there are fewer, since a format may change in the middle of a recording."""
+    by_channel = _by_channel(frame)
+    return _mono(by_channel[min(channel, len(by_channel) - 1)][np.newaxis], frame.sample_rate)
+
+
+def _mixed(frame: av.AudioFrame) -> av.AudioFrame:
     """All channels as one; a voice on one of a hundred must still be heard, hence the root."""
-    channels = frame.layout.nb_channels
+    by_channel = _by_channel(frame)
+    return _mono(by_channel.sum(axis=0, keepdims=True) / np.sqrt(len(by_channel)), frame.sample_rate)
+
+
+def _by_channel(frame: av.AudioFrame) -> npt.NDArray[np.float64]:
     samples = frame.to_ndarray()
-    by_channel = samples if frame.format.is_planar else samples.reshape(-1, channels).T
-    mixed = _scaled(by_channel).sum(axis=0, keepdims=True) / np.sqrt(channels)
-    mono = av.AudioFrame.from_ndarray(np.clip(mixed, -1, 1).astype(np.float32), format="flt", layout="mono")
-    mono.sample_rate = frame.sample_rate
+    return _scaled(samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T)
+
+
+def _mono(samples: npt.NDArray[np.float64], rate: int) -> av.AudioFrame:
+    mono = av.AudioFrame.from_ndarray(np.clip(samples, -1, 1).astype(np.float32), format="flt", layout="mono")
+    mono.sample_rate = rate
     return mono
 
 

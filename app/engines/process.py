@@ -15,6 +15,7 @@ import structlog
 from structlog.contextvars import get_contextvars
 
 import app
+from app.engines.cores import windows_at_once
 from app.engines.messages import LAST_REPLIES, REPLY, Failed, Job, Loaded, Reply, Setup
 from app.settings import Settings
 from handlers.errors import PermanentError, TransientError
@@ -104,6 +105,7 @@ def _setup(settings: Settings) -> Setup:
         device=settings.engine_device,
         compute_type=settings.engine_compute_type,
         threads=settings.engine_threads,
+        at_once=windows_at_once(settings.engine_parallel, settings.engine_threads),
         beam=settings.engine_beam,
         max_seconds=settings.audio_max_seconds,
         diarization_max_seconds=settings.diarization_max_seconds,

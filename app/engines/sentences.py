@@ -1,8 +1,8 @@
-"""A window's words to segments that can be read: a sentence each, or a part of a long one."""
+"""Words to sentences that can be read, or to parts of long ones."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from schemas.transcription import Segment, Word
+from schemas.transcription import Word
 
 _PAUSE = 0.8  # seconds of silence that end a segment
 _SENTENCE_ENDS = (".", "?", "!", "…", "。", "！", "？", "؟", "।")  # noqa: RUF001 -- other scripts have marks of their own
@@ -13,27 +13,13 @@ _LONG = 8.0  # seconds; from then on a comma will do
 _LONGEST = 14.0
 
 
-def segments(words: Sequence[Word], avg_logprob: float, no_speech_prob: float) -> list[Segment]:
-    """Cut the words of a window at sentence ends and pauses; the two figures are the window's own."""
-    return [
-        Segment(
-            start=part[0].start,
-            end=part[-1].end,
-            text=text_of(part),
-            words=part,
-            avg_logprob=avg_logprob,
-            no_speech_prob=no_speech_prob,
-        )
-        for part in _parts(words)
-    ]
-
-
 def text_of(words: Iterable[Word]) -> str:
     """The words as text; each brings its own leading space, where the language has one."""
     return "".join(word.word for word in words).strip()
 
 
-def _parts(words: Sequence[Word]) -> Iterator[list[Word]]:
+def sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
+    """Cut words at sentence ends and pauses, and long sentences at clauses."""
     part: list[Word] = []
     for word in words:
         if part and _ends(part, word):

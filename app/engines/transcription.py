@@ -1,63 +1,100 @@
-"""Transcription: a batch of windows to segments."""
+"""Transcription: a batch of windows to segments, whatever the family of the model, with no speech left out silently."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from statistics import fmean
 from time import monotonic
 
-from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
+from app.engines.clips import Clip, part_of
+from app.engines.coverage import holes
+from app.engines.messages import Transcribe, WindowsTranscribed, WindowTranscribed
 from app.engines.samples import unpack
-from app.engines.sentences import segments
-from app.engines.whisper import SpokenWindow, Whisper
-from handlers.errors import PermanentError
-from schemas.errors import ErrorCode
-from schemas.transcription import Segment, Word
+from app.engines.sentences import sentences, text_of
+from app.engines.speech_model import SpeechModel, Text
+from app.engines.timeline import Timeline
+from schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 
-_NO_SPEECH = 0.6
-_DOUBTFUL = -1.0
-_REPETITIVE = 2.4  # how well a text can be compressed when the model is caught in a loop
+_BELIEVED = -0.8  # mean log probability, at least, of what is found where nothing was found before
+_WHOLE = 0.8  # of a clip: a hole as large as that would be the same clip again
 
 
-def check_language(whisper: Whisper, language: str | None) -> None:
-    """Refuse a language that the model does not know (PermanentError, invalid_message)."""
-    if language is not None and not whisper.knows(language):
-        message = f"The model {whisper.identity.name!r} does not know the language {language!r}: name another one."
-        raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
-
-
-def transcribe(whisper: Whisper, job: Transcribe) -> WindowsTranscribed:
-    """Transcribe a batch of windows (PermanentError, invalid_message: a language the model does not know)."""
-    check_language(whisper, job.language)
+def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
+    """Transcribe a batch of windows (PermanentError, invalid_message: options that the model cannot follow)."""
+    model.check(job.options)
     started = monotonic()
-    spoken, language = whisper.transcribe([unpack(window.samples) for window in job.windows], job.language)
-    found = [
-        _segments(whisper, window, heard, language, words=job.words)
-        for window, heard in zip(job.windows, spoken, strict=True)
+    timelines = [Timeline(window.pieces) for window in job.windows]
+    clips = [
+        Clip(unpack(window.samples), timeline.speech) for window, timeline in zip(job.windows, timelines, strict=True)
     ]
-    return WindowsTranscribed(language=language, found=found, seconds=monotonic() - started, model=whisper.identity)
+    answer = model.transcribe(clips, job.options, job.previous)
+    found = []
+    for clip, timeline, texts in zip(clips, timelines, answer.texts, strict=True):
+        filled = _filled(model, clip, texts, job.options)
+        missing = holes([word for text in filled for word in text.words], clip.speech, clip.seconds) if filled else []
+        segments = [segment for text in filled for segment in _segments(text, timeline)]
+        found.append(
+            WindowTranscribed(
+                segments=sorted(segments, key=lambda segment: segment.start),
+                untranscribed=[_stretch(timeline, *hole) for hole in missing],
+            )
+        )
+    return WindowsTranscribed(
+        found=found,
+        language=answer.language,
+        settled=answer.settled,
+        seconds=monotonic() - started,
+        model=model.identity,
+    )
 
 
-def _segments(
-    whisper: Whisper, window: WindowSound, heard: SpokenWindow | None, language: str, *, words: bool
-) -> list[Segment]:
-    if heard is not None and heard.compression_ratio > _REPETITIVE:
-        (heard,), _ = whisper.transcribe([unpack(window.samples)], language, break_loops=True)
-    if heard is None or _nothing_said(heard):
-        return []
-    found = segments(_words(window, heard), heard.avg_logprob, min(max(heard.no_speech_prob, 0.0), 1.0))
-    return found if words else [segment.model_copy(update={"words": None}) for segment in found]
+def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
+    """The texts of a clip, and those of the holes between them: each hole is transcribed as a clip of its own."""
+    words = [word for text in texts for word in text.words]
+    found = list(texts)
+    for start, end in holes(words, clip.speech, clip.seconds) if texts else ():
+        if end - start < _WHOLE * clip.seconds:
+            found += _again(model, part_of(clip, start, end), start, _told(options, _before(texts, start)))
+    return found
 
 
-def _nothing_said(heard: SpokenWindow) -> bool:
-    silent = heard.no_speech_prob > _NO_SPEECH and heard.avg_logprob < _DOUBTFUL
-    return silent or not any(character.isalnum() for character in heard.text)
+def _again(model: SpeechModel, clip: Clip, start: float, options: TranscribeOptions) -> Iterator[Text]:
+    for texts in model.transcribe([clip], options, None).texts:
+        for text in texts:
+            if text.avg_logprob is None or text.avg_logprob >= _BELIEVED:
+                yield Text(
+                    [_moved(word, start) for word in text.words], text.language, text.avg_logprob, text.no_speech_prob
+                )
 
 
-def _words(window: WindowSound, heard: SpokenWindow) -> Sequence[Word]:
-    words = []
-    earliest = window.start
-    for word in heard.words or ():
-        start = min(max(window.start + word.start, earliest), window.end)
-        end = min(max(window.start + word.end, start), window.end)
-        probability = min(max(float(word.probability), 0.0), 1.0)
-        words.append(Word(start=start, end=end, word=word.word, probability=probability))
-        earliest = start
-    return words or [Word(start=window.start, end=window.end, word=heard.text, probability=0.0)]
+def _before(texts: Sequence[Text], second: float) -> str | None:
+    """The language that is spoken before a second of the clip, or else after it."""
+    before = [text.language for text in texts if text.words[0].start <= second]
+    return before[-1] if before else texts[0].language
+
+
+def _told(options: TranscribeOptions, language: str | None) -> TranscribeOptions:
+    return options if language is None else options.model_copy(update={"language": language})
+
+
+def _moved(word: Word, seconds: float) -> Word:
+    return word.model_copy(update={"start": word.start + seconds, "end": word.end + seconds})
+
+
+def _segments(text: Text, timeline: Timeline) -> Iterator[Segment]:
+    for words in sentences([timeline.word(word) for word in text.words]):
+        yield Segment(
+            start=words[0].start,
+            end=max(word.end for word in words),
+            text=text_of(words),
+            language=text.language,
+            words=words,
+            confidence=fmean(word.probability for word in words),
+            avg_logprob=text.avg_logprob,
+            no_speech_prob=text.no_speech_prob,
+        )
+
+
+def _stretch(timeline: Timeline, start: float, end: float) -> Stretch:
+    """A hole of a window in the recording, from the piece in which it begins to the one in which it ends."""
+    first, _ = timeline.stretch(start, start)
+    _, last = timeline.stretch(end, end)
+    return Stretch(start=first, end=max(first, last))

@@ -1,14 +1,18 @@
-"""Windows: stretches of speech of at most 29.5 s, cut at silences, found while the recording streams by.
+"""Windows: pieces of speech of at most 20 s together, found while the recording streams by.
+
+Silence between pieces is left out, all but .6 s of it, so that a window is speech and little else: what a model needs
+for a window grows with the window's sound. 20 s and not the 30 s that Whisper takes at most, because a long window is
+more often ended before its speech is, and because it holds fewer languages (docs/decisions/0013).
 
 All is counted in frames of 512 samples (32 ms, a whole number of milliseconds). Where a window ends, nothing is
 remembered but that place, and voice activity is judged in blocks that begin at fixed places: so a run that resumes
 where a window ended finds the same windows as an uninterrupted one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +21,7 @@ from faster_whisper.vad import get_vad_model
 from app.engines.messages import LONGEST_WINDOW
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.samples import Samples
+from app.engines.timeline import Piece
 
 FRAME = 512
 FIRST_BLOCK = 35.2  # seconds: enough for one window that begins by the fourth, so that the first text comes soon
@@ -24,33 +29,36 @@ LATER_BLOCK = 64
 
 _RATE = SAMPLE_RATE / FRAME  # frames a second
 _LONGEST = int(LONGEST_WINDOW * _RATE)
-_GAP = round(2 * _RATE)  # a longer silence ends a window
+_ENOUGH = _LONGEST // 2  # with that much speech, a window ends before a piece that does not fit
+_SPAN = round(90 * _RATE)  # from a window's first piece to its end: so long, sound is held at most
+_PADDING = round(0.3 * _RATE)  # kept before and after speech
+_GAP = 2 * _PADDING  # a longer silence ends a piece
 _PAUSE = round(0.25 * _RATE)  # long enough to cut in
-_PADDING = round(0.4 * _RATE)  # kept before and after speech
 _WARM_UP = 64  # frames that the voice detector hears again before each block
 _LEAST_SPEECH = 4  # frames; less is a click
 _SPEECH = 0.5
+
+Probabilities = npt.NDArray[np.float32]
 
 
 class VoiceDetector(Protocol):
     """Says of each frame how probably somebody speaks."""
 
-    def __call__(self, samples: Samples, /) -> npt.NDArray[np.float32]:
+    def __call__(self, samples: Samples, /) -> Probabilities:
         """One probability a frame; may write into `samples`."""
         ...
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of speech; seconds from the start of the recording."""
+    """Pieces of speech, in seconds from the start of the recording, and their sound, joined."""
 
-    start: float
-    end: float
+    pieces: Sequence[Piece]
     samples: Samples
 
 
 @dataclass(frozen=True)
-class WindowsTranscribed:
+class WindowsFound:
     """The windows that a block completed, how many seconds were listened to so far, and whether that is all.
 
     Up to `settled` seconds it is known what is speech: what comes after may be the beginning of a window.
@@ -60,6 +68,19 @@ class WindowsTranscribed:
     seconds: float
     settled: float
     last: bool = False
+
+
+class Run(NamedTuple):
+    """A piece in frames; `open`: it may go on behind what was heard."""
+
+    start: int
+    end: int
+    open: bool = False
+
+    @property
+    def length(self) -> int:
+        """Frames."""
+        return self.end - self.start
 
 
 def blocks(pieces: Iterable[Samples]) -> Iterator[Samples]:
@@ -80,35 +101,55 @@ def blocks(pieces: Iterable[Samples]) -> Iterator[Samples]:
 
 def listen(
     pieces: Iterable[Samples], start_at: float = 0.0, detector: VoiceDetector | None = None
-) -> Iterator[WindowsTranscribed]:
+) -> Iterator[WindowsFound]:
     """Find the windows after `start_at` seconds, which is 0 or the end of a window."""
     listener = _Listener(ceil(start_at * _RATE - 1e-6), detector or get_vad_model())
     for block in blocks(pieces):
-        yield WindowsTranscribed(listener.windows(block), listener.seconds, listener.settled)
-    yield WindowsTranscribed(listener.rest(), listener.seconds, listener.seconds, last=True)
+        yield WindowsFound(listener.windows(block), listener.seconds, listener.settled)
+    yield WindowsFound(listener.rest(), listener.seconds, listener.seconds, last=True)
 
 
-def next_window(speech: npt.NDArray[np.float32], *, whole: bool) -> tuple[int, int] | None:
-    """Frames from and to which the first window reaches; null: none, or (unless `whole`) more must be heard first."""
+def next_window(speech: Probabilities, *, whole: bool) -> list[Run]:
+    """The pieces of the first window; none: nobody speaks, or (unless `whole`) more must be heard first."""
+    taken: list[Run] = []
+    length = 0
+    for run in _runs(speech, whole=whole):
+        if taken and run.end - taken[0].start > _SPAN:
+            return taken
+        if length + run.length > _LONGEST:
+            return taken if length >= _ENOUGH else [*taken, _cut(run, speech, _LONGEST - length)]
+        if run.open:
+            return []
+        taken.append(run)
+        length += run.length
+    complete = whole or (taken and len(speech) - taken[0].start > _SPAN)
+    return taken if complete else []
+
+
+def _runs(speech: Probabilities, *, whole: bool) -> Iterator[Run]:
+    """The pieces of speech in order: voices with the silences up to `_GAP` between them, and padding around."""
     voiced = np.flatnonzero(speech >= _SPEECH)
-    if not voiced.size:
-        return None
-    start = max(0, int(voiced[0]) - _PADDING)
-    silences = np.diff(voiced, append=len(speech) + (_GAP + 1 if whole else 0))
-    ends = voiced[silences > _GAP]
-    end = min(int(ends[0]) + 1 + _PADDING, len(speech)) if ends.size else None
-    if end is not None and end - start <= _LONGEST:
-        return start, end
-    if len(speech) - start <= _LONGEST + _GAP and not whole:
-        return None
-    return start, start + _quiet_place(speech[start : start + _LONGEST])
+    breaks = np.flatnonzero(np.diff(voiced) > _GAP) + 1
+    reach = 0
+    for frames in np.split(voiced, breaks) if voiced.size else ():
+        first, after = int(frames[0]), int(frames[-1]) + 1
+        run = Run(
+            max(first - _PADDING, reach),
+            min(after + _PADDING, len(speech)),
+            open=not whole and len(speech) - after <= _GAP,
+        )
+        if run.open or len(frames) >= _LEAST_SPEECH:
+            reach = run.end
+            yield run
 
 
-def _quiet_place(speech: npt.NDArray[np.float32]) -> int:
-    """The middle of the last pause of the later half, else of its longest silence, else the frame least like speech.
+def _cut(run: Run, speech: Probabilities, room: int) -> Run:
+    """The beginning of a piece that is too long for a window: up to its last pause in the later half of the room."""
+    return Run(run.start, run.start + _quiet_place(speech[run.start : run.start + room]))
 
-    Late cuts make few windows: the encoder takes the same time for each, however short.
-    """
+
+def _quiet_place(speech: Probabilities) -> int:
+    """The middle of the last pause of the later half, else of its longest silence, else the frame least like speech."""
     half = len(speech) // 2
     later = speech[half:]
     silent = np.concatenate(([0], later < _SPEECH, [0])).astype(np.int8)
@@ -159,25 +200,27 @@ class _Listener:
     def rest(self) -> list[Window]:
         return list(self._complete(whole=True))
 
-    def _judge(self, block: Samples) -> npt.NDArray[np.float32]:
+    def _judge(self, block: Samples) -> Probabilities:
         padding = np.zeros(-len(block) % FRAME, np.float32)
         # a copy, always: the detector writes into what it is given
         speech = self._detector(np.concatenate([self._before, block, padding]))
         return np.asarray(speech, np.float32)[len(self._before) // FRAME :]
 
     def _complete(self, *, whole: bool) -> Iterator[Window]:
-        while (found := next_window(self._speech, whole=whole)) is not None:
-            start, end = found
-            if (self._speech[start:end] >= _SPEECH).sum() >= _LEAST_SPEECH:
-                yield self._window(start, end)
-            self._forget(end)
+        while runs := next_window(self._speech, whole=whole):
+            yield self._window(runs)
+            self._forget(runs[-1].end)
         if not (self._speech >= _SPEECH).any():
             self._forget(max(0, len(self._speech) - _PADDING))
 
-    def _window(self, start: int, end: int) -> Window:
-        samples = self._samples[start * FRAME : end * FRAME].copy()
-        begin = (self._start + start) * FRAME
-        return Window(begin / SAMPLE_RATE, (begin + len(samples)) / SAMPLE_RATE, samples)
+    def _window(self, runs: Sequence[Run]) -> Window:
+        sounds = [self._samples[run.start * FRAME : run.end * FRAME] for run in runs]
+        begins = [(self._start + run.start) * FRAME for run in runs]
+        pieces = [
+            (begin / SAMPLE_RATE, (begin + len(sound)) / SAMPLE_RATE)
+            for begin, sound in zip(begins, sounds, strict=True)
+        ]
+        return Window(pieces, np.concatenate(sounds))
 
     def _forget(self, frames: int) -> None:
         self._start += frames

@@ -77,7 +77,7 @@ class Helper:
         if self._held is None or lent.batch != self._held.batch:
             self._held, self._windows = lent, {}
         self._until = time.monotonic() + WAITS_FOR
-        window = WindowSound(start=lent.start, end=lent.end, samples=b64encode(sound).decode())
+        window = WindowSound(pieces=lent.pieces, samples=b64encode(sound).decode())
         self._windows[lent.number] = window
         await self._send(lent.owner, encode(Alive(batch=lent.batch)))
         if len(self._windows) == lent.of:
@@ -131,16 +131,17 @@ class Helper:
     async def _in_pieces(self, lent: Lent, windows: list[WindowSound]) -> WindowsTranscribed | None:
         """What is said in a batch, or null where this worker comes to have a task of its own (TaskError)."""
         pieces: list[WindowsTranscribed] = []
-        job = Transcribe(windows=[], model=lent.model_name, language=lent.language, words=lent.words)
+        previous = lent.previous
         for first in range(0, len(windows), _PIECE):
             if self._own:
                 return None
-            piece = job.model_copy(update={"windows": windows[first : first + _PIECE]})
+            piece = Transcribe(windows=windows[first : first + _PIECE], options=lent.options, previous=previous)
             async with asyncio.timeout(LONGEST_LOAN):  # by then the owner has it back; what hangs is killed
                 pieces.append(await self._transcriber.transcribe(piece))
+            previous = pieces[-1].language or previous
         found = [window for piece in pieces for window in piece.found]
         seconds = sum(piece.seconds for piece in pieces)
-        return pieces[0].model_copy(update={"found": found, "seconds": seconds})
+        return pieces[0].model_copy(update={"found": found, "seconds": seconds, "language": previous})
 
     async def _say_alive(self, lent: Lent) -> None:
         while True:

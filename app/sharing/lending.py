@@ -8,11 +8,10 @@ from uuid import uuid4
 import structlog
 
 from app.cancellation import cancel_all
-from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
+from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed, WindowTranscribed
 from app.engines.window_transcribers import HelperLostError, WindowTranscriber
 from app.sharing.messages import Alive, Lent, Returned, encode
 from schemas.sharing import WindowsOffered
-from schemas.transcription import Segment
 
 SILENT_FOR = 5.0  # seconds after which a helper is lost
 SLOWER = 3  # times what the owner needs for a batch: who takes longer holds back all that comes after it
@@ -127,11 +126,9 @@ class Loan:
                 batch=batch,
                 number=number,
                 of=len(job.windows),
-                start=window.start,
-                end=window.end,
-                model_name=job.model,
-                language=self._offer.language,
-                words=job.words,
+                pieces=window.pieces,
+                options=job.options,
+                previous=job.previous,
             )
             await self._send(self._helper, encode(lent, b64decode(window.samples)))
 
@@ -145,22 +142,21 @@ class Loan:
 
 
 def _is_answer(heard: WindowsTranscribed, job: Transcribe, offer: WindowsOffered) -> bool:
-    """Whether that can be what was asked for: by the same model, in the same language, each window in its place."""
+    """Whether that can be what was asked for: by the same model, each window in its place."""
     return (
         heard.model == offer.model
-        and heard.language == offer.language
         and len(heard.found) == len(job.windows)
-        and all(
-            _lies_in(window, found, words=job.words) for window, found in zip(job.windows, heard.found, strict=True)
-        )
+        and all(_lies_in(window, found) for window, found in zip(job.windows, heard.found, strict=True))
     )
 
 
-def _lies_in(window: WindowSound, found: list[Segment], *, words: bool) -> bool:
-    stretches = [(segment.start, segment.end) for segment in found]
-    stretches += [(word.start, word.end) for segment in found for word in segment.words or ()]
+def _lies_in(window: WindowSound, found: WindowTranscribed) -> bool:
+    first, last = window.pieces[0][0] - _ROUNDING, window.end + _ROUNDING
+    stretches = [(segment.start, segment.end) for segment in found.segments]
+    stretches += [(word.start, word.end) for segment in found.segments for word in segment.words or ()]
+    stretches += [(stretch.start, stretch.end) for stretch in found.untranscribed]
     return (
-        all(window.start - _ROUNDING <= start <= end <= window.end + _ROUNDING for start, end in stretches)
-        and sum(len(segment.text) for segment in found) <= _LONGEST_TEXT
-        and all(bool(segment.words) is words for segment in found)
+        all(first <= start <= end <= last for start, end in stretches)
+        and sum(len(segment.text) for segment in found.segments) <= _LONGEST_TEXT
+        and all(segment.words for segment in found.segments)
     )

@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from app.engines.messages import LONGEST_WINDOW, WindowsTranscribed
 from app.settings import MOST_WINDOWS
 from schemas.sharing import Token
-from schemas.transcription import LANGUAGE_PATTERN
+from schemas.transcription import LANGUAGE_PATTERN, TranscribeOptions
 
+MOST_PIECES = 100
 _BYTES_A_SECOND = 32_000
 
 
@@ -33,15 +34,13 @@ class Lent(_Line):
     batch: Token
     number: int = Field(ge=0, lt=MOST_WINDOWS, description="Its place in the batch.")
     of: int = Field(ge=1, le=MOST_WINDOWS)
-    start: float = Field(ge=0)
-    end: float = Field(ge=0)
-    model_name: str | None = Field(None, max_length=200)
-    language: str = Field(pattern=LANGUAGE_PATTERN)
-    words: bool
+    pieces: list[tuple[float, float]] = Field(min_length=1, max_length=MOST_PIECES)
+    options: TranscribeOptions
+    previous: str | None = Field(pattern=LANGUAGE_PATTERN)
 
     def fits(self, sound: bytes) -> bool:
         """Whether that can be the sound of the window."""
-        seconds = self.end - self.start
+        seconds = sum(end - start for start, end in self.pieces)
         return 0 < seconds <= LONGEST_WINDOW and len(sound) == round(seconds * _BYTES_A_SECOND / 2) * 2
 
 

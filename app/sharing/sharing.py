@@ -62,13 +62,13 @@ class Sharing:
             await self._helper.offered(offer)
 
     @asynccontextmanager
-    async def lending(self, model: Model, language: str) -> AsyncIterator[Lender | None]:
+    async def lending(self, model: Model) -> AsyncIterator[Lender | None]:
         """Find helpers for one run; None where nothing is shared."""
         if not self._on:
             yield None
             return
         how = way_of(self._engine)
-        offer = WindowsOffered(run=uuid4().hex, owner=self._token, model=model, how=how, language=language)
+        offer = WindowsOffered(run=uuid4().hex, owner=self._token, model=model, how=how)
         lender = Lender(offer, self._say, self._send)
         self._lenders[offer.run] = lender
         try:

@@ -3,14 +3,15 @@
 from collections import deque
 from itertools import takewhile
 
-from app.engines.messages import Listened, ListeningDone, Reply, StageAdvanced, WindowFound, WindowSound
+from app.engines.messages import Listened, ListeningDone, RecordingOpened, Reply, WindowFound, WindowSound
 
 
 class FoundWindows:
-    """Windows in order; `duration` is how long the recording is, as far as known."""
+    """Windows in order; `duration` is how long the recording is, as far as known, and `channels` how many it has."""
 
     def __init__(self) -> None:
         self.duration = 0.0
+        self.channels = 1
         self.complete = False  # the recording's end was reached
         self._found: deque[WindowSound | float] = deque()  # a number: nobody speaks before that second
         self._windows_in_block = False
@@ -21,8 +22,8 @@ class FoundWindows:
     def notice(self, reply: Reply) -> None:
         """Take a reply of the listener into account."""
         match reply:
-            case StageAdvanced():
-                self.duration = reply.duration_seconds or 0.0
+            case RecordingOpened():
+                self.duration, self.channels = reply.duration_seconds, reply.channels
             case WindowFound():
                 self._found.append(reply.window)
                 self._windows_in_block = True

@@ -15,7 +15,7 @@ from app.keys.stretches import Stretches
 from app.speech.recordings import Recording
 from app.speech.transcriber_pool import Transcribed
 from app.speech.windows_in_order import Told
-from schemas.transcription import Segment, TranscriptionTask
+from schemas.transcription import Segment, Stretch, TranscriptionTask
 from schemas.wire import Model
 
 TOLD_AT_ONCE = 50  # segments; as a message they are far below any max_payload
@@ -24,32 +24,37 @@ VERSION = version("natscribe")  # other code may find other things in the same r
 
 
 class Transcript(BaseModel):
-    """All that a model hears in a recording."""
+    """All that a model hears in a recording, or in one of its channels."""
 
-    language: str | None
     duration: float
+    channels: int
     model: Model
     segments: list[Segment]
+    untranscribed: list[Stretch]
 
     def pieces(self) -> Iterator["Transcript"]:
         """The same in pieces, at least one."""
         for at in range(0, max(len(self.segments), 1), PIECE):
-            yield self.model_copy(update={"segments": self.segments[at : at + PIECE]})
+            missing = self.untranscribed if not at else []
+            yield self.model_copy(update={"segments": self.segments[at : at + PIECE], "untranscribed": missing})
 
 
 class TranscriptInOrder:
     """A run over a recording that was heard before, told as if it were heard now."""
 
     def __init__(self, transcript: Transcript, start_at: float) -> None:
-        self.language = transcript.language
         self.duration = transcript.duration
+        self.channels = transcript.channels
         self.model: Model | None = transcript.model
         self._segments = [segment for segment in transcript.segments if segment.start >= start_at]
+        self._untranscribed = [stretch for stretch in transcript.untranscribed if stretch.start >= start_at]
 
     async def run(self) -> AsyncGenerator[Told, None]:
         """Yield what was found, in order."""
+        if self._untranscribed:
+            yield Transcribed(None, 0.0, self.duration, [], self._untranscribed)
         for part in self._parts():
-            yield Transcribed(self.language, part[-1].end, self.duration, part)
+            yield Transcribed(part[-1].language, part[-1].end, self.duration, part)
 
     def _parts(self) -> Iterator[list[Segment]]:
         for at in range(0, len(self._segments), TOLD_AT_ONCE):
@@ -64,14 +69,17 @@ class Recall:
         self._cache = cache
         self._stretches = stretches
 
-    async def transcript(self, audio_sha256: str, task: TranscriptionTask) -> Transcript | None:
-        """What was heard when the same was asked before (TaskError)."""
-        model = await load(self._engine, Load(model=task.model, language=task.language))
-        return await _joined(await self._cache.find_pieces(audio_sha256, self._question(model, task)))
+    async def transcript(self, audio_sha256: str, task: TranscriptionTask, channel: int | None) -> Transcript | None:
+        """What was heard when the same was asked before of a channel, null: of all as one (TaskError)."""
+        model = await load(self._engine, Load(options=task.options))
+        return await _joined(await self._cache.find_pieces(audio_sha256, self._question(model, task, channel)))
 
-    async def keep_transcript(self, audio_sha256: str, task: TranscriptionTask, transcript: Transcript) -> None:
+    async def keep_transcript(
+        self, audio_sha256: str, task: TranscriptionTask, channel: int | None, transcript: Transcript
+    ) -> None:
         """Keep what was heard from a recording's beginning to its end."""
-        await self._cache.keep_pieces(audio_sha256, self._question(transcript.model, task), transcript.pieces())
+        question = self._question(transcript.model, task, channel)
+        await self._cache.keep_pieces(audio_sha256, question, transcript.pieces())
 
     async def turns(
         self, task_id: str, recording: Recording, job: Diarize
@@ -96,18 +104,21 @@ class Recall:
                         await self._cache.keep(audio_sha256, question, reply)
                         yield reply
 
-    def _question(self, model: Model, task: TranscriptionTask) -> str:
+    def _question(self, model: Model, task: TranscriptionTask, channel: int | None) -> str:
         words = "words" if task.word_timestamps or task.diarize else "text"
         how = self._engine.loaded.how if self._engine.loaded else ""
-        return f"transcript in pieces {VERSION} {model.name} {model.revision} {how} {task.language} {words}"
+        options = f"{task.options.digest()} {channel} {words}"
+        return f"transcript in pieces {VERSION} {model.name} {model.revision} {how} {options}"
 
 
 async def _joined(pieces: Sequence[bytes]) -> Transcript | None:
     segments: list[Segment] = []
+    untranscribed: list[Stretch] = []
     part: Transcript | None = None
     for piece in pieces:
         part = await asyncio.to_thread(read, piece, Transcript)
         if part is None:
             return None
         segments += part.segments
-    return part and part.model_copy(update={"segments": segments})
+        untranscribed += part.untranscribed
+    return part and part.model_copy(update={"segments": segments, "untranscribed": untranscribed})

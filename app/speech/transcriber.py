@@ -1,44 +1,37 @@
 """The transcriber: a recording fetched, handed to the engine, and made into a result."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from app.engines.attribution import attribute
-from app.engines.cores import Cores
+from app.engines.cores import Cores, windows_at_once
 from app.engines.engine import Engine
-from app.engines.messages import Diarize, Listen, StageAdvanced, Transcribe
-from app.settings import Settings
+from app.engines.messages import Diarize
+from app.settings import MOST_WINDOWS, Settings
 from app.sharing.sharing import Sharing
-from app.speech.pace import processed
-from app.speech.recall import Recall, Transcript, TranscriptInOrder
+from app.speech.recall import Recall
 from app.speech.recordings import REPLACED, Recording, Recordings
 from app.speech.speakers import SpeakerSearch
-from app.speech.transcriber_pool import Transcribed
-from app.speech.windows_in_order import WindowsInOrder
+from app.speech.transcription_run import TranscriptionRun
 from handlers.errors import PermanentError
 from handlers.ports import Advanced, Checkpoint, Fetched, Found, News
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage
 from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask
-from schemas.wire import Model
 
 DIARIZING_SHARE = 0.5  # of a task that wants both: the bundled models take about the same time for each
 
 
 @dataclass(slots=True)
-class _Draft:
-    """What is known of the result so far."""
+class _Speakers:
+    """What is known of the speakers."""
 
-    segments: list[Segment]
-    language: str | None
-    duration: float = 0.0
-    model: Model | None = None
-    speakers: int | None = None
-    diarization_error: ErrorDetail | None = None
-    cached: bool = False
+    count: int | None = None
+    error: ErrorDetail | None = None
+    cached: bool = True  # whether they had not to be looked for
 
 
 class EngineTranscriber:
@@ -52,94 +45,68 @@ class EngineTranscriber:
         self._recall = recall
         self._sharing = sharing
         self._threads = settings.engine_threads
-        self._batch = settings.engine_batch
+        at_once = windows_at_once(settings.engine_parallel, settings.engine_threads)
+        self._batch = min(settings.engine_batch * at_once, MOST_WINDOWS)
 
     async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
         """Yield what is found from the checkpoint on, the result last (TaskError)."""
-        draft = _Draft(list(checkpoint.segments), checkpoint.language or task.language)
-        draft.diarization_error = checkpoint.diarization_error if task.diarize else None
+        speakers = _Speakers(error=checkpoint.diarization_error if task.diarize else None)
         async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
             yield Fetched()
             if checkpoint.audio_sha256 not in {None, recording.sha256}:
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
-            transcribing = self._transcribe(task, recording, checkpoint, draft)
-            if task.diarize and draft.diarization_error is None:
-                transcribing = self._with_speakers(transcribing, task, recording, checkpoint, draft)
-            async with aclosing(transcribing):
-                async for news in transcribing:
+            lending = self._sharing.lending
+            run = TranscriptionRun(self._engine, self._recall, lending, recording, task, largest=self._batch)
+            if task.diarize and speakers.error is None:
+                working = self._with_speakers(run, task, recording, checkpoint, speakers)
+            else:
+                working = run.news(checkpoint)
+            async with aclosing(working):
+                async for news in working:
                     yield news
             await recording.check()
-            yield await asyncio.to_thread(_result, task, recording, draft)  # a day has many segments to copy
-
-    async def _transcribe(
-        self, task: TranscriptionTask, recording: Recording, checkpoint: Checkpoint, draft: _Draft
-    ) -> AsyncGenerator[News, None]:
-        windows = await self._windows(task, recording, checkpoint, draft)
-        async with aclosing(windows.run()) as replies:
-            async for reply in replies:
-                match reply:
-                    case StageAdvanced():
-                        yield processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
-                    case Transcribed():
-                        draft.segments += reply.segments
-                        yield Found(reply.language, reply.processed_seconds, tuple(reply.segments), recording.sha256)
-                        yield processed(Stage.TRANSCRIBING, reply.processed_seconds, reply.duration_seconds)
-        draft.language, draft.duration, draft.model = windows.language, windows.duration, windows.model
-        draft.cached = isinstance(windows, TranscriptInOrder)
-        whole = not checkpoint.processed_seconds  # what another attempt has heard may be another model's
-        if windows.model is not None and whole and not draft.cached:
-            heard = Transcript(
-                language=windows.language, duration=windows.duration, model=windows.model, segments=draft.segments
-            )
-            await recording.check()
-            await self._recall.keep_transcript(recording.sha256, task, heard)
-
-    async def _windows(
-        self, task: TranscriptionTask, recording: Recording, checkpoint: Checkpoint, draft: _Draft
-    ) -> WindowsInOrder | TranscriptInOrder:
-        found = await self._recall.transcript(recording.sha256, task)
-        if found is not None:
-            return TranscriptInOrder(found, checkpoint.processed_seconds)
-        words = task.word_timestamps or task.diarize
-        hear = Transcribe(windows=[], model=task.model, language=draft.language, words=words)
-        listen = Listen(path=recording.path, start_at=checkpoint.processed_seconds)
-        return WindowsInOrder(self._engine, listen, hear, self._sharing.lending, largest=self._batch)
+            # a day has many segments to copy
+            yield await asyncio.to_thread(_result, task, recording, run, speakers)
 
     async def _with_speakers(
         self,
-        transcribing: AsyncGenerator[News, None],
+        run: TranscriptionRun,
         task: TranscriptionTask,
         recording: Recording,
         checkpoint: Checkpoint,
-        draft: _Draft,
-    ) -> AsyncGenerator[News, None]:
+        speakers: _Speakers,
+    ) -> AsyncGenerator[Advanced | Found, None]:
         """Give the segments their speakers; whatever happens to that, the transcript is kept.
 
         An attempt that goes on after a lost one searches last, when all text is saved: the search may have been what
-        it died of. One that goes on after a worker that was stopped does not.
+        it died of. One that goes on after a worker that was stopped does not. Where each channel is a speaker, nobody
+        is searched for.
         """
         beside = not (checkpoint.processed_seconds and checkpoint.after_trouble)
         cores = Cores()
         job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
         async with (
             SpeakerSearch(self._recall.turns(task.task_id, recording, job)) as search,
-            aclosing(transcribing),
+            aclosing(run.news(checkpoint)) as transcribing,
         ):
             async for news in transcribing:
-                yield _with_search(news, search.fraction)
-                if beside and not search.begun and isinstance(news, Found) and cores.free(self._threads):
+                yield news if run.separate else _with_search(news, search.fraction)
+                begins = beside and not search.begun and not run.separate
+                if begins and isinstance(news, Found) and cores.free(self._threads):
                     search.begin()
-            yield _searching(search, 0.0, draft.duration)
+            if run.separate:
+                return
+            yield _searching(search, 0.0, run.duration)
             async for told in search.news():
                 yield _searching(search, told.processed_seconds, told.duration_seconds)
-            draft.diarization_error, draft.cached = search.error, draft.cached and search.cached
+            speakers.error, speakers.cached = search.error, search.cached
             if search.turns is not None:
                 yield Advanced(Stage.MERGING, 1.0)
-                draft.segments = await asyncio.to_thread(attribute, draft.segments, search.turns)
-                draft.speakers = len({turn.speaker for turn in search.turns})
+                run.segments = await asyncio.to_thread(attribute, run.segments, search.turns)
+                speakers.count = len({turn.speaker for turn in search.turns})
 
 
-def _with_search(news: News, searched: float) -> News:
+def _with_search(news: Advanced | Found, searched: float) -> Advanced | Found:
     """Both halves of the work count, whichever goes on at the moment."""
     if not isinstance(news, Advanced):
         return news
@@ -151,25 +118,43 @@ def _searching(search: SpeakerSearch, seconds: float, duration: float | None) ->
     return Advanced(Stage.DIARIZING, fraction, seconds, duration)
 
 
-def _result(task: TranscriptionTask, recording: Recording, draft: _Draft) -> TranscriptionResult:
-    segments = draft.segments
+def _result(
+    task: TranscriptionTask, recording: Recording, run: TranscriptionRun, speakers: _Speakers
+) -> TranscriptionResult:
+    segments = run.segments
     if not task.word_timestamps:
         segments = [segment.model_copy(update={"words": None}) for segment in segments]
-    if draft.model is None:
+    if run.separate:
+        segments = sorted(segments, key=lambda segment: segment.start)
+        speakers.count = len({segment.channel for segment in segments})
+    if run.model is None:
         message = "the engine ended without naming its model"
         raise RuntimeError(message)
+    languages = _languages(segments)
     return TranscriptionResult(
         task_id=task.task_id,
         audio_file_id=task.audio_file_id,
         user_id=task.user_id,
         text=" ".join(segment.text for segment in segments),
-        language=draft.language,
-        duration=draft.duration,
+        language=next(iter(languages), None),
+        languages=languages,
+        duration=run.duration,
         segments=segments,
-        speakers=draft.speakers,
-        diarization_error=draft.diarization_error,
-        model=draft.model,
+        untranscribed=sorted(run.untranscribed, key=lambda stretch: stretch.start),
+        channels=run.channels if run.separate else None,
+        speakers=speakers.count,
+        diarization_error=speakers.error,
+        model=run.model,
         audio_sha256=recording.sha256,
-        cached=draft.cached,
+        cached=run.cached and speakers.cached,
         created_at=datetime.now(UTC),
     )
+
+
+def _languages(segments: Sequence[Segment]) -> dict[str, float]:
+    """The seconds of each language, the largest first."""
+    seconds: dict[str, float] = {}
+    for segment in segments:
+        if segment.language is not None:
+            seconds[segment.language] = seconds.get(segment.language, 0.0) + segment.end - segment.start
+    return dict(sorted(seconds.items(), key=lambda each: -each[1]))

@@ -7,25 +7,27 @@ from dataclasses import dataclass
 
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
 from app.engines.window_transcribers import HelperLostError, WindowTranscriber
-from schemas.transcription import Segment
+from schemas.transcription import Segment, Stretch
 
 
 @dataclass(frozen=True, slots=True)
 class Transcribed:
-    """A batch of windows is done; everything up to `processed_seconds` is."""
+    """A batch of windows is done; everything up to `processed_seconds` is. `language` is what was spoken last."""
 
     language: str | None
     processed_seconds: float
     duration_seconds: float
     segments: Sequence[Segment]
+    untranscribed: Sequence[Stretch] = ()
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Windows that are transcribed at once; `told` when that is done."""
+    """Windows that are transcribed at once, taken to follow speech in the language `previous`."""
 
     windows: list[WindowSound]
-    told: Transcribed | None = None
+    previous: str | None = None
+    heard: WindowsTranscribed | None = None
 
 
 class TranscriberPool:

@@ -8,7 +8,7 @@ from itertools import dropwhile
 from typing import Protocol
 
 from app.engines.engine import Engine
-from app.engines.messages import Listen, Load, Reply, StageAdvanced, Transcribe, WindowsTranscribed
+from app.engines.messages import Listen, Load, RecordingOpened, Reply, StageAdvanced, Transcribe, WindowsTranscribed
 from app.engines.window_transcribers import OwnEngine, WindowTranscriber, load
 from app.speech.found_windows import FoundWindows
 from app.speech.transcriber_pool import Batch, Transcribed, TranscriberPool
@@ -33,36 +33,43 @@ class Lender(Protocol):
         ...
 
 
-Lending = Callable[[Model, str], AbstractAsyncContextManager[Lender | None]]
+Lending = Callable[[Model], AbstractAsyncContextManager[Lender | None]]
 
 
-def alone(_model: Model, _language: str) -> AbstractAsyncContextManager[None]:
+def alone(_model: Model) -> AbstractAsyncContextManager[None]:
     """Nobody helps."""
     return nullcontext()
 
 
 class WindowsInOrder:
-    """One run over a recording; `language` and `model` are what is known so far."""
+    """One run over a recording; `language` is what was spoken last, and `model` transcribes.
+
+    What is said in a window may depend on the language before it. Where windows are transcribed side by side, a batch
+    is taken to follow what was spoken last by then; if that proves wrong, and matters, it is transcribed again.
+    """
 
     def __init__(
         self, engine: Engine, listen: Listen, hear: Transcribe, lending: Lending = alone, *, largest: int
     ) -> None:
-        """Each batch has `largest` windows at most and is heard as `hear` says, whose own windows do not matter."""
+        """Each batch has `largest` windows at most and is heard as `hear` says, whose own windows do not matter.
+
+        `hear.previous` is the language that was spoken last before `listen.start_at`.
+        """
         self._engine = engine
         self._listen = listen
         self._hear = hear
         self._lending = lending
         self._largest = largest
-        self.language = hear.language
+        self.language = hear.previous
         self.model: Model | None = None
         self._told = listen.start_at  # seconds
         self._begun = False
-        self._understood = False  # something was said: the language is known, and how long a window takes
+        self._understood = False  # something was said: it is known how long a window takes
         self._size = 1  # windows of the next batch
         self._pace = 0.0  # seconds a window
         self._found = FoundWindows()
         self._pool = TranscriberPool(OwnEngine(engine))
-        self._back: deque[Batch] = deque()  # given back unheard
+        self._back: deque[Batch] = deque()  # to be transcribed again
         self._order: deque[Batch | StageAdvanced] = deque()  # to be told
         self._reading: asyncio.Task[Reply] | None = None
         self._lender: Lender | None = None
@@ -73,22 +80,29 @@ class WindowsInOrder:
         """Seconds of the recording, as far as known."""
         return self._found.duration
 
+    @property
+    def channels(self) -> int:
+        """How many channels the recording has, once it is opened."""
+        return self._found.channels
+
     async def run(self) -> AsyncGenerator[Told, None]:
         """Yield what is found, in order (TaskError)."""
         async with AsyncExitStack() as stack:
             replies = await stack.enter_async_context(aclosing(self._engine.run(self._listen)))
             stack.push_async_callback(self._stop)
             self._read(replies)
-            self.model = await load(self._engine, Load(model=self._hear.model, language=self._hear.language))
+            self.model = await load(self._engine, Load(options=self._hear.options))
             while True:
                 self._go_on(replies)
                 for told in self._tellable():
                     yield told
                 if self._finished:
                     return
+                if self._back and self._pool.idle:
+                    continue
                 await self._something_happens()
-                if self._understood and self._lender is None and self.language is not None:
-                    lending, self._lending = self._lending(self.model, self.language), alone
+                if self._understood and self._lender is None:
+                    lending, self._lending = self._lending(self.model), alone
                     self._lender = await stack.enter_async_context(lending)
 
     @property
@@ -99,8 +113,8 @@ class WindowsInOrder:
         """Begin whatever can be begun; nobody waits here."""
         self._pass_silence()
         while self._pool.idle and (batch := self._next_batch()):
-            job = self._hear.model_copy(update={"windows": batch.windows, "language": self.language})
-            self._pool.give(job, batch)
+            batch.previous = self.language
+            self._pool.give(self._hear.model_copy(update={"windows": batch.windows, "previous": batch.previous}), batch)
             self._pass_silence()
         if self._reading is None and not self._found.complete and len(self._found) < self._read_ahead:
             self._read(replies)
@@ -134,7 +148,7 @@ class WindowsInOrder:
     @property
     def _held_back(self) -> int:
         """Batches that cannot be told yet."""
-        from_first_unheard = dropwhile(lambda each: not isinstance(each, Batch) or each.told, self._order)
+        from_first_unheard = dropwhile(lambda each: not isinstance(each, Batch) or each.heard, self._order)
         return sum(isinstance(each, Batch) for each in from_first_unheard)
 
     def _pass_silence(self) -> None:
@@ -146,11 +160,24 @@ class WindowsInOrder:
     def _tellable(self) -> Iterator[Told]:
         while self._order:
             first = self._order[0]
-            told = first.told if isinstance(first, Batch) else first
-            if told is None:
+            if isinstance(first, StageAdvanced):
+                self._order.popleft()
+                yield first
+                continue
+            if first.heard is None:
+                return
+            if first.previous != self.language and not first.heard.settled:
+                first.heard = None
+                self._back.append(first)
                 return
             self._order.popleft()
-            yield told
+            yield self._transcribed(first, first.heard)
+
+    def _transcribed(self, batch: Batch, heard: WindowsTranscribed) -> Transcribed:
+        self.language = heard.language or self.language
+        segments = [segment for window in heard.found for segment in window.segments]
+        untranscribed = [stretch for window in heard.found for stretch in window.untranscribed]
+        return Transcribed(self.language, batch.windows[-1].end, self.duration, segments, untranscribed)
 
     async def _something_happens(self) -> None:
         """Wait for the listener's next word, the end of a batch or a helper (TaskError)."""
@@ -167,21 +194,22 @@ class WindowsInOrder:
 
     def _notice(self, reply: Reply) -> None:
         self._found.notice(reply)
-        if isinstance(reply, StageAdvanced):
-            self._order.append(reply)
+        if isinstance(reply, RecordingOpened):
+            self._order.append(
+                StageAdvanced(
+                    stage=Stage.DECODING, processed_seconds=self._told, duration_seconds=reply.duration_seconds
+                )
+            )
 
     def _learn(self, batch: Batch, heard: WindowsTranscribed | None) -> None:
         if heard is None:
             self._back.append(batch)
             return
-        segments = [segment for window in heard.found for segment in window]
-        if segments and not self._understood:  # until then the language stays open and batches small
-            self._understood, self.language = True, heard.language
-        if segments:
+        batch.heard = heard
+        if any(window.segments for window in heard.found):  # until then batches stay small
+            self._understood = True
             self._pace = max(heard.seconds / len(batch.windows), 1e-3)
             self._size = min(max(int(_BATCH_SECONDS / self._pace), 1), self._largest)
-        batch.told = Transcribed(self.language, batch.windows[-1].end, self.duration, segments)
-        batch.windows = []  # their sound is not needed any more
 
     def _advanced(self, seconds: float) -> StageAdvanced:
         return StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=seconds, duration_seconds=self.duration)

@@ -1,0 +1,48 @@
+"""Languages: which one is spoken in each part of a window, from how probable each part is for each language.
+
+The most probable sequence of languages is looked for (Viterbi), where a change costs as much as being e^3, about
+twenty times, less probable: a part that is unsure or short takes the language of its neighbours, and one that is sure
+does not. The language before the window counts as a neighbour.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import log
+
+Evidence = Mapping[str, float]  # the probability of each language
+
+CHANGE = 3.0  # what a change costs, in natural logarithms of probabilities
+_LEAST = 1e-3  # what is less probable than that is no less possible
+
+Scores = dict[str, float]
+
+
+def languages_of(parts: Sequence[Evidence], previous: str | None) -> tuple[list[str], bool]:
+    """The language of each part, and whether that would be the same whatever was spoken before."""
+    scores = _scores(parts)
+    ranked = sorted(scores[0].items(), key=lambda each: (-each[1], each[0]))
+    settled = len(ranked) == 1 or ranked[0][1] - ranked[1][1] > CHANGE
+    found: list[str] = []
+    for of_part in scores:
+        found.append(_best(of_part, found[-1] if found else previous))
+    return found, settled
+
+
+def _scores(parts: Sequence[Evidence]) -> list[Scores]:
+    """For each part and language, how well the rest can go on if that part is in that language."""
+    possible = sorted({language for part in parts for language, probable in part.items() if probable >= _LEAST})
+    rest = dict.fromkeys(possible, 0.0)
+    scores: list[Scores] = []
+    for part in reversed(parts):
+        of_part = {each: log(max(part.get(each, 0.0), _LEAST)) + rest[each] for each in possible}
+        scores.append(of_part)
+        best = max(of_part.values())
+        rest = {each: max(of_part[each], best - CHANGE) for each in possible}
+    return scores[::-1]
+
+
+def _best(scores: Scores, before: str | None) -> str:
+    """Stay with the language before unless another one is better by more than a change costs."""
+    best = max(scores, key=lambda each: (scores[each], each))
+    if before in scores and scores[best] - scores[before] <= CHANGE:
+        return before
+    return best
