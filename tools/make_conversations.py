@@ -220,13 +220,13 @@ def laid_out(said: list[tuple[str, Piece]], random: np.random.Generator) -> Reco
     return Recording(sound, truth)
 
 
-def write(path: Path, recording: Recording) -> None:
+def write(path: Path, recording: Recording, rate: int = RATE) -> None:
     """Write the sound and its truth."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path.with_suffix(".wav")), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(RATE)
+        file.setframerate(rate)
         file.writeframes((np.clip(recording.samples, -1, 1) * 32767).astype("<i2").tobytes())
     lines = [
         f"SPEAKER {path.stem} 1 {span.start:.3f} {span.duration:.3f} <NA> <NA> {speaker} <NA> <NA>\n"

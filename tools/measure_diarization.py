@@ -2,9 +2,9 @@
 
 Each recording needs an RTTM file of its name beside it; folders are searched for recordings, and what lies in one
 folder is one set in the table. The real-time factor counts the processor's time, so that a busy machine distorts it
-less. ``tools/make_conversations.py`` makes such folders::
+less. ``tools/make_conversations.py`` and ``tools/make_calls.py`` make such folders::
 
-    python tools/measure_diarization.py app/cli/demo conversations
+    python tools/measure_diarization.py app/cli/demo conversations calls
     python tools/measure_diarization.py --sherpa FOLDER conversations  # sherpa-onnx 2.0.1, its two models in the folder
 """
 
@@ -40,9 +40,13 @@ NO_LIMIT = Limit(float("inf"), "")
 
 @dataclass(frozen=True)
 class Score:
-    """One recording: seconds of error and of speech at each collar; speakers; seconds it took and has."""
+    """One recording: seconds of error and of speech at each collar; speakers; seconds it took and has.
+
+    `parts` are the seconds missed, invented and given to somebody else, without a collar.
+    """
 
     errors: list[tuple[float, float]]
+    parts: tuple[float, float, float]
     found: int
     true: int
     taken: float
@@ -101,13 +105,13 @@ def score(recording: Path, diarize: Diarization) -> Score:
     found = diarize(recording)
     taken = time.process_time() - started
     truth = reference(recording.with_suffix(".rttm"))
-    errors = []
+    errors, kinds = [], []
     for side in COLLARS:
         # pyannote.metrics counts the whole width of the collar, both sides together
         parts = DiarizationErrorRate(collar=2 * side)(truth, found, uem=Timeline([Segment(0, heard)]), detailed=True)
-        wrong = parts["missed detection"] + parts["false alarm"] + parts["confusion"]
-        errors.append((wrong, parts["total"]))
-    return Score(errors, len(found.labels()), len(truth.labels()), taken, heard)
+        kinds.append((parts["missed detection"], parts["false alarm"], parts["confusion"]))
+        errors.append((sum(kinds[-1]), parts["total"]))
+    return Score(errors, kinds[0], len(found.labels()), len(truth.labels()), taken, heard)
 
 
 def row(name: str, scores: list[Score]) -> str:
@@ -115,12 +119,14 @@ def row(name: str, scores: list[Score]) -> str:
     rates = []
     for collar in range(len(COLLARS)):
         wrong, speech = (sum(column) for column in zip(*(each.errors[collar] for each in scores), strict=True))
-        mean = np.mean([each.errors[collar][0] / each.errors[collar][1] for each in scores])
-        rates.append(f"{100 * wrong / speech:5.1f} ({100 * mean:5.1f})")
+        each_rate = [each.errors[collar][0] / each.errors[collar][1] for each in scores]
+        rates.append(f"{100 * wrong / speech:5.1f} ({100 * np.mean(each_rate):5.1f}, {100 * max(each_rate):5.1f})")
+    speech = sum(each.errors[0][1] for each in scores)
+    parts = " ".join(f"{100 * sum(part) / speech:5.1f}" for part in zip(*(each.parts for each in scores), strict=True))
     right = sum(each.found == each.true for each in scores)
     off = sum(abs(each.found - each.true) for each in scores)
     speed = sum(each.taken for each in scores) / sum(each.heard for each in scores)
-    return f"{name:24} {len(scores):3}  {'  '.join(rates)}  {right:3} right, {off:3} off  {speed:.3f}"
+    return f"{name:24} {len(scores):3}  {'  '.join(rates)}  {parts}  {right:3} right, {off:3} off  {speed:.3f}"
 
 
 def report(ways: dict[str, Diarization], recordings: list[Path]) -> None:
@@ -132,7 +138,7 @@ def report(ways: dict[str, Diarization], recordings: list[Path]) -> None:
             for name in ("/".join(recording.parent.parts[-2:]), "all"):
                 found[title][name].append(result)
     for title, sets in found.items():
-        print(f"{title:24}   n  DER % (mean), then with collar  speakers            RTF")
+        print(f"{title:24}   n  DER % (mean, worst), then with collar     missed, invented, confused  speakers    RTF")
         for name, scores in sorted(sets.items(), key=lambda item: (item[0] == "all", item[0])):
             print(row(name, scores))
 
