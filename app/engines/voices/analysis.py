@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from app.engines.samples import Samples
 from app.engines.voices.excerpts import FRAME, FRAMES, LENGTH, StretchSound
-from app.engines.voices.features import features
+from app.engines.voices.features import energies, features, narrow
 from app.engines.voices.networks import Networks
 from app.engines.voices.stretch import VOICES, Embedding, Stretch
 
@@ -56,7 +56,9 @@ def _embeddings(networks: Networks, excerpt: int, samples: Samples, active: Fram
             continue
         spoken = _middle(_joined(samples, clean if clean.sum() >= _CLEAN_ENOUGH else speaks))
         if len(spoken) >= _LEAST_SAMPLES:
-            yield Embedding(excerpt, voice, int(clean.sum()), networks.embed(features(spoken)).astype(np.float16))
+            energy = energies(spoken)
+            values = networks.embed(features(energy), telephone=narrow(energy))
+            yield Embedding(excerpt, voice, int(clean.sum()), values.astype(np.float16))
 
 
 def _middle(spoken: Samples) -> Samples:

@@ -9,6 +9,7 @@ from app.engines.mixing import SAMPLE_RATE
 from app.engines.samples import Samples
 
 Features = npt.NDArray[np.float32]
+Energies = npt.NDArray[np.float64]
 
 _WINDOW = 400  # samples, 25 ms
 _STEP = 160
@@ -17,17 +18,35 @@ _BINS = 80
 _LOWEST = 20.0  # Hz
 _EMPHASIS = np.float32(0.97)
 _FLOOR = np.finfo(np.float32).eps
+_NOTHING = 1e-12  # far below the floor, or quiet speech would hide that there is nothing above it
+_VOICE = (500.0, 3_000.0)  # Hz
+_ABOVE = 4_300.0  # Hz
+# Level above over that of the voice, natural logarithm: telephones have -6.9 at most, other speech -3.1 at least.
+_NARROW = -5.0
 
 
-def features(samples: Samples) -> Features:
-    """One row of 80 values for each full window of 25 ms, their mean over time taken away."""
+def features(energy: Energies) -> Features:
+    """Logarithms of the energies, their mean over time taken away."""
+    logarithm = np.log(np.maximum(energy, _FLOOR))
+    return np.ascontiguousarray(logarithm - logarithm.mean(axis=0), np.float32)
+
+
+def narrow(energy: Energies) -> bool:
+    """Whether nothing is heard above what a telephone carries."""
+    level = np.log(np.maximum(energy, _NOTHING)).mean(axis=0)
+    centre = _corners()[1:-1]
+    above = level[centre > _mel(np.float64(_ABOVE))].mean()
+    voice = level[(centre > _mel(np.float64(_VOICE[0]))) & (centre < _mel(np.float64(_VOICE[1])))].mean()
+    return bool(above - voice < _NARROW)
+
+
+def energies(samples: Samples) -> Energies:
+    """One row of 80 filter bank energies for each full window of 25 ms."""
     windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_STEP]
     centred = windows - windows.mean(axis=1, keepdims=True)
     before = np.concatenate([centred[:, :1], centred[:, :-1]], axis=1)
     spectrum = np.fft.rfft((centred - _EMPHASIS * before) * _shape(), _POINTS)[:, :-1]
-    energy = (spectrum.real**2 + spectrum.imag**2) @ _filters()
-    logarithm = np.log(np.maximum(energy, _FLOOR))
-    return np.ascontiguousarray(logarithm - logarithm.mean(axis=0), np.float32)
+    return np.asarray((spectrum.real**2 + spectrum.imag**2) @ _filters(), np.float64)
 
 
 @cache
@@ -39,11 +58,16 @@ def _shape() -> Samples:
 @cache
 def _filters() -> Features:
     """Triangles that overlap by half, evenly spaced in mel."""
-    corners = np.linspace(_mel(np.float64(_LOWEST)), _mel(np.float64(SAMPLE_RATE / 2)), _BINS + 2)
+    corners = _corners()
     mel = _mel(np.arange(_POINTS // 2) * SAMPLE_RATE / _POINTS)[:, np.newaxis]
     left, middle, right = corners[:-2], corners[1:-1], corners[2:]
     rising, falling = (mel - left) / (middle - left), (right - mel) / (right - middle)
     return np.maximum(np.minimum(rising, falling), 0).astype(np.float32)
+
+
+def _corners() -> npt.NDArray[np.float64]:
+    """Where each filter begins, peaks and ends, in mel: one's peak is where its neighbours end and begin."""
+    return np.linspace(_mel(np.float64(_LOWEST)), _mel(np.float64(SAMPLE_RATE / 2)), _BINS + 2)
 
 
 def _mel(hertz: npt.NDArray[np.float64] | np.float64) -> npt.NDArray[np.float64]:

@@ -17,12 +17,22 @@ Weights = npt.NDArray[np.float32]
 Runs = npt.NDArray[np.intp]
 
 _FIRST_EDGE = 360.5  # samples: frame 0 hears 991 of them and stands for the 270 in their middle
-_SURE = 148  # frames, 2.5 s, from an excerpt's edge
-_AT_EDGE = 0.4  # what a decision there weighs: the network hears but one side
+_SURE = FRAMES_APART  # from an excerpt's edge
+_AT_EDGE = 0.5  # what a decision there weighs: the network hears but one side
 _SHORTEST_PAUSE = 12  # frames, 0.2 s
 _SHORTEST_TURN = 12
 _SCRAP = 30  # frames, half a second
 _NEAR = 6
+
+
+def _votes() -> Weights:
+    """What each probability (of 255) counts, its odds cubed: nearly a vote, so two that lean outweigh a sure one."""
+    probable = np.arange(256, dtype=np.float32) / np.float32(255)
+    odds = probable**3 / (probable**3 + (1 - probable) ** 3)
+    return odds.astype(np.float32)
+
+
+_VOTES = _votes()
 
 
 class _Run(NamedTuple):
@@ -73,8 +83,8 @@ def _decided(
         for excerpt in excerpts:
             begin = (excerpt - first) * FRAMES_APART
             there, here = slice(max(-begin, 0), FRAMES), slice(max(begin, 0), begin + FRAMES)
-            activity = stretches[excerpt // PER_STRETCH].activity[excerpt % PER_STRETCH][there] / np.float32(255)
-            said[:, here] += _by_speaker(activity, owners[excerpt], speakers) * weights[there]
+            activity = stretches[excerpt // PER_STRETCH].activity[excerpt % PER_STRETCH][there]
+            said[:, here] += _by_speaker(_VOTES[activity], owners[excerpt], speakers) * weights[there]
             heard[here] += weights[there]
         own = PER_STRETCH * FRAMES_APART if stretch is not stretches[-1] else frames
         yield first * FRAMES_APART, _speaking((said / heard)[:, :own])

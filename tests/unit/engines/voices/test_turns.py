@@ -78,12 +78,24 @@ def test_a_voice_of_nobody_makes_no_turn() -> None:
 
 def test_excerpts_that_disagree_are_outvoted() -> None:
     # Given speech in the middle of a recording that one of the excerpts there missed
-    heard, owners = recording(20, [(0, 9.0, 11.0)])
+    heard, owners = recording(20, [(0, 8.0, 9.9)])
     heard[0].activity[2] = 0
 
     # When turns are made, then the others decide
     (turn,) = turns(heard, owners, 20.0)
-    assert (turn.start, turn.end) == pytest.approx((9, 11), abs=0.05)
+    assert (turn.start, turn.end) == pytest.approx((8, 9.9), abs=0.05)
+
+
+def test_two_excerpts_that_lean_one_way_outvote_one_that_is_sure() -> None:
+    # Given speech that one excerpt surely gives to the second speaker, and two rather to the first
+    heard, owners = recording(20, [(0, 8.5, 9.5)])
+    heard[0].activity[0:3, :, 1] = heard[0].activity[0:3, :, 0] // 5 * 2
+    heard[0].activity[0:3, :, 0] = heard[0].activity[0:3, :, 0] // 5 * 3
+    heard[0].activity[1] = np.where(heard[0].activity[1] > 0, [0, 255, 0], 0)
+
+    # When turns are made, then the first speaker has them, and the second is not heard
+    assert [turn.speaker for turn in turns(heard, owners, 20.0)] == ["SPEAKER_00"]
+    assert (owners[0] == [0, 1, NOBODY]).all()
 
 
 def test_excerpts_are_outvoted_across_stretches_too() -> None:
