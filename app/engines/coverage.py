@@ -27,8 +27,3 @@ def holes(words: Sequence[Word], speech: Sequence[Piece], seconds: float) -> lis
 def spoken(speech: Iterable[Piece], since: float, until: float) -> float:
     """How many seconds of speech there are within a stretch."""
     return sum(max(0.0, min(end - _EDGE_S, until) - max(start + _EDGE_S, since)) for start, end in speech)
-
-
-def covered(words: Iterable[Word]) -> float:
-    """How many seconds words last, no word longer than a word is."""
-    return sum(min(word.end - word.start, _LONGEST_WORD_S) for word in words)

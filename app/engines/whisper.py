@@ -15,7 +15,7 @@ from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
 from app.engines import vocabulary
 from app.engines.clips import Clip, part_of
-from app.engines.coverage import covered
+from app.engines.coverage import LEAST_S, holes, spoken
 from app.engines.languages import Evidence, languages_of
 from app.engines.loops import loops
 from app.engines.models import Weights
@@ -191,7 +191,7 @@ class Whisper:
         if not loops([word.word for word in text.words]):
             return text
         again = self._timed(part, self._write(part, options, terms, break_loops=True), options)
-        return again if covered(again.words) >= covered(text.words) or loops_less(again, text) else text
+        return again if _better(again, text, part.clip, part.start) else text
 
     def _write(
         self, part: _Part, options: TranscribeOptions, terms: Sequence[str], *, break_loops: bool = False
@@ -283,9 +283,16 @@ def load(weights: Weights, way: Way) -> Whisper:
     return Whisper(weights.identity, way, device, model)
 
 
-def loops_less(one: Text, other: Text) -> bool:
-    """Whether a text without loops stands against one with them."""
-    return not loops([word.word for word in one.words]) and len(one.words) > 0 and len(other.words) > len(one.words)
+def _better(again: Text, looping: Text, clip: Clip, start: float) -> bool:
+    """Whether a text written anew is free of loops, and leaves at most a second more of the speech without words."""
+    if loops([word.word for word in again.words]):
+        return False
+    return _unheard(again, clip, start) <= _unheard(looping, clip, start) + LEAST_S
+
+
+def _unheard(text: Text, clip: Clip, start: float) -> float:
+    words = [word.model_copy(update={"start": word.start - start, "end": word.end - start}) for word in text.words]
+    return sum(spoken(clip.speech, *hole) for hole in holes(words, clip.speech, clip.seconds))
 
 
 def _view(array: npt.NDArray[np.float32]) -> StorageView:

@@ -1,0 +1,56 @@
+import pytest
+
+from app.engines.coverage import holes, spoken
+from schemas.transcription import Word
+
+
+def word(start: float, end: float) -> Word:
+    return Word(start=start, end=end, word=" word", probability=1.0)
+
+
+def said(start: float, end: float) -> list[Word]:
+    """Three words a second."""
+    count = round((end - start) * 3)
+    return [word(start + number / 3, start + (number + 1) / 3) for number in range(count)]
+
+
+def test_speech_that_has_words_has_no_hole() -> None:
+    assert holes(said(0.3, 9.7), [(0.0, 10.0)], 10.0) == []
+
+
+def test_speech_behind_the_last_word_is_a_hole() -> None:
+    (hole,) = holes(said(0.3, 8.0), [(0.0, 20.0)], 20.0)
+    assert hole == (pytest.approx(8.0, abs=0.05), 20.0)
+
+
+def test_speech_before_the_first_word_is_a_hole() -> None:
+    (hole,) = holes(said(4.0, 9.7), [(0.0, 10.0)], 10.0)
+    assert hole == (0.0, pytest.approx(4.0, abs=0.05))
+
+
+def test_a_sentence_left_out_in_the_middle_is_a_hole() -> None:
+    (hole,) = holes([*said(0.3, 3.0), *said(5.5, 9.7)], [(0.0, 3.2), (3.2, 5.4), (5.4, 10.0)], 10.0)
+    assert hole == (pytest.approx(3.0, abs=0.05), pytest.approx(5.5, abs=0.05))
+
+
+def test_a_pause_between_words_is_none() -> None:
+    # Given two sentences with a pause of a second between them, half of which lies in each piece's padding
+    assert holes([*said(0.3, 3.0), *said(4.0, 9.7)], [(0.0, 3.3), (3.7, 10.0)], 10.0) == []
+
+
+def test_silence_is_no_hole_however_long() -> None:
+    assert holes(said(0.3, 3.0), [(0.0, 3.3)], 20.0) == []
+
+
+def test_a_word_that_seems_to_last_for_seconds_hides_no_hole() -> None:
+    (hole,) = holes([*said(0.3, 3.0), word(3.0, 12.0)], [(0.0, 12.0)], 12.0)
+    assert hole[1] == 12.0
+
+
+def test_words_found_later_count_wherever_they_stand_in_the_list() -> None:
+    words = [*said(0.3, 3.0), *said(6.0, 9.7), *said(3.0, 6.0)]
+    assert holes(words, [(0.0, 10.0)], 10.0) == []
+
+
+def test_of_a_piece_the_padding_is_no_speech() -> None:
+    assert spoken([(0.0, 1.0), (1.0, 3.0)], 0.0, 3.0) == pytest.approx(0.4 + 1.4)

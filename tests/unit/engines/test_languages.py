@@ -1,0 +1,44 @@
+from app.engines.languages import CHANGE, languages_of
+
+SURE_EN = {"en": 0.97, "ru": 0.01, "pl": 0.01}
+SURE_RU = {"ru": 0.97, "en": 0.01, "uk": 0.01}
+
+
+def test_each_part_has_its_own_language_where_it_is_sure() -> None:
+    spoken, _ = languages_of([SURE_EN, SURE_EN, SURE_RU, SURE_RU], None)
+    assert spoken == ["en", "en", "ru", "ru"]
+
+
+def test_an_unsure_part_takes_its_neighbours_language() -> None:
+    # Given a stretch that is a little more like Polish between two that are surely English
+    spoken, _ = languages_of([SURE_EN, {"pl": 0.3, "en": 0.1, "fi": 0.2}, SURE_EN], None)
+    # Then it is no Polish
+    assert spoken == ["en", "en", "en"]
+
+
+def test_an_unsure_window_takes_the_language_before_it() -> None:
+    unsure = {"ca": 0.5, "es": 0.3}
+    assert languages_of([unsure], "es") == (["es"], False)
+    assert languages_of([unsure], None) == (["ca"], False)
+
+
+def test_a_sure_window_does_not_ask_what_was_spoken_before() -> None:
+    for previous in (None, "en", "ru", "ja"):
+        assert languages_of([SURE_RU, SURE_RU], previous) == (["ru", "ru"], True)
+
+
+def test_a_window_is_settled_exactly_if_nothing_before_it_could_change_it() -> None:
+    # Given windows around the edge of being sure
+    for probable in (0.02, 0.04, 0.06, 0.2):
+        window = [{"en": 0.9, "ru": probable}, {"en": 0.9, "ru": 0.9}]
+        alone, settled = languages_of(window, None)
+        # Then what it says of itself is true for each language before it
+        assert settled == all(languages_of(window, before)[0] == alone for before in ("en", "ru", "xx"))
+
+
+def test_a_language_of_which_nothing_is_heard_does_not_last() -> None:
+    assert languages_of([SURE_EN], "ja") == (["en"], True)
+
+
+def test_a_change_costs_as_much_as_the_module_says() -> None:
+    assert 19 < 2.718281828**CHANGE < 21

@@ -1,0 +1,55 @@
+import pytest
+
+from app.engines.vocabulary import improves, likely
+
+NAMES = ("Natscribe", "JetStream", "Siobhan O'Brien", "Екатеринбург", "ПИН-код")
+
+
+@pytest.mark.parametrize(
+    ("text", "term"),
+    [
+        ("We run nat scribe in production.", "Natscribe"),
+        ("It is stored in jet stream for a week.", "JetStream"),
+        ("Ask Shavon O'Brian about it.", "Siobhan O'Brien"),
+        ("Он живёт в Екатеринбурке.", "Екатеринбург"),
+        ("Введите пинкот.", "ПИН-код"),
+        ("Мы запускаем натскрайб.", "Natscribe"),
+    ],
+)
+def test_a_term_that_something_resembles_is_likely(text: str, term: str) -> None:
+    assert likely(NAMES, text)[:1] == [term]
+
+
+@pytest.mark.parametrize("text", ["Good morning, shall we begin?", "Добрый день, начнём.", ""])
+def test_where_nothing_resembles_a_term_none_is_likely(text: str) -> None:
+    assert likely(NAMES, text) == []
+
+
+def test_a_term_that_stands_there_as_it_is_spelt_needs_no_second_look() -> None:
+    assert likely(NAMES, "We run Natscribe.") == []
+
+
+def test_of_a_long_list_no_more_are_told_than_a_model_reads() -> None:
+    names = [f"Anders{ending}" for ending in "abcdefghijklmnopqrstuvwxyz"]
+    assert len(likely(names, "Ask Anders.")) == 20
+
+
+def test_a_name_instead_of_what_sounded_like_it_is_better() -> None:
+    assert improves("We run nat scribe in production.", "We run Natscribe in production.", ["Natscribe"])
+
+
+def test_a_name_out_of_nothing_is_not() -> None:
+    assert not improves("We run it in production.", "We run Natscribe it in production.", ["Natscribe"])
+
+
+def test_a_name_instead_of_another_word_is_not() -> None:
+    assert not improves("We met Peter in production.", "We met Natscribe in production.", ["Natscribe"])
+
+
+def test_a_text_that_lost_its_other_words_is_not_better_for_a_name() -> None:
+    before = "We run nat scribe in production and it has been quick since the first week of March."
+    assert not improves(before, "We run Natscribe.", ["Natscribe"])
+
+
+def test_a_text_without_any_of_the_terms_is_not_better() -> None:
+    assert not improves("We run nat scribe.", "We run a scribe.", ["Natscribe"])
