@@ -19,12 +19,14 @@ def main() -> None:
     model = WhisperModel(os.environ["MODEL"], device="cpu", compute_type="int8", cpu_threads=asked.threads)
     pipeline = BatchedInferencePipeline(model)
 
+    options = {"beam_size": asked.beam, "multilingual": asked.multilingual}
+
     async def batched(path: str) -> str:
-        segments, _ = pipeline.transcribe(path, batch_size=asked.batch, beam_size=asked.beam, word_timestamps=True)
+        segments, _ = pipeline.transcribe(path, batch_size=asked.batch, **options)
         return " ".join(segment.text.strip() for segment in segments)
 
     async def sequential(path: str) -> str:
-        segments, _ = model.transcribe(path, beam_size=asked.beam)
+        segments, _ = model.transcribe(path, vad_filter=True, **options)
         return " ".join(segment.text.strip() for segment in segments)
 
     asyncio.run(answer(batched if asked.how == "batched" else sequential))
@@ -36,6 +38,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--beam", type=int, default=BEAM)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--multilingual", action="store_true", help="have each window its own language")
     return parser.parse_args()
 
 

@@ -62,6 +62,15 @@ def read(recording: Path) -> Samples:
         return np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)]).astype(np.int16)
 
 
+def channels_of(recording: Path) -> list[Samples]:
+    """The samples of each channel at 16 kHz."""
+    resampler = av.AudioResampler(format="s16p", rate=RATE)
+    with av.open(str(recording)) as container:
+        decoded = [*container.decode(audio=0), None]  # the last has the resampler give what it has kept
+        parts = [part.to_ndarray() for frame in decoded for part in resampler.resample(frame)]
+    return list(np.concatenate(parts, axis=1))
+
+
 def write(path: Path, parts: Sequence[Samples]) -> None:
     """A wav file, part after part."""
     with wave.open(str(path), "wb") as file:

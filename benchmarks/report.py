@@ -62,6 +62,11 @@ def percent(value: float | None) -> str:
     return NOT_MEASURED if value is None else f"{100 * value:.1f} %"
 
 
+def points(value: float | None) -> str:
+    """How much larger one part of a whole is than another, in points of a hundred."""
+    return NOT_MEASURED if value is None else f"{100 * value:+.1f}"
+
+
 def milliseconds(value: float | None) -> str:
     """A time of seconds, shown in milliseconds."""
     return NOT_MEASURED if value is None else f"{1000 * value:.1f}"

@@ -23,10 +23,13 @@ async def provision(stack: Stack, *, lane_limit: int = 10_000) -> None:
 async def serving(
     stack: Stack, application: str = REAL, *, workers: int = 1, ready: bool = True, **settings: object
 ) -> AsyncIterator[Child]:
-    """Run the service; with `ready`, the body begins when its model is loaded and it takes tasks."""
-    port = free_port()
+    """Run the service; with `ready`, the body begins when its model is loaded and it takes tasks.
+
+    A worker has one engine process where nothing else is set, as the bare engine is one.
+    """
+    port, chosen = free_port(), {"engine_processes": 1, **settings}
     command = python("faststream", "run", application, "--port", str(port), "--workers", str(workers))
-    async with stack.running(command, {name.upper(): str(value) for name, value in settings.items()}) as child:
+    async with stack.running(command, {name.upper(): str(value) for name, value in chosen.items()}) as child:
 
         async def is_ready() -> bool:
             answers = [await asyncio.to_thread(_is_well, port, check) for check in ("startup", "ready")]

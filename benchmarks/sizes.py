@@ -9,6 +9,7 @@ class Sizes:
     """The sizes of one run, and where it says what it is doing."""
 
     speech_minutes: int = 5
+    kinds: tuple[str, ...] | None = None  # of recordings; None: all
     tuning_minutes: int = 3
     rounds: int = 2
     no_op_tasks: int = 2000
@@ -26,6 +27,7 @@ def smoke(tell: Callable[[str], None]) -> Sizes:
     """Tiny sizes, without peers."""
     return Sizes(
         speech_minutes=1,
+        kinds=("languages", "two-channels"),
         tuning_minutes=1,
         rounds=1,
         no_op_tasks=50,

@@ -5,110 +5,92 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
+from benchmarks import languages
 from benchmarks.accuracy import word_error_rate
+from benchmarks.by_kind import beside, table
 from benchmarks.caller import Caller
+from benchmarks.kinds import REPOSITORY, Kind, folder, kinds_in
+from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, Measured, Overall
 from benchmarks.peers.registry import NEW_REDIS, installed
 from benchmarks.recordings import CLIPS, Spoken, speech, words_of
 from benchmarks.report import Findings, Table, percent, ratio, seconds
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import MeasurementError, Stack, fresh
-from benchmarks.talkers import Answer, Talker, bare_engines, taskiq, wyoming
+from benchmarks.talkers import Talker, bare_engines, taskiq, wyoming
 
 Peer = Callable[[Stack], AbstractAsyncContextManager[Talker]]
 PEERS: dict[str, Peer] = {"wyoming-faster-whisper": wyoming, "Taskiq + taskiq-nats, faster-whisper": taskiq}
-OURS, BATCHED, SEQUENTIAL = "this service", "bare engine, batched", "bare engine, sequential"
 
 
 @dataclass
 class Row:
-    """What one way of transcribing took, round by round."""
+    """What one way of transcribing the reading took, and how much of it was wrong."""
 
     name: str
-    recording: Spoken
-    times: list[float] = field(default_factory=list)
-    text: str = ""
+    seconds: float | None = None
+    errors: float | None = None
     failure: str | None = None
-
-    def note(self, answer: Answer) -> None:
-        """Keep a round."""
-        self.times.append(answer.seconds)
-        self.text = answer.text
-
-    @property
-    def median(self) -> float | None:
-        """Seconds."""
-        return statistics.median(self.times) if self.times else None
-
-    @property
-    def errors(self) -> float | None:
-        """Word error rate."""
-        return word_error_rate(self.recording.words, self.text) if self.times else None
 
 
 async def measure(sizes: Sizes) -> Findings:
-    """Measure one recording with one of each, then two recordings with two of each, then the clips."""
+    """Measure every kind of recording, the reading with the peers, too, then two recordings with two of each."""
     async with fresh() as stack:
-        recording = speech(stack.folder / "speech.wav", sizes.speech_minutes)
-        rows = await _alone(stack, recording, sizes)
-        pairs = await _side_by_side(stack, recording, sizes)
-        clips = await _clips(stack, sizes)
-    ours, batched, sequential = (_row(rows, name).median or 0.0 for name in (OURS, BATCHED, SEQUENTIAL))
+        reading = speech(stack.folder / "speech.wav", sizes.speech_minutes)
+        measured = await beside(stack, [_reading(reading), *_kinds(stack, sizes)], sizes)
+        peers = [await _peer(name, peer, stack, reading, sizes) for name, peer in PEERS.items() if sizes.peers]
+        parts, clips = await _ours_alone(stack, measured, sizes)
+        pairs = await _side_by_side(stack, reading, sizes)
     figures = {
-        "service_over_bare": ours / batched,
-        "service_over_sequential": ours / sequential,
         "two_workers_over_two_bare": pairs[BATCHED] / pairs[OURS],
-        "real_time_factor": ours / recording.seconds,
+        "real_time_factor": measured[0].seconds(OURS) / reading.seconds,
         "word_error_rate_clips": clips,
     }
-    return Findings([_one_each(rows, recording, clips), _two_each(pairs, recording)], figures)
+    for found in (Overall.of(measured).figures, *(part.figures for part in parts)):
+        figures.update(found)
+    tables = [table(measured, _where()), *(shown for part in parts for shown in part.tables)]
+    return Findings([*tables, _one_each(measured[0], peers, reading, clips), _two_each(pairs, reading)], figures)
 
 
-async def _alone(stack: Stack, recording: Spoken, sizes: Sizes) -> list[Row]:
-    rows = [Row(name, recording) for name in (BATCHED, OURS, SEQUENTIAL)]
-    batched, ours, sequential = rows
-    async with serving(stack, cache_ttl=0), bare_engines(stack, "batched") as (engine,):
-        await _served(stack, CLIPS[0])
-        await engine.transcribe(CLIPS[0])
-        for number in range(sizes.rounds):
-            sizes.tell(f"{BATCHED}, round {number + 1}")
-            batched.note(await engine.transcribe(recording.path))
-            sizes.tell(f"{OURS}, round {number + 1}")
-            ours.note(await _served(stack, recording.path))
-    sizes.tell(SEQUENTIAL)
-    async with bare_engines(stack, "sequential") as (engine,):
-        await engine.transcribe(CLIPS[0])
-        sequential.note(await engine.transcribe(recording.path))
-    return rows + [await _peer(name, peer, stack, recording, sizes) for name, peer in PEERS.items() if sizes.peers]
+def _reading(recording: Spoken) -> Kind:
+    """Its words do not count: they would be those of one minute, several times."""
+    return Kind(f"a reading, {recording.seconds / 60:.0f} minutes in a loop", (recording,), words_count=False)
+
+
+def _kinds(stack: Stack, sizes: Sizes) -> list[Kind]:
+    found = kinds_in(folder(), stack.folder)
+    return [kind for kind in found if sizes.kinds is None or kind.name in sizes.kinds]
+
+
+def _where() -> str:
+    own = folder().resolve() == REPOSITORY
+    return "the repository's own" if own else "a larger set than the repository's, laid out alike"
 
 
 async def _peer(name: str, peer: Peer, stack: Stack, recording: Spoken, sizes: Sizes) -> Row:
-    row = Row(name, recording)
     if not installed(NEW_REDIS):
-        row.failure = "not installed here"
-        return row
+        return Row(name, failure="not installed here")
     sizes.tell(name)
     try:
         async with peer(stack) as talker:
-            await talker.transcribe(stack.folder / "speech.wav" if sizes.speech_minutes == 1 else _short(stack))
-            row.note(await talker.transcribe(recording.path))
+            await talker.transcribe(speech(stack.folder / "short.wav", 1).path)
+            answer = await talker.transcribe(recording.path)
     except (MeasurementError, TimeoutError) as error:
-        row.failure = str(error) or "it did not become ready"
-    return row
+        return Row(name, failure=str(error) or "it did not become ready")
+    return Row(name, answer.seconds, word_error_rate(recording.words, answer.text))
 
 
-def _short(stack: Stack) -> Path:
-    return speech(stack.folder / "short.wav", 1).path
-
-
-async def _served(stack: Stack, recording: Path) -> Answer:
-    """From publication to `completed`."""
+async def _ours_alone(stack: Stack, measured: list[Measured], sizes: Sizes) -> tuple[list[Findings], float]:
+    """The parts of recordings in several languages; words wrong in recordings that nobody has put together."""
+    sizes.tell("parts of recordings in several languages, and the clips")
     caller = Caller(stack.nats)
-    outcome = await caller.run(await caller.upload(recording))
-    return Answer(outcome.ended, str((await caller.result(outcome))["text"]))
+    async with serving(stack, cache_ttl=0):
+        parts = [await languages.measure(stack, each) for each in measured if each.kind.parts]
+        outcomes = [await caller.run(await caller.upload(clip)) for clip in CLIPS]
+        heard = [str((await caller.result(outcome))["text"]) for outcome in outcomes]
+    return parts, word_error_rate(" ".join(map(words_of, CLIPS)), " ".join(heard))
 
 
 async def _side_by_side(stack: Stack, recording: Spoken, sizes: Sizes) -> dict[str, float]:
@@ -116,9 +98,9 @@ async def _side_by_side(stack: Stack, recording: Spoken, sizes: Sizes) -> dict[s
     times: dict[str, list[float]] = {BATCHED: [], OURS: []}
     caller = Caller(stack.nats)
     async with serving(stack, workers=2, cache_ttl=0), bare_engines(stack, "batched", count=2) as engines:
-        await asyncio.gather(*(_served(stack, CLIPS[0]) for _ in range(4)))
+        clip, uploaded = await caller.upload(CLIPS[0]), await caller.upload(recording.path)
+        await asyncio.gather(*(caller.run(clip) for _ in range(4)))
         await asyncio.gather(*(engine.transcribe(CLIPS[0]) for engine in engines))
-        uploaded = await caller.upload(recording.path)
         for number in range(sizes.rounds):
             sizes.tell(f"two recordings at once, round {number + 1}")
             began = time.perf_counter()
@@ -130,39 +112,27 @@ async def _side_by_side(stack: Stack, recording: Spoken, sizes: Sizes) -> dict[s
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
-async def _clips(stack: Stack, sizes: Sizes) -> float:
-    """Word error rate of the service on recordings that nobody has put together."""
-    sizes.tell("the clips")
-    async with serving(stack, cache_ttl=0):
-        heard = [(await _served(stack, clip)).text for clip in CLIPS]
-    return word_error_rate(" ".join(map(words_of, CLIPS)), " ".join(heard))
-
-
-def _row(rows: list[Row], name: str) -> Row:
-    return next(row for row in rows if row.name == name)
-
-
-def _one_each(rows: list[Row], recording: Spoken, clips: float) -> Table:
-    bare, sequential = _row(rows, BATCHED).median or 1.0, _row(rows, SEQUENTIAL).median or 1.0
+def _one_each(reading: Measured, peers: list[Row], recording: Spoken, clips: float) -> Table:
+    ways = [Row(way, reading.seconds(way), reading.score(way).rate) for way in (BATCHED, OURS, SEQUENTIAL)]
+    bare, sequential = reading.seconds(BATCHED), reading.seconds(SEQUENTIAL)
     return Table(
-        f"{recording.seconds / 60:.1f} minutes of speech, one engine thread",
+        f"The reading beside what others build, {recording.seconds / 60:.1f} minutes, one engine thread",
         ("", "seconds", "real-time factor", "/ batched", "/ sequential", "words wrong"),
         [
             (
                 row.name,
-                seconds(row.median),
-                ratio(row.median and row.median / recording.seconds),
-                ratio(row.median and row.median / bare),
-                ratio(row.median and row.median / sequential),
+                seconds(row.seconds),
+                ratio(row.seconds and row.seconds / recording.seconds),
+                ratio(row.seconds and row.seconds / bare),
+                ratio(row.seconds and row.seconds / sequential),
                 percent(row.errors),
             )
-            for row in rows
+            for row in [*ways, *peers]
         ],
         [
-            "The repository's recordings, about a minute, again and again; the same whisper-base (int8), beam 5.",
-            f"{OURS}: from publication to `completed`, the recording in NATS' Object Store, the cache off.",
+            "The repository's recordings of readers, about a minute, again and again.",
             f"On the five LibriVox clips alone, {OURS} has {percent(clips)} of the words wrong.",
-            *(f"{row.name} was not measured: {row.failure}." for row in rows if row.failure),
+            *(f"{row.name} was not measured: {row.failure}." for row in peers if row.failure),
         ],
     )
 

@@ -1,0 +1,132 @@
+"""Each kind of recording by the service and by the bare engine, batched and sequential: time and words wrong."""
+
+import statistics
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, cast
+
+from benchmarks.caller import Caller
+from benchmarks.kinds import Kind
+from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, Heard, Measured, Overall, Result
+from benchmarks.recordings import CLIPS
+from benchmarks.report import Table, percent, points, ratio, seconds, whole
+from benchmarks.service import serving
+from benchmarks.sizes import Sizes
+from benchmarks.stack import Stack
+from benchmarks.talkers import Talker, bare_engines
+
+Engines = Mapping[tuple[str, ...], Talker]
+
+
+async def beside(stack: Stack, kinds: Sequence[Kind], sizes: Sizes) -> list[Measured]:
+    """Measure the service and the batched engine in turn, round by round, then the sequential engine once."""
+    measured = [Measured(kind) for kind in kinds]
+    async with serving(stack, cache_ttl=0), _engines(stack, "batched", kinds) as batched:
+        caller = Caller(stack.nats)
+        await caller.run(await caller.upload(CLIPS[0]))
+        for each in measured:
+            for number in range(sizes.rounds):
+                sizes.tell(f"{each.kind.name}, round {number + 1}")
+                each.rounds[BATCHED].append(await _bare(batched, each.kind))
+                each.rounds[OURS].append(await _served(caller, each.kind))
+    async with _engines(stack, "sequential", kinds) as sequential:
+        for each in measured:
+            sizes.tell(f"{each.kind.name}, {SEQUENTIAL}")
+            each.rounds[SEQUENTIAL].append(await _bare(sequential, each.kind))
+    return measured
+
+
+@asynccontextmanager
+async def _engines(stack: Stack, way: str, kinds: Iterable[Kind]) -> AsyncIterator[Engines]:
+    """Run a warm bare engine for each set of options that the kinds ask for."""
+    engines: dict[tuple[str, ...], Talker] = {}
+    async with AsyncExitStack() as running:
+        for options in {kind.bare_options for kind in kinds}:
+            (engines[options],) = await running.enter_async_context(bare_engines(stack, way, *options))
+            await engines[options].transcribe(CLIPS[0])
+        yield engines
+
+
+async def _bare(engines: Engines, kind: Kind) -> Heard:
+    answers = [await engines[kind.bare_options].transcribe(recording.path) for recording in kind.recordings]
+    return Heard(sum(answer.seconds for answer in answers), [answer.text for answer in answers])
+
+
+async def _served(caller: Caller, kind: Kind) -> Heard:
+    """From the publication of each task to its `completed`, one task after the other."""
+    options: dict[str, Any] = {"channels": "separate"} if kind.channels else {}
+    paths = [kind.channels] if kind.channels else [recording.path for recording in kind.recordings]
+    uploaded = [await caller.upload(path) for path in paths]
+    outcomes = [await caller.run(name, **options) for name in uploaded]
+    results = [await caller.result(outcome) for outcome in outcomes]
+    texts = _by_channel(results[0], kind) if kind.channels else [str(result["text"]) for result in results]
+    return Heard(sum(outcome.ended for outcome in outcomes), texts, results)
+
+
+def _by_channel(result: Result, kind: Kind) -> list[str]:
+    """Join the segments of each channel; where the bare engine hears all channels at once, join those texts, too."""
+    texts = ["", ""]
+    for segment in cast("Iterable[Mapping[str, object]]", result["segments"]):
+        texts[int(str(segment.get("channel") or 0))] += f" {segment['text']}"
+    return texts if len(kind.recordings) > 1 else [" ".join(texts)]
+
+
+def table(measured: Sequence[Measured], where: str) -> Table:
+    """One row for each kind, then all of them together, and the worst."""
+    all_of_them = Overall.of(measured)
+    worst = {way: max(each.score(way).rate for each in all_of_them.measured) for way in (OURS, BATCHED, SEQUENTIAL)}
+    last = [
+        (
+            "mean time, words of all kinds",
+            *("-", "-", ratio(statistics.mean(all_of_them.over(BATCHED)))),
+            ratio(statistics.mean(all_of_them.over(SEQUENTIAL))),
+            *_words(all_of_them.score(way).rate for way in (OURS, BATCHED, SEQUENTIAL)),
+            points(all_of_them.score(OURS).rate - all_of_them.bare_rate),
+            whole(all_of_them.score(OURS).longest_missing),
+        ),
+        (
+            "worst",
+            *("-", "-", ratio(max(all_of_them.over(BATCHED))), ratio(max(all_of_them.over(SEQUENTIAL)))),
+            *_words(worst.values()),
+            points(max(each.beyond_better for each in all_of_them.measured)),
+            whole(all_of_them.score(OURS).longest_missing),
+        ),
+    ]
+    return Table("Kinds of recordings, one engine thread", COLUMNS, [*map(_row, measured), *last], _notes(where))
+
+
+COLUMNS = (
+    *("", "minutes", "seconds", "/ batched", "/ sequential", "words wrong", "batched", "sequential"),
+    *("points above the better", "words missing in a row"),
+)
+
+
+def _row(each: Measured) -> tuple[str, ...]:
+    return (
+        each.kind.name,
+        f"{each.kind.seconds / 60:.1f}",
+        seconds(each.seconds(OURS)),
+        ratio(each.over(BATCHED)),
+        ratio(each.over(SEQUENTIAL)),
+        *_words(each.score(way).rate for way in (OURS, BATCHED, SEQUENTIAL)),
+        points(each.beyond_better),
+        whole(each.score(OURS).longest_missing),
+    )
+
+
+def _words(rates: Iterable[float]) -> list[str]:
+    return [percent(rate) for rate in rates]
+
+
+def _notes(where: str) -> list[str]:
+    return [
+        f"Recordings: {where}. No language is given to any; the same whisper-base (int8), beam 5, batches of 4.",
+        "Seconds: this service, from publication to `completed`, the recording in NATS' Object Store, the cache off.",
+        "Messages: one task after the other, summed.",
+        "Words wrong: errors by words; in the last row but one, errors of all kinds by words of all kinds.",
+        "The reading is a minute, again and again: its time counts as a kind's, its words are not in that sum.",
+        "Words missing in a row: the longest run of words that this service left out.",
+        "languages: the bare engine is told `multilingual=True`.",
+        "two-channels: `channels: separate`; the bare engine is given each channel as a file of its own.",
+        "Given the file as it comes, the bare engine hears the mix of both: that row is in no mean and no sum.",
+    ]

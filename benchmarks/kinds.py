@@ -1,0 +1,117 @@
+"""The kinds of recordings that speech is measured with: read from a folder, with what is said in each."""
+
+import json
+import os
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from benchmarks.recordings import RATE, Spoken, channels_of, read, write
+from benchmarks.stack import ROOT
+
+REPOSITORY = ROOT / "tests/recordings/speech"
+BESIDE = ROOT.parent / "shared/speech"  # a larger set, where there is one
+NAMED_BY = "SPEECH_RECORDINGS"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a recording in one language, in seconds."""
+
+    language: str
+    start: float
+    end: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Recordings of one kind, as the bare engine is given them.
+
+    Where the service is given one recording of several channels instead, that is `channels`. `parts` are those of a
+    recording in several languages. What does not count is left out of mean times, or of the words of all kinds.
+    """
+
+    name: str
+    recordings: tuple[Spoken, ...]
+    channels: Path | None = None
+    parts: tuple[Part, ...] = ()
+    time_counts: bool = True
+    words_count: bool = True
+
+    @property
+    def words(self) -> list[str]:
+        """What is said in each recording."""
+        return [recording.words for recording in self.recordings]
+
+    @property
+    def seconds(self) -> float:
+        """How long the recordings are together."""
+        return sum(recording.seconds for recording in self.recordings)
+
+    @property
+    def bare_options(self) -> tuple[str, ...]:
+        """What a user would tell the bare engine of such recordings."""
+        return ("--multilingual",) if self.parts else ()
+
+
+def folder() -> Path:
+    """Find the recordings: where SPEECH_RECORDINGS says, else the larger set, else the repository's own."""
+    named = os.environ.get(NAMED_BY)
+    return Path(named) if named else BESIDE if BESIDE.is_dir() else REPOSITORY
+
+
+def kinds_in(recordings: Path, scratch: Path) -> list[Kind]:
+    """List all kinds in a folder laid out like tests/recordings/speech; single channels are written to `scratch`."""
+    found: list[Kind] = []
+    for path in sorted(recordings.glob("*.flac")):
+        lines = path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+        if lines[0].startswith("left "):
+            found += _two_channels(path, lines, scratch)
+        elif path.with_suffix(".json").exists():
+            found.append(_several_languages(path, lines))
+        else:
+            found.append(Kind(path.stem, (_spoken(path, " ".join(lines)),)))
+    return found + [_messages(listing) for listing in sorted((recordings / "short").glob("*.json"))]
+
+
+def write_part(recording: Path, part: Part, path: Path) -> Path:
+    """Write a part of a recording as a file of its own."""
+    write(path, [read(recording)[round(part.start * RATE) : round(part.end * RATE)]])
+    return path
+
+
+def _spoken(path: Path, words: str) -> Spoken:
+    return Spoken(path, len(channels_of(path)[0]) / RATE, words)
+
+
+def _several_languages(path: Path, lines: list[str]) -> Kind:
+    """A line of the text begins with its language; the file beside says from when until when each one is spoken."""
+    said = [(language, text) for language, _, text in (line.partition(": ") for line in lines)]
+    texts = [" ".join(text for _, text in group) for _, group in groupby(said, key=lambda line: line[0])]
+    times = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    parts = [Part(str(time[0]), float(time[1]), float(time[2]), text) for time, text in zip(times, texts, strict=True)]
+    return Kind(path.stem, (_spoken(path, " ".join(texts)),), parts=tuple(parts))
+
+
+def _two_channels(path: Path, lines: list[str], scratch: Path) -> list[Kind]:
+    """Once with each channel as a file for the bare engine, which counts, and once with the file as it comes."""
+    texts = [line.partition(": ")[2] for line in lines]
+    files = [scratch / f"{path.stem}-{number}.wav" for number in range(len(texts))]
+    for file, samples in zip(files, channels_of(path), strict=True):
+        write(file, [samples])
+    apart = tuple(_spoken(file, text) for file, text in zip(files, texts, strict=True))
+    together = _spoken(path, " ".join(texts))
+    return [
+        Kind(path.stem, apart, channels=path),
+        Kind(
+            f"{path.stem}, mixed for the bare engine", (together,), channels=path, time_counts=False, words_count=False
+        ),
+    ]
+
+
+def _messages(listing: Path) -> Kind:
+    """Short recordings, one task each."""
+    texts: dict[str, str] = json.loads(listing.read_text(encoding="utf-8"))
+    recordings = tuple(_spoken(listing.with_name(f"{name}.flac"), text) for name, text in texts.items())
+    return Kind(f"{listing.parent.name}-{listing.stem}, {len(recordings)} messages", recordings)

@@ -1,0 +1,89 @@
+"""What was measured of each kind of recording, and of all of them together."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.accuracy import Score, scored
+from benchmarks.kinds import Kind
+
+OURS, BATCHED, SEQUENTIAL = "this service", "bare engine, batched", "bare engine, sequential"
+
+Result = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One round: seconds for all recordings of a kind, the text of each, and what the service said of them."""
+
+    seconds: float
+    texts: Sequence[str]
+    results: Sequence[Result] = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A kind of recordings, and the rounds of each way of transcribing."""
+
+    kind: Kind
+    rounds: Mapping[str, list[Heard]] = field(default_factory=lambda: {OURS: [], BATCHED: [], SEQUENTIAL: []})
+
+    def seconds(self, way: str) -> float:
+        """Median of the rounds."""
+        return statistics.median(heard.seconds for heard in self.rounds[way])
+
+    def over(self, way: str) -> float:
+        """The service's time by another way's."""
+        return self.seconds(OURS) / self.seconds(way)
+
+    def last(self, way: str) -> Heard:
+        """The last round."""
+        return self.rounds[way][-1]
+
+    def score(self, way: str) -> Score:
+        """What was heard right in the last round."""
+        return scored(self.kind.words, self.last(way).texts)
+
+    @property
+    def beyond_better(self) -> float:
+        """Word error rate of the service, less that of the better of the bare engine's ways."""
+        return self.score(OURS).rate - min(self.score(BATCHED).rate, self.score(SEQUENTIAL).rate)
+
+
+@dataclass(frozen=True)
+class Overall:
+    """All kinds that count, together."""
+
+    measured: Sequence[Measured]
+
+    @classmethod
+    def of(cls, measured: Iterable[Measured]) -> "Overall":
+        """Leave out kinds whose time does not count."""
+        return cls([each for each in measured if each.kind.time_counts])
+
+    def over(self, way: str) -> list[float]:
+        """The service's time by another way's, kind by kind."""
+        return [each.over(way) for each in self.measured]
+
+    def score(self, way: str) -> Score:
+        """Errors of all kinds by words of all kinds, where the words count."""
+        return Score.pooled([each.score(way) for each in self.measured if each.kind.words_count])
+
+    @property
+    def bare_rate(self) -> float:
+        """Word error rate of the better of the bare engine's ways."""
+        return min(self.score(BATCHED).rate, self.score(SEQUENTIAL).rate)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What README says of it."""
+        return {
+            "kinds": len(self.measured),
+            "service_over_bare": statistics.mean(self.over(BATCHED)),
+            "service_over_bare_worst": max(self.over(BATCHED)),
+            "service_over_sequential": statistics.mean(self.over(SEQUENTIAL)),
+            "words_wrong": self.score(OURS).rate,
+            "words_wrong_bare": self.bare_rate,
+            "words_wrong_points_worst": 100 * max(each.beyond_better for each in self.measured),
+            "words_missing_longest": max(each.score(OURS).longest_missing for each in self.measured),
+        }
