@@ -1,72 +1,12 @@
-"""How much is heard right."""
+"""How much of the time is given to the right speaker."""
 
-import re
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
-import jiwer
 from pyannote.core import Annotation, Segment, Timeline
 from pyannote.database.util import load_rttm
 from pyannote.metrics.diarization import DiarizationErrorRate
 
 from benchmarks.recordings import DEMO
-
-NUMBERS = (
-    "zero one two three four five six seven eight nine ten",
-    "ноль один два три четыре пять шесть семь восемь девять десять",
-    "cero uno dos tres cuatro cinco seis siete ocho nueve diez",
-    "zéro un deux trois quatre cinq six sept huit neuf dix",
-    "zero uno due tre quattro cinque sei sette otto nove dieci",
-)  # 0 to 10 in the languages of the recordings
-
-
-@dataclass(frozen=True)
-class Score:
-    """Words wrong, missing or too many; words said; the longest run of words missing from one text."""
-
-    errors: int
-    words: int
-    longest_missing: int
-
-    @property
-    def rate(self) -> float:
-        """Word error rate."""
-        return self.errors / self.words
-
-    @classmethod
-    def pooled(cls, scores: Sequence["Score"]) -> "Score":
-        """Sum the errors and the words of several recordings."""
-        longest = max(score.longest_missing for score in scores)
-        return cls(sum(score.errors for score in scores), sum(score.words for score in scores), longest)
-
-
-def scored(said: Sequence[str], heard: Sequence[str]) -> Score:
-    """Compare texts with what was said in each."""
-    found = jiwer.process_words([plain(text) for text in said], [plain(text) for text in heard])
-    chunks = [chunk for chunks in found.alignments for chunk in chunks if chunk.type == "delete"]
-    longest = max((chunk.ref_end_idx - chunk.ref_start_idx for chunk in chunks), default=0)
-    errors = found.substitutions + found.deletions + found.insertions
-    return Score(errors, errors - found.insertions + found.hits, longest)
-
-
-def errors_by_part(said: Sequence[str], heard: str) -> list[int]:
-    """Count the errors in one text by part of what was said; words too many belong to the part they stand before."""
-    part_of_word = [number for number, text in enumerate(said) for _ in plain(text).split()]
-    errors = [0] * len(said)
-    for chunk in jiwer.process_words(plain(" ".join(said)), plain(heard)).alignments[0]:
-        if chunk.type == "insert":
-            part = part_of_word[min(chunk.ref_start_idx, len(part_of_word) - 1)]
-            errors[part] += chunk.hyp_end_idx - chunk.hyp_start_idx
-        elif chunk.type != "equal":
-            for part in part_of_word[chunk.ref_start_idx : chunk.ref_end_idx]:
-                errors[part] += 1
-    return errors
-
-
-def word_error_rate(said: str, heard: str) -> float:
-    """Part of the words that are wrong, missing or too many."""
-    return scored([said], [heard]).rate
 
 
 def diarization_error_rate(turns: Iterable[Mapping[str, object]], duration: float) -> float:
@@ -76,22 +16,3 @@ def diarization_error_rate(turns: Iterable[Mapping[str, object]], duration: floa
     for turn in turns:
         found[Segment(turn["start"], turn["end"])] = turn["speaker"]
     return float(DiarizationErrorRate(collar=0.0)(truth, found, uem=Timeline([Segment(0, duration)])))
-
-
-def plain(text: str) -> str:
-    """Make texts alike that say the same: words and single digits, parted by spaces.
-
-    Lower case; no punctuation, apostrophes included; letters without accents, which makes Russian yo a ye; words for 0
-    to 10 as digits, numbers digit by digit. That needs no language of a word; longer numbers in words stay words.
-    """
-    return " ".join(SPELT.get(word, word) for word in re.findall(r"[0-9]|[^\W\d_]+", _without_accents(text)))
-
-
-def _without_accents(text: str) -> str:
-    parts = unicodedata.normalize("NFKD", text.lower())
-    return "".join(part for part in parts if not unicodedata.combining(part))
-
-
-SPELT = {"mr": "mister"} | {
-    _without_accents(word): " ".join(str(number)) for words in NUMBERS for number, word in enumerate(words.split())
-}

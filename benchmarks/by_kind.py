@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from benchmarks.caller import Caller
 from benchmarks.kinds import Kind
-from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, Heard, Measured, Overall, Result
+from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, WAYS, Heard, Measured, Overall, Result
 from benchmarks.recordings import CLIPS
-from benchmarks.report import Table, percent, points, ratio, seconds, whole
+from benchmarks.report import NOT_MEASURED, Table, percent, points, ratio, seconds, whole
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import Stack
@@ -71,34 +71,27 @@ def _by_channel(result: Result, kind: Kind) -> list[str]:
     return texts if len(kind.recordings) > 1 else [" ".join(texts)]
 
 
-def table(measured: Sequence[Measured], where: str) -> Table:
-    """One row for each kind, then all of them together, and the worst."""
-    all_of_them = Overall.of(measured)
-    worst = {way: max(each.score(way).rate for each in all_of_them.measured) for way in (OURS, BATCHED, SEQUENTIAL)}
-    last = [
-        (
-            "mean time, words of all kinds",
-            *("-", "-", ratio(statistics.mean(all_of_them.over(BATCHED)))),
-            ratio(statistics.mean(all_of_them.over(SEQUENTIAL))),
-            *_words(all_of_them.score(way).rate for way in (OURS, BATCHED, SEQUENTIAL)),
-            points(all_of_them.score(OURS).rate - all_of_them.bare_rate),
-            whole(all_of_them.score(OURS).longest_missing),
-        ),
-        (
-            "worst",
-            *("-", "-", ratio(max(all_of_them.over(BATCHED))), ratio(max(all_of_them.over(SEQUENTIAL)))),
-            *_words(worst.values()),
-            points(max(each.beyond_better for each in all_of_them.measured)),
-            whole(all_of_them.score(OURS).longest_missing),
-        ),
-    ]
-    return Table("Kinds of recordings, one engine thread", COLUMNS, [*map(_row, measured), *last], _notes(where))
-
-
 COLUMNS = (
     *("", "minutes", "seconds", "/ batched", "/ sequential", "words wrong", "batched", "sequential"),
     *("points above the better", "words missing in a row"),
 )
+
+
+def table(measured: Sequence[Measured], where: str) -> Table:
+    """One row for each kind, then all of them together, and the worst."""
+    every = Overall.of(measured)
+    mean, most = [
+        (NOT_MEASURED, NOT_MEASURED, *(ratio(of(every.over(way))) for way in (BATCHED, SEQUENTIAL)))
+        for of in (statistics.mean, max)
+    ]
+    rates = [every.score(way).rate for way in WAYS]
+    worst = [max(each.score(way).rate for each in every.measured) for way in WAYS]
+    missing = whole(every.longest_missing)
+    last = [
+        ("mean time, words of all", *mean, *map(percent, rates), points(every.beyond_better), missing),
+        ("worst", *most, *map(percent, worst), points(every.worst_beyond_better), missing),
+    ]
+    return Table("Kinds of recordings, one engine thread", COLUMNS, [*map(_row, measured), *last], _notes(where))
 
 
 def _row(each: Measured) -> tuple[str, ...]:
@@ -108,14 +101,10 @@ def _row(each: Measured) -> tuple[str, ...]:
         seconds(each.seconds(OURS)),
         ratio(each.over(BATCHED)),
         ratio(each.over(SEQUENTIAL)),
-        *_words(each.score(way).rate for way in (OURS, BATCHED, SEQUENTIAL)),
+        *(percent(each.score(way).rate) for way in WAYS),
         points(each.beyond_better),
         whole(each.score(OURS).longest_missing),
     )
-
-
-def _words(rates: Iterable[float]) -> list[str]:
-    return [percent(rate) for rate in rates]
 
 
 def _notes(where: str) -> list[str]:

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from benchmarks.accuracy import Score, errors_by_part, scored
 from benchmarks.caller import Caller
 from benchmarks.kinds import Part, write_part
 from benchmarks.measured import OURS, Measured, Result
 from benchmarks.report import Findings, Table, percent, points
 from benchmarks.stack import Stack
+from benchmarks.words import Score, errors_by_part, scored
 
 Segments = Sequence[Mapping[str, object]]
 

@@ -4,10 +4,11 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.accuracy import Score, scored
 from benchmarks.kinds import Kind
+from benchmarks.words import Score, scored
 
 OURS, BATCHED, SEQUENTIAL = "this service", "bare engine, batched", "bare engine, sequential"
+WAYS = (OURS, BATCHED, SEQUENTIAL)
 
 Result = Mapping[str, object]
 
@@ -26,7 +27,7 @@ class Measured:
     """A kind of recordings, and the rounds of each way of transcribing."""
 
     kind: Kind
-    rounds: Mapping[str, list[Heard]] = field(default_factory=lambda: {OURS: [], BATCHED: [], SEQUENTIAL: []})
+    rounds: Mapping[str, list[Heard]] = field(default_factory=lambda: {way: [] for way in WAYS})
 
     def seconds(self, way: str) -> float:
         """Median of the rounds."""
@@ -70,9 +71,24 @@ class Overall:
         return Score.pooled([each.score(way) for each in self.measured if each.kind.words_count])
 
     @property
-    def bare_rate(self) -> float:
-        """Word error rate of the better of the bare engine's ways."""
+    def better_bare_rate(self) -> float:
+        """Word error rate of the better of the bare engine's ways, over all words."""
         return min(self.score(BATCHED).rate, self.score(SEQUENTIAL).rate)
+
+    @property
+    def beyond_better(self) -> float:
+        """Word error rate of the service over all words, less that of the better of the bare engine's ways."""
+        return self.score(OURS).rate - self.better_bare_rate
+
+    @property
+    def worst_beyond_better(self) -> float:
+        """The same of the kind for which it is highest."""
+        return max(each.beyond_better for each in self.measured)
+
+    @property
+    def longest_missing(self) -> int:
+        """The longest run of words that the service left out of any recording."""
+        return max(each.score(OURS).longest_missing for each in self.measured)
 
     @property
     def figures(self) -> dict[str, float]:
@@ -83,7 +99,7 @@ class Overall:
             "service_over_bare_worst": max(self.over(BATCHED)),
             "service_over_sequential": statistics.mean(self.over(SEQUENTIAL)),
             "words_wrong": self.score(OURS).rate,
-            "words_wrong_bare": self.bare_rate,
-            "words_wrong_points_worst": 100 * max(each.beyond_better for each in self.measured),
-            "words_missing_longest": max(each.score(OURS).longest_missing for each in self.measured),
+            "words_wrong_better_bare": self.better_bare_rate,
+            "words_wrong_points_worst": 100 * self.worst_beyond_better,
+            "words_missing_longest": self.longest_missing,
         }

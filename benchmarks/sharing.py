@@ -2,7 +2,6 @@
 
 import statistics
 
-from benchmarks.accuracy import word_error_rate
 from benchmarks.caller import Caller
 from benchmarks.recordings import CLIPS, Spoken, speech
 from benchmarks.report import Findings, Table, percent, ratio, seconds
@@ -10,6 +9,7 @@ from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import Stack, fresh
 from benchmarks.talkers import Answer
+from benchmarks.words import word_error_rate
 
 WAYS = {"never": "windows are not shared", "auto": "shared where a core is free (default)", "always": "always shared"}
 

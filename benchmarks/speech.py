@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from benchmarks import languages
-from benchmarks.accuracy import word_error_rate
 from benchmarks.by_kind import beside, table
 from benchmarks.caller import Caller
 from benchmarks.kinds import REPOSITORY, Kind, folder, kinds_in
@@ -20,6 +19,7 @@ from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import MeasurementError, Stack, fresh
 from benchmarks.talkers import Talker, bare_engines, taskiq, wyoming
+from benchmarks.words import word_error_rate
 
 Peer = Callable[[Stack], AbstractAsyncContextManager[Talker]]
 PEERS: dict[str, Peer] = {"wyoming-faster-whisper": wyoming, "Taskiq + taskiq-nats, faster-whisper": taskiq}

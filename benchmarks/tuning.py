@@ -4,7 +4,6 @@ import asyncio
 import time
 from dataclasses import dataclass, replace
 
-from benchmarks.accuracy import word_error_rate
 from benchmarks.bare import BATCH, BEAM
 from benchmarks.memory import MIB
 from benchmarks.recordings import CLIPS, Spoken, speech
@@ -12,6 +11,7 @@ from benchmarks.report import Findings, Table, percent, ratio, seconds, whole
 from benchmarks.sizes import Sizes
 from benchmarks.stack import Stack, fresh
 from benchmarks.talkers import bare_engines
+from benchmarks.words import word_error_rate
 
 
 @dataclass(frozen=True)
