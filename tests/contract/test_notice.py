@@ -1,0 +1,17 @@
+"""What others have made and lies here is named in NOTICE, as it is."""
+
+import hashlib
+
+from tests.document import ROOT
+
+RECORDINGS = ROOT / "tests/recordings"
+
+
+def test_every_recording_and_its_truth_is_the_one_of_the_notice() -> None:
+    # Given all files of the recordings, and the lines of NOTICE that have a hash
+    files = [path for path in RECORDINGS.rglob("*") if path.is_file() and path.name != "README.md"]
+    present = {(hashlib.sha256(file.read_bytes()).hexdigest(), str(file.relative_to(ROOT))) for file in files}
+    lines = [line.split() for line in (ROOT / "NOTICE").read_text(encoding="utf-8").splitlines()]
+    named = {(line[0], line[1]) for line in lines if len(line) == 2 and line[1].startswith("tests/recordings/")}
+    # Then they are the same
+    assert named == present

@@ -1,0 +1,72 @@
+"""The recordings that speech is measured with."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import kinds
+from benchmarks.kinds import REPOSITORY, Kind, kinds_in
+from benchmarks.recordings import RATE, read
+
+
+@pytest.fixture(scope="module")
+def every(tmp_path_factory: pytest.TempPathFactory) -> list[Kind]:
+    return kinds_in(REPOSITORY, tmp_path_factory.mktemp("channels"))
+
+
+@pytest.fixture(scope="module")
+def repository(every: list[Kind]) -> dict[str, Kind]:
+    return {kind.name.partition(",")[0]: kind for kind in every if kind.time_counts}
+
+
+def test_every_kind_is_represented(repository: dict[str, Kind]) -> None:
+    prompts = {f"prompts-{language}" for language in ("en", "es", "fr", "it", "ru")}
+    others = {"dictation-en", "dictation-ru", "languages", "short-en", "short-ru", "two-channels"}
+    assert repository.keys() == prompts | others
+
+
+def test_every_recording_has_sound_and_words(repository: dict[str, Kind]) -> None:
+    for kind in repository.values():
+        assert all(recording.seconds > 2 for recording in kind.recordings)
+        assert all(len(recording.words.split()) >= 3 for recording in kind.recordings)
+
+
+def test_the_parts_of_a_recording_are_all_of_it(repository: dict[str, Kind]) -> None:
+    # Given the recording in three languages
+    kind = repository["languages"]
+    (recording,) = kind.recordings
+    # Then each part has its language and begins where the last one ended, and their words are the recording's
+    assert [part.language for part in kind.parts] == ["en", "ru", "es"]
+    assert [part.start for part in kind.parts] == [0.0, *(part.end for part in kind.parts[:-1])]
+    assert kind.parts[-1].end == pytest.approx(recording.seconds, abs=0.01)
+    assert " ".join(part.words for part in kind.parts) == recording.words
+    # And the bare engine is told that there are several
+    assert kind.bare_options == ("--multilingual",)
+
+
+def test_the_bare_engine_is_given_each_channel_as_a_file(repository: dict[str, Kind]) -> None:
+    # Given the recording of two channels
+    kind = repository["two-channels"]
+    left, right = (read(recording.path) for recording in kind.recordings)
+    # Then the files are as long, differ, and have words of their own
+    assert len(left) == len(right) == round(kind.recordings[0].seconds * RATE)
+    assert np.any(left != right)
+    assert kind.recordings[0].words.startswith("Please hold")
+    assert kind.recordings[1].words.startswith("Нажмите 5")
+
+
+def test_the_mix_of_both_channels_counts_nowhere(every: list[Kind]) -> None:
+    (mix,) = [kind for kind in every if not kind.time_counts]
+    assert (mix.name, mix.words_count, len(mix.recordings)) == ("two-channels, mixed for the bare engine", False, 1)
+
+
+def test_another_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(kinds.NAMED_BY, str(tmp_path))
+    assert kinds.folder() == tmp_path
+
+
+def test_without_a_larger_set_the_repositorys_own_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(kinds.NAMED_BY, raising=False)
+    monkeypatch.setattr(kinds, "BESIDE", tmp_path / "missing")
+    assert kinds.folder() == REPOSITORY
