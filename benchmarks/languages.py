@@ -1,6 +1,6 @@
 """Several languages in one recording: each part as heard in the whole, and alone with its language given."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,7 +11,7 @@ from benchmarks.report import Findings, Table, percent, points
 from benchmarks.stack import Stack
 from benchmarks.words import Score, errors_by_part, scored
 
-Segments = Sequence[Mapping[str, object]]
+Segments = Sequence[Result]
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,19 @@ async def measure(stack: Stack, measured: Measured) -> Findings:
         path = write_part(measured.kind.recordings[0].path, part, stack.folder / f"part-{number}.wav")
         outcome = await caller.run(await caller.upload(path), language=part.language)
         alone = scored([part.words], [str((await caller.result(outcome))["text"])])
-        within = [segment for segment in segments if _is_in(part, segment)]
-        found.append(Both(part, errors[number], alone, len(within), _labelled(part, within)))
-    return _findings(found)
+        found.append(Both(part, errors[number], alone, *labels(part, segments)))
+    return findings(found)
 
 
-def _is_in(part: Part, segment: Result) -> bool:
-    """Where the middle of a segment lies decides."""
-    return part.start <= (float(str(segment["start"])) + float(str(segment["end"]))) / 2 < part.end
+def labels(part: Part, segments: Segments) -> tuple[int, int]:
+    """Count the segments whose middle lies in a part, and those of them that have its language for a label."""
+    middles = [(float(str(segment["start"])) + float(str(segment["end"]))) / 2 for segment in segments]
+    within = [segment for segment, middle in zip(segments, middles, strict=True) if part.start <= middle < part.end]
+    return len(within), sum(segment.get("language") == part.language for segment in within)
 
 
-def _labelled(part: Part, segments: Iterable[Result]) -> int:
-    return sum(segment.get("language") == part.language for segment in segments)
-
-
-def _findings(found: Sequence[Both]) -> Findings:
+def findings(found: Sequence[Both]) -> Findings:
+    """Put all parts into a table, and sum them."""
     alone = Score.pooled([each.alone for each in found])
     rate = sum(each.errors for each in found) / alone.words
     segments, labelled = sum(each.segments for each in found), sum(each.labelled for each in found)

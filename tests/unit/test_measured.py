@@ -1,0 +1,92 @@
+"""What the bench says of all kinds of recordings together."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.by_kind import table
+from benchmarks.kinds import Kind, Part
+from benchmarks.languages import Both, findings, labels
+from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, Heard, Measured, Overall
+from benchmarks.recordings import Spoken
+from benchmarks.words import Score
+
+SAID = "one two three four five six seven eight nine pound"
+
+
+def recording(words: str = SAID) -> Spoken:
+    return Spoken(Path("some.flac"), 60.0, words)
+
+
+def measured(
+    ours: float, texts: dict[str, str], *, words: str = SAID, time_counts: bool = True, words_count: bool = True
+) -> Measured:
+    kind = Kind("some", (recording(words),), time_counts=time_counts, words_count=words_count)
+    found = Measured(kind)
+    found.rounds[OURS].extend([Heard(ours, [texts[OURS]]), Heard(ours + 2, [texts[OURS]])])
+    found.rounds[BATCHED].append(Heard(10.0, [texts[BATCHED]]))
+    found.rounds[SEQUENTIAL].append(Heard(20.0, [texts[SEQUENTIAL]]))
+    return found
+
+
+GOOD = {OURS: SAID, BATCHED: SAID, SEQUENTIAL: SAID}
+BAD = {OURS: "one", BATCHED: "one two three", SEQUENTIAL: "one two"}
+
+
+def test_the_median_of_the_rounds_is_compared() -> None:
+    each = measured(9.0, GOOD)
+    assert (each.seconds(OURS), each.over(BATCHED), each.over(SEQUENTIAL)) == (10.0, 1.0, 0.5)
+
+
+def test_mean_worst_and_words_are_those_of_all_that_counts() -> None:
+    # Given a good kind, a slow and bad one, the reading whose words do not count, and a mix that counts nowhere
+    every = [
+        measured(9.0, GOOD),
+        measured(19.0, BAD),
+        measured(4.0, GOOD, words=f"{SAID} {SAID}", words_count=False),
+        measured(99.0, BAD, time_counts=False, words_count=False),
+    ]
+    # When all are looked at together
+    figures = Overall.of(every).figures
+    # Then times are a mean of three kinds, and words those of two
+    assert figures["kinds"] == 3
+    assert figures["service_over_bare"] == pytest.approx((1.0 + 2.0 + 0.5) / 3)
+    assert figures["service_over_bare_worst"] == pytest.approx(2.0)
+    assert figures["words_wrong"] == pytest.approx(9 / 20)
+    # And the better of the bare engine's ways is compared with, in all and in the kind that is worst
+    assert figures["words_wrong_better_bare"] == pytest.approx(7 / 20)
+    assert figures["words_wrong_points_worst"] == pytest.approx(20)
+    assert figures["words_missing_longest"] == 10
+
+
+def test_each_kind_has_a_row_and_so_have_the_mean_and_the_worst() -> None:
+    shown = table([measured(9.0, GOOD), measured(19.0, BAD)], "some")
+    assert [row[0] for row in shown.rows] == ["some", "some", "mean time, words of all", "worst"]
+    assert [row[3] for row in shown.rows] == ["1.000", "2.000", "1.500", "2.000"]
+    assert all(len(row) == len(shown.columns) for row in shown.rows)
+
+
+def test_a_segment_belongs_to_the_part_in_which_its_middle_lies() -> None:
+    # Given segments of which one begins before the Russian part, one has no label and one comes after it
+    part = Part("ru", 10.0, 20.0, "да")
+    segments: list[dict[str, object]] = [
+        {"start": 8.0, "end": 13.0, "language": "ru"},
+        {"start": 13.0, "end": 16.0, "language": "en"},
+        {"start": 16.0, "end": 18.0},
+        {"start": 19.0, "end": 24.0, "language": "ru"},
+    ]
+    # Then three are in it, and one of these is labelled right
+    assert labels(part, segments) == (3, 1)
+
+
+def test_parts_in_the_whole_are_compared_with_the_same_alone() -> None:
+    # Given two parts, of which the second has more errors in the whole than alone
+    parts = [
+        Both(Part("en", 0.0, 10.0, SAID), errors=1, alone=Score(1, 10, 0), segments=3, labelled=3),
+        Both(Part("ru", 10.0, 20.0, SAID), errors=4, alone=Score(2, 10, 0), segments=2, labelled=1),
+    ]
+    # Then the sum is ten points more, with four segments of five labelled right
+    found = findings(parts)
+    assert found.figures["languages_points_beyond_alone"] == pytest.approx(10)
+    assert found.figures["languages_labelled"] == pytest.approx(0.8)
+    assert found.tables[0].rows[-1] == ("all", "25.0 %", "15.0 %", "+10.0", "4 of 5")
