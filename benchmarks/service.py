@@ -27,7 +27,7 @@ async def serving(
 
     A worker has one engine process where nothing else is set, as the bare engine is one.
     """
-    port, chosen = free_port(), {"engine_processes": 1, **settings}
+    port, chosen = free_port(), {"engine_parallel": 1, **settings}
     command = python("faststream", "run", application, "--port", str(port), "--workers", str(workers))
     async with stack.running(command, {name.upper(): str(value) for name, value in chosen.items()}) as child:
 

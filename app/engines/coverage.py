@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 
 from app.engines.timeline import Piece
-from schemas.transcription import Word
 
 LEAST_S = 1.0  # of speech without words, behind the last word or before the first one
 _BETWEEN_S = 1.6  # between two words: people pause, and words are found a little early or late
@@ -11,11 +10,11 @@ _LONGEST_WORD_S = 1.5  # a word that seems to last longer hides what came after 
 _EDGE_S = 0.3  # of each piece of speech is the silence around it
 
 
-def holes(words: Sequence[Word], speech: Sequence[Piece], seconds: float) -> list[Piece]:
-    """The stretches of a clip of so many seconds in which speech has no words, in seconds from its start."""
+def holes(words: Iterable[Piece], speech: Sequence[Piece], seconds: float) -> list[Piece]:
+    """The stretches of a clip of so many seconds in which speech has no words; all are seconds from its start."""
     found = []
     before = 0.0
-    ends = [(word.start, min(word.end, word.start + _LONGEST_WORD_S)) for word in words]
+    ends = [(start, min(end, start + _LONGEST_WORD_S)) for start, end in words]
     for start, end in [*sorted(ends), (seconds, seconds)]:
         inner = before > 0 and start < seconds
         if start - before >= (_BETWEEN_S if inner else LEAST_S) and spoken(speech, before, start) >= LEAST_S:

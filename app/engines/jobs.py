@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from app.engines.decoding import Limit
     from app.engines.diarization import Diarizer
     from app.engines.speech_model import SpeechModel
-    from app.engines.whisper import Way
+    from app.engines.whisper_network import Way
 
 Tell = Callable[[Reply], None]
 
@@ -90,10 +90,10 @@ class Workshop:
 
     @property
     def _way(self) -> Way:
-        from app.engines.whisper import Way
+        from app.engines.whisper_network import Way
 
         setup = self._setup
-        return Way(setup.device, setup.compute_type, setup.threads, setup.at_once, setup.beam)
+        return Way(setup.device, setup.compute_type or "", setup.threads, setup.at_once, setup.beam)
 
     def _diarize(self, job: Diarize, tell: Tell) -> DiarizationDone:
         from app.engines.diarization import Diarizer

@@ -1,7 +1,7 @@
 """Languages: which one is spoken in each part of a window, from how probable each part is for each language.
 
-The most probable sequence of languages is looked for (Viterbi), where a change costs as much as being e^3, about
-twenty times, less probable: a part that is unsure or short takes the language of its neighbours, and one that is sure
+The most probable sequence of languages is looked for (Viterbi), where a change costs as much as being e^2, about
+seven times, less probable: a part that is unsure or short takes the language of its neighbours, and one that is sure
 does not. The language before the window counts as a neighbour.
 """
 
@@ -10,7 +10,7 @@ from math import log
 
 Evidence = Mapping[str, float]  # the probability of each language
 
-CHANGE = 3.0  # what a change costs, in natural logarithms of probabilities
+CHANGE = 2.0  # what a change costs, in natural logarithms of probabilities
 _LEAST = 1e-3  # what is less probable than that is no less possible
 
 Scores = dict[str, float]

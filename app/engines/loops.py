@@ -1,26 +1,33 @@
-"""Loops: a model that says the same words again and again, though they are said once."""
+"""Loops: a model that writes the same words again and again, though they are said once."""
 
 from collections.abc import Sequence
 
-_LONGEST_PHRASE = 12  # words
-_TIMES = 4  # in a row: a phrase said three times may be meant
+_LONGEST_PHRASE = 60  # words
+_TIMES = 4  # in a row: a short phrase said three times may be meant
+_MANY = 16  # words that were all written just before: so many are told from what people say
+_FASTEST = 30  # characters a second: nobody speaks like that
 
 
-def loops(words: Sequence[str]) -> bool:
-    """Whether a phrase of up to 12 words follows itself at least three times.
+def loops(words: Sequence[str], seconds: float) -> bool:
+    """Whether words said in so many seconds seem to be written in a loop.
 
-    The words are compared, and not how well the text compresses: ordinary Russian compresses as well as a loop does.
+    That is: a phrase follows itself three times or more, or for 16 words or more; or there is more text than anybody
+    can say in that time. Words are compared, and not how well the text compresses: ordinary Russian compresses as well
+    as a loop does.
     """
+    if sum(map(len, words)) > _FASTEST * seconds:
+        return True
     said = [_plain(word) for word in words]
-    return any(_repeats(said, length) for length in range(1, _LONGEST_PHRASE + 1))
+    return any(_repeats(said, length) for length in range(1, min(_LONGEST_PHRASE, len(said) - 1) + 1))
 
 
 def _repeats(said: Sequence[str], length: int) -> bool:
-    wanted = length * (_TIMES - 1)  # words in a row that are the ones `length` words before them
+    """Whether enough words in a row are the ones `length` words before them."""
+    enough = min(length * (_TIMES - 1), max(length, _MANY))
     row = 0
     for before, word in zip(said, said[length:], strict=False):
         row = row + 1 if before == word else 0
-        if row >= wanted:
+        if row >= enough:
             return True
     return False
 

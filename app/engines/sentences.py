@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from schemas.transcription import Word
 
 _PAUSE = 0.8  # seconds of silence that end a segment
-_SENTENCE_ENDS = (".", "?", "!", "…", "。", "！", "？", "؟", "।")  # noqa: RUF001 -- other scripts have marks of their own
+SENTENCE_ENDS = (".", "?", "!", "…", "。", "！", "？", "؟", "।")  # noqa: RUF001 -- other scripts have marks of their own
 _CLAUSE_ENDS = (",", ";", ":", "、", "，", "；")  # noqa: RUF001 -- as above
 _CLOSING = "\"'”’»)]」"  # noqa: RUF001 -- what may follow the mark
 _SHORTEST = 1.5  # seconds; a full stop before that may belong to an abbreviation
@@ -35,7 +35,7 @@ def _ends(part: Sequence[Word], following: Word) -> bool:
     mark = last.word.strip().rstrip(_CLOSING)
     return (
         following.start - last.end >= _PAUSE
-        or (mark.endswith(_SENTENCE_ENDS) and length >= _SHORTEST)
+        or (mark.endswith(SENTENCE_ENDS) and length >= _SHORTEST)
         or (mark.endswith(_CLAUSE_ENDS) and length >= _LONG)
         or following.end - part[0].start > _LONGEST
     )

@@ -10,7 +10,7 @@ from app.engines.messages import Transcribe, WindowsTranscribed, WindowTranscrib
 from app.engines.samples import unpack
 from app.engines.sentences import sentences, text_of
 from app.engines.speech_model import SpeechModel, Text
-from app.engines.timeline import Timeline
+from app.engines.timeline import Piece, Timeline
 from schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 
 _BELIEVED = -0.8  # mean log probability, at least, of what is found where nothing was found before
@@ -29,7 +29,7 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
     found = []
     for clip, timeline, texts in zip(clips, timelines, answer.texts, strict=True):
         filled = _filled(model, clip, texts, job.options)
-        missing = holes([word for text in filled for word in text.words], clip.speech, clip.seconds) if filled else []
+        missing = holes(_times(filled), clip.speech, clip.seconds) if filled else []
         segments = [segment for text in filled for segment in _segments(text, timeline)]
         found.append(
             WindowTranscribed(
@@ -48,9 +48,8 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
 
 def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
     """The texts of a clip, and those of the holes between them: each hole is transcribed as a clip of its own."""
-    words = [word for text in texts for word in text.words]
     found = list(texts)
-    for start, end in holes(words, clip.speech, clip.seconds) if texts else ():
+    for start, end in holes(_times(texts), clip.speech, clip.seconds) if texts else ():
         if end - start < _WHOLE * clip.seconds:
             found += _again(model, part_of(clip, start, end), start, _told(options, _before(texts, start)))
     return found
@@ -63,6 +62,10 @@ def _again(model: SpeechModel, clip: Clip, start: float, options: TranscribeOpti
                 yield Text(
                     [_moved(word, start) for word in text.words], text.language, text.avg_logprob, text.no_speech_prob
                 )
+
+
+def _times(texts: Sequence[Text]) -> list[Piece]:
+    return [(word.start, word.end) for text in texts for word in text.words]
 
 
 def _before(texts: Sequence[Text], second: float) -> str | None:

@@ -1,90 +1,41 @@
-"""Whisper models as this program uses them: the one place that faster-whisper's untyped objects pass through."""
+"""Whisper models: in which language each part of a clip is spoken, and which text of it is kept."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
-from math import ceil
+from dataclasses import replace
+from math import sqrt
+from statistics import median
 
-import numpy as np
-import numpy.typing as npt
-from ctranslate2 import StorageView, get_cuda_device_count
-from faster_whisper import WhisperModel
-from faster_whisper.tokenizer import Tokenizer
-from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
+from ctranslate2 import get_cuda_device_count
 
 from app.engines import vocabulary
-from app.engines.clips import Clip, part_of
+from app.engines.clips import Clip, cut_in_two, part_of
 from app.engines.coverage import LEAST_S, holes, spoken
 from app.engines.languages import Evidence, languages_of
 from app.engines.loops import loops
 from app.engines.models import Weights
-from app.engines.sentences import text_of
+from app.engines.sentences import SENTENCE_ENDS, text_of
 from app.engines.speech_model import Answer, Text
 from app.engines.timeline import Piece
+from app.engines.whisper_network import Encoded, Hints, Network, Part, Way, Written, cut
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions, Word
 from schemas.wire import Model
 
-Encoded = npt.NDArray[np.float32]  # (1, frames, width)
-
-_FRAMES_A_SECOND = 50  # of what the encoder has made of sound; its own input has twice as many
-_LONGEST_S = 30.0
-_SHORTEST_S = 10.0  # of silence and sound together: with less, languages and short words are mistaken
-_SILENCE_S = 1.0  # kept behind the sound, so that its end is heard
-_PART_S = 3.0  # of speech, at least, whose language is judged on its own
+_STRETCH_S = 3.0  # at least, of which the language is judged
 _NO_SPEECH = 0.6
 _DOUBTFUL = -1.0  # mean log probability
-_UNBROKEN_LOOP = 3  # words; a sequence that long is not said again when a text is written anew
-_TOKENS_A_SECOND, _TOKENS_AT_LEAST = 25, 40  # people speak no faster; a loop would go on to the model's limit
-_PREPENDED = "\"'“¿([{-«"
-_APPENDED = "\"'.。,，!！?？:：”)]}、»"  # noqa: RUF001 -- other scripts have marks of their own
-_SPREAD = 2  # times its usual length: a word that lasts longer next to a pause takes that in
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How a model computes: on which device, how exactly, how many windows at once, each with how many threads."""
-
-    device: str = "cpu"
-    compute_type: str | None = None
-    threads: int = 1
-    at_once: int = 1
-    beam: int = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A part of a clip in one language, and what the encoder has made of it; `start` in seconds of the clip."""
-
-    clip: Clip
-    start: float
-    language: str
-    encoded: Encoded
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """A text as the decoder wrote it."""
-
-    tokens: list[int]
-    avg_logprob: float
-    no_speech_prob: float
+_SPREAD = 2  # times its usual length: a word next to a pause that lasts longer takes that in
+_LONGEST_USUAL_S = 0.7
 
 
 class Whisper:
     """A loaded model."""
 
-    def __init__(self, identity: Model, way: Way, device: str, model: WhisperModel) -> None:
-        """`device` is what `way` has come to on this machine."""
+    def __init__(self, identity: Model, how: str, network: Network) -> None:
         self.identity = identity
-        self.how = f"{device} {model.model.compute_type} beam {way.beam}"
-        self._model = model
-        self._beam = way.beam
-        self._full = device == "cuda"  # where a whole window costs little, as it was trained
-        self._threads = ThreadPoolExecutor(way.at_once, thread_name_prefix="windows")
-        self._tokenizers: dict[tuple[str, bool], Tokenizer] = {}
+        self.how = how
+        self._network = network
 
     def check(self, options: TranscribeOptions) -> None:
         """Refuse a language that the model does not know, and translation where it was not trained to.
@@ -93,171 +44,124 @@ class Whisper:
             PermanentError: invalid_message.
         """
         name, language = self.identity.name, options.language
-        if language is not None and not self._knows(language):
+        if language is not None and not self._network.knows(language):
             message = f"The model {name!r} does not know the language {language!r}: name another one."
             raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
-        if options.translate and self._english_only:
+        if options.translate and self._network.english_only:
             message = f"The model {name!r} knows English alone and cannot translate: leave `translate` out."
             raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
 
     def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
-        """Transcribe clips that follow each other, several at once; `previous`: the language before the first one."""
-        encoded = list(self._threads.map(self._encode, clips))
-        parts: list[list[_Part]] = []
-        settled = True
-        language = options.language or "en"
-        if options.language is None and not self._english_only:
-            evidence = list(self._threads.map(self._evidence, clips, encoded))
-            for clip, whole, (pieces, probable) in zip(clips, encoded, evidence, strict=True):
-                spoken, sure = languages_of(probable, previous)
-                settled = sure if not parts else settled
-                language = previous = spoken[-1]
-                parts.append(list(self._parts(clip, whole, pieces, spoken)))
+        """Transcribe clips that follow each other; `previous`: the language spoken before the first one."""
+        encoded = self._network.encode(clips)
+        settled, language = True, options.language or "en"
+        if options.language is None and not self._network.english_only:
+            evidence = self._network.side_by_side(self._evidence, list(zip(clips, encoded, strict=True)))
+            languages, settled = _in_order([probable for _, probable in evidence], previous)
+            language = languages[-1][-1]
+            parts = [
+                list(self._parts(clip, whole, stretches, of_clip))
+                for clip, whole, (stretches, _), of_clip in zip(clips, encoded, evidence, languages, strict=True)
+            ]
         else:
-            parts = [[_Part(clip, 0.0, language, whole)] for clip, whole in zip(clips, encoded, strict=True)]
-        texts = self._threads.map(lambda of_clip: [self._text(part, options) for part in of_clip], parts)
-        return Answer([[text for text in of_clip if text is not None] for of_clip in texts], language, settled)
+            parts = [[Part(clip, 0.0, language, whole)] for clip, whole in zip(clips, encoded, strict=True)]
+        return Answer(self._texts(parts, options), language, settled)
 
-    def _knows(self, language: str) -> bool:
-        if self._english_only:
-            return language == "en"
-        return self._model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
-
-    @cached_property
-    def _english_only(self) -> bool:
-        return not self._model.model.is_multilingual
-
-    def _encode(self, clip: Clip) -> Encoded:
-        """Encode a clip with a little silence behind it, and no more: the time this takes grows with the square."""
-        seconds = _LONGEST_S if self._full else min(max(clip.seconds + _SILENCE_S, _SHORTEST_S), _LONGEST_S)
-        frames = 2 * ceil(seconds * _FRAMES_A_SECOND)
-        features = self._model.feature_extractor(clip.samples)[:, :frames]  # with 30 s of silence behind the sound
-        missing = frames - features.shape[1]
-        if missing > 0:
-            features = np.pad(features, ((0, 0), (0, missing)))
-        return np.asarray(self._model.model.encode(_view(features[np.newaxis]), to_cpu=True))
-
-    def _evidence(self, clip: Clip, encoded: Encoded) -> tuple[list[Piece], list[Evidence]]:
+    def _evidence(self, clip_and_encoded: tuple[Clip, Encoded]) -> tuple[list[Piece], list[Evidence]]:
         """Stretches of a clip, and how probable each language is in each.
 
         They are judged by what the encoder has made of them within the clip, which costs little; those next to what
         seems to be a change of language once more on their own.
         """
+        clip, encoded = clip_and_encoded
         stretches = _stretches(clip)
         if len(stretches) == 1:
-            return stretches, [self._detect(encoded)]
-        found = [self._detect(_cut(encoded, start, end)) for start, end in stretches]
-        for number in _doubtful(found):
-            alone = self._detect(self._encode(part_of(clip, *stretches[number])))
-            found[number] = _mean(found[number], alone)
+            return stretches, [self._network.detect(encoded)]
+        found = [self._network.detect(cut(encoded, stretch)) for stretch in stretches]
+        for number in _next_to_changes(found):
+            (alone,) = self._network.encode([part_of(clip, *stretches[number])])
+            found[number] = _both(found[number], self._network.detect(alone))
         return stretches, found
 
-    def _detect(self, encoded: Encoded) -> Evidence:
-        (found,) = self._model.model.detect_language(_view(encoded))
-        return {token[2:-2]: probability for token, probability in found}
-
     def _parts(
-        self, clip: Clip, encoded: Encoded, stretches: Sequence[Piece], spoken: Sequence[str]
-    ) -> Iterator[_Part]:
+        self, clip: Clip, encoded: Encoded, stretches: Sequence[Piece], languages: Sequence[str]
+    ) -> Iterator[Part]:
         """Cut a clip where the language changes; each part of several is encoded on its own."""
-        if len(set(spoken)) == 1:
-            yield _Part(clip, 0.0, spoken[0], encoded)
+        if len(set(languages)) == 1:
+            yield Part(clip, 0.0, languages[0], encoded)
             return
         first = 0
-        for number in range(1, len(spoken) + 1):
-            if number == len(spoken) or spoken[number] != spoken[first]:
+        for number in range(1, len(languages) + 1):
+            if number == len(languages) or languages[number] != languages[first]:
                 start, end = stretches[first][0], stretches[number - 1][1]
                 part = part_of(clip, start, end)
-                yield _Part(part, start, spoken[first], self._encode(part))
+                (alone,) = self._network.encode([part])
+                yield Part(part, start, languages[first], alone)
                 first = number
 
-    def _text(self, part: _Part, options: TranscribeOptions) -> Text | None:
-        """Write what is said in a part; null: nothing."""
-        plain = self._spoken(part, options)
-        if plain is None or not options.vocabulary:
+    def _texts(self, parts: Sequence[Sequence[Part]], options: TranscribeOptions) -> list[list[Text]]:
+        hints = Hints(prompt=options.prompt, translate=options.translate)
+        flat = [part for of_clip in parts for part in of_clip]
+        written = self._network.write(flat, hints)
+        pairs = list(zip(flat, written, strict=True))
+        made = iter(self._network.side_by_side(lambda pair: self._text(*pair, options), pairs))
+        return [[text for _ in of_clip for text in next(made)] for of_clip in parts]
+
+    def _text(self, part: Part, written: Written, options: TranscribeOptions) -> list[Text]:
+        """The text that is kept of a part. Terms are told only where one may be said."""
+        hints = Hints(prompt=options.prompt, translate=options.translate)
+        plain = self._spoken(part, written, hints)
+        hints = replace(hints, terms=vocabulary.likely(options.vocabulary, _joined(plain)))
+        if not hints.terms:
             return plain
-        text = text_of(plain.words)
-        terms = vocabulary.likely(options.vocabulary, text)
-        told = self._spoken(part, options, terms) if terms else None
-        if told is not None and vocabulary.improves(text, text_of(told.words), terms):
-            return told
-        return plain
+        (anew,) = self._network.write([part], hints)
+        told = self._spoken(part, anew, hints)
+        return told if vocabulary.improves(_joined(plain), _joined(told), hints.terms) else plain
 
-    def _spoken(self, part: _Part, options: TranscribeOptions, terms: Sequence[str] = ()) -> Text | None:
-        written = self._write(part, options, terms)
-        if self._nothing_said(written, part):
-            return None
-        text = self._timed(part, written, options)
-        if not loops([word.word for word in text.words]):
-            return text
-        again = self._timed(part, self._write(part, options, terms, break_loops=True), options)
-        return again if _better(again, text, part.clip, part.start) else text
+    def _spoken(self, part: Part, written: Written, hints: Hints) -> list[Text]:
+        """What is said in a part, without loops where that loses nothing."""
+        if self._nothing_said(part, written):
+            return []
+        text = self._timed(part, written, hints)
+        if not _looping([text], part):
+            return [text]
+        again = [text for half in self._halves(part) for text in self._unlooped(half, hints)]
+        lost = _unheard(again, part) - _unheard([text], part)
+        return again if lost <= LEAST_S and not _looping(again, part) else [text]
 
-    def _write(
-        self, part: _Part, options: TranscribeOptions, terms: Sequence[str], *, break_loops: bool = False
-    ) -> _Written:
-        tokenizer = self._tokenizer(part.language, translate=options.translate)
-        before = tokenizer.encode(" " + options.prompt.strip()) if options.prompt else []
-        prompt = self._model.get_prompt(
-            tokenizer, before, without_timestamps=True, hotwords=", ".join(terms) if terms else None
-        )
-        most = len(prompt) + _TOKENS_AT_LEAST + ceil(part.clip.seconds * _TOKENS_A_SECOND)
-        (result,) = self._model.model.generate(
-            _view(part.encoded),
-            [prompt],
-            beam_size=self._beam,
-            max_length=min(most, self._model.max_length),
-            suppress_tokens=self._suppressed,
-            no_repeat_ngram_size=_UNBROKEN_LOOP if break_loops else 0,
-            return_scores=True,
-            return_no_speech_prob=True,
-        )
-        tokens = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
-        return _Written(tokens, result.scores[0] * len(tokens) / (len(tokens) + 1), result.no_speech_prob)
-
-    def _nothing_said(self, written: _Written, part: _Part) -> bool:
-        silent = written.no_speech_prob > _NO_SPEECH and written.avg_logprob < _DOUBTFUL
-        text = self._tokenizer(part.language, translate=False).decode(written.tokens)
-        return silent or not any(character.isalnum() for character in text)
-
-    def _timed(self, part: _Part, written: _Written, options: TranscribeOptions) -> Text:
-        """A text with the time of each word, by the decoder's attention to the sound; it costs a twelfth more."""
-        tokenizer = self._tokenizer(part.language, translate=options.translate)
-        frames = 2 * min(ceil(part.clip.seconds * _FRAMES_A_SECOND), part.encoded.shape[1])
-        (found,) = self._model.find_alignment(tokenizer, [written.tokens], _view(part.encoded), frames)
-        merge_punctuations(found, _PREPENDED, _APPENDED)
-        words = [
-            Word(
-                start=part.start + float(each["start"]),
-                end=part.start + max(float(each["end"]), float(each["start"])),
-                word=each["word"],
-                probability=min(max(float(each["probability"]), 0.0), 1.0),
-            )
-            for each in found
-            if each["word"]
+    def _halves(self, part: Part) -> list[Part]:
+        """A part cut in its widest silence: less sound leads into loops less often."""
+        halves = cut_in_two(part.clip)
+        encoded = [self._network.encode([clip])[0] for _, clip in halves]
+        return [
+            Part(clip, part.start + start, part.language, whole)
+            for (start, clip), whole in zip(halves, encoded, strict=True)
         ]
-        return Text(
-            words=_tightened(words) or [_unplaced(part, tokenizer.decode(written.tokens))],
-            language=part.language,
-            avg_logprob=written.avg_logprob,
-            no_speech_prob=min(max(written.no_speech_prob, 0.0), 1.0),
-        )
 
-    def _tokenizer(self, language: str, *, translate: bool) -> Tokenizer:
-        key = (language, translate)
-        if key not in self._tokenizers:
-            task = "translate" if translate else "transcribe"
-            multilingual = not self._english_only
-            self._tokenizers[key] = Tokenizer(self._model.hf_tokenizer, multilingual, task=task, language=language)
-        return self._tokenizers[key]
+    def _unlooped(self, part: Part, hints: Hints) -> Iterator[Text]:
+        (written,) = self._network.write([part], hints)
+        if self._nothing_said(part, written):
+            return
+        text = self._timed(part, written, hints)
+        if _looping([text], part):
+            (anew,) = self._network.write([part], replace(hints, break_loops=True))
+            text = self._timed(part, anew, hints)
+        yield text
 
-    @cached_property
-    def _suppressed(self) -> list[int]:
-        return list(get_suppressed_tokens(self._tokenizer("en", translate=False), [-1]))
+    def _nothing_said(self, part: Part, written: Written) -> bool:
+        silent = written.no_speech_prob > _NO_SPEECH and written.avg_logprob < _DOUBTFUL
+        return silent or not any(character.isalnum() for character in self._network.text(part, written))
+
+    def _timed(self, part: Part, written: Written, hints: Hints) -> Text:
+        words = _tightened(self._network.words(part, written, translate=hints.translate))
+        if not words:
+            end = part.start + part.clip.seconds
+            words = [Word(start=part.start, end=end, word=self._network.text(part, written), probability=0.0)]
+        return Text(words, part.language, written.avg_logprob, written.no_speech_prob)
 
 
 def load(weights: Weights, way: Way) -> Whisper:
-    """Load a model.
+    """Load a model; `way.device` may be auto, and `way.compute_type` empty for what suits the device.
 
     Raises:
         PermanentError: unknown_model, where its files are damaged or of another kind, or the device does not do.
@@ -265,84 +169,83 @@ def load(weights: Weights, way: Way) -> Whisper:
     device = way.device
     if device == "auto":
         device = "cuda" if get_cuda_device_count() else "cpu"
+    compute_type = way.compute_type or ("float16" if device == "cuda" else "int8")
+    at_once = 1 if device == "cuda" else way.at_once
+    way = replace(way, device=device, compute_type=compute_type, at_once=at_once)
     try:
-        model = WhisperModel(
-            str(weights.folder),
-            device=device,
-            compute_type=way.compute_type or ("float16" if device == "cuda" else "int8"),
-            cpu_threads=way.threads,
-            num_workers=way.at_once,
-            local_files_only=True,
-        )
+        network = Network(str(weights.folder), way, filled=device == "cuda")
     except (RuntimeError, ValueError, OSError) as error:
         message = (
             f"The model {weights.identity.name!r} cannot be loaded: its files are damaged or of another kind, "
             "or ENGINE_DEVICE and ENGINE_COMPUTE_TYPE do not suit this machine."
         )
         raise PermanentError(ErrorCode.UNKNOWN_MODEL, message) from error
-    return Whisper(weights.identity, way, device, model)
+    return Whisper(weights.identity, f"{device} {compute_type} beam {way.beam}", network)
 
 
-def _better(again: Text, looping: Text, clip: Clip, start: float) -> bool:
-    """Whether a text written anew is free of loops, and leaves at most a second more of the speech without words."""
-    if loops([word.word for word in again.words]):
-        return False
-    return _unheard(again, clip, start) <= _unheard(looping, clip, start) + LEAST_S
-
-
-def _unheard(text: Text, clip: Clip, start: float) -> float:
-    words = [word.model_copy(update={"start": word.start - start, "end": word.end - start}) for word in text.words]
-    return sum(spoken(clip.speech, *hole) for hole in holes(words, clip.speech, clip.seconds))
-
-
-def _view(array: npt.NDArray[np.float32]) -> StorageView:
-    return StorageView.from_array(np.ascontiguousarray(array))
-
-
-def _cut(encoded: Encoded, start: float, end: float) -> Encoded:
-    return encoded[:, int(start * _FRAMES_A_SECOND) : ceil(end * _FRAMES_A_SECOND)]
+def _in_order(evidence: Sequence[Sequence[Evidence]], previous: str | None) -> tuple[list[list[str]], bool]:
+    """The languages of each clip, each with regard to the clip before it, and whether `previous` matters not."""
+    found: list[list[str]] = []
+    settled = True
+    for probable in evidence:
+        languages, sure = languages_of(probable, found[-1][-1] if found else previous)
+        settled = sure if not found else settled
+        found.append(languages)
+    return found, settled
 
 
 def _stretches(clip: Clip) -> list[Piece]:
     """The pieces of a clip, joined where they are short, so that each is long enough to tell its language."""
     joined: list[Piece] = []
     for start, end in clip.speech or [(0.0, clip.seconds)]:
-        if joined and joined[-1][1] - joined[-1][0] < _PART_S:
+        if joined and joined[-1][1] - joined[-1][0] < _STRETCH_S:
             joined[-1] = (joined[-1][0], end)
         else:
             joined.append((start, end))
-    if len(joined) > 1 and joined[-1][1] - joined[-1][0] < _PART_S:
+    if len(joined) > 1 and joined[-1][1] - joined[-1][0] < _STRETCH_S:
         _, end = joined.pop()
         joined[-1] = (joined[-1][0], end)
     return joined
 
 
-def _doubtful(found: Sequence[Evidence]) -> list[int]:
+def _next_to_changes(found: Sequence[Evidence]) -> list[int]:
     """Which stretches seem to be in another language than a neighbour."""
     best = [max(each, key=lambda language: each[language]) for each in found]
     return [number for number, language in enumerate(best) if {language} != set(best[max(number - 1, 0) : number + 2])]
 
 
-def _mean(one: Evidence, other: Evidence) -> Evidence:
-    return {language: (one[language] + other.get(language, 0.0)) / 2 for language in one}
+def _both(one: Evidence, other: Evidence) -> Evidence:
+    """The geometric mean: what is told by both counts, what one rules out does not."""
+    return {language: sqrt(one[language] * other.get(language, 0.0)) for language in one}
+
+
+def _looping(texts: Sequence[Text], part: Part) -> bool:
+    return loops([word.word for text in texts for word in text.words], part.clip.seconds)
+
+
+def _joined(texts: Sequence[Text]) -> str:
+    return text_of(word for text in texts for word in text.words)
+
+
+def _unheard(texts: Sequence[Text], part: Part) -> float:
+    """Seconds of a part's speech that the texts have no words for."""
+    times = [(word.start - part.start, word.end - part.start) for text in texts for word in text.words]
+    return sum(spoken(part.clip.speech, *hole) for hole in holes(times, part.clip.speech, part.clip.seconds))
 
 
 def _tightened(words: Sequence[Word]) -> list[Word]:
-    """Shorten words that take in a pause: each that lasts more than twice as long as words usually do here."""
-    lengths = [word.end - word.start for word in words if word.end > word.start]
-    longest = _SPREAD * min(float(np.median(lengths)), 0.7) if lengths else 0.0
+    """Shorten words at the edges of sentences that take in the pause there: what is too long is cut off.
+
+    Too long is twice what words usually last in this text, as faster-whisper has it.
+    """
+    longest = _SPREAD * min(median([word.end - word.start for word in words] or [0.0]), _LONGEST_USUAL_S)
     found: list[Word] = []
-    for word in words:
-        long = word.end - word.start > longest
-        after_pause = long and (not found or found[-1].word.strip().endswith((".", "?", "!", "…")))
-        if after_pause:
-            found.append(word.model_copy(update={"start": word.end - longest}))
-        elif long and word.word.strip().endswith((".", "?", "!", "…")):
-            found.append(word.model_copy(update={"end": word.start + longest}))
-        else:
-            found.append(word)
+    for number, word in enumerate(words):
+        changed = {}
+        if word.end - word.start > longest > 0:
+            if word.word.rstrip().endswith(SENTENCE_ENDS):
+                changed = {"end": word.start + longest}
+            elif not number or words[number - 1].word.rstrip().endswith(SENTENCE_ENDS):
+                changed = {"start": word.end - longest}
+        found.append(word.model_copy(update=changed))
     return found
-
-
-def _unplaced(part: _Part, text: str) -> Word:
-    return Word(start=part.start, end=part.start + part.clip.seconds, word=text, probability=0.0)

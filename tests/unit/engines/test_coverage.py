@@ -1,17 +1,12 @@
 import pytest
 
 from app.engines.coverage import holes, spoken
-from schemas.transcription import Word
 
 
-def word(start: float, end: float) -> Word:
-    return Word(start=start, end=end, word=" word", probability=1.0)
-
-
-def said(start: float, end: float) -> list[Word]:
+def said(start: float, end: float) -> list[tuple[float, float]]:
     """Three words a second."""
     count = round((end - start) * 3)
-    return [word(start + number / 3, start + (number + 1) / 3) for number in range(count)]
+    return [(start + number / 3, start + (number + 1) / 3) for number in range(count)]
 
 
 def test_speech_that_has_words_has_no_hole() -> None:
@@ -43,7 +38,7 @@ def test_silence_is_no_hole_however_long() -> None:
 
 
 def test_a_word_that_seems_to_last_for_seconds_hides_no_hole() -> None:
-    (hole,) = holes([*said(0.3, 3.0), word(3.0, 12.0)], [(0.0, 12.0)], 12.0)
+    (hole,) = holes([*said(0.3, 3.0), (3.0, 12.0)], [(0.0, 12.0)], 12.0)
     assert hole[1] == 12.0
 
 
