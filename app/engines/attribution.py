@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from statistics import fmean
 from typing import Protocol
 
 from app.engines.sentences import text_of
@@ -42,6 +43,7 @@ def _part(segment: Segment, words: list[Word], speaker: str | None) -> Segment:
         "end": max(word.end for word in words),
         "text": text_of(words),
         "words": words,
+        "confidence": fmean(word.probability for word in words),
         "speaker": speaker,
     }
     return segment.model_copy(update=changed)

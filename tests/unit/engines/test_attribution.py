@@ -16,6 +16,8 @@ def segment(*spoken: tuple[str, float, float]) -> Segment:
         end=words[-1].end,
         text="".join(word.word for word in words).strip(),
         words=words,
+        language="de",
+        confidence=0.9,
         avg_logprob=-0.1,
         no_speech_prob=0.05,
     )
@@ -44,6 +46,20 @@ def test_a_change_of_speaker_cuts_a_segment() -> None:
     assert said([first, second]) == [(A, "Ready?"), (B, "Yes I am.")]
     assert (first.start, first.end, second.start, second.end) == (0, 1, 2, 3)
     assert [word.word for word in second.words or []] == [" Yes", " I am."]
+
+
+def test_each_part_of_a_segment_says_how_sure_its_own_words_are() -> None:
+    # Given a segment of which the first word is sure and the second is not
+    spoken = segment((" Ready?", 0, 1), (" Yes.", 2, 3))
+    sure, unsure = spoken.words or []
+    spoken = spoken.model_copy(update={"words": [sure, unsure.model_copy(update={"probability": 0.3})]})
+
+    # When it is cut between two speakers
+    parts = attribute([spoken], [turn(0, 1.5, A), turn(1.8, 3, B)])
+
+    # Then each part has the confidence of its words, and what else was known of the whole
+    assert [part.confidence for part in parts] == [0.9, 0.3]
+    assert [part.language for part in parts] == ["de", "de"]
 
 
 def test_a_word_goes_to_whom_it_overlaps_most() -> None:
