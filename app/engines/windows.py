@@ -210,8 +210,8 @@ class _Listener:
         while runs := next_window(self._speech, whole=whole):
             yield self._window(runs)
             self._forget(runs[-1].end)
-        if not (self._speech >= _SPEECH).any():
-            self._forget(max(0, len(self._speech) - _PADDING))
+        first = next(_runs(self._speech, whole=whole), None)
+        self._forget(first.start if first else max(0, len(self._speech) - _PADDING))
 
     def _window(self, runs: Sequence[Run]) -> Window:
         sounds = [self._samples[run.start * FRAME : run.end * FRAME] for run in runs]
