@@ -8,9 +8,9 @@ import pytest
 from app.engines import listening
 from app.engines.decoding import Limit
 from app.engines.listening import find_windows
-from app.engines.messages import Listen, Listened, ListeningDone, StageAdvanced, WindowFound
+from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound
 from app.engines.samples import unpack
-from app.engines.windows import Window, WindowsTranscribed
+from app.engines.windows import Window, WindowsFound
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 
@@ -18,29 +18,35 @@ LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")
 
 
 @pytest.fixture(autouse=True)
-def recording(monkeypatch: pytest.MonkeyPatch) -> None:
-    """100 s: silence, two windows, and what is left."""
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Of which channel 100 s are decoded: silence, two windows, and what is left."""
+    channels: list[int | None] = []
 
-    def listen(_pieces: object, start_at: float) -> list[WindowsTranscribed]:
-        windows = [Window(at, at + 1.0, np.full(16_000, at / 100, np.float32)) for at in (40.0, 50.0)]
-        left = [window for window in windows if window.end > start_at]
+    def decode(_path: Path, _limit: Limit, channel: int | None) -> tuple[()]:
+        channels.append(channel)
+        return ()
+
+    def listen(_pieces: object, start_at: float) -> list[WindowsFound]:
+        windows = [Window([(at, at + 1.0)], np.full(16_000, at / 100, np.float32)) for at in (40.0, 50.0)]
+        left = [window for window in windows if window.pieces[-1][1] > start_at]
         return [
-            WindowsTranscribed([], 32.0, 32.0),
-            WindowsTranscribed(left, 96.0, 90.0),
-            WindowsTranscribed([], 100.0, 100.0, last=True),
+            WindowsFound([], 32.0, 32.0),
+            WindowsFound(left, 96.0, 90.0),
+            WindowsFound([], 100.0, 100.0, last=True),
         ]
 
-    monkeypatch.setattr(listening, "measure", lambda _path: 99.0)
-    monkeypatch.setattr(listening, "decode", lambda _path, _limit: ())
+    monkeypatch.setattr(listening, "measure", lambda _path: (99.0, 2))
+    monkeypatch.setattr(listening, "decode", decode)
     monkeypatch.setattr(listening, "listen", listen)
+    return channels
 
 
 def test_windows_are_told_as_they_are_found() -> None:
     # Given a recording, when it is listened to
     replies = list(find_windows(Listen(path=Path("meeting.flac")), LIMIT))
-    # Then its length comes first, then its windows with their sound, and how far all is settled
+    # Then its length and channels come first, then its windows with their sound, and how far all is settled
     assert [type(reply) for reply in replies] == [
-        StageAdvanced,
+        RecordingOpened,
         Listened,
         WindowFound,
         WindowFound,
@@ -48,8 +54,9 @@ def test_windows_are_told_as_they_are_found() -> None:
         Listened,
         ListeningDone,
     ]
+    assert replies[0] == RecordingOpened(duration_seconds=99, channels=2)
     windows = [reply.window for reply in replies if isinstance(reply, WindowFound)]
-    assert [(window.start, window.end) for window in windows] == [(40, 41), (50, 51)]
+    assert [window.pieces for window in windows] == [[(40, 41)], [(50, 51)]]
     assert unpack(windows[1].samples) == pytest.approx(0.5, abs=1e-4)
     assert [reply.settled for reply in replies if isinstance(reply, Listened)] == [32, 90, 100]
     # And its end says how long it really is
@@ -59,15 +66,21 @@ def test_windows_are_told_as_they_are_found() -> None:
 def test_a_resumed_run_begins_after_what_is_done() -> None:
     # Given a run that did the first window, when another one goes on
     replies = list(find_windows(Listen(path=Path("meeting.flac"), start_at=41.0), LIMIT))
-    # Then only the rest is found, and progress begins where it was
-    assert [reply.window.start for reply in replies if isinstance(reply, WindowFound)] == [50]
-    assert isinstance(replies[0], StageAdvanced)
-    assert replies[0].processed_seconds == 41
+    # Then only the rest is found
+    assert [reply.window.pieces for reply in replies if isinstance(reply, WindowFound)] == [[(50, 51)]]
+
+
+@pytest.mark.parametrize("channel", [None, 0, 1])
+def test_one_channel_is_listened_to_where_that_is_asked_for(decoded: list[int | None], channel: int | None) -> None:
+    # Given a recording with two channels, when one is listened to, or both as one
+    list(find_windows(Listen(path=Path("meeting.flac"), channel=channel), LIMIT))
+    # Then nothing else is decoded
+    assert decoded == [channel]
 
 
 def test_a_recording_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a recording longer than the limit
-    monkeypatch.setattr(listening, "measure", lambda _path: 3601.0)
+    monkeypatch.setattr(listening, "measure", lambda _path: (3601.0, 2))
 
     # When it is listened to, then the setting is named
     with pytest.raises(PermanentError, match="AUDIO_MAX_SECONDS") as caught:

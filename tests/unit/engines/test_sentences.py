@@ -1,4 +1,4 @@
-from app.engines.sentences import segments
+from app.engines.sentences import sentences, text_of
 from schemas.transcription import Word
 
 
@@ -7,22 +7,21 @@ def words(*spoken: tuple[str, float, float]) -> list[Word]:
 
 
 def texts(spoken: list[Word]) -> list[str]:
-    return [segment.text for segment in segments(spoken, -0.1, 0.05)]
+    return [text_of(sentence) for sentence in sentences(spoken)]
 
 
-def test_each_sentence_is_a_segment_with_its_own_times() -> None:
+def test_each_sentence_has_its_own_words() -> None:
     # Given two sentences
     spoken = words(
         (" He", 0.0, 0.5), (" was", 0.5, 1.0), (" there.", 1.0, 2.0), (" Then", 2.0, 2.4), (" he left.", 2.4, 4)
     )
 
     # When they are cut
-    first, second = segments(spoken, -0.1, 0.05)
+    first, second = sentences(spoken)
 
-    # Then each has its text, its times and its words
-    assert (first.text, first.start, first.end) == ("He was there.", 0.0, 2.0)
-    assert (second.text, second.start, second.end) == ("Then he left.", 2.0, 4.0)
-    assert second.words == spoken[3:]
+    # Then each has its words, and a text that begins with no blank
+    assert (first, second) == (spoken[:3], spoken[3:])
+    assert (text_of(first), text_of(second)) == ("He was there.", "Then he left.")
 
 
 def test_an_abbreviation_at_the_start_ends_nothing() -> None:
@@ -30,7 +29,7 @@ def test_an_abbreviation_at_the_start_ends_nothing() -> None:
     assert texts(words((" Mr.", 0.0, 0.4), (" Dashwood", 0.4, 1.0), (" left.", 1.0, 1.6))) == ["Mr. Dashwood left."]
 
 
-def test_a_pause_ends_a_segment() -> None:
+def test_a_pause_ends_a_sentence() -> None:
     # Given words with a second of silence between them, when they are cut, then there
     assert texts(words((" Well", 0.0, 0.4), (" then", 1.4, 1.8))) == ["Well", "then"]
 
@@ -40,12 +39,12 @@ def test_a_long_sentence_is_cut_at_a_comma_and_at_last_anywhere() -> None:
     spoken = words(*((" word," if at == 8 else " word", float(at), at + 1.0) for at in range(30)))
 
     # When it is cut
-    cut = segments(spoken, -0.1, 0.05)
+    cut = list(sentences(spoken))
 
-    # Then at the comma first, and no segment is longer than 14 s
-    assert cut[0].end == 9
-    assert all(segment.end - segment.start <= 14 for segment in cut)
-    assert sum(len(segment.words or []) for segment in cut) == 30
+    # Then at the comma first, and no part is longer than 14 s
+    assert cut[0][-1].end == 9
+    assert all(part[-1].end - part[0].start <= 14 for part in cut)
+    assert sum(map(len, cut)) == 30
 
 
 def test_languages_without_spaces_keep_none() -> None:

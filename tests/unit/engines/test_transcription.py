@@ -4,99 +4,179 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from app.engines.clips import Clip
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
+from app.engines.mixing import SAMPLE_RATE
 from app.engines.samples import pack, unpack
+from app.engines.speech_model import Answer, Text
+from app.engines.timeline import Piece
 from app.engines.transcription import transcribe
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
+from schemas.transcription import TranscribeOptions, Word
 from schemas.wire import Model
 
 MODEL = Model(name="scripted", revision="1")
-SOUND = pack(np.zeros(160_000, np.float32))
+UNKNOWN = PermanentError(ErrorCode.INVALID_MESSAGE, "The model does not know the language 'xx': name another one.")
+
+
+def said(*starts: float, text: str = "word", language: str | None = "en", avg_logprob: float | None = -0.2) -> Text:
+    """A text with a word of a second at each of these seconds of its clip."""
+    words = [Word(start=at, end=at + 1, word=f" {text}", probability=0.5 + at % 2 / 10) for at in starts]
+    return Text(words, language, avg_logprob, 0.1)
 
 
 @dataclass
-class Said:
-    text: str
-    start: float = 0.0
-    words: None = None
-    avg_logprob: float = -0.2
-    no_speech_prob: float = 0.1
-    compression_ratio: float = 1.5
+class ScriptedModel:
+    """Says `script`, one entry a clip; remembers how it was asked."""
 
-
-@dataclass
-class ScriptedWhisper:
-    """Hears `script`, one entry a window; remembers how it was asked."""
-
-    script: list[Said | None]
+    script: list[list[Text]]
     identity: Model = MODEL
-    asked: list[tuple[int, str | None, bool]] = field(default_factory=list)
+    how: str = "as written"
+    language: str | None = "en"
+    settled: bool = True
+    asked: list[tuple[list[float], str | None, str | None]] = field(default_factory=list)
 
-    def knows(self, language: str) -> bool:
-        return language in {"en", "de"}
+    def check(self, options: TranscribeOptions) -> None:
+        if options.language == "xx":
+            raise UNKNOWN
 
-    def transcribe(
-        self, windows: Sequence[npt.NDArray[np.float32]], language: str | None, *, break_loops: bool = False
-    ) -> tuple[list[Said | None], str]:
-        self.asked.append((len(windows), language, break_loops))
-        heard, self.script = self.script[: len(windows)], self.script[len(windows) :]
-        return heard, language or "en"
+    def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
+        self.asked.append(([round(clip.seconds, 3) for clip in clips], options.language, previous))
+        texts, self.script = self.script[: len(clips)], self.script[len(clips) :]
+        return Answer(texts, self.language, self.settled)
 
 
-def ask(whisper: ScriptedWhisper, windows: int = 1, **options: object) -> WindowsTranscribed:
-    sounds = [WindowSound(start=at * 10.0, end=at * 10.0 + 10, samples=SOUND) for at in range(windows)]
-    return transcribe(whisper, Transcribe.model_validate({"windows": sounds} | options))  # type: ignore[arg-type]  # a fake
+def window(*pieces: Piece) -> WindowSound:
+    seconds = sum(end - start for start, end in pieces)
+    return WindowSound(pieces=list(pieces), samples=pack(np.zeros(round(seconds * SAMPLE_RATE), np.float32)))
+
+
+def ask(
+    model: ScriptedModel,
+    *windows: WindowSound,
+    options: TranscribeOptions = TranscribeOptions(),  # noqa: B008 -- frozen
+    previous: str | None = None,
+) -> WindowsTranscribed:
+    return transcribe(model, Transcribe(windows=list(windows), options=options, previous=previous))
 
 
 def texts(heard: WindowsTranscribed) -> list[list[str]]:
-    return [[each.text for each in found] for found in heard.found]
+    return [[each.text for each in found.segments] for found in heard.found]
 
 
 def test_a_batch_is_asked_for_at_once_and_answered_window_by_window() -> None:
-    # Given a batch of three windows, when it is heard
-    whisper = ScriptedWhisper([Said("first"), None, Said("third")])
-    heard = ask(whisper, 3)
+    # Given a batch of three windows, when it is transcribed
+    model = ScriptedModel([[said(0.5, text="first")], [], [said(0.5, text="third")]])
+    heard = ask(model, window((0, 2)), window((10, 12)), window((20, 22)), previous="de")
 
     # Then the model was asked once, and each window has its own text and times
-    assert whisper.asked == [(3, None, False)]
+    assert model.asked == [([2, 2, 2], None, "de")]
     assert texts(heard) == [["first"], [], ["third"]]
-    assert heard.found[2][0].start == 20
-    assert (heard.language, heard.model) == ("en", MODEL)
+    (segment,) = heard.found[2].segments
+    assert (segment.start, segment.end) == (20.5, 21.5)
+    assert (heard.language, heard.settled, heard.model) == ("en", True, MODEL)
     assert heard.seconds > 0
 
 
-@pytest.mark.parametrize(
-    "heard", [None, Said("you", avg_logprob=-1.4, no_speech_prob=0.9), Said(" ..."), Said(" ♪♪")], ids=str
-)
-def test_what_is_not_speech_gives_no_text(heard: Said | None) -> None:
-    # Given a model that hears nothing, or something where nothing is, then there is no text
-    assert texts(ask(ScriptedWhisper([heard]))) == [[]]
+def test_words_are_placed_in_the_piece_of_the_recording_in_which_they_are_said() -> None:
+    # Given a window of two pieces with half a minute between them, and a word in each
+    model = ScriptedModel([[said(0.5, 2.5)]])
+
+    # When it is transcribed
+    (found,) = ask(model, window((10, 12), (42, 44))).found
+
+    # Then each is a segment at its own time, since so long a silence ends one, with its language and its words
+    assert [(each.start, each.end) for each in found.segments] == [(10.5, 11.5), (42.5, 43.5)]
+    assert [(word.start, word.end) for each in found.segments for word in each.words or ()] == [
+        (10.5, 11.5),
+        (42.5, 43.5),
+    ]
+    assert {each.language for each in found.segments} == {"en"}
 
 
-def test_a_window_in_which_the_model_repeats_itself_is_heard_again() -> None:
-    # Given a model that is caught in a loop in the second of two windows
-    loop = Said("and so on and so on and so on and so on", compression_ratio=4.0)
-    whisper = ScriptedWhisper([Said("first"), loop, Said("better")])
+def test_a_segment_is_as_sure_as_its_words() -> None:
+    # Given two words of which one is surer than the other, when they are transcribed
+    (found,) = ask(ScriptedModel([[said(0, 1)]]), window((0, 2))).found
 
-    # When they are heard
-    heard = ask(whisper, 2, language="en")
-
-    # Then that window is asked for once more, alone, with loops forbidden
-    assert whisper.asked == [(2, "en", False), (1, "en", True)]
-    assert texts(heard) == [["first"], ["better"]]
+    # Then the segment says their mean, and what the model says of the whole
+    (segment,) = found.segments
+    assert segment.confidence == pytest.approx(0.55)
+    assert (segment.avg_logprob, segment.no_speech_prob) == (-0.2, 0.1)
 
 
-def test_an_unknown_language_is_refused() -> None:
+def test_what_a_model_does_not_tell_is_null() -> None:
+    # Given a model that tells neither languages nor probabilities of whole texts
+    model = ScriptedModel([[Text([Word(start=0, end=1, word="word", probability=1)])]], language=None)
+
+    # When it transcribes
+    heard = ask(model, window((0, 2)))
+
+    # Then the segment says so
+    (segment,) = heard.found[0].segments
+    assert (segment.language, segment.avg_logprob, segment.no_speech_prob, heard.language) == (None,) * 4
+
+
+def test_whether_the_language_before_matters_is_told() -> None:
+    # Given a model that would have answered otherwise after another language, when it transcribes, then that is told
+    assert not ask(ScriptedModel([[said(0)]], settled=False), window((0, 2))).settled
+
+
+FIRST_HALF, SECOND_HALF = range(10), range(1, 10)  # of a window of 20 s; the second one from its own start
+
+
+def test_speech_without_words_is_transcribed_again_on_its_own() -> None:
+    # Given a model that ends a window after its first half, and hears the rest when that is all there is
+    rest = said(*SECOND_HALF, text="rest", language="es")
+    model = ScriptedModel([[said(*FIRST_HALF, language="es")], [rest]])
+
+    # When the window is transcribed
+    (found,) = ask(model, window((100, 120)), previous="en").found
+
+    # Then it was asked for what was missing, in the language spoken before that
+    assert model.asked == [([20], None, "en"), ([10], "es", None)]
+    # And the text is whole, in its place, and nothing is untranscribed
+    assert " ".join(each.text for each in found.segments) == " ".join(["word"] * 10 + ["rest"] * 9)
+    assert [found.segments[0].start, found.segments[-1].end] == [100, 120]
+    assert found.untranscribed == []
+
+
+@pytest.mark.parametrize("again", [[], [said(*SECOND_HALF, avg_logprob=-1.5)]], ids=["nothing", "something doubtful"])
+def test_speech_in_which_nothing_is_found_is_named(again: list[Text]) -> None:
+    # Given a model that ends a window after its first half, and finds nothing that can be believed in the rest
+    model = ScriptedModel([[said(*FIRST_HALF)], again])
+
+    # When the window is transcribed
+    (found,) = ask(model, window((100, 120))).found
+
+    # Then the rest is named as untranscribed, and nothing is invented
+    assert " ".join(each.text for each in found.segments) == " ".join(["word"] * 10)
+    assert [(each.start, each.end) for each in found.untranscribed] == [(110, 120)]
+
+
+def test_a_window_without_any_words_is_no_speech() -> None:
+    # Given a model that finds nothing in a window, as in music
+    model = ScriptedModel([[]])
+
+    # When it is transcribed
+    (found,) = ask(model, window((0, 12))).found
+
+    # Then it is not asked again, and nothing is missing
+    assert (found.segments, found.untranscribed) == ([], [])
+    assert len(model.asked) == 1
+
+
+def test_options_that_the_model_cannot_follow_are_refused() -> None:
     # Given a model that does not know a language, when a task names it
+    model = ScriptedModel([])
     with pytest.raises(PermanentError) as caught:
-        ask(ScriptedWhisper([]), language="xx")
+        ask(model, window((0, 2)), options=TranscribeOptions(language="xx"))
 
-    # Then the message is at fault
-    assert caught.value.detail.code is ErrorCode.INVALID_MESSAGE
+    # Then the message is at fault, and nothing was transcribed
+    assert caught.value is UNKNOWN
+    assert model.asked == []
 
 
 def test_the_sound_of_a_window_arrives_as_it_was() -> None:
