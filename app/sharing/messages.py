@@ -40,7 +40,7 @@ class Lent(_Line):
 
     def fits(self, sound: bytes) -> bool:
         """Whether that can be the sound of the window."""
-        seconds = sum(end - start for start, end in self.pieces)
+        seconds = round(sum(end - start for start, end in self.pieces), 3)  # 20.000000000000004 is 20
         return 0 < seconds <= LONGEST_WINDOW and len(sound) == round(seconds * _BYTES_A_SECOND / 2) * 2
 
 

@@ -8,18 +8,20 @@ from uuid import uuid4
 import pytest
 from annotated_types import Le
 
-from app.engines.messages import Job, Reply, Transcribe
+from app.engines.messages import Job, Reply, Transcribe, WindowsTranscribed
 from app.settings import Settings
 from app.sharing.helping import Helper, way_of
 from app.sharing.messages import Alive, Lent, Returned, Volunteered, decode
 from handlers.errors import TransientError
 from schemas.errors import ErrorCode
 from schemas.sharing import WindowsOffered
-from tests.fakes.engine import MODEL, FakeEngine
+from schemas.transcription import TranscribeOptions
+from tests.fakes.engine import MODEL, FakeEngine, number_of
 from tests.waiting import eventually
 
 OWNER, OTHER, RUN = uuid4().hex, uuid4().hex, uuid4().hex
 SOUND = bytes(320_000)
+OPTIONS = TranscribeOptions(vocabulary=("Natscribe",), prompt="A call.")
 
 
 class GatedEngine(FakeEngine):
@@ -28,7 +30,8 @@ class GatedEngine(FakeEngine):
     def __init__(self) -> None:
         super().__init__()
         self.heard: list[int] = []
-        self.batches: list[int] = []  # how many windows each has
+        self.batches: list[Transcribe] = []
+        self.unsettled: list[int] = []  # windows whose text depends on the language before
         self.cut_off: list[int] = []
         self.may_hear = asyncio.Event()
         self.may_hear.set()
@@ -36,10 +39,24 @@ class GatedEngine(FakeEngine):
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         if isinstance(job, Transcribe):
-            self.batches.append(len(job.windows))
+            self.batches.append(job)
         async with aclosing(super().run(job)) as replies:
             async for reply in replies:
-                yield reply
+                if isinstance(job, Transcribe) and isinstance(reply, WindowsTranscribed):
+                    yield self._after(job, reply)
+                else:
+                    yield reply
+
+    def _after(self, job: Transcribe, heard: WindowsTranscribed) -> WindowsTranscribed:
+        """The language of the n-th window is the n-th letter of the alphabet, twice."""
+        numbers = [number_of(window) for window in job.windows]
+        language = chr(ord("a") + numbers[-1] % 26) * 2
+        return heard.model_copy(update={"language": language, "settled": numbers[0] not in self.unsettled})
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many windows it has heard at once."""
+        return [len(job.windows) for job in self.batches]
 
     async def transcribes(self, number: int) -> None:
         self.heard.append(number)
@@ -81,16 +98,14 @@ def owners() -> Owners:
 async def helper(engine: GatedEngine, owners: Owners) -> AsyncIterator[Helper]:
     """One that has volunteered for a run."""
     helper = Helper(engine, uuid4().hex, owners.send, cores=None)
-    await helper.offered(WindowsOffered(run=RUN, owner=OWNER, model=MODEL, how=way_of(engine), language="en"))
+    await helper.offered(WindowsOffered(run=RUN, owner=OWNER, model=MODEL, how=way_of(engine)))
     yield helper
     await helper.close()
 
 
 def lent(number: int = 0, *, of: int = 1, run: str = RUN, owner: str = OWNER, batch: str = "b" * 32) -> Lent:
-    start = number * 10
-    return Lent(
-        run=run, owner=owner, batch=batch, number=number, of=of, start=start, end=start + 10, language="en", words=True
-    )
+    pieces = [(number * 10, number * 10 + 4), (number * 10 + 4, number * 10 + 10)]
+    return Lent(run=run, owner=owner, batch=batch, number=number, of=of, pieces=pieces, options=OPTIONS, previous="de")
 
 
 async def lend(helper: Helper, windows: int) -> None:
@@ -118,11 +133,49 @@ async def test_a_batch_is_heard_in_pieces_and_returned_whole(
     await lend(helper, 5)
     # Then it hears two at a time, and what it found comes back in order
     ((_, answer),) = await eventually(owners.returned, within=5)
-    assert engine.batches == [2, 2, 1]
+    assert engine.sizes == [2, 2, 1]
     assert answer.heard is not None
-    assert [[each.start for each in window] for window in answer.heard.found] == [[0], [10], [20], [30], [40]]
+    assert [[each.start for each in window.segments] for window in answer.heard.found] == [[0], [10], [20], [30], [40]]
     assert answer.heard.seconds == pytest.approx(0.3)
     assert answer.more
+
+
+async def test_what_is_lent_is_transcribed_as_its_owner_would(
+    helper: Helper, owners: Owners, engine: GatedEngine
+) -> None:
+    # Given a helper, when it is lent five windows that follow German
+    await lend(helper, 5)
+    ((_, answer),) = await eventually(owners.returned, within=5)
+    # Then each window is transcribed with all options and its own pieces, and each two after the language before them
+    assert {job.options for job in engine.batches} == {OPTIONS}
+    assert [window.pieces for job in engine.batches for window in job.windows][1] == [(10, 14), (14, 20)]
+    assert [job.previous for job in engine.batches] == ["de", "bb", "dd"]
+    # And the owner learns what was spoken last
+    assert answer.heard is not None
+    assert answer.heard.language == "ee"
+
+
+@pytest.mark.parametrize(("unsettled", "settled"), [([], True), ([0], False), ([2], True)])
+async def test_a_batch_is_settled_where_its_beginning_is(
+    helper: Helper, owners: Owners, engine: GatedEngine, unsettled: list[int], settled: bool
+) -> None:
+    # Given windows of which some would have another text after another language
+    engine.unsettled = unsettled
+    # When they are lent
+    await lend(helper, 4)
+    ((_, answer),) = await eventually(owners.returned, within=5)
+    # Then only the first ones may have to be transcribed again: what comes before the others is known
+    assert answer.heard is not None
+    assert answer.heard.settled is settled
+
+
+def test_the_longest_window_can_be_lent_whatever_its_pieces() -> None:
+    # Given windows of 20 s in two pieces, wherever they begin
+    for frame in range(0, 10_000, 97):
+        places = [(frame, frame + 377), (frame + 1280, frame + 1528)]
+        pieces = [(round(start * 0.032, 3), round(end * 0.032, 3)) for start, end in places]
+        # When they are lent, then none is given back for being too long
+        assert lent().model_copy(update={"pieces": pieces}).fits(bytes(640_000)), pieces
 
 
 async def test_a_task_of_its_own_waits_for_no_whole_batch(helper: Helper, owners: Owners, engine: GatedEngine) -> None:
@@ -138,7 +191,7 @@ async def test_a_task_of_its_own_waits_for_no_whole_batch(helper: Helper, owners
     async with helper.own_work():
         engine.may_hear.set()
         assert await eventually(owners.returned) == [(OWNER, Returned(batch="b" * 32, heard=None, more=False))]
-    assert engine.batches == [2]
+    assert engine.sizes == [2]
 
 
 async def test_the_largest_batch_that_can_be_set_can_be_lent(helper: Helper, owners: Owners) -> None:
