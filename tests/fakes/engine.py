@@ -17,6 +17,7 @@ from app.engines.messages import (
     Loaded,
     Prepare,
     Prepared,
+    RecordingOpened,
     Reply,
     StageAdvanced,
     StretchAnalysed,
@@ -24,6 +25,7 @@ from app.engines.messages import (
     WindowFound,
     WindowSound,
     WindowsTranscribed,
+    WindowTranscribed,
 )
 from schemas.diarization import Turn
 from schemas.progress import Stage
@@ -42,7 +44,21 @@ def segment(number: int, text: str = "one two") -> Segment:
         Word(start=start, end=start + 4, word=" one", probability=1),
         Word(start=start + 5, end=start + 9, word=" two", probability=1),
     ]
-    return Segment(start=start, end=start + 9, text=text, words=words, avg_logprob=-0.1, no_speech_prob=0)
+    return Segment(
+        start=start,
+        end=start + 9,
+        text=text,
+        language="en",
+        words=words,
+        confidence=1,
+        avg_logprob=-0.1,
+        no_speech_prob=0,
+    )
+
+
+def number_of(window: WindowSound) -> int:
+    """Which window of its recording that is, from 0."""
+    return int(window.pieces[0][0] // WINDOW)
 
 
 class FakeEngine:
@@ -50,6 +66,7 @@ class FakeEngine:
 
     def __init__(self, *, windows: int = 3) -> None:
         self.windows = windows
+        self.channels = 1  # of each recording
         self.text = "one two"  # of each window
         self.silent = False  # as a listener that takes long over its first word
         self.hangs_after: list[int] = []  # windows, one a recording; none: it does not hang
@@ -81,11 +98,10 @@ class FakeEngine:
             case Load():
                 yield self.loaded or Loaded(model=MODEL)
             case Transcribe():
-                numbers = [int(window.start // WINDOW) for window in job.windows]
+                numbers = [number_of(window) for window in job.windows]
                 for number in numbers:
                     await self.transcribes(number)
-                said = [segment(number, self.text) for number in numbers]
-                found = [[each if job.words else each.model_copy(update={"words": None})] for each in said]
+                found = [WindowTranscribed(segments=[segment(number, self.text)]) for number in numbers]
                 yield WindowsTranscribed(language="en", found=found, seconds=0.1, model=self._model)
             case Listen() | Diarize():
                 async with aclosing(self._recording(job)) as replies:
@@ -115,10 +131,10 @@ class FakeEngine:
     def _steps(self, job: Listen | Diarize) -> Iterable[Sequence[Reply]]:
         duration = self.windows * WINDOW
         if isinstance(job, Listen):
-            yield [StageAdvanced(stage=Stage.DECODING, processed_seconds=0, duration_seconds=duration)]
+            yield [RecordingOpened(duration_seconds=duration, channels=self.channels)]
             for number in range(int(job.start_at // WINDOW), self.windows):
                 start, end = number * WINDOW, (number + 1) * WINDOW
-                found = WindowFound(window=WindowSound(start=start, end=end, samples=SOUND))
+                found = WindowFound(window=WindowSound(pieces=[(start, end)], samples=SOUND))
                 yield [found, Listened(seconds=end, settled=end), Listened(seconds=end, settled=end)]
             yield [ListeningDone(duration_seconds=duration)]
         else:

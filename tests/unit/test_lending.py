@@ -10,7 +10,7 @@ from schemas.sharing import WindowsOffered
 from tests.fakes.engine import MODEL
 from tests.waiting import eventually
 
-OFFER = WindowsOffered(run="a" * 32, owner="b" * 32, model=MODEL, how="alike", language="en")
+OFFER = WindowsOffered(run="a" * 32, owner="b" * 32, model=MODEL, how="alike")
 
 
 async def _send(_: str, __: bytes) -> None:

@@ -139,7 +139,13 @@ async def test_else_speakers_come_last(cores: list[bool], free: bool, done: floa
     cores[:] = [free]
     engine = WatchedEngine()
     earlier = (segment(0),) if done else ()
-    checkpoint = Checkpoint("en", done, earlier, SHA if done else None, after_trouble=bool(done))
+    checkpoint = Checkpoint(
+        language="en",
+        processed_seconds=done,
+        segments=earlier,
+        audio_sha256=SHA if done else None,
+        after_trouble=bool(done),
+    )
     # When a recording is transcribed with speakers
     news = await news_of(engine, checkpoint)
     # Then all text is told before that begins
@@ -151,7 +157,8 @@ async def test_after_a_worker_that_was_stopped_speakers_are_looked_for_beside_th
     # Given an attempt that goes on where a worker was told to stop
     engine = WatchedEngine()
     # When the rest is transcribed
-    news = await news_of(engine, Checkpoint("en", 10.0, (segment(0),), SHA))
+    checkpoint = Checkpoint(language="en", processed_seconds=10.0, segments=(segment(0),), audio_sha256=SHA)
+    news = await news_of(engine, checkpoint)
     # Then the search goes on beside it
     assert engine.order[-1] != "search"
     assert result_in(news).speakers == 2

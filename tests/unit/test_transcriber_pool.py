@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.engines.messages import Transcribe, WindowsTranscribed
+from app.engines.messages import Transcribe, WindowsTranscribed, WindowTranscribed
 from app.speech.transcriber_pool import Batch, TranscriberPool
 from tests.fakes.engine import MODEL
 
@@ -19,7 +19,8 @@ class GatedEar:
     async def transcribe(self, job: Transcribe) -> WindowsTranscribed:
         self.asked += 1
         await self.may_answer.wait()
-        return WindowsTranscribed(language="en", found=[[] for _ in job.windows], seconds=1, model=MODEL)
+        found = [WindowTranscribed(segments=[]) for _ in job.windows]
+        return WindowsTranscribed(language="en", found=found, seconds=1, model=MODEL)
 
 
 async def test_the_own_ear_is_asked_before_those_of_others() -> None:

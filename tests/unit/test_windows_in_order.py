@@ -1,7 +1,8 @@
 """The windows of a recording with an engine that answers from a script: what is asked of it, and in which order."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,20 +16,22 @@ from app.engines.messages import (
     ListeningDone,
     Load,
     Loaded,
+    RecordingOpened,
     Reply,
     StageAdvanced,
     Transcribe,
     WindowFound,
     WindowSound,
     WindowsTranscribed,
+    WindowTranscribed,
 )
-from app.engines.window_transcribers import WindowTranscriber
+from app.engines.window_transcribers import HelperLostError, WindowTranscriber
 from app.speech.transcriber_pool import Transcribed
 from app.speech.windows_in_order import Lender, Told, WindowsInOrder
 from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
-from schemas.transcription import Segment
+from schemas.transcription import Segment, Stretch, TranscribeOptions
 from schemas.wire import Model
 
 MODEL = Model(name="scripted", revision="1")
@@ -37,7 +40,12 @@ DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 
 
 def window(at: float) -> WindowFound:
-    return WindowFound(window=WindowSound(start=at, end=at + 10, samples=""))
+    """Two pieces of speech with a second between them."""
+    return WindowFound(window=WindowSound(pieces=[(at, at + 4), (at + 5, at + 10)], samples=""))
+
+
+def begin(sound: WindowSound) -> float:
+    return sound.pieces[0][0]
 
 
 def said(at: float) -> list[Segment]:
@@ -45,10 +53,10 @@ def said(at: float) -> list[Segment]:
 
 
 def lines(start_at: float) -> list[Reply | Exception]:
-    """100 s of which the later 60 hold a window every 10 s."""
+    """Stereo, 100 s, of which the later 60 hold a window every 10 s."""
     found = [window(at) for at in range(40, 100, 10) if at >= start_at]
     return [
-        StageAdvanced(stage=Stage.DECODING, processed_seconds=start_at, duration_seconds=99.0),
+        RecordingOpened(duration_seconds=99, channels=2),
         Listened(seconds=32, settled=32),
         *found[:-1],
         Listened(seconds=96, settled=90),
@@ -64,6 +72,8 @@ class ScriptedEngine:
 
     script: Callable[[float], Iterable[Reply | Exception]] = lines
     text: Callable[[float], list[Segment]] = said
+    language: str | None = "en"
+    missing: Sequence[Stretch] = ()  # in each window
     seconds: float = 1.0  # a window
     steps: int = 1  # of the event loop, that a batch takes
     failure: Exception | None = None
@@ -98,15 +108,20 @@ class ScriptedEngine:
         if isinstance(job, Load):
             yield self.unknown or Loaded(model=MODEL)
         if isinstance(job, Transcribe):
-            self.asked.append((len(job.windows), job.language))
-            found = [self.text(each.start) for each in job.windows]
-            seconds = self.seconds * len(job.windows)
-            yield self.failure or WindowsTranscribed(language="en", found=found, seconds=seconds, model=MODEL)
+            self.asked.append((len(job.windows), job.previous))
+            yield self.failure or self._heard(job)
+
+    def _heard(self, job: Transcribe) -> WindowsTranscribed:
+        found = [
+            WindowTranscribed(segments=self.text(begin(each)), untranscribed=list(self.missing)) for each in job.windows
+        ]
+        seconds = self.seconds * len(job.windows)
+        return WindowsTranscribed(language=self.language, found=found, seconds=seconds, model=MODEL)
 
 
-def windows(engine: ScriptedEngine, *, start_at: float = 0.0, language: str | None = None) -> WindowsInOrder:
+def windows(engine: ScriptedEngine, *, start_at: float = 0.0, previous: str | None = None) -> WindowsInOrder:
     listen = Listen(path=Path("meeting.flac"), start_at=start_at)
-    return WindowsInOrder(engine, listen, Transcribe(windows=[], language=language), largest=4)
+    return WindowsInOrder(engine, listen, Transcribe(windows=[], previous=previous), largest=4)
 
 
 async def told(run: WindowsInOrder) -> list[Told]:
@@ -125,11 +140,11 @@ async def test_the_first_batch_is_one_window_and_later_ones_are_larger() -> None
     # When a recording with six windows is transcribed
     found = await told(run)
 
-    # Then one window goes first, then four, then what is left, in the language detected once
+    # Then one window goes first, then four, then what is left, each after the language spoken last
     assert engine.asked == [(1, None), (4, "en"), (1, "en")]
     assert texts(found) == [["at 40"], ["at 50", "at 60", "at 70", "at 80"], ["at 90"]]
     assert [each.processed_seconds for each in found if isinstance(each, Transcribed)] == [50, 90, 100]
-    assert (run.language, run.duration, run.model) == ("en", 100, MODEL)
+    assert (run.language, run.duration, run.channels, run.model) == ("en", 100, 2, MODEL)
     # And nothing is left open
     assert engine.open == 0
 
@@ -168,10 +183,9 @@ async def test_progress_is_told_where_nobody_speaks() -> None:
 
 
 async def test_a_resumed_run_begins_after_what_is_done() -> None:
-    # Given a run that did three windows, when another one goes on in the language found
+    # Given a run that did three windows, when another one goes on after the language found
     engine = ScriptedEngine()
-    run = windows(engine, start_at=70, language="de")
-    engine.text = said
+    run = windows(engine, start_at=70, previous="de")
     found = await told(run)
 
     # Then only the rest is transcribed, and no progress falls behind
@@ -180,18 +194,52 @@ async def test_a_resumed_run_begins_after_what_is_done() -> None:
     assert all(each.processed_seconds >= 70 for each in found)
 
 
-async def test_until_something_is_said_the_language_stays_open() -> None:
-    # Given a model that hears nothing
-    engine = ScriptedEngine(text=lambda _: [])
+async def test_until_something_is_said_batches_stay_small() -> None:
+    # Given a model that hears nothing, and tells no language
+    engine = ScriptedEngine(text=lambda _: [], language=None)
     run = windows(engine)
 
     # When the recording is transcribed
     found = await told(run)
 
-    # Then there is no text, and the language is open to the end
+    # Then there is no text, one window is heard at a time, and the language is open to the end
     assert not any(texts(found))
     assert engine.asked == [(1, None)] * 6
     assert run.language is None
+
+
+async def test_where_no_text_was_found_is_told_with_the_rest() -> None:
+    # Given a model that finds no text in a part of each window, when a recording is transcribed
+    missing = Stretch(start=1, end=2)
+    found = await told(windows(ScriptedEngine(missing=[missing])))
+
+    # Then each window's part is told with its batch
+    assert [list(each.untranscribed) for each in found if isinstance(each, Transcribed)] == [
+        [missing],
+        [missing] * 4,
+        [missing],
+    ]
+
+
+async def test_all_options_reach_the_engine() -> None:
+    # Given a task with options
+    asked: list[Job] = []
+
+    class Watched(ScriptedEngine):
+        async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+            asked.append(job)
+            async for reply in super().run(job):
+                yield reply
+
+    options = TranscribeOptions(model="large", vocabulary=("Natscribe",), translate=True)
+    listen = Listen(path=Path("meeting.flac"), channel=1)
+
+    # When a channel is transcribed
+    await told(WindowsInOrder(Watched(), listen, Transcribe(windows=[], options=options), largest=4))
+
+    # Then the model is loaded for them, and each batch is transcribed with them
+    assert [job for job in asked if isinstance(job, Listen)] == [listen]
+    assert {job.options for job in asked if isinstance(job, Load | Transcribe)} == {options}
 
 
 async def test_a_model_that_is_not_known_is_told_before_anything_else() -> None:
@@ -244,9 +292,8 @@ class SlowHelper:
     async def transcribe(self, job: Transcribe) -> WindowsTranscribed:
         self.batches.put_nowait(job)
         await self.may_hear.wait()
-        return WindowsTranscribed(
-            language="en", found=[said(each.start) for each in job.windows], seconds=6, model=MODEL
-        )
+        found = [WindowTranscribed(segments=said(begin(each))) for each in job.windows]
+        return WindowsTranscribed(language="en", found=found, seconds=6, model=MODEL)
 
     def want(self, *, more: bool, seconds: float) -> None:
         assert isinstance(more, bool)
@@ -259,7 +306,7 @@ class SlowHelper:
         return self
 
     @asynccontextmanager
-    async def lending(self, _model: Model, _language: str) -> AsyncIterator[Lender]:
+    async def lending(self, _model: Model) -> AsyncIterator[Lender]:
         yield self
 
 
@@ -267,7 +314,7 @@ async def test_nobody_hears_much_further_than_can_be_told() -> None:
     # Given a recording of a hundred windows, and a helper that is slow over one of the first
     script: list[Reply] = [*(window(at * 10) for at in range(100)), ListeningDone(duration_seconds=1000)]
     engine, helper = ScriptedEngine(lambda _: script, seconds=6, steps=10), SlowHelper()
-    listen, hear = Listen(path=Path("meeting.flac"), start_at=0), Transcribe(windows=[], language="en")
+    listen, hear = Listen(path=Path("meeting.flac"), start_at=0), Transcribe(windows=[], previous="en")
     run = asyncio.create_task(told(WindowsInOrder(engine, listen, hear, helper.lending, largest=4)))
     async with asyncio.timeout(10):
         await helper.batches.get()
@@ -300,3 +347,161 @@ async def test_a_long_recording_is_not_read_much_ahead_of_the_model() -> None:
     await run.aclose()
     # Then few windows are held
     assert read < 20
+
+
+class Polyglot:
+    """A model that is sure of the language of some windows, and takes that of the one before for the others."""
+
+    def __init__(self, spoken: Sequence[str | None]) -> None:
+        """What is spoken in each window; null: that cannot be told."""
+        self._spoken = spoken
+        self.asked: list[tuple[list[int], str | None]] = []
+
+    def hear(self, job: Transcribe) -> WindowsTranscribed:
+        numbers = [int(begin(each) // 10) for each in job.windows]
+        self.asked.append((numbers, job.previous))
+        language, found = job.previous, []
+        for number in numbers:
+            language = self._spoken[number] or language
+            (segment,) = said(number * 10)
+            found.append(WindowTranscribed(segments=[segment.model_copy(update={"language": language})]))
+        settled = self._spoken[numbers[0]] is not None
+        return WindowsTranscribed(language=language, found=found, settled=settled, seconds=1, model=MODEL)
+
+
+class PolyglotEngine(ScriptedEngine):
+    """The own engine of a worker, with such a model."""
+
+    def __init__(self, model: Polyglot, windows: int, *, steps: int = 1) -> None:
+        super().__init__(
+            lambda start_at: [
+                RecordingOpened(duration_seconds=windows * 10, channels=1),
+                *(window(at * 10) for at in range(windows) if at * 10 >= start_at),
+                ListeningDone(duration_seconds=windows * 10),
+            ],
+            steps=steps,
+        )
+        self._model = model
+
+    def _heard(self, job: Transcribe) -> WindowsTranscribed:
+        return self._model.hear(job)
+
+
+class Crowd:
+    """Helpers that come one after the other, answer in any order, and are sometimes lost."""
+
+    def __init__(self, model: Polyglot, seed: int, helpers: int) -> None:
+        self._model = model
+        self._random = random.Random(seed)  # noqa: S311 -- no secret
+        self._left = helpers
+
+    async def transcribe(self, job: Transcribe) -> WindowsTranscribed:
+        for _ in range(self._random.randrange(40)):
+            await asyncio.sleep(0)
+        if self._random.random() < 0.1:
+            raise HelperLostError
+        return self._model.hear(job)
+
+    def want(self, *, more: bool, seconds: float) -> None:
+        """They come anyway."""
+
+    async def helper(self) -> WindowTranscriber:
+        if not self._left:
+            await asyncio.Event().wait()
+        self._left -= 1
+        return self
+
+    @asynccontextmanager
+    async def lending(self, _model: Model) -> AsyncIterator[Lender]:
+        yield self
+
+
+def languages(found: list[Told]) -> list[str | None]:
+    return [segment.language for each in found if isinstance(each, Transcribed) for segment in each.segments]
+
+
+async def test_a_batch_that_was_taken_to_follow_another_language_is_transcribed_again() -> None:
+    # Given a recording that goes over into German while two batches are transcribed at once: of the first window of
+    # the second batch the language cannot be told
+    model = Polyglot(["en", "en", "de", None, None])
+    helper = SlowHelper()
+
+    async def transcribe(job: Transcribe) -> WindowsTranscribed:
+        helper.batches.put_nowait(job)
+        await helper.may_hear.wait()
+        return model.hear(job)
+
+    helper.transcribe = transcribe  # type: ignore[method-assign]
+    engine = PolyglotEngine(model, 5, steps=20)
+    listen, hear = Listen(path=Path("meeting.flac")), Transcribe(windows=[])
+    run = asyncio.create_task(told(WindowsInOrder(engine, listen, hear, helper.lending, largest=1)))
+
+    # When the later one comes back first
+    async with asyncio.timeout(10):
+        early = await helper.batches.get()
+        for _ in range(200):
+            await asyncio.sleep(0)
+        helper.may_hear.set()
+        found = await run
+
+    # Then each window has the language of what was really spoken before it, and the order is kept
+    assert early.previous == "en"
+    assert languages(found) == ["en", "en", "de", "de", "de"]
+    assert texts(found) == [[f"at {at * 10}"] for at in range(5)]
+    # And what was taken to follow English was transcribed again to follow German
+    assert ([3], "en") in model.asked
+    assert ([3], "de") in model.asked
+
+
+async def test_a_batch_that_would_be_the_same_anyway_is_not_transcribed_again() -> None:
+    # Given a recording in which the language changes with each window, and can always be told
+    spoken = ["en", "de"] * 10
+    model = Polyglot(spoken)
+    crowd = Crowd(model, seed=1, helpers=3)
+
+    # When several transcribe it at once, of whom some are lost
+    listen, hear = Listen(path=Path("meeting.flac")), Transcribe(windows=[])
+    engine = PolyglotEngine(model, len(spoken), steps=10)
+    found = await told(WindowsInOrder(engine, listen, hear, crowd.lending, largest=2))
+
+    # Then no window is transcribed twice
+    assert sorted(number for numbers, _ in model.asked for number in numbers) == list(range(20))
+    assert languages(found) == spoken
+
+
+@pytest.mark.parametrize("seed", range(25))
+async def test_the_text_does_not_depend_on_who_transcribes_or_on_what_comes_back_when(seed: int) -> None:
+    # Given a recording in several languages, of which many windows do not tell theirs
+    chance = random.Random(seed)  # noqa: S311 -- no secret
+    spoken = [chance.choice(["en", "de", "ru", None, None, None]) for _ in range(60)]
+    listen, hear = Listen(path=Path("meeting.flac")), Transcribe(windows=[], previous="fr")
+    alone = PolyglotEngine(Polyglot(spoken), len(spoken))
+    expected = await told(WindowsInOrder(alone, listen, hear, largest=1))
+
+    # When helpers transcribe it beside the own engine, in batches of another size, in any order
+    model = Polyglot(spoken)
+    crowd = Crowd(model, seed, helpers=chance.randrange(1, 6))
+    engine = PolyglotEngine(model, len(spoken), steps=chance.randrange(1, 30))
+    async with asyncio.timeout(10):
+        found = await told(WindowsInOrder(engine, listen, hear, crowd.lending, largest=chance.randrange(1, 5)))
+
+    # Then the text is the same
+    assert languages(found) == languages(expected)
+    assert [text for batch in texts(found) for text in batch] == [f"at {at * 10}" for at in range(60)]
+
+
+@pytest.mark.parametrize("done", [1, 5, 13])
+async def test_a_resumed_run_finds_what_an_uninterrupted_one_does(done: int) -> None:
+    # Given a run over a recording in which the language is not always told
+    spoken = ["en", None, "de", None, None, "ru", *[None] * 8]
+    listen = Listen(path=Path("meeting.flac"))
+    whole = await told(WindowsInOrder(PolyglotEngine(Polyglot(spoken), 14), listen, Transcribe(windows=[]), largest=1))
+
+    # When another one goes on behind any window, with the language that was saved with it
+    saved = [each for each in whole if isinstance(each, Transcribed)][done - 1]
+    listen = Listen(path=Path("meeting.flac"), start_at=saved.processed_seconds)
+    hear = Transcribe(windows=[], previous=saved.language)
+    rest = await told(WindowsInOrder(PolyglotEngine(Polyglot(spoken), 14), listen, hear, largest=4))
+
+    # Then both together are what one would have found
+    assert languages(whole)[:done] + languages(rest) == languages(whole)
