@@ -50,15 +50,17 @@ class TranscriptInOrder:
         self._untranscribed = [stretch for stretch in transcript.untranscribed if stretch.start >= start_at]
 
     async def run(self) -> AsyncGenerator[Told, None]:
-        """Yield what was found, in order."""
-        if self._untranscribed:
-            yield Transcribed(None, 0.0, self.duration, [], self._untranscribed)
-        for part in self._parts():
-            yield Transcribed(part[-1].language, part[-1].end, self.duration, part)
-
-    def _parts(self) -> Iterator[list[Segment]]:
-        for at in range(0, len(self._segments), TOLD_AT_ONCE):
-            yield self._segments[at : at + TOLD_AT_ONCE]
+        """Yield what was found, in order; each part is done where the next one begins, and a run may resume there."""
+        language: str | None = None
+        since = 0.0
+        for at in range(0, max(len(self._segments), 1), TOLD_AT_ONCE):
+            part, following = self._segments[at : at + TOLD_AT_ONCE], self._segments[at + TOLD_AT_ONCE :][:1]
+            until = following[0].start if following else self.duration
+            missing = [each for each in self._untranscribed if since <= each.start < until]
+            if part or missing:
+                language = part[-1].language if part else language
+                yield Transcribed(language, until, self.duration, part, missing)
+            since = until
 
 
 class Recall:

@@ -53,6 +53,7 @@ class TranscriptionRun:
     async def news(self, checkpoint: Checkpoint) -> AsyncGenerator[Advanced | Found, None]:
         """Yield what is found from the checkpoint on (TaskError)."""
         self.segments, self.untranscribed = list(checkpoint.segments), list(checkpoint.untranscribed)
+        self.cached = True
         channel = checkpoint.channel
         if channel is None and self._task.channels is Channels.SEPARATE:
             channel = 0
@@ -81,7 +82,7 @@ class TranscriptionRun:
                     yield found
                 yield self._advanced(reply, channel or 0)
         self._note(windows)
-        self.cached = isinstance(windows, TranscriptInOrder) and (self.cached or not channel)
+        self.cached = self.cached and isinstance(windows, TranscriptInOrder)
         if self.model is not None and not start_at and isinstance(windows, WindowsInOrder):
             transcript = Transcript(
                 duration=self.duration,
@@ -130,7 +131,7 @@ class TranscriptionRun:
     def _advanced(self, reply: StageAdvanced | Transcribed, channel: int) -> Advanced:
         """How far that is; of several channels each is a part of the whole."""
         stage = reply.stage if isinstance(reply, StageAdvanced) else Stage.TRANSCRIBING
-        seconds = reply.processed_seconds
-        if self.separate:
-            seconds = (channel * self.duration + seconds) / self.channels
-        return processed(stage, seconds, reply.duration_seconds)
+        seconds, duration = reply.processed_seconds, reply.duration_seconds
+        if self.separate and duration is not None:
+            seconds = (channel * duration + seconds) / self.channels
+        return processed(stage, seconds, duration)

@@ -1,0 +1,289 @@
+"""The transcription of one recording: its channels, where it goes on, and what is kept of it."""
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from itertools import pairwise
+from pathlib import Path
+from typing import cast
+
+import pytest
+from pydantic import BaseModel
+
+from app.engines.messages import Job, Listen, Reply, Transcribe, WindowsTranscribed, WindowTranscribed
+from app.keys.cache import Cache
+from app.keys.stretches import Stretches
+from app.speech.recall import TOLD_AT_ONCE, Recall, Transcript, TranscriptInOrder
+from app.speech.recordings import Recording
+from app.speech.transcriber_pool import Transcribed
+from app.speech.transcription_run import TranscriptionRun
+from app.speech.windows_in_order import alone
+from handlers.errors import PermanentError
+from handlers.ports import Advanced, Checkpoint, Found
+from schemas.errors import ErrorCode
+from schemas.transcription import Channels, Segment, Stretch, TranscriptionTask
+from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
+
+SHA = "0" * 64
+MIXED = TranscriptionTask(task_id="t1", audio_file_id="call.flac", user_id=7)
+SEPARATE = MIXED.model_copy(update={"channels": Channels.SEPARATE})
+LANGUAGES = {None: "en", 0: "en", 1: "ru"}  # that are spoken on each channel
+
+
+class CallEngine(FakeEngine):
+    """Finds three windows on each channel, and another text and language on each."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.transcribed: list[tuple[int | None, int, str | None]] = []  # channel, window, the language before
+        self.missing: list[Stretch] = []  # in each window
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        if isinstance(job, Transcribe):
+            yield self._heard(job)
+            return
+        async with aclosing(super().run(job)) as replies:
+            async for reply in replies:
+                yield reply
+
+    def _heard(self, job: Transcribe) -> WindowsTranscribed:
+        listening = self.jobs[-1]
+        assert isinstance(listening, Listen)
+        language, found = LANGUAGES[listening.channel], []
+        for number in map(number_of, job.windows):
+            self.transcribed.append((listening.channel, number, job.previous))
+            text = segment(number, f"{number} on {listening.channel}").model_copy(update={"language": language})
+            found.append(WindowTranscribed(segments=[text], untranscribed=self.missing))
+        return WindowsTranscribed(language=language, found=found, seconds=20.0, model=MODEL)
+
+
+class Memory:
+    """A cache in memory."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, list[bytes]] = {}
+
+    async def find_pieces(self, _: str, question: str) -> list[bytes]:
+        return self.kept.get(question, [])
+
+    async def keep_pieces(self, _: str, question: str, pieces: Iterable[BaseModel]) -> None:
+        self.kept[question] = [piece.model_dump_json().encode() for piece in pieces]
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+def run_of(engine: FakeEngine, task: TranscriptionTask, memory: Memory) -> TranscriptionRun:
+    recall = Recall(engine, cast("Cache", memory), cast("Stretches", None))
+    return TranscriptionRun(engine, recall, alone, Recording(Path("call.flac"), SHA), task, largest=4)
+
+
+async def news_of(run: TranscriptionRun, checkpoint: Checkpoint = Checkpoint()) -> list[Advanced | Found]:  # noqa: B008
+    return [each async for each in run.news(checkpoint)]
+
+
+def found_in(news: Sequence[Advanced | Found]) -> list[Found]:
+    return [each for each in news if isinstance(each, Found)]
+
+
+def texts(segments: Sequence[Segment]) -> list[str]:
+    return [each.text for each in segments]
+
+
+def checkpoint_after(found: Sequence[Found]) -> Checkpoint:
+    """What the segments' log says to the next attempt."""
+    last = found[-1]
+    return Checkpoint(
+        language=last.language,
+        channel=last.channel,
+        processed_seconds=last.processed_seconds,
+        segments=tuple(segment for each in found for segment in each.segments),
+        untranscribed=tuple(stretch for each in found for stretch in each.untranscribed),
+        audio_sha256=last.audio_sha256,
+    )
+
+
+ALL = [f"{number} on {channel}" for channel in (0, 1) for number in range(3)]
+
+
+async def test_channels_are_transcribed_one_after_the_other(memory: Memory) -> None:
+    # Given a call with a side on each channel
+    engine = CallEngine(channels=2)
+    run = run_of(engine, SEPARATE, memory)
+    # When it is transcribed with its channels apart
+    news = await news_of(run)
+    # Then each channel is listened to on its own from its beginning
+    assert engine.jobs == [Listen(path=Path("call.flac"), channel=0), Listen(path=Path("call.flac"), channel=1)]
+    assert texts(run.segments) == ALL
+    # And its segments say so, and that it is a speaker of its own
+    assert [each.channel for each in run.segments] == [0, 0, 0, 1, 1, 1]
+    assert [each.speaker for each in run.segments] == ["SPEAKER_00"] * 3 + ["SPEAKER_01"] * 3
+    assert [each.channel for each in found_in(news)] == [0, 0, 0, 1, 1, 1]
+    # And what is spoken on the first one is not taken for the language of the second one
+    assert engine.transcribed == [
+        (0, 0, None), (0, 1, "en"), (0, 2, "en"), (1, 0, None), (1, 1, "ru"), (1, 2, "ru"),
+    ]  # fmt: skip
+
+
+async def test_unless_asked_for_channels_are_mixed(memory: Memory) -> None:
+    # Given a call with a side on each channel, when it is transcribed as it comes
+    engine = CallEngine(channels=2)
+    run = run_of(engine, MIXED, memory)
+    news = await news_of(run)
+    # Then all is heard as one, and nobody is named
+    assert engine.jobs == [Listen(path=Path("call.flac"))]
+    assert {(each.channel, each.speaker) for each in run.segments} == {(None, None)}
+    assert {each.channel for each in found_in(news)} == {None}
+    assert not run.separate
+
+
+async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory) -> None:
+    # Given a recording with one channel, when its channels are to be transcribed apart
+    engine = CallEngine(channels=1)
+    run = run_of(engine, SEPARATE, memory)
+    await news_of(run)
+    # Then it is transcribed once, and its segments belong to no channel
+    assert len(engine.jobs) == 1
+    assert {(each.channel, each.speaker) for each in run.segments} == {(None, None)}
+    assert not run.separate
+
+
+@pytest.mark.parametrize("channels", [8, 9])
+async def test_more_than_eight_channels_are_not_transcribed_apart(memory: Memory, channels: int) -> None:
+    # Given a recording with many channels
+    engine = FakeEngine(windows=1)
+    engine.channels = channels
+    run = run_of(engine, SEPARATE, memory)
+    # When they are to be transcribed apart
+    if channels <= 8:
+        await news_of(run)
+        assert len(engine.jobs) == 8
+        return
+    with pytest.raises(PermanentError) as caught:
+        await news_of(run)
+    # Then beyond eight the task is at fault, and is told the field, how many there may be, and what to do
+    assert caught.value.detail.code is ErrorCode.INVALID_MESSAGE
+    assert "channels: the recording has 9 channels" in caught.value.detail.message
+    assert "up to 8" in caught.value.detail.message
+    # And mixed they are no trouble
+    await news_of(run_of(engine, MIXED, memory))
+
+
+@pytest.mark.parametrize("done", range(1, 7))
+async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: Memory, done: int) -> None:
+    # Given what an attempt has found up to any window of any channel, of each of which a stretch gave no text
+    first = CallEngine(channels=2)
+    first.missing = [Stretch(start=1, end=2)]
+    earlier = found_in(await news_of(run_of(first, SEPARATE, memory)))[:done]
+    # When another worker goes on, which knows nothing else
+    engine = CallEngine(channels=2)
+    engine.missing = first.missing
+    run = run_of(engine, SEPARATE, Memory())
+    await news_of(run, checkpoint_after(earlier))
+    # Then only the rest is transcribed, after the same languages as before, and together that is everything
+    assert engine.transcribed == first.transcribed[done:]
+    assert texts(run.segments) == ALL
+    assert [each.channel for each in run.segments] == [0, 0, 0, 1, 1, 1]
+    assert run.untranscribed == first.missing * 6
+
+
+@pytest.mark.parametrize("task", [MIXED, SEPARATE])
+@pytest.mark.parametrize("done", [0, 2, 4])
+async def test_progress_never_falls(memory: Memory, task: TranscriptionTask, done: int) -> None:
+    # Given an attempt from the beginning, or one that goes on
+    earlier = found_in(await news_of(run_of(CallEngine(channels=2), task, Memory())))[:done]
+    checkpoint = checkpoint_after(earlier) if earlier else Checkpoint()
+    # When a recording is transcribed
+    news = await news_of(run_of(CallEngine(channels=2), task, memory), checkpoint)
+    # Then progress never falls, and at the end all is done
+    told = [each for each in news if isinstance(each, Advanced)]
+    assert all(before.fraction <= after.fraction for before, after in pairwise(told))
+    assert all((before.processed_seconds or 0) <= (after.processed_seconds or 0) for before, after in pairwise(told))
+    assert told[-1].fraction == 1
+    # And what was done before counts
+    assert told[0].fraction == pytest.approx(len(earlier) / (3 if task is MIXED else 6))
+
+
+async def test_each_channel_is_kept_and_found_again(memory: Memory) -> None:
+    # Given a call that was transcribed
+    first = run_of(CallEngine(channels=2), SEPARATE, memory)
+    await news_of(first)
+    assert not first.cached
+    # When the same is asked again
+    engine = CallEngine(channels=2)
+    again = run_of(engine, SEPARATE, memory)
+    await news_of(again)
+    # Then nothing is transcribed, and the result is the same
+    assert engine.jobs == []
+    assert (again.segments, again.untranscribed) == (first.segments, first.untranscribed)
+    assert (again.duration, again.channels, again.model) == (first.duration, first.channels, first.model)
+    assert again.cached
+
+
+async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_as_a_whole(memory: Memory) -> None:
+    # Given a call of which the first channel was transcribed, and the attempt was lost in the second one
+    engine = CallEngine(channels=2)
+    news = run_of(engine, SEPARATE, memory).news(Checkpoint())
+    async for each in news:
+        if isinstance(each, Found) and each.channel == 1:
+            break
+    await news.aclose()
+    # When another task asks the same
+    engine = CallEngine(channels=2)
+    run = run_of(engine, SEPARATE, memory)
+    await news_of(run)
+    # Then the first channel is taken from the cache and the second one is transcribed, and the result says so
+    assert [job.channel for job in engine.jobs if isinstance(job, Listen)] == [1]
+    assert texts(run.segments) == ALL
+    assert not run.cached
+
+
+async def test_an_attempt_that_finds_the_rest_in_the_cache_says_so(memory: Memory) -> None:
+    # Given an attempt that was lost in the second channel, and another task that has transcribed all of it meanwhile
+    earlier = found_in(await news_of(run_of(CallEngine(channels=2), SEPARATE, memory)))[:4]
+    # When the next attempt goes on
+    engine = CallEngine(channels=2)
+    run = run_of(engine, SEPARATE, memory)
+    await news_of(run, checkpoint_after(earlier))
+    # Then nothing is transcribed any more, and nothing is told twice
+    assert engine.jobs == []
+    assert texts(run.segments) == ALL
+    assert run.cached
+
+
+async def told(transcript: Transcript, start_at: float) -> list[Transcribed]:
+    return [each async for each in TranscriptInOrder(transcript, start_at).run() if isinstance(each, Transcribed)]
+
+
+@pytest.mark.parametrize("segments", [0, 1, TOLD_AT_ONCE, 2 * TOLD_AT_ONCE + 1])
+async def test_a_cached_transcript_is_told_in_order_and_can_be_resumed_anywhere(segments: int) -> None:
+    # Given a transcript with many segments and stretches without text, the last of them behind all text
+    duration = (segments + 1) * 10.0
+    missing = [Stretch(start=at * 10 + 9.5, end=at * 10 + 10) for at in range(0, segments + 1, 7)]
+    heard = [segment(number) for number in range(segments)]
+    transcript = Transcript(duration=duration, channels=1, model=MODEL, segments=heard, untranscribed=missing)
+    # When it is told
+    whole = await told(transcript, 0.0)
+    # Then in parts, all of it, and what is done only grows
+    assert [each for part in whole for each in part.segments] == heard
+    assert [each for part in whole for each in part.untranscribed] == missing
+    assert all(len(part.segments) <= TOLD_AT_ONCE for part in whole)
+    assert all(before.processed_seconds < after.processed_seconds for before, after in pairwise(whole))
+    # And a run that goes on behind any part is told exactly the rest
+    for done, part in enumerate(whole, start=1):
+        assert await told(transcript, part.processed_seconds) == whole[done:]
+
+
+async def test_a_segment_within_another_one_is_told_once_where_a_run_resumes() -> None:
+    # Given a transcript in which one of two segments at the end of a part lies within the other
+    heard = [segment(number) for number in range(TOLD_AT_ONCE + 1)]
+    inner = heard[TOLD_AT_ONCE - 1].model_copy(update={"start": heard[TOLD_AT_ONCE - 1].start + 2, "text": "inner"})
+    heard.insert(TOLD_AT_ONCE, inner)
+    transcript = Transcript(duration=1000, channels=1, model=MODEL, segments=heard, untranscribed=[])
+    # When a run goes on behind that part
+    first = (await told(transcript, 0.0))[0]
+    rest = await told(transcript, first.processed_seconds)
+    # Then the inner one is not lost
+    assert [*first.segments, *(each for part in rest for each in part.segments)] == heard
