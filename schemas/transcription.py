@@ -75,6 +75,7 @@ class TranscribeOptions(Order):
     )
     vocabulary: tuple[_Term, ...] = Field(
         (),
+        strict=False,  # JSON has no tuples
         max_length=100,
         description="Names and terms that may be said, spelt as wanted: up to 100, each of up to 60 characters.",
         examples=[["Natscribe", "JetStream"]],

@@ -15,10 +15,15 @@ def loops(words: Sequence[str], seconds: float) -> bool:
     can say in that time. Words are compared, and not how well the text compresses: ordinary Russian compresses as well
     as a loop does.
     """
-    if sum(map(len, words)) > _FASTEST * seconds:
+    if too_fast(words, seconds):
         return True
     said = [_plain(word) for word in words]
     return any(_repeats(said, length) for length in range(1, min(_LONGEST_PHRASE, len(said) - 1) + 1))
+
+
+def too_fast(words: Sequence[str], seconds: float) -> bool:
+    """Whether there is more text than anybody can say in so many seconds."""
+    return sum(map(len, words)) > _FASTEST * seconds
 
 
 def _repeats(said: Sequence[str], length: int) -> bool:

@@ -13,8 +13,8 @@ from schemas.wire import Model
 class Text:
     """What is said in a clip, or in a part of it, in one language.
 
-    The words' times are seconds from the clip's start; each word brings its own leading blank. Null: the model does
-    not tell.
+    The words' times are seconds from the clip's start; each word brings its own leading blank. No words: somebody
+    speaks, and the model finds nothing to write. Null: the model does not tell.
     """
 
     words: Sequence[Word]

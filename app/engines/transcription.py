@@ -58,7 +58,7 @@ def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: Tran
 def _again(model: SpeechModel, clip: Clip, start: float, options: TranscribeOptions) -> Iterator[Text]:
     for texts in model.transcribe([clip], options, None).texts:
         for text in texts:
-            if text.avg_logprob is None or text.avg_logprob >= _BELIEVED:
+            if text.words and (text.avg_logprob is None or text.avg_logprob >= _BELIEVED):
                 yield Text(
                     [_moved(word, start) for word in text.words], text.language, text.avg_logprob, text.no_speech_prob
                 )
@@ -70,7 +70,7 @@ def _times(texts: Sequence[Text]) -> list[Piece]:
 
 def _before(texts: Sequence[Text], second: float) -> str | None:
     """The language that is spoken before a second of the clip, or else after it."""
-    before = [text.language for text in texts if text.words[0].start <= second]
+    before = [text.language for text in texts if text.words and text.words[0].start <= second]
     return before[-1] if before else texts[0].language
 
 

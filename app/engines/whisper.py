@@ -11,7 +11,7 @@ from app.engines import vocabulary
 from app.engines.clips import Clip, cut_in_two, part_of
 from app.engines.coverage import LEAST_S, holes, spoken
 from app.engines.languages import Evidence, languages_of
-from app.engines.loops import loops
+from app.engines.loops import loops, too_fast
 from app.engines.models import Weights
 from app.engines.sentences import SENTENCE_ENDS, text_of
 from app.engines.speech_model import Answer, Text
@@ -22,7 +22,7 @@ from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions, Word
 from schemas.wire import Model
 
-_STRETCH_S = 3.0  # at least, of which the language is judged
+_STRETCH_S = 2.0  # at least, of which the language is judged: two languages in one seem to be a third
 _NO_SPEECH = 0.6
 _DOUBTFUL = -1.0  # mean log probability
 _SPREAD = 2  # times its usual length: a word next to a pause that lasts longer takes that in
@@ -119,15 +119,18 @@ class Whisper:
         return told if vocabulary.improves(_joined(plain), _joined(told), hints.terms) else plain
 
     def _spoken(self, part: Part, written: Written, hints: Hints) -> list[Text]:
-        """What is said in a part, without loops where that loses nothing."""
-        if self._nothing_said(part, written):
+        """What is said in a part, without loops where that loses nothing, and without what nobody can have said."""
+        if self._silent(part, written):
             return []
         text = self._timed(part, written, hints)
         if not _looping([text], part):
             return [text]
         again = [text for half in self._halves(part) for text in self._unlooped(half, hints)]
+        if _looping(again, part):
+            again = [replace(text, words=[])]
+        possible = not too_fast([word.word for word in text.words], part.clip.seconds)
         lost = _unheard(again, part) - _unheard([text], part)
-        return again if lost <= LEAST_S and not _looping(again, part) else [text]
+        return [text] if possible and lost > LEAST_S else again
 
     def _halves(self, part: Part) -> list[Part]:
         """A part cut in its widest silence: less sound leads into loops less often."""
@@ -140,7 +143,7 @@ class Whisper:
 
     def _unlooped(self, part: Part, hints: Hints) -> Iterator[Text]:
         (written,) = self._network.write([part], hints)
-        if self._nothing_said(part, written):
+        if self._silent(part, written):
             return
         text = self._timed(part, written, hints)
         if _looping([text], part):
@@ -148,15 +151,15 @@ class Whisper:
             text = self._timed(part, anew, hints)
         yield text
 
-    def _nothing_said(self, part: Part, written: Written) -> bool:
-        silent = written.no_speech_prob > _NO_SPEECH and written.avg_logprob < _DOUBTFUL
-        return silent or not any(character.isalnum() for character in self._network.text(part, written))
+    def _silent(self, part: Part, written: Written) -> bool:
+        doubtful = written.avg_logprob < _DOUBTFUL or not _has_letters(self._network.text(part, written))
+        return written.no_speech_prob > _NO_SPEECH and doubtful
 
     def _timed(self, part: Part, written: Written, hints: Hints) -> Text:
-        words = _tightened(self._network.words(part, written, translate=hints.translate))
-        if not words:
-            end = part.start + part.clip.seconds
-            words = [Word(start=part.start, end=end, word=self._network.text(part, written), probability=0.0)]
+        text, words = self._network.text(part, written), list[Word]()
+        if _has_letters(text):
+            words = _tightened(self._network.words(part, written, translate=hints.translate))
+            words = words or [Word(start=part.start, end=part.start + part.clip.seconds, word=text, probability=0.0)]
         return Text(words, part.language, written.avg_logprob, written.no_speech_prob)
 
 
@@ -217,6 +220,10 @@ def _next_to_changes(found: Sequence[Evidence]) -> list[int]:
 def _both(one: Evidence, other: Evidence) -> Evidence:
     """The geometric mean: what is told by both counts, what one rules out does not."""
     return {language: sqrt(one[language] * other.get(language, 0.0)) for language in one}
+
+
+def _has_letters(text: str) -> bool:
+    return any(character.isalnum() for character in text)
 
 
 def _looping(texts: Sequence[Text], part: Part) -> bool:

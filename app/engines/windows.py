@@ -1,8 +1,9 @@
-"""Windows: pieces of speech of at most 20 s together, found while the recording streams by.
+"""Windows: pieces of speech, usually of 10 to 20 s together and of 24 s at most, found while the recording streams by.
 
 Silence between pieces is left out, all but .6 s of it, so that a window is speech and little else: what a model needs
 for a window grows with the window's sound. 20 s and not the 30 s that Whisper takes at most, because a long window is
-more often ended before its speech is, and because it holds fewer languages (docs/decisions/0013).
+more often ended before its speech is, and because a short one holds fewer languages (docs/decisions/0014). A window
+ends between pieces where it can: half a sentence is heard worse.
 
 All is counted in frames of 512 samples (32 ms, a whole number of milliseconds). Where a window ends, nothing is
 remembered but that place, and voice activity is judged in blocks that begin at fixed places: so a run that resumes
@@ -29,11 +30,11 @@ LATER_BLOCK = 64
 
 _RATE = SAMPLE_RATE / FRAME  # frames a second
 _LONGEST = int(LONGEST_WINDOW * _RATE)
-_ENOUGH = _LONGEST // 2  # with that much speech, a window ends before a piece that does not fit
+_USUAL = round(20 * _RATE)
+_ENOUGH = round(10 * _RATE)  # with that much speech, a window ends before a piece that would make it longer than usual
 _SPAN = round(90 * _RATE)  # from a window's first piece to its end: so long, sound is held at most
 _PADDING = round(0.3 * _RATE)  # kept before and after speech
 _GAP = 2 * _PADDING  # a longer silence ends a piece
-_PAUSE = round(0.25 * _RATE)  # long enough to cut in
 _WARM_UP = 64  # frames that the voice detector hears again before each block
 _LEAST_SPEECH = 4  # frames; less is a click
 _SPEECH = 0.5
@@ -116,8 +117,10 @@ def next_window(speech: Probabilities, *, whole: bool) -> list[Run]:
     for run in _runs(speech, whole=whole):
         if taken and run.end - taken[0].start > _SPAN:
             return taken
+        if length + run.length > _USUAL and length >= _ENOUGH:
+            return taken
         if length + run.length > _LONGEST:
-            return taken if length >= _ENOUGH else [*taken, _cut(run, speech, _LONGEST - length)]
+            return [*taken, _cut(run, speech, _LONGEST - length)]
         if run.open:
             return []
         taken.append(run)
@@ -144,12 +147,12 @@ def _runs(speech: Probabilities, *, whole: bool) -> Iterator[Run]:
 
 
 def _cut(run: Run, speech: Probabilities, room: int) -> Run:
-    """The beginning of a piece that is too long for a window: up to its last pause in the later half of the room."""
+    """The beginning of a piece that is too long for a window: up to its widest pause in the later half of the room."""
     return Run(run.start, run.start + _quiet_place(speech[run.start : run.start + room]))
 
 
 def _quiet_place(speech: Probabilities) -> int:
-    """The middle of the last pause of the later half, else of its longest silence, else the frame least like speech."""
+    """The middle of the longest silence in the later half, or else the frame there that is least like speech."""
     half = len(speech) // 2
     later = speech[half:]
     silent = np.concatenate(([0], later < _SPEECH, [0])).astype(np.int8)
@@ -157,9 +160,8 @@ def _quiet_place(speech: Probabilities) -> int:
     if not edges.size:
         return half + int(later.argmin())
     starts, ends = edges[::2], edges[1::2]
-    pauses = np.flatnonzero(ends - starts >= _PAUSE)
-    cut = int(pauses[-1]) if pauses.size else int((ends - starts).argmax())
-    return half + int(starts[cut] + ends[cut]) // 2
+    widest = int((ends - starts).argmax())
+    return half + int(starts[widest] + ends[widest]) // 2
 
 
 def _samples_of(seconds: float) -> int:

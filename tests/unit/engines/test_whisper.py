@@ -1,0 +1,227 @@
+"""Which languages and texts are kept, over a network whose speech is numbers: 1 is English, 2 Russian, 1.5 neither."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import pytest
+
+from app.engines.clips import Clip
+from app.engines.languages import Evidence
+from app.engines.mixing import SAMPLE_RATE
+from app.engines.sentences import text_of
+from app.engines.speech_model import Answer
+from app.engines.whisper import Whisper
+from app.engines.whisper_network import Encoded, Hints, Part, Written
+from handlers.errors import PermanentError
+from schemas.transcription import TranscribeOptions, Word
+from schemas.wire import Model
+
+EN, RU, UNSURE = 1.0, 2.0, 1.5
+STEP = SAMPLE_RATE // 50
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+def clip(*pieces: tuple[float, float]) -> Clip:
+    """Pieces of speech: seconds, and what is spoken."""
+    ends = np.cumsum([seconds for seconds, _ in pieces])
+    samples = np.concatenate([np.full(round(seconds * SAMPLE_RATE), what, np.float32) for seconds, what in pieces])
+    return Clip(samples, [(end - seconds, end) for end, (seconds, _) in zip(ends, pieces, strict=True)])
+
+
+class FakeNetwork:
+    """Writes what `say` says of a part; remembers what it was asked."""
+
+    english_only = False
+
+    def __init__(self, say: Callable[[Part, Hints], str]) -> None:
+        self._say = say
+        self.written: list[tuple[Part, Hints]] = []
+        self.encoded: list[float] = []  # seconds
+        self.detected = 0
+        self.texts: list[str] = []
+        self.said = (-0.1, 0.0)  # avg_logprob, no_speech_prob
+
+    def knows(self, language: str) -> bool:
+        return language in {"en", "ru"}
+
+    def side_by_side(self, work: Callable[[Given], Made], given: Sequence[Given]) -> list[Made]:
+        return [work(each) for each in given]
+
+    def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+        self.encoded += [each.seconds for each in clips]
+        return [each.samples[::STEP, np.newaxis] for each in clips]
+
+    def detect(self, encoded: Encoded) -> Evidence:
+        self.detected += 1
+        what = float(encoded.mean())
+        if what == UNSURE:
+            return {"en": 0.5, "ru": 0.4, "pl": 0.1}
+        return {"en": 0.98, "ru": 0.005} if what < UNSURE else {"ru": 0.98, "en": 0.005}
+
+    def write(self, parts: Sequence[Part], hints: Hints) -> list[Written]:
+        self.written += [(part, hints) for part in parts]
+        self.texts += [self._say(part, hints) for part in parts]
+        first = len(self.texts) - len(parts)
+        return [Written([number], *self.said) for number in range(first, len(self.texts))]
+
+    def text(self, _: Part, written: Written) -> str:
+        return self.texts[written.tokens[0]]
+
+    def words(self, part: Part, written: Written, *, translate: bool) -> list[Word]:  # noqa: ARG002 -- as the network's
+        """Two words a second."""
+        words = self.texts[written.tokens[0]].split()
+        starts = [part.start + number / 2 for number in range(len(words))]
+        return [
+            Word(start=start, end=start + 0.5, word=f" {word}", probability=0.9)
+            for start, word in zip(starts, words, strict=True)
+        ]
+
+
+def by_language(part: Part, _: Hints) -> str:
+    word = {"en": "yes", "ru": "да"}.get(part.language, "???")
+    return " ".join(f"{word}{number}" for number in range(int(part.clip.seconds * 2)))
+
+
+def transcribed(network: FakeNetwork, *clips: Clip, previous: str | None = None, **options: object) -> Answer:
+    model = Whisper(Model(name="fake", revision="1"), "cpu", network)  # type: ignore[arg-type]  # as the network does
+    return model.transcribe(list(clips), TranscribeOptions.model_validate(options), previous)
+
+
+def languages(answer: Answer) -> list[list[str | None]]:
+    return [[text.language for text in texts] for texts in answer.texts]
+
+
+def test_each_window_is_written_in_its_own_language() -> None:
+    # Given an English and a Russian window in one batch
+    answer = transcribed(FakeNetwork(by_language), clip((8, EN)), clip((8, RU)))
+    assert languages(answer) == [["en"], ["ru"]]
+    assert answer.language == "ru"
+
+
+def test_a_window_with_a_change_of_language_is_written_in_two_parts() -> None:
+    # Given four sentences, the last two in Russian
+    network = FakeNetwork(by_language)
+    answer = transcribed(network, clip((4, EN), (4, EN), (4, RU), (4, RU)))
+    # Then each language has its own text, at its own time, encoded without the other's sound
+    assert languages(answer) == [["en", "ru"]]
+    english, russian = answer.texts[0]
+    assert [english.words[0].start, russian.words[0].start] == [0.0, 8.0]
+    assert network.encoded[-2:] == [8.0, 8.0]
+
+
+def test_one_language_is_encoded_once() -> None:
+    network = FakeNetwork(by_language)
+    transcribed(network, clip((4, EN), (4, EN), (4, EN)))
+    assert network.encoded == [12.0]
+
+
+def test_a_sentence_in_another_language_is_not_lost_between_others() -> None:
+    answer = transcribed(FakeNetwork(by_language), clip((4, EN), (4, RU), (4, EN)))
+    assert languages(answer) == [["en", "ru", "en"]]
+
+
+def test_an_unsure_window_takes_the_language_before_it_and_says_that_it_might_be_another() -> None:
+    answer = transcribed(FakeNetwork(by_language), clip((4, UNSURE)), previous="ru")
+    assert (languages(answer), answer.settled) == ([["ru"]], False)
+
+
+def test_a_sure_window_is_settled() -> None:
+    answer = transcribed(FakeNetwork(by_language), clip((4, EN)), clip((4, UNSURE)), previous="ru")
+    assert (languages(answer), answer.settled) == ([["en"], ["en"]], True)
+
+
+def test_a_language_that_was_asked_for_is_not_looked_for() -> None:
+    network = FakeNetwork(by_language)
+    answer = transcribed(network, clip((8, EN)), language="ru")
+    assert (languages(answer), network.detected, answer.settled) == ([["ru"]], 0, True)
+
+
+def test_nothing_is_said_where_the_network_doubts_both_speech_and_words() -> None:
+    network = FakeNetwork(by_language)
+    network.said = (-1.5, 0.9)
+    assert transcribed(network, clip((8, EN))).texts == [[]]
+
+
+def test_marks_without_a_letter_are_no_text_and_speech_without_text_is_told() -> None:
+    network = FakeNetwork(lambda *_: "... !")
+    assert [text.words for text in transcribed(network, clip((8, EN))).texts[0]] == [[]]
+    network.said = (-0.1, 0.9)
+    assert transcribed(network, clip((8, EN))).texts == [[]]
+
+
+def test_terms_are_told_only_where_one_may_be_said() -> None:
+    # Given a vocabulary, and one window of two in which something sounds like a term
+    def say(part: Part, hints: Hints) -> str:
+        heard = "we run nat scribe today" if part.clip.seconds > 6 else "good morning to everybody"
+        return heard.replace("nat scribe", "Natscribe") if hints.terms else heard
+
+    network = FakeNetwork(say)
+    answer = transcribed(network, clip((4, EN)), clip((8, EN)), vocabulary=("Natscribe", "Kubernetes"))
+    # Then that window alone is written again, with that term alone
+    assert [hints.terms for _, hints in network.written] == [(), (), ["Natscribe"]]
+    assert [text_of(texts[0].words) for texts in answer.texts] == [
+        "good morning to everybody",
+        "we run Natscribe today",
+    ]
+
+
+def test_a_text_that_the_terms_have_spoilt_is_not_kept() -> None:
+    said = {(): "we run nat scribe in the cellar today"}
+    network = FakeNetwork(lambda _, hints: said.get(tuple(hints.terms), "Natscribe Natscribe Natscribe"))
+    (texts,) = transcribed(network, clip((8, EN)), vocabulary=("Natscribe",)).texts
+    assert text_of(texts[0].words) == "we run nat scribe in the cellar today"
+
+
+def test_prompt_and_translation_reach_the_network() -> None:
+    network = FakeNetwork(by_language)
+    transcribed(network, clip((8, RU)), prompt="A call.", translate=True)
+    assert network.written[0][1] == Hints(prompt="A call.", translate=True)
+
+
+def test_a_loop_is_written_anew_in_halves() -> None:
+    # Given a network that loops over long sound alone
+    network = FakeNetwork(lambda part, hints: "so so " * 8 if part.clip.seconds > 6 else by_language(part, hints))
+    (texts,) = transcribed(network, clip((4, EN), (4, EN))).texts
+    assert [text_of(text.words)[:9] for text in texts] == ["yes0 yes1", "yes0 yes1"]
+    assert [text.words[0].start for text in texts] == [0.0, 4.0]
+
+
+def test_a_half_that_loops_too_is_written_without_repetitions() -> None:
+    network = FakeNetwork(lambda part, hints: by_language(part, hints) if hints.break_loops else "so so " * 8)
+    (texts,) = transcribed(network, clip((4, EN), (4, EN))).texts
+    assert [text.words[0].word for text in texts] == [" yes0", " yes0"]
+
+
+def test_what_people_say_again_and_again_is_kept() -> None:
+    # Given somebody who says the same for 8 s, of which nothing but silence is left without repetitions
+    network = FakeNetwork(lambda _, hints: "no" if hints.break_loops else "no " * 16)
+    (texts,) = transcribed(network, clip((4, EN), (4, EN))).texts
+    assert [text_of(text.words) for text in texts] == ["no " * 15 + "no"]
+
+
+def test_what_nobody_can_have_said_is_no_text_though_nothing_better_is_found() -> None:
+    # Given a network that loops faster than anybody speaks, in halves too, with repetitions forbidden too
+    network = FakeNetwork(lambda *_: "tu " * 200)
+    (texts,) = transcribed(network, clip((4, EN), (4, EN))).texts
+    # Then there is a text without words, which says that somebody speaks
+    assert texts
+    assert [word for text in texts for word in text.words] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "english_only", "said"),
+    [
+        ({"language": "tlh"}, False, "does not know the language 'tlh'"),
+        ({"language": "ru"}, True, "does not know the language 'ru'"),
+        ({"translate": True}, True, "knows English alone and cannot translate"),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused(options: dict[str, object], english_only: bool, said: str) -> None:
+    network = FakeNetwork(by_language)
+    network.english_only = english_only
+    network.knows = lambda language: language == "en"  # type: ignore[method-assign]  # whatever it was trained on
+    model = Whisper(Model(name="fake", revision="1"), "cpu", network)  # type: ignore[arg-type]  # as the network does
+    with pytest.raises(PermanentError, match=said):
+        model.check(TranscribeOptions.model_validate(options))
