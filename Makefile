@@ -91,7 +91,9 @@ lock: $(READY) ## resolve the requirement files anew
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
 	  pyproject.toml -o requirements/runtime.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
-	  pyproject.toml --group dev -c requirements/runtime.txt -o requirements/development.txt
+	  requirements/onnx.in -c requirements/runtime.txt --no-emit-package numpy -o requirements/onnx.txt
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	  pyproject.toml --extra onnx --group dev -c requirements/runtime.txt -o requirements/development.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
 	  --group peers-redis8 -c requirements/runtime.txt -o requirements/peers-redis8.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \

@@ -1,35 +1,43 @@
-"""Which model a task means, and where its files lie."""
+"""Which model a task means, of which family it is, and where its files lie."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 from faster_whisper.utils import available_models, download_model
 
-from app.engines import bundled
+from app.engines import bundled, onnx_models
+from app.engines.onnx_models import IncompleteError, Network
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.wire import Model
 
-_NEEDED = ("model.bin", "config.json", "tokenizer.json", "vocabulary.*")
+_WHISPER = "model.bin"
+_NEEDED = (_WHISPER, "config.json", "tokenizer.json", "vocabulary.*")
 _HEX_DIGITS_OF_SHA256 = 64
 _BUNDLED_NAMES = {bundled.NAME, "base"}  # the published `base` is the same file
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A transcription model on this machine."""
+    """A transcription model on this machine; `network`: how onnx-asr is to read it, null for a Whisper model."""
 
     folder: Path
     identity: Model
+    network: Network | None = None
 
 
 @dataclass(frozen=True)
 class Models:
-    """The models that this service may load: `default` is the operator's word, a name or a folder."""
+    """The models that this service may load: `default` is the operator's word, a name or a folder.
+
+    `compute_type` chooses between files of several precisions, where a model has them.
+    """
 
     default: str | None
     folder: Path | None
+    compute_type: str | None = None
 
     def find(self, name: str | None) -> Weights:
         """The weights that a task means with `name` (null: the service's own).
@@ -39,21 +47,42 @@ class Models:
         if name is not None:
             return self._named(name)
         if self.default is not None and Path(self.default).is_dir():
-            return _in_folder(Path(self.default), Path(self.default).resolve().name)
+            return self._in_folder(Path(self.default), Path(self.default).resolve().name)
         return self._named(self.default or bundled.NAME)
 
     def _named(self, name: str) -> Weights:
         own = self._own_folder(name)
         if own is not None:
-            return _in_folder(own, name)
+            return self._in_folder(own, name)
         if name in _BUNDLED_NAMES:
             return _bundled()
         if name in available_models():
-            return _published(name)
+            return _whisper(_published(name), name)
+        if name in onnx_models.PUBLISHED:
+            return self._onnx(_published_onnx(name, self.compute_type), name)
         message = (
-            f"The model {name!r} is not known: name a published size such as 'large-v3' or a folder of the service's."
+            f"The model {name!r} is not known: name a published one such as 'large-v3' or 'nemo-parakeet-tdt-0.6b-v3',"
+            " or a folder of the service's."
         )
         raise _unknown(message)
+
+    def _in_folder(self, folder: Path, name: str) -> Weights:
+        return _whisper(folder, name) if (folder / _WHISPER).exists() else self._onnx(folder, name)
+
+    def _onnx(self, folder: Path, name: str) -> Weights:
+        try:
+            network = onnx_models.recognise(folder, name, self.compute_type)
+        except IncompleteError as error:
+            raise _incomplete(name, str(error)) from error
+        if network is None:
+            message = (
+                f"The model {name!r} is of unknown kind: the operator must give its folder {', '.join(_NEEDED)}"
+                " (Whisper, for CTranslate2), or config.json with a model_type of onnx-asr and the files of that type"
+                " (docs/models.md)."
+            )
+            raise _unknown(message)
+        _require_extra(name)
+        return Weights(folder, Model(name=name, revision=_revision(network.files)), network)
 
     def _own_folder(self, name: str) -> Path | None:
         if self.folder is None or name in {".", ".."} or "\0" in name or Path(name).name != name:
@@ -72,39 +101,65 @@ def _bundled() -> Weights:
     return Weights(folder, Model(name=bundled.NAME, revision=bundled.REVISION))
 
 
-def _published(name: str) -> Weights:
+def _whisper(folder: Path, name: str) -> Weights:
+    missing = [pattern for pattern in _NEEDED if not any(folder.glob(pattern))]
+    if missing:
+        raise _incomplete(name, ", ".join(missing))
+    return Weights(folder, Model(name=name, revision=_revision([folder / _WHISPER])))
+
+
+def _published(name: str) -> Path:
     try:
-        folder = Path(download_model(name, local_files_only=True))
+        return Path(download_model(name, local_files_only=True))
     except Exception:  # noqa: BLE001 -- the hub's client raises many kinds; all mean that the model is not here yet
-        folder = _download(name)
-    return _in_folder(folder, name)
+        return _download(name)
 
 
 def _download(name: str) -> Path:
     try:
         return Path(download_model(name))
     except Exception as error:
-        message = (
-            f"The model {name!r} cannot be had from the model hub: ask for the service's own model,"
-            " or let the operator put it into TRANSCRIPTION_MODELS_DIR."
-        )
-        raise _unknown(message) from error
+        raise _not_to_be_had(name) from error
 
 
-def _in_folder(folder: Path, name: str) -> Weights:
-    missing = [pattern for pattern in _NEEDED if not any(folder.glob(pattern))]
-    if missing:
-        message = f"The model {name!r} is not complete: the operator must add {', '.join(missing)} to its folder."
+def _published_onnx(name: str, compute_type: str | None) -> Path:
+    _require_extra(name)
+    try:
+        return onnx_models.fetch(name, compute_type)
+    except Exception as error:
+        raise _not_to_be_had(name) from error
+
+
+def _require_extra(name: str) -> None:
+    if not onnx_models.installed():
+        message = f"The model {name!r} needs an extra of this service: its operator runs {onnx_models.EXTRA}."
         raise _unknown(message)
-    return Weights(folder, Model(name=name, revision=_revision(folder / "model.bin")))
 
 
-def _revision(weights: Path) -> str:
+def _revision(weights: Sequence[Path]) -> str:
+    hashes = [_hash(file) for file in weights]
+    return (hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest())[:12]
+
+
+def _hash(weights: Path) -> str:
     known = weights.resolve().name  # the hub's cache names large files by their hash
-    if len(known) != _HEX_DIGITS_OF_SHA256:
-        with weights.open("rb") as file:
-            known = file_digest(file, "sha256").hexdigest()
-    return known[:12]
+    if len(known) == _HEX_DIGITS_OF_SHA256:
+        return known
+    with weights.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _incomplete(name: str, missing: str) -> PermanentError:
+    message = f"The model {name!r} is not complete: the operator must add {missing} to its folder."
+    return _unknown(message)
+
+
+def _not_to_be_had(name: str) -> PermanentError:
+    message = (
+        f"The model {name!r} cannot be had from the model hub: ask for the service's own model,"
+        " or let the operator put it into TRANSCRIPTION_MODELS_DIR."
+    )
+    return _unknown(message)
 
 
 def _unknown(message: str) -> PermanentError:

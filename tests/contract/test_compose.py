@@ -202,3 +202,16 @@ def test_compose_itself_accepts_the_file(files: tuple[str, ...]) -> None:
     command = [docker, "compose", *chosen, "config", "--quiet"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_the_images_extra_is_that_of_the_package() -> None:
+    # Given the extra that `pip install` knows, and what EXTRA=onnx installs into the image
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"][
+        "onnx"
+    ]
+    wanted = (ROOT / "requirements" / "onnx.in").read_text(encoding="utf-8").splitlines()[1:]
+    locked = (ROOT / "requirements" / "onnx.txt").read_text(encoding="utf-8")
+
+    # Then both are the same, and the version is that of the tests
+    assert wanted == extra
+    assert locked.split(" \\")[0] in (ROOT / "requirements" / "development.txt").read_text(encoding="utf-8")

@@ -1,13 +1,16 @@
 from hashlib import sha256
 from pathlib import Path
 
+import huggingface_hub
+import onnx_asr.loader
 import pytest
 
-from app.engines import models
+from app.engines import models, onnx_models
 from app.engines.models import Models
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 
+ONNX_FILES = ("model.onnx", "vocab.txt", "config.json")
 FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt")
 
 
@@ -22,6 +25,12 @@ def make_model(folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in FILES:
         (folder / name).write_bytes(b"weights")
+
+
+def make_onnx_model(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for name in ONNX_FILES:
+        (folder / name).write_text('{"model_type": "nemo-conformer-ctc"}')
 
 
 def refusal(known: Models, name: str) -> PermanentError:
@@ -107,3 +116,118 @@ def test_a_cached_published_model_needs_no_hub(monkeypatch: pytest.MonkeyPatch, 
     # Then only the cache was asked, and the hash was read from the name
     assert asked == [True]
     assert found.identity.revision == "abababababab"
+
+
+def test_a_folder_of_onnx_asr_is_found_by_name(models_dir: Path) -> None:
+    # Given a folder with the files of onnx-asr
+    make_onnx_model(models_dir / "calls")
+
+    # When a task names it
+    found = Models(None, models_dir).find("calls")
+
+    # Then it is known how to read it, and a hash of all its files is its revision
+    hashes = [sha256((models_dir / "calls" / name).read_bytes()).hexdigest() for name in ONNX_FILES]
+    assert found.network is not None
+    assert found.network.architecture == "nemo-conformer-ctc"
+    assert (found.identity.name, found.identity.revision) == (
+        "calls",
+        sha256("".join(hashes).encode()).hexdigest()[:12],
+    )
+
+
+@pytest.mark.parametrize("changed", ONNX_FILES)
+def test_another_file_is_another_revision(models_dir: Path, changed: str) -> None:
+    # Given a model of onnx-asr
+    make_onnx_model(models_dir / "calls")
+    before = Models(None, models_dir).find("calls").identity
+
+    # When one of its files changes, then so does its revision, and nothing kept from before is used
+    with (models_dir / "calls" / changed).open("a") as file:
+        file.write("\n")
+    assert Models(None, models_dir).find("calls").identity != before
+
+
+def test_an_incomplete_onnx_model_says_what_is_missing(models_dir: Path) -> None:
+    # Given a model of onnx-asr without its vocabulary
+    make_onnx_model(models_dir / "calls")
+    (models_dir / "calls" / "vocab.txt").unlink()
+
+    # When a task names it, then the message says so, and shows no path
+    message = str(refusal(Models(None, models_dir), "calls"))
+    assert "vocab.txt" in message
+    assert str(models_dir) not in message
+
+
+def test_a_folder_of_unknown_kind_says_what_it_needs(models_dir: Path) -> None:
+    # Given a folder with neither family's files
+    (models_dir / "empty").mkdir()
+
+    # When a task names it, then the message says what either needs
+    message = str(refusal(Models(None, models_dir), "empty"))
+    assert "model.bin, config.json, tokenizer.json, vocabulary.*" in message
+    assert "model_type" in message
+
+
+@pytest.mark.parametrize("name", ["nemo-parakeet-tdt-0.6b-v3", "t-tech/t-one", "calls"])
+def test_without_the_extra_the_message_says_how_to_get_it(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # Given a service without the extra
+    make_onnx_model(models_dir / "calls")
+    monkeypatch.setattr(onnx_models, "installed", lambda: False)
+
+    # When a task names a model of onnx-asr, published or a folder, then it is told what the operator has to do
+    assert 'pip install "natscribe[onnx]"' in str(refusal(Models(None, models_dir), name))
+
+
+def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a machine without a way to the hub
+    asked: list[tuple[str | None, bool]] = []
+
+    class Resolver:
+        def __init__(self, name: str, *, offline: bool) -> None:
+            self.name, self.offline = name, offline
+
+        def resolve_model(self, *, quantization: str | None) -> dict[str, Path]:
+            asked.append((quantization, self.offline))
+            raise ConnectionError(self.name)
+
+    monkeypatch.setattr(onnx_asr.loader, "create_asr_resolver", Resolver)
+
+    # When a task names a published model
+    message = str(refusal(Models(None, None, "int8"), "gigaam-v3-ctc"))
+
+    # Then it is told how to get on, and the hub was asked only for what no cache has
+    assert "TRANSCRIPTION_MODELS_DIR" in message
+    assert asked == [("int8", True), (None, True), ("fp16", True), ("int8", False), (None, False)]
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("gigaam-v3-e2e-ctc", ("v3_e2e_ctc.onnx", "v3_e2e_ctc_vocab.txt", "config.json")),
+        (
+            "alphacep/vosk-model-small-ru",
+            ("am/encoder.onnx", "am/decoder.onnx", "am/joiner.onnx", "am/tokens.txt"),
+        ),
+    ],
+)
+def test_a_cached_published_onnx_model_needs_no_hub(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, files: tuple[str, ...]
+) -> None:
+    # Given a published model in the hub's cache
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("{}")
+
+    def cached(repo: str, **options: object) -> str:
+        assert options["local_files_only"]
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+
+    # When a task names it, then only the cache is asked
+    found = Models(None, None).find(name)
+    assert found.folder == tmp_path
+    assert found.network is not None
+    assert found.network.languages == ("ru",)

@@ -1,0 +1,168 @@
+"""Models of the library onnx-asr as this program uses them: NVIDIA Parakeet and Canary, GigaAM, T-one, Vosk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import onnxruntime
+from onnx_asr import load_model
+from onnx_asr.adapters import RecognizeOptions, TimestampedResultsAsrAdapter
+from onnx_asr.asr import TimestampedResult
+
+from app.engines.clips import Clip, cut
+from app.engines.mixing import SAMPLE_RATE
+from app.engines.models import Weights
+from app.engines.onnx_words import HeardWord, mean_logprob, words_of
+from app.engines.samples import Samples
+from handlers.errors import PermanentError
+from schemas.errors import ErrorCode
+from schemas.wire import Model
+
+_TRANSLATES = "nemo-conformer-aed"  # Canary: must be told the language, and can be told another one to write
+_LONGEST_S = {"gigaam": 25.0}  # what its authors let their own model hear at once; others hear a whole window
+_SHORTEST_S = 0.5  # less sound gets silence behind it: features need more than one frame
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_ERRORS_ONLY = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said in a clip; null: the model does not say."""
+
+    words: list[HeardWord]
+    language: str | None
+    avg_logprob: float | None
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """A loaded model; `how` it hears is part of what it finds."""
+
+    identity: Model
+    how: str
+    architecture: str
+    languages: tuple[str, ...]
+    network: TimestampedResultsAsrAdapter
+    at_once: bool
+
+    def check(self, language: str | None, *, translate: bool, hints: bool) -> None:
+        """Refuse what the model cannot do; `hints`: a vocabulary or a prompt was given.
+
+        Raises:
+            PermanentError: invalid_message, saying what the model can do.
+        """
+        can = None
+        if language is not None and self.languages and language not in self.languages:
+            can = f"does not know {language!r}: it knows {', '.join(self.languages)}"
+        elif language is None and self._takes_language:
+            can = "does not find the language by itself: name it in `language`"
+        elif translate and not self._takes_language:
+            can = "cannot translate: name a Whisper or a Canary model, or leave `translate` out"
+        elif hints:
+            can = "takes no `vocabulary` and no `prompt`: name a Whisper model, or leave them out"
+        if can is not None:
+            raise PermanentError(ErrorCode.INVALID_MESSAGE, f"The model {self.identity.name!r} {can}.")
+
+    def transcribe(self, clips: Sequence[Clip], language: str | None, *, translate: bool) -> list[Answer]:
+        """What is said in each clip. On a CPU one part after the other, so that no clip changes the text of another."""
+        options: RecognizeOptions = {}
+        if self._takes_language:
+            options = {"language": language, "target_language": "en" if translate else language}
+        written = "en" if translate else language or (self.languages[0] if len(self.languages) == 1 else None)
+        parts = [cut(clip, self._longest) for clip in clips]
+        heard = iter(self._heard([part for of_clip in parts for _, part in of_clip], options))
+        return [_answer([(start, part, next(heard)) for start, part in of_clip], written) for of_clip in parts]
+
+    @property
+    def _takes_language(self) -> bool:
+        return self.architecture == _TRANSLATES
+
+    @property
+    def _longest(self) -> float:
+        return _LONGEST_S.get(self.architecture.partition("-")[0], float("inf"))
+
+    def _heard(self, clips: Sequence[Clip], options: RecognizeOptions) -> list[TimestampedResult]:
+        waves: list[str | Path | Samples] = [_long_enough(clip.samples) for clip in clips]
+        if self.at_once:
+            return self.network.recognize(waves, **options)
+        return [self.network.recognize(wave, **options) for wave in waves]
+
+
+def _long_enough(samples: Samples) -> Samples:
+    missing = round(_SHORTEST_S * SAMPLE_RATE) - len(samples)
+    return np.pad(samples, (0, missing)) if missing > 0 else samples
+
+
+def _answer(parts: Sequence[tuple[float, Clip, TimestampedResult]], language: str | None) -> Answer:
+    words = [
+        HeardWord(word.text, start + word.start, start + word.end, word.probability)
+        for start, clip, heard in parts
+        for word in words_of(heard, clip.seconds, clip.speech)
+    ]
+    told = [mean for _, _, heard in parts if (mean := mean_logprob(heard)) is not None]
+    return Answer(words, language, fmean(told) if told else None)
+
+
+def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:
+    """Load a model that `Models.find` found with a `network`; `device`: auto, cpu or cuda.
+
+    Raises:
+        PermanentError: unknown_model, where its files are damaged or of another kind, or the device does not do.
+    """
+    network = weights.network
+    if network is None:
+        message = f"{weights.identity.name} is a Whisper model"
+        raise ValueError(message)
+    on_gpu = _on_gpu(device)
+    try:
+        model = load_model(
+            network.architecture,
+            weights.folder,
+            quantization=network.precision,
+            sess_options=_session_options(threads),
+            providers=[_CUDA, _CPU] if on_gpu else [_CPU],
+        )
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _not_loaded(weights.identity.name) from error
+    if on_gpu and not _all_on_gpu(model.asr):
+        raise _not_loaded(weights.identity.name)
+    return OnnxModel(
+        identity=weights.identity,
+        how=f"{'cuda' if on_gpu else 'cpu'} {network.precision or 'float32'} greedy",
+        architecture=network.architecture,
+        languages=network.languages,
+        network=model.with_timestamps(),
+        at_once=on_gpu,
+    )
+
+
+def _on_gpu(device: str) -> bool:
+    return device == "cuda" or (device == "auto" and _CUDA in onnxruntime.get_available_providers())
+
+
+def _all_on_gpu(asr: object) -> bool:
+    """Whether no network fell back to the CPU, which ONNX Runtime does without an error."""
+    sessions = [value for value in vars(asr).values() if isinstance(value, onnxruntime.InferenceSession)]
+    return all(_CUDA in session.get_providers() for session in sessions)
+
+
+def _session_options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    options.enable_cpu_mem_arena = False  # saves memory and, as lengths vary, time
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores are for whoever has work
+    return options
+
+
+def _not_loaded(name: str) -> PermanentError:
+    message = (
+        f"The model {name!r} cannot be loaded: its files are damaged or of another kind, or ENGINE_DEVICE does not suit"
+        " this machine (a GPU needs onnxruntime-gpu: docs/models.md)."
+    )
+    return PermanentError(ErrorCode.UNKNOWN_MODEL, message)

@@ -1,0 +1,209 @@
+"""Models of the library onnx-asr: which ones it publishes, which files each kind needs, and how a folder is recognised.
+
+Nothing here loads the library, so that a folder is recognised where the library is not installed.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+
+EXTRA = 'pip install "natscribe[onnx]"'
+
+_RUSSIAN = ("ru",)
+_ENGLISH = ("en",)
+_EUROPEAN = (
+    *("bg", "cs", "da", "de", "el", "en", "es", "et", "fi", "fr", "hr", "hu", "it"),
+    *("lt", "lv", "mt", "nl", "pl", "pt", "ro", "ru", "sk", "sl", "sv", "uk"),
+)
+
+_CONFIG = "config.json"
+_PLAIN, _INT8, _FLOAT16 = "", "?int8", "?fp16"  # how the library marks a precision in the name of a file
+_MARKS = {"int8": _INT8, "float16": _FLOAT16, "float32": _PLAIN}
+
+
+def _gigaam_transducer(stem: str) -> tuple[str, ...]:
+    return tuple(f"{stem}_{part}{{}}.onnx" for part in ("encoder", "decoder", "joint"))
+
+
+_NEMO_TRANSDUCER = ("encoder-model{}.onnx", "decoder_joint-model{}.onnx", "vocab.txt", _CONFIG)
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "nemo-conformer-ctc": ("model{}.onnx", "vocab.txt", _CONFIG),
+    "nemo-conformer-rnnt": _NEMO_TRANSDUCER,
+    "nemo-conformer-tdt": _NEMO_TRANSDUCER,
+    "nemo-conformer-aed": ("encoder-model{}.onnx", "decoder-model{}.onnx", "vocab.txt", _CONFIG),
+    "t-one-ctc": ("model{}.onnx", _CONFIG),
+    "gigaam-v2-ctc": ("v?_ctc{}.onnx", "v?_vocab.txt", _CONFIG),
+    "gigaam-v2-rnnt": (*_gigaam_transducer("v?_rnnt"), "v?_vocab.txt", _CONFIG),
+    "gigaam-v3-e2e-ctc": ("v3_e2e_ctc{}.onnx", "v3_e2e_ctc_vocab.txt", _CONFIG),
+    "gigaam-v3-e2e-rnnt": (*_gigaam_transducer("v3_e2e_rnnt"), "v3_e2e_rnnt_vocab.txt", _CONFIG),
+    "gigaam-multilingual-ctc": ("multilingual*_ctc{}.onnx", "multilingual_vocab.txt", _CONFIG),
+    "vosk": ("*/encoder{}.onnx", "*/decoder{}.onnx", "*/joiner{}.onnx", "*/tokens.txt"),
+}
+"""What each architecture needs, `{}` being the mark of the precision: the library's own patterns."""
+
+_TOLD_BY_FILES = (
+    "gigaam-v2-ctc",
+    "gigaam-v2-rnnt",
+    "gigaam-v3-e2e-ctc",
+    "gigaam-v3-e2e-rnnt",
+    "gigaam-multilingual-ctc",
+    "vosk",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A model that the library knows by name: how it is built, and its languages (none: not told)."""
+
+    architecture: str
+    languages: tuple[str, ...]
+
+
+PUBLISHED: Mapping[str, Published] = {
+    "gigaam-v2-ctc": Published("gigaam-v2-ctc", _RUSSIAN),
+    "gigaam-v2-rnnt": Published("gigaam-v2-rnnt", _RUSSIAN),
+    "gigaam-v3-ctc": Published("gigaam-v2-ctc", _RUSSIAN),
+    "gigaam-v3-rnnt": Published("gigaam-v2-rnnt", _RUSSIAN),
+    "gigaam-v3-e2e-ctc": Published("gigaam-v3-e2e-ctc", _RUSSIAN),
+    "gigaam-v3-e2e-rnnt": Published("gigaam-v3-e2e-rnnt", _RUSSIAN),
+    "gigaam-multilingual-ctc": Published("gigaam-multilingual-ctc", ()),
+    "gigaam-multilingual-large-ctc": Published("gigaam-multilingual-ctc", ()),
+    "nemo-fastconformer-ru-ctc": Published("nemo-conformer-ctc", _RUSSIAN),
+    "nemo-fastconformer-ru-rnnt": Published("nemo-conformer-rnnt", _RUSSIAN),
+    "nemo-parakeet-ctc-0.6b": Published("nemo-conformer-ctc", _ENGLISH),
+    "nemo-parakeet-rnnt-0.6b": Published("nemo-conformer-rnnt", _ENGLISH),
+    "nemo-parakeet-tdt-0.6b-v2": Published("nemo-conformer-tdt", _ENGLISH),
+    "nemo-parakeet-tdt-0.6b-v3": Published("nemo-conformer-tdt", _EUROPEAN),
+    "nemo-canary-1b-v2": Published("nemo-conformer-aed", _EUROPEAN),
+    "t-tech/t-one": Published("t-one-ctc", _RUSSIAN),
+    "alphacep/vosk-model-ru": Published("vosk", _RUSSIAN),
+    "alphacep/vosk-model-small-ru": Published("vosk", _RUSSIAN),
+}
+"""The names of onnx-asr 0.12; languages as its documentation and the models' pages have them."""
+
+_BY_FOLDER_NAME = {alias: name for name in PUBLISHED for alias in (name, name.rpartition("/")[2])}
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Which files of a folder are the model, and how the library is to read them."""
+
+    architecture: str
+    precision: str | None  # as the library has it: null is the full one
+    languages: tuple[str, ...]
+    files: tuple[Path, ...]
+
+
+class IncompleteError(Exception):
+    """Says which files a model's folder lacks."""
+
+    def __init__(self, missing: list[str]) -> None:
+        super().__init__(", ".join(missing))
+
+
+def installed() -> bool:
+    """Whether the extra is there."""
+    return find_spec("onnx_asr") is not None
+
+
+def recognise(folder: Path, name: str, compute_type: str | None) -> Network | None:
+    """Find the model in a folder; null: it holds none that the library could read.
+
+    The folder's name, if it is a published one, says what it holds, else `model_type` in its config.json, else its
+    files. Of several precisions the one that `compute_type` asks for is taken, else the full one.
+
+    Raises:
+        IncompleteError: it is clear what the folder should hold, and files are missing.
+    """
+    config = _config(folder)
+    architecture = _architecture(folder, name, config)
+    if architecture is None:
+        return None
+    marks = [mark for mark in _wanted(compute_type) if not _missing(folder, architecture, mark)]
+    if not marks:
+        raise IncompleteError(_missing(folder, architecture, _PLAIN))
+    mark = marks[0]
+    return Network(
+        architecture=architecture,
+        precision=mark.removeprefix("?") or None,
+        languages=_languages(name, config),
+        files=tuple(_files(folder, architecture, mark)),
+    )
+
+
+def fetch(name: str, compute_type: str | None) -> Path:
+    """The folder of a published model: in the model hub's cache, filled from the hub where no precision is there yet.
+
+    Raises:
+        Exception: of many kinds, where the hub is not reached.
+    """
+    marks = _wanted(compute_type)
+    for mark in marks:
+        with suppress(Exception):  # the hub's client raises many kinds; all mean that these files are not here
+            return _resolved(name, mark, offline=True)
+    first, second, *_ = marks
+    with suppress(Exception):  # not every model is published in every precision
+        return _resolved(name, first, offline=False)
+    return _resolved(name, second, offline=False)
+
+
+def _resolved(name: str, mark: str, *, offline: bool) -> Path:
+    from onnx_asr.loader import create_asr_resolver  # noqa: PLC0415 -- an extra, which may not be there
+
+    files = create_asr_resolver(name, offline=offline).resolve_model(quantization=mark.removeprefix("?") or None)
+    depth = NEEDED[PUBLISHED[name].architecture][0].count("/")
+    return next(iter(files.values())).parents[depth]
+
+
+def _wanted(compute_type: str | None) -> list[str]:
+    first = _MARKS.get(compute_type or "", _PLAIN)
+    return list(dict.fromkeys([first, _PLAIN, _INT8, _FLOAT16]))
+
+
+def _architecture(folder: Path, name: str, config: Mapping[str, object]) -> str | None:
+    if name in _BY_FOLDER_NAME:
+        return PUBLISHED[_BY_FOLDER_NAME[name]].architecture
+    told = str(config.get("model_type"))
+    told = PUBLISHED[told].architecture if told in PUBLISHED else told
+    candidates = [
+        *([told] if told in NEEDED and _is_complete(folder, told) else []),
+        *(["t-one-ctc"] if "decoder_params" in config else []),
+        *(kind for kind in _TOLD_BY_FILES if _is_complete(folder, kind)),
+        *([told] if told in NEEDED else []),
+    ]
+    return candidates[0] if candidates else None
+
+
+def _is_complete(folder: Path, architecture: str) -> bool:
+    return any(not _missing(folder, architecture, mark) for mark in (_PLAIN, _INT8, _FLOAT16))
+
+
+def _missing(folder: Path, architecture: str, mark: str) -> list[str]:
+    patterns = [pattern.format(mark) for pattern in NEEDED[architecture]]
+    return [pattern for pattern in patterns if not any(folder.glob(pattern))]
+
+
+def _files(folder: Path, architecture: str, mark: str) -> Iterator[Path]:
+    """All files that make the text: what is large may lie beside its graph."""
+    patterns = [pattern.format(mark) for pattern in NEEDED[architecture]]
+    beside = [f"{pattern}?data" for pattern in patterns if pattern.endswith(".onnx")]
+    return chain.from_iterable(sorted(folder.glob(pattern)) for pattern in (*patterns, *beside))
+
+
+def _languages(name: str, config: Mapping[str, object]) -> tuple[str, ...]:
+    if name in _BY_FOLDER_NAME:
+        return PUBLISHED[_BY_FOLDER_NAME[name]].languages
+    told = config.get("languages")
+    return tuple(str(language) for language in told) if isinstance(told, list) else ()
+
+
+def _config(folder: Path) -> Mapping[str, object]:
+    try:
+        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}

@@ -1,0 +1,133 @@
+"""The tokens of a network to words with times and probabilities."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import exp
+from statistics import fmean
+
+from onnx_asr.asr import TimestampedResult
+
+from app.engines.clips import Stretch
+
+_LETTER_S = 0.07  # a letter of ordinary speech: a network tells where a word's last token begins, and not where it ends
+
+
+@dataclass(frozen=True, slots=True)
+class HeardWord:
+    """A word, blank first; seconds from the start of the sound."""
+
+    text: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(slots=True)
+class _Word:
+    """A word that grows token by token."""
+
+    text: str = ""
+    start: float = 0.0
+    last_start: float = 0.0  # of its last token
+    last_letters: int = 0
+    probabilities: list[float] = field(default_factory=list)
+
+    def add(self, letters: str, start: float, probability: float) -> None:
+        if not self.text:
+            self.start = start
+        self.text += letters
+        self.last_start, self.last_letters = start, len(letters)
+        self.probabilities.append(probability)
+
+    @property
+    def spoken(self) -> bool:
+        return any(character.isalnum() for character in self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    letters: str
+    start: float
+    probability: float
+
+
+def words_of(heard: TimestampedResult, seconds: float, speech: Sequence[Stretch]) -> list[HeardWord]:
+    """Join the tokens to words.
+
+    A word ends where the next one begins, or as long after its last token as that takes to say. Networks that tell no
+    times (Canary) get their words spread over the `speech` of the sound, by the number of their letters.
+    """
+    words = list(_joined(_tokens(heard)))
+    if heard.timestamps is None:
+        return _spread(words, list(speech) or [(0.0, seconds)])
+    ends = [*(word.start for word in words[1:]), seconds]
+    return [_timed(word, min(end, seconds)) for word, end in zip(words, ends, strict=False)]
+
+
+def mean_logprob(heard: TimestampedResult) -> float | None:
+    """How sure the network was of its tokens, on the mean; null: it does not say."""
+    return fmean(heard.logprobs) if heard.logprobs else None
+
+
+def _tokens(heard: TimestampedResult) -> Iterator[_Token]:
+    tokens = heard.tokens or []
+    starts = heard.timestamps or [0.0] * len(tokens)
+    logprobs = heard.logprobs or []
+    if len(logprobs) != len(tokens):  # Canary's count has what its text leaves out
+        logprobs = [fmean(logprobs) if logprobs else 0.0] * len(tokens)
+    for letters, start, logprob in zip(tokens, starts, logprobs, strict=True):
+        if not (letters.startswith("<") and letters.endswith(">")):  # such as <unk>
+            yield _Token(letters, start, min(exp(logprob), 1.0))
+
+
+def _joined(tokens: Iterator[_Token]) -> Iterator[_Word]:
+    """A blank begins a word; a word without a letter is a mark of the word before."""
+    finished: _Word | None = None
+    for word in _split(tokens):
+        if word.spoken or finished is None:
+            if finished is not None:
+                yield finished
+            finished = word
+        else:
+            finished.text += word.text
+    if finished is not None and finished.spoken:
+        yield finished
+
+
+def _split(tokens: Iterator[_Token]) -> Iterator[_Word]:
+    word = _Word()
+    for token in tokens:
+        for place, letters in enumerate(token.letters.split(" ")):
+            if place and word.text:
+                yield word
+                word = _Word()
+            if letters:
+                word.add(letters, token.start, token.probability)
+    if word.text:
+        yield word
+
+
+def _timed(word: _Word, latest: float) -> HeardWord:
+    end = min(word.last_start + word.last_letters * _LETTER_S, latest)
+    start = min(word.start, latest)
+    return HeardWord(f" {word.text}", start, max(end, start), fmean(word.probabilities))
+
+
+def _spread(words: Sequence[_Word], speech: Sequence[Stretch]) -> list[HeardWord]:
+    letters = sum(len(word.text) for word in words)
+    spread, said = [], 0
+    for word in words:
+        start, end = (_place(speech, count / letters) for count in (said, said + len(word.text)))
+        spread.append(HeardWord(f" {word.text}", start, end, fmean(word.probabilities)))
+        said += len(word.text)
+    return spread
+
+
+def _place(speech: Sequence[Stretch], share: float) -> float:
+    """The moment at which so large a share of the speech is over."""
+    left = share * sum(end - start for start, end in speech)
+    for start, end in speech:
+        if left <= end - start:
+            return start + left
+        left -= end - start
+    return speech[-1][1]
