@@ -7,6 +7,7 @@ from statistics import fmean
 
 import numpy as np
 import onnxruntime
+from ctranslate2 import get_cuda_device_count
 from onnx_asr import load_model
 from onnx_asr.adapters import RecognizeOptions, TimestampedResultsAsrAdapter
 from onnx_asr.asr import TimestampedResult
@@ -14,13 +15,13 @@ from onnx_asr.asr import TimestampedResult
 from app.engines.clips import Clip, cut
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.models import Weights
+from app.engines.onnx_models import CANARY
 from app.engines.onnx_words import HeardWord, mean_logprob, words_of
 from app.engines.samples import Samples
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.wire import Model
 
-_TRANSLATES = "nemo-conformer-aed"  # Canary: must be told the language, and can be told another one to write
 _LONGEST_S = {"gigaam": 25.0}  # what its authors let their own model hear at once; others hear a whole window
 _SHORTEST_S = 0.5  # less sound gets silence behind it: features need more than one frame
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -53,31 +54,32 @@ class OnnxModel:
         Raises:
             PermanentError: invalid_message, saying what the model can do.
         """
-        can = None
+        cannot = None
         if language is not None and self.languages and language not in self.languages:
-            can = f"does not know {language!r}: it knows {', '.join(self.languages)}"
+            cannot = f"does not know {language!r}: it knows {', '.join(self.languages)}"
         elif language is None and self._takes_language:
-            can = "does not find the language by itself: name it in `language`"
+            cannot = "does not find the language by itself: name it in `language`"
         elif translate and not self._takes_language:
-            can = "cannot translate: name a Whisper or a Canary model, or leave `translate` out"
+            cannot = "cannot translate: name a Whisper or a Canary model, or leave `translate` out"
         elif hints:
-            can = "takes no `vocabulary` and no `prompt`: name a Whisper model, or leave them out"
-        if can is not None:
-            raise PermanentError(ErrorCode.INVALID_MESSAGE, f"The model {self.identity.name!r} {can}.")
+            cannot = "takes no `vocabulary` and no `prompt`: name a Whisper model, or leave them out"
+        if cannot is not None:
+            raise PermanentError(ErrorCode.INVALID_MESSAGE, f"The model {self.identity.name!r} {cannot}.")
 
     def transcribe(self, clips: Sequence[Clip], language: str | None, *, translate: bool) -> list[Answer]:
         """What is said in each clip. On a CPU one part after the other, so that no clip changes the text of another."""
+        written = "en" if translate else language or (self.languages[0] if len(self.languages) == 1 else None)
         options: RecognizeOptions = {}
         if self._takes_language:
-            options = {"language": language, "target_language": "en" if translate else language}
-        written = "en" if translate else language or (self.languages[0] if len(self.languages) == 1 else None)
+            options = {"language": language, "target_language": written}
         parts = [cut(clip, self._longest) for clip in clips]
         heard = iter(self._heard([part for of_clip in parts for _, part in of_clip], options))
         return [_answer([(start, part, next(heard)) for start, part in of_clip], written) for of_clip in parts]
 
     @property
     def _takes_language(self) -> bool:
-        return self.architecture == _TRANSLATES
+        """Whether it must be told the language, and can be told another one to write."""
+        return self.architecture == CANARY
 
     @property
     def _longest(self) -> float:
@@ -116,6 +118,8 @@ def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:
         message = f"{weights.identity.name} is a Whisper model"
         raise ValueError(message)
     on_gpu = _on_gpu(device)
+    if on_gpu:
+        onnxruntime.preload_dlls()  # NVIDIA's libraries, where they were installed as packages
     try:
         model = load_model(
             network.architecture,
@@ -128,7 +132,7 @@ def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:
         raise
     except Exception as error:
         raise _not_loaded(weights.identity.name) from error
-    if on_gpu and not _all_on_gpu(model.asr):
+    if on_gpu and not all_on_gpu(model.asr):
         raise _not_loaded(weights.identity.name)
     return OnnxModel(
         identity=weights.identity,
@@ -141,10 +145,11 @@ def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:
 
 
 def _on_gpu(device: str) -> bool:
-    return device == "cuda" or (device == "auto" and _CUDA in onnxruntime.get_available_providers())
+    has_one = _CUDA in onnxruntime.get_available_providers() and get_cuda_device_count() > 0
+    return device == "cuda" or (device == "auto" and has_one)
 
 
-def _all_on_gpu(asr: object) -> bool:
+def all_on_gpu(asr: object) -> bool:
     """Whether no network fell back to the CPU, which ONNX Runtime does without an error."""
     sessions = [value for value in vars(asr).values() if isinstance(value, onnxruntime.InferenceSession)]
     return all(_CUDA in session.get_providers() for session in sessions)

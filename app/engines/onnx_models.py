@@ -4,6 +4,7 @@ Nothing here loads the library, so that a folder is recognised where the library
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _EUROPEAN = (
 )
 
 _CONFIG = "config.json"
+CANARY = "nemo-conformer-aed"
+_LANGUAGE_TOKEN = re.compile(r"^<\|([a-z]{2})\|> ", re.MULTILINE)  # what it is told the language with
 _PLAIN, _INT8, _FLOAT16 = "", "?int8", "?fp16"  # how the library marks a precision in the name of a file
 _MARKS = {"int8": _INT8, "float16": _FLOAT16, "float32": _PLAIN}
 
@@ -34,7 +37,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "nemo-conformer-ctc": ("model{}.onnx", "vocab.txt", _CONFIG),
     "nemo-conformer-rnnt": _NEMO_TRANSDUCER,
     "nemo-conformer-tdt": _NEMO_TRANSDUCER,
-    "nemo-conformer-aed": ("encoder-model{}.onnx", "decoder-model{}.onnx", "vocab.txt", _CONFIG),
+    CANARY: ("encoder-model{}.onnx", "decoder-model{}.onnx", "vocab.txt", _CONFIG),
     "t-one-ctc": ("model{}.onnx", _CONFIG),
     "gigaam-v2-ctc": ("v?_ctc{}.onnx", "v?_vocab.txt", _CONFIG),
     "gigaam-v2-rnnt": (*_gigaam_transducer("v?_rnnt"), "v?_vocab.txt", _CONFIG),
@@ -78,7 +81,7 @@ PUBLISHED: Mapping[str, Published] = {
     "nemo-parakeet-rnnt-0.6b": Published("nemo-conformer-rnnt", _ENGLISH),
     "nemo-parakeet-tdt-0.6b-v2": Published("nemo-conformer-tdt", _ENGLISH),
     "nemo-parakeet-tdt-0.6b-v3": Published("nemo-conformer-tdt", _EUROPEAN),
-    "nemo-canary-1b-v2": Published("nemo-conformer-aed", _EUROPEAN),
+    "nemo-canary-1b-v2": Published(CANARY, _EUROPEAN),
     "t-tech/t-one": Published("t-one-ctc", _RUSSIAN),
     "alphacep/vosk-model-ru": Published("vosk", _RUSSIAN),
     "alphacep/vosk-model-small-ru": Published("vosk", _RUSSIAN),
@@ -130,7 +133,7 @@ def recognise(folder: Path, name: str, compute_type: str | None) -> Network | No
     return Network(
         architecture=architecture,
         precision=mark.removeprefix("?") or None,
-        languages=_languages(name, config),
+        languages=_languages(folder, name, config),
         files=tuple(_files(folder, architecture, mark)),
     )
 
@@ -194,11 +197,15 @@ def _files(folder: Path, architecture: str, mark: str) -> Iterator[Path]:
     return chain.from_iterable(sorted(folder.glob(pattern)) for pattern in (*patterns, *beside))
 
 
-def _languages(name: str, config: Mapping[str, object]) -> tuple[str, ...]:
+def _languages(folder: Path, name: str, config: Mapping[str, object]) -> tuple[str, ...]:
     if name in _BY_FOLDER_NAME:
         return PUBLISHED[_BY_FOLDER_NAME[name]].languages
     told = config.get("languages")
-    return tuple(str(language) for language in told) if isinstance(told, list) else ()
+    if isinstance(told, list):
+        return tuple(str(language) for language in told)
+    if config.get("model_type") == CANARY:
+        return tuple(_LANGUAGE_TOKEN.findall((folder / "vocab.txt").read_text(encoding="utf-8")))
+    return ()
 
 
 def _config(folder: Path) -> Mapping[str, object]:

@@ -114,20 +114,21 @@ def _timed(word: _Word, latest: float) -> HeardWord:
 
 
 def _spread(words: Sequence[_Word], speech: Sequence[Stretch]) -> list[HeardWord]:
-    letters = sum(len(word.text) for word in words)
-    spread, said = [], 0
+    letter = sum(end - start for start, end in speech) / max(1, sum(len(word.text) for word in words))
+    spread, said = [], 0.0
     for word in words:
-        start, end = (_place(speech, count / letters) for count in (said, said + len(word.text)))
+        start, end = _place(speech, said, said + len(word.text) * letter)
         spread.append(HeardWord(f" {word.text}", start, end, fmean(word.probabilities)))
-        said += len(word.text)
+        said += len(word.text) * letter
     return spread
 
 
-def _place(speech: Sequence[Stretch], share: float) -> float:
-    """The moment at which so large a share of the speech is over."""
-    left = share * sum(end - start for start, end in speech)
+def _place(speech: Sequence[Stretch], since: float, until: float) -> Stretch:
+    """Where a part of the speech lies in the sound, counted in seconds of speech; across a pause: its longer side."""
+    sides, before = [], 0.0
     for start, end in speech:
-        if left <= end - start:
-            return start + left
-        left -= end - start
-    return speech[-1][1]
+        first, last = max(since - before, 0.0), min(until - before, end - start)
+        sides.append((last - first, start + first, start + last))
+        before += end - start
+    _, start, end = max(sides)
+    return start, end

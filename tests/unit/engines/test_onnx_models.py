@@ -151,3 +151,15 @@ def test_an_own_model_tells_its_languages(tmp_path: Path) -> None:
     found = recognise(tmp_path, "ours", None)
     assert found is not None
     assert found.languages == ("en", "ru")
+
+
+def test_canary_tells_its_languages_in_its_vocabulary(tmp_path: Path) -> None:
+    # Given a Canary of a name that nobody published
+    config: dict[str, object] = {"model_type": "nemo-conformer-aed"}
+    make(tmp_path, "encoder-model.onnx", "decoder-model.onnx", config=config)
+    (tmp_path / "vocab.txt").write_text("<|en|> 0\n<|ru|> 1\n<|pnc|> 2\n\u2581no 3\n", encoding="utf-8")
+
+    # When it is looked into, then what it can be told is what it knows
+    found = recognise(tmp_path, "ours", None)
+    assert found is not None
+    assert found.languages == ("en", "ru")

@@ -72,7 +72,18 @@ def test_words_without_times_are_spread_over_the_speech() -> None:
     words = words_of(result, 5.0, [(1.0, 2.0), (3.0, 4.0)])
 
     # Then each takes its share of the speech, and none lies in the pause
-    assert [(word.start, word.end) for word in words] == [(1.0, 1.5), (1.5, 2.0), (2.0, 3.5), (3.5, 4.0)]
+    assert [(word.start, word.end) for word in words] == [(1.0, 1.5), (1.5, 2.0), (3.0, 3.5), (3.5, 4.0)]
+
+
+def test_a_word_without_a_time_does_not_last_over_a_pause() -> None:
+    # Given three words of Canary, and speech before and after a pause that ends in the second word
+    words = words_of(heard(" one", " two", " six"), 10.0, [(0.0, 1.0), (5.0, 7.0)])
+
+    # When they are timed, then that word is where the most of it would be
+    assert [(word.start, word.end) for word in words] == [(0.0, 1.0), (5.0, 6.0), (6.0, 7.0)]
+    words = words_of(heard(" one", " two", " six"), 10.0, [(0.0, 1.2), (5.0, 6.8)])
+    assert [word.start for word in words] == pytest.approx([0.0, 5.0, 5.8])
+    assert [word.end for word in words] == pytest.approx([1.0, 5.8, 6.8])
 
 
 def test_words_without_times_are_spread_over_all_where_speech_is_not_known() -> None:

@@ -1,0 +1,205 @@
+"""Small networks by the library that runs the large ones (tests/networks/README.md)."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.engines import onnx
+from app.engines.clips import Clip
+from app.engines.mixing import SAMPLE_RATE
+from app.engines.models import Models
+from app.engines.onnx import Answer, OnnxModel
+from app.engines.samples import Samples
+from handlers.errors import PermanentError
+
+from .sounds import CLIPS, load, silence, tone
+
+NETWORKS = Path(__file__).parents[2] / "networks"
+RUSSIAN = Path(__file__).parents[2] / "recordings" / "announcements" / "ru-agent-user.flac"
+RECORDINGS = [*CLIPS, RUSSIAN]
+SLIP = ("a more a amiable", "a more amiable")  # tests/recordings/README.md
+
+# When whisper-base, which tells times by other means, has the words of two clips begin.
+HIMSELF = {"might": 0.38, "even": 0.58, "have": 0.84, "been": 1.1, "made": 1.26, "amiable": 1.6, "himself": 2.12}
+OPERATOR = {"оператора.": 0.76, "номер": 2.3, "и": 3.34, "нажмите": 3.56, "решетку.": 3.98}
+TOLERANCE_S = 0.35
+
+
+@pytest.fixture(scope="module")
+def reader() -> OnnxModel:
+    return onnx.load(Models(None, NETWORKS).find("reader"), device="cpu", threads=1)
+
+
+def said(path: Path) -> str:
+    return path.with_suffix(".txt").read_text(encoding="utf-8").strip().replace(*SLIP)
+
+
+def hear(model: OnnxModel, *sounds: Samples) -> list[Answer]:
+    return model.transcribe([Clip(sound, ()) for sound in sounds], None, translate=False)
+
+
+def text(answer: Answer) -> str:
+    return "".join(word.text for word in answer.words)
+
+
+def test_a_folder_says_what_it_holds() -> None:
+    # Given the network's folder among the service's models
+    found = Models(None, NETWORKS).find("reader")
+
+    # When it is looked for by name, then it is known how to read it, and what it knows
+    assert found.network is not None
+    assert (found.network.architecture, found.network.languages) == ("nemo-conformer-ctc", ("en", "ru"))
+    assert found.identity.name == "reader"
+    assert len(found.identity.revision) == 12
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(("before", "after", "gain"), [(0.0, 0.0, 1.0), (0.4, 0.4, 0.5), (1.1, 0.37, 0.2)])
+def test_a_clip_is_read_wherever_it_lies(
+    reader: OnnxModel, path: Path, before: float, after: float, gain: float
+) -> None:
+    # Given a clip with silence around it, loud or soft
+    sound = np.concatenate([silence(before), load(path) * np.float32(gain), silence(after)])
+
+    # When it is transcribed
+    (answer,) = hear(reader, sound)
+
+    # Then each word is right, with a blank before it, and the network is sure of it
+    assert text(answer) == f" {said(path)}"
+    assert answer.avg_logprob is not None
+    assert -0.2 < answer.avg_logprob <= 0
+    assert all(0.7 < word.probability <= 1 for word in answer.words)
+
+
+@pytest.mark.parametrize(("path", "times"), [(CLIPS[-1], HIMSELF), (RUSSIAN, OPERATOR)], ids=["en", "ru"])
+def test_words_have_their_times(reader: OnnxModel, path: Path, times: dict[str, float]) -> None:
+    # Given a clip that begins after .7 s
+    (answer,) = hear(reader, np.concatenate([silence(0.7), load(path), silence(0.4)]))
+
+    # When it is transcribed, then its words begin where another model has them begin
+    heard = {word.text.strip(): word.start - 0.7 for word in reversed(answer.words)}
+    late = {word: heard[word] - start for word, start in times.items()}
+    assert max(map(abs, late.values())) < TOLERANCE_S, late
+
+    # And none ends before it begins, or after the next one does
+    ends = [word.end for word in answer.words]
+    starts = [word.start for word in answer.words]
+    assert all(start <= end for start, end in zip(starts, ends, strict=True))
+    assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+
+
+def test_clips_do_not_change_each_other(reader: OnnxModel) -> None:
+    # Given clips, alone and together
+    sounds = [load(path) for path in RECORDINGS]
+
+    # When they are transcribed, then each has the same answer, to the last figure
+    assert hear(reader, *sounds) == [hear(reader, sound)[0] for sound in sounds]
+
+
+def test_a_whole_window_is_read(reader: OnnxModel) -> None:
+    # Given a window of nearly 30 s: all clips with pauses
+    window = np.concatenate([piece for path in RECORDINGS for piece in (load(path), silence(0.05))])[: 30 * SAMPLE_RATE]
+
+    # When it is transcribed, then all is there, in two languages
+    assert text(hear(reader, window)[0]) == " " + " ".join(said(path) for path in RECORDINGS)
+
+
+def test_other_sound_is_not_read_as_the_clips(reader: OnnxModel) -> None:
+    # Given silence, noise, a tone, and a clip backwards
+    noise = np.random.default_rng(3).normal(0, 0.01, 5 * SAMPLE_RATE).astype(np.float32)
+    answers = hear(reader, silence(3), noise, tone(3), load(CLIPS[0])[::-1].copy())
+
+    # When they are transcribed, then no sentence of the clips is heard
+    known = {word for path in RECORDINGS for word in said(path).split() if len(word) > 3}
+    assert [[word.text for word in answer.words if word.text.strip() in known] for answer in answers] == [[]] * 4
+    assert answers[0] == Answer([], None, None)
+
+
+def test_the_network_needs_its_vocabulary(tmp_path: Path) -> None:
+    # Given the network with the letters of its vocabulary in another order
+    for file in (NETWORKS / "reader").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tokens = [line.rpartition(" ")[0] for line in (tmp_path / "vocab.txt").read_text(encoding="utf-8").splitlines()]
+    shifted = [tokens[0], *tokens[2:-1], tokens[1], tokens[-1]]
+    lines = [f"{token} {number}\n" for number, token in enumerate(shifted)]
+    (tmp_path / "vocab.txt").write_text("".join(lines), encoding="utf-8")
+
+    # When it is loaded
+    changed = Models(str(tmp_path), None).find(None)
+    (answer,) = hear(onnx.load(changed, device="cpu", threads=1), load(CLIPS[1]))
+
+    # Then it says something else, under another revision
+    assert text(answer) != f" {said(CLIPS[1])}"
+    assert changed.identity.revision != Models(None, NETWORKS).find("reader").identity.revision
+
+
+def test_a_network_of_one_language_tells_it(tmp_path: Path) -> None:
+    # Given the network, said to know Russian alone
+    for file in (NETWORKS / "reader").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"languages": ["ru"]}))
+
+    # When it transcribes, then the answer has that language
+    (answer,) = hear(onnx.load(Models(str(tmp_path), None).find(None), device="cpu", threads=1), load(RUSSIAN))
+    assert answer.language == "ru"
+
+
+@pytest.fixture(scope="module")
+def tones() -> Clip:
+    """Three tones after 1, 2.5 and 4.5 s."""
+    pieces = [silence(1), tone(0.5), silence(1), tone(0.5), silence(1.5), tone(0.5), silence(1)]
+    return Clip(np.concatenate(pieces), [(1.0, 1.5), (2.5, 3.0), (4.5, 5.0)])
+
+
+def of_tones(name: str) -> OnnxModel:
+    return onnx.load(Models(None, NETWORKS).find(name), device="cpu", threads=1)
+
+
+@pytest.mark.parametrize(("name", "word"), [("gigaam-tones", "\u043e"), ("parakeet-tones", "tone")])
+def test_other_layouts_tell_words_and_times(tones: Clip, name: str, word: str) -> None:
+    # Given a network in the layout of GigaAM or of Parakeet's transducer, when it hears three tones
+    (answer,) = of_tones(name).transcribe([tones], None, translate=False)
+
+    # Then it says a word where each of them begins
+    assert text(answer) == f" {word}" * 3
+    assert [heard.start for heard in answer.words] == pytest.approx([1.0, 2.5, 4.5], abs=0.09)
+    assert all(0.9 < heard.probability <= 1 for heard in answer.words)
+    assert answer.avg_logprob == pytest.approx(0, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("language", "translate", "word"),
+    [("en", False, "tone"), ("ru", False, "\u0442\u043e\u043d"), ("ru", True, "tone")],
+)
+def test_canary_writes_the_language_that_it_is_told(tones: Clip, language: str, word: str, *, translate: bool) -> None:
+    # Given a network in the layout of Canary, when it is told what it hears, and whether to translate
+    (answer,) = of_tones("canary-tones").transcribe([tones], language, translate=translate)
+
+    # Then it says each tone in the language to write
+    assert text(answer) == f" {word}" * 3
+    assert answer.language == ("en" if translate else language)
+
+    # And its words, which have no times, lie in the speech, one a tone
+    assert [heard.start for heard in answer.words] == pytest.approx([1.0, 2.5, 4.5])
+    assert [heard.end for heard in answer.words] == pytest.approx([1.5, 3.0, 5.0])
+    assert all(0.9 < heard.probability <= 1 for heard in answer.words)
+
+
+def test_canary_asks_for_the_language() -> None:
+    # Given a network in the layout of Canary, when no language is named, then it says that it needs one
+    with pytest.raises(PermanentError, match="name it in `language`"):
+        of_tones("canary-tones").check(None, translate=False, hints=False)
+
+
+def test_clips_of_different_lengths_can_be_heard_together(tones: Clip) -> None:
+    # Given the way of a GPU, which has all clips at once
+    model = replace(of_tones("parakeet-tones"), at_once=True)
+    short = Clip(tones.samples[: 2 * SAMPLE_RATE], tones.speech[:1])
+
+    # When a short clip is transcribed beside a long one, then each has its own words
+    answers = model.transcribe([tones, short], None, translate=False)
+    assert [text(answer) for answer in answers] == [" tone tone tone", " tone"]

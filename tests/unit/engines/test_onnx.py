@@ -1,0 +1,187 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx_asr.adapters import TimestampedResultsAsrAdapter
+from onnx_asr.asr import TimestampedResult
+
+from app.engines import onnx
+from app.engines.clips import Clip
+from app.engines.mixing import SAMPLE_RATE
+from app.engines.models import Weights
+from app.engines.onnx import OnnxModel
+from app.engines.onnx_models import Network
+from app.engines.samples import Samples
+from handlers.errors import PermanentError
+from schemas.errors import ErrorCode
+from schemas.wire import Model
+
+EUROPEAN = ("en", "ru")
+
+
+class Says:
+    """A network that says how many seconds it was given, and remembers with which options."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[float], dict[str, Any]]] = []
+
+    def recognize(self, waves: Samples | Sequence[Samples], **options: str) -> Any:
+        given = [waves] if isinstance(waves, np.ndarray) else list(waves)
+        self.asked.append(([len(wave) / SAMPLE_RATE for wave in given], options))
+        results = [TimestampedResult("", [0.0], [f" {len(wave)}"], [0.0]) for wave in given]
+        return results[0] if isinstance(waves, np.ndarray) else results
+
+
+def model(
+    says: Says,
+    architecture: str = "nemo-conformer-tdt",
+    languages: tuple[str, ...] = EUROPEAN,
+    *,
+    at_once: bool = False,
+) -> OnnxModel:
+    network = cast("TimestampedResultsAsrAdapter", says)
+    return OnnxModel(Model(name="ours", revision="1"), "cpu", architecture, languages, network, at_once)
+
+
+def clip(seconds: float) -> Clip:
+    return Clip(np.zeros(round(seconds * SAMPLE_RATE), np.float32), [(0.0, seconds)])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "languages", "asked", "answer"),
+    [
+        ("nemo-conformer-tdt", EUROPEAN, {"language": "ja"}, "does not know 'ja': it knows en, ru"),
+        ("nemo-conformer-aed", EUROPEAN, {"language": None}, "name it in `language`"),
+        ("nemo-conformer-tdt", EUROPEAN, {"translate": True}, "cannot translate"),
+        ("nemo-conformer-tdt", EUROPEAN, {"hints": True}, "no `vocabulary` and no `prompt`"),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused(
+    architecture: str, languages: tuple[str, ...], asked: dict[str, Any], answer: str
+) -> None:
+    # Given a model, when it is asked for what it cannot do
+    with pytest.raises(PermanentError, match=answer) as caught:
+        model(Says(), architecture, languages).check(**({"language": None, "translate": False, "hints": False} | asked))
+
+    # Then the client learns what is allowed
+    assert caught.value.detail.code is ErrorCode.INVALID_MESSAGE
+
+
+@pytest.mark.parametrize(
+    ("architecture", "languages", "language", "translate"),
+    [
+        ("nemo-conformer-tdt", EUROPEAN, None, False),
+        ("nemo-conformer-tdt", EUROPEAN, "ru", False),
+        ("nemo-conformer-ctc", (), "ja", False),  # nobody has told its languages
+        ("nemo-conformer-aed", EUROPEAN, "ru", True),
+    ],
+)
+def test_what_a_model_can_do_is_not_refused(
+    architecture: str, languages: tuple[str, ...], language: str | None, *, translate: bool
+) -> None:
+    # Given a model, when it is asked for what it can do, then nothing is said against it
+    model(Says(), architecture, languages).check(language, translate=translate, hints=False)
+
+
+@pytest.mark.parametrize(
+    ("languages", "asked", "told"), [(EUROPEAN, "ru", "ru"), (EUROPEAN, None, None), (("ru",), None, "ru")]
+)
+def test_the_language_is_told_where_it_is_known(
+    languages: tuple[str, ...], asked: str | None, told: str | None
+) -> None:
+    # Given a model of some languages, when it transcribes
+    (answer,) = model(Says(), languages=languages).transcribe([clip(1)], asked, translate=False)
+
+    # Then the answer's language is the one asked for, or the only one that it knows
+    assert answer.language == told
+
+
+@pytest.mark.parametrize(("translate", "target"), [(False, "ru"), (True, "en")])
+def test_canary_is_told_what_it_hears_and_what_to_write(target: str, *, translate: bool) -> None:
+    # Given Canary, when it transcribes or translates Russian
+    says = Says()
+    (answer,) = model(says, "nemo-conformer-aed").transcribe([clip(1)], "ru", translate=translate)
+
+    # Then it is told both languages, and the answer has that of its text
+    assert says.asked == [([1.0], {"language": "ru", "target_language": target})]
+    assert answer.language == target
+
+
+def test_on_a_cpu_no_clip_changes_the_text_of_another() -> None:
+    # Given clips, when they are transcribed on a CPU
+    says = Says()
+    answers = model(says).transcribe([clip(1), clip(2)], None, translate=False)
+
+    # Then each is heard alone, as it is when a run is resumed in between
+    assert [lengths for lengths, _ in says.asked] == [[1.0], [2.0]]
+    assert ["".join(word.text for word in answer.words) for answer in answers] == [" 16000", " 32000"]
+
+
+def test_on_a_gpu_clips_are_heard_together() -> None:
+    # Given clips, when they are transcribed on a GPU, then it has them at once
+    says = Says()
+    model(says, at_once=True).transcribe([clip(1), clip(2)], None, translate=False)
+    assert [lengths for lengths, _ in says.asked] == [[1.0, 2.0]]
+
+
+def test_gigaam_hears_25_seconds_at_once() -> None:
+    # Given a clip of 28 s without a pause
+    says = Says()
+
+    # When GigaAM transcribes it
+    (answer,) = model(says, "gigaam-v2-ctc", ("ru",)).transcribe([clip(28)], None, translate=False)
+
+    # Then it hears two parts, and the second one's words have their time in the clip
+    assert [lengths for lengths, _ in says.asked] == [[14.0], [14.0]]
+    assert [word.start for word in answer.words] == [0.0, 14.0]
+
+
+def test_a_very_short_clip_gets_silence_behind_it() -> None:
+    # Given a click, when it is transcribed
+    says = Says()
+    (answer,) = model(says).transcribe([clip(0.01)], None, translate=False)
+
+    # Then there is enough sound for features, and no word outlasts the clip
+    assert says.asked[0][0] == [0.5]
+    assert answer.words[0].end <= 0.01
+
+
+@pytest.mark.parametrize(("device", "content"), [("cpu", b"damaged"), ("cuda", b"damaged")])
+def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path: Path, device: str, content: bytes) -> None:
+    # Given a network that is none
+    (tmp_path / "model.onnx").write_bytes(content)
+    (tmp_path / "vocab.txt").write_text("<blk> 0\n")
+    (tmp_path / "config.json").write_text('{"model_type": "nemo-conformer-ctc"}')
+    network = Network("nemo-conformer-ctc", None, (), ())
+
+    # When it is loaded
+    with pytest.raises(PermanentError, match="damaged or of another kind") as caught:
+        onnx.load(Weights(tmp_path, Model(name="ours", revision="1"), network), device=device, threads=1)
+
+    # Then it is no model that the service has
+    assert caught.value.detail.code is ErrorCode.UNKNOWN_MODEL
+
+
+def test_a_network_that_fell_back_to_the_cpu_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given networks, one of which ONNX Runtime moved to the CPU without an error
+    class Session:
+        def __init__(self, *providers: str) -> None:
+            self.providers = providers
+
+        def get_providers(self) -> Sequence[str]:
+            return self.providers
+
+    class Asr:
+        encoder = Session("CUDAExecutionProvider", "CPUExecutionProvider")
+
+        def __init__(self, decoder: Session) -> None:
+            self.encoder, self.decoder = Asr.encoder, decoder
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+
+    # Then that is seen
+    assert not onnx.all_on_gpu(Asr(Session("CPUExecutionProvider")))
+    assert onnx.all_on_gpu(Asr(Session("CUDAExecutionProvider", "CPUExecutionProvider")))
