@@ -16,6 +16,7 @@ from app.engines.clips import Clip, cut
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.models import Weights
 from app.engines.onnx_models import CANARY
+from app.engines.onnx_session import session_options
 from app.engines.onnx_words import HeardWord, mean_logprob, words_of
 from app.engines.samples import Samples
 from handlers.errors import PermanentError
@@ -25,7 +26,6 @@ from schemas.wire import Model
 _LONGEST_S = {"gigaam": 25.0}  # what its authors let their own model hear at once; others hear a whole window
 _SHORTEST_S = 0.5  # less sound gets silence behind it: features need more than one frame
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-_ERRORS_ONLY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:
             network.architecture,
             weights.folder,
             quantization=network.precision,
-            sess_options=_session_options(threads),
+            sess_options=session_options(threads),
             providers=[_CUDA, _CPU] if on_gpu else [_CPU],
         )
     except MemoryError:
@@ -153,16 +153,6 @@ def all_on_gpu(asr: object) -> bool:
     """Whether no network fell back to the CPU, which ONNX Runtime does without an error."""
     sessions = [value for value in vars(asr).values() if isinstance(value, onnxruntime.InferenceSession)]
     return all(_CUDA in session.get_providers() for session in sessions)
-
-
-def _session_options(threads: int) -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
-    options.enable_cpu_mem_arena = False  # saves memory and, as lengths vary, time
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores are for whoever has work
-    return options
 
 
 def _not_loaded(name: str) -> PermanentError:

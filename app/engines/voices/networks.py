@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from app.engines.onnx_session import session_options
 from schemas.wire import Model
 
 Array = npt.NDArray[np.float32]
@@ -19,7 +20,6 @@ _FILES = ("segmentation-3.0.onnx", "campplus.onnx")
 _TELEPHONE = "telephone.npy"
 _SHIFT = np.float32(0.75)  # of the telephone's mean: with 1 two people of a real call are too near each other
 _PIPELINE = b"2"  # raised where the same networks give other turns, so that nothing kept from before is used
-_ERRORS_ONLY = 3
 _TINY = 1e-9
 SETS = 7
 
@@ -57,10 +57,5 @@ class Networks:
 
 
 def _opened(content: bytes, threads: int) -> Session:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
-    options.enable_cpu_mem_arena = False  # saves memory and, as lengths vary, time
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores are for whoever has work
-    return cast("Session", onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]))
+    session = onnxruntime.InferenceSession(content, session_options(threads), providers=["CPUExecutionProvider"])
+    return cast("Session", session)
