@@ -28,6 +28,12 @@ def test_the_library_publishes_what_we_name() -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
+def test_the_guide_names_every_model(name: str) -> None:
+    # Given a published model, then docs/models.md says what it is for
+    assert f"`{name}`" in (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_library_wants_the_files_that_we_name(name: str, tmp_path: Path) -> None:
     # Given a folder with the files that we say a published model needs
     patterns = onnx_models.NEEDED[PUBLISHED[name].architecture]
