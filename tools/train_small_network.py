@@ -50,13 +50,13 @@ SUBSAMPLING = 4
 
 CHANNELS = 96
 BLOCKS = 6
-KERNEL = 5
-"""Frames of 40 ms: all blocks together hear .6 s before and after a frame, and cannot move a word by more."""
+KERNEL = 9
+"""Frames of 40 ms: all blocks together hear 1.2 s before and after a frame, and cannot move a word by more."""
 
 BLANK = "<blk>"
 SPACE = "\u2581"
 LONGEST_GAP_S = 2.2
-SHARE_BACKWARDS = 0.15
+SHARE_BACKWARDS = 0.1
 SHARE_OF_SILENCE = 0.05
 """Of the windows: of these and of speech backwards the network must say nothing."""
 
@@ -252,7 +252,7 @@ def main() -> None:
     """Train, export, read back."""
     parser = argparse.ArgumentParser(description="Train the small speech network of the tests.")
     parser.add_argument("--to", type=Path, default=Path("tests/networks/reader"), help="folder to write")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     clips = [read_clip(path) for path in CLIPS]

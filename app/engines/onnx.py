@@ -17,24 +17,17 @@ from app.engines.mixing import SAMPLE_RATE
 from app.engines.models import Weights
 from app.engines.onnx_models import CANARY
 from app.engines.onnx_session import session_options
-from app.engines.onnx_words import HeardWord, mean_logprob, words_of
+from app.engines.onnx_words import mean_logprob, words_of
 from app.engines.samples import Samples
+from app.engines.speech_model import Answer, Text
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
+from schemas.transcription import TranscribeOptions
 from schemas.wire import Model
 
 _LONGEST_S = {"gigaam": 25.0}  # what its authors let their own model hear at once; others hear a whole window
 _SHORTEST_S = 0.5  # less sound gets silence behind it: features need more than one frame
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is said in a clip; null: the model does not say."""
-
-    words: list[HeardWord]
-    language: str | None
-    avg_logprob: float | None
 
 
 @dataclass(frozen=True)
@@ -48,33 +41,42 @@ class OnnxModel:
     network: TimestampedResultsAsrAdapter
     at_once: bool
 
-    def check(self, language: str | None, *, translate: bool, hints: bool) -> None:
-        """Refuse what the model cannot do; `hints`: a vocabulary or a prompt was given.
+    def check(self, options: TranscribeOptions) -> None:
+        """Refuse options that the model cannot follow.
 
         Raises:
             PermanentError: invalid_message, saying what the model can do.
         """
         cannot = None
-        if language is not None and self.languages and language not in self.languages:
-            cannot = f"does not know {language!r}: it knows {', '.join(self.languages)}"
-        elif language is None and self._takes_language:
+        if options.language is not None and self.languages and options.language not in self.languages:
+            cannot = f"does not know {options.language!r}: it knows {', '.join(self.languages)}"
+        elif options.language is None and self._takes_language:
             cannot = "does not find the language by itself: name it in `language`"
-        elif translate and not self._takes_language:
+        elif options.translate and not self._takes_language:
             cannot = "cannot translate: name a Whisper or a Canary model, or leave `translate` out"
-        elif hints:
+        elif options.vocabulary or options.prompt:
             cannot = "takes no `vocabulary` and no `prompt`: name a Whisper model, or leave them out"
         if cannot is not None:
             raise PermanentError(ErrorCode.INVALID_MESSAGE, f"The model {self.identity.name!r} {cannot}.")
 
-    def transcribe(self, clips: Sequence[Clip], language: str | None, *, translate: bool) -> list[Answer]:
-        """What is said in each clip. On a CPU one part after the other, so that no clip changes the text of another."""
-        written = "en" if translate else language or (self.languages[0] if len(self.languages) == 1 else None)
-        options: RecognizeOptions = {}
+    def transcribe(
+        self,
+        clips: Sequence[Clip],
+        options: TranscribeOptions,
+        previous: str | None,  # noqa: ARG002 -- a model of this family is told the language, or needs none
+    ) -> Answer:
+        """Transcribe clips; on a CPU one part after the other, so that no clip changes the text of another."""
+        how: RecognizeOptions = {}
         if self._takes_language:
-            options = {"language": language, "target_language": written}
+            how = {"language": options.language, "target_language": "en" if options.translate else options.language}
+        spoken = options.language or self._only_language
         parts = [cut(clip, self._longest) for clip in clips]
-        heard = iter(self._heard([part for of_clip in parts for _, part in of_clip], options))
-        return [_answer([(start, part, next(heard)) for start, part in of_clip], written) for of_clip in parts]
+        heard = iter(self._heard([part for of_clip in parts for _, part in of_clip], how))
+        return Answer([_texts([(start, part, next(heard)) for start, part in of_clip], spoken) for of_clip in parts])
+
+    @property
+    def _only_language(self) -> str | None:
+        return self.languages[0] if len(self.languages) == 1 else None
 
     @property
     def _takes_language(self) -> bool:
@@ -85,11 +87,11 @@ class OnnxModel:
     def _longest(self) -> float:
         return _LONGEST_S.get(self.architecture.partition("-")[0], float("inf"))
 
-    def _heard(self, clips: Sequence[Clip], options: RecognizeOptions) -> list[TimestampedResult]:
+    def _heard(self, clips: Sequence[Clip], how: RecognizeOptions) -> list[TimestampedResult]:
         waves: list[str | Path | Samples] = [_long_enough(clip.samples) for clip in clips]
         if self.at_once:
-            return self.network.recognize(waves, **options)
-        return [self.network.recognize(wave, **options) for wave in waves]
+            return self.network.recognize(waves, **how)
+        return [self.network.recognize(wave, **how) for wave in waves]
 
 
 def _long_enough(samples: Samples) -> Samples:
@@ -97,14 +99,14 @@ def _long_enough(samples: Samples) -> Samples:
     return np.pad(samples, (0, missing)) if missing > 0 else samples
 
 
-def _answer(parts: Sequence[tuple[float, Clip, TimestampedResult]], language: str | None) -> Answer:
+def _texts(parts: Sequence[tuple[float, Clip, TimestampedResult]], language: str | None) -> list[Text]:
     words = [
-        HeardWord(word.text, start + word.start, start + word.end, word.probability)
+        word.model_copy(update={"start": start + word.start, "end": start + word.end})
         for start, clip, heard in parts
         for word in words_of(heard, clip.seconds, clip.speech)
     ]
     told = [mean for _, _, heard in parts if (mean := mean_logprob(heard)) is not None]
-    return Answer(words, language, fmean(told) if told else None)
+    return [Text(words, language, fmean(told) if told else None)] if words else []
 
 
 def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:

@@ -8,22 +8,13 @@ from statistics import fmean
 from onnx_asr.asr import TimestampedResult
 
 from app.engines.clips import Stretch
+from schemas.transcription import Word
 
 _LETTER_S = 0.07  # a letter of ordinary speech: a network tells where a word's last token begins, and not where it ends
 
 
-@dataclass(frozen=True, slots=True)
-class HeardWord:
-    """A word, blank first; seconds from the start of the sound."""
-
-    text: str
-    start: float
-    end: float
-    probability: float
-
-
 @dataclass(slots=True)
-class _Word:
+class _Growing:
     """A word that grows token by token."""
 
     text: str = ""
@@ -40,8 +31,11 @@ class _Word:
         self.probabilities.append(probability)
 
     @property
-    def spoken(self) -> bool:
+    def has_letters(self) -> bool:
         return any(character.isalnum() for character in self.text)
+
+    def at(self, start: float, end: float) -> Word:
+        return Word(start=start, end=end, word=f" {self.text}", probability=fmean(self.probabilities))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ class _Token:
     probability: float
 
 
-def words_of(heard: TimestampedResult, seconds: float, speech: Sequence[Stretch]) -> list[HeardWord]:
+def words_of(heard: TimestampedResult, seconds: float, speech: Sequence[Stretch]) -> list[Word]:
     """Join the tokens to words.
 
     A word ends where the next one begins, or as long after its last token as that takes to say. Networks that tell no
@@ -80,45 +74,45 @@ def _tokens(heard: TimestampedResult) -> Iterator[_Token]:
             yield _Token(letters, start, min(exp(logprob), 1.0))
 
 
-def _joined(tokens: Iterator[_Token]) -> Iterator[_Word]:
+def _joined(tokens: Iterator[_Token]) -> Iterator[_Growing]:
     """A blank begins a word; a word without a letter is a mark of the word before."""
-    finished: _Word | None = None
+    finished: _Growing | None = None
     for word in _split(tokens):
-        if word.spoken or finished is None:
+        if word.has_letters or finished is None:
             if finished is not None:
                 yield finished
             finished = word
         else:
             finished.text += word.text
-    if finished is not None and finished.spoken:
+    if finished is not None and finished.has_letters:
         yield finished
 
 
-def _split(tokens: Iterator[_Token]) -> Iterator[_Word]:
-    word = _Word()
+def _split(tokens: Iterator[_Token]) -> Iterator[_Growing]:
+    word = _Growing()
     for token in tokens:
         for place, letters in enumerate(token.letters.split(" ")):
             if place and word.text:
                 yield word
-                word = _Word()
+                word = _Growing()
             if letters:
                 word.add(letters, token.start, token.probability)
     if word.text:
         yield word
 
 
-def _timed(word: _Word, latest: float) -> HeardWord:
+def _timed(word: _Growing, latest: float) -> Word:
     end = min(word.last_start + word.last_letters * _LETTER_S, latest)
     start = min(word.start, latest)
-    return HeardWord(f" {word.text}", start, max(end, start), fmean(word.probabilities))
+    return word.at(start, max(end, start))
 
 
-def _spread(words: Sequence[_Word], speech: Sequence[Stretch]) -> list[HeardWord]:
+def _spread(words: Sequence[_Growing], speech: Sequence[Stretch]) -> list[Word]:
     letter = sum(end - start for start, end in speech) / max(1, sum(len(word.text) for word in words))
     spread, said = [], 0.0
     for word in words:
         start, end = _place(speech, said, said + len(word.text) * letter)
-        spread.append(HeardWord(f" {word.text}", start, end, fmean(word.probabilities)))
+        spread.append(word.at(start, end))
         said += len(word.text) * letter
     return spread
 

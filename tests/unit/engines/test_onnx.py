@@ -17,6 +17,7 @@ from app.engines.onnx_models import Network
 from app.engines.samples import Samples
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
+from schemas.transcription import TranscribeOptions
 from schemas.wire import Model
 
 EUROPEAN = ("en", "ru")
@@ -56,7 +57,8 @@ def clip(seconds: float) -> Clip:
         ("nemo-conformer-tdt", EUROPEAN, {"language": "ja"}, "does not know 'ja': it knows en, ru"),
         ("nemo-conformer-aed", EUROPEAN, {"language": None}, "name it in `language`"),
         ("nemo-conformer-tdt", EUROPEAN, {"translate": True}, "cannot translate"),
-        ("nemo-conformer-tdt", EUROPEAN, {"hints": True}, "no `vocabulary` and no `prompt`"),
+        ("nemo-conformer-tdt", EUROPEAN, {"vocabulary": ("Natscribe",)}, "no `vocabulary` and no `prompt`"),
+        ("nemo-conformer-tdt", EUROPEAN, {"prompt": "Hello."}, "no `vocabulary` and no `prompt`"),
     ],
 )
 def test_what_a_model_cannot_do_is_refused(
@@ -64,7 +66,7 @@ def test_what_a_model_cannot_do_is_refused(
 ) -> None:
     # Given a model, when it is asked for what it cannot do
     with pytest.raises(PermanentError, match=answer) as caught:
-        model(Says(), architecture, languages).check(**({"language": None, "translate": False, "hints": False} | asked))
+        model(Says(), architecture, languages).check(TranscribeOptions(**asked))
 
     # Then the client learns what is allowed
     assert caught.value.detail.code is ErrorCode.INVALID_MESSAGE
@@ -83,7 +85,7 @@ def test_what_a_model_can_do_is_not_refused(
     architecture: str, languages: tuple[str, ...], language: str | None, *, translate: bool
 ) -> None:
     # Given a model, when it is asked for what it can do, then nothing is said against it
-    model(Says(), architecture, languages).check(language, translate=translate, hints=False)
+    model(Says(), architecture, languages).check(TranscribeOptions(language=language, translate=translate))
 
 
 @pytest.mark.parametrize(
@@ -93,37 +95,39 @@ def test_the_language_is_told_where_it_is_known(
     languages: tuple[str, ...], asked: str | None, told: str | None
 ) -> None:
     # Given a model of some languages, when it transcribes
-    (answer,) = model(Says(), languages=languages).transcribe([clip(1)], asked, translate=False)
+    answer = model(Says(), languages=languages).transcribe([clip(1)], TranscribeOptions(language=asked), None)
 
-    # Then the answer's language is the one asked for, or the only one that it knows
-    assert answer.language == told
+    # Then the text's language is the one asked for, or the only one that it knows
+    assert [text.language for text in answer.texts[0]] == [told]
+    assert answer.settled
 
 
 @pytest.mark.parametrize(("translate", "target"), [(False, "ru"), (True, "en")])
 def test_canary_is_told_what_it_hears_and_what_to_write(target: str, *, translate: bool) -> None:
     # Given Canary, when it transcribes or translates Russian
     says = Says()
-    (answer,) = model(says, "nemo-conformer-aed").transcribe([clip(1)], "ru", translate=translate)
+    options = TranscribeOptions(language="ru", translate=translate)
+    answer = model(says, "nemo-conformer-aed").transcribe([clip(1)], options, None)
 
-    # Then it is told both languages, and the answer has that of its text
+    # Then it is told both languages, and the text has the one that is spoken
     assert says.asked == [([1.0], {"language": "ru", "target_language": target})]
-    assert answer.language == target
+    assert answer.texts[0][0].language == "ru"
 
 
 def test_on_a_cpu_no_clip_changes_the_text_of_another() -> None:
     # Given clips, when they are transcribed on a CPU
     says = Says()
-    answers = model(says).transcribe([clip(1), clip(2)], None, translate=False)
+    answer = model(says).transcribe([clip(1), clip(2)], TranscribeOptions(), None)
 
     # Then each is heard alone, as it is when a run is resumed in between
     assert [lengths for lengths, _ in says.asked] == [[1.0], [2.0]]
-    assert ["".join(word.text for word in answer.words) for answer in answers] == [" 16000", " 32000"]
+    assert [word.word for (text,) in answer.texts for word in text.words] == [" 16000", " 32000"]
 
 
 def test_on_a_gpu_clips_are_heard_together() -> None:
     # Given clips, when they are transcribed on a GPU, then it has them at once
     says = Says()
-    model(says, at_once=True).transcribe([clip(1), clip(2)], None, translate=False)
+    model(says, at_once=True).transcribe([clip(1), clip(2)], TranscribeOptions(), None)
     assert [lengths for lengths, _ in says.asked] == [[1.0, 2.0]]
 
 
@@ -132,21 +136,22 @@ def test_gigaam_hears_25_seconds_at_once() -> None:
     says = Says()
 
     # When GigaAM transcribes it
-    (answer,) = model(says, "gigaam-v2-ctc", ("ru",)).transcribe([clip(28)], None, translate=False)
+    answer = model(says, "gigaam-v2-ctc", ("ru",)).transcribe([clip(28)], TranscribeOptions(), None)
 
     # Then it hears two parts, and the second one's words have their time in the clip
     assert [lengths for lengths, _ in says.asked] == [[14.0], [14.0]]
-    assert [word.start for word in answer.words] == [0.0, 14.0]
+    ((text,),) = answer.texts
+    assert [word.start for word in text.words] == [0.0, 14.0]
 
 
 def test_a_very_short_clip_gets_silence_behind_it() -> None:
     # Given a click, when it is transcribed
     says = Says()
-    (answer,) = model(says).transcribe([clip(0.01)], None, translate=False)
+    answer = model(says).transcribe([clip(0.01)], TranscribeOptions(), None)
 
     # Then there is enough sound for features, and no word outlasts the clip
     assert says.asked[0][0] == [0.5]
-    assert answer.words[0].end <= 0.01
+    assert answer.texts[0][0].words[0].end <= 0.01
 
 
 @pytest.mark.parametrize(("device", "content"), [("cpu", b"damaged"), ("cuda", b"damaged")])

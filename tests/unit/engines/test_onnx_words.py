@@ -21,7 +21,7 @@ def test_pieces_of_words_are_joined() -> None:
     words = words_of(result, 3.0, [])
 
     # Then each word has its blank, its time, and the mean of its tokens' probabilities
-    assert [word.text for word in words] == [" Good", " morning."]
+    assert [word.word for word in words] == [" Good", " morning."]
     assert [word.start for word in words] == [0.2, 0.6]
     assert [word.probability for word in words] == pytest.approx([0.9, 0.8])
 
@@ -31,7 +31,7 @@ def test_letters_are_joined_where_the_blank_is_a_token_of_its_own() -> None:
     result = heard("д", "л", "я", " ", "в", "ы", times=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
 
     # When they are joined, then the blank ends a word
-    assert [(word.text, word.start) for word in words_of(result, 2.0, [])] == [(" для", 0.1), (" вы", 0.5)]
+    assert [(word.word, word.start) for word in words_of(result, 2.0, [])] == [(" для", 0.1), (" вы", 0.5)]
 
 
 def test_a_word_ends_where_the_next_begins_or_when_it_is_said() -> None:
@@ -50,7 +50,7 @@ def test_a_mark_alone_belongs_to_the_word_before() -> None:
     result = heard(" да", " ", ",", " но", " ?", times=[0.0, 0.1, 0.2, 0.3, 0.4])
 
     # When they are joined, then no mark is a word
-    assert [word.text for word in words_of(result, 1.0, [])] == [" да,", " но?"]
+    assert [word.word for word in words_of(result, 1.0, [])] == [" да,", " но?"]
 
 
 def test_marks_alone_are_no_words() -> None:
