@@ -56,6 +56,9 @@ KERNEL = 9
 BLANK = "<blk>"
 SPACE = "\u2581"
 LONGEST_GAP_S = 2.2
+MOST_MISREAD = 5
+"""Of a hundred windows that were not trained with."""
+
 SHARE_BACKWARDS = 0.1
 SHARE_OF_SILENCE = 0.05
 """Of the windows: of these and of speech backwards the network must say nothing."""
@@ -262,7 +265,7 @@ def main() -> None:
         print(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path}")
     wrong = misread(clips, options.to, options.seed)
     print(f"{wrong} of 100 windows are read wrongly")
-    sys.exit(1 if wrong else 0)
+    sys.exit(wrong > MOST_MISREAD)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from itertools import chain, pairwise
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ async def test_a_recording_is_read_by_the_network(worker: Running, tmp_path: Pat
     # And words have times and probabilities, in order
     words = [word for segment in result.segments for word in segment.words or []]
     assert all(a.start <= a.end <= b.start for a, b in pairwise(words))
-    assert all(word.probability > 0.5 for word in words)
+    assert fmean(word.probability for word in words) > 0.8
     assert all((segment.avg_logprob or 0.0) > -0.3 for segment in result.segments)
 
     # And the announcement has a speaker of its own

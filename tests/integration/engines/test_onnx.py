@@ -27,7 +27,7 @@ SLIP = ("a more a amiable", "a more amiable")  # tests/recordings/README.md
 # When whisper-base, which tells times by other means, has the words of two clips begin.
 HIMSELF = {"might": 0.38, "even": 0.58, "have": 0.84, "been": 1.1, "made": 1.26, "amiable": 1.6, "himself": 2.12}
 OPERATOR = {"оператора.": 0.76, "номер": 2.3, "и": 3.34, "нажмите": 3.56, "решетку.": 3.98}
-TOLERANCE_S = 0.35
+TOLERANCE_S = 0.6  # half of what the network hears before and after a frame: by so much it may move a word
 
 
 @pytest.fixture(scope="module")
