@@ -72,7 +72,8 @@ class OnnxModel:
         spoken = options.language or self._only_language
         parts = [cut(clip, self._longest) for clip in clips]
         heard = iter(self._heard([part for of_clip in parts for _, part in of_clip], how))
-        return Answer([_texts([(start, part, next(heard)) for start, part in of_clip], spoken) for of_clip in parts])
+        texts = [_texts([(start, part, next(heard)) for start, part in of_clip], spoken) for of_clip in parts]
+        return Answer(texts, spoken)
 
     @property
     def _only_language(self) -> str | None:

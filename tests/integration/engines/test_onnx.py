@@ -9,15 +9,18 @@ import pytest
 
 from app.engines import onnx
 from app.engines.clips import Clip
+from app.engines.listening import find_windows
+from app.engines.messages import Listen, Transcribe, WindowFound
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.models import Models
 from app.engines.onnx import OnnxModel
 from app.engines.samples import Samples
 from app.engines.speech_model import Text
+from app.engines.transcription import transcribe
 from handlers.errors import PermanentError
 from schemas.transcription import TranscribeOptions
 
-from .sounds import CLIPS, load, silence, tone
+from .sounds import CLIPS, NO_LIMIT, load, silence, tone, write
 
 NETWORKS = Path(__file__).parents[2] / "networks"
 RUSSIAN = Path(__file__).parents[2] / "recordings" / "announcements" / "ru-agent-user.flac"
@@ -27,7 +30,6 @@ SLIP = ("a more a amiable", "a more amiable")  # tests/recordings/README.md
 # When whisper-base, which tells times by other means, has the words of two clips begin.
 HIMSELF = {"might": 0.38, "even": 0.58, "have": 0.84, "been": 1.1, "made": 1.26, "amiable": 1.6, "himself": 2.12}
 OPERATOR = {"оператора.": 0.76, "номер": 2.3, "и": 3.34, "нажмите": 3.56, "решетку.": 3.98}
-TOLERANCE_S = 0.6  # half of what the network hears before and after a frame: by so much it may move a word
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +80,18 @@ def test_a_clip_is_read_wherever_it_lies(
     assert all(0.4 < word.probability <= 1 for word in text.words)
 
 
-@pytest.mark.parametrize(("path", "times"), [(CLIPS[-1], HIMSELF), (RUSSIAN, OPERATOR)], ids=["en", "ru"])
-def test_words_have_their_times(reader: OnnxModel, path: Path, times: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("path", "times", "tolerance"), [(CLIPS[-1], HIMSELF, 0.8), (RUSSIAN, OPERATOR, 0.4)], ids=["en", "ru"]
+)
+def test_words_have_their_times(reader: OnnxModel, path: Path, times: dict[str, float], tolerance: float) -> None:
     # Given a clip that begins after .7 s
     (text,) = hear(reader, np.concatenate([silence(0.7), load(path), silence(0.4)]))
 
-    # When it is transcribed, then its words begin where another model has them begin
+    # When it is transcribed, then its words begin about where another model has them begin: the network hears 1.2 s
+    # before and after a word, and was not taught where in them the word is
     heard = {word.word.strip(): word.start - 0.7 for word in reversed(text.words)}
     late = {word: heard[word] - start for word, start in times.items()}
-    assert max(map(abs, late.values())) < TOLERANCE_S, late
+    assert max(map(abs, late.values())) < tolerance, late
 
     # And none ends before it begins, or after the next one does
     ends = [word.end for word in text.words]
@@ -210,3 +215,24 @@ def test_clips_of_different_lengths_can_be_heard_together(tones: Clip) -> None:
     # When a short clip is transcribed beside a long one, then each has its own words
     answer = model.transcribe([tones, short], TranscribeOptions(), None)
     assert [written(texts) for texts in answer.texts] == [" tone tone tone", " tone"]
+
+
+def test_a_recording_is_read_window_by_window(reader: OnnxModel, tmp_path: Path) -> None:
+    # Given all clips three times, with pauses
+    pieces = [piece for path in RECORDINGS * 3 for piece in (load(path), silence(0.9))]
+    recording = write(tmp_path / "clips.flac", np.concatenate(pieces), "flac")
+
+    # When its windows are found and transcribed, as an engine process does
+    listened = find_windows(Listen(path=recording), NO_LIMIT)
+    windows = [reply.window for reply in listened if isinstance(reply, WindowFound)]
+    answers = [transcribe(reader, Transcribe(windows=[window], options=TranscribeOptions())) for window in windows]
+    segments = [segment for answer in answers for window in answer.found for segment in window.segments]
+
+    # Then all of it is there, in some windows, and no speech is left out
+    assert len(windows) > 3
+    assert " ".join(segment.text for segment in segments) == " ".join(said(path) for path in RECORDINGS * 3)
+    assert [window.untranscribed for answer in answers for window in answer.found] == [[]] * len(windows)
+
+    # And its segments have words and confidences, and no figures that this family does not have
+    assert all(segment.words and (segment.confidence or 0) > 0.6 for segment in segments)
+    assert all(segment.no_speech_prob is None and segment.language is None for segment in segments)
