@@ -25,6 +25,7 @@ from schemas.errors import ErrorCode
 if TYPE_CHECKING:
     from app.engines.decoding import Limit
     from app.engines.diarization import Diarizer
+    from app.engines.models import Weights
     from app.engines.speech_model import SpeechModel
     from app.engines.whisper_network import Way
 
@@ -76,17 +77,25 @@ class Workshop:
         return Loaded(model=model.identity, how=model.how)
 
     def _model(self, name: str | None) -> SpeechModel:
-        from app.engines import whisper
         from app.engines.models import Models
 
         if self._speech_model is None or self._speech_model[0] != name:
             try:
-                weights = Models(self._setup.model, self._setup.models_dir).find(name)
+                weights = Models(self._setup.model, self._setup.models_dir, self._setup.compute_type).find(name)
                 self._speech_model = None  # two large models at once might not fit
-                self._speech_model = name, whisper.load(weights, self._way)
+                self._speech_model = name, self._loaded(weights)
             except PermanentError as error:
                 raise (_operators(error) if name is None else error) from error
         return self._speech_model[1]
+
+    def _loaded(self, weights: Weights) -> SpeechModel:
+        if weights.network is None:
+            from app.engines import whisper
+
+            return whisper.load(weights, self._way)
+        from app.engines import onnx
+
+        return onnx.load(weights, device=self._setup.device, threads=self._setup.threads)
 
     @property
     def _way(self) -> Way:
