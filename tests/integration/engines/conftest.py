@@ -6,7 +6,8 @@ import pytest
 
 from app.engines.models import Models
 from app.engines.process import EngineProcess
-from app.engines.whisper import Way, Whisper, load
+from app.engines.whisper import Whisper, load
+from app.engines.whisper_network import Way
 from app.settings import Settings
 
 
