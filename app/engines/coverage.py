@@ -7,7 +7,7 @@ from app.engines.timeline import Piece
 LEAST_S = 1.0  # of speech without words, behind the last word or before the first one
 _BETWEEN_S = 1.6  # between two words: people pause, and words are found a little early or late
 _LONGEST_WORD_S = 1.5  # a word that seems to last longer hides what came after it
-_EDGE_S = 0.3  # of each piece of speech is the silence around it
+_EDGE_S = 0.2  # of each piece of speech is silence, at least: pieces may meet in a pause
 
 
 def holes(words: Iterable[Piece], speech: Sequence[Piece], seconds: float) -> list[Piece]:

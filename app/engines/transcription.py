@@ -13,7 +13,7 @@ from app.engines.speech_model import SpeechModel, Text
 from app.engines.timeline import Piece, Timeline
 from schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 
-_BELIEVED = -0.8  # mean log probability, at least, of what is found where nothing was found before
+_BELIEVED = -1.0  # mean log probability, at least, of what is found where nothing was found before
 _WHOLE = 0.8  # of a clip: a hole as large as that would be the same clip again
 
 

@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-_ALIKE = 0.6  # of a term's letters, in order: less resembles too much
+_LIKELY = 0.2  # of a term's letters, in order: what resembles less is not told
+_ALIKE = 0.5  # of the letters that a term has taken the place of
 _MOST = 20  # terms given for one window: the model reads at most 223 tokens before a text
 _OTHERS = 0.75  # of the other words that must stay as they were
 _CYRILLIC = "абвгдеёжзийклмнопрстуфхцчшщъыьэюя"
@@ -21,7 +22,7 @@ def likely(vocabulary: Sequence[str], text: str) -> list[str]:
     """The terms that resemble a run of words of the text and do not stand in it as they are to be spelt; best first."""
     words = _words(text)
     scored = [(_likeness(term, words), term) for term in vocabulary if not _stands_in(term, text)]
-    return [term for likeness, term in sorted(scored, reverse=True) if likeness >= _ALIKE][:_MOST]
+    return [term for likeness, term in sorted(scored, reverse=True) if likeness >= _LIKELY][:_MOST]
 
 
 def improves(before: str, after: str, terms: Sequence[str]) -> bool:

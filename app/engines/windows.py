@@ -1,9 +1,9 @@
-"""Windows: pieces of speech, usually of 10 to 20 s together and of 24 s at most, found while the recording streams by.
+"""Windows: pieces of speech, 12 to 24 s of it together, found while the recording streams by.
 
-Silence between pieces is left out, all but .6 s of it, so that a window is speech and little else: what a model needs
-for a window grows with the window's sound. 20 s and not the 30 s that Whisper takes at most, because a long window is
-more often ended before its speech is, and because a short one holds fewer languages (docs/decisions/0014). A window
-ends between pieces where it can: half a sentence is heard worse.
+Silence between pieces is left out, all but .8 s of it, so that a window is speech and little else: what a model needs
+for a window grows with the window's sound. A window is shorter than the 30 s that Whisper takes, because a long one is
+more often ended before its speech is, and holds more languages (docs/decisions/0014). It ends in the widest pause that
+its length allows: half a sentence is heard worse.
 
 All is counted in frames of 512 samples (32 ms, a whole number of milliseconds). Where a window ends, nothing is
 remembered but that place, and voice activity is judged in blocks that begin at fixed places: so a run that resumes
@@ -12,6 +12,7 @@ where a window ended finds the same windows as an uninterrupted one.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import ceil
 from typing import NamedTuple, Protocol
 
@@ -30,11 +31,10 @@ LATER_BLOCK = 64
 
 _RATE = SAMPLE_RATE / FRAME  # frames a second
 _LONGEST = int(LONGEST_WINDOW * _RATE)
-_USUAL = round(20 * _RATE)
-_ENOUGH = round(10 * _RATE)  # with that much speech, a window ends before a piece that would make it longer than usual
+_ENOUGH = round(12 * _RATE)  # with that much speech, a window may end before a piece that does not fit
 _SPAN = round(90 * _RATE)  # from a window's first piece to its end: so long, sound is held at most
-_PADDING = round(0.3 * _RATE)  # kept before and after speech
-_GAP = 2 * _PADDING  # a longer silence ends a piece
+_PADDING = round(0.4 * _RATE)  # kept before and after speech
+_PAUSE = round(0.3 * _RATE)  # a longer silence ends a piece; up to twice the padding of it is kept
 _WARM_UP = 64  # frames that the voice detector hears again before each block
 _LEAST_SPEECH = 4  # frames; less is a click
 _SPEECH = 0.5
@@ -72,10 +72,11 @@ class WindowsFound:
 
 
 class Run(NamedTuple):
-    """A piece in frames; `open`: it may go on behind what was heard."""
+    """A piece in frames, and how long it is silent after it; `open`: it may go on behind what was heard."""
 
     start: int
     end: int
+    pause: int = 0
     open: bool = False
 
     @property
@@ -117,10 +118,8 @@ def next_window(speech: Probabilities, *, whole: bool) -> list[Run]:
     for run in _runs(speech, whole=whole):
         if taken and run.end - taken[0].start > _SPAN:
             return taken
-        if length + run.length > _USUAL and length >= _ENOUGH:
-            return taken
         if length + run.length > _LONGEST:
-            return [*taken, _cut(run, speech, _LONGEST - length)]
+            return _to_widest_pause(taken) if length >= _ENOUGH else [*taken, _cut(run, speech, _LONGEST - length)]
         if run.open:
             return []
         taken.append(run)
@@ -129,20 +128,29 @@ def next_window(speech: Probabilities, *, whole: bool) -> list[Run]:
     return taken if complete else []
 
 
+def _to_widest_pause(taken: Sequence[Run]) -> list[Run]:
+    """The pieces up to the widest pause of those that make a window long enough, the last one of several as wide."""
+    lengths = list(accumulate(run.length for run in taken))
+    ends = [number for number, length in enumerate(lengths) if length >= _ENOUGH]
+    return list(taken[: max(ends, key=lambda number: (taken[number].pause, number)) + 1])
+
+
 def _runs(speech: Probabilities, *, whole: bool) -> Iterator[Run]:
-    """The pieces of speech in order: voices with the silences up to `_GAP` between them, and padding around."""
+    """The pieces of speech in order: voices without a pause, and padding around; in a short pause they meet."""
     voiced = np.flatnonzero(speech >= _SPEECH)
-    breaks = np.flatnonzero(np.diff(voiced) > _GAP) + 1
-    reach = 0
-    for frames in np.split(voiced, breaks) if voiced.size else ():
-        first, after = int(frames[0]), int(frames[-1]) + 1
+    breaks = np.flatnonzero(np.diff(voiced) > _PAUSE)
+    firsts = voiced[np.concatenate(([0], breaks + 1))] if voiced.size else voiced
+    afters = voiced[np.concatenate((breaks, [len(voiced) - 1]))] + 1 if voiced.size else voiced
+    edges = [0, *((afters[:-1] + firsts[1:]) // 2), len(speech)]
+    for number, (first, after) in enumerate(zip(firsts, afters, strict=True)):
+        last = number == len(firsts) - 1
         run = Run(
-            max(first - _PADDING, reach),
-            min(after + _PADDING, len(speech)),
-            open=not whole and len(speech) - after <= _GAP,
+            max(int(first) - _PADDING, int(edges[number])),
+            min(int(after) + _PADDING, int(edges[number + 1])),
+            pause=0 if last else int(firsts[number + 1] - after),
+            open=last and not whole and len(speech) - int(after) <= 2 * _PADDING,
         )
-        if run.open or len(frames) >= _LEAST_SPEECH:
-            reach = run.end
+        if run.open or (speech[first:after] >= _SPEECH).sum() >= _LEAST_SPEECH:
             yield run
 
 

@@ -48,4 +48,4 @@ def test_words_found_later_count_wherever_they_stand_in_the_list() -> None:
 
 
 def test_of_a_piece_the_padding_is_no_speech() -> None:
-    assert spoken([(0.0, 1.0), (1.0, 3.0)], 0.0, 3.0) == pytest.approx(0.4 + 1.4)
+    assert spoken([(0.0, 1.0), (1.0, 3.0)], 0.0, 3.0) == pytest.approx(0.6 + 1.6)

@@ -154,15 +154,15 @@ def test_marks_without_a_letter_are_no_text_and_speech_without_text_is_told() ->
 def test_terms_are_told_only_where_one_may_be_said() -> None:
     # Given a vocabulary, and one window of two in which something sounds like a term
     def say(part: Part, hints: Hints) -> str:
-        heard = "we run nat scribe today" if part.clip.seconds > 6 else "good morning to everybody"
+        heard = "we run nat scribe today" if part.clip.seconds > 6 else "hm"
         return heard.replace("nat scribe", "Natscribe") if hints.terms else heard
 
     network = FakeNetwork(say)
-    answer = transcribed(network, clip((4, EN)), clip((8, EN)), vocabulary=("Natscribe", "Kubernetes"))
+    answer = transcribed(network, clip((4, EN)), clip((8, EN)), vocabulary=("Natscribe",))
     # Then that window alone is written again, with that term alone
     assert [hints.terms for _, hints in network.written] == [(), (), ["Natscribe"]]
     assert [text_of(texts[0].words) for texts in answer.texts] == [
-        "good morning to everybody",
+        "hm",
         "we run Natscribe today",
     ]
 
