@@ -1,7 +1,8 @@
 """Transcription: the task, what is found on the way, and the result."""
 
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypedDict
 
 from pydantic import Field, model_validator
 
@@ -49,7 +50,8 @@ class Channels(Term):
 
 
 MOST_CHANNELS = 8  # that are transcribed each on its own
-_Term = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
+TERM_PATTERN = r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$"
+_Term = Annotated[str, Field(min_length=1, max_length=60, pattern=TERM_PATTERN)]
 
 
 class TranscribeOptions(Order):
@@ -96,6 +98,17 @@ class TranscribeOptions(Order):
     def digest(self) -> str:
         """A hash of all options: equal options, equal hashes."""
         return sha256(self.model_dump_json().encode()).hexdigest()[:32]
+
+
+class TranscribeKeywords(TypedDict, total=False):
+    """The fields of TranscribeOptions as keywords of a typed call; a test holds the names equal."""
+
+    model: str | None
+    language: str | None
+    vocabulary: Sequence[str]
+    prompt: str | None
+    translate: bool
+    channels: Channels
 
 
 class _Whose(Order):

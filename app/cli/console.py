@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from app.cli import INTERRUPTED
-from app.client import Client, ClientError
+from app.client import Client, ClientError, OptionError
 from app.embedded import EmbeddedError
 from app.settings import Settings, wrong_setting
 from schemas.problems import first_problem
@@ -65,6 +65,8 @@ def run_and_exit(work: Coroutine[None, None, int]) -> NoReturn:
     except (ClientError, EmbeddedError) as error:
         err.print(str(error), style="red")
         code = 1
+    except OptionError as error:
+        raise typer.BadParameter(str(error)) from error
     except ValidationError as error:
         if error.title == Settings.__name__:
             err.print(wrong_setting(error), style="red")

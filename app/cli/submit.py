@@ -1,32 +1,37 @@
 """`transcribe` and `diarize`: hand recordings over, follow them, and give out what came of them."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+import re
+from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from pydantic_core import to_json
+from pydantic import ValidationError
 
-from app.cli.console import err, open_client, out, run_and_exit
-from app.cli.follow import follow
+from app.cli.console import run_and_exit
+from app.cli.folders import recordings_of
 from app.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
-from app.cli.names import file_names, labels_of
-from app.cli.show import Display, choose
-from app.client import Client, ClientError, command
-from schemas.requests import ResultFormat, SubtitleLimits
+from app.cli.submission import Create, Submission
+from app.cli.vocabulary import read_vocabulary
+from app.client import Client
+from schemas.problems import first_problem
+from schemas.requests import ResultFormat
+from schemas.transcription import Channels, TranscribeKeywords, TranscribeOptions
 from schemas.wire import Priority
 
-UPLOADS = 4  # at once
+INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # digits: what is longer may not fit into 64 bits
 
-Create = Callable[[Client, Path | str], Awaitable[str]]
-
-Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings, of any kind that ffmpeg reads.")]
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE...", help="Recordings, of any kind that ffmpeg reads, or folders of them; hidden files stay out."
+    ),
+]
 Stored = Annotated[bool, typer.Option(help="FILE is the id of a recording that the service's store has already.")]
 TaskIdOption = Annotated[str | None, typer.Option(help="Your own id for the task; for one FILE only.")]
-User = Annotated[int, typer.Option(help="Whom the task belongs to.")]
+User = Annotated[str, typer.Option(help="Whom the task belongs to: an integer or any name.", metavar="ID")]
 Fewest = Annotated[int | None, typer.Option(help="There are at least so many speakers.")]
 Most = Annotated[int | None, typer.Option(help="There are at most so many speakers.")]
 PriorityOption = Annotated[
@@ -52,91 +57,40 @@ class TurnsFormat(StrEnum):
     JSON = ResultFormat.JSON.value
 
 
-@dataclass
-class Submission:
-    """Recordings on their way, and where their results go."""
-
-    create: Create
-    format: ResultFormat
-    output_dir: Path | None
-    as_json: bool
-    wait: bool
-    limits: SubtitleLimits = field(default_factory=SubtitleLimits)
-    unfinished: list[str] = field(default_factory=list)
-    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
-
-    async def run(self, recordings: list[Path | str]) -> int:
-        """Work off all recordings at once; 1 if any of them came to nothing."""
-        labels = labels_of(recordings)
-        async with open_client() as client:
-            try:
-                with choose(as_json=self.as_json) as display:
-                    results = await asyncio.gather(
-                        *(self._one(client, display, *each) for each in zip(recordings, labels, strict=True))
-                    )
-            except asyncio.CancelledError:
-                self._tell_how_to_go_on()
-                raise
-        for label, name, result in zip(labels, file_names(labels), results, strict=True):
-            if result is not None:
-                if len(recordings) > 1 and self.output_dir is None and not self.as_json:
-                    err.print(f"== {label}")
-                self._give_out(label, name, result)
-        failed = [label for label, result in zip(labels, results, strict=True) if result is None]
-        if failed and len(recordings) > 1:
-            err.print(f"{len(failed)} of {len(recordings)} failed: {', '.join(failed)}", style="red")
-        return int(bool(failed))
-
-    async def _one(self, client: Client, display: Display, recording: Path | str, label: str) -> str | None:
-        try:
-            async with self.gate:
-                task_id = await self.create(client, recording)
-            if not self.wait:
-                return to_json({"task_id": task_id}).decode() if self.as_json else task_id
-            self.unfinished.append(task_id)
-            if not self.as_json:
-                err.print(f"{label} is task {task_id}")
-            done = await follow(client, display, task_id, label)
-            self.unfinished.remove(task_id)
-            return await self._result(client, task_id) if done else None
-        except ClientError as error:
-            err.print(f"{label}: {error}", style="red")
-            return None
-
-    async def _result(self, client: Client, task_id: str) -> str:
-        fmt = ResultFormat.JSON if self.as_json else self.format
-        found = await client.get_task_result(task_id, fmt, limits=self.limits)
-        return found if isinstance(found, str) else found.model_dump_json()
-
-    def _give_out(self, label: str, name: str, result: str) -> None:
-        if self.output_dir is None or not self.wait:
-            if result.strip():
-                out.print(result.rstrip("\n"))
-            else:
-                err.print(f"{label}: nothing is said in it.")
-            return
-        kind = ResultFormat.JSON if self.as_json else self.format
-        path = self.output_dir / f"{name}.{kind}"
-        path.write_text(result, encoding="utf-8")
-        err.print(f"wrote {path}")
-
-    def _tell_how_to_go_on(self) -> None:
-        for task_id in self.unfinished:
-            err.print(
-                f"{task_id} goes on: `{command()} watch {task_id}` shows it, `{command()} cancel {task_id}` ends it."
-            )
+Model = Annotated[str | None, typer.Option(help="A published size or one of the service's models.")]
+Languages = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="ISO 639-1: given once, for all; or once for each FILE, in their order. By default the language of each "
+        "stretch of speech is found.",
+        show_default=False,
+    ),
+]
+Vocabulary = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Names and terms that may be said, one a line; lines with # in front are none."),
+]
+Prompt = Annotated[str | None, typer.Option(help="What was said before, or text in the spelling that is wanted.")]
+Translate = Annotated[bool, typer.Option("--translate", help="Write in English what is said.")]
+ChannelsOption = Annotated[
+    Channels, typer.Option(help="Mix the channels, or transcribe each on its own, as a speaker of its own.")
+]
 
 
 def transcribe(  # noqa: PLR0913 -- the task's fields
     files: Files,
     *,
-    model: Annotated[str | None, typer.Option(help="A published size or one of the service's models.")] = None,
-    language: Annotated[str | None, typer.Option(help="ISO 639-1; detected where not given.")] = None,
+    model: Model = None,
+    language: Languages = None,
+    vocabulary: Vocabulary = None,
+    prompt: Prompt = None,
+    translate: Translate = False,
+    channels: ChannelsOption = Channels.MIX,
     diarize: Annotated[bool, typer.Option("--diarize", help="Tell who speaks.")] = False,
     min_speakers: Fewest = None,
     max_speakers: Most = None,
     word_timestamps: Annotated[bool, typer.Option("--word-timestamps", help="Give each word its time.")] = False,
-    user_id: User = 0,
+    user_id: User = "0",
     task_id: TaskIdOption = None,
     priority: PriorityOption = None,
     stored: Stored = False,
@@ -150,35 +104,69 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
 ) -> None:
     """Turn recordings into text; they stay in the service's store until the task is deleted."""
     if not diarize:
-        _refuse_speakers(min_speakers, max_speakers, result_format)
+        _refuse_speakers(min_speakers, max_speakers, result_format, channels)
+    options = TranscribeKeywords(
+        model=model,
+        vocabulary=() if vocabulary is None else read_vocabulary(vocabulary),
+        prompt=prompt,
+        translate=translate,
+        channels=channels,
+    )
+    create = partial(
+        Client.create_transcription_task,
+        user_id=_user(user_id),
+        task_id=task_id,
+        diarize=diarize,
+        min_speakers=min_speakers,
+        max_speakers=max_speakers,
+        word_timestamps=word_timestamps,
+        priority=priority,
+        **options,
+    )
+    languages = _for_each(files, language or [])
+    for each in languages:
+        _check({**options, "language": each})
+    submission = Submission(
+        result_format,
+        output_dir,
+        as_json=as_json,
+        wait=wait,
+        separate=channels is Channels.SEPARATE,
+        limits=chosen(result_format, max_line_chars, max_lines, max_cue_seconds),
+    )
+    _submit(files, [partial(create, language=each) for each in languages], task_id, submission, stored=stored)
 
-    async def create(client: Client, recording: Path | str) -> str:
-        return await client.create_transcription_task(
-            recording,
-            user_id=user_id,
-            task_id=task_id,
-            model=model,
-            language=language,
-            diarize=diarize,
-            min_speakers=min_speakers,
-            max_speakers=max_speakers,
-            word_timestamps=word_timestamps,
-            priority=priority,
-        )
 
-    limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
-    submission = Submission(create, result_format, output_dir, as_json=as_json, wait=wait, limits=limits)
-    _submit(files, task_id, submission, stored=stored)
-
-
-def _refuse_speakers(fewest: int | None, most: int | None, result_format: ResultFormat) -> None:
+def _refuse_speakers(fewest: int | None, most: int | None, result_format: ResultFormat, channels: Channels) -> None:
     """Rather say what is missing than ignore an option (typer.BadParameter)."""
     if (fewest, most) != (None, None):
         message = "--min-speakers and --max-speakers tell speakers apart: add --diarize"
         raise typer.BadParameter(message)
-    if result_format is ResultFormat.RTTM:
+    if result_format is ResultFormat.RTTM and channels is Channels.MIX:
         message = "rttm says who speaks when: add --diarize, or choose another --format"
         raise typer.BadParameter(message)
+
+
+def _for_each(files: list[str], languages: list[str]) -> list[str | None]:
+    """The language of each FILE (typer.BadParameter)."""
+    if len(languages) == len(files):
+        return list(languages)
+    if len(languages) > 1:
+        message = f"--language is given {len(languages)} times for {len(files)} FILEs: give it once, or once for each"
+        raise typer.BadParameter(message)
+    return [languages[0] if languages else None] * len(files)
+
+
+def _check(options: TranscribeKeywords) -> None:
+    """Refuse what is wrong before anything else happens (typer.BadParameter)."""
+    try:
+        TranscribeOptions.model_validate(options)
+    except ValidationError as error:
+        raise typer.BadParameter(first_problem(error)) from error
+
+
+def _user(written: str) -> int | str:
+    return int(written) if INTEGER.fullmatch(written) else written
 
 
 def diarize(  # noqa: PLR0913 -- the task's fields
@@ -186,7 +174,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     *,
     min_speakers: Fewest = None,
     max_speakers: Most = None,
-    user_id: User = 0,
+    user_id: User = "0",
     task_id: TaskIdOption = None,
     priority: PriorityOption = None,
     stored: Stored = False,
@@ -196,23 +184,26 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     wait: Wait = True,
 ) -> None:
     """Find out who speaks when; recordings stay in the service's store until the task is deleted."""
-
-    async def create(client: Client, recording: Path | str) -> str:
-        return await client.create_diarization_task(
-            recording,
-            user_id=user_id,
-            task_id=task_id,
-            min_speakers=min_speakers,
-            max_speakers=max_speakers,
-            priority=priority,
-        )
-
-    submission = Submission(create, ResultFormat(result_format), output_dir, as_json=as_json, wait=wait)
-    _submit(files, task_id, submission, stored=stored)
+    create = partial(
+        Client.create_diarization_task,
+        user_id=_user(user_id),
+        task_id=task_id,
+        min_speakers=min_speakers,
+        max_speakers=max_speakers,
+        priority=priority,
+    )
+    submission = Submission(ResultFormat(result_format), output_dir, as_json=as_json, wait=wait)
+    _submit(files, [create] * len(files), task_id, submission, stored=stored)
 
 
-def _submit(files: list[str], task_id: str | None, submission: Submission, *, stored: bool) -> NoReturn:
-    if task_id is not None and len(files) > 1:
+def _submit(
+    files: list[str], creates: Sequence[Create], task_id: str | None, submission: Submission, *, stored: bool
+) -> NoReturn:
+    """Work off each FILE with what makes its tasks: a folder has several."""
+    tasks: list[tuple[Path | str, Create]] = []
+    for file, create in zip(files, creates, strict=True):
+        tasks += [(each, create) for each in ([file] if stored else recordings_of(Path(file)))]
+    if task_id is not None and len(tasks) > 1:
         message = "--task-id names one task, but there are several files"
         raise typer.BadParameter(message)
     if submission.output_dir is not None:
@@ -221,4 +212,4 @@ def _submit(files: list[str], task_id: str | None, submission: Submission, *, st
         except OSError as error:
             message = f"--output-dir {submission.output_dir} cannot be made: {error.strerror}"
             raise typer.BadParameter(message) from error
-    run_and_exit(submission.run([each if stored else Path(each) for each in files]))
+    run_and_exit(submission.run(tasks))

@@ -8,9 +8,10 @@ import typer
 from app.cli.console import err, open_client, out, run_and_exit
 from app.cli.follow import follow
 from app.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
+from app.cli.notices import notices
 from app.cli.show import choose
 from app.cli.wording import begins
-from app.client import RequestFailedError, command
+from app.client import RequestFailedError, command, written
 from schemas.progress import State
 from schemas.requests import ResultFormat, TaskStatus
 
@@ -62,8 +63,10 @@ def result(
     async def work() -> int:
         limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
         async with open_client() as client:
-            found = await client.get_task_result(task_id, result_format, limits=limits)
-        out.print(found.rstrip("\n") if isinstance(found, str) else found.model_dump_json())
+            found = await client.get_task_result(task_id)
+        out.print(written(found, result_format, limits).rstrip("\n"))
+        for notice in notices(task_id, found):
+            err.print(notice, style="yellow")
         return 0
 
     run_and_exit(work())

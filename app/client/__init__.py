@@ -1,12 +1,13 @@
 """A small typed client: what the console command and other Python services stand on."""
 
-from app.client.client import Client, Lane
+from app.client.client import Client, Lane, written
 from app.client.command import command
 from app.client.errors import (
     ClientError,
     LaneFullError,
     NoServerError,
     NoWorkerError,
+    OptionError,
     RecordingError,
     RequestFailedError,
     TaskDeletedError,
@@ -21,10 +22,12 @@ __all__ = [
     "LaneFullError",
     "NoServerError",
     "NoWorkerError",
+    "OptionError",
     "RecordingError",
     "RequestFailedError",
     "TaskDeletedError",
     "TaskIdTakenError",
     "UnreachableError",
     "command",
+    "written",
 ]

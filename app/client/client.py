@@ -6,22 +6,24 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack, overload
 
 from nats.aio.client import Client as Nats
 from pydantic import TypeAdapter
 
 from app import formats
 from app.client.connection import OutageHearer, connect
+from app.client.errors import RequestFailedError
 from app.client.exchange import ask, is_text, read, request
 from app.client.following import Follower
 from app.client.objects import whole
 from app.client.operating import dead_letters, failed, lanes, newest_start
 from app.client.recordings import audio_file_id, choose_priority, length
-from app.client.submission import Submission, Task
+from app.client.submission import Submission, Task, make
 from app.jetstream.closing import close
 from app.queue.lanes import Lane
 from app.settings import Settings
+from handlers.errors import RequestError
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
 from schemas.diarization import DiarizationResult, DiarizationTask
@@ -39,10 +41,10 @@ from schemas.requests import (
     TaskRequest,
     TaskStatus,
 )
-from schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
+from schemas.transcription import SegmentsEvent, TranscribeKeywords, TranscriptionResult, TranscriptionTask
 from schemas.wire import Kind, Priority
 
-__all__ = ["Client", "Lane"]
+__all__ = ["Client", "Lane", "written"]
 
 DEFAULT_LIMITS = SubtitleLimits()
 
@@ -72,40 +74,39 @@ class Client:
         self,
         recording: Path | str,
         *,
-        user_id: int = 0,
+        user_id: int | str = 0,
         task_id: str | None = None,
-        model: str | None = None,
-        language: str | None = None,
         diarize: bool = False,
         min_speakers: int | None = None,
         max_speakers: int | None = None,
         word_timestamps: bool = False,
         priority: Priority | None = None,
+        **options: Unpack[TranscribeKeywords],
     ) -> str:
-        """Queue a transcription and return its task id (RecordingError, LaneFullError, TaskIdTakenError, ValueError).
+        """Queue a transcription and return its task id (RecordingError, LaneFullError, TaskIdTakenError, OptionError).
 
-        A path is uploaded, a string is an `audio_file_id`. Without a priority recordings below 2 min are `high`, from
-        30 min on `low`, all others `normal`. To ask for the same once more with the same `task_id` is safe.
+        A path is uploaded, a string is an `audio_file_id`; `options` are the fields of `TranscribeOptions`. Without a
+        priority recordings below 2 min are `high`, from 30 min on `low`, all others `normal`. To ask for the same once
+        more with the same `task_id` is safe.
         """
         used = task_id or new_task_id(recording)
-        task = TranscriptionTask(
-            task_id=used,
-            audio_file_id=await audio_file_id(self._settings.audio_store, recording, used),
-            user_id=user_id,
-            model=model,
-            language=language,
-            diarize=diarize,
-            min_speakers=min_speakers,
-            max_speakers=max_speakers,
-            word_timestamps=word_timestamps,
-        )
+        fields = {
+            "task_id": used,
+            "audio_file_id": await audio_file_id(self._settings.audio_store, recording, used),
+            "user_id": user_id,
+            "diarize": diarize,
+            "min_speakers": min_speakers,
+            "max_speakers": max_speakers,
+            "word_timestamps": word_timestamps,
+        }
+        task = make(TranscriptionTask, fields | options)
         return await self._submit(task, Kind.TRANSCRIPTION, recording, priority, is_new=task_id is None)
 
     async def create_diarization_task(  # noqa: PLR0913 -- the task's fields
         self,
         recording: Path | str,
         *,
-        user_id: int = 0,
+        user_id: int | str = 0,
         task_id: str | None = None,
         min_speakers: int | None = None,
         max_speakers: int | None = None,
@@ -113,18 +114,27 @@ class Client:
     ) -> str:
         """Queue a diarization and return its task id; all else as in `create_transcription_task`."""
         used = task_id or new_task_id(recording)
-        task = DiarizationTask(
-            task_id=used,
-            audio_file_id=await audio_file_id(self._settings.audio_store, recording, used),
-            user_id=user_id,
-            min_speakers=min_speakers,
-            max_speakers=max_speakers,
-        )
+        fields = {
+            "task_id": used,
+            "audio_file_id": await audio_file_id(self._settings.audio_store, recording, used),
+            "user_id": user_id,
+            "min_speakers": min_speakers,
+            "max_speakers": max_speakers,
+        }
+        task = make(DiarizationTask, fields)
         return await self._submit(task, Kind.DIARIZATION, recording, priority, is_new=task_id is None)
 
     async def get_task_progress(self, task_id: str) -> TaskStatus:
         """Tell where a task stands."""
         return await ask(self._connection, subjects.STATUS, TaskRequest(task_id=task_id), TaskStatus)
+
+    @overload
+    async def get_task_result(self, task_id: str) -> TranscriptionResult | DiarizationResult: ...
+
+    @overload
+    async def get_task_result(
+        self, task_id: str, result_format: ResultFormat, *, limits: SubtitleLimits = DEFAULT_LIMITS
+    ) -> TranscriptionResult | DiarizationResult | str: ...
 
     async def get_task_result(
         self,
@@ -139,7 +149,7 @@ class Client:
         if is_text(reply):
             return reply.data.decode()
         result = read(_RESULT, await whole(self._connection, reply.data))
-        return result if result_format is ResultFormat.JSON else formats.write(result, result_format, limits)
+        return result if result_format is ResultFormat.JSON else written(result, result_format, limits)
 
     def follow(self, task_id: str) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
         """Yield all events of a task, past ones first, until it has ended; waits where it is not known yet."""
@@ -202,6 +212,22 @@ def new_task_id(recording: Path | str) -> str:
     """Make an id that people recognise: the recording's name and eight random digits."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(recording).stem).strip("-")[:40] or "task"
     return f"{readable}-{secrets.token_hex(4)}"
+
+
+def written(
+    result: TranscriptionResult | DiarizationResult,
+    result_format: ResultFormat,
+    limits: SubtitleLimits = DEFAULT_LIMITS,
+) -> str:
+    """Write a result as the service does.
+
+    Raises:
+        RequestFailedError: The format cannot hold this result.
+    """
+    try:
+        return formats.write(result, result_format, limits)
+    except RequestError as error:
+        raise RequestFailedError(error.detail) from error
 
 
 _RESULT: TypeAdapter[TranscriptionResult | DiarizationResult] = TypeAdapter(TranscriptionResult | DiarizationResult)

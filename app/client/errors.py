@@ -38,6 +38,10 @@ class RecordingError(ClientError):
     """The recording cannot be handed to the service."""
 
 
+class OptionError(ValueError):
+    """An option cannot be: the message names its field and what is allowed."""
+
+
 class TaskIdTakenError(ClientError):
     """The task id stands for another task, or did so a moment ago."""
 

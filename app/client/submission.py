@@ -1,20 +1,37 @@
 """Handing a task over: nothing is uploaded for an id that is taken, and no id ever stands for two tasks."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from nats.aio.client import Client as Nats
+from pydantic import ValidationError
 
 from app.client import recordings
-from app.client.errors import ClientError, RequestFailedError, TaskIdTakenError, UnreachableError
+from app.client.errors import ClientError, OptionError, RequestFailedError, TaskIdTakenError, UnreachableError
 from app.client.exchange import ask, publish_task
 from schemas import subjects
 from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorCode
+from schemas.problems import first_problem
 from schemas.requests import TaskRequest, TaskStatus
 from schemas.transcription import TranscriptionTask
 
 Task = TranscriptionTask | DiarizationTask
+AnyTask = TypeVar("AnyTask", TranscriptionTask, DiarizationTask)
 LOOKS = 3  # the log of a task that was stored a moment ago is opened soon
+
+
+def make(kind: type[AnyTask], fields: Mapping[str, object]) -> AnyTask:
+    """Make a task of its fields, before anything is uploaded for it.
+
+    Raises:
+        OptionError: A field is wrong.
+    """
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise OptionError(first_problem(error)) from error
 
 
 class _UnwantedError(Exception):

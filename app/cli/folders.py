@@ -1,0 +1,53 @@
+"""Folders as arguments: the recordings in them."""
+
+import os
+import re
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from app.cli.console import err
+
+SHOWN = 5  # names of files that are left out
+RECORDING = re.compile(  # of sound or video that ffmpeg reads without being told how
+    r"\.(3g2|3ga|3gp|aac|ac3|aif|aifc|aiff|alac|amr|ape|asf|au|avi|caf|dss|eac3|f4a|f4v|flac|flv|gsm|m2ts|m4a|m4b|m4v"
+    r"|mka|mkv|mov|mp1|mp2|mp3|mp4|mpeg|mpg|mts|mxf|oga|ogg|ogv|opus|ra|rf64|rm|rmvb|snd|spx|tta|voc|vob|w64|wav|wave"
+    r"|weba|webm|wma|wmv|wv)",
+    re.IGNORECASE,
+)
+
+
+def recordings_of(argument: Path) -> list[Path]:
+    """The argument itself, or the recordings in a folder and its subfolders, by name; hidden ones are left out.
+
+    Names on standard error what does not look like a recording.
+
+    Raises:
+        typer.BadParameter: The folder cannot be read, or there is no recording in it.
+    """
+    if not argument.is_dir():
+        return [argument]
+    files = _files(argument)
+    found = [file for file in files if RECORDING.fullmatch(file.suffix)]
+    others = [str(file.relative_to(argument)) for file in files if not RECORDING.fullmatch(file.suffix)]
+    if others:
+        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+        err.print(f"{argument}: left out, by their names no recordings: {', '.join(others[:SHOWN])}{more}")
+    if not found:
+        message = f"there is no recording in {argument}: name a folder that has some, or the files themselves"
+        raise typer.BadParameter(message)
+    return found
+
+
+def _files(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    message = f"the folder {error.filename} cannot be read: {error.strerror}"
+    raise typer.BadParameter(message) from error

@@ -1,0 +1,27 @@
+"""What a person should know of a result before trusting its text."""
+
+import math
+
+from app.cli.wording import clock
+from schemas.diarization import DiarizationResult
+from schemas.transcription import Stretch, TranscriptionResult
+
+SHOWN = 3  # stretches; the result has all
+
+
+def notices(label: str, result: TranscriptionResult | DiarizationResult, *, separate: bool = False) -> list[str]:
+    """Say where speech has no text, and that channels that were asked for are not there; a sentence each."""
+    found: list[str] = []
+    if not isinstance(result, TranscriptionResult):
+        return found
+    if result.untranscribed:
+        found.append(f"{label}: speech without text at {_places(result.untranscribed)}: listen there.")
+    if separate and result.channels is None:
+        found.append(f"{label} has one channel: transcribed as one.")
+    return found
+
+
+def _places(stretches: list[Stretch]) -> str:
+    places = [f"{clock(each.start)}-{clock(math.ceil(each.end))}" for each in stretches[:SHOWN]]
+    more = len(stretches) - SHOWN
+    return ", ".join(places) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,55 @@
+"""The file of `--vocabulary`: one term a line."""
+
+from pathlib import Path
+
+import typer
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from schemas.problems import first_problem
+from schemas.transcription import TranscribeOptions
+
+COMMENT = "#"
+LARGEST = 1_000_000  # characters: what is larger is no list of terms, and /dev/zero has no end
+
+
+def read_vocabulary(file: Path) -> tuple[str, ...]:
+    """Read the terms of a file; blank lines and lines that begin with # are none.
+
+    Raises:
+        typer.BadParameter: The file cannot be read, or a line of it breaks the rules of `TranscribeOptions`.
+    """
+    lines = [(number, line.strip()) for number, line in enumerate(_text(file).split("\n"), start=1)]
+    terms = [(number, line) for number, line in lines if line and not line.startswith(COMMENT)]
+    try:
+        return TranscribeOptions(vocabulary=tuple(term for _, term in terms)).vocabulary
+    except ValidationError as error:
+        problem = error.errors()[0]
+        index = problem["loc"][1] if len(problem["loc"]) > 1 else problem["ctx"]["max_length"]
+        message = f"--vocabulary {file}, line {terms[int(index)][0]}: {_allowed(problem, error)}"
+        raise typer.BadParameter(message) from error
+
+
+def _allowed(problem: ErrorDetails, error: ValidationError) -> str:
+    if problem["type"] == "string_too_long":
+        return f"a term has at most {problem['ctx']['max_length']} characters"
+    if problem["type"] == "too_long":
+        return f"a vocabulary has at most {problem['ctx']['max_length']} terms, and this is one more"
+    return first_problem(error).partition(": ")[2]
+
+
+def _text(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8-sig") as opened:
+            text = opened.read(LARGEST + 1)
+    except OSError as error:
+        message = f"--vocabulary {file} cannot be read: {error.strerror}"
+        raise typer.BadParameter(message) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        message = f"--vocabulary {file}, line {line}: that is no UTF-8, save the file as UTF-8 text"
+        raise typer.BadParameter(message) from error
+    if len(text) > LARGEST:
+        message = f"--vocabulary {file} has more than {LARGEST} characters: name a list of terms, one a line"
+        raise typer.BadParameter(message)
+    return text
