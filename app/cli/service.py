@@ -12,7 +12,8 @@ from typing import IO
 
 from app.client import Client, ClientError, NoServerError
 from app.embedded import Endpoints, Guarded, free_port, is_free, servers
-from app.settings import Settings
+from app.engines.cores import windows_at_once
+from app.settings import MOST_WINDOWS, Settings
 
 HTTP_PORT = 8000
 LOOK_EVERY = 0.1  # seconds
@@ -88,17 +89,22 @@ async def service(
     settings = Settings()
     async with _servers(data, settings) as (found, embedded):
         command = [sys.executable, "-m", "faststream", "run", "app.main:app", "--host", host, "--port", str(port)]
+        environment = {**os.environ, **found}
         if workers > 1:
             command += ["--workers", str(workers)]
+            environment["ENGINE_PARALLEL"] = str(share_of_cores(settings, workers))
         grace = settings.task_grace + GRACE
-        worker = partial(
-            Guarded, command, lock=data / "worker.lock", grace=grace, output=output, env={**os.environ, **found}
-        )
+        worker = partial(Guarded, command, lock=data / "worker.lock", grace=grace, output=output, env=environment)
         running = Service(worker, found, embedded, host=host, port=port)
         try:
             yield running
         finally:
             await running.worker.stop()
+
+
+def share_of_cores(settings: Settings, workers: int) -> int:
+    """How many windows each of the workers transcribes at the same time: what the operator says, or an equal share."""
+    return min(windows_at_once(settings.engine_parallel, settings.engine_threads * workers), MOST_WINDOWS)
 
 
 @asynccontextmanager

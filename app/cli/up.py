@@ -19,7 +19,9 @@ MOST_ENDS, WITHIN = 3, 60.0  # of workers; seconds
 
 def up(
     *,
-    workers: Annotated[int, typer.Option(min=1, help="How many tasks run at once.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="How many tasks run at once, each on an equal share of the cores.")
+    ] = 1,
     host: Annotated[str, typer.Option(help="Where the documentation page is served.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Its port.", show_default="8000 if free")] = None,
 ) -> None:

@@ -55,6 +55,7 @@ class TaskAttempt:
         self._started = self._unsaid = False
         self._said_at = 0.0
         self._audio_seconds: float | None = None  # as the result has them
+        self.untranscribed_seconds = 0.0  # of speech in which no text was found, as the result says
         self._began = time.monotonic()
 
     @property
@@ -144,6 +145,8 @@ class TaskAttempt:
     async def _publish(self, result: Result) -> None:
         await self._end_of_log.check()
         self._result_sent, self._audio_seconds = True, result.duration
+        if isinstance(result, TranscriptionResult):
+            self.untranscribed_seconds = sum(stretch.end - stretch.start for stretch in result.untranscribed)
         await self._results.publish(result, self.entry.facts)
         await self._say(State.COMPLETED, progress=100)
 

@@ -110,7 +110,8 @@ class TaskDelivery:
         if self._stages is not None:
             self._stages.end()
         if state is State.COMPLETED:
-            meter.completed(self.kind, seconds, attempt.audio_seconds if attempt else None)
+            audio = (attempt.audio_seconds, attempt.untranscribed_seconds) if attempt else (None, 0.0)
+            meter.completed(self.kind, seconds, *audio)
         if error is not None and state in {State.FAILED, State.RETRYING}:
             meter.failed(self.kind, state, error.code, seconds)
         code = error.code if error else None  # its message is in the task's log, and may name a file

@@ -66,6 +66,7 @@ class Meter:
         self._resumes = self._counter("task_resumes", "Attempts that went on from a checkpoint.", name)
         self._resumed = self._counter("task_resumed_audio_seconds", "Audio that was not to be done again.", name)
         self._audio = self._counter("task_audio_seconds", "Audio done in completed tasks.", name)
+        self._untranscribed = self._counter("task_untranscribed_seconds", "Speech in which no text was found.", name)
         self._letters = self._counter("dead_letters", "Dead letters stored.", code)
         self._in_progress = self._gauge("task_in_progress", "Tasks that are worked on.", name, "livesum")
         self._since = self._gauge("task_seconds_since_progress", "Since the running task got on.", name, "livemax")
@@ -125,11 +126,14 @@ class Meter:
         self._resumes.labels(task_name(kind)).inc()
         self._resumed.labels(task_name(kind)).inc(audio_seconds)
 
-    def completed(self, kind: Kind, seconds: float, audio_seconds: float | None) -> None:
+    def completed(
+        self, kind: Kind, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
+    ) -> None:
         """Count a task that has its result."""
         name = task_name(kind)
         self._success.labels(name).inc()
         self._seconds.labels(name).observe(seconds)
+        self._untranscribed.labels(name).inc(untranscribed_seconds)
         if audio_seconds:
             self._audio.labels(name).inc(audio_seconds)
             self._factor.labels(name).observe(seconds / audio_seconds)

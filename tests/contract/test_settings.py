@@ -32,6 +32,7 @@ DEFAULTS = {
     "ENGINE_DEVICE": "auto",
     "ENGINE_COMPUTE_TYPE": None,
     "ENGINE_THREADS": 1,
+    "ENGINE_PARALLEL": 0,
     "ENGINE_BEAM": 5,
     "ENGINE_BATCH": 4,
     "SHARE_WINDOWS": "auto",
