@@ -21,7 +21,7 @@ from schemas.requests import ResultFormat
 from schemas.transcription import Channels, TranscribeKeywords, TranscribeOptions
 from schemas.wire import Priority
 
-INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # digits: what is longer may not fit into 64 bits
+INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 Files = Annotated[
     list[str],
@@ -166,7 +166,9 @@ def _check(options: TranscribeKeywords) -> None:
 
 
 def _user(written: str) -> int | str:
-    return int(written) if INTEGER.fullmatch(written) else written
+    """Read an integer of 64 bits, or else a name: 007 is one."""
+    is_integer = INTEGER.fullmatch(written) and -(2**63) <= int(written) < 2**63
+    return int(written) if is_integer else written
 
 
 def diarize(  # noqa: PLR0913 -- the task's fields

@@ -12,7 +12,7 @@ from schemas.errors import ErrorCode
 from schemas.problems import first_problem
 from schemas.progress import ProgressEvent, Stage, State
 from schemas.requests import ReplayRequest, ResultRequest
-from schemas.transcription import TranscriptionTask
+from schemas.transcription import TranscribeKeywords, TranscribeOptions, TranscriptionTask
 from schemas.wire import Kind, Priority
 
 LEAST = {"task_id": "t1", "audio_file_id": "a.wav", "user_id": 1}
@@ -32,7 +32,9 @@ LEAST = {"task_id": "t1", "audio_file_id": "a.wav", "user_id": 1}
         {"audio_file_id": ""},
         {"audio_file_id": "a\x00b"},
         {"audio_file_id": "a" * 1025},
-        {"user_id": "1"},
+        {"user_id": ""},
+        {"user_id": "a" * 65},
+        {"user_id": "a\n"},
         {"user_id": True},
         {"user_id": 1.5},
         {"user_id": 2**63},
@@ -50,11 +52,44 @@ def test_a_task_has_the_defaults_of_the_contract() -> None:
     assert TranscriptionTask.model_validate(LEAST).model_dump() == LEAST | {
         "model": None,
         "language": None,
+        "vocabulary": (),
+        "prompt": None,
+        "translate": False,
+        "channels": "mix",
         "diarize": False,
         "min_speakers": None,
         "max_speakers": None,
         "word_timestamps": False,
     }
+
+
+@pytest.mark.parametrize("user", [0, -(2**63), 2**63 - 1, "1", "Анна", "a" * 64])
+def test_a_user_is_an_integer_or_a_string(user: int | str) -> None:
+    read = TranscriptionTask.model_validate_json(json.dumps(LEAST | {"user_id": user}))
+    assert (type(read.user_id), read.user_id) == (type(user), user)
+
+
+def test_the_keywords_of_a_typed_call_are_the_options() -> None:
+    assert set(TranscribeKeywords.__annotations__) == set(TranscribeOptions.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"vocabulary": ["a", "x" * 61]}, "vocabulary.1: String should have at most 60 characters"),
+        ({"vocabulary": ["a\tb"]}, "vocabulary.0: write letters, without control characters such as tabs"),
+        ({"vocabulary": ["a"] * 101}, "vocabulary: Tuple should have at most 100 items after validation, not 101"),
+        ({"vocabulary": "Natscribe"}, "vocabulary: Input should be a valid tuple"),
+        ({"prompt": "x" * 801}, "prompt: String should have at most 800 characters"),
+        ({"channels": "left"}, "channels: Input should be 'mix' or 'separate'"),
+        ({"translate": 1}, "translate: Input should be a valid boolean"),
+        ({"user_id": ""}, "user_id: use an integer of 64 bits, or 1 to 64 characters"),
+    ],
+)
+def test_a_wrong_option_is_told_by_its_field_and_what_is_allowed(change: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError) as wrong:
+        TranscriptionTask.model_validate(LEAST | change)
+    assert first_problem(wrong.value) == words
 
 
 def test_names_may_be_in_any_script() -> None:

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from app.cli.commands import cli
+from schemas.transcription import Channels, TranscribeOptions
 
 Run = Callable[..., Result]
 
@@ -83,13 +84,119 @@ def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.Monk
         (["result", "t1", "--max-lines", "1"], "--max-lines is for subtitles: add --format srt or --format vtt"),
         (["result", "t1", "--format", "srt", "--max-line-chars", "5"], "max_line_chars: Input should be greater"),
         (["transcribe", "a.wav", "--max-cue-seconds", "4"], "--max-cue-seconds is for subtitles"),
+        (["transcribe", "a.wav", "--language", "ru", "--language", "en"], "--language is given 2 times for 1 FILEs"),
+        (["transcribe", "a.wav", "b.wav", "--language", "ru", "--language", "English"], "language: use a code of ISO"),
+        (["transcribe", "a.wav", "--prompt", "x" * 801], "prompt: String should have at most 800 characters"),
+        (["transcribe", "a.wav", "--vocabulary", "none.txt"], "--vocabulary none.txt cannot be read: No such file"),
+        (["transcribe", "a.wav", "--channels", "left"], "'left' is not one of 'mix', 'separate'"),
+        (["transcribe", "."], "there is no recording in .: name a folder"),
+        (["diarize", "."], "there is no recording in .: name a folder"),
         (["diarize", "a.wav", "--format", "srt"], "'srt' is not one of 'rttm', 'json'"),
     ],
 )
 def test_misuse_ends_with_two(run: Run, arguments: list[str], words: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
-    assert words in result.stderr
+    assert words in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("written", "user"),
+    [
+        ("7", 7),
+        ("-7", -7),
+        ("anna", "anna"),
+        ("007", "007"),
+        (str(2**63 - 1), 2**63 - 1),
+        (str(2**63), str(2**63)),
+        ("٣", "٣"),
+    ],
+)
+def test_a_user_is_an_integer_or_a_name(
+    run: Run, monkeypatch: pytest.MonkeyPatch, written: str, user: int | str
+) -> None:
+    # Given a client that only looks at what it is asked for
+    asked = ask_nobody(monkeypatch)
+    # When a task is made for somebody
+    assert run("transcribe", "--stored", "--no-wait", "a.wav", "--user-id", written).exit_code == 0
+    # Then an integer is one, and everything else is a name
+    assert [each["user_id"] for each in asked] == [user]
+
+
+@pytest.mark.parametrize(
+    ("given", "languages"),
+    [([], [None, None]), (["ru"], ["ru", "ru"]), (["ru", "en"], ["ru", "en"])],
+)
+def test_a_language_is_of_all_files_or_of_each(
+    run: Run, monkeypatch: pytest.MonkeyPatch, given: list[str], languages: list[str | None]
+) -> None:
+    asked = ask_nobody(monkeypatch)
+    options = [word for language in given for word in ("--language", language)]
+    assert run("transcribe", "--stored", "--no-wait", "a.wav", "b.wav", *options).exit_code == 0
+    assert [each["language"] for each in asked] == languages
+
+
+def test_the_language_of_a_folder_is_that_of_its_recordings(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a folder of two recordings, and another file
+    asked = ask_nobody(monkeypatch)
+    Path("calls").mkdir()
+    for name in ("calls/b.mp3", "calls/a.mp3", "c.mp3"):
+        Path(name).touch()
+    # When both are given, with a language each
+    result = run("transcribe", "--no-wait", "--language", "ru", "--language", "en", "calls", "c.mp3")
+    # Then that of the folder is that of each recording in it
+    assert result.exit_code == 0
+    assert [(each["recording"], each["language"]) for each in asked] == [
+        (Path("calls/a.mp3"), "ru"),
+        (Path("calls/b.mp3"), "ru"),
+        (Path("c.mp3"), "en"),
+    ]
+
+
+def test_each_option_of_a_transcription_can_be_given(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given all options of the contract
+    asked = ask_nobody(monkeypatch)
+    Path("names.txt").write_text("Natscribe\n", encoding="utf-8")
+    options = {
+        "model": "base",
+        "language": "ru",
+        "vocabulary": ("Natscribe",),
+        "prompt": "A call.",
+        "translate": True,
+        "channels": Channels.SEPARATE,
+    }
+    assert set(options) == set(TranscribeOptions.model_fields)
+    # When each is given
+    words = [
+        "--model",
+        "base",
+        "--language",
+        "ru",
+        "--vocabulary",
+        "names.txt",
+        "--translate",
+        "--channels",
+        "separate",
+    ]
+    assert run("transcribe", "--stored", "--no-wait", "a.wav", *words, "--prompt", "A call.").exit_code == 0
+    # Then the client hears of each
+    assert options.items() <= asked[0].items()
+
+
+def ask_nobody(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """Have the client take tasks and do nothing; what it is asked for."""
+    asked: list[dict[str, object]] = []
+
+    async def connect(*_: object) -> AsyncMock:
+        return AsyncMock()
+
+    async def create(_: object, recording: Path | str, **fields: object) -> str:
+        asked.append({"recording": recording, **fields})
+        return "t1"
+
+    monkeypatch.setattr("app.client.client.connect", connect)
+    monkeypatch.setattr("app.client.Client.create_transcription_task", create)
+    return asked
 
 
 def test_a_wrong_setting_is_misuse_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +215,8 @@ def test_a_wrong_setting_is_misuse_too(run: Run, monkeypatch: pytest.MonkeyPatch
         (["status", "a b"], "task_id: use letters, digits, - and _, at most 64"),
         (["transcribe", "--stored", "a.wav", "--task-id", "a.b"], "task_id: use letters, digits, - and _, at most 64"),
         (["transcribe", "--stored", "a.wav", "--language", "English"], "language: use a code of ISO 639-1, like en"),
+        (["transcribe", "--stored", "a.wav", "--user-id", ""], "user_id: use an integer of 64 bits, or 1 to 64"),
+        (["diarize", "--stored", "a.wav", "--user-id", "x" * 65], "user_id: use an integer of 64 bits, or 1 to 64"),
     ],
 )
 def test_what_cannot_be_is_said_in_words(

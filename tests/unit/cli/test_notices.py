@@ -1,0 +1,62 @@
+"""What is said of a result beside its text."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from app.cli.notices import notices
+from schemas.diarization import DiarizationResult
+from schemas.transcription import Stretch, TranscriptionResult
+from schemas.wire import Model
+
+RESULT = TranscriptionResult(
+    task_id="t1",
+    audio_file_id="meeting.m4a",
+    user_id="anna",
+    text="",
+    language=None,
+    duration=400,
+    segments=[],
+    model=Model(name="m", revision="1"),
+    audio_sha256="0" * 64,
+    created_at=datetime(2026, 11, 24, tzinfo=UTC),
+)
+
+
+@pytest.mark.parametrize(
+    ("stretches", "places"),
+    [
+        ([(63.2, 84)], "1:03-1:24"),
+        ([(63.2, 63.9)], "1:03-1:04"),
+        ([(1, 2), (310, 312.5), (3700, 3720)], "0:01-0:02, 5:10-5:13, 1:01:40-1:02:00"),
+        ([(1, 2), (3, 4), (5, 6), (7, 8), (9, 10)], "0:01-0:02, 0:03-0:04, 0:05-0:06 and 2 more"),
+    ],
+)
+def test_speech_without_text_is_said_with_its_places(stretches: list[tuple[float, float]], places: str) -> None:
+    found = [Stretch(start=start, end=end) for start, end in stretches]
+    said = notices("meeting.m4a", RESULT.model_copy(update={"untranscribed": found}))
+    assert said == [f"meeting.m4a: speech without text at {places}: listen there."]
+
+
+@pytest.mark.parametrize(
+    ("separate", "channels", "said"),
+    [(True, None, ["call.wav has one channel: transcribed as one."]), (True, 2, []), (False, None, [])],
+)
+def test_channels_that_are_not_there_are_said(separate: bool, channels: int | None, said: list[str]) -> None:
+    result = RESULT.model_copy(update={"channels": channels})
+    assert notices("call.wav", result, separate=separate) == said
+
+
+def test_of_a_diarization_nothing_is_said() -> None:
+    result = DiarizationResult(
+        task_id="t1",
+        audio_file_id="a.wav",
+        user_id=1,
+        duration=1,
+        speakers=0,
+        segments=[],
+        model=Model(name="m", revision="1"),
+        audio_sha256="0" * 64,
+        created_at=datetime(2026, 11, 24, tzinfo=UTC),
+    )
+    assert notices("a.wav", result) == []
