@@ -13,6 +13,7 @@ from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
+from tests.fakes.hard_of_hearing import HardOfHearingEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
@@ -64,6 +65,22 @@ async def test_what_was_done_is_counted(
     assert sample(worker, "task_queue_wait_seconds_count", TRANSCRIPTION) == 2
     assert sample(worker, "task_audio_seconds_total", TRANSCRIPTION) == 30
     assert sample(worker, "task_real_time_factor_count", TRANSCRIPTION) == 1
+    assert sample(worker, "task_untranscribed_seconds_total", TRANSCRIPTION) == 0
+
+
+async def test_speech_without_text_is_counted(publisher: Publisher, start_worker: StartWorker) -> None:
+    # Given an engine that finds no text in 2.5 s of each of its three windows
+    async with start_worker(HardOfHearingEngine()) as worker:
+        # When a recording is transcribed
+        await publisher.publish("t1")
+        await publisher.until("t1", State.COMPLETED)
+
+        async def settled() -> bool:
+            return sample(worker, "task_success_total", TRANSCRIPTION) == 1
+
+        await eventually(settled)
+        # Then its seconds are counted
+        assert sample(worker, "task_untranscribed_seconds_total", TRANSCRIPTION) == 7.5
 
 
 async def test_a_resumed_task_says_how_much_it_saved(

@@ -10,13 +10,20 @@ from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from app.client import Client, RequestFailedError, TaskIdTakenError
+from app.client import Client, OptionError, RequestFailedError, TaskIdTakenError
 from app.main import Worker
 from app.settings import Settings
 from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent, State
 from schemas.requests import ResultFormat, SubtitleLimits
-from schemas.transcription import SegmentsEvent, TranscriptionResult
+from schemas.transcription import (
+    Channels,
+    SegmentsEvent,
+    TranscribeKeywords,
+    TranscribeOptions,
+    TranscriptionResult,
+    TranscriptionTask,
+)
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
@@ -174,8 +181,34 @@ async def test_what_is_wrong_is_said_before_anything_is_uploaded(
         # When a task is made of them
         with pytest.raises(ValueError, match="min_speakers must not be above"):
             await client.create_transcription_task(recording, min_speakers=3, max_speakers=2)
+        with pytest.raises(OptionError, match=r"^vocabulary\.0: String should have at most 60 characters$"):
+            await client.create_transcription_task(recording, vocabulary=["x" * 61])
+        with pytest.raises(OptionError, match=r"^user_id: use an integer of 64 bits, or 1 to 64 characters$"):
+            await client.create_diarization_task(recording, user_id="")
     # Then nothing was uploaded
     assert await _recordings(js) == []
+
+
+async def test_all_options_reach_the_service(settings: Settings, worker: Worker, recording: Path) -> None:
+    # Given all options, and a user with a name
+    options = TranscribeKeywords(
+        model="fake",
+        language="ru",
+        vocabulary=["Natscribe", "Анна Ким"],
+        prompt="A call about invoices.",
+        translate=True,
+        channels=Channels.SEPARATE,
+    )
+    async with Client(settings) as client:
+        # When a task is made with them
+        task_id = await client.create_transcription_task(recording, user_id="anna", **options)
+        await _ended(client, task_id)
+        task = (await client.get_task_progress(task_id)).task
+        result = await client.get_task_result(task_id)
+    # Then the service knows them, and the result is the user's
+    assert isinstance(task, TranscriptionTask)
+    assert task.options == TranscribeOptions.model_validate(options)
+    assert result.user_id == "anna"
 
 
 async def test_the_queue_shows_what_waits(

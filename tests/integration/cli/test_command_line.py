@@ -16,6 +16,7 @@ from app.settings import Settings
 from schemas.progress import State
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
+from tests.fakes.hard_of_hearing import HardOfHearingEngine
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually
 
@@ -59,6 +60,47 @@ async def test_results_go_to_standard_output(terminal: Terminal) -> None:
     assert code == 0
     assert out.splitlines() == ["one two"] * 6
     assert "meeting.flac: 100 %, completed" in err
+
+
+async def test_a_folder_stands_for_the_recordings_in_it(terminal: Terminal, recordings_folder: Path) -> None:
+    # Given a folder with two recordings and something else in it
+    (recordings_folder / "notes.txt").touch()
+    # When it is transcribed
+    code, out, err = await terminal.run("transcribe", ".")
+    # Then both are, and what is left out is named
+    assert (code, out.splitlines()) == (0, ["one two"] * 6)
+    assert err.splitlines()[0] == ".: left out, by their names no recordings: notes.txt"
+    assert [line for line in err.splitlines() if line.startswith("== ")] == ["== meeting.flac", "== second.flac"]
+
+
+@pytest.mark.parametrize("engine", [HardOfHearingEngine()], ids=["misses words"])
+async def test_speech_without_text_is_told_beside_the_result(terminal: Terminal, engine: FakeEngine) -> None:
+    # Given an engine that finds no text in some of the speech
+    # When a recording is transcribed, for people and for programs
+    code, out, err = await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
+    read_code, read, told = await terminal.run("transcribe", "second.flac", "--json")
+    _, again, told_again = await terminal.run("result", "t1")
+    # Then the places are told in one line, and the results stay as they are
+    places = "speech without text at 0:02-0:05, 0:02-0:05, 0:02-0:05: listen there."
+    assert (code, out.splitlines()) == (0, ["one two"] * 3)
+    assert err.splitlines()[-1] == f"meeting.flac: {places}"
+    assert (again, told_again) == (out, f"t1: {places}\n")
+    assert told == f"second.flac: {places}\n"
+    assert read_code == 0
+    assert json.loads(read.splitlines()[-1])["untranscribed"] == [{"start": 2, "end": 4.5}] * 3
+
+
+async def test_who_wants_channels_that_are_not_there_is_told(terminal: Terminal, engine: FakeEngine) -> None:
+    # Given recordings with one channel, when each channel is wanted
+    code, out, err = await terminal.run("transcribe", "meeting.flac", "--channels", "separate")
+    # Then the text is there all the same, and that is said
+    assert (code, out.splitlines()) == (0, ["one two"] * 3)
+    assert err.splitlines()[-1] == "meeting.flac has one channel: transcribed as one."
+    # And given recordings with two, then they are speakers, also where the format is about those
+    engine.channels = 2
+    _, out, err = await terminal.run("transcribe", "second.flac", "--channels", "separate", "--format", "rttm")
+    assert [line.split()[7] for line in out.splitlines()] == ["SPEAKER_00", "SPEAKER_01"] * 3
+    assert "one channel" not in err
 
 
 async def test_results_are_files_where_a_folder_is_named(terminal: Terminal, recordings_folder: Path) -> None:

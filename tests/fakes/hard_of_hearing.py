@@ -1,0 +1,23 @@
+"""An engine that hears speech and finds no text in it."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from app.engines.messages import Job, Reply, WindowsTranscribed
+from schemas.transcription import Stretch
+from tests.fakes.engine import FakeEngine
+
+MISSED = Stretch(start=2, end=4.5)
+
+
+class HardOfHearingEngine(FakeEngine):
+    """Misses the same words in each window."""
+
+    async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+        async with aclosing(super().run(job)) as replies:
+            async for reply in replies:
+                if isinstance(reply, WindowsTranscribed):
+                    found = [each.model_copy(update={"untranscribed": [MISSED]}) for each in reply.found]
+                    yield reply.model_copy(update={"found": found})
+                else:
+                    yield reply
