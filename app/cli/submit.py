@@ -152,7 +152,8 @@ def _for_each(files: list[str], languages: list[str]) -> list[str | None]:
     if len(languages) == len(files):
         return list(languages)
     if len(languages) > 1:
-        message = f"--language is given {len(languages)} times for {len(files)} FILEs: give it once, or once for each"
+        given = f"--language is given {len(languages)} times, and FILE {len(files)} times"
+        message = f"{given}: give the language once for all, or once for each FILE"
         raise typer.BadParameter(message)
     return [languages[0] if languages else None] * len(files)
 

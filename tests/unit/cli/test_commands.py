@@ -84,7 +84,10 @@ def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.Monk
         (["result", "t1", "--max-lines", "1"], "--max-lines is for subtitles: add --format srt or --format vtt"),
         (["result", "t1", "--format", "srt", "--max-line-chars", "5"], "max_line_chars: Input should be greater"),
         (["transcribe", "a.wav", "--max-cue-seconds", "4"], "--max-cue-seconds is for subtitles"),
-        (["transcribe", "a.wav", "--language", "ru", "--language", "en"], "--language is given 2 times for 1 FILEs"),
+        (
+            ["transcribe", "a.wav", "--language", "ru", "--language", "en"],
+            "2 times, and FILE 1 times: give the language once",
+        ),
         (["transcribe", "a.wav", "b.wav", "--language", "ru", "--language", "English"], "language: use a code of ISO"),
         (["transcribe", "a.wav", "--prompt", "x" * 801], "prompt: String should have at most 800 characters"),
         (["transcribe", "a.wav", "--vocabulary", "none.txt"], "--vocabulary none.txt cannot be read: No such file"),
