@@ -220,7 +220,7 @@ class TranscriptionResult(Message):
     language: Language | None = Field(
         description="ISO 639-1: what most of it is spoken in; null where nothing is said or the model does not tell."
     )
-    languages: dict[Language, Seconds] = Field(
+    languages: dict[str, Seconds] = Field(
         default_factory=dict,
         description="Each language that is spoken, with the seconds of its segments, the largest first.",
         examples=[{"en": 40.5, "ru": 12.3}],

@@ -22,7 +22,7 @@ from schemas.requests import (
     TaskStatus,
 )
 from schemas.sharing import WindowsOffered
-from schemas.transcription import Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask, Word
+from schemas.transcription import Channels, Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask, Word
 from schemas.wire import Kind, Model, Object
 
 TASK_ID: Final = "meeting-2026-11-24"
@@ -62,10 +62,12 @@ _LIVE = Segment(
     start=0,
     end=2.4,
     text="Good morning.",
+    language="en",
     words=[
         Word(start=0, end=0.9, word=" Good", probability=0.97),
         Word(start=0.9, end=2.4, word=" morning.", probability=0.99),
     ],
+    confidence=0.98,
     avg_logprob=-0.21,
     no_speech_prob=0.02,
 )
@@ -75,6 +77,7 @@ _RESULT = TranscriptionResult(
     user_id=USER,
     text=_LIVE.text,
     language="en",
+    languages={"en": 2.4},
     duration=DURATION,
     segments=[_LIVE.model_copy(update={"speaker": "SPEAKER_00", "words": None})],
     speakers=1,
@@ -181,6 +184,18 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
             "The least that is needed",
             TranscriptionTask(task_id="meeting-2026-11-25", audio_file_id=RECORDING, user_id=USER),
         ),
+        Example(
+            "call",
+            "A call with a side on each channel, and how its names are spelt",
+            TranscriptionTask(
+                task_id="call-4711",
+                audio_file_id="call-4711.wav",
+                user_id="dispatch",
+                vocabulary=("Natscribe", "JetStream"),
+                prompt="A call about invoices.",
+                channels=Channels.SEPARATE,
+            ),
+        ),
     ),
     "DiarizationTask": (Example("twoToFour", "Two to four people speak", _TURNS_TASK),),
     "ProgressEvent": _PROGRESS,
@@ -241,7 +256,7 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
                 run="9f3c2b1a5d6e4f708192a3b4c5d6e7f8",
                 owner="0d1c2b3a4f5e6d7c8b9a0f1e2d3c4b5a",
                 model=Model(name="whisper-base", revision="d01c3014881c"),
-                language="en",
+                how="0.1.0 cpu int8 beam 5",
             ),
         ),
     ),

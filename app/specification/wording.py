@@ -76,8 +76,9 @@ CHANNELS: Final = (
         address=subjects.SEGMENTS_CHANNEL,
         title="Segments of a transcription",
         description="The text as it is found, while the task runs: each event holds what was transcribed since the "
-        "one before. Live segments have no speakers. After a lost worker the next one goes on where the last event "
-        "ends, so nothing is said twice. Only transcriptions have segments.",
+        "one before. Live segments have no speakers, unless each channel is one (`channels`: `separate`); then the "
+        "channels come one after the other, each from its beginning. After a lost worker the next one goes on where "
+        "the last event ends, so nothing is said twice. Only transcriptions have segments.",
         operation="followSegments",
         summary="Read the text while it is found",
         tag=FOLLOW,

@@ -25,7 +25,7 @@ export interface DiarizationResult {
   'kind': 'diarization';
   'task_id': string;
   'audio_file_id': string;
-  'user_id': number;
+  'user_id': number | string;
   'speakers': number;
   'segments': Turn[];
   'duration': number;
@@ -38,7 +38,7 @@ export interface DiarizationResult {
 export interface DiarizationTask {
   'task_id': string;
   'audio_file_id': string;
-  'user_id': number;
+  'user_id': number | string;
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
 }
@@ -102,17 +102,26 @@ export interface Segment {
   'end': number;
   'text': string;
   'speaker': string | null;
+  'language': string | null;
+  'channel': number | null;
   'words': Word[] | null;
-  'avg_logprob': number;
-  'no_speech_prob': number;
+  'confidence': number | null;
+  'avg_logprob': number | null;
+  'no_speech_prob': number | null;
 }
 export interface SegmentsEvent {
   'task_id': string;
   'attempt': number;
   'sequence': number;
   'language': string | null;
+  'channel': number | null;
   'processed_seconds': number;
   'segments': Segment[];
+  'untranscribed': Stretch[];
+}
+export interface Stretch {
+  'start': number;
+  'end': number;
 }
 export interface TaskRequest {
   'task_id': string;
@@ -137,11 +146,14 @@ export interface TranscriptionResult {
   'kind': 'transcription';
   'task_id': string;
   'audio_file_id': string;
-  'user_id': number;
+  'user_id': number | string;
   'text': string;
   'language': string | null;
+  'languages': Record<string, number>;
   'duration': number;
   'segments': Segment[];
+  'untranscribed': Stretch[];
+  'channels': number | null;
   'speakers': number | null;
   'diarization_error': ErrorDetail | null;
   'model': Model;
@@ -153,9 +165,13 @@ export interface TranscriptionResult {
 export interface TranscriptionTask {
   'task_id': string;
   'audio_file_id': string;
-  'user_id': number;
+  'user_id': number | string;
   'model'?: string | null;
   'language'?: string | null;
+  'vocabulary'?: string[];
+  'prompt'?: string | null;
+  'translate'?: boolean;
+  'channels'?: Channels;
   'diarize'?: boolean;
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
@@ -171,7 +187,6 @@ export interface WindowsOffered {
   'owner': string;
   'model': Model;
   'how': string;
-  'language': string;
 }
 export interface Word {
   'start': number;
@@ -181,6 +196,7 @@ export interface Word {
 }
 export type BodyEncoding = "utf-8" | "base64";
 export type CancelRequests = TaskStatus | ErrorReply;
+export type Channels = "mix" | "separate";
 export type DeleteRequests = Deleted | ErrorReply;
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type Kind = "transcription" | "diarization";

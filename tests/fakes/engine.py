@@ -29,7 +29,7 @@ from app.engines.messages import (
 )
 from schemas.diarization import Turn
 from schemas.progress import Stage
-from schemas.transcription import Segment, Word
+from schemas.transcription import Segment, TranscribeOptions, Word
 from schemas.wire import Model
 
 MODEL = Model(name="fake", revision="0")
@@ -71,6 +71,7 @@ class FakeEngine:
         self.silent = False  # as a listener that takes long over its first word
         self.hangs_after: list[int] = []  # windows, one a recording; none: it does not hang
         self.jobs: list[Listen | Diarize] = []  # one a recording
+        self.options: list[TranscribeOptions] = []  # one a batch
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
         self.stopped = 0  # recordings
@@ -98,6 +99,7 @@ class FakeEngine:
             case Load():
                 yield self.loaded or Loaded(model=MODEL)
             case Transcribe():
+                self.options.append(job.options)
                 numbers = [number_of(window) for window in job.windows]
                 for number in numbers:
                     await self.transcribes(number)

@@ -5,9 +5,13 @@ import json
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
+from app.engines.messages import Diarize
 from app.main import Worker
+from schemas.errors import ErrorCode
 from schemas.progress import State
+from schemas.transcription import TranscribeOptions
 from schemas.wire import Kind
+from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, parsed, queue_is_empty
 from tests.waiting import eventually
 
@@ -79,3 +83,35 @@ async def test_the_three_keys_show_what_happened(publisher: Publisher, worker: W
 
 async def progress_is(redis: Redis, percent: str) -> bool:
     return await redis.get("task:t1:progress") == percent
+
+
+async def test_a_task_is_transcribed_as_it_says(worker: Worker, engine: FakeEngine, publisher: Publisher) -> None:
+    # Given a call with a side on each channel
+    engine.channels = 2
+    options = {"language": "en", "vocabulary": ["Natscribe"], "prompt": "A call.", "translate": True}
+    # When it is to be transcribed in a certain way
+    await publisher.publish("t1", **options, channels="separate", user_id="dispatch", diarize=True)
+    await publisher.until("t1", State.COMPLETED)
+    # Then the engine is told all of it with each batch
+    expected = TranscribeOptions.model_validate(options | {"channels": "separate"})
+    assert set(engine.options) == {expected}
+    # And each side is a speaker of its own, its segments among those of the other one
+    result = await publisher.ask("tasks.result", task_id="t1", format="json")
+    assert [(each["channel"], each["speaker"]) for each in result["segments"]] == [
+        (0, "SPEAKER_00"), (1, "SPEAKER_01"),
+    ] * 3  # fmt: skip
+    assert (result["channels"], result["speakers"], result["user_id"]) == (2, 2, "dispatch")
+    assert result["languages"] == {"en": 54}
+    assert not any(isinstance(job, Diarize) for job in engine.jobs)
+
+
+async def test_too_many_channels_are_the_tasks_fault(worker: Worker, engine: FakeEngine, publisher: Publisher) -> None:
+    # Given a recording with nine channels, when each is to be transcribed on its own
+    engine.channels = 9
+    await publisher.publish("t1", channels="separate")
+    events = await publisher.until("t1", State.FAILED)
+    # Then the task fails at once, and says what to do
+    error = events[-1].error
+    assert error is not None
+    assert error.code is ErrorCode.INVALID_MESSAGE
+    assert error.message.startswith("channels: the recording has 9 channels, and up to 8 ")
