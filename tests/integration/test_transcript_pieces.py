@@ -10,7 +10,7 @@ from app.keys import redis_keys
 from app.keys.cache import Cache
 from app.keys.stretches import Stretches
 from app.speech.recall import PIECE, VERSION, Recall, Transcript
-from schemas.transcription import TranscriptionTask
+from schemas.transcription import Stretch, TranscriptionTask
 from tests.fakes.engine import MODEL, FakeEngine, segment
 
 AUDIO = "a" * 64
@@ -24,7 +24,8 @@ def recall(engine: FakeEngine, binary_redis: Redis) -> Recall:
 
 def transcript(segments: int) -> Transcript:
     heard = [segment(number) for number in range(segments)]
-    return Transcript(language="en", duration=10.0 * segments, model=MODEL, segments=heard)
+    missing = [Stretch(start=10.0 * number + 9, end=10.0 * number + 10) for number in range(3)]
+    return Transcript(duration=10.0 * segments, channels=1, model=MODEL, segments=heard, untranscribed=missing)
 
 
 @pytest.mark.parametrize("segments", [0, 1, PIECE, 1001])
@@ -33,14 +34,14 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
 ) -> None:
     # Given a transcript that was kept
     kept = transcript(segments)
-    await recall.keep_transcript(AUDIO, TASK, kept)
+    await recall.keep_transcript(AUDIO, TASK, None, kept)
     # Then no piece of it, which is read at once, is large
     (packed,) = await binary_redis.hvals(redis_keys.findings(AUDIO))
     assert isinstance(packed, bytes)
     pieces = [json.loads(line)["segments"] for line in zlib.decompress(packed).splitlines()]
     assert max(map(len, pieces)) <= 200
     # And together they are what was kept
-    assert await recall.transcript(AUDIO, TASK) == kept
+    assert await recall.transcript(AUDIO, TASK, None) == kept
 
 
 async def test_a_transcript_that_was_kept_as_a_whole_is_heard_again(recall: Recall, binary_redis: Redis) -> None:
@@ -48,15 +49,15 @@ async def test_a_transcript_that_was_kept_as_a_whole_is_heard_again(recall: Reca
     whole = zlib.compress(transcript(3 * PIECE).model_dump_json().encode())
     await binary_redis.hset(redis_keys.findings(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
     # Then it is no answer
-    assert await recall.transcript(AUDIO, TASK) is None
+    assert await recall.transcript(AUDIO, TASK, None) is None
 
 
 async def test_a_transcript_of_which_a_piece_is_unreadable_is_heard_again(recall: Recall, binary_redis: Redis) -> None:
     # Given a transcript whose last piece another version has written
-    await recall.keep_transcript(AUDIO, TASK, transcript(2 * PIECE))
+    await recall.keep_transcript(AUDIO, TASK, None, transcript(2 * PIECE))
     ((question, packed),) = (await binary_redis.hgetall(redis_keys.findings(AUDIO))).items()
     assert isinstance(packed, bytes)
     first, _ = zlib.decompress(packed).splitlines()
     await binary_redis.hset(redis_keys.findings(AUDIO), question, zlib.compress(first + b"\n{}"))
     # Then none of it is an answer
-    assert await recall.transcript(AUDIO, TASK) is None
+    assert await recall.transcript(AUDIO, TASK, None) is None
