@@ -142,12 +142,17 @@ class Loan:
 
 
 def _is_answer(heard: WindowsTranscribed, job: Transcribe, offer: WindowsOffered) -> bool:
-    """Whether that can be what was asked for: by the same model, each window in its place."""
+    """Whether that can be what was asked for: by the same model, each window in its place, in the task's language."""
     return (
         heard.model == offer.model
         and len(heard.found) == len(job.windows)
         and all(_lies_in(window, found) for window, found in zip(job.windows, heard.found, strict=True))
+        and (job.options.language is None or _languages(heard) <= {None, job.options.language})
     )
+
+
+def _languages(heard: WindowsTranscribed) -> set[str | None]:
+    return {segment.language for found in heard.found for segment in found.segments}
 
 
 def _lies_in(window: WindowSound, found: WindowTranscribed) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from app.engines.cores import Cores
-from app.engines.messages import Loaded, WindowsTranscribed
+from app.engines.messages import Loaded, WindowsTranscribed, WindowTranscribed
 from app.settings import Settings, Share
 from app.sharing import helping, lending
 from app.sharing.helping import way_of
@@ -20,12 +20,14 @@ from app.sharing.messages import Alive, Lent, Line, Returned, Volunteered, decod
 from schemas import subjects
 from schemas.progress import State
 from schemas.sharing import WindowsOffered
+from schemas.transcription import Segment, Stretch, TranscribeOptions
 from schemas.wire import Kind, Model
 from tests.fakes.engine import MODEL, FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
 
 WINDOWS = 24
+PIECES = [(0.0, 4.0), (5.0, 11.0)]  # of a window: 10 s
 TEXT = " ".join(["one two"] * WINDOWS)
 
 
@@ -79,7 +81,7 @@ async def test_idle_workers_hear_windows_of_one_recording(publisher: Publisher, 
     assert sorted(number for engine in engines for number in engine.heard) == list(range(WINDOWS))
     assert [each["start"] for each in result["segments"]] == [number * 10 for number in range(WINDOWS)]
     assert result["text"] == TEXT
-    # And the first window, from which the language is known, was heard by its owner
+    # And the first window, from which it is known how long a window takes, was heard by its owner
     owner, _ = owner_and_helpers(engines)
     assert owner.heard[0] == 0
 
@@ -190,23 +192,34 @@ class Stranger:
         await self._nc.publish(subjects.windows_inbox(owner), body)
 
 
+def number_of(lent: Lent) -> int:
+    return round(lent.pieces[0][0] / 10)
+
+
+def heard(*segments: Segment, missing: Sequence[Stretch] = ()) -> WindowTranscribed:
+    return WindowTranscribed(segments=list(segments), untranscribed=list(missing))
+
+
 def returned(batch: list[Lent], **changes: object) -> Returned:
-    found = [[segment(round(lent.start / 10), "hacked")] for lent in batch]
-    heard = WindowsTranscribed.model_validate(
-        {"language": "en", "found": found, "seconds": 0.1, "model": MODEL} | changes
-    )
-    return Returned(batch=batch[0].batch, heard=heard, more=True)
+    found = [heard(segment(number_of(lent), "hacked")) for lent in batch]
+    answer = {"language": "en", "found": found, "seconds": 0.1, "model": MODEL} | changes
+    return Returned(batch=batch[0].batch, heard=WindowsTranscribed.model_validate(answer), more=True)
 
 
 LIES: dict[str, Callable[[list[Lent]], Line | bytes | None]] = {
     "too few windows": lambda batch: returned(batch, found=[]),
-    "too many windows": lambda batch: returned(batch, found=[[]] * (len(batch) + 1)),
-    "another place": lambda batch: returned(batch, found=[[segment(WINDOWS)] for _ in batch]),
+    "too many windows": lambda batch: returned(batch, found=[heard()] * (len(batch) + 1)),
+    "another place": lambda batch: returned(batch, found=[heard(segment(WINDOWS)) for _ in batch]),
     "another model": lambda batch: returned(batch, model=Model(name="fake", revision="1")),
-    "another language": lambda batch: returned(batch, language="de"),
-    "far too much": lambda batch: returned(batch, found=[[segment(round(b.start / 10), "x" * 9000)] for b in batch]),
+    "silence in another place": lambda batch: returned(
+        batch, found=[heard(missing=[Stretch(start=WINDOWS * 10, end=WINDOWS * 10 + 5)]) for _ in batch]
+    ),
+    "another language": lambda batch: returned(
+        batch, found=[heard(segment(number_of(lent)).model_copy(update={"language": "de"})) for lent in batch]
+    ),
+    "far too much": lambda batch: returned(batch, found=[heard(segment(number_of(b), "x" * 9000)) for b in batch]),
     "no words": lambda batch: returned(
-        batch, found=[[segment(round(b.start / 10)).model_copy(update={"words": None})] for b in batch]
+        batch, found=[heard(segment(number_of(lent)).model_copy(update={"words": None})) for lent in batch]
     ),
     "garbage": lambda _: b"\xff{no json",
     "nothing": lambda _: None,
@@ -224,8 +237,8 @@ async def test_an_answer_that_cannot_be_is_not_believed(
     engine = SlowEngine()
     async with start_worker(engine):
         await stranger.start()
-        # When a long recording is transcribed with word times
-        await publisher.publish("t1", word_timestamps=True)
+        # When a long recording in English is transcribed with word times
+        await publisher.publish("t1", word_timestamps=True, language="en")
         result = await result_of(publisher, "t1")
     # Then they were asked, and their windows were heard by the owner
     assert stranger.batches
@@ -287,7 +300,7 @@ async def test_what_a_helper_is_sent_must_be_a_window(
     engine = SlowEngine()
     async with start_worker(engine):
         await nc.subscribe(subjects.windows_inbox(owner), cb=told)
-        offer = WindowsOffered(run=run, owner=owner, model=MODEL, how=way_of(engine), language="en")
+        offer = WindowsOffered(run=run, owner=owner, model=MODEL, how=way_of(engine))
         await nc.publish(subjects.WINDOWS_OFFERED, offer.model_dump_json().encode())
 
         async def came() -> list[str]:
@@ -295,12 +308,21 @@ async def test_what_a_helper_is_sent_must_be_a_window(
 
         (helper,) = await eventually(came)
         # When it is sent sound that is no window, or windows of another run
-        lent = Lent(run=run, owner=owner, batch=uuid4().hex, number=0, of=1, start=0, end=10, language="en", words=True)
+        lent = Lent(
+            run=run,
+            owner=owner,
+            batch=uuid4().hex,
+            number=0,
+            of=1,
+            pieces=PIECES,
+            options=TranscribeOptions(),
+            previous=None,
+        )
         wrong = [
             (lent, b""),
             (lent, bytes(319_998)),
-            (lent.model_copy(update={"end": 100.0}), bytes(3_200_000)),
-            (lent.model_copy(update={"end": 0.0}), b""),
+            (lent.model_copy(update={"pieces": [(0.0, 100.0)]}), bytes(3_200_000)),
+            (lent.model_copy(update={"pieces": [(0.0, 0.0)]}), b""),
             (lent.model_copy(update={"run": uuid4().hex}), bytes(320_000)),
         ]
         for line, sound in wrong[:2] + wrong[3:]:
@@ -336,10 +358,12 @@ async def test_a_worker_that_ends_gives_back_what_it_was_lent(
     engine = SlowEngine(60)
     await nc.subscribe(subjects.windows_inbox(owner), cb=told)
     async with start_worker(engine):
-        offer = WindowsOffered(run=run, owner=owner, model=MODEL, how=way_of(engine), language="en")
+        offer = WindowsOffered(run=run, owner=owner, model=MODEL, how=way_of(engine))
         await nc.publish(subjects.WINDOWS_OFFERED, offer.model_dump_json().encode())
         (helper,) = await eventually(volunteered)
-        lent = Lent(run=run, owner=owner, batch=batch, number=0, of=1, start=0, end=10, language="en", words=True)
+        lent = Lent(
+            run=run, owner=owner, batch=batch, number=0, of=1, pieces=PIECES, options=TranscribeOptions(), previous=None
+        )
         await nc.publish(subjects.windows_inbox(helper), encode(lent, bytes(320_000)))
 
         async def transcribed() -> list[int]:
