@@ -22,7 +22,6 @@ from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions, Word
 from schemas.wire import Model
 
-_STRETCH_S = 2.0  # at least, of which the language is judged: two languages in one seem to be a third
 _NO_SPEECH = 0.6
 _DOUBTFUL = -1.0  # mean log probability
 _SPREAD = 2  # times its usual length: a word next to a pause that lasts longer takes that in
@@ -57,7 +56,7 @@ class Whisper:
         settled, language = True, options.language or "en"
         if options.language is None and not self._network.english_only:
             evidence = self._network.side_by_side(self._evidence, list(zip(clips, encoded, strict=True)))
-            languages, settled = _in_order([probable for _, probable in evidence], previous)
+            languages, settled = _in_order(evidence, previous)
             language = languages[-1][-1]
             parts = [
                 list(self._parts(clip, whole, stretches, of_clip))
@@ -68,13 +67,13 @@ class Whisper:
         return Answer(self._texts(parts, options), language, settled)
 
     def _evidence(self, clip_and_encoded: tuple[Clip, Encoded]) -> tuple[list[Piece], list[Evidence]]:
-        """Stretches of a clip, and how probable each language is in each.
+        """The pieces of a clip, and how probable each language is in each.
 
         They are judged by what the encoder has made of them within the clip, which costs little; those next to what
         seems to be a change of language once more on their own.
         """
         clip, encoded = clip_and_encoded
-        stretches = _stretches(clip)
+        stretches = list(clip.speech) or [(0.0, clip.seconds)]
         if len(stretches) == 1:
             return stretches, [self._network.detect(encoded)]
         found = [self._network.detect(cut(encoded, stretch)) for stretch in stretches]
@@ -186,29 +185,18 @@ def load(weights: Weights, way: Way) -> Whisper:
     return Whisper(weights.identity, f"{device} {compute_type} beam {way.beam}", network)
 
 
-def _in_order(evidence: Sequence[Sequence[Evidence]], previous: str | None) -> tuple[list[list[str]], bool]:
+def _in_order(
+    evidence: Sequence[tuple[list[Piece], list[Evidence]]], previous: str | None
+) -> tuple[list[list[str]], bool]:
     """The languages of each clip, each with regard to the clip before it, and whether `previous` matters not."""
     found: list[list[str]] = []
     settled = True
-    for probable in evidence:
-        languages, sure = languages_of(probable, found[-1][-1] if found else previous)
+    for stretches, probable in evidence:
+        parts = [(end - start, each) for (start, end), each in zip(stretches, probable, strict=True)]
+        languages, sure = languages_of(parts, found[-1][-1] if found else previous)
         settled = sure if not found else settled
         found.append(languages)
     return found, settled
-
-
-def _stretches(clip: Clip) -> list[Piece]:
-    """The pieces of a clip, joined where they are short, so that each is long enough to tell its language."""
-    joined: list[Piece] = []
-    for start, end in clip.speech or [(0.0, clip.seconds)]:
-        if joined and joined[-1][1] - joined[-1][0] < _STRETCH_S:
-            joined[-1] = (joined[-1][0], end)
-        else:
-            joined.append((start, end))
-    if len(joined) > 1 and joined[-1][1] - joined[-1][0] < _STRETCH_S:
-        _, end = joined.pop()
-        joined[-1] = (joined[-1][0], end)
-    return joined
 
 
 def _next_to_changes(found: Sequence[Evidence]) -> list[int]:

@@ -1,7 +1,7 @@
 from app.engines.languages import CHANGE, languages_of
 
-SURE_EN = {"en": 0.97, "ru": 0.01, "pl": 0.01}
-SURE_RU = {"ru": 0.97, "en": 0.01, "uk": 0.01}
+SURE_EN = (3.0, {"en": 0.97, "ru": 0.01, "pl": 0.01})
+SURE_RU = (3.0, {"ru": 0.97, "en": 0.01, "uk": 0.01})
 
 
 def test_each_part_has_its_own_language_where_it_is_sure() -> None:
@@ -11,13 +11,13 @@ def test_each_part_has_its_own_language_where_it_is_sure() -> None:
 
 def test_an_unsure_part_takes_its_neighbours_language() -> None:
     # Given a stretch that is a little more like Polish between two that are surely English
-    spoken, _ = languages_of([SURE_EN, {"pl": 0.3, "en": 0.1, "fi": 0.2}, SURE_EN], None)
+    spoken, _ = languages_of([SURE_EN, (3.0, {"pl": 0.3, "en": 0.1, "fi": 0.2}), SURE_EN], None)
     # Then it is no Polish
     assert spoken == ["en", "en", "en"]
 
 
 def test_an_unsure_window_takes_the_language_before_it() -> None:
-    unsure = {"ca": 0.5, "es": 0.3}
+    unsure = (3.0, {"ca": 0.5, "es": 0.3})
     assert languages_of([unsure], "es") == (["es"], False)
     assert languages_of([unsure], None) == (["ca"], False)
 
@@ -30,7 +30,7 @@ def test_a_sure_window_does_not_ask_what_was_spoken_before() -> None:
 def test_a_window_is_settled_exactly_if_nothing_before_it_could_change_it() -> None:
     # Given windows around the edge of being sure
     for probable in (0.02, 0.04, 0.06, 0.2):
-        window = [{"en": 0.9, "ru": probable}, {"en": 0.9, "ru": 0.9}]
+        window = [(3.0, {"en": 0.9, "ru": probable}), (3.0, {"en": 0.9, "ru": 0.9})]
         alone, settled = languages_of(window, None)
         # Then what it says of itself is true for each language before it
         assert settled == all(languages_of(window, before)[0] == alone for before in ("en", "ru", "xx"))
@@ -42,3 +42,12 @@ def test_a_language_of_which_nothing_is_heard_does_not_last() -> None:
 
 def test_a_change_costs_as_much_as_the_module_says() -> None:
     assert 7 < 2.718281828**CHANGE < 8
+
+
+def test_a_short_part_counts_for_less() -> None:
+    # Given half a second that sounds like Polish, between English sentences and at their end
+    short = (0.5, {"pl": 0.9, "en": 0.01})
+    assert languages_of([SURE_EN, short, SURE_EN], None)[0] == ["en", "en", "en"]
+    assert languages_of([SURE_EN, short], None)[0] == ["en", "en"]
+    # Then a sentence that sounds like it is Polish
+    assert languages_of([SURE_EN, (3.0, short[1])], None)[0] == ["en", "pl"]

@@ -91,8 +91,8 @@ def test_a_silence_ends_a_piece_and_is_cut_to_little() -> None:
     # When windows are found
     ((first, second, third),) = found_in(samples)
 
-    # Then all fits one window: two stretches meet in the short gap, and of the long silences little more than a third of
-    # a second is left at each end of a piece
+    # Then all fits one window: two stretches meet in the short gap, and of the long silences little more than a third
+    # of a second is left at each end of a piece
     assert first == pytest.approx((3.2 - 0.384, 6.656), abs=0.033)
     assert second == pytest.approx((6.656, 10.112 + 0.384), abs=0.033)
     assert third == pytest.approx((14.912 - 0.384, 18.112), abs=0.033)
