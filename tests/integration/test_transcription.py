@@ -1,6 +1,7 @@
 """A task's way from message to result, with real servers."""
 
 import json
+from typing import Any
 
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
@@ -88,7 +89,7 @@ async def progress_is(redis: Redis, percent: str) -> bool:
 async def test_a_task_is_transcribed_as_it_says(worker: Worker, engine: FakeEngine, publisher: Publisher) -> None:
     # Given a call with a side on each channel
     engine.channels = 2
-    options = {"language": "en", "vocabulary": ["Natscribe"], "prompt": "A call.", "translate": True}
+    options: dict[str, Any] = {"language": "en", "vocabulary": ["Natscribe"], "prompt": "A call.", "translate": True}
     # When it is to be transcribed in a certain way
     await publisher.publish("t1", **options, channels="separate", user_id="dispatch", diarize=True)
     await publisher.until("t1", State.COMPLETED)

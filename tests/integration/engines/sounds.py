@@ -1,6 +1,7 @@
 """Recordings for tests: the LibriVox clips, and any sound written in any format."""
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -18,13 +19,13 @@ CLIPS = sorted((Path(__file__).parents[2] / "recordings" / "librivox").glob("*.f
 NO_LIMIT = Limit(float("inf"), "AUDIO_MAX_SECONDS")
 
 
-def load(path: Path) -> Samples:
-    return np.concatenate(list(decode(path, NO_LIMIT)))
+def load(path: Path, channel: int | None = None) -> Samples:
+    return np.concatenate(list(decode(path, NO_LIMIT, channel)))
 
 
-def tone(seconds: float) -> Samples:
+def tone(seconds: float, frequency: float = 440) -> Samples:
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    return (np.sin(2 * np.pi * 440 * time) * 0.3).astype(np.float32)
+    return (np.sin(2 * np.pi * frequency * time) * 0.3).astype(np.float32)
 
 
 def silence(seconds: float) -> Samples:
@@ -35,6 +36,15 @@ def write(path: Path, samples: Samples, codec: str, *, rate: int = SAMPLE_RATE, 
     """Write samples as the format of the path's suffix."""
     with av.open(str(path), "w") as container:
         _add_sound(container, samples, codec, rate=rate, layout=layout)
+    return path
+
+
+def write_channels(path: Path, channels: Sequence[Samples], codec: str, *, rate: int = SAMPLE_RATE) -> Path:
+    """Write a recording of which each channel has other samples."""
+    layout = "mono" if len(channels) == 1 else "stereo" if len(channels) == 2 else f"{len(channels)}c"
+    frame = av.AudioFrame.from_ndarray(np.stack(channels), format="fltp", layout=layout)
+    with av.open(str(path), "w") as container:
+        _add_frame(container, frame, codec, rate=rate, layout=layout)
     return path
 
 
@@ -60,6 +70,10 @@ def write_film(path: Path, samples: Samples | None) -> Path:
 
 def _add_sound(container: OutputContainer, samples: Samples, codec: str, *, rate: int, layout: str) -> None:
     frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="flt", layout="mono")
+    _add_frame(container, frame, codec, rate=rate, layout=layout)
+
+
+def _add_frame(container: OutputContainer, frame: av.AudioFrame, codec: str, *, rate: int, layout: str) -> None:
     frame.sample_rate, frame.pts = SAMPLE_RATE, 0
     stream = container.add_stream(codec, rate=rate, layout=layout)
     assert isinstance(stream, AudioStream)

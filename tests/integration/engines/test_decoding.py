@@ -9,7 +9,7 @@ from app.engines.mixing import SAMPLE_RATE
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 
-from .sounds import NO_LIMIT, load, tone, wav, write, write_film, write_mp3_without_duration
+from .sounds import NO_LIMIT, load, tone, wav, write, write_channels, write_film, write_mp3_without_duration
 
 FORMATS = [
     ("tone.wav", "pcm_s16le", 16_000, "mono"),
@@ -56,7 +56,7 @@ def test_every_format_gives_the_same_sound(tmp_path: Path, name: str, codec: str
     samples = load(path)
 
     # Then both find three seconds, and it is the tone
-    assert measure(path) == pytest.approx(3, abs=0.1)
+    assert measure(path) == (pytest.approx(3, abs=0.1), {"mono": 1, "stereo": 2, "5.1": 6}[layout])
     assert len(samples) / SAMPLE_RATE == pytest.approx(3, abs=0.1)
     assert samples.dtype == np.float32
     assert loudest_frequency(samples) == pytest.approx(440, abs=2)
@@ -72,7 +72,7 @@ def test_the_sound_of_a_film_is_found(tmp_path: Path, name: str) -> None:
     path = write_film(tmp_path / name, tone(3))
 
     # When it is decoded, then it is the tone
-    assert measure(path) == pytest.approx(3, abs=0.1)
+    assert measure(path) == (pytest.approx(3, abs=0.1), 1)
     assert loudest_frequency(load(path)) == pytest.approx(440, abs=2)
 
 
@@ -84,6 +84,55 @@ def test_one_voice_among_a_hundred_channels_is_heard(tmp_path: Path) -> None:
     samples = load(tmp_path / "many.wav")
     assert loudest_frequency(samples) == pytest.approx(440, abs=2)
     assert np.abs(samples).max() > 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "rate"),
+    [
+        ("call.flac", "flac", 16_000),
+        ("call.wav", "pcm_s16le", 8_000),
+        ("eight_bit.wav", "pcm_u8", 16_000),
+        ("wide.wav", "pcm_s24le", 48_000),
+        ("call.m4a", "aac", 44_100),
+        ("call.ogg", "libopus", 48_000),
+    ],
+)
+def test_one_channel_is_that_channel_alone(tmp_path: Path, name: str, codec: str, rate: int) -> None:
+    # Given a recording with another tone on each channel
+    path = write_channels(tmp_path / name, [tone(2, 440), tone(2, 1500)], codec, rate=rate)
+
+    # When one channel is decoded
+    for channel, (own, other) in enumerate([(440, 1500), (1500, 440)]):
+        samples = load(path, channel)
+        # Then it is as loud as it was, and of the other one nothing is heard
+        assert len(samples) / SAMPLE_RATE == pytest.approx(2, abs=0.1)
+        assert strength(samples, own) == pytest.approx(0.3, rel=0.05)
+        assert strength(samples, other) < 0.01
+    # And mixed both are there
+    mixed = load(path)
+    assert min(strength(mixed, 440), strength(mixed, 1500)) > 0.1
+
+
+def strength(samples: np.ndarray[tuple[int], np.dtype[np.float32]], frequency: float) -> float:
+    """How loud a frequency is within the second second."""
+    part = samples[SAMPLE_RATE // 2 : SAMPLE_RATE * 3 // 2]
+    return float(np.abs(np.fft.rfft(part))[round(frequency)] * 2 / len(part))
+
+
+def test_the_only_channel_is_all(tmp_path: Path) -> None:
+    # Given a recording with one channel, when that is decoded, then it is the same as all of it
+    path = write(tmp_path / "mono.flac", tone(2), "flac", rate=44_100)
+    assert np.array_equal(load(path, 0), load(path))
+
+
+def test_each_of_many_channels_can_be_had(tmp_path: Path) -> None:
+    # Given eight channels of which the last one has sound
+    (tmp_path / "many.wav").write_bytes(wav(tone(2), channels=8))
+
+    # When each is decoded, then only the last one has it
+    assert measure(tmp_path / "many.wav") == (pytest.approx(2), 8)
+    loudest = [np.abs(load(tmp_path / "many.wav", channel)).max() for channel in range(8)]
+    assert loudest == [0] * 7 + [pytest.approx(0.3, abs=0.01)]
 
 
 def test_pieces_are_small_however_long_the_recording(tmp_path: Path) -> None:
@@ -100,7 +149,7 @@ def test_a_header_without_an_end_is_not_believed(tmp_path: Path, promised: int) 
     (tmp_path / "pipe.wav").write_bytes(wav(tone(2), promised=promised))
 
     # When it is measured, then what is there counts
-    assert measure(tmp_path / "pipe.wav") == pytest.approx(2)
+    assert measure(tmp_path / "pipe.wav") == (pytest.approx(2), 1)
     assert len(load(tmp_path / "pipe.wav")) == 2 * SAMPLE_RATE
 
 
@@ -130,7 +179,7 @@ def test_an_mp3_without_a_duration_is_no_broken_promise(tmp_path: Path) -> None:
     path = write_mp3_without_duration(tmp_path / "guess.mp3", tone(20))
 
     # When its half is measured, then what is there counts
-    assert measure(halved(path)) == pytest.approx(10, abs=0.5)
+    assert measure(halved(path)) == (pytest.approx(10, abs=0.5), 1)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +238,7 @@ def test_a_gap_in_the_time_stamps_is_silence(tmp_path: Path) -> None:
     samples = load(path)
     assert len(samples) / SAMPLE_RATE == pytest.approx(6, abs=0.1)
     assert np.abs(samples[round(2.2 * SAMPLE_RATE) : round(3.8 * SAMPLE_RATE)]).max() == 0
-    assert measure(path) == pytest.approx(6, abs=0.1)
+    assert measure(path) == (pytest.approx(6, abs=0.1), 1)
 
 
 def with_gap(path: Path, seconds: float) -> Path:

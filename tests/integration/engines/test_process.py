@@ -30,6 +30,7 @@ from app.engines.process import EngineProcess
 from app.settings import Settings
 from handlers.errors import PermanentError, TaskError, TransientError
 from schemas.errors import ErrorCode
+from schemas.transcription import TranscribeOptions
 from tests.waiting import eventually
 
 from .sounds import CLIPS, load, silence, write
@@ -89,7 +90,7 @@ async def test_one_process_serves_many_jobs(engine: EngineProcess) -> None:
     # Then all come to an end, in the same process
     assert isinstance(found[-1], ListeningDone)
     assert isinstance(heard[-1], WindowsTranscribed)
-    assert all(heard[-1].found)
+    assert all(each.segments for each in heard[-1].found)
     assert isinstance(diarized[-1], DiarizationDone)
     assert the_child() == child
 
@@ -192,9 +193,9 @@ async def test_a_failed_job_leaves_the_process_usable(engine: EngineProcess, tmp
     (tmp_path / "text.flac").write_text("no sound")
 
     # When jobs fail, each for another reason
-    unknown = await failure(engine, Load(model="no-such-model"))
+    unknown = await failure(engine, Load(options=TranscribeOptions(model="no-such-model")))
     damaged = await failure(engine, Listen(path=tmp_path / "text.flac"))
-    foreign = await failure(engine, Load(language="xx"))
+    foreign = await failure(engine, Load(options=TranscribeOptions(language="xx")))
     vanished = await failure(engine, Listen(path=tmp_path / "vanished.flac"))
 
     # Then each is told as what it is, and the same process goes on
@@ -214,7 +215,7 @@ async def test_a_damaged_model_is_refused(engine: EngineProcess, tmp_path: Path,
         (tmp_path / "broken" / name).write_bytes(b"broken")
 
     # When a task names it
-    error = await failure(engine, Load(model="broken"))
+    error = await failure(engine, Load(options=TranscribeOptions(model="broken")))
 
     # Then it is refused, without a path, and the service's own model still works
     assert (type(error), error.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
@@ -227,7 +228,10 @@ async def test_a_service_without_its_own_model_refuses_no_task(engine_settings: 
     engine = EngineProcess(engine_settings.model_copy(update={"transcription_model": "no-such-model"}))
 
     # When a task names no model, and another one names that
-    own, named = await failure(engine, Load()), await failure(engine, Load(model="no-such-model"))
+    own, named = (
+        await failure(engine, Load()),
+        await failure(engine, Load(options=TranscribeOptions(model="no-such-model"))),
+    )
 
     # Then the first is tried again, for it is the operator's to mend, and only the second is refused
     assert (type(own), own.detail.code) == (TransientError, ErrorCode.ENGINE_FAILED)
@@ -328,7 +332,7 @@ async def main(job):
     await asyncio.Event().wait()
 
 path = Path(sys.argv[2])
-windows = [WindowSound(start=0, end=0, samples="AQAB" * 300_000)] * 100
+windows = [WindowSound(pieces=[(0, 18.75)], samples="AQAB" * 200_000)] * 100
 transcribe = Transcribe(windows=windows)
 jobs = {"diarize": Diarize(path=path), "listen": Listen(path=path), "transcribe": transcribe, "idle": Load()}
 asyncio.run(main(jobs[sys.argv[1]]))

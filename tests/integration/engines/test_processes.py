@@ -92,7 +92,7 @@ async def test_windows_are_heard_while_more_are_found(engine: EngineProcesses, r
         # Then both are done, and listening goes on to its end
         rest = [reply async for reply in listening]
     assert isinstance(heard[-1], WindowsTranscribed)
-    assert heard[-1].found[0][0].text
+    assert heard[-1].found[0].segments[0].text
     assert diarized
     assert isinstance(rest[-1], ListeningDone)
     assert len(children()) == 3

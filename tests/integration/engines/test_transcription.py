@@ -10,16 +10,18 @@ import jiwer
 import numpy as np
 import pytest
 import pytest_asyncio
-from faster_whisper import WhisperModel
 
+from app.engines.clips import Clip
 from app.engines.listening import find_windows
 from app.engines.messages import Job, Listen, Load, Loaded, Reply, StageAdvanced, Transcribe
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.transcription import transcribe
-from app.engines.whisper import Whisper
+from app.engines.whisper import Encoded, Whisper
 from app.speech.transcriber_pool import Transcribed
 from app.speech.windows_in_order import WindowsInOrder
-from schemas.transcription import Segment
+from handlers.errors import PermanentError
+from schemas.errors import ErrorCode
+from schemas.transcription import Segment, TranscribeOptions
 
 from .sounds import CLIPS, NO_LIMIT, load, silence, write
 
@@ -66,10 +68,8 @@ class Run:
         return [segment for batch in self.batches for segment in batch.segments]
 
 
-async def run(
-    whisper: Whisper, path: Path, *, words: bool = True, start_at: float = 0.0, language: str | None = None
-) -> Run:
-    job = Transcribe(windows=[], words=words, language=language)
+async def run(whisper: Whisper, path: Path, *, start_at: float = 0.0, previous: str | None = None) -> Run:
+    job = Transcribe(windows=[], previous=previous)
     windows = WindowsInOrder(InThisProcess(whisper), Listen(path=path, start_at=start_at), job, largest=4)
     batches = [told async for told in windows.run() if isinstance(told, Transcribed)]
     return Run(batches, windows.language, windows.duration)
@@ -112,17 +112,12 @@ async def test_a_resumed_run_gives_the_text_of_an_uninterrupted_one(
     assert others
 
     # When another run goes on after its first batch, from what is known on the wire
-    again = (await run(whisper, reading, start_at=round(first.processed_seconds, 3), language="en")).segments
+    again = (await run(whisper, reading, start_at=round(first.processed_seconds, 3), previous="en")).segments
 
     # Then text and times are the same
     rest = [segment for batch in others for segment in batch.segments]
     assert [segment.text for segment in again] == [segment.text for segment in rest]
     assert [segment.start for segment in again] == pytest.approx([segment.start for segment in rest], abs=0.05)
-
-
-async def test_words_are_left_out_unless_asked_for(whisper: Whisper) -> None:
-    # Given a clip, when it is transcribed without word times, then segments have none
-    assert all(segment.words is None for segment in (await run(whisper, CLIPS[1], words=False)).segments)
 
 
 @pytest.mark.parametrize("kind", ["silence", "noise", "hum"])
@@ -148,35 +143,33 @@ async def test_no_speech_gives_no_text(whisper: Whisper, tmp_path: Path, kind: s
 def test_a_window_whose_language_is_looked_for_is_encoded_once(
     whisper: Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a window that was heard in its language, and something else heard since
-    window, other = load(CLIPS[0])[: 20 * SAMPLE_RATE], np.zeros(SAMPLE_RATE, np.float32)
-    (told,), _ = whisper.transcribe([window], "en")
-    whisper.transcribe([other], "en")
+    # Given a window of one piece that was heard in its language
+    sound = load(CLIPS[0])[: 20 * SAMPLE_RATE]
+    window = Clip(sound, [(0.0, len(sound) / SAMPLE_RATE)])
+    (told,) = whisper.transcribe([window], TranscribeOptions(language="en"), None).texts
     # When its language has to be found first
-    encoded = 0
-    encode = WhisperModel.encode
+    encoded: list[Clip] = []
+    encode = Whisper._encode  # noqa: SLF001 -- to be counted
 
-    def counted(self: WhisperModel, features: object) -> object:
-        nonlocal encoded
-        encoded += 1
-        return encode(self, features)
+    def counted(self: Whisper, clip: Clip) -> Encoded:
+        encoded.append(clip)
+        return encode(self, clip)
 
-    monkeypatch.setattr(WhisperModel, "encode", counted)
-    (found,), language = whisper.transcribe([window], None)
+    monkeypatch.setattr(Whisper, "_encode", counted)
+    answer = whisper.transcribe([window], TranscribeOptions(), None)
     # Then that costs nothing, and changes no word
-    assert (encoded, language) == (1, "en")
-    assert told is not None
-    assert found is not None
-    assert found.text == told.text
-    assert [(word.start, word.end) for word in found.words or ()] == [
-        (word.start, word.end) for word in told.words or ()
-    ]
+    assert (len(encoded), answer.language) == (1, "en")
+    assert answer.texts == [told]
 
 
 def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
-    assert whisper.knows("ru")
-    assert not whisper.knows("yue")  # larger models know it
-    assert not whisper.knows("xx")
+    # Given a model, when a language is named that it knows, then it may be asked
+    whisper.check(TranscribeOptions(language="ru", translate=True))
+    # And one that only larger models know, or nobody, is refused by its name
+    for language in ("yue", "xx"):
+        with pytest.raises(PermanentError, match=language) as caught:
+            whisper.check(TranscribeOptions(language=language))
+        assert caught.value.detail.code is ErrorCode.INVALID_MESSAGE
 
 
 async def test_nothing_counts_as_done_before_its_text_is_there(whisper: Whisper) -> None:

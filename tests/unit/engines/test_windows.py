@@ -55,7 +55,7 @@ def conversation(seed: int, stretches: int, *, speech: float = 6.0, silence: flo
 
 def marked(samples: Samples) -> Samples:
     """The same loudness, but each sample is told from its neighbours."""
-    return samples * (1 + np.arange(len(samples), dtype=np.float32) % 1009 / 10_000)
+    return np.asarray(samples * (1 + np.arange(len(samples)) % 1009 / 10_000), np.float32)
 
 
 def test_blocks_begin_at_fixed_places_and_lose_nothing() -> None:
