@@ -14,9 +14,9 @@ from app.log.entry import Entry, Facts
 from app.log.results import ResultStore
 from app.log.task_log import Batch, TaskLog
 from handlers.errors import OvertakenError
-from handlers.ports import Advanced, Found, Result
+from handlers.ports import Advanced, Checkpoint, Found, Result
 from schemas.progress import ProgressEvent, Stage, State
-from schemas.transcription import SegmentsEvent, TranscriptionResult
+from schemas.transcription import SegmentsEvent, Stretch, TranscriptionResult
 from schemas.wire import Kind, Model
 from tests.fakes.engine import segment
 
@@ -205,6 +205,31 @@ async def test_who_comes_after_goes_on_where_the_segments_end(log: FakeLog, cloc
     # And the lost one cannot speak any more
     with pytest.raises(OvertakenError):
         await lost.give_back()
+
+
+async def test_channels_and_stretches_without_text_outlive_a_lost_worker(log: FakeLog, clock: list[float]) -> None:
+    # Given an attempt that was lost in the second channel, and found no text in a part of each
+    lost = attempt_on(log)
+    await lost.start()
+    on = [segment(number).model_copy(update={"channel": number, "speaker": f"SPEAKER_0{number}"}) for number in (0, 1)]
+    missing = [Stretch(start=8, end=9.5), Stretch(start=3, end=4.5)]
+    for channel, language in enumerate(["en", "ru"]):
+        await lost.append(Found(language, 10.0, (on[channel],), "sha", channel, (missing[channel],)))
+    # When another one starts
+    following = attempt_on(log)
+    await following.start()
+    # Then it goes on in that channel, after its language, and nothing of before is lost
+    assert following.checkpoint == Checkpoint(
+        language="ru",
+        channel=1,
+        processed_seconds=10,
+        segments=tuple(on),
+        untranscribed=tuple(missing),
+        audio_sha256="sha",
+        after_trouble=True,
+    )
+    # And whoever follows the segments is told each of it once
+    assert [(event.channel, event.untranscribed) for event, _ in log.found] == [(0, missing[:1]), (1, missing[1:])]
 
 
 async def test_how_long_the_recording_is_stays_known(attempt: TaskAttempt, log: FakeLog, clock: list[float]) -> None:

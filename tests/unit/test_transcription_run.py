@@ -150,6 +150,17 @@ async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory
     assert not run.separate
 
 
+@pytest.mark.parametrize(
+    ("wanted", "kept"), [({}, False), ({"word_timestamps": True}, True), ({"diarize": True}, True)], ids=str
+)
+async def test_words_are_kept_where_they_are_of_use(memory: Memory, wanted: dict[str, bool], kept: bool) -> None:
+    # Given a task that asks for word times, for speakers, or for neither
+    run = run_of(CallEngine(channels=1), MIXED.model_copy(update=wanted), memory)
+    # When a recording is transcribed, then the words are told where they are of use, and else left out
+    news = await news_of(run)
+    assert {each.words is not None for found in found_in(news) for each in found.segments} == {kept}
+
+
 @pytest.mark.parametrize("channels", [8, 9])
 async def test_more_than_eight_channels_are_not_transcribed_apart(memory: Memory, channels: int) -> None:
     # Given a recording with many channels
