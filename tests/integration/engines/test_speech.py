@@ -28,7 +28,7 @@ KINDS = ("prompts-en", "prompts-ru", "prompts-es", "prompts-fr", "prompts-it", "
 
 
 def recording(name: str) -> Samples:
-    return read(FOLDER / f"{name}.flac").astype(np.float32) / 32768
+    return read(FOLDER / f"{name}.flac").astype(np.float32) / np.float32(32768)
 
 
 def said(name: str) -> str:

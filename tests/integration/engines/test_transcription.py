@@ -1,7 +1,7 @@
 """The bundled model on real speech."""
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,8 @@ from app.engines.listening import find_windows
 from app.engines.messages import Job, Listen, Load, Loaded, Reply, StageAdvanced, Transcribe
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.transcription import transcribe
-from app.engines.whisper import Encoded, Whisper
+from app.engines.whisper import Whisper
+from app.engines.whisper_network import Encoded, Network
 from app.speech.transcriber_pool import Transcribed
 from app.speech.windows_in_order import WindowsInOrder
 from handlers.errors import PermanentError
@@ -149,13 +150,13 @@ def test_a_window_whose_language_is_looked_for_is_encoded_once(
     (told,) = whisper.transcribe([window], TranscribeOptions(language="en"), None).texts
     # When its language has to be found first
     encoded: list[Clip] = []
-    encode = Whisper._encode  # noqa: SLF001 -- to be counted
+    encode = Network.encode
 
-    def counted(self: Whisper, clip: Clip) -> Encoded:
-        encoded.append(clip)
-        return encode(self, clip)
+    def counted(self: Network, clips: Sequence[Clip]) -> list[Encoded]:
+        encoded.extend(clips)
+        return encode(self, clips)
 
-    monkeypatch.setattr(Whisper, "_encode", counted)
+    monkeypatch.setattr(Network, "encode", counted)
     answer = whisper.transcribe([window], TranscribeOptions(), None)
     # Then that costs nothing, and changes no word
     assert (len(encoded), answer.language) == (1, "en")

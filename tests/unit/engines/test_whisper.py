@@ -168,7 +168,7 @@ def test_terms_are_told_only_where_one_may_be_said() -> None:
 
 
 def test_a_text_that_the_terms_have_spoilt_is_not_kept() -> None:
-    said = {(): "we run nat scribe in the cellar today"}
+    said: dict[tuple[str, ...], str] = {(): "we run nat scribe in the cellar today"}
     network = FakeNetwork(lambda _, hints: said.get(tuple(hints.terms), "Natscribe Natscribe Natscribe"))
     (texts,) = transcribed(network, clip((8, EN)), vocabulary=("Natscribe",)).texts
     assert text_of(texts[0].words) == "we run nat scribe in the cellar today"
