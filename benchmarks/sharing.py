@@ -1,55 +1,90 @@
-"""What a second worker that has nothing to do gives to one recording."""
+"""What more cores give to one recording: those of its own worker, or of another worker that has nothing to do."""
 
 import statistics
+from dataclasses import dataclass
 
 from benchmarks.caller import Caller
+from benchmarks.memory import MIB, MemoryWatch
 from benchmarks.recordings import CLIPS, Spoken, speech
-from benchmarks.report import Findings, Table, percent, ratio, seconds
-from benchmarks.service import serving
+from benchmarks.report import Findings, Table, percent, ratio, seconds, whole
+from benchmarks.service import REAL, serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import Stack, fresh
-from benchmarks.talkers import Answer
 from benchmarks.words import word_error_rate
 
-WAYS = {"never": "windows are not shared", "auto": "shared where a core is free (default)", "always": "always shared"}
+
+@dataclass(frozen=True)
+class Way:
+    """A way to run the service."""
+
+    name: str
+    workers: int
+    settings: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a way took: seconds, and MiB at most; and the text."""
+
+    seconds: float
+    memory: float
+    text: str
+
+
+ALONE = Way("one core", 1, {"share_windows": "never"})
+CORES = Way("all cores of the worker (default, `ENGINE_PARALLEL=0`)", 1, {"engine_parallel": 0})
+NEVER = Way("two workers, windows are not shared", 2, {"share_windows": "never"})
+AUTO = Way("two workers, shared where a core is free (default)", 2, {"share_windows": "auto"})
+ALWAYS = Way("two workers, always shared", 2, {"share_windows": "always"})
 
 
 async def measure(sizes: Sizes) -> Findings:
-    """Measure one recording on two workers, each way of the setting."""
+    """Measure one recording in each way."""
     async with fresh() as stack:
         recording = speech(stack.folder / "speech.wav", sizes.speech_minutes)
-        found = {way: await _measured(stack, recording, way, sizes) for way in WAYS}
-    alone, shared = found["never"], found["always"]
+        found = {way.name: await _measured(stack, recording, way, sizes) for way in (ALONE, CORES, NEVER, AUTO, ALWAYS)}
+    alone = found[ALONE.name]
     table = Table(
-        f"One recording of {recording.seconds / 60:.1f} minutes, two workers",
-        ("SHARE_WINDOWS", "seconds", "/ never", "words wrong"),
+        f"One recording of {recording.seconds / 60:.1f} minutes, alone on the machine",
+        ("", "seconds", "/ one core", "peak MiB", "words wrong"),
         [
             (
-                f"{way}: {WAYS[way]}",
-                seconds(answer.seconds),
-                ratio(answer.seconds / alone.seconds),
-                percent(word_error_rate(recording.words, answer.text)),
+                name,
+                seconds(each.seconds),
+                ratio(each.seconds / alone.seconds),
+                whole(each.memory),
+                percent(word_error_rate(recording.words, each.text)),
             )
-            for way, answer in found.items()
+            for name, each in found.items()
         ],
-        ["One engine thread each; the cache is off.", f"The texts are {_alike(found)}."],
+        [
+            "One engine thread a window, one window at a time where nothing else is said; the cache is off.",
+            "Memory: of the workers and all their processes.",
+            f"The texts are {_alike(found)}.",
+        ],
     )
-    return Findings([table], {"shared_over_alone": shared.seconds / alone.seconds})
+    figures = {
+        "shared_over_alone": found[ALWAYS.name].seconds / found[NEVER.name].seconds,
+        "all_cores_over_one": found[CORES.name].seconds / alone.seconds,
+        "all_cores_memory_over_one": found[CORES.name].memory / alone.memory,
+    }
+    return Findings([table], figures)
 
 
-async def _measured(stack: Stack, recording: Spoken, way: str, sizes: Sizes) -> Answer:
+async def _measured(stack: Stack, recording: Spoken, way: Way, sizes: Sizes) -> Found:
     caller, times, text = Caller(stack.nats), [], ""
-    async with serving(stack, workers=2, cache_ttl=0, share_windows=way):
+    async with serving(stack, REAL, workers=way.workers, ready=True, cache_ttl=0, **way.settings) as child:
         clip, uploaded = await caller.upload(CLIPS[0]), await caller.upload(recording.path)
         for _ in range(4):
             await caller.run(clip)
-        for number in range(sizes.rounds):
-            sizes.tell(f"{WAYS[way]}, round {number + 1}")
-            outcome = await caller.run(uploaded)
-            times.append(outcome.ended)
-            text = str((await caller.result(outcome))["text"])
-    return Answer(statistics.median(times), text)
+        async with MemoryWatch(child) as watch:
+            for number in range(sizes.rounds):
+                sizes.tell(f"{way.name}, round {number + 1}")
+                outcome = await caller.run(uploaded)
+                times.append(outcome.ended)
+                text = str((await caller.result(outcome))["text"])
+    return Found(statistics.median(times), watch.peak / MIB, text)
 
 
-def _alike(found: dict[str, Answer]) -> str:
-    return "the same" if len({answer.text for answer in found.values()}) == 1 else "not all the same"
+def _alike(found: dict[str, Found]) -> str:
+    return "the same" if len({each.text for each in found.values()}) == 1 else "not all the same"

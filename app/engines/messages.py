@@ -15,7 +15,7 @@ from schemas.progress import Stage
 from schemas.transcription import Segment, Stretch, TranscribeOptions
 from schemas.wire import Model, Speakers
 
-LONGEST_WINDOW = 24.0  # seconds of sound
+LONGEST_WINDOW = 20.0  # seconds of sound
 
 
 class _Line(BaseModel):

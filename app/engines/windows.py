@@ -1,4 +1,4 @@
-"""Windows: pieces of speech, 12 to 24 s of it together, found while the recording streams by.
+"""Windows: pieces of speech, 10 to 20 s of it together, found while the recording streams by.
 
 Silence between pieces is left out, all but .8 s of it, so that a window is speech and little else: what a model needs
 for a window grows with the window's sound. A window is shorter than the 30 s that Whisper takes, because a long one is
@@ -31,10 +31,11 @@ LATER_BLOCK = 64
 
 _RATE = SAMPLE_RATE / FRAME  # frames a second
 _LONGEST = int(LONGEST_WINDOW * _RATE)
-_ENOUGH = round(12 * _RATE)  # with that much speech, a window may end before a piece that does not fit
+_ENOUGH = round(10 * _RATE)  # with that much speech, a window may end before a piece that does not fit
 _SPAN = round(90 * _RATE)  # from a window's first piece to its end: so long, sound is held at most
 _PADDING = round(0.4 * _RATE)  # kept before and after speech
 _PAUSE = round(0.3 * _RATE)  # a longer silence ends a piece; up to twice the padding of it is kept
+_WIDE = round(0.8 * _RATE)  # of pauses as wide as that, none is better than another
 _WARM_UP = 64  # frames that the voice detector hears again before each block
 _LEAST_SPEECH = 4  # frames; less is a click
 _SPEECH = 0.5
@@ -129,10 +130,10 @@ def next_window(speech: Probabilities, *, whole: bool) -> list[Run]:
 
 
 def _to_widest_pause(taken: Sequence[Run]) -> list[Run]:
-    """The pieces up to the widest pause of those that make a window long enough, the last one of several as wide."""
+    """The pieces up to the widest pause of those that make a window long enough; of wide ones the last will do."""
     lengths = list(accumulate(run.length for run in taken))
     ends = [number for number, length in enumerate(lengths) if length >= _ENOUGH]
-    return list(taken[: max(ends, key=lambda number: (taken[number].pause, number)) + 1])
+    return list(taken[: max(ends, key=lambda number: (min(taken[number].pause, _WIDE), number)) + 1])
 
 
 def _runs(speech: Probabilities, *, whole: bool) -> Iterator[Run]:
