@@ -69,10 +69,15 @@ async def until_segments(client: Client, task_id: str, count: int) -> None:
 
 
 def is_same(found: TranscriptionResult, wanted: TranscriptionResult) -> bool:
-    """The same text, and the same times within 50 ms."""
-    return [s.text for s in found.segments] == [s.text for s in wanted.segments] and all(
-        abs(a.start - b.start) <= 0.05 and abs(a.end - b.end) <= 0.05
-        for a, b in zip(found.segments, wanted.segments, strict=True)
+    """The same text in the same languages, the same stretches without any, and the same times within 50 ms."""
+    texts = [[(segment.text, segment.language) for segment in each.segments] for each in (found, wanted)]
+    return (
+        texts[0] == texts[1]
+        and found.untranscribed == wanted.untranscribed
+        and all(
+            abs(a.start - b.start) <= 0.05 and abs(a.end - b.end) <= 0.05
+            for a, b in zip(found.segments, wanted.segments, strict=True)
+        )
     )
 
 

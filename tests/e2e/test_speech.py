@@ -63,6 +63,9 @@ async def test_the_demo_recording_is_heard_whole(client: Client) -> None:
     said = " ".join(line.partition(": ")[2] for line in lines)
     result = await transcribe(client, TWO_READERS, diarize=True)
     assert jiwer.wer(said, plain(result.text)) <= WORST_WORD_ERROR_RATE
+    # And all of it in its language, with nothing left out
+    assert {segment.language for segment in result.segments} == {result.language} == set(result.languages) == {"en"}
+    assert result.untranscribed == []
     # And each speaker is credited with what they said
     for speaker in ("SPEAKER_00", "SPEAKER_01"):
         theirs = " ".join(line.partition(": ")[2] for line in lines if line.startswith(speaker))
@@ -116,6 +119,7 @@ async def test_silence_gives_no_text(client: Client, tmp_path: Path) -> None:
     result = await transcribe(client, silence, diarize=True)
     assert (result.text, result.segments, result.language, result.duration) == ("", [], None, 10.0)
     assert result.speakers == 0
+    assert (result.languages, result.untranscribed) == ({}, [])
 
 
 async def test_words_have_times_on_request(client: Client) -> None:
