@@ -14,7 +14,7 @@ from app.engines.timeline import Piece, Timeline
 from schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 
 _BELIEVED = -1.0  # mean log probability, at least, of what is found where nothing was found before
-_WHOLE = 0.8  # of a clip: a hole as large as that would be the same clip again
+_WHOLE = 0.8  # of a clip: without another prompt, a hole as large as that would be the same clip again
 
 
 def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
@@ -50,7 +50,7 @@ def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: Tran
     """The texts of a clip, and those of the holes between them: each hole is transcribed as a clip of its own."""
     found = list(texts)
     for start, end in holes(_times(texts), clip.speech, clip.seconds) if texts else ():
-        if end - start < _WHOLE * clip.seconds:
+        if end - start < _WHOLE * clip.seconds or options.prompt:
             found += _again(model, part_of(clip, start, end), start, _told(options, _before(texts, start)))
     return found
 
@@ -75,7 +75,8 @@ def _before(texts: Sequence[Text], second: float) -> str | None:
 
 
 def _told(options: TranscribeOptions, language: str | None) -> TranscribeOptions:
-    return options if language is None else options.model_copy(update={"language": language})
+    """The options for a hole: in the language around it, and without the prompt, which may be why it is there."""
+    return options.model_copy(update={"language": language or options.language, "prompt": None})
 
 
 def _moved(word: Word, seconds: float) -> Word:

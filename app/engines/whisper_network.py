@@ -31,6 +31,7 @@ _LONGEST_S = 30.0
 _SHORTEST_S = 10.0  # of sound and silence together: with less, languages and short words are mistaken
 _SILENCE_S = 1.0  # kept behind the sound, so that its end is heard
 _TOKENS_A_SECOND, _TOKENS_AT_LEAST = 25, 40  # people speak no faster; a loop would go on to the model's limit
+_TOKENS_BEFORE, _TOKENS_OF_TERMS = 220, 110  # of 448: what is told before a text, and terms of that
 _UNBROKEN_LOOP = 3  # tokens; a sequence that long is not said again when a text is written anew
 _PREPENDED = "\"'“¿([{-«"
 _APPENDED = "\"'.。,，!！?？:：”)]}、»"  # noqa: RUF001 -- other scripts have marks of their own
@@ -187,9 +188,16 @@ class Network:
         return [_result(each.sequences_ids[0], each.scores[0], each.no_speech_prob, eot) for each in results]
 
     def _prompt(self, part: Part, hints: Hints) -> list[int]:
+        """The tokens before the text: terms and the end of the prompt, as many as leave room for the text."""
         tokenizer = self._tokenizer(part.language, translate=hints.translate)
+        terms, length = list[str](), 0
+        for term in hints.terms:
+            length += len(tokenizer.encode(f" {term},"))
+            if length <= _TOKENS_OF_TERMS:
+                terms.append(term)
         before = tokenizer.encode(" " + hints.prompt.strip()) if hints.prompt else []
-        hotwords = ", ".join(hints.terms) or None
+        before = before[-(_TOKENS_BEFORE - min(length, _TOKENS_OF_TERMS)) :]
+        hotwords = ", ".join(terms) or None
         return list(self._model.get_prompt(tokenizer, before, without_timestamps=True, hotwords=hotwords))
 
     def _tokenizer(self, language: str, *, translate: bool) -> Tokenizer:

@@ -109,6 +109,17 @@ def test_a_vocabulary_brings_its_names_and_no_others(whisper: Whisper) -> None:
     assert scored([said_so], [text]).errors < scored([said_so], [text_of(heard(whisper, samples))]).errors
 
 
+@pytest.mark.parametrize("letters", ["Запись звонка. ", "通话记录。"])
+def test_the_longest_prompt_and_vocabulary_leave_room_for_the_text(whisper: Whisper, letters: str) -> None:
+    # Given as much of both as a task may have, in letters that take many tokens
+    samples = recording("prompts-ru")[: 20 * SAMPLE_RATE]
+    prompt = (letters * 800)[:800]
+    terms = tuple(f"{number} {letters * 60}"[:60].strip() for number in range(100))
+    # Then most of what is said is still written
+    plain, told = text_of(heard(whisper, samples)), text_of(heard(whisper, samples, prompt=prompt, vocabulary=terms))
+    assert len(told) > 0.5 * len(plain)
+
+
 @pytest.mark.parametrize("sound", [silence, lambda seconds: np.sin(np.arange(seconds * SAMPLE_RATE) / 6) / 3])
 def test_nothing_is_found_where_nobody_speaks(whisper: Whisper, sound: Callable[[float], Samples]) -> None:
     assert heard(whisper, sound(40).astype(np.float32)) == []
