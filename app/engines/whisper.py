@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from math import sqrt
 from statistics import median
 
@@ -22,6 +23,8 @@ from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions, Word
 from schemas.wire import Model
 
+_SURE = 0.9  # how probable a language is that needs no second look
+_TELLING_S = 1.0  # of speech: of less, nothing sure is told of its language
 _NO_SPEECH = 0.6
 _DOUBTFUL = -1.0  # mean log probability
 _SPREAD = 2  # times its usual length: a word next to a pause that lasts longer takes that in
@@ -69,15 +72,15 @@ class Whisper:
     def _evidence(self, clip_and_encoded: tuple[Clip, Encoded]) -> tuple[list[Piece], list[Evidence]]:
         """The pieces of a clip, and how probable each language is in each.
 
-        They are judged by what the encoder has made of them within the clip, which costs little; those next to what
-        seems to be a change of language once more on their own.
+        They are judged by what the encoder has made of them within the clip, which costs little; those that are unsure
+        and next to what seems to be a change of language once more on their own.
         """
         clip, encoded = clip_and_encoded
         stretches = list(clip.speech) or [(0.0, clip.seconds)]
         if len(stretches) == 1:
             return stretches, [self._network.detect(encoded)]
         found = [self._network.detect(cut(encoded, stretch)) for stretch in stretches]
-        for number in _next_to_changes(found):
+        for number in _doubtful(stretches, found):
             (alone,) = self._network.encode([part_of(clip, *stretches[number])])
             found[number] = _both(found[number], self._network.detect(alone))
         return stretches, found
@@ -199,10 +202,12 @@ def _in_order(
     return found, settled
 
 
-def _next_to_changes(found: Sequence[Evidence]) -> list[int]:
-    """Which stretches seem to be in another language than a neighbour."""
-    best = [max(each, key=lambda language: each[language]) for each in found]
-    return [number for number, language in enumerate(best) if {language} != set(best[max(number - 1, 0) : number + 2])]
+def _doubtful(stretches: Sequence[Piece], found: Sequence[Evidence]) -> list[int]:
+    """Which pieces seem to be in another language than a neighbour, but those that are sure or too short to tell."""
+    telling = [number for number, (start, end) in enumerate(stretches) if end - start >= _TELLING_S]
+    best = {number: max(found[number], key=lambda language: found[number][language]) for number in telling}
+    changes = [(one, other) for one, other in pairwise(telling) if best[one] != best[other]]
+    return sorted({number for change in changes for number in change if found[number][best[number]] < _SURE})
 
 
 def _both(one: Evidence, other: Evidence) -> Evidence:
