@@ -99,6 +99,5 @@ def _segments(text: Text, timeline: Timeline) -> Iterator[Segment]:
 
 def _stretch(timeline: Timeline, start: float, end: float) -> Stretch:
     """A hole of a window in the recording, from the piece in which it begins to the one in which it ends."""
-    first, _ = timeline.stretch(start, start)
-    _, last = timeline.stretch(end, end)
-    return Stretch(start=first, end=max(first, last))
+    first = timeline.moment(start)
+    return Stretch(start=first, end=max(first, timeline.moment(end)))

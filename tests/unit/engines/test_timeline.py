@@ -20,6 +20,11 @@ def test_a_word_over_a_cut_lies_in_the_piece_that_has_more_of_it() -> None:
     assert placed(1.9, 2.5) == (15.0, 15.5)
 
 
+def test_a_word_that_begins_with_the_pause_before_it_lies_behind_the_pause() -> None:
+    # Given a word that reaches from the silence at a piece's end into the next piece
+    assert placed(1.6, 2.45) == (15.0, 15.45)
+
+
 def test_no_word_lies_outside_of_the_pieces() -> None:
     assert placed(5.9, 7.0) == (40.9, 41.0)
     assert placed(0.0, 0.1) == (10.0, 10.1)
