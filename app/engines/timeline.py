@@ -8,7 +8,7 @@ from schemas.transcription import Word
 
 Piece = tuple[float, float]
 
-_SILENCE_S = 0.3  # at each end of a piece, about
+_SOME_S = 0.15  # of a word: word times are no more exact than that
 
 
 class Timeline:
@@ -24,12 +24,11 @@ class Timeline:
         return list(zip(self._starts, self._starts[1:], strict=False))
 
     def word(self, word: Word) -> Word:
-        """A word of the window, at its time in the recording: in the piece that has most of it.
+        """A word of the window, at its time in the recording: in the last piece that has some of it.
 
-        A model often begins a word with the silence before it; so silence at the ends of pieces does not count.
+        A model often begins a word with the silence before it, and seldom ends one with the silence behind it.
         """
-        pieces = range(self._piece_at(word.start), self._piece_at(word.end) + 1)
-        number = max(pieces, key=lambda piece: (self._voiced(piece, word), -abs(self._middle(piece) - word.end)))
+        number = self._piece_at(max(word.end - _SOME_S, word.start))
         start, end = self._within(number, word.start, word.end)
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
 
@@ -39,15 +38,6 @@ class Timeline:
 
     def _piece_at(self, second: float) -> int:
         return min(max(bisect_right(self._starts, second) - 1, 0), len(self._pieces) - 1)
-
-    def _middle(self, number: int) -> float:
-        return (self._starts[number] + self._starts[number + 1]) / 2
-
-    def _voiced(self, number: int, word: Word) -> float:
-        """Seconds of a word within a piece, the silence at the piece's ends left out."""
-        start, end = self._starts[number], self._starts[number + 1]
-        silence = min(_SILENCE_S, (end - start) / 3)
-        return max(min(word.end, end - silence) - max(word.start, start + silence), 0.0)
 
     def _within(self, number: int, start: float, end: float) -> Piece:
         """A stretch of the window in the recording, as far as it lies within one piece."""

@@ -189,7 +189,7 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
             "A call with a side on each channel, and how its names are spelt",
             TranscriptionTask(
                 task_id="call-4711",
-                audio_file_id="call-4711.wav",
+                audio_file_id=RECORDING,
                 user_id="dispatch",
                 vocabulary=("Natscribe", "JetStream"),
                 prompt="A call about invoices.",

@@ -170,7 +170,7 @@ async def test_the_largest_tasks_end(
     bodies = {
         "good": b'{"task_id": "good", "audio_file_id": "meeting.flac", "user_id": 1}',
         "none": b"\x00\xff",
-        "wrong": b'{"task_id": "wrong", "audio_file_id": "meeting.flac", "user_id": "nobody"}',
+        "wrong": b'{"task_id": "wrong", "audio_file_id": "meeting.flac", "user_id": []}',
     }
     # When they are published
     for body in bodies.values():

@@ -15,7 +15,7 @@ def test_a_word_is_where_its_piece_is() -> None:
     assert placed(5.2, 5.8) == (40.2, 40.8)
 
 
-def test_a_word_over_a_cut_lies_in_the_piece_that_has_more_of_it() -> None:
+def test_a_word_over_a_cut_lies_in_the_later_piece_if_some_of_it_does() -> None:
     assert placed(1.5, 2.1) == (11.5, 12.0)
     assert placed(1.9, 2.5) == (15.0, 15.5)
 
