@@ -31,7 +31,8 @@ def languages_of(parts: Sequence[Part], previous: str | None) -> tuple[list[str]
 
 def _scores(parts: Sequence[Part]) -> list[Scores]:
     """For each part and language, how well the rest can go on if that part is in that language."""
-    possible = sorted({language for _, part in parts for language, probable in part.items() if probable >= _LEAST})
+    heard = {language for _, part in parts for language, probable in part.items() if probable >= _LEAST}
+    possible = sorted(heard | {max(part, key=lambda language: part[language]) for _, part in parts})
     rest = dict.fromkeys(possible, 0.0)
     scores: list[Scores] = []
     for seconds, part in reversed(parts):

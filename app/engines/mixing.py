@@ -60,8 +60,13 @@ def _mixed(frame: av.AudioFrame) -> av.AudioFrame:
 
 
 def _by_channel(frame: av.AudioFrame) -> npt.NDArray[np.float64]:
+    channels = frame.layout.nb_channels
+    if frame.format.is_planar and channels >= _WIDEST_LAYOUT:  # PyAV would read one plane more than there is
+        packed = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
+        parts = [part.to_ndarray() for part in (*packed.resample(frame), *packed.resample(None))]
+        return np.concatenate(parts, axis=1).reshape(-1, channels).T.astype(np.float64)
     samples = frame.to_ndarray()
-    return _scaled(samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T)
+    return _scaled(samples if frame.format.is_planar else samples.reshape(-1, channels).T)
 
 
 def _mono(samples: npt.NDArray[np.float64], rate: int) -> av.AudioFrame:

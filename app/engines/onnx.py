@@ -107,7 +107,9 @@ def _texts(parts: Sequence[tuple[float, Clip, TimestampedResult]], language: str
         for word in words_of(heard, clip.seconds, clip.speech)
     ]
     told = [mean for _, _, heard in parts if (mean := mean_logprob(heard)) is not None]
-    return [Text(words, language, fmean(told) if told else None)] if words else []
+    return [
+        Text(words, language, fmean(told) if told else None)
+    ]  # also without words: nobody can tell music from speech
 
 
 def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:

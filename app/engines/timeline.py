@@ -32,9 +32,11 @@ class Timeline:
         start, end = self._within(number, word.start, word.end)
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
 
-    def moment(self, second: float) -> float:
-        """A moment of the window, in the recording."""
-        return self._within(self._piece_at(second), second, second)[0]
+    def stretches(self, start: float, end: float) -> list[Piece]:
+        """A stretch of the window in the recording: the part of each piece that lies in it."""
+        pieces = range(self._piece_at(start), self._piece_at(end) + 1)
+        parts = [self._within(piece, start, end) for piece in pieces]
+        return [(first, last) for first, last in parts if last > first]
 
     def _piece_at(self, second: float) -> int:
         return min(max(bisect_right(self._starts, second) - 1, 0), len(self._pieces) - 1)

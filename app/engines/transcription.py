@@ -1,10 +1,11 @@
 """Transcription: a batch of windows to segments, whatever the family of the model, with no speech left out silently."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from statistics import fmean
 from time import monotonic
 
-from app.engines.clips import Clip, part_of
+from app.engines.clips import Clip, cut_in_two, part_of
 from app.engines.coverage import holes
 from app.engines.messages import Transcribe, WindowsTranscribed, WindowTranscribed
 from app.engines.samples import unpack
@@ -14,7 +15,6 @@ from app.engines.timeline import Piece, Timeline
 from schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 
 _BELIEVED = -1.0  # mean log probability, at least, of what is found where nothing was found before
-_WHOLE = 0.8  # of a clip: without another prompt, a hole as large as that would be the same clip again
 
 
 def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
@@ -34,7 +34,9 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
         found.append(
             WindowTranscribed(
                 segments=sorted(segments, key=lambda segment: segment.start),
-                untranscribed=[_stretch(timeline, *hole) for hole in missing],
+                untranscribed=[
+                    Stretch(start=start, end=end) for hole in missing for start, end in timeline.stretches(*hole)
+                ],
             )
         )
     return WindowsTranscribed(
@@ -47,12 +49,32 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
 
 
 def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
-    """The texts of a clip, and those of the holes between them: each hole is transcribed as a clip of its own."""
+    """The texts of a clip, and those of the holes between them: each hole is transcribed as a clip of its own.
+
+    Where a clip has no words at all, each half of it is.
+    """
     found = list(texts)
     for start, end in holes(_times(texts), clip.speech, clip.seconds) if texts else ():
-        if end - start < _WHOLE * clip.seconds or options.prompt:
-            found += _again(model, part_of(clip, start, end), start, _told(options, _before(texts, start)))
+        whole = end - start >= clip.seconds
+        parts = cut_in_two(clip) if whole else [(start, part_of(clip, start, end))]
+        told = _told(options, _before(texts, start))
+        again = [text for begin, part in parts for text in _again(model, part, begin, told)]
+        found = [*_cut(found, start), *again] if again else found
     return found
+
+
+def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:
+    """The texts, none of which goes on over a hole: a word that seems to last into it ends there."""
+    for text in texts:
+        before = [_ended(word, second) for word in text.words if word.start < second]
+        after = [word for word in text.words if word.start >= second]
+        for words in (before, after):
+            if words or not text.words:
+                yield replace(text, words=words)
+
+
+def _ended(word: Word, second: float) -> Word:
+    return word.model_copy(update={"end": min(word.end, second)})
 
 
 def _again(model: SpeechModel, clip: Clip, start: float, options: TranscribeOptions) -> Iterator[Text]:
@@ -95,9 +117,3 @@ def _segments(text: Text, timeline: Timeline) -> Iterator[Segment]:
             avg_logprob=text.avg_logprob,
             no_speech_prob=text.no_speech_prob,
         )
-
-
-def _stretch(timeline: Timeline, start: float, end: float) -> Stretch:
-    """A hole of a window in the recording, from the piece in which it begins to the one in which it ends."""
-    first = timeline.moment(start)
-    return Stretch(start=first, end=max(first, timeline.moment(end)))

@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 _LIKELY = 0.2  # of a term's letters, in order: what resembles less is not told
 _ALIKE = 0.5  # of the letters that a term has taken the place of
 _MOST = 20  # terms given for one window: the model reads at most 223 tokens before a text
+_INFLECTED = 4  # letters, at least, of a term that may have endings
 _OTHERS = 0.75  # of the other words that must stay as they were
 _CYRILLIC = "абвгдеёжзийклмнопрстуфхцчшщъыьэюя"
 _LATIN = "a,b,v,g,d,e,e,zh,z,i,i,k,l,m,n,o,p,r,s,t,u,f,kh,ts,ch,sh,shch,,y,,e,yu,ya"
@@ -35,7 +36,7 @@ def improves(before: str, after: str, terms: Sequence[str]) -> bool:
     for kind, a, b, c, d in SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
         if kind == "equal":
             kept += b - a
-        elif not any(word in told for word in new[c:d]):
+        elif not any(word.startswith(each) for word in new[c:d] for each in told):
             changed += max(b - a, d - c)
         elif SequenceMatcher(None, "".join(old[a:b]), "".join(new[c:d])).ratio() < _ALIKE:
             return False
@@ -57,7 +58,9 @@ def _likeness(term: str, words: Sequence[str]) -> float:
 
 
 def _stands_in(term: str, text: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(term.strip())}(?!\w)", text) is not None
+    """Whether a text has the term, or a form of it: names have endings in Russian."""
+    ending = r"\w{0,3}" if len(term.strip()) >= _INFLECTED else ""
+    return re.search(rf"(?<!\w){re.escape(term.strip())}{ending}(?!\w)", text) is not None
 
 
 def _words(text: str) -> list[str]:

@@ -172,13 +172,13 @@ class Network:
 
     def _written(self, parts: Sequence[Part], hints: Hints) -> list[Written]:
         prompts = [self._prompt(part, hints) for part in parts]
-        longest = max(part.clip.seconds for part in parts)
-        tokens = max(map(len, prompts)) + _TOKENS_AT_LEAST + ceil(longest * _TOKENS_A_SECOND)
+        longest = _LONGEST_S if self._filled else max(part.clip.seconds for part in parts)
+        tokens = max(map(len, prompts)) + 2 * (_TOKENS_AT_LEAST + ceil(longest * _TOKENS_A_SECOND))
         results = self._model.model.generate(
             _view(np.stack([part.encoded for part in parts])),
             prompts,
             beam_size=self._beam,
-            max_length=min(tokens, self._model.max_length),
+            max_length=min(tokens, self._model.max_length),  # CTranslate2 writes half as many
             suppress_tokens=self._suppressed,
             no_repeat_ngram_size=_UNBROKEN_LOOP if hints.break_loops else 0,
             return_scores=True,
@@ -192,10 +192,10 @@ class Network:
         tokenizer = self._tokenizer(part.language, translate=hints.translate)
         terms, length = list[str](), 0
         for term in hints.terms:
-            length += len(tokenizer.encode(f" {term},"))
+            length += len(tokenizer.encode(f" {_plain(term)},"))
             if length <= _TOKENS_OF_TERMS:
-                terms.append(term)
-        before = tokenizer.encode(" " + hints.prompt.strip()) if hints.prompt else []
+                terms.append(_plain(term))
+        before = tokenizer.encode(" " + _plain(hints.prompt).strip()) if hints.prompt else []
         before = before[-(_TOKENS_BEFORE - min(length, _TOKENS_OF_TERMS)) :]
         hotwords = ", ".join(terms) or None
         return list(self._model.get_prompt(tokenizer, before, without_timestamps=True, hotwords=hotwords))
@@ -211,6 +211,11 @@ class Network:
     @cached_property
     def _suppressed(self) -> list[int]:
         return list(get_suppressed_tokens(self._tokenizer("en", translate=False), [-1]))
+
+
+def _plain(text: str) -> str:
+    """A text without what the tokenizer would take for its own marks, such as <|translate|>."""
+    return text.replace("<|", "<").replace("|>", ">")
 
 
 def cut(encoded: Encoded, stretch: Piece) -> Encoded:

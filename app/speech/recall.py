@@ -87,7 +87,7 @@ class Recall:
         self, task_id: str, recording: Recording, job: Diarize
     ) -> AsyncGenerator[StageAdvanced | DiarizationDone, None]:
         """Yield how far diarization is, from where the task's last attempt ended, the turns last (TaskError)."""
-        question = f"diarization {VERSION} {job.min_speakers}-{job.max_speakers}"
+        question = f"turns of votes {VERSION} {job.min_speakers}-{job.max_speakers}"
         audio_sha256 = recording.sha256
         found = await self._cache.find(audio_sha256, question, DiarizationDone)
         if found is not None:
