@@ -135,6 +135,21 @@ def test_each_of_many_channels_can_be_had(tmp_path: Path) -> None:
     assert loudest == [0] * 7 + [pytest.approx(0.3, abs=0.01)]
 
 
+def test_each_of_eight_channels_can_be_had_where_each_has_a_plane_of_its_own(tmp_path: Path) -> None:
+    # Given eight channels, the last one with sound, in a codec that decodes each into a plane
+    channels = np.zeros((2 * SAMPLE_RATE, 8), np.float32)
+    channels[:, 7] = tone(2)
+    frame = av.AudioFrame.from_ndarray(channels.reshape(1, -1), format="flt", layout="7.1")
+    frame.sample_rate = SAMPLE_RATE
+    with av.open(str(tmp_path / "many.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="7.1")
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+
+    # When each is decoded, then only the last one has it
+    loudest = [np.abs(load(tmp_path / "many.m4a", channel)).max() for channel in range(8)]
+    assert loudest == [pytest.approx(0, abs=0.02)] * 7 + [pytest.approx(0.3, abs=0.03)]
+
+
 def test_pieces_are_small_however_long_the_recording(tmp_path: Path) -> None:
     # Given ten minutes of sound
     path = write(tmp_path / "long.flac", tone(600), "flac")

@@ -51,3 +51,7 @@ def test_a_short_part_counts_for_less() -> None:
     assert languages_of([SURE_EN, short], None)[0] == ["en", "en"]
     # Then a sentence that sounds like it is Polish
     assert languages_of([SURE_EN, (3.0, short[1])], None)[0] == ["en", "pl"]
+
+
+def test_the_best_of_poor_evidence_is_taken() -> None:
+    assert languages_of([(3.0, {"en": 2e-4, "ru": 3e-4})], None)[0] == ["ru"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -166,6 +167,40 @@ def test_a_window_without_any_words_is_no_speech() -> None:
     # Then it is not asked again, and nothing is missing
     assert (found.segments, found.untranscribed) == ([], [])
     assert len(model.asked) == 1
+
+
+def test_what_is_found_in_a_hole_stands_where_it_is_said() -> None:
+    # Given a word that seems to last over a sentence, and that sentence when its sound is heard alone
+    stretched = Text([Word(start=0.2, end=8.0, word=" So", probability=1.0), *said(8.0, 9.0).words], "en", -0.2, 0.1)
+    model = ScriptedModel([[stretched], [said(0.5, 1.5, 2.5, 3.5, text="closed")]])
+    # When the window is transcribed
+    (found,) = ask(model, window((0.0, 10.0))).found
+    # Then the text is in order, and no segment goes on over another
+    assert [segment.text for segment in found.segments] == ["So", "closed closed closed closed", "word word"]
+    assert all(one.end <= other.start for one, other in pairwise(found.segments))
+
+
+def test_a_window_that_ends_long_before_its_speech_is_transcribed_from_there() -> None:
+    # Given 20 s of speech of which 2 s have words
+    model = ScriptedModel([[said(0.0, 1.0)], [said(*range(17), text="later")]])
+    (found,) = ask(model, window((0.0, 20.0))).found
+    assert [seconds for (seconds, _, _) in model.asked][1] == [pytest.approx(18, abs=0.1)]
+    assert found.untranscribed == []
+
+
+def test_speech_without_any_text_is_tried_in_halves() -> None:
+    model = ScriptedModel([[Text([], "en", -0.2, 0.1)], [said(*range(9))], [said(*range(9))]])
+    (found,) = ask(model, window((0.0, 10.0), (20.0, 30.0))).found
+    assert [seconds for (seconds, _, _) in model.asked] == [[20.0], [10.0], [10.0]]
+    assert (len(found.segments) > 0, found.untranscribed) == (True, [])
+
+
+def test_silence_is_no_speech_without_text() -> None:
+    # Given three sentences far apart in which nothing is found
+    model = ScriptedModel([[Text([], "en", -0.2, 0.1)], [], []])
+    (found,) = ask(model, window((0.0, 2.0), (40.0, 41.5), (80.0, 82.0))).found
+    # Then the silence between them is not in what has no text
+    assert sum(stretch.end - stretch.start for stretch in found.untranscribed) == pytest.approx(5.5)
 
 
 def test_options_that_the_model_cannot_follow_are_refused() -> None:

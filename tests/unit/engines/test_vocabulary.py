@@ -51,5 +51,16 @@ def test_a_text_that_lost_its_other_words_is_not_better_for_a_name() -> None:
     assert not improves(before, "We run Natscribe.", ["Natscribe"])
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "term"),
+    [
+        ("Позвоните питрову завтра.", "Позвоните Петрову завтра.", "Петров"),
+        ("Работаем на нацкрайбе.", "Работаем на Натскрайбе.", "Натскрайб"),
+    ],
+)
+def test_a_name_may_have_an_ending(before: str, after: str, term: str) -> None:
+    assert improves(before, after, [term])
+
+
 def test_a_text_without_any_of_the_terms_is_not_better() -> None:
     assert not improves("We run nat scribe.", "We run a scribe.", ["Natscribe"])
