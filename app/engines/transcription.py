@@ -69,7 +69,7 @@ def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:
         before = [_ended(word, second) for word in text.words if word.start < second]
         after = [word for word in text.words if word.start >= second]
         for words in (before, after):
-            if words or not text.words:
+            if words:
                 yield replace(text, words=words)
 
 
