@@ -14,6 +14,7 @@ from app.client.command import command
 from app.client.errors import ClientError, NoServerError, UnreachableError
 from app.jetstream.closing import close
 from app.jetstream.hostile_headers import survive
+from app.jetstream.lost_writes import tolerate_lost_writes
 from app.settings import Settings
 
 PATIENCE = 5.0  # seconds for one answer
@@ -25,6 +26,7 @@ async def connect(settings: Settings, on_outage: OutageHearer | None = None) -> 
 
     `on_outage` hears True when NATS goes away later on, False when it is back.
     """
+    tolerate_lost_writes()
     connection, limit = Nats(), asyncio.timeout(None)
     survive(connection)
     failures: list[Exception] = []

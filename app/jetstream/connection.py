@@ -17,6 +17,7 @@ from nats.js.errors import ServiceUnavailableError
 from opentelemetry.trace import TracerProvider
 
 from app.jetstream.hostile_headers import survive
+from app.jetstream.lost_writes import tolerate_lost_writes
 from app.jetstream.stream_log import UNANSWERED
 from app.settings import Settings
 from app.telemetry import logs, tracing
@@ -62,6 +63,7 @@ def broker(
 
 async def reach(nats: NatsBroker, settings: Settings) -> Client:
     """Connect, or end with one sentence: a start that waits for ever cannot be stopped (ConnectionError)."""
+    tolerate_lost_writes()
     try:
         async with asyncio.timeout(REACHED_WITHIN) as patience:
             with _ended_by_signals(patience):
