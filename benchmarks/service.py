@@ -21,14 +21,23 @@ async def provision(stack: Stack, *, lane_limit: int = 10_000) -> None:
 
 @asynccontextmanager
 async def serving(
-    stack: Stack, application: str = REAL, *, workers: int = 1, ready: bool = True, **settings: object
+    stack: Stack,
+    application: str = REAL,
+    *,
+    workers: int = 1,
+    ready: bool = True,
+    one_core: bool = False,
+    **settings: object,
 ) -> AsyncIterator[Child]:
     """Run the service; with `ready`, the body begins when its model is loaded and it takes tasks.
 
-    A worker has one engine process where nothing else is set, as the bare engine is one.
+    A worker transcribes one window at a time where nothing else is set, as the bare engine does. With `one_core` all
+    its processes share a core.
     """
     port, chosen = free_port(), {"engine_parallel": 1, **settings}
     command = python("faststream", "run", application, "--port", str(port), "--workers", str(workers))
+    if one_core:
+        command = ["taskset", "--cpu-list", "0", *command]
     async with stack.running(command, {name.upper(): str(value) for name, value in chosen.items()}) as child:
 
         async def is_ready() -> bool:

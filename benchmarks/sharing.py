@@ -20,6 +20,7 @@ class Way:
     name: str
     workers: int
     settings: dict[str, object]
+    one_core: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class Found:
     text: str
 
 
-ALONE = Way("one core", 1, {"share_windows": "never"})
-CORES = Way("all cores of the worker (default, `ENGINE_PARALLEL=0`)", 1, {"engine_parallel": 0})
+CORE = Way("a worker that has one core", 1, {"engine_parallel": 0}, one_core=True)
+ALONE = Way("one window at a time, `ENGINE_PARALLEL=1`", 1, {"share_windows": "never"})
+CORES = Way("a worker that has all cores", 1, {"engine_parallel": 0})
 NEVER = Way("two workers, windows are not shared", 2, {"share_windows": "never"})
 AUTO = Way("two workers, shared where a core is free (default)", 2, {"share_windows": "auto"})
 ALWAYS = Way("two workers, always shared", 2, {"share_windows": "always"})
@@ -42,8 +44,10 @@ async def measure(sizes: Sizes) -> Findings:
     """Measure one recording in each way."""
     async with fresh() as stack:
         recording = speech(stack.folder / "speech.wav", sizes.speech_minutes)
-        found = {way.name: await _measured(stack, recording, way, sizes) for way in (ALONE, CORES, NEVER, AUTO, ALWAYS)}
-    alone = found[ALONE.name]
+        found = {
+            way.name: await _measured(stack, recording, way, sizes) for way in (CORE, ALONE, CORES, NEVER, AUTO, ALWAYS)
+        }
+    alone = found[CORE.name]
     table = Table(
         f"One recording of {recording.seconds / 60:.1f} minutes, alone on the machine",
         ("", "seconds", "/ one core", "peak MiB", "words wrong"),
@@ -66,6 +70,7 @@ async def measure(sizes: Sizes) -> Findings:
     figures = {
         "shared_over_alone": found[ALWAYS.name].seconds / found[NEVER.name].seconds,
         "all_cores_over_one": found[CORES.name].seconds / alone.seconds,
+        "all_cores_over_one_window_at_a_time": found[CORES.name].seconds / found[ALONE.name].seconds,
         "all_cores_memory_over_one": found[CORES.name].memory / alone.memory,
     }
     return Findings([table], figures)
@@ -73,7 +78,9 @@ async def measure(sizes: Sizes) -> Findings:
 
 async def _measured(stack: Stack, recording: Spoken, way: Way, sizes: Sizes) -> Found:
     caller, times, text = Caller(stack.nats), [], ""
-    async with serving(stack, REAL, workers=way.workers, ready=True, cache_ttl=0, **way.settings) as child:
+    async with serving(
+        stack, REAL, workers=way.workers, ready=True, one_core=way.one_core, cache_ttl=0, **way.settings
+    ) as child:
         clip, uploaded = await caller.upload(CLIPS[0]), await caller.upload(recording.path)
         for _ in range(4):
             await caller.run(clip)

@@ -1,9 +1,11 @@
 """Whisper models: in which language each part of a clip is spoken, and which text of it is kept."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby, pairwise
 from math import sqrt
+from operator import itemgetter
 from statistics import median
 
 from ctranslate2 import get_cuda_device_count
@@ -17,7 +19,7 @@ from app.engines.models import Weights
 from app.engines.sentences import SENTENCE_ENDS, text_of
 from app.engines.speech_model import Answer, Text
 from app.engines.timeline import Piece
-from app.engines.whisper_network import Encoded, Hints, Network, Part, Way, Written, cut
+from app.engines.whisper_network import Encoded, Hints, Network, Part, Way, Written, encoded_of
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions, Word
@@ -29,6 +31,29 @@ _NO_SPEECH = 0.6
 _DOUBTFUL = -1.0  # mean log probability
 _SPREAD = 2  # times its usual length: a word next to a pause that lasts longer takes that in
 _LONGEST_USUAL_S = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A clip, its pieces, and how probable each language is in each of them.
+
+    `encoded`: what the encoder has made of the whole, and of the pieces that were looked at on their own.
+    """
+
+    clip: Clip
+    pieces: Sequence[Piece]
+    evidence: Sequence[Evidence]
+    encoded: Mapping[Piece, Encoded]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Pieces of a clip in one language, `start` seconds after its start; `encoded` where that is done."""
+
+    clip: Clip
+    start: float
+    language: str
+    encoded: Encoded | None
 
 
 class Whisper:
@@ -55,59 +80,46 @@ class Whisper:
 
     def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
         """Transcribe clips that follow each other; `previous`: the language spoken before the first one."""
-        encoded = self._network.encode(clips)
-        settled, language = True, options.language or "en"
-        if options.language is None and not self._network.english_only:
-            evidence = self._network.side_by_side(self._evidence, list(zip(clips, encoded, strict=True)))
-            languages, settled = _in_order(evidence, previous)
-            language = languages[-1][-1]
-            parts = [
-                list(self._parts(clip, whole, stretches, of_clip))
-                for clip, whole, (stretches, _), of_clip in zip(clips, encoded, evidence, languages, strict=True)
-            ]
-        else:
-            parts = [[Part(clip, 0.0, language, whole)] for clip, whole in zip(clips, encoded, strict=True)]
-        return Answer(self._texts(parts, options), language, settled)
+        heard = self._network.side_by_side(partial(self._heard, options), clips)
+        languages, settled = _in_order(heard, previous)
+        cuts = [list(_cuts(each, of_clip)) for each, of_clip in zip(heard, languages, strict=True)]
+        flat = [cut for of_clip in cuts for cut in of_clip]
+        texts = iter(self._network.side_by_side(partial(self._texts, options), flat))
+        found = [[text for _ in of_clip for text in next(texts)] for of_clip in cuts]
+        return Answer(found, languages[-1][-1], settled)
 
-    def _evidence(self, clip_and_encoded: tuple[Clip, Encoded]) -> tuple[list[Piece], list[Evidence]]:
-        """The pieces of a clip, and how probable each language is in each.
+    def _heard(self, options: TranscribeOptions, clips: Sequence[Clip]) -> list[_Heard]:
+        encoded = zip(clips, self._network.encode(clips), strict=True)
+        known = options.language or ("en" if self._network.english_only else None)
+        if known is None:
+            return [self._languages(clip, whole) for clip, whole in encoded]
+        return [_Heard(clip, [_whole(clip)], [{known: 1.0}], {_whole(clip): whole}) for clip, whole in encoded]
+
+    def _languages(self, clip: Clip, whole: Encoded) -> _Heard:
+        """How probable each language is in each piece of a clip.
 
         They are judged by what the encoder has made of them within the clip, which costs little; those that are unsure
         and next to what seems to be a change of language once more on their own.
         """
-        clip, encoded = clip_and_encoded
-        stretches = list(clip.speech) or [(0.0, clip.seconds)]
-        if len(stretches) == 1:
-            return stretches, [self._network.detect(encoded)]
-        found = [self._network.detect(cut(encoded, stretch)) for stretch in stretches]
-        for number in _doubtful(stretches, found):
-            (alone,) = self._network.encode([part_of(clip, *stretches[number])])
-            found[number] = _both(found[number], self._network.detect(alone))
-        return stretches, found
+        encoded = {_whole(clip): whole}
+        pieces = list(clip.speech) or [_whole(clip)]
+        if len(pieces) == 1:
+            return _Heard(clip, pieces, [self._network.detect(whole)], encoded)
+        evidence = [self._network.detect(encoded_of(whole, piece)) for piece in pieces]
+        for number in _doubtful(pieces, evidence):
+            (alone,) = self._network.encode([part_of(clip, *pieces[number])])
+            encoded[pieces[number]] = alone
+            evidence[number] = _both(evidence[number], self._network.detect(alone))
+        return _Heard(clip, pieces, evidence, encoded)
 
-    def _parts(
-        self, clip: Clip, encoded: Encoded, stretches: Sequence[Piece], languages: Sequence[str]
-    ) -> Iterator[Part]:
-        """Cut a clip where the language changes; each part of several is encoded on its own."""
-        if len(set(languages)) == 1:
-            yield Part(clip, 0.0, languages[0], encoded)
-            return
-        first = 0
-        for number in range(1, len(languages) + 1):
-            if number == len(languages) or languages[number] != languages[first]:
-                start, end = stretches[first][0], stretches[number - 1][1]
-                part = part_of(clip, start, end)
-                (alone,) = self._network.encode([part])
-                yield Part(part, start, languages[first], alone)
-                first = number
+    def _texts(self, options: TranscribeOptions, cuts: Sequence[_Cut]) -> list[list[Text]]:
+        parts = [self._part(each) for each in cuts]
+        written = self._network.write(parts, Hints(prompt=options.prompt, translate=options.translate))
+        return [self._text(part, each, options) for part, each in zip(parts, written, strict=True)]
 
-    def _texts(self, parts: Sequence[Sequence[Part]], options: TranscribeOptions) -> list[list[Text]]:
-        hints = Hints(prompt=options.prompt, translate=options.translate)
-        flat = [part for of_clip in parts for part in of_clip]
-        written = self._network.write(flat, hints)
-        pairs = list(zip(flat, written, strict=True))
-        made = iter(self._network.side_by_side(lambda pair: self._text(*pair, options), pairs))
-        return [[text for _ in of_clip for text in next(made)] for of_clip in parts]
+    def _part(self, cut: _Cut) -> Part:
+        encoded = self._network.encode([cut.clip])[0] if cut.encoded is None else cut.encoded
+        return Part(cut.clip, cut.start, cut.language, encoded)
 
     def _text(self, part: Part, written: Written, options: TranscribeOptions) -> list[Text]:
         """The text that is kept of a part. Terms are told only where one may be said."""
@@ -188,18 +200,29 @@ def load(weights: Weights, way: Way) -> Whisper:
     return Whisper(weights.identity, f"{device} {compute_type} beam {way.beam}", network)
 
 
-def _in_order(
-    evidence: Sequence[tuple[list[Piece], list[Evidence]]], previous: str | None
-) -> tuple[list[list[str]], bool]:
+def _in_order(heard: Sequence[_Heard], previous: str | None) -> tuple[list[list[str]], bool]:
     """The languages of each clip, each with regard to the clip before it, and whether `previous` matters not."""
     found: list[list[str]] = []
     settled = True
-    for stretches, probable in evidence:
-        parts = [(end - start, each) for (start, end), each in zip(stretches, probable, strict=True)]
+    for clip in heard:
+        parts = [(end - start, each) for (start, end), each in zip(clip.pieces, clip.evidence, strict=True)]
         languages, sure = languages_of(parts, found[-1][-1] if found else previous)
         settled = sure if not found else settled
         found.append(languages)
     return found, settled
+
+
+def _cuts(heard: _Heard, languages: Sequence[str]) -> Iterator[_Cut]:
+    """Cut a clip where the language changes."""
+    clip, several = heard.clip, len(set(languages)) > 1
+    for language, of_cut in groupby(zip(heard.pieces, languages, strict=True), key=itemgetter(1)):
+        pieces = [piece for piece, _ in of_cut]
+        start, end = cut = (pieces[0][0], pieces[-1][1]) if several else _whole(clip)
+        yield _Cut(part_of(clip, start, end), start, language, heard.encoded.get(cut))
+
+
+def _whole(clip: Clip) -> Piece:
+    return 0.0, clip.seconds
 
 
 def _doubtful(stretches: Sequence[Piece], found: Sequence[Evidence]) -> list[int]:

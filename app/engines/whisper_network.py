@@ -113,20 +113,18 @@ class Network:
             return language == "en"
         return self._model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
-    def side_by_side(self, work: Callable[[Given], Made], given: Sequence[Given]) -> list[Made]:
-        """Do the same to all that is given, as many at once as the network computes, and keep the order.
+    def side_by_side(self, work: Callable[[Sequence[Given]], list[Made]], given: Sequence[Given]) -> list[Made]:
+        """Have all that is given worked on, and keep the order: on a GPU at once, on a CPU each alone in a thread.
 
-        What is alone is done here: `work` may ask for that.
+        `work` calls the network for itself; it never comes back here.
         """
-        if len(given) == 1:
-            return [work(given[0])]
-        return list(self._threads.map(work, given))
+        if self._filled:
+            return work(given)
+        return [made for alone in self._threads.map(work, [[each] for each in given]) for made in alone]
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """What the decoder reads of each clip."""
-        if self._filled:
-            return list(self._encoded(np.stack([self._features(clip) for clip in clips])))
-        return self.side_by_side(lambda clip: self._encoded(self._features(clip)[np.newaxis])[0], clips)
+        return list(self._encoded(np.stack([self._features(clip) for clip in clips])))
 
     def detect(self, encoded: Encoded) -> Evidence:
         """How probable each language is."""
@@ -135,9 +133,21 @@ class Network:
 
     def write(self, parts: Sequence[Part], hints: Hints) -> list[Written]:
         """The text of each part."""
-        if self._filled:
-            return self._written(parts, hints)
-        return self.side_by_side(lambda part: self._written([part], hints)[0], parts)
+        prompts = [self._prompt(part, hints) for part in parts]
+        longest = _LONGEST_S if self._filled else max(part.clip.seconds for part in parts)
+        tokens = max(map(len, prompts)) + 2 * (_TOKENS_AT_LEAST + ceil(longest * _TOKENS_A_SECOND))
+        results = self._model.model.generate(
+            _view(np.stack([part.encoded for part in parts])),
+            prompts,
+            beam_size=self._beam,
+            max_length=min(tokens, self._model.max_length),  # CTranslate2 writes half as many
+            suppress_tokens=self._suppressed,
+            no_repeat_ngram_size=_UNBROKEN_LOOP if hints.break_loops else 0,
+            return_scores=True,
+            return_no_speech_prob=True,
+        )
+        eot = self._tokenizer("en", translate=False).eot
+        return [_result(each.sequences_ids[0], each.scores[0], each.no_speech_prob, eot) for each in results]
 
     def text(self, part: Part, written: Written) -> str:
         """The words as they are read."""
@@ -170,23 +180,6 @@ class Network:
     def _encoded(self, features: Encoded) -> Encoded:
         return np.asarray(self._model.model.encode(_view(features), to_cpu=True))
 
-    def _written(self, parts: Sequence[Part], hints: Hints) -> list[Written]:
-        prompts = [self._prompt(part, hints) for part in parts]
-        longest = _LONGEST_S if self._filled else max(part.clip.seconds for part in parts)
-        tokens = max(map(len, prompts)) + 2 * (_TOKENS_AT_LEAST + ceil(longest * _TOKENS_A_SECOND))
-        results = self._model.model.generate(
-            _view(np.stack([part.encoded for part in parts])),
-            prompts,
-            beam_size=self._beam,
-            max_length=min(tokens, self._model.max_length),  # CTranslate2 writes half as many
-            suppress_tokens=self._suppressed,
-            no_repeat_ngram_size=_UNBROKEN_LOOP if hints.break_loops else 0,
-            return_scores=True,
-            return_no_speech_prob=True,
-        )
-        eot = self._tokenizer("en", translate=False).eot
-        return [_result(each.sequences_ids[0], each.scores[0], each.no_speech_prob, eot) for each in results]
-
     def _prompt(self, part: Part, hints: Hints) -> list[int]:
         """The tokens before the text: terms and the end of the prompt, as many as leave room for the text."""
         tokenizer = self._tokenizer(part.language, translate=hints.translate)
@@ -218,7 +211,7 @@ def _plain(text: str) -> str:
     return text.replace("<|", "<").replace("|>", ">")
 
 
-def cut(encoded: Encoded, stretch: Piece) -> Encoded:
+def encoded_of(encoded: Encoded, stretch: Piece) -> Encoded:
     """What the encoder has made of a stretch of a clip."""
     return encoded[int(stretch[0] * FRAMES_A_SECOND) : ceil(stretch[1] * FRAMES_A_SECOND)]
 

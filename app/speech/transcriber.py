@@ -15,6 +15,7 @@ from app.sharing.sharing import Sharing
 from app.speech.recall import Recall
 from app.speech.recordings import REPLACED, Recording, Recordings
 from app.speech.speakers import SpeakerSearch
+from app.speech.transcriber_pool import BatchSizes
 from app.speech.transcription_run import TranscriptionRun
 from handlers.errors import PermanentError
 from handlers.ports import Advanced, Checkpoint, Fetched, Found, News
@@ -46,7 +47,7 @@ class EngineTranscriber:
         self._sharing = sharing
         self._threads = settings.engine_threads
         at_once = windows_at_once(settings.engine_parallel, settings.engine_threads)
-        self._batch = min(settings.engine_batch * at_once, MOST_WINDOWS)
+        self._batches = BatchSizes(min(settings.engine_batch * at_once, MOST_WINDOWS), first=min(at_once, MOST_WINDOWS))
 
     async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
         """Yield what is found from the checkpoint on, the result last (TaskError)."""
@@ -56,7 +57,7 @@ class EngineTranscriber:
             if checkpoint.audio_sha256 not in {None, recording.sha256}:
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
             lending = self._sharing.lending
-            run = TranscriptionRun(self._engine, self._recall, lending, recording, task, largest=self._batch)
+            run = TranscriptionRun(self._engine, self._recall, lending, recording, task, batches=self._batches)
             if task.diarize and speakers.error is None:
                 working = self._with_speakers(run, task, recording, checkpoint, speakers)
             else:

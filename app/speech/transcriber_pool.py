@@ -21,6 +21,18 @@ class Transcribed:
     untranscribed: Sequence[Stretch] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class BatchSizes:
+    """How many windows a batch has at most, and the first one: as many as are transcribed at the same time."""
+
+    largest: int
+    first: int = 1
+
+    def fitting(self, windows: float) -> int:
+        """About so many windows, with which all who work at the same time are done at once."""
+        return min(max(int(windows / self.first), 1) * self.first, self.largest)
+
+
 @dataclass(slots=True, eq=False)
 class Batch:
     """Windows that are transcribed at once, taken to follow speech in the language `previous`."""

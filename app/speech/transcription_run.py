@@ -8,7 +8,7 @@ from app.engines.messages import Listen, StageAdvanced, Transcribe
 from app.speech.pace import processed
 from app.speech.recall import Recall, Transcript, TranscriptInOrder
 from app.speech.recordings import Recording
-from app.speech.transcriber_pool import Transcribed
+from app.speech.transcriber_pool import BatchSizes, Transcribed
 from app.speech.windows_in_order import Lending, WindowsInOrder
 from handlers.errors import PermanentError
 from handlers.ports import Advanced, Checkpoint, Found
@@ -29,15 +29,14 @@ class TranscriptionRun:
         recording: Recording,
         task: TranscriptionTask,
         *,
-        largest: int,
+        batches: BatchSizes,
     ) -> None:
-        """Batches have `largest` windows at most."""
         self._engine = engine
         self._recall = recall
         self._lending = lending
         self._recording = recording
         self._task = task
-        self._largest = largest
+        self._batches = batches
         self.segments: list[Segment] = []
         self.untranscribed: list[Stretch] = []
         self.duration = 0.0
@@ -102,7 +101,7 @@ class TranscriptionRun:
             return TranscriptInOrder(known, start_at)
         listen = Listen(path=self._recording.path, start_at=start_at, channel=channel)
         hear = Transcribe(windows=[], options=self._task.options, previous=language)
-        return WindowsInOrder(self._engine, listen, hear, self._lending, largest=self._largest)
+        return WindowsInOrder(self._engine, listen, hear, self._lending, batches=self._batches)
 
     def _note(self, windows: WindowsInOrder | TranscriptInOrder) -> None:
         """Take over what is known of the recording and of the model (PermanentError, invalid_message)."""

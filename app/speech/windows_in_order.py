@@ -11,7 +11,7 @@ from app.engines.engine import Engine
 from app.engines.messages import Listen, Load, RecordingOpened, Reply, StageAdvanced, Transcribe, WindowsTranscribed
 from app.engines.window_transcribers import OwnEngine, WindowTranscriber, load
 from app.speech.found_windows import FoundWindows
-from app.speech.transcriber_pool import Batch, Transcribed, TranscriberPool
+from app.speech.transcriber_pool import Batch, BatchSizes, Transcribed, TranscriberPool
 from schemas.progress import Stage
 from schemas.wire import Model
 
@@ -49,9 +49,9 @@ class WindowsInOrder:
     """
 
     def __init__(
-        self, engine: Engine, listen: Listen, hear: Transcribe, lending: Lending = alone, *, largest: int
+        self, engine: Engine, listen: Listen, hear: Transcribe, lending: Lending = alone, *, batches: BatchSizes
     ) -> None:
-        """Each batch has `largest` windows at most and is heard as `hear` says, whose own windows do not matter.
+        """Each batch is heard as `hear` says, whose own windows do not matter.
 
         `hear.previous` is the language that was spoken last before `listen.start_at`.
         """
@@ -59,13 +59,13 @@ class WindowsInOrder:
         self._listen = listen
         self._hear = hear
         self._lending = lending
-        self._largest = largest
+        self._batches = batches
         self.language = hear.previous
         self.model: Model | None = None
         self._told = listen.start_at  # seconds
         self._begun = False
         self._understood = False  # something was said: it is known how long a window takes
-        self._size = 1  # windows of the next batch
+        self._size = batches.first  # windows of the next batch
         self._pace = 0.0  # seconds a window
         self._found = FoundWindows()
         self._pool = TranscriberPool(OwnEngine(engine))
@@ -125,7 +125,7 @@ class WindowsInOrder:
 
     @property
     def _read_ahead(self) -> int:
-        return (len(self._pool) + 1) * self._largest
+        return (len(self._pool) + 1) * self._batches.largest
 
     def _read(self, replies: AsyncGenerator[Reply, None]) -> None:
         self._reading = asyncio.create_task(_next(replies))
@@ -209,7 +209,7 @@ class WindowsInOrder:
         if any(window.segments for window in heard.found):  # until then batches stay small
             self._understood = True
             self._pace = max(heard.seconds / len(batch.windows), 1e-3)
-            self._size = min(max(int(_BATCH_SECONDS / self._pace), 1), self._largest)
+            self._size = self._batches.fitting(_BATCH_SECONDS / self._pace)
 
     def _advanced(self, seconds: float) -> StageAdvanced:
         return StageAdvanced(stage=Stage.TRANSCRIBING, processed_seconds=seconds, duration_seconds=self.duration)

@@ -14,7 +14,7 @@ from app.keys.cache import Cache
 from app.keys.stretches import Stretches
 from app.speech.recall import TOLD_AT_ONCE, Recall, Transcript, TranscriptInOrder
 from app.speech.recordings import Recording
-from app.speech.transcriber_pool import Transcribed
+from app.speech.transcriber_pool import BatchSizes, Transcribed
 from app.speech.transcription_run import TranscriptionRun
 from app.speech.windows_in_order import alone
 from handlers.errors import PermanentError
@@ -77,7 +77,7 @@ def memory() -> Memory:
 
 def run_of(engine: FakeEngine, task: TranscriptionTask, memory: Memory) -> TranscriptionRun:
     recall = Recall(engine, cast("Cache", memory), cast("Stretches", None))
-    return TranscriptionRun(engine, recall, alone, Recording(Path("call.flac"), SHA), task, largest=4)
+    return TranscriptionRun(engine, recall, alone, Recording(Path("call.flac"), SHA), task, batches=BatchSizes(4))
 
 
 async def news_of(run: TranscriptionRun, checkpoint: Checkpoint = Checkpoint()) -> list[Advanced | Found]:  # noqa: B008

@@ -26,7 +26,7 @@ from app.engines.messages import (
     WindowTranscribed,
 )
 from app.engines.window_transcribers import HelperLostError, WindowTranscriber
-from app.speech.transcriber_pool import Transcribed
+from app.speech.transcriber_pool import BatchSizes, Transcribed
 from app.speech.windows_in_order import Lender, Told, WindowsInOrder
 from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
@@ -121,7 +121,7 @@ class ScriptedEngine:
 
 def windows(engine: ScriptedEngine, *, start_at: float = 0.0, previous: str | None = None) -> WindowsInOrder:
     listen = Listen(path=Path("meeting.flac"), start_at=start_at)
-    return WindowsInOrder(engine, listen, Transcribe(windows=[], previous=previous), largest=4)
+    return WindowsInOrder(engine, listen, Transcribe(windows=[], previous=previous), batches=BatchSizes(4))
 
 
 async def told(run: WindowsInOrder) -> list[Told]:
@@ -155,6 +155,16 @@ async def test_a_slow_model_gets_one_window_at_a_time() -> None:
     await told(windows(engine))
     # Then no batch takes much longer than 10 s
     assert [size for size, _ in engine.asked] == [1] * 6
+
+
+async def test_what_is_transcribed_at_the_same_time_is_begun_and_done_together() -> None:
+    # Given a model that transcribes two windows at the same time, and takes 2 s for each; up to seven may be a batch
+    engine = ScriptedEngine(seconds=2.0)
+    listen = Listen(path=Path("meeting.flac"))
+    # When a recording of six windows is transcribed
+    await told(WindowsInOrder(engine, listen, Transcribe(windows=[]), batches=BatchSizes(7, first=2)))
+    # Then it begins with two, and no batch leaves one of both without work before its end
+    assert [size for size, _ in engine.asked] == [2, 4]
 
 
 async def test_the_stage_is_told_before_the_model_is_at_work() -> None:
@@ -235,7 +245,7 @@ async def test_all_options_reach_the_engine() -> None:
     listen = Listen(path=Path("meeting.flac"), channel=1)
 
     # When a channel is transcribed
-    await told(WindowsInOrder(Watched(), listen, Transcribe(windows=[], options=options), largest=4))
+    await told(WindowsInOrder(Watched(), listen, Transcribe(windows=[], options=options), batches=BatchSizes(4)))
 
     # Then the model is loaded for them, and each batch is transcribed with them
     assert [job for job in asked if isinstance(job, Listen)] == [listen]
@@ -315,7 +325,7 @@ async def test_nobody_hears_much_further_than_can_be_told() -> None:
     script: list[Reply] = [*(window(at * 10) for at in range(100)), ListeningDone(duration_seconds=1000)]
     engine, helper = ScriptedEngine(lambda _: script, seconds=6, steps=10), SlowHelper()
     listen, hear = Listen(path=Path("meeting.flac"), start_at=0), Transcribe(windows=[], previous="en")
-    run = asyncio.create_task(told(WindowsInOrder(engine, listen, hear, helper.lending, largest=4)))
+    run = asyncio.create_task(told(WindowsInOrder(engine, listen, hear, helper.lending, batches=BatchSizes(4))))
     async with asyncio.timeout(10):
         await helper.batches.get()
     # When everybody else has time
@@ -434,7 +444,7 @@ async def test_a_batch_that_was_taken_to_follow_another_language_is_transcribed_
     helper.transcribe = transcribe  # type: ignore[method-assign]
     engine = PolyglotEngine(model, 5, steps=20)
     listen, hear = Listen(path=Path("meeting.flac")), Transcribe(windows=[])
-    run = asyncio.create_task(told(WindowsInOrder(engine, listen, hear, helper.lending, largest=1)))
+    run = asyncio.create_task(told(WindowsInOrder(engine, listen, hear, helper.lending, batches=BatchSizes(1))))
 
     # When the later one comes back first
     async with asyncio.timeout(10):
@@ -462,7 +472,7 @@ async def test_a_batch_that_would_be_the_same_anyway_is_not_transcribed_again() 
     # When several transcribe it at once, of whom some are lost
     listen, hear = Listen(path=Path("meeting.flac")), Transcribe(windows=[])
     engine = PolyglotEngine(model, len(spoken), steps=10)
-    found = await told(WindowsInOrder(engine, listen, hear, crowd.lending, largest=2))
+    found = await told(WindowsInOrder(engine, listen, hear, crowd.lending, batches=BatchSizes(2)))
 
     # Then no window is transcribed twice
     assert sorted(number for numbers, _ in model.asked for number in numbers) == list(range(20))
@@ -476,14 +486,16 @@ async def test_the_text_does_not_depend_on_who_transcribes_or_on_what_comes_back
     spoken = [chance.choice(["en", "de", "ru", None, None, None]) for _ in range(60)]
     listen, hear = Listen(path=Path("meeting.flac")), Transcribe(windows=[], previous="fr")
     alone = PolyglotEngine(Polyglot(spoken), len(spoken))
-    expected = await told(WindowsInOrder(alone, listen, hear, largest=1))
+    expected = await told(WindowsInOrder(alone, listen, hear, batches=BatchSizes(1)))
 
     # When helpers transcribe it beside the own engine, in batches of another size, in any order
     model = Polyglot(spoken)
     crowd = Crowd(model, seed, helpers=chance.randrange(1, 6))
     engine = PolyglotEngine(model, len(spoken), steps=chance.randrange(1, 30))
     async with asyncio.timeout(10):
-        found = await told(WindowsInOrder(engine, listen, hear, crowd.lending, largest=chance.randrange(1, 5)))
+        found = await told(
+            WindowsInOrder(engine, listen, hear, crowd.lending, batches=BatchSizes(chance.randrange(1, 5)))
+        )
 
     # Then the text is the same
     assert languages(found) == languages(expected)
@@ -495,13 +507,15 @@ async def test_a_resumed_run_finds_what_an_uninterrupted_one_does(done: int) -> 
     # Given a run over a recording in which the language is not always told
     spoken = ["en", None, "de", None, None, "ru", *[None] * 8]
     listen = Listen(path=Path("meeting.flac"))
-    whole = await told(WindowsInOrder(PolyglotEngine(Polyglot(spoken), 14), listen, Transcribe(windows=[]), largest=1))
+    whole = await told(
+        WindowsInOrder(PolyglotEngine(Polyglot(spoken), 14), listen, Transcribe(windows=[]), batches=BatchSizes(1))
+    )
 
     # When another one goes on behind any window, with the language that was saved with it
     saved = [each for each in whole if isinstance(each, Transcribed)][done - 1]
     listen = Listen(path=Path("meeting.flac"), start_at=saved.processed_seconds)
     hear = Transcribe(windows=[], previous=saved.language)
-    rest = await told(WindowsInOrder(PolyglotEngine(Polyglot(spoken), 14), listen, hear, largest=4))
+    rest = await told(WindowsInOrder(PolyglotEngine(Polyglot(spoken), 14), listen, hear, batches=BatchSizes(4)))
 
     # Then both together are what one would have found
     assert languages(whole)[:done] + languages(rest) == languages(whole)

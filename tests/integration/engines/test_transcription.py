@@ -18,7 +18,7 @@ from app.engines.mixing import SAMPLE_RATE
 from app.engines.transcription import transcribe
 from app.engines.whisper import Whisper
 from app.engines.whisper_network import Encoded, Network
-from app.speech.transcriber_pool import Transcribed
+from app.speech.transcriber_pool import BatchSizes, Transcribed
 from app.speech.windows_in_order import WindowsInOrder
 from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
@@ -71,7 +71,7 @@ class Run:
 
 async def run(whisper: Whisper, path: Path, *, start_at: float = 0.0, previous: str | None = None) -> Run:
     job = Transcribe(windows=[], previous=previous)
-    windows = WindowsInOrder(InThisProcess(whisper), Listen(path=path, start_at=start_at), job, largest=4)
+    windows = WindowsInOrder(InThisProcess(whisper), Listen(path=path, start_at=start_at), job, batches=BatchSizes(4))
     batches = [told async for told in windows.run() if isinstance(told, Transcribed)]
     return Run(batches, windows.language, windows.duration)
 
@@ -175,7 +175,9 @@ def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
 
 async def test_nothing_counts_as_done_before_its_text_is_there(whisper: Whisper) -> None:
     # Given a short recording that is all speech
-    windows = WindowsInOrder(InThisProcess(whisper), Listen(path=CLIPS[1]), Transcribe(windows=[]), largest=4)
+    windows = WindowsInOrder(
+        InThisProcess(whisper), Listen(path=CLIPS[1]), Transcribe(windows=[]), batches=BatchSizes(4)
+    )
     # When its progress is told before the first text
     told = []
     async for each in windows.run():

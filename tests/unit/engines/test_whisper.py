@@ -46,8 +46,8 @@ class FakeNetwork:
     def knows(self, language: str) -> bool:
         return language in {"en", "ru"}
 
-    def side_by_side(self, work: Callable[[Given], Made], given: Sequence[Given]) -> list[Made]:
-        return [work(each) for each in given]
+    def side_by_side(self, work: Callable[[Sequence[Given]], list[Made]], given: Sequence[Given]) -> list[Made]:
+        return [made for each in given for made in work([each])]
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         self.encoded += [each.seconds for each in clips]
