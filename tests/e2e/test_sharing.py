@@ -22,7 +22,9 @@ from tests.waiting import eventually
 pytestmark = [pytest.mark.xdist_group("sharing"), pytest.mark.timeout(300)]
 
 CLIP = min(LIBRIVOX.glob("*.flac"))
-REPEATS = 11  # of the demo recording: five and a half minutes, so that a quick machine has windows to give away, too
+REPEATS = 5  # of the demo recording: about ten windows
+# A window at a time, so that a quick machine has windows to give away, too; and lost workers are soon told.
+ONE_BY_ONE = {"engine_parallel": 1, "engine_batch": 1, "task_ack_wait": 3.0, "task_heartbeat": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ async def shared_run(
 ) -> tuple[TranscriptionResult, list[ProgressEvent], int, int]:
     """Two workers on one recording, of which the owner or the helper is killed; how many batches were helped with."""
     async with servers(folder) as defaults, AsyncExitStack() as stack:
-        settings = defaults.model_copy(update={"share_windows": Share.ALWAYS})
+        settings = defaults.model_copy(update={"share_windows": Share.ALWAYS, **ONE_BY_ONE})
         workers = await start(settings, folder, stack, 2)
         client: Client = await stack.enter_async_context(workers[0].client())
         task_id = await client.create_transcription_task(recording, word_timestamps=True)
@@ -90,7 +92,7 @@ async def shared_run(
 async def test_two_workers_find_what_one_finds(
     tmp_path: Path, long_recording: Path, wanted: TranscriptionResult
 ) -> None:
-    # Given a recording of several minutes, when two workers hear it
+    # Given a recording of minutes, when two workers hear it
     found, progress, by_helper, by_owner = await shared_run(tmp_path, long_recording, None)
     # Then the text is the same, and the times within 50 ms
     assert is_same(found, wanted)
@@ -128,7 +130,7 @@ async def test_a_lost_owner_is_followed_by_the_helper(
 
 async def test_a_worker_that_helps_takes_a_task_at_once(tmp_path: Path, long_recording: Path) -> None:
     async with servers(tmp_path) as defaults, AsyncExitStack() as stack:
-        settings = defaults.model_copy(update={"share_windows": Share.ALWAYS})
+        settings = defaults.model_copy(update={"share_windows": Share.ALWAYS, **ONE_BY_ONE})
         workers = await start(settings, tmp_path, stack, 2)
         client: Client = await stack.enter_async_context(workers[0].client())
         # Given a worker that helps another one
