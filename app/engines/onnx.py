@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import onnxruntime
@@ -12,7 +11,7 @@ from onnx_asr import load_model
 from onnx_asr.adapters import RecognizeOptions, TimestampedResultsAsrAdapter
 from onnx_asr.asr import TimestampedResult
 
-from app.engines.clips import Clip, cut
+from app.engines.clips import Clip
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.models import Weights
 from app.engines.onnx_models import CANARY
@@ -25,7 +24,6 @@ from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions
 from schemas.wire import Model
 
-_LONGEST_S = {"gigaam": 25.0}  # what its authors let their own model hear at once; others hear a whole window
 _SHORTEST_S = 0.5  # less sound gets silence behind it: features need more than one frame
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
@@ -65,15 +63,13 @@ class OnnxModel:
         options: TranscribeOptions,
         previous: str | None,  # noqa: ARG002 -- a model of this family is told the language, or needs none
     ) -> Answer:
-        """Transcribe clips; on a CPU one part after the other, so that no clip changes the text of another."""
+        """Transcribe clips; on a CPU one after the other, so that no clip changes the text of another."""
         how: RecognizeOptions = {}
         if self._takes_language:
             how = {"language": options.language, "target_language": "en" if options.translate else options.language}
         spoken = options.language or self._only_language
-        parts = [cut(clip, self._longest) for clip in clips]
-        heard = iter(self._heard([part for of_clip in parts for _, part in of_clip], how))
-        texts = [_texts([(start, part, next(heard)) for start, part in of_clip], spoken) for of_clip in parts]
-        return Answer(texts, spoken)
+        heard = self._heard(clips, how)
+        return Answer([[_text(*each, spoken)] for each in zip(clips, heard, strict=True)], spoken)
 
     @property
     def _only_language(self) -> str | None:
@@ -83,10 +79,6 @@ class OnnxModel:
     def _takes_language(self) -> bool:
         """Whether it must be told the language, and can be told another one to write."""
         return self.architecture == CANARY
-
-    @property
-    def _longest(self) -> float:
-        return _LONGEST_S.get(self.architecture.partition("-")[0], float("inf"))
 
     def _heard(self, clips: Sequence[Clip], how: RecognizeOptions) -> list[TimestampedResult]:
         waves: list[str | Path | Samples] = [_long_enough(clip.samples) for clip in clips]
@@ -100,16 +92,9 @@ def _long_enough(samples: Samples) -> Samples:
     return np.pad(samples, (0, missing)) if missing > 0 else samples
 
 
-def _texts(parts: Sequence[tuple[float, Clip, TimestampedResult]], language: str | None) -> list[Text]:
-    words = [
-        word.model_copy(update={"start": start + word.start, "end": start + word.end})
-        for start, clip, heard in parts
-        for word in words_of(heard, clip.seconds, clip.speech)
-    ]
-    told = [mean for _, _, heard in parts if (mean := mean_logprob(heard)) is not None]
-    return [
-        Text(words, language, fmean(told) if told else None)
-    ]  # also without words: nobody can tell music from speech
+def _text(clip: Clip, heard: TimestampedResult, language: str | None) -> Text:
+    """The text of a clip, also without words: nobody can tell music from speech."""
+    return Text(words_of(heard, clip.seconds, clip.speech), language, mean_logprob(heard))
 
 
 def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:

@@ -107,6 +107,8 @@ def _moved(word: Word, seconds: float) -> Word:
 
 def _segments(text: Text, timeline: Timeline) -> Iterator[Segment]:
     for words in sentences([timeline.word(word) for word in text.words]):
+        if not any(character.isalnum() for character in text_of(words)):
+            continue  # a dash before a pause, say
         yield Segment(
             start=words[0].start,
             end=max(word.end for word in words),

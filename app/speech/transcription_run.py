@@ -116,7 +116,8 @@ class TranscriptionRun:
     def _found(self, reply: Transcribed, channel: int | None) -> Found:
         segments = tuple(self._wanted(segment, channel) for segment in reply.segments)
         sha256, missing = self._recording.sha256, tuple(reply.untranscribed)
-        return Found(reply.language, reply.processed_seconds, segments, sha256, channel, missing)
+        told = channel if self.separate else None
+        return Found(reply.language, reply.processed_seconds, segments, sha256, told, missing)
 
     def _wanted(self, segment: Segment, channel: int | None) -> Segment:
         """A segment as the task wants it: its words only if they are of use, its channel if that is its speaker."""

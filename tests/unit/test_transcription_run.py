@@ -143,9 +143,10 @@ async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory
     # Given a recording with one channel, when its channels are to be transcribed apart
     engine = CallEngine(channels=1)
     run = run_of(engine, SEPARATE, memory)
-    await news_of(run)
+    news = await news_of(run)
     # Then it is transcribed once, and its segments belong to no channel
     assert len(engine.jobs) == 1
+    assert {each.channel for each in found_in(news)} == {None}
     assert {(each.channel, each.speaker) for each in run.segments} == {(None, None)}
     assert not run.separate
 

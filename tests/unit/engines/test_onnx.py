@@ -131,19 +131,6 @@ def test_on_a_gpu_clips_are_heard_together() -> None:
     assert [lengths for lengths, _ in says.asked] == [[1.0, 2.0]]
 
 
-def test_gigaam_hears_25_seconds_at_once() -> None:
-    # Given a clip of 28 s without a pause
-    says = Says()
-
-    # When GigaAM transcribes it
-    answer = model(says, "gigaam-v2-ctc", ("ru",)).transcribe([clip(28)], TranscribeOptions(), None)
-
-    # Then it hears two parts, and the second one's words have their time in the clip
-    assert [lengths for lengths, _ in says.asked] == [[14.0], [14.0]]
-    ((text,),) = answer.texts
-    assert [word.start for word in text.words] == [0.0, 14.0]
-
-
 def test_a_very_short_clip_gets_silence_behind_it() -> None:
     # Given a click, when it is transcribed
     says = Says()

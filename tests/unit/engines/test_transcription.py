@@ -68,6 +68,14 @@ def texts(heard: WindowsTranscribed) -> list[list[str]]:
     return [[each.text for each in found.segments] for found in heard.found]
 
 
+def test_a_mark_that_stands_alone_is_no_segment() -> None:
+    # Given a dash, a long pause, and a word
+    dash, word = said(0.5, text="-"), said(4.5, text="word")
+    heard = ask(ScriptedModel([[Text([*dash.words, *word.words], "en")]]), window((0, 2), (4, 6)))
+    # Then the word alone is shown
+    assert texts(heard) == [["word"]]
+
+
 def test_a_batch_is_asked_for_at_once_and_answered_window_by_window() -> None:
     # Given a batch of three windows, when it is transcribed
     model = ScriptedModel([[said(0.5, text="first")], [], [said(0.5, text="third")]])
