@@ -11,6 +11,7 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from random import shuffle
 
 from app.embedded.guarded import Guarded
 
@@ -20,6 +21,7 @@ GRACE = 5.0
 LOOK_EVERY = 0.5  # seconds
 _POLL = 0.02
 _OTHER_PORTS = 5
+_NOT_GIVEN = range(20_000, 32_768)  # Linux, macOS and Windows take the ports of outgoing connections from above
 _LAST_WORDS = 5
 
 
@@ -141,10 +143,10 @@ class Server(ABC):
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody listens on at the moment, and that the system gives to no connection meanwhile."""
+    ports = list(_NOT_GIVEN)
+    shuffle(ports)
+    return next(port for port in ports if is_free(port))
 
 
 def is_free(port: int, host: str = HOST) -> bool:
