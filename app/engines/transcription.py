@@ -14,6 +14,7 @@ from app.engines.speech_model import SpeechModel, Text
 from app.engines.timeline import Piece, Timeline
 from schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 
+_MOST_HOLES = 6  # of a clip that are transcribed
 _BELIEVED = -1.0  # mean log probability, at least, of what is found where nothing was found before
 
 
@@ -29,13 +30,14 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
     found = []
     for clip, timeline, texts in zip(clips, timelines, answer.texts, strict=True):
         filled = _filled(model, clip, texts, job.options)
-        missing = holes(_times(filled), clip.speech, clip.seconds) if filled else []
         segments = [segment for text in filled for segment in _segments(text, timeline)]
         found.append(
             WindowTranscribed(
                 segments=sorted(segments, key=lambda segment: segment.start),
                 untranscribed=[
-                    Stretch(start=start, end=end) for hole in missing for start, end in timeline.stretches(*hole)
+                    Stretch(start=start, end=end)
+                    for hole in _holes(filled, clip)
+                    for start, end in timeline.stretches(*hole)
                 ],
             )
         )
@@ -51,16 +53,23 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
 def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
     """The texts of a clip, and those of the holes between them: each hole is transcribed as a clip of its own.
 
-    Where a clip has no words at all, each half of it is.
+    Where a clip has no words at all, each half of it is. What is found in a hole may leave a smaller one.
     """
-    found = list(texts)
-    for start, end in holes(_times(texts), clip.speech, clip.seconds) if texts else ():
-        whole = end - start >= clip.seconds
-        parts = cut_in_two(clip) if whole else [(start, part_of(clip, start, end))]
-        told = _told(options, _before(texts, start))
-        again = [text for begin, part in parts for text in _again(model, part, begin, told)]
-        found = [*_cut(found, start), *again] if again else found
+    found, tried = list(texts), set[Piece]()
+    while new := [hole for hole in _holes(found, clip) if hole not in tried][: _MOST_HOLES - len(tried)]:
+        tried.update(new)
+        for start, end in new:
+            whole = end - start >= clip.seconds
+            parts = cut_in_two(clip) if whole else [(start, part_of(clip, start, end))]
+            told = _told(options, _before(found, start))
+            again = [text for begin, part in parts for text in _again(model, part, begin, told)]
+            found = [*_cut(found, start), *again] if again else found
     return found
+
+
+def _holes(texts: Sequence[Text], clip: Clip) -> list[Piece]:
+    """Where somebody speaks and no word was found; none where there is no text: then nobody speaks."""
+    return holes(_times(texts), clip.speech, clip.seconds) if texts else []
 
 
 def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:
@@ -92,8 +101,8 @@ def _times(texts: Sequence[Text]) -> list[Piece]:
 
 def _before(texts: Sequence[Text], second: float) -> str | None:
     """The language that is spoken before a second of the clip, or else after it."""
-    before = [text.language for text in texts if text.words and text.words[0].start <= second]
-    return before[-1] if before else texts[0].language
+    before = [text for text in texts if text.words and text.words[0].start <= second]
+    return max(before, key=lambda text: text.words[0].start).language if before else texts[0].language
 
 
 def _told(options: TranscribeOptions, language: str | None) -> TranscribeOptions:

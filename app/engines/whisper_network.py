@@ -1,8 +1,9 @@
 """Whisper's network: the one place that the untyped objects of faster-whisper and CTranslate2 pass through.
 
-On a CPU, sound is encoded with a second of silence behind it and no more, though Whisper was trained on 30 s: the time
-that takes grows faster than the sound, and windows are written alone, since batches gain nothing there. On a GPU a
-window is filled up to 30 s, and all windows of a batch are encoded and written at once.
+On a CPU, sound is encoded alone and with a second of silence behind it, though Whisper was trained on 30 s: the time
+that takes grows faster than the sound, and batches gain nothing. Texts are written in batches, for which the silence
+behind the sound is drawn out, always as far, so that no text depends on the others of its batch. On a GPU sound is
+filled up to 30 s, and encoded in batches, too.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
 from app.engines.clips import Clip
 from app.engines.languages import Evidence
+from app.engines.messages import LONGEST_WINDOW
 from app.engines.timeline import Piece
 from schemas.transcription import Word
 
@@ -30,6 +32,8 @@ FRAMES_A_SECOND = 50  # of what the encoder has made of sound; its own input has
 _LONGEST_S = 30.0
 _SHORTEST_S = 10.0  # of sound and silence together: with less, languages and short words are mistaken
 _SILENCE_S = 1.0  # kept behind the sound, so that its end is heard
+_LENGTHS = [ceil(seconds * FRAMES_A_SECOND) for seconds in (_SHORTEST_S, LONGEST_WINDOW + _SILENCE_S)]
+_DRAWN_OUT = 40  # frames, .8 s, of silence that are repeated; a single frame is taken for something said
 _TOKENS_A_SECOND, _TOKENS_AT_LEAST = 25, 40  # people speak no faster; a loop would go on to the model's limit
 _TOKENS_BEFORE, _TOKENS_OF_TERMS = 220, 110  # of 448: what is told before a text, and terms of that
 _UNBROKEN_LOOP = 3  # tokens; a sequence that long is not said again when a text is written anew
@@ -99,6 +103,7 @@ class Network:
         )
         self._beam = way.beam
         self._filled = filled
+        self._at_once = way.at_once
         self._threads = ThreadPoolExecutor(way.at_once, thread_name_prefix="windows")
         self._tokenizers: dict[tuple[str, bool], Tokenizer] = {}
 
@@ -114,17 +119,20 @@ class Network:
         return self._model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
     def side_by_side(self, work: Callable[[Sequence[Given]], list[Made]], given: Sequence[Given]) -> list[Made]:
-        """Have all that is given worked on, and keep the order: on a GPU at once, on a CPU each alone in a thread.
+        """Have all that is given worked on, an equal share by each thread, and keep the order.
 
         `work` calls the network for itself; it never comes back here.
         """
-        if self._filled:
-            return work(given)
-        return [made for alone in self._threads.map(work, [[each] for each in given]) for made in alone]
+        share = ceil(len(given) / self._at_once)
+        shares = [given[at : at + share] for at in range(0, len(given), share)]
+        return [made for of_share in self._threads.map(work, shares) for made in of_share]
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """What the decoder reads of each clip."""
-        return list(self._encoded(np.stack([self._features(clip) for clip in clips])))
+        features = [self._features(clip) for clip in clips]
+        if self._filled:
+            return list(self._encoded(np.stack(features)))
+        return [self._encoded(each[np.newaxis])[0] for each in features]
 
     def detect(self, encoded: Encoded) -> Evidence:
         """How probable each language is."""
@@ -132,22 +140,15 @@ class Network:
         return {token[2:-2]: probability for token, probability in found}
 
     def write(self, parts: Sequence[Part], hints: Hints) -> list[Written]:
-        """The text of each part."""
-        prompts = [self._prompt(part, hints) for part in parts]
-        longest = _LONGEST_S if self._filled else max(part.clip.seconds for part in parts)
-        tokens = max(map(len, prompts)) + 2 * (_TOKENS_AT_LEAST + ceil(longest * _TOKENS_A_SECOND))
-        results = self._model.model.generate(
-            _view(np.stack([part.encoded for part in parts])),
-            prompts,
-            beam_size=self._beam,
-            max_length=min(tokens, self._model.max_length),  # CTranslate2 writes half as many
-            suppress_tokens=self._suppressed,
-            no_repeat_ngram_size=_UNBROKEN_LOOP if hints.break_loops else 0,
-            return_scores=True,
-            return_no_speech_prob=True,
-        )
-        eot = self._tokenizer("en", translate=False).eot
-        return [_result(each.sequences_ids[0], each.scores[0], each.no_speech_prob, eot) for each in results]
+        """The text of each part. Those about as long are written together, which takes two thirds of the time."""
+        sounds = [_drawn_out(part.encoded) for part in parts]
+        written: dict[int, Written] = {}
+        for length in sorted({len(sound) for sound in sounds}):
+            alike = [number for number, sound in enumerate(sounds) if len(sound) == length]
+            encoded = np.stack([sounds[number] for number in alike])
+            together = self._written([parts[number] for number in alike], encoded, hints)
+            written |= zip(alike, together, strict=True)
+        return [written[number] for number in range(len(parts))]
 
     def text(self, part: Part, written: Written) -> str:
         """The words as they are read."""
@@ -180,6 +181,23 @@ class Network:
     def _encoded(self, features: Encoded) -> Encoded:
         return np.asarray(self._model.model.encode(_view(features), to_cpu=True))
 
+    def _written(self, parts: Sequence[Part], encoded: Encoded, hints: Hints) -> list[Written]:
+        prompts = [self._prompt(part, hints) for part in parts]
+        longest = _LONGEST_S if self._filled else max(part.clip.seconds for part in parts)
+        tokens = max(map(len, prompts)) + 2 * (_TOKENS_AT_LEAST + ceil(longest * _TOKENS_A_SECOND))
+        results = self._model.model.generate(
+            _view(encoded),
+            prompts,
+            beam_size=self._beam,
+            max_length=min(tokens, self._model.max_length),  # CTranslate2 writes half as many
+            suppress_tokens=self._suppressed,
+            no_repeat_ngram_size=_UNBROKEN_LOOP if hints.break_loops else 0,
+            return_scores=True,
+            return_no_speech_prob=True,
+        )
+        eot = self._tokenizer("en", translate=False).eot
+        return [_result(each.sequences_ids[0], each.scores[0], each.no_speech_prob, eot) for each in results]
+
     def _prompt(self, part: Part, hints: Hints) -> list[int]:
         """The tokens before the text: terms and the end of the prompt, as many as leave room for the text."""
         tokenizer = self._tokenizer(part.language, translate=hints.translate)
@@ -209,6 +227,14 @@ class Network:
 def _plain(text: str) -> str:
     """A text without what the tokenizer would take for its own marks, such as <|translate|>."""
     return text.replace("<|", "<").replace("|>", ">")
+
+
+def _drawn_out(encoded: Encoded) -> Encoded:
+    """Have the silence behind short sound last until it is as long as its like, so that they are written together."""
+    length = next((length for length in _LENGTHS if length >= len(encoded)), len(encoded))
+    silence = encoded[-_DRAWN_OUT:]
+    repeated = np.tile(silence, (ceil((length - len(encoded)) / len(silence)), 1))
+    return np.concatenate([encoded, repeated])[:length]
 
 
 def encoded_of(encoded: Encoded, stretch: Piece) -> Encoded:

@@ -94,24 +94,25 @@ def test_windows_that_are_filled_as_on_a_gpu_are_heard_alike_alone_and_in_batche
 
 def test_speech_is_translated_where_that_is_asked(whisper: Whisper) -> None:
     text = text_of(heard(whisper, recording("prompts-es"), translate=True))
-    assert {"the", "conference", "message"} <= set(text.lower().replace(".", "").split())
+    assert {"conference", "participants", "again"} <= set(text.lower().replace(".", "").split())
 
 
 def test_a_vocabulary_brings_its_names_and_no_others(whisper: Whisper) -> None:
     # Given terms of which two are said, and misheard without them
     samples = recording("prompts-it")
     terms = ("acustico", "provvisorio", "Brandeburgo", "Giovanni Malatesta", "JetStream")
-    assert not any(term in text_of(heard(whisper, samples)) for term in terms)
+    plain = text_of(heard(whisper, samples))
+    assert not any(term in plain for term in terms)
     # Then those two are written, and not one word is worse for it
     text = text_of(heard(whisper, samples, vocabulary=terms))
     assert [term for term in terms if term in text] == ["acustico", "provvisorio"]
     said_so = said("prompts-it")
-    assert scored([said_so], [text]).errors < scored([said_so], [text_of(heard(whisper, samples))]).errors
+    assert scored([said_so], [text]).errors < scored([said_so], [plain]).errors
 
 
-@pytest.mark.parametrize("letters", ["Запись звонка. ", "通话记录。"])
-def test_the_longest_prompt_and_vocabulary_leave_room_for_the_text(whisper: Whisper, letters: str) -> None:
+def test_the_longest_prompt_and_vocabulary_leave_room_for_the_text(whisper: Whisper) -> None:
     # Given as much of both as a task may have, in letters that take many tokens
+    letters = "通话记录。"
     samples = recording("prompts-ru")[: 20 * SAMPLE_RATE]
     prompt = (letters * 800)[:800]
     terms = tuple(f"{number} {letters * 60}"[:60].strip() for number in range(100))

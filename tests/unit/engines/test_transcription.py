@@ -196,6 +196,17 @@ def test_a_window_that_ends_long_before_its_speech_is_transcribed_from_there() -
     assert found.untranscribed == []
 
 
+def test_what_is_found_in_a_hole_may_leave_another_one() -> None:
+    # Given a model that breaks off early, and does so again in what it left out
+    model = ScriptedModel([[said(0, text="one")], [said(0, 1, text="two")], [said(*range(5), text="three")]])
+    heard = ask(model, window((0, 12)))
+    # Then what is left is transcribed until nothing more is found
+    assert [lengths for lengths, _, _ in model.asked] == [[12], [11], [9], [4]]
+    assert texts(heard)[0][-1].startswith("three")
+    # And what is silent in the end is named
+    assert [stretch.start for stretch in heard.found[0].untranscribed] == [8]
+
+
 def test_speech_without_any_text_is_tried_in_halves() -> None:
     model = ScriptedModel([[Text([], "en", -0.2, 0.1)], [said(*range(9))], [said(*range(9))]])
     (found,) = ask(model, window((0.0, 10.0), (20.0, 30.0))).found
