@@ -78,7 +78,7 @@ class BareQueue:
             "language": None,
         }
         await self._results.publish(
-            subjects.results(task_id), _json(body), _headers("results", task_id, facts, after=0)
+            subjects.append_to(subjects.results(task_id)), _json(body), _headers("results", task_id, facts, after=0)
         )
         await self._say(task_id, "completed", 3, facts, after=running)
 
@@ -95,7 +95,9 @@ class BareQueue:
             "time": datetime.now(UTC).isoformat(),
         }
         headers = _headers("progress", task_id, facts, after=after)
-        return await self._events.publish(subjects.progress(task_id), _json(body), headers)
+        return await self._events.publish(
+            subjects.append_to(subjects.progress(task_id)), _json(body), headers
+        )
 
     async def _show_events(self, messages: list[Msg]) -> None:
         writing = self._redis.pipeline(transaction=False)

@@ -87,7 +87,7 @@ def _logs(count: int) -> Messages:
     body = event.model_dump_json().encode()
     for number in range(count):
         task_id = f"other-{number}"
-        yield subjects.progress(task_id), body.replace(b"ID", task_id.encode(), 1)
+        yield subjects.append_to(subjects.progress(task_id)), body.replace(b"ID", task_id.encode(), 1)
 
 
 async def _take_as_shown(stack: Stack) -> None:

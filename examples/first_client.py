@@ -16,7 +16,7 @@ async def main(recording: str) -> None:
         await (await js.object_store("audio")).put(task_id, file)
     task = {"task_id": task_id, "audio_file_id": task_id, "user_id": 1, "diarize": True}
     await js.publish("tasks.transcription.normal", json.dumps(task).encode(), headers={"Nats-Msg-Id": task_id})
-    progress = await js.subscribe(f"progress.{task_id}", ordered_consumer=True)  # from the first event on
+    progress = await js.subscribe(f"progress.{task_id}", stream="transcription_progress", ordered_consumer=True)
     async for message in progress.messages:
         event = json.loads(message.data)
         print(event["state"], event["stage"], event["progress"], "%")

@@ -19,6 +19,7 @@ REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event t
 TRACEPARENT = "traceparent"
 TRACE_PATTERN = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"  # W3C Trace Context
 _INTERNAL = "The service's own, for its workers: clients neither set nor read it."
+_LIVE = "Live, by core NATS:"
 _WRITTEN = "How the message is written."
 
 Trace = Annotated[
@@ -100,6 +101,15 @@ class CloudEventHeaders(Headers):
     content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=_WRITTEN)
     traceparent: Trace = None
     expected_stream: str | None = Field(None, alias="Nats-Expected-Stream", description=_INTERNAL)
+    stream: str | None = Field(None, alias="Nats-Stream", description=f"{_LIVE} the stream that has stored it.")
+    stored_as: str | None = Field(None, alias="Nats-Subject", description=f"{_LIVE} the subject it is stored under.")
+    sequence: str | None = Field(None, alias="Nats-Sequence", description=f"{_LIVE} its number in the stream.")
+    last_sequence: str | None = Field(
+        None,
+        alias="Nats-Last-Sequence",
+        description=f"{_LIVE} the number of the message before it on this subject, 0 where there is none: a gap shows.",
+    )
+    stored_at: Time | None = Field(None, alias="Nats-Time-Stamp", description=f"{_LIVE} when it was stored.")
 
 
 class TaskEventHeaders(CloudEventHeaders):

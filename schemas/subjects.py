@@ -53,6 +53,11 @@ def accepted_in(kind: Kind, priority: Priority) -> str:
     return f"accepted.{tasks(kind, priority)}"
 
 
+def append_to(subject: str) -> str:
+    """Where the service publishes what a stream is to store under a subject, and to publish there once it is stored."""
+    return f"append.{subject}"
+
+
 def progress(task_id: str) -> str:
     """The log of one task."""
     return f"progress.{task_id}"

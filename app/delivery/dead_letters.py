@@ -75,7 +75,7 @@ class DeadLetterBox:
             time=datetime.now(UTC),
         )
         stored = await self._js.publish(
-            subjects.dead_letters(message.kind),
+            subjects.append_to(subjects.dead_letters(message.kind)),
             letter.model_dump_json().encode(),
             stream=self._stream,
             headers=self._headers(message, task_id),

@@ -71,12 +71,12 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
     except TimeoutError:
         place = settings.nats_url.rpartition("@")[2]  # what is before it may be a password
         message = f"No NATS server answers at {place}: start it first, or correct NATS_URL."
-        raise _sentence(message) from None
+        raise start_failed(message) from None
     survive(connection)
     return connection
 
 
-def _sentence(message: str) -> ConnectionError:
+def start_failed(message: str) -> ConnectionError:
     """The end of a start: the sentence says all, and the HTTP server would print where it was said."""
     sys.tracebacklimit = 0
     return ConnectionError(message)
@@ -110,7 +110,7 @@ async def insist(work: Callable[[], Awaitable[object]]) -> None:
             await work()
         except UNANSWERED as error:
             if loop.time() > give_up_at and isinstance(error, ServiceUnavailableError):
-                raise _sentence(NO_JETSTREAM) from None
+                raise start_failed(NO_JETSTREAM) from None
             if loop.time() > give_up_at:
                 raise
             await asyncio.sleep(TRY_EVERY)

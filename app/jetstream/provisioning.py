@@ -11,7 +11,13 @@ from nats.js.api import ConsumerConfig, ObjectStoreConfig, StreamConfig
 from nats.js.errors import BucketNotFoundError, NotFoundError
 
 from app.jetstream import streams
+from app.jetstream.connection import start_failed
 from app.settings import Settings
+
+OUTDATED = (
+    "A version before 0.2.0 has made these streams: {streams}. Let it finish its tasks, delete them "
+    "(nats stream rm NAME), and start again."
+)
 
 log = structlog.get_logger()
 
@@ -59,9 +65,14 @@ async def project_anew(js: JetStreamContext, settings: Settings) -> None:
 
 
 async def provision(js: JetStreamContext, settings: Settings) -> Provisioned:
-    """Make what is missing, never alter what is there, but log how it differs."""
-    for stream in streams.stream_configs(settings):
-        await _ensure_stream(js, stream)
+    """Make what is missing, never alter what is there, but log how it differs.
+
+    Raises:
+        ConnectionError: there are streams of a version before 0.2.0.
+    """
+    outdated = [str(stream.name) for stream in streams.stream_configs(settings) if not await _ensure_stream(js, stream)]
+    if outdated:
+        raise start_failed(OUTDATED.format(streams=", ".join(outdated)))
     made, ack_wait = set[str](), settings.task_ack_wait
     for stream_name, consumer in streams.consumer_configs(settings):
         found = await _ensure_consumer(js, stream_name, consumer)
@@ -74,13 +85,15 @@ async def provision(js: JetStreamContext, settings: Settings) -> Provisioned:
     return Provisioned(made, ack_wait)
 
 
-async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> None:
+async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> bool:
+    """Whether the stream is as this version needs it; if it was missing, it is now."""
     try:
         info = await js.stream_info(str(wanted.name))
     except NotFoundError:
         await js.add_stream(wanted)
-    else:
-        _log_differences(str(wanted.name), wanted.as_dict(), info.config.as_dict())
+        return True
+    _log_differences(str(wanted.name), wanted.as_dict(), info.config.as_dict())
+    return wanted.subject_transform is None or info.config.subject_transform is not None
 
 
 async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> ConsumerConfig | None:

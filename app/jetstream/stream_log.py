@@ -15,6 +15,7 @@ from nats.js.errors import BadRequestError, NoStreamResponseError, ServerError, 
 from app.jetstream import stream_pages
 from app.jetstream.group_commit import WRONG_LAST_SEQUENCE, GroupCommit
 from handlers.errors import OvertakenError, TransientError
+from schemas import subjects
 from schemas.errors import ErrorCode
 
 GIVE_UP_AFTER: Final = 60.0  # seconds without an acknowledgement
@@ -122,7 +123,8 @@ class StreamLog(Generic[T]):
 
         Whoever took the task over in the meantime makes the append fail.
         """
-        return await self._insist(subject, partial(self._commit.publish, subject, payload, headers))
+        where = subjects.append_to(subject)
+        return await self._insist(subject, partial(self._commit.publish, where, payload, headers))
 
     async def _insist(self, subject: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """Ask until there is an answer: an outage is waited for, however long (TransientError).

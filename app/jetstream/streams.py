@@ -12,6 +12,7 @@ from nats.js.api import (
     RetentionPolicy,
     StorageType,
     StreamConfig,
+    SubjectTransform,
 )
 
 from app.settings import Settings
@@ -60,18 +61,23 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
         republish=RePublish(src=subjects.ALL_TASKS, dest=subjects.ALL_ACCEPTED),
         allow_direct=True,
     )
-    yield _kept(called.progress, [subjects.ALL_PROGRESS], 8 * DAY)
-    yield _kept(called.segments, [subjects.ALL_SEGMENTS], 8 * DAY)
-    yield _kept(called.results, [subjects.ALL_RESULTS], RESULTS_KEPT)
-    letters = _kept(called.dead_letters, [subjects.dead_letters(kind) for kind in Kind], 30 * DAY)
+    yield _log(called.progress, subjects.ALL_PROGRESS, 8 * DAY)
+    yield _log(called.segments, subjects.ALL_SEGMENTS, 8 * DAY)
+    yield _log(called.results, subjects.ALL_RESULTS, RESULTS_KEPT)
+    letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, 30 * DAY)
+    letters.subjects = [subjects.append_to(subjects.dead_letters(kind)) for kind in Kind]
     letters.duplicate_window = EXPIRES_AFTER + DAY  # one letter a message, however late its next delivery
     yield letters
 
 
-def _kept(name: str, heard: list[str], max_age: float) -> StreamConfig:
+def _log(name: str, subject: str, max_age: float) -> StreamConfig:
+    """A stream that the service alone appends to; what it has stored, and nothing else, it publishes on `subject`."""
+    stored = subject.replace("*", "{{wildcard(1)}}")
     return StreamConfig(
         name=name,
-        subjects=heard,
+        subjects=[subjects.append_to(subject)],
+        subject_transform=SubjectTransform(src=subjects.append_to(subject), dest=stored),
+        republish=RePublish(src=subject, dest=stored),
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
         discard=DiscardPolicy.OLD,
@@ -80,6 +86,11 @@ def _kept(name: str, heard: list[str], max_age: float) -> StreamConfig:
         allow_direct=True,
         allow_atomic=True,
     )
+
+
+def stored_subjects(config: StreamConfig) -> list[str]:
+    """Under which subjects a stream keeps what is published to it."""
+    return [subject.removeprefix(subjects.append_to("")) for subject in config.subjects or []]
 
 
 def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]:

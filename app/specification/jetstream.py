@@ -14,17 +14,27 @@ from schemas import subjects
 def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
     """The stream behind a channel and its durable consumers; None where there is none."""
     for config in streams.stream_configs(settings):
-        heard = [subject for subject in config.subjects or [] if address.fullmatch(subject)]
-        if heard:
-            return _stream(config, heard) | _durables(settings, str(config.name), heard)
+        stored = [subject for subject in streams.stored_subjects(config) if address.fullmatch(subject)]
+        if stored:
+            return _where(config, stored) | _stream(config, stored) | _durables(settings, str(config.name), stored)
     return None
 
 
-def _stream(config: StreamConfig, heard: list[str]) -> Node:
-    repeated = {"republishedTo": config.republish.dest} if config.republish else {}
-    return repeated | {
+def _where(config: StreamConfig, stored: list[str]) -> Node:
+    """Where to read live and where to read the past."""
+    if config.subject_transform is None:
+        return {"republishedTo": config.republish.dest} if config.republish else {}
+    return {
+        "live": "core NATS, on this subject: all that is stored, and nothing else, each with the header Nats-Sequence",
+        "past": f"the stream {config.name}, which a client must name: no stream is found by this subject",
+        "appendedOn": [subjects.append_to(subject) for subject in stored],
+    }
+
+
+def _stream(config: StreamConfig, stored: list[str]) -> Node:
+    return {
         "stream": config.name,
-        "subjects": heard,
+        "subjects": stored,
         "retention": config.retention,
         "storage": config.storage,
         "discard": config.discard,
@@ -36,11 +46,11 @@ def _stream(config: StreamConfig, heard: list[str]) -> Node:
     }
 
 
-def _durables(settings: Settings, stream: str, heard: list[str]) -> Node:
+def _durables(settings: Settings, stream: str, stored: list[str]) -> Node:
     found = [
         _consumer(consumer)
         for name, consumer in streams.consumer_configs(settings)
-        if name == stream and consumer.filter_subject in heard
+        if name == stream and consumer.filter_subject in stored
     ]
     return {"consumersOfTheService": found} if found else {}
 

@@ -39,7 +39,7 @@ async def service(guarded: GuardedNats) -> AsyncIterator[JetStreamContext]:
     js = connection.jetstream()
     await provisioning.provision(js, Settings(_env_file=None))
     for subject in ("progress.t1", "segments.t1", "results.t1", "dead_letters.transcription"):
-        await js.publish(subject, b'{"task_id": "t1"}')
+        await js.publish(f"append.{subject}", b'{"task_id": "t1"}')
     yield js
     await connection.close()
 
@@ -96,10 +96,10 @@ async def answered(js: JetStreamContext, question: tuple[str, bytes]) -> None:
         (NOTHING, "$JS.API.STREAM.DELETE.transcription_tasks"),
         (NOTHING, "$JS.API.STREAM.PURGE.transcription_results"),
         (NOTHING, "$JS.API.CONSUMER.DELETE.transcription_progress.transcription_worker_projection_progress"),
-        (MESSAGE, "progress.t2"),
-        (MESSAGE, "results.t2"),
-        (INFO, "segments.t2"),
-        (NOTHING, "dead_letters.transcription"),
+        (MESSAGE, "append.progress.t2"),
+        (MESSAGE, "append.results.t2"),
+        (INFO, "append.segments.t2"),
+        (NOTHING, "append.dead_letters.transcription"),
     ],
 )
 async def test_an_answer_changes_nothing(
@@ -128,7 +128,7 @@ async def test_an_answer_gets_into_no_lane(
     assert await there(service) == before
 
 
-@pytest.mark.parametrize("place", ["progress.t2", "results.t2", "dead_letters.transcription"])
+@pytest.mark.parametrize("place", ["append.progress.t2", "append.results.t2", "append.dead_letters.transcription"])
 async def test_an_acknowledgement_changes_nothing(publisher: Nats, service: JetStreamContext, place: str) -> None:
     # Given streams with something in them, and a task
     await publisher.jetstream().publish(*STORED)
@@ -201,7 +201,8 @@ async def test_nobody_may_name_the_accounts_own_words_for_an_answer(
         "$JS.API.STREAM.PURGE.transcription_results",
         "$JS.API.CONSUMER.DELETE.transcription_progress.transcription_worker_projection_progress",
         "tasks.transcription.high",
-        "dead_letters.transcription",
+        "append.dead_letters.transcription",
+        "append.results.t2",
         "results.t2",
     ],
 )
@@ -210,7 +211,7 @@ async def test_what_a_consumer_delivers_is_no_order_and_no_task(
 ) -> None:
     # Given streams with something in them, and a log that is listened to
     before = await there(service)
-    await client.subscribe("results.t2")
+    public = await client.subscribe("results.t2")
     # When a client has a consumer deliver there, and after it one to itself
     heard = await client.subscribe(client.new_inbox())
     for subject in (place, heard.subject):
@@ -220,6 +221,9 @@ async def test_what_a_consumer_delivers_is_no_order_and_no_task(
     await heard.next_msg(timeout=WITHIN)
     # Then nothing is done, and at most a copy lies there under the subject that it had: in no lane, letter or log
     assert _without_copies(await there(service)) == before
+    # And a copy on a public subject is told from what the stream has published there
+    if place == "results.t2":
+        assert "Nats-Sequence" not in ((await public.next_msg(timeout=WITHIN)).headers or {})
 
 
 def _without_copies(found: dict[str, Any]) -> dict[str, object]:

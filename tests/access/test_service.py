@@ -208,9 +208,9 @@ async def test_a_follower_reads_as_other_programs_do(
     assert await end_of(publisher, task) is State.COMPLETED
     js = follower.jetstream()
     # When its events are read with an ordered consumer, the results with a durable one, the object from its bucket
-    events = await js.subscribe(f"progress.{task}", ordered_consumer=True)
+    events = await js.subscribe(f"progress.{task}", stream="transcription_progress", ordered_consumer=True)
     assert ProgressEvent.model_validate_json((await events.next_msg(timeout=10)).data).state is State.QUEUED
-    batches = await js.subscribe(f"segments.{task}", ordered_consumer=True)
+    batches = await js.subscribe(f"segments.{task}", stream="transcription_segments", ordered_consumer=True)
     assert SegmentsEvent.model_validate_json((await batches.next_msg(timeout=10)).data).segments
     results = await js.pull_subscribe("results.*", durable="follower", stream="transcription_results")
     (result,) = await results.fetch(1, timeout=10)
@@ -239,13 +239,14 @@ async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, 
         js.add_consumer("transcription_progress", theft),
         follower.request(f"$JS.API.CONSUMER.MSG.NEXT.transcription_progress.{consumer}", b"1", timeout=0.5),
         js.publish("progress.t1", b"{}", timeout=0.5),
+        js.publish("append.progress.t1", b"{}", timeout=0.5),
         js.publish("tasks.transcription.high", b"{}", timeout=0.5),
         follower.request("tasks.delete", b'{"task_id": "t1"}', timeout=0.5),
     ):
         with pytest.raises((NatsTimeoutError, TimeoutError)):
             await attempt
     # Then each is refused
-    assert len(guarded.refused()) == 6
+    assert len(guarded.refused()) == 7
     # And by the request that names no consumer in its subject nothing is gained either
     await follower.request("$JS.API.CONSUMER.CREATE.transcription_progress", json.dumps(unnamed).encode(), timeout=5)
     assert await worker_consumer(worker, consumer) == before
@@ -337,7 +338,7 @@ async def test_a_copy_from_another_log_is_nothing(
     reader, js = follower.jetstream(), (await worker.broker.connect()).jetstream()
     of_another = await reader.get_last_msg(f"transcription_{stream}", f"{stream}.{done}", direct=True)
     headers = {name: value for name, value in (of_another.headers or {}).items() if not name.startswith("Nats-")}
-    await js.publish(f"{stream}.{task}", of_another.data or b"", headers=headers)
+    await js.publish(f"append.{stream}.{task}", of_another.data or b"", headers=headers)
     # Then the other is what it was, and ends as it would have
     assert (await publisher.get_task_progress(task)).state is State.RUNNING
     engine.may_go_on.set()

@@ -60,7 +60,7 @@ def test_the_streams() -> None:
     expected = [
         [
             config.name,
-            lanes if config.retention is RetentionPolicy.WORK_QUEUE else config.subjects,
+            lanes if config.retention is RetentionPolicy.WORK_QUEUE else streams.stored_subjects(config),
             "until done" if config.retention is RetentionPolicy.WORK_QUEUE else "all",
             days(config.max_age),
         ]

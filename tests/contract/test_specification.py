@@ -145,7 +145,9 @@ def test_what_stands_under_x_nats_is_what_the_service_makes() -> None:
     assert {facts["stream"] for facts in told} == set(made)
     for name, config in made.items():
         facts = [fact for fact in told if fact["stream"] == name]
-        assert sorted(subject for fact in facts for subject in fact["subjects"]) == sorted(config.subjects or ())
+        assert sorted(subject for fact in facts for subject in fact["subjects"]) == sorted(
+            streams.stored_subjects(config)
+        )
         assert {fact["maxAgeSeconds"] for fact in facts} == {config.max_age}
         assert {fact["retention"] for fact in facts} == {config.retention}
         assert {fact["duplicateWindowSeconds"] for fact in facts} == {config.duplicate_window}

@@ -18,6 +18,7 @@ from schemas.progress import ProgressEvent, State
 from schemas.transcription import SegmentsEvent, TranscriptionResult
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, Running, running, servers
 from tests.waiting import eventually
+from tests.witness import witness
 
 pytestmark = pytest.mark.xdist_group("recovery")
 
@@ -109,7 +110,11 @@ async def test_another_worker_goes_on_where_the_first_one_was(
 ) -> None:
     async with servers(tmp_path) as defaults:
         settings = defaults if blow is signal.SIGKILL else defaults.model_copy(update=IMPATIENT)
-        async with running(settings, tmp_path / "a.log") as a, running(settings, tmp_path / "b.log") as b:
+        async with (
+            running(settings, tmp_path / "a.log") as a,
+            running(settings, tmp_path / "b.log") as b,
+            witness(settings.nats_url) as subscriber,
+        ):
             async with a.client() as client:
                 # Given two workers, of which one is in the middle of a recording
                 task_id = await client.create_transcription_task(long_recording)
@@ -124,6 +129,8 @@ async def test_another_worker_goes_on_where_the_first_one_was(
                 # Then nothing was published twice: each batch once, one end, the same result
                 assert await history(client, task_id) == events
                 assert is_same(await result_of(client, task_id), wanted)
+                # And a plain subscriber has seen what is stored, and nothing else
+                await eventually(subscriber.agrees)
     progress = progress_of(events)
     assert len(batches_of(events)) > 1
     assert len({event.worker for event in progress if event.worker}) == 2

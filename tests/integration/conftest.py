@@ -40,7 +40,7 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 async def wire(request: pytest.FixtureRequest, servers: Servers, nc: Client) -> AsyncIterator[Wire]:
-    """Whatever a test is about: nothing passes that the AsyncAPI document does not describe.
+    """Whatever a test is about: nothing passes that is not stored, nor anything that the document does not describe.
 
     Tests marked `foreign` say themselves what the document does not know.
     """
@@ -51,6 +51,7 @@ async def wire(request: pytest.FixtureRequest, servers: Servers, nc: Client) -> 
     yield heard
     await listener.flush()
     await listener.drain()
+    assert heard.unstored() == []
     assert request.node.get_closest_marker("foreign") or heard.strangers() == []
 
 
@@ -117,7 +118,9 @@ class Publisher:
 
     async def events(self, task_id: str) -> AsyncIterator[ProgressEvent]:
         """All events of a task from the first on, until one ends it."""
-        subscription = await self.js.subscribe(subjects.progress(task_id), ordered_consumer=True)
+        subscription = await self.js.subscribe(
+            subjects.progress(task_id), stream="transcription_progress", ordered_consumer=True
+        )
         try:
             while True:
                 message = await subscription.next_msg(timeout=DEADLINE)

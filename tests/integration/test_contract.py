@@ -58,7 +58,7 @@ async def test_the_speakers_are_in_the_result_not_in_the_live_segments(
 ) -> None:
     await publisher.publish("t1", diarize=True)
     await publisher.until("t1", State.COMPLETED)
-    live = await js.subscribe("segments.t1", ordered_consumer=True)
+    live = await js.subscribe("segments.t1", stream="transcription_segments", ordered_consumer=True)
     event = SegmentsEvent.model_validate_json((await live.next_msg()).data)
     assert {segment.speaker for segment in event.segments} == {None}
     result = TranscriptionResult.model_validate_json(

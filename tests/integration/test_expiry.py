@@ -60,7 +60,7 @@ async def test_a_log_that_others_wrote_into_stops_no_sweep(
     async with start_worker(engine):
         await publisher.publish("running")
         await publisher.until("running", State.RUNNING)
-        await js.publish("progress.spoilt", b"junk")
+        await js.publish("append.progress.spoilt", b"junk")
         await publisher.publish("spoilt")
         await publisher.publish("waiting")
         # When the time is up, then both have failed

@@ -33,7 +33,7 @@ async def test_a_task_is_done_behind_what_others_wrote_before(
     publisher: Publisher, worker: Worker, js: JetStreamContext, of: str, garbage: bytes
 ) -> None:
     # Given something on one of a task's subjects that the service did not write
-    await js.publish(f"{of}.t1", garbage)
+    await js.publish(f"append.{of}.t1", garbage)
     # And no task of that id
     assert (await publisher.ask("tasks.status", task_id="t1"))["error"]["code"] == "not_found"
     # When the task is published
@@ -63,7 +63,7 @@ async def test_a_task_goes_on_behind_what_others_wrote_in_its_log(
     await publisher.until("t1", State.RUNNING)
     # When somebody else writes into its log
     for _ in range(5):
-        await js.publish(f"{of}.t1", garbage)
+        await js.publish(f"append.{of}.t1", garbage)
     engine.may_go_on.set()
     # Then it ends all the same, behind that, and at the first attempt
     await eventually(lambda: is_completed(publisher, "t1"))
@@ -74,13 +74,13 @@ async def test_the_projection_goes_on_behind_garbage(
     publisher: Publisher, worker: Worker, js: JetStreamContext, redis: object
 ) -> None:
     # Given garbage on subjects of the service's own
-    for subject in ("progress.x", "results.x", "segments.x"):
+    for subject in ("append.progress.x", "append.results.x", "append.segments.x"):
         for garbage in (*GARBAGE, json.dumps(EVENT).encode()):
             await js.publish(subject, garbage)
     # And an event with the service's headers, of which one cannot be
     created = {"Natscribe-Created-At": "2026-01-01T00:00:00"}  # where?
     forged = {"Natscribe-Task-Sequence": "1", "Natscribe-Task-Subject": "tasks.transcription.low"} | created
-    await js.publish("progress.t1x", json.dumps(EVENT | {"task_id": "t1x"}).encode(), headers=forged)
+    await js.publish("append.progress.t1x", json.dumps(EVENT | {"task_id": "t1x"}).encode(), headers=forged)
     # Then no consumer holds on to it
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
@@ -97,7 +97,7 @@ async def test_a_result_is_found_before_what_others_wrote_behind_it(
 ) -> None:
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
-    await js.publish("results.t1", b"{}")
+    await js.publish("append.results.t1", b"{}")
     assert (await publisher.ask("tasks.result", task_id="t1"))["text"] == "one two one two one two"
 
 
@@ -105,7 +105,7 @@ async def test_a_letter_of_somebody_else_is_passed_over(
     publisher: Publisher, worker: Worker, js: JetStreamContext, settings: Settings
 ) -> None:
     # Given junk among the dead letters, and a task that failed
-    await js.publish("dead_letters.transcription", b"junk")
+    await js.publish("append.dead_letters.transcription", b"junk")
     await publisher.publish("t1", audio_file_id="nowhere.flac")
     await publisher.until("t1", State.FAILED)
     await eventually(lambda: queue_is_empty(js))

@@ -20,7 +20,7 @@ async def test_what_nests_too_deeply_does_not_stop_the_projection(
     publisher: Publisher, worker: Worker, nc: Client, js: JetStreamContext, redis: Redis, of: str, body: bytes
 ) -> None:
     # When a body that Python cannot read as JSON for its depth comes to the projection
-    await js.publish(f"{of}.other", body)
+    await js.publish(f"append.{of}.other", body)
     # Then it is let go, rather than delivered again and again before all else
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
@@ -43,7 +43,7 @@ async def test_a_task_whose_log_was_spoilt_does_not_stay_in_the_queue(
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
     # When somebody writes into its log, or where its result belongs
-    await js.publish(f"{of}.t1", body)
+    await js.publish(f"append.{of}.t1", body)
     engine.may_go_on.set()
     # Then its message does not come back for ever
     await eventually(lambda: queue_is_empty(js), within=15)

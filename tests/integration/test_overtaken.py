@@ -400,7 +400,7 @@ async def test_the_result_of_another_task_that_was_copied_here_is_no_result(
     owner = (await js.get_last_msg("transcription_progress", "progress.t2")).headers or {}
     own = {name: value for name, value in (copied.headers or {}).items() if not name.startswith("Nats-")}
     headers = own | {TASK_SEQUENCE: owner[TASK_SEQUENCE]}
-    assert not (await js.publish("results.t2", copied.data or b"", headers=headers)).duplicate
+    assert not (await js.publish("append.results.t2", copied.data or b"", headers=headers)).duplicate
     # When the task is done
     engine.may_go_on.set()
     await publisher.until("t2", State.COMPLETED)

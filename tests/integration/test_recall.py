@@ -37,7 +37,9 @@ async def result_of(publisher: Publisher, task_id: str) -> dict[str, Any]:
 async def texts_of(publisher: Publisher, task_id: str, count: int) -> list[str]:
     """The first `count` texts that followers of a task's segments hear."""
     texts: list[str] = []
-    subscription = await publisher.js.subscribe(subjects.segments(task_id), ordered_consumer=True)
+    subscription = await publisher.js.subscribe(
+        subjects.segments(task_id), stream="transcription_segments", ordered_consumer=True
+    )
     async with asyncio.timeout(DEADLINE):
         while len(texts) < count:
             event = SegmentsEvent.model_validate_json((await subscription.next_msg(timeout=DEADLINE)).data)

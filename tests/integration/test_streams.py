@@ -2,7 +2,16 @@
 
 import pytest
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, RetentionPolicy, StorageType
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RePublish,
+    RetentionPolicy,
+    StorageType,
+    SubjectTransform,
+)
 from structlog.testing import capture_logs
 
 from app.jetstream.provisioning import provision
@@ -49,19 +58,19 @@ async def test_the_queue_refuses_what_is_too_much_and_repeats_what_it_takes(made
 
 
 @pytest.mark.parametrize(
-    ("stream", "subjects", "days"),
+    ("stream", "of", "days"),
     [
-        ("progress", ["progress.*"], 8),
-        ("segments", ["segments.*"], 8),
-        ("results", ["results.*"], 7),
-        ("dead_letters", ["dead_letters.transcription", "dead_letters.diarization"], 30),
+        ("progress", ["*"], 8),
+        ("segments", ["*"], 8),
+        ("results", ["*"], 7),
+        ("dead_letters", ["transcription", "diarization"], 30),
     ],
 )
-async def test_what_happened_is_kept_for_days(
-    made: JetStreamContext, stream: str, subjects: list[str], days: int
-) -> None:
+async def test_what_happened_is_kept_for_days(made: JetStreamContext, stream: str, of: list[str], days: int) -> None:
     config = (await made.stream_info(f"transcription_{stream}")).config
-    assert sorted(config.subjects or []) == sorted(subjects)
+    assert sorted(config.subjects or []) == sorted(f"append.{stream}.{each}" for each in of)
+    assert config.subject_transform == SubjectTransform(src=f"append.{stream}.*", dest=f"{stream}.{{{{wildcard(1)}}}}")
+    assert config.republish == RePublish(src=f"{stream}.*", dest=f"{stream}.{{{{wildcard(1)}}}}")
     assert config.max_age == days * DAY
     assert (config.storage, config.retention, config.allow_direct) == (StorageType.FILE, RetentionPolicy.LIMITS, True)
     assert config.max_msgs_per_subject == -1
@@ -94,7 +103,10 @@ async def test_what_is_as_it_should_be_is_not_spoken_of(made: JetStreamContext, 
 
 async def test_what_differs_is_told_and_left_alone(settings: Settings, js: JetStreamContext) -> None:
     # Given a stream and a consumer that an operator has made otherwise
-    await js.add_stream(name="transcription_progress", subjects=["progress.*"], max_age=5)
+    transform = SubjectTransform(src="append.progress.*", dest="progress.{{wildcard(1)}}")
+    await js.add_stream(
+        name="transcription_progress", subjects=["append.progress.*"], subject_transform=transform, max_age=5
+    )
     lane = ConsumerConfig(
         durable_name="transcription_worker_transcription_high",
         filter_subject="tasks.transcription.high",
@@ -115,3 +127,14 @@ async def test_what_differs_is_told_and_left_alone(settings: Settings, js: JetSt
     assert found.config.ack_wait == 99
     # And it made what was missing
     assert (await js.stream_info("transcription_results")).config.max_age == 7 * DAY
+
+
+async def test_streams_of_an_older_version_are_named_with_what_to_do(settings: Settings, js: JetStreamContext) -> None:
+    # Given two streams as they were made before 0.2.0
+    for of in ("progress", "results"):
+        await js.add_stream(name=f"transcription_{of}", subjects=[f"{of}.*"])
+    # When the service starts
+    # Then one sentence names both and says what to do, and both are left alone
+    with pytest.raises(ConnectionError, match=r"transcription_progress, transcription_results.*nats stream rm"):
+        await provision(js, settings)
+    assert (await js.stream_info("transcription_results")).config.subjects == ["results.*"]

@@ -59,6 +59,10 @@ class Wire:
             for name in document.matching(candidates, message.headers or {}, message.data)
         }
 
+    def unstored(self) -> list[str]:
+        """The subjects of what passed where streams publish what they have stored, and no stream had."""
+        return [message.subject for message in self._said if "Nats-Sequence" not in (message.headers or {})]
+
     def strangers(self) -> list[tuple[str, dict[str, str]]]:
         """What passed though the document does not describe it, and why not."""
         checked = (

@@ -1,0 +1,87 @@
+"""Whoever subscribes to the public subjects with core NATS sees what the streams hold, message by message."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+from nats.js import JetStreamContext
+
+from app.settings import Settings
+from handlers.errors import PermanentError
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.waiting import eventually
+from tests.witness import Witness, witness
+
+UNREADABLE = PermanentError(ErrorCode.AUDIO_UNREADABLE, "not a recording")
+
+
+@pytest.fixture
+async def subscriber(settings: Settings, start_worker: StartWorker) -> AsyncIterator[Witness]:
+    async with witness(settings.nats_url) as found:
+        yield found
+
+
+async def agrees_but_for_the_cancelled(subscriber: Witness, ends: dict[str, bytes]) -> bool:
+    seen, stored = await subscriber.seen(), await subscriber.stored()
+    results = seen.pop("transcription_results")
+    kept = [each for each in results if b'"completed"' in ends[each[1].replace("results.", "progress.")]]
+    return (kept, seen) == (stored.pop("transcription_results"), stored)
+
+
+async def test_of_duplicates_it_sees_one_task(
+    subscriber: Witness, publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
+) -> None:
+    # Given two workers
+    async with start_worker(FakeEngine()), start_worker(FakeEngine()):
+        # When a task is published 120 times at once
+        await asyncio.gather(*(publisher.publish("t1") for _ in range(120)))
+        await publisher.until("t1", State.COMPLETED)
+        await eventually(lambda: queue_is_empty(js))
+        # Then a subscriber has seen what is stored: one task, with one end
+        await eventually(subscriber.agrees)
+        seen = await subscriber.seen()
+        assert len(seen["transcription_results"]) == 1
+        assert sum(b'"completed"' in body for _, _, body in seen["transcription_progress"]) == 1
+
+
+async def test_of_a_cancel_and_a_completion_it_sees_the_one_that_counts(
+    subscriber: Witness, publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
+) -> None:
+    # Given a worker
+    moments = random.Random(7)  # noqa: S311 -- to be repeated
+    async with start_worker(FakeEngine()):
+        # When each of 50 tasks is cancelled while it ends, or just before or after
+        for number in range(50):
+            await publisher.publish(f"t{number}")
+            await publisher.until(f"t{number}", State.RUNNING)
+            await asyncio.sleep(moments.uniform(0, 0.05))  # where in the race the cancel falls
+            await publisher.ask("tasks.cancel", task_id=f"t{number}")
+        await eventually(lambda: queue_is_empty(js))
+        # Then a subscriber has seen one end of each
+        progress = (await subscriber.seen())["transcription_progress"]
+        ends = {subject: body for _, subject, body in progress if b'"completed"' in body or b'"cancelled"' in body}
+        assert sorted(ends) == sorted(f"progress.t{number}" for number in range(50))
+        # And all that is stored, and nothing else but results that were taken back, for their tasks were cancelled
+        await eventually(lambda: agrees_but_for_the_cancelled(subscriber, ends))
+
+
+async def test_it_sees_each_dead_letter(
+    subscriber: Witness, publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
+) -> None:
+    # Given a worker with an engine that can do nothing with a recording
+    engine = FakeEngine()
+    engine.fail_with = [UNREADABLE]
+    async with start_worker(engine):
+        # When its task fails
+        await publisher.publish("t1")
+        await publisher.until("t1", State.FAILED)
+        await eventually(lambda: queue_is_empty(js))
+        # Then a subscriber has seen the letter that is kept
+        await eventually(subscriber.agrees)
+        assert [subject for _, subject, _ in (await subscriber.seen())["transcription_dead_letters"]] == [
+            "dead_letters.transcription"
+        ]
