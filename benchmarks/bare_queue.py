@@ -95,9 +95,7 @@ class BareQueue:
             "time": datetime.now(UTC).isoformat(),
         }
         headers = _headers("progress", task_id, facts, after=after)
-        return await self._events.publish(
-            subjects.append_to(subjects.progress(task_id)), _json(body), headers
-        )
+        return await self._events.publish(subjects.append_to(subjects.progress(task_id)), _json(body), headers)
 
     async def _show_events(self, messages: list[Msg]) -> None:
         writing = self._redis.pipeline(transaction=False)
