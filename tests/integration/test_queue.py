@@ -287,7 +287,7 @@ async def test_a_foreign_status_on_a_tasks_log_ends_no_reading(
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
     # When somebody writes into its log, with a status that a server answers with
-    await publisher.js.publish(subjects.progress("t1"), b"junk", headers={"Status": status})
+    await publisher.js.publish(subjects.append_to(subjects.progress("t1")), b"junk", headers={"Status": status})
     engine.may_go_on.set()
 
     # Then the task is done all the same, and whoever follows it hears that
