@@ -4,7 +4,7 @@ VENV ?= .venv
 TESTS ?= tests/unit tests/integration
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PEERS := .venv-peers-redis8/.ready .venv-peers-redis5/.ready
+PEERS := .venv-peers/.ready
 NODE_READY := tools/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
@@ -75,11 +75,11 @@ test-containers: $(READY) ## build, start, use and hurt the production stack; ne
 containers: ## run the production stack in containers
 	@docker compose up --detach --build --wait
 
-bench: $(READY) ## measure beside the bare engine and other queues, 25 minutes; ONLY="speech latency" for parts
-	@$(MAKE) --no-print-directory --keep-going $(PEERS) || echo "measuring without what cannot be installed" >&2
+bench: $(READY) ## measure beside the bare engine; ONLY="speech latency" for parts
+	@$(MAKE) --no-print-directory $(PEERS) || echo "measuring without the peers, which cannot be installed" >&2
 	@$(BIN)/python -m benchmarks $(ONLY)
 
-.venv-peers-%/.ready: requirements/peers-%.txt | $(READY)
+$(PEERS): requirements/peers.txt | $(READY)
 	@echo "setting up $(@D), once" >&2
 	@$(BIN)/python -m venv --without-pip --clear $(@D)
 	@$(BIN)/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
@@ -95,9 +95,7 @@ lock: $(READY) ## resolve the requirement files anew
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
 	  pyproject.toml --extra onnx --group dev -c requirements/runtime.txt -o requirements/development.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
-	  --group peers-redis8 -c requirements/runtime.txt -o requirements/peers-redis8.txt
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
-	  --group peers-redis5 -o requirements/peers-redis5.txt
+	  --group peers -c requirements/runtime.txt -o requirements/peers.txt
 
 clean: ## remove what was installed and written
 	rm -rf .venv .venv-* tools/node/node_modules .data .mypy_cache .ruff_cache .pytest_cache .hypothesis

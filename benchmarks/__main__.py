@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import diarization, latency, memory, sharing, speech, throughput, tuning
+from benchmarks import diarization, latency, memory, sharing, speech, tuning
 from benchmarks.machine import commit, machine, versions
 from benchmarks.record import Record
 from benchmarks.report import Findings
@@ -19,7 +19,6 @@ PARTS: dict[str, Callable[[Sizes], Awaitable[Findings]]] = {
     "speech": speech.measure,
     "diarization": diarization.measure,
     "sharing": sharing.measure,
-    "throughput": throughput.measure,
     "latency": latency.measure,
     "memory": memory.measure,
     "tuning": tuning.measure,

@@ -9,13 +9,13 @@ from typing import cast
 
 from benchmarks.accuracy import diarization_error_rate
 from benchmarks.caller import Caller
-from benchmarks.peers.registry import NEW_REDIS, installed
+from benchmarks.peers.environment import PEERS_PYTHON, installed
 from benchmarks.recordings import DEMO, RATE, read, speech, write
 from benchmarks.report import Findings, Table, percent, ratio, seconds
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import MeasurementError, Stack, fresh, python
-from benchmarks.talkers import PEERS_PYTHON, talking
+from benchmarks.talkers import talking
 from schemas.wire import Kind
 
 OURS, SHERPA = "this service", "sherpa-onnx as it comes"
@@ -81,7 +81,7 @@ async def _ours(stack: Stack, material: Material, sizes: Sizes) -> tuple[Row, fl
 
 async def _sherpa(stack: Stack, material: Material, sizes: Sizes) -> Row:
     row = Row(SHERPA)
-    if not installed(NEW_REDIS):
+    if not installed():
         row.failure = "not installed here"
         return row
     sizes.tell(SHERPA)

@@ -1,4 +1,4 @@
-"""How soon a task starts, however many wait."""
+"""How soon a task starts, however many wait, and how many tasks without work a worker does a second."""
 
 import asyncio
 import time
@@ -7,12 +7,15 @@ from functools import partial
 
 from benchmarks import waiting
 from benchmarks.caller import Caller
-from benchmarks.queues import starts
 from benchmarks.report import Findings, Table, milliseconds, quantile, ratio, whole
 from benchmarks.service import NO_OP, serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import Stack, fresh
+from benchmarks.tasks_a_second import tasks_a_second
 from schemas.wire import Priority
+
+WARM_UP = 10  # tasks
+IDLE_S = 0.02  # between tasks
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,15 @@ class Row:
 
 
 async def measure(sizes: Sizes) -> Findings:
-    """Measure an empty queue, then fuller and fuller ones."""
+    """Measure an empty queue, then fuller and fuller ones, then tasks without work."""
     sizes.tell("nothing waits")
     async with fresh() as stack:
         rows = [Row(0, await _idle(stack, sizes))]
     for count in sizes.waiting:
         rows.append(await _behind(count, sizes))  # noqa: PERF401 -- one after the other, for the eye
+    sizes.tell("tasks without work, one after the other")
+    async with fresh() as stack:
+        rate = await tasks_a_second(stack, sizes.no_op_tasks)
     empty, fullest = rows[0].idle, rows[-1].idle
     figures = {
         "start_p50_ms": 1000 * quantile(empty, 0.5),
@@ -39,8 +45,9 @@ async def measure(sizes: Sizes) -> Findings:
         "start_behind_most_over_empty": quantile(fullest, 0.5) / quantile(empty, 0.5),
         "start_behind_most_p99_over_empty": quantile(fullest, 0.99) / quantile(empty, 0.99),
         "waiting_most": float(rows[-1].waiting),
+        "tasks_a_second": rate,
     }
-    return Findings([_table(rows, sizes)], figures)
+    return Findings([_starts_table(rows, sizes), _rate_table(rate, sizes)], figures)
 
 
 async def _behind(count: int, sizes: Sizes) -> Row:
@@ -55,11 +62,7 @@ async def _behind(count: int, sizes: Sizes) -> Row:
             await asyncio.sleep(sizes.watched)
             drained = (before - await waiting.still_waiting(stack)) / (time.perf_counter() - began)
             sizes.tell(f"{count:,} wait: urgent tasks meanwhile")
-            busy = (
-                await starts(Caller(stack.nats), sizes.urgent_starts, Priority.HIGH)
-                if drained * sizes.watched < before
-                else None
-            )
+            busy = await _starts(stack, sizes.urgent_starts) if drained * sizes.watched < before else None
             return Row(count, idle, busy, drained)
 
 
@@ -68,11 +71,20 @@ async def _idle(stack: Stack, sizes: Sizes, lane_limit: int = 10_000) -> list[fl
     delays: list[float] = []
     for _ in range(sizes.starters):
         async with serving(stack, NO_OP, nats_max_msgs_per_subject=lane_limit):
-            delays += await starts(Caller(stack.nats), sizes.starts, Priority.HIGH)
+            delays += await _starts(stack, sizes.starts)
     return delays
 
 
-def _table(rows: list[Row], sizes: Sizes) -> Table:
+async def _starts(stack: Stack, count: int) -> list[float]:
+    """Seconds from the publication of an urgent task to its first `running`, one task after the other."""
+    caller, delays = Caller(stack.nats), []
+    for _ in range(WARM_UP + count):
+        delays.append((await caller.run("none", priority=Priority.HIGH)).running)
+        await asyncio.sleep(IDLE_S)
+    return delays[WARM_UP:]
+
+
+def _starts_table(rows: list[Row], sizes: Sizes) -> Table:
     empty = quantile(rows[0].idle, 0.5)
     return Table(
         "From publication to the first `running` by tasks that wait, milliseconds",
@@ -97,5 +109,18 @@ def _table(rows: list[Row], sizes: Sizes) -> Table:
             f"Busy: the worker serves the low lane; {sizes.urgent_starts} urgent tasks wait for what runs.",
             "Busy figures are of one worker, for a few seconds.",
             "NATS_MAX_MSGS_PER_SUBJECT is raised; the queue is filled without waiting for the disk, measured with it.",
+        ],
+    )
+
+
+def _rate_table(rate: float, sizes: Sizes) -> Table:
+    return Table(
+        "Tasks without work, one worker",
+        ("", "tasks a second"),
+        [("one after the other", whole(rate))],
+        [
+            f"{sizes.no_op_tasks:,} tasks, published while a warm worker is held.",
+            "From its release to the last result in Redis.",
+            "The goal is 100: an engine works on a task for seconds.",
         ],
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.peers.registry import NEW_REDIS, OLD_REDIS
+from benchmarks.peers.environment import PEERS
 from benchmarks.stack import ROOT
 
 OWN = (
@@ -23,17 +23,7 @@ OWN = (
     "ctranslate2",
     "onnxruntime",
 )
-THEIRS = (
-    "taskiq",
-    "taskiq-nats",
-    "taskiq-redis",
-    "celery",
-    "dramatiq",
-    "arq",
-    "saq",
-    "wyoming-faster-whisper",
-    "sherpa-onnx",
-)
+THEIRS = ("wyoming-faster-whisper", "sherpa-onnx")
 GIB = 1024**3
 
 
@@ -46,7 +36,7 @@ def machine() -> str:
 def versions() -> str:
     """Of all that is measured, and of what it stands on."""
     own = [f"{name} {version(name)}" for name in OWN]
-    return ", ".join([*own, *_theirs(NEW_REDIS), *_theirs(OLD_REDIS)])
+    return ", ".join([*own, *_theirs()])
 
 
 @cache
@@ -64,7 +54,7 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _theirs(home: Path) -> Iterable[str]:
-    packages = [str(path) for path in home.glob("lib/python*/site-packages")]
+def _theirs() -> Iterable[str]:
+    packages = [str(path) for path in PEERS.glob("lib/python*/site-packages")]
     found = {found.name.lower(): found.version for found in distributions(path=packages)}
     return [f"{name} {found[name]}" for name in THEIRS if name in found]

@@ -18,8 +18,7 @@ PARTS = {
     "speech": "Speech",
     "diarization": "Speakers",
     "sharing": "One recording on two workers",
-    "throughput": "Tasks a second",
-    "latency": "However many wait",
+    "latency": "Starts, and tasks without work",
     "memory": "Memory",
     "tuning": "The engine's settings",
 }

@@ -3,8 +3,6 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from benchmarks import languages
@@ -12,17 +10,16 @@ from benchmarks.by_kind import beside, table
 from benchmarks.caller import Caller
 from benchmarks.kinds import REPOSITORY, Kind, folder, kinds_in
 from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, Measured, Overall
-from benchmarks.peers.registry import NEW_REDIS, installed
+from benchmarks.peers.environment import installed
 from benchmarks.recordings import CLIPS, Spoken, speech, words_of
 from benchmarks.report import Findings, Table, percent, ratio, seconds
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import MeasurementError, Stack, fresh
-from benchmarks.talkers import Talker, bare_engines, taskiq, wyoming
+from benchmarks.talkers import bare_engines, wyoming
 from benchmarks.words import word_error_rate
 
-Peer = Callable[[Stack], AbstractAsyncContextManager[Talker]]
-PEERS: dict[str, Peer] = {"wyoming-faster-whisper": wyoming, "Taskiq + taskiq-nats, faster-whisper": taskiq}
+WYOMING = "wyoming-faster-whisper"
 
 
 @dataclass
@@ -36,11 +33,11 @@ class Row:
 
 
 async def measure(sizes: Sizes) -> Findings:
-    """Measure every kind of recording, the reading with the peers, too, then two recordings with two of each."""
+    """Measure every kind of recording, the reading with a peer, too, then two recordings with two of each."""
     async with fresh() as stack:
         reading = speech(stack.folder / "speech.wav", sizes.speech_minutes)
         measured = await beside(stack, [_reading(reading), *_kinds(stack, sizes)], sizes)
-        peers = [await _peer(name, peer, stack, reading, sizes) for name, peer in PEERS.items() if sizes.peers]
+        peers = [await _wyoming(stack, reading, sizes)] if sizes.peers else []
         parts, clips = await _ours_alone(stack, measured, sizes)
         pairs = await _side_by_side(stack, reading, sizes)
     figures = {
@@ -69,17 +66,17 @@ def _where() -> str:
     return "the repository's own" if own else "a larger set than the repository's, laid out alike"
 
 
-async def _peer(name: str, peer: Peer, stack: Stack, recording: Spoken, sizes: Sizes) -> Row:
-    if not installed(NEW_REDIS):
-        return Row(name, failure="not installed here")
-    sizes.tell(name)
+async def _wyoming(stack: Stack, recording: Spoken, sizes: Sizes) -> Row:
+    if not installed():
+        return Row(WYOMING, failure="not installed here")
+    sizes.tell(WYOMING)
     try:
-        async with peer(stack) as talker:
+        async with wyoming(stack) as talker:
             await talker.transcribe(speech(stack.folder / "short.wav", 1).path)
             answer = await talker.transcribe(recording.path)
     except (MeasurementError, TimeoutError) as error:
-        return Row(name, failure=str(error) or "it did not become ready")
-    return Row(name, answer.seconds, word_error_rate(recording.words, answer.text))
+        return Row(WYOMING, failure=str(error) or "it did not become ready")
+    return Row(WYOMING, answer.seconds, word_error_rate(recording.words, answer.text))
 
 
 async def _ours_alone(stack: Stack, measured: list[Measured], sizes: Sizes) -> tuple[list[Findings], float]:

@@ -28,10 +28,6 @@ class MeasurementError(Exception):
     """Something could not be measured; the message says why."""
 
 
-class SlowError(MeasurementError):
-    """Something was not done in time."""
-
-
 @dataclass(frozen=True)
 class Stack:
     """A NATS and a Valkey of one measurement's own, with a client of each."""
@@ -67,22 +63,6 @@ class Stack:
         finally:
             await process.stop()
 
-    async def output(self, command: Sequence[str], extra: Mapping[str, str] | None = None) -> str:
-        """What a program embeddings until it ends well (MeasurementError)."""
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            *command, env=self.environment(extra), stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
-        )
-        try:
-            printed, complaints = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode != 0:
-            raise MeasurementError(complaints.decode(errors="replace")[-LAST_WORDS:])
-        return printed.decode()
-
 
 @dataclass(frozen=True)
 class Child:
@@ -97,13 +77,13 @@ class Child:
             raise MeasurementError(self.log.read_text(errors="replace")[-LAST_WORDS:])
 
     async def until(self, reached: Callable[[], Awaitable[bool]], *, every: float = 0.02, within: float = 60.0) -> None:
-        """Wait for a condition while the program lives (MeasurementError; SlowError where it takes too long)."""
+        """Wait for a condition while the program lives (MeasurementError, also where it takes too long)."""
         deadline = time.monotonic() + within
         while not await reached():
             self.check()
             if time.monotonic() > deadline:
                 message = f"not done within {within:g} s"
-                raise SlowError(message)
+                raise MeasurementError(message)
             await asyncio.sleep(every)
 
     def tree(self) -> list[psutil.Process]:

@@ -1,4 +1,4 @@
-"""Programs that are asked file by file: the bare engine, and the peers' clients."""
+"""Programs that are asked file by file: the bare engine, and a peer's client."""
 
 import asyncio
 import json
@@ -10,11 +10,10 @@ from pathlib import Path
 
 from app.embedded import free_port
 from app.engines import bundled
-from benchmarks.peers.registry import NEW_REDIS
+from benchmarks.peers.environment import PEERS_PYTHON
 from benchmarks.stack import READY_WITHIN, MeasurementError, Stack, python
 
 LONGEST_LINE = 16 * 1024 * 1024  # bytes
-PEERS_PYTHON = str(NEW_REDIS / "bin/python")
 
 
 @dataclass(frozen=True)
@@ -78,18 +77,6 @@ async def bare_engines(stack: Stack, *options: str, count: int = 1, threads: int
     command, extra = python("benchmarks.bare", *options), {"OMP_NUM_THREADS": str(threads)}
     async with AsyncExitStack() as running:
         yield [await running.enter_async_context(talking(stack, command, extra)) for _ in range(count)]
-
-
-@asynccontextmanager
-async def taskiq(stack: Stack) -> AsyncIterator[Talker]:
-    """A Taskiq worker with the same model, and its client."""
-    module = "benchmarks.peers.taskiq_speech"
-    command = [str(NEW_REDIS / "bin/taskiq"), "worker", f"{module}:broker", "--workers", "1"]
-    async with (
-        stack.running(command, {"MODEL": str(bundled.folder())}),
-        talking(stack, python(module, interpreter=PEERS_PYTHON)) as client,
-    ):
-        yield client
 
 
 @asynccontextmanager

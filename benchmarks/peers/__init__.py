@@ -1,1 +1,1 @@
-"""What else one could take: each peer's own program, as its documentation says, run in an environment of its own."""
+"""What else one could take: each peer's own program, as its documentation says, run in their own environment."""

