@@ -85,7 +85,6 @@ class Worker:
             self.names,
             broken=end_process,
             reached=self.outages.end,
-            at_once=settings.quick_tasks_at_once,
             lookahead=settings.lane_lookahead,
         )
         self.broker.include_routers(lanes, channels.accepted_tasks(), channels.offered_windows(), channels.answers())

@@ -93,7 +93,6 @@ class Parts:
             ack_wait=ack_wait,
             timeout=settings.task_timeout,
             tracer=tools.tracer,
-            deliveries=tools.slot.deliveries,
         )
 
     def _watch(self, expiry: Expiry) -> Watch:

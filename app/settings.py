@@ -62,9 +62,6 @@ class Settings(BaseSettings):
     lane_lookahead: int = Field(
         1, ge=1, le=64, description="Tasks of a lane of which the shortest goes first; 1: in the order of publishing."
     )
-    quick_tasks_at_once: int = Field(
-        64, ge=1, le=256, description="Tasks that a worker has at once where they need no engine; 1: never several."
-    )
     redis_url: str = "redis://localhost:6379/0"
 
     task_timeout: float = Field(3600, gt=0, description="Seconds one attempt may run.")

@@ -31,7 +31,7 @@ async def tasks_a_second(stack: Stack, count: int) -> float:
         MeasurementError: The worker has ended, or the tasks took more than a minute.
     """
     js = stack.nats.jetstream()
-    async with serving(stack, NO_OP, quick_tasks_at_once=1) as worker:
+    async with serving(stack, NO_OP) as worker:
         await _publish(js, WARM_UP)
         await worker.until(partial(_all_ended, stack, WARM_UP), every=LOOK_EVERY_S)
         with _held(worker):

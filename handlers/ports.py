@@ -31,11 +31,6 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """News: the recording is here, and what is done with it needs the engine."""
-
-
-@dataclass(frozen=True, slots=True)
 class Advanced:
     """News: a stage has got on, in seconds of audio; `fraction` is the part of the whole task that is done."""
 
@@ -57,7 +52,7 @@ class Found:
     untranscribed: tuple[Stretch, ...] = ()
 
 
-News = Fetched | Advanced | Found | Result
+News = Advanced | Found | Result
 
 
 class Transcriber(Protocol):

@@ -123,9 +123,6 @@ class TaskEventHeaders(CloudEventHeaders):
     started_at: str | None = Field(None, alias=STARTED_AT, description=_INTERNAL)
     span: str | None = Field(None, alias=SPAN, description=_INTERNAL)
     audio_sha256: str | None = Field(None, alias=AUDIO_SHA256, description=_INTERNAL)
-    batch_id: str | None = Field(None, alias="Nats-Batch-Id", description=_INTERNAL)
-    batch_sequence: str | None = Field(None, alias="Nats-Batch-Sequence", description=_INTERNAL)
-    batch_commit: str | None = Field(None, alias="Nats-Batch-Commit", description=_INTERNAL)
     expected_sequence: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence", description=_INTERNAL)
 
 

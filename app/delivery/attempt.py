@@ -14,7 +14,7 @@ from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.speech.pace import Pace
 from handlers.errors import OvertakenError
-from handlers.ports import Advanced, Checkpoint, Fetched, Found, News, Result
+from handlers.ports import Advanced, Checkpoint, Found, News, Result
 from schemas.diarization import DiarizationResult
 from schemas.errors import ErrorDetail
 from schemas.progress import State
@@ -119,8 +119,6 @@ class TaskAttempt:
         await self.start()
         async with self._lock:
             match news:
-                case Fetched():
-                    pass  # it is `running`, which is said
                 case Advanced():
                     await self._advance(news)
                 case Found():

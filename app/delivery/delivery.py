@@ -23,12 +23,10 @@ from app.queue.stored_message import StoredMessage
 from app.queue.waiting import Place
 from app.telemetry import tracing
 from handlers.errors import AlreadyKnownError, OvertakenError, PermanentError, TransientError
-from handlers.ports import Checkpoint, Fetched, News, Task
+from handlers.ports import Checkpoint, News, Task
 from schemas import subjects
-from schemas.diarization import DiarizationResult
 from schemas.errors import ErrorCode
 from schemas.progress import State
-from schemas.transcription import TranscriptionResult
 
 GIVE_BACK_WITHIN = 5.0  # seconds: without NATS there is nobody to give it back to
 
@@ -42,17 +40,14 @@ log = structlog.get_logger()
 class TaskDelivery:
     """One delivery of one task message."""
 
-    def __init__(self, tools: DeliveryTools, message: Msg, found: Callable[[], None]) -> None:
-        """`found` is told once the result is there, and has only to be written down."""
+    def __init__(self, tools: DeliveryTools, message: Msg) -> None:
         self._tools = tools
-        self._result_found = found
         self._message = message
         self._received_at = time.monotonic()
         self.kind = subjects.kind_of(message.subject)
         self._heartbeat = Heartbeat(tools.nats, message, every=tools.heartbeat, notice=self._notice)
         self._outcome = Outcome(tools, message)
         self._begun = False
-        self._worked_on = True
         self._attempt: TaskAttempt | None = None
         self._stages: StageSpans | None = None
 
@@ -74,8 +69,7 @@ class TaskDelivery:
         if entry.event.sequence > 1:
             await self._take_over(attempt)
         self._heartbeat.follow(attempt)
-        if entry.event.sequence > 1 or tools.deliveries.is_first(self._message.reply):
-            await attempt.start()
+        await attempt.start()
         self._stages = StageSpans(tools.tracer)
         return attempt.checkpoint
 
@@ -85,10 +79,6 @@ class TaskDelivery:
             message = "a delivery that was not begun"
             raise RuntimeError(message)
         self._stages.hear(news)
-        if isinstance(news, Fetched):
-            await self._tools.deliveries.engine(self._message.reply)
-        elif isinstance(news, TranscriptionResult | DiarizationResult):
-            self._found()
         await self._attempt.append(news)
 
     async def work(self, handle: Callable[[], Awaitable[object]]) -> State | None:
@@ -100,7 +90,6 @@ class TaskDelivery:
             await despite_cancellation(self._give_back())
             return State.QUEUED
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, the message must be settled
-            self._found()
             return await self._outcome.failed(error, self._attempt, begun=self._begun)
         return await self._outcome.completed()
 
@@ -128,15 +117,8 @@ class TaskDelivery:
         if self._attempt.checkpoint.processed_seconds:
             meter.resumed(self.kind, self._attempt.checkpoint.processed_seconds)
 
-    def _found(self) -> None:
-        """Let the slot go on: the result is there, or what else becomes of the task."""
-        self._worked_on = False
-        self._result_found()
-        self._tools.deliveries.found(self._message.reply)
-
     def _notice(self, attempt: TaskAttempt) -> None:
-        if self._worked_on:
-            self._tools.meter.beat(self.kind, since_progress=attempt.since_progress, running=attempt.running)
+        self._tools.meter.beat(self.kind, since_progress=attempt.since_progress, running=attempt.running)
 
     async def _take_over(self, attempt: TaskAttempt) -> None:
         """Find out how far the lost worker came (AlreadyKnownError, OvertakenError, PermanentError)."""

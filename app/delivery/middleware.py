@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -28,14 +27,13 @@ class DeliveryMiddleware(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> None:
         """Work on the message, and say in the log and the metrics how it ended."""
-        tools, busy = self._tools(), ExitStack()
-        delivery = TaskDelivery(tools, msg.raw_message, found=busy.close)
+        tools = self._tools()
+        delivery = TaskDelivery(tools, msg.raw_message)
         began = time.monotonic()
         with (
             self.context.scope("delivery", delivery),
-            busy,
+            tools.meter.in_progress(delivery.kind),
             bound_contextvars(task_name=task_name(delivery.kind), task_id=None, attempt=None, trace_id=None),
         ):
-            busy.enter_context(tools.meter.in_progress(delivery.kind))
             state = await delivery.work(partial(call_next, msg))
             delivery.count_end(state, time.monotonic() - began)

@@ -5,7 +5,7 @@ import time
 from opentelemetry import trace
 from opentelemetry.trace import Span, Tracer
 
-from handlers.ports import Advanced, Fetched, Found, News
+from handlers.ports import Advanced, Found, News
 from schemas.progress import Stage
 
 NAMES = {
@@ -33,7 +33,7 @@ class StageSpans:
         elif isinstance(news, Found):
             self._enter(NAMES[Stage.TRANSCRIBING])
             self._batch(news)
-        elif not isinstance(news, Fetched):
+        else:
             self._enter("store")
 
     def end(self) -> None:

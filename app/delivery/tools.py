@@ -10,7 +10,6 @@ from app.jetstream.outages import Outages
 from app.keys.projection import RedisProjection
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
-from app.queue.deliveries import Deliveries
 from app.queue.log_opener import LogOpener
 from app.telemetry.metrics import Meter
 
@@ -31,4 +30,3 @@ class DeliveryTools:
     ack_wait: float  # seconds
     timeout: float  # seconds
     tracer: Tracer
-    deliveries: Deliveries

@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ObjectInfo, ObjectMetaOptions
 from nats.js.errors import BadRequestError, NotFoundError
 
-from app.jetstream.group_commit import WRONG_LAST_SEQUENCE
+from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 
 CHUNK: Final = 128 * 1024  # bytes: as the client libraries cut
 

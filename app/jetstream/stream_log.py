@@ -13,13 +13,13 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import BadRequestError, NoStreamResponseError, ServerError, ServiceUnavailableError
 
 from app.jetstream import stream_pages
-from app.jetstream.group_commit import WRONG_LAST_SEQUENCE, GroupCommit
 from handlers.errors import OvertakenError, TransientError
 from schemas import subjects
 from schemas.errors import ErrorCode
 
 GIVE_UP_AFTER: Final = 60.0  # seconds without an acknowledgement
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
+WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: somebody else has appended
 
 T = TypeVar("T")
 Answer = TypeVar("Answer")
@@ -43,7 +43,6 @@ class StreamLog(Generic[T]):
         self._js = nats.jetstream()
         self._stream = stream
         self._read = read
-        self._commit = GroupCommit(nats, stream)
 
     async def last(self, subject: str) -> T | None:
         """The last entry, None where there is none (TransientError)."""
@@ -123,8 +122,12 @@ class StreamLog(Generic[T]):
 
         Whoever took the task over in the meantime makes the append fail.
         """
-        where = subjects.append_to(subject)
-        return await self._insist(subject, partial(self._commit.publish, where, payload, headers))
+
+        async def publish() -> int:
+            where, copied = subjects.append_to(subject), dict(headers)
+            return (await self._js.publish(where, payload, stream=self._stream, headers=copied)).seq
+
+        return await self._insist(subject, publish)
 
     async def _insist(self, subject: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """Ask until there is an answer: an outage is waited for, however long (TransientError).

@@ -84,7 +84,6 @@ def _log(name: str, subject: str, max_age: float) -> StreamConfig:
         max_age=max_age,
         duplicate_window=DUPLICATES_WITHIN,
         allow_direct=True,
-        allow_atomic=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""Pulling: the next messages of a lane, the shortest of the first few where that is wanted."""
+"""Pulling: the next message of a lane, the shortest of the first few where that is wanted."""
 
 import math
 from contextlib import suppress
@@ -16,8 +16,8 @@ GIVE_BACK = b"-NAK"
 class Puller:
     """Asks one lane.
 
-    With `lookahead` above what is wanted it is sent so many messages, keeps those of the shortest recordings and gives
-    the others back before any work begins. One that was sent as often as that already is kept before any other, so
+    With a `lookahead` above one it is sent so many messages, keeps that of the shortest recording and gives the others
+    back before any work begins. One that was sent as often as that already is kept before any other, so
     that none is passed over more often, however short those are that come after it.
     """
 
@@ -26,12 +26,13 @@ class Puller:
         self._inbox = PullInbox(nats, stream, consumer)
         self._lookahead = lookahead
 
-    async def pull(self, count: int) -> list[Msg]:
-        """At most so many messages of the lane, as far as they wait there (NatsError)."""
-        held = await self._inbox.ask(max(self._lookahead, count))
-        chosen = sorted(held, key=self._rank)[:count] if len(held) > count else held
-        kept = {message.reply for message in chosen}
-        await self._give_back([message for message in held if message.reply not in kept])
+    async def pull(self) -> Msg | None:
+        """The next message of the lane, null where none waits there (NatsError)."""
+        held = await self._inbox.ask(self._lookahead)
+        if len(held) <= 1:
+            return next(iter(held), None)
+        chosen = min(held, key=self._rank)
+        await self._give_back([message for message in held if message is not chosen])
         return chosen
 
     def _rank(self, message: Msg) -> tuple[bool, float, int]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import structlog
@@ -11,7 +12,6 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.cancellation import cancel_all
-from app.queue.deliveries import Deliveries
 from app.queue.precedence import Precedence
 from app.queue.pulling import Puller
 from handlers.channels import Lanes
@@ -22,6 +22,8 @@ from schemas.wire import Kind, Priority
 LOOK_EVERY = 1.0  # seconds: what is delivered again is announced by nobody, and an announcement may be lost
 LONG, LONG_WITH_ANY = 1.0, 30.0  # seconds
 AGAIN_AFTER = 0.05  # seconds: what another slot has looked at and given back is announced by nobody, either
+GIVEN_BACK_WITHIN = 6.0  # seconds: what is said last needs NATS
+CANCEL_AGAIN_AFTER = 0.5  # seconds: a task that is told to stop twice is given back once
 
 log = structlog.get_logger()
 
@@ -44,14 +46,13 @@ class Slot:
     Lanes that were found empty are asked again when a task is announced for them: no time goes by with the others then.
     """
 
-    def __init__(  # noqa: PLR0913 -- what it serves, whom it tells, and how much it asks for
+    def __init__(
         self,
         lanes: Lanes,
         names: StreamNames,
         broken: Callable[[], None],
         *,
         reached: Callable[[], None] = lambda: None,
-        at_once: int = 1,
         lookahead: int = 1,
     ) -> None:
         """`broken` is told that it works no more, `reached` that the lanes answer after they did not."""
@@ -66,14 +67,11 @@ class Slot:
         self._hopeful: set[tuple[Kind, Priority]] = set()  # lanes that may hold something
         self._look_at = 0.0  # when all of them may, by the event loop's clock
         self._precedence = Precedence()
-        together = at_once if lookahead == 1 else 1  # else what is short would be begun with what is long
-        self.deliveries = Deliveries(self._break, most=together)
         self._woken = asyncio.Event()
         self._stopping = False
         self._working_since: float | None = None  # by the event loop's clock; null: there is nothing to do
         self._occupied_since: float | None = None  # when it last found nothing to do
         self._loop: asyncio.Task[None] | None = None
-        self._error: BaseException | None = None
 
     def take_lanes(self) -> None:
         """Keep FastStream from pulling by itself; call before the broker starts."""
@@ -96,10 +94,10 @@ class Slot:
         self._woken.set()
         if self._loop is None:
             return
-        give_up_at = asyncio.get_running_loop().time() + grace
         await asyncio.wait([self._loop], timeout=grace)
-        await cancel_all([self._loop])
-        await self.deliveries.end(grace=max(give_up_at - asyncio.get_running_loop().time(), 0))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GIVEN_BACK_WITHIN):
+                await cancel_all([self._loop], again_after=CANCEL_AGAIN_AFTER)
 
     @property
     def started(self) -> bool:
@@ -123,17 +121,10 @@ class Slot:
         with_this, with_any = (now - (since or now) for since in (self._working_since, self._occupied_since))
         return with_this >= LONG or with_any >= LONG_WITH_ANY
 
-    def _break(self, error: BaseException) -> None:
-        """Ask for nothing more after an error that is no Exception: FastStream lets only those through."""
-        self._error = error
-        if self._loop is not None:
-            self._loop.cancel()
-
     def _ended(self, loop: asyncio.Task[None]) -> None:
         """End the worker loudly rather than have it live on without working."""
         if not self._stopping:
-            error = self._error if loop.cancelled() else loop.exception()
-            log.critical("slot_broken", exc_info=error)
+            log.critical("slot_broken", exc_info=None if loop.cancelled() else loop.exception())
             self._broken()
 
     async def _wake(self, announced: Msg) -> None:
@@ -144,11 +135,10 @@ class Slot:
 
     async def _run(self) -> None:
         while not self._stopping:
-            count = await self.deliveries.may_begin()
             self._woken.clear()
             hopeful, self._hopeful = self._hopeful, set()
             try:
-                worked = await self._serve(hopeful, count)
+                worked = await self._serve(hopeful)
             except NatsError as error:
                 log.warning("lanes_unreachable", error=str(error) or type(error).__name__)
                 self._hopeful, worked, self._unreachable = set(self._lanes), False, True
@@ -187,7 +177,7 @@ class Slot:
             self._unreachable = False
             self._reached()
 
-    async def _serve(self, hopeful: set[tuple[Kind, Priority]], count: int) -> bool:
+    async def _serve(self, hopeful: set[tuple[Kind, Priority]]) -> bool:
         for priority, kinds in self._precedence.order():
             for kind in kinds:
                 if self._stopping:
@@ -195,13 +185,13 @@ class Slot:
                 if (kind, priority) not in hopeful:
                     continue
                 lane = self._lanes[kind, priority]
-                messages = await lane.puller.pull(count)
+                message = await lane.puller.pull()
                 self._answered()
-                if messages:
+                if message is not None:
                     self._precedence.served(priority, kind)
                     self._working_since = asyncio.get_running_loop().time()
                     self._occupied_since = self._occupied_since or self._working_since
-                    await self.deliveries.work({each.reply: lane.subscriber.consume(each) for each in messages})
+                    await lane.subscriber.consume(message)
                     return True
                 hopeful.remove((kind, priority))
             self._precedence.found_empty(priority)

@@ -9,7 +9,7 @@ from app.sharing.sharing import Sharing
 from app.speech.pace import processed
 from app.speech.recall import Recall
 from app.speech.recordings import Recording, Recordings
-from handlers.ports import Fetched, News
+from handlers.ports import News
 from schemas.diarization import DiarizationResult, DiarizationTask
 
 
@@ -24,7 +24,6 @@ class EngineDiarizer:
     async def run(self, task: DiarizationTask) -> AsyncGenerator[News, None]:
         """Yield how far it is, the result last (TaskError)."""
         async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
-            yield Fetched()
             job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
             async with aclosing(self._recall.turns(task.task_id, recording, job)) as replies:
                 async for reply in replies:

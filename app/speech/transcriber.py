@@ -18,7 +18,7 @@ from app.speech.speakers import SpeakerSearch
 from app.speech.transcriber_pool import BatchSizes
 from app.speech.transcription_run import TranscriptionRun
 from handlers.errors import PermanentError
-from handlers.ports import Advanced, Checkpoint, Fetched, Found, News
+from handlers.ports import Advanced, Checkpoint, Found, News
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage
 from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask
@@ -53,7 +53,6 @@ class EngineTranscriber:
         """Yield what is found from the checkpoint on, the result last (TaskError)."""
         speakers = _Speakers(error=checkpoint.diarization_error if task.diarize else None)
         async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
-            yield Fetched()
             if checkpoint.audio_sha256 not in {None, recording.sha256}:
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
             lending = self._sharing.lending

@@ -14,7 +14,6 @@ DEFAULTS = {
     "NATS_CONSUMER_NAME": "transcription_worker",
     "NATS_MAX_MSGS_PER_SUBJECT": 10_000,
     "LANE_LOOKAHEAD": 1,
-    "QUICK_TASKS_AT_ONCE": 64,
     "REDIS_URL": "redis://localhost:6379/0",
     "TASK_TIMEOUT": 3600,
     "TASK_MAX_RETRIES": 3,

@@ -63,13 +63,6 @@ def start_worker(settings: Settings, nc: Client, redis: Redis, wire: Wire) -> St
 
 
 @pytest.fixture
-def start_patient_worker(settings: Settings, nc: Client, redis: Redis, wire: Wire) -> StartWorker:
-    """Start workers that have one task at a time, however quick those before were."""
-
-    return partial(working, settings.model_copy(update={"quick_tasks_at_once": 1}))
-
-
-@pytest.fixture
 async def worker(start_worker: StartWorker, engine: FakeEngine) -> AsyncIterator[Worker]:
     async with start_worker(engine) as service:
         yield service

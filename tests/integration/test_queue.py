@@ -117,7 +117,7 @@ async def test_a_misspelt_priority_is_refused(js: JetStreamContext, worker: Work
 
 async def test_the_kinds_of_one_priority_take_turns(
     publisher: Publisher,
-    start_patient_worker: StartWorker,
+    start_worker: StartWorker,
     engine: FakeEngine,
     js: JetStreamContext,
     monkeypatch: pytest.MonkeyPatch,
@@ -125,7 +125,7 @@ async def test_the_kinds_of_one_priority_take_turns(
     # Given a busy worker behind which many transcriptions wait, and then one diarization
     monkeypatch.setattr("app.queue.waiting.REMEMBERED_FOR", 0)
     engine.may_go_on.clear()
-    async with start_patient_worker(engine):
+    async with start_worker(engine):
         await publisher.publish("busy")
         await publisher.until("busy", State.RUNNING)
         positions = []
@@ -143,11 +143,11 @@ async def test_the_kinds_of_one_priority_take_turns(
 
 
 async def test_no_lane_waits_forever(
-    publisher: Publisher, start_patient_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a busy worker behind which more high tasks wait than it will do, and some of the other priorities
     engine.may_go_on.clear()
-    async with start_patient_worker(engine):
+    async with start_worker(engine):
         await publisher.publish("busy")
         await publisher.until("busy", State.RUNNING)
         for number in range(30):

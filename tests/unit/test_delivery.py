@@ -20,12 +20,11 @@ from app.keys.projection import RedisProjection
 from app.log.entry import Entry
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
-from app.queue.deliveries import Deliveries
 from app.queue.log_opener import LogOpener
 from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
 from handlers.errors import PermanentError
-from handlers.ports import Fetched, Result
+from handlers.ports import Result
 from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionTask
@@ -71,7 +70,7 @@ class FakeQueue:
 
 
 class Hand:
-    """A delivery that is not the first of those that began together, and what becomes of it."""
+    """A delivery, and what becomes of it."""
 
     def __init__(self, log: FakeLog, *, heartbeat: float = 60, outages: Outages | None = None) -> None:
         self.log, self.story = log, Story()
@@ -92,9 +91,8 @@ class Hand:
             ack_wait=15,
             timeout=60,
             tracer=OFF.get_tracer("tests"),
-            deliveries=Deliveries(lambda _: None, most=50),
         )
-        self.delivery = TaskDelivery(tools, cast("Msg", self.message), found=lambda: None)
+        self.delivery = TaskDelivery(tools, cast("Msg", self.message))
 
     def work(self, handle: Callable[[], Awaitable[object]]) -> asyncio.Task[State | None]:
         return asyncio.create_task(self.delivery.work(handle))
@@ -154,7 +152,6 @@ async def test_nobody_says_or_settles_anything_behind_a_word_that_may_be_stored_
 
     async def handle() -> None:
         await hand.delivery.begin(TASK)
-        await hand.delivery.append(Fetched())
 
     working = hand.work(handle)
     await log.stored.wait()
@@ -166,22 +163,8 @@ async def test_nobody_says_or_settles_anything_behind_a_word_that_may_be_stored_
     assert hand.story.done == []
 
 
-@pytest.mark.parametrize("lost", [True, False])
-async def test_of_those_that_begin_together_only_what_has_run_before_is_said_to_run_at_once(
-    log: FakeLog, lost: bool
-) -> None:
-    # Given a new task, or one whose worker was lost
-    if lost:
-        log.events.append(QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2}))
-    hand = Hand(log)
-    # When a worker begins with it behind another
-    await hand.delivery.begin(TASK)
-    # Then clients of the one that was lost hear at once that it goes on
-    assert hand.said == ([State.QUEUED, State.RUNNING, State.RUNNING] if lost else [State.QUEUED])
-
-
 async def test_what_fails_first_has_run(log: FakeLog) -> None:
-    # Given a task of which nobody has said that it runs
+    # Given a task that waits
     hand = Hand(log)
     # When it fails
     assert await hand.fails_with(PermanentError(ErrorCode.AUDIO_NOT_FOUND, "There is none.")) is State.FAILED

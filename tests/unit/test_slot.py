@@ -1,5 +1,6 @@
 """The slot asks lane by lane, and takes no answer for another's."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -84,6 +85,7 @@ class FakeLane:
     consumed: list[FakeAnswer] = field(default_factory=list)
 
     async def consume(self, message: FakeAnswer) -> None:
+        await asyncio.sleep(0)  # others get their turn, as with a real server
         self.consumed.append(message)
 
 
