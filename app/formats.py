@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pysubs2
 
+from app.errors import RequestError
 from app.subtitles import Cue, cues
-from handlers.errors import RequestError
-from handlers.ports import Result
+from app.updates import Result
 from schemas.errors import ErrorCode
 from schemas.requests import ResultFormat, SubtitleLimits
 from schemas.transcription import TranscriptionResult

@@ -25,6 +25,7 @@ from app.delivery.middleware import DeliveryMiddleware
 from app.docs_page import DocsPage
 from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
+from app.errors import TaskError, TransientError
 from app.jetstream import connection, provisioning, streams
 from app.jetstream.closing import close
 from app.jetstream.outages import Outages
@@ -39,7 +40,6 @@ from app.telemetry import logs, tracing
 from app.telemetry.metrics import Meter, metrics_route
 from app.temporary import sweep
 from handlers import channels
-from handlers.errors import TaskError, TransientError
 
 MODEL_EVERY = 30.0  # seconds: so often it is looked whether there is a model
 REDIS_WITHIN = 3.0  # seconds: clients wait for five
@@ -144,7 +144,8 @@ class Worker:
             await connection.insist(partial(self._provision, nats.jetstream()))
             self.outages.begin()
             self.parts = parts = Parts(nats, self._tools, ack_wait=self._ack_wait)
-            parts.handler_tools.provide(self.app.context)
+            for name, part in parts.for_handlers._asdict().items():
+                self.app.context.set_global(name, part)
             await closing.enter_async_context(parts.sharing.open())
             self.slot.take_lanes()
             beside = (parts.watch.run(), parts.projector.run(), parts.accepted_tasks.run(), parts.missed.run())

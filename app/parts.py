@@ -1,6 +1,7 @@
 """The parts that work on tasks, joined as soon as there is a connection to NATS."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nats.aio.client import Client
 from opentelemetry.trace import Tracer
@@ -36,7 +37,6 @@ from app.speech.recall import Recall
 from app.speech.recordings import Recordings
 from app.speech.transcriber import EngineTranscriber
 from app.telemetry.metrics import Meter
-from handlers.given import HandlerTools
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,18 @@ class WorkerTools:
     outages: Outages
     tracer: Tracer
     slot: Slot
+
+
+class ForHandlers(NamedTuple):
+    """What handlers find in their context, by these names."""
+
+    transcriber: EngineTranscriber
+    diarizer: EngineDiarizer
+    accepted_tasks: AcceptedTasks
+    tasks: TaskRequests
+    dead_letters: DeadLetterBox
+    replayer: Replayer
+    sharing: Sharing
 
 
 class Parts:
@@ -76,7 +88,7 @@ class Parts:
         self.projector = Projector(nats, names, tools.projection)
         self.sharing = Sharing(nats, tools.engine, settings)
         self.watch = self._watch(Expiry(nats, names, log, opener, letters, after=streams.EXPIRES_AFTER))
-        self.handler_tools = self._handler_tools(Recordings(settings, js), Cache(tools.cache, keep=settings.cache_ttl))
+        self.for_handlers = self._for_handlers(Recordings(settings, js), Cache(tools.cache, keep=settings.cache_ttl))
 
     def _delivery_tools(self, opener: LogOpener, ack_wait: float) -> DeliveryTools:
         tools, settings = self._tools, self._tools.settings
@@ -107,10 +119,10 @@ class Parts:
             vitals=Vitals(self._nats, tools.projection, tools.engine, tools.meter, attempt_limit=settings.task_timeout),
         )
 
-    def _handler_tools(self, recordings: Recordings, cache: Cache) -> HandlerTools:
+    def _for_handlers(self, recordings: Recordings, cache: Cache) -> ForHandlers:
         tools = self._tools
         recall = Recall(tools.engine, cache, Stretches(tools.cache))
-        return HandlerTools(
+        return ForHandlers(
             transcriber=EngineTranscriber(recordings, tools.engine, recall, self.sharing, tools.settings),
             diarizer=EngineDiarizer(recordings, recall, self.sharing),
             accepted_tasks=self.accepted_tasks,

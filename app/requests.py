@@ -6,6 +6,7 @@ from nats.js.errors import NotFoundError
 
 from app import formats
 from app.delivery.dead_letters import DeadLetterBox
+from app.errors import OvertakenError, RequestError, TransientError
 from app.keys.cache import Cache
 from app.keys.projection import RedisProjection
 from app.log.entry import Entry
@@ -14,8 +15,7 @@ from app.log.task_log import TaskLog
 from app.queue.status import placed, status_of
 from app.queue.waiting import WaitingTasks
 from app.speech.recordings import Recordings
-from handlers.errors import OvertakenError, RequestError, TransientError
-from handlers.ports import Result
+from app.updates import Result
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State

@@ -7,7 +7,7 @@ from app.engines.messages import Job, Loaded, Reply
 from app.main import Worker
 from app.settings import Settings
 from app.telemetry import logs
-from handlers.ports import Checkpoint, News
+from app.updates import Checkpoint, News
 from schemas.transcription import TranscriptionResult, TranscriptionTask
 from schemas.wire import Model
 

@@ -1,1 +1,1 @@
-"""When something is done: one file per channel. Knows FastStream, and the world only by `ports`."""
+"""When something is done: one file per channel. FastStream calls them; they call the service."""

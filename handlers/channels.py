@@ -5,8 +5,8 @@ from typing import Any
 
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsRouter, PullSub
-from faststream.nats.subscriber.usecases import PullStreamSubscriber
 
+from app.queue.slot import Lanes
 from handlers import dead_letters, diarization, queue, replies, requests, sharing, transcription
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
@@ -20,7 +20,6 @@ ANSWERERS = "natscribe"  # the queue group: one worker answers
 ANSWERS_AT_ONCE = 16  # of one kind: one that takes long keeps nobody else waiting
 
 
-Lanes = dict[tuple[Kind, Priority], PullStreamSubscriber]
 _WORK: dict[Kind, Callable[..., Any]] = {  # handlers differ in their arguments
     Kind.TRANSCRIPTION: transcription.transcribe,
     Kind.DIARIZATION: diarization.diarize,

@@ -3,15 +3,17 @@
 from contextlib import aclosing
 from typing import Annotated
 
-from handlers.given import Given
-from handlers.ports import Delivery, Diarizer
+from faststream import Context
+
+from app.delivery.delivery import TaskDelivery
+from app.speech.diarizer import EngineDiarizer
 from schemas.diarization import DiarizationTask
 
 
 async def diarize(
     task: DiarizationTask,
-    delivery: Annotated[Delivery, Given()],
-    diarizer: Annotated[Diarizer, Given()],
+    delivery: Annotated[TaskDelivery, Context()],
+    diarizer: Annotated[EngineDiarizer, Context()],
 ) -> None:
     """Find the turns of a recording."""
     await delivery.begin(task)

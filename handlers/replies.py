@@ -10,7 +10,7 @@ from faststream.middlewares import ExceptionMiddleware
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from handlers.errors import RequestError
+from app.errors import RequestError
 from schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from schemas.problems import first_problem
 

@@ -2,31 +2,32 @@
 
 from typing import Annotated
 
-from handlers.given import Given
-from handlers.ports import Tasks
+from faststream import Context
+
+from app.requests import TaskRequests
 from schemas.diarization import DiarizationResult
 from schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus
 from schemas.transcription import TranscriptionResult
 
 
-async def status(request: TaskRequest, tasks: Annotated[Tasks, Given()]) -> TaskStatus:
+async def status(request: TaskRequest, tasks: Annotated[TaskRequests, Context()]) -> TaskStatus:
     """Tell where a task stands."""
     return await tasks.status(request.task_id)
 
 
 async def result(
-    request: ResultRequest, tasks: Annotated[Tasks, Given()]
+    request: ResultRequest, tasks: Annotated[TaskRequests, Context()]
 ) -> TranscriptionResult | DiarizationResult | str:
     """Give the result of a task, in the format that was asked for."""
     return await tasks.result(request)
 
 
-async def cancel(request: TaskRequest, tasks: Annotated[Tasks, Given()]) -> TaskStatus:
+async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, Context()]) -> TaskStatus:
     """Cancel a task, queued or running."""
     return await tasks.cancel(request.task_id)
 
 
-async def delete(request: TaskRequest, tasks: Annotated[Tasks, Given()]) -> Deleted:
+async def delete(request: TaskRequest, tasks: Annotated[TaskRequests, Context()]) -> Deleted:
     """Delete all that is kept of a task."""
     await tasks.delete(request.task_id)
     return Deleted()

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from handlers.given import Given
-from handlers.ports import Sharing
+from faststream import Context
+
+from app.sharing.sharing import Sharing
 from schemas.sharing import WindowsOffered
 
 
-async def offered(offer: WindowsOffered, sharing: Annotated[Sharing, Given()]) -> None:
+async def offered(offer: WindowsOffered, sharing: Annotated[Sharing, Context()]) -> None:
     """Help, where this worker is idle."""
     await sharing.offered(offer)

@@ -3,15 +3,17 @@
 from contextlib import aclosing
 from typing import Annotated
 
-from handlers.given import Given
-from handlers.ports import Delivery, Transcriber
+from faststream import Context
+
+from app.delivery.delivery import TaskDelivery
+from app.speech.transcriber import EngineTranscriber
 from schemas.transcription import TranscriptionTask
 
 
 async def transcribe(
     task: TranscriptionTask,
-    delivery: Annotated[Delivery, Given()],
-    transcriber: Annotated[Transcriber, Given()],
+    delivery: Annotated[TaskDelivery, Context()],
+    transcriber: Annotated[EngineTranscriber, Context()],
 ) -> None:
     """Transcribe a recording, from where the last attempt ended."""
     checkpoint = await delivery.begin(task)

@@ -20,10 +20,10 @@ from app.client.objects import whole
 from app.client.operating import dead_letters, failed, lanes, newest_start
 from app.client.recordings import audio_file_id, choose_priority, length
 from app.client.submission import Submission, Task, make
+from app.errors import RequestError
 from app.jetstream.closing import close
 from app.queue.lanes import Lane
 from app.settings import Settings
-from handlers.errors import RequestError
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
 from schemas.diarization import DiarizationResult, DiarizationTask

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from app.delivery.log_end import LogEnd
 from app.delivery.lost_speakers import LOST, SPEAKERS_MISSING, speakers_are_given_up
 from app.delivery.segments import StaleSegmentsError, TaskSegments
+from app.errors import OvertakenError
 from app.log.entry import Entry
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.speech.pace import Pace
-from handlers.errors import OvertakenError
-from handlers.ports import Advanced, Checkpoint, Found, News, Result
+from app.updates import Advanced, Checkpoint, Found, News, Result
 from schemas.diarization import DiarizationResult
 from schemas.errors import ErrorDetail
 from schemas.progress import State

@@ -18,12 +18,12 @@ from app.delivery.lost_speakers import speakers_are_given_up
 from app.delivery.outcome import Outcome
 from app.delivery.stages import StageSpans
 from app.delivery.tools import DeliveryTools
+from app.errors import AlreadyKnownError, OvertakenError, PermanentError, TransientError
 from app.log.entry import Entry
 from app.queue.stored_message import StoredMessage
 from app.queue.waiting import Place
 from app.telemetry import tracing
-from handlers.errors import AlreadyKnownError, OvertakenError, PermanentError, TransientError
-from handlers.ports import Checkpoint, News, Task
+from app.updates import Checkpoint, News, Task
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State

@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 
 from app.cancellation import cancel_all
 from app.delivery.attempt import TaskAttempt
-from handlers.errors import OvertakenError, TransientError
+from app.errors import OvertakenError, TransientError
 from schemas import subjects
 from schemas.progress import ProgressEvent
 

@@ -7,7 +7,7 @@ from nats.errors import Error as NatsError
 from app.delivery.attempt import TaskAttempt
 from app.delivery.segments import StaleSegmentsError
 from app.delivery.tools import DeliveryTools
-from handlers.errors import AlreadyKnownError, OvertakenError, TaskError, TransientError
+from app.errors import AlreadyKnownError, OvertakenError, TaskError, TransientError
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State

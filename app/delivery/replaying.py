@@ -14,11 +14,11 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
 from app.delivery.dead_letters import ANSWER_WITHIN, Chosen, DeadLetterBox
+from app.errors import RequestError
 from app.jetstream.stream_pages import A_PAGE
 from app.jetstream.streams import LANE_FULL
 from app.log.entry import TASKS, Entry
 from app.log.task_log import TaskLog
-from handlers.errors import RequestError
 from schemas import subjects
 from schemas.dead_letters import BodyEncoding, DeadLetter
 from schemas.errors import ErrorCode

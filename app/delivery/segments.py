@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from app.log.entry import Facts
 from app.log.task_log import TaskLog
-from handlers.ports import Checkpoint, Found
+from app.updates import Checkpoint, Found
 from schemas.transcription import Segment, SegmentsEvent, Stretch
 
 

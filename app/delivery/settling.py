@@ -10,10 +10,10 @@ from nats.aio.msg import Msg
 
 from app.delivery.attempt import TaskAttempt
 from app.delivery.dead_letters import DeadLetterBox
+from app.errors import OvertakenError, TaskError, TransientError
 from app.log.task_log import TaskLog
 from app.queue import invalid
 from app.queue.stored_message import StoredMessage
-from handlers.errors import OvertakenError, TaskError, TransientError
 from schemas.errors import ErrorDetail
 from schemas.progress import ProgressEvent, State
 

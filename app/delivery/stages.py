@@ -5,7 +5,7 @@ import time
 from opentelemetry import trace
 from opentelemetry.trace import Span, Tracer
 
-from handlers.ports import Advanced, Found, News
+from app.updates import Advanced, Found, News
 from schemas.progress import Stage
 
 NAMES = {

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from app.engines.jobs import Workshop
 from app.engines.lifeline import leave_signals_to_parent, tie_to
 from app.engines.messages import JOB, Failed, Reply, Setup
-from handlers.errors import PermanentError, TaskError, TransientError
+from app.errors import PermanentError, TaskError, TransientError
 from schemas.errors import ErrorCode, ErrorDetail
 
 

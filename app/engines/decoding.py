@@ -18,7 +18,7 @@ from av.packet import Packet
 from app.engines.mixing import SAMPLE_RATE, Mixer
 from app.engines.promises import promised_seconds
 from app.engines.samples import Samples
-from handlers.errors import PermanentError
+from app.errors import PermanentError
 from schemas.errors import ErrorCode
 
 _FORMATS = (

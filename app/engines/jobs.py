@@ -19,7 +19,7 @@ from app.engines.messages import (
     Setup,
     Transcribe,
 )
-from handlers.errors import PermanentError, TransientError
+from app.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from faster_whisper.utils import available_models, download_model
 
 from app.engines import bundled, onnx_models
 from app.engines.onnx_models import IncompleteError, Network
-from handlers.errors import PermanentError
+from app.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.wire import Model
 

@@ -19,7 +19,7 @@ from app.engines.onnx_session import session_options
 from app.engines.onnx_words import mean_logprob, words_of
 from app.engines.samples import Samples
 from app.engines.speech_model import Answer, Text
-from handlers.errors import PermanentError
+from app.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions
 from schemas.wire import Model

@@ -17,8 +17,8 @@ from structlog.contextvars import get_contextvars
 import app
 from app.engines.cores import windows_at_once
 from app.engines.messages import LAST_REPLIES, REPLY, Failed, Job, Loaded, Reply, Setup
+from app.errors import PermanentError, TransientError
 from app.settings import Settings
-from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 
 _LONGEST_LINE = 256 * 1024 * 1024  # bytes; the turns of hours are one line, and nobody reads ahead of it

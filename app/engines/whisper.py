@@ -20,7 +20,7 @@ from app.engines.sentences import SENTENCE_ENDS, text_of
 from app.engines.speech_model import Answer, Text
 from app.engines.timeline import Piece
 from app.engines.whisper_network import Encoded, Hints, Network, Part, Way, Written, encoded_of
-from handlers.errors import PermanentError
+from app.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions, Word
 from schemas.wire import Model

@@ -12,8 +12,8 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import RawStreamMsg
 from nats.js.errors import BadRequestError, NoStreamResponseError, ServerError, ServiceUnavailableError
 
+from app.errors import OvertakenError, TransientError
 from app.jetstream import stream_pages
-from handlers.errors import OvertakenError, TransientError
 from schemas import subjects
 from schemas.errors import ErrorCode
 

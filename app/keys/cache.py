@@ -12,8 +12,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from app.errors import TransientError
 from app.keys import redis_keys
-from handlers.errors import TransientError
 from schemas.errors import ErrorCode
 
 ANSWERS_WITHIN: Final = 1.0  # seconds: a task does not wait longer for what it can compute

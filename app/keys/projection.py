@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from app.errors import TransientError
 from app.jetstream.streams import RESULTS_KEPT
 from app.keys import redis_keys
 from app.log.entry import Entry
 from app.queue.status import status_of
-from handlers.errors import TransientError
 from schemas.errors import ErrorCode
 
 DAY: Final = 24 * 3600

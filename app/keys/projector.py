@@ -11,11 +11,11 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 
+from app.errors import TransientError
 from app.jetstream.pull_inbox import PullInbox
 from app.keys.projection import Ended, RedisProjection
 from app.log.entry import Entry, Facts
 from app.log.task_log import read_result
-from handlers.errors import TransientError
 from schemas.stream_names import StreamNames
 
 EVENTS: Final = 300  # at once

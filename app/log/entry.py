@@ -10,7 +10,7 @@ from typing import Final
 from nats.js.api import RawStreamMsg
 from pydantic import TypeAdapter
 
-from handlers.ports import Task
+from app.updates import Task
 from schemas import headers as names
 from schemas import subjects
 from schemas.diarization import DiarizationTask

@@ -9,12 +9,12 @@ from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
+from app.errors import OvertakenError
 from app.jetstream import objects
 from app.jetstream.streams import RESULTS_BUCKET
 from app.log.entry import Facts
 from app.log.task_log import RESULT, TaskLog
-from handlers.errors import OvertakenError
-from handlers.ports import Result
+from app.updates import Result
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Object
 

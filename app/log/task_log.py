@@ -9,11 +9,11 @@ from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 from pydantic import TypeAdapter
 
+from app.errors import OvertakenError
 from app.jetstream.stream_log import StreamLog
 from app.log import cloud_events
 from app.log.entry import Entry, Facts, refuse_copy
-from handlers.errors import OvertakenError
-from handlers.ports import Result
+from app.updates import Result
 from schemas import subjects
 from schemas.errors import ErrorDetail
 from schemas.headers import AUDIO_SHA256, TASK_SEQUENCE

@@ -8,12 +8,12 @@ from nats.aio.client import Client
 from nats.js.errors import APIError
 
 from app.delivery.dead_letters import DeadLetterBox
+from app.errors import AlreadyKnownError, OvertakenError
 from app.jetstream.stream_pages import next_from
 from app.log.entry import TASKS
 from app.log.task_log import TaskLog
 from app.queue.log_opener import LogOpener
 from app.queue.stored_message import StoredMessage
-from handlers.errors import AlreadyKnownError, OvertakenError
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State

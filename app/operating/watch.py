@@ -7,6 +7,7 @@ import structlog
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
+from app.errors import TransientError
 from app.jetstream import provisioning, streams
 from app.keys.projection import RedisProjection
 from app.operating.expiry import Expiry
@@ -15,7 +16,6 @@ from app.operating.vitals import Vitals
 from app.queue.lanes import LaneReader
 from app.settings import Settings
 from app.telemetry.metrics import Meter
-from handlers.errors import TransientError
 
 LOOK_EVERY = 5.0  # seconds
 MEASURE_EVERY = 15.0  # seconds

@@ -9,13 +9,13 @@ from typing import Final
 import structlog
 from nats.errors import Error as NatsError
 
+from app.errors import OvertakenError, TransientError
 from app.log.entry import TASKS, Entry
 from app.log.task_log import TaskLog
 from app.queue.log_opener import LogOpener
 from app.queue.stored_message import StoredMessage
 from app.queue.waiting import LANES, Place, WaitingTasks
-from handlers.errors import OvertakenError, TransientError
-from handlers.ports import Task
+from app.updates import Task
 from schemas.headers import REPLAY_OF
 
 HEAD_START: Final = 0.05  # seconds: an idle worker, which has picked the task up by then, is not to be held up

@@ -3,12 +3,12 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+from app.errors import AlreadyKnownError, OvertakenError
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.queue.stored_message import StoredMessage
 from app.queue.waiting import Place, WaitingTasks
-from handlers.errors import AlreadyKnownError, OvertakenError
-from handlers.ports import Task
+from app.updates import Task
 from schemas.diarization import DiarizationTask
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind

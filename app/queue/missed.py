@@ -10,12 +10,12 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 
+from app.errors import TransientError
 from app.jetstream.outages import Outages
 from app.jetstream.stream_pages import page
 from app.log.entry import TASKS
 from app.queue.accepted_tasks import AcceptedTask, AcceptedTasks
 from app.queue.lanes import LaneReader
-from handlers.errors import TransientError
 from schemas import subjects
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority

@@ -14,7 +14,6 @@ from nats.errors import Error as NatsError
 from app.cancellation import cancel_all
 from app.queue.precedence import Precedence
 from app.queue.pulling import Puller
-from handlers.channels import Lanes
 from schemas import subjects
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
@@ -26,6 +25,9 @@ GIVEN_BACK_WITHIN = 6.0  # seconds: what is said last needs NATS
 CANCEL_AGAIN_AFTER = 0.5  # seconds: a task that is told to stop twice is given back once
 
 log = structlog.get_logger()
+
+
+Lanes = dict[tuple[Kind, Priority], PullStreamSubscriber]
 
 
 class _NoPullLoop:

@@ -10,7 +10,7 @@ from nats.js.api import RawStreamMsg
 
 from app.jetstream.stream_pages import PENDING
 from app.log.entry import Entry, Facts
-from handlers.ports import Task
+from app.updates import Task
 from schemas import subjects
 from schemas.headers import AUDIO_SECONDS, REPLAY_OF, TRACE_PATTERN, TRACEPARENT
 from schemas.progress import State

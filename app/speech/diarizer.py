@@ -9,7 +9,7 @@ from app.sharing.sharing import Sharing
 from app.speech.pace import processed
 from app.speech.recall import Recall
 from app.speech.recordings import Recording, Recordings
-from handlers.ports import News
+from app.updates import News
 from schemas.diarization import DiarizationResult, DiarizationTask
 
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from handlers.ports import Advanced
+from app.updates import Advanced
 from schemas.progress import Stage
 
 ROUNDING = 1e-9  # 100 * .57 is 56.99999999999999

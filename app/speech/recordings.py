@@ -16,10 +16,10 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, ObjectInfo
 from nats.js.errors import BucketNotFoundError, NotFoundError
 
+from app.errors import PermanentError, TransientError
 from app.jetstream import objects
 from app.settings import Settings
 from app.temporary import temporary_file
-from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 
 _FETCHED_AT_ONCE = 32  # chunks of 128 KiB

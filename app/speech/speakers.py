@@ -8,7 +8,7 @@ from typing import Self
 
 from app.cancellation import cancel_all
 from app.engines.messages import DiarizationDone, StageAdvanced
-from handlers.errors import TaskError
+from app.errors import TaskError
 from schemas.diarization import Turn
 from schemas.errors import ErrorDetail
 

@@ -10,6 +10,7 @@ from app.engines.attribution import attribute
 from app.engines.cores import Cores, windows_at_once
 from app.engines.engine import Engine
 from app.engines.messages import Diarize
+from app.errors import PermanentError
 from app.settings import MOST_WINDOWS, Settings
 from app.sharing.sharing import Sharing
 from app.speech.recall import Recall
@@ -17,8 +18,7 @@ from app.speech.recordings import REPLACED, Recording, Recordings
 from app.speech.speakers import SpeakerSearch
 from app.speech.transcriber_pool import BatchSizes
 from app.speech.transcription_run import TranscriptionRun
-from handlers.errors import PermanentError
-from handlers.ports import Advanced, Checkpoint, Found, News
+from app.updates import Advanced, Checkpoint, Found, News
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage
 from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask

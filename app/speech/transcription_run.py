@@ -5,13 +5,13 @@ from contextlib import aclosing
 
 from app.engines.engine import Engine
 from app.engines.messages import Listen, StageAdvanced, Transcribe
+from app.errors import PermanentError
 from app.speech.pace import processed
 from app.speech.recall import Recall, Transcript, TranscriptInOrder
 from app.speech.recordings import Recording
 from app.speech.transcriber_pool import BatchSizes, Transcribed
 from app.speech.windows_in_order import Lending, WindowsInOrder
-from handlers.errors import PermanentError
-from handlers.ports import Advanced, Checkpoint, Found
+from app.updates import Advanced, Checkpoint, Found
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
 from schemas.transcription import MOST_CHANNELS, Channels, Segment, Stretch, TranscriptionTask

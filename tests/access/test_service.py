@@ -13,11 +13,11 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from app.client import Client
+from app.errors import PermanentError
 from app.keys.redis_keys import MARK
 from app.main import Worker
 from app.settings import Settings, Share
 from handlers.channels import ANSWERERS
-from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent, State
 from schemas.requests import ResultFormat

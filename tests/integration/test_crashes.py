@@ -9,11 +9,11 @@ from nats.js import JetStreamContext
 from app.delivery.attempt import TaskAttempt
 from app.delivery.dead_letters import DeadLetterBox
 from app.delivery.settling import Settler
+from app.errors import PermanentError
 from app.jetstream.provisioning import provision
 from app.log.task_log import TaskLog
 from app.main import Worker
 from app.settings import Settings
-from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine, segment

@@ -6,9 +6,9 @@ import pytest
 from nats.js import JetStreamContext
 
 from app.client import Client
+from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
-from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Kind

@@ -12,6 +12,7 @@ from app.cancellation import despite_cancellation
 from app.client import Client
 from app.delivery.delivery import TaskDelivery
 from app.delivery.settling import Settler
+from app.errors import PermanentError
 from app.jetstream import streams
 from app.log.entry import Facts
 from app.log.results import ResultStore
@@ -19,8 +20,7 @@ from app.log.task_log import TaskLog
 from app.main import Worker
 from app.queue.accepted_tasks import AcceptedTask
 from app.settings import Settings
-from handlers.errors import PermanentError
-from handlers.ports import Checkpoint, Result, Task
+from app.updates import Checkpoint, Result, Task
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.transcription import TranscriptionTask

@@ -9,8 +9,8 @@ from cloudevents.core.bindings.http import HTTPMessage, from_binary_event
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 
+from app.errors import PermanentError, TransientError
 from app.main import Worker
-from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine

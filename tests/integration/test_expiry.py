@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 from nats.js import JetStreamContext
 
+from app.errors import TransientError
 from app.settings import Settings
-from handlers.errors import TransientError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Priority

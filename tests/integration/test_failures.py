@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from app.delivery.dead_letters import DeadLetterBox
 from app.delivery.replaying import Replayer
 from app.engines.messages import Listen
+from app.errors import PermanentError, TransientError
 from app.jetstream import provisioning, streams
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
@@ -26,8 +27,7 @@ from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.speech.recordings import Recording, Recordings
 from app.telemetry.metrics import Meter
-from handlers.errors import PermanentError, TransientError
-from handlers.ports import Task
+from app.updates import Task
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
 from schemas.progress import State
@@ -314,7 +314,7 @@ async def test_two_operators_queue_a_task_once(
         return await publish(self, subject, *arguments, **options)
 
     monkeypatch.setattr(JetStreamContext, "publish", at_once)
-    replayer = worker.parts.handler_tools.replayer
+    replayer = worker.parts.for_handlers.replayer
     await asyncio.gather(*(replayer.replay(task_id="t1", kind=None, code=None) for _ in range(2)))
     # Then the queue takes it once
     await eventually(lambda: completed(publisher, "t1"))

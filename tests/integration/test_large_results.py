@@ -11,12 +11,12 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
 
+from app.errors import OvertakenError
 from app.jetstream import provisioning, streams
 from app.log.entry import Facts
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.settings import Settings
-from handlers.errors import OvertakenError
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Model
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from nats.js import JetStreamContext
 
+from app.errors import PermanentError
 from app.telemetry import logs
-from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine

@@ -7,8 +7,8 @@ import pytest
 from nats.js import JetStreamContext
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.errors import PermanentError, TransientError
 from app.main import Worker
-from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Kind, Priority

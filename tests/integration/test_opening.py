@@ -15,6 +15,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 
 from app.cancellation import cancel_all
+from app.errors import AlreadyKnownError, TransientError
 from app.jetstream import provisioning, streams
 from app.jetstream.outages import Outages
 from app.log.entry import Entry
@@ -29,7 +30,6 @@ from app.queue.slot import Slot
 from app.queue.stored_message import StoredMessage
 from app.queue.waiting import WaitingTasks
 from app.settings import Settings
-from handlers.errors import AlreadyKnownError, TransientError
 from schemas.errors import ErrorCode
 from schemas.headers import REPLAY_OF
 from schemas.progress import State

@@ -15,14 +15,14 @@ from nats.js.api import PubAck
 from app.cancellation import despite_cancellation
 from app.delivery.attempt import TaskAttempt
 from app.engines.messages import Listen
+from app.errors import OvertakenError, TransientError
 from app.jetstream import provisioning, streams
 from app.log.entry import Entry, Facts
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.main import Worker
 from app.settings import Settings
-from handlers.errors import OvertakenError, TransientError
-from handlers.ports import Result
+from app.updates import Result
 from schemas.errors import ErrorCode
 from schemas.headers import TASK_SEQUENCE
 from schemas.progress import ProgressEvent, State

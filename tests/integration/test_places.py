@@ -11,11 +11,11 @@ from redis.asyncio import Redis
 
 from app.client import Client as TaskClient
 from app.engines.messages import Job, Reply
+from app.errors import TransientError
 from app.main import Worker
 from app.queue.lanes import LaneReader, Queue
 from app.settings import Settings
 from app.speech.pace import Pace
-from handlers.errors import TransientError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Kind, Priority

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 from nats.js import JetStreamContext
 
+from app.errors import PermanentError
 from app.settings import Settings
-from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine

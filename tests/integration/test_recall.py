@@ -9,11 +9,11 @@ import pytest
 from redis.asyncio import Redis
 
 from app.engines.messages import Diarize, Job, Loaded, Reply, StretchAnalysed
+from app.errors import PermanentError
 from app.keys import redis_keys
 from app.keys.stretches import Stretches
 from app.main import Worker
 from app.settings import Settings
-from handlers.errors import PermanentError
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State

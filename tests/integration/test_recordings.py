@@ -12,10 +12,10 @@ from nats.js import JetStreamContext
 from nats.js.object_store import ObjectStore
 
 from app.embedded import NatsServer, free_port
+from app.errors import PermanentError, TaskError, TransientError
 from app.settings import Settings
 from app.speech.recordings import Recordings
 from app.temporary import sweep
-from handlers.errors import PermanentError, TaskError, TransientError
 from schemas.errors import ErrorCode
 
 CONTENT = bytes(range(256)) * 4000  # about 1 MB, several chunks

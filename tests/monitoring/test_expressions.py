@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from app.engines.messages import Diarize, Job, Listen, Reply
-from handlers.errors import PermanentError, TransientError
+from app.errors import PermanentError, TransientError
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.headers import AUDIO_SECONDS

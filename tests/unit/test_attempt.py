@@ -10,11 +10,11 @@ import pytest
 
 from app.delivery.attempt import TaskAttempt
 from app.delivery.lost_speakers import speakers_are_given_up
+from app.errors import OvertakenError
 from app.log.entry import Entry, Facts
 from app.log.results import ResultStore
 from app.log.task_log import Batch, TaskLog
-from handlers.errors import OvertakenError
-from handlers.ports import Advanced, Checkpoint, Found, Result
+from app.updates import Advanced, Checkpoint, Found, Result
 from schemas.progress import ProgressEvent, Stage, State
 from schemas.transcription import SegmentsEvent, Stretch, TranscriptionResult
 from schemas.wire import Kind, Model

@@ -15,6 +15,7 @@ from app.delivery.dead_letters import DeadLetterBox
 from app.delivery.delivery import TaskDelivery
 from app.delivery.settling import Settler
 from app.delivery.tools import DeliveryTools
+from app.errors import PermanentError
 from app.jetstream.outages import Outages
 from app.keys.projection import RedisProjection
 from app.log.entry import Entry
@@ -23,8 +24,7 @@ from app.log.task_log import TaskLog
 from app.queue.log_opener import LogOpener
 from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
-from handlers.errors import PermanentError
-from handlers.ports import Result
+from app.updates import Result
 from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionTask

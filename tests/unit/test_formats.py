@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app import formats
-from handlers.errors import RequestError
+from app.errors import RequestError
 from schemas.diarization import DiarizationResult, Turn
 from schemas.errors import ErrorCode
 from schemas.requests import ResultFormat, SubtitleLimits

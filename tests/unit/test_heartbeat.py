@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 
 from app.delivery.attempt import TaskAttempt
 from app.delivery.heartbeat import Heartbeat
-from handlers.errors import OvertakenError
+from app.errors import OvertakenError
 from tests.waiting import eventually
 
 

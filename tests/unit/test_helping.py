@@ -9,10 +9,10 @@ import pytest
 from annotated_types import Le
 
 from app.engines.messages import Job, Reply, Transcribe, WindowsTranscribed
+from app.errors import TransientError
 from app.settings import Settings
 from app.sharing.helping import Helper, way_of
 from app.sharing.messages import Alive, Lent, Returned, Volunteered, decode
-from handlers.errors import TransientError
 from schemas.errors import ErrorCode
 from schemas.sharing import WindowsOffered
 from schemas.transcription import TranscribeOptions

@@ -7,12 +7,12 @@ from typing import cast
 
 import pytest
 
+from app.errors import OvertakenError
 from app.log.entry import Entry, Facts
 from app.log.task_log import TaskLog
 from app.queue.log_opener import LogOpener
 from app.queue.stored_message import StoredMessage
 from app.queue.waiting import WaitingTasks
-from handlers.errors import OvertakenError
 from schemas.progress import ProgressEvent
 from schemas.transcription import TranscriptionTask
 

@@ -11,8 +11,8 @@ from nats.aio.msg import Msg
 from app.delivery.attempt import TaskAttempt
 from app.delivery.dead_letters import DeadLetterBox
 from app.delivery.settling import Settler
+from app.errors import OvertakenError, PermanentError, TaskError, TransientError
 from app.log.task_log import TaskLog
-from handlers.errors import OvertakenError, PermanentError, TaskError, TransientError
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind

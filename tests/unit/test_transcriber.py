@@ -11,6 +11,7 @@ import pytest
 
 from app.engines.cores import Cores
 from app.engines.messages import Diarize, Job, Listen, Reply, StageAdvanced, StretchAnalysed, Transcribe
+from app.errors import TransientError
 from app.keys.cache import Cache, connected
 from app.keys.stretches import Stretches
 from app.settings import Settings
@@ -19,8 +20,7 @@ from app.speech.recall import Recall
 from app.speech.recordings import Recording, Recordings
 from app.speech.transcriber import EngineTranscriber
 from app.speech.windows_in_order import alone
-from handlers.errors import TransientError
-from handlers.ports import Advanced, Checkpoint, Found, News
+from app.updates import Advanced, Checkpoint, Found, News
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
 from schemas.transcription import TranscriptionResult, TranscriptionTask

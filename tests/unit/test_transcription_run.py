@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from app.engines.messages import Job, Listen, Reply, Transcribe, WindowsTranscribed, WindowTranscribed
+from app.errors import PermanentError
 from app.keys.cache import Cache
 from app.keys.stretches import Stretches
 from app.speech.recall import TOLD_AT_ONCE, Recall, Transcript, TranscriptInOrder
@@ -17,8 +18,7 @@ from app.speech.recordings import Recording
 from app.speech.transcriber_pool import BatchSizes, Transcribed
 from app.speech.transcription_run import TranscriptionRun
 from app.speech.windows_in_order import alone
-from handlers.errors import PermanentError
-from handlers.ports import Advanced, Checkpoint, Found
+from app.updates import Advanced, Checkpoint, Found
 from schemas.errors import ErrorCode
 from schemas.transcription import Channels, Segment, Stretch, TranscriptionTask
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment

@@ -26,9 +26,9 @@ from app.engines.messages import (
     WindowTranscribed,
 )
 from app.engines.window_transcribers import HelperLostError, WindowTranscriber
+from app.errors import PermanentError, TransientError
 from app.speech.transcriber_pool import BatchSizes, Transcribed
 from app.speech.windows_in_order import Lender, Told, WindowsInOrder
-from handlers.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
 from schemas.transcription import Segment, Stretch, TranscribeOptions

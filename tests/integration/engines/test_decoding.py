@@ -6,7 +6,7 @@ import pytest
 
 from app.engines.decoding import Limit, decode, measure
 from app.engines.mixing import SAMPLE_RATE
-from handlers.errors import PermanentError
+from app.errors import PermanentError
 from schemas.errors import ErrorCode
 
 from .sounds import NO_LIMIT, load, tone, wav, write, write_channels, write_film, write_mp3_without_duration

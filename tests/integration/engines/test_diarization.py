@@ -19,7 +19,7 @@ from app.engines.voices.networks import Array, Networks
 from app.engines.voices.speakers import Bounds, owners
 from app.engines.voices.stretch import unpack
 from app.engines.voices.turns import turns
-from handlers.errors import PermanentError
+from app.errors import PermanentError
 from schemas.diarization import Turn
 from schemas.errors import ErrorCode
 

@@ -17,7 +17,7 @@ from app.engines.onnx import OnnxModel
 from app.engines.samples import Samples
 from app.engines.speech_model import Text
 from app.engines.transcription import transcribe
-from handlers.errors import PermanentError
+from app.errors import PermanentError
 from schemas.transcription import TranscribeOptions
 
 from .sounds import CLIPS, NO_LIMIT, load, silence, tone, write

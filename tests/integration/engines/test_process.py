@@ -27,8 +27,8 @@ from app.engines.messages import (
     WindowsTranscribed,
 )
 from app.engines.process import EngineProcess
+from app.errors import PermanentError, TaskError, TransientError
 from app.settings import Settings
-from handlers.errors import PermanentError, TaskError, TransientError
 from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions
 from tests.waiting import eventually

@@ -18,9 +18,9 @@ from app.engines.mixing import SAMPLE_RATE
 from app.engines.transcription import transcribe
 from app.engines.whisper import Whisper
 from app.engines.whisper_network import Encoded, Network
+from app.errors import PermanentError
 from app.speech.transcriber_pool import BatchSizes, Transcribed
 from app.speech.windows_in_order import WindowsInOrder
-from handlers.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.transcription import Segment, TranscribeOptions
 

@@ -11,7 +11,7 @@ from app.engines.listening import find_windows
 from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound
 from app.engines.samples import unpack
 from app.engines.windows import Window, WindowsFound
-from handlers.errors import PermanentError
+from app.errors import PermanentError
 from schemas.errors import ErrorCode
 
 LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")

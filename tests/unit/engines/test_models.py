@@ -7,7 +7,7 @@ import pytest
 
 from app.engines import models, onnx_models
 from app.engines.models import Models
-from handlers.errors import PermanentError
+from app.errors import PermanentError
 from schemas.errors import ErrorCode
 
 ONNX_FILES = ("model.onnx", "vocab.txt", "config.json")

@@ -15,7 +15,7 @@ from app.engines.models import Weights
 from app.engines.onnx import OnnxModel
 from app.engines.onnx_models import Network
 from app.engines.samples import Samples
-from handlers.errors import PermanentError
+from app.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions
 from schemas.wire import Model

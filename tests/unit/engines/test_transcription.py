@@ -14,7 +14,7 @@ from app.engines.samples import pack, unpack
 from app.engines.speech_model import Answer, Text
 from app.engines.timeline import Piece
 from app.engines.transcription import transcribe
-from handlers.errors import PermanentError
+from app.errors import PermanentError
 from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions, Word
 from schemas.wire import Model

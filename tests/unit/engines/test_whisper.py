@@ -13,7 +13,7 @@ from app.engines.sentences import text_of
 from app.engines.speech_model import Answer
 from app.engines.whisper import Whisper
 from app.engines.whisper_network import Encoded, Hints, Part, Written
-from handlers.errors import PermanentError
+from app.errors import PermanentError
 from schemas.transcription import TranscribeOptions, Word
 from schemas.wire import Model
 
