@@ -199,7 +199,8 @@ def is_deep(body: bytes) -> bool:
     return body.count(b"[") + body.count(b"{") > 500
 
 
-OWN = ["progress.t1", "segments.t1", "results.t1", *(f"accepted.{lane}" for lane in LANES)]
+LOGS = ["progress.t1", "segments.t1", "results.t1"]
+OWN = [*LOGS, *(f"append.{log}" for log in LOGS), *(f"accepted.{lane}" for lane in LANES)]
 
 
 @pytest.mark.foreign
