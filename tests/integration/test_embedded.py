@@ -17,6 +17,8 @@ from redis.asyncio import Redis
 from app.embedded import EmbeddedError, NatsServer, Server, ValkeyServer, free_port, servers
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.xdist_group("usual ports")  # where a killed server starts again nobody else may be
+
 PARENT = """
 import asyncio, sys
 from pathlib import Path

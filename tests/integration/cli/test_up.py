@@ -15,6 +15,8 @@ import pytest
 from app.embedded import free_port
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.xdist_group("usual ports")  # where a killed server starts again nobody else may be
+
 ROOT = Path(__file__).parents[3]
 PATIENCE = 60.0  # seconds: a worker imports a lot, and other tests run beside it
 
