@@ -3,17 +3,16 @@
 from contextlib import aclosing
 from typing import Annotated
 
-from faststream import Context
-
 from app.delivery.delivery import TaskDelivery
 from app.speech.diarizer import EngineDiarizer
+from handlers.given import Given
 from schemas.diarization import DiarizationTask
 
 
 async def diarize(
     task: DiarizationTask,
-    delivery: Annotated[TaskDelivery, Context()],
-    diarizer: Annotated[EngineDiarizer, Context()],
+    delivery: Annotated[TaskDelivery, Given()],
+    diarizer: Annotated[EngineDiarizer, Given()],
 ) -> None:
     """Find the turns of a recording."""
     await delivery.begin(task)

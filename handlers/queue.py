@@ -2,23 +2,21 @@
 
 from typing import Annotated
 
-from faststream import Context
-from faststream.nats.annotations import NatsMessage
-
 from app.queue.accepted_tasks import AcceptedTasks
+from handlers.given import Given, Message
 from schemas.diarization import DiarizationTask
 from schemas.transcription import TranscriptionTask
 
 
 async def accept_transcription(
-    task: TranscriptionTask, message: NatsMessage, accepted_tasks: Annotated[AcceptedTasks, Context()]
+    task: TranscriptionTask, message: Message, accepted_tasks: Annotated[AcceptedTasks, Given()]
 ) -> None:
     """Open the log of a transcription task."""
     await accepted_tasks.accept(task, message.headers)
 
 
 async def accept_diarization(
-    task: DiarizationTask, message: NatsMessage, accepted_tasks: Annotated[AcceptedTasks, Context()]
+    task: DiarizationTask, message: Message, accepted_tasks: Annotated[AcceptedTasks, Given()]
 ) -> None:
     """Open the log of a diarization task."""
     await accepted_tasks.accept(task, message.headers)

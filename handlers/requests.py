@@ -2,32 +2,31 @@
 
 from typing import Annotated
 
-from faststream import Context
-
 from app.requests import TaskRequests
+from handlers.given import Given
 from schemas.diarization import DiarizationResult
 from schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus
 from schemas.transcription import TranscriptionResult
 
 
-async def status(request: TaskRequest, tasks: Annotated[TaskRequests, Context()]) -> TaskStatus:
+async def status(request: TaskRequest, tasks: Annotated[TaskRequests, Given()]) -> TaskStatus:
     """Tell where a task stands."""
     return await tasks.status(request.task_id)
 
 
 async def result(
-    request: ResultRequest, tasks: Annotated[TaskRequests, Context()]
+    request: ResultRequest, tasks: Annotated[TaskRequests, Given()]
 ) -> TranscriptionResult | DiarizationResult | str:
     """Give the result of a task, in the format that was asked for."""
     return await tasks.result(request)
 
 
-async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, Context()]) -> TaskStatus:
+async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, Given()]) -> TaskStatus:
     """Cancel a task, queued or running."""
     return await tasks.cancel(request.task_id)
 
 
-async def delete(request: TaskRequest, tasks: Annotated[TaskRequests, Context()]) -> Deleted:
+async def delete(request: TaskRequest, tasks: Annotated[TaskRequests, Given()]) -> Deleted:
     """Delete all that is kept of a task."""
     await tasks.delete(request.task_id)
     return Deleted()

@@ -2,12 +2,11 @@
 
 from typing import Annotated
 
-from faststream import Context
-
 from app.sharing.sharing import Sharing
+from handlers.given import Given
 from schemas.sharing import WindowsOffered
 
 
-async def offered(offer: WindowsOffered, sharing: Annotated[Sharing, Context()]) -> None:
+async def offered(offer: WindowsOffered, sharing: Annotated[Sharing, Given()]) -> None:
     """Help, where this worker is idle."""
     await sharing.offered(offer)

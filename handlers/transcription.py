@@ -3,17 +3,16 @@
 from contextlib import aclosing
 from typing import Annotated
 
-from faststream import Context
-
 from app.delivery.delivery import TaskDelivery
 from app.speech.transcriber import EngineTranscriber
+from handlers.given import Given
 from schemas.transcription import TranscriptionTask
 
 
 async def transcribe(
     task: TranscriptionTask,
-    delivery: Annotated[TaskDelivery, Context()],
-    transcriber: Annotated[EngineTranscriber, Context()],
+    delivery: Annotated[TaskDelivery, Given()],
+    transcriber: Annotated[EngineTranscriber, Given()],
 ) -> None:
     """Transcribe a recording, from where the last attempt ended."""
     checkpoint = await delivery.begin(task)
