@@ -85,7 +85,7 @@ class Worker:
             self.names,
             broken=end_process,
             reached=self.outages.end,
-            lookahead=settings.lane_lookahead,
+            lookahead=settings.priority_lookahead,
         )
         self.broker.include_routers(lanes, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
         channels.published_messages(self.broker)

@@ -59,8 +59,11 @@ class Settings(BaseSettings):
     nats_stream_name: str = Field("transcription_tasks", pattern=r"^[A-Za-z0-9_-]+$")
     nats_consumer_name: str = Field("transcription_worker", pattern=r"^[A-Za-z0-9_-]+$")
     nats_max_msgs_per_subject: int = Field(10_000, ge=1)
-    lane_lookahead: int = Field(
-        1, ge=1, le=64, description="Tasks of a lane of which the shortest goes first; 1: in the order of publishing."
+    priority_lookahead: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Of so many waiting tasks of one queue the shortest begins first; 1: in the order of publishing.",
     )
     redis_url: str = "redis://localhost:6379/0"
 

@@ -18,7 +18,7 @@ from schemas.wire import Kind, Priority
 
 AT_ONCE = 5_000  # messages
 NAMES = streams.names(Settings(_env_file=None))
-LANE = NAMES.lane(Kind.TRANSCRIPTION, Priority.LOW)
+LANE = NAMES.queue_consumer(Kind.TRANSCRIPTION, Priority.LOW)
 Messages = Iterator[tuple[str, bytes]]
 
 

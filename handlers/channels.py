@@ -46,7 +46,7 @@ def task_lanes(router: NatsRouter, names: StreamNames) -> Lanes:
             subscriber = router.subscriber(
                 subjects.tasks(kind, priority),
                 stream=JStream(names.tasks, declare=False),
-                durable=names.lane(kind, priority),
+                durable=names.queue_consumer(kind, priority),
                 pull_sub=PullSub(batch_size=1),
                 ack_policy=AckPolicy.MANUAL,
                 no_reply=True,

@@ -70,7 +70,7 @@ class TaskHeaders(Headers):
         alias=AUDIO_SECONDS,
         pattern=r"^\d+(\.\d+)?$",
         description="How long the recording is, where the publisher knows: operators see how much audio waits, and "
-        "short recordings go first where LANE_LOOKAHEAD says so.",
+        "short recordings go first where PRIORITY_LOOKAHEAD says so.",
         examples=["1834.5"],
     )
     replay_of: str | None = Field(None, alias=REPLAY_OF, description=_INTERNAL)

@@ -16,8 +16,8 @@ class StreamNames:
     dead_letters: str
     consumer_stem: str
 
-    def lane(self, kind: Kind, priority: Priority) -> str:
-        """The durable consumer of one lane."""
+    def queue_consumer(self, kind: Kind, priority: Priority) -> str:
+        """The durable consumer of one of the six task queues."""
         return f"{self.consumer_stem}_{kind}_{priority}"
 
     @property

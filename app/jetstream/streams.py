@@ -97,7 +97,10 @@ def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]
     called = names(settings)
     for priority in Priority:
         for kind in Kind:
-            yield called.tasks, _durable(called.lane(kind, priority), subjects.tasks(kind, priority), settings)
+            yield (
+                called.tasks,
+                _durable(called.queue_consumer(kind, priority), subjects.tasks(kind, priority), settings),
+            )
     for stream, durable, subject in (
         (called.progress, called.progress_projection, subjects.ALL_PROGRESS),
         (called.results, called.results_projection, subjects.ALL_RESULTS),

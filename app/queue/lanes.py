@@ -89,7 +89,7 @@ class LaneReader:
 
     async def consumer(self, kind: Kind, priority: Priority) -> ConsumerInfo:
         """What the server says of a lane (NatsError)."""
-        info: ConsumerInfo = await self._js.consumer_info(self._names.tasks, self._names.lane(kind, priority))
+        info: ConsumerInfo = await self._js.consumer_info(self._names.tasks, self._names.queue_consumer(kind, priority))
         return info
 
     async def _lane(self, kind: Kind, priority: Priority, sample: int) -> Lane:

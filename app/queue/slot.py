@@ -83,7 +83,7 @@ class Slot:
     async def start(self, nats: Client) -> None:
         """Begin to ask; call after the broker has started."""
         for key, subscriber in self._subscribers.items():
-            puller = Puller(nats, self._names.tasks, self._names.lane(*key), self._lookahead)
+            puller = Puller(nats, self._names.tasks, self._names.queue_consumer(*key), self._lookahead)
             self._lanes[key] = _Lane(puller, subscriber)
         await nats.subscribe(subjects.ALL_ACCEPTED, cb=self._wake)
         self._look_everywhere(LOOK_EVERY)

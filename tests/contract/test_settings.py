@@ -13,7 +13,7 @@ DEFAULTS = {
     "NATS_STREAM_NAME": "transcription_tasks",
     "NATS_CONSUMER_NAME": "transcription_worker",
     "NATS_MAX_MSGS_PER_SUBJECT": 10_000,
-    "LANE_LOOKAHEAD": 1,
+    "PRIORITY_LOOKAHEAD": 1,
     "REDIS_URL": "redis://localhost:6379/0",
     "TASK_TIMEOUT": 3600,
     "TASK_MAX_RETRIES": 3,

@@ -23,7 +23,7 @@ LANE = "transcription_worker_transcription_normal"
 @pytest.fixture
 def start_worker(settings: Settings, redis: Redis, wire: Wire) -> StartWorker:
     """Workers that look at four tasks."""
-    return partial(working, settings.model_copy(update={"lane_lookahead": 4}))
+    return partial(working, settings.model_copy(update={"priority_lookahead": 4}))
 
 
 async def test_of_the_first_few_the_shortest_goes_first(
