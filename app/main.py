@@ -33,7 +33,7 @@ from app.keys import cache
 from app.keys.projection import RedisProjection
 from app.operating.health import Readiness, route
 from app.parts import Parts, WorkerTools
-from app.queue.slot import Slot
+from app.queue.consumer import TaskConsumer
 from app.settings import Settings, read_settings
 from app.specification import document
 from app.telemetry import logs, tracing
@@ -80,8 +80,8 @@ class Worker:
         )
         self.readiness = Readiness(self.broker, settings)
         lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, tools=lambda: self.parts.delivery_tools)])
-        self.slot = Slot(
-            channels.task_lanes(lanes, self.names),
+        self.consumer = TaskConsumer(
+            channels.task_queues(lanes, self.names),
             self.names,
             broken=end_process,
             reached=self.outages.end,
@@ -98,7 +98,7 @@ class Worker:
             meter=self.meter,
             outages=self.outages,
             tracer=traces.get_tracer("natscribe"),
-            slot=self.slot,
+            consumer=self.consumer,
         )
         self.app: AsgiFastStream = self._application()
 
@@ -120,7 +120,7 @@ class Worker:
                         nats=self.readiness.nats,
                         consumers=self.readiness.consumers,
                         redis=self.projection.reachable,
-                        slot=lambda: self.slot.running,
+                        task_consumer=lambda: self.consumer.running,
                     ),
                 ),
                 ("/health/startup", route(model=lambda: self.engine.ready)),
@@ -147,7 +147,7 @@ class Worker:
             for name, part in parts.for_handlers._asdict().items():
                 self.app.context.set_global(name, part)
             await closing.enter_async_context(parts.sharing.open())
-            self.slot.take_lanes()
+            self.consumer.replace_pull_loops()
             beside = (parts.watch.run(), parts.projector.run(), parts.accepted_tasks.run(), parts.missed.run())
             for work in (self._keep_model(), *beside):
                 closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
@@ -169,7 +169,7 @@ class Worker:
         nats = await self.broker.connect()
         answered = partial(nats.jetstream().stream_info, self.names.tasks)
         await connection.insist(answered)  # started is who is heard: the server knows by then what is subscribed to
-        await self.slot.start(nats)
+        await self.consumer.start(nats)
 
     def _end(self) -> None:
         self._ending = True
@@ -177,7 +177,7 @@ class Worker:
     async def _stop(self) -> None:
         self._end()
         await self.parts.sharing.stop_helping()
-        await self.slot.stop(grace=self.settings.task_grace)
+        await self.consumer.stop(grace=self.settings.task_grace)
 
     async def _disconnected(self) -> None:
         if not self._ending:
@@ -196,7 +196,7 @@ class Worker:
     async def _keep_model(self) -> None:
         """Load the model, and once more when its process is gone, with a task that was cancelled, say."""
         while True:
-            busy = self.slot.started and not self.slot.idle
+            busy = self.consumer.started and not self.consumer.idle
             if not (self.engine.ready or busy):
                 await self._load_model()
             await asyncio.sleep(MODEL_EVERY)

@@ -24,10 +24,10 @@ from app.operating.expiry import Expiry
 from app.operating.vitals import Vitals
 from app.operating.watch import Watch
 from app.queue.accepted_tasks import AcceptedTasks
+from app.queue.consumer import TaskConsumer
 from app.queue.lanes import LaneReader
 from app.queue.log_opener import LogOpener
 from app.queue.missed import MissedTasks
-from app.queue.slot import Slot
 from app.queue.waiting import WaitingTasks
 from app.requests import TaskRequests
 from app.settings import Settings
@@ -51,7 +51,7 @@ class WorkerTools:
     meter: Meter
     outages: Outages
     tracer: Tracer
-    slot: Slot
+    consumer: TaskConsumer
 
 
 class ForHandlers(NamedTuple):
@@ -71,19 +71,19 @@ class Parts:
 
     def __init__(self, nats: Client, tools: WorkerTools, *, ack_wait: float) -> None:
         """`ack_wait`: seconds that the lanes give a worker for a sign of life."""
-        settings, slot = tools.settings, tools.slot
+        settings, consumer = tools.settings, tools.consumer
         names, js = streams.names(settings), nats.jetstream()
         self._nats, self._tools = nats, tools
         self._log = log = TaskLog(nats, names, tools.worker)
         self._results = ResultStore(js, log, max_payload=nats.max_payload)
         self._letters = letters = DeadLetterBox(nats, log, names, tools.meter, max_payload=nats.max_payload)
         self._lanes = LaneReader(nats, names)
-        self._waiting = WaitingTasks(nats, names, self._lanes, idle=lambda: slot.idle)
+        self._waiting = WaitingTasks(nats, names, self._lanes, idle=lambda: consumer.idle)
         opener = LogOpener(log, self._waiting, max_attempts=settings.max_attempts)
         self.delivery_tools = self._delivery_tools(opener, ack_wait)
         self.accepted_tasks = AcceptedTasks(log, opener, self._waiting)
         self.missed = MissedTasks(
-            nats, names, self._lanes, self.accepted_tasks, tools.outages, must_wait=lambda: slot.keeps_waiting
+            nats, names, self._lanes, self.accepted_tasks, tools.outages, must_wait=lambda: consumer.keeps_waiting
         )
         self.projector = Projector(nats, names, tools.projection)
         self.sharing = Sharing(nats, tools.engine, settings)

@@ -6,7 +6,7 @@ from typing import Any
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsRouter, PullSub
 
-from app.queue.slot import Lanes
+from app.queue.consumer import TaskSubscribers
 from handlers import dead_letters, diarization, queue, replies, requests, sharing, transcription
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
@@ -38,9 +38,9 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {  # what each returns is what the r
 }
 
 
-def task_lanes(router: NatsRouter, names: StreamNames) -> Lanes:
+def task_queues(router: NatsRouter, names: StreamNames) -> TaskSubscribers:
     """Hear the six lanes, in the order in which they are served."""
-    lanes: Lanes = {}
+    lanes: TaskSubscribers = {}
     for priority in Priority:
         for kind in Kind:
             subscriber = router.subscriber(

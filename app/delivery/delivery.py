@@ -86,7 +86,7 @@ class TaskDelivery:
         try:
             async with self._heartbeat.beating():
                 await self._in_time(handle)
-        except asyncio.CancelledError:  # only the slot cancels: it goes no further
+        except asyncio.CancelledError:  # only the consumer cancels: it goes no further
             await despite_cancellation(self._give_back())
             return State.QUEUED
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, the message must be settled

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class Watch:
-    """Does what has to be done now and then, whatever the slot is busy with."""
+    """Does what has to be done now and then, whatever the consumer is busy with."""
 
     def __init__(  # noqa: PLR0913 -- it looks after all of them
         self,

@@ -1,1 +1,1 @@
-"""The queue: what waits, who is next, and the slot that asks for it."""
+"""The queue: what waits, who is next, and the consumer that asks for it."""

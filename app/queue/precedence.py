@@ -1,4 +1,4 @@
-"""Precedence: which lane a slot asks before which, so that none waits forever."""
+"""Precedence: which lane a consumer asks before which, so that none waits forever."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -9,7 +9,7 @@ PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # tasks of other lanes
 
 
 class Precedence:
-    """Of one slot: high before normal before low, but a lane that was passed over too often goes first.
+    """Of one consumer: high before normal before low, but a lane that was passed over too often goes first.
 
     Where all lanes are full, of sixteen tasks eleven are high, four normal and one low. The kinds of one priority take
     turns. Nothing is shared: with more workers the shares stay the same.

@@ -150,7 +150,7 @@ async def test_a_running_task_is_cancelled_within_two_seconds(service: Running, 
         # When its task is cancelled
         async with asyncio.timeout(2):
             assert (await client.cancel(task_id)).state is State.CANCELLED
-            # Then its slot is free for the next one
+            # Then its consumer is free for the next one
             other = await client.create_transcription_task(CLIP)
             async for event in client.follow(other):
                 if isinstance(event, ProgressEvent) and event.state is State.RUNNING:

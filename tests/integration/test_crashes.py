@@ -58,7 +58,7 @@ async def dying(start_worker: StartWorker) -> AsyncIterator[Worker]:
 
 
 async def dead(service: Worker) -> bool:
-    return not service.slot.running
+    return not service.consumer.running
 
 
 async def begun(engine: FakeEngine) -> bool:

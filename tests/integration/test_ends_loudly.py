@@ -1,4 +1,4 @@
-"""A worker that cannot work any more ends, loudly, to be restarted: its connection is closed, or its slot is broken."""
+"""A worker that cannot work any more ends with an error: its connection is closed, or its consumer is broken."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from tests.waiting import eventually
 
 def started(service):
     async def look():
-        return service.slot.started
+        return service.consumer.started
     return look
 
 async def live():
@@ -64,12 +64,12 @@ async def test_a_worker_ends_when_its_connection_is_closed_under_it(settings: Se
     assert "nats_closed" in said
 
 
-async def test_a_worker_ends_when_its_slot_is_broken(settings: Settings, nc: object, tmp_path: Path) -> None:
+async def test_a_worker_ends_when_its_consumer_is_broken(settings: Settings, nc: object, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(BROKEN)
     command = ["-m", "faststream", "run", "broken:app", "--app-dir", str(tmp_path), "--port", str(free_port())]
     code, said = await run(*command, environment={"SETTINGS": settings.model_dump_json(), "PYTHONPATH": str(ROOT)})
     assert code == 1, said
-    assert "slot_broken" in said
+    assert "consumer_broken" in said
 
 
 async def test_a_worker_that_is_stopped_ends_well(settings: Settings, nc: object) -> None:

@@ -16,7 +16,7 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import StartWorker
 from tests.waiting import eventually
 
-WELL = {"ok": True, "nats": True, "consumers": True, "redis": True, "slot": True}
+WELL = {"ok": True, "nats": True, "consumers": True, "redis": True, "task_consumer": True}
 
 
 @pytest.fixture
@@ -101,8 +101,8 @@ async def test_a_consumer_that_was_deleted(worker: Worker, nc: Client) -> None:
 
 
 async def test_a_slot_that_has_stopped(worker: Worker) -> None:
-    await worker.slot.stop(grace=0)
-    await becomes(worker, WELL | {"ok": False, "slot": False})
+    await worker.consumer.stop(grace=0)
+    await becomes(worker, WELL | {"ok": False, "task_consumer": False})
 
 
 async def test_a_model_that_loads(worker: Worker, engine: FakeEngine) -> None:

@@ -23,10 +23,10 @@ from app.log.task_log import TaskLog
 from app.main import Worker
 from app.queue import accepted_tasks
 from app.queue.accepted_tasks import AcceptedTask, AcceptedTasks
+from app.queue.consumer import TaskConsumer
 from app.queue.lanes import LaneReader
 from app.queue.log_opener import LogOpener
 from app.queue.missed import MissedTasks
-from app.queue.slot import Slot
 from app.queue.stored_message import StoredMessage
 from app.queue.waiting import WaitingTasks
 from app.settings import Settings
@@ -348,7 +348,7 @@ async def test_what_cannot_be_opened_at_once_is_opened_later(
 ) -> None:
     # Given a busy worker that NATS leaves without an answer when it hears of a task
     monkeypatch.setattr("app.queue.accepted_tasks.RETRY_AFTER", 0.05)
-    monkeypatch.setattr(Slot, "keeps_waiting", False)  # else what was missed is looked for, too
+    monkeypatch.setattr(TaskConsumer, "keeps_waiting", False)  # else what was missed is looked for, too
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)

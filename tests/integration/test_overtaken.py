@@ -77,7 +77,7 @@ async def test_a_task_is_cancelled_while_its_engine_is_silent(
     # When its task is cancelled
     async with asyncio.timeout(2):
         await publisher.ask("tasks.cancel", task_id="t1")
-        # Then the engine is stopped, and the slot is free for the next task
+        # Then the engine is stopped, and the consumer is free for the next task
         await eventually(lambda: stopped(engine))
         engine.silent = False
         await publisher.publish("t2")
@@ -150,7 +150,7 @@ async def test_who_cancels_right_after_the_first_word_is_heard(
     monkeypatch.setattr(TaskAttempt, "start", cancelled)
     await publisher.publish("t1")
     await publisher.until("t1", State.CANCELLED)
-    # Then the slot is free for the next task long before the engine or the attempt would have spoken
+    # Then the consumer is free for the next task long before the engine or the attempt would have spoken
     async with asyncio.timeout(5):
         await publisher.publish("t2")
         await publisher.until("t2", State.RUNNING)

@@ -1,4 +1,4 @@
-"""The queue: one slot a worker, the high lanes first, each id once."""
+"""The queue: one consumer a worker, the high lanes first, each id once."""
 
 import asyncio
 import json

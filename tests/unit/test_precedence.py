@@ -23,7 +23,7 @@ def serve(precedence: Precedence, full: set[Priority]) -> Priority:
 def test_the_shares_of_full_lanes() -> None:
     # Given lanes that never run dry
     precedence = Precedence()
-    # When a slot has served for a while
+    # When a consumer has served for a while
     served = [serve(precedence, {HIGH, NORMAL, LOW}) for _ in range(48)][16:]
     # Then each had its share, in any sixteen tasks
     for begin in range(17):
@@ -32,7 +32,7 @@ def test_the_shares_of_full_lanes() -> None:
 
 def test_a_lane_that_waits_is_served_after_as_many_tasks_as_promised() -> None:
     for lane, others, promised in ((NORMAL, {HIGH}, 4), (NORMAL, {HIGH, LOW}, 5), (LOW, {HIGH, NORMAL}, 16)):
-        # Given a slot that was busy with others for any time
+        # Given a consumer that was busy with others for any time
         for before in range(40):
             precedence = Precedence()
             for _ in range(before):
@@ -44,7 +44,7 @@ def test_a_lane_that_waits_is_served_after_as_many_tasks_as_promised() -> None:
 
 
 def test_nobody_goes_before_high_who_was_not_passed_over() -> None:
-    # Given a slot that has served low tasks alone
+    # Given a consumer that has served low tasks alone
     precedence = Precedence()
     for _ in range(40):
         serve(precedence, {LOW})
@@ -102,7 +102,7 @@ def test_no_two_tasks_of_a_priority_have_one_place(priority: Priority) -> None:
 
 @pytest.mark.parametrize("priority", list(Priority))
 def test_the_place_is_about_true(priority: Priority) -> None:
-    # Given lanes of any length, and slots that were busy with others for any time
+    # Given lanes of any length, and consumers that were busy with others for any time
     for size in (1, 3, 10, 40):
         for before in range(20):
             lanes = waiting(high=30, normal=20, low=10) | {(TRANSCRIPTION, priority): size}

@@ -1,4 +1,4 @@
-"""The slot asks lane by lane, and takes no answer for another's."""
+"""The consumer asks lane by lane, and takes no answer for another's."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,7 +9,7 @@ import pytest
 from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.aio.client import Client
 
-from app.queue.slot import Slot
+from app.queue.consumer import TaskConsumer
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 from tests.waiting import eventually
@@ -92,7 +92,7 @@ class FakeLane:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.jetstream.pull_inbox.ANSWER_WITHIN", 0.1)
-    monkeypatch.setattr("app.queue.slot.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("app.queue.consumer.LOOK_EVERY", 0.01)
 
 
 @pytest.fixture
@@ -101,15 +101,15 @@ def lanes() -> dict[tuple[Kind, Priority], FakeLane]:
 
 
 @pytest.fixture
-async def slot(lanes: dict[tuple[Kind, Priority], FakeLane]) -> AsyncIterator[Slot]:
+async def consumer(lanes: dict[tuple[Kind, Priority], FakeLane]) -> AsyncIterator[TaskConsumer]:
     given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
-    found = Slot(given, NAMES, broken=lambda: None)
+    found = TaskConsumer(given, NAMES, broken=lambda: None)
     yield found
     await found.stop(grace=1)
 
 
 async def test_a_late_answer_is_not_taken_for_the_next_one(
-    slot: Slot, lanes: dict[tuple[Kind, Priority], FakeLane]
+    consumer: TaskConsumer, lanes: dict[tuple[Kind, Priority], FakeLane]
 ) -> None:
     # Given a server that misses the first question, and answers it only when the second one is asked
     late, right = FakeAnswer("ack.late", {}), FakeAnswer("ack.right", {})
@@ -121,8 +121,8 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
         await nothing(server, reply)
 
     script = [silence, too_late, lambda server, reply: server.send(reply, right)]
-    # When the slot asks lane after lane
-    await slot.start(cast("Client", FakeServer(script)))
+    # When the consumer asks lane after lane
+    await consumer.start(cast("Client", FakeServer(script)))
 
     async def served() -> bool:
         return any(lane.consumed for lane in lanes.values())
@@ -134,12 +134,14 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
     assert consumed == {(Kind.DIARIZATION, Priority.HIGH): [right]}
 
 
-async def test_only_the_lane_that_a_task_is_announced_for_is_asked(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a slot that has found all lanes empty
-    monkeypatch.setattr("app.queue.slot.AGAIN_AFTER", 60)
-    monkeypatch.setattr("app.queue.slot.LOOK_EVERY", 60)
+async def test_only_the_lane_that_a_task_is_announced_for_is_asked(
+    consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a consumer that has found all lanes empty
+    monkeypatch.setattr("app.queue.consumer.AGAIN_AFTER", 60)
+    monkeypatch.setattr("app.queue.consumer.LOOK_EVERY", 60)
     server = FakeServer([])
-    await slot.start(cast("Client", server))
+    await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
     # When a task is announced
     assert server.announce is not None
@@ -155,12 +157,12 @@ async def test_only_the_lane_that_a_task_is_announced_for_is_asked(slot: Slot, m
 async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch, lookahead: int
 ) -> None:
-    # Given slots that look at one task or several
-    monkeypatch.setattr("app.queue.slot.LOOK_EVERY", 60)
+    # Given consumers that look at one task or several
+    monkeypatch.setattr("app.queue.consumer.LOOK_EVERY", 60)
     server = FakeServer([])
     given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
-    slot = Slot(given, NAMES, broken=lambda: None, lookahead=lookahead)
-    await slot.start(cast("Client", server))
+    consumer = TaskConsumer(given, NAMES, broken=lambda: None, lookahead=lookahead)
+    await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
     # When another one was faster, or the announcement was faster than the consumer
     assert server.announce is not None
@@ -168,14 +170,16 @@ async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     await eventually(lambda: _asked(server, 7))
     # Then this one looks again soon
     await eventually(lambda: _asked(server, 13))
-    await slot.stop(grace=1)
+    await consumer.stop(grace=1)
 
 
-async def test_announcements_keep_no_lane_from_being_asked(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a slot that has found all lanes empty
-    monkeypatch.setattr("app.queue.slot.LOOK_EVERY", 0.05)
+async def test_announcements_keep_no_lane_from_being_asked(
+    consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a consumer that has found all lanes empty
+    monkeypatch.setattr("app.queue.consumer.LOOK_EVERY", 0.05)
     server = FakeServer([])
-    await slot.start(cast("Client", server))
+    await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
 
     async def other_lanes_are_asked() -> bool:
@@ -189,25 +193,27 @@ async def test_announcements_keep_no_lane_from_being_asked(slot: Slot, monkeypat
 
 
 async def test_between_two_tasks_no_lane_is_asked_that_was_empty_a_moment_ago(
-    slot: Slot, lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch
+    consumer: TaskConsumer, lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given tasks in a normal lane, behind empty high ones
-    monkeypatch.setattr("app.queue.slot.LOOK_EVERY", 60)
+    monkeypatch.setattr("app.queue.consumer.LOOK_EVERY", 60)
     task = FakeAnswer("ack", {})
     server = FakeServer([nothing, nothing, *[lambda server, reply: server.send(reply, task)] * 3])
-    # When a slot has done them
-    await slot.start(cast("Client", server))
+    # When a consumer has done them
+    await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 9))
     assert sum(len(lane.consumed) for lane in lanes.values()) == 3
     # Then it has asked the high ones once
     assert len([lane for lane in server.asked if lane.endswith("_high")]) == 2
 
 
-async def test_after_an_error_no_lane_is_taken_for_empty(slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_after_an_error_no_lane_is_taken_for_empty(
+    consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Given a server that misses the question about the one lane that a task was announced for
-    monkeypatch.setattr("app.queue.slot.LOOK_EVERY", 60)
+    monkeypatch.setattr("app.queue.consumer.LOOK_EVERY", 60)
     server = FakeServer([nothing] * 6 + [silence])
-    await slot.start(cast("Client", server))
+    await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
     assert server.announce is not None
     await server.announce(FakeMessage("accepted.tasks.diarization.low"))
@@ -226,11 +232,11 @@ async def test_the_worker_is_told_when_lanes_answer_again(
     told: list[int] = []
     server = FakeServer([nothing] * 3 + [silence] * 2)
     given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
-    slot = Slot(given, NAMES, broken=lambda: None, reached=lambda: told.append(len(server.asked)))
+    consumer = TaskConsumer(given, NAMES, broken=lambda: None, reached=lambda: told.append(len(server.asked)))
     # When it answers again
-    await slot.start(cast("Client", server))
+    await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 20))
-    await slot.stop(grace=1)
+    await consumer.stop(grace=1)
     # Then that is told once, with its first answer
     assert told == [6]
 
@@ -239,22 +245,22 @@ async def test_others_wait_for_a_worker_that_is_never_without_work(
     lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker that has one short task after the other
-    monkeypatch.setattr("app.queue.slot.LONG_WITH_ANY", 0.1)
+    monkeypatch.setattr("app.queue.consumer.LONG_WITH_ANY", 0.1)
     given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
-    slot = Slot(given, NAMES, broken=lambda: None)
+    consumer = TaskConsumer(given, NAMES, broken=lambda: None)
     server = FakeServer([a_task])
 
     for lane in lanes.values():
         monkeypatch.setattr(lane, "consumed", Endless(server))
-    assert not slot.keeps_waiting
-    await slot.start(cast("Client", server))
+    assert not consumer.keeps_waiting
+    await consumer.start(cast("Client", server))
     # Then others have to wait for it after a while
-    await eventually(lambda: _keeps_waiting(slot, wanted=True))
+    await eventually(lambda: _keeps_waiting(consumer, wanted=True))
     # And no longer once it finds nothing to do
     for lane in lanes.values():
         monkeypatch.setattr(lane, "consumed", [])
-    await eventually(lambda: _keeps_waiting(slot, wanted=False))
-    await slot.stop(grace=1)
+    await eventually(lambda: _keeps_waiting(consumer, wanted=False))
+    await consumer.stop(grace=1)
 
 
 async def a_task(server: FakeServer, reply: str) -> None:
@@ -273,8 +279,8 @@ class Endless(list[FakeAnswer]):
         self._server.script.append(a_task)
 
 
-async def _keeps_waiting(slot: Slot, *, wanted: bool) -> bool:
-    return slot.keeps_waiting is wanted
+async def _keeps_waiting(consumer: TaskConsumer, *, wanted: bool) -> bool:
+    return consumer.keeps_waiting is wanted
 
 
 async def _asked(server: FakeServer, times: int) -> bool:

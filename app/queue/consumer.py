@@ -1,4 +1,4 @@
-"""The slot: works on what it gets, and asks for more only when it is free, the high lanes first."""
+"""The consumer: works on what it gets, and asks for more only when it is free, the high lanes first."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from schemas.wire import Kind, Priority
 
 LOOK_EVERY = 1.0  # seconds: what is delivered again is announced by nobody, and an announcement may be lost
 LONG, LONG_WITH_ANY = 1.0, 30.0  # seconds
-AGAIN_AFTER = 0.05  # seconds: what another slot has looked at and given back is announced by nobody, either
+AGAIN_AFTER = 0.05  # seconds: what another consumer has looked at and given back is announced by nobody, either
 GIVEN_BACK_WITHIN = 6.0  # seconds: what is said last needs NATS
 CANCEL_AGAIN_AFTER = 0.5  # seconds: a task that is told to stop twice is given back once
 
 log = structlog.get_logger()
 
 
-Lanes = dict[tuple[Kind, Priority], PullStreamSubscriber]
+TaskSubscribers = dict[tuple[Kind, Priority], PullStreamSubscriber]
 
 
 class _NoPullLoop:
@@ -42,7 +42,7 @@ class _Lane(NamedTuple):
     subscriber: PullStreamSubscriber
 
 
-class Slot:
+class TaskConsumer:
     """Asks the lanes in order whenever it is free, and works on what it gets.
 
     Lanes that were found empty are asked again when a task is announced for them: no time goes by with the others then.
@@ -50,7 +50,7 @@ class Slot:
 
     def __init__(
         self,
-        lanes: Lanes,
+        lanes: TaskSubscribers,
         names: StreamNames,
         broken: Callable[[], None],
         *,
@@ -75,7 +75,7 @@ class Slot:
         self._occupied_since: float | None = None  # when it last found nothing to do
         self._loop: asyncio.Task[None] | None = None
 
-    def take_lanes(self) -> None:
+    def replace_pull_loops(self) -> None:
         """Keep FastStream from pulling by itself; call before the broker starts."""
         for subscriber in self._subscribers.values():
             subscriber.subscription = _NoPullLoop()  # type: ignore[assignment]  # only unsubscribe() is called
@@ -103,12 +103,12 @@ class Slot:
 
     @property
     def started(self) -> bool:
-        """Whether the slot was started, whatever became of it since."""
+        """Whether the consumer was started, whatever became of it since."""
         return self._loop is not None
 
     @property
     def running(self) -> bool:
-        """Whether the slot asks and works."""
+        """Whether the consumer asks and works."""
         return self._loop is not None and not self._loop.done()
 
     @property
@@ -126,7 +126,7 @@ class Slot:
     def _ended(self, loop: asyncio.Task[None]) -> None:
         """End the worker loudly rather than have it live on without working."""
         if not self._stopping:
-            log.critical("slot_broken", exc_info=None if loop.cancelled() else loop.exception())
+            log.critical("consumer_broken", exc_info=None if loop.cancelled() else loop.exception())
             self._broken()
 
     async def _wake(self, announced: Msg) -> None:
