@@ -1,9 +1,17 @@
-"""The consumer: works on what it gets, and asks for more only when it is free, the high lanes first."""
+"""The task consumer: takes one task message at a time, in the order of priorities, and has FastStream handle it.
+
+FastStream's own pull subscribers fetch by themselves: six of them would hold six messages for one worker, and none
+knows of priorities. FastStream 0.7.8 offers no pull subscriber that somebody else triggers. So its subscribers are
+declared (document, middlewares, dependency injection), but `TaskConsumer` pulls and hands each message to the public
+`subscriber.consume`. FastStream starts a pull loop only where `subscriber.subscription` is unset: `_NoPullLoop` sets
+it. `tests/integration/test_pull_loops.py` fails when a version of FastStream does otherwise.
+"""
 
 import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Final
 
 import structlog
 from faststream.nats.subscriber.usecases import PullStreamSubscriber
@@ -12,189 +20,212 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.cancellation import cancel_all
+from app.jetstream.pull_inbox import ANSWER_WITHIN, PullInbox
 from app.queue.precedence import Precedence
-from app.queue.pulling import Puller
+from app.queue.stored_message import StoredMessage
 from schemas import subjects
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
-LOOK_EVERY = 1.0  # seconds: what is delivered again is announced by nobody, and an announcement may be lost
-LONG, LONG_WITH_ANY = 1.0, 30.0  # seconds
-AGAIN_AFTER = 0.05  # seconds: what another consumer has looked at and given back is announced by nobody, either
-GIVEN_BACK_WITHIN = 6.0  # seconds: what is said last needs NATS
-CANCEL_AGAIN_AFTER = 0.5  # seconds: a task that is told to stop twice is given back once
+POLL_INTERVAL_S = 1.0  # nobody announces a message that is delivered again, and an announcement may be lost
+RECHECK_AFTER_S = 0.05  # a message may be announced before it can be pulled; nobody announces what a worker releases
+LONG_WITH_ONE_TASK_S, LONG_WITHOUT_REST_S = 1.0, 30.0
+RELEASE_WITHIN_S = 6.0  # a task that is stopped appends to its log and releases its message, which needs NATS
+CANCEL_AGAIN_AFTER_S = 0.5
+RELEASE: Final = b"-NAK"
+
+TaskSubscribers = dict[tuple[Kind, Priority], PullStreamSubscriber]
 
 log = structlog.get_logger()
 
 
-TaskSubscribers = dict[tuple[Kind, Priority], PullStreamSubscriber]
-
-
 class _NoPullLoop:
-    """Stands where FastStream keeps a pull subscription, so that it starts no loop of its own."""
+    """Stands where FastStream keeps its pull subscription, so that FastStream starts no pull loop."""
 
     async def unsubscribe(self) -> None:
-        """There is nothing to end."""
-
-
-class _Lane(NamedTuple):
-    puller: Puller
-    subscriber: PullStreamSubscriber
+        """Do nothing: there is no subscription to end."""
 
 
 class TaskConsumer:
-    """Asks the lanes in order whenever it is free, and works on what it gets.
+    """Asks the task queues for a message whenever the worker is free, and waits until its handler has ended.
 
-    Lanes that were found empty are asked again when a task is announced for them: no time goes by with the others then.
+    A queue that was found empty is asked again when a task is announced for it, so that no time is lost with the
+    others.
     """
 
     def __init__(
         self,
-        lanes: TaskSubscribers,
+        subscribers: TaskSubscribers,
         names: StreamNames,
         broken: Callable[[], None],
         *,
         reached: Callable[[], None] = lambda: None,
         lookahead: int = 1,
     ) -> None:
-        """`broken` is told that it works no more, `reached` that the lanes answer after they did not."""
+        """Consume for these subscribers.
+
+        `broken` is called when the consumer ends by an error, `reached` when NATS answers after it did not. With a
+        `lookahead` above one, the shortest of so many recordings goes first.
+        """
+        self._subscribers = subscribers
+        self._names = names
         self._broken = broken
         self._reached = reached
-        self._unreachable = False
-        self._names = names
         self._lookahead = lookahead
-        self._subscribers = lanes
-        self._lanes: dict[tuple[Kind, Priority], _Lane] = {}
-        self._subjects = {subjects.accepted_in(*key): key for key in lanes}
-        self._hopeful: set[tuple[Kind, Priority]] = set()  # lanes that may hold something
-        self._look_at = 0.0  # when all of them may, by the event loop's clock
+        self._keys = {subjects.accepted_in(*key): key for key in subscribers}
+        self._inboxes: dict[tuple[Kind, Priority], PullInbox] = {}
         self._precedence = Precedence()
-        self._woken = asyncio.Event()
+        self._to_ask: set[tuple[Kind, Priority]] = set()  # queues that may hold a message
+        self._poll_at = 0.0  # when all queues are asked again, by the event loop's clock
+        self._announced = asyncio.Event()
+        self._unreachable = False
         self._stopping = False
-        self._working_since: float | None = None  # by the event loop's clock; null: there is nothing to do
-        self._occupied_since: float | None = None  # when it last found nothing to do
+        self._task_since: float | None = None  # by the event loop's clock; None: there is no task
+        self._busy_since: float | None = None  # the same, since a queue last had nothing
+        self._nats: Client
         self._loop: asyncio.Task[None] | None = None
 
     def replace_pull_loops(self) -> None:
-        """Keep FastStream from pulling by itself; call before the broker starts."""
+        """Keep FastStream from pulling by itself; call this before the broker starts."""
         for subscriber in self._subscribers.values():
             subscriber.subscription = _NoPullLoop()  # type: ignore[assignment]  # only unsubscribe() is called
 
     async def start(self, nats: Client) -> None:
-        """Begin to ask; call after the broker has started."""
-        for key, subscriber in self._subscribers.items():
-            puller = Puller(nats, self._names.tasks, self._names.queue_consumer(*key), self._lookahead)
-            self._lanes[key] = _Lane(puller, subscriber)
-        await nats.subscribe(subjects.ALL_ACCEPTED, cb=self._wake)
-        self._look_everywhere(LOOK_EVERY)
+        """Begin to consume; call this after the broker has started."""
+        self._nats = nats
+        for key in self._subscribers:
+            self._inboxes[key] = PullInbox(nats, self._names.tasks, self._names.queue_consumer(*key))
+        await nats.subscribe(subjects.ALL_ACCEPTED, cb=self._note_announced)
+        self._ask_all(poll_after=POLL_INTERVAL_S)
         self._loop = asyncio.create_task(self._run())
         self._loop.add_done_callback(self._ended)
 
     async def stop(self, *, grace: float) -> None:
-        """Ask for nothing more, give the running task `grace` seconds, then give it back."""
+        """Take no further message; stop and release a task that has not ended after `grace` seconds."""
         self._stopping = True
-        self._woken.set()
+        self._announced.set()
         if self._loop is None:
             return
         await asyncio.wait([self._loop], timeout=grace)
         with suppress(TimeoutError):
-            async with asyncio.timeout(GIVEN_BACK_WITHIN):
-                await cancel_all([self._loop], again_after=CANCEL_AGAIN_AFTER)
+            async with asyncio.timeout(RELEASE_WITHIN_S):
+                await cancel_all([self._loop], again_after=CANCEL_AGAIN_AFTER_S)
 
     @property
     def started(self) -> bool:
-        """Whether the consumer was started, whatever became of it since."""
+        """Whether `start` was called, even if the consumer has ended since."""
         return self._loop is not None
 
     @property
     def running(self) -> bool:
-        """Whether the consumer asks and works."""
+        """Whether the consumer takes messages or works on one."""
         return self._loop is not None and not self._loop.done()
 
     @property
     def idle(self) -> bool:
-        """Whether it would begin at once with what is published now."""
-        return self.running and self._working_since is None
+        """Whether the consumer would begin a task at once."""
+        return self.running and self._task_since is None
 
     @property
     def keeps_waiting(self) -> bool:
-        """Whether tasks have to wait for it: it is busy with the same one, or has had something to do for long."""
+        """Whether other tasks have to wait: this one takes long, or the worker has had no rest for long."""
         now = asyncio.get_running_loop().time()
-        with_this, with_any = (now - (since or now) for since in (self._working_since, self._occupied_since))
-        return with_this >= LONG or with_any >= LONG_WITH_ANY
+        with_task, busy = (now - (since or now) for since in (self._task_since, self._busy_since))
+        return with_task >= LONG_WITH_ONE_TASK_S or busy >= LONG_WITHOUT_REST_S
 
     def _ended(self, loop: asyncio.Task[None]) -> None:
-        """End the worker loudly rather than have it live on without working."""
+        """End the worker rather than have it live on without working."""
         if not self._stopping:
             log.critical("consumer_broken", exc_info=None if loop.cancelled() else loop.exception())
             self._broken()
 
-    async def _wake(self, announced: Msg) -> None:
-        lane = self._subjects.get(announced.subject)
-        if lane is not None:
-            self._hopeful.add(lane)
-            self._woken.set()
+    async def _note_announced(self, announced: Msg) -> None:
+        key = self._keys.get(announced.subject)
+        if key is not None:
+            self._to_ask.add(key)
+            self._announced.set()
 
     async def _run(self) -> None:
         while not self._stopping:
-            self._woken.clear()
-            hopeful, self._hopeful = self._hopeful, set()
+            self._announced.clear()
+            asked, self._to_ask = self._to_ask, set()
             try:
-                worked = await self._serve(hopeful)
+                worked = await self._work_on_next(asked)
             except NatsError as error:
-                log.warning("lanes_unreachable", error=str(error) or type(error).__name__)
-                self._hopeful, worked, self._unreachable = set(self._lanes), False, True
-            self._working_since = None
+                log.warning("task_queues_unreachable", error=str(error) or type(error).__name__)
+                self._to_ask, worked, self._unreachable = set(self._subscribers), False, True
+            self._task_since = None
             if worked:
-                self._hopeful |= hopeful
-                if asyncio.get_running_loop().time() >= self._look_at:
-                    self._look_everywhere(self._soon)
-                continue
-            self._occupied_since = None
-            if not self._stopping:
+                self._to_ask |= asked
+                if asyncio.get_running_loop().time() >= self._poll_at:
+                    self._ask_all(poll_after=POLL_INTERVAL_S if self._lookahead == 1 else RECHECK_AFTER_S)
+            elif not self._stopping:
+                self._busy_since = None
                 await self._rest()
 
-    @property
-    def _soon(self) -> float:
-        """When to look again though nothing was there a moment ago, in seconds."""
-        return LOOK_EVERY if self._lookahead == 1 else AGAIN_AFTER
-
-    def _look_everywhere(self, again_after: float) -> None:
-        self._hopeful = set(self._lanes)
-        self._look_at = asyncio.get_running_loop().time() + again_after
-
     async def _rest(self) -> None:
-        """Wait for an announcement, or until it is time to look without one."""
+        """Wait for an announcement, or until it is time to ask without one."""
         try:
-            async with asyncio.timeout_at(self._look_at):
-                await self._woken.wait()
+            async with asyncio.timeout_at(self._poll_at):
+                await self._announced.wait()
         except TimeoutError:
-            self._look_everywhere(LOOK_EVERY)
+            self._ask_all(poll_after=POLL_INTERVAL_S)
         else:
-            # A message may be announced a moment before its consumer has it: what was announced is asked for twice.
-            self._look_at = min(self._look_at, asyncio.get_running_loop().time() + AGAIN_AFTER)
+            self._poll_at = min(self._poll_at, asyncio.get_running_loop().time() + RECHECK_AFTER_S)
 
-    def _answered(self) -> None:
-        if self._unreachable:
-            self._unreachable = False
-            self._reached()
+    def _ask_all(self, *, poll_after: float) -> None:
+        self._to_ask = set(self._subscribers)
+        self._poll_at = asyncio.get_running_loop().time() + poll_after
 
-    async def _serve(self, hopeful: set[tuple[Kind, Priority]]) -> bool:
+    async def _work_on_next(self, to_ask: set[tuple[Kind, Priority]]) -> bool:
+        """Handle the next message of these queues, and remove those that are empty; whether there was a message.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
         for priority, kinds in self._precedence.order():
             for kind in kinds:
                 if self._stopping:
                     return False
-                if (kind, priority) not in hopeful:
+                if (kind, priority) not in to_ask:
                     continue
-                lane = self._lanes[kind, priority]
-                message = await lane.puller.pull()
-                self._answered()
+                message = await self._pull((kind, priority))
                 if message is not None:
                     self._precedence.served(priority, kind)
-                    self._working_since = asyncio.get_running_loop().time()
-                    self._occupied_since = self._occupied_since or self._working_since
-                    await lane.subscriber.consume(message)
+                    self._task_since = asyncio.get_running_loop().time()
+                    self._busy_since = self._busy_since or self._task_since
+                    await self._subscribers[kind, priority].consume(message)
                     return True
-                hopeful.remove((kind, priority))
+                to_ask.remove((kind, priority))
             self._precedence.found_empty(priority)
         return False
+
+    async def _pull(self, key: tuple[Kind, Priority]) -> Msg | None:
+        """Take the next message of a queue: of several, the one that goes first; the others are released.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        messages = await self._inboxes[key].ask(self._lookahead)
+        if self._unreachable:
+            self._unreachable = False
+            self._reached()
+        if len(messages) <= 1:
+            return next(iter(messages), None)
+        first = min(messages, key=self._rank)
+        await self._release([message for message in messages if message is not first])
+        return first
+
+    def _rank(self, message: Msg) -> tuple[bool, float, int]:
+        """Sort by length of the recording, then by age; but who was passed over `lookahead` times goes first."""
+        stored = StoredMessage.delivered(message)
+        if (message.metadata.num_delivered or 1) > self._lookahead:
+            return False, 0.0, stored.sequence
+        return True, stored.audio_seconds or math.inf, stored.sequence
+
+    async def _release(self, messages: Sequence[Msg]) -> None:
+        """Release messages in their order; other workers can have them when this returns."""
+        with suppress(NatsError):  # they are delivered again after TASK_ACK_WAIT
+            for message in messages[:-1]:
+                await self._nats.publish(message.reply, RELEASE)
+            await self._nats.request(messages[-1].reply, RELEASE, timeout=ANSWER_WITHIN)

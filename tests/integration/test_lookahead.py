@@ -98,7 +98,7 @@ async def test_workers_that_look_at_the_same_tasks_share_them(
     publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given two workers that are told of what is stored, and look without that once in a minute
-    monkeypatch.setattr("app.queue.consumer.LOOK_EVERY", 60)
+    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     first, second = FakeEngine(), FakeEngine()
     for engine in (first, second):
         engine.may_go_on.clear()

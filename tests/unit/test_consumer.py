@@ -92,7 +92,7 @@ class FakeLane:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.jetstream.pull_inbox.ANSWER_WITHIN", 0.1)
-    monkeypatch.setattr("app.queue.consumer.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 0.01)
 
 
 @pytest.fixture
@@ -138,8 +138,8 @@ async def test_only_the_lane_that_a_task_is_announced_for_is_asked(
     consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a consumer that has found all lanes empty
-    monkeypatch.setattr("app.queue.consumer.AGAIN_AFTER", 60)
-    monkeypatch.setattr("app.queue.consumer.LOOK_EVERY", 60)
+    monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 60)
+    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     server = FakeServer([])
     await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
@@ -158,7 +158,7 @@ async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch, lookahead: int
 ) -> None:
     # Given consumers that look at one task or several
-    monkeypatch.setattr("app.queue.consumer.LOOK_EVERY", 60)
+    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     server = FakeServer([])
     given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
     consumer = TaskConsumer(given, NAMES, broken=lambda: None, lookahead=lookahead)
@@ -177,7 +177,7 @@ async def test_announcements_keep_no_lane_from_being_asked(
     consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a consumer that has found all lanes empty
-    monkeypatch.setattr("app.queue.consumer.LOOK_EVERY", 0.05)
+    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 0.05)
     server = FakeServer([])
     await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
@@ -196,7 +196,7 @@ async def test_between_two_tasks_no_lane_is_asked_that_was_empty_a_moment_ago(
     consumer: TaskConsumer, lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given tasks in a normal lane, behind empty high ones
-    monkeypatch.setattr("app.queue.consumer.LOOK_EVERY", 60)
+    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     task = FakeAnswer("ack", {})
     server = FakeServer([nothing, nothing, *[lambda server, reply: server.send(reply, task)] * 3])
     # When a consumer has done them
@@ -211,7 +211,7 @@ async def test_after_an_error_no_lane_is_taken_for_empty(
     consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a server that misses the question about the one lane that a task was announced for
-    monkeypatch.setattr("app.queue.consumer.LOOK_EVERY", 60)
+    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     server = FakeServer([nothing] * 6 + [silence])
     await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
@@ -245,7 +245,7 @@ async def test_others_wait_for_a_worker_that_is_never_without_work(
     lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker that has one short task after the other
-    monkeypatch.setattr("app.queue.consumer.LONG_WITH_ANY", 0.1)
+    monkeypatch.setattr("app.queue.consumer.LONG_WITHOUT_REST_S", 0.1)
     given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
     consumer = TaskConsumer(given, NAMES, broken=lambda: None)
     server = FakeServer([a_task])
