@@ -31,12 +31,12 @@ from app.queue.missed import MissedTasks
 from app.queue.waiting import WaitingTasks
 from app.requests import TaskRequests
 from app.settings import Settings
-from app.sharing.sharing import Sharing
 from app.speech.diarizer import EngineDiarizer
 from app.speech.recall import Recall
 from app.speech.recordings import Recordings
 from app.speech.transcriber import EngineTranscriber
 from app.telemetry.metrics import Meter
+from app.work_sharing.work_sharing import Sharing
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from app.sharing.sharing import Sharing
+from app.work_sharing.work_sharing import Sharing
 from handlers.given import Given
 from schemas.sharing import WindowsOffered
 

@@ -19,8 +19,8 @@ from make_calls import HALVES, announcer, telephone
 from make_conversations import RATE, SPEAKERS, Piece, Recording, load, meetings, pieces_of_talk, readings, write
 from pyannote.core import Annotation
 
-from app.engines.voices.features import energies, features
-from app.engines.voices.networks import Array, Networks
+from app.engines.diarization.features import energies, features
+from app.engines.diarization.networks import Array, Networks
 
 TO = Path("app/engines/weights/telephone.npy")
 PIECES = 6  # of each speaker, the longest

@@ -23,7 +23,7 @@ from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
 from app.engines.decoding import Limit, decode
-from app.engines.diarization import Diarizer
+from app.engines.diarization.diarizer import Diarizer
 from app.engines.messages import Diarize
 
 if TYPE_CHECKING:

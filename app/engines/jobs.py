@@ -24,7 +24,7 @@ from schemas.errors import ErrorCode
 
 if TYPE_CHECKING:
     from app.engines.decoding import Limit
-    from app.engines.diarization import Diarizer
+    from app.engines.diarization.diarizer import Diarizer
     from app.engines.models import Weights
     from app.engines.speech_model import SpeechModel
     from app.engines.whisper_network import Way
@@ -105,7 +105,7 @@ class Workshop:
         return Way(setup.device, setup.compute_type or "", setup.threads, setup.at_once, setup.beam)
 
     def _diarize(self, job: Diarize, tell: Tell) -> DiarizationDone:
-        from app.engines.diarization import Diarizer
+        from app.engines.diarization.diarizer import Diarizer
 
         if self._diarizer is None:
             self._diarizer = Diarizer(self._setup.threads)

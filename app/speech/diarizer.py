@@ -5,11 +5,11 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 from app.engines.messages import DiarizationDone, Diarize, StageAdvanced
-from app.sharing.sharing import Sharing
 from app.speech.pace import processed
 from app.speech.recall import Recall
 from app.speech.recordings import Recording, Recordings
 from app.updates import News
+from app.work_sharing.work_sharing import Sharing
 from schemas.diarization import DiarizationResult, DiarizationTask
 
 

@@ -12,13 +12,13 @@ from app.engines.engine import Engine
 from app.engines.messages import Diarize
 from app.errors import PermanentError
 from app.settings import MOST_WINDOWS, Settings
-from app.sharing.sharing import Sharing
 from app.speech.recall import Recall
 from app.speech.recordings import REPLACED, Recording, Recordings
 from app.speech.speakers import SpeakerSearch
 from app.speech.transcriber_pool import BatchSizes
 from app.speech.transcription_run import TranscriptionRun
 from app.updates import Advanced, Checkpoint, Found, News
+from app.work_sharing.work_sharing import Sharing
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage
 from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask

@@ -14,9 +14,8 @@ from nats.aio.msg import Msg
 from app.engines.cores import Cores
 from app.engines.messages import Loaded, WindowsTranscribed, WindowTranscribed
 from app.settings import Settings, Share
-from app.sharing import helping, lending
-from app.sharing.helping import way_of
-from app.sharing.messages import Alive, Lent, Line, Returned, Volunteered, decode, encode
+from app.work_sharing.helper import way_of
+from app.work_sharing.messages import Alive, Lent, Line, Returned, Volunteered, decode, encode
 from schemas import subjects
 from schemas.progress import State
 from schemas.sharing import WindowsOffered
@@ -46,10 +45,10 @@ class SlowEngine(FakeEngine):
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lending, "FIRST_PAUSE", 0.2)
-    monkeypatch.setattr(lending, "SILENT_FOR", 1.0)
-    monkeypatch.setattr(helping, "LOOKS_FOR", 0.01)
-    monkeypatch.setattr(helping, "ALIVE_EVERY", 0.2)
+    monkeypatch.setattr("app.work_sharing.coordinator.FIRST_PAUSE", 0.2)
+    monkeypatch.setattr("app.work_sharing.coordinator.SILENT_FOR", 1.0)
+    monkeypatch.setattr("app.work_sharing.helper.LOOKS_FOR", 0.01)
+    monkeypatch.setattr("app.work_sharing.helper.ALIVE_EVERY", 0.2)
     monkeypatch.setattr(Cores, "free", lambda _self, _wanted: True)
 
 
@@ -265,7 +264,7 @@ async def test_a_helper_that_only_says_it_lives_is_given_up(
     publisher: Publisher, start_worker: StartWorker, nc: Client, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     # Given somebody who says that the batch is being heard, again and again
-    monkeypatch.setattr(lending, limit, 1.5)
+    monkeypatch.setattr(f"app.work_sharing.coordinator.{limit}", 1.5)
     alive: list[asyncio.Task[None]] = []
     stranger = Stranger(nc, lambda batch: alive.append(asyncio.create_task(go_on(batch[0]))))
 

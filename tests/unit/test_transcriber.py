@@ -15,12 +15,12 @@ from app.errors import TransientError
 from app.keys.cache import Cache, connected
 from app.keys.stretches import Stretches
 from app.settings import Settings
-from app.sharing.sharing import Sharing
 from app.speech.recall import Recall
 from app.speech.recordings import Recording, Recordings
 from app.speech.transcriber import EngineTranscriber
 from app.speech.windows_in_order import alone
 from app.updates import Advanced, Checkpoint, Found, News
+from app.work_sharing.work_sharing import Sharing
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
 from schemas.transcription import TranscriptionResult, TranscriptionTask

@@ -9,16 +9,15 @@ from pyannote.core import Annotation, Segment, Timeline
 from pyannote.database.util import load_rttm
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from app.engines import diarization
 from app.engines.decoding import Limit
-from app.engines.diarization import Diarizer
+from app.engines.diarization.diarizer import Diarizer
+from app.engines.diarization.features import energies, features, narrow
+from app.engines.diarization.networks import Array, Networks
+from app.engines.diarization.speakers import Bounds, owners
+from app.engines.diarization.stretch import unpack
+from app.engines.diarization.turns import turns
 from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, StretchAnalysed
 from app.engines.mixing import SAMPLE_RATE
-from app.engines.voices.features import energies, features, narrow
-from app.engines.voices.networks import Array, Networks
-from app.engines.voices.speakers import Bounds, owners
-from app.engines.voices.stretch import unpack
-from app.engines.voices.turns import turns
 from app.errors import PermanentError
 from schemas.diarization import Turn
 from schemas.errors import ErrorCode
@@ -256,7 +255,7 @@ def test_what_cannot_be_used_is_heard_again(
 def test_progress_is_true_and_not_told_too_often(diarizer: Diarizer, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a clock by which each look at it takes 0.3 s
     clock = iter(np.arange(0, 100, 0.3).tolist())
-    monkeypatch.setattr(diarization, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("app.engines.diarization.diarizer.monotonic", lambda: next(clock))
 
     # When seven excerpts are diarized
     _, news = run(diarizer, DEMO)

@@ -4,8 +4,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from app.engines.diarization.excerpts import APART, LENGTH, PER_STRETCH, StretchSound, stretches
 from app.engines.samples import Samples
-from app.engines.voices.excerpts import APART, LENGTH, PER_STRETCH, StretchSound, stretches
 
 MINUTE = PER_STRETCH * APART
 

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.engines.diarization.clustering import Labels
+from app.engines.diarization.excerpts import FRAME, FRAMES, FRAMES_APART, PER_STRETCH
+from app.engines.diarization.speakers import NOBODY
+from app.engines.diarization.stretch import VOICES, Stretch
 from app.engines.mixing import SAMPLE_RATE
-from app.engines.voices.clustering import Labels
-from app.engines.voices.excerpts import FRAME, FRAMES, FRAMES_APART, PER_STRETCH
-from app.engines.voices.speakers import NOBODY
-from app.engines.voices.stretch import VOICES, Stretch
 from schemas.diarization import Turn
 
 Weights = npt.NDArray[np.float32]

@@ -4,7 +4,7 @@ from scipy.cluster.hierarchy import fcluster
 from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import squareform
 
-from app.engines.voices.clustering import counts, cut, linkage
+from app.engines.diarization.clustering import counts, cut, linkage
 
 
 def random_distances(size: int, seed: int) -> np.ndarray:

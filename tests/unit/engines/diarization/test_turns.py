@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from app.engines.voices.excerpts import FRAMES, FRAMES_APART, PER_STRETCH
-from app.engines.voices.speakers import NOBODY
-from app.engines.voices.stretch import VOICES, Stretch
-from app.engines.voices.turns import turns
+from app.engines.diarization.excerpts import FRAMES, FRAMES_APART, PER_STRETCH
+from app.engines.diarization.speakers import NOBODY
+from app.engines.diarization.stretch import VOICES, Stretch
+from app.engines.diarization.turns import turns
 
 FRAME = 270 / 16_000  # seconds
 

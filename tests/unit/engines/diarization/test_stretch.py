@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engines.voices.excerpts import FRAMES, PER_STRETCH
-from app.engines.voices.stretch import SIZE, VOICES, Embedding, Stretch, unpack
+from app.engines.diarization.excerpts import FRAMES, PER_STRETCH
+from app.engines.diarization.stretch import SIZE, VOICES, Embedding, Stretch, unpack
 
 
 def a_stretch(excerpts: int) -> Stretch:

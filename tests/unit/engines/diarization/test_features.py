@@ -2,7 +2,7 @@ import kaldi_native_fbank
 import numpy as np
 import pytest
 
-from app.engines.voices.features import energies, features, narrow
+from app.engines.diarization.features import energies, features, narrow
 
 
 def kaldi(samples: np.ndarray) -> np.ndarray:

@@ -3,10 +3,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from app.engines.voices import speakers
-from app.engines.voices.excerpts import FRAMES, PER_STRETCH
-from app.engines.voices.speakers import NOBODY, Bounds, owners
-from app.engines.voices.stretch import SIZE, VOICES, Embedding, Stretch
+from app.engines.diarization import speakers
+from app.engines.diarization.excerpts import FRAMES, PER_STRETCH
+from app.engines.diarization.speakers import NOBODY, Bounds, owners
+from app.engines.diarization.stretch import SIZE, VOICES, Embedding, Stretch
 
 ANY = Bounds(None, None)
 SECOND = 59  # frames

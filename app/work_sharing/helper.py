@@ -16,8 +16,8 @@ from app.engines.engine import Engine
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
 from app.engines.window_transcribers import OwnEngine
 from app.errors import TaskError
-from app.sharing.lending import LONGEST_LOAN, Send
-from app.sharing.messages import Alive, Lent, Returned, Volunteered, encode
+from app.work_sharing.coordinator import LONGEST_LOAN, Send
+from app.work_sharing.messages import Alive, Lent, Returned, Volunteered, encode
 from schemas.sharing import WindowsOffered
 
 LOOKS_FOR = 1.25 * SHORTEST  # seconds in which a core must be free; workers of one machine begin at random moments

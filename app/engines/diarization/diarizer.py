@@ -6,15 +6,15 @@ from functools import partial
 from time import monotonic
 
 from app.engines.decoding import Limit, decode, measure
+from app.engines.diarization.analysis import analyse
+from app.engines.diarization.excerpts import APART, LENGTH, PER_STRETCH, stretches
+from app.engines.diarization.networks import Networks
+from app.engines.diarization.speakers import Bounds, owners
+from app.engines.diarization.stretch import Stretch, unpack
+from app.engines.diarization.turns import turns
 from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, StretchAnalysed
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.samples import Samples
-from app.engines.voices.analysis import analyse
-from app.engines.voices.excerpts import APART, LENGTH, PER_STRETCH, stretches
-from app.engines.voices.networks import Networks
-from app.engines.voices.speakers import Bounds, owners
-from app.engines.voices.stretch import Stretch, unpack
-from app.engines.voices.turns import turns
 from schemas.progress import Stage
 
 _NEWS_INTERVAL = 1.0  # seconds

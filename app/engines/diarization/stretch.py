@@ -8,7 +8,7 @@ from zlib import compress, decompressobj, error
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.voices.excerpts import FRAMES, PER_STRETCH
+from app.engines.diarization.excerpts import FRAMES, PER_STRETCH
 
 VOICES = 3
 """How many the segmentation network tells apart in an excerpt."""

@@ -11,8 +11,8 @@ from annotated_types import Le
 from app.engines.messages import Job, Reply, Transcribe, WindowsTranscribed
 from app.errors import TransientError
 from app.settings import Settings
-from app.sharing.helping import Helper, way_of
-from app.sharing.messages import Alive, Lent, Returned, Volunteered, decode
+from app.work_sharing.helper import Helper, way_of
+from app.work_sharing.messages import Alive, Lent, Returned, Volunteered, decode
 from schemas.errors import ErrorCode
 from schemas.sharing import WindowsOffered
 from schemas.transcription import TranscribeOptions
@@ -229,7 +229,7 @@ async def test_a_batch_that_is_not_heard_in_time_is_given_back_and_its_engine_ki
     helper: Helper, owners: Owners, engine: GatedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given an engine that hangs
-    monkeypatch.setattr("app.sharing.helping.LONGEST_LOAN", 0.05)
+    monkeypatch.setattr("app.work_sharing.helper.LONGEST_LOAN", 0.05)
     engine.may_hear.clear()
     # When the helper is lent a window
     await lend(helper, 1)

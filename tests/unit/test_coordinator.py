@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.sharing.lending import MOST_HELPERS, Lender
+from app.work_sharing.coordinator import MOST_HELPERS, Lender
 from schemas.sharing import WindowsOffered
 from tests.fakes.engine import MODEL
 from tests.waiting import eventually
@@ -24,7 +24,7 @@ def said() -> list[WindowsOffered]:
 
 @pytest.fixture
 async def lender(said: list[WindowsOffered], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lender]:
-    monkeypatch.setattr("app.sharing.lending.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("app.work_sharing.coordinator.FIRST_PAUSE", 0.01)
 
     async def say(offer: WindowsOffered) -> None:
         said.append(offer)

@@ -10,7 +10,7 @@ import structlog
 from app.cancellation import cancel_all
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed, WindowTranscribed
 from app.engines.window_transcribers import HelperLostError, WindowTranscriber
-from app.sharing.messages import Alive, Lent, Returned, encode
+from app.work_sharing.messages import Alive, Lent, Returned, encode
 from schemas.sharing import WindowsOffered
 
 SILENT_FOR = 5.0  # seconds after which a helper is lost

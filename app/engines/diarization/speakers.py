@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.voices.clustering import Labels, Weights, counts, cut, linkage
-from app.engines.voices.excerpts import PER_STRETCH
-from app.engines.voices.stretch import SIZE, VOICES, Stretch
+from app.engines.diarization.clustering import Labels, Weights, counts, cut, linkage
+from app.engines.diarization.excerpts import PER_STRETCH
+from app.engines.diarization.stretch import SIZE, VOICES, Stretch
 
 Embeddings = npt.NDArray[np.float32]
 

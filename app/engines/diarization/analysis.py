@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from app.engines.diarization.excerpts import FRAME, FRAMES, LENGTH, StretchSound
+from app.engines.diarization.features import energies, features, narrow
+from app.engines.diarization.networks import Networks
+from app.engines.diarization.stretch import VOICES, Embedding, Stretch
 from app.engines.samples import Samples
-from app.engines.voices.excerpts import FRAME, FRAMES, LENGTH, StretchSound
-from app.engines.voices.features import energies, features, narrow
-from app.engines.voices.networks import Networks
-from app.engines.voices.stretch import VOICES, Embedding, Stretch
 
 Frames = npt.NDArray[np.bool_]
 Activity = npt.NDArray[np.uint8]

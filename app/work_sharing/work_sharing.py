@@ -12,9 +12,9 @@ from nats.errors import Error as NatsError
 
 from app.engines.engine import Engine
 from app.settings import Settings, Share
-from app.sharing.helping import Helper, way_of
-from app.sharing.lending import Lender
-from app.sharing.messages import Alive, Lent, Returned, Volunteered, decode
+from app.work_sharing.coordinator import Lender
+from app.work_sharing.helper import Helper, way_of
+from app.work_sharing.messages import Alive, Lent, Returned, Volunteered, decode
 from schemas import subjects
 from schemas.sharing import WindowsOffered
 from schemas.wire import Model
