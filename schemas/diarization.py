@@ -41,7 +41,7 @@ class DiarizationTask(Order):
 
 
 class Turn(Message):
-    """A stretch of one speaker, in seconds from the start of the recording."""
+    """One turn of one speaker, in seconds from the start of the recording."""
 
     start: Start
     end: End
@@ -55,14 +55,15 @@ class DiarizationResult(Message):
     task_id: TaskId
     audio_file_id: AudioFileId
     user_id: UserId
-    speakers: int = Field(ge=0, description="How many speak.", examples=[2])
-    segments: list[Turn] = Field(description="The turns, by time; turns of several speakers may overlap.")
+    speakers: int = Field(ge=0, description="Number of speakers.", examples=[2])
+    segments: list[Turn] = Field(description="The turns in order of time; turns of different speakers may overlap.")
     duration: Duration
-    model: Model = Field(description="What made the result.")
+    model: Model = Field(description="The model that made the result.")
     audio_sha256: Sha256
-    cached: bool = Field(default=False, description="Whether an earlier result was used again.")
+    cached: bool = Field(default=False, description="Whether the result comes from the cache.")
     object: Object | None = Field(
         None,
-        description="Null, or where the whole result lies that is too large for a message; `segments` is empty then.",
+        description="Where the whole result is stored if it is too large for a message; `segments` is empty then. "
+        "Null: the result is here.",
     )
     created_at: Time = Field(description="When the result was made.")

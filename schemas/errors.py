@@ -1,4 +1,4 @@
-"""What can go wrong, as clients are told."""
+"""Errors, as clients see them."""
 
 from pydantic import Field
 
@@ -6,11 +6,11 @@ from schemas.wire import Message, Term
 
 
 class ErrorCode(Term):
-    """Codes of the contract: a program decides by the code, a person reads the message."""
+    """Error codes: a program decides by the code, a person reads the message."""
 
     INVALID_MESSAGE = (
         "invalid_message",
-        "The task is not valid, or the model cannot do it: correct it and publish it again under a new task id.",
+        "The task is not valid, or the model cannot do that: correct it and publish it again under a new task id.",
     )
     INVALID_REQUEST = (
         "invalid_request",
@@ -32,19 +32,19 @@ class ErrorCode(Term):
         "audio_too_large",
         "The recording has more bytes or lasts longer than the service takes: cut it into parts.",
     )
-    TIMEOUT = "timeout", "The attempt took longer than the service allows; it is tried again first."
+    TIMEOUT = "timeout", "The attempt took longer than the service allows; the service tries the task again first."
     EXPIRED = "expired", "The task waited too long for a worker."
-    WORKER_LOST = "worker_lost", "The worker died over this task; it is tried again first."
+    WORKER_LOST = "worker_lost", "The worker died while it ran the task; the service tries the task again first."
     ENGINE_FAILED = (
         "engine_failed",
-        "The model failed over this recording, or the service has none; it is tried again first.",
+        "The model failed on this recording, or the service has no model; the service tries the task again first.",
     )
-    NOT_FOUND = "not_found", "Nothing is known of this task, or no longer, or it has no result."
+    NOT_FOUND = "not_found", "The service does not know this task, no longer knows it, or has no result of it."
     NOT_FINISHED = "not_finished", "The task has no result yet: wait for `completed` and ask again."
-    FORMAT_UNAVAILABLE = "format_unavailable", "This kind of result cannot be written in this format: ask for another."
+    FORMAT_UNAVAILABLE = "format_unavailable", "This kind of result has no such format: ask for another one."
     INTERNAL = (
         "internal",
-        "Something is wrong in the service or its servers; a task is tried again first, a request may be asked again.",
+        "Something is wrong in the service or its servers. The service tries a task again first; repeat a request.",
     )
 
 
@@ -59,6 +59,6 @@ class ErrorDetail(Message):
 
 
 class ErrorReply(Message):
-    """The answer to a request that cannot be answered."""
+    """The reply to a request that failed."""
 
-    error: ErrorDetail = Field(description="Why there is no other answer.")
+    error: ErrorDetail = Field(description="Why the request failed.")

@@ -1,4 +1,4 @@
-"""Headers: what travels beside the messages."""
+"""The headers of the messages."""
 
 from typing import Annotated, Literal
 
@@ -18,29 +18,29 @@ AUDIO_SHA256 = "Natscribe-Audio-Sha256"
 REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event that a replayed message opens again
 TRACEPARENT = "traceparent"
 TRACE_PATTERN = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"  # W3C Trace Context
-_INTERNAL = "The service's own, for its workers: clients neither set nor read it."
-_LIVE = "Live, by core NATS:"
-_WRITTEN = "How the message is written."
+_INTERNAL = "Internal, for the workers: clients must not set or read it."
+_LIVE = "Live, over core NATS:"
+_WRITTEN = "Format of the message."
 
 Trace = Annotated[
     str | None,
     Field(
         pattern=TRACE_PATTERN,
-        description="W3C Trace Context: the trace of the task's publisher, in every event about it.",
+        description="W3C Trace Context: the trace of the task's publisher, repeated in every event of the task.",
         examples=["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
     ),
 ]
 Correlation = Annotated[
     str | None,
     Field(
-        description="Repeated in the reply, which has one of its own where the request has none.",
+        description="The reply repeats it; without one in the request the reply has a new one.",
         examples=["3e24c077-feb6-4ad8-a2db-5ca8e216e537"],
     ),
 ]
 
 
 def _never_null(schema: JsonDict) -> None:
-    """A header is there or it is not."""
+    """Remove null from the schema: a header is present or absent."""
     fields = schema["properties"]
     for field in fields.values() if isinstance(fields, dict) else ():
         if isinstance(field, dict) and isinstance(choice := field.pop("anyOf", None), list):
@@ -50,18 +50,18 @@ def _never_null(schema: JsonDict) -> None:
 
 
 class Headers(BaseModel):
-    """Headers of a NATS message: all are text, and those that are not described may be there as well."""
+    """Headers of a NATS message: all values are text, and a message may have other headers, too."""
 
     model_config = ConfigDict(frozen=True, json_schema_extra=_never_null)
 
 
 class TaskHeaders(Headers):
-    """What a publisher may set beside a task."""
+    """Headers that a publisher of a task may set."""
 
     message_id: TaskId | None = Field(
         None,
         alias="Nats-Msg-Id",
-        description="The task id: publishing the task again, because no acknowledgement came, then stores it once.",
+        description="The task id: a task that is published again, for want of an acknowledgement, is stored once.",
     )
     traceparent: Trace = None
     content_type: Literal["application/json"] | None = Field(None, alias="content-type", description=_WRITTEN)
@@ -69,8 +69,8 @@ class TaskHeaders(Headers):
         None,
         alias=AUDIO_SECONDS,
         pattern=r"^\d+(\.\d+)?$",
-        description="How long the recording is, where the publisher knows: operators see how much audio waits, and "
-        "short recordings go first where PRIORITY_LOOKAHEAD says so.",
+        description="Length of the recording, if the publisher knows it: operators see how much audio waits, and short "
+        "recordings start first if the operator has set PRIORITY_LOOKAHEAD.",
         examples=["1834.5"],
     )
     replay_of: str | None = Field(None, alias=REPLAY_OF, description=_INTERNAL)
@@ -86,34 +86,36 @@ class CloudEventHeaders(Headers):
         description="The same as `ce-id`: the stream stores the event once.",
         examples=["f705dd8a3d3d4df7b11041e5c6f5e2b7"],
     )
-    source: str = Field(alias="ce-source", description="Which worker says so.", examples=["natscribe/gpu-1-4711-9f3c"])
+    source: str = Field(
+        alias="ce-source", description="The worker that appended the event.", examples=["natscribe/gpu-1-4711-9f3c"]
+    )
     type: str = Field(
         alias="ce-type",
         pattern=r"^natscribe\.(progress|segments|results|dead_letters)\.v1$",
-        description="What it is, with the version of the contract.",
+        description="Type of the event, with the version of the contract.",
         examples=["natscribe.progress.v1"],
     )
-    subject: TaskId | None = Field(None, alias="ce-subject", description="The task id, where there is one.")
+    subject: TaskId | None = Field(None, alias="ce-subject", description="The task id, if there is one.")
     time: Time = Field(alias="ce-time", description="When the event was made.")
     data_content_type: Literal["application/json"] = Field(
-        "application/json", alias="ce-datacontenttype", description="How the event is written, to CloudEvents."
+        "application/json", alias="ce-datacontenttype", description="Format of the event, as CloudEvents names it."
     )
     content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=_WRITTEN)
     traceparent: Trace = None
     expected_stream: str | None = Field(None, alias="Nats-Expected-Stream", description=_INTERNAL)
-    stream: str | None = Field(None, alias="Nats-Stream", description=f"{_LIVE} the stream that has stored it.")
+    stream: str | None = Field(None, alias="Nats-Stream", description=f"{_LIVE} the stream that stored it.")
     stored_as: str | None = Field(None, alias="Nats-Subject", description=f"{_LIVE} the subject it is stored under.")
     sequence: str | None = Field(None, alias="Nats-Sequence", description=f"{_LIVE} its number in the stream.")
     last_sequence: str | None = Field(
         None,
         alias="Nats-Last-Sequence",
-        description=f"{_LIVE} the number of the message before it on this subject, 0 where there is none: a gap shows.",
+        description=f"{_LIVE} the number of the message before it on this subject, or 0: clients see gaps by it.",
     )
     stored_at: Time | None = Field(None, alias="Nats-Time-Stamp", description=f"{_LIVE} when it was stored.")
 
 
 class TaskEventHeaders(CloudEventHeaders):
-    """CloudEvents attributes, and what the service notes for itself in a task's log."""
+    """CloudEvents attributes, and the service's own metadata in a task's log."""
 
     subject: TaskId = Field(alias="ce-subject", description="The task id.")
     task: str | None = Field(None, alias=TASK, description=_INTERNAL)
@@ -127,7 +129,7 @@ class TaskEventHeaders(CloudEventHeaders):
 
 
 class AcceptedHeaders(TaskHeaders):
-    """What JetStream adds when the task stream repeats a message."""
+    """Headers that JetStream adds when the task stream republishes a message."""
 
     stream: str = Field(alias="Nats-Stream", description="The task stream.", examples=["transcription_tasks"])
     subject: str = Field(
@@ -138,24 +140,24 @@ class AcceptedHeaders(TaskHeaders):
 
 
 class InsideHeaders(Headers):
-    """Nothing travels beside what workers say to each other."""
+    """Messages between workers have no headers."""
 
 
 class RequestHeaders(Headers):
-    """What a client may set beside a request."""
+    """Headers that a client may set in a request."""
 
     correlation_id: Correlation = None
 
 
 class ReplyHeaders(Headers):
-    """What tells a reply in JSON."""
+    """Headers of a reply in JSON."""
 
     content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=_WRITTEN)
     correlation_id: Correlation = None
 
 
 class TextReplyHeaders(Headers):
-    """What tells a reply in plain text."""
+    """Headers of a reply in plain text."""
 
     content_type: Literal["text/plain"] = Field(
         "text/plain", alias="content-type", description="Not JSON: the body is the file, in UTF-8."

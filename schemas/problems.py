@@ -1,4 +1,4 @@
-"""What is wrong with a message, in words."""
+"""Turns a validation error into one sentence."""
 
 from pydantic import ValidationError
 
@@ -6,7 +6,7 @@ from schemas.transcription import LANGUAGE_PATTERN, TERM_PATTERN
 from schemas.wire import TASK_ID_PATTERN
 
 LONGEST_NAME = 100  # characters
-IN_WORDS = {  # few people read patterns
+IN_WORDS = {  # a pattern => what to do
     TASK_ID_PATTERN: "use letters, digits, - and _, at most 64",
     LANGUAGE_PATTERN: "use a code of ISO 639-1, like en",
     TERM_PATTERN: "write letters, without control characters such as tabs",
@@ -19,7 +19,7 @@ NO_OBJECT = {"model_type", "model_attributes_type"}  # pydantic's
 
 
 def first_problem(error: ValidationError) -> str:
-    """Say what is wrong with a message, without repeating what it held."""
+    """Say what is wrong with a message, without repeating its content."""
     problem = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] in NO_OBJECT:

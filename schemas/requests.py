@@ -12,13 +12,13 @@ from schemas.wire import EXPECTED_START, PLACE, Attempt, Kind, Message, Order, P
 
 
 class TaskRequest(Order):
-    """Names the task that is meant."""
+    """Names a task."""
 
     task_id: TaskId
 
 
 class ResultFormat(Term):
-    """How a result is written."""
+    """The format of a result."""
 
     JSON = "json", "The result as it was published: application/json."
     TXT = "txt", "The text, with speakers where they were asked for: text/plain."
@@ -28,7 +28,7 @@ class ResultFormat(Term):
 
 
 class SubtitleLimits(Order):
-    """How much subtitles show at once: for `srt` and `vtt`, no other format heeds it."""
+    """Limits of subtitles. Formats other than `srt` and `vtt` ignore them."""
 
     max_line_chars: int = Field(
         42,
@@ -58,7 +58,7 @@ class TaskStatus(Message):
     state: State = Field(description="Where the task stands.")
     stage: Stage | None = Field(
         None,
-        description="What a `running` task is busy with, or a `retrying` one was when it failed; null in other states.",
+        description="What the worker does now, or did when a `retrying` task failed; null in other states.",
     )
     progress: Percent
     attempt: Attempt
@@ -66,23 +66,23 @@ class TaskStatus(Message):
     expected_start: Time | None = Field(None, description=EXPECTED_START)
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
     created_at: Time = Field(description="When the task was stored.")
-    started_at: Time | None = Field(None, description="When a worker first took it; null: none has.")
+    started_at: Time | None = Field(None, description="When the first attempt started; null: none has.")
     finished_at: Time | None = Field(None, description="When it ended; null: it has not.")
     result_available: bool = Field(default=False, description="Whether `tasks.result` has an answer.")
 
 
 class Deleted(Message):
-    """Nothing of the task is left, its recording in the service's bucket included, whoever else names that."""
+    """The task is deleted, and its recording in the service's bucket, even if other tasks name the same recording."""
 
     deleted: Literal[True] = Field(default=True, description="Always true: else an error is the answer.")
 
 
-class _ChosenLetters(Order):
-    """Exactly one of the three says which."""
+class _ChosenDeadLetters(Order):
+    """Chooses dead letters by exactly one of three fields."""
 
-    task_id: TaskId | None = Field(None, description="The letter of this task.")
-    kind: Kind | None = Field(None, strict=False, description="All letters of this kind.")
-    code: ErrorCode | None = Field(None, strict=False, description="All letters with this error.")
+    task_id: TaskId | None = Field(None, description="The dead letter of this task.")
+    kind: Kind | None = Field(None, strict=False, description="All dead letters of this kind.")
+    code: ErrorCode | None = Field(None, strict=False, description="All dead letters with this error.")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -92,15 +92,15 @@ class _ChosenLetters(Order):
         return self
 
 
-class ReplayRequest(_ChosenLetters):
-    """Asks for dead letters to be tried again: exactly one of the three says which."""
+class ReplayRequest(_ChosenDeadLetters):
+    """Asks the service to try dead letters again, chosen by exactly one of three fields."""
 
 
-class DeleteLettersRequest(_ChosenLetters):
-    """Asks for dead letters to be removed, and for nothing else of their tasks: exactly one of three says which."""
+class DeleteLettersRequest(_ChosenDeadLetters):
+    """Asks the service to remove dead letters, chosen by exactly one of three fields; the rest of their tasks stays."""
 
     after: int = Field(
-        0, ge=0, lt=2**63, description="Where to go on: the last answer's `more_after`; 0: at the first."
+        0, ge=0, lt=2**63, description="Continue here: `more_after` of the last answer; 0: start with the first."
     )
 
 
@@ -109,7 +109,7 @@ class Replayed(Message):
 
     replayed: int = Field(
         ge=0,
-        description="How many tasks were queued again: as many as there was room and time for.",
+        description="How many tasks were queued again: fewer than asked for if the queue is full or the time is up.",
         examples=[1],
     )
 
@@ -123,5 +123,7 @@ class LettersDeleted(Message):
         examples=[2],
     )
     more_after: int | None = Field(
-        None, ge=0, description="There was no time for all of them: ask again, with this as `after`. Null: all is done."
+        None,
+        ge=0,
+        description="Time was up before all were removed: ask again, with this as `after`. Null: all are removed.",
     )

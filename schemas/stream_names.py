@@ -1,4 +1,4 @@
-"""How the streams and their durable consumers are called."""
+"""Names of the streams and of their durable consumers."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from schemas.wire import Kind, Priority
 
 @dataclass(frozen=True, slots=True)
 class StreamNames:
-    """How the streams and durable consumers are called."""
+    """Names of the streams and of the durable consumers."""
 
     tasks: str
     progress: str

@@ -1,4 +1,4 @@
-"""The subjects of the contract; but for examples, no other module spells one."""
+"""The subjects of the contract: only this module, and examples, spell them."""
 
 from schemas.wire import Kind, Priority
 
@@ -14,7 +14,7 @@ ALL_PROGRESS = "progress.*"
 ALL_SEGMENTS = "segments.*"
 ALL_RESULTS = "results.*"
 ALL_DEAD_LETTERS = "dead_letters.*"
-ALL_ACCEPTED = "accepted.tasks.>"  # where the task stream repeats what it has stored
+ALL_ACCEPTED = "accepted.tasks.>"  # where the task stream republishes what it stored
 WINDOWS_OFFERED = "windows.offered"
 
 PROGRESS_CHANNEL = "progress.{task_id}"
@@ -29,32 +29,36 @@ def tasks(kind: Kind, priority: Priority) -> str:
 
 
 def kind_of(subject: str) -> Kind:
-    """Which kind of task is published there (IndexError, ValueError where none is)."""
+    """The kind of the tasks on a subject.
+
+    Raises:
+        IndexError, ValueError: It is no subject of tasks.
+    """
     return Kind(subject.split(".")[1])
 
 
 def tasks_channel(kind: Kind) -> str:
-    """The lanes of one kind."""
+    """The channel of the tasks of one kind."""
     return f"tasks.{kind}.{{priority}}"
 
 
 def accepted(kind: Kind) -> str:
-    """Where the task stream repeats the tasks of one kind, of any priority."""
+    """Where the task stream republishes the tasks of one kind, of any priority."""
     return f"accepted.tasks.{kind}.*"
 
 
 def accepted_channel(kind: Kind) -> str:
-    """The repeated lanes of one kind."""
+    """The channel of the republished tasks of one kind."""
     return f"accepted.tasks.{kind}.{{priority}}"
 
 
 def accepted_in(kind: Kind, priority: Priority) -> str:
-    """Where the task stream repeats the tasks of one lane."""
+    """Where the task stream republishes the tasks of one kind and priority."""
     return f"accepted.{tasks(kind, priority)}"
 
 
 def append_to(subject: str) -> str:
-    """Where the service publishes what a stream is to store under a subject, and to publish there once it is stored."""
+    """Where the service appends what a stream stores as `subject` and republishes there."""
     return f"append.{subject}"
 
 
@@ -74,10 +78,10 @@ def results(task_id: str) -> str:
 
 
 def dead_letters(kind: Kind) -> str:
-    """Where what could not be done is kept."""
+    """Where the dead letters of one kind are stored."""
     return f"dead_letters.{kind}"
 
 
 def windows_inbox(worker: str) -> str:
-    """Where one worker hears from others about windows; `worker` is its token."""
+    """Where one worker receives messages about windows; `worker` is its token."""
     return f"windows.inbox.{worker}"

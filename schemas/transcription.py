@@ -1,4 +1,4 @@
-"""Transcription: the task, what is found on the way, and the result."""
+"""Transcription: the task, its segments events, and the result."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -37,14 +37,14 @@ Channel = Annotated[int, Field(ge=0, examples=[0])]
 
 
 class Channels(Term):
-    """What becomes of a recording's channels."""
+    """How a recording's channels are transcribed."""
 
     MIX = "mix", "They are mixed into one."
     SEPARATE = (
         "separate",
         (
-            "Each is transcribed on its own and is its own speaker, as where each side of a call has a channel. "
-            "A recording with one channel is transcribed as one: the result's `channels` says so."
+            "Each channel is transcribed on its own and is its own speaker: for calls with one channel a side. "
+            "A recording with one channel is transcribed as one; `channels` of the result is null then."
         ),
     )
 
@@ -55,10 +55,10 @@ _Term = Annotated[str, Field(min_length=1, max_length=60, pattern=TERM_PATTERN)]
 
 
 class TranscribeOptions(Order):
-    """How a recording is transcribed: all that decides the text, and nothing else.
+    """How to transcribe a recording: all that decides the text, and nothing else.
 
-    The options travel whole, from the task to the engine, to other workers and into the key of the cache: an option is
-    added here, in the engine and in the command.
+    The task, the engine, other workers and the key of the cache use the same object. A new option is added here, in the
+    engine and in the command.
     """
 
     model: str | None = Field(
@@ -66,33 +66,35 @@ class TranscribeOptions(Order):
         min_length=1,
         max_length=128,
         description="A published model (a size of Whisper, or a name that onnx-asr knows) or a folder of the service's "
-        "models; null: the service's own.",
+        "models; null: the service's default.",
         examples=["large-v3"],
     )
     language: Language | None = Field(
         None,
-        description="ISO 639-1, `haw` or `yue`; null: found for each stretch of speech, so that a recording may hold "
-        "several. The task fails where the model does not know it.",
+        description="ISO 639-1, `haw` or `yue`; null: detected for each part of the speech, so that a recording may "
+        "hold several. The task fails if the model does not know the language.",
         examples=["en"],
     )
     vocabulary: tuple[_Term, ...] = Field(
         (),
         strict=False,  # JSON has no tuples
         max_length=100,
-        description="Names and terms that may be said, spelt as wanted: up to 100, each of up to 60 characters.",
+        description="Names and terms that may be said, in the wanted spelling.",
         examples=[["Natscribe", "JetStream"]],
     )
     prompt: str | None = Field(
         None,
         max_length=800,
-        description="Up to 800 characters of what was said before, or of a text in the spelling that is wanted.",
+        description="What was said before, or a text in the wanted spelling.",
         examples=["A call about invoices."],
     )
     translate: bool = Field(
-        default=False, description="Write what is said in English. The task fails where the model cannot."
+        default=False, description="Write the text in English. The task fails if the model cannot translate."
     )
     channels: Channels = Field(
-        Channels.MIX, strict=False, description="Whether each channel is transcribed on its own."
+        Channels.MIX,
+        strict=False,
+        description="Whether the channels are mixed into one or transcribed each on its own.",
     )
 
     def digest(self) -> str:
@@ -111,19 +113,19 @@ class TranscribeKeywords(TypedDict, total=False):
     channels: Channels
 
 
-class _Whose(Order):
-    """Which task it is, of which recording, for whom."""
+class _TaskNames(Order):
+    """The fields that name a task, its recording and its user."""
 
     task_id: TaskId
     audio_file_id: AudioFileId
     user_id: UserId
 
 
-class TranscriptionTask(TranscribeOptions, _Whose):
+class TranscriptionTask(TranscribeOptions, _TaskNames):
     """Asks for the text of a recording."""
 
     diarize: bool = Field(
-        default=False, description="Give each segment its speaker; else bounds on their number mean nothing."
+        default=False, description="Find the speaker of each segment. Without it the bounds on speakers have no effect."
     )
     min_speakers: AtLeast = None
     max_speakers: AtMost = None
@@ -136,7 +138,7 @@ class TranscriptionTask(TranscribeOptions, _Whose):
 
     @property
     def options(self) -> TranscribeOptions:
-        """How to transcribe."""
+        """The options of the transcription alone."""
         return TranscribeOptions(**{name: getattr(self, name) for name in TranscribeOptions.model_fields})
 
 
@@ -145,33 +147,33 @@ class Word(Message):
 
     start: Start
     end: End
-    word: str = Field(description="With the blank before it, if there is one.", examples=[" Good"])
+    word: str = Field(description="The word, with the space before it, if there is one.", examples=[" Good"])
     probability: Probability = Field(description="How sure the model is.", examples=[0.97])
 
 
 class Segment(Message):
-    """A stretch of text, in seconds from the start of the recording."""
+    """A part of the text, with its time in seconds from the start of the recording."""
 
     start: Start
     end: End
     text: str = Field(description="What is said.", examples=["Good morning, shall we begin?"])
-    speaker: Speaker | None = Field(None, description="Who says it; null where that was not asked for or not found.")
+    speaker: Speaker | None = Field(None, description="Who says it; null if not asked for or not found.")
     language: Language | None = Field(
-        None, description="ISO 639-1: what is spoken; null where the model does not tell.", examples=["en"]
+        None, description="Spoken language, ISO 639-1; null if the model does not report it.", examples=["en"]
     )
-    channel: Channel | None = Field(None, description="Which channel it was heard on, from 0; null: on all as one.")
+    channel: Channel | None = Field(None, description="The channel, from 0; null: the channels were mixed.")
     words: list[Word] | None = Field(None, description="Its words, or null.")
     confidence: Probability | None = Field(
         None, description="How sure the model is: the mean of its words' probabilities.", examples=[0.93]
     )
     avg_logprob: float | None = Field(
         None,
-        description="Mean log probability of the tokens: below -1 the text is doubtful; null: the model has none.",
+        description="Mean log probability of the tokens: below -1 the text is doubtful; null if the model has none.",
         examples=[-0.21],
     )
     no_speech_prob: Probability | None = Field(
         None,
-        description="Probability that nothing is said: above .6 the text is doubtful; null: the model has none.",
+        description="Probability that nothing is said: above .6 the text is doubtful; null if the model has none.",
         examples=[0.02],
     )
 
@@ -184,28 +186,28 @@ class Stretch(Message):
 
 
 class SegmentsEvent(Message):
-    """What was transcribed since the last one; together they are the task's checkpoint."""
+    """The text since the previous segments event; all of them together are the task's checkpoint."""
 
     task_id: TaskId
     attempt: Attempt
     sequence: int = Field(
         ge=1, description="Counts the task's segments events, without gaps, across attempts.", examples=[1]
     )
-    language: Language | None = Field(description="ISO 639-1: what was spoken last; null while nothing was said.")
+    language: Language | None = Field(description="The language spoken last, ISO 639-1; null until something is said.")
     channel: Channel | None = Field(
         None,
-        description="Which channel this is about, from 0: they are transcribed one after the other; null: all as one.",
+        description="The channel, from 0: channels are transcribed one after the other; null: the channels were mixed.",
     )
     processed_seconds: Seconds = Field(
-        description="Up to here the recording, or this channel, is transcribed; the next event goes on from here.",
+        description="The recording, or this channel, is transcribed up to here; the next event continues from here.",
         examples=[28.4],
     )
     segments: list[Segment] = Field(
-        description="Live, and without speakers: the result has those. "
-        "The words are here where the task asks for words or for speakers."
+        description="Live segments have no speakers: the result has them. "
+        "They have words if the task asks for words or for speakers."
     )
     untranscribed: list[Stretch] = Field(
-        default_factory=list, description="Stretches in which speech was heard and no text was found: normally empty."
+        default_factory=list, description="Parts with speech but without text: normally empty."
     )
 
 
@@ -216,38 +218,38 @@ class TranscriptionResult(Message):
     task_id: TaskId
     audio_file_id: AudioFileId
     user_id: UserId
-    text: str = Field(description="All that is said, segment by segment.", examples=["Good morning, shall we begin?"])
+    text: str = Field(description="The whole text, segment by segment.", examples=["Good morning, shall we begin?"])
     language: Language | None = Field(
-        description="ISO 639-1: what most of it is spoken in; null where nothing is said or the model does not tell."
+        description="Language of most of the speech, ISO 639-1; null if nothing is said or the model reports none."
     )
     languages: dict[str, Seconds] = Field(
         default_factory=dict,
-        description="Each language that is spoken, with the seconds of its segments, the largest first.",
+        description="Seconds of segments in each language, the largest first.",
         examples=[{"en": 40.5, "ru": 12.3}],
     )
     duration: Duration
-    segments: list[Segment] = Field(description="By time; empty where nothing is said.")
+    segments: list[Segment] = Field(description="In order of time; empty if nothing is said.")
     untranscribed: list[Stretch] = Field(
         default_factory=list,
-        description="Stretches in which speech was heard and no text was found: normally empty. Listen to them.",
+        description="Parts with speech but without text: normally empty. Listen to them.",
     )
     channels: int | None = Field(
         None,
-        description="How many channels were transcribed each on its own; null: all as one, also where `separate` was "
-        "asked of a recording with one channel.",
+        description="How many channels were transcribed each on its own; null: they were mixed, or the recording has "
+        "only one.",
         examples=[2],
     )
-    speakers: int | None = Field(None, description="How many speak; null where that was not asked for or not found.")
+    speakers: int | None = Field(None, description="Number of speakers; null if not asked for or not found.")
     diarization_error: ErrorDetail | None = Field(
         None,
-        description="Why the segments have no speakers though they were asked for; the transcript is kept.",
+        description="Why the segments have no speakers although the task asked for them; the transcript is kept.",
     )
-    model: Model = Field(description="What made the result.")
+    model: Model = Field(description="The model that made the result.")
     audio_sha256: Sha256
-    cached: bool = Field(default=False, description="Whether an earlier result was used again.")
+    cached: bool = Field(default=False, description="Whether the result comes from the cache.")
     object: Object | None = Field(
         None,
-        description="Null, or where the whole result lies that is too large for a message; `text` and `segments` are "
-        "empty then.",
+        description="Where the whole result is stored if it is too large for a message; `text` and `segments` are "
+        "empty then. Null: the result is here.",
     )
     created_at: Time = Field(description="When the result was made.")

@@ -1,4 +1,4 @@
-"""The words that every message is made of."""
+"""The types that the messages share."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -64,7 +64,10 @@ Sha256 = Annotated[
     ),
 ]
 Attempt = Annotated[
-    int, Field(ge=1, description="Counts failures and lost workers: a task on its first attempt says 1.", examples=[1])
+    int,
+    Field(
+        ge=1, description="Number of the attempt, from 1: each failure or lost worker starts the next.", examples=[1]
+    ),
 ]
 Percent = Annotated[
     int,
@@ -72,7 +75,7 @@ Percent = Annotated[
         ge=0,
         le=100,
         description="Percent of the whole task, all stages together. It never falls within one attempt; a new attempt "
-        "may begin lower. 100 is said by `completed` alone.",
+        "may begin lower. Only `completed` has 100.",
         examples=[47],
     ),
 ]
@@ -89,24 +92,23 @@ Time = Annotated[
     Field(description="RFC 3339, in UTC.", examples=["2026-11-24T18:40:44.648286Z"]),
 ]
 PLACE = (
-    "Place of a `queued` task among all that wait, about, by the rule that serves the lanes; 1: the next. What is "
-    "published later into a higher lane may still go first. Null in other states."
+    "Approximate place of a `queued` task among all waiting tasks; 1: it is the next. A task that is published later "
+    "with a higher priority may still start first. Null in other states."
 )
 EXPECTED_START = (
-    "When a `queued` task is expected to begin: at once where a worker is free, else by its place and by how fast "
-    "tasks have left the queue lately while others waited, but not before those that run are done. "
-    "Of a `retrying` task the status says it, too: not before `retry_at`. Null where nothing is known "
-    "yet, and in other states."
+    "When a `queued` task is expected to start: now if a worker is free, else an estimate from its place and from how "
+    "fast tasks left the queue lately, but not before a running task ends. The status of a `retrying` task has it, "
+    "too: not before `retry_at`. Null if no estimate exists yet, and in other states."
 )
 
 
 class Term(StrEnum):
-    """A word of the contract, with its meaning: the document lists both."""
+    """A value of an enumeration, with its meaning: the document lists both."""
 
     meaning: str
 
     def __new__(cls, word: str, meaning: str = "") -> Self:
-        """Make a word of the wire that can say what it means."""
+        """Make a value that has a `meaning`."""
         term = str.__new__(cls, word)
         term._value_ = word
         term.meaning = meaning
@@ -127,18 +129,18 @@ class Term(StrEnum):
 
 
 class Kind(Term):
-    """What is asked of the service."""
+    """What a task asks of the service."""
 
-    TRANSCRIPTION = "transcription", "What is said, and if wanted by whom."
+    TRANSCRIPTION = "transcription", "What is said and, if asked for, who says it."
     DIARIZATION = "diarization", "Who speaks when."
 
 
 class Priority(Term):
-    """The lanes of the queue, in the order in which they are served; none waits forever."""
+    """The priorities of tasks, in the order in which workers serve them; no priority waits forever."""
 
     HIGH = "high", "Served first."
-    NORMAL = "normal", "Served when no `high` task waits, and in any case as each fourth task of a worker."
-    LOW = "low", "Served when nothing else waits, and in any case as each sixteenth task of a worker."
+    NORMAL = "normal", "Served when no `high` task waits, and at least as every fourth task of a worker."
+    LOW = "low", "Served when nothing else waits, and at least as every sixteenth task of a worker."
 
     def precedes(self, other: "Priority") -> bool:
         """Whether this one is served before the other."""
@@ -147,19 +149,19 @@ class Priority(Term):
 
 
 class Message(BaseModel):
-    """What the service says: readers ignore fields they do not know, and find all that are described."""
+    """A message that the service sends: it has all described fields, and readers ignore fields they do not know."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, json_schema_serialization_defaults_required=True)
 
 
 class Order(BaseModel):
-    """What the service is told: an unknown field is refused, it may be a misspelt option."""
+    """A message that the service receives: it refuses an unknown field, which may be a misspelt option."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Object(Message):
-    """Where a result lies that is larger than the server's `max_payload`."""
+    """Where the service stores a result that is larger than the server's `max_payload`."""
 
     bucket: str = Field(description="Object Store bucket.", examples=["results"])
     name: str = Field(description="Name of the object: the task id.", examples=["meeting-2026-11-24"])
@@ -178,7 +180,11 @@ class Model(Message):
 
 
 def check_speakers(minimum: int | None, maximum: int | None) -> None:
-    """Refuse bounds that no recording can satisfy (ValueError)."""
+    """Check that the bounds do not contradict each other.
+
+    Raises:
+        ValueError: The minimum is above the maximum.
+    """
     if minimum is not None and maximum is not None and minimum > maximum:
         message = "min_speakers must not be above max_speakers"
         raise ValueError(message)
