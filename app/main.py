@@ -1,16 +1,14 @@
-"""Natscribe: `faststream run app.main:app`. How a worker starts and ends; connects to nothing at import."""
+"""Natscribe: `faststream run app.main:app`. How a worker starts and ends; an import connects to nothing."""
 
 import asyncio
 import atexit
 import gc
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
-from uuid import uuid4
 
 import structlog
 from faststream.asgi import AsgiFastStream
@@ -18,9 +16,9 @@ from faststream.nats import NatsRouter
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from opentelemetry.trace import TracerProvider
-from redis.asyncio import Redis
 
 from app.cancellation import cancel_all
+from app.container import IN_CONTEXT, Container
 from app.delivery.middleware import DeliveryMiddleware
 from app.docs_page import DocsPage
 from app.engines.engine import Engine
@@ -28,21 +26,15 @@ from app.engines.processes import EngineProcesses
 from app.errors import TaskError, TransientError
 from app.jetstream import connection, provisioning, streams
 from app.jetstream.closing import close
-from app.jetstream.outages import Outages
-from app.keys import cache
-from app.keys.projection import RedisProjection
 from app.operating.health import Readiness, route
-from app.parts import Parts, WorkerTools
-from app.queue.consumer import TaskConsumer
 from app.settings import Settings, read_settings
 from app.specification import document
 from app.telemetry import logs, tracing
-from app.telemetry.metrics import Meter, metrics_route
+from app.telemetry.metrics import metrics_route
 from app.temporary import sweep
 from handlers import channels
 
 MODEL_EVERY = 30.0  # seconds: so often it is looked whether there is a model
-REDIS_WITHIN = 3.0  # seconds: clients wait for five
 SELDOM = (700, 10, 1000)  # of the garbage collector: full rounds look at each word of a day's transcript, for .4 s each
 
 log = structlog.get_logger()
@@ -58,48 +50,22 @@ def end_process() -> None:
 
 
 class Worker:
-    """One worker: its parts, and the order in which they start and end."""
-
-    parts: Parts  # once there is a connection
+    """One worker: how it starts and ends, and what it answers over HTTP."""
 
     def __init__(self, settings: Settings, engine: Engine, traces: TracerProvider = tracing.OFF) -> None:
+        self.settings = settings
+        self._traces = traces
         self._ending = False
         self._ack_wait = settings.task_ack_wait
-        self.settings = settings
-        self.names = streams.names(settings)
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
-        self.meter = Meter()
-        self.outages = Outages()
-        self.engine = engine
-        self.traces = traces
-        redis = Redis.from_url(settings.redis_url, socket_timeout=REDIS_WITHIN, socket_connect_timeout=REDIS_WITHIN)
-        self.projection = RedisProjection(redis)
-        self.cache = cache.connected(settings.redis_url)
         self.broker = connection.broker(
             settings, disconnected=self._disconnected, reconnected=self._reconnected, closed=self._closed, traces=traces
         )
         self.readiness = Readiness(self.broker, settings)
-        lanes = NatsRouter(middlewares=[partial(DeliveryMiddleware, tools=lambda: self.parts.delivery_tools)])
-        self.consumer = TaskConsumer(
-            channels.task_queues(lanes, self.names),
-            self.names,
-            broken=end_process,
-            reached=self.outages.end,
-            lookahead=settings.priority_lookahead,
-        )
-        self.broker.include_routers(lanes, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
+        tasks = NatsRouter(middlewares=[DeliveryMiddleware])
+        subscribers = channels.task_queues(tasks, streams.names(settings))
+        self.broker.include_routers(tasks, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
         channels.published_messages(self.broker)
-        self._tools = WorkerTools(
-            settings=settings,
-            worker=self.name,
-            engine=engine,
-            projection=self.projection,
-            cache=self.cache,
-            meter=self.meter,
-            outages=self.outages,
-            tracer=traces.get_tracer("natscribe"),
-            consumer=self.consumer,
-        )
+        self.container = Container(settings, engine, subscribers, traces=traces, broken=end_process)
         self.app: AsgiFastStream = self._application()
 
     def _application(self) -> AsgiFastStream:
@@ -112,18 +78,18 @@ class Worker:
             specification=specification,
             asgi_routes=[
                 *DocsPage(specification).routes(),
-                ("/metrics", metrics_route(self.meter)),
+                ("/metrics", metrics_route(self.container.meter)),
                 ("/health/live", route()),
                 (
                     "/health/ready",
                     route(
                         nats=self.readiness.nats,
                         consumers=self.readiness.consumers,
-                        redis=self.projection.reachable,
-                        task_consumer=lambda: self.consumer.running,
+                        redis=self.container.projection.reachable,
+                        task_consumer=lambda: self.container.consumer.running,
                     ),
                 ),
-                ("/health/startup", route(model=lambda: self.engine.ready)),
+                ("/health/startup", route(model=lambda: self.container.engine.ready)),
             ],
             logger=log,
         )
@@ -133,22 +99,28 @@ class Worker:
         logs.adopt_libraries()
         gc.set_threshold(*SELDOM)
         await asyncio.to_thread(sweep)
+        container = self.container
         async with AsyncExitStack() as closing:
-            closing.push_async_callback(asyncio.to_thread, tracing.flush, self.traces)
-            closing.push_async_callback(self.projection.close)
-            closing.push_async_callback(self.cache.aclose)
-            closing.push_async_callback(self.engine.close)
+            closing.push_async_callback(asyncio.to_thread, tracing.flush, self._traces)
+            closing.push_async_callback(container.projection.close)
+            closing.push_async_callback(container.redis_of_cache.aclose)
+            closing.push_async_callback(container.engine.close)
             nats = await connection.reach(self.broker, self.settings)
             closing.push_async_callback(close, nats)
             closing.callback(self._end)
             await connection.insist(partial(self._provision, nats.jetstream()))
-            self.outages.begin()
-            self.parts = parts = Parts(nats, self._tools, ack_wait=self._ack_wait)
-            for name, part in parts.for_handlers._asdict().items():
-                self.app.context.set_global(name, part)
-            await closing.enter_async_context(parts.sharing.open())
-            self.consumer.replace_pull_loops()
-            beside = (parts.watch.run(), parts.projector.run(), parts.accepted_tasks.run(), parts.missed.run())
+            container.outages.begin()
+            container.connect(nats, ack_wait=self._ack_wait)
+            for name in IN_CONTEXT:
+                self.app.context.set_global(name, getattr(container, name))
+            await closing.enter_async_context(container.sharing.open())
+            container.consumer.replace_pull_loops()
+            beside = (
+                container.watch.run(),
+                container.projector.run(),
+                container.accepted_tasks.run(),
+                container.missed.run(),
+            )
             for work in (self._keep_model(), *beside):
                 closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
             try:
@@ -159,32 +131,33 @@ class Worker:
                 log.warning("nats_away_at_the_end", error=str(error))  # to drain an absent server is an error
 
     async def _provision(self, js: JetStreamContext) -> None:
+        projection = self.container.projection
         made, self._ack_wait = await provisioning.provision(js, self.settings)
-        if self.names.progress_projection in made:
+        if self.container.names.progress_projection in made:
             with suppress(TransientError):  # a consumer that is new shows everything anyway
-                await self.projection.mark()
-        self.projection.made_at = await provisioning.events_made_at(js, self.settings)
+                await projection.mark()
+        projection.made_at = await provisioning.events_made_at(js, self.settings)
 
     async def _begin(self) -> None:
         nats = await self.broker.connect()
-        answered = partial(nats.jetstream().stream_info, self.names.tasks)
+        answered = partial(nats.jetstream().stream_info, self.container.names.tasks)
         await connection.insist(answered)  # started is who is heard: the server knows by then what is subscribed to
-        await self.consumer.start(nats)
+        await self.container.consumer.start(nats)
 
     def _end(self) -> None:
         self._ending = True
 
     async def _stop(self) -> None:
         self._end()
-        await self.parts.sharing.stop_helping()
-        await self.consumer.stop(grace=self.settings.task_grace)
+        await self.container.sharing.stop_helping()
+        await self.container.consumer.stop(grace=self.settings.task_grace)
 
     async def _disconnected(self) -> None:
         if not self._ending:
             log.warning("nats_disconnected")
 
     async def _reconnected(self) -> None:
-        self.outages.end()
+        self.container.outages.end()
         log.info("nats_reconnected")
 
     async def _closed(self) -> None:
@@ -196,14 +169,14 @@ class Worker:
     async def _keep_model(self) -> None:
         """Load the model, and once more when its process is gone, with a task that was cancelled, say."""
         while True:
-            busy = self.consumer.started and not self.consumer.idle
-            if not (self.engine.ready or busy):
+            busy = self.container.consumer.started and not self.container.consumer.idle
+            if not (self.container.engine.ready or busy):
                 await self._load_model()
             await asyncio.sleep(MODEL_EVERY)
 
     async def _load_model(self) -> None:
         try:
-            await self.engine.load()
+            await self.container.engine.load()
         except TaskError as error:
             log.error("model_not_loaded", error=error.detail.message)  # noqa: TRY400 -- the sentence says all
         except Exception:

@@ -4,17 +4,19 @@ from typing import Annotated
 
 from app.delivery.dead_letters import DeadLetterBox
 from app.delivery.replaying import Replayer
-from handlers.given import Given
+from handlers.dependencies import FromContext
 from schemas.requests import DeleteLettersRequest, LettersDeleted, Replayed, ReplayRequest
 
 
-async def replay(request: ReplayRequest, replayer: Annotated[Replayer, Given()]) -> Replayed:
+async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromContext()]) -> Replayed:
     """Queue dead letters again, by task, kind or error code."""
     count = await replayer.replay(task_id=request.task_id, kind=request.kind, code=request.code)
     return Replayed(replayed=count)
 
 
-async def delete(request: DeleteLettersRequest, dead_letters: Annotated[DeadLetterBox, Given()]) -> LettersDeleted:
+async def delete(
+    request: DeleteLettersRequest, dead_letters: Annotated[DeadLetterBox, FromContext()]
+) -> LettersDeleted:
     """Remove dead letters, by task, kind or error code."""
     count, more_after = await dead_letters.delete(
         task_id=request.task_id, kind=request.kind, code=request.code, after=request.after

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from app.delivery.delivery import TaskDelivery
 from app.speech.diarizer import EngineDiarizer
-from handlers.given import Given
+from handlers.dependencies import FromContext
 from schemas.diarization import DiarizationTask
 
 
 async def diarize(
     task: DiarizationTask,
-    delivery: Annotated[TaskDelivery, Given()],
-    diarizer: Annotated[EngineDiarizer, Given()],
+    delivery: Annotated[TaskDelivery, FromContext()],
+    diarizer: Annotated[EngineDiarizer, FromContext()],
 ) -> None:
     """Find the turns of a recording."""
     await delivery.begin(task)

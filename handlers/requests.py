@@ -3,30 +3,30 @@
 from typing import Annotated
 
 from app.requests import TaskRequests
-from handlers.given import Given
+from handlers.dependencies import FromContext
 from schemas.diarization import DiarizationResult
 from schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus
 from schemas.transcription import TranscriptionResult
 
 
-async def status(request: TaskRequest, tasks: Annotated[TaskRequests, Given()]) -> TaskStatus:
+async def status(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:
     """Tell where a task stands."""
     return await tasks.status(request.task_id)
 
 
 async def result(
-    request: ResultRequest, tasks: Annotated[TaskRequests, Given()]
+    request: ResultRequest, tasks: Annotated[TaskRequests, FromContext()]
 ) -> TranscriptionResult | DiarizationResult | str:
     """Give the result of a task, in the format that was asked for."""
     return await tasks.result(request)
 
 
-async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, Given()]) -> TaskStatus:
+async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:
     """Cancel a task, queued or running."""
     return await tasks.cancel(request.task_id)
 
 
-async def delete(request: TaskRequest, tasks: Annotated[TaskRequests, Given()]) -> Deleted:
+async def delete(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> Deleted:
     """Delete all that is kept of a task."""
     await tasks.delete(request.task_id)
     return Deleted()

@@ -3,10 +3,10 @@
 from typing import Annotated
 
 from app.work_sharing.work_sharing import Sharing
-from handlers.given import Given
+from handlers.dependencies import FromContext
 from schemas.sharing import WindowsOffered
 
 
-async def offered(offer: WindowsOffered, sharing: Annotated[Sharing, Given()]) -> None:
+async def offered(offer: WindowsOffered, sharing: Annotated[Sharing, FromContext()]) -> None:
     """Help, where this worker is idle."""
     await sharing.offered(offer)

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from app.delivery.delivery import TaskDelivery
 from app.speech.transcriber import EngineTranscriber
-from handlers.given import Given
+from handlers.dependencies import FromContext
 from schemas.transcription import TranscriptionTask
 
 
 async def transcribe(
     task: TranscriptionTask,
-    delivery: Annotated[TaskDelivery, Given()],
-    transcriber: Annotated[EngineTranscriber, Given()],
+    delivery: Annotated[TaskDelivery, FromContext()],
+    transcriber: Annotated[EngineTranscriber, FromContext()],
 ) -> None:
     """Transcribe a recording, from where the last attempt ended."""
     checkpoint = await delivery.begin(task)

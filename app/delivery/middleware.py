@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from faststream import BaseMiddleware, ContextRepo, StreamMessage
+from faststream import BaseMiddleware, StreamMessage
 from nats.aio.msg import Msg
 from structlog.contextvars import bound_contextvars
 
@@ -19,15 +19,11 @@ class DeliveryMiddleware(
 ):  # the library's own type variables: of a command that is none of our business
     """Turns a message of the task stream into a delivery that the handler finds in its context."""
 
-    def __init__(self, msg: Msg, /, *, context: ContextRepo, tools: Callable[[], DeliveryTools]) -> None:
-        super().__init__(msg, context=context)
-        self._tools = tools
-
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> None:
         """Work on the message, and say in the log and the metrics how it ended."""
-        tools = self._tools()
+        tools: DeliveryTools = self.context.get("delivery_tools")
         delivery = TaskDelivery(tools, msg.raw_message)
         began = time.monotonic()
         with (

@@ -168,8 +168,8 @@ async def test_all_that_the_service_promises(
     # And somebody asks who may only read
     await follower.request("tasks.status", json.dumps({"task_id": cancelled}).encode(), timeout=5)
     # And Redis loses what it had
-    await worker.projection._redis.delete(MARK)  # noqa: SLF001 -- the service's own user is the one that may
-    await worker.parts.watch.catch_up()
+    await worker.container.projection._redis.delete(MARK)  # noqa: SLF001 -- the service's own user is the one that may
+    await worker.container.watch.catch_up()
     # And all is deleted
     for task in (*tasks, large, helped, cancelled):
         await publisher.delete(task)

@@ -58,7 +58,7 @@ async def dying(start_worker: StartWorker) -> AsyncIterator[Worker]:
 
 
 async def dead(service: Worker) -> bool:
-    return not service.consumer.running
+    return not service.container.consumer.running
 
 
 async def begun(engine: FakeEngine) -> bool:

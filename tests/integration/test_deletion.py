@@ -159,7 +159,7 @@ async def test_a_late_word_does_not_open_a_deleted_task_again(
     await publisher.ask("tasks.delete", task_id="t1")
     # When another worker hears only now that it was stored
     task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
-    await worker.parts.accepted_tasks.open([AcceptedTask(task, "tasks.transcription.normal", sequence=1)])
+    await worker.container.accepted_tasks.open([AcceptedTask(task, "tasks.transcription.normal", sequence=1)])
     # Then it stays deleted
     assert (await js.stream_info("transcription_progress")).state.messages == 0
 
@@ -172,7 +172,7 @@ async def test_a_stream_that_was_made_anew_keeps_its_messages(
     await publisher.until("old", State.COMPLETED)
     await eventually(lambda: queue_is_empty(js))
     await js.delete_stream("transcription_tasks")
-    await worker.parts.watch.mend()
+    await worker.container.watch.mend()
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)

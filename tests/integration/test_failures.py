@@ -314,7 +314,7 @@ async def test_two_operators_queue_a_task_once(
         return await publish(self, subject, *arguments, **options)
 
     monkeypatch.setattr(JetStreamContext, "publish", at_once)
-    replayer = worker.parts.for_handlers.replayer
+    replayer = worker.container.replayer
     await asyncio.gather(*(replayer.replay(task_id="t1", kind=None, code=None) for _ in range(2)))
     # Then the queue takes it once
     await eventually(lambda: completed(publisher, "t1"))

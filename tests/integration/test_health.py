@@ -101,7 +101,7 @@ async def test_a_consumer_that_was_deleted(worker: Worker, nc: Client) -> None:
 
 
 async def test_a_slot_that_has_stopped(worker: Worker) -> None:
-    await worker.consumer.stop(grace=0)
+    await worker.container.consumer.stop(grace=0)
     await becomes(worker, WELL | {"ok": False, "task_consumer": False})
 
 

@@ -114,7 +114,7 @@ async def test_whatever_is_published_ends(
         await js.publish(subject, body, headers=extra or None)
     # Then the queue runs empty, and the worker lives
     await eventually(lambda: queue_is_empty(js), within=60 + MESSAGES / 20)
-    assert worker.consumer.running
+    assert worker.container.consumer.running
     # And each message has ended: with a letter, or in the log of its id
     identified = {found for _, body, _ in messages if (found := invalid.task_id(body))}
     for task_id in identified:
@@ -180,7 +180,7 @@ async def test_the_largest_tasks_end(
     await publisher.until("wrong", State.FAILED)
     await eventually(lambda: queue_is_empty(js))
     assert (await js.stream_info("transcription_dead_letters")).state.messages == 2
-    assert worker.consumer.running
+    assert worker.container.consumer.running
 
 
 @pytest.mark.parametrize("subject", REQUESTS)
@@ -233,5 +233,5 @@ async def test_garbage_on_the_services_own_subjects_harms_no_other_task(
     # And whoever asks for the one that was hit is answered
     for question in ("tasks.status", "tasks.result", "tasks.delete"):
         assert isinstance(await publisher.ask(question, task_id="t1"), dict)
-    assert worker.consumer.running
+    assert worker.container.consumer.running
     assert await publisher.ask("tasks.status", task_id="t2")

@@ -31,7 +31,7 @@ class OneWindow(FakeEngine):
 
 
 def sample(worker: Worker, name: str, *labels: tuple[str, str]) -> float | None:
-    for family in text_string_to_metric_families(worker.meter.exposition().decode()):
+    for family in text_string_to_metric_families(worker.container.meter.exposition().decode()):
         for found in family.samples:
             if found.name == name and set(labels) <= set(found.labels.items()):
                 return found.value
@@ -118,7 +118,7 @@ async def test_the_queue_is_measured_lane_by_lane(
             await js.publish("tasks.diarization.low", json.dumps(task).encode(), headers=headers)
             await publisher.until(task_id, State.QUEUED)
         # When the queue is measured
-        await worker.parts.watch.measure()
+        await worker.container.watch.measure()
         # Then each lane has its own figures
         assert sample(worker, "task_queue_size", lane) == 3
         assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.high")) == 0
@@ -173,6 +173,6 @@ async def test_a_worker_begins_at_nought(worker: Worker) -> None:
 async def test_no_figure_names_a_task(publisher: Publisher, worker: Worker) -> None:
     await publisher.publish("secret-id", user_id=90071992547409911, kind=Kind.DIARIZATION)
     await publisher.until("secret-id", State.COMPLETED)
-    text = worker.meter.exposition().decode()
+    text = worker.container.meter.exposition().decode()
     assert "secret-id" not in text
     assert "90071992547409911" not in text

@@ -194,10 +194,10 @@ async def test_a_task_that_is_deleted_between_its_delivery_and_its_opening_does_
     message = replace(StoredMessage.fetched(found), time=datetime.now(UTC))
     # When its task is deleted before the worker gets on
     await publisher.ask("tasks.delete", task_id="t1")
-    busy.parts.delivery_tools.opener._lately.clear()  # noqa: SLF001 -- as a worker that has not opened it
+    busy.container.delivery_tools.opener._lately.clear()  # noqa: SLF001 -- as a worker that has not opened it
     # Then nothing opens it again
     with pytest.raises(AlreadyKnownError):
-        await busy.parts.delivery_tools.opener.open(TASK, message)
+        await busy.container.delivery_tools.opener.open(TASK, message)
     assert (await publisher.ask("tasks.status", task_id="t1"))["error"]
 
 
@@ -220,7 +220,7 @@ async def test_what_was_opened_here_is_read_again_where_it_may_have_changed(
     # When its message was delivered before, or is another one
     message = replace(StoredMessage.fetched(found), **changed)
     with suppress(AlreadyKnownError):
-        await busy.parts.delivery_tools.opener.open(TASK, message)
+        await busy.container.delivery_tools.opener.open(TASK, message)
     # Then its log is read
     assert read == ["t1"]
 

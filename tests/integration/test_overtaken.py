@@ -108,7 +108,7 @@ async def test_a_result_that_was_published_before_a_stop_is_not_found_again(
         await eventually(lambda: queue_is_empty(js))
 
         async def is_counted() -> bool:
-            return b'task_success_total{task_name="process_transcription"} 1.0' in worker.meter.exposition()
+            return b'task_success_total{task_name="process_transcription"} 1.0' in worker.container.meter.exposition()
 
         await eventually(is_counted, within=5)
     # Then it says the last word, and does nothing again

@@ -98,11 +98,11 @@ async def test_what_was_given_back_or_looked_at_waits(
     for message in (held[0], held[1], held[3]):
         await message.nak()
     # Then all count as waiting that nobody has begun
-    lane = (await LaneReader(nc, worker.names).read(sample=1)).lanes[Kind.TRANSCRIPTION, Priority.NORMAL]
+    lane = (await LaneReader(nc, worker.container.names).read(sample=1)).lanes[Kind.TRANSCRIPTION, Priority.NORMAL]
     assert (lane.waiting, lane.running) == (6, 1)
     assert lane.oldest is not None
     assert abs(lane.oldest - held[0].metadata.timestamp) < timedelta(milliseconds=1)
-    await worker.parts.watch.measure()
+    await worker.container.watch.measure()
     assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.normal")) == 6
     # And stand where they stood
     assert [await place(publisher, f"t{number}") for number in range(1, 7)] == [("queued", at) for at in range(1, 7)]
@@ -181,7 +181,7 @@ async def test_a_task_that_is_tried_again_is_not_expected_before_that(
         await publisher.publish("t1")
         retrying = (await publisher.until("t1", State.RETRYING))[-1]
         status = await publisher.ask("tasks.status", task_id="t1")
-        lane = (await LaneReader(nc, worker.names).read(sample=0)).lanes[Kind.TRANSCRIPTION, Priority.NORMAL]
+        lane = (await LaneReader(nc, worker.container.names).read(sample=0)).lanes[Kind.TRANSCRIPTION, Priority.NORMAL]
     # Then it has no place until its time has come
     assert (status["state"], status["queue_position"]) == ("retrying", None)
     assert datetime.fromisoformat(str(status["expected_start"])) == retrying.retry_at

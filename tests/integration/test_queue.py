@@ -188,7 +188,7 @@ async def test_a_stopping_worker_gives_its_task_back(publisher: Publisher, start
         events = await publisher.until("t1", State.COMPLETED)
     assert [event.state for event in events[:4]] == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING]
     assert events[-1].attempt == 1
-    assert events[-1].worker != stopping.name
+    assert events[-1].worker != stopping.container.worker_name
 
 
 async def test_progress_does_not_fall_when_a_task_is_given_back(

@@ -80,7 +80,7 @@ async def test_the_worker_is_lost_while_speakers_are_looked_for(
             await publisher.publish("t1", diarize=True)
 
             async def dead() -> bool:
-                return not lost.consumer.running
+                return not lost.container.consumer.running
 
             await eventually(dead)
     # When another one comes

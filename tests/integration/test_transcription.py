@@ -27,7 +27,7 @@ async def test_a_published_task_becomes_a_result(publisher: Publisher, worker: W
     assert events[0].state is State.QUEUED
     assert events[1].state is State.RUNNING
     assert events[-1].progress == 100
-    assert {event.worker for event in events[1:]} == {worker.name}
+    assert {event.worker for event in events[1:]} == {worker.container.worker_name}
     # And the result is on its subject, made of the segments
     result = parsed(await js.get_last_msg("transcription_results", "results.t1"))
     assert result["text"] == "one two one two one two"

@@ -1,0 +1,142 @@
+"""The container: the one place where the parts of a worker are made and joined."""
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Final
+from uuid import uuid4
+
+from nats.aio.client import Client
+from opentelemetry.trace import TracerProvider
+from redis.asyncio import Redis
+
+from app.delivery.dead_letters import DeadLetterBox
+from app.delivery.replaying import Replayer
+from app.delivery.settling import Settler
+from app.delivery.tools import DeliveryTools
+from app.engines.engine import Engine
+from app.jetstream import streams
+from app.jetstream.outages import Outages
+from app.keys import cache
+from app.keys.projection import RedisProjection
+from app.keys.projector import Projector
+from app.keys.stretches import Stretches
+from app.log.results import ResultStore
+from app.log.task_log import TaskLog
+from app.operating.expiry import Expiry
+from app.operating.vitals import Vitals
+from app.operating.watch import Watch
+from app.queue.accepted_tasks import AcceptedTasks
+from app.queue.consumer import TaskConsumer, TaskSubscribers
+from app.queue.lanes import LaneReader
+from app.queue.log_opener import LogOpener
+from app.queue.missed import MissedTasks
+from app.queue.waiting import WaitingTasks
+from app.requests import TaskRequests
+from app.settings import Settings
+from app.speech.diarizer import EngineDiarizer
+from app.speech.recall import Recall
+from app.speech.recordings import Recordings
+from app.speech.transcriber import EngineTranscriber
+from app.telemetry.metrics import Meter
+from app.work_sharing.work_sharing import Sharing
+
+REDIS_TIMEOUT_S: Final = 3.0  # clients wait five seconds for a reply
+# Handlers and middlewares find these parts in FastStream's context, by these names.
+IN_CONTEXT: Final = (
+    "transcriber",
+    "diarizer",
+    "accepted_tasks",
+    "tasks",
+    "dead_letters",
+    "replayer",
+    "sharing",
+    "delivery_tools",
+)
+
+
+class Container:
+    """The parts of one worker: `__init__` makes those that need no connection, `connect` makes the others."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        subscribers: TaskSubscribers,
+        *,
+        traces: TracerProvider,
+        broken: Callable[[], None],
+    ) -> None:
+        """`broken` is called when this worker can take no task any more."""
+        self.settings = settings
+        self.engine = engine
+        self.names = streams.names(settings)
+        self.worker_name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
+        self.tracer = traces.get_tracer("natscribe")
+        self.meter = Meter()
+        self.outages = Outages()
+        self.projection = RedisProjection(
+            Redis.from_url(settings.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
+        )
+        self.redis_of_cache = cache.connected(settings.redis_url)
+        self.consumer = TaskConsumer(
+            subscribers, self.names, broken=broken, reached=self.outages.end, lookahead=settings.priority_lookahead
+        )
+
+    def connect(self, nats: Client, *, ack_wait: float) -> None:
+        """Make what uses NATS; a task is delivered again `ack_wait` seconds after the last heartbeat of its worker."""
+        settings, names, js, consumer = self.settings, self.names, nats.jetstream(), self.consumer
+        log = TaskLog(nats, names, self.worker_name)
+        results = ResultStore(js, log, max_payload=nats.max_payload)
+        self.dead_letters = DeadLetterBox(nats, log, names, self.meter, max_payload=nats.max_payload)
+        self.replayer = Replayer(nats, self.dead_letters, log, names)
+
+        lanes = LaneReader(nats, names)
+        waiting = WaitingTasks(nats, names, lanes, idle=lambda: consumer.idle)
+        opener = LogOpener(log, waiting, max_attempts=settings.max_attempts)
+        self.accepted_tasks = AcceptedTasks(log, opener, waiting)
+        self.missed = MissedTasks(
+            nats, names, lanes, self.accepted_tasks, self.outages, must_wait=lambda: consumer.keeps_waiting
+        )
+        self.delivery_tools = DeliveryTools(
+            nats=nats,
+            log=log,
+            opener=opener,
+            results=results,
+            projection=self.projection,
+            settler=Settler(log, self.dead_letters, settings.max_attempts, settings.task_retry_delay),
+            meter=self.meter,
+            outages=self.outages,
+            heartbeat=settings.task_heartbeat * ack_wait / settings.task_ack_wait,
+            ack_wait=ack_wait,
+            timeout=settings.task_timeout,
+            tracer=self.tracer,
+        )
+
+        recordings = Recordings(settings, js)
+        found_before = cache.Cache(self.redis_of_cache, keep=settings.cache_ttl)
+        recall = Recall(self.engine, found_before, Stretches(self.redis_of_cache))
+        self.sharing = Sharing(nats, self.engine, settings)
+        self.transcriber = EngineTranscriber(recordings, self.engine, recall, self.sharing, settings)
+        self.diarizer = EngineDiarizer(recordings, recall, self.sharing)
+
+        self.tasks = TaskRequests(
+            log,
+            results,
+            waiting=waiting,
+            dead_letters=self.dead_letters,
+            recordings=recordings,
+            projection=self.projection,
+            cache=found_before,
+            max_payload=nats.max_payload,
+        )
+        self.projector = Projector(nats, names, self.projection)
+        self.watch = Watch(
+            js,
+            settings,
+            lanes=lanes,
+            projection=self.projection,
+            expiry=Expiry(nats, names, log, opener, self.dead_letters, after=streams.EXPIRES_AFTER),
+            meter=self.meter,
+            vitals=Vitals(nats, self.projection, self.engine, self.meter, attempt_limit=settings.task_timeout),
+        )
