@@ -1,10 +1,11 @@
 """What docs/contract.md says in tables is what the code does."""
 
 import inspect
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from nats.js.api import RetentionPolicy
@@ -15,9 +16,11 @@ from app.log import cloud_events
 from app.settings import Settings
 from handlers import dead_letters, requests
 from schemas import subjects
+from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorCode
 from schemas.progress import State
-from schemas.wire import Kind, Priority
+from schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
+from schemas.wire import TASK_ID_PATTERN, Kind, Priority
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/contract.md").read_text(encoding="utf-8")
@@ -29,6 +32,11 @@ ANSWERS: dict[str, Callable[..., object]] = {
     subjects.DELETE: requests.delete,
     subjects.REPLAY: dead_letters.replay,
     subjects.DELETE_LETTERS: dead_letters.delete,
+}
+TASKS = (TranscriptionTask, DiarizationTask)
+IN_WORDS = {  # of patterns
+    TASK_ID_PATTERN: "1 to 64 letters, digits, `-` and `_`",
+    LANGUAGE_PATTERN: "2 or 3 small letters",
 }
 RETRIED = re.compile(r"TransientError\(\s*ErrorCode\.(\w+)")
 
@@ -49,6 +57,27 @@ def table(first_heading: str) -> list[list[str]]:
 
 def quoted(cell: str) -> list[str]:
     return CODE.findall(cell)
+
+
+def limits(schema: dict[str, Any]) -> str:
+    """The type of a field and what limits it, in words."""
+    if "anyOf" in schema:
+        return ", or ".join(limits(choice) for choice in schema["anyOf"])
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("pattern") in IN_WORDS:
+        return IN_WORDS[schema["pattern"]]
+    match schema["type"]:
+        case "string":
+            return f"{schema.get('minLength', 0)} to {schema['maxLength']} characters"
+        case "array":
+            return f"list, up to {schema['maxItems']} of {limits(schema['items'])}"
+        case "integer" if schema["minimum"] == -(2**63):
+            return "integer of 64 bits"
+        case "integer":
+            return f"integer, {schema['minimum']} to {schema['maximum']}"
+        case other:
+            return str(other)
 
 
 def days(seconds: float | None) -> str:
@@ -102,6 +131,34 @@ def test_the_error_codes() -> None:
     sources = [file.read_text(encoding="utf-8") for file in (ROOT / "app").rglob("*.py")]
     retried = {ErrorCode[name].value for source in sources for name in RETRIED.findall(source)}
     assert {quoted(code)[0] for code, again, _ in rows if again == "yes"} == retried
+
+
+def test_the_fields_of_a_task() -> None:
+    # Given the schemas of both kinds of tasks, and the definitions that they name put in their place
+    transcription, diarization = (kind.model_json_schema() for kind in TASKS)
+    channels = transcription["$defs"]["Channels"]
+    fields = {
+        name: field | channels | {"description": field["description"]} if "$ref" in field else field
+        for name, field in transcription["properties"].items()
+    }
+    # Then the table says of each field what its schema says
+    assert [
+        [quoted(name)[0], mark, words, default, meaning] for name, mark, words, default, meaning in table("task field")
+    ] == [
+        [
+            name,
+            "yes" if name in diarization["properties"] else "",
+            limits(field),
+            f"`{json.dumps(field['default'])}`" if "default" in field else "required",
+            field["description"],
+        ]
+        for name, field in fields.items()
+    ]
+    # And a diarization has no other field, and the same limits
+    common = diarization["properties"]
+    assert {name: (field, name in diarization["required"]) for name, field in common.items()} == {
+        name: (transcription["properties"][name], name in transcription["required"]) for name in common
+    }
 
 
 def test_the_states_and_which_of_them_end_a_task() -> None:
