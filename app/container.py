@@ -28,10 +28,10 @@ from app.operating.vitals import Vitals
 from app.operating.watch import Watch
 from app.queue.accepted_tasks import AcceptedTasks
 from app.queue.consumer import TaskConsumer, TaskSubscribers
-from app.queue.lanes import LaneReader
 from app.queue.log_opener import LogOpener
 from app.queue.missed import MissedTasks
-from app.queue.waiting import WaitingTasks
+from app.queue.positions import WaitingTasks
+from app.queue.priorities import QueueReader
 from app.requests import TaskRequests
 from app.settings import Settings
 from app.speech.diarizer import EngineDiarizer
@@ -91,12 +91,12 @@ class Container:
         self.dead_letters = DeadLetterBox(nats, log, names, self.meter, max_payload=nats.max_payload)
         self.replayer = Replayer(nats, self.dead_letters, log, names)
 
-        lanes = LaneReader(nats, names)
-        waiting = WaitingTasks(nats, names, lanes, idle=lambda: consumer.idle)
+        queues = QueueReader(nats, names)
+        waiting = WaitingTasks(nats, names, queues, idle=lambda: consumer.idle)
         opener = LogOpener(log, waiting, max_attempts=settings.max_attempts)
         self.accepted_tasks = AcceptedTasks(log, opener, waiting)
         self.missed = MissedTasks(
-            nats, names, lanes, self.accepted_tasks, self.outages, must_wait=lambda: consumer.keeps_waiting
+            nats, names, queues, self.accepted_tasks, self.outages, must_wait=lambda: consumer.keeps_waiting
         )
         self.delivery_tools = DeliveryTools(
             nats=nats,
@@ -134,7 +134,7 @@ class Container:
         self.watch = Watch(
             js,
             settings,
-            lanes=lanes,
+            lanes=queues,
             projection=self.projection,
             expiry=Expiry(nats, names, log, opener, self.dead_letters, after=streams.EXPIRES_AFTER),
             meter=self.meter,

@@ -12,8 +12,8 @@ from app.keys.projection import RedisProjection
 from app.log.entry import Entry
 from app.log.results import HEADERS_AND_ENVELOPE, ResultStore
 from app.log.task_log import TaskLog
+from app.queue.positions import WaitingTasks
 from app.queue.status import placed, status_of
-from app.queue.waiting import WaitingTasks
 from app.speech.recordings import Recordings
 from app.updates import Result
 from schemas import subjects
@@ -98,7 +98,7 @@ class TaskRequests:
                 ended = await self._log.end(entry, State.COMPLETED if done else State.CANCELLED)
             except OvertakenError:
                 continue  # the task has got on in the meantime: look again
-            await self._waiting.take(entry)
+            await self._waiting.remove(entry)
             return ended
 
     async def delete(self, task_id: str) -> None:
@@ -120,7 +120,7 @@ class TaskRequests:
         try:
             await self._projection.delete(last)
             await self._forget_heard(task_id, last.facts.task_sequence)
-            await self._waiting.take(last)  # one that has ended may not be acknowledged yet
+            await self._waiting.remove(last)  # one that has ended may not be acknowledged yet
             if last.facts.task is not None:
                 await self._recordings.delete(last.facts.task.audio_file_id)
         except TransientError as error:

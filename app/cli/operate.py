@@ -9,7 +9,7 @@ from rich.table import Table
 
 from app.cli.console import err, open_client, out, run_and_exit
 from app.cli.wording import begins, clock
-from app.client import Lane, command
+from app.client import TaskQueue, command
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
 from schemas.wire import Kind
@@ -40,7 +40,7 @@ def queue(*, as_json: JsonQueue = False) -> None:
     run_and_exit(work())
 
 
-def _show_json(lanes: list[Lane], starts: list[datetime | None], failed: int) -> None:
+def _show_json(lanes: list[TaskQueue], starts: list[datetime | None], failed: int) -> None:
     found = [
         {
             "kind": lane.kind,
@@ -55,7 +55,7 @@ def _show_json(lanes: list[Lane], starts: list[datetime | None], failed: int) ->
     out.print(to_json({"lanes": found, "failed": failed}).decode())  # times as all messages have them
 
 
-def _show_table(lanes: list[Lane], starts: list[datetime | None], failed: int) -> None:
+def _show_table(lanes: list[TaskQueue], starts: list[datetime | None], failed: int) -> None:
     table = Table("priority", "kind", "waiting", "running", "oldest", "newest")
     for lane, start in zip(lanes, starts, strict=True):
         begin = begins(start).removeprefix(", ")

@@ -1,6 +1,6 @@
 """A small typed client: what the console command and other Python services stand on."""
 
-from app.client.client import Client, Lane, written
+from app.client.client import Client, TaskQueue, written
 from app.client.command import command
 from app.client.errors import (
     ClientError,
@@ -18,7 +18,6 @@ from app.client.errors import (
 __all__ = [
     "Client",
     "ClientError",
-    "Lane",
     "LaneFullError",
     "NoServerError",
     "NoWorkerError",
@@ -27,6 +26,7 @@ __all__ = [
     "RequestFailedError",
     "TaskDeletedError",
     "TaskIdTakenError",
+    "TaskQueue",
     "UnreachableError",
     "command",
     "written",

@@ -22,7 +22,7 @@ from app.client.recordings import audio_file_id, choose_priority, length
 from app.client.submission import Submission, Task, make
 from app.errors import RequestError
 from app.jetstream.closing import close
-from app.queue.lanes import Lane
+from app.queue.priorities import TaskQueue
 from app.settings import Settings
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
@@ -44,7 +44,7 @@ from schemas.requests import (
 from schemas.transcription import SegmentsEvent, TranscribeKeywords, TranscriptionResult, TranscriptionTask
 from schemas.wire import Kind, Priority
 
-__all__ = ["Client", "Lane", "written"]
+__all__ = ["Client", "TaskQueue", "written"]
 
 DEFAULT_LIMITS = SubtitleLimits()
 
@@ -187,11 +187,11 @@ class Client:
         """Yield what could not be done, oldest first."""
         return dead_letters(self._connection, self._settings)
 
-    async def queue(self) -> list[Lane]:
+    async def queue(self) -> list[TaskQueue]:
         """Tell how many tasks wait and run in each lane."""
         return await lanes(self._connection, self._settings)
 
-    async def newest_start(self, lane: Lane) -> datetime | None:
+    async def newest_start(self, lane: TaskQueue) -> datetime | None:
         """Tell when the newest task of a lane is expected to begin, None where nobody can tell."""
         return await newest_start(self._connection, self._settings, lane)
 

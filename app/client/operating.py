@@ -13,7 +13,7 @@ from app.client.exchange import NO_QUEUE, ask, no_worker
 from app.jetstream.stream_pages import last_of_each, pages
 from app.jetstream.streams import names
 from app.queue import invalid
-from app.queue.lanes import Lane, LaneReader
+from app.queue.priorities import QueueReader, TaskQueue
 from app.settings import Settings
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
@@ -22,18 +22,18 @@ from schemas.requests import TaskRequest, TaskStatus
 NO_LETTERS = "NATS has no dead letters to show, because"
 
 
-async def lanes(connection: Nats, settings: Settings) -> list[Lane]:
+async def lanes(connection: Nats, settings: Settings) -> list[TaskQueue]:
     """The lanes in the order in which they are served (NoJetStreamError, NoWorkerError)."""
     try:
-        queue = await LaneReader(connection, names(settings)).read(sample=1)
+        queue = await QueueReader(connection, names(settings)).read(sample=1)
     except ServiceUnavailableError as error:
         raise NoJetStreamError from error
     except nats.errors.Error as error:
         raise no_worker(NO_QUEUE) from error
-    return list(queue.lanes.values())
+    return list(queue.by_key.values())
 
 
-async def newest_start(connection: Nats, settings: Settings, lane: Lane) -> datetime | None:
+async def newest_start(connection: Nats, settings: Settings, lane: TaskQueue) -> datetime | None:
     """When the newest task of a lane is expected to begin, None where nobody can tell (ClientError)."""
     found = await last_of_each(connection, names(settings).tasks, [lane.subject]) if lane.waiting else []
     known = invalid.task_id(found[0].data or b"") if found else None

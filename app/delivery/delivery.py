@@ -20,8 +20,8 @@ from app.delivery.stages import StageSpans
 from app.delivery.tools import DeliveryTools
 from app.errors import AlreadyKnownError, OvertakenError, PermanentError, TransientError
 from app.log.entry import Entry
+from app.queue.positions import Position
 from app.queue.stored_message import StoredMessage
-from app.queue.waiting import Place
 from app.telemetry import tracing
 from app.updates import Checkpoint, News, Task
 from schemas import subjects
@@ -57,7 +57,7 @@ class TaskDelivery:
         stored = StoredMessage.delivered(self._message)
         bind_contextvars(task_id=task.task_id, trace_id=stored.trace_id)
         tools = self._tools
-        entry = await tools.opener.open(task, stored, place=Place.at_once())
+        entry = await tools.opener.open(task, stored, place=Position.immediate())
         tracing.link_to(entry.facts.span)
         attempt = TaskAttempt(tools.log, tools.results, entry, started=self._count_start, span=tracing.current())
         self._attempt = attempt

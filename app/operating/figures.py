@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from nats.js import JetStreamContext
 
-from app.queue.lanes import Lane, LaneReader
+from app.queue.priorities import QueueReader, TaskQueue
 from app.telemetry.metrics import LaneFigures
 from schemas.stream_names import StreamNames
 
@@ -14,7 +14,7 @@ SAMPLE = 50  # messages of a lane whose length is looked at; what is behind them
 class QueueFigures:
     """Reads the figures off the streams."""
 
-    def __init__(self, js: JetStreamContext, names: StreamNames, lanes: LaneReader) -> None:
+    def __init__(self, js: JetStreamContext, names: StreamNames, lanes: QueueReader) -> None:
         self._js = js
         self._names = names
         self._lanes = lanes
@@ -32,7 +32,7 @@ class QueueFigures:
                 messages=queue.messages.get(lane.subject, 0),
                 limit=queue.limit,
             )
-            for lane in queue.lanes.values()
+            for lane in queue.by_key.values()
         ]
 
     async def letters(self) -> int:
@@ -40,6 +40,6 @@ class QueueFigures:
         return (await self._js.stream_info(self._names.dead_letters)).state.messages
 
 
-def _audio_seconds(lane: Lane) -> float:
-    known = [message.audio_seconds or 0.0 for message in (*lane.again, *lane.sample)]
+def _audio_seconds(lane: TaskQueue) -> float:
+    known = [message.audio_seconds or 0.0 for message in (*lane.redelivered, *lane.sample)]
     return sum(known) * lane.waiting / max(len(known), 1)

@@ -13,7 +13,7 @@ from app.keys.projection import RedisProjection
 from app.operating.expiry import Expiry
 from app.operating.figures import QueueFigures
 from app.operating.vitals import Vitals
-from app.queue.lanes import LaneReader
+from app.queue.priorities import QueueReader
 from app.settings import Settings
 from app.telemetry.metrics import Meter
 
@@ -32,7 +32,7 @@ class Watch:
         js: JetStreamContext,
         settings: Settings,
         *,
-        lanes: LaneReader,
+        lanes: QueueReader,
         projection: RedisProjection,
         expiry: Expiry,
         meter: Meter,

@@ -13,8 +13,8 @@ from app.errors import OvertakenError, TransientError
 from app.log.entry import TASKS, Entry
 from app.log.task_log import TaskLog
 from app.queue.log_opener import LogOpener
+from app.queue.positions import QUEUE_KEYS, Position, WaitingTasks
 from app.queue.stored_message import StoredMessage
-from app.queue.waiting import LANES, Place, WaitingTasks
 from app.updates import Task
 from schemas.headers import REPLAY_OF
 
@@ -38,7 +38,7 @@ class AcceptedTask:
     def read(cls, task: Task, headers: Mapping[str, str]) -> "AcceptedTask":
         """Read it from the headers that the server gives a copy (ValueError)."""
         subject, sequence = headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", ""))
-        if subject not in LANES or not 0 < sequence < SEQUENCES:
+        if subject not in QUEUE_KEYS or not 0 < sequence < SEQUENCES:
             message = "a copy of no task message"
             raise ValueError(message)
         return cls(task, subject, sequence)
@@ -94,7 +94,7 @@ class AcceptedTasks:
 
     async def _held(
         self, subject: str, unopened: Iterable[AcceptedTask]
-    ) -> list[tuple[AcceptedTask, StoredMessage, Place | None]]:
+    ) -> list[tuple[AcceptedTask, StoredMessage, Position | None]]:
         """Those of a lane whose message is still in the queue and says the same."""
         asked: dict[int, list[AcceptedTask]] = {}  # anybody may announce the same sequence with another task
         for each in unopened:
@@ -108,7 +108,7 @@ class AcceptedTasks:
         ]
 
     async def _say_queued(
-        self, announced: AcceptedTask, message: StoredMessage, last: Entry | None, place: Place | None
+        self, announced: AcceptedTask, message: StoredMessage, last: Entry | None, place: Position | None
     ) -> None:
         opens = message.replay_of is None if last is None else message.reopens(last, announced.task)
         if opens:  # else whoever picks the message up takes it away

@@ -21,7 +21,7 @@ from nats.errors import Error as NatsError
 
 from app.cancellation import cancel_all
 from app.jetstream.pull_inbox import ANSWER_WITHIN, PullInbox
-from app.queue.precedence import Precedence
+from app.queue.priorities import PriorityOrder
 from app.queue.stored_message import StoredMessage
 from schemas import subjects
 from schemas.stream_names import StreamNames
@@ -74,7 +74,7 @@ class TaskConsumer:
         self._lookahead = lookahead
         self._keys = {subjects.accepted_in(*key): key for key in subscribers}
         self._inboxes: dict[tuple[Kind, Priority], PullInbox] = {}
-        self._precedence = Precedence()
+        self._order = PriorityOrder()
         self._to_ask: set[tuple[Kind, Priority]] = set()  # queues that may hold a message
         self._poll_at = 0.0  # when all queues are asked again, by the event loop's clock
         self._announced = asyncio.Event()
@@ -183,7 +183,7 @@ class TaskConsumer:
         Raises:
             NatsError: NATS does not answer.
         """
-        for priority, kinds in self._precedence.order():
+        for priority, kinds in self._order.current():
             for kind in kinds:
                 if self._stopping:
                     return False
@@ -191,13 +191,13 @@ class TaskConsumer:
                     continue
                 message = await self._pull((kind, priority))
                 if message is not None:
-                    self._precedence.served(priority, kind)
+                    self._order.served(priority, kind)
                     self._task_since = asyncio.get_running_loop().time()
                     self._busy_since = self._busy_since or self._task_since
                     await self._subscribers[kind, priority].consume(message)
                     return True
                 to_ask.remove((kind, priority))
-            self._precedence.found_empty(priority)
+            self._order.found_empty(priority)
         return False
 
     async def _pull(self, key: tuple[Kind, Priority]) -> Msg | None:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from app.errors import AlreadyKnownError, OvertakenError
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
+from app.queue.positions import Position, WaitingTasks
 from app.queue.stored_message import StoredMessage
-from app.queue.waiting import Place, WaitingTasks
 from app.updates import Task
 from schemas.diarization import DiarizationTask
 from schemas.progress import ProgressEvent, State
@@ -31,7 +31,7 @@ class LogOpener:
         self._max_attempts = max_attempts
         self._lately: dict[tuple[int, str], asyncio.Task[Entry] | None] = {}  # opened ahead here; null: picked up here
 
-    async def open(self, task: Task, message: StoredMessage, *, place: Place | None = None) -> Entry:
+    async def open(self, task: Task, message: StoredMessage, *, place: Position | None = None) -> Entry:
         """The last entry of the message's log, opened with `queued` where need be.
 
         Raises AlreadyKnownError where the id is another message's, or this one was taken from the queue meanwhile.
@@ -58,7 +58,7 @@ class LogOpener:
         return await self._waiting.held(message.subject, message.sequence) is not None
 
     async def open_ahead(
-        self, task: Task, message: StoredMessage, last: Entry | None, *, place: Place | None = None
+        self, task: Task, message: StoredMessage, last: Entry | None, *, place: Position | None = None
     ) -> None:
         """Open the log of a message that waits, behind a failed end again (OvertakenError, TransientError)."""
         if (message.sequence, task.task_id) in self._lately:
@@ -86,14 +86,16 @@ class LogOpener:
         if len(self._lately) > LATELY:
             del self._lately[next(iter(self._lately))]
 
-    async def _say_queued(self, task: Task, message: StoredMessage, last: Entry | None, place: Place | None) -> Entry:
+    async def _say_queued(
+        self, task: Task, message: StoredMessage, last: Entry | None, place: Position | None
+    ) -> Entry:
         event = ProgressEvent(
             task_id=task.task_id,
             kind=kind_of(task),
             state=State.QUEUED,
             max_attempts=self._max_attempts,
             sequence=last.event.sequence + 1 if last else 1,
-            queue_position=place and place.position,
+            queue_position=place and place.number,
             expected_start=place and place.expected_start,
             time=datetime.now(UTC),
         )

@@ -15,7 +15,7 @@ from app.jetstream.outages import Outages
 from app.jetstream.stream_pages import page
 from app.log.entry import TASKS
 from app.queue.accepted_tasks import AcceptedTask, AcceptedTasks
-from app.queue.lanes import LaneReader
+from app.queue.priorities import QueueReader
 from schemas import subjects
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
@@ -40,7 +40,7 @@ class MissedTasks:
         self,
         nats: Client,
         names: StreamNames,
-        lanes: LaneReader,
+        lanes: QueueReader,
         accepted_tasks: AcceptedTasks,
         outages: Outages,
         *,
@@ -79,7 +79,7 @@ class MissedTasks:
     async def _open(self, kind: Kind, priority: Priority) -> None:
         """Open what waits in one lane, a few at once; others get three times as much of the worker as this takes."""
         loop, subject = asyncio.get_running_loop(), subjects.tasks(kind, priority)
-        settled = (await self._lanes.consumer(kind, priority)).ack_floor
+        settled = (await self._lanes.consumer((kind, priority))).ack_floor
         at, read = max(settled.stream_seq if settled else 0, self._looked_up_to.get(subject, 0)), 0
         while read < MOST:
             await self._until_busy()

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.jetstream import streams
 from app.log.entry import Entry
-from app.queue.waiting import Place
+from app.queue.positions import Position
 from schemas.progress import State
 from schemas.requests import TaskStatus
 
@@ -32,9 +32,9 @@ def status_of(entry: Entry) -> TaskStatus:
     )
 
 
-def placed(status: TaskStatus, place: Place) -> TaskStatus:
+def placed(status: TaskStatus, place: Position) -> TaskStatus:
     """The status of a task that waits, with its place now; until the time of its retry it has none."""
     if status.state is State.RETRYING:
         times = (time for time in (status.expected_start, place.expected_start) if time is not None)
         return status.model_copy(update={"expected_start": max(times, default=None)})
-    return status.model_copy(update={"queue_position": place.position, "expected_start": place.expected_start})
+    return status.model_copy(update={"queue_position": place.number, "expected_start": place.expected_start})

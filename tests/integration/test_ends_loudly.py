@@ -41,11 +41,11 @@ asyncio.run(live())
 BROKEN = """
 import os
 from app.main import Worker
-from app.queue.precedence import Precedence
+from app.queue.priorities import PriorityOrder
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 
-del Precedence.order
+del PriorityOrder.current
 app = Worker(Settings.model_validate_json(os.environ["SETTINGS"]), FakeEngine()).app
 """
 

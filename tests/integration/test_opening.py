@@ -24,11 +24,11 @@ from app.main import Worker
 from app.queue import accepted_tasks
 from app.queue.accepted_tasks import AcceptedTask, AcceptedTasks
 from app.queue.consumer import TaskConsumer
-from app.queue.lanes import LaneReader
 from app.queue.log_opener import LogOpener
 from app.queue.missed import MissedTasks
+from app.queue.positions import WaitingTasks
+from app.queue.priorities import QueueReader
 from app.queue.stored_message import StoredMessage
-from app.queue.waiting import WaitingTasks
 from app.settings import Settings
 from schemas.errors import ErrorCode
 from schemas.headers import REPLAY_OF
@@ -67,7 +67,7 @@ async def alone(nc: Client, js: JetStreamContext, settings: Settings) -> Alone:
     await provisioning.provision(js, settings)
     names = streams.names(settings)
     log = TaskLog(nc, names, "w")
-    waiting = WaitingTasks(nc, names, LaneReader(nc, names), idle=lambda: False)
+    waiting = WaitingTasks(nc, names, QueueReader(nc, names), idle=lambda: False)
     return Alone(AcceptedTasks(log, LogOpener(log, waiting, max_attempts=4), waiting), log)
 
 
@@ -387,7 +387,7 @@ async def test_what_was_missed_is_opened_only_where_it_has_to_wait(
         return looks > 5
 
     await publisher.publish("t1")
-    missed = MissedTasks(nc, names, LaneReader(nc, names), alone.opener, Outages(), must_wait=look)
+    missed = MissedTasks(nc, names, QueueReader(nc, names), alone.opener, Outages(), must_wait=look)
     running = asyncio.create_task(missed.run())
     await eventually(looked)
     # Then whoever picks it up opens its log

@@ -13,7 +13,7 @@ from app.client import Client as TaskClient
 from app.engines.messages import Job, Reply
 from app.errors import TransientError
 from app.main import Worker
-from app.queue.lanes import LaneReader, Queue
+from app.queue.priorities import QueueReader, TaskQueues
 from app.settings import Settings
 from app.speech.pace import Pace
 from schemas.errors import ErrorCode
@@ -41,7 +41,7 @@ class SteadyEngine(FakeEngine):
 
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.queue.waiting.REMEMBERED_FOR", 0)
+    monkeypatch.setattr("app.queue.positions.READING_KEPT_S", 0)
 
 
 async def place(publisher: Publisher, task_id: str) -> tuple[object, object]:
@@ -98,7 +98,7 @@ async def test_what_was_given_back_or_looked_at_waits(
     for message in (held[0], held[1], held[3]):
         await message.nak()
     # Then all count as waiting that nobody has begun
-    lane = (await LaneReader(nc, worker.container.names).read(sample=1)).lanes[Kind.TRANSCRIPTION, Priority.NORMAL]
+    lane = (await QueueReader(nc, worker.container.names).read(sample=1)).by_key[Kind.TRANSCRIPTION, Priority.NORMAL]
     assert (lane.waiting, lane.running) == (6, 1)
     assert lane.oldest is not None
     assert abs(lane.oldest - held[0].metadata.timestamp) < timedelta(milliseconds=1)
@@ -116,21 +116,21 @@ async def test_many_who_ask_do_not_have_the_whole_queue_read_each_time(
     publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task that waits behind another
-    monkeypatch.setattr("app.queue.waiting.REMEMBERED_FOR", 60)
+    monkeypatch.setattr("app.queue.positions.READING_KEPT_S", 60)
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)
     await publisher.publish("t1")
     await publisher.until("t1", State.QUEUED)
     reads = 0
-    read = LaneReader.read
+    read = QueueReader.read
 
-    async def counted(self: LaneReader, *, sample: int) -> Queue:
+    async def counted(self: QueueReader, *, sample: int) -> TaskQueues:
         nonlocal reads
         reads += sample == 0  # not by the watch
         return await read(self, sample=sample)
 
-    monkeypatch.setattr(LaneReader, "read", counted)
+    monkeypatch.setattr(QueueReader, "read", counted)
     # When many ask at once
     found = await asyncio.gather(*(place(publisher, "t1") for _ in range(20)))
     # Then each is answered, from what is remembered
@@ -181,7 +181,9 @@ async def test_a_task_that_is_tried_again_is_not_expected_before_that(
         await publisher.publish("t1")
         retrying = (await publisher.until("t1", State.RETRYING))[-1]
         status = await publisher.ask("tasks.status", task_id="t1")
-        lane = (await LaneReader(nc, worker.container.names).read(sample=0)).lanes[Kind.TRANSCRIPTION, Priority.NORMAL]
+        lane = (await QueueReader(nc, worker.container.names).read(sample=0)).by_key[
+            Kind.TRANSCRIPTION, Priority.NORMAL
+        ]
     # Then it has no place until its time has come
     assert (status["state"], status["queue_position"]) == ("retrying", None)
     assert datetime.fromisoformat(str(status["expected_start"])) == retrying.retry_at

@@ -123,7 +123,7 @@ async def test_the_kinds_of_one_priority_take_turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given a busy worker behind which many transcriptions wait, and then one diarization
-    monkeypatch.setattr("app.queue.waiting.REMEMBERED_FOR", 0)
+    monkeypatch.setattr("app.queue.positions.READING_KEPT_S", 0)
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("busy")

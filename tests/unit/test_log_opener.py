@@ -11,8 +11,8 @@ from app.errors import OvertakenError
 from app.log.entry import Entry, Facts
 from app.log.task_log import TaskLog
 from app.queue.log_opener import LogOpener
+from app.queue.positions import WaitingTasks
 from app.queue.stored_message import StoredMessage
-from app.queue.waiting import WaitingTasks
 from schemas.progress import ProgressEvent
 from schemas.transcription import TranscriptionTask
 

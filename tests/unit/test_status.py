@@ -9,9 +9,9 @@ import pytest
 
 from app.log.entry import Entry, Facts
 from app.log.task_log import TaskLog
+from app.queue.positions import Position, WaitingTasks
 from app.queue.status import status_of
 from app.queue.stored_message import StoredMessage
-from app.queue.waiting import Place, WaitingTasks
 from app.requests import TaskRequests
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
@@ -37,8 +37,8 @@ class FakeWaiting:
 
     stored_at: datetime
 
-    async def find(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Place]]:
-        return [(StoredMessage(subject, sequence, self.stored_at, {}), Place(3, None)) for sequence in sequences]
+    async def find(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position]]:
+        return [(StoredMessage(subject, sequence, self.stored_at, {}), Position(3, None)) for sequence in sequences]
 
 
 @pytest.mark.parametrize(

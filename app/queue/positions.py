@@ -1,0 +1,162 @@
+"""Positions: how many tasks are served before a waiting one, and when that one is expected to start."""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.api import ConsumerInfo
+from nats.js.errors import APIError
+
+from app.jetstream.stream_pages import one, page
+from app.log.entry import Entry
+from app.queue.priorities import PATIENCE, QueueKey, QueueReader, TaskQueues
+from app.queue.stored_message import StoredMessage
+from schemas import subjects
+from schemas.stream_names import StreamNames
+from schemas.wire import Kind, Priority
+
+QUEUE_KEYS: Final = {subjects.tasks(kind, priority): (kind, priority) for kind in Kind for priority in Priority}
+READING_KEPT_S = 1.0  # how the other queues stand need not be read for each question
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a waiting task stands: number 1 is served next. `expected_start` is None where nobody knows it."""
+
+    number: int
+    expected_start: datetime | None
+
+    @classmethod
+    def immediate(cls) -> "Position":
+        """The position of a task that a worker begins at once."""
+        return cls(1, datetime.now(UTC))
+
+
+def position_number(waiting: Mapping[QueueKey, int], kind: Kind, priority: Priority, turn: int) -> int:
+    """About the position, from 1, among all waiting tasks, of the `turn`-th task of one queue.
+
+    Only each worker knows which kind goes next. Here it is transcription, so that no two tasks share a
+    position.
+    """
+    by_priority = {each: sum(waiting[other, each] for other in Kind) for each in Priority}
+    other_kind = by_priority[priority] - waiting[kind, priority]
+    number = turn + min(other_kind, turn - (kind is Kind.TRANSCRIPTION))
+    urgent = sum(count for each, count in by_priority.items() if each.precedes(priority))
+    number += min(urgent, PATIENCE.get(priority, 0) * number)
+    for lower, patience in PATIENCE.items():
+        if priority.precedes(lower):
+            number += min(by_priority[lower], number // patience)
+    return number
+
+
+class WaitingTasks:
+    """Reads the messages of waiting tasks, with their positions, and removes them from the queue."""
+
+    def __init__(self, nats: Client, names: StreamNames, queues: QueueReader, *, idle: Callable[[], bool]) -> None:
+        """`idle` says whether this worker would begin a task at once."""
+        self._nats = nats
+        self._js = nats.jetstream()
+        self._names = names
+        self._reader = queues
+        self._idle = idle
+        self._queues: TaskQueues | None = None
+        self._read_at = 0.0
+        self._reading = asyncio.Lock()
+
+    async def find(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
+        """Read those of the messages of a queue that are still stored, each with its position now.
+
+        The position is None where it cannot be told.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        found: list[tuple[StoredMessage, Position | None]] = []
+        wanted = sorted(sequences) if subject in QUEUE_KEYS else []
+        while wanted:  # read in the same moment: how many are behind each message, and how many there are in all
+            stored, consumer = await asyncio.gather(
+                page(self._nats, self._names.tasks, subject, start=wanted[0], count=len(wanted)),
+                self._consumer(subject),
+            )
+            if not stored:
+                break
+            messages = [StoredMessage.fetched(message) for message in stored if message.seq in sequences]
+            found += zip(messages, await self._positions(messages, consumer), strict=True)
+            wanted = [sequence for sequence in wanted if sequence > (stored[-1].seq or 0)]
+        return found
+
+    async def held(self, subject: str, sequence: int) -> StoredMessage | None:
+        """Read one message of a queue, None where it is settled.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        found = await one(self._nats, self._names.tasks, subject, sequence)
+        return None if found is None else StoredMessage.fetched(found)
+
+    async def remove(self, record: Entry) -> None:
+        """Remove the message for which a record's log was begun, if it is still stored.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        message = await self.held(record.facts.subject, record.facts.task_sequence)
+        if message is not None and message.owns(record):  # a stream that was made anew counts from 1 again
+            with suppress(APIError):  # a worker was faster: nats-server answers with an error
+                await self._js.delete_msg(self._names.tasks, message.sequence)
+
+    async def _consumer(self, subject: str) -> ConsumerInfo | None:
+        with suppress(NatsError):
+            return await self._reader.consumer(QUEUE_KEYS[subject])
+        return None
+
+    async def _positions(
+        self, messages: Sequence[StoredMessage], consumer: ConsumerInfo | None
+    ) -> list[Position | None]:
+        queues = None
+        with suppress(NatsError):
+            queues = await self._recent_queues()
+        if consumer is None or queues is None:
+            return [None] * len(messages)
+        waiting = {key: queue.waiting for key, queue in queues.by_key.items()}
+        return [self._position(message, consumer, queues, waiting) for message in messages]
+
+    def _position(
+        self, message: StoredMessage, consumer: ConsumerInfo, queues: TaskQueues, waiting: Mapping[QueueKey, int]
+    ) -> Position:
+        key = message.kind, message.priority
+        turn = _turn(message, consumer, queues.by_key[key].redelivered)
+        return Position.immediate() if turn is None else self._expected(position_number(waiting, *key, turn), queues)
+
+    def _expected(self, number: int, queues: TaskQueues) -> Position:
+        """Expect the start by the throughput, but not before enough of the running tasks have ended."""
+        if number == 1 and self._idle():
+            return Position.immediate()
+        now, seconds, ends = datetime.now(UTC), self._reader.throughput.seconds_until(number), queues.ends
+        by_ends = max(ends[min(number, len(ends)) - 1], now) if ends else None
+        if seconds is None:
+            return Position(number, by_ends if number <= len(ends) else None)
+        by_throughput = now + timedelta(seconds=seconds)
+        return Position(number, max(by_throughput, by_ends or by_throughput))
+
+    async def _recent_queues(self) -> TaskQueues:
+        async with self._reading:
+            if self._queues is None or time.monotonic() - self._read_at > READING_KEPT_S:
+                self._queues, self._read_at = await self._reader.read(sample=0), time.monotonic()
+            return self._queues
+
+
+def _turn(message: StoredMessage, consumer: ConsumerInfo, redelivered: Collection[StoredMessage]) -> int | None:
+    """The number of a message, from 1, in its own queue; None where a worker has it."""
+    sequence = message.sequence
+    if sequence > (consumer.delivered.stream_seq if consumer.delivered else 0):
+        return max((consumer.num_pending or 0) - (message.behind or 0), 1) + len(redelivered)
+    if not any(other.sequence == sequence for other in redelivered):
+        return None
+    return 1 + sum(other.sequence < sequence for other in redelivered)

@@ -1,0 +1,67 @@
+"""The position of a waiting task among all that wait."""
+
+import pytest
+
+from app.queue.positions import position_number
+from app.queue.priorities import PATIENCE, PriorityOrder
+from schemas.wire import Kind, Priority
+from tests.unit.test_priorities import serve
+
+HIGH, NORMAL, LOW = Priority
+TRANSCRIPTION, DIARIZATION = Kind
+
+
+def waiting(high: int = 0, normal: int = 0, low: int = 0, *, others: int = 0) -> dict[tuple[Kind, Priority], int]:
+    """So many transcriptions of each priority, and so many normal diarizations."""
+    found = {(DIARIZATION, priority): 0 for priority in Priority} | {(DIARIZATION, NORMAL): others}
+    return found | dict(zip(((TRANSCRIPTION, priority) for priority in Priority), (high, normal, low), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("queues", "priority", "turn", "expected"),
+    [
+        (waiting(normal=5), NORMAL, 5, 5),  # nobody else is there
+        (waiting(normal=5, others=2), NORMAL, 5, 7),  # the other kind takes turns
+        (waiting(normal=5, others=100), NORMAL, 3, 5),
+        (waiting(high=2, normal=5), NORMAL, 5, 7),  # what is high goes first
+        (waiting(high=1000, normal=5), NORMAL, 5, 20),  # but every fourth task is normal
+        (waiting(high=1000, normal=1000, low=1), LOW, 1, 16),  # and every sixteenth low
+        (waiting(high=2, normal=3, low=4), LOW, 4, 9),
+        (waiting(high=30, normal=1000, low=1000), HIGH, 30, 42),  # ten of them normal, two low
+        (waiting(high=1), HIGH, 1, 1),
+    ],
+)
+def test_the_position_among_all_tasks(
+    queues: dict[tuple[Kind, Priority], int], priority: Priority, turn: int, expected: int
+) -> None:
+    assert position_number(queues, TRANSCRIPTION, priority, turn) == expected
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+def test_no_two_tasks_of_a_priority_have_the_same_position(priority: Priority) -> None:
+    # Given as many tasks of each kind
+    queues = dict.fromkeys(waiting(), 0) | {(kind, priority): 3 for kind in Kind}
+    # When each is told its position
+    positions = [position_number(queues, kind, priority, turn) for kind in Kind for turn in (1, 2, 3)]
+    # Then somebody is the next, and so on
+    assert sorted(positions) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+def test_the_position_is_about_true(priority: Priority) -> None:
+    # Given queues of any length, and workers that were busy with others for any time
+    for size in (1, 3, 10, 40):
+        for before in range(20):
+            queues = waiting(high=30, normal=20, low=10) | {(TRANSCRIPTION, priority): size}
+            order = PriorityOrder()
+            for _ in range(before):
+                serve(order, {HIGH})
+            # When all that waits is served
+            expected = position_number(queues, TRANSCRIPTION, priority, size)
+            left = {each: queues[TRANSCRIPTION, each] for each in Priority}
+            served = 0
+            while left[priority]:
+                left[serve(order, {each for each in left if left[each]})] -= 1
+                served += 1
+            # Then the last task of the queue begins where it was said, or as much off as a queue may be passed over
+            assert abs(served - expected) <= max(PATIENCE.values())
