@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 TESTS ?= tests/unit tests/integration
+LONG := tests/acceptance tests/chaos tests/e2e tests/integration/engines tests/monitoring
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-peers/.ready
 NODE_READY := tools/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit test-python fuzz soak chaos check format spec lock containers test-containers bench clean
+.PHONY: help setup demo up test test-unit test-long test-python fuzz soak chaos check format spec lock containers test-containers bench clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -35,11 +36,14 @@ demo: $(READY) ## transcribe a recording of two people, servers and all
 up: $(READY) ## run the service with embedded servers until Ctrl-C
 	@$(BIN)/natscribe up
 
-test: $(READY) $(NODE_READY) ## run all tests but the long ones
-	@$(BIN)/pytest -n 2 --dist loadgroup
+test: $(READY) ## run all tests but the long ones, against real servers: five minutes
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not node" $(LONG:%=--ignore=%)
 
-test-unit: $(READY) ## run the unit tests alone
-	@$(BIN)/pytest tests/unit
+test-unit: $(READY) ## run the tests that need no server and no Node: half a minute
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not node" tests/unit $(wildcard tests/handlers) tests/contract
+
+test-long: $(READY) $(NODE_READY) ## run the long tests: real speech and models, monitoring, browser, lost workers
+	@$(BIN)/pytest -n 2 --dist loadgroup $(LONG)
 
 test-python: $(READY) ## run unit and integration tests: make test-python PYTHON=python3.13 VENV=.venv-3.13
 	@$(BIN)/pytest -n 2 --dist loadgroup $(TESTS)
@@ -59,7 +63,8 @@ check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, spec
 	@$(BIN)/mypy
 	@$(BIN)/mypy examples tools
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/pytest -q tests/contract/test_specification.py tests/contract/test_linters.py tests/contract/test_compatibility.py
+	@$(BIN)/pytest -q -m node tests/contract
+	@$(BIN)/pytest -q tests/contract/test_specification.py tests/contract/test_compatibility.py
 
 format: $(READY) ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet .

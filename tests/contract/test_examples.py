@@ -50,6 +50,7 @@ def test_the_commands_of_the_readme_are_of_the_contract(name: str) -> None:
     assert ResultRequest.model_validate_json(ask[-1]).task_id == task.task_id
 
 
+@pytest.mark.node
 def test_the_models_of_the_node_client_are_those_of_the_document() -> None:
     node = Path(sys.executable).parent / "node"
     generated = subprocess.run(

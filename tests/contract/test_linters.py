@@ -13,6 +13,8 @@ import yaml
 
 from tests.document import DOCUMENT, ROOT
 
+pytestmark = pytest.mark.node
+
 NODE = Path(sys.executable).parent / "node"
 TOOLS = ROOT / "tools" / "node"
 INFORMATION = 2  # severities: 0 error, 1 warning, 2 information, 3 hint
