@@ -40,7 +40,7 @@ test: $(READY) ## run all tests but the long ones, against real servers: five mi
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not node" $(LONG:%=--ignore=%)
 
 test-unit: $(READY) ## run the tests that need no server and no Node: half a minute
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not node" tests/unit $(wildcard tests/handlers) tests/contract
+	@$(BIN)/pytest -n 2 --dist loadgroup -m "not node" tests/unit tests/handlers tests/contract
 
 test-long: $(READY) $(NODE_READY) ## run the long tests: real speech and models, monitoring, browser, lost workers
 	@$(BIN)/pytest -n 2 --dist loadgroup $(LONG)

@@ -1,0 +1,149 @@
+"""All channels of the service on FastStream's in-memory broker, with fakes where the container's parts would be.
+
+What FastStream's `TestNatsBroker` cannot show, the integration tests do: acknowledgements and redeliveries (its
+messages ignore them), the delivery middleware (its messages lack JetStream's metadata), queue groups, and how the task
+consumer pulls.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+from faststream.nats import NatsBroker, NatsRouter, TestNatsBroker
+
+from app.jetstream import streams
+from app.settings import Settings
+from app.updates import Checkpoint, News, Task
+from handlers import channels
+from schemas.errors import ErrorCode
+from schemas.requests import ResultFormat, ResultRequest, TaskStatus
+from schemas.sharing import WindowsOffered
+from schemas.wire import Kind
+
+UPDATES: tuple[News, ...] = ("first", "second")  # type: ignore[assignment]  # handlers pass on whatever it is
+
+
+@dataclass
+class FakeEngine:
+    """A transcriber or diarizer whose work is known beforehand."""
+
+    began: list[tuple[Task, Checkpoint | None]] = field(default_factory=list)
+    closed: bool = False
+
+    async def run(self, task: Task, checkpoint: Checkpoint | None = None) -> AsyncGenerator[News, None]:
+        self.began.append((task, checkpoint))
+        try:
+            for update in UPDATES:
+                yield update
+        finally:
+            self.closed = True
+
+
+@dataclass
+class FakeDelivery:
+    """A task message in the hands of this worker."""
+
+    begun: list[Task] = field(default_factory=list)
+    appended: list[News] = field(default_factory=list)
+    fails_with: Exception | None = None  # after the first update
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+
+    async def begin(self, task: Task) -> Checkpoint:
+        self.begun.append(task)
+        return self.checkpoint
+
+    async def append(self, update: News) -> None:
+        self.appended.append(update)
+        if self.fails_with is not None:
+            raise self.fails_with
+
+
+@dataclass
+class FakeRegistration:
+    accepted: list[tuple[Task, Mapping[str, str]]] = field(default_factory=list)
+    fails_with: Exception | None = None
+
+    async def accept(self, task: Task, headers: Mapping[str, str]) -> None:
+        if self.fails_with is not None:
+            raise self.fails_with
+        self.accepted.append((task, headers))
+
+
+@dataclass
+class FakeRequests:
+    """Answers about tasks, from memory."""
+
+    known: dict[str, TaskStatus] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
+    asked: list[ResultRequest] = field(default_factory=list)
+    fails_with: Exception | None = None
+
+    async def status(self, task_id: str) -> TaskStatus:
+        if self.fails_with is not None:
+            raise self.fails_with
+        return self.known[task_id]
+
+    async def cancel(self, task_id: str) -> TaskStatus:
+        return self.known[task_id]
+
+    async def delete(self, task_id: str) -> None:
+        self.deleted.append(task_id)
+
+    async def result(self, request: ResultRequest) -> str:
+        self.asked.append(request)
+        return "hello" if request.format is ResultFormat.TXT else "WEBVTT"
+
+
+@dataclass
+class FakeDeadLetters:
+    """Both the store of dead letters and their replay."""
+
+    chosen: list[tuple[str | None, Kind | None, ErrorCode | None]] = field(default_factory=list)
+
+    async def replay(self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None) -> int:
+        self.chosen.append((task_id, kind, code))
+        return 3
+
+    async def delete(
+        self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None, after: int
+    ) -> tuple[int, int | None]:
+        self.chosen.append((task_id, kind, code))
+        return 2, after + 10
+
+
+@dataclass
+class FakeSharing:
+    offers: list[WindowsOffered] = field(default_factory=list)
+
+    async def offered(self, offer: WindowsOffered) -> None:
+        self.offers.append(offer)
+
+
+@dataclass
+class Parts:
+    """The fakes, under the names that handlers ask for."""
+
+    transcriber: FakeEngine = field(default_factory=FakeEngine)
+    diarizer: FakeEngine = field(default_factory=FakeEngine)
+    delivery: FakeDelivery = field(default_factory=FakeDelivery)
+    accepted_tasks: FakeRegistration = field(default_factory=FakeRegistration)
+    tasks: FakeRequests = field(default_factory=FakeRequests)
+    dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
+    replayer: FakeDeadLetters = field(default_factory=FakeDeadLetters)
+    sharing: FakeSharing = field(default_factory=FakeSharing)
+
+
+@pytest.fixture
+def parts() -> Parts:
+    return Parts()
+
+
+@pytest.fixture
+async def broker(parts: Parts) -> AsyncIterator[NatsBroker]:
+    broker, queues = NatsBroker(), NatsRouter()
+    channels.task_queues(queues, streams.names(Settings(_env_file=None)))
+    broker.include_routers(queues, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
+    for name, part in vars(parts).items():
+        broker.context.set_global(name, part)
+    async with TestNatsBroker(broker) as tested:
+        yield tested

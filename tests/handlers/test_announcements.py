@@ -1,0 +1,64 @@
+"""Announcements: what the task stream has stored and what other workers offer is passed on, and never answered."""
+
+import pytest
+from faststream.nats import NatsBroker
+
+from schemas import subjects
+from schemas.diarization import DiarizationTask
+from schemas.sharing import WindowsOffered
+from schemas.transcription import TranscriptionTask
+from schemas.wire import Kind, Model, Priority
+from tests.handlers.conftest import Parts
+
+TASK = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}
+HEADERS = {"Nats-Subject": "tasks.transcription.normal", "Nats-Sequence": "12"}
+SHAPES: dict[Kind, type[TranscriptionTask] | type[DiarizationTask]] = {
+    Kind.TRANSCRIPTION: TranscriptionTask,
+    Kind.DIARIZATION: DiarizationTask,
+}
+OFFER = WindowsOffered(run="a" * 32, owner="b" * 32, model=Model(name="base", revision="1"))
+
+INVALID = {
+    "no JSON": b"\xff",
+    "no object": b"[]",
+    "no task": b"{}",
+    "an unknown field": b'{"task_id": "t1", "audio_file_id": "a", "user_id": 7, "more": 1}',
+    "deeper than Python reads": b"[" * 100_000,
+}
+invalid = pytest.mark.parametrize("body", INVALID.values(), ids=INVALID)
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("priority", Priority)
+async def test_a_stored_task_is_registered(broker: NatsBroker, parts: Parts, kind: Kind, priority: Priority) -> None:
+    # When the task stream has stored a task, and publishes a copy with what the server says of it
+    await broker.publish(TASK, subjects.accepted_in(kind, priority), headers=HEADERS)
+    # Then the registration receives both
+    ((task, headers),) = parts.accepted_tasks.accepted
+    assert task == SHAPES[kind].model_validate(TASK)
+    assert HEADERS.items() <= headers.items()
+
+
+@invalid
+@pytest.mark.parametrize("kind", Kind)
+async def test_what_is_no_task_is_left_to_the_worker_that_picks_it_up(
+    broker: NatsBroker, parts: Parts, kind: Kind, body: bytes
+) -> None:
+    await broker.publish(body, subjects.accepted_in(kind, Priority.HIGH), headers={"content-type": "application/json"})
+    assert parts.accepted_tasks.accepted == []
+
+
+async def test_a_copy_that_no_server_made_is_let_go(broker: NatsBroker, parts: Parts) -> None:
+    parts.accepted_tasks.fails_with = ValueError("a copy of no task message")
+    await broker.publish(TASK, subjects.accepted_in(Kind.TRANSCRIPTION, Priority.HIGH))
+
+
+async def test_another_workers_offer_is_passed_on(broker: NatsBroker, parts: Parts) -> None:
+    await broker.publish(OFFER, subjects.WINDOWS_OFFERED)
+    assert parts.sharing.offers == [OFFER]
+
+
+@invalid
+async def test_what_is_no_offer_is_let_go(broker: NatsBroker, parts: Parts, body: bytes) -> None:
+    await broker.publish(body, subjects.WINDOWS_OFFERED, headers={"content-type": "application/json"})
+    assert parts.sharing.offers == []

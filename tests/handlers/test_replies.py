@@ -1,0 +1,137 @@
+"""Requests: each is answered with a reply or with an error that says what to do."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from faststream.nats import NatsBroker
+from structlog.testing import capture_logs
+
+from app.errors import RequestError
+from handlers.channels import ANSWERS
+from schemas import subjects
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from schemas.requests import ResultFormat, TaskStatus
+from schemas.wire import Kind
+from tests.handlers.conftest import Parts
+
+STATUS = TaskStatus(
+    task_id="t1",
+    kind=Kind.TRANSCRIPTION,
+    task=None,
+    state=State.QUEUED,
+    progress=0,
+    attempt=1,
+    created_at=datetime(2026, 11, 26, tzinfo=UTC),
+)
+AS_JSON = {"content-type": "application/json"}
+NO_JSON = {
+    "no JSON": b"{",
+    "no text": b"\xff\xfe",
+    "deeper than Python reads": b"[" * 100_000,
+}
+every_request = pytest.mark.parametrize("subject", ANSWERS)
+
+
+@pytest.fixture
+def parts() -> Parts:
+    parts = Parts()
+    parts.tasks.known["t1"] = STATUS
+    return parts
+
+
+async def ask(broker: NatsBroker, subject: str, body: object, headers: dict[str, str] | None = None) -> Any:
+    """The body of the reply, from JSON."""
+    return json.loads((await broker.request(body, subject, headers=headers)).body)
+
+
+@pytest.mark.parametrize("subject", [subjects.STATUS, subjects.CANCEL])
+async def test_a_status_is_the_reply(broker: NatsBroker, subject: str) -> None:
+    assert await ask(broker, subject, {"task_id": "t1"}) == STATUS.model_dump(mode="json")
+
+
+async def test_a_result_as_text_is_the_reply_as_it_is(broker: NatsBroker, parts: Parts) -> None:
+    reply = await broker.request({"task_id": "t1", "format": "txt"}, subjects.RESULT)
+    assert (reply.body, reply.content_type) == (b"hello", "text/plain")
+    assert parts.tasks.asked[0].format is ResultFormat.TXT
+
+
+async def test_a_deleted_task_is_confirmed(broker: NatsBroker, parts: Parts) -> None:
+    assert await ask(broker, subjects.DELETE, {"task_id": "t1"}) == {"deleted": True}
+    assert parts.tasks.deleted == ["t1"]
+
+
+async def test_dead_letters_are_replayed(broker: NatsBroker, parts: Parts) -> None:
+    assert await ask(broker, subjects.REPLAY, {"kind": "diarization"}) == {"replayed": 3}
+    assert parts.replayer.chosen == [(None, Kind.DIARIZATION, None)]
+    assert parts.dead_letters.chosen == []
+
+
+async def test_dead_letters_are_deleted_from_where_the_client_says(broker: NatsBroker, parts: Parts) -> None:
+    answer = await ask(broker, subjects.DELETE_LETTERS, {"task_id": "t1", "after": 5})
+    assert answer == {"deleted": 2, "more_after": 15}
+    assert parts.dead_letters.chosen == [("t1", None, None)]
+    assert parts.replayer.chosen == []
+
+
+@every_request
+@pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
+async def test_what_is_not_json_is_answered(broker: NatsBroker, subject: str, body: bytes) -> None:
+    error = (await ask(broker, subject, body, AS_JSON))["error"]
+    assert error == {
+        "code": "invalid_request",
+        "message": "The request is not a JSON object in UTF-8: send one.",
+    }
+
+
+@every_request
+@pytest.mark.parametrize("body", [b"[]", b"7", b"hello"])
+async def test_what_is_no_object_is_answered(broker: NatsBroker, subject: str, body: bytes) -> None:
+    error = (await ask(broker, subject, body))["error"]
+    assert error["code"] == "invalid_request"
+    assert "it is no JSON object" in error["message"]
+
+
+@every_request
+async def test_an_unknown_field_is_named(broker: NatsBroker, subject: str) -> None:
+    error = (await ask(broker, subject, {"task_id": "t1", "taskid": "t1"}))["error"]
+    assert error["code"] == "invalid_request"
+    assert "taskid" in error["message"]
+
+
+@every_request
+async def test_an_invalid_value_is_named_but_not_repeated(broker: NatsBroker, subject: str) -> None:
+    error = (await ask(broker, subject, {"task_id": "no such id"}))["error"]
+    assert error["code"] == "invalid_request"
+    assert "task_id" in error["message"]
+    assert "no such id" not in error["message"]
+
+
+async def test_a_refused_request_is_answered_with_the_reason(broker: NatsBroker, parts: Parts) -> None:
+    parts.tasks.fails_with = RequestError(ErrorCode.NOT_FOUND, "No task t1 is known: check the id.")
+    error = (await ask(broker, subjects.STATUS, {"task_id": "t1"}))["error"]
+    assert error == {"code": "not_found", "message": "No task t1 is known: check the id."}
+
+
+async def test_a_fault_of_the_service_is_answered_without_its_secrets(broker: NatsBroker, parts: Parts) -> None:
+    parts.tasks.fails_with = RuntimeError("password")
+    with capture_logs() as lines:
+        error = (await ask(broker, subjects.STATUS, {"task_id": "t1"}))["error"]
+    assert error == {"code": "internal", "message": "The service could not answer: ask again in a moment."}
+    assert [line["log_level"] for line in lines] == ["error"]
+
+
+@pytest.mark.parametrize("reply_to", ["tasks.transcription.high", "$JS.API.STREAM.DELETE.x", "progress.t1"])
+async def test_a_request_whose_answer_would_go_elsewhere_than_into_an_inbox_is_ignored(
+    broker: NatsBroker, parts: Parts, reply_to: str
+) -> None:
+    await broker.publish({"task_id": "t1"}, subjects.DELETE, reply_to=reply_to)
+    assert parts.tasks.deleted == []
+
+
+@pytest.mark.parametrize("reply_to", ["_INBOX.abc.1", "_INBOX_reader.abc.1", "_R_.abc.1"])
+async def test_a_request_with_any_clients_inbox_is_done(broker: NatsBroker, parts: Parts, reply_to: str) -> None:
+    await broker.publish({"task_id": "t1"}, subjects.DELETE, reply_to=reply_to)
+    assert parts.tasks.deleted == ["t1"]
