@@ -17,21 +17,21 @@ from app.delivery.tools import DeliveryTools
 from app.engines.engine import Engine
 from app.jetstream import streams
 from app.jetstream.outages import Outages
-from app.keys import cache
-from app.keys.projection import RedisProjection
-from app.keys.projector import Projector
-from app.keys.stretches import Stretches
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
-from app.operating.expiry import Expiry
-from app.operating.vitals import Vitals
-from app.operating.watch import Watch
+from app.operations.expiry import Expiry
+from app.operations.maintenance import Maintenance
+from app.operations.vitals import Vitals
 from app.queue.accepted_tasks import AcceptedTasks
 from app.queue.consumer import TaskConsumer, TaskSubscribers
 from app.queue.log_opener import LogOpener
 from app.queue.missed import MissedTasks
 from app.queue.positions import WaitingTasks
 from app.queue.priorities import QueueReader
+from app.redis_store import cache
+from app.redis_store.projection import RedisProjection
+from app.redis_store.projector import Projector
+from app.redis_store.stretches import Stretches
 from app.requests import TaskRequests
 from app.settings import Settings
 from app.speech.diarizer import EngineDiarizer
@@ -131,7 +131,7 @@ class Container:
             max_payload=nats.max_payload,
         )
         self.projector = Projector(nats, names, self.projection)
-        self.watch = Watch(
+        self.maintenance = Maintenance(
             js,
             settings,
             lanes=queues,

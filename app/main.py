@@ -17,6 +17,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from opentelemetry.trace import TracerProvider
 
+from app.asyncapi import document
 from app.cancellation import cancel_all
 from app.container import IN_CONTEXT, Container
 from app.delivery.middleware import DeliveryMiddleware
@@ -26,9 +27,8 @@ from app.engines.processes import EngineProcesses
 from app.errors import TaskError, TransientError
 from app.jetstream import connection, provisioning, streams
 from app.jetstream.closing import close
-from app.operating.health import Readiness, route
+from app.operations.health import Readiness, route
 from app.settings import Settings, read_settings
-from app.specification import document
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import metrics_route
 from app.temporary import sweep
@@ -116,7 +116,7 @@ class Worker:
             await closing.enter_async_context(container.sharing.open())
             container.consumer.replace_pull_loops()
             beside = (
-                container.watch.run(),
+                container.maintenance.run(),
                 container.projector.run(),
                 container.accepted_tasks.run(),
                 container.missed.run(),

@@ -7,13 +7,13 @@ from nats.js.errors import NotFoundError
 from app import formats
 from app.delivery.dead_letters import DeadLetterBox
 from app.errors import OvertakenError, RequestError, TransientError
-from app.keys.cache import Cache
-from app.keys.projection import RedisProjection
 from app.log.entry import Entry
 from app.log.results import HEADERS_AND_ENVELOPE, ResultStore
 from app.log.task_log import TaskLog
 from app.queue.positions import WaitingTasks
 from app.queue.status import placed, status_of
+from app.redis_store.cache import Cache
+from app.redis_store.projection import RedisProjection
 from app.speech.recordings import Recordings
 from app.updates import Result
 from schemas import subjects

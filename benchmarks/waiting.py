@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from nats.js.api import DeliverPolicy
 
 from app.jetstream import streams
-from app.keys.projection import RedisProjection
+from app.redis_store.projection import RedisProjection
 from app.settings import Settings
 from benchmarks.service import provision
 from benchmarks.stack import Stack

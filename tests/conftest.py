@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
-from app.keys.redis_keys import MARK
+from app.redis_store.redis_keys import MARK
 from app.settings import Settings
 from tests.containers import engine_answers, nats_container, redis_container
 from tests.servers import in_memory, nats_server_in, valkey_in

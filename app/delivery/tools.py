@@ -7,10 +7,10 @@ from opentelemetry.trace import Tracer
 
 from app.delivery.settling import Settler
 from app.jetstream.outages import Outages
-from app.keys.projection import RedisProjection
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.queue.log_opener import LogOpener
+from app.redis_store.projection import RedisProjection
 from app.telemetry.metrics import Meter
 
 

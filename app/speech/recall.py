@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from app.engines.engine import Engine
 from app.engines.messages import DiarizationDone, Diarize, Load, StageAdvanced, StretchAnalysed
 from app.engines.window_transcribers import load
-from app.keys.cache import Cache, read
-from app.keys.stretches import Stretches
+from app.redis_store.cache import Cache, read
+from app.redis_store.stretches import Stretches
 from app.speech.recordings import Recording
 from app.speech.transcriber_pool import Transcribed
 from app.speech.windows_in_order import Told

@@ -14,8 +14,8 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from app.client import Client
 from app.errors import PermanentError
-from app.keys.redis_keys import MARK
 from app.main import Worker
+from app.redis_store.redis_keys import MARK
 from app.settings import Settings, Share
 from handlers.channels import ANSWERERS
 from schemas.errors import ErrorCode
@@ -169,7 +169,7 @@ async def test_all_that_the_service_promises(
     await follower.request("tasks.status", json.dumps({"task_id": cancelled}).encode(), timeout=5)
     # And Redis loses what it had
     await worker.container.projection._redis.delete(MARK)  # noqa: SLF001 -- the service's own user is the one that may
-    await worker.container.watch.catch_up()
+    await worker.container.maintenance.catch_up()
     # And all is deleted
     for task in (*tasks, large, helped, cancelled):
         await publisher.delete(task)

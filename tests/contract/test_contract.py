@@ -11,8 +11,8 @@ import pytest
 from nats.js.api import RetentionPolicy
 
 from app.jetstream import streams
-from app.keys import projection, redis_keys
 from app.log import cloud_events
+from app.redis_store import projection, redis_keys
 from app.settings import Settings
 from handlers import dead_letters, requests
 from schemas import subjects

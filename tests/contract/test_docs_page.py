@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from app.asyncapi import document
 from app.docs_page import DocsPage
 from app.main import Worker
 from app.settings import Settings
-from app.specification import document
 from tests.document import DOCUMENT, ROOT
 from tests.fakes.engine import FakeEngine
 

@@ -12,11 +12,11 @@ import pytest
 from faststream.specification import AsyncAPI
 from pydantic import TypeAdapter
 
+from app.asyncapi.completion import complete
+from app.asyncapi.messages import MESSAGES, MessageWords
 from app.jetstream import streams
 from app.main import Worker
 from app.settings import Settings
-from app.specification.completion import complete
-from app.specification.messages import MESSAGES, MessageWords
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State

@@ -4,8 +4,8 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app.keys import redis_keys
-from app.keys.cache import Cache, connected, read
+from app.redis_store import redis_keys
+from app.redis_store.cache import Cache, connected, read
 from schemas.wire import Model
 
 AUDIO = "a" * 64

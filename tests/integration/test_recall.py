@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 
 from app.engines.messages import Diarize, Job, Loaded, Reply, StretchAnalysed
 from app.errors import PermanentError
-from app.keys import redis_keys
-from app.keys.stretches import Stretches
 from app.main import Worker
+from app.redis_store import redis_keys
+from app.redis_store.stretches import Stretches
 from app.settings import Settings
 from schemas import subjects
 from schemas.errors import ErrorCode

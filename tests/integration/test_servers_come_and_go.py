@@ -17,9 +17,9 @@ from redis.asyncio import Redis
 from app.embedded import NatsServer, ValkeyServer
 from app.jetstream import provisioning, stream_pages, streams
 from app.jetstream.outages import Outages
-from app.keys.redis_keys import MARK
 from app.main import Worker
 from app.queue.accepted_tasks import AcceptedTasks
+from app.redis_store.redis_keys import MARK
 from app.settings import Settings
 from schemas.progress import State
 from schemas.wire import Kind
@@ -52,7 +52,7 @@ async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
 
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.operating.watch.LOOK_EVERY", 0.2)
+    monkeypatch.setattr("app.operations.maintenance.LOOK_EVERY", 0.2)
 
 
 async def has_result(redis: Redis, task_id: str) -> bool:

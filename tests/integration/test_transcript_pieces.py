@@ -6,9 +6,9 @@ import zlib
 import pytest
 from redis.asyncio import Redis
 
-from app.keys import redis_keys
-from app.keys.cache import Cache
-from app.keys.stretches import Stretches
+from app.redis_store import redis_keys
+from app.redis_store.cache import Cache
+from app.redis_store.stretches import Stretches
 from app.speech.recall import PIECE, VERSION, Recall, Transcript
 from schemas.transcription import Stretch, TranscriptionTask
 from tests.fakes.engine import MODEL, FakeEngine, segment

@@ -17,11 +17,11 @@ from app.delivery.settling import Settler
 from app.delivery.tools import DeliveryTools
 from app.errors import PermanentError
 from app.jetstream.outages import Outages
-from app.keys.projection import RedisProjection
 from app.log.entry import Entry
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.queue.log_opener import LogOpener
+from app.redis_store.projection import RedisProjection
 from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
 from app.updates import Result

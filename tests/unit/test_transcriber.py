@@ -12,8 +12,8 @@ import pytest
 from app.engines.cores import Cores
 from app.engines.messages import Diarize, Job, Listen, Reply, StageAdvanced, StretchAnalysed, Transcribe
 from app.errors import TransientError
-from app.keys.cache import Cache, connected
-from app.keys.stretches import Stretches
+from app.redis_store.cache import Cache, connected
+from app.redis_store.stretches import Stretches
 from app.settings import Settings
 from app.speech.recall import Recall
 from app.speech.recordings import Recording, Recordings

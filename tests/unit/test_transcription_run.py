@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from app.engines.messages import Job, Listen, Reply, Transcribe, WindowsTranscribed, WindowTranscribed
 from app.errors import PermanentError
-from app.keys.cache import Cache
-from app.keys.stretches import Stretches
+from app.redis_store.cache import Cache
+from app.redis_store.stretches import Stretches
 from app.speech.recall import TOLD_AT_ONCE, Recall, Transcript, TranscriptInOrder
 from app.speech.recordings import Recording
 from app.speech.transcriber_pool import BatchSizes, Transcribed

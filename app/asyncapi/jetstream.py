@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 from nats.js.api import ConsumerConfig, ObjectStoreConfig, StreamConfig
 
+from app.asyncapi.node import Node
 from app.jetstream import objects, streams
 from app.settings import Settings
-from app.specification.node import Node
 from schemas import subjects
 
 

@@ -11,9 +11,9 @@ from redis.exceptions import RedisError
 
 from app.errors import TransientError
 from app.jetstream.streams import RESULTS_KEPT
-from app.keys import redis_keys
 from app.log.entry import Entry
 from app.queue.status import status_of
+from app.redis_store import redis_keys
 from schemas.errors import ErrorCode
 
 DAY: Final = 24 * 3600

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from app.specification.node import Node
+from app.asyncapi.node import Node
 from schemas.wire import Kind, Priority, Term
 
 ENUMS: Final[Mapping[str, type[Term]]] = {"priority": Priority, "kind": Kind}

@@ -13,9 +13,9 @@ from nats.js.api import RawStreamMsg
 
 from app.errors import TransientError
 from app.jetstream.pull_inbox import PullInbox
-from app.keys.projection import Ended, RedisProjection
 from app.log.entry import Entry, Facts
 from app.log.task_log import read_result
+from app.redis_store.projection import Ended, RedisProjection
 from schemas.stream_names import StreamNames
 
 EVENTS: Final = 300  # at once

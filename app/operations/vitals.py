@@ -3,8 +3,8 @@
 from nats.aio.client import Client
 
 from app.engines.engine import Engine
-from app.keys.projection import RedisProjection
-from app.operating import memory
+from app.operations import memory
+from app.redis_store.projection import RedisProjection
 from app.telemetry.metrics import Meter
 
 

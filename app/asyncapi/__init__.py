@@ -7,9 +7,9 @@ import yaml
 from faststream.specification import AsyncAPI
 from faststream.specification.base import Specification
 
+from app.asyncapi.completion import complete
+from app.asyncapi.node import Node
 from app.settings import Settings
-from app.specification.completion import complete
-from app.specification.node import Node
 
 
 def document(version: str, settings: Settings) -> AsyncAPI:

@@ -9,11 +9,11 @@ from nats.js import JetStreamContext
 
 from app.errors import TransientError
 from app.jetstream import provisioning, streams
-from app.keys.projection import RedisProjection
-from app.operating.expiry import Expiry
-from app.operating.figures import QueueFigures
-from app.operating.vitals import Vitals
+from app.operations.expiry import Expiry
+from app.operations.figures import QueueFigures
+from app.operations.vitals import Vitals
 from app.queue.priorities import QueueReader
+from app.redis_store.projection import RedisProjection
 from app.settings import Settings
 from app.telemetry.metrics import Meter
 
@@ -24,7 +24,7 @@ SWEEP_EVERY = 3600.0  # seconds
 log = structlog.get_logger()
 
 
-class Watch:
+class Maintenance:
     """Does what has to be done now and then, whatever the consumer is busy with."""
 
     def __init__(  # noqa: PLR0913 -- it looks after all of them

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from app.engines.messages import StretchAnalysed
-from app.keys import redis_keys
-from app.keys.cache import in_time
+from app.redis_store import redis_keys
+from app.redis_store.cache import in_time
 
 KEPT: Final = 24 * 3600  # seconds after the last one; an attempt that follows later hears them again
 

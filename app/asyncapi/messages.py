@@ -7,8 +7,8 @@ from typing import Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.specification.examples import EXAMPLES, Example
-from app.specification.node import Node
+from app.asyncapi.examples import EXAMPLES, Example
+from app.asyncapi.node import Node
 from schemas.dead_letters import DeadLetter
 from schemas.diarization import DiarizationResult, DiarizationTask
 from schemas.errors import ErrorReply

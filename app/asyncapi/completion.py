@@ -4,13 +4,13 @@ import re
 from collections.abc import Mapping
 from typing import Final, get_args, get_type_hints
 
+from app.asyncapi import info, jetstream
+from app.asyncapi.finding import ENUMS, Finding, find, pattern
+from app.asyncapi.messages import CORRELATIONS, MESSAGES, MessageWords, schemas
+from app.asyncapi.node import Node
+from app.asyncapi.servers import SECURITY_SCHEMES, SERVERS
+from app.asyncapi.wording import CHANNELS, INSIDE, TAGS, Channel
 from app.settings import Settings
-from app.specification import info, jetstream
-from app.specification.finding import ENUMS, Finding, find, pattern
-from app.specification.messages import CORRELATIONS, MESSAGES, MessageWords, schemas
-from app.specification.node import Node
-from app.specification.servers import SECURITY_SCHEMES, SERVERS
-from app.specification.wording import CHANNELS, INSIDE, TAGS, Channel
 from handlers.channels import ANSWERS
 from schemas.errors import ErrorReply
 from schemas.wire import TASK_ID_PATTERN

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from app.errors import TransientError
-from app.keys import redis_keys
+from app.redis_store import redis_keys
 from schemas.errors import ErrorCode
 
 ANSWERS_WITHIN: Final = 1.0  # seconds: a task does not wait longer for what it can compute
