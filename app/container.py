@@ -34,12 +34,12 @@ from app.redis_store.projector import Projector
 from app.redis_store.stretches import Stretches
 from app.requests import TaskRequests
 from app.settings import Settings
-from app.speech.diarizer import EngineDiarizer
-from app.speech.recall import Recall
+from app.speech.diarizer import Diarizer
 from app.speech.recordings import Recordings
-from app.speech.transcriber import EngineTranscriber
+from app.speech.transcriber import Transcriber
+from app.speech.transcript_cache import TranscriptCache
 from app.telemetry.metrics import Meter
-from app.work_sharing.work_sharing import Sharing
+from app.work_sharing.sharing import WorkSharing
 
 REDIS_TIMEOUT_S: Final = 3.0  # clients wait five seconds for a reply
 # Handlers and middlewares find these parts in FastStream's context, by these names.
@@ -115,10 +115,12 @@ class Container:
 
         recordings = Recordings(settings, js)
         found_before = cache.Cache(self.redis_of_cache, keep=settings.cache_ttl)
-        recall = Recall(self.engine, found_before, Stretches(self.redis_of_cache))
-        self.sharing = Sharing(nats, self.engine, settings)
-        self.transcriber = EngineTranscriber(recordings, self.engine, recall, self.sharing, settings)
-        self.diarizer = EngineDiarizer(recordings, recall, self.sharing)
+        self.sharing = WorkSharing(nats, self.engine, settings)
+        self.diarizer = Diarizer(recordings, self.engine, found_before, Stretches(self.redis_of_cache), self.sharing)
+        transcripts = TranscriptCache(self.engine, found_before)
+        self.transcriber = Transcriber(
+            recordings, self.engine, transcripts, self.diarizer, self.sharing, settings=settings
+        )
 
         self.tasks = TaskRequests(
             log,

@@ -47,4 +47,9 @@ class Found:
     untranscribed: tuple[Stretch, ...] = ()
 
 
+def processed(stage: Stage, seconds: float, duration: float | None) -> Advanced:
+    """A stage has done so many seconds of audio of those there are."""
+    return Advanced(stage, min(seconds / duration, 1.0) if duration else 0.0, seconds, duration)
+
+
 News = Advanced | Found | Result

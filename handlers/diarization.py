@@ -4,7 +4,7 @@ from contextlib import aclosing
 from typing import Annotated
 
 from app.delivery.delivery import TaskDelivery
-from app.speech.diarizer import EngineDiarizer
+from app.speech.diarizer import Diarizer
 from handlers.dependencies import FromContext
 from schemas.diarization import DiarizationTask
 
@@ -12,7 +12,7 @@ from schemas.diarization import DiarizationTask
 async def diarize(
     task: DiarizationTask,
     delivery: Annotated[TaskDelivery, FromContext()],
-    diarizer: Annotated[EngineDiarizer, FromContext()],
+    diarizer: Annotated[Diarizer, FromContext()],
 ) -> None:
     """Find the turns of a recording."""
     await delivery.begin(task)

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from app.work_sharing.work_sharing import Sharing
+from app.work_sharing.sharing import WorkSharing
 from handlers.dependencies import FromContext
 from schemas.sharing import WindowsOffered
 
 
-async def offered(offer: WindowsOffered, sharing: Annotated[Sharing, FromContext()]) -> None:
+async def offered(offer: WindowsOffered, sharing: Annotated[WorkSharing, FromContext()]) -> None:
     """Help, where this worker is idle."""
-    await sharing.offered(offer)
+    await sharing.consider(offer)

@@ -4,7 +4,7 @@ from contextlib import aclosing
 from typing import Annotated
 
 from app.delivery.delivery import TaskDelivery
-from app.speech.transcriber import EngineTranscriber
+from app.speech.transcriber import Transcriber
 from handlers.dependencies import FromContext
 from schemas.transcription import TranscriptionTask
 
@@ -12,7 +12,7 @@ from schemas.transcription import TranscriptionTask
 async def transcribe(
     task: TranscriptionTask,
     delivery: Annotated[TaskDelivery, FromContext()],
-    transcriber: Annotated[EngineTranscriber, FromContext()],
+    transcriber: Annotated[Transcriber, FromContext()],
 ) -> None:
     """Transcribe a recording, from where the last attempt ended."""
     checkpoint = await delivery.begin(task)

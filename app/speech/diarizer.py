@@ -1,37 +1,85 @@
-"""The diarizer: a recording fetched, handed to the engine, and its turns made into a result."""
+"""The diarizer: who speaks when in a recording, as a task of its own or beside a transcription."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from importlib.metadata import version
+from types import TracebackType
+from typing import Self
 
-from app.engines.messages import DiarizationDone, Diarize, StageAdvanced
-from app.speech.pace import processed
-from app.speech.recall import Recall
+from app.cancellation import cancel_all
+from app.engines.engine import Engine
+from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, StretchAnalysed
+from app.errors import TaskError
+from app.redis_store.cache import Cache
+from app.redis_store.stretches import Stretches
 from app.speech.recordings import Recording, Recordings
-from app.updates import News
-from app.work_sharing.work_sharing import Sharing
-from schemas.diarization import DiarizationResult, DiarizationTask
+from app.updates import News, processed
+from app.work_sharing.sharing import WorkSharing
+from schemas.diarization import DiarizationResult, DiarizationTask, Turn
+from schemas.errors import ErrorDetail
+from schemas.transcription import TranscriptionTask
+
+_VERSION = version("natscribe")  # another version of the code may find other turns
 
 
-class EngineDiarizer:
-    """Diarizes with the engine process."""
+class Diarizer:
+    """Diarizes with the engine; the cache answers what was asked before."""
 
-    def __init__(self, recordings: Recordings, recall: Recall, sharing: Sharing) -> None:
+    def __init__(
+        self, recordings: Recordings, engine: Engine, cache: Cache, chunks: Stretches, sharing: WorkSharing
+    ) -> None:
         self._recordings = recordings
-        self._recall = recall
+        self._engine = engine
+        self._cache = cache
+        self._chunks = chunks
         self._sharing = sharing
 
     async def run(self, task: DiarizationTask) -> AsyncGenerator[News, None]:
-        """Yield how far it is, the result last (TaskError)."""
-        async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
-            job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
-            async with aclosing(self._recall.turns(task.task_id, recording, job)) as replies:
-                async for reply in replies:
-                    match reply:
-                        case StageAdvanced():
-                            yield processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
-                        case DiarizationDone():
-                            yield _result(task, recording, reply)
+        """Yield progress, the result last.
+
+        Raises:
+            TaskError: The recording or the engine failed.
+        """
+        async with (
+            self._sharing.own_work(),
+            self._recordings.fetch(task.audio_file_id) as recording,
+            aclosing(self.turns(task, recording)) as replies,
+        ):
+            async for reply in replies:
+                match reply:
+                    case StageAdvanced():
+                        yield processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
+                    case DiarizationDone():
+                        yield _result(task, recording, reply)
+
+    async def turns(
+        self, task: DiarizationTask | TranscriptionTask, recording: Recording
+    ) -> AsyncGenerator[StageAdvanced | DiarizationDone, None]:
+        """Yield progress from where the task's last attempt ended, the turns last.
+
+        Raises:
+            TaskError: The recording or the engine failed.
+        """
+        question = f"turns of votes {_VERSION} {task.min_speakers}-{task.max_speakers}"
+        found = await self._cache.find(recording.sha256, question, DiarizationDone)
+        if found is not None:
+            yield found.model_copy(update={"cached": True})
+            return
+        known = await self._chunks.known(task.task_id, recording.sha256)
+        job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers, known=known)
+        async with aclosing(self._engine.run(job)) as replies:
+            async for reply in replies:
+                match reply:
+                    case StretchAnalysed():
+                        await self._chunks.keep(task.task_id, recording.sha256, reply)
+                    case StageAdvanced():
+                        yield reply
+                    case DiarizationDone():
+                        await recording.check()
+                        await self._cache.keep(recording.sha256, question, reply)
+                        yield reply
 
 
 def _result(task: DiarizationTask, recording: Recording, found: DiarizationDone) -> DiarizationResult:
@@ -47,3 +95,77 @@ def _result(task: DiarizationTask, recording: Recording, found: DiarizationDone)
         cached=found.cached,
         created_at=datetime.now(UTC),
     )
+
+
+class SpeakerSearch:
+    """Diarization beside a transcription: leads to `turns`, or to an `error`, which leaves the transcript alone.
+
+    As a context manager it ends what it has begun.
+    """
+
+    def __init__(self, replies: AsyncGenerator[StageAdvanced | DiarizationDone, None]) -> None:
+        self.turns: Sequence[Turn] | None = None
+        self.cached = False
+        self.error: ErrorDetail | None = None
+        self._replies = replies
+        self._task: asyncio.Task[None] | None = None
+        self._latest: StageAdvanced | None = None
+        self._moved = asyncio.Event()
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is under way or done."""
+        return self._task is not None
+
+    @property
+    def fraction(self) -> float:
+        """The part that is done."""
+        if self._task is not None and self._task.done():
+            return 1.0
+        latest = self._latest
+        if latest is None or not latest.duration_seconds:
+            return 0.0
+        return min(latest.processed_seconds / latest.duration_seconds, 1.0)
+
+    def begin(self) -> None:
+        """Search in an asyncio task of its own."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._search())
+            self._task.add_done_callback(lambda _: self._moved.set())
+
+    async def progress(self) -> AsyncGenerator[StageAdvanced, None]:
+        """Search to the end, and yield how far it is."""
+        self.begin()
+        task, yielded = self._task, None
+        while task is not None and not task.done():
+            self._moved.clear()
+            if self._latest is not None and self._latest is not yielded:
+                yielded = self._latest
+                yield yielded
+            else:
+                await self._moved.wait()
+        if task is not None:
+            await task
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            await cancel_all([self._task])
+        await self._replies.aclose()
+
+    async def _search(self) -> None:
+        try:
+            async with aclosing(self._replies) as replies:
+                async for reply in replies:
+                    match reply:
+                        case StageAdvanced():
+                            self._latest = reply
+                            self._moved.set()
+                        case DiarizationDone():
+                            self.turns, self.cached = reply.turns, reply.cached
+        except TaskError as error:
+            self.error = error.detail

@@ -1,4 +1,4 @@
-"""What the listener has found and nobody was given yet: windows, and silences between them."""
+"""The windows that the listener has found and no batch has taken yet, and the silences between them."""
 
 from collections import deque
 from itertools import takewhile
@@ -7,7 +7,10 @@ from app.engines.messages import Listened, ListeningDone, RecordingOpened, Reply
 
 
 class FoundWindows:
-    """Windows in order; `duration` is how long the recording is, as far as known, and `channels` how many it has."""
+    """The windows that no batch has taken yet, in order, and the silences between them.
+
+    `duration` is how long the recording is, as far as known; `channels` is how many it has.
+    """
 
     def __init__(self) -> None:
         self.duration = 0.0
@@ -19,7 +22,7 @@ class FoundWindows:
     def __len__(self) -> int:
         return len(self._found)
 
-    def notice(self, reply: Reply) -> None:
+    def receive(self, reply: Reply) -> None:
         """Take a reply of the listener into account."""
         match reply:
             case RecordingOpened():
@@ -28,7 +31,7 @@ class FoundWindows:
                 self._found.append(reply.window)
                 self._windows_in_block = True
             case Listened():
-                self.duration = max(self.duration, reply.seconds)  # whatever its packets said
+                self.duration = max(self.duration, reply.seconds)  # the header may promise less
                 if not self._windows_in_block:
                     self._add_silence(reply.settled)
                 self._windows_in_block = False
@@ -37,7 +40,7 @@ class FoundWindows:
                 self.complete = True
 
     def take_silence(self) -> float | None:
-        """Up to where it is silent before the next window, if that is known."""
+        """Up to which second nobody speaks before the next window, if that is known."""
         silence = self._found[0] if self._found else None
         if not isinstance(silence, float):
             return None

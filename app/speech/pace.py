@@ -9,11 +9,6 @@ from schemas.progress import Stage
 ROUNDING = 1e-9  # 100 * .57 is 56.99999999999999
 
 
-def processed(stage: Stage, seconds: float, duration: float | None) -> Advanced:
-    """News: a stage has done so many seconds of audio of those there are."""
-    return Advanced(stage, min(seconds / duration, 1.0) if duration else 0.0, seconds, duration)
-
-
 class Pace:
     """Measured from the news of an attempt; never goes backwards."""
 

@@ -1,116 +1,116 @@
-"""The transcriber: a recording fetched, handed to the engine, and made into a result."""
+"""The transcriber: a recording becomes a transcript, with speakers where the task asks for them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from app.engines.attribution import attribute
 from app.engines.cores import Cores, windows_at_once
 from app.engines.engine import Engine
-from app.engines.messages import Diarize
+from app.engines.messages import Listen, StageAdvanced, Transcribe
 from app.errors import PermanentError
 from app.settings import MOST_WINDOWS, Settings
-from app.speech.recall import Recall
+from app.speech.diarizer import Diarizer, SpeakerSearch
+from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from app.speech.recordings import REPLACED, Recording, Recordings
-from app.speech.speakers import SpeakerSearch
-from app.speech.transcriber_pool import BatchSizes
-from app.speech.transcription_run import TranscriptionRun
-from app.updates import Advanced, Checkpoint, Found, News
-from app.work_sharing.work_sharing import Sharing
+from app.speech.transcript_cache import Transcript, TranscriptCache
+from app.updates import Advanced, Checkpoint, Found, News, processed
+from app.work_sharing.sharing import WorkSharing
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage
-from schemas.transcription import Segment, TranscriptionResult, TranscriptionTask
+from schemas.transcription import (
+    MOST_CHANNELS,
+    Channels,
+    Segment,
+    Stretch,
+    TranscriptionResult,
+    TranscriptionTask,
+)
+from schemas.wire import Model
 
 DIARIZING_SHARE = 0.5  # of a task that wants both: the bundled models take about the same time for each
 
 
-@dataclass(slots=True)
-class _Speakers:
-    """What is known of the speakers."""
+class Transcriber:
+    """Transcribes with the engine, and attributes words to speakers where the task asks for that."""
 
-    count: int | None = None
-    error: ErrorDetail | None = None
-    cached: bool = True  # whether they had not to be looked for
-
-
-class EngineTranscriber:
-    """Transcribes with the engine, and attributes words to speakers where asked to."""
-
-    def __init__(
-        self, recordings: Recordings, engine: Engine, recall: Recall, sharing: Sharing, settings: Settings
+    def __init__(  # noqa: PLR0913 -- what a transcript is made with
+        self,
+        recordings: Recordings,
+        engine: Engine,
+        transcripts: TranscriptCache,
+        diarizer: Diarizer,
+        sharing: WorkSharing,
+        *,
+        settings: Settings,
     ) -> None:
         self._recordings = recordings
-        self._engine = engine
-        self._recall = recall
+        self._transcripts = transcripts
+        self._diarizer = diarizer
         self._sharing = sharing
         self._threads = settings.engine_threads
         at_once = windows_at_once(settings.engine_parallel, settings.engine_threads)
-        self._batches = BatchSizes(min(settings.engine_batch * at_once, MOST_WINDOWS), first=min(at_once, MOST_WINDOWS))
+        batches = BatchSizes(min(settings.engine_batch * at_once, MOST_WINDOWS), first=min(at_once, MOST_WINDOWS))
+        self._pipeline = partial(Pipeline, engine, coordination=sharing.coordination, batches=batches)
 
     async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
-        """Yield what is found from the checkpoint on, the result last (TaskError)."""
-        speakers = _Speakers(error=checkpoint.diarization_error if task.diarize else None)
+        """Yield what is found from the checkpoint on, the result last.
+
+        Raises:
+            TaskError: The recording or the engine failed, or the task asks for what cannot be done.
+        """
         async with self._sharing.own_work(), self._recordings.fetch(task.audio_file_id) as recording:
             if checkpoint.audio_sha256 not in {None, recording.sha256}:
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
-            lending = self._sharing.lending
-            run = TranscriptionRun(self._engine, self._recall, lending, recording, task, batches=self._batches)
-            if task.diarize and speakers.error is None:
-                working = self._with_speakers(run, task, recording, checkpoint, speakers)
+            transcription = Transcription(self._pipeline, self._transcripts, recording, task)
+            if task.diarize and checkpoint.diarization_error is None:
+                updates = self._with_speakers(transcription, task, recording, checkpoint)
             else:
-                working = run.news(checkpoint)
-            async with aclosing(working):
-                async for news in working:
-                    yield news
+                updates = transcription.run(checkpoint)
+            async with aclosing(updates):
+                async for update in updates:
+                    yield update
             await recording.check()
-            # a day has many segments to copy
-            yield await asyncio.to_thread(_result, task, recording, run, speakers)
+            yield await asyncio.to_thread(transcription.result)  # a day has many segments to copy
 
     async def _with_speakers(
-        self,
-        run: TranscriptionRun,
-        task: TranscriptionTask,
-        recording: Recording,
-        checkpoint: Checkpoint,
-        speakers: _Speakers,
+        self, transcription: "Transcription", task: TranscriptionTask, recording: Recording, checkpoint: Checkpoint
     ) -> AsyncGenerator[Advanced | Found, None]:
-        """Give the segments their speakers; whatever happens to that, the transcript is kept.
+        """Give the segments their speakers; the transcript is kept when the search for speakers fails.
 
-        An attempt that goes on after a lost one searches last, when all text is saved: the search may have been what
-        it died of. One that goes on after a worker that was stopped does not. Where each channel is a speaker, nobody
-        is searched for.
+        The search runs beside the transcription where a core is free. After a lost worker it runs last, when all text
+        is saved, because the search may have been what that worker died of. Where each channel is a speaker of its
+        own, there is nothing to search for.
         """
         beside = not (checkpoint.processed_seconds and checkpoint.after_trouble)
         cores = Cores()
-        job = Diarize(path=recording.path, min_speakers=task.min_speakers, max_speakers=task.max_speakers)
         async with (
-            SpeakerSearch(self._recall.turns(task.task_id, recording, job)) as search,
-            aclosing(run.news(checkpoint)) as transcribing,
+            SpeakerSearch(self._diarizer.turns(task, recording)) as search,
+            aclosing(transcription.run(checkpoint)) as updates,
         ):
-            async for news in transcribing:
-                yield news if run.separate else _with_search(news, search.fraction)
-                begins = beside and not search.begun and not run.separate
-                if begins and isinstance(news, Found) and cores.free(self._threads):
+            async for update in updates:
+                yield update if transcription.separate else _with_search(update, search.fraction)
+                begins = beside and not search.begun and not transcription.separate
+                if begins and isinstance(update, Found) and cores.free(self._threads):
                     search.begin()
-            if run.separate:
+            if transcription.separate:
                 return
-            yield _searching(search, 0.0, run.duration)
-            async for told in search.news():
-                yield _searching(search, told.processed_seconds, told.duration_seconds)
-            speakers.error, speakers.cached = search.error, search.cached
+            yield _searching(search, 0.0, transcription.duration)
+            async for progress in search.progress():
+                yield _searching(search, progress.processed_seconds, progress.duration_seconds)
             if search.turns is not None:
                 yield Advanced(Stage.MERGING, 1.0)
-                run.segments = await asyncio.to_thread(attribute, run.segments, search.turns)
-                speakers.count = len({turn.speaker for turn in search.turns})
+            await asyncio.to_thread(transcription.add_speakers, search)
 
 
-def _with_search(news: Advanced | Found, searched: float) -> Advanced | Found:
-    """Both halves of the work count, whichever goes on at the moment."""
-    if not isinstance(news, Advanced):
-        return news
-    return replace(news, fraction=(1 - DIARIZING_SHARE) * news.fraction + DIARIZING_SHARE * searched)
+def _with_search(update: Advanced | Found, searched: float) -> Advanced | Found:
+    """Count both halves of the work, whichever goes on at the moment."""
+    if not isinstance(update, Advanced):
+        return update
+    return replace(update, fraction=(1 - DIARIZING_SHARE) * update.fraction + DIARIZING_SHARE * searched)
 
 
 def _searching(search: SpeakerSearch, seconds: float, duration: float | None) -> Advanced:
@@ -118,37 +118,173 @@ def _searching(search: SpeakerSearch, seconds: float, duration: float | None) ->
     return Advanced(Stage.DIARIZING, fraction, seconds, duration)
 
 
-def _result(
-    task: TranscriptionTask, recording: Recording, run: TranscriptionRun, speakers: _Speakers
-) -> TranscriptionResult:
-    segments = run.segments
-    if not task.word_timestamps:
-        segments = [segment.model_copy(update={"words": None}) for segment in segments]
-    if run.separate:
-        segments = sorted(segments, key=lambda segment: segment.start)
-        speakers.count = len({segment.channel for segment in segments})
-    if run.model is None:
-        message = "the engine ended without naming its model"
-        raise RuntimeError(message)
-    languages = _languages(segments)
-    return TranscriptionResult(
-        task_id=task.task_id,
-        audio_file_id=task.audio_file_id,
-        user_id=task.user_id,
-        text=" ".join(segment.text for segment in segments),
-        language=next(iter(languages), None),
-        languages=languages,
-        duration=run.duration,
-        segments=segments,
-        untranscribed=sorted(run.untranscribed, key=lambda stretch: stretch.start),
-        channels=run.channels if run.separate else None,
-        speakers=speakers.count,
-        diarization_error=speakers.error,
-        model=run.model,
-        audio_sha256=recording.sha256,
-        cached=run.cached and speakers.cached,
-        created_at=datetime.now(UTC),
-    )
+class Transcription:
+    """The transcription of one recording: all channels mixed, or one channel after the other.
+
+    What has been found so far is in `segments` and `untranscribed`, the checkpoint's part included.
+    """
+
+    def __init__(
+        self,
+        pipeline: Callable[[Listen, Transcribe], Pipeline],
+        transcripts: TranscriptCache,
+        recording: Recording,
+        task: TranscriptionTask,
+    ) -> None:
+        self._pipeline = pipeline
+        self._transcripts = transcripts
+        self._recording = recording
+        self._task = task
+        self.segments: list[Segment] = []
+        self.untranscribed: list[Stretch] = []
+        self.duration = 0.0
+        self.channels = 1  # of the recording, once that is known
+        self.cached = True  # nothing had to be computed so far
+        self.model: Model | None = None
+        self._speakers: int | None = None
+        self._diarization_error: ErrorDetail | None = None
+
+    @property
+    def separate(self) -> bool:
+        """Whether each channel is transcribed on its own."""
+        return self._task.channels is Channels.SEPARATE and self.channels > 1
+
+    async def run(self, checkpoint: Checkpoint) -> AsyncGenerator[Advanced | Found, None]:
+        """Yield what is found from the checkpoint on.
+
+        Raises:
+            TaskError: The recording or the engine failed, or the task asks for what cannot be done.
+        """
+        self.segments, self.untranscribed = list(checkpoint.segments), list(checkpoint.untranscribed)
+        self._diarization_error = checkpoint.diarization_error if self._task.diarize else None
+        channel = checkpoint.channel
+        if channel is None and self._task.channels is Channels.SEPARATE:
+            channel = 0
+        start_at, language = checkpoint.processed_seconds, checkpoint.language
+        while True:
+            before = len(self.segments), len(self.untranscribed)
+            source, replies = await self._source(channel, start_at, language)
+            async with aclosing(replies):
+                async for reply in replies:
+                    self._note(source)
+                    if isinstance(reply, Transcribed):
+                        yield self._found(reply, channel)
+                    yield self._advanced(reply, channel or 0)
+            self._note(source)
+            if isinstance(source, Pipeline):
+                self.cached = False
+                if not start_at:
+                    await self._keep(channel, *before)
+            channel, start_at, language = (channel or 0) + 1, 0.0, None
+            if not self.separate or channel >= self.channels:
+                return
+
+    def add_speakers(self, search: SpeakerSearch) -> None:
+        """Give the words to the speakers that a search has found, or note why it has found none."""
+        self._diarization_error, self.cached = search.error, self.cached and search.cached
+        if search.turns is not None:
+            self.segments = attribute(self.segments, search.turns)
+            self._speakers = len({turn.speaker for turn in search.turns})
+
+    def result(self) -> TranscriptionResult:
+        """Build the task's result."""
+        segments = self.segments
+        if not self._task.word_timestamps:
+            segments = [segment.model_copy(update={"words": None}) for segment in segments]
+        if self.separate:
+            segments = sorted(segments, key=lambda segment: segment.start)
+            self._speakers = len({segment.channel for segment in segments})
+        if self.model is None:
+            message = "the engine ended without naming its model"
+            raise RuntimeError(message)
+        languages = _languages(segments)
+        return TranscriptionResult(
+            task_id=self._task.task_id,
+            audio_file_id=self._task.audio_file_id,
+            user_id=self._task.user_id,
+            text=" ".join(segment.text for segment in segments),
+            language=next(iter(languages), None),
+            languages=languages,
+            duration=self.duration,
+            segments=segments,
+            untranscribed=sorted(self.untranscribed, key=lambda stretch: stretch.start),
+            channels=self.channels if self.separate else None,
+            speakers=self._speakers,
+            diarization_error=self._diarization_error,
+            model=self.model,
+            audio_sha256=self._recording.sha256,
+            cached=self.cached,
+            created_at=datetime.now(UTC),
+        )
+
+    async def _source(
+        self, channel: int | None, start_at: float, language: str | None
+    ) -> tuple[Pipeline | Transcript, AsyncGenerator[StageAdvanced | Transcribed, None]]:
+        """Where the text of a channel comes from; `language` was spoken in the channel before `start_at` seconds."""
+        known = await self._transcripts.find(self._recording.sha256, self._task, channel)
+        if known is not None:
+            return known, known.replay(start_at)
+        listen = Listen(path=self._recording.path, start_at=start_at, channel=channel)
+        pipeline = self._pipeline(listen, Transcribe(windows=[], options=self._task.options, previous=language))
+        return pipeline, pipeline.run()
+
+    async def _keep(self, channel: int | None, first: int, first_untranscribed: int) -> None:
+        """Keep the transcript of a channel, which begins at these places of what was found."""
+        if self.model is None:
+            return
+        transcript = Transcript(
+            duration=self.duration,
+            channels=self.channels,
+            model=self.model,
+            segments=self.segments[first:],
+            untranscribed=self.untranscribed[first_untranscribed:],
+        )
+        await self._recording.check()
+        await self._transcripts.keep(self._recording.sha256, self._task, channel, transcript)
+
+    def _note(self, source: Pipeline | Transcript) -> None:
+        """Note what the source knows of the recording and of the model.
+
+        Raises:
+            PermanentError: invalid_message, the recording has more channels than are transcribed apart.
+        """
+        self.duration, self.model, self.channels = source.duration, source.model, source.channels
+        if self._task.channels is Channels.SEPARATE and self.channels > MOST_CHANNELS:
+            message = (
+                f"channels: the recording has {self.channels} channels, and up to {MOST_CHANNELS} are transcribed each"
+                " on its own: leave `channels` out, and they are mixed."
+            )
+            raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
+
+    def _found(self, reply: Transcribed, channel: int | None) -> Found:
+        segments, untranscribed = [self._wanted(each, channel) for each in reply.segments], tuple(reply.untranscribed)
+        self.segments += segments
+        self.untranscribed += untranscribed
+        return Found(
+            reply.language,
+            reply.processed_seconds,
+            tuple(segments),
+            self._recording.sha256,
+            channel if self.separate else None,
+            untranscribed,
+        )
+
+    def _wanted(self, segment: Segment, channel: int | None) -> Segment:
+        """Fit a segment to the task: words only if they are of use, and the channel if that is the speaker."""
+        changed: dict[str, object] = {}
+        if not (self._task.word_timestamps or self._task.diarize):
+            changed["words"] = None
+        if self.separate:
+            changed |= {"channel": channel, "speaker": f"SPEAKER_{channel:02}"}
+        return segment.model_copy(update=changed)
+
+    def _advanced(self, reply: StageAdvanced | Transcribed, channel: int) -> Advanced:
+        """How far that is; each of several channels is a part of the whole."""
+        stage = reply.stage if isinstance(reply, StageAdvanced) else Stage.TRANSCRIBING
+        seconds, duration = reply.processed_seconds, reply.duration_seconds
+        if self.separate and duration is not None:
+            seconds = (channel * duration + seconds) / self.channels
+        return processed(stage, seconds, duration)
 
 
 def _languages(segments: Sequence[Segment]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Sharing: the windows of one long recording, heard by whichever workers are idle.
+"""Work sharing: idle workers help to transcribe one long recording.
 
-Nothing here is durable: the task's log stays with its owner, and whatever is lost is heard again by it.
+Nothing here is durable: the task's log stays with its worker, which transcribes again whatever is lost.
 """

@@ -1,126 +1,135 @@
-"""The owner's side of sharing: who helps is asked for, given batches, and done without where it is lost."""
+"""The coordinator: finds helpers for one run over a recording, hands them batches, and goes on where one is lost."""
 
 import asyncio
 from base64 import b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from uuid import uuid4
 
 import structlog
 
 from app.cancellation import cancel_all
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed, WindowTranscribed
-from app.engines.window_transcribers import HelperLostError, WindowTranscriber
-from app.work_sharing.messages import Alive, Lent, Returned, encode
+from app.work_sharing.messages import LONGEST_BATCH_S, SHORTEST_BATCH_S, Alive, Handed, Returned, Send, encode
 from schemas.sharing import WindowsOffered
 
-SILENT_FOR = 5.0  # seconds after which a helper is lost
-SLOWER = 3  # times what the owner needs for a batch: who takes longer holds back all that comes after it
-SHORTEST_LOAN, LONGEST_LOAN = 20.0, 120.0  # seconds: whatever that is
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0  # seconds between offers: they double while nobody comes
-MOST_HELPERS = 8  # each holds a batch, and the owner holds it too until it is heard
+SILENT_FOR_S = 5.0  # after which a helper is lost
+SLOWER = 3  # times what the owner needs for a batch: a slower helper holds back all that comes after its batch
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0  # between offers: the pause doubles while nobody comes
+MOST_HELPERS = 8  # each holds a batch, and the owner holds that batch too until it is transcribed
 _LONGEST_TEXT = 5000  # characters of a window
-_ROUNDING = 0.002  # seconds
-
-Send = Callable[[str, bytes], Awaitable[None]]  # to a worker's inbox
+_ROUNDING_S = 0.002
 
 log = structlog.get_logger()
 
 
-class Lender:
+class HelperLostError(Exception):
+    """A helper does not transcribe its batch: another transcriber has to, and nothing else is wrong."""
+
+
+class Coordinator:
     """Finds helpers for one run; close it when the run ends."""
 
-    def __init__(self, offer: WindowsOffered, say: Callable[[WindowsOffered], Awaitable[None]], send: Send) -> None:
+    def __init__(self, offer: WindowsOffered, publish: Callable[[WindowsOffered], Awaitable[None]], send: Send) -> None:
         self._offer = offer
-        self._say = say
+        self._publish = publish
         self._send = send
         self._wanted = asyncio.Event()
         self._came = asyncio.Event()
-        self._joined: asyncio.Queue[Loan] = asyncio.Queue()
+        self._joined: asyncio.Queue[RemoteHelper] = asyncio.Queue()
         self._helpers: set[str] = set()
-        self.loans: dict[str, Loan] = {}  # by batch
-        self.longest = LONGEST_LOAN
-        self._offers = asyncio.create_task(self._offer_again_and_again())
+        self.handed: dict[str, RemoteHelper] = {}  # by batch
+        self.longest_s = LONGEST_BATCH_S  # that a helper gets for a batch
+        self._offers = asyncio.create_task(self._offer_repeatedly())
 
-    def want(self, *, more: bool, seconds: float) -> None:
-        """Whether more windows wait than the owner hears next, and how long it takes over a batch."""
-        self.longest = min(max(SLOWER * seconds, SHORTEST_LOAN), LONGEST_LOAN)
-        if more and len(self._helpers) < MOST_HELPERS:
+    def update(self, *, wanted: bool, batch_seconds: float) -> None:
+        """Note whether more windows wait than the owner takes next, and how long a batch takes it."""
+        self.longest_s = min(max(SLOWER * batch_seconds, SHORTEST_BATCH_S), LONGEST_BATCH_S)
+        if wanted and len(self._helpers) < MOST_HELPERS:
             self._wanted.set()
         else:
             self._wanted.clear()
 
-    async def helper(self) -> WindowTranscriber:
-        """The next one who comes."""
-        return await self._joined.get()
+    async def next_helper(self) -> Callable[[Transcribe], Coroutine[None, None, WindowsTranscribed]]:
+        """Wait for the next helper, and return what transcribes a batch there."""
+        return (await self._joined.get()).transcribe
 
-    def volunteered(self, helper: str) -> None:
-        """Somebody offers to help."""
+    def add(self, helper: str) -> None:
+        """Take a worker that has volunteered, unless there are enough."""
         if helper not in self._helpers and len(self._helpers) < MOST_HELPERS:
             self._helpers.add(helper)
             self._came.set()
-            self._joined.put_nowait(Loan(self, helper, self._offer, self._send))
+            self._joined.put_nowait(RemoteHelper(self, helper, self._offer, self._send))
 
-    def leave(self, helper: str) -> None:
-        """Somebody does not help any more; they may come again."""
+    def remove(self, helper: str) -> None:
+        """Count a worker no more; it may volunteer again."""
         self._helpers.discard(helper)
 
+    def receive(self, line: Alive | Returned) -> None:
+        """Pass on what a helper has sent about its batch."""
+        if helper := self.handed.get(line.batch):
+            helper.receive(line)
+
     async def close(self) -> None:
-        """Ask for nobody any more."""
+        """Look for no more helpers."""
         await cancel_all([self._offers])
 
-    async def _offer_again_and_again(self) -> None:
-        pause = FIRST_PAUSE
+    async def _offer_repeatedly(self) -> None:
+        pause = FIRST_PAUSE_S
         while True:
             await self._wanted.wait()
             self._came.clear()
-            await self._say(self._offer)
+            await self._publish(self._offer)
             await asyncio.sleep(pause)
-            pause = FIRST_PAUSE if self._came.is_set() else min(2 * pause, LONGEST_PAUSE)
+            pause = FIRST_PAUSE_S if self._came.is_set() else min(2 * pause, LONGEST_PAUSE_S)
 
 
-class Loan:
-    """The engine of another worker: it is sent batches, and answers or is given up."""
+class RemoteHelper:
+    """The engine of another worker, as its coordinator sees it."""
 
-    def __init__(self, lender: Lender, helper: str, offer: WindowsOffered, send: Send) -> None:
-        self._lender = lender
+    def __init__(self, coordinator: Coordinator, helper: str, offer: WindowsOffered, send: Send) -> None:
+        self._coordinator = coordinator
         self._helper = helper
         self._offer = offer
         self._send = send
-        self._said: asyncio.Queue[Alive | Returned] = asyncio.Queue()
-        self.goes_on = True
+        self._received: asyncio.Queue[Alive | Returned] = asyncio.Queue()
+        self._goes_on = True
 
-    def say(self, line: Alive | Returned) -> None:
-        """The helper has said something about its batch."""
-        self._said.put_nowait(line)
+    def receive(self, line: Alive | Returned) -> None:
+        """Take what the helper has sent about its batch."""
+        self._received.put_nowait(line)
 
     async def transcribe(self, job: Transcribe) -> WindowsTranscribed:
-        """What is said in the windows of a batch (HelperLostError)."""
-        if not self.goes_on:
+        """Hand over a batch, and return what the helper finds in it.
+
+        Raises:
+            HelperLostError: The helper is silent, slow or stopped, or its answer cannot be true.
+        """
+        if not self._goes_on:
             raise HelperLostError
         batch = uuid4().hex
-        self._lender.loans[batch] = self
-        heard = None
-        limit = asyncio.timeout(self._lender.longest)
+        self._coordinator.handed[batch] = self
+        found = None
+        limit = asyncio.timeout(self._coordinator.longest_s)
         try:
             async with limit:
-                await self._lend(job, batch)
-                heard = await self._answer(batch)
+                await self._hand(job, batch)
+                found = await self._answer(batch)
         except TimeoutError:
             log.warning("helper_lost")
         finally:
-            del self._lender.loans[batch]
-            if not limit.expired() and (heard is None or not self.goes_on):  # who is slow is not asked again
-                self._lender.leave(self._helper)
-        if heard is None:
+            del self._coordinator.handed[batch]
+            if not limit.expired() and (found is None or not self._goes_on):  # a slow helper is not asked again
+                self._coordinator.remove(self._helper)
+        if found is None:
             raise HelperLostError
-        if not _is_answer(heard, job, self._offer):  # nor is it asked again in this run
-            log.warning("helper_not_believed")
+        if not _is_answer(found, job, self._offer):  # this helper is not asked again either
+            log.warning("helper_answer_rejected")
             raise HelperLostError
-        return heard
+        return found
 
-    async def _lend(self, job: Transcribe, batch: str) -> None:
+    async def _hand(self, job: Transcribe, batch: str) -> None:
         for number, window in enumerate(job.windows):
-            lent = Lent(
+            handed = Handed(
                 run=self._offer.run,
                 owner=self._offer.owner,
                 batch=batch,
@@ -130,38 +139,38 @@ class Loan:
                 options=job.options,
                 previous=job.previous,
             )
-            await self._send(self._helper, encode(lent, b64decode(window.samples)))
+            await self._send(self._helper, encode(handed, b64decode(window.samples)))
 
     async def _answer(self, batch: str) -> WindowsTranscribed | None:
         while True:
-            async with asyncio.timeout(SILENT_FOR):
-                said = await self._said.get()
-            if isinstance(said, Returned) and said.batch == batch:
-                self.goes_on = said.more
-                return said.heard
+            async with asyncio.timeout(SILENT_FOR_S):
+                line = await self._received.get()
+            if isinstance(line, Returned) and line.batch == batch:
+                self._goes_on = line.more
+                return line.found
 
 
-def _is_answer(heard: WindowsTranscribed, job: Transcribe, offer: WindowsOffered) -> bool:
+def _is_answer(answer: WindowsTranscribed, job: Transcribe, offer: WindowsOffered) -> bool:
     """Whether that can be what was asked for: by the same model, each window in its place, in the task's language."""
     return (
-        heard.model == offer.model
-        and len(heard.found) == len(job.windows)
-        and all(_lies_in(window, found) for window, found in zip(job.windows, heard.found, strict=True))
-        and (job.options.language is None or _languages(heard) <= {None, job.options.language})
+        answer.model == offer.model
+        and len(answer.found) == len(job.windows)
+        and all(_lies_in(window, found) for window, found in zip(job.windows, answer.found, strict=True))
+        and (job.options.language is None or _languages(answer) <= {None, job.options.language})
     )
 
 
-def _languages(heard: WindowsTranscribed) -> set[str | None]:
-    return {segment.language for found in heard.found for segment in found.segments}
+def _languages(answer: WindowsTranscribed) -> set[str | None]:
+    return {segment.language for found in answer.found for segment in found.segments}
 
 
 def _lies_in(window: WindowSound, found: WindowTranscribed) -> bool:
-    first, last = window.pieces[0][0] - _ROUNDING, window.end + _ROUNDING
-    stretches = [(segment.start, segment.end) for segment in found.segments]
-    stretches += [(word.start, word.end) for segment in found.segments for word in segment.words or ()]
-    stretches += [(stretch.start, stretch.end) for stretch in found.untranscribed]
+    first, last = window.pieces[0][0] - _ROUNDING_S, window.end + _ROUNDING_S
+    times = [(segment.start, segment.end) for segment in found.segments]
+    times += [(word.start, word.end) for segment in found.segments for word in segment.words or ()]
+    times += [(stretch.start, stretch.end) for stretch in found.untranscribed]
     return (
-        all(first <= start <= end <= last for start, end in stretches)
+        all(first <= start <= end <= last for start, end in times)
         and sum(len(segment.text) for segment in found.segments) <= _LONGEST_TEXT
         and all(segment.words for segment in found.segments)
     )

@@ -1,4 +1,4 @@
-"""The helper's side of sharing: an idle worker hears windows of others, and nothing of its own has to wait for that."""
+"""The helper: an idle worker transcribes windows of other workers, and no task of its own waits for that."""
 
 import asyncio
 import random
@@ -12,89 +12,86 @@ import structlog
 
 from app.cancellation import cancel_all
 from app.engines.cores import SHORTEST, Cores
-from app.engines.engine import Engine
+from app.engines.engine import Engine, answer
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
-from app.engines.window_transcribers import OwnEngine
 from app.errors import TaskError
-from app.work_sharing.coordinator import LONGEST_LOAN, Send
-from app.work_sharing.messages import Alive, Lent, Returned, Volunteered, encode
+from app.work_sharing.messages import LONGEST_BATCH_S, Alive, Handed, Returned, Send, Volunteered, encode
 from schemas.sharing import WindowsOffered
 
-LOOKS_FOR = 1.25 * SHORTEST  # seconds in which a core must be free; workers of one machine begin at random moments
-ALIVE_EVERY = 1.5  # seconds
-_PIECE = 2  # windows heard at once: a task of this worker waits for no more
-WAITS_FOR = 10.0  # seconds for the next window, then another run may be helped
+LOOKS_FOR_S = 1.25 * SHORTEST  # so long a core must be free; workers of one machine begin at random moments
+ALIVE_EVERY_S = 1.5
+WAITS_FOR_S = 10.0  # for the next window, then another run may be helped
+_WINDOWS_AT_ONCE = 2  # a task of this worker waits for no more
 
-_VERSION = version("natscribe")  # other code may find other things
+_VERSION = version("natscribe")  # another version of the code may find something else
 
 log = structlog.get_logger()
 
 
 def way_of(engine: Engine) -> str:
-    """How an engine hears: two that hear alike find the same in a window."""
+    """How an engine computes: two that compute alike find the same in a window."""
     return f"{_VERSION} {engine.loaded.how}" if engine.loaded is not None else ""
 
 
 class Helper:
-    """Volunteers where it is idle and so many `cores` are free (null: whatever they do), and hears what it is lent."""
+    """Volunteers where this worker is idle, and transcribes what it is handed; `cores`: how many must be free."""
 
     def __init__(self, engine: Engine, token: str, send: Send, *, cores: int | None) -> None:
         self._engine = engine
-        self._transcriber = OwnEngine(engine)
         self._token = token
         self._send = send
         self._cores = cores
-        self._own = 0  # tasks of this worker
+        self._own_tasks = 0  # of this worker
         self._run: str | None = None  # which is helped
         self._until = 0.0
         self._windows: dict[int, WindowSound] = {}
-        self._held: Lent | None = None  # of the batch that is not given back
-        self._hears = False
-        self._hearing: asyncio.Task[None] | None = None
+        self._held: Handed | None = None  # of the batch that is not returned
+        self._busy = False
+        self._transcribing: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def own_work(self) -> AsyncIterator[None]:
-        """While this worker has a task of its own it does not volunteer, and gives back what it has not heard."""
-        self._own += 1
+        """While the block runs, do not volunteer, and return what is not transcribed yet."""
+        self._own_tasks += 1
         try:
             yield
         finally:
-            self._own -= 1
+            self._own_tasks -= 1
 
-    async def offered(self, offer: WindowsOffered) -> None:
-        """Volunteer, if that is of use."""
+    async def consider(self, offer: WindowsOffered) -> None:
+        """Volunteer for a run, if that is of use."""
         if not self._may_help(offer):
             return
         if await self._has_room() and self._may_help(offer):
-            self._run, self._until = offer.run, time.monotonic() + WAITS_FOR
+            self._run, self._until = offer.run, time.monotonic() + WAITS_FOR_S
             await self._send(offer.owner, encode(Volunteered(run=offer.run, helper=self._token)))
 
-    async def lent(self, lent: Lent, sound: bytes) -> None:
+    async def receive(self, handed: Handed, sound: bytes) -> None:
         """Take a window, and begin when the batch is complete."""
-        if not self._takes(lent, sound):
-            await self._give_back(lent, None)
+        if not self._takes(handed, sound):
+            await self._return(handed, None)
             return
-        if self._held is None or lent.batch != self._held.batch:
-            self._held, self._windows = lent, {}
-        self._until = time.monotonic() + WAITS_FOR
-        window = WindowSound(pieces=lent.pieces, samples=b64encode(sound).decode())
-        self._windows[lent.number] = window
-        await self._send(lent.owner, encode(Alive(batch=lent.batch)))
-        if len(self._windows) == lent.of:
+        if self._held is None or handed.batch != self._held.batch:
+            self._held, self._windows = handed, {}
+        self._until = time.monotonic() + WAITS_FOR_S
+        window = WindowSound(pieces=handed.pieces, samples=b64encode(sound).decode())
+        self._windows[handed.number] = window
+        await self._send(handed.owner, encode(Alive(batch=handed.batch)))
+        if len(self._windows) == handed.of:
             windows = [self._windows[number] for number in sorted(self._windows)]
-            self._windows, self._hears = {}, True
-            self._hearing = asyncio.create_task(self._hear(lent, windows))
+            self._windows, self._busy = {}, True
+            self._transcribing = asyncio.create_task(self._help(handed, windows))
 
     async def close(self) -> None:
-        """Work for others no more: who lent something gets it back."""
-        self._own += 1
-        if self._hearing is not None:
-            await cancel_all([self._hearing])
+        """Help nobody any more, and return the batch that is held."""
+        self._own_tasks += 1
+        if self._transcribing is not None:
+            await cancel_all([self._transcribing])
         if self._held is not None:
-            await self._give_back(self._held, None)
+            await self._return(self._held, None)
 
     def _may_help(self, offer: WindowsOffered) -> bool:
-        idle = not self._own and not self._hears and (self._run is None or time.monotonic() > self._until)
+        idle = not self._own_tasks and not self._busy and (self._run is None or time.monotonic() > self._until)
         loaded = self._engine.loaded
         alike = loaded is not None and (loaded.model, way_of(self._engine)) == (offer.model, offer.how)
         return idle and alike and offer.owner != self._token
@@ -102,20 +99,20 @@ class Helper:
     async def _has_room(self) -> bool:
         if self._cores is None:
             return True
-        await asyncio.sleep(random.uniform(0, LOOKS_FOR))  # noqa: S311 -- no secret
+        await asyncio.sleep(random.uniform(0, LOOKS_FOR_S))  # noqa: S311 -- no secret
         cores = Cores()
-        await asyncio.sleep(LOOKS_FOR)
+        await asyncio.sleep(LOOKS_FOR_S)
         return cores.free(self._cores)
 
-    def _takes(self, lent: Lent, sound: bytes) -> bool:
-        return lent.run == self._run and not self._own and not self._hears and lent.fits(sound)
+    def _takes(self, handed: Handed, sound: bytes) -> bool:
+        return handed.run == self._run and not self._own_tasks and not self._busy and handed.fits(sound)
 
-    async def _hear(self, lent: Lent, windows: list[WindowSound]) -> None:
-        log.info("helps_another", windows=len(windows))
-        alive = asyncio.create_task(self._say_alive(lent))
-        heard = None
+    async def _help(self, handed: Handed, windows: list[WindowSound]) -> None:
+        log.info("help_started", windows=len(windows))
+        alive = asyncio.create_task(self._send_alive(handed))
+        found = None
         try:
-            heard = await self._in_pieces(lent, windows)
+            found = await self._transcribe(handed, windows)
         except TaskError as error:
             log.warning("help_failed", error=error.detail.code)
         except TimeoutError:
@@ -123,35 +120,41 @@ class Helper:
         except Exception:
             log.exception("help_failed")
         finally:  # whatever went wrong, the owner need not wait
-            self._hears = False  # before it is said: the next batch may come at once
-            self._until = time.monotonic() + WAITS_FOR
-            await self._give_back(lent, heard)
+            self._busy = False  # before the return: the next batch may come at once
+            self._until = time.monotonic() + WAITS_FOR_S
+            await self._return(handed, found)
             await cancel_all([alive])
 
-    async def _in_pieces(self, lent: Lent, windows: list[WindowSound]) -> WindowsTranscribed | None:
-        """What is said in a batch, or null where this worker comes to have a task of its own (TaskError)."""
-        pieces: list[WindowsTranscribed] = []
-        previous = lent.previous
-        for first in range(0, len(windows), _PIECE):
-            if self._own:
+    async def _transcribe(self, handed: Handed, windows: list[WindowSound]) -> WindowsTranscribed | None:
+        """Transcribe a batch a few windows at a time; null where this worker gets a task of its own meanwhile.
+
+        Raises:
+            TaskError: The engine failed.
+            TimeoutError: The engine took so long that the owner has the windows back; it is killed.
+        """
+        parts: list[WindowsTranscribed] = []
+        previous = handed.previous
+        for first in range(0, len(windows), _WINDOWS_AT_ONCE):
+            if self._own_tasks:
                 return None
-            piece = Transcribe(windows=windows[first : first + _PIECE], options=lent.options, previous=previous)
-            async with asyncio.timeout(LONGEST_LOAN):  # by then the owner has it back; what hangs is killed
-                pieces.append(await self._transcriber.transcribe(piece))
-            previous = pieces[-1].language or previous
-        found = [window for piece in pieces for window in piece.found]
-        seconds = sum(piece.seconds for piece in pieces)
-        return pieces[0].model_copy(update={"found": found, "seconds": seconds, "language": previous})
+            some = windows[first : first + _WINDOWS_AT_ONCE]
+            job = Transcribe(windows=some, options=handed.options, previous=previous)
+            async with asyncio.timeout(LONGEST_BATCH_S):
+                parts.append(await answer(self._engine, job, WindowsTranscribed))
+            previous = parts[-1].language or previous
+        found = [window for part in parts for window in part.found]
+        seconds = sum(part.seconds for part in parts)
+        return parts[0].model_copy(update={"found": found, "seconds": seconds, "language": previous})
 
-    async def _say_alive(self, lent: Lent) -> None:
+    async def _send_alive(self, handed: Handed) -> None:
         while True:
-            await asyncio.sleep(ALIVE_EVERY)
-            await self._send(lent.owner, encode(Alive(batch=lent.batch)))
+            await asyncio.sleep(ALIVE_EVERY_S)
+            await self._send(handed.owner, encode(Alive(batch=handed.batch)))
 
-    async def _give_back(self, lent: Lent, heard: WindowsTranscribed | None) -> None:
-        more = heard is not None and not self._own
-        if not more and lent.run == self._run:
+    async def _return(self, handed: Handed, found: WindowsTranscribed | None) -> None:
+        more = found is not None and not self._own_tasks
+        if not more and handed.run == self._run:
             self._run = None
-        if self._held is not None and lent.batch == self._held.batch:
+        if self._held is not None and handed.batch == self._held.batch:
             self._held = None
-        await self._send(lent.owner, encode(Returned(batch=lent.batch, heard=heard, more=more)))
+        await self._send(handed.owner, encode(Returned(batch=handed.batch, found=found, more=more)))

@@ -1,5 +1,6 @@
-"""What passes through the workers' inboxes: a line of JSON, and after that the sound, where there is one."""
+"""What workers send to each other's inboxes: a line of JSON, followed by the sound where there is one."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -9,8 +10,11 @@ from app.settings import MOST_WINDOWS
 from schemas.sharing import Token
 from schemas.transcription import LANGUAGE_PATTERN, TranscribeOptions
 
+SHORTEST_BATCH_S, LONGEST_BATCH_S = 20.0, 120.0  # the least and the most time that a helper gets for a batch
 MOST_PIECES = 100
 _BYTES_A_SECOND = 32_000
+
+Send = Callable[[str, bytes], Awaitable[None]]  # to a worker's inbox
 
 
 class _Line(BaseModel):
@@ -18,17 +22,17 @@ class _Line(BaseModel):
 
 
 class Volunteered(_Line):
-    """To the owner: this worker is idle, has the model, and waits for windows."""
+    """To the coordinator: this worker is idle, has the model, and waits for windows."""
 
     type: Literal["volunteered"] = "volunteered"
     run: Token
     helper: Token
 
 
-class Lent(_Line):
+class Handed(_Line):
     """To a helper: one window of a batch; its sound follows, signed 16-bit at 16 kHz."""
 
-    type: Literal["lent"] = "lent"
+    type: Literal["handed"] = "handed"
     run: Token
     owner: Token
     batch: Token
@@ -45,31 +49,35 @@ class Lent(_Line):
 
 
 class Alive(_Line):
-    """To the owner: the batch is being heard."""
+    """To the coordinator: the batch is being transcribed."""
 
     type: Literal["alive"] = "alive"
     batch: Token
 
 
 class Returned(_Line):
-    """To the owner: what was heard, null where the helper will not; `more`: whether it waits for another batch."""
+    """To the coordinator: what was found, null where the helper cannot; `more`: whether it waits for another batch."""
 
     type: Literal["returned"] = "returned"
     batch: Token
-    heard: WindowsTranscribed | None
+    found: WindowsTranscribed | None
     more: bool
 
 
-Line = Annotated[Volunteered | Lent | Alive | Returned, Field(discriminator="type")]
+Line = Annotated[Volunteered | Handed | Alive | Returned, Field(discriminator="type")]
 _LINE: TypeAdapter[Line] = TypeAdapter(Line)
 
 
 def encode(line: Line, sound: bytes = b"") -> bytes:
-    """The body of a message."""
+    """Write the body of a message."""
     return line.model_dump_json().encode() + b"\n" + sound
 
 
 def decode(body: bytes) -> tuple[Line, bytes]:
-    """What a body says, and the sound after it (ValueError)."""
+    """Read a body: its line, and the sound after it.
+
+    Raises:
+        ValueError: The body does not begin with such a line.
+    """
     line, _, sound = body.partition(b"\n")
     return _LINE.validate_json(line), sound

@@ -47,7 +47,7 @@ async def start(settings: Settings, folder: Path, stack: AsyncExitStack, count: 
 
 def helps(folder: Path, number: int) -> int:
     """How many batches a worker has begun for others."""
-    return (folder / f"{number}.log").read_text(encoding="utf-8").count("helps_another")
+    return (folder / f"{number}.log").read_text(encoding="utf-8").count("help_started")
 
 
 async def alone(folder: Path, recording: Path) -> TranscriptionResult:

@@ -15,7 +15,7 @@ from app.engines.cores import Cores
 from app.engines.messages import Loaded, WindowsTranscribed, WindowTranscribed
 from app.settings import Settings, Share
 from app.work_sharing.helper import way_of
-from app.work_sharing.messages import Alive, Lent, Line, Returned, Volunteered, decode, encode
+from app.work_sharing.messages import Alive, Handed, Line, Returned, Volunteered, decode, encode
 from schemas import subjects
 from schemas.progress import State
 from schemas.sharing import WindowsOffered
@@ -45,10 +45,10 @@ class SlowEngine(FakeEngine):
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.work_sharing.coordinator.FIRST_PAUSE", 0.2)
-    monkeypatch.setattr("app.work_sharing.coordinator.SILENT_FOR", 1.0)
-    monkeypatch.setattr("app.work_sharing.helper.LOOKS_FOR", 0.01)
-    monkeypatch.setattr("app.work_sharing.helper.ALIVE_EVERY", 0.2)
+    monkeypatch.setattr("app.work_sharing.coordinator.FIRST_PAUSE_S", 0.2)
+    monkeypatch.setattr("app.work_sharing.coordinator.SILENT_FOR_S", 1.0)
+    monkeypatch.setattr("app.work_sharing.helper.LOOKS_FOR_S", 0.01)
+    monkeypatch.setattr("app.work_sharing.helper.ALIVE_EVERY_S", 0.2)
     monkeypatch.setattr(Cores, "free", lambda _self, _wanted: True)
 
 
@@ -158,11 +158,11 @@ async def test_a_worker_that_looks_for_speakers_helps_nobody(publisher: Publishe
 class Stranger:
     """Volunteers like a worker, and answers as a test says."""
 
-    def __init__(self, nc: Client, answer: Callable[[list[Lent]], Line | bytes | None]) -> None:
+    def __init__(self, nc: Client, answer: Callable[[list[Handed]], Line | bytes | None]) -> None:
         self._nc = nc
         self._answer = answer
         self._token = uuid4().hex
-        self._lent: dict[str, list[Lent]] = {}
+        self._lent: dict[str, list[Handed]] = {}
         self.batches = 0
 
     async def start(self) -> None:
@@ -176,7 +176,7 @@ class Stranger:
 
     async def _told(self, message: Msg) -> None:
         line, sound = decode(message.data)
-        assert isinstance(line, Lent)
+        assert isinstance(line, Handed)
         assert line.fits(sound)
         batch = self._lent.setdefault(line.batch, [])
         batch.append(line)
@@ -191,7 +191,7 @@ class Stranger:
         await self._nc.publish(subjects.windows_inbox(owner), body)
 
 
-def number_of(lent: Lent) -> int:
+def number_of(lent: Handed) -> int:
     return round(lent.pieces[0][0] / 10)
 
 
@@ -199,13 +199,13 @@ def heard(*segments: Segment, missing: Sequence[Stretch] = ()) -> WindowTranscri
     return WindowTranscribed(segments=list(segments), untranscribed=list(missing))
 
 
-def returned(batch: list[Lent], **changes: object) -> Returned:
+def returned(batch: list[Handed], **changes: object) -> Returned:
     found = [heard(segment(number_of(lent), "hacked")) for lent in batch]
     answer = {"language": "en", "found": found, "seconds": 0.1, "model": MODEL} | changes
-    return Returned(batch=batch[0].batch, heard=WindowsTranscribed.model_validate(answer), more=True)
+    return Returned(batch=batch[0].batch, found=WindowsTranscribed.model_validate(answer), more=True)
 
 
-LIES: dict[str, Callable[[list[Lent]], Line | bytes | None]] = {
+LIES: dict[str, Callable[[list[Handed]], Line | bytes | None]] = {
     "too few windows": lambda batch: returned(batch, found=[]),
     "too many windows": lambda batch: returned(batch, found=[heard()] * (len(batch) + 1)),
     "another place": lambda batch: returned(batch, found=[heard(segment(WINDOWS)) for _ in batch]),
@@ -223,7 +223,7 @@ LIES: dict[str, Callable[[list[Lent]], Line | bytes | None]] = {
     "garbage": lambda _: b"\xff{no json",
     "nothing": lambda _: None,
     "another batch": lambda batch: returned(batch).model_copy(update={"batch": uuid4().hex}),
-    "no": lambda batch: Returned(batch=batch[0].batch, heard=None, more=False),
+    "no": lambda batch: Returned(batch=batch[0].batch, found=None, more=False),
 }
 
 
@@ -259,7 +259,7 @@ async def test_a_true_answer_is_taken(publisher: Publisher, start_worker: StartW
     assert len(engine.heard) < WINDOWS
 
 
-@pytest.mark.parametrize("limit", ["SHORTEST_LOAN", "LONGEST_LOAN"])
+@pytest.mark.parametrize("limit", ["SHORTEST_BATCH_S", "LONGEST_BATCH_S"])
 async def test_a_helper_that_only_says_it_lives_is_given_up(
     publisher: Publisher, start_worker: StartWorker, nc: Client, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
@@ -268,7 +268,7 @@ async def test_a_helper_that_only_says_it_lives_is_given_up(
     alive: list[asyncio.Task[None]] = []
     stranger = Stranger(nc, lambda batch: alive.append(asyncio.create_task(go_on(batch[0]))))
 
-    async def go_on(lent: Lent) -> None:
+    async def go_on(lent: Handed) -> None:
         for _ in range(100):
             await nc.publish(subjects.windows_inbox(lent.owner), encode(Alive(batch=lent.batch)))
             await asyncio.sleep(0.1)
@@ -307,7 +307,7 @@ async def test_what_a_helper_is_sent_must_be_a_window(
 
         (helper,) = await eventually(came)
         # When it is sent sound that is no window, or windows of another run
-        lent = Lent(
+        lent = Handed(
             run=run,
             owner=owner,
             batch=uuid4().hex,
@@ -329,7 +329,7 @@ async def test_what_a_helper_is_sent_must_be_a_window(
         await nc.publish(subjects.windows_inbox(helper), b"no line at all")
 
         async def refused() -> bool:
-            return sum(isinstance(line, Returned) and line.heard is None for line in answers) == 4
+            return sum(isinstance(line, Returned) and line.found is None for line in answers) == 4
 
         # Then it says no to each, hears nothing, and works on
         await eventually(refused)
@@ -352,7 +352,7 @@ async def test_a_worker_that_ends_gives_back_what_it_was_lent(
         return [line.helper for line in answers if isinstance(line, Volunteered)]
 
     async def given_back() -> bool:
-        return Returned(batch=batch, heard=None, more=False) in answers
+        return Returned(batch=batch, found=None, more=False) in answers
 
     engine = SlowEngine(60)
     await nc.subscribe(subjects.windows_inbox(owner), cb=told)
@@ -360,7 +360,7 @@ async def test_a_worker_that_ends_gives_back_what_it_was_lent(
         offer = WindowsOffered(run=run, owner=owner, model=MODEL, how=way_of(engine))
         await nc.publish(subjects.WINDOWS_OFFERED, offer.model_dump_json().encode())
         (helper,) = await eventually(volunteered)
-        lent = Lent(
+        lent = Handed(
             run=run, owner=owner, batch=batch, number=0, of=1, pieces=PIECES, options=TranscribeOptions(), previous=None
         )
         await nc.publish(subjects.windows_inbox(helper), encode(lent, bytes(320_000)))

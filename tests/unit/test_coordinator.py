@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.work_sharing.coordinator import MOST_HELPERS, Lender
+from app.work_sharing.coordinator import MOST_HELPERS, Coordinator
 from schemas.sharing import WindowsOffered
 from tests.fakes.engine import MODEL
 from tests.waiting import eventually
@@ -23,38 +23,38 @@ def said() -> list[WindowsOffered]:
 
 
 @pytest.fixture
-async def lender(said: list[WindowsOffered], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lender]:
-    monkeypatch.setattr("app.work_sharing.coordinator.FIRST_PAUSE", 0.01)
+async def coordinator(said: list[WindowsOffered], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Coordinator]:
+    monkeypatch.setattr("app.work_sharing.coordinator.FIRST_PAUSE_S", 0.01)
 
     async def say(offer: WindowsOffered) -> None:
         said.append(offer)
 
-    found = Lender(OFFER, say, _send)
+    found = Coordinator(OFFER, say, _send)
     yield found
     await found.close()
 
 
-async def test_no_more_help_than_may_hold_batches_at_once(lender: Lender, said: list[WindowsOffered]) -> None:
+async def test_no_more_help_than_may_hold_batches_at_once(coordinator: Coordinator, said: list[WindowsOffered]) -> None:
     # Given as many helpers as there may be, one of which has volunteered twice
     for number in (0, *range(MOST_HELPERS)):
-        lender.volunteered(f"helper-{number}")
+        coordinator.add(f"helper-{number}")
     # When one more comes
-    lender.volunteered("one-more")
+    coordinator.add("one-more")
     # Then it is not asked, and nobody is looked for
-    ears = [await asyncio.wait_for(lender.helper(), 5) for _ in range(MOST_HELPERS)]
+    ears = [await asyncio.wait_for(coordinator.next_helper(), 5) for _ in range(MOST_HELPERS)]
     assert len({id(ear) for ear in ears}) == MOST_HELPERS
-    next_one = asyncio.create_task(lender.helper())
-    lender.want(more=True, seconds=1)
+    next_one = asyncio.create_task(coordinator.next_helper())
+    coordinator.update(wanted=True, batch_seconds=1)
     for _ in range(10):  # turns of the loop, in which all that is awaited would have happened
         await asyncio.sleep(0)
     assert (next_one.done(), said) == (False, [])
     # Until one of them leaves
-    lender.leave("helper-0")
-    lender.want(more=True, seconds=1)
+    coordinator.remove("helper-0")
+    coordinator.update(wanted=True, batch_seconds=1)
 
     async def is_asked_again() -> bool:
         return bool(said)
 
     await eventually(is_asked_again)
-    lender.volunteered("one-more")
+    coordinator.add("one-more")
     await asyncio.wait_for(next_one, 5)

@@ -12,7 +12,7 @@ from app.engines.messages import Job, Reply, Transcribe, WindowsTranscribed
 from app.errors import TransientError
 from app.settings import Settings
 from app.work_sharing.helper import Helper, way_of
-from app.work_sharing.messages import Alive, Lent, Returned, Volunteered, decode
+from app.work_sharing.messages import Alive, Handed, Returned, Volunteered, decode
 from schemas.errors import ErrorCode
 from schemas.sharing import WindowsOffered
 from schemas.transcription import TranscribeOptions
@@ -98,30 +98,32 @@ def owners() -> Owners:
 async def helper(engine: GatedEngine, owners: Owners) -> AsyncIterator[Helper]:
     """One that has volunteered for a run."""
     helper = Helper(engine, uuid4().hex, owners.send, cores=None)
-    await helper.offered(WindowsOffered(run=RUN, owner=OWNER, model=MODEL, how=way_of(engine)))
+    await helper.consider(WindowsOffered(run=RUN, owner=OWNER, model=MODEL, how=way_of(engine)))
     yield helper
     await helper.close()
 
 
-def lent(number: int = 0, *, of: int = 1, run: str = RUN, owner: str = OWNER, batch: str = "b" * 32) -> Lent:
+def lent(number: int = 0, *, of: int = 1, run: str = RUN, owner: str = OWNER, batch: str = "b" * 32) -> Handed:
     pieces = [(number * 10, number * 10 + 4), (number * 10 + 4, number * 10 + 10)]
-    return Lent(run=run, owner=owner, batch=batch, number=number, of=of, pieces=pieces, options=OPTIONS, previous="de")
+    return Handed(
+        run=run, owner=owner, batch=batch, number=number, of=of, pieces=pieces, options=OPTIONS, previous="de"
+    )
 
 
 async def lend(helper: Helper, windows: int) -> None:
     for number in range(windows):
-        await helper.lent(lent(number, of=windows), SOUND)
+        await helper.receive(lent(number, of=windows), SOUND)
 
 
 async def test_what_is_lent_for_another_run_does_not_end_the_help(helper: Helper, owners: Owners) -> None:
     # Given a helper that waits for windows, when it is sent those of another run
-    await helper.lent(lent(run=uuid4().hex, owner=OTHER), SOUND)
-    assert await owners.returned() == [(OTHER, Returned(batch="b" * 32, heard=None, more=False))]
+    await helper.receive(lent(run=uuid4().hex, owner=OTHER), SOUND)
+    assert await owners.returned() == [(OTHER, Returned(batch="b" * 32, found=None, more=False))]
     # Then it still takes those it waits for
     await lend(helper, 1)
 
     async def heard() -> list[Returned]:
-        return [line for _, line in await owners.returned() if line.heard is not None and line.more]
+        return [line for _, line in await owners.returned() if line.found is not None and line.more]
 
     await eventually(heard, within=5)
 
@@ -134,9 +136,9 @@ async def test_a_batch_is_heard_in_pieces_and_returned_whole(
     # Then it hears two at a time, and what it found comes back in order
     ((_, answer),) = await eventually(owners.returned, within=5)
     assert engine.sizes == [2, 2, 1]
-    assert answer.heard is not None
-    assert [[each.start for each in window.segments] for window in answer.heard.found] == [[0], [10], [20], [30], [40]]
-    assert answer.heard.seconds == pytest.approx(0.3)
+    assert answer.found is not None
+    assert [[each.start for each in window.segments] for window in answer.found.found] == [[0], [10], [20], [30], [40]]
+    assert answer.found.seconds == pytest.approx(0.3)
     assert answer.more
 
 
@@ -151,8 +153,8 @@ async def test_what_is_lent_is_transcribed_as_its_owner_would(
     assert [window.pieces for job in engine.batches for window in job.windows][1] == [(10, 14), (14, 20)]
     assert [job.previous for job in engine.batches] == ["de", "bb", "dd"]
     # And the owner learns what was spoken last
-    assert answer.heard is not None
-    assert answer.heard.language == "ee"
+    assert answer.found is not None
+    assert answer.found.language == "ee"
 
 
 @pytest.mark.parametrize(("unsettled", "settled"), [([], True), ([0], False), ([2], True)])
@@ -165,8 +167,8 @@ async def test_a_batch_is_settled_where_its_beginning_is(
     await lend(helper, 4)
     ((_, answer),) = await eventually(owners.returned, within=5)
     # Then only the first ones may have to be transcribed again: what comes before the others is known
-    assert answer.heard is not None
-    assert answer.heard.settled is settled
+    assert answer.found is not None
+    assert answer.found.settled is settled
 
 
 def test_the_longest_window_can_be_lent_whatever_its_pieces() -> None:
@@ -190,7 +192,7 @@ async def test_a_task_of_its_own_waits_for_no_whole_batch(helper: Helper, owners
     # When its worker gets a task, then the batch is given back after two
     async with helper.own_work():
         engine.may_hear.set()
-        assert await eventually(owners.returned) == [(OWNER, Returned(batch="b" * 32, heard=None, more=False))]
+        assert await eventually(owners.returned) == [(OWNER, Returned(batch="b" * 32, found=None, more=False))]
     assert engine.sizes == [2]
 
 
@@ -199,7 +201,7 @@ async def test_the_largest_batch_that_can_be_set_can_be_lent(helper: Helper, own
     (largest,) = [each.le for each in Settings.model_fields["engine_batch"].metadata if isinstance(each, Le)]
     await lend(helper, int(str(largest)))
     ((_, answer),) = await eventually(owners.returned, within=5)
-    assert answer.heard is not None
+    assert answer.found is not None
 
 
 @pytest.mark.parametrize("error", [TransientError(ErrorCode.ENGINE_FAILED, "It died."), ValueError("no such reply")])
@@ -209,7 +211,7 @@ async def test_whatever_goes_wrong_the_batch_is_given_back(
     # Given an engine that fails, when it is lent a batch, then the owner is told
     engine.fails = error
     await lend(helper, 1)
-    assert await eventually(owners.returned) == [(OWNER, Returned(batch="b" * 32, heard=None, more=False))]
+    assert await eventually(owners.returned) == [(OWNER, Returned(batch="b" * 32, found=None, more=False))]
 
 
 @pytest.mark.parametrize("sent", [1, 2])
@@ -219,20 +221,20 @@ async def test_a_worker_that_ends_gives_back_what_it_holds(
     # Given a helper that holds a batch, complete or not
     engine.may_hear.clear()
     for number in range(sent):
-        await helper.lent(lent(number, of=2), SOUND)
+        await helper.receive(lent(number, of=2), SOUND)
     # When its worker ends, then the owner is told at once
     await helper.close()
-    assert await owners.returned() == [(OWNER, Returned(batch="b" * 32, heard=None, more=False))]
+    assert await owners.returned() == [(OWNER, Returned(batch="b" * 32, found=None, more=False))]
 
 
 async def test_a_batch_that_is_not_heard_in_time_is_given_back_and_its_engine_killed(
     helper: Helper, owners: Owners, engine: GatedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given an engine that hangs
-    monkeypatch.setattr("app.work_sharing.helper.LONGEST_LOAN", 0.05)
+    monkeypatch.setattr("app.work_sharing.helper.LONGEST_BATCH_S", 0.05)
     engine.may_hear.clear()
     # When the helper is lent a window
     await lend(helper, 1)
     # Then the owner has it back, and the engine is free for this worker's own tasks
-    assert await eventually(owners.returned, within=5) == [(OWNER, Returned(batch="b" * 32, heard=None, more=False))]
+    assert await eventually(owners.returned, within=5) == [(OWNER, Returned(batch="b" * 32, found=None, more=False))]
     assert engine.cut_off == engine.heard

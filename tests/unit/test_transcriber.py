@@ -15,12 +15,12 @@ from app.errors import TransientError
 from app.redis_store.cache import Cache, connected
 from app.redis_store.stretches import Stretches
 from app.settings import Settings
-from app.speech.recall import Recall
+from app.speech.diarizer import Diarizer
 from app.speech.recordings import Recording, Recordings
-from app.speech.transcriber import EngineTranscriber
-from app.speech.windows_in_order import alone
+from app.speech.transcriber import Transcriber
+from app.speech.transcript_cache import TranscriptCache
 from app.updates import Advanced, Checkpoint, Found, News
-from app.work_sharing.work_sharing import Sharing
+from app.work_sharing.sharing import WorkSharing
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
 from schemas.transcription import TranscriptionResult, TranscriptionTask
@@ -55,13 +55,13 @@ class OneRecording:
 class Alone:
     """A worker that has nobody to share with."""
 
-    lending = staticmethod(alone)
+    @asynccontextmanager
+    async def coordination(self, _: object) -> AsyncIterator[None]:
+        yield
 
     @asynccontextmanager
     async def own_work(self) -> AsyncIterator[None]:
         yield
-
-    engine = own_work
 
 
 class WatchedEngine(FakeEngine):
@@ -99,9 +99,15 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 def run(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> AsyncGenerator[News, None]:  # noqa: B008
-    recall = Recall(engine, Cache(NOWHERE, keep=0), cast("Stretches", NothingKnown()))
-    recordings, sharing = cast("Recordings", OneRecording()), cast("Sharing", Alone())
-    return EngineTranscriber(recordings, engine, recall, sharing, Settings(_env_file=None)).run(TASK, checkpoint)
+    recordings, sharing, cache = (
+        cast("Recordings", OneRecording()),
+        cast("WorkSharing", Alone()),
+        Cache(NOWHERE, keep=0),
+    )
+    diarizer = Diarizer(recordings, engine, cache, cast("Stretches", NothingKnown()), sharing)
+    transcripts = TranscriptCache(engine, cache)
+    settings = Settings(_env_file=None)
+    return Transcriber(recordings, engine, transcripts, diarizer, sharing, settings=settings).run(TASK, checkpoint)
 
 
 async def news_of(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> list[News]:  # noqa: B008

@@ -3,7 +3,7 @@
 import asyncio
 
 from app.engines.messages import Transcribe, WindowsTranscribed, WindowTranscribed
-from app.speech.transcriber_pool import Batch, TranscriberPool
+from app.speech.pipeline import Batch, TranscriberPool
 from tests.fakes.engine import MODEL
 
 JOB = Transcribe(windows=[])
@@ -26,18 +26,18 @@ class GatedEar:
 async def test_the_own_ear_is_asked_before_those_of_others() -> None:
     # Given a worker and a helper that are both done with a batch, the helper first
     own, helper = GatedEar(), GatedEar()
-    pool = TranscriberPool(own)
-    pool.join(helper)
+    pool = TranscriberPool(own.transcribe)
+    pool.add(helper.transcribe)
     for _ in (own, helper):
-        pool.give(JOB, Batch([]))
+        pool.start(JOB, Batch([]))
     helper.may_answer.set()
     await asyncio.wait(pool.tasks, return_when=asyncio.FIRST_COMPLETED)
-    assert len(list(pool.done())) == 1
+    assert len(list(pool.finished())) == 1
     own.may_answer.set()
     await asyncio.wait(pool.tasks)
-    assert len(list(pool.done())) == 1
+    assert len(list(pool.finished())) == 1
     # When there is one more batch
-    pool.give(JOB, Batch([]))
+    pool.start(JOB, Batch([]))
     await asyncio.wait(pool.tasks)
     # Then nobody else is troubled with it
     assert (own.asked, helper.asked) == (2, 1)

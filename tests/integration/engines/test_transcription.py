@@ -19,8 +19,7 @@ from app.engines.transcription import transcribe
 from app.engines.whisper import Whisper
 from app.engines.whisper_network import Encoded, Network
 from app.errors import PermanentError
-from app.speech.transcriber_pool import BatchSizes, Transcribed
-from app.speech.windows_in_order import WindowsInOrder
+from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from schemas.errors import ErrorCode
 from schemas.transcription import Segment, TranscribeOptions
 
@@ -71,7 +70,7 @@ class Run:
 
 async def run(whisper: Whisper, path: Path, *, start_at: float = 0.0, previous: str | None = None) -> Run:
     job = Transcribe(windows=[], previous=previous)
-    windows = WindowsInOrder(InThisProcess(whisper), Listen(path=path, start_at=start_at), job, batches=BatchSizes(4))
+    windows = Pipeline(InThisProcess(whisper), Listen(path=path, start_at=start_at), job, batches=BatchSizes(4))
     batches = [told async for told in windows.run() if isinstance(told, Transcribed)]
     return Run(batches, windows.language, windows.duration)
 
@@ -175,9 +174,7 @@ def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
 
 async def test_nothing_counts_as_done_before_its_text_is_there(whisper: Whisper) -> None:
     # Given a short recording that is all speech
-    windows = WindowsInOrder(
-        InThisProcess(whisper), Listen(path=CLIPS[1]), Transcribe(windows=[]), batches=BatchSizes(4)
-    )
+    windows = Pipeline(InThisProcess(whisper), Listen(path=CLIPS[1]), Transcribe(windows=[]), batches=BatchSizes(4))
     # When its progress is told before the first text
     told = []
     async for each in windows.run():

@@ -8,8 +8,7 @@ from redis.asyncio import Redis
 
 from app.redis_store import redis_keys
 from app.redis_store.cache import Cache
-from app.redis_store.stretches import Stretches
-from app.speech.recall import PIECE, VERSION, Recall, Transcript
+from app.speech.transcript_cache import PIECE, VERSION, Transcript, TranscriptCache
 from schemas.transcription import Stretch, TranscriptionTask
 from tests.fakes.engine import MODEL, FakeEngine, segment
 
@@ -18,8 +17,8 @@ TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, 
 
 
 @pytest.fixture
-def recall(engine: FakeEngine, binary_redis: Redis) -> Recall:
-    return Recall(engine, Cache(binary_redis, keep=3600), Stretches(binary_redis))
+def transcripts(engine: FakeEngine, binary_redis: Redis) -> TranscriptCache:
+    return TranscriptCache(engine, Cache(binary_redis, keep=3600))
 
 
 def transcript(segments: int) -> Transcript:
@@ -30,34 +29,38 @@ def transcript(segments: int) -> Transcript:
 
 @pytest.mark.parametrize("segments", [0, 1, PIECE, 1001])
 async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
-    recall: Recall, binary_redis: Redis, segments: int
+    transcripts: TranscriptCache, binary_redis: Redis, segments: int
 ) -> None:
     # Given a transcript that was kept
     kept = transcript(segments)
-    await recall.keep_transcript(AUDIO, TASK, None, kept)
+    await transcripts.keep(AUDIO, TASK, None, kept)
     # Then no piece of it, which is read at once, is large
     (packed,) = await binary_redis.hvals(redis_keys.findings(AUDIO))
     assert isinstance(packed, bytes)
     pieces = [json.loads(line)["segments"] for line in zlib.decompress(packed).splitlines()]
     assert max(map(len, pieces)) <= 200
     # And together they are what was kept
-    assert await recall.transcript(AUDIO, TASK, None) == kept
+    assert await transcripts.find(AUDIO, TASK, None) == kept
 
 
-async def test_a_transcript_that_was_kept_as_a_whole_is_heard_again(recall: Recall, binary_redis: Redis) -> None:
+async def test_a_transcript_that_was_kept_as_a_whole_is_heard_again(
+    transcripts: TranscriptCache, binary_redis: Redis
+) -> None:
     # Given a transcript in the form of before
     whole = zlib.compress(transcript(3 * PIECE).model_dump_json().encode())
     await binary_redis.hset(redis_keys.findings(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
     # Then it is no answer
-    assert await recall.transcript(AUDIO, TASK, None) is None
+    assert await transcripts.find(AUDIO, TASK, None) is None
 
 
-async def test_a_transcript_of_which_a_piece_is_unreadable_is_heard_again(recall: Recall, binary_redis: Redis) -> None:
+async def test_a_transcript_of_which_a_piece_is_unreadable_is_heard_again(
+    transcripts: TranscriptCache, binary_redis: Redis
+) -> None:
     # Given a transcript whose last piece another version has written
-    await recall.keep_transcript(AUDIO, TASK, None, transcript(2 * PIECE))
+    await transcripts.keep(AUDIO, TASK, None, transcript(2 * PIECE))
     ((question, packed),) = (await binary_redis.hgetall(redis_keys.findings(AUDIO))).items()
     assert isinstance(packed, bytes)
     first, _ = zlib.decompress(packed).splitlines()
     await binary_redis.hset(redis_keys.findings(AUDIO), question, zlib.compress(first + b"\n{}"))
     # Then none of it is an answer
-    assert await recall.transcript(AUDIO, TASK, None) is None
+    assert await transcripts.find(AUDIO, TASK, None) is None

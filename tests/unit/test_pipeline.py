@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, S
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -25,10 +26,9 @@ from app.engines.messages import (
     WindowsTranscribed,
     WindowTranscribed,
 )
-from app.engines.window_transcribers import HelperLostError, WindowTranscriber
 from app.errors import PermanentError, TransientError
-from app.speech.transcriber_pool import BatchSizes, Transcribed
-from app.speech.windows_in_order import Lender, Told, WindowsInOrder
+from app.speech.pipeline import BatchSizes, Pipeline, Transcribed, Transcriber
+from app.work_sharing.coordinator import Coordinator, HelperLostError
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
 from schemas.transcription import Segment, Stretch, TranscribeOptions
@@ -119,16 +119,16 @@ class ScriptedEngine:
         return WindowsTranscribed(language=self.language, found=found, seconds=seconds, model=MODEL)
 
 
-def windows(engine: ScriptedEngine, *, start_at: float = 0.0, previous: str | None = None) -> WindowsInOrder:
+def windows(engine: ScriptedEngine, *, start_at: float = 0.0, previous: str | None = None) -> Pipeline:
     listen = Listen(path=Path("meeting.flac"), start_at=start_at)
-    return WindowsInOrder(engine, listen, Transcribe(windows=[], previous=previous), batches=BatchSizes(4))
+    return Pipeline(engine, listen, Transcribe(windows=[], previous=previous), batches=BatchSizes(4))
 
 
-async def told(run: WindowsInOrder) -> list[Told]:
+async def told(run: Pipeline) -> list[StageAdvanced | Transcribed]:
     return [each async for each in run.run()]
 
 
-def texts(found: list[Told]) -> list[list[str]]:
+def texts(found: list[StageAdvanced | Transcribed]) -> list[list[str]]:
     return [[segment.text for segment in each.segments] for each in found if isinstance(each, Transcribed)]
 
 
@@ -162,7 +162,7 @@ async def test_what_is_transcribed_at_the_same_time_is_begun_and_done_together()
     engine = ScriptedEngine(seconds=2.0)
     listen = Listen(path=Path("meeting.flac"))
     # When a recording of six windows is transcribed
-    await told(WindowsInOrder(engine, listen, Transcribe(windows=[]), batches=BatchSizes(7, first=2)))
+    await told(Pipeline(engine, listen, Transcribe(windows=[]), batches=BatchSizes(7, first=2)))
     # Then it begins with two, and no batch leaves one of both without work before its end
     assert [size for size, _ in engine.asked] == [2, 4]
 
@@ -245,7 +245,7 @@ async def test_all_options_reach_the_engine() -> None:
     listen = Listen(path=Path("meeting.flac"), channel=1)
 
     # When a channel is transcribed
-    await told(WindowsInOrder(Watched(), listen, Transcribe(windows=[], options=options), batches=BatchSizes(4)))
+    await told(Pipeline(Watched(), listen, Transcribe(windows=[], options=options), batches=BatchSizes(4)))
 
     # Then the model is loaded for them, and each batch is transcribed with them
     assert [job for job in asked if isinstance(job, Listen)] == [listen]
@@ -305,19 +305,19 @@ class SlowHelper:
         found = [WindowTranscribed(segments=said(begin(each))) for each in job.windows]
         return WindowsTranscribed(language="en", found=found, seconds=6, model=MODEL)
 
-    def want(self, *, more: bool, seconds: float) -> None:
-        assert isinstance(more, bool)
-        self.batch_seconds = seconds
+    def update(self, *, wanted: bool, batch_seconds: float) -> None:
+        assert isinstance(wanted, bool)
+        self.batch_seconds = batch_seconds
 
-    async def helper(self) -> WindowTranscriber:
+    async def next_helper(self) -> Transcriber:
         if self._came:
             await asyncio.Event().wait()
         self._came = True
-        return self
+        return self.transcribe
 
     @asynccontextmanager
-    async def lending(self, _model: Model) -> AsyncIterator[Lender]:
-        yield self
+    async def coordination(self, _model: Model) -> AsyncIterator[Coordinator]:
+        yield cast("Coordinator", self)
 
 
 async def test_nobody_hears_much_further_than_can_be_told() -> None:
@@ -325,7 +325,7 @@ async def test_nobody_hears_much_further_than_can_be_told() -> None:
     script: list[Reply] = [*(window(at * 10) for at in range(100)), ListeningDone(duration_seconds=1000)]
     engine, helper = ScriptedEngine(lambda _: script, seconds=6, steps=10), SlowHelper()
     listen, hear = Listen(path=Path("meeting.flac"), start_at=0), Transcribe(windows=[], previous="en")
-    run = asyncio.create_task(told(WindowsInOrder(engine, listen, hear, helper.lending, batches=BatchSizes(4))))
+    run = asyncio.create_task(told(Pipeline(engine, listen, hear, helper.coordination, batches=BatchSizes(4))))
     async with asyncio.timeout(10):
         await helper.batches.get()
     # When everybody else has time
@@ -412,21 +412,21 @@ class Crowd:
             raise HelperLostError
         return self._model.hear(job)
 
-    def want(self, *, more: bool, seconds: float) -> None:
+    def update(self, *, wanted: bool, batch_seconds: float) -> None:
         """They come anyway."""
 
-    async def helper(self) -> WindowTranscriber:
+    async def next_helper(self) -> Transcriber:
         if not self._left:
             await asyncio.Event().wait()
         self._left -= 1
-        return self
+        return self.transcribe
 
     @asynccontextmanager
-    async def lending(self, _model: Model) -> AsyncIterator[Lender]:
-        yield self
+    async def coordination(self, _model: Model) -> AsyncIterator[Coordinator]:
+        yield cast("Coordinator", self)
 
 
-def languages(found: list[Told]) -> list[str | None]:
+def languages(found: list[StageAdvanced | Transcribed]) -> list[str | None]:
     return [segment.language for each in found if isinstance(each, Transcribed) for segment in each.segments]
 
 
@@ -444,7 +444,7 @@ async def test_a_batch_that_was_taken_to_follow_another_language_is_transcribed_
     helper.transcribe = transcribe  # type: ignore[method-assign]
     engine = PolyglotEngine(model, 5, steps=20)
     listen, hear = Listen(path=Path("meeting.flac")), Transcribe(windows=[])
-    run = asyncio.create_task(told(WindowsInOrder(engine, listen, hear, helper.lending, batches=BatchSizes(1))))
+    run = asyncio.create_task(told(Pipeline(engine, listen, hear, helper.coordination, batches=BatchSizes(1))))
 
     # When the later one comes back first
     async with asyncio.timeout(10):
@@ -472,7 +472,7 @@ async def test_a_batch_that_would_be_the_same_anyway_is_not_transcribed_again() 
     # When several transcribe it at once, of whom some are lost
     listen, hear = Listen(path=Path("meeting.flac")), Transcribe(windows=[])
     engine = PolyglotEngine(model, len(spoken), steps=10)
-    found = await told(WindowsInOrder(engine, listen, hear, crowd.lending, batches=BatchSizes(2)))
+    found = await told(Pipeline(engine, listen, hear, crowd.coordination, batches=BatchSizes(2)))
 
     # Then no window is transcribed twice
     assert sorted(number for numbers, _ in model.asked for number in numbers) == list(range(20))
@@ -486,7 +486,7 @@ async def test_the_text_does_not_depend_on_who_transcribes_or_on_what_comes_back
     spoken = [chance.choice(["en", "de", "ru", None, None, None]) for _ in range(60)]
     listen, hear = Listen(path=Path("meeting.flac")), Transcribe(windows=[], previous="fr")
     alone = PolyglotEngine(Polyglot(spoken), len(spoken))
-    expected = await told(WindowsInOrder(alone, listen, hear, batches=BatchSizes(1)))
+    expected = await told(Pipeline(alone, listen, hear, batches=BatchSizes(1)))
 
     # When helpers transcribe it beside the own engine, in batches of another size, in any order
     model = Polyglot(spoken)
@@ -494,7 +494,7 @@ async def test_the_text_does_not_depend_on_who_transcribes_or_on_what_comes_back
     engine = PolyglotEngine(model, len(spoken), steps=chance.randrange(1, 30))
     async with asyncio.timeout(10):
         found = await told(
-            WindowsInOrder(engine, listen, hear, crowd.lending, batches=BatchSizes(chance.randrange(1, 5)))
+            Pipeline(engine, listen, hear, crowd.coordination, batches=BatchSizes(chance.randrange(1, 5)))
         )
 
     # Then the text is the same
@@ -508,14 +508,14 @@ async def test_a_resumed_run_finds_what_an_uninterrupted_one_does(done: int) -> 
     spoken = ["en", None, "de", None, None, "ru", *[None] * 8]
     listen = Listen(path=Path("meeting.flac"))
     whole = await told(
-        WindowsInOrder(PolyglotEngine(Polyglot(spoken), 14), listen, Transcribe(windows=[]), batches=BatchSizes(1))
+        Pipeline(PolyglotEngine(Polyglot(spoken), 14), listen, Transcribe(windows=[]), batches=BatchSizes(1))
     )
 
     # When another one goes on behind any window, with the language that was saved with it
     saved = [each for each in whole if isinstance(each, Transcribed)][done - 1]
     listen = Listen(path=Path("meeting.flac"), start_at=saved.processed_seconds)
     hear = Transcribe(windows=[], previous=saved.language)
-    rest = await told(WindowsInOrder(PolyglotEngine(Polyglot(spoken), 14), listen, hear, batches=BatchSizes(4)))
+    rest = await told(Pipeline(PolyglotEngine(Polyglot(spoken), 14), listen, hear, batches=BatchSizes(4)))
 
     # Then both together are what one would have found
     assert languages(whole)[:done] + languages(rest) == languages(whole)

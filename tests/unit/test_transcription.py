@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
@@ -12,12 +13,10 @@ from pydantic import BaseModel
 from app.engines.messages import Job, Listen, Reply, Transcribe, WindowsTranscribed, WindowTranscribed
 from app.errors import PermanentError
 from app.redis_store.cache import Cache
-from app.redis_store.stretches import Stretches
-from app.speech.recall import TOLD_AT_ONCE, Recall, Transcript, TranscriptInOrder
+from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from app.speech.recordings import Recording
-from app.speech.transcriber_pool import BatchSizes, Transcribed
-from app.speech.transcription_run import TranscriptionRun
-from app.speech.windows_in_order import alone
+from app.speech.transcriber import Transcription
+from app.speech.transcript_cache import SEGMENTS_AT_ONCE, Transcript, TranscriptCache
 from app.updates import Advanced, Checkpoint, Found
 from schemas.errors import ErrorCode
 from schemas.transcription import Channels, Segment, Stretch, TranscriptionTask
@@ -75,13 +74,14 @@ def memory() -> Memory:
     return Memory()
 
 
-def run_of(engine: FakeEngine, task: TranscriptionTask, memory: Memory) -> TranscriptionRun:
-    recall = Recall(engine, cast("Cache", memory), cast("Stretches", None))
-    return TranscriptionRun(engine, recall, alone, Recording(Path("call.flac"), SHA), task, batches=BatchSizes(4))
+def run_of(engine: FakeEngine, task: TranscriptionTask, memory: Memory) -> Transcription:
+    transcripts = TranscriptCache(engine, cast("Cache", memory))
+    pipeline = partial(Pipeline, engine, batches=BatchSizes(4))
+    return Transcription(pipeline, transcripts, Recording(Path("call.flac"), SHA), task)
 
 
-async def news_of(run: TranscriptionRun, checkpoint: Checkpoint = Checkpoint()) -> list[Advanced | Found]:  # noqa: B008
-    return [each async for each in run.news(checkpoint)]
+async def news_of(run: Transcription, checkpoint: Checkpoint = Checkpoint()) -> list[Advanced | Found]:  # noqa: B008
+    return [each async for each in run.run(checkpoint)]
 
 
 def found_in(news: Sequence[Advanced | Found]) -> list[Found]:
@@ -237,7 +237,7 @@ async def test_each_channel_is_kept_and_found_again(memory: Memory) -> None:
 async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_as_a_whole(memory: Memory) -> None:
     # Given a call of which the first channel was transcribed, and the attempt was lost in the second one
     engine = CallEngine(channels=2)
-    news = run_of(engine, SEPARATE, memory).news(Checkpoint())
+    news = run_of(engine, SEPARATE, memory).run(Checkpoint())
     async for each in news:
         if isinstance(each, Found) and each.channel == 1:
             break
@@ -266,10 +266,10 @@ async def test_an_attempt_that_finds_the_rest_in_the_cache_says_so(memory: Memor
 
 
 async def told(transcript: Transcript, start_at: float) -> list[Transcribed]:
-    return [each async for each in TranscriptInOrder(transcript, start_at).run() if isinstance(each, Transcribed)]
+    return [each async for each in transcript.replay(start_at)]
 
 
-@pytest.mark.parametrize("segments", [0, 1, TOLD_AT_ONCE, 2 * TOLD_AT_ONCE + 1])
+@pytest.mark.parametrize("segments", [0, 1, SEGMENTS_AT_ONCE, 2 * SEGMENTS_AT_ONCE + 1])
 async def test_a_cached_transcript_is_told_in_order_and_can_be_resumed_anywhere(segments: int) -> None:
     # Given a transcript with many segments and stretches without text, the last of them behind all text
     duration = (segments + 1) * 10.0
@@ -281,7 +281,7 @@ async def test_a_cached_transcript_is_told_in_order_and_can_be_resumed_anywhere(
     # Then in parts, all of it, and what is done only grows
     assert [each for part in whole for each in part.segments] == heard
     assert [each for part in whole for each in part.untranscribed] == missing
-    assert all(len(part.segments) <= TOLD_AT_ONCE for part in whole)
+    assert all(len(part.segments) <= SEGMENTS_AT_ONCE for part in whole)
     assert all(before.processed_seconds < after.processed_seconds for before, after in pairwise(whole))
     # And a run that goes on behind any part is told exactly the rest
     for done, part in enumerate(whole, start=1):
@@ -290,9 +290,11 @@ async def test_a_cached_transcript_is_told_in_order_and_can_be_resumed_anywhere(
 
 async def test_a_segment_within_another_one_is_told_once_where_a_run_resumes() -> None:
     # Given a transcript in which one of two segments at the end of a part lies within the other
-    heard = [segment(number) for number in range(TOLD_AT_ONCE + 1)]
-    inner = heard[TOLD_AT_ONCE - 1].model_copy(update={"start": heard[TOLD_AT_ONCE - 1].start + 2, "text": "inner"})
-    heard.insert(TOLD_AT_ONCE, inner)
+    heard = [segment(number) for number in range(SEGMENTS_AT_ONCE + 1)]
+    inner = heard[SEGMENTS_AT_ONCE - 1].model_copy(
+        update={"start": heard[SEGMENTS_AT_ONCE - 1].start + 2, "text": "inner"}
+    )
+    heard.insert(SEGMENTS_AT_ONCE, inner)
     transcript = Transcript(duration=1000, channels=1, model=MODEL, segments=heard, untranscribed=[])
     # When a run goes on behind that part
     first = (await told(transcript, 0.0))[0]

@@ -1,0 +1,95 @@
+"""The cache of transcripts: the same question about the same sound is not transcribed twice."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from importlib.metadata import version
+
+from pydantic import BaseModel
+
+from app.engines.engine import Engine, answer
+from app.engines.messages import Load, Loaded
+from app.redis_store.cache import Cache, read
+from app.speech.pipeline import Transcribed
+from schemas.transcription import Segment, Stretch, TranscriptionTask
+from schemas.wire import Model
+
+SEGMENTS_AT_ONCE = 50  # that a replay yields: as a message they are far below any max_payload
+PIECE = 100  # segments; to read or write them holds the event loop for about 10 ms, a day's for more than a second
+VERSION = version("natscribe")  # another version of the code may find something else in the same recording
+
+
+class Transcript(BaseModel):
+    """All that a model finds in a recording, or in one of its channels."""
+
+    duration: float
+    channels: int
+    model: Model
+    segments: list[Segment]
+    untranscribed: list[Stretch]
+
+    def pieces(self) -> Iterator["Transcript"]:
+        """Cut the transcript into pieces, at least one."""
+        for at in range(0, max(len(self.segments), 1), PIECE):
+            missing = self.untranscribed if not at else []
+            yield self.model_copy(update={"segments": self.segments[at : at + PIECE], "untranscribed": missing})
+
+    async def replay(self, start_at: float) -> AsyncGenerator[Transcribed, None]:
+        """Yield what lies behind `start_at` seconds, in order, as a pipeline would.
+
+        Each part is done where the next one begins, and another replay may start there.
+        """
+        segments = [segment for segment in self.segments if segment.start >= start_at]
+        untranscribed = [stretch for stretch in self.untranscribed if stretch.start >= start_at]
+        language: str | None = None
+        since = 0.0
+        for at in range(0, max(len(segments), 1), SEGMENTS_AT_ONCE):
+            part, following = segments[at : at + SEGMENTS_AT_ONCE], segments[at + SEGMENTS_AT_ONCE :][:1]
+            until = following[0].start if following else self.duration
+            missing = [each for each in untranscribed if since <= each.start < until]
+            if part or missing:
+                language = part[-1].language if part else language
+                yield Transcribed(language, until, self.duration, part, missing)
+            since = until
+
+
+class TranscriptCache:
+    """Transcripts by the recording's SHA-256, the model and all that the task asks of it."""
+
+    def __init__(self, engine: Engine, cache: Cache) -> None:
+        self._engine = engine
+        self._cache = cache
+
+    async def find(self, audio_sha256: str, task: TranscriptionTask, channel: int | None) -> Transcript | None:
+        """Find the transcript of a channel (null: of all as one) that an earlier task with the same options left.
+
+        Raises:
+            TaskError: The model cannot be loaded.
+        """
+        model = (await answer(self._engine, Load(options=task.options), Loaded)).model
+        return await _joined(await self._cache.find_pieces(audio_sha256, self._question(model, task, channel)))
+
+    async def keep(
+        self, audio_sha256: str, task: TranscriptionTask, channel: int | None, transcript: Transcript
+    ) -> None:
+        """Keep the transcript of a whole channel."""
+        question = self._question(transcript.model, task, channel)
+        await self._cache.keep_pieces(audio_sha256, question, transcript.pieces())
+
+    def _question(self, model: Model, task: TranscriptionTask, channel: int | None) -> str:
+        words = "words" if task.word_timestamps or task.diarize else "text"
+        how = self._engine.loaded.how if self._engine.loaded else ""
+        options = f"{task.options.digest()} {channel} {words}"
+        return f"transcript in pieces {VERSION} {model.name} {model.revision} {how} {options}"
+
+
+async def _joined(pieces: Sequence[bytes]) -> Transcript | None:
+    segments: list[Segment] = []
+    untranscribed: list[Stretch] = []
+    part: Transcript | None = None
+    for piece in pieces:
+        part = await asyncio.to_thread(read, piece, Transcript)
+        if part is None:
+            return None
+        segments += part.segments
+        untranscribed += part.untranscribed
+    return part and part.model_copy(update={"segments": segments, "untranscribed": untranscribed})
