@@ -91,10 +91,14 @@ def test_the_runbooks_commands_are_those_of_the_command_line(command: str) -> No
 
 
 def test_the_log_lines_that_the_runbook_looks_for_are_those_of_the_service() -> None:
-    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "app").rglob("*.py"))
-    wanted = re.findall(r"grep (?:-E|-A \d+) '?([\w|]+)", RUNBOOK)
-    assert wanted
-    assert [event for events in wanted for event in events.split("|") if f'"{event}"' not in source] == []
+    sources = (path for room in ("app", "handlers") for path in (ROOT / room).rglob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in sources)
+    looked_for = re.findall(r"grep (?:-E|-A \d+) '?([\w|]+)", RUNBOOK)
+    explained = re.findall(r"^\| (`.+?`) \|", RUNBOOK.partition("| event |")[2], re.MULTILINE)
+    assert looked_for
+    assert explained
+    named = {event for names in [*looked_for, *explained] for event in re.findall(r"\w+", names)}
+    assert {event for event in named if f'"{event}"' not in source} == set()
 
 
 def test_every_error_code_is_the_services_failure_or_the_publishers_mistake() -> None:
