@@ -115,7 +115,7 @@ class FakeDeadLetters:
 class FakeSharing:
     offers: list[WindowsOffered] = field(default_factory=list)
 
-    async def offered(self, offer: WindowsOffered) -> None:
+    async def consider(self, offer: WindowsOffered) -> None:
         self.offers.append(offer)
 
 
