@@ -26,7 +26,7 @@ from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
 from app.errors import TaskError, TransientError
 from app.jetstream import connection, provisioning, streams
-from app.jetstream.closing import close
+from app.jetstream.nats_py_compat import close
 from app.operations.health import Readiness, route
 from app.settings import Settings, read_settings
 from app.telemetry import logs, tracing

@@ -21,7 +21,7 @@ from app.client.operating import dead_letters, failed, lanes, newest_start
 from app.client.recordings import audio_file_id, choose_priority, length
 from app.client.submission import Submission, Task, make
 from app.errors import RequestError
-from app.jetstream.closing import close
+from app.jetstream.nats_py_compat import close
 from app.queue.priorities import TaskQueue
 from app.settings import Settings
 from schemas import subjects

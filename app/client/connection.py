@@ -12,9 +12,7 @@ from pydantic import SecretStr
 
 from app.client.command import command
 from app.client.errors import ClientError, NoServerError, UnreachableError
-from app.jetstream.closing import close
-from app.jetstream.hostile_headers import survive
-from app.jetstream.lost_writes import tolerate_lost_writes
+from app.jetstream.nats_py_compat import close, tolerate_lost_writes, tolerate_unreadable_headers
 from app.settings import Settings
 
 PATIENCE = 5.0  # seconds for one answer
@@ -28,7 +26,7 @@ async def connect(settings: Settings, on_outage: OutageHearer | None = None) -> 
     """
     tolerate_lost_writes()
     connection, limit = Nats(), asyncio.timeout(None)
-    survive(connection)
+    tolerate_unreadable_headers(connection)
     failures: list[Exception] = []
 
     async def note(failure: Exception) -> None:

@@ -16,8 +16,7 @@ from nats.aio.client import Client
 from nats.js.errors import ServiceUnavailableError
 from opentelemetry.trace import TracerProvider
 
-from app.jetstream.hostile_headers import survive
-from app.jetstream.lost_writes import tolerate_lost_writes
+from app.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_headers
 from app.jetstream.stream_log import UNANSWERED
 from app.settings import Settings
 from app.telemetry import logs, tracing
@@ -72,7 +71,7 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
         place = settings.nats_url.rpartition("@")[2]  # what is before it may be a password
         message = f"No NATS server answers at {place}: start it first, or correct NATS_URL."
         raise start_failed(message) from None
-    survive(connection)
+    tolerate_unreadable_headers(connection)
     return connection
 
 

@@ -9,7 +9,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from app.jetstream.hostile_headers import survive
+from app.jetstream.nats_py_compat import tolerate_unreadable_headers
 from app.main import Worker
 from schemas.progress import State
 from schemas.requests import TaskStatus
@@ -87,7 +87,7 @@ async def test_a_place_for_the_answer_with_a_white_space_in_it_ends_no_connectio
         lost.set()
 
     connection = await nats.connect(servers.nats_url, disconnected_cb=note)
-    survive(connection)
+    tolerate_unreadable_headers(connection)
     inbox = await connection.subscribe("guarded")
     await connection.flush()
     # When it is asked to answer where no library would
@@ -113,7 +113,7 @@ async def test_a_place_for_the_answer_with_a_white_space_in_it_ends_no_connectio
 async def test_whatever_a_publisher_calls_headers_the_next_message_is_heard(servers: Servers, nc: Client) -> None:
     # Given a connection of the service's
     connection = await nats.connect(servers.nats_url)
-    survive(connection)
+    tolerate_unreadable_headers(connection)
     inbox = await connection.subscribe("guarded")
     await connection.flush()
     # When it hears any bytes for headers
@@ -139,7 +139,7 @@ async def test_the_library_still_needs_to_be_guarded(servers: Servers, nc: Clien
     # When it hears of headers that cannot be read
     await publish_bytes(servers.nats_url, "guarded", HOSTILE["no text"], b"")
     await nc.publish("guarded", b"behind it")
-    # Then it hears nothing any more: once it does, app/jetstream/hostile_headers.py can go
+    # Then it hears nothing any more: once it does, `tolerate_unreadable_headers` can go
     with pytest.raises(nats.errors.TimeoutError):
         await inbox.next_msg(timeout=1)
     await connection.close()

@@ -1,0 +1,62 @@
+"""What nats-py lacks is still lacking, and is made up for."""
+
+import asyncio
+
+import pytest
+from nats.aio.client import Client
+
+from app.jetstream.nats_py_compat import close, tolerate_lost_writes
+from tests.waiting import eventually
+
+
+async def test_writing_to_a_lost_connection_is_a_connection_error() -> None:
+    # Given a connection that is lost, and that has noticed
+    tolerate_lost_writes()
+    server = await asyncio.start_server(lambda _, theirs: theirs.transport.abort(), "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.transport.abort()
+        await reader.read()
+        # When more is written
+        writer.writelines([b"one", b"two"])
+        # Then that is told as a lost connection
+        with pytest.raises(ConnectionError):
+            await writer.drain()
+
+
+async def whose_server_has_gone() -> Client:
+    """A connection that has something left to send, and nobody to send it to."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"max_payload": 1000}\r\n')
+        while b"PING" not in await reader.readline():
+            pass
+        writer.write(b"PONG\r\n")
+        await reader.readline()  # of the first publish
+        writer.transport.abort()
+        server.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    nats = Client()
+    await nats.connect(f"nats://{host}:{port}", reconnect_time_wait=10)
+    await nats.publish("one", b"")
+
+    async def lost() -> bool:
+        return nats.is_reconnecting
+
+    await eventually(lost)
+    await nats.publish("two", b"")
+    return nats
+
+
+async def test_the_library_tells_who_closes_a_lost_connection() -> None:
+    nats = await whose_server_has_gone()
+    with pytest.raises((OSError, TypeError)):  # once it raises nothing, `close` can go
+        await nats.close()
+
+
+async def test_a_lost_connection_is_closed_quietly() -> None:
+    nats = await whose_server_has_gone()
+    await close(nats)
+    assert nats.is_closed
