@@ -1,7 +1,6 @@
 """Real servers for all tests that ask for them: containers where an engine answers, bundled binaries elsewhere."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import nats
@@ -13,28 +12,14 @@ from redis.asyncio import Redis
 
 from app.redis_store.redis_keys import MARK
 from app.settings import Settings
-from tests.containers import engine_answers, nats_container, redis_container
-from tests.servers import in_memory, nats_server_in, valkey_in
-
-
-@dataclass(frozen=True)
-class Servers:
-    """Where the servers of this test run answer."""
-
-    nats_url: str
-    redis_url: str
+from tests.servers import Servers, shared_servers
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def servers() -> AsyncIterator[Servers]:
-    """One NATS and one Valkey for all tests of this process."""
-    if engine_answers():
-        with nats_container() as nats_url, redis_container() as redis_url:
-            yield Servers(nats_url, redis_url)
-        return
-    with in_memory() as folder:
-        async with nats_server_in(folder / "nats") as nats_server, valkey_in(folder / "valkey") as valkey:
-            yield Servers(nats_server.url, valkey.url)
+    """One NATS and one Valkey for all tests of this process that remove what they leave behind."""
+    async with shared_servers() as found:
+        yield found
 
 
 @pytest.fixture
@@ -64,20 +49,29 @@ async def redis(servers: Servers) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def recordings_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "recordings"
-    folder.mkdir()
-    (folder / "meeting.flac").write_bytes(b"not looked at by a fake engine")
-    return folder
+    return recordings_in(tmp_path)
 
 
 @pytest.fixture
 def settings(servers: Servers, recordings_folder: Path) -> Settings:
+    return quick_settings(servers, recordings_folder)
+
+
+def recordings_in(folder: Path) -> Path:
+    """A folder with a recording for a fake engine."""
+    recordings = folder / "recordings"
+    recordings.mkdir()
+    (recordings / "meeting.flac").write_bytes(b"not looked at by a fake engine")
+    return recordings
+
+
+def quick_settings(servers: Servers, recordings: Path) -> Settings:
     """Settings for quick tests: nothing from the environment, retries at once, each task computed."""
     return Settings(
         _env_file=None,
         nats_url=servers.nats_url,
         redis_url=servers.redis_url,
-        audio_store=recordings_folder.as_uri(),
+        audio_store=recordings.as_uri(),
         task_retry_delay=0.1,
         task_ack_wait=2,
         task_heartbeat=0.5,

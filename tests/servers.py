@@ -1,15 +1,37 @@
-"""Servers of a test's own, to be hurt."""
+"""Servers for tests: shared by many, or a test's own, to be hurt."""
 
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.embedded import NatsServer, ValkeyServer, free_port
+from tests.containers import engine_answers, nats_container, redis_container
 
 MEMORY = Path("/dev/shm")  # noqa: S108 -- a folder of a random name is made in it
 ENOUGH = 4 * 1024**3  # bytes; containers often have next to nothing there
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the servers of a test answer."""
+
+    nats_url: str
+    redis_url: str
+
+
+@asynccontextmanager
+async def shared_servers() -> AsyncIterator[Servers]:
+    """A NATS and a Valkey that nobody hurts: containers where an engine answers, bundled binaries elsewhere."""
+    if engine_answers():
+        with nats_container() as nats_url, redis_container() as redis_url:
+            yield Servers(nats_url, redis_url)
+        return
+    with in_memory() as folder:
+        async with nats_server_in(folder / "nats") as nats_server, valkey_in(folder / "valkey") as valkey:
+            yield Servers(nats_server.url, valkey.url)
 
 
 @contextmanager

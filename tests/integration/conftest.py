@@ -23,10 +23,9 @@ from schemas import subjects
 from schemas.headers import AUDIO_SECONDS
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind, Priority
-from tests.conftest import Servers
 from tests.fakes.engine import FakeEngine
 from tests.integration.wire import Wire
-from tests.servers import nats_server_in, valkey_in
+from tests.servers import Servers, nats_server_in, valkey_in
 from tests.workers import working
 
 DEADLINE = 30  # seconds

@@ -13,8 +13,8 @@ from app.jetstream.nats_py_compat import tolerate_unreadable_headers
 from app.main import Worker
 from schemas.progress import State
 from schemas.requests import TaskStatus
-from tests.conftest import Servers
 from tests.integration.conftest import Publisher, queue_is_empty
+from tests.servers import Servers
 from tests.waiting import eventually
 
 HOSTILE = {

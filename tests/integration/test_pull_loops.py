@@ -12,7 +12,7 @@ from app.jetstream.pull_inbox import PullInbox
 from app.queue.consumer import TaskConsumer
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
-from tests.conftest import Servers
+from tests.servers import Servers
 from tests.waiting import eventually
 
 NAMES = StreamNames("letters", "progress", "segments", "results", "dead_letters", "worker")

@@ -7,9 +7,9 @@ from nats.js import JetStreamContext
 
 from app.main import Worker
 from schemas.progress import State
-from tests.conftest import Servers
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.integration.test_hostile_headers import publish_bytes
+from tests.servers import Servers
 from tests.waiting import eventually
 
 

@@ -12,55 +12,12 @@ from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.main import Worker
 from schemas.progress import State
-from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually
 
 NO_OBJECTS = [b"", b"\xff", b"[]", b"[" * 100_000]
 REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]
-
-
-@pytest.mark.parametrize("subject", [*REQUESTS, "dead_letters.replay", "dead_letters.delete"])
-@pytest.mark.parametrize(
-    "body", [b"", b"\xff", b"[]", b"{}", b"[" * 100_000, b'{"task_id": "a b"}', b'{"task_id": "a", "x": 1}']
-)
-async def test_an_invalid_request_is_answered(nc: Client, worker: Worker, subject: str, body: bytes) -> None:
-    reply = await nc.request(subject, body, timeout=5)
-    assert json.loads(reply.data)["error"]["code"] == "invalid_request"
-
-
-async def test_a_request_that_claims_to_be_json_and_is_no_text_is_answered(nc: Client, worker: Worker) -> None:
-    reply = await nc.request("tasks.status", b"\xff", timeout=5, headers={"content-type": "application/json"})
-    assert json.loads(reply.data)["error"]["code"] == "invalid_request"
-
-
-@pytest.mark.parametrize("body", [b"garbage", b"7", b"[]"])
-async def test_a_request_that_is_no_object_is_told_so(nc: Client, worker: Worker, body: bytes) -> None:
-    reply = await nc.request("tasks.status", body, timeout=5)
-    assert "no JSON object" in json.loads(reply.data)["error"]["message"]
-
-
-@pytest.mark.parametrize("place", ["results.t2", "$JS.API.STREAM.DELETE.transcription_progress"])
-async def test_an_answer_goes_into_an_inbox_or_nowhere(
-    publisher: Publisher, worker: Worker, nc: Client, js: JetStreamContext, place: str
-) -> None:
-    # Given a task
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
-    # When somebody wants the answer in a log, or has it tell JetStream something
-    for subject in ("tasks.status", "tasks.delete"):
-        await nc.publish(subject, b'{"task_id": "t1"}', reply=place)
-    # Then nothing is answered, nor done
-    status = await publisher.ask("tasks.status", task_id="t1")
-    assert status["state"] == "completed"
-    assert (await js.stream_info("transcription_results")).state.messages == 1
-
-
-@pytest.mark.parametrize("subject", REQUESTS)
-async def test_an_unknown_task_is_not_found(publisher: Publisher, worker: Worker, subject: str) -> None:
-    answer = await publisher.ask(subject, task_id="nobody")
-    assert answer["error"]["code"] == "not_found"
 
 
 async def test_the_status_of_a_running_task(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
@@ -76,21 +33,6 @@ async def test_the_status_of_a_running_task(publisher: Publisher, worker: Worker
     assert answer["error"]["code"] == "not_finished"
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
-
-
-async def test_a_result_in_every_format(publisher: Publisher, worker: Worker, nc: Client) -> None:
-    await publisher.publish("t1", diarize=True)
-    await publisher.until("t1", State.COMPLETED)
-
-    async def text(fmt: str) -> str:
-        reply = await nc.request("tasks.result", json.dumps({"task_id": "t1", "format": fmt}).encode(), timeout=5)
-        return reply.data.decode()
-
-    assert (await text("txt")).splitlines()[:2] == ["SPEAKER_00: one", "SPEAKER_01: two"]
-    assert (await text("srt")).startswith("1\n00:00:00,000 --> 00:00:04,000\nSPEAKER_00: one\n")
-    assert (await text("vtt")).startswith("WEBVTT\n")
-    assert (await text("rttm")).startswith("SPEAKER t1 1 0.000 4.000 <NA> <NA> SPEAKER_00 <NA> <NA>\n")
-    assert json.loads(await text("json"))["speakers"] == 2
 
 
 async def test_subtitles_keep_to_the_limits_of_the_request(
@@ -109,13 +51,6 @@ async def test_subtitles_keep_to_the_limits_of_the_request(
     answer = await publisher.ask("tasks.result", task_id="t1", format="srt", max_line_chars=5)
     assert answer["error"]["code"] == "invalid_request"
     assert "max_line_chars: Input should be greater than or equal to 16" in answer["error"]["message"]
-
-
-async def test_a_diarization_cannot_be_had_as_text(publisher: Publisher, worker: Worker) -> None:
-    await publisher.publish("d1", kind=Kind.DIARIZATION)
-    await publisher.until("d1", State.COMPLETED)
-    answer = await publisher.ask("tasks.result", task_id="d1", format="srt")
-    assert answer["error"]["code"] == "format_unavailable"
 
 
 async def test_a_large_result_is_an_object(

@@ -1,0 +1,62 @@
+"""One worker for all tests of this folder: they publish and ask, and look at what comes of it.
+
+The worker runs beside them and its servers are never emptied. So each test uses task ids of its own, counts nothing
+of other tests, and leaves the worker's engine alone.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import nats
+import pytest
+import pytest_asyncio
+from anyio.from_thread import start_blocking_portal
+from nats.aio.client import Client
+from redis.asyncio import Redis
+
+from app.main import Worker
+from tests.conftest import quick_settings, recordings_in
+from tests.fakes.engine import FakeEngine
+from tests.integration.wire import Wire
+from tests.servers import Servers, shared_servers
+from tests.workers import working
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def servers() -> AsyncIterator[Servers]:
+    """Servers that no other test empties."""
+    async with shared_servers() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def worker(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """The worker, in a thread of its own: the event loops of tests end with them."""
+    settings = quick_settings(servers, recordings_in(tmp_path_factory.mktemp("one_worker")))
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(working(settings, FakeEngine())) as found:
+        yield found
+
+
+@pytest.fixture
+async def nc(servers: Servers) -> AsyncIterator[Client]:
+    """A client of its own, as another service would have."""
+    client = await nats.connect(servers.nats_url)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def redis(servers: Servers) -> AsyncIterator[Redis]:
+    async with Redis.from_url(servers.redis_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _service(worker: Worker, wire: Wire) -> None:
+    """Each test needs the worker, and holds what it says against the document."""
+
+
+@pytest.fixture
+def task_id() -> str:
+    """An id that no other test uses."""
+    return uuid4().hex

@@ -1,0 +1,88 @@
+"""Requests: answered from the log, with an error rather than silence."""
+
+import json
+
+import pytest
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from schemas.progress import State
+from schemas.wire import Kind
+from tests.integration.conftest import Publisher
+
+REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]
+
+
+@pytest.mark.parametrize("subject", [*REQUESTS, "dead_letters.replay", "dead_letters.delete"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        pytest.param(b"[" * 100_000, id="nested too deeply"),
+        b'{"task_id": "a b"}',
+        b'{"task_id": "a", "x": 1}',
+    ],
+)
+async def test_an_invalid_request_is_answered(nc: Client, subject: str, body: bytes) -> None:
+    reply = await nc.request(subject, body, timeout=5)
+    assert json.loads(reply.data)["error"]["code"] == "invalid_request"
+
+
+async def test_a_request_that_claims_to_be_json_and_is_no_text_is_answered(nc: Client) -> None:
+    reply = await nc.request("tasks.status", b"\xff", timeout=5, headers={"content-type": "application/json"})
+    assert json.loads(reply.data)["error"]["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("body", [b"garbage", b"7", b"[]"])
+async def test_a_request_that_is_no_object_is_told_so(nc: Client, body: bytes) -> None:
+    reply = await nc.request("tasks.status", body, timeout=5)
+    assert "no JSON object" in json.loads(reply.data)["error"]["message"]
+
+
+@pytest.mark.parametrize("place", ["results.elsewhere", "$JS.API.STREAM.DELETE.transcription_progress"])
+async def test_an_answer_goes_into_an_inbox_or_nowhere(
+    publisher: Publisher, nc: Client, js: JetStreamContext, task_id: str, place: str
+) -> None:
+    # Given a task
+    await publisher.publish(task_id)
+    await publisher.until(task_id, State.COMPLETED)
+    # When somebody wants the answer in a log, or has it tell JetStream something
+    for subject in ("tasks.status", "tasks.delete"):
+        await nc.publish(subject, json.dumps({"task_id": task_id}).encode(), reply=place)
+    # Then nothing is answered, nor done
+    status = await publisher.ask("tasks.status", task_id=task_id)
+    assert status["state"] == "completed"
+    held = await js.stream_info("transcription_results", subjects_filter="results.>")
+    subjects = held.state.subjects or {}
+    assert (subjects.get(f"results.{task_id}"), subjects.get("results.elsewhere")) == (1, None)
+
+
+@pytest.mark.parametrize("subject", REQUESTS)
+async def test_an_unknown_task_is_not_found(publisher: Publisher, subject: str) -> None:
+    answer = await publisher.ask(subject, task_id="nobody")
+    assert answer["error"]["code"] == "not_found"
+
+
+async def test_a_result_in_every_format(publisher: Publisher, nc: Client, task_id: str) -> None:
+    await publisher.publish(task_id, diarize=True)
+    await publisher.until(task_id, State.COMPLETED)
+
+    async def text(fmt: str) -> str:
+        reply = await nc.request("tasks.result", json.dumps({"task_id": task_id, "format": fmt}).encode(), timeout=5)
+        return reply.data.decode()
+
+    assert (await text("txt")).splitlines()[:2] == ["SPEAKER_00: one", "SPEAKER_01: two"]
+    assert (await text("srt")).startswith("1\n00:00:00,000 --> 00:00:04,000\nSPEAKER_00: one\n")
+    assert (await text("vtt")).startswith("WEBVTT\n")
+    assert (await text("rttm")).startswith(f"SPEAKER {task_id} 1 0.000 4.000 <NA> <NA> SPEAKER_00 <NA> <NA>\n")
+    assert json.loads(await text("json"))["speakers"] == 2
+
+
+async def test_a_diarization_cannot_be_had_as_text(publisher: Publisher, task_id: str) -> None:
+    await publisher.publish(task_id, kind=Kind.DIARIZATION)
+    await publisher.until(task_id, State.COMPLETED)
+    answer = await publisher.ask("tasks.result", task_id=task_id, format="srt")
+    assert answer["error"]["code"] == "format_unavailable"
