@@ -6,7 +6,7 @@ from statistics import fmean
 from time import monotonic
 
 from app.engines.clips import Clip, cut_in_two, part_of
-from app.engines.coverage import holes
+from app.engines.coverage import holes, word_times
 from app.engines.messages import Transcribe, WindowsTranscribed, WindowTranscribed
 from app.engines.samples import unpack
 from app.engines.sentences import sentences, text_of
@@ -69,7 +69,8 @@ def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: Tran
 
 def _holes(texts: Sequence[Text], clip: Clip) -> list[Piece]:
     """Where somebody speaks and no word was found; none where there is no text: then nobody speaks."""
-    return holes(_times(texts), clip.speech, clip.seconds) if texts else []
+    words = [word for text in texts for word in text.words]
+    return holes(word_times(words), clip.speech, clip.seconds) if texts else []
 
 
 def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:
@@ -93,10 +94,6 @@ def _again(model: SpeechModel, clip: Clip, start: float, options: TranscribeOpti
                 yield Text(
                     [_moved(word, start) for word in text.words], text.language, text.avg_logprob, text.no_speech_prob
                 )
-
-
-def _times(texts: Sequence[Text]) -> list[Piece]:
-    return [(word.start, word.end) for text in texts for word in text.words]
 
 
 def _before(texts: Sequence[Text], second: float) -> str | None:

@@ -12,7 +12,7 @@ from ctranslate2 import get_cuda_device_count
 
 from app.engines import vocabulary
 from app.engines.clips import Clip, cut_in_two, part_of
-from app.engines.coverage import LEAST_S, holes, spoken
+from app.engines.coverage import LEAST_S, digits, holes, spoken, word_times
 from app.engines.languages import Evidence, languages_of
 from app.engines.loops import loops, too_fast
 from app.engines.models import Weights
@@ -252,19 +252,20 @@ def _joined(texts: Sequence[Text]) -> str:
 
 def _unheard(texts: Sequence[Text], part: Part) -> float:
     """Seconds of a part's speech that the texts have no words for."""
-    times = [(word.start - part.start, word.end - part.start) for text in texts for word in text.words]
+    times = word_times((word for text in texts for word in text.words), part.start)
     return sum(spoken(part.clip.speech, *hole) for hole in holes(times, part.clip.speech, part.clip.seconds))
 
 
 def _tightened(words: Sequence[Word]) -> list[Word]:
     """Shorten words at the edges of sentences that take in the pause there: what is too long is cut off.
 
-    Too long is twice what words usually last in this text, as faster-whisper has it.
+    Too long is twice what words usually last in this text, as faster-whisper has it; a number lasts as many words as it
+    has digits.
     """
-    longest = _SPREAD * min(median([word.end - word.start for word in words] or [0.0]), _LONGEST_USUAL_S)
+    usual = _SPREAD * min(median([word.end - word.start for word in words] or [0.0]), _LONGEST_USUAL_S)
     found: list[Word] = []
     for number, word in enumerate(words):
-        changed = {}
+        changed, longest = {}, usual * max(1, digits(word))
         if word.end - word.start > longest > 0:
             if word.word.rstrip().endswith(SENTENCE_ENDS):
                 changed = {"end": word.start + longest}

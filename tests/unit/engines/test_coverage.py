@@ -1,6 +1,7 @@
 import pytest
 
-from app.engines.coverage import holes, spoken
+from app.engines.coverage import holes, spoken, word_times
+from schemas.transcription import Word
 
 
 def said(start: float, end: float) -> list[tuple[float, float]]:
@@ -37,9 +38,15 @@ def test_silence_is_no_hole_however_long() -> None:
     assert holes(said(0.3, 3.0), [(0.0, 3.3)], 20.0) == []
 
 
-def test_a_word_that_seems_to_last_for_seconds_hides_no_hole() -> None:
-    (hole,) = holes([*said(0.3, 3.0), (3.0, 12.0)], [(0.0, 12.0)], 12.0)
-    assert hole[1] == 12.0
+@pytest.mark.parametrize(("word", "holes_left"), [("then", 1), ("29,340", 0)])
+def test_a_word_hides_no_hole_unless_it_takes_as_long_to_say_it(word: str, holes_left: int) -> None:
+    # Given a word that seems to last for three seconds, which only a number of five digits can
+    words = [
+        Word(start=0.3, end=2.0, word=" and", probability=0.9),
+        Word(start=3.0, end=6.0, word=word, probability=0.9),
+    ]
+    times = [*said(0.3, 3.0), *word_times(words)]
+    assert len(holes(times, [(0.0, 6.2)], 6.2)) == holes_left
 
 
 def test_words_found_later_count_wherever_they_stand_in_the_list() -> None:

@@ -180,6 +180,18 @@ def test_prompt_and_translation_reach_the_network() -> None:
     assert network.written[0][1] == Hints(prompt="A call.", translate=True)
 
 
+@pytest.mark.parametrize(("last", "seconds"), [("done.", 1.0), ("29340.", 3.0)])
+def test_a_word_before_a_pause_is_as_long_as_it_takes_to_say_it(last: str, seconds: float) -> None:
+    # Given a text whose last word takes in the pause behind it; a number is said digit by digit
+    class LastsLong(FakeNetwork):
+        def words(self, part: Part, written: Written, *, translate: bool) -> list[Word]:
+            *before, word = super().words(part, written, translate=translate)
+            return [*before, word.model_copy(update={"end": word.start + 3.0})]
+
+    (text,) = transcribed(LastsLong(lambda *_: f"it is well {last}"), clip((8, EN))).texts[0]
+    assert text.words[-1].end - text.words[-1].start == seconds
+
+
 def test_a_loop_is_written_anew_in_halves() -> None:
     # Given a network that loops over long sound alone
     network = FakeNetwork(lambda part, hints: "so so " * 8 if part.clip.seconds > 6 else by_language(part, hints))
