@@ -22,12 +22,10 @@ from app.log.task_log import TaskLog
 from app.operations.expiry import Expiry
 from app.operations.maintenance import Maintenance
 from app.operations.vitals import Vitals
-from app.queue.accepted_tasks import AcceptedTasks
 from app.queue.consumer import TaskConsumer, TaskSubscribers
-from app.queue.log_opener import LogOpener
-from app.queue.missed import MissedTasks
 from app.queue.positions import WaitingTasks
 from app.queue.priorities import QueueReader
+from app.queue.registration import Registration
 from app.redis_store import cache
 from app.redis_store.projection import RedisProjection
 from app.redis_store.projector import Projector
@@ -46,7 +44,7 @@ REDIS_TIMEOUT_S: Final = 3.0  # clients wait five seconds for a reply
 IN_CONTEXT: Final = (
     "transcriber",
     "diarizer",
-    "accepted_tasks",
+    "registration",
     "tasks",
     "dead_letters",
     "replayer",
@@ -93,15 +91,17 @@ class Container:
 
         queues = QueueReader(nats, names)
         waiting = WaitingTasks(nats, names, queues, idle=lambda: consumer.idle)
-        opener = LogOpener(log, waiting, max_attempts=settings.max_attempts)
-        self.accepted_tasks = AcceptedTasks(log, opener, waiting)
-        self.missed = MissedTasks(
-            nats, names, queues, self.accepted_tasks, self.outages, must_wait=lambda: consumer.keeps_waiting
+        self.registration = Registration(
+            log,
+            waiting,
+            self.outages,
+            max_attempts=settings.max_attempts,
+            must_wait=lambda: consumer.keeps_waiting,
         )
         self.delivery_tools = DeliveryTools(
             nats=nats,
             log=log,
-            opener=opener,
+            registration=self.registration,
             results=results,
             projection=self.projection,
             settler=Settler(log, self.dead_letters, settings.max_attempts, settings.task_retry_delay),
@@ -138,7 +138,7 @@ class Container:
             settings,
             lanes=queues,
             projection=self.projection,
-            expiry=Expiry(nats, names, log, opener, self.dead_letters, after=streams.EXPIRES_AFTER),
+            expiry=Expiry(nats, names, log, self.registration, self.dead_letters, after=streams.EXPIRES_AFTER),
             meter=self.meter,
             vitals=Vitals(nats, self.projection, self.engine, self.meter, attempt_limit=settings.task_timeout),
         )

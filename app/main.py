@@ -118,8 +118,7 @@ class Worker:
             beside = (
                 container.maintenance.run(),
                 container.projector.run(),
-                container.accepted_tasks.run(),
-                container.missed.run(),
+                container.registration.run(),
             )
             for work in (self._keep_model(), *beside):
                 closing.push_async_callback(cancel_all, [asyncio.create_task(work)])

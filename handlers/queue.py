@@ -1,22 +1,22 @@
-"""accepted.tasks.*: what the task stream has stored, the source of `queued`."""
+"""accepted.tasks.*: the tasks that the task stream has stored."""
 
 from typing import Annotated
 
-from app.queue.accepted_tasks import AcceptedTasks
+from app.queue.registration import Registration
 from handlers.dependencies import FromContext, Message
 from schemas.diarization import DiarizationTask
 from schemas.transcription import TranscriptionTask
 
 
 async def accept_transcription(
-    task: TranscriptionTask, message: Message, accepted_tasks: Annotated[AcceptedTasks, FromContext()]
+    task: TranscriptionTask, message: Message, registration: Annotated[Registration, FromContext()]
 ) -> None:
-    """Open the log of a transcription task."""
-    await accepted_tasks.accept(task, message.headers)
+    """Have a transcription task registered, if it has to wait."""
+    await registration.announce(task, message.headers)
 
 
 async def accept_diarization(
-    task: DiarizationTask, message: Message, accepted_tasks: Annotated[AcceptedTasks, FromContext()]
+    task: DiarizationTask, message: Message, registration: Annotated[Registration, FromContext()]
 ) -> None:
-    """Open the log of a diarization task."""
-    await accepted_tasks.accept(task, message.headers)
+    """Have a diarization task registered, if it has to wait."""
+    await registration.announce(task, message.headers)

@@ -12,8 +12,8 @@ from app.client.errors import NoJetStreamError, NoWorkerError, RequestFailedErro
 from app.client.exchange import NO_QUEUE, ask, no_worker
 from app.jetstream.stream_pages import last_of_each, pages
 from app.jetstream.streams import names
-from app.queue import invalid
 from app.queue.priorities import QueueReader, TaskQueue
+from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
@@ -36,7 +36,7 @@ async def lanes(connection: Nats, settings: Settings) -> list[TaskQueue]:
 async def newest_start(connection: Nats, settings: Settings, lane: TaskQueue) -> datetime | None:
     """When the newest task of a lane is expected to begin, None where nobody can tell (ClientError)."""
     found = await last_of_each(connection, names(settings).tasks, [lane.subject]) if lane.waiting else []
-    known = invalid.task_id(found[0].data or b"") if found else None
+    known = StoredMessage.fetched(found[0]).task_id if found else None
     if known is None:
         return None
     try:

@@ -57,7 +57,7 @@ class TaskDelivery:
         stored = StoredMessage.delivered(self._message)
         bind_contextvars(task_id=task.task_id, trace_id=stored.trace_id)
         tools = self._tools
-        entry = await tools.opener.open(task, stored, place=Position.immediate())
+        entry = await tools.registration.register(task, stored, position=Position.immediate())
         tracing.link_to(entry.facts.span)
         attempt = TaskAttempt(tools.log, tools.results, entry, started=self._count_start, span=tracing.current())
         self._attempt = attempt

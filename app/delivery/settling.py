@@ -12,7 +12,6 @@ from app.delivery.attempt import TaskAttempt
 from app.delivery.dead_letters import DeadLetterBox
 from app.errors import OvertakenError, TaskError, TransientError
 from app.log.task_log import TaskLog
-from app.queue import invalid
 from app.queue.stored_message import StoredMessage
 from schemas.errors import ErrorDetail
 from schemas.progress import ProgressEvent, State
@@ -77,12 +76,12 @@ class Settler:
         None where the message is valid: it is delivered again later, to whoever can take it.
         """
         stored = StoredMessage.delivered(message)
-        detail = invalid.reason(stored.kind, message.data, stored.headers.get("content-type", ""))
+        detail = stored.problem
         if detail is None:  # nothing is wrong with it, but with the worker
             log.error("task_unopened")
             await self.unopened(message)
             return None
-        task_id = invalid.task_id(message.data)
+        task_id = stored.task_id
         log.warning("task_invalid", task_id=task_id, kind=stored.kind, error=detail.code)
         if task_id is not None:
             await self._say_invalid(stored, task_id, detail)

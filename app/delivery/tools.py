@@ -9,7 +9,7 @@ from app.delivery.settling import Settler
 from app.jetstream.outages import Outages
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
-from app.queue.log_opener import LogOpener
+from app.queue.registration import Registration
 from app.redis_store.projection import RedisProjection
 from app.telemetry.metrics import Meter
 
@@ -20,7 +20,7 @@ class DeliveryTools:
 
     nats: Client
     log: TaskLog
-    opener: LogOpener
+    registration: Registration
     results: ResultStore
     projection: RedisProjection
     settler: Settler

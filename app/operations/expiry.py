@@ -10,9 +10,8 @@ from nats.js.errors import APIError
 from app.delivery.dead_letters import DeadLetterBox
 from app.errors import AlreadyKnownError, OvertakenError
 from app.jetstream.stream_pages import next_from
-from app.log.entry import TASKS
 from app.log.task_log import TaskLog
-from app.queue.log_opener import LogOpener
+from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
@@ -36,7 +35,7 @@ class Expiry:
         nats: Client,
         names: StreamNames,
         log_: TaskLog,
-        opener: LogOpener,
+        registration: Registration,
         letters: DeadLetterBox,
         *,
         after: float,
@@ -45,7 +44,7 @@ class Expiry:
         self._js = nats.jetstream()
         self._names = names
         self._log = log_
-        self._opener = opener
+        self._registration = registration
         self._letters = letters
         self._after = timedelta(seconds=after)
 
@@ -63,12 +62,15 @@ class Expiry:
 
     async def _expire(self, message: StoredMessage) -> bool:
         """End one task, unless somebody is busy with it or its message is no task: its worker ends that."""
+        task = message.task
+        if task is None:
+            return False
         try:
-            entry = await self._opener.open(TASKS[message.kind].validate_json(message.body), message)
+            entry = await self._registration.register(task, message)
             if entry.event.state not in WAITING:
                 return False
             await self._log.end(entry, State.FAILED, EXPIRED)
-        except (ValueError, AlreadyKnownError, OvertakenError):
+        except (AlreadyKnownError, OvertakenError):
             return False
         await self._letters.put(message, entry.event.task_id, EXPIRED, attempts=entry.event.attempt)
         with suppress(APIError):  # another worker has swept it

@@ -21,7 +21,7 @@ from schemas import subjects
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
-QUEUE_KEYS: Final = {subjects.tasks(kind, priority): (kind, priority) for kind in Kind for priority in Priority}
+QUEUE_KEYS: Final = {subjects.tasks(kind, priority): (kind, priority) for priority in Priority for kind in Kind}
 READING_KEPT_S = 1.0  # how the other queues stand need not be read for each question
 
 
@@ -99,6 +99,15 @@ class WaitingTasks:
         """
         found = await one(self._nats, self._names.tasks, subject, sequence)
         return None if found is None else StoredMessage.fetched(found)
+
+    async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
+        """Read the next messages of a queue behind a stream sequence, whether they wait or not.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        found = await page(self._nats, self._names.tasks, subject, start=sequence + 1, count=count)
+        return [StoredMessage.fetched(message) for message in found]
 
     async def remove(self, record: Entry) -> None:
         """Remove the message for which a record's log was begun, if it is still stored.

@@ -13,7 +13,6 @@ from nats.js.api import ConsumerInfo, RawStreamMsg
 
 from app.jetstream.stream_pages import last_of_each, page
 from app.log.entry import Entry
-from app.queue import invalid
 from app.queue.stored_message import StoredMessage
 from schemas import subjects
 from schemas.progress import ProgressEvent, State
@@ -187,7 +186,7 @@ class QueueReader:
 
     async def _last_records(self, messages: list[StoredMessage]) -> list[RawStreamMsg | None]:
         """Read the last record in the log of each message's task, None where the log is empty."""
-        ids = [invalid.task_id(message.body) for message in messages]
+        ids = [message.task_id for message in messages]
         logs = [subjects.progress(task_id) for task_id in ids if task_id]
         found = await last_of_each(self._nats, self._names.progress, logs)
         by_id = {(record.subject or "").rpartition(".")[2]: record for record in found}

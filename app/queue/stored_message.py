@@ -1,5 +1,6 @@
 """A task message as the task stream holds it."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,15 +8,19 @@ from datetime import UTC, datetime, timedelta
 
 from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
+from pydantic import ValidationError
 
 from app.jetstream.stream_pages import PENDING
-from app.log.entry import Entry, Facts
+from app.log.entry import TASKS, Entry, Facts
 from app.updates import Task
 from schemas import subjects
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.headers import AUDIO_SECONDS, REPLAY_OF, TRACE_PATTERN, TRACEPARENT
+from schemas.problems import first_problem
 from schemas.progress import State
-from schemas.wire import Kind, Priority
+from schemas.wire import TASK_ID_PATTERN, Kind, Priority
 
+JSON = "application/json"
 LONGEST_RECORDING = 24 * 3600.0  # seconds
 LONGEST_NUMBER = 20  # digits
 ROUNDING = timedelta(milliseconds=1)  # deliveries and stream tell nanoseconds each in their way
@@ -50,6 +55,37 @@ class StoredMessage:
     def kind(self) -> Kind:
         """Which kind of task its subject stands for."""
         return subjects.kind_of(self.subject)
+
+    @property
+    def task(self) -> Task | None:
+        """The task that the body holds, None where it holds no valid one."""
+        try:
+            return TASKS[self.kind].validate_json(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def task_id(self) -> str | None:
+        """The task id that the body names, None where it names no valid one; the rest may be invalid."""
+        try:
+            found = json.loads(self.body)["task_id"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return None
+        return found if isinstance(found, str) and re.fullmatch(TASK_ID_PATTERN, found) else None
+
+    @property
+    def problem(self) -> ErrorDetail | None:
+        """What is wrong with the message, without repeating what it holds; None where nothing is."""
+        try:
+            TASKS[self.kind].validate_json(self.body)
+        except ValidationError as error:
+            problem = first_problem(error)
+        else:
+            if self.headers.get("content-type", "") in {"", JSON}:
+                return None
+            problem = f"its content-type is not {JSON}"
+        message = f"The message is no valid {self.kind} task ({problem}): correct it and publish it under a new id."
+        return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
 
     @property
     def audio_seconds(self) -> float | None:

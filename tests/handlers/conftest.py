@@ -60,13 +60,13 @@ class FakeDelivery:
 
 @dataclass
 class FakeRegistration:
-    accepted: list[tuple[Task, Mapping[str, str]]] = field(default_factory=list)
+    announced: list[tuple[Task, Mapping[str, str]]] = field(default_factory=list)
     fails_with: Exception | None = None
 
-    async def accept(self, task: Task, headers: Mapping[str, str]) -> None:
+    async def announce(self, task: Task, headers: Mapping[str, str]) -> None:
         if self.fails_with is not None:
             raise self.fails_with
-        self.accepted.append((task, headers))
+        self.announced.append((task, headers))
 
 
 @dataclass
@@ -126,7 +126,7 @@ class Parts:
     transcriber: FakeEngine = field(default_factory=FakeEngine)
     diarizer: FakeEngine = field(default_factory=FakeEngine)
     delivery: FakeDelivery = field(default_factory=FakeDelivery)
-    accepted_tasks: FakeRegistration = field(default_factory=FakeRegistration)
+    registration: FakeRegistration = field(default_factory=FakeRegistration)
     tasks: FakeRequests = field(default_factory=FakeRequests)
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
     replayer: FakeDeadLetters = field(default_factory=FakeDeadLetters)

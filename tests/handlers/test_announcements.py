@@ -34,7 +34,7 @@ async def test_a_stored_task_is_registered(broker: NatsBroker, parts: Parts, kin
     # When the task stream has stored a task, and publishes a copy with what the server says of it
     await broker.publish(TASK, subjects.accepted_in(kind, priority), headers=HEADERS)
     # Then the registration receives both
-    ((task, headers),) = parts.accepted_tasks.accepted
+    ((task, headers),) = parts.registration.announced
     assert task == SHAPES[kind].model_validate(TASK)
     assert HEADERS.items() <= headers.items()
 
@@ -45,11 +45,11 @@ async def test_what_is_no_task_is_left_to_the_worker_that_picks_it_up(
     broker: NatsBroker, parts: Parts, kind: Kind, body: bytes
 ) -> None:
     await broker.publish(body, subjects.accepted_in(kind, Priority.HIGH), headers={"content-type": "application/json"})
-    assert parts.accepted_tasks.accepted == []
+    assert parts.registration.announced == []
 
 
 async def test_a_copy_that_no_server_made_is_let_go(broker: NatsBroker, parts: Parts) -> None:
-    parts.accepted_tasks.fails_with = ValueError("a copy of no task message")
+    parts.registration.fails_with = ValueError("a copy of no task message")
     await broker.publish(TASK, subjects.accepted_in(Kind.TRANSCRIPTION, Priority.HIGH))
 
 

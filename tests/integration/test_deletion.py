@@ -18,12 +18,11 @@ from app.log.entry import Facts
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.main import Worker
-from app.queue.accepted_tasks import AcceptedTask
+from app.queue.registration import Announcement
 from app.settings import Settings
 from app.updates import Checkpoint, Result, Task
 from schemas.errors import ErrorCode
 from schemas.progress import State
-from schemas.transcription import TranscriptionTask
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import DEADLINE, eventually
@@ -158,8 +157,8 @@ async def test_a_late_word_does_not_open_a_deleted_task_again(
     await eventually(lambda: queue_is_empty(js))
     await publisher.ask("tasks.delete", task_id="t1")
     # When another worker hears only now that it was stored
-    task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
-    await worker.container.accepted_tasks.open([AcceptedTask(task, "tasks.transcription.normal", sequence=1)])
+    announced = Announcement("t1", "tasks.transcription.normal", sequence=1)
+    await worker.container.registration.register_waiting([announced])
     # Then it stays deleted
     assert (await js.stream_info("transcription_progress")).state.messages == 0
 

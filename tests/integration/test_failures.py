@@ -22,7 +22,7 @@ from app.jetstream import provisioning, streams
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.main import Worker
-from app.queue.accepted_tasks import AcceptedTasks
+from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.speech.recordings import Recording, Recordings
@@ -432,11 +432,11 @@ async def test_whoever_replays_does_not_see_the_old_end(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task that failed, and a worker that is busy and slow to hear what was queued
-    accept = AcceptedTasks.accept
+    announce = Registration.announce
 
-    async def slowly(self: AcceptedTasks, task: Task, headers: Mapping[str, str]) -> None:
+    async def slowly(self: Registration, task: Task, headers: Mapping[str, str]) -> None:
         await asyncio.sleep(0.2)
-        await accept(self, task, headers)
+        await announce(self, task, headers)
 
     engine.fail_with = [PERMANENT]
     await publisher.publish("t1")
@@ -444,7 +444,7 @@ async def test_whoever_replays_does_not_see_the_old_end(
     engine.may_go_on.clear()
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)
-    monkeypatch.setattr(AcceptedTasks, "accept", slowly)
+    monkeypatch.setattr(Registration, "announce", slowly)
     # When its letter is replayed
     assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
     # Then it waits, for whoever asks

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from datetime import UTC, datetime
 from functools import partial
 
 import hypothesis
@@ -14,7 +15,7 @@ from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
 from app.main import Worker
-from app.queue import invalid
+from app.queue.stored_message import StoredMessage
 from schemas.progress import State
 from schemas.requests import TaskStatus
 from schemas.wire import Kind
@@ -116,12 +117,13 @@ async def test_whatever_is_published_ends(
     await eventually(lambda: queue_is_empty(js), within=60 + MESSAGES / 20)
     assert worker.container.consumer.running
     # And each message has ended: with a letter, or in the log of its id
-    identified = {found for _, body, _ in messages if (found := invalid.task_id(body))}
+    ids = [StoredMessage(subject, 0, datetime.now(UTC), {}, body).task_id for subject, body, _ in messages]
+    identified = {task_id for task_id in ids if task_id}
     for task_id in identified:
         status = TaskStatus.model_validate(await publisher.ask("tasks.status", task_id=task_id))
         assert status.state.ended, status
     letters = (await js.stream_info("transcription_dead_letters")).state.messages
-    assert letters >= sum(invalid.task_id(body) is None for _, body, _ in messages)
+    assert letters >= ids.count(None)
     assert not heard
 
 

@@ -18,7 +18,7 @@ from app.embedded import NatsServer, ValkeyServer
 from app.jetstream import provisioning, stream_pages, streams
 from app.jetstream.outages import Outages
 from app.main import Worker
-from app.queue.accepted_tasks import AcceptedTasks
+from app.queue.registration import Registration
 from app.redis_store.redis_keys import MARK
 from app.settings import Settings
 from schemas.progress import State
@@ -361,7 +361,7 @@ async def test_what_nobody_heard_of_is_known_after_an_outage(
         """As if the connection had been away."""
 
     monkeypatch.setattr(Outages, "another", told)
-    monkeypatch.setattr(AcceptedTasks, "accept", deaf)
+    monkeypatch.setattr(Registration, "announce", deaf)
     engine = FakeEngine()
     engine.may_go_on.clear()
     async with start_worker(engine):

@@ -20,7 +20,7 @@ from app.jetstream.outages import Outages
 from app.log.entry import Entry
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
-from app.queue.log_opener import LogOpener
+from app.queue.registration import Registration
 from app.redis_store.projection import RedisProjection
 from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
@@ -60,12 +60,12 @@ class NoResults(FakeResults):
 
 
 @dataclass
-class FakeQueue:
-    """Finds each log open."""
+class FakeRegistration:
+    """Finds each task registered."""
 
     log: FakeLog
 
-    async def open(self, *_: object, **__: object) -> Entry:
+    async def register(self, *_: object, **__: object) -> Entry:
         return Entry(self.log.events[-1], FACTS, len(self.log.events))
 
 
@@ -81,7 +81,7 @@ class Hand:
         tools = DeliveryTools(
             nats=cast("Client", FakeNats()),
             log=task_log,
-            opener=cast("LogOpener", FakeQueue(log)),
+            registration=cast("Registration", FakeRegistration(log)),
             results=cast("ResultStore", NoResults()),
             projection=RedisProjection(Redis()),  # asks nothing of it
             settler=Settler(task_log, letters, max_attempts=4, retry_delay=0),

@@ -1,4 +1,4 @@
-"""Opening: `queued` is said of many tasks as soon as of one."""
+"""Registration: the log of a task begins with `queued` soon, also where many wait."""
 
 import asyncio
 import json
@@ -21,13 +21,10 @@ from app.jetstream.outages import Outages
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.main import Worker
-from app.queue import accepted_tasks
-from app.queue.accepted_tasks import AcceptedTask, AcceptedTasks
 from app.queue.consumer import TaskConsumer
-from app.queue.log_opener import LogOpener
-from app.queue.missed import MissedTasks
 from app.queue.positions import WaitingTasks
 from app.queue.priorities import QueueReader
+from app.queue.registration import ANNOUNCED_AT_ONCE, Announcement, Registration
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from schemas.errors import ErrorCode
@@ -39,7 +36,7 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
-MANY = 2 * accepted_tasks.AT_ONCE + 1
+MANY = 2 * ANNOUNCED_AT_ONCE + 1
 LANE = "tasks.transcription.normal"
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
 GHOST = TASK.model_copy(update={"task_id": "ghost"})
@@ -56,10 +53,12 @@ async def busy(publisher: Publisher, worker: Worker, engine: FakeEngine) -> Work
 
 @dataclass(frozen=True)
 class Alone:
-    """An opener without a worker around it: nobody announces what is published, or picks it up."""
+    """A registration without a worker around it: nobody announces what is published, or takes it."""
 
-    opener: AcceptedTasks
+    registration: Registration
     log: TaskLog
+    must_wait: list[bool]  # whether tasks have to wait, by the last of these
+    asked: asyncio.Event  # somebody wanted to know that
 
 
 @pytest.fixture
@@ -68,7 +67,14 @@ async def alone(nc: Client, js: JetStreamContext, settings: Settings) -> Alone:
     names = streams.names(settings)
     log = TaskLog(nc, names, "w")
     waiting = WaitingTasks(nc, names, QueueReader(nc, names), idle=lambda: False)
-    return Alone(AcceptedTasks(log, LogOpener(log, waiting, max_attempts=4), waiting), log)
+    answers, asked = [False], asyncio.Event()
+
+    def must_wait() -> bool:
+        asked.set()
+        return answers[-1]
+
+    registration = Registration(log, waiting, Outages(), max_attempts=4, must_wait=must_wait)
+    return Alone(registration, log, answers, asked)
 
 
 def copied(sequence: int, **more: str) -> dict[str, str]:
@@ -194,10 +200,10 @@ async def test_a_task_that_is_deleted_between_its_delivery_and_its_opening_does_
     message = replace(StoredMessage.fetched(found), time=datetime.now(UTC))
     # When its task is deleted before the worker gets on
     await publisher.ask("tasks.delete", task_id="t1")
-    busy.container.delivery_tools.opener._lately.clear()  # noqa: SLF001 -- as a worker that has not opened it
+    busy.container.registration._recent.clear()  # noqa: SLF001 -- as a worker that has not registered it
     # Then nothing opens it again
     with pytest.raises(AlreadyKnownError):
-        await busy.container.delivery_tools.opener.open(TASK, message)
+        await busy.container.registration.register(TASK, message)
     assert (await publisher.ask("tasks.status", task_id="t1"))["error"]
 
 
@@ -220,7 +226,7 @@ async def test_what_was_opened_here_is_read_again_where_it_may_have_changed(
     # When its message was delivered before, or is another one
     message = replace(StoredMessage.fetched(found), **changed)
     with suppress(AlreadyKnownError):
-        await busy.container.delivery_tools.opener.open(TASK, message)
+        await busy.container.registration.register(TASK, message)
     # Then its log is read
     assert read == ["t1"]
 
@@ -230,9 +236,8 @@ async def test_of_what_is_announced_together_only_what_the_queue_holds_is_opened
 ) -> None:
     # Given a task in the queue
     await publisher.publish("t1")
-    # When it is announced behind two others that are said to lie there: one with its id, one with an unknown one
-    forged = TASK.model_copy(update={"audio_file_id": "forged"})
-    await alone.opener.open([AcceptedTask(task, LANE, 1) for task in (forged, GHOST, TASK)])
+    # When it is announced twice, behind an unknown one that is said to lie there
+    await alone.registration.register_waiting([Announcement(task_id, LANE, 1) for task_id in ("ghost", "t1", "t1")])
     # Then the log is that of the task, and the unknown one has none
     last = await alone.log.last("t1")
     assert last is not None
@@ -245,9 +250,9 @@ async def test_a_sequence_that_no_stream_has_holds_up_nobody(publisher: Publishe
     await publisher.publish("t1")
     # When it is announced in the same moment as what is said to lie further behind than the server can count
     with suppress(ValueError):
-        await alone.opener.accept(GHOST, copied(2**70))
-    await alone.opener.accept(TASK, copied(1))
-    opens = asyncio.create_task(alone.opener.run())
+        await alone.registration.announce(GHOST, copied(2**70))
+    await alone.registration.announce(TASK, copied(1))
+    opens = asyncio.create_task(alone.registration.run())
     # Then it is opened
     last = await eventually(lambda: alone.log.last("t1"), within=5)
     assert last.event.state is State.QUEUED
@@ -259,14 +264,14 @@ async def test_a_replay_is_opened_before_anybody_looks(
 ) -> None:
     # Given a task that has failed
     await publisher.publish("t1")
-    await alone.opener.open([AcceptedTask(TASK, LANE, 1)])
+    await alone.registration.register_waiting([Announcement("t1", LANE, 1)])
     queued = await alone.log.last("t1")
     assert queued is not None
     failed = await alone.log.end(queued, State.FAILED)
     # When its message is queued again
     again = {REPLAY_OF: str(failed.stream_sequence)}
     await js.publish(LANE, TASK.model_dump_json().encode(), headers=again)
-    await alone.opener.accept(TASK, copied(2, **again))
+    await alone.registration.announce(TASK, copied(2, **again))
     # Then its log says so as soon as that is accepted
     last = await alone.log.last("t1")
     assert last is not None
@@ -325,9 +330,9 @@ async def test_an_opening_that_failed_is_tried_again(
 
     monkeypatch.setattr(TaskLog, "append", full)
     with pytest.raises(TransientError):
-        await alone.opener.open([AcceptedTask(TASK, LANE, 1)])
+        await alone.registration.register_waiting([Announcement("t1", LANE, 1)])
     # When it is opened again, then that is no secret
-    await alone.opener.open([AcceptedTask(TASK, LANE, 1)])
+    await alone.registration.register_waiting([Announcement("t1", LANE, 1)])
     await publisher.until("t1", State.QUEUED)
 
 
@@ -347,7 +352,7 @@ async def test_what_cannot_be_opened_at_once_is_opened_later(
     publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a busy worker that NATS leaves without an answer when it hears of a task
-    monkeypatch.setattr("app.queue.accepted_tasks.RETRY_AFTER", 0.05)
+    monkeypatch.setattr("app.queue.registration.RETRY_AFTER_S", 0.05)
     monkeypatch.setattr(TaskConsumer, "keeps_waiting", False)  # else what was missed is looked for, too
     engine.may_go_on.clear()
     await publisher.publish("busy")
@@ -371,28 +376,19 @@ async def test_what_cannot_be_opened_at_once_is_opened_later(
     await publisher.until("t1", State.COMPLETED)
 
 
-async def test_what_was_missed_is_opened_only_where_it_has_to_wait(
-    publisher: Publisher, alone: Alone, nc: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+async def test_what_was_missed_is_registered_only_where_it_has_to_wait(
+    publisher: Publisher, alone: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker that is never busy for long, and a task that it did not hear of
-    monkeypatch.setattr("app.queue.missed.LOOK_EVERY", 0.01)
-    names, looks, waits = streams.names(settings), 0, False
-
-    def look() -> bool:
-        nonlocal looks
-        looks += 1
-        return waits
-
-    async def looked() -> bool:
-        return looks > 5
-
+    monkeypatch.setattr("app.queue.registration.POLL_INTERVAL_S", 0.01)
     await publisher.publish("t1")
-    missed = MissedTasks(nc, names, QueueReader(nc, names), alone.opener, Outages(), must_wait=look)
-    running = asyncio.create_task(missed.run())
-    await eventually(looked)
-    # Then whoever picks it up opens its log
+    running = asyncio.create_task(alone.registration.run())
+    for _ in range(5):
+        await alone.asked.wait()
+        alone.asked.clear()
+    # Then whoever takes it registers it
     assert await alone.log.last("t1") is None
-    # And when the worker is busy for longer, it is opened ahead
-    waits = True
+    # And when the worker is busy for longer, it is registered ahead
+    alone.must_wait.append(True)
     await publisher.until("t1", State.QUEUED)
     await cancel_all([running])

@@ -1,0 +1,262 @@
+"""Registration: a task is registered when its log begins with `queued`, for the one message that owns the task id.
+
+The worker that takes a message registers its task, if nobody has. Tasks that have to wait are registered before that:
+those of which the task stream announces that they are stored, and those that no worker heard announced. All
+end in `_register`, which decides whose an id is; a compare-and-set append decides between workers.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
+
+import structlog
+from nats.errors import Error as NatsError
+
+from app.errors import AlreadyKnownError, OvertakenError, TransientError
+from app.jetstream.outages import Outages
+from app.log.entry import Entry
+from app.log.task_log import TaskLog
+from app.queue.positions import QUEUE_KEYS, Position, WaitingTasks
+from app.queue.stored_message import StoredMessage
+from app.updates import Task
+from schemas.headers import REPLAY_OF
+from schemas.progress import ProgressEvent, State
+
+SURELY_NEW: Final = timedelta(milliseconds=50)  # a message stored so lately has most likely no log: it need not be read
+HEAD_START_S: Final = 0.05  # an idle worker takes an announced task first, without being held up
+RETRY_AFTER_S: Final = 2.0
+ANNOUNCED_AT_ONCE: Final = 200  # tasks; NATS keeps the announcements of the others
+MISSED_AT_ONCE: Final = 50  # tasks
+MISSED_IN_A_ROUND: Final = 10_000  # tasks of one queue: as many as a queue may hold by default
+MISSED_EVERY_S: Final = 60.0
+POLL_INTERVAL_S: Final = 0.5
+RECENT: Final = 5000  # tasks, of a few kilobytes each
+SEQUENCES: Final = 2**63
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What is said of a stored task message. Anybody may publish that, so that only what the stream holds counts."""
+
+    task_id: str
+    subject: str
+    sequence: int  # in the task stream
+
+    @classmethod
+    def read(cls, task: Task, headers: Mapping[str, str]) -> "Announcement":
+        """Read the headers that nats-server adds to its copy of a stored message.
+
+        Raises:
+            ValueError: They name no message of a task queue.
+        """
+        subject, sequence = headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", ""))
+        if subject not in QUEUE_KEYS or not 0 < sequence < SEQUENCES:
+            message = "a copy of no task message"
+            raise ValueError(message)
+        return cls(task.task_id, subject, sequence)
+
+
+class Registration:
+    """Registers tasks, each for the one message that owns its id."""
+
+    def __init__(
+        self,
+        task_log: TaskLog,
+        waiting: WaitingTasks,
+        outages: Outages,
+        *,
+        max_attempts: int,
+        must_wait: Callable[[], bool],
+    ) -> None:
+        """`must_wait` says whether stored tasks have to wait for this worker."""
+        self._log = task_log
+        self._waiting = waiting
+        self._outages = outages
+        self._max_attempts = max_attempts
+        self._must_wait = must_wait
+        self._announced: asyncio.Queue[Announcement] = asyncio.Queue(ANNOUNCED_AT_ONCE)
+        self._searched_up_to: dict[str, int] = {}  # of each queue, since the last outage: stream sequences
+        # By sequence and task id: what this worker registers ahead, None where it has taken the message.
+        self._recent: dict[tuple[int, str], asyncio.Task[Entry] | None] = {}
+
+    async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Entry:
+        """Register a task whose message this worker has taken, if need be, and return the last record of its log.
+
+        Raises:
+            AlreadyKnownError: The id belongs to another message, or the task was deleted meanwhile.
+            TransientError: JetStream does not answer.
+        """
+        recent = await self._registered_ahead(task.task_id, message)
+        if recent is not None and message.owns(recent) and not message.again:
+            return recent  # where others have appended since, the next append is refused
+        is_new = message.replay_of is None and datetime.now(UTC) - message.time < SURELY_NEW
+        while True:
+            last = None if is_new else await self._log.last(task.task_id)
+            if last is None and await self._waiting.held(message.subject, message.sequence) is None:
+                raise AlreadyKnownError(task.task_id)  # the task was deleted: it must not come back
+            try:
+                return await self._register(task, message, last, position)
+            except OvertakenError:
+                is_new = False  # another worker was faster: read what it appended
+
+    async def announce(self, task: Task, headers: Mapping[str, str]) -> None:
+        """Have an announced task registered soon, unless a worker takes it at once.
+
+        Raises:
+            ValueError: The headers name no message of a task queue.
+        """
+        announced = Announcement.read(task, headers)
+        if REPLAY_OF in headers:  # whoever replays looks at once, and would see the old end of the task
+            await self.register_waiting([announced])
+        else:
+            await self._announced.put(announced)
+
+    async def register_waiting(self, announced: Iterable[Announcement]) -> None:
+        """Register those of the announced tasks that the task stream holds and nobody has registered.
+
+        Raises:
+            NatsError: NATS does not answer.
+            TransientError: JetStream does not answer.
+        """
+        tasks = list(announced)
+        last = await self._log.last_of({each.task_id for each in tasks})
+        sequences: dict[str, set[int]] = {}  # by queue, in the order in which they were announced
+        for each in tasks:
+            known = last.get(each.task_id)
+            if known is None or known.facts.task_sequence != each.sequence:
+                sequences.setdefault(each.subject, set()).add(each.sequence)
+        found = [pair for subject in sequences for pair in await self._waiting.find(subject, sequences[subject])]
+        await asyncio.gather(
+            *(
+                self._register_ahead(task, message, last.get(task.task_id), position)
+                for message, position in found
+                if (task := message.task) is not None  # whoever takes an invalid message deals with it
+            )
+        )
+
+    async def run(self) -> None:
+        """Register waiting tasks until cancelled: announced ones and missed ones."""
+        await asyncio.gather(self._register_announced(), self._register_missed())
+
+    async def _register(
+        self, task: Task, message: StoredMessage, last: Entry | None, position: Position | None
+    ) -> Entry:
+        """Append `queued` behind the last record, unless the message is registered already.
+
+        Raises:
+            AlreadyKnownError: The id belongs to another message.
+            OvertakenError: Somebody else has appended to the log.
+            TransientError: JetStream does not answer.
+        """
+        if last is not None and message.owns(last):
+            return last
+        is_ours = message.replay_of is None if last is None else message.reopens(last, task)
+        if not is_ours:
+            raise AlreadyKnownError(task.task_id)
+        event = ProgressEvent(
+            task_id=task.task_id,
+            kind=message.kind,
+            state=State.QUEUED,
+            max_attempts=self._max_attempts,
+            sequence=last.event.sequence + 1 if last else 1,
+            queue_position=position and position.number,
+            expected_start=position and position.expected_start,
+            time=datetime.now(UTC),
+        )
+        return await self._log.append(event, message.facts(task), after=last.stream_sequence if last else 0)
+
+    async def _register_ahead(
+        self, task: Task, message: StoredMessage, last: Entry | None, position: Position | None
+    ) -> None:
+        """Register a task that waits.
+
+        Raises:
+            TransientError: JetStream does not answer.
+        """
+        key = message.sequence, task.task_id  # sequences begin anew with a stream
+        if key in self._recent:
+            return
+        registering = asyncio.create_task(self._register(task, message, last, position))
+        self._remember(key, registering)
+        try:
+            await registering
+        except BaseException as error:
+            if self._recent.get(key) is registering:
+                del self._recent[key]  # to be tried again
+            if not isinstance(error, (AlreadyKnownError, OvertakenError)):  # the worker that takes the message knows
+                raise
+
+    async def _registered_ahead(self, task_id: str, message: StoredMessage) -> Entry | None:
+        """Wait for what this worker registers ahead of the delivery, and register nothing ahead from now on."""
+        registering = self._recent.get((message.sequence, task_id))
+        self._remember((message.sequence, task_id), None)
+        if registering is None:
+            return None
+        await asyncio.wait([registering])
+        return None if registering.cancelled() or registering.exception() else registering.result()
+
+    def _remember(self, key: tuple[int, str], registering: asyncio.Task[Entry] | None) -> None:
+        self._recent[key] = registering
+        if len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
+
+    async def _register_announced(self) -> None:
+        while True:
+            announced = [await self._announced.get()]
+            await asyncio.sleep(HEAD_START_S)
+            while not self._announced.empty():
+                announced.append(self._announced.get_nowait())
+            await _until_done(partial(self.register_waiting, announced))
+
+    async def _register_missed(self) -> None:
+        """Search the queues for tasks that are not registered: at the start, after each outage, and now and then.
+
+        An announcement that another worker heard is lost with that worker.
+        """
+        while True:
+            for subject in QUEUE_KEYS:
+                await _until_done(partial(self._register_missed_in, subject))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MISSED_EVERY_S):
+                    await self._outages.another()
+                    self._searched_up_to.clear()
+
+    async def _register_missed_in(self, subject: str) -> None:
+        """Search one queue in steps, each followed by a pause three times as long.
+
+        Raises:
+            NatsError: NATS does not answer.
+            TransientError: JetStream does not answer.
+        """
+        loop, searched = asyncio.get_running_loop(), 0
+        while searched < MISSED_IN_A_ROUND:
+            while not self._must_wait():  # noqa: ASYNC110 -- nothing tells when tasks have to wait
+                await asyncio.sleep(POLL_INTERVAL_S)
+            began = loop.time()
+            messages = await self._waiting.after(subject, self._searched_up_to.get(subject, 0), count=MISSED_AT_ONCE)
+            if not messages:
+                return
+            ids = [(message.task_id, message.sequence) for message in messages]
+            await self.register_waiting(Announcement(each, subject, sequence) for each, sequence in ids if each)
+            self._searched_up_to[subject] = messages[-1].sequence
+            searched += len(messages)
+            await asyncio.sleep(3 * (loop.time() - began))
+
+
+async def _until_done(register: Callable[[], Awaitable[None]]) -> None:
+    """Try again while NATS does not answer; after any other error, the worker that takes a task registers it."""
+    while True:
+        try:
+            return await register()
+        except (NatsError, TransientError) as error:
+            log.warning("registration_delayed", error=str(error) or type(error).__name__)
+        except Exception:
+            log.exception("registration_failed")
+            return None
+        await asyncio.sleep(RETRY_AFTER_S)
