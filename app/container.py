@@ -16,7 +16,7 @@ from app.delivery.settling import Settler
 from app.delivery.tools import DeliveryTools
 from app.engines.engine import Engine
 from app.jetstream import streams
-from app.jetstream.outages import Outages
+from app.jetstream.connection_monitor import ConnectionMonitor
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.operations.expiry import Expiry
@@ -72,13 +72,17 @@ class Container:
         self.worker_name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self.tracer = traces.get_tracer("natscribe")
         self.meter = Meter()
-        self.outages = Outages()
+        self.connection = ConnectionMonitor()
         self.projection = RedisProjection(
             Redis.from_url(settings.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
         )
         self.redis_of_cache = cache.connected(settings.redis_url)
         self.consumer = TaskConsumer(
-            subscribers, self.names, broken=broken, reached=self.outages.end, lookahead=settings.priority_lookahead
+            subscribers,
+            self.names,
+            broken=broken,
+            reached=self.connection.restored,
+            lookahead=settings.priority_lookahead,
         )
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
@@ -94,7 +98,7 @@ class Container:
         self.registration = Registration(
             log,
             waiting,
-            self.outages,
+            self.connection,
             max_attempts=settings.max_attempts,
             must_wait=lambda: consumer.keeps_waiting,
         )
@@ -106,7 +110,7 @@ class Container:
             projection=self.projection,
             settler=Settler(log, self.dead_letters, settings.max_attempts, settings.task_retry_delay),
             meter=self.meter,
-            outages=self.outages,
+            connection=self.connection,
             heartbeat=settings.task_heartbeat * ack_wait / settings.task_ack_wait,
             ack_wait=ack_wait,
             timeout=settings.task_timeout,

@@ -55,17 +55,14 @@ class Worker:
     def __init__(self, settings: Settings, engine: Engine, traces: TracerProvider = tracing.OFF) -> None:
         self.settings = settings
         self._traces = traces
-        self._ending = False
         self._ack_wait = settings.task_ack_wait
-        self.broker = connection.broker(
-            settings, disconnected=self._disconnected, reconnected=self._reconnected, closed=self._closed, traces=traces
-        )
-        self.readiness = Readiness(self.broker, settings)
         tasks = NatsRouter(middlewares=[DeliveryMiddleware])
         subscribers = channels.task_queues(tasks, streams.names(settings))
+        self.container = Container(settings, engine, subscribers, traces=traces, broken=end_process)
+        self.broker = connection.broker(settings, self.container.connection, traces=traces)
         self.broker.include_routers(tasks, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
         channels.published_messages(self.broker)
-        self.container = Container(settings, engine, subscribers, traces=traces, broken=end_process)
+        self.readiness = Readiness(self.broker, settings)
         self.app: AsgiFastStream = self._application()
 
     def _application(self) -> AsgiFastStream:
@@ -107,9 +104,9 @@ class Worker:
             closing.push_async_callback(container.engine.close)
             nats = await connection.reach(self.broker, self.settings)
             closing.push_async_callback(close, nats)
-            closing.callback(self._end)
+            closing.callback(container.connection.expect_close)
             await connection.insist(partial(self._provision, nats.jetstream()))
-            container.outages.begin()
+            container.connection.made()
             container.connect(nats, ack_wait=self._ack_wait)
             for name in IN_CONTEXT:
                 self.app.context.set_global(name, getattr(container, name))
@@ -125,7 +122,7 @@ class Worker:
             try:
                 yield
             except NatsError as error:
-                if not self._ending:
+                if not container.connection.ending:
                     raise
                 log.warning("nats_away_at_the_end", error=str(error))  # to drain an absent server is an error
 
@@ -143,27 +140,10 @@ class Worker:
         await connection.insist(answered)  # started is who is heard: the server knows by then what is subscribed to
         await self.container.consumer.start(nats)
 
-    def _end(self) -> None:
-        self._ending = True
-
     async def _stop(self) -> None:
-        self._end()
+        self.container.connection.expect_close()
         await self.container.sharing.stop_helping()
         await self.container.consumer.stop(grace=self.settings.task_grace)
-
-    async def _disconnected(self) -> None:
-        if not self._ending:
-            log.warning("nats_disconnected")
-
-    async def _reconnected(self) -> None:
-        self.container.outages.end()
-        log.info("nats_reconnected")
-
-    async def _closed(self) -> None:
-        """End at once: the library opens no closed connection again, and FastStream's pull loops freeze the process."""
-        if not self._ending:
-            log.critical("nats_closed")
-            os._exit(1)
 
     async def _keep_model(self) -> None:
         """Load the model, and once more when its process is gone, with a task that was cancelled, say."""

@@ -140,8 +140,10 @@ class TaskDelivery:
         """
         heard_ago = (datetime.now(UTC) - attempt.entry.event.time).total_seconds()
         silence = min(HEARD_WITHIN, self._tools.ack_wait)  # after which a worker is lost
-        outages = self._tools.outages
-        outage = max(HEARD_WITHIN - outages.over_for, min(silence, BACK_WITHIN) - outages.watched_for)
+        connection = self._tools.connection
+        outage = max(
+            HEARD_WITHIN - connection.seconds_since_restored, min(silence, BACK_WITHIN) - connection.seconds_since_made
+        )
         patience = max(outage, min(silence - heard_ago, silence), 0.0)
         give_up_at = time.monotonic() + patience
         while time.monotonic() < give_up_at:

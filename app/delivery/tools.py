@@ -6,7 +6,7 @@ from nats.aio.client import Client
 from opentelemetry.trace import Tracer
 
 from app.delivery.settling import Settler
-from app.jetstream.outages import Outages
+from app.jetstream.connection_monitor import ConnectionMonitor
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
 from app.queue.registration import Registration
@@ -25,7 +25,7 @@ class DeliveryTools:
     projection: RedisProjection
     settler: Settler
     meter: Meter
-    outages: Outages
+    connection: ConnectionMonitor
     heartbeat: float  # seconds
     ack_wait: float  # seconds
     timeout: float  # seconds

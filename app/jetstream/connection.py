@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.js.errors import ServiceUnavailableError
 from opentelemetry.trace import TracerProvider
 
+from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_headers
 from app.jetstream.stream_log import UNANSWERED
 from app.settings import Settings
@@ -35,13 +36,11 @@ log = structlog.get_logger()
 
 def broker(
     settings: Settings,
+    monitor: ConnectionMonitor,
     *,
-    disconnected: Callable[[], Awaitable[None]],
-    reconnected: Callable[[], Awaitable[None]],
-    closed: Callable[[], Awaitable[None]],
     traces: TracerProvider,
 ) -> NatsBroker:
-    """A broker that reconnects for ever and tells when it is closed all the same; connects to nothing yet."""
+    """A broker that is not connected yet, reconnects for ever, and has a monitor note what becomes of it."""
     return NatsBroker(
         settings.nats_url,
         security=security(settings),
@@ -50,9 +49,9 @@ def broker(
         reconnect_time_wait=1,
         ping_interval=PING_EVERY,
         graceful_timeout=settings.task_grace,
-        disconnected_cb=disconnected,
-        reconnected_cb=reconnected,
-        closed_cb=closed,
+        disconnected_cb=monitor.on_disconnected,
+        reconnected_cb=monitor.on_reconnected,
+        closed_cb=monitor.on_closed,
         middlewares=[] if traces is tracing.OFF else [NatsTelemetryMiddleware(tracer_provider=traces)],
         error_cb=_failed,
         logger=structlog.get_logger(logs.BROKER),

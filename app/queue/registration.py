@@ -17,7 +17,7 @@ import structlog
 from nats.errors import Error as NatsError
 
 from app.errors import AlreadyKnownError, OvertakenError, TransientError
-from app.jetstream.outages import Outages
+from app.jetstream.connection_monitor import ConnectionMonitor
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.queue.positions import QUEUE_KEYS, Position, WaitingTasks
@@ -69,7 +69,7 @@ class Registration:
         self,
         task_log: TaskLog,
         waiting: WaitingTasks,
-        outages: Outages,
+        connection: ConnectionMonitor,
         *,
         max_attempts: int,
         must_wait: Callable[[], bool],
@@ -77,7 +77,7 @@ class Registration:
         """`must_wait` says whether stored tasks have to wait for this worker."""
         self._log = task_log
         self._waiting = waiting
-        self._outages = outages
+        self._connection = connection
         self._max_attempts = max_attempts
         self._must_wait = must_wait
         self._announced: asyncio.Queue[Announcement] = asyncio.Queue(ANNOUNCED_AT_ONCE)
@@ -224,7 +224,7 @@ class Registration:
                 await _until_done(partial(self._register_missed_in, subject))
             with suppress(TimeoutError):
                 async with asyncio.timeout(MISSED_EVERY_S):
-                    await self._outages.another()
+                    await self._connection.wait_until_restored()
                     self._searched_up_to.clear()
 
     async def _register_missed_in(self, subject: str) -> None:

@@ -17,7 +17,7 @@ from nats.js import JetStreamContext
 from app.cancellation import cancel_all
 from app.errors import AlreadyKnownError, TransientError
 from app.jetstream import provisioning, streams
-from app.jetstream.outages import Outages
+from app.jetstream.connection_monitor import ConnectionMonitor
 from app.log.entry import Entry
 from app.log.task_log import TaskLog
 from app.main import Worker
@@ -73,7 +73,7 @@ async def alone(nc: Client, js: JetStreamContext, settings: Settings) -> Alone:
         asked.set()
         return answers[-1]
 
-    registration = Registration(log, waiting, Outages(), max_attempts=4, must_wait=must_wait)
+    registration = Registration(log, waiting, ConnectionMonitor(), max_attempts=4, must_wait=must_wait)
     return Alone(registration, log, answers, asked)
 
 

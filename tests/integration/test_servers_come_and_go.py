@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
 from app.jetstream import provisioning, stream_pages, streams
-from app.jetstream.outages import Outages
+from app.jetstream.connection_monitor import ConnectionMonitor
 from app.main import Worker
 from app.queue.registration import Registration
 from app.redis_store.redis_keys import MARK
@@ -351,16 +351,16 @@ async def test_what_nobody_heard_of_is_known_after_an_outage(
     publisher: Publisher, start_worker: StartWorker, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a busy worker that has looked through the queue, and did not hear of what was published since
-    looked_through, another = asyncio.Event(), Outages.another
+    looked_through, another = asyncio.Event(), ConnectionMonitor.wait_until_restored
 
-    async def told(outages: Outages) -> None:
+    async def told(connection: ConnectionMonitor) -> None:
         looked_through.set()
-        await another(outages)
+        await another(connection)
 
     async def deaf(*_: object) -> None:
         """As if the connection had been away."""
 
-    monkeypatch.setattr(Outages, "another", told)
+    monkeypatch.setattr(ConnectionMonitor, "wait_until_restored", told)
     monkeypatch.setattr(Registration, "announce", deaf)
     engine = FakeEngine()
     engine.may_go_on.clear()

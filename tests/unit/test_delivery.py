@@ -16,7 +16,7 @@ from app.delivery.delivery import TaskDelivery
 from app.delivery.settling import Settler
 from app.delivery.tools import DeliveryTools
 from app.errors import PermanentError
-from app.jetstream.outages import Outages
+from app.jetstream.connection_monitor import ConnectionMonitor
 from app.log.entry import Entry
 from app.log.results import ResultStore
 from app.log.task_log import TaskLog
@@ -72,10 +72,10 @@ class FakeRegistration:
 class Hand:
     """A delivery, and what becomes of it."""
 
-    def __init__(self, log: FakeLog, *, heartbeat: float = 60, outages: Outages | None = None) -> None:
+    def __init__(self, log: FakeLog, *, heartbeat: float = 60, connection: ConnectionMonitor | None = None) -> None:
         self.log, self.story = log, Story()
         self.message = FakeMessage(story=self.story)
-        self.outages = outages or Outages()
+        self.connection = connection or ConnectionMonitor()
         task_log = cast("TaskLog", log)
         letters = cast("DeadLetterBox", FakeLetters(self.story))
         tools = DeliveryTools(
@@ -86,7 +86,7 @@ class Hand:
             projection=RedisProjection(Redis()),  # asks nothing of it
             settler=Settler(task_log, letters, max_attempts=4, retry_delay=0),
             meter=Meter(),
-            outages=self.outages,
+            connection=self.connection,
             heartbeat=heartbeat,
             ack_wait=15,
             timeout=60,
@@ -187,7 +187,7 @@ async def test_who_goes_before_it_knows_whether_a_task_still_runs_elsewhere_says
     # Given a task that another worker runs, or did before an outage that is just over
     log.events.append(QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2}))
     hand, begun = Hand(log), asyncio.Event()
-    hand.outages.end()
+    hand.connection.restored()
 
     async def handle() -> None:
         begun.set()
@@ -203,35 +203,35 @@ async def test_who_goes_before_it_knows_whether_a_task_still_runs_elsewhere_says
     assert hand.story.done == ["nak"]
 
 
-def after_an_outage() -> Outages:
-    outages = Outages()
-    outages.end()
-    return outages
+def after_an_outage() -> ConnectionMonitor:
+    connection = ConnectionMonitor()
+    connection.restored()
+    return connection
 
 
-def at_the_beginning() -> Outages:
-    outages = Outages()
-    outages.begin()
-    return outages
+def at_the_beginning() -> ConnectionMonitor:
+    connection = ConnectionMonitor()
+    connection.made()
+    return connection
 
 
 @pytest.mark.parametrize(
-    ("said_ago", "outages"),
+    ("said_ago", "connection"),
     [
-        pytest.param(0, Outages, id="heard of a moment ago"),
+        pytest.param(0, ConnectionMonitor, id="heard of a moment ago"),
         pytest.param(60, after_an_outage, id="unheard of in an outage"),
         pytest.param(60, at_the_beginning, id="unheard of before this worker began"),
     ],
 )
 async def test_a_task_that_may_run_elsewhere_is_left_to_whoever_runs_it(
-    log: FakeLog, monkeypatch: pytest.MonkeyPatch, said_ago: float, outages: Callable[[], Outages]
+    log: FakeLog, monkeypatch: pytest.MonkeyPatch, said_ago: float, connection: Callable[[], ConnectionMonitor]
 ) -> None:
     # Given a task that runs, whose message was delivered again though its worker may be there
     monkeypatch.setattr("app.delivery.delivery.LOOK_EVERY", 0.01)
     then = datetime.now(UTC) - timedelta(seconds=said_ago)
     running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": then})
     log.events.append(running)
-    hand, looks, last = Hand(log, outages=outages()), 0, log.last
+    hand, looks, last = Hand(log, connection=connection()), 0, log.last
 
     async def look(task_id: str) -> Entry | None:
         nonlocal looks

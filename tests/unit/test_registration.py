@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from app.errors import AlreadyKnownError, OvertakenError
-from app.jetstream.outages import Outages
+from app.jetstream.connection_monitor import ConnectionMonitor
 from app.log.entry import Entry, Facts
 from app.queue.positions import Position, WaitingTasks
 from app.queue.registration import Announcement, Registration
@@ -71,7 +71,7 @@ def waiting() -> FakeWaiting:
 @pytest.fixture
 def registration(log: FakeLog, waiting: FakeWaiting) -> Registration:
     found = cast("WaitingTasks", waiting)
-    return Registration(log, found, Outages(), max_attempts=4, must_wait=lambda: False)
+    return Registration(log, found, ConnectionMonitor(), max_attempts=4, must_wait=lambda: False)
 
 
 async def taken_while_registered_ahead(registration: Registration, log: FakeLog) -> Entry:
