@@ -34,7 +34,6 @@ MISSED_AT_ONCE: Final = 50  # tasks
 MISSED_IN_A_ROUND: Final = 10_000  # tasks of one queue: as many as a queue may hold by default
 MISSED_EVERY_S: Final = 60.0
 POLL_INTERVAL_S: Final = 0.5
-RECENT: Final = 5000  # tasks, of a few kilobytes each
 SEQUENCES: Final = 2**63
 
 log = structlog.get_logger()
@@ -82,8 +81,6 @@ class Registration:
         self._must_wait = must_wait
         self._announced: asyncio.Queue[Announcement] = asyncio.Queue(ANNOUNCED_AT_ONCE)
         self._searched_up_to: dict[str, int] = {}  # of each queue, since the last outage: stream sequences
-        # By sequence and task id: what this worker registers ahead, None where it has taken the message.
-        self._recent: dict[tuple[int, str], asyncio.Task[Entry] | None] = {}
 
     async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Entry:
         """Register a task whose message this worker has taken, if need be, and return the last record of its log.
@@ -92,9 +89,6 @@ class Registration:
             AlreadyKnownError: The id belongs to another message, or the task was deleted meanwhile.
             TransientError: JetStream does not answer.
         """
-        recent = await self._registered_ahead(task.task_id, message)
-        if recent is not None and message.owns(recent) and not message.again:
-            return recent  # where others have appended since, the next append is refused
         is_new = message.replay_of is None and datetime.now(UTC) - message.time < SURELY_NEW
         while True:
             last = None if is_new else await self._log.last(task.task_id)
@@ -132,13 +126,7 @@ class Registration:
             if known is None or known.facts.task_sequence != each.sequence:
                 sequences.setdefault(each.subject, set()).add(each.sequence)
         found = [pair for subject in sequences for pair in await self._waiting.find(subject, sequences[subject])]
-        await asyncio.gather(
-            *(
-                self._register_ahead(task, message, last.get(task.task_id), position)
-                for message, position in found
-                if (task := message.task) is not None  # whoever takes an invalid message deals with it
-            )
-        )
+        await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in found))
 
     async def run(self) -> None:
         """Register waiting tasks until cancelled: announced ones and missed ones."""
@@ -172,39 +160,17 @@ class Registration:
         return await self._log.append(event, message.facts(task), after=last.stream_sequence if last else 0)
 
     async def _register_ahead(
-        self, task: Task, message: StoredMessage, last: Entry | None, position: Position | None
+        self, message: StoredMessage, last: Mapping[str, Entry], position: Position | None
     ) -> None:
-        """Register a task that waits.
+        """Register the task of a message that waits; whoever takes the message deals with an invalid or a known one.
 
         Raises:
             TransientError: JetStream does not answer.
         """
-        key = message.sequence, task.task_id  # sequences begin anew with a stream
-        if key in self._recent:
-            return
-        registering = asyncio.create_task(self._register(task, message, last, position))
-        self._remember(key, registering)
-        try:
-            await registering
-        except BaseException as error:
-            if self._recent.get(key) is registering:
-                del self._recent[key]  # to be tried again
-            if not isinstance(error, (AlreadyKnownError, OvertakenError)):  # the worker that takes the message knows
-                raise
-
-    async def _registered_ahead(self, task_id: str, message: StoredMessage) -> Entry | None:
-        """Wait for what this worker registers ahead of the delivery, and register nothing ahead from now on."""
-        registering = self._recent.get((message.sequence, task_id))
-        self._remember((message.sequence, task_id), None)
-        if registering is None:
-            return None
-        await asyncio.wait([registering])
-        return None if registering.cancelled() or registering.exception() else registering.result()
-
-    def _remember(self, key: tuple[int, str], registering: asyncio.Task[Entry] | None) -> None:
-        self._recent[key] = registering
-        if len(self._recent) > RECENT:
-            del self._recent[next(iter(self._recent))]
+        task = message.task
+        if task is not None:
+            with suppress(AlreadyKnownError, OvertakenError):
+                await self._register(task, message, last.get(task.task_id), position)
 
     async def _register_announced(self) -> None:
         while True:

@@ -35,15 +35,13 @@ class StoredMessage:
     time: datetime
     headers: Mapping[str, str]
     body: bytes = b""
-    again: bool = False  # whether it was delivered before
 
     @classmethod
     def delivered(cls, message: Msg) -> "StoredMessage":
         """Read it from a delivery."""
         metadata = message.metadata
         time = metadata.timestamp.astimezone(UTC)
-        again = (metadata.num_delivered or 1) > 1
-        return cls(message.subject, metadata.sequence.stream, time, message.headers or {}, message.data, again)
+        return cls(message.subject, metadata.sequence.stream, time, message.headers or {}, message.data)
 
     @classmethod
     def fetched(cls, message: RawStreamMsg) -> "StoredMessage":

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from nats.aio.client import Client
@@ -129,28 +129,6 @@ async def test_what_could_not_be_opened_is_opened_by_who_picks_it_up(
     assert (states[0], states[-1]) == (State.QUEUED, State.COMPLETED)
 
 
-async def test_a_task_is_picked_up_where_it_was_opened_without_reading_its_log(
-    publisher: Publisher, busy: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a task that this worker has said `queued` of
-    await publisher.publish("t1")
-    await publisher.until("t1", State.QUEUED)
-    # When its log grows meanwhile: another worker began with it, and gave it back
-    read: list[str] = []
-    last = TaskLog.last
-
-    async def counted(self: TaskLog, task_id: str) -> object:
-        read.append(task_id)
-        return await last(self, task_id)
-
-    monkeypatch.setattr(TaskLog, "last", counted)
-    engine.may_go_on.set()
-    events = await publisher.until("t1", State.COMPLETED)
-    # Then it reads the log before the segments and the result only
-    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
-    assert read.count("t1") == 1 + engine.windows
-
-
 async def test_the_opener_outlives_what_nobody_foresaw(
     publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,35 +178,10 @@ async def test_a_task_that_is_deleted_between_its_delivery_and_its_opening_does_
     message = replace(StoredMessage.fetched(found), time=datetime.now(UTC))
     # When its task is deleted before the worker gets on
     await publisher.ask("tasks.delete", task_id="t1")
-    busy.container.registration._recent.clear()  # noqa: SLF001 -- as a worker that has not registered it
     # Then nothing opens it again
     with pytest.raises(AlreadyKnownError):
         await busy.container.registration.register(TASK, message)
     assert (await publisher.ask("tasks.status", task_id="t1"))["error"]
-
-
-@pytest.mark.parametrize("changed", [{"again": True}, {"sequence": 99, "time": datetime(2026, 1, 1, tzinfo=UTC)}])
-async def test_what_was_opened_here_is_read_again_where_it_may_have_changed(
-    publisher: Publisher, busy: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
-) -> None:
-    # Given a task that this worker has opened
-    await publisher.publish("t1")
-    await publisher.until("t1", State.QUEUED)
-    found = await js.get_last_msg("transcription_tasks", LANE, direct=True)
-    read: list[str] = []
-    last = TaskLog.last
-
-    async def counted(self: TaskLog, task_id: str) -> Entry | None:
-        read.append(task_id)
-        return await last(self, task_id)
-
-    monkeypatch.setattr(TaskLog, "last", counted)
-    # When its message was delivered before, or is another one
-    message = replace(StoredMessage.fetched(found), **changed)
-    with suppress(AlreadyKnownError):
-        await busy.container.registration.register(TASK, message)
-    # Then its log is read
-    assert read == ["t1"]
 
 
 async def test_of_what_is_announced_together_only_what_the_queue_holds_is_opened(

@@ -1,20 +1,20 @@
-"""Within one worker, registering a task ahead and taking its message do not get in each other's way."""
+"""A task is registered once, whichever of several ways comes first, and for the message that owns its id."""
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
 
-from app.errors import AlreadyKnownError, OvertakenError
+from app.errors import AlreadyKnownError
 from app.jetstream.connection_monitor import ConnectionMonitor
-from app.log.entry import Entry, Facts
 from app.queue.positions import Position, WaitingTasks
 from app.queue.registration import Announcement, Registration
 from app.queue.stored_message import StoredMessage
 from schemas.headers import REPLAY_OF
-from schemas.progress import ProgressEvent, State
+from schemas.progress import State
 from schemas.transcription import TranscriptionTask
 from tests.fakes.task_log import InMemoryTaskLog
 
@@ -27,22 +27,6 @@ ANNOUNCED = Announcement("t1", QUEUE, 1)
 def message(task: TranscriptionTask = TASK, replay_of: str | None = None) -> StoredMessage:
     headers = {REPLAY_OF: replay_of} if replay_of else {}
     return StoredMessage(QUEUE, 1, STORED_AT, headers, task.model_dump_json().encode())
-
-
-class FakeLog(InMemoryTaskLog):
-    """Refuses so many appends, and counts them all."""
-
-    refuses = 0
-    appends = 0
-
-    async def append(self, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
-        self.appends += 1
-        if self.refuses:
-            self.refuses -= 1
-            self.progress_stream.stored.set()
-            await self.progress_stream.acknowledges.wait()
-            raise OvertakenError
-        return await super().append(event, facts, after=after)
 
 
 class FakeWaiting:
@@ -59,8 +43,8 @@ class FakeWaiting:
 
 
 @pytest.fixture
-def log() -> FakeLog:
-    return FakeLog()
+def log() -> InMemoryTaskLog:
+    return InMemoryTaskLog()
 
 
 @pytest.fixture
@@ -69,59 +53,60 @@ def waiting() -> FakeWaiting:
 
 
 @pytest.fixture
-def registration(log: FakeLog, waiting: FakeWaiting) -> Registration:
+def registration(log: InMemoryTaskLog, waiting: FakeWaiting) -> Registration:
     found = cast("WaitingTasks", waiting)
     return Registration(log, found, ConnectionMonitor(), max_attempts=4, must_wait=lambda: False)
 
 
-async def taken_while_registered_ahead(registration: Registration, log: FakeLog) -> Entry:
-    """Take the message of a task in the moment in which it is registered ahead."""
+async def test_a_task_is_registered_once_though_it_is_announced_and_taken_in_one_moment(
+    registration: Registration, log: InMemoryTaskLog
+) -> None:
+    # Given a task whose registration is stored, and not acknowledged yet
     log.progress_stream.acknowledges.clear()
     ahead = asyncio.create_task(registration.register_waiting([ANNOUNCED]))
     await log.progress_stream.stored.wait()
-    taken = asyncio.create_task(registration.register(TASK, message()))
-    await asyncio.sleep(0)
+    # When its message is taken, then its record is found
+    record = await registration.register(TASK, message())
+    assert (record.event.state, record.event.queue_position) == (State.QUEUED, 3)
+    # And nothing is appended a second time
     log.progress_stream.acknowledges.set()
     await ahead
-    return await taken
+    assert len(await log.events("t1")) == 1
 
 
-async def test_whoever_takes_a_message_waits_for_its_registration(registration: Registration, log: FakeLog) -> None:
-    # When a message is taken whose task is being registered, then its record is found, and no append was refused
-    record = await taken_while_registered_ahead(registration, log)
-    assert (record.event.state, record.event.queue_position) == (State.QUEUED, 3)
-    assert log.appends == len(await log.events("t1")) == 1
-
-
-async def test_whoever_takes_a_message_registers_what_was_not_registered_ahead(
-    registration: Registration, log: FakeLog
+async def test_whoever_is_not_the_first_to_register_a_new_task_finds_what_another_worker_appended(
+    registration: Registration, log: InMemoryTaskLog
 ) -> None:
-    # Given a registration that is refused, when nothing is there all the same
-    log.refuses = 1
-    # Then whoever took the message registers its task
-    record = await taken_while_registered_ahead(registration, log)
-    assert record.event.sequence == 1
-    assert [event.state for event in await log.events("t1")] == [State.QUEUED]
+    # Given a message that was stored a moment ago, and another worker that has begun its task
+    new = replace(message(), time=datetime.now(UTC) + timedelta(minutes=1))
+    queued = await registration.register(TASK, new)
+    begun = queued.event.model_copy(update={"state": State.RUNNING, "sequence": 2})
+    await log.of("another").push(begun, queued.facts)
+    # When this worker takes it, too, then it learns how the task stands
+    assert (await registration.register(TASK, new)).event.state is State.RUNNING
+    assert len(await log.events("t1")) == 2
 
 
-async def test_what_was_taken_is_not_registered_ahead(
-    registration: Registration, log: FakeLog, waiting: FakeWaiting
-) -> None:
-    # Given a message that was taken, and whose record nobody sees yet
+async def test_what_was_taken_is_not_registered_again(registration: Registration, log: InMemoryTaskLog) -> None:
+    # Given a message that was taken, when it is announced late
     await registration.register(TASK, message())
-    await log.purge_events("t1")
-    # When it is announced late
     await registration.register_waiting([ANNOUNCED])
     # Then nothing is appended
-    assert log.appends == 1
-    # But a stream that was made anew counts from one again
-    waiting.message = message(TASK.model_copy(update={"task_id": "t2"}))
-    await registration.register_waiting([Announcement("t2", QUEUE, 1)])
-    assert len(await log.events("t2")) == 1
+    assert len(await log.events("t1")) == 1
+
+
+async def test_a_task_that_was_deleted_is_not_registered(
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting
+) -> None:
+    # Given a message that a worker has taken, and whose task was deleted in that moment
+    waiting.message = None
+    with pytest.raises(AlreadyKnownError):
+        await registration.register(TASK, message())
+    assert await log.last("t1") is None
 
 
 async def test_what_the_stream_holds_is_registered_whatever_an_announcement_says(
-    registration: Registration, log: FakeLog
+    registration: Registration, log: InMemoryTaskLog
 ) -> None:
     # When somebody announces a message under another task's id
     await registration.register_waiting([Announcement("forged", QUEUE, 1)])
@@ -131,7 +116,7 @@ async def test_what_the_stream_holds_is_registered_whatever_an_announcement_says
 
 
 async def test_an_id_belongs_to_the_message_that_was_registered_first(
-    registration: Registration, log: FakeLog, waiting: FakeWaiting
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting
 ) -> None:
     # Given a registered task
     first = message()
@@ -143,11 +128,11 @@ async def test_an_id_belongs_to_the_message_that_was_registered_first(
         await registration.register(TASK, second)
     # And the first one owns the id still
     assert (await registration.register(TASK, first)).stream_sequence == record.stream_sequence
-    assert log.appends == 1
+    assert len(await log.events("t1")) == 1
 
 
 async def test_a_replay_of_a_deleted_task_registers_nothing(
-    registration: Registration, log: FakeLog, waiting: FakeWaiting
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting
 ) -> None:
     # Given the replay of a failure, whose log is gone
     waiting.message = replay = message(replay_of="7")
@@ -155,4 +140,4 @@ async def test_a_replay_of_a_deleted_task_registers_nothing(
     await registration.register_waiting([ANNOUNCED])
     with pytest.raises(AlreadyKnownError):
         await registration.register(TASK, replay)
-    assert log.appends == 0
+    assert await log.last("t1") is None
