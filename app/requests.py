@@ -9,9 +9,9 @@ from app.delivery.dead_letters import DeadLetterBox
 from app.errors import OvertakenError, RequestError, TransientError
 from app.log.entry import Entry
 from app.log.results import HEADERS_AND_ENVELOPE, ResultStore
+from app.log.status import status_of
 from app.log.task_log import TaskLog
 from app.queue.positions import WaitingTasks
-from app.queue.status import placed, status_of
 from app.redis_store.cache import Cache
 from app.redis_store.projection import RedisProjection
 from app.speech.recordings import Recordings
@@ -55,9 +55,9 @@ class TaskRequests:
         status = status_of(entry)
         if status.state not in {State.QUEUED, State.RETRYING}:
             return status
-        for message, place in await self._waiting.find(entry.facts.subject, [entry.facts.task_sequence]):
-            if message.owns(entry) and place is not None:
-                return placed(status, place)
+        for message, position in await self._waiting.find(entry.facts.subject, [entry.facts.task_sequence]):
+            if message.owns(entry) and position is not None:
+                return position.added_to(status)
         return status
 
     async def result(self, request: ResultRequest) -> Result | str:

@@ -18,6 +18,8 @@ from app.log.entry import Entry
 from app.queue.priorities import PATIENCE, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
 from schemas import subjects
+from schemas.progress import State
+from schemas.requests import TaskStatus
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
@@ -36,6 +38,13 @@ class Position:
     def immediate(cls) -> "Position":
         """The position of a task that a worker begins at once."""
         return cls(1, datetime.now(UTC))
+
+    def added_to(self, status: TaskStatus) -> TaskStatus:
+        """The status of a waiting task, with this position; until the time of its retry a task has no number."""
+        if status.state is State.RETRYING:
+            times = [time for time in (status.expected_start, self.expected_start) if time is not None]
+            return status.model_copy(update={"expected_start": max(times, default=None)})
+        return status.model_copy(update={"queue_position": self.number, "expected_start": self.expected_start})
 
 
 def position_number(waiting: Mapping[QueueKey, int], kind: Kind, priority: Priority, turn: int) -> int:

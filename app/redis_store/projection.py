@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from app.errors import TransientError
 from app.jetstream.streams import RESULTS_KEPT
 from app.log.entry import Entry
-from app.queue.status import status_of
+from app.log.status import status_of
 from app.redis_store import redis_keys
 from schemas.errors import ErrorCode
 

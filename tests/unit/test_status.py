@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 
 from app.log.entry import Entry, Facts
+from app.log.status import status_of
 from app.log.task_log import TaskLog
 from app.queue.positions import Position, WaitingTasks
-from app.queue.status import status_of
 from app.queue.stored_message import StoredMessage
 from app.requests import TaskRequests
 from schemas.progress import ProgressEvent, State
