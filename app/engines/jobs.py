@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from app.engines.diarization.diarizer import Diarizer
     from app.engines.models import Weights
     from app.engines.speech_model import SpeechModel
-    from app.engines.whisper_network import Way
+    from app.engines.whisper_network import Computing
 
 Tell = Callable[[Reply], None]
 
@@ -98,11 +98,11 @@ class Workshop:
         return onnx.load(weights, device=self._setup.device, threads=self._setup.threads)
 
     @property
-    def _way(self) -> Way:
-        from app.engines.whisper_network import Way
+    def _way(self) -> Computing:
+        from app.engines.whisper_network import Computing
 
         setup = self._setup
-        return Way(setup.device, setup.compute_type or "", setup.threads, setup.at_once, setup.beam)
+        return Computing(setup.device, setup.compute_type or "", setup.threads, setup.at_once, setup.beam)
 
     def _diarize(self, job: Diarize, tell: Tell) -> DiarizationDone:
         from app.engines.diarization.diarizer import Diarizer

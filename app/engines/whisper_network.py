@@ -1,9 +1,11 @@
-"""Whisper's network: the one place that the untyped objects of faster-whisper and CTranslate2 pass through.
+"""Whisper's network: the only module that handles the untyped objects of faster-whisper and CTranslate2.
 
-On a CPU, sound is encoded alone and with a second of silence behind it, though Whisper was trained on 30 s: the time
-that takes grows faster than the sound, and batches gain nothing. Texts are written in batches, for which the silence
-behind the sound is drawn out, always as far, so that no text depends on the others of its batch. On a GPU sound is
-filled up to 30 s, and encoded in batches, too.
+On a CPU each clip is encoded alone, followed by one second of silence. Whisper was trained on 30 s, but encoding takes
+disproportionately longer for longer sound, and a batch of clips is encoded no faster than the same clips one by one.
+Decoding does gain from batches. A batch needs clips of one length, so the encoded silence at a clip's end is repeated
+up to one of two fixed lengths: the text of a clip then never depends on the other clips of its batch.
+
+On a GPU each clip is padded to 30 s, and both encoding and decoding work on batches.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,13 +32,13 @@ Encoded = npt.NDArray[np.float32]  # (frames, width)
 
 FRAMES_A_SECOND = 50  # of what the encoder has made of sound; its own input has twice as many
 _LONGEST_S = 30.0
-_SHORTEST_S = 10.0  # of sound and silence together: with less, languages and short words are mistaken
-_SILENCE_S = 1.0  # kept behind the sound, so that its end is heard
-_LENGTHS = [ceil(seconds * FRAMES_A_SECOND) for seconds in (_SHORTEST_S, LONGEST_WINDOW + _SILENCE_S)]
-_DRAWN_OUT = 40  # frames, .8 s, of silence that are repeated; a single frame is taken for something said
-_TOKENS_A_SECOND, _TOKENS_AT_LEAST = 25, 40  # people speak no faster; a loop would go on to the model's limit
-_TOKENS_BEFORE, _TOKENS_OF_TERMS = 220, 110  # of 448: what is told before a text, and terms of that
-_UNBROKEN_LOOP = 3  # tokens; a sequence that long is not said again when a text is written anew
+_SHORTEST_S = 10.0  # of sound and silence together: with less, the network mistakes languages and short words
+_SILENCE_S = 1.0  # after the sound: without silence the network often misses the last word
+_PADDED_TO = [ceil(seconds * FRAMES_A_SECOND) for seconds in (_SHORTEST_S, LONGEST_WINDOW + _SILENCE_S)]
+_REPEATED = 40  # frames (.8 s) of silence; one repeated frame is mistaken for speech
+_TOKENS_A_SECOND, _TOKENS_AT_LEAST = 25, 40  # nobody speaks faster; without a limit a loop fills the model's context
+_PROMPT_TOKENS, _TERM_TOKENS = 220, 110  # of the model's 448: the whole prompt, and the terms in it
+_NO_REPEAT_TOKENS = 3  # a sequence of that many tokens is decoded once only, where loops are to be broken
 _PREPENDED = "\"'“¿([{-«"
 _APPENDED = "\"'.。,，!！?？:：”)]}、»"  # noqa: RUF001 -- other scripts have marks of their own
 
@@ -45,8 +47,8 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """How a model computes: on which device, how exactly, how many windows at once, each with how many threads."""
+class Computing:
+    """How a model computes: device, number format, threads for each window, windows in parallel, beam width."""
 
     device: str = "cpu"
     compute_type: str = "int8"
@@ -57,7 +59,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Sound in one language, `start` seconds after its clip's start, and what the encoder has made of it."""
+    """Sound in one language, `start` seconds after the start of its window, and the encoder's output for it."""
 
     clip: Clip
     start: float
@@ -66,8 +68,8 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """A text as the decoder wrote it."""
+class Decoded:
+    """A text as the decoder returned it: its tokens, and how sure the decoder is."""
 
     tokens: Sequence[int]
     avg_logprob: float
@@ -76,7 +78,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What a text is written with: what was said before, terms that may be said, translation, no phrase twice."""
+    """What the decoder gets beside the sound: the prompt, terms that may occur, and how to decode.
+
+    `translate`: into English. `break_loops`: no sequence of tokens occurs twice.
+    """
 
     prompt: str | None = None
     terms: Sequence[str] = ()
@@ -85,26 +90,26 @@ class Hints:
 
 
 class Network:
-    """A loaded network. Nothing that it makes of a clip depends on other clips."""
+    """A loaded network. Its output for a clip never depends on other clips."""
 
-    def __init__(self, folder: str, way: Way, *, filled: bool) -> None:
-        """`filled`: sound is filled up to 30 s, and a batch is done at once.
+    def __init__(self, folder: str, computing: Computing, *, filled: bool) -> None:
+        """Load the network from a folder; `filled`: pad each clip to 30 s and encode clips in batches.
 
         Raises:
-            RuntimeError, ValueError, OSError: the files are damaged, or the device does not do.
+            RuntimeError, ValueError, OSError: the files are damaged, or the device cannot be used.
         """
         self._model = WhisperModel(
             folder,
-            device=way.device,
-            compute_type=way.compute_type,
-            cpu_threads=way.threads,
-            num_workers=way.at_once,
+            device=computing.device,
+            compute_type=computing.compute_type,
+            cpu_threads=computing.threads,
+            num_workers=computing.at_once,
             local_files_only=True,
         )
-        self._beam = way.beam
+        self._beam = computing.beam
         self._filled = filled
-        self._at_once = way.at_once
-        self._threads = ThreadPoolExecutor(way.at_once, thread_name_prefix="windows")
+        self._at_once = computing.at_once
+        self._threads = ThreadPoolExecutor(computing.at_once, thread_name_prefix="windows")
         self._tokenizers: dict[tuple[str, bool], Tokenizer] = {}
 
     @property
@@ -118,48 +123,48 @@ class Network:
             return language == "en"
         return self._model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
-    def side_by_side(self, work: Callable[[Sequence[Given]], list[Made]], given: Sequence[Given]) -> list[Made]:
-        """Have all that is given worked on, an equal share by each thread, and keep the order.
+    def in_parallel(self, work: Callable[[Sequence[Given]], list[Made]], given: Sequence[Given]) -> list[Made]:
+        """Give each thread an equal share of the items, and return the results in the items' order.
 
-        `work` calls the network for itself; it never comes back here.
+        `work` may call the network, but not this method: the threads would wait for each other.
         """
         share = ceil(len(given) / self._at_once)
         shares = [given[at : at + share] for at in range(0, len(given), share)]
         return [made for of_share in self._threads.map(work, shares) for made in of_share]
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
-        """What the decoder reads of each clip."""
+        """Encode clips: for each, an array (frames, width) that the decoder reads."""
         features = [self._features(clip) for clip in clips]
         if self._filled:
             return list(self._encoded(np.stack(features)))
         return [self._encoded(each[np.newaxis])[0] for each in features]
 
     def detect(self, encoded: Encoded) -> Evidence:
-        """How probable each language is."""
+        """How probable each language is, 0..1, by its code."""
         (found,) = self._model.model.detect_language(_view(encoded[np.newaxis]))
         return {token[2:-2]: probability for token, probability in found}
 
-    def write(self, parts: Sequence[Part], hints: Hints) -> list[Written]:
-        """The text of each part. Those about as long are written together, which takes two thirds of the time."""
-        sounds = [_drawn_out(part.encoded) for part in parts]
-        written: dict[int, Written] = {}
-        for length in sorted({len(sound) for sound in sounds}):
-            alike = [number for number, sound in enumerate(sounds) if len(sound) == length]
-            encoded = np.stack([sounds[number] for number in alike])
-            together = self._written([parts[number] for number in alike], encoded, hints)
-            written |= zip(alike, together, strict=True)
-        return [written[number] for number in range(len(parts))]
+    def decode(self, parts: Sequence[Part], hints: Hints) -> list[Decoded]:
+        """Decode the text of each part; parts of one padded length form a batch, which takes two thirds of the time."""
+        padded = [_padded(part.encoded) for part in parts]
+        decoded: dict[int, Decoded] = {}
+        for length in sorted({len(sound) for sound in padded}):
+            batch = [number for number, sound in enumerate(padded) if len(sound) == length]
+            encoded = np.stack([padded[number] for number in batch])
+            texts = self._decode_batch([parts[number] for number in batch], encoded, hints)
+            decoded |= zip(batch, texts, strict=True)
+        return [decoded[number] for number in range(len(parts))]
 
-    def text(self, part: Part, written: Written) -> str:
-        """The words as they are read."""
-        return str(self._tokenizer(part.language, translate=False).decode(written.tokens))
+    def text(self, part: Part, decoded: Decoded) -> str:
+        """The decoded tokens as text."""
+        return str(self._tokenizer(part.language, translate=False).decode(decoded.tokens))
 
-    def words(self, part: Part, written: Written, *, translate: bool) -> list[Word]:
-        """The words with their times in the clip, by the decoder's attention to the sound; it costs a twelfth more."""
+    def words(self, part: Part, decoded: Decoded, *, translate: bool) -> list[Word]:
+        """The words and their times in the clip (seconds), by the decoder's attention; takes a twelfth more time."""
         tokenizer = self._tokenizer(part.language, translate=translate)
         frames = 2 * min(ceil(part.clip.seconds * FRAMES_A_SECOND), len(part.encoded))
         encoded = _view(part.encoded[np.newaxis])
-        (found,) = self._model.find_alignment(tokenizer, [list(written.tokens)], encoded, frames)
+        (found,) = self._model.find_alignment(tokenizer, [list(decoded.tokens)], encoded, frames)
         merge_punctuations(found, _PREPENDED, _APPENDED)
         return [
             Word(
@@ -175,13 +180,13 @@ class Network:
     def _features(self, clip: Clip) -> Encoded:
         seconds = _LONGEST_S if self._filled else min(max(clip.seconds + _SILENCE_S, _SHORTEST_S), _LONGEST_S)
         frames = 2 * ceil(seconds * FRAMES_A_SECOND)
-        features = self._model.feature_extractor(clip.samples)[:, :frames]  # with 30 s of silence behind the sound
+        features = self._model.feature_extractor(clip.samples)[:, :frames]  # the extractor appends 30 s of silence
         return np.pad(features, ((0, 0), (0, frames - features.shape[1])))
 
     def _encoded(self, features: Encoded) -> Encoded:
         return np.asarray(self._model.model.encode(_view(features), to_cpu=True))
 
-    def _written(self, parts: Sequence[Part], encoded: Encoded, hints: Hints) -> list[Written]:
+    def _decode_batch(self, parts: Sequence[Part], encoded: Encoded, hints: Hints) -> list[Decoded]:
         prompts = [self._prompt(part, hints) for part in parts]
         longest = _LONGEST_S if self._filled else max(part.clip.seconds for part in parts)
         tokens = max(map(len, prompts)) + 2 * (_TOKENS_AT_LEAST + ceil(longest * _TOKENS_A_SECOND))
@@ -189,9 +194,9 @@ class Network:
             _view(encoded),
             prompts,
             beam_size=self._beam,
-            max_length=min(tokens, self._model.max_length),  # CTranslate2 writes half as many
+            max_length=min(tokens, self._model.max_length),  # CTranslate2 generates half as many
             suppress_tokens=self._suppressed,
-            no_repeat_ngram_size=_UNBROKEN_LOOP if hints.break_loops else 0,
+            no_repeat_ngram_size=_NO_REPEAT_TOKENS if hints.break_loops else 0,
             return_scores=True,
             return_no_speech_prob=True,
         )
@@ -199,15 +204,15 @@ class Network:
         return [_result(each.sequences_ids[0], each.scores[0], each.no_speech_prob, eot) for each in results]
 
     def _prompt(self, part: Part, hints: Hints) -> list[int]:
-        """The tokens before the text: terms and the end of the prompt, as many as leave room for the text."""
+        """The tokens before the text: as many terms, and as much of the prompt's end, as leave room for the text."""
         tokenizer = self._tokenizer(part.language, translate=hints.translate)
         terms, length = list[str](), 0
         for term in hints.terms:
             length += len(tokenizer.encode(f" {_plain(term)},"))
-            if length <= _TOKENS_OF_TERMS:
+            if length <= _TERM_TOKENS:
                 terms.append(_plain(term))
         before = tokenizer.encode(" " + _plain(hints.prompt).strip()) if hints.prompt else []
-        before = before[-(_TOKENS_BEFORE - min(length, _TOKENS_OF_TERMS)) :]
+        before = before[-(_PROMPT_TOKENS - min(length, _TERM_TOKENS)) :]
         hotwords = ", ".join(terms) or None
         return list(self._model.get_prompt(tokenizer, before, without_timestamps=True, hotwords=hotwords))
 
@@ -225,26 +230,26 @@ class Network:
 
 
 def _plain(text: str) -> str:
-    """A text without what the tokenizer would take for its own marks, such as <|translate|>."""
+    """Remove what the tokenizer would take for a control token, such as <|translate|>."""
     return text.replace("<|", "<").replace("|>", ">")
 
 
-def _drawn_out(encoded: Encoded) -> Encoded:
-    """Have the silence behind short sound last until it is as long as its like, so that they are written together."""
-    length = next((length for length in _LENGTHS if length >= len(encoded)), len(encoded))
-    silence = encoded[-_DRAWN_OUT:]
+def _padded(encoded: Encoded) -> Encoded:
+    """Repeat the silence at the end of encoded sound until it has the next of the fixed lengths."""
+    length = next((length for length in _PADDED_TO if length >= len(encoded)), len(encoded))
+    silence = encoded[-_REPEATED:]
     repeated = np.tile(silence, (ceil((length - len(encoded)) / len(silence)), 1))
     return np.concatenate([encoded, repeated])[:length]
 
 
-def encoded_of(encoded: Encoded, stretch: Piece) -> Encoded:
-    """What the encoder has made of a stretch of a clip."""
-    return encoded[int(stretch[0] * FRAMES_A_SECOND) : ceil(stretch[1] * FRAMES_A_SECOND)]
+def encoded_part(encoded: Encoded, piece: Piece) -> Encoded:
+    """The part of the encoder's output that belongs to a piece of the clip."""
+    return encoded[int(piece[0] * FRAMES_A_SECOND) : ceil(piece[1] * FRAMES_A_SECOND)]
 
 
-def _result(tokens: Sequence[int], score: float, no_speech_prob: float, eot: int) -> Written:
-    spoken = [token for token in tokens if token < eot]
-    return Written(spoken, score * len(tokens) / (len(tokens) + 1), min(max(no_speech_prob, 0.0), 1.0))
+def _result(tokens: Sequence[int], score: float, no_speech_prob: float, eot: int) -> Decoded:
+    text = [token for token in tokens if token < eot]
+    return Decoded(text, score * len(tokens) / (len(tokens) + 1), min(max(no_speech_prob, 0.0), 1.0))
 
 
 def _view(array: npt.NDArray[np.float32]) -> StorageView:

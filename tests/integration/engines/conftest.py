@@ -7,13 +7,13 @@ import pytest
 from app.engines.models import Models
 from app.engines.process import EngineProcess
 from app.engines.whisper import Whisper, load
-from app.engines.whisper_network import Way
+from app.engines.whisper_network import Computing
 from app.settings import Settings
 
 
 @pytest.fixture(scope="session")
 def whisper() -> Whisper:
-    return load(Models(None, None).find(None), Way())
+    return load(Models(None, None).find(None), Computing())
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from app.engines.models import Models
 from app.engines.samples import Samples, pack
 from app.engines.transcription import transcribe
 from app.engines.whisper import Whisper, load
-from app.engines.whisper_network import Network, Way
+from app.engines.whisper_network import Computing, Network
 from app.engines.windows import listen
 from benchmarks.recordings import read
 from benchmarks.words import scored
@@ -76,7 +76,7 @@ def test_three_languages_in_one_recording_are_each_written_as_spoken(whisper: Wh
 
 def test_the_text_depends_neither_on_batches_nor_on_how_many_windows_are_done_at_once(whisper: Whisper) -> None:
     # Given a model that transcribes two windows at the same time
-    two = load(Models(None, None).find(None), Way(at_once=2))
+    two = load(Models(None, None).find(None), Computing(at_once=2))
     samples = recording("languages")
     # Then it finds what one finds that transcribes them one by one
     assert heard(two, samples, size=8) == heard(whisper, samples, size=1)
@@ -85,7 +85,7 @@ def test_the_text_depends_neither_on_batches_nor_on_how_many_windows_are_done_at
 def test_windows_that_are_filled_as_on_a_gpu_are_heard_alike_alone_and_in_batches(whisper: Whisper) -> None:
     # Given a network that fills windows up to 30 s and does a batch at once, here on a CPU
     folder = Models(None, None).find(None).folder
-    filled = Whisper(whisper.identity, "", Network(str(folder), Way(), filled=True))
+    filled = Whisper(whisper.identity, "", Network(str(folder), Computing(), filled=True))
     samples = recording("prompts-en")[: 30 * SAMPLE_RATE]
     together, alone = (heard(filled, samples, size=size) for size in (4, 1))
     assert text_of(together) == text_of(alone)

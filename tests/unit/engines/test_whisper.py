@@ -12,7 +12,7 @@ from app.engines.mixing import SAMPLE_RATE
 from app.engines.sentences import text_of
 from app.engines.speech_model import Answer
 from app.engines.whisper import Whisper
-from app.engines.whisper_network import Encoded, Hints, Part, Written
+from app.engines.whisper_network import Decoded, Encoded, Hints, Part
 from app.errors import PermanentError
 from schemas.transcription import TranscribeOptions, Word
 from schemas.wire import Model
@@ -37,7 +37,7 @@ class FakeNetwork:
 
     def __init__(self, say: Callable[[Part, Hints], str]) -> None:
         self._say = say
-        self.written: list[tuple[Part, Hints]] = []
+        self.decoded: list[tuple[Part, Hints]] = []
         self.encoded: list[float] = []  # seconds
         self.detected = 0
         self.texts: list[str] = []
@@ -46,7 +46,7 @@ class FakeNetwork:
     def knows(self, language: str) -> bool:
         return language in {"en", "ru"}
 
-    def side_by_side(self, work: Callable[[Sequence[Given]], list[Made]], given: Sequence[Given]) -> list[Made]:
+    def in_parallel(self, work: Callable[[Sequence[Given]], list[Made]], given: Sequence[Given]) -> list[Made]:
         return [made for each in given for made in work([each])]
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
@@ -60,18 +60,18 @@ class FakeNetwork:
             return {"en": 0.5, "ru": 0.4, "pl": 0.1}
         return {"en": 0.98, "ru": 0.005} if what < UNSURE else {"ru": 0.98, "en": 0.005}
 
-    def write(self, parts: Sequence[Part], hints: Hints) -> list[Written]:
-        self.written += [(part, hints) for part in parts]
+    def decode(self, parts: Sequence[Part], hints: Hints) -> list[Decoded]:
+        self.decoded += [(part, hints) for part in parts]
         self.texts += [self._say(part, hints) for part in parts]
         first = len(self.texts) - len(parts)
-        return [Written([number], *self.said) for number in range(first, len(self.texts))]
+        return [Decoded([number], *self.said) for number in range(first, len(self.texts))]
 
-    def text(self, _: Part, written: Written) -> str:
-        return self.texts[written.tokens[0]]
+    def text(self, _: Part, decoded: Decoded) -> str:
+        return self.texts[decoded.tokens[0]]
 
-    def words(self, part: Part, written: Written, *, translate: bool) -> list[Word]:  # noqa: ARG002 -- as the network's
+    def words(self, part: Part, decoded: Decoded, *, translate: bool) -> list[Word]:  # noqa: ARG002 -- as the network's
         """Two words a second."""
-        words = self.texts[written.tokens[0]].split()
+        words = self.texts[decoded.tokens[0]].split()
         starts = [part.start + number / 2 for number in range(len(words))]
         return [
             Word(start=start, end=start + 0.5, word=f" {word}", probability=0.9)
@@ -93,14 +93,14 @@ def languages(answer: Answer) -> list[list[str | None]]:
     return [[text.language for text in texts] for texts in answer.texts]
 
 
-def test_each_window_is_written_in_its_own_language() -> None:
+def test_each_window_is_decoded_in_its_own_language() -> None:
     # Given an English and a Russian window in one batch
     answer = transcribed(FakeNetwork(by_language), clip((8, EN)), clip((8, RU)))
     assert languages(answer) == [["en"], ["ru"]]
     assert answer.language == "ru"
 
 
-def test_a_window_with_a_change_of_language_is_written_in_two_parts() -> None:
+def test_a_window_with_a_change_of_language_is_decoded_in_two_parts() -> None:
     # Given four sentences, the last two in Russian
     network = FakeNetwork(by_language)
     answer = transcribed(network, clip((4, EN), (4, EN), (4, RU), (4, RU)))
@@ -159,8 +159,8 @@ def test_terms_are_told_only_where_one_may_be_said() -> None:
 
     network = FakeNetwork(say)
     answer = transcribed(network, clip((4, EN)), clip((8, EN)), vocabulary=("Natscribe",))
-    # Then that window alone is written again, with that term alone
-    assert [hints.terms for _, hints in network.written] == [(), (), ["Natscribe"]]
+    # Then that window alone is decoded again, with that term alone
+    assert [hints.terms for _, hints in network.decoded] == [(), (), ["Natscribe"]]
     assert [text_of(texts[0].words) for texts in answer.texts] == [
         "hm",
         "we run Natscribe today",
@@ -177,22 +177,22 @@ def test_a_text_that_the_terms_have_spoilt_is_not_kept() -> None:
 def test_prompt_and_translation_reach_the_network() -> None:
     network = FakeNetwork(by_language)
     transcribed(network, clip((8, RU)), prompt="A call.", translate=True)
-    assert network.written[0][1] == Hints(prompt="A call.", translate=True)
+    assert network.decoded[0][1] == Hints(prompt="A call.", translate=True)
 
 
 @pytest.mark.parametrize(("last", "seconds"), [("done.", 1.0), ("29340.", 3.0)])
 def test_a_word_before_a_pause_is_as_long_as_it_takes_to_say_it(last: str, seconds: float) -> None:
     # Given a text whose last word takes in the pause behind it; a number is said digit by digit
     class LastsLong(FakeNetwork):
-        def words(self, part: Part, written: Written, *, translate: bool) -> list[Word]:
-            *before, word = super().words(part, written, translate=translate)
+        def words(self, part: Part, decoded: Decoded, *, translate: bool) -> list[Word]:
+            *before, word = super().words(part, decoded, translate=translate)
             return [*before, word.model_copy(update={"end": word.start + 3.0})]
 
     (text,) = transcribed(LastsLong(lambda *_: f"it is well {last}"), clip((8, EN))).texts[0]
     assert text.words[-1].end - text.words[-1].start == seconds
 
 
-def test_a_loop_is_written_anew_in_halves() -> None:
+def test_a_loop_is_decoded_again_in_halves() -> None:
     # Given a network that loops over long sound alone
     network = FakeNetwork(lambda part, hints: "so so " * 8 if part.clip.seconds > 6 else by_language(part, hints))
     (texts,) = transcribed(network, clip((4, EN), (4, EN))).texts
@@ -200,7 +200,7 @@ def test_a_loop_is_written_anew_in_halves() -> None:
     assert [text.words[0].start for text in texts] == [0.0, 4.0]
 
 
-def test_a_half_that_loops_too_is_written_without_repetitions() -> None:
+def test_a_half_that_loops_too_is_decoded_without_repetitions() -> None:
     network = FakeNetwork(lambda part, hints: by_language(part, hints) if hints.break_loops else "so so " * 8)
     (texts,) = transcribed(network, clip((4, EN), (4, EN))).texts
     assert [text.words[0].word for text in texts] == [" yes0", " yes0"]
