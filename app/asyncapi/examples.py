@@ -256,7 +256,7 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
                 run="9f3c2b1a5d6e4f708192a3b4c5d6e7f8",
                 owner="0d1c2b3a4f5e6d7c8b9a0f1e2d3c4b5a",
                 model=Model(name="whisper-base", revision="d01c3014881c"),
-                how="0.1.0 cpu int8 beam 5",
+                how="0.2.0 cpu int8 beam 5",
             ),
         ),
     ),

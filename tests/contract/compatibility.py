@@ -1,4 +1,4 @@
-"""What in a new document would break a client that was written for an old one."""
+"""Finds what in a new document breaks a client that was written for an old one."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ LIMITS: dict[str, Callable[[float, float], bool]] = {  # whether the narrow limi
 
 @dataclass(frozen=True)
 class Fit:
-    """Whether all that `narrow` allows is allowed by `wide` too: schemas of two documents."""
+    """Compares the schemas of two documents: `wide` must allow everything that `narrow` allows."""
 
     narrow: Node  # documents
     wide: Node
-    read: bool  # by clients, who ignore fields that they do not know
+    read: bool  # clients read the message, and ignore fields that they do not know
 
     def faults(self, narrow: Node, wide: Node, path: str) -> Iterator[str]:
         choices = list(_choices(self.wide, wide))
@@ -65,7 +65,7 @@ class Fit:
 
 
 def breaks(old: Node, new: Node) -> list[str]:
-    """What a client of the old document cannot do, or does not understand, any more."""
+    """What a client of the old document can no longer do or understand, a sentence each."""
     found = []
     for name, operation in old["operations"].items():
         if name not in new["operations"]:
@@ -87,13 +87,15 @@ def _operation(old: Node, new: Node, name: str, before: Node, after: Node) -> It
         values = [_stream(channel) if key == "x-nats" else channel[key] for channel in channels]
         if values[0] != values[1]:
             yield f"{name} is on {values[1]}, not on {values[0]}"
+    if not _appended_elsewhere(channels[0]) and _appended_elsewhere(channels[1]):
+        yield f"{name} needs the name of its stream"
     for parameter in channels[0].get("parameters", {}):
         words = [set(document["components"]["parameters"][parameter].get("enum", ())) for document in (old, new)]
         if gone := words[0] - words[1]:
             yield f"{name} has no {parameter} {', '.join(sorted(gone))}"
-    if before["action"] == "receive":  # what a client may send must still be taken
+    if before["action"] == "receive":  # the service must accept what a client may send
         yield from _fits(Fit(old, new, read=False), before, after, name)
-    else:  # what the service says must be what a client knows
+    else:  # a client must know what the service sends
         yield from _fits(Fit(new, old, read=True), after, before, name)
     if "reply" in before:
         yield from _fits(
@@ -104,6 +106,11 @@ def _operation(old: Node, new: Node, name: str, before: Node, after: Node) -> It
 def _stream(channel: Node) -> tuple[str | None, list[str]]:
     facts = channel.get("x-nats", {})
     return facts.get("stream"), facts.get("subjects", [])
+
+
+def _appended_elsewhere(channel: Node) -> bool:
+    """Whether the service appends on other subjects, so that no stream is found by the channel's own."""
+    return "appendedOn" in channel.get("x-nats", {})
 
 
 def _fits(fit: Fit, narrow: Node, wide: Node, where: str) -> Iterator[str]:
