@@ -1,0 +1,131 @@
+"""Messages that are no tasks: kept with the reason, said where there is an id, and the worker goes on."""
+
+import json
+from collections.abc import Awaitable, Callable
+
+import pytest
+from nats.js import JetStreamContext
+
+from schemas.dead_letters import DeadLetter
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from tests.integration.conftest import Publisher, queue_is_empty
+from tests.waiting import eventually
+
+SUBJECT = "tasks.transcription.normal"
+Letter = Callable[..., Awaitable[DeadLetter]]
+
+
+@pytest.fixture
+async def letter(js: JetStreamContext) -> Letter:
+    """The dead letter of a task, or of what is none, that comes after the test has begun."""
+    before = (await js.stream_info("transcription_dead_letters")).state.last_seq
+
+    async def find(task_id: str | None) -> DeadLetter | None:
+        last = (await js.stream_info("transcription_dead_letters")).state.last_seq
+        for sequence in range(before + 1, last + 1):
+            message = await js.get_msg("transcription_dead_letters", sequence)
+            found = DeadLetter.model_validate_json(message.data or b"")
+            if found.task_id == task_id:
+                return found
+        return None
+
+    async def letter_of(task_id: str | None = None) -> DeadLetter:
+        found = await eventually(lambda: find(task_id))
+        assert found is not None
+        return found
+
+    return letter_of
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"", "Invalid JSON"),
+        (b"\xff\xfe\x00", "Invalid JSON"),
+        (b"not json", "Invalid JSON"),
+        (b"[]", "it is no JSON object"),
+        (b"null", "it is no JSON object"),
+        (b"{}", "task_id: Field required"),
+        (b'{"task_id":"bad id","audio_file_id":"a","user_id":1}', "task_id: use letters, digits, - and _, at most 64"),
+        (b'{"task_id":5,"audio_file_id":"a","user_id":1}', "task_id: Input should be a valid string"),
+        pytest.param(b"[" * 100_000, "Invalid JSON", id="nested too deeply"),
+    ],
+)
+async def test_what_is_no_task_becomes_a_dead_letter(
+    js: JetStreamContext, publisher: Publisher, letter: Letter, task_id: str, body: bytes, problem: str
+) -> None:
+    # When bytes are published that are no task
+    await js.publish(SUBJECT, body)
+    # Then they are kept with the reason
+    found = await letter()
+    assert found.error.code is ErrorCode.INVALID_MESSAGE
+    assert problem in found.error.message
+    assert (found.task_id, found.subject, found.attempts) == (None, SUBJECT, 0)
+    # And the worker goes on
+    await publisher.publish(task_id)
+    await publisher.until(task_id, State.COMPLETED)
+
+
+async def test_an_invalid_task_with_an_id_is_said_to_have_failed(
+    js: JetStreamContext, publisher: Publisher, letter: Letter, task_id: str
+) -> None:
+    # When a task carries a misspelt option
+    await publisher.publish(task_id, word_timestamp=True)
+    # Then its log says why it failed, and its letter too
+    events = await publisher.until(task_id, State.FAILED)
+    assert [event.sequence for event in events] == [1]
+    assert events[0].error is not None
+    assert "word_timestamp: Extra inputs are not permitted" in events[0].error.message
+    await letter(task_id)
+    # And the status can be asked for
+    status = await publisher.ask("tasks.status", task_id=task_id)
+    assert (status["state"], status["task"]) == ("failed", None)
+
+
+async def test_an_invalid_task_with_a_known_id_changes_nothing(
+    js: JetStreamContext, publisher: Publisher, letter: Letter, task_id: str
+) -> None:
+    await publisher.publish(task_id)
+    events = await publisher.until(task_id, State.COMPLETED)
+    await publisher.publish(task_id, min_speakers=3, max_speakers=2)
+    assert "min_speakers must not be above max_speakers" in (await letter(task_id)).error.message
+    assert (await publisher.until(task_id, State.COMPLETED)) == events
+
+
+async def test_a_large_body_is_cut_in_its_letter(js: JetStreamContext, letter: Letter, task_id: str) -> None:
+    await js.publish(SUBJECT, json.dumps({"task_id": task_id, "x": "y" * 600_000}).encode())
+    found = await letter(task_id)
+    assert found.body_truncated
+    assert len(found.body) == 1024 * 1024 // 4
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"\x00" * 900_000, b'"' * 900_000, "\u0416".encode() * 400_000],
+    ids=["zeros", "quotes", "letters of two bytes"],
+)
+async def test_a_letter_always_fits_into_a_message(
+    js: JetStreamContext, publisher: Publisher, letter: Letter, body: bytes
+) -> None:
+    # When a body grows in JSON, and its headers are many and long
+    headers = {f"X-{number}": "y" * 1000 for number in range(40)} | {"traceparent": "a" * 15_000}
+    await js.publish(SUBJECT, body[: 1024 * 1024 - 140_000], headers=headers)
+    # Then there is a letter all the same, and the queue runs empty
+    found = await letter()
+    assert found.body_truncated
+    assert len(found.headers) <= 32
+    await eventually(lambda: queue_is_empty(js))
+
+
+async def test_a_trace_that_is_none_goes_no_further(js: JetStreamContext, publisher: Publisher, task_id: str) -> None:
+    body = json.dumps({"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 1}).encode()
+    await js.publish(SUBJECT, body, headers={"traceparent": "a" * 50_000})
+    await publisher.until(task_id, State.COMPLETED)
+    assert "traceparent" not in ((await js.get_last_msg("transcription_progress", f"progress.{task_id}")).headers or {})
+
+
+async def test_another_content_type_is_named(js: JetStreamContext, letter: Letter, task_id: str) -> None:
+    body = json.dumps({"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 1}).encode()
+    await js.publish(SUBJECT, body, headers={"content-type": "text/plain"})
+    assert "content-type is not application/json" in (await letter(task_id)).error.message

@@ -1,0 +1,29 @@
+"""Messages that are tasks are done, sooner or later."""
+
+from nats.js import JetStreamContext
+from structlog.testing import capture_logs
+
+from app.main import Worker
+from schemas.progress import State
+from tests.integration.conftest import Publisher
+from tests.waiting import eventually
+
+
+async def test_a_valid_task_outlives_a_worker_that_cannot_take_it(
+    js: JetStreamContext, worker: Worker, publisher: Publisher
+) -> None:
+    # Given a worker that lacks a part
+    transcriber = worker.app.context.get("transcriber")
+    worker.app.context.reset_global("transcriber")
+    # When a valid task is delivered to it
+    with capture_logs() as lines:
+        await publisher.publish("t1")
+
+        async def came_back() -> bool:
+            return "task_unopened" in {line["event"] for line in lines}
+
+        await eventually(came_back)
+    # Then it is no dead letter, and is done when the part is there
+    worker.app.context.set_global("transcriber", transcriber)
+    await publisher.until("t1", State.COMPLETED)
+    assert (await js.stream_info("transcription_dead_letters")).state.messages == 0
