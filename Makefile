@@ -49,7 +49,7 @@ test-python: $(READY) ## run unit and integration tests: make test-python PYTHON
 	@$(BIN)/pytest -n 2 --dist loadgroup $(TESTS)
 
 fuzz: $(READY) ## 10,000 hostile messages
-	@FUZZ_MESSAGES=10000 $(BIN)/pytest -q tests/integration/test_hostile_messages.py --timeout 1200
+	@FUZZ_MESSAGES=10000 $(BIN)/pytest -q tests/integration -k test_hostile_messages --timeout 1200
 
 soak: $(READY) ## a thousand tasks through one worker
 	@SOAK_TASKS=1000 $(BIN)/pytest -q tests/e2e/test_leaks.py

@@ -28,6 +28,13 @@ def operations(action: str) -> dict[str, dict[str, Any]]:
     return {name: found for name, found in DOCUMENT["operations"].items() if found["action"] == action}
 
 
+def examples(operation: dict[str, Any]) -> list[dict[str, Any]]:
+    """The examples of all messages of an operation's channel."""
+    return [
+        example for name in names(channel_of(operation)["messages"].values()) for example in MESSAGES[name]["examples"]
+    ]
+
+
 def channel_of(operation: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = DOCUMENT["channels"][operation["channel"]["$ref"].removeprefix("#/channels/")]
     return found

@@ -135,6 +135,10 @@ class Publisher:
         message = f"{task_id} ended without {state}: {[event.state for event in seen]}"
         raise AssertionError(message)
 
+    async def is_completed(self, task_id: str) -> bool:
+        """Whether a task has completed; what follows its log may stumble over what others wrote there."""
+        return (await self.ask(subjects.STATUS, task_id=task_id)).get("state") == State.COMPLETED
+
     async def ask(self, subject: str, **request: object) -> dict[str, Any]:
         reply = await self.nc.request(subject, json.dumps(request).encode(), timeout=DEADLINE)
         answer: dict[str, Any] = json.loads(reply.data)

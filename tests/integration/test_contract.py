@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from nats.js import JetStreamContext
 
 from app.main import Worker
@@ -31,26 +30,6 @@ async def test_an_id_used_again_soon_after_it_was_deleted_is_dropped(
     assert (await js.stream_info(settings.nats_stream_name)).config.duplicate_window == TWO_MINUTES
     answer = await publisher.ask("tasks.status", task_id="t1")
     assert answer["error"]["code"] == "not_found"
-
-
-@pytest.mark.parametrize(
-    ("task_id", "fmt", "content_type"),
-    [
-        ("t1", "json", "application/json"),
-        ("t1", "txt", "text/plain"),
-        ("t1", "srt", "text/plain"),
-        ("t1", "vtt", "text/plain"),
-        ("t1", "rttm", "text/plain"),
-        ("unknown", "txt", "application/json"),  # an error is no text
-    ],
-)
-async def test_the_content_type_tells_text_from_the_rest(
-    publisher: Publisher, worker: Worker, task_id: str, fmt: str, content_type: str
-) -> None:
-    await publisher.publish("t1", diarize=True)
-    await publisher.until("t1", State.COMPLETED)
-    reply = await publisher.nc.request("tasks.result", json.dumps({"task_id": task_id, "format": fmt}).encode())
-    assert (reply.headers or {})["content-type"] == content_type
 
 
 async def test_the_speakers_are_in_the_result_not_in_the_live_segments(

@@ -1,7 +1,6 @@
 """What a publisher calls headers, as bytes on the socket: the server passes on what no library would write."""
 
 import asyncio
-import json
 import random
 from urllib.parse import urlsplit
 
@@ -10,68 +9,10 @@ import pytest
 from nats.aio.client import Client
 
 from app.jetstream.nats_py_compat import tolerate_unreadable_headers
-from app.main import Worker
-from schemas.progress import State
-from schemas.requests import TaskStatus
-from tests.integration.conftest import Publisher, queue_is_empty
+from tests.integration.hostile import HOSTILE_HEADERS, publish_bytes
 from tests.servers import Servers
-from tests.waiting import eventually
 
-HOSTILE = {
-    "nothing but a version": b"NATS/1.0",
-    "no text": b"\xff\xff\r\n",
-    "a size": b"99999999\r\n",
-    "a status that is no text": b"NATS/1.0 404 \xff\xfe\r\n\r\n",
-    "a status that is no number": b"NATS/1.0 \xff\xff\xff\r\nX: y\r\n\r\n",
-    "no responders": b"NATS/1.0 503\r\n\r\n",
-    "a heartbeat": b"NATS/1.0 100 Idle Heartbeat\r\n\r\n",
-}
 SEED, BLOCKS = random.randrange(2**32), 200  # noqa: S311 -- shown where a test fails
-TASK = json.dumps({"task_id": "hostile", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
-
-hostile = pytest.mark.parametrize("head", HOSTILE.values(), ids=HOSTILE)
-
-
-async def publish_bytes(url: str, subject: str, head: bytes, body: bytes) -> None:
-    """Publish without a library."""
-    place = urlsplit(url)
-    reader, writer = await asyncio.open_connection(place.hostname, place.port)
-    await reader.readline()
-    writer.write(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n')
-    sizes = f"{len(head)} {len(head) + len(body)}"
-    writer.write(f"HPUB {subject} {sizes}\r\n".encode() + head + body + b"\r\nPING\r\n")
-    assert await asyncio.wait_for(reader.readline(), 5) == b"PONG\r\n"
-    writer.close()
-    await writer.wait_closed()
-
-
-@pytest.mark.foreign
-@hostile
-async def test_a_task_with_headers_that_cannot_be_read_ends_like_any_other(
-    publisher: Publisher, worker: Worker, servers: Servers, head: bytes
-) -> None:
-    # Given a task whose headers no library would write
-    await publish_bytes(servers.nats_url, "tasks.transcription.high", head, TASK)
-    # When another one is published behind it
-    await publisher.publish("t1")
-    # Then both are done, and the queue is empty
-    await publisher.until("t1", State.COMPLETED)
-    await publisher.until("hostile", State.COMPLETED)
-    await eventually(lambda: queue_is_empty(publisher.js))
-
-
-@pytest.mark.foreign
-@hostile
-async def test_a_request_with_headers_that_cannot_be_read_makes_no_worker_deaf(
-    publisher: Publisher, worker: Worker, servers: Servers, head: bytes
-) -> None:
-    # Given a worker
-    await publisher.publish("t1")
-    await publisher.until("t1", State.COMPLETED)
-    # When it is asked something with headers that no library would write
-    await publish_bytes(servers.nats_url, "tasks.status", head, b'{"task_id":"t1"}')
-    # Then it answers the next one who asks
-    assert TaskStatus.model_validate(await publisher.ask("tasks.status", task_id="t1")).state is State.COMPLETED
 
 
 @pytest.mark.foreign
@@ -137,7 +78,7 @@ async def test_the_library_still_needs_to_be_guarded(servers: Servers, nc: Clien
     inbox = await connection.subscribe("guarded")
     await connection.flush()
     # When it hears of headers that cannot be read
-    await publish_bytes(servers.nats_url, "guarded", HOSTILE["no text"], b"")
+    await publish_bytes(servers.nats_url, "guarded", HOSTILE_HEADERS["no text"], b"")
     await nc.publish("guarded", b"behind it")
     # Then it hears nothing any more: once it does, `tolerate_unreadable_headers` can go
     with pytest.raises(nats.errors.TimeoutError):

@@ -8,7 +8,7 @@ from nats.js import JetStreamContext
 from app.main import Worker
 from schemas.progress import State
 from tests.integration.conftest import Publisher, queue_is_empty
-from tests.integration.test_hostile_headers import publish_bytes
+from tests.integration.hostile import publish_bytes
 from tests.servers import Servers
 from tests.waiting import eventually
 

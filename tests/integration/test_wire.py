@@ -8,7 +8,6 @@ from nats.aio.client import Client
 
 from app.main import Worker
 from schemas import subjects
-from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Kind, Priority
 from tests import document
@@ -16,26 +15,11 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 from tests.integration.wire import Wire
 
-HEARD = {
-    name: {
-        message: document.MESSAGES[message]["examples"]
-        for message in document.names(document.channel_of(operation)["messages"].values())
-    }
-    for name, operation in document.operations("receive").items()
-    if not name.startswith(("accept", "offer"))
-}
 TASKS = [
-    pytest.param(document.channel_of(document.DOCUMENT["operations"][name])["address"], example, id=example["name"])
-    for name in ("submitTranscription", "submitDiarization")
-    for examples in HEARD[name].values()
-    for example in examples
-]
-REQUESTS = [
-    pytest.param(document.channel_of(document.DOCUMENT["operations"][name])["address"], example["payload"])
-    for name, messages in HEARD.items()
-    if not name.startswith("submit")
-    for examples in messages.values()
-    for example in examples
+    pytest.param(document.channel_of(operation)["address"], example, id=example["name"])
+    for name, operation in document.operations("receive").items()
+    if name.startswith("submit")
+    for example in document.examples(operation)
 ]
 SAID = {
     name
@@ -55,14 +39,6 @@ async def test_the_example_of_a_task_is_done(
     await publisher.js.publish(subject, json.dumps(example["payload"]).encode(), headers=example["headers"])
     # Then it comes to its end
     await publisher.until(example["payload"]["task_id"], State.COMPLETED)
-
-
-@pytest.mark.parametrize(("subject", "request_"), REQUESTS)
-async def test_the_example_of_a_request_is_understood(
-    worker: Worker, publisher: Publisher, subject: str, request_: dict[str, Any]
-) -> None:
-    answer = await publisher.ask(subject, **request_)
-    assert answer.get("error", {}).get("code") in {None, ErrorCode.NOT_FOUND}
 
 
 async def test_all_that_is_described_is_said(

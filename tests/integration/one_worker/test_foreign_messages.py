@@ -1,0 +1,82 @@
+"""What others write on the service's own subjects: a task is done behind it, and nothing comes of it."""
+
+import json
+
+import pytest
+from nats.js import JetStreamContext
+
+from schemas.progress import State
+from tests.integration.conftest import Publisher, queue_is_empty
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.foreign
+
+RESULT = "one two one two one two"
+EVENT = {"kind": "transcription", "state": "queued", "max_attempts": 4, "sequence": 1, "time": "2026-01-01T00:00:00Z"}
+GARBAGE = {
+    "empty": b"",
+    "no text": b"\xff\x00",
+    "empty object": b"{}",
+    "list": b"[]",
+    "id alone": b'{"task_id": "ID"}',
+    "event": json.dumps({"task_id": "ID"} | EVENT).encode(),
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+@pytest.mark.parametrize("of", ["progress", "segments", "results"])
+async def test_a_task_is_done_behind_what_others_wrote_before(
+    publisher: Publisher, js: JetStreamContext, task_id: str, of: str, garbage: bytes
+) -> None:
+    # Given something on one of a task's subjects that the service did not write
+    await js.publish(f"append.{of}.{task_id}", garbage.replace(b"ID", task_id.encode()))
+    # And no task of that id
+    assert (await publisher.ask("tasks.status", task_id=task_id))["error"]["code"] == "not_found"
+    # When the task is published
+    await publisher.publish(task_id)
+    # Then it is done as if nothing were there
+    await eventually(lambda: publisher.is_completed(task_id))
+    assert (await publisher.ask("tasks.result", task_id=task_id))["text"] == RESULT
+    await eventually(lambda: queue_is_empty(js))
+    # And deleting it takes all of that along
+    assert await publisher.ask("tasks.delete", task_id=task_id) == {"deleted": True}
+    for stream in ("progress", "segments", "results"):
+        held = await js.stream_info(f"transcription_{stream}", subjects_filter=f"{stream}.{task_id}")
+        assert not held.state.subjects
+
+
+async def test_a_result_is_found_before_what_others_wrote_behind_it(
+    publisher: Publisher, js: JetStreamContext, task_id: str
+) -> None:
+    await publisher.publish(task_id)
+    await publisher.until(task_id, State.COMPLETED)
+    await js.publish(f"append.results.{task_id}", b"{}")
+    assert (await publisher.ask("tasks.result", task_id=task_id))["text"] == RESULT
+
+
+async def test_a_forged_copy_opens_no_log(publisher: Publisher, js: JetStreamContext, task_id: str) -> None:
+    # Given a message in the queue
+    await publisher.publish(f"{task_id}-real")
+    sequence = (await js.stream_info("transcription_tasks")).state.last_seq
+    # When somebody says of another task that it is stored there
+    ghost = {"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 7}
+    headers = {"Nats-Sequence": str(sequence), "Nats-Subject": "tasks.transcription.high"}
+    await publisher.nc.publish("accepted.tasks.transcription.high", json.dumps(ghost).encode(), headers=headers)
+    await publisher.until(f"{task_id}-real", State.COMPLETED)
+    # Then it is not believed, and the id is free for its publisher
+    await publisher.publish(task_id)
+    await publisher.until(task_id, State.COMPLETED)
+
+
+async def test_a_replay_of_another_task_opens_nothing(publisher: Publisher, js: JetStreamContext, task_id: str) -> None:
+    # Given a task that has failed
+    await publisher.publish(task_id, audio_file_id="nowhere.flac")
+    await publisher.until(task_id, State.FAILED)
+    failed = (await js.get_last_msg("transcription_progress", f"progress.{task_id}")).seq
+    # When another task is published under its id, as if it were a replay
+    other = {"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 7}
+    headers = {"Natscribe-Replay-Of": str(failed)}
+    await js.publish("tasks.transcription.high", json.dumps(other).encode(), headers=headers)
+    await eventually(lambda: queue_is_empty(js))
+    # Then the failure stands
+    assert (await js.get_last_msg("transcription_progress", f"progress.{task_id}")).seq == failed

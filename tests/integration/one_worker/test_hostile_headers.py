@@ -1,0 +1,43 @@
+"""Headers that no library would write: a task ends all the same, and the next request is answered."""
+
+import json
+
+import pytest
+
+from schemas.progress import State
+from schemas.requests import TaskStatus
+from tests.integration.conftest import Publisher, queue_is_empty
+from tests.integration.hostile import HOSTILE_HEADERS, publish_bytes
+from tests.servers import Servers
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.foreign
+hostile = pytest.mark.parametrize("head", HOSTILE_HEADERS.values(), ids=HOSTILE_HEADERS)
+
+
+@hostile
+async def test_a_task_with_headers_that_cannot_be_read_ends_like_any_other(
+    publisher: Publisher, servers: Servers, task_id: str, head: bytes
+) -> None:
+    # Given a task whose headers no library would write
+    task = json.dumps({"task_id": f"{task_id}-hostile", "audio_file_id": "meeting.flac", "user_id": 7})
+    await publish_bytes(servers.nats_url, "tasks.transcription.high", head, task.encode())
+    # When another one is published behind it
+    await publisher.publish(task_id)
+    # Then both are done, and the queue is empty
+    await publisher.until(task_id, State.COMPLETED)
+    await publisher.until(f"{task_id}-hostile", State.COMPLETED)
+    await eventually(lambda: queue_is_empty(publisher.js))
+
+
+@hostile
+async def test_a_request_with_headers_that_cannot_be_read_makes_no_worker_deaf(
+    publisher: Publisher, servers: Servers, task_id: str, head: bytes
+) -> None:
+    # Given a worker that has done a task
+    await publisher.publish(task_id)
+    await publisher.until(task_id, State.COMPLETED)
+    # When it is asked something with headers that no library would write
+    await publish_bytes(servers.nats_url, "tasks.status", head, json.dumps({"task_id": task_id}).encode())
+    # Then it answers the next one who asks
+    assert TaskStatus.model_validate(await publisher.ask("tasks.status", task_id=task_id)).state is State.COMPLETED

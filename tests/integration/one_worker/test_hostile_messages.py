@@ -1,0 +1,78 @@
+"""Any bytes on any subject: never a crash, never a stuck queue, never silence."""
+
+import json
+
+import pytest
+from nats.aio.client import Client
+from nats.errors import MaxPayloadError
+from nats.js import JetStreamContext
+
+from app.main import Worker
+from schemas.progress import State
+from tests.integration.conftest import Publisher, queue_is_empty
+from tests.integration.hostile import LANES, MESSAGES, REQUESTS, filled, invented
+from tests.waiting import eventually
+
+
+@pytest.mark.parametrize("subject", REQUESTS)
+async def test_whatever_is_asked_is_answered(nc: Client, subject: str) -> None:
+    # Given the worst that anybody may ask
+    for _, body, extra in invented([subject], max(MESSAGES // 10, 50)):
+        # When it is asked
+        try:
+            reply = await nc.request(subject, body, timeout=5, headers=extra or None)
+        except MaxPayloadError:
+            continue
+        # Then there is an answer, and it is an object
+        assert isinstance(json.loads(reply.data), dict), (body, extra)
+
+
+@pytest.fixture(params=["one", "many", "known"])
+def sixty_kilobytes(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Headers, as long and as many as a server lets through."""
+    found: dict[str, dict[str, str]] = {
+        "one": {"X": "x" * 60_000},
+        "many": {f"X-{number}": "x" * 90 for number in range(600)},
+        "known": dict.fromkeys(
+            ["traceparent", "correlation_id", "Natscribe-Replay-Of", "Natscribe-Task"], "1" * 15_000
+        ),
+    }
+    return found[request.param]
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_the_largest_tasks_end(
+    js: JetStreamContext,
+    publisher: Publisher,
+    worker: Worker,
+    nc: Client,
+    task_id: str,
+    sixty_kilobytes: dict[str, str],
+    full: bool,
+) -> None:
+    # Given messages with very long headers, as long as they may be altogether: a task, none, and one that is wrong
+    good, wrong = f"{task_id}-good", f"{task_id}-wrong"
+    bodies = (
+        json.dumps({"task_id": good, "audio_file_id": "meeting.flac", "user_id": 1}).encode(),
+        b"\x00\xff",
+        json.dumps({"task_id": wrong, "audio_file_id": "meeting.flac", "user_id": []}).encode(),
+    )
+    letters = (await js.stream_info("transcription_dead_letters")).state.messages
+    # When they are published
+    for body in bodies:
+        await js.publish(LANES[0], filled(body, nc, sixty_kilobytes) if full else body, headers=dict(sixty_kilobytes))
+    # Then each ends as it would without them, and the queue runs empty
+    await publisher.until(good, State.COMPLETED)
+    await publisher.until(wrong, State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    assert (await js.stream_info("transcription_dead_letters")).state.messages == letters + 2
+    assert worker.container.consumer.running
+
+
+@pytest.mark.parametrize("subject", REQUESTS)
+async def test_the_largest_requests_are_answered(nc: Client, sixty_kilobytes: dict[str, str], subject: str) -> None:
+    for body in (b'{"task_id": "nobody"}', b"{", b"\xff"):
+        for sent in (body, filled(body, nc, sixty_kilobytes)):
+            reply = await nc.request(subject, sent, timeout=5, headers=dict(sixty_kilobytes))
+            answer = json.loads(reply.data)
+            assert answer.get("deleted") == 0 or answer["error"]["code"] in {"not_found", "invalid_request"}
