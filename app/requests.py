@@ -93,9 +93,8 @@ class TaskRequests:
             entry = await self._entry(task_id)
             if entry.event.state.ended:
                 return entry
-            done = await self._results.find(task_id, of=entry.facts.task_sequence)  # its worker was about to say so
             try:
-                ended = await self._log.end(entry, State.COMPLETED if done else State.CANCELLED)
+                ended = await self._log.end(entry)
             except OvertakenError:
                 continue  # the task has got on in the meantime: look again
             await self._waiting.remove(entry)

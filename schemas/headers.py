@@ -126,6 +126,7 @@ class TaskEventHeaders(CloudEventHeaders):
     span: str | None = Field(None, alias=SPAN, description=_INTERNAL)
     audio_sha256: str | None = Field(None, alias=AUDIO_SHA256, description=_INTERNAL)
     expected_sequence: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence", description=_INTERNAL)
+    expected_on: str | None = Field(None, alias="Nats-Expected-Last-Subject-Sequence-Subject", description=_INTERNAL)
 
 
 class AcceptedHeaders(TaskHeaders):

@@ -13,6 +13,7 @@ ALL_TASKS = "tasks.>"
 ALL_PROGRESS = "progress.*"
 ALL_SEGMENTS = "segments.*"
 ALL_RESULTS = "results.*"
+ALL_NO_RESULTS = "no_results.*"  # the service's own: tasks that end without a result
 ALL_DEAD_LETTERS = "dead_letters.*"
 ALL_ACCEPTED = "accepted.tasks.>"  # where the task stream republishes what it stored
 WINDOWS_OFFERED = "windows.offered"
@@ -75,6 +76,16 @@ def segments(task_id: str) -> str:
 def results(task_id: str) -> str:
     """The result of one task."""
     return f"results.{task_id}"
+
+
+def no_results(task_id: str) -> str:
+    """What forbids that a result of one task is stored: the task ends without one."""
+    return f"no_results.{task_id}"
+
+
+def outcomes(task_id: str) -> str:
+    """The result of one task, or what forbids it: whichever is stored first."""
+    return f"*.{task_id}"
 
 
 def dead_letters(kind: Kind) -> str:

@@ -12,7 +12,7 @@ from app.delivery.segments import StaleSegmentsError, TaskSegments
 from app.errors import OvertakenError
 from app.log.entry import Entry
 from app.log.results import ResultStore
-from app.log.task_log import TaskLog
+from app.log.task_log import Outcome, TaskLog, end_of
 from app.speech.pace import Pace
 from app.updates import Advanced, Checkpoint, Found, News, Result
 from schemas.diarization import DiarizationResult
@@ -148,23 +148,20 @@ class TaskAttempt:
         await self._results.publish(result, self.entry.facts)
         await self._say(State.COMPLETED, progress=100)
 
-    async def withdraw(self, last: Entry | None) -> bool:
-        """Take back what was on the way when the task was cancelled, deleted or given up: `last` ends its log.
+    async def clean_up(self, last: Entry | None) -> bool:
+        """Remove what was on its way when the task was ended or deleted by somebody else: `last` ends its log.
 
-        Whether there was a result to take back. A deleted task's id may be another's by now.
+        Whether a deleted task's result may have been shown. A deleted task's id may be another's by now.
         """
-        owner = self.entry.facts.task_sequence
-        others = last is not None and last.facts.task_sequence != owner
-        if others:
-            last = None
-        if last is None and self._segments.last:
-            await self._log.purge_segments(self.entry.event.task_id, up_to=self._segments.last)
-        if not self._result_sent:
+        task_id, owner = self.entry.event.task_id, self.entry.facts.task_sequence
+        if last is not None and last.facts.task_sequence == owner:
+            if self._result_sent and last.event.state in {State.CANCELLED, State.FAILED}:
+                await self._results.delete_object(task_id, of=owner)
             return False
-        unwanted = last is None or last.event.state in {State.CANCELLED, State.FAILED}
-        if unwanted:
-            await self._results.delete(self.entry.event.task_id, of=owner)
-        return unwanted and not others
+        if self._segments.last:
+            await self._log.purge_segments(task_id, up_to=self._segments.last)
+        await self._results.delete(task_id, of=owner)
+        return self._result_sent and last is None
 
     async def tick(self) -> None:
         """Say what is unsaid, or say the same again, before clients wonder (OvertakenError, TransientError)."""
@@ -181,16 +178,29 @@ class TaskAttempt:
             if heard is None or heard > self.entry.event.sequence:
                 await self._end_of_log.check()
 
-    async def complete(self) -> None:
-        """Say `completed` for a result that an earlier attempt has published (OvertakenError)."""
-        async with self._lock:
-            self.number, self._result_sent = self.entry.event.attempt, True
-            await self._say(State.COMPLETED, progress=100)
+    async def end_as_decided(self) -> bool:
+        """End the log where the outcome is stored already; whether it is.
+
+        Raises:
+            OvertakenError: somebody else has appended to the log.
+            TransientError: NATS does not answer.
+        """
+        outcome = await self._log.outcome(self.entry.event.task_id, of=self.entry.facts.task_sequence)
+        if outcome is not None:
+            self.number = self.entry.event.attempt
+            await self._end(outcome)
+        return outcome is not None
 
     async def fail(self, error: ErrorDetail) -> None:
-        """Say `failed` (OvertakenError)."""
+        """End the log with `failed`, unless another outcome is stored already (OvertakenError, TransientError)."""
+        await self.check()
+        await self._end(await self._log.forbid_result(self.entry.event.task_id, self.entry.facts, error))
+
+    async def _end(self, outcome: Outcome) -> None:
+        state, error = end_of(outcome)
         async with self._lock:
-            await self._say(State.FAILED, error=error)
+            self._result_sent = state is State.COMPLETED
+            await self._say(state, error=error, **({"progress": 100} if state is State.COMPLETED else {}))
 
     async def retry(self, error: ErrorDetail, retry_at: datetime) -> None:
         """Say `retrying`: why, and when (OvertakenError)."""

@@ -125,8 +125,7 @@ class TaskDelivery:
         last = attempt.entry.event
         if last.state is State.RUNNING:
             await self._hear_its_worker(attempt)
-        if await self._tools.results.find(last.task_id, of=attempt.entry.facts.task_sequence):
-            await attempt.complete()
+        if await attempt.end_as_decided():
             raise AlreadyKnownError
         lost_for_good = last.state is State.RUNNING and last.attempt >= last.max_attempts
         if lost_for_good and not speakers_are_given_up(last):

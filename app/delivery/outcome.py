@@ -66,7 +66,7 @@ class Outcome:
             return
         last = await self._tools.log.last(attempt.entry.event.task_id)
         log.info("task_overtaken", by=last.event.state if last else "deletion")
-        if await attempt.withdraw(last):
+        if await attempt.clean_up(last):
             await self._tools.projection.withdraw(attempt.entry)
 
     async def _already_known(self, attempt: TaskAttempt | None) -> State | None:
@@ -80,10 +80,9 @@ class Outcome:
         return State.COMPLETED if attempt is not None and attempt.completed else None
 
     async def _attempt_failed(self, attempt: TaskAttempt, error: Exception) -> State:
-        last, owner = attempt.entry.event, attempt.entry.facts.task_sequence
-        if not last.state.ended and await self._tools.results.find(last.task_id, of=owner):
-            await attempt.complete()  # only the last word was missing
-        elif last.state is State.QUEUED:
+        last = attempt.entry.event
+        decided = last.state.ended or await attempt.end_as_decided()  # only the last append may be missing
+        if not decided and last.state is State.QUEUED:
             await attempt.start()  # what has failed has run
         failure = _as_task_error(error)
         self.error = failure.detail

@@ -93,7 +93,7 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> bool:
         await js.add_stream(wanted)
         return True
     _log_differences(str(wanted.name), wanted.as_dict(), info.config.as_dict())
-    return wanted.subject_transform is None or info.config.subject_transform is not None
+    return info.config.subject_transform == wanted.subject_transform
 
 
 async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> ConsumerConfig | None:

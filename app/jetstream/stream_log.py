@@ -20,6 +20,7 @@ from schemas.errors import ErrorCode
 GIVE_UP_AFTER: Final = 60.0  # seconds without an acknowledgement
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
 WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: somebody else has appended
+APPENDING: Final = 10164  # err_code of a cluster's leader: somebody else is appending at this moment
 
 T = TypeVar("T")
 Answer = TypeVar("Answer")
@@ -47,12 +48,13 @@ class StreamLog(Generic[T]):
     async def last(self, subject: str) -> T | None:
         """The last entry, None where there is none (TransientError)."""
         message = await self._last_message(subject)
-        return None if message is None else await self._own(message)
+        return None if message is None else await self._own(message, subject)
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
         """The last entries of many logs, of those that have any and are small enough for one answer (NatsError)."""
         found = [
-            await self._own(message) for message in await stream_pages.last_of_each(self._nats, self._stream, subjects)
+            await self._own(message, message.subject or "")
+            for message in await stream_pages.last_of_each(self._nats, self._stream, subjects)
         ]
         return [entry for entry in found if entry is not None]
 
@@ -62,20 +64,27 @@ class StreamLog(Generic[T]):
             with suppress(ValueError):
                 yield self._read(message)
 
-    async def append(self, subject: str, payload: bytes, headers: dict[str, str], *, after: int) -> int:
+    async def append(
+        self, subject: str, payload: bytes, headers: dict[str, str], *, after: int, among: str | None = None
+    ) -> int:
         """Append behind the entry with stream sequence `after`, 0 for the first; the new one's stream sequence.
 
-        Raises OvertakenError where somebody has appended an entry meanwhile, TransientError where NATS does not answer.
+        `among`: a wildcard that includes the subject; `after` is then the last entry of all subjects that it includes.
+
+        Raises:
+            OvertakenError: somebody else has appended an entry meanwhile.
+            TransientError: NATS does not answer.
         """
+        all_of = among or subject
         while True:
             expected = {"Nats-Expected-Last-Subject-Sequence": str(after)}
-            try:
-                return await self._publish(subject, payload, headers | expected)
-            except BadRequestError as error:
-                if error.err_code != WRONG_LAST_SEQUENCE:
-                    raise
+            if among is not None:
+                expected["Nats-Expected-Last-Subject-Sequence-Subject"] = among
+            stored = await self._accepted(subject, payload, headers | expected)
+            if stored is not None:
+                return stored
             behind = after
-            async for message in self._messages(subject, after=after):
+            async for message in self._messages(all_of, after=after):
                 behind = message.seq or behind
                 if (message.headers or {}).get("ce-id") == headers["ce-id"]:
                     return behind  # our own: only its acknowledgement was lost
@@ -89,13 +98,13 @@ class StreamLog(Generic[T]):
         """Remove what is there, up to a stream sequence or all."""
         await self._js.purge_stream(self._stream, subject=subject, seq=None if up_to is None else up_to + 1)
 
-    async def _own(self, last: RawStreamMsg) -> T | None:
-        """The last entry of the log that ends with this message, which may be somebody else's."""
+    async def _own(self, last: RawStreamMsg, subject: str) -> T | None:
+        """The last entry of a subject that ends with this message, which may be somebody else's."""
         try:
             return self._read(last)
         except ValueError:
             found: T | None = None
-            async for entry in self.entries(last.subject or ""):
+            async for entry in self.entries(subject):
                 found = entry
             return found
 
@@ -116,6 +125,18 @@ class StreamLog(Generic[T]):
 
     async def _last_message(self, subject: str) -> RawStreamMsg | None:
         return await self._insist(subject, partial(stream_pages.last, self._nats, self._stream, subject))
+
+    async def _accepted(self, subject: str, payload: bytes, headers: dict[str, str]) -> int | None:
+        """The stream sequence of what is published, None where it is refused since somebody else has appended."""
+        while True:
+            try:
+                return await self._publish(subject, payload, headers)
+            except BadRequestError as error:
+                if error.err_code == WRONG_LAST_SEQUENCE:
+                    return None
+                if error.err_code != APPENDING:
+                    raise
+            await asyncio.sleep(FIRST_PAUSE)
 
     async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> int:
         """Publish until it is acknowledged: the same id makes the repetition harmless.

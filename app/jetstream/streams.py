@@ -63,7 +63,12 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
     )
     yield _log(called.progress, subjects.ALL_PROGRESS, 8 * DAY)
     yield _log(called.segments, subjects.ALL_SEGMENTS, 8 * DAY)
-    yield _log(called.results, subjects.ALL_RESULTS, RESULTS_KEPT)
+    results = _log(called.results, subjects.ALL_RESULTS, RESULTS_KEPT)
+    results.subjects = [subjects.append_to(subjects.ALL_RESULTS), subjects.append_to(subjects.ALL_NO_RESULTS)]
+    results.subject_transform = SubjectTransform(
+        src=subjects.append_to("*.*"), dest="{{wildcard(1)}}.{{wildcard(2)}}"
+    )  # both under subjects that `outcomes` includes
+    yield results
     letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, 30 * DAY)
     letters.subjects = [subjects.append_to(subjects.dead_letters(kind)) for kind in Kind]
     letters.duplicate_window = EXPIRES_AFTER + DAY  # one letter a message, however late its next delivery

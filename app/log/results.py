@@ -13,7 +13,7 @@ from app.errors import OvertakenError
 from app.jetstream import objects
 from app.jetstream.streams import RESULTS_BUCKET
 from app.log.entry import Facts
-from app.log.task_log import RESULT, TaskLog
+from app.log.task_log import RESULT, NoResult, TaskLog
 from app.updates import Result
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Object
@@ -41,7 +41,8 @@ class ResultStore:
 
     async def find(self, task_id: str, *, of: int) -> Result | None:
         """The result of the task message `of` as it was published: with a reference where it lies in the bucket."""
-        return await self._log.result(task_id, of=of)
+        outcome = await self._log.outcome(task_id, of=of)
+        return None if isinstance(outcome, NoResult) else outcome
 
     async def whole(self, result: Result) -> Result:
         """The result with all its segments (NotFoundError where the object is gone)."""
@@ -53,7 +54,11 @@ class ResultStore:
 
     async def delete(self, task_id: str, *, of: int | None = None) -> None:
         """Delete the result, wherever it lies; with `of` only what is of that task message."""
-        await self._log.purge_result(task_id, of=of)
+        await self._log.purge_outcome(task_id, of=of)
+        await self.delete_object(task_id, of=of)
+
+    async def delete_object(self, task_id: str, *, of: int | None = None) -> None:
+        """Delete what no message refers to; with `of` only what is of that task message."""
         kept = await objects.find(self._js, RESULTS_BUCKET, task_id)
         if kept is not None and of in (None, _owner(kept)):
             await self._erase(task_id)

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from app.errors import OvertakenError
 from app.jetstream.stream_log import StreamLog
@@ -15,13 +15,25 @@ from app.log import cloud_events
 from app.log.entry import Entry, Facts, refuse_copy
 from app.updates import Result
 from schemas import subjects
+from schemas.diarization import DiarizationResult
 from schemas.errors import ErrorDetail
 from schemas.headers import AUDIO_SHA256, TASK_SEQUENCE
 from schemas.progress import ProgressEvent, State
 from schemas.stream_names import StreamNames
-from schemas.transcription import SegmentsEvent
+from schemas.transcription import SegmentsEvent, TranscriptionResult
+from schemas.wire import TaskId
 
 RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+
+
+class NoResult(BaseModel):
+    """What is stored in place of a result: the task ends without one, and none can be stored any more."""
+
+    task_id: TaskId
+    error: ErrorDetail | None  # null: the task is cancelled
+
+
+Outcome = TranscriptionResult | DiarizationResult | NoResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +54,29 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredResult:
-    """A result as it lies in its stream."""
+class StoredOutcome:
+    """An outcome as it lies in the stream of results."""
 
-    result: Result
-    task_sequence: int  # of the task message that it was found for: an id may be used again
+    outcome: Outcome
+    task_sequence: int  # of the task message that it belongs to: an id may be used again
     stream_sequence: int
 
     @classmethod
-    def read(cls, message: RawStreamMsg) -> "StoredResult":
-        """Read a result as the stream holds it (ValueError)."""
-        return cls(read_result(message), int((message.headers or {}).get(TASK_SEQUENCE, "")), message.seq or 0)
+    def read(cls, message: RawStreamMsg) -> "StoredOutcome":
+        """Read a result, or what forbids one, as the stream holds it (ValueError)."""
+        if (message.subject or "").startswith(subjects.no_results("")):
+            outcome: Outcome = NoResult.model_validate_json(message.data or b"")
+            refuse_copy(message, outcome.task_id)
+        else:
+            outcome = read_result(message)
+        return cls(outcome, int((message.headers or {}).get(TASK_SEQUENCE, "")), message.seq or 0)
+
+
+def end_of(outcome: Outcome) -> tuple[State, ErrorDetail | None]:
+    """The state that a task with this outcome ends in, and its error."""
+    if not isinstance(outcome, NoResult):
+        return State.COMPLETED, None
+    return (State.CANCELLED if outcome.error is None else State.FAILED), outcome.error
 
 
 def read_result(message: RawStreamMsg) -> Result:
@@ -69,7 +93,7 @@ class TaskLog:
         self.worker = worker
         self._progress = StreamLog(nats, names.progress, Entry.read)
         self._segments = StreamLog(nats, names.segments, Batch.read)
-        self._results = StreamLog(nats, names.results, StoredResult.read)
+        self._outcomes = StreamLog(nats, names.results, StoredOutcome.read)
 
     @property
     def source(self) -> str:
@@ -92,8 +116,14 @@ class TaskLog:
         sequence = await self._progress.append(subjects.progress(event.task_id), body, headers, after=after)
         return Entry(event, facts, sequence)
 
-    async def end(self, last: Entry, state: State, error: ErrorDetail | None = None) -> Entry:
-        """Append the end of a task on nobody's behalf (OvertakenError, TransientError)."""
+    async def end(self, last: Entry, error: ErrorDetail | None = None) -> Entry:
+        """End a task from outside: `failed` with this error, else `cancelled`; `completed` where its result is stored.
+
+        Raises:
+            OvertakenError: somebody else has appended to the log or decided the outcome meanwhile.
+            TransientError: NATS does not answer.
+        """
+        state, error = end_of(await self.forbid_result(last.event.task_id, last.facts, error))
         event = ProgressEvent(
             task_id=last.event.task_id,
             kind=last.event.kind,
@@ -114,37 +144,63 @@ class TaskLog:
         return await self._segments.append(subjects.segments(event.task_id), body, headers, after=after)
 
     async def append_result(self, task_id: str, body: bytes, facts: Facts) -> None:
-        """Publish the one result that a task ever has, as JSON (OvertakenError, TransientError).
+        """Publish the one result that a task ever has, as JSON.
 
-        What a late worker has published for an earlier task of this id goes.
+        Raises:
+            OvertakenError: the task has a result, or is to end without one.
+            TransientError: NATS does not answer.
         """
-        subject, headers = subjects.results(task_id), self._cloud_event("results", task_id) | facts.headers()
+        await self._append_outcome(subjects.results(task_id), task_id, body, facts)
+
+    async def forbid_result(self, task_id: str, facts: Facts, error: ErrorDetail | None) -> Outcome:
+        """Have no result of a task stored from now on; the outcome that counts, which may have been stored before.
+
+        Raises:
+            OvertakenError: another task has this id now, or nothing was decided: ask again.
+            TransientError: NATS does not answer.
+        """
+        forbidden = NoResult(task_id=task_id, error=error)
         try:
-            await self._results.append(subject, body, headers, after=0)
+            await self._append_outcome(
+                subjects.no_results(task_id), task_id, forbidden.model_dump_json().encode(), facts
+            )
         except OvertakenError:
-            stored = await self._results.last(subject)
+            outcome = await self.outcome(task_id, of=facts.task_sequence)
+            if outcome is None:
+                raise
+            return outcome
+        return forbidden
+
+    async def _append_outcome(self, subject: str, task_id: str, body: bytes, facts: Facts) -> None:
+        """Store what becomes of a task, once; the outcome of an earlier task of this id goes."""
+        headers, all_of = self._cloud_event("results", task_id) | facts.headers(), subjects.outcomes(task_id)
+        try:
+            await self._outcomes.append(subject, body, headers, after=0, among=all_of)
+        except OvertakenError:
+            stored = await self._outcomes.last(all_of)
             if stored is None or stored.task_sequence >= facts.task_sequence:
                 raise
-            await self._results.purge(subject, up_to=stored.stream_sequence)
-            await self._results.append(subject, body, headers, after=0)
+            await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
+            await self._outcomes.append(subject, body, headers, after=0, among=all_of)
 
     def segments(self, task_id: str) -> AsyncIterator[Batch]:
         """All batches of segments, in order."""
         return self._segments.entries(subjects.segments(task_id))
 
-    async def result(self, task_id: str, *, of: int) -> Result | None:
-        """The result as it was published, None where there is none of the task message with this sequence."""
-        stored = await self._results.last(subjects.results(task_id))
-        return stored.result if stored is not None and stored.task_sequence == of else None
+    async def outcome(self, task_id: str, *, of: int) -> Outcome | None:
+        """The result, or what forbids it, of the task message with this sequence; None where nothing is decided."""
+        stored = await self._outcomes.last(subjects.outcomes(task_id))
+        return stored.outcome if stored is not None and stored.task_sequence == of else None
 
-    async def purge_result(self, task_id: str, *, of: int | None = None) -> None:
-        """Remove the result's message; with `of` only if it is of that task message."""
+    async def purge_outcome(self, task_id: str, *, of: int | None = None) -> None:
+        """Remove the result, or what forbids it; with `of` only if it is of that task message."""
+        all_of = subjects.outcomes(task_id)
         if of is None:
-            await self._results.purge(subjects.results(task_id))
+            await self._outcomes.purge(all_of)
             return
-        stored = await self._results.last(subjects.results(task_id))
+        stored = await self._outcomes.last(all_of)
         if stored is not None and stored.task_sequence == of:
-            await self._results.purge(subjects.results(task_id), up_to=stored.stream_sequence)
+            await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
 
     async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:
         """Remove the batches of segments, those up to a stream sequence or all."""

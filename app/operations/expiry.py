@@ -69,10 +69,11 @@ class Expiry:
             entry = await self._registration.register(task, message)
             if entry.event.state not in WAITING:
                 return False
-            await self._log.end(entry, State.FAILED, EXPIRED)
+            ended = await self._log.end(entry, EXPIRED)
         except (AlreadyKnownError, OvertakenError):
             return False
-        await self._letters.put(message, entry.event.task_id, EXPIRED, attempts=entry.event.attempt)
+        if ended.event.error is not None:
+            await self._letters.put(message, entry.event.task_id, ended.event.error, attempts=entry.event.attempt)
         with suppress(APIError):  # another worker has swept it
             await self._js.delete_msg(self._names.tasks, message.sequence)
         log.warning("task_expired", task_id=entry.event.task_id)

@@ -128,7 +128,9 @@ async def test_an_answer_gets_into_no_lane(
     assert await there(service) == before
 
 
-@pytest.mark.parametrize("place", ["append.progress.t2", "append.results.t2", "append.dead_letters.transcription"])
+@pytest.mark.parametrize(
+    "place", ["append.progress.t2", "append.results.t2", "append.no_results.t2", "append.dead_letters.transcription"]
+)
 async def test_an_acknowledgement_changes_nothing(publisher: Nats, service: JetStreamContext, place: str) -> None:
     # Given streams with something in them, and a task
     await publisher.jetstream().publish(*STORED)

@@ -181,7 +181,7 @@ async def connected(settings: Settings) -> Client:
 
 async def count_results(nats_url: str) -> Counter[str]:
     nc = await nats.connect(nats_url)
-    info = await nc.jetstream().stream_info("transcription_results", subjects_filter=">")
+    info = await nc.jetstream().stream_info("transcription_results", subjects_filter="results.*")
     await nc.close()
     return Counter({subject.partition(".")[2]: count for subject, count in (info.state.subjects or {}).items()})
 

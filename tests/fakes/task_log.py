@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
+from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from nats.js.api import RawStreamMsg
@@ -9,8 +10,7 @@ from nats.js.api import RawStreamMsg
 from app.errors import OvertakenError
 from app.jetstream.stream_log import StreamLog
 from app.log.entry import Entry, Facts
-from app.log.task_log import Batch, StoredResult, TaskLog
-from app.updates import Result
+from app.log.task_log import Batch, Outcome, StoredOutcome, TaskLog
 from schemas import subjects
 from schemas.progress import ProgressEvent
 from schemas.transcription import SegmentsEvent
@@ -23,14 +23,18 @@ class InMemoryStreamLog(StreamLog[T]):
 
     def __init__(self, read: Callable[[RawStreamMsg], T]) -> None:
         self._read = read
-        self._messages_by_subject: dict[str, list[RawStreamMsg]] = {}
+        self._stored_messages: list[RawStreamMsg] = []
         self._sequence = 0
         self.stored = asyncio.Event()  # set by each append
         self.acknowledges = asyncio.Event()  # appends are stored at once, and return when this is set
         self.acknowledges.set()
 
+    def records(self, subject: str) -> list[T]:
+        """All records of a subject, which may be a wildcard, in order."""
+        return [self._read(message) for message in self._of(subject)]
+
     async def last(self, subject: str) -> T | None:
-        messages = self._messages_by_subject.get(subject)
+        messages = self._of(subject)
         return self._read(messages[-1]) if messages else None
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
@@ -38,24 +42,28 @@ class InMemoryStreamLog(StreamLog[T]):
         return [record for record in found if record is not None]
 
     async def entries(self, subject: str) -> AsyncIterator[T]:
-        for message in list(self._messages_by_subject.get(subject, ())):
-            yield self._read(message)
+        for record in self.records(subject):
+            yield record
 
-    async def append(self, subject: str, payload: bytes, headers: dict[str, str], *, after: int) -> int:
-        messages = self._messages_by_subject.setdefault(subject, [])
+    async def append(
+        self, subject: str, payload: bytes, headers: dict[str, str], *, after: int, among: str | None = None
+    ) -> int:
+        messages = self._of(among or subject)
         if after != (messages[-1].seq if messages else 0):
             raise OvertakenError(subject)
         self._sequence += 1
         sequence = self._sequence
-        messages.append(RawStreamMsg(subject, sequence, payload, headers=headers))
+        self._stored_messages.append(RawStreamMsg(subject, sequence, payload, headers=headers))
         self.stored.set()
         await self.acknowledges.wait()
         return sequence
 
     async def purge(self, subject: str, *, up_to: int | None = None) -> None:
-        messages = self._messages_by_subject.pop(subject, [])
-        if up_to is not None:
-            self._messages_by_subject[subject] = [each for each in messages if (each.seq or 0) > up_to]
+        gone = [each for each in self._of(subject) if up_to is None or (each.seq or 0) <= up_to]
+        self._stored_messages = [each for each in self._stored_messages if each not in gone]
+
+    def _of(self, subject: str) -> list[RawStreamMsg]:
+        return [each for each in self._stored_messages if fnmatchcase(each.subject or "", subject)]
 
 
 class InMemoryTaskLog(TaskLog):
@@ -65,13 +73,13 @@ class InMemoryTaskLog(TaskLog):
         self.worker = worker
         self._progress = self.progress_stream = InMemoryStreamLog(Entry.read)
         self._segments = self.segments_stream = InMemoryStreamLog(Batch.read)
-        self._results = self.results_stream = InMemoryStreamLog(StoredResult.read)
+        self._outcomes = self.outcomes_stream = InMemoryStreamLog(StoredOutcome.read)
 
     def of(self, worker: str) -> "InMemoryTaskLog":
         other = InMemoryTaskLog(worker)
         other._progress = other.progress_stream = self.progress_stream
         other._segments = other.segments_stream = self.segments_stream
-        other._results = other.results_stream = self.results_stream
+        other._outcomes = other.outcomes_stream = self.outcomes_stream
         return other
 
     async def push(self, event: ProgressEvent, facts: Facts) -> Entry:
@@ -79,15 +87,14 @@ class InMemoryTaskLog(TaskLog):
         last = await self.last(event.task_id)
         return await self.append(event, facts, after=last.stream_sequence if last else 0)
 
-    async def events(self, task_id: str) -> list[ProgressEvent]:
+    def events(self, task_id: str) -> list[ProgressEvent]:
         """All events of a task, in order."""
-        return [entry.event async for entry in self.progress_stream.entries(subjects.progress(task_id))]
+        return [entry.event for entry in self.progress_stream.records(subjects.progress(task_id))]
 
-    async def batches(self, task_id: str) -> list[SegmentsEvent]:
+    def batches(self, task_id: str) -> list[SegmentsEvent]:
         """All batches of segments of a task, in order."""
-        return [batch.event async for batch in self.segments(task_id)]
+        return [batch.event for batch in self.segments_stream.records(subjects.segments(task_id))]
 
-    async def published(self, task_id: str) -> Result | None:
-        """The result of a task, whichever task message it is of."""
-        stored = await self.results_stream.last(subjects.results(task_id))
-        return stored.result if stored else None
+    def outcomes(self, task_id: str) -> list[Outcome]:
+        """What became of the task messages with this id: their results, or what forbids these."""
+        return [stored.outcome for stored in self.outcomes_stream.records(subjects.outcomes(task_id))]

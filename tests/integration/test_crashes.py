@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from app.delivery.attempt import TaskAttempt
 from app.delivery.dead_letters import DeadLetterBox
@@ -138,7 +139,8 @@ async def test_a_task_fails_once_and_leaves_one_letter(
     events = await publisher.until("t1", State.FAILED)
     assert [event.state for event in events] == [State.QUEUED, State.RUNNING, State.FAILED]
     assert await the_only(js, "transcription_dead_letters") == 1
-    assert await the_only(js, "transcription_results") == 0
+    with pytest.raises(NotFoundError):
+        await js.get_last_msg("transcription_results", "results.t1")
 
 
 async def test_a_task_that_kills_its_workers_is_given_up(

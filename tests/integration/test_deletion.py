@@ -21,11 +21,12 @@ from app.main import Worker
 from app.queue.registration import Announcement
 from app.settings import Settings
 from app.updates import Checkpoint, Result, Task
-from schemas.errors import ErrorCode
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import DEADLINE, eventually
+from tests.witness import witness
 
 NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
 TASK_STREAMS = [f"transcription_{of}" for of in ("tasks", "progress", "segments", "results", "dead_letters")]
@@ -46,51 +47,80 @@ def on_the_way(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.
     return waits, may_go
 
 
+async def is_free(worker: Worker) -> bool:
+    return worker.container.consumer.idle
+
+
 async def all_is_projected(js: JetStreamContext) -> bool:
     found = await js.consumers_info("transcription_progress") + await js.consumers_info("transcription_results")
     return all(info.num_pending == info.num_ack_pending == 0 for info in found)
 
 
-@pytest.mark.parametrize("request_", ["tasks.cancel", "tasks.delete"])
-async def test_a_result_that_was_on_the_way_is_withdrawn(
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_a_result_that_was_on_its_way_when_its_task_ended_is_never_seen(
+    publisher: Publisher,
+    worker: Worker,
+    nc: Nats,
+    js: JetStreamContext,
+    redis: Redis,
+    settings: Settings,
+    on_the_way: tuple[asyncio.Event, asyncio.Event],
+    given_up: bool,
+) -> None:
+    waits, may_go = on_the_way
+    # Given a worker that freezes when it is about to publish a result
+    async with witness(settings.nats_url) as subscriber:
+        await publisher.publish("t1")
+        await waits.wait()
+        # When its task is cancelled, or given up by another worker, just then
+        if given_up:
+            log = TaskLog(nc, streams.names(settings), "other")
+            last = await log.last("t1")
+            assert last is not None
+            await log.end(last, NO_SOUND.detail)
+        else:
+            await publisher.ask("tasks.cancel", task_id="t1")
+        may_go.set()
+        events = await publisher.until("t1", State.FAILED if given_up else State.CANCELLED)
+        await eventually(lambda: is_free(worker))
+        # Then nobody has seen a result, neither live nor in the stream nor in Redis
+        await eventually(subscriber.agrees)
+        assert (await subscriber.seen())["transcription_results"] == []
+        assert State.COMPLETED not in {event.state for event in events}
+    await eventually(lambda: all_is_projected(js))
+    assert not await redis.exists("task:t1:result")
+
+
+async def test_a_result_that_was_on_its_way_when_its_task_was_deleted_is_removed(
     publisher: Publisher,
     worker: Worker,
     js: JetStreamContext,
     redis: Redis,
     on_the_way: tuple[asyncio.Event, asyncio.Event],
-    request_: str,
 ) -> None:
     waits, may_go = on_the_way
     # Given a worker that is about to publish a result
     await publisher.publish("t1")
     await waits.wait()
-    # When its task is cancelled or deleted just then
-    await publisher.ask(request_, task_id="t1")
+    # When its task is deleted just then
+    await publisher.ask("tasks.delete", task_id="t1")
     may_go.set()
 
-    # Then no result is left, neither in the stream nor in Redis
+    # Then nothing is left, neither in the streams nor in Redis
     async def nothing_left() -> bool:
-        return (await js.stream_info("transcription_results")).state.last_seq == 1 and (
-            await js.stream_info("transcription_results")
-        ).state.messages == 0
+        state = (await js.stream_info("transcription_results")).state
+        return state.last_seq == 2 and state.messages == 0  # what forbade the result, and the result all the same
 
     await eventually(nothing_left)
     await eventually(lambda: all_is_projected(js))
-    assert not await redis.exists("task:t1:result")
-    if request_ == "tasks.delete":
-        assert (await js.stream_info("transcription_progress")).state.messages == 0
-        assert not await redis.keys("task:*")
-    else:
-        events = await publisher.until("t1", State.CANCELLED)
-        assert State.COMPLETED not in {event.state for event in events}
+    assert (await js.stream_info("transcription_progress")).state.messages == 0
+    assert not await redis.keys("task:*")
 
 
-async def test_a_result_that_came_after_its_task_was_given_up_is_withdrawn_from_redis_too(
+async def test_a_late_result_of_a_deleted_task_is_withdrawn_from_redis_too(
     publisher: Publisher,
     worker: Worker,
-    nc: Nats,
     redis: Redis,
-    settings: Settings,
     on_the_way: tuple[asyncio.Event, asyncio.Event],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -108,20 +138,47 @@ async def test_a_result_that_came_after_its_task_was_given_up_is_withdrawn_from_
         was_shown.set()
         await delete(self, task_id, of=of)
 
-    monkeypatch.setattr(ResultStore, "delete", once_shown)
     # Given a worker that freezes when it is about to publish a result
     await publisher.publish("t1")
     await waits.wait()
-    # When its task is given up meanwhile, and the result is shown before its worker hears of that
-    log = TaskLog(nc, streams.names(settings), "other")
-    last = await log.last("t1")
-    assert last is not None
-    await log.end(last, State.FAILED, NO_SOUND.detail)
+    # When its task is deleted, and its result is shown so late that Redis has forgotten that
+    await publisher.ask("tasks.delete", task_id="t1")
+    await redis.flushdb()
+    monkeypatch.setattr(ResultStore, "delete", once_shown)
     may_go.set()
     async with asyncio.timeout(DEADLINE):
         await was_shown.wait()
     # Then it is taken back there, too
     await eventually(not_shown)
+
+
+@pytest.mark.parametrize("error", [None, NO_SOUND.detail], ids=["cancelled", "failed"])
+async def test_a_task_that_was_to_end_is_ended_though_whoever_ended_it_is_lost(
+    publisher: Publisher,
+    start_worker: StartWorker,
+    nc: Nats,
+    js: JetStreamContext,
+    settings: Settings,
+    error: ErrorDetail | None,
+) -> None:
+    # Given a task that runs, and somebody who ends it, but is lost before its log says so
+    engine = FakeEngine()
+    engine.may_go_on.clear()
+    async with start_worker(engine), witness(settings.nats_url) as subscriber:
+        await publisher.publish("t1")
+        await publisher.until("t1", State.RUNNING)
+        log = TaskLog(nc, streams.names(settings), "other")
+        last = await log.last("t1")
+        assert last is not None
+        await log.forbid_result("t1", last.facts, error)
+        # When its worker is done
+        engine.may_go_on.set()
+        # Then nobody sees a result, and whoever has the task next ends it in that way
+        events = await publisher.until("t1", State.FAILED if error else State.CANCELLED)
+        await eventually(lambda: queue_is_empty(js))
+        assert (events[-1].attempt, events[-1].error) == (1, error)
+        assert (await subscriber.seen())["transcription_results"] == []
+        assert (await js.stream_info("transcription_dead_letters")).state.messages == (1 if error else 0)
 
 
 async def test_who_cancels_too_late_gets_the_result(

@@ -9,8 +9,9 @@ from nats.js import JetStreamContext
 from app.errors import OvertakenError
 from app.jetstream import provisioning, streams
 from app.log.entry import Facts
-from app.log.task_log import TaskLog
+from app.log.task_log import NoResult, TaskLog
 from app.settings import Settings
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import SegmentsEvent, TranscriptionResult
 from schemas.wire import Kind, Model
@@ -19,6 +20,7 @@ from tests.fakes.task_log import InMemoryTaskLog
 
 NOW = datetime.now(UTC)
 FACTS = Facts(None, 3, "tasks.transcription.high", NOW)
+NO_SOUND = ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message="The recording is no sound.")
 LATER_FACTS = Facts(None, 4, "tasks.transcription.high", NOW)
 RESULT = TranscriptionResult(
     task_id="t1",
@@ -99,13 +101,31 @@ async def test_a_task_has_one_result(log: TaskLog) -> None:
         await log.append_result("t1", body, FACTS)
     # But a later task message with this id replaces it
     await log.append_result("t1", body, LATER_FACTS)
-    assert await log.result("t1", of=FACTS.task_sequence) is None
-    assert await log.result("t1", of=LATER_FACTS.task_sequence) == RESULT
+    assert await log.outcome("t1", of=FACTS.task_sequence) is None
+    assert await log.outcome("t1", of=LATER_FACTS.task_sequence) == RESULT
     # And only its own is removed
-    await log.purge_result("t1", of=FACTS.task_sequence)
-    assert await log.result("t1", of=LATER_FACTS.task_sequence) == RESULT
-    await log.purge_result("t1", of=LATER_FACTS.task_sequence)
-    assert await log.result("t1", of=LATER_FACTS.task_sequence) is None
+    await log.purge_outcome("t1", of=FACTS.task_sequence)
+    assert await log.outcome("t1", of=LATER_FACTS.task_sequence) == RESULT
+    await log.purge_outcome("t1", of=LATER_FACTS.task_sequence)
+    assert await log.outcome("t1", of=LATER_FACTS.task_sequence) is None
+
+
+async def test_a_task_has_a_result_or_none_is_ever_stored(log: TaskLog) -> None:
+    # Given a task message whose result is forbidden
+    forbidden = await log.forbid_result("t1", FACTS, NO_SOUND)
+    # When it gives one, then that is refused
+    body = RESULT.model_dump_json().encode()
+    with pytest.raises(OvertakenError):
+        await log.append_result("t1", body, FACTS)
+    # And whoever forbids it once more learns what counts
+    assert await log.forbid_result("t1", FACTS, None) == forbidden == NoResult(task_id="t1", error=NO_SOUND)
+    # But a later task message with this id may have one, and it is not forbidden any more then
+    await log.append_result("t1", body, LATER_FACTS)
+    assert await log.forbid_result("t1", LATER_FACTS, None) == RESULT
+    # And an earlier one forbids nothing
+    with pytest.raises(OvertakenError):
+        await log.forbid_result("t1", FACTS, None)
+    assert await log.outcome("t1", of=LATER_FACTS.task_sequence) == RESULT
 
 
 async def test_a_log_that_was_removed_begins_anew(log: TaskLog) -> None:

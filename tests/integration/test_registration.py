@@ -27,7 +27,7 @@ from app.queue.priorities import QueueReader
 from app.queue.registration import ANNOUNCED_AT_ONCE, Announcement, Registration
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
-from schemas.errors import ErrorCode
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.headers import REPLAY_OF
 from schemas.progress import State
 from schemas.transcription import TranscriptionTask
@@ -220,7 +220,7 @@ async def test_a_replay_is_opened_before_anybody_looks(
     await alone.registration.register_waiting([Announcement("t1", LANE, 1)])
     queued = await alone.log.last("t1")
     assert queued is not None
-    failed = await alone.log.end(queued, State.FAILED)
+    failed = await alone.log.end(queued, ErrorDetail(code=ErrorCode.EXPIRED, message="It waited too long."))
     # When its message is queued again
     again = {REPLAY_OF: str(failed.stream_sequence)}
     await js.publish(LANE, TASK.model_dump_json().encode(), headers=again)

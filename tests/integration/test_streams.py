@@ -58,18 +58,24 @@ async def test_the_queue_refuses_what_is_too_much_and_repeats_what_it_takes(made
 
 
 @pytest.mark.parametrize(
-    ("stream", "of", "days"),
+    ("stream", "stored", "days"),
     [
-        ("progress", ["*"], 8),
-        ("segments", ["*"], 8),
-        ("results", ["*"], 7),
-        ("dead_letters", ["transcription", "diarization"], 30),
+        ("progress", ["progress.*"], 8),
+        ("segments", ["segments.*"], 8),
+        ("results", ["results.*", "no_results.*"], 7),
+        ("dead_letters", ["dead_letters.transcription", "dead_letters.diarization"], 30),
     ],
 )
-async def test_what_happened_is_kept_for_days(made: JetStreamContext, stream: str, of: list[str], days: int) -> None:
+async def test_what_happened_is_kept_for_days(
+    made: JetStreamContext, stream: str, stored: list[str], days: int
+) -> None:
     config = (await made.stream_info(f"transcription_{stream}")).config
-    assert sorted(config.subjects or []) == sorted(f"append.{stream}.{each}" for each in of)
-    assert config.subject_transform == SubjectTransform(src=f"append.{stream}.*", dest=f"{stream}.{{{{wildcard(1)}}}}")
+    assert sorted(config.subjects or []) == sorted(f"append.{subject}" for subject in stored)
+    if stream == "results":
+        transform = SubjectTransform(src="append.*.*", dest="{{wildcard(1)}}.{{wildcard(2)}}")
+    else:
+        transform = SubjectTransform(src=f"append.{stream}.*", dest=f"{stream}.{{{{wildcard(1)}}}}")
+    assert config.subject_transform == transform
     assert config.republish == RePublish(src=f"{stream}.*", dest=f"{stream}.{{{{wildcard(1)}}}}")
     assert config.max_age == days * DAY
     assert (config.storage, config.retention, config.allow_direct) == (StorageType.FILE, RetentionPolicy.LIMITS, True)

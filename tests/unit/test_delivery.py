@@ -19,17 +19,16 @@ from app.errors import PermanentError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.log.entry import Entry
 from app.log.results import ResultStore
-from app.log.task_log import TaskLog
 from app.queue.registration import Registration
 from app.redis_store.projection import RedisProjection
 from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
-from app.updates import Result
 from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionTask
 from schemas.wire import Kind
-from tests.unit.test_attempt import FACTS, FakeLog, FakeResults
+from tests.fakes.task_log import InMemoryTaskLog
+from tests.unit.test_attempt import FACTS, FakeResults
 from tests.unit.test_heartbeat import FakeMessage as Beating
 from tests.unit.test_heartbeat import FakeNats, beats_on
 from tests.unit.test_settling import FakeLetters, Story
@@ -54,37 +53,35 @@ class FakeMessage(Beating, Settled):
     reply: str = "ack.t1"
 
 
-class NoResults(FakeResults):
-    async def find(self, _: str, **__: int) -> Result | None:
-        return None
-
-
 @dataclass
 class FakeRegistration:
     """Finds each task registered."""
 
-    log: FakeLog
+    log: InMemoryTaskLog
 
     async def register(self, *_: object, **__: object) -> Entry:
-        return Entry(self.log.events[-1], FACTS, len(self.log.events))
+        last = await self.log.last("t1")
+        assert last is not None
+        return last
 
 
 class Hand:
     """A delivery, and what becomes of it."""
 
-    def __init__(self, log: FakeLog, *, heartbeat: float = 60, connection: ConnectionMonitor | None = None) -> None:
+    def __init__(
+        self, log: InMemoryTaskLog, *, heartbeat: float = 60, connection: ConnectionMonitor | None = None
+    ) -> None:
         self.log, self.story = log, Story()
         self.message = FakeMessage(story=self.story)
         self.connection = connection or ConnectionMonitor()
-        task_log = cast("TaskLog", log)
         letters = cast("DeadLetterBox", FakeLetters(self.story))
         tools = DeliveryTools(
             nats=cast("Client", FakeNats()),
-            log=task_log,
+            log=log,
             registration=cast("Registration", FakeRegistration(log)),
-            results=cast("ResultStore", NoResults()),
+            results=cast("ResultStore", FakeResults(log)),
             projection=RedisProjection(Redis()),  # asks nothing of it
-            settler=Settler(task_log, letters, max_attempts=4, retry_delay=0),
+            settler=Settler(log, letters, max_attempts=4, retry_delay=0),
             meter=Meter(),
             connection=self.connection,
             heartbeat=heartbeat,
@@ -106,15 +103,17 @@ class Hand:
 
     @property
     def said(self) -> list[State]:
-        return [event.state for event in self.log.events]
+        return [event.state for event in self.log.events("t1")]
 
 
 @pytest.fixture
-def log() -> FakeLog:
-    return FakeLog(events=[QUEUED])
+async def log() -> InMemoryTaskLog:
+    log = InMemoryTaskLog()
+    await log.push(QUEUED, FACTS)
+    return log
 
 
-async def test_what_does_not_run_yet_is_given_back_at_once(log: FakeLog) -> None:
+async def test_what_does_not_run_yet_is_given_back_at_once(log: InMemoryTaskLog) -> None:
     # Given a delivery that has just come
     hand, begun = Hand(log), asyncio.Event()
 
@@ -130,7 +129,7 @@ async def test_what_does_not_run_yet_is_given_back_at_once(log: FakeLog) -> None
     assert hand.story.done == ["nak"]
 
 
-async def test_what_did_not_run_within_a_heartbeat_is_taken_from_nobody(log: FakeLog) -> None:
+async def test_what_did_not_run_within_a_heartbeat_is_taken_from_nobody(log: InMemoryTaskLog) -> None:
     # Given a delivery that has not said `running` for longer than a heartbeat: another worker may have it by now
     hand = Hand(log, heartbeat=0.01)
     working = hand.work(asyncio.Event().wait)
@@ -143,18 +142,19 @@ async def test_what_did_not_run_within_a_heartbeat_is_taken_from_nobody(log: Fak
 
 
 async def test_nobody_says_or_settles_anything_behind_a_word_that_may_be_stored_or_not(
-    log: FakeLog, monkeypatch: pytest.MonkeyPatch
+    log: InMemoryTaskLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a delivery whose `running` is not acknowledged
     monkeypatch.setattr("app.delivery.log_end.LAST_WORD_WITHIN", 0.01)
-    log.acknowledges.clear()
+    log.progress_stream.stored.clear()
+    log.progress_stream.acknowledges.clear()
     hand = Hand(log)
 
     async def handle() -> None:
         await hand.delivery.begin(TASK)
 
     working = hand.work(handle)
-    await log.stored.wait()
+    await log.progress_stream.stored.wait()
     # When its worker goes no further
     working.cancel()
     await working
@@ -163,7 +163,7 @@ async def test_nobody_says_or_settles_anything_behind_a_word_that_may_be_stored_
     assert hand.story.done == []
 
 
-async def test_what_fails_first_has_run(log: FakeLog) -> None:
+async def test_what_fails_first_has_run(log: InMemoryTaskLog) -> None:
     # Given a task that waits
     hand = Hand(log)
     # When it fails
@@ -173,19 +173,19 @@ async def test_what_fails_first_has_run(log: FakeLog) -> None:
     assert hand.story.done == ["letter", "ack"]
 
 
-async def test_a_timeout_of_somebody_elses_is_not_the_attempts(log: FakeLog) -> None:
+async def test_a_timeout_of_somebody_elses_is_not_the_attempts(log: InMemoryTaskLog) -> None:
     # Given an attempt with time left, when something in it runs out of time that nobody foresaw
     hand = Hand(log)
     assert await hand.fails_with(TimeoutError()) is State.RETRYING
     # Then nobody is told to raise TASK_TIMEOUT
-    error = log.events[-1].error
+    error = log.events("t1")[-1].error
     assert error is not None
     assert error.code is ErrorCode.INTERNAL
 
 
-async def test_who_goes_before_it_knows_whether_a_task_still_runs_elsewhere_says_nothing(log: FakeLog) -> None:
+async def test_who_goes_before_it_knows_whether_a_task_still_runs_elsewhere_says_nothing(log: InMemoryTaskLog) -> None:
     # Given a task that another worker runs, or did before an outage that is just over
-    log.events.append(QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2}))
+    await log.push(QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2}), FACTS)
     hand, begun = Hand(log), asyncio.Event()
     hand.connection.restored()
 
@@ -224,13 +224,16 @@ def at_the_beginning() -> ConnectionMonitor:
     ],
 )
 async def test_a_task_that_may_run_elsewhere_is_left_to_whoever_runs_it(
-    log: FakeLog, monkeypatch: pytest.MonkeyPatch, said_ago: float, connection: Callable[[], ConnectionMonitor]
+    log: InMemoryTaskLog,
+    monkeypatch: pytest.MonkeyPatch,
+    said_ago: float,
+    connection: Callable[[], ConnectionMonitor],
 ) -> None:
     # Given a task that runs, whose message was delivered again though its worker may be there
     monkeypatch.setattr("app.delivery.delivery.LOOK_EVERY", 0.01)
     then = datetime.now(UTC) - timedelta(seconds=said_ago)
     running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": then})
-    log.events.append(running)
+    await log.push(running, FACTS)
     hand, looks, last = Hand(log, connection=connection()), 0, log.last
 
     async def look(task_id: str) -> Entry | None:
@@ -248,7 +251,7 @@ async def test_a_task_that_may_run_elsewhere_is_left_to_whoever_runs_it(
     working = hand.work(handle)
     await eventually(looked)
     # When that one is heard again
-    log.events.append(running.model_copy(update={"sequence": 3}))
+    await log.push(running.model_copy(update={"sequence": 3}), FACTS)
     # Then this worker lets go of the message
     assert await working is None
     assert hand.said == [State.QUEUED, State.RUNNING, State.RUNNING]

@@ -71,7 +71,7 @@ async def test_a_task_is_registered_once_though_it_is_announced_and_taken_in_one
     # And nothing is appended a second time
     log.progress_stream.acknowledges.set()
     await ahead
-    assert len(await log.events("t1")) == 1
+    assert len(log.events("t1")) == 1
 
 
 async def test_whoever_is_not_the_first_to_register_a_new_task_finds_what_another_worker_appended(
@@ -84,7 +84,7 @@ async def test_whoever_is_not_the_first_to_register_a_new_task_finds_what_anothe
     await log.of("another").push(begun, queued.facts)
     # When this worker takes it, too, then it learns how the task stands
     assert (await registration.register(TASK, new)).event.state is State.RUNNING
-    assert len(await log.events("t1")) == 2
+    assert len(log.events("t1")) == 2
 
 
 async def test_what_was_taken_is_not_registered_again(registration: Registration, log: InMemoryTaskLog) -> None:
@@ -92,7 +92,7 @@ async def test_what_was_taken_is_not_registered_again(registration: Registration
     await registration.register(TASK, message())
     await registration.register_waiting([ANNOUNCED])
     # Then nothing is appended
-    assert len(await log.events("t1")) == 1
+    assert len(log.events("t1")) == 1
 
 
 async def test_a_task_that_was_deleted_is_not_registered(
@@ -111,7 +111,7 @@ async def test_what_the_stream_holds_is_registered_whatever_an_announcement_says
     # When somebody announces a message under another task's id
     await registration.register_waiting([Announcement("forged", QUEUE, 1)])
     # Then the task of the stored message is registered, and no other
-    assert len(await log.events("t1")) == 1
+    assert len(log.events("t1")) == 1
     assert await log.last("forged") is None
 
 
@@ -128,7 +128,7 @@ async def test_an_id_belongs_to_the_message_that_was_registered_first(
         await registration.register(TASK, second)
     # And the first one owns the id still
     assert (await registration.register(TASK, first)).stream_sequence == record.stream_sequence
-    assert len(await log.events("t1")) == 1
+    assert len(log.events("t1")) == 1
 
 
 async def test_a_replay_of_a_deleted_task_registers_nothing(
