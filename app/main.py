@@ -29,6 +29,7 @@ from app.jetstream import connection, provisioning, streams
 from app.jetstream.nats_py_compat import close
 from app.operations.health import Readiness, route
 from app.settings import Settings, read_settings
+from app.supervision import run_forever
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import metrics_route
 from app.temporary import sweep
@@ -113,11 +114,12 @@ class Worker:
             await closing.enter_async_context(container.sharing.open())
             container.consumer.replace_pull_loops()
             beside = (
+                run_forever("model_loading", self._load_model, every_s=MODEL_EVERY),
                 container.maintenance.run(),
                 container.projector.run(),
                 container.registration.run(),
             )
-            for work in (self._keep_model(), *beside):
+            for work in beside:
                 closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
             try:
                 yield
@@ -145,21 +147,15 @@ class Worker:
         await self.container.sharing.stop_helping()
         await self.container.consumer.stop(grace=self.settings.task_grace)
 
-    async def _keep_model(self) -> None:
-        """Load the model, and once more when its process is gone, with a task that was cancelled, say."""
-        while True:
-            busy = self.container.consumer.started and not self.container.consumer.idle
-            if not (self.container.engine.ready or busy):
-                await self._load_model()
-            await asyncio.sleep(MODEL_EVERY)
-
     async def _load_model(self) -> None:
+        """Load the model where none is loaded: at the start, and after its process was killed with a cancelled task."""
+        consumer, engine = self.container.consumer, self.container.engine
+        if engine.ready or (consumer.started and not consumer.idle):
+            return
         try:
-            await self.container.engine.load()
+            await engine.load()
         except TaskError as error:
-            log.error("model_not_loaded", error=error.detail.message)  # noqa: TRY400 -- the sentence says all
-        except Exception:
-            log.exception("model_not_loaded")  # a task tries again, and says what is wrong
+            log.error("model_load_failed", error=error.detail.message)  # noqa: TRY400 -- the sentence says all
 
 
 _settings = read_settings()

@@ -1,13 +1,10 @@
 """The watch: what is missing under a running service is made anew, what waited too long is ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import structlog
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from app.errors import TransientError
 from app.jetstream import provisioning, streams
 from app.operations.expiry import Expiry
 from app.operations.figures import QueueFigures
@@ -15,6 +12,7 @@ from app.operations.vitals import Vitals
 from app.queue.priorities import QueueReader
 from app.redis_store.projection import RedisProjection
 from app.settings import Settings
+from app.supervision import run_forever
 from app.telemetry.metrics import Meter
 
 LOOK_EVERY = 5.0  # seconds
@@ -49,11 +47,11 @@ class Maintenance:
     async def run(self) -> None:
         """Watch until cancelled."""
         await asyncio.gather(
-            _often(LOOK_EVERY, self.mend),
-            _often(LOOK_EVERY, self.catch_up),
-            _often(MEASURE_EVERY, self.measure),
-            _often(LOOK_EVERY, self._vitals.measure),
-            _often(SWEEP_EVERY, self._expiry.sweep),
+            run_forever("provisioning", self.mend, every_s=LOOK_EVERY),
+            run_forever("projection_catch_up", self.catch_up, every_s=LOOK_EVERY),
+            run_forever("queue_metrics", self.measure, every_s=MEASURE_EVERY),
+            run_forever("worker_metrics", self._vitals.measure, every_s=LOOK_EVERY),
+            run_forever("expiry", self._expiry.sweep, every_s=SWEEP_EVERY),
         )
 
     async def mend(self) -> None:
@@ -74,14 +72,3 @@ class Maintenance:
     async def measure(self) -> None:
         """Say how the queue stands."""
         self._meter.queue(await self._figures.lanes(), await self._figures.letters())
-
-
-async def _often(seconds: float, look: Callable[[], Awaitable[object]]) -> None:
-    while True:
-        try:
-            await look()
-        except (NatsError, TransientError) as error:
-            log.warning("watch_blind", error=str(error) or type(error).__name__)
-        except Exception:
-            log.exception("watch_broken")  # it goes on: nobody else watches
-        await asyncio.sleep(seconds)

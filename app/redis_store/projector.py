@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeVar
 
-import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 
 from app.errors import TransientError
@@ -16,6 +15,7 @@ from app.jetstream.pull_inbox import PullInbox
 from app.log.entry import Entry, Facts
 from app.log.task_log import read_result
 from app.redis_store.projection import Ended, RedisProjection
+from app.supervision import run_forever
 from schemas.stream_names import StreamNames
 
 EVENTS: Final = 300  # at once
@@ -29,8 +29,6 @@ RETRY_AFTER: Final = 2.0  # seconds
 T = TypeVar("T")
 Show = Callable[[Sequence[RawStreamMsg]], Awaitable[None]]
 
-log = structlog.get_logger()
-
 
 class Projector:
     """Reads what the streams keep, by the durable consumers that all workers share."""
@@ -43,25 +41,23 @@ class Projector:
     async def run(self) -> None:
         """Show until cancelled."""
         await asyncio.gather(
-            self._follow(self._events, EVENTS, self._show_events),
-            self._follow(self._results, RESULTS, self._show_results),
+            *(
+                run_forever("projection", work, every_s=0, retry_after_s=RETRY_AFTER)
+                for work in (
+                    partial(self._show_next, self._events, EVENTS, self._show_events),
+                    partial(self._show_next, self._results, RESULTS, self._show_results),
+                )
+            )
         )
 
-    async def _follow(self, inbox: PullInbox, at_once: int, show: Show) -> None:
+    async def _show_next(self, inbox: PullInbox, at_once: int, show: Show) -> None:
+        """Show what waits, then rest; whatever is not acknowledged comes again, in other company."""
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER)
-                began = loop.time()
-                await self._settle(messages, show)
-                more_wait = len(messages) == at_once  # others get as much of the worker as these did
-                await asyncio.sleep(min(loop.time() - began, LONGEST_REST) if more_wait else GATHER)
-            except NatsError as error:
-                log.warning("projection_blind", error=str(error) or type(error).__name__)
-                await asyncio.sleep(RETRY_AFTER)
-            except Exception:
-                log.exception("projection_broken")  # the others of its batch come again, in other company
-                await asyncio.sleep(RETRY_AFTER)
+        messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER)
+        began = loop.time()
+        await self._settle(messages, show)
+        more_wait = len(messages) == at_once  # others get as much of the worker as these did
+        await asyncio.sleep(min(loop.time() - began, LONGEST_REST) if more_wait else GATHER)
 
     async def _settle(self, messages: list[Msg], show: Show) -> None:
         try:

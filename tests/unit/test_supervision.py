@@ -1,0 +1,55 @@
+"""Work beside the tasks goes on, whatever errors it raises."""
+
+import asyncio
+
+import pytest
+from nats.errors import TimeoutError as NatsTimeoutError
+from structlog.testing import capture_logs
+
+from app.cancellation import cancel_all
+from app.errors import TransientError
+from app.supervision import run_forever
+from schemas.errors import ErrorCode
+
+AWAY = TransientError(ErrorCode.INTERNAL, "Redis is away: it is tried again.")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (NatsTimeoutError(), {"event": "work_interrupted", "log_level": "warning", "error": "nats: timeout"}),
+        (AWAY, {"event": "work_interrupted", "log_level": "warning", "error": "Redis is away: it is tried again."}),
+        (ValueError("a fault"), {"event": "work_failed", "log_level": "error", "exc_info": True}),
+    ],
+)
+async def test_work_that_fails_is_logged_and_done_again(error: Exception, line: dict[str, object]) -> None:
+    # Given work that fails once
+    errors, done = [error], asyncio.Event()
+
+    async def work() -> None:
+        if errors:
+            raise errors.pop()
+        done.set()
+
+    # When it is done again and again
+    with capture_logs() as lines:
+        running = asyncio.create_task(run_forever("example", work, every_s=3600, retry_after_s=0))
+        async with asyncio.timeout(5):
+            await done.wait()
+    # Then it was done once more, soon, and one line says what was wrong
+    assert lines == [line | {"work": "example"}]
+    assert not running.done()
+    await cancel_all([running])
+
+
+async def test_work_is_done_again_after_a_pause() -> None:
+    done = asyncio.Queue[float]()
+
+    async def work() -> None:
+        done.put_nowait(asyncio.get_running_loop().time())
+
+    running = asyncio.create_task(run_forever("example", work, every_s=0.05))
+    async with asyncio.timeout(5):
+        first, second = await done.get(), await done.get()
+    assert second - first >= 0.05
+    await cancel_all([running])
