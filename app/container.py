@@ -10,15 +10,13 @@ from nats.aio.client import Client
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
-from app.delivery.dead_letters import DeadLetterBox
-from app.delivery.replaying import Replayer
-from app.delivery.settling import Settler
-from app.delivery.tools import DeliveryTools
+from app.dead_letters.replay import Replayer
+from app.dead_letters.store import DeadLetterBox
 from app.engines.engine import Engine
+from app.execution.settlement import Settler
+from app.execution.tools import DeliveryTools
 from app.jetstream import streams
 from app.jetstream.connection_monitor import ConnectionMonitor
-from app.log.results import ResultStore
-from app.log.task_log import TaskLog
 from app.operations.expiry import Expiry
 from app.operations.maintenance import Maintenance
 from app.operations.vitals import Vitals
@@ -36,6 +34,8 @@ from app.speech.diarizer import Diarizer
 from app.speech.recordings import Recordings
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
+from app.task_log.log import TaskLog
+from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.work_sharing.sharing import WorkSharing
 

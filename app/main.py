@@ -20,11 +20,11 @@ from opentelemetry.trace import TracerProvider
 from app.asyncapi import document
 from app.cancellation import cancel_all
 from app.container import IN_CONTEXT, Container
-from app.delivery.middleware import DeliveryMiddleware
 from app.docs_page import DocsPage
 from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
 from app.errors import TaskError, TransientError
+from app.execution.middleware import DeliveryMiddleware
 from app.jetstream import connection, provisioning, streams
 from app.jetstream.nats_py_compat import close
 from app.operations.health import Readiness, route

@@ -5,16 +5,16 @@ import asyncio
 from nats.js.errors import NotFoundError
 
 from app import formats
-from app.delivery.dead_letters import DeadLetterBox
+from app.dead_letters.store import DeadLetterBox
 from app.errors import OvertakenError, RequestError, TransientError
-from app.log.entry import Entry
-from app.log.results import HEADERS_AND_ENVELOPE, ResultStore
-from app.log.status import status_of
-from app.log.task_log import TaskLog
 from app.queue.positions import WaitingTasks
 from app.redis_store.cache import Cache
 from app.redis_store.projection import RedisProjection
 from app.speech.recordings import Recordings
+from app.task_log.log import TaskLog
+from app.task_log.record import Entry
+from app.task_log.results import HEADERS_AND_ENVELOPE, ResultStore
+from app.task_log.status import status_of
 from app.updates import Result
 from schemas import subjects
 from schemas.errors import ErrorCode

@@ -2,8 +2,8 @@
 
 from typing import Annotated
 
-from app.delivery.dead_letters import DeadLetterBox
-from app.delivery.replaying import Replayer
+from app.dead_letters.replay import Replayer
+from app.dead_letters.store import DeadLetterBox
 from handlers.dependencies import FromContext
 from schemas.requests import DeleteLettersRequest, LettersDeleted, Replayed, ReplayRequest
 

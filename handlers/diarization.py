@@ -3,7 +3,7 @@
 from contextlib import aclosing
 from typing import Annotated
 
-from app.delivery.delivery import TaskDelivery
+from app.execution.task_run import TaskDelivery
 from app.speech.diarizer import Diarizer
 from handlers.dependencies import FromContext
 from schemas.diarization import DiarizationTask

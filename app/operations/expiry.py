@@ -7,12 +7,12 @@ import structlog
 from nats.aio.client import Client
 from nats.js.errors import APIError
 
-from app.delivery.dead_letters import DeadLetterBox
+from app.dead_letters.store import DeadLetterBox
 from app.errors import AlreadyKnownError, OvertakenError
 from app.jetstream.stream_pages import next_from
-from app.log.task_log import TaskLog
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
+from app.task_log.log import TaskLog
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State

@@ -14,9 +14,9 @@ from nats.js.api import ConsumerInfo
 from nats.js.errors import APIError
 
 from app.jetstream.stream_pages import one, page
-from app.log.entry import Entry
 from app.queue.priorities import PATIENCE, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
+from app.task_log.record import Entry
 from schemas import subjects
 from schemas.progress import State
 from schemas.requests import TaskStatus

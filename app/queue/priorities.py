@@ -12,8 +12,8 @@ from nats.aio.client import Client
 from nats.js.api import ConsumerInfo, RawStreamMsg
 
 from app.jetstream.stream_pages import last_of_each, page
-from app.log.entry import Entry
 from app.queue.stored_message import StoredMessage
+from app.task_log.record import Entry
 from schemas import subjects
 from schemas.progress import ProgressEvent, State
 from schemas.stream_names import StreamNames

@@ -18,10 +18,10 @@ from nats.errors import Error as NatsError
 
 from app.errors import AlreadyKnownError, OvertakenError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
-from app.log.entry import Entry
-from app.log.task_log import TaskLog
 from app.queue.positions import QUEUE_KEYS, Position, WaitingTasks
 from app.queue.stored_message import StoredMessage
+from app.task_log.log import TaskLog
+from app.task_log.record import Entry
 from app.updates import Task
 from schemas.headers import REPLAY_OF
 from schemas.progress import ProgressEvent, State

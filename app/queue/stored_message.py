@@ -11,7 +11,7 @@ from nats.js.api import RawStreamMsg
 from pydantic import ValidationError
 
 from app.jetstream.stream_pages import PENDING
-from app.log.entry import TASKS, Entry, Facts
+from app.task_log.record import TASKS, Entry, Facts
 from app.updates import Task
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail

@@ -11,9 +11,9 @@ from redis.exceptions import RedisError
 
 from app.errors import TransientError
 from app.jetstream.streams import RESULTS_KEPT
-from app.log.entry import Entry
-from app.log.status import status_of
 from app.redis_store import redis_keys
+from app.task_log.record import Entry
+from app.task_log.status import status_of
 from schemas.errors import ErrorCode
 
 DAY: Final = 24 * 3600

@@ -12,10 +12,10 @@ from nats.js.api import RawStreamMsg
 
 from app.errors import TransientError
 from app.jetstream.pull_inbox import PullInbox
-from app.log.entry import Entry, Facts
-from app.log.task_log import read_result
 from app.redis_store.projection import Ended, RedisProjection
 from app.supervision import run_forever
+from app.task_log.log import read_result
+from app.task_log.record import Entry, Facts
 from schemas.stream_names import StreamNames
 
 EVENTS: Final = 300  # at once

@@ -11,9 +11,9 @@ import pytest
 from nats.js.api import RetentionPolicy
 
 from app.jetstream import streams
-from app.log import cloud_events
 from app.redis_store import projection, redis_keys
 from app.settings import Settings
+from app.task_log import cloud_events
 from handlers import dead_letters, requests
 from schemas import subjects
 from schemas.diarization import DiarizationTask

@@ -9,8 +9,8 @@ from nats.js.api import RawStreamMsg
 
 from app.errors import OvertakenError
 from app.jetstream.stream_log import StreamLog
-from app.log.entry import Entry, Facts
-from app.log.task_log import Batch, Outcome, StoredOutcome, TaskLog
+from app.task_log.log import Batch, Outcome, StoredOutcome, TaskLog
+from app.task_log.record import Entry, Facts
 from schemas import subjects
 from schemas.progress import ProgressEvent
 from schemas.transcription import SegmentsEvent

@@ -7,14 +7,14 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from app.delivery.attempt import TaskAttempt
-from app.delivery.dead_letters import DeadLetterBox
-from app.delivery.settling import Settler
+from app.dead_letters.store import DeadLetterBox
 from app.errors import PermanentError
+from app.execution.attempt import TaskAttempt
+from app.execution.settlement import Settler
 from app.jetstream.provisioning import provision
-from app.log.task_log import TaskLog
 from app.main import Worker
 from app.settings import Settings
+from app.task_log.log import TaskLog
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine, segment

@@ -10,16 +10,16 @@ from redis.asyncio import Redis
 
 from app.cancellation import despite_cancellation
 from app.client import Client
-from app.delivery.delivery import TaskDelivery
-from app.delivery.settling import Settler
 from app.errors import PermanentError
+from app.execution.settlement import Settler
+from app.execution.task_run import TaskDelivery
 from app.jetstream import streams
-from app.log.entry import Facts
-from app.log.results import ResultStore
-from app.log.task_log import TaskLog
 from app.main import Worker
 from app.queue.registration import Announcement
 from app.settings import Settings
+from app.task_log.log import TaskLog
+from app.task_log.record import Facts
+from app.task_log.results import ResultStore
 from app.updates import Checkpoint, Result, Task
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State

@@ -14,18 +14,18 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from redis.asyncio import Redis
 
-from app.delivery.dead_letters import DeadLetterBox
-from app.delivery.replaying import Replayer
+from app.dead_letters.replay import Replayer
+from app.dead_letters.store import DeadLetterBox
 from app.engines.messages import Listen
 from app.errors import PermanentError, TransientError
 from app.jetstream import provisioning, streams
-from app.log.entry import Entry
-from app.log.task_log import TaskLog
 from app.main import Worker
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.speech.recordings import Recording, Recordings
+from app.task_log.log import TaskLog
+from app.task_log.record import Entry
 from app.telemetry.metrics import Meter
 from app.updates import Task
 from schemas.dead_letters import DeadLetter
@@ -479,7 +479,7 @@ async def test_letters_that_outlive_their_logs_keep_no_other_from_a_replay(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a letter whose log is kept no longer, before another one, and a replay without any time
-    monkeypatch.setattr("app.delivery.replaying.ANSWER_WITHIN", 0)
+    monkeypatch.setattr("app.dead_letters.replay.ANSWER_WITHIN", 0)
     engine.fail_with = [PERMANENT] * 2
     for task_id in ("old", "new"):
         await publisher.publish(task_id)

@@ -8,9 +8,9 @@ from nats.js import JetStreamContext
 
 from app.errors import OvertakenError
 from app.jetstream import provisioning, streams
-from app.log.entry import Facts
-from app.log.task_log import NoResult, TaskLog
 from app.settings import Settings
+from app.task_log.log import NoResult, TaskLog
+from app.task_log.record import Facts
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import SegmentsEvent, TranscriptionResult

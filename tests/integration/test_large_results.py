@@ -13,10 +13,10 @@ from nats.js.api import PubAck
 
 from app.errors import OvertakenError
 from app.jetstream import provisioning, streams
-from app.log.entry import Facts
-from app.log.results import ResultStore
-from app.log.task_log import TaskLog
 from app.settings import Settings
+from app.task_log.log import TaskLog
+from app.task_log.record import Facts
+from app.task_log.results import ResultStore
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Model
 

@@ -13,15 +13,15 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck
 
 from app.cancellation import despite_cancellation
-from app.delivery.attempt import TaskAttempt
 from app.engines.messages import Listen
 from app.errors import OvertakenError, TransientError
+from app.execution.attempt import TaskAttempt
 from app.jetstream import provisioning, streams
-from app.log.entry import Entry, Facts
-from app.log.results import ResultStore
-from app.log.task_log import TaskLog
 from app.main import Worker
 from app.settings import Settings
+from app.task_log.log import TaskLog
+from app.task_log.record import Entry, Facts
+from app.task_log.results import ResultStore
 from app.updates import Result
 from schemas.errors import ErrorCode
 from schemas.headers import TASK_SEQUENCE

@@ -8,10 +8,10 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app.log.entry import Entry, Facts
 from app.main import Worker
 from app.redis_store.projection import Ended, RedisProjection
 from app.redis_store.redis_keys import MARK
+from app.task_log.record import Entry, Facts
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionTask
 from schemas.wire import Kind

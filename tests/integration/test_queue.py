@@ -12,10 +12,10 @@ from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 
 from app.client import Client
 from app.jetstream.provisioning import provision
-from app.log.entry import Entry, Facts
-from app.log.task_log import TaskLog
 from app.main import Worker
 from app.settings import Settings
+from app.task_log.log import TaskLog
+from app.task_log.record import Entry, Facts
 from schemas import subjects
 from schemas.progress import ProgressEvent, Stage, State
 from schemas.wire import Kind, Priority
@@ -230,7 +230,7 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
 
     with monkeypatch.context() as slowly:
         slowly.setattr(TaskLog, "append", slow)
-        slowly.setattr("app.delivery.attempt.SHORTEST_SILENCE", 0)
+        slowly.setattr("app.execution.attempt.SHORTEST_SILENCE", 0)
         async with start_worker(first):
             await publisher.publish("t1")
             await publisher.until("t1", State.RUNNING)

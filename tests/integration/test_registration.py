@@ -18,8 +18,6 @@ from app.cancellation import cancel_all
 from app.errors import AlreadyKnownError, TransientError
 from app.jetstream import provisioning, streams
 from app.jetstream.connection_monitor import ConnectionMonitor
-from app.log.entry import Entry
-from app.log.task_log import TaskLog
 from app.main import Worker
 from app.queue.consumer import TaskConsumer
 from app.queue.positions import WaitingTasks
@@ -27,6 +25,8 @@ from app.queue.priorities import QueueReader
 from app.queue.registration import ANNOUNCED_AT_ONCE, Announcement, Registration
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
+from app.task_log.log import TaskLog
+from app.task_log.record import Entry
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.headers import REPLAY_OF
 from schemas.progress import State

@@ -8,9 +8,9 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
-from app.log.entry import Entry
-from app.log.task_log import TaskLog
 from app.main import Worker
+from app.task_log.log import TaskLog
+from app.task_log.record import Entry
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher

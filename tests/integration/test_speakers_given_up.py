@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from app.engines.messages import Diarize, Job, Listen, Reply, StageAdvanced
-from app.log.entry import Entry, Facts
-from app.log.task_log import TaskLog
 from app.settings import Settings
+from app.task_log.log import TaskLog
+from app.task_log.record import Entry, Facts
 from schemas.progress import ProgressEvent, Stage, State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
@@ -23,7 +23,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture(autouse=True)
 def _every_stage_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.delivery.attempt.SHORTEST_SILENCE", 0.0)
+    monkeypatch.setattr("app.execution.attempt.SHORTEST_SILENCE", 0.0)
     monkeypatch.setattr("app.main.end_process", lambda: None)
 
 

@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import pytest
 
-from app.delivery.attempt import TaskAttempt
-from app.delivery.lost_speakers import speakers_are_given_up
 from app.errors import OvertakenError
-from app.log.entry import Facts
-from app.log.results import ResultStore
-from app.log.task_log import NoResult
+from app.execution.attempt import TaskAttempt
+from app.execution.lost_speakers import speakers_are_given_up
+from app.task_log.log import NoResult
+from app.task_log.record import Facts
+from app.task_log.results import ResultStore
 from app.updates import Advanced, Checkpoint, Found, Result
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, Stage, State
@@ -59,7 +59,7 @@ RESULT = TranscriptionResult(
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr("app.delivery.attempt.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("app.execution.attempt.time.monotonic", lambda: now[0])
     return now
 
 

@@ -11,16 +11,16 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from redis.asyncio import Redis
 
-from app.delivery.dead_letters import DeadLetterBox
-from app.delivery.delivery import TaskDelivery
-from app.delivery.settling import Settler
-from app.delivery.tools import DeliveryTools
+from app.dead_letters.store import DeadLetterBox
 from app.errors import PermanentError
+from app.execution.settlement import Settler
+from app.execution.task_run import TaskDelivery
+from app.execution.tools import DeliveryTools
 from app.jetstream.connection_monitor import ConnectionMonitor
-from app.log.entry import Entry
-from app.log.results import ResultStore
 from app.queue.registration import Registration
 from app.redis_store.projection import RedisProjection
+from app.task_log.record import Entry
+from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
 from schemas.errors import ErrorCode
@@ -145,7 +145,7 @@ async def test_nobody_says_or_settles_anything_behind_a_word_that_may_be_stored_
     log: InMemoryTaskLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a delivery whose `running` is not acknowledged
-    monkeypatch.setattr("app.delivery.log_end.LAST_WORD_WITHIN", 0.01)
+    monkeypatch.setattr("app.execution.log_end.LAST_WORD_WITHIN", 0.01)
     log.progress_stream.stored.clear()
     log.progress_stream.acknowledges.clear()
     hand = Hand(log)
@@ -230,7 +230,7 @@ async def test_a_task_that_may_run_elsewhere_is_left_to_whoever_runs_it(
     connection: Callable[[], ConnectionMonitor],
 ) -> None:
     # Given a task that runs, whose message was delivered again though its worker may be there
-    monkeypatch.setattr("app.delivery.delivery.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("app.execution.task_run.LOOK_EVERY", 0.01)
     then = datetime.now(UTC) - timedelta(seconds=said_ago)
     running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": then})
     await log.push(running, FACTS)

@@ -10,9 +10,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from app.delivery.attempt import TaskAttempt
-from app.delivery.heartbeat import Heartbeat
 from app.errors import OvertakenError
+from app.execution.attempt import TaskAttempt
+from app.execution.heartbeat import Heartbeat
 from tests.waiting import eventually
 
 

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from app.cancellation import cancel_all
 from app.jetstream import streams
 from app.jetstream.pull_inbox import PullInbox
-from app.log.entry import Entry, Facts
 from app.redis_store.projection import RedisProjection
 from app.redis_store.projector import EVENTS, RESULTS, Projector
 from app.settings import Settings
+from app.task_log.record import Entry, Facts
 from schemas.diarization import DiarizationResult
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind, Model

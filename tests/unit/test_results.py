@@ -10,9 +10,9 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import NotFoundError
 
-from app.log.entry import Facts
-from app.log.results import AT_ONCE, ResultStore
-from app.log.task_log import TaskLog
+from app.task_log.log import TaskLog
+from app.task_log.record import Facts
+from app.task_log.results import AT_ONCE, ResultStore
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Model
 from tests.fakes.engine import segment

@@ -8,11 +8,11 @@ from typing import cast
 import pytest
 from nats.aio.msg import Msg
 
-from app.delivery.attempt import TaskAttempt
-from app.delivery.dead_letters import DeadLetterBox
-from app.delivery.settling import Settler
+from app.dead_letters.store import DeadLetterBox
 from app.errors import OvertakenError, PermanentError, TaskError, TransientError
-from app.log.task_log import TaskLog
+from app.execution.attempt import TaskAttempt
+from app.execution.settlement import Settler
+from app.task_log.log import TaskLog
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from app.log.entry import Entry, Facts
-from app.log.status import status_of
-from app.log.task_log import TaskLog
 from app.queue.positions import Position, WaitingTasks
 from app.queue.stored_message import StoredMessage
 from app.requests import TaskRequests
+from app.task_log.log import TaskLog
+from app.task_log.record import Entry, Facts
+from app.task_log.status import status_of
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from nats.aio.client import Client
 from opentelemetry.trace import Tracer
 
-from app.delivery.settling import Settler
+from app.execution.settlement import Settler
 from app.jetstream.connection_monitor import ConnectionMonitor
-from app.log.results import ResultStore
-from app.log.task_log import TaskLog
 from app.queue.registration import Registration
 from app.redis_store.projection import RedisProjection
+from app.task_log.log import TaskLog
+from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 
 

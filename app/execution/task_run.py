@@ -12,16 +12,16 @@ from nats.errors import Error as NatsError
 from structlog.contextvars import bind_contextvars
 
 from app.cancellation import despite_cancellation
-from app.delivery.attempt import TaskAttempt
-from app.delivery.heartbeat import Heartbeat
-from app.delivery.lost_speakers import speakers_are_given_up
-from app.delivery.outcome import Outcome
-from app.delivery.stages import StageSpans
-from app.delivery.tools import DeliveryTools
 from app.errors import AlreadyKnownError, OvertakenError, PermanentError, TransientError
-from app.log.entry import Entry
+from app.execution.attempt import TaskAttempt
+from app.execution.heartbeat import Heartbeat
+from app.execution.lost_speakers import speakers_are_given_up
+from app.execution.outcome import Outcome
+from app.execution.stages import StageSpans
+from app.execution.tools import DeliveryTools
 from app.queue.positions import Position
 from app.queue.stored_message import StoredMessage
+from app.task_log.record import Entry
 from app.telemetry import tracing
 from app.updates import Checkpoint, News, Task
 from schemas import subjects

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from app.jetstream import streams
-from app.log.entry import Entry
+from app.task_log.record import Entry
 from schemas.progress import State
 from schemas.requests import TaskStatus
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from nats.aio.msg import Msg
 
-from app.delivery.attempt import TaskAttempt
-from app.delivery.dead_letters import DeadLetterBox
+from app.dead_letters.store import DeadLetterBox
 from app.errors import OvertakenError, TaskError, TransientError
-from app.log.task_log import TaskLog
+from app.execution.attempt import TaskAttempt
 from app.queue.stored_message import StoredMessage
+from app.task_log.log import TaskLog
 from schemas.errors import ErrorDetail
 from schemas.progress import ProgressEvent, State
 

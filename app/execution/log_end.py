@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from app.cancellation import despite_cancellation
 from app.errors import OvertakenError, TransientError
-from app.log.entry import Entry, Facts
-from app.log.task_log import TaskLog
+from app.task_log.log import TaskLog
+from app.task_log.record import Entry, Facts
 from schemas.progress import ProgressEvent, State
 
 LAST_WORD_WITHIN = 2.0  # seconds: so long a worker that stops waits for an acknowledgement

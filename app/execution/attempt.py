@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from app.delivery.log_end import LogEnd
-from app.delivery.lost_speakers import LOST, SPEAKERS_MISSING, speakers_are_given_up
-from app.delivery.segments import StaleSegmentsError, TaskSegments
 from app.errors import OvertakenError
-from app.log.entry import Entry
-from app.log.results import ResultStore
-from app.log.task_log import Outcome, TaskLog, end_of
+from app.execution.log_end import LogEnd
+from app.execution.lost_speakers import LOST, SPEAKERS_MISSING, speakers_are_given_up
+from app.execution.segments import StaleSegmentsError, TaskSegments
 from app.speech.pace import Pace
+from app.task_log.log import Outcome, TaskLog, end_of
+from app.task_log.record import Entry
+from app.task_log.results import ResultStore
 from app.updates import Advanced, Checkpoint, Found, News, Result
 from schemas.diarization import DiarizationResult
 from schemas.errors import ErrorDetail

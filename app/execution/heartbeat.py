@@ -11,8 +11,8 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.cancellation import cancel_all
-from app.delivery.attempt import TaskAttempt
 from app.errors import OvertakenError, TransientError
+from app.execution.attempt import TaskAttempt
 from schemas import subjects
 from schemas.progress import ProgressEvent
 

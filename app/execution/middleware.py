@@ -9,8 +9,8 @@ from faststream import BaseMiddleware, StreamMessage
 from nats.aio.msg import Msg
 from structlog.contextvars import bound_contextvars
 
-from app.delivery.delivery import TaskDelivery
-from app.delivery.tools import DeliveryTools
+from app.execution.task_run import TaskDelivery
+from app.execution.tools import DeliveryTools
 from app.telemetry.metrics import task_name
 
 

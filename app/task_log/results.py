@@ -12,8 +12,8 @@ from nats.js.object_store import ObjectStore
 from app.errors import OvertakenError
 from app.jetstream import objects
 from app.jetstream.streams import RESULTS_BUCKET
-from app.log.entry import Facts
-from app.log.task_log import RESULT, NoResult, TaskLog
+from app.task_log.log import RESULT, NoResult, TaskLog
+from app.task_log.record import Facts
 from app.updates import Result
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Object

@@ -11,8 +11,8 @@ from pydantic import BaseModel, TypeAdapter
 
 from app.errors import OvertakenError
 from app.jetstream.stream_log import StreamLog
-from app.log import cloud_events
-from app.log.entry import Entry, Facts, refuse_copy
+from app.task_log import cloud_events
+from app.task_log.record import Entry, Facts, refuse_copy
 from app.updates import Result
 from schemas import subjects
 from schemas.diarization import DiarizationResult

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from app.log.entry import Facts
-from app.log.task_log import TaskLog
+from app.task_log.log import TaskLog
+from app.task_log.record import Facts
 from app.updates import Checkpoint, Found
 from schemas.transcription import Segment, SegmentsEvent, Stretch
 

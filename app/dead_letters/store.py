@@ -13,9 +13,9 @@ from nats.aio.client import Client
 from nats.js.errors import APIError
 
 from app.jetstream import stream_pages
-from app.log import cloud_events
-from app.log.task_log import TaskLog
 from app.queue.stored_message import StoredMessage
+from app.task_log import cloud_events
+from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
 from schemas import subjects
 from schemas.dead_letters import BodyEncoding, DeadLetter

@@ -13,12 +13,12 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
-from app.delivery.dead_letters import ANSWER_WITHIN, Chosen, DeadLetterBox
+from app.dead_letters.store import ANSWER_WITHIN, Chosen, DeadLetterBox
 from app.errors import RequestError
 from app.jetstream.stream_pages import A_PAGE
 from app.jetstream.streams import LANE_FULL
-from app.log.entry import TASKS, Entry
-from app.log.task_log import TaskLog
+from app.task_log.log import TaskLog
+from app.task_log.record import TASKS, Entry
 from schemas import subjects
 from schemas.dead_letters import BodyEncoding, DeadLetter
 from schemas.errors import ErrorCode

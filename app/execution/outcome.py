@@ -4,10 +4,10 @@ import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from app.delivery.attempt import TaskAttempt
-from app.delivery.segments import StaleSegmentsError
-from app.delivery.tools import DeliveryTools
 from app.errors import AlreadyKnownError, OvertakenError, TaskError, TransientError
+from app.execution.attempt import TaskAttempt
+from app.execution.segments import StaleSegmentsError
+from app.execution.tools import DeliveryTools
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State

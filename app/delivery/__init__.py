@@ -1,1 +1,0 @@
-"""A delivery: a task message in the hands of this worker, from its first word in the log to its settling."""

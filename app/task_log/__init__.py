@@ -1,0 +1,1 @@
+"""A task's log: what is appended to it, and how to read it."""
