@@ -25,9 +25,9 @@ from app.queue.positions import WaitingTasks
 from app.queue.priorities import QueueReader
 from app.queue.registration import Registration
 from app.redis_store import cache
+from app.redis_store.chunks import Chunks
 from app.redis_store.projection import RedisProjection
 from app.redis_store.projector import Projector
-from app.redis_store.stretches import Stretches
 from app.requests import TaskRequests
 from app.settings import Settings
 from app.speech.diarizer import Diarizer
@@ -120,7 +120,7 @@ class Container:
         recordings = Recordings(settings, js)
         found_before = cache.Cache(self.redis_of_cache, keep=settings.cache_ttl)
         self.sharing = WorkSharing(nats, self.engine, settings)
-        self.diarizer = Diarizer(recordings, self.engine, found_before, Stretches(self.redis_of_cache), self.sharing)
+        self.diarizer = Diarizer(recordings, self.engine, found_before, Chunks(self.redis_of_cache), self.sharing)
         transcripts = TranscriptCache(self.engine, found_before)
         self.transcriber = Transcriber(
             recordings, self.engine, transcripts, self.diarizer, self.sharing, settings=settings

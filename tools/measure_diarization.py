@@ -23,7 +23,8 @@ from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
 from app.engines.decoding import Limit, decode
-from app.engines.diarization.diarizer import Diarizer
+from app.engines.diarization import diarizer
+from app.engines.diarization.networks import Networks
 from app.engines.messages import Diarize
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ class Score:
 
 def ours() -> Diarization:
     """Natscribe's own way, on one thread."""
-    diarizer = Diarizer(threads=1)
+    networks = Networks(threads=1)
 
     def diarize(path: Path) -> Annotation:
-        done = diarizer.diarize(Diarize(path=path), NO_LIMIT, lambda _: None)
+        done = diarizer.diarize(networks, Diarize(path=path), NO_LIMIT, lambda _: None)
         return annotated((turn.start, turn.end, turn.speaker) for turn in done.turns)
 
     return diarize

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import BinaryIO
 
-from app.engines.jobs import Workshop
+from app.engines.jobs import JobRunner
 from app.engines.lifeline import leave_signals_to_parent, tie_to
 from app.engines.messages import JOB, Failed, Reply, Setup
 from app.errors import PermanentError, TaskError, TransientError
@@ -25,9 +25,9 @@ def main() -> None:
     tie_to(setup.parent)
     lines: SimpleQueue[bytes] = SimpleQueue()
     Thread(target=_read, args=(sys.stdin.buffer, lines), daemon=True).start()
-    workshop = Workshop(setup)
+    runner = JobRunner(setup)
     while True:
-        _serve(workshop, lines.get(), answers)
+        _serve(runner, lines.get(), answers)
 
 
 def _take_stdout() -> BinaryIO:
@@ -43,22 +43,22 @@ def _read(source: BinaryIO, lines: SimpleQueue[bytes]) -> None:
     os._exit(0)  # the worker is gone or wants no more, and a job may be under way
 
 
-def _serve(workshop: Workshop, line: bytes, answers: BinaryIO) -> None:
-    def tell(reply: Reply) -> None:
+def _serve(runner: JobRunner, line: bytes, answers: BinaryIO) -> None:
+    def emit(reply: Reply) -> None:
         answers.write(reply.model_dump_json().encode() + b"\n")
         answers.flush()
 
     try:
-        workshop.do(JOB.validate_json(line), tell)
+        runner.run(JOB.validate_json(line), emit)
     except TaskError as error:
         _log(error)
-        tell(Failed(error=error.detail, transient=isinstance(error, TransientError)))
+        emit(Failed(error=error.detail, transient=isinstance(error, TransientError)))
     except MemoryError as error:
         _log(error)
-        tell(_failed("The engine ran out of memory: give the service more, or use a smaller model."))
+        emit(_failed("The engine ran out of memory: give the service more, or use a smaller model."))
     except Exception as error:  # noqa: BLE001 -- the process stays usable whatever a job meets
         _log(error)
-        tell(_failed("The engine failed: the service's operator finds the reason in its log."))
+        emit(_failed("The engine failed: the service's operator finds the reason in its log."))
 
 
 def _failed(message: str) -> Failed:

@@ -1,4 +1,4 @@
-"""Clips: sound with the stretches in which somebody speaks, and how one is cut."""
+"""Clips: sound with the pieces in which somebody speaks, and how one is cut."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +6,7 @@ from itertools import pairwise
 
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.samples import Samples
-
-Stretch = tuple[float, float]
+from app.engines.timeline import Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +14,7 @@ class Clip:
     """Sound of at most 30 s, and where in it somebody speaks; seconds from its start."""
 
     samples: Samples
-    speech: Sequence[Stretch]
+    speech: Sequence[Piece]
 
     @property
     def seconds(self) -> float:

@@ -13,7 +13,7 @@ _EDGE_S = 0.2  # of each piece of speech is silence, at least: pieces may meet i
 
 
 def holes(words: Iterable[Piece], speech: Sequence[Piece], seconds: float) -> list[Piece]:
-    """The stretches of a clip of so many seconds in which speech has no words; all are seconds from its start."""
+    """The sections of a clip of so many seconds in which speech has no words; all are seconds from its start."""
     found = []
     before = 0.0
     for start, end in [*sorted(words), (seconds, seconds)]:
@@ -36,5 +36,5 @@ def digits(word: Word) -> int:
 
 
 def spoken(speech: Iterable[Piece], since: float, until: float) -> float:
-    """How many seconds of speech there are within a stretch."""
+    """How many seconds of speech there are within a section."""
     return sum(max(0.0, min(end - _EDGE_S, until) - max(start + _EDGE_S, since)) for start, end in speech)

@@ -24,35 +24,40 @@ from schemas.errors import ErrorCode
 
 if TYPE_CHECKING:
     from app.engines.decoding import Limit
-    from app.engines.diarization.diarizer import Diarizer
+    from app.engines.diarization.networks import Networks
     from app.engines.models import Weights
     from app.engines.speech_model import SpeechModel
     from app.engines.whisper_network import Computing
 
-Tell = Callable[[Reply], None]
+Emit = Callable[[Reply], None]
 
 
-class Workshop:
-    """Does jobs; keeps one transcription model and the diarizer in memory."""
+class JobRunner:
+    """Runs jobs; keeps one transcription model and the networks of diarization in memory."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._speech_model: tuple[str | None, SpeechModel] | None = None
-        self._diarizer: Diarizer | None = None
+        self._networks: Networks | None = None
 
-    def do(self, job: Job, tell: Tell) -> None:
-        """Do a job and tell all replies (PermanentError where it cannot be done)."""
+    def run(self, job: Job, emit: Emit) -> None:
+        """Run a job and emit all replies.
+
+        Raises:
+            PermanentError: The job cannot be done.
+            TransientError: engine_failed, the operator must mend the service's own model first.
+        """
         match job:
             case Prepare():
-                tell(self._prepare())
+                emit(self._prepare())
             case Listen():
-                self._listen(job, tell)
+                self._listen(job, emit)
             case Load():
-                tell(self._load(job))
+                emit(self._load(job))
             case Transcribe():
-                self._hear(job, tell)
+                self._transcribe(job, emit)
             case Diarize():
-                tell(self._diarize(job, tell))
+                emit(self._diarize(job, emit))
 
     def _prepare(self) -> Prepared:
         from app.engines.listening import prepare
@@ -60,16 +65,16 @@ class Workshop:
         prepare()
         return Prepared()
 
-    def _listen(self, job: Listen, tell: Tell) -> None:
+    def _listen(self, job: Listen, emit: Emit) -> None:
         from app.engines.listening import find_windows
 
-        for news in find_windows(job, self._limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS")):
-            tell(news)
+        for reply in find_windows(job, self._limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS")):
+            emit(reply)
 
-    def _hear(self, job: Transcribe, tell: Tell) -> None:
+    def _transcribe(self, job: Transcribe, emit: Emit) -> None:
         from app.engines.transcription import transcribe
 
-        tell(transcribe(self._model(job.options.model), job))
+        emit(transcribe(self._model(job.options.model), job))
 
     def _load(self, job: Load) -> Loaded:
         model = self._model(job.options.model)
@@ -104,13 +109,14 @@ class Workshop:
         setup = self._setup
         return Computing(setup.device, setup.compute_type or "", setup.threads, setup.at_once, setup.beam)
 
-    def _diarize(self, job: Diarize, tell: Tell) -> DiarizationDone:
-        from app.engines.diarization.diarizer import Diarizer
+    def _diarize(self, job: Diarize, emit: Emit) -> DiarizationDone:
+        from app.engines.diarization.diarizer import diarize
+        from app.engines.diarization.networks import Networks
 
-        if self._diarizer is None:
-            self._diarizer = Diarizer(self._setup.threads)
+        if self._networks is None:
+            self._networks = Networks(self._setup.threads)
         limit = self._limit(self._setup.diarization_max_seconds, "DIARIZATION_MAX_SECONDS")
-        return self._diarizer.diarize(job, limit, tell)
+        return diarize(self._networks, job, limit, emit)
 
     def _limit(self, seconds: float, setting: str) -> Limit:
         from app.engines.decoding import Limit
@@ -119,6 +125,6 @@ class Workshop:
 
 
 def _operators(error: PermanentError) -> TransientError:
-    """A model that no task has named is the operator's to mend: until then its tasks wait, and are not refused."""
+    """The error for the service's own model: its tasks wait until the operator has mended it, and are not refused."""
     message = f"The service's own model cannot be loaded, which its operator has to mend: {error.detail.message}"
     return TransientError(ErrorCode.ENGINE_FAILED, message)

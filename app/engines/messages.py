@@ -71,23 +71,23 @@ class Transcribe(_Line):
     previous: str | None = None
 
 
-class StretchAnalysed(_Line):
+class ChunkAnalysed(_Line):
     """Reply to `Diarize`, and part of the next such job for the same recording: what was heard in a minute of it."""
 
-    type: Literal["stretch"] = "stretch"
+    type: Literal["chunk"] = "chunk"
     index: int
     revision: str
     record: str = Field(repr=False)
 
 
 class Diarize(_Line):
-    """Job: who speaks when in a recording, of which some stretches may be known."""
+    """Job: who speaks when in a recording, of which some chunks may be known."""
 
     type: Literal["diarize"] = "diarize"
     path: Path
     min_speakers: Speakers | None = None
     max_speakers: Speakers | None = None
-    known: list[StretchAnalysed] = Field(default_factory=list, repr=False)
+    known: list[ChunkAnalysed] = Field(default_factory=list, repr=False)
 
 
 class Load(_Line):
@@ -204,7 +204,7 @@ Reply = Annotated[
     | Listened
     | ListeningDone
     | WindowsTranscribed
-    | StretchAnalysed
+    | ChunkAnalysed
     | DiarizationDone
     | Loaded
     | Prepared

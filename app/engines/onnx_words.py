@@ -7,7 +7,7 @@ from statistics import fmean
 
 from onnx_asr.asr import TimestampedResult
 
-from app.engines.clips import Stretch
+from app.engines.timeline import Piece
 from schemas.transcription import Word
 
 _LETTER_S = 0.07  # a letter of ordinary speech: a network tells where a word's last token begins, and not where it ends
@@ -45,7 +45,7 @@ class _Token:
     probability: float
 
 
-def words_of(heard: TimestampedResult, seconds: float, speech: Sequence[Stretch]) -> list[Word]:
+def words_of(heard: TimestampedResult, seconds: float, speech: Sequence[Piece]) -> list[Word]:
     """Join the tokens to words.
 
     A word ends where the next one begins, or as long after its last token as that takes to say. Networks that tell no
@@ -107,7 +107,7 @@ def _timed(word: _Growing, latest: float) -> Word:
     return word.at(start, max(end, start))
 
 
-def _spread(words: Sequence[_Growing], speech: Sequence[Stretch]) -> list[Word]:
+def _spread(words: Sequence[_Growing], speech: Sequence[Piece]) -> list[Word]:
     letter = sum(end - start for start, end in speech) / max(1, sum(len(word.text) for word in words))
     spread, said = [], 0.0
     for word in words:
@@ -117,7 +117,7 @@ def _spread(words: Sequence[_Growing], speech: Sequence[Stretch]) -> list[Word]:
     return spread
 
 
-def _place(speech: Sequence[Stretch], since: float, until: float) -> Stretch:
+def _place(speech: Sequence[Piece], since: float, until: float) -> Piece:
     """Where a part of the speech lies in the sound, counted in seconds of speech; across a pause: its longer side."""
     sides, before = [], 0.0
     for start, end in speech:

@@ -32,8 +32,8 @@ class Timeline:
         start, end = self._within(number, word.start, word.end)
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
 
-    def stretches(self, start: float, end: float) -> list[Piece]:
-        """A stretch of the window in the recording: the part of each piece that lies in it."""
+    def sections(self, start: float, end: float) -> list[Piece]:
+        """A section of the window in the recording: the part of each piece that lies in it."""
         pieces = range(self._piece_at(start), self._piece_at(end) + 1)
         parts = [self._within(piece, start, end) for piece in pieces]
         return [(first, last) for first, last in parts if last > first]
@@ -42,7 +42,7 @@ class Timeline:
         return min(max(bisect_right(self._starts, second) - 1, 0), len(self._pieces) - 1)
 
     def _within(self, number: int, start: float, end: float) -> Piece:
-        """A stretch of the window in the recording, as far as it lies within one piece."""
+        """A section of the window in the recording, as far as it lies within one piece."""
         first, last = self._pieces[number]
         moved = first - self._starts[number]
         begin = min(max(start + moved, first), last)

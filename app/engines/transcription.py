@@ -37,7 +37,7 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
                 untranscribed=[
                     Stretch(start=start, end=end)
                     for hole in _holes(filled, clip)
-                    for start, end in timeline.stretches(*hole)
+                    for start, end in timeline.sections(*hole)
                 ],
             )
         )

@@ -10,11 +10,11 @@ remembered but that place, and voice activity is judged in blocks that begin at 
 where a window ended finds the same windows as an uninterrupted one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,14 +41,7 @@ _LEAST_SPEECH = 4  # frames; less is a click
 _SPEECH = 0.5
 
 Probabilities = npt.NDArray[np.float32]
-
-
-class VoiceDetector(Protocol):
-    """Says of each frame how probably somebody speaks."""
-
-    def __call__(self, samples: Samples, /) -> Probabilities:
-        """One probability a frame; may write into `samples`."""
-        ...
+VoiceDetector = Callable[[Samples], Probabilities]  # of speech in each frame; may write into the samples
 
 
 @dataclass(frozen=True)

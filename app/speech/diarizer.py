@@ -10,10 +10,10 @@ from typing import Self
 
 from app.cancellation import cancel_all
 from app.engines.engine import Engine
-from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, StretchAnalysed
+from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.errors import TaskError
 from app.redis_store.cache import Cache
-from app.redis_store.stretches import Stretches
+from app.redis_store.chunks import Chunks
 from app.speech.recordings import Recording, Recordings
 from app.updates import News, processed
 from app.work_sharing.sharing import WorkSharing
@@ -28,7 +28,7 @@ class Diarizer:
     """Diarizes with the engine; the cache answers what was asked before."""
 
     def __init__(
-        self, recordings: Recordings, engine: Engine, cache: Cache, chunks: Stretches, sharing: WorkSharing
+        self, recordings: Recordings, engine: Engine, cache: Cache, chunks: Chunks, sharing: WorkSharing
     ) -> None:
         self._recordings = recordings
         self._engine = engine
@@ -72,7 +72,7 @@ class Diarizer:
         async with aclosing(self._engine.run(job)) as replies:
             async for reply in replies:
                 match reply:
-                    case StretchAnalysed():
+                    case ChunkAnalysed():
                         await self._chunks.keep(task.task_id, recording.sha256, reply)
                     case StageAdvanced():
                         yield reply

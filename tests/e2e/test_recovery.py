@@ -70,7 +70,7 @@ async def until_segments(client: Client, task_id: str, count: int) -> None:
 
 
 def is_same(found: TranscriptionResult, wanted: TranscriptionResult) -> bool:
-    """The same text in the same languages, the same stretches without any, and the same times within 50 ms."""
+    """The same text in the same languages, the same sections without any, and the same times within 50 ms."""
     texts = [[(segment.text, segment.language) for segment in each.segments] for each in (found, wanted)]
     return (
         texts[0] == texts[1]

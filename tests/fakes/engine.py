@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from app.engines.messages import (
     LAST_REPLIES,
+    ChunkAnalysed,
     DiarizationDone,
     Diarize,
     Job,
@@ -20,7 +21,6 @@ from app.engines.messages import (
     RecordingOpened,
     Reply,
     StageAdvanced,
-    StretchAnalysed,
     Transcribe,
     WindowFound,
     WindowSound,
@@ -141,7 +141,7 @@ class FakeEngine:
             yield [ListeningDone(duration_seconds=duration)]
         else:
             half_done = StageAdvanced(stage=Stage.DIARIZING, processed_seconds=duration / 2, duration_seconds=duration)
-            yield [half_done, StretchAnalysed(index=0, revision=MODEL.revision, record="")]
+            yield [half_done, ChunkAnalysed(index=0, revision=MODEL.revision, record="")]
             turns = [
                 Turn(start=half * 5.0, end=half * 5.0 + 5, speaker=f"SPEAKER_0{half % 2}")
                 for half in range(2 * self.windows)

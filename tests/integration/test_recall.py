@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from app.engines.messages import Diarize, Job, Loaded, Reply, StretchAnalysed
+from app.engines.messages import ChunkAnalysed, Diarize, Job, Loaded, Reply
 from app.errors import PermanentError
 from app.main import Worker
 from app.redis_store import redis_keys
-from app.redis_store.stretches import Stretches
+from app.redis_store.chunks import Chunks
 from app.settings import Settings
 from schemas import subjects
 from schemas.errors import ErrorCode
@@ -188,10 +188,10 @@ async def test_speakers_that_were_not_found_are_looked_for_again(
     assert (second["diarization_error"], second["speakers"], second["cached"]) == (None, 2, False)
 
 
-async def test_a_lost_worker_costs_no_more_than_a_stretch_of_the_search_for_speakers(
+async def test_a_lost_worker_costs_no_more_than_a_chunk_of_the_search_for_speakers(
     start_worker: StartWorker, engine: FakeEngine, publisher: Publisher, redis: Redis
 ) -> None:
-    # Given a worker that stops after it has heard the voices of a stretch
+    # Given a worker that stops after it has analysed the voices of a chunk
     engine.hangs_after = [0]
     async with start_worker(engine):
         await publisher.publish("t1", kind=Kind.DIARIZATION)
@@ -205,7 +205,7 @@ async def test_a_lost_worker_costs_no_more_than_a_stretch_of_the_search_for_spea
     # But the other one was given it
     (job,) = second.jobs
     assert isinstance(job, Diarize)
-    assert [stretch.index for stretch in job.known] == [0]
+    assert [chunk.index for chunk in job.known] == [0]
 
 
 async def test_voices_of_a_task_that_has_failed_are_kept_no_longer(
@@ -218,12 +218,12 @@ async def test_voices_of_a_task_that_has_failed_are_kept_no_longer(
 
 
 class DiesOfVoices(FakeEngine):
-    """An engine that fails after it has heard a stretch."""
+    """An engine that fails after it has analysed a chunk."""
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         async for reply in super().run(job):
             yield reply
-            if isinstance(reply, StretchAnalysed):
+            if isinstance(reply, ChunkAnalysed):
                 raise PermanentError(ErrorCode.ENGINE_FAILED, "The voices cannot be told apart.")
 
 
@@ -243,10 +243,10 @@ async def test_voices_go_with_their_task(
 
 
 async def test_voices_of_another_recording_are_not_taken_for_those_of_this_one(binary_redis: Redis) -> None:
-    stretches = Stretches(binary_redis)
-    await stretches.keep("t1", "a" * 64, StretchAnalysed(index=0, revision="0", record=""))
-    assert await stretches.known("t1", "b" * 64) == []
-    assert len(await stretches.known("t1", "a" * 64)) == 1
+    chunks = Chunks(binary_redis)
+    await chunks.keep("t1", "a" * 64, ChunkAnalysed(index=0, revision="0", record=""))
+    assert await chunks.known("t1", "b" * 64) == []
+    assert len(await chunks.known("t1", "a" * 64)) == 1
 
 
 async def _is_gone(redis: Redis, key: str) -> bool:

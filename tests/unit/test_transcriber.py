@@ -10,10 +10,10 @@ from typing import cast
 import pytest
 
 from app.engines.cores import Cores
-from app.engines.messages import Diarize, Job, Listen, Reply, StageAdvanced, StretchAnalysed, Transcribe
+from app.engines.messages import ChunkAnalysed, Diarize, Job, Listen, Reply, StageAdvanced, Transcribe
 from app.errors import TransientError
 from app.redis_store.cache import Cache, connected
-from app.redis_store.stretches import Stretches
+from app.redis_store.chunks import Chunks
 from app.settings import Settings
 from app.speech.diarizer import Diarizer
 from app.speech.recordings import Recording, Recordings
@@ -35,9 +35,9 @@ NOWHERE = connected("redis://localhost:1")
 
 
 class NothingKnown:
-    """Stretches that nobody has heard."""
+    """Chunks that nobody has heard."""
 
-    async def known(self, *_: str) -> list[StretchAnalysed]:
+    async def known(self, *_: str) -> list[ChunkAnalysed]:
         return []
 
     async def keep(self, *_: object) -> None:
@@ -104,7 +104,7 @@ def run(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> AsyncGener
         cast("WorkSharing", Alone()),
         Cache(NOWHERE, keep=0),
     )
-    diarizer = Diarizer(recordings, engine, cache, cast("Stretches", NothingKnown()), sharing)
+    diarizer = Diarizer(recordings, engine, cache, cast("Chunks", NothingKnown()), sharing)
     transcripts = TranscriptCache(engine, cache)
     settings = Settings(_env_file=None)
     return Transcriber(recordings, engine, transcripts, diarizer, sharing, settings=settings).run(TASK, checkpoint)

@@ -1,4 +1,4 @@
-"""The analysis of a stretch: when its voices speak, and the embedding of each.
+"""The analysis of a chunk: when its voices speak, and the embedding of each.
 
 A voice is somebody in one excerpt, of whom there are at most three; whether two excerpts have a speaker in common is
 found out later, from the embeddings.
@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.diarization.excerpts import FRAME, FRAMES, LENGTH, StretchSound
+from app.engines.diarization.chunk import VOICES, Chunk, Embedding
+from app.engines.diarization.excerpts import FRAME, FRAMES, LENGTH, PER_CHUNK, ChunkSound
 from app.engines.diarization.features import energies, features, narrow
 from app.engines.diarization.networks import Networks
-from app.engines.diarization.stretch import VOICES, Embedding, Stretch
 from app.engines.samples import Samples
 
 Frames = npt.NDArray[np.bool_]
@@ -27,8 +27,8 @@ _LEAST_SAMPLES = 1_600
 _MOST_SAMPLES = 64_000  # 4 s: more makes an embedding no better, and it takes most of the time
 
 
-def analyse(networks: Networks, sound: StretchSound, told: Callable[[int], None]) -> Stretch:
-    """Analyse a stretch; `told` hears how many of its excerpts are done."""
+def analyse(networks: Networks, sound: ChunkSound, progress: Callable[[int], None]) -> Chunk:
+    """Analyse a chunk; `progress` is called with the number of the recording's excerpts that are done."""
     activity = np.zeros((sound.excerpts, FRAMES, VOICES), np.uint8)
     embeddings: list[Embedding] = []
     for number in range(sound.excerpts):
@@ -36,8 +36,8 @@ def analyse(networks: Networks, sound: StretchSound, told: Callable[[int], None]
         if np.abs(excerpt).max(initial=0) > _SILENCE:
             activity[number], active = _segmented(networks, excerpt)
             embeddings += _embeddings(networks, number, excerpt, active)
-        told(number + 1)
-    return Stretch(sound.index, activity, embeddings)
+        progress(sound.index * PER_CHUNK + number + 1)
+    return Chunk(sound.index, activity, embeddings)
 
 
 def _segmented(networks: Networks, excerpt: Samples) -> tuple[Activity, Frames]:

@@ -1,95 +1,74 @@
-"""Diarization: who speaks when in a recording, heard stretch by stretch while it is decoded."""
+"""Diarization: who speaks when in a recording, analysed chunk by chunk while it is decoded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from time import monotonic
 
 from app.engines.decoding import Limit, decode, measure
 from app.engines.diarization.analysis import analyse
-from app.engines.diarization.excerpts import APART, LENGTH, PER_STRETCH, stretches
+from app.engines.diarization.chunk import Chunk, unpack
+from app.engines.diarization.excerpts import APART, LENGTH, PER_CHUNK, chunks
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.speakers import Bounds, owners
-from app.engines.diarization.stretch import Stretch, unpack
 from app.engines.diarization.turns import turns
-from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, StretchAnalysed
+from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.engines.mixing import SAMPLE_RATE
-from app.engines.samples import Samples
 from schemas.progress import Stage
 
-_NEWS_INTERVAL = 1.0  # seconds
+_PROGRESS_EVERY_S = 1.0
 
-Tell = Callable[[StageAdvanced | StretchAnalysed], None]
-
-
-class Diarizer:
-    """The two networks, loaded."""
-
-    def __init__(self, threads: int) -> None:
-        self._networks = Networks(threads)
-        self.identity = self._networks.identity
-
-    def diarize(self, job: Diarize, limit: Limit, tell: Tell) -> DiarizationDone:
-        """The turns of a recording; `tell` hears each stretch that was not known, and of progress once a second.
-
-        Raises PermanentError: audio_unreadable, audio_too_large. Holds 70 s of sound, and 2.5 MB for each hour of it.
-        """
-        measured, _ = measure(job.path)
-        limit.check(measured)
-        tell(StageAdvanced(stage=Stage.DECODING, processed_seconds=0.0, duration_seconds=measured))
-        sound = _Counted(decode(job.path, limit))
-        heard = list(self._heard(sound, self._known(job), _Progress(measured, tell), tell))
-        duration = sound.samples / SAMPLE_RATE
-        found = turns(heard, owners(heard, Bounds(job.min_speakers, job.max_speakers)), duration)
-        return DiarizationDone(turns=found, duration_seconds=duration, model=self.identity)
-
-    def _heard(
-        self, sound: "_Counted", known: dict[int, Stretch], progress: "_Progress", tell: Tell
-    ) -> Iterator[Stretch]:
-        for piece in stretches(sound):
-            stretch = known.get(piece.index)
-            if stretch is None or len(stretch.activity) != piece.excerpts:
-                stretch = analyse(self._networks, piece, partial(progress.advance, piece.index * PER_STRETCH))
-                tell(StretchAnalysed(index=piece.index, revision=self.identity.revision, record=stretch.pack()))
-            yield stretch
-
-    def _known(self, job: Diarize) -> dict[int, Stretch]:
-        """What was heard before by the same networks; a record that cannot be read is one that is missing."""
-        known = {}
-        for each in job.known:
-            with suppress(ValueError):
-                if each.revision == self.identity.revision:
-                    known[each.index] = unpack(each.index, each.record)
-        return known
+Emit = Callable[[StageAdvanced | ChunkAnalysed], None]
 
 
-class _Counted:
-    """Samples, counted as they go by."""
+def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> DiarizationDone:
+    """Find the turns of a recording; emit each chunk that is not known yet, and progress once a second.
 
-    def __init__(self, pieces: Iterator[Samples]) -> None:
-        self._pieces = pieces
-        self.samples = 0
+    Holds 70 s of sound, and 2.5 MB for each hour of the recording.
 
-    def __iter__(self) -> Iterator[Samples]:
-        for piece in self._pieces:
-            self.samples += len(piece)
-            yield piece
+    Raises:
+        PermanentError: audio_unreadable, audio_too_large.
+    """
+    measured, _ = measure(job.path)
+    limit.check(measured)
+    emit(StageAdvanced(stage=Stage.DECODING, processed_seconds=0.0, duration_seconds=measured))
+    progress = _progress(measured, emit)
+    known = _known(job, networks.identity.revision)
+    analysed: list[Chunk] = []
+    duration = 0.0
+    for sound in chunks(decode(job.path, limit)):
+        chunk = known.get(sound.index)
+        if chunk is None or len(chunk.activity) != sound.excerpts:
+            chunk = analyse(networks, sound, progress)
+            emit(ChunkAnalysed(index=sound.index, revision=networks.identity.revision, record=chunk.pack()))
+        analysed.append(chunk)
+        duration = (sound.index * PER_CHUNK * APART + len(sound.samples)) / SAMPLE_RATE
+    found = turns(analysed, owners(analysed, Bounds(job.min_speakers, job.max_speakers)), duration)
+    return DiarizationDone(turns=found, duration_seconds=duration, model=networks.identity)
 
 
-class _Progress:
-    """Turns excerpts heard into news."""
+def _known(job: Diarize, revision: str) -> dict[int, Chunk]:
+    """The chunks that the same networks have analysed before, without those that cannot be read."""
+    known = {}
+    for each in job.known:
+        with suppress(ValueError):
+            if each.revision == revision:
+                known[each.index] = unpack(each.index, each.record)
+    return known
 
-    def __init__(self, duration: float, tell: Tell) -> None:
-        self._duration = duration
-        self._tell = tell
-        self._told = monotonic()
-        self._report(0.0)
 
-    def advance(self, before: int, excerpts: int) -> None:
-        if monotonic() - self._told >= _NEWS_INTERVAL:
-            self._told = monotonic()
-            self._report(((before + excerpts - 1) * APART + LENGTH) / SAMPLE_RATE)
+def _progress(duration: float, emit: Emit) -> Callable[[int], None]:
+    """Build what is called with the number of excerpts analysed, and emits progress once a second."""
+    reported_at = monotonic()
 
-    def _report(self, seconds: float) -> None:
-        processed = min(seconds, self._duration)
-        self._tell(StageAdvanced(stage=Stage.DIARIZING, processed_seconds=processed, duration_seconds=self._duration))
+    def report(seconds: float) -> None:
+        processed = min(seconds, duration)
+        emit(StageAdvanced(stage=Stage.DIARIZING, processed_seconds=processed, duration_seconds=duration))
+
+    def advance(excerpts: int) -> None:
+        nonlocal reported_at
+        if monotonic() - reported_at >= _PROGRESS_EVERY_S:
+            reported_at = monotonic()
+            report(((excerpts - 1) * APART + LENGTH) / SAMPLE_RATE)
+
+    report(0.0)
+    return advance

@@ -1,6 +1,6 @@
 """Excerpts: overlapping pieces of ten seconds, which the segmentation network hears, cut while a recording streams by.
 
-A stretch is a run of excerpts that stands for a minute: the unit in which results are kept. Where stretches and
+A chunk is a run of excerpts that stands for a minute: the unit in which results are kept. Where chunks and
 excerpts lie depends on nothing but the clock, so that a run that resumes finds the same ones.
 """
 
@@ -21,13 +21,13 @@ LENGTH = 160_000
 FRAMES_APART = 222
 """Frames from the start of one excerpt to the next, 3.75 s: with 5 s changes of speaker suffer, 2.5 s gain nothing."""
 APART = FRAMES_APART * FRAME
-PER_STRETCH = 16
-_WHOLE = (PER_STRETCH - 1) * APART + LENGTH
+PER_CHUNK = 16
+_WHOLE = (PER_CHUNK - 1) * APART + LENGTH
 
 
 @dataclass(frozen=True)
-class StretchSound:
-    """The sound of a stretch and how many excerpts begin in it."""
+class ChunkSound:
+    """The sound of a chunk and how many excerpts begin in it."""
 
     index: int
     samples: Samples
@@ -38,16 +38,16 @@ class StretchSound:
         return self.samples[number * APART :][:LENGTH]
 
 
-def stretches(pieces: Iterable[Samples]) -> Iterator[StretchSound]:
-    """Cut a recording into stretches; holds about 70 s of it at a time."""
+def chunks(pieces: Iterable[Samples]) -> Iterator[ChunkSound]:
+    """Cut a recording into chunks; holds about 70 s of it at a time."""
     index = 0
     waiting: list[Samples] = []
     for piece in pieces:
         waiting.append(piece)
-        while sum(map(len, waiting)) > _WHOLE:  # more than that: the next stretch has an excerpt
+        while sum(map(len, waiting)) > _WHOLE:  # more than that: the next chunk has an excerpt
             sound = np.concatenate(waiting)
-            yield StretchSound(index, sound[:_WHOLE], PER_STRETCH)
+            yield ChunkSound(index, sound[:_WHOLE], PER_CHUNK)
             index += 1
-            waiting = [sound[PER_STRETCH * APART :]]
+            waiting = [sound[PER_CHUNK * APART :]]
     rest = np.concatenate([*waiting, np.empty(0, np.float32)])
-    yield StretchSound(index, rest, max(1, ceil((len(rest) - LENGTH) / APART) + 1))
+    yield ChunkSound(index, rest, max(1, ceil((len(rest) - LENGTH) / APART) + 1))

@@ -1,10 +1,10 @@
-"""The two networks of this package, opened: which voice speaks when in an excerpt, and the embedding of a voice."""
+"""The two networks of diarization: which voice speaks when in an excerpt, and the embedding of a voice."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from app.engines.onnx_session import session_options
 from schemas.wire import Model
 
 Array = npt.NDArray[np.float32]
+Compute = Callable[[None, dict[str, Array]], Sequence[Array]]  # all outputs of a network
 
 NAME = "segmentation-3.0+campplus"
 _FILES = ("segmentation-3.0.onnx", "campplus.onnx")
@@ -22,14 +23,6 @@ _SHIFT = np.float32(0.75)  # of the telephone's mean: with 1 two people of a rea
 _PIPELINE = b"2"  # raised where the same networks give other turns, so that nothing kept from before is used
 _TINY = 1e-9
 SETS = 7
-
-
-class Session(Protocol):
-    """What is used of an onnxruntime session."""
-
-    def run(self, outputs: None, inputs: dict[str, Array], /) -> Sequence[Array]:
-        """Compute all outputs."""
-        ...
 
 
 class Networks:
@@ -44,18 +37,18 @@ class Networks:
 
     def segment(self, excerpt: Array) -> Array:
         """The samples of an excerpt to logarithms of probabilities (frames, 7 sets of voices)."""
-        return self._segmentation.run(None, {"x": excerpt[np.newaxis, np.newaxis]})[0].reshape(-1, SETS)
+        return self._segmentation(None, {"x": excerpt[np.newaxis, np.newaxis]})[0].reshape(-1, SETS)
 
     def embed(self, features: Array, *, telephone: bool = False) -> Array:
         """Features (frames, 80) of one voice to its embedding (192), of length 1 before a telephone's share is taken.
 
         A telephone moves all voices the same way, towards each other: what they have in common is taken away.
         """
-        embedding = self._embeddings.run(None, {"x": features[np.newaxis]})[0].reshape(-1)
+        embedding = self._embeddings(None, {"x": features[np.newaxis]})[0].reshape(-1)
         embedding = embedding / max(float(np.linalg.norm(embedding)), _TINY)
         return embedding - _SHIFT * self._telephone if telephone else embedding
 
 
-def _opened(content: bytes, threads: int) -> Session:
+def _opened(content: bytes, threads: int) -> Compute:
     session = onnxruntime.InferenceSession(content, session_options(threads), providers=["CPUExecutionProvider"])
-    return cast("Session", session)
+    return cast("Compute", session.run)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from app.engines.diarization.chunk import SIZE, VOICES, Chunk
 from app.engines.diarization.clustering import Labels, Weights, counts, cut, linkage
-from app.engines.diarization.excerpts import PER_STRETCH
-from app.engines.diarization.stretch import SIZE, VOICES, Stretch
+from app.engines.diarization.excerpts import PER_CHUNK
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -47,9 +47,9 @@ class Voices:
     embeddings: Embeddings
 
     @classmethod
-    def of(cls, stretches: Sequence[Stretch]) -> "Voices":
+    def of(cls, chunks: Sequence[Chunk]) -> "Voices":
         """The voices of a recording, in order."""
-        found = [(stretch.index * PER_STRETCH + p.excerpt, p) for stretch in stretches for p in stretch.embeddings]
+        found = [(chunk.index * PER_CHUNK + p.excerpt, p) for chunk in chunks for p in chunk.embeddings]
         embeddings = np.array([p.values for _, p in found], np.float32).reshape(-1, SIZE)
         return cls(
             np.array([excerpt for excerpt, _ in found], np.intp),
@@ -59,10 +59,10 @@ class Voices:
         )
 
 
-def owners(stretches: Sequence[Stretch], bounds: Bounds) -> Labels:
+def owners(chunks: Sequence[Chunk], bounds: Bounds) -> Labels:
     """The speaker of each voice (excerpts, voices), from 0; `NOBODY` where there is none."""
-    voices = Voices.of(stretches)
-    found = np.full((sum(len(stretch.activity) for stretch in stretches), VOICES), NOBODY, np.intp)
+    voices = Voices.of(chunks)
+    found = np.full((sum(len(chunk.activity) for chunk in chunks), VOICES), NOBODY, np.intp)
     if len(voices.embeddings):
         found[voices.excerpts, voices.numbers] = _nearest(voices, _centres(voices, bounds))
     return found

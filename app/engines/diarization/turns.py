@@ -1,4 +1,4 @@
-"""Turns: what the overlapping excerpts say together about each frame, as stretches of one speaker."""
+"""Turns: what the overlapping excerpts say together about each frame, as times of one speaker."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from app.engines.diarization.chunk import VOICES, Chunk
 from app.engines.diarization.clustering import Labels
-from app.engines.diarization.excerpts import FRAME, FRAMES, FRAMES_APART, PER_STRETCH
+from app.engines.diarization.excerpts import FRAME, FRAMES, FRAMES_APART, PER_CHUNK
 from app.engines.diarization.speakers import NOBODY
-from app.engines.diarization.stretch import VOICES, Stretch
 from app.engines.mixing import SAMPLE_RATE
 from schemas.diarization import Turn
 
@@ -41,11 +41,11 @@ class _Run(NamedTuple):
     speaker: int
 
 
-def turns(stretches: Sequence[Stretch], owners: Labels, duration: float) -> list[Turn]:
+def turns(chunks: Sequence[Chunk], owners: Labels, duration: float) -> list[Turn]:
     """The turns by time, none beyond the duration; speakers are numbered by first appearance."""
     count = int(owners.max(initial=NOBODY)) + 1
     pieces: list[list[Runs]] = [[] for _ in range(count)]
-    for first, speaking in _decided(stretches, owners, count):
+    for first, speaking in _decided(chunks, owners, count):
         for speaker, row in zip(pieces, speaking, strict=True):
             speaker.append(first + _runs(row))
     found = [
@@ -69,24 +69,22 @@ def _seconds(edge: int) -> float:
     return round((edge * FRAME + _FIRST_EDGE) / SAMPLE_RATE, 3)
 
 
-def _decided(
-    stretches: Sequence[Stretch], owners: Labels, speakers: int
-) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
-    """The first frame of each stretch, and which speaker speaks in which of its frames (speakers, frames)."""
+def _decided(chunks: Sequence[Chunk], owners: Labels, speakers: int) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+    """The first frame of each chunk, and which speaker speaks in which of its frames (speakers, frames)."""
     weights = _weights()
-    for stretch in stretches:
-        first = stretch.index * PER_STRETCH
-        reach = FRAMES // FRAMES_APART  # excerpts of the stretch before that still sound in this one
-        excerpts = range(max(first - reach, 0), first + len(stretch.activity))
-        frames = (len(stretch.activity) - 1) * FRAMES_APART + FRAMES
+    for chunk in chunks:
+        first = chunk.index * PER_CHUNK
+        reach = FRAMES // FRAMES_APART  # excerpts of the chunk before that still sound in this one
+        excerpts = range(max(first - reach, 0), first + len(chunk.activity))
+        frames = (len(chunk.activity) - 1) * FRAMES_APART + FRAMES
         said, heard = np.zeros((speakers, frames), np.float32), np.zeros(frames, np.float32)
         for excerpt in excerpts:
             begin = (excerpt - first) * FRAMES_APART
             there, here = slice(max(-begin, 0), FRAMES), slice(max(begin, 0), begin + FRAMES)
-            activity = stretches[excerpt // PER_STRETCH].activity[excerpt % PER_STRETCH][there]
+            activity = chunks[excerpt // PER_CHUNK].activity[excerpt % PER_CHUNK][there]
             said[:, here] += _by_speaker(_VOTES[activity], owners[excerpt], speakers) * weights[there]
             heard[here] += weights[there]
-        own = PER_STRETCH * FRAMES_APART if stretch is not stretches[-1] else frames
+        own = PER_CHUNK * FRAMES_APART if chunk is not chunks[-1] else frames
         yield first * FRAMES_APART, _speaking((said / heard)[:, :own])
 
 

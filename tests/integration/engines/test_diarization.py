@@ -10,13 +10,13 @@ from pyannote.database.util import load_rttm
 from pyannote.metrics.diarization import DiarizationErrorRate
 
 from app.engines.decoding import Limit
-from app.engines.diarization.diarizer import Diarizer
+from app.engines.diarization.chunk import unpack
+from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import energies, features, narrow
 from app.engines.diarization.networks import Array, Networks
 from app.engines.diarization.speakers import Bounds, owners
-from app.engines.diarization.stretch import unpack
 from app.engines.diarization.turns import turns
-from app.engines.messages import DiarizationDone, Diarize, StageAdvanced, StretchAnalysed
+from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.engines.mixing import SAMPLE_RATE
 from app.errors import PermanentError
 from schemas.diarization import Turn
@@ -28,7 +28,7 @@ DEMO = Path(__file__).parents[3] / "app" / "cli" / "demo" / "two_readers.flac"
 CALL = Path(__file__).parents[2] / "recordings" / "phone_call"
 TRUTH = [("SPEAKER_00", 0.5), ("SPEAKER_01", 7.6), ("SPEAKER_00", 12.4), ("SPEAKER_01", 20.7), ("SPEAKER_00", 22.8)]
 
-News = list[StageAdvanced | StretchAnalysed]
+News = list[StageAdvanced | ChunkAnalysed]
 
 
 class Interrupted(Exception):  # noqa: N818 -- nothing is wrong
@@ -36,33 +36,33 @@ class Interrupted(Exception):  # noqa: N818 -- nothing is wrong
 
 
 @pytest.fixture(scope="module")
-def diarizer() -> Diarizer:
-    return Diarizer(threads=1)
+def networks() -> Networks:
+    return Networks(threads=1)
 
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two minutes and a bit, three stretches; mostly silence, which is quickly heard."""
+    """Two minutes and a bit, three chunks; mostly silence, which is quickly heard."""
     sound = np.concatenate([load(DEMO), silence(60), load(DEMO)[: 12 * SAMPLE_RATE], silence(26)])
     return write(tmp_path_factory.mktemp("long") / "long.flac", sound, "flac")
 
 
 @pytest.fixture(scope="module")
-def whole(diarizer: Diarizer, long: Path) -> tuple[DiarizationDone, News]:
+def whole(networks: Networks, long: Path) -> tuple[DiarizationDone, News]:
     """What an uninterrupted job finds in it."""
-    return run(diarizer, long)
+    return run(networks, long)
 
 
 def run(
-    diarizer: Diarizer,
+    networks: Networks,
     path: Path,
     limit: Limit = NO_LIMIT,
     bounds: dict[str, int] | None = None,
-    known: Sequence[StretchAnalysed] = (),
+    known: Sequence[ChunkAnalysed] = (),
 ) -> tuple[DiarizationDone, News]:
     news: News = []
     job = Diarize.model_validate({"path": path, "known": known} | (bounds or {}))
-    return diarizer.diarize(job, limit, news.append), news
+    return diarize(networks, job, limit, news.append), news
 
 
 def error_rate(found: Sequence[Turn], truth: Path, seconds: float) -> float:
@@ -86,17 +86,17 @@ def unit(embedding: Array) -> Array:
     return embedding / np.float32(np.linalg.norm(embedding))
 
 
-def stretches(news: News) -> list[StretchAnalysed]:
-    return [each for each in news if isinstance(each, StretchAnalysed)]
+def chunks(news: News) -> list[ChunkAnalysed]:
+    return [each for each in news if isinstance(each, ChunkAnalysed)]
 
 
 def progress(news: News) -> list[float]:
     return [each.processed_seconds for each in news if isinstance(each, StageAdvanced)]
 
 
-def test_two_readers_are_told_apart(diarizer: Diarizer) -> None:
+def test_two_readers_are_told_apart(networks: Networks) -> None:
     # Given a recording of two readers taking turns
-    done, news = run(diarizer, DEMO)
+    done, news = run(networks, DEMO)
 
     # When it is diarized, then the changes of speaker are where they are in truth
     changes = [
@@ -113,9 +113,9 @@ def test_two_readers_are_told_apart(diarizer: Diarizer) -> None:
     assert progress(news)[0] == 0
 
 
-def test_the_demo_is_heard_as_well_as_before(diarizer: Diarizer) -> None:
+def test_the_demo_is_heard_as_well_as_before(networks: Networks) -> None:
     # Given the demo and who speaks when in it, when it is diarized, then at most 6.2 % of its speech is wrong
-    done, _ = run(diarizer, DEMO)
+    done, _ = run(networks, DEMO)
     assert error_rate(done.turns, DEMO.with_suffix(".rttm"), done.duration_seconds) <= 0.062
 
 
@@ -156,7 +156,7 @@ def test_a_telephone_makes_no_two_voices_one() -> None:
     ],
 )
 def test_bounds_are_kept_and_nothing_is_heard_twice(
-    diarizer: Diarizer, bounds: dict[str, int], speakers: int, monkeypatch: pytest.MonkeyPatch
+    networks: Networks, bounds: dict[str, int], speakers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given bounds for the number of speakers, when two readers are diarized
     heard: list[int] = []
@@ -167,67 +167,67 @@ def test_bounds_are_kept_and_nothing_is_heard_twice(
         return segment(self, excerpt)
 
     monkeypatch.setattr(Networks, "segment", counted)
-    done, _ = run(diarizer, DEMO, bounds=bounds)
+    done, _ = run(networks, DEMO, bounds=bounds)
 
     # Then so many are found, by one pass through the excerpts
     assert len({turn.speaker for turn in done.turns}) == speakers
     assert len(heard) == 7
 
 
-def test_one_reader_is_one_speaker(diarizer: Diarizer, tmp_path: Path) -> None:
+def test_one_reader_is_one_speaker(networks: Networks, tmp_path: Path) -> None:
     # Given all clips of one reader, when they are diarized, then there is one speaker
     reading = write(tmp_path / "reading.flac", np.concatenate([load(clip) for clip in CLIPS]), "flac")
-    assert {turn.speaker for turn in run(diarizer, reading)[0].turns} == {"SPEAKER_00"}
+    assert {turn.speaker for turn in run(networks, reading)[0].turns} == {"SPEAKER_00"}
 
 
-def test_one_short_word_is_one_short_turn(diarizer: Diarizer, tmp_path: Path) -> None:
+def test_one_short_word_is_one_short_turn(networks: Networks, tmp_path: Path) -> None:
     # Given half a second of speech in silence
     word = load(CLIPS[0])[SAMPLE_RATE : SAMPLE_RATE * 3 // 2]
     path = write(tmp_path / "word.flac", np.concatenate([silence(2), word, silence(2)]), "flac")
 
     # When it is diarized, then that is the one turn
-    (turn,) = run(diarizer, path)[0].turns
+    (turn,) = run(networks, path)[0].turns
     assert (turn.start, turn.end) == pytest.approx((2.0, 2.5), abs=0.3)
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.1, 0.4])
-def test_the_shortest_recordings_do_no_harm(diarizer: Diarizer, tmp_path: Path, seconds: float) -> None:
+def test_the_shortest_recordings_do_no_harm(networks: Networks, tmp_path: Path, seconds: float) -> None:
     # Given a moment of speech, when it is diarized, then turns, if any, are within it
     path = write(tmp_path / "moment.wav", load(CLIPS[0])[SAMPLE_RATE:][: round(seconds * SAMPLE_RATE)], "pcm_s16le")
-    done, _ = run(diarizer, path)
+    done, _ = run(networks, path)
     assert all(0 <= turn.start < turn.end <= done.duration_seconds for turn in done.turns)
 
 
 @pytest.mark.parametrize("seconds", [0.3, 12, 130])
-def test_in_silence_nobody_speaks(diarizer: Diarizer, tmp_path: Path, seconds: float) -> None:
+def test_in_silence_nobody_speaks(networks: Networks, tmp_path: Path, seconds: float) -> None:
     # Given silence, when it is diarized, then there are no turns
-    assert run(diarizer, write(tmp_path / "silence.flac", silence(seconds), "flac"))[0].turns == []
+    assert run(networks, write(tmp_path / "silence.flac", silence(seconds), "flac"))[0].turns == []
 
 
 def test_a_job_that_resumes_finds_the_same_turns(
-    diarizer: Diarizer, long: Path, whole: tuple[DiarizationDone, News]
+    networks: Networks, long: Path, whole: tuple[DiarizationDone, News]
 ) -> None:
-    # Given a job that is not interrupted, and one that is when its second stretch was heard
+    # Given a job that is not interrupted, and one that is when its second chunk was heard
     done, news = whole
     assert len({turn.speaker for turn in done.turns}) == 2
     assert done.turns[-1].start > 90
-    told: list[StretchAnalysed] = []
+    told: list[ChunkAnalysed] = []
 
-    def tell(reply: StageAdvanced | StretchAnalysed) -> None:
-        if isinstance(reply, StretchAnalysed):
+    def emit(reply: StageAdvanced | ChunkAnalysed) -> None:
+        if isinstance(reply, ChunkAnalysed):
             told.append(reply)
             if len(told) == 2:
                 raise Interrupted
 
     with pytest.raises(Interrupted):
-        diarizer.diarize(Diarize(path=long), NO_LIMIT, tell)
+        diarize(networks, Diarize(path=long), NO_LIMIT, emit)
 
     # When the next job knows what was heard
-    resumed, later = run(Diarizer(threads=1), long, known=told)
+    resumed, later = run(Networks(threads=1), long, known=told)
 
     # Then it hears only the rest, and its turns are the very same
-    assert [each.index for each in stretches(news)] == [0, 1, 2]
-    assert [each.index for each in stretches(later)] == [2]
+    assert [each.index for each in chunks(news)] == [0, 1, 2]
+    assert [each.index for each in chunks(later)] == [2]
     assert resumed == done
 
     # And a record is some tens of kilobytes
@@ -235,37 +235,37 @@ def test_a_job_that_resumes_finds_the_same_turns(
 
 
 def test_what_cannot_be_used_is_heard_again(
-    diarizer: Diarizer, long: Path, whole: tuple[DiarizationDone, News]
+    networks: Networks, long: Path, whole: tuple[DiarizationDone, News]
 ) -> None:
-    # Given records of another revision, of nothing, and of a stretch of another length
+    # Given records of another revision, of nothing, and of a chunk of another length
     done, news = whole
-    first, second, last = stretches(news)
+    first, second, last = chunks(news)
     known = [
         first.model_copy(update={"revision": "0", "record": last.record}),
         second.model_copy(update={"record": "bm90aGluZw=="}),
         last.model_copy(update={"record": first.record}),
     ]
 
-    # When a job knows these, then it hears all three stretches again
-    again, later = run(diarizer, long, known=known)
-    assert [each.index for each in stretches(later)] == [0, 1, 2]
+    # When a job knows these, then it hears all three chunks again
+    again, later = run(networks, long, known=known)
+    assert [each.index for each in chunks(later)] == [0, 1, 2]
     assert again == done
 
 
-def test_progress_is_true_and_not_told_too_often(diarizer: Diarizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_true_and_not_told_too_often(networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a clock by which each look at it takes 0.3 s
     clock = iter(np.arange(0, 100, 0.3).tolist())
     monkeypatch.setattr("app.engines.diarization.diarizer.monotonic", lambda: next(clock))
 
     # When seven excerpts are diarized
-    _, news = run(diarizer, DEMO)
+    _, news = run(networks, DEMO)
 
     # Then there is news of the fourth, which ended after 21.2 s, and of no other
     assert progress(news) == [0, 0, pytest.approx(3 * 3.75 + 10, abs=0.1)]
 
 
-def test_a_recording_above_the_limit_is_refused(diarizer: Diarizer) -> None:
+def test_a_recording_above_the_limit_is_refused(networks: Networks) -> None:
     # Given a limit below the recording's length, when it is diarized, then the setting is named
     with pytest.raises(PermanentError, match="DIARIZATION_MAX_SECONDS") as caught:
-        run(diarizer, DEMO, Limit(10, "DIARIZATION_MAX_SECONDS"))
+        run(networks, DEMO, Limit(10, "DIARIZATION_MAX_SECONDS"))
     assert caught.value.detail.code is ErrorCode.AUDIO_TOO_LARGE

@@ -4,17 +4,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from app.engines.diarization.excerpts import APART, LENGTH, PER_STRETCH, StretchSound, stretches
+from app.engines.diarization.excerpts import APART, LENGTH, PER_CHUNK, ChunkSound, chunks
 from app.engines.samples import Samples
 
-MINUTE = PER_STRETCH * APART
+MINUTE = PER_CHUNK * APART
 
 
 def ramp(samples: int) -> np.ndarray:
     return np.arange(samples, dtype=np.float32)
 
 
-def begins(sounds: list[StretchSound]) -> list[float]:
+def begins(sounds: list[ChunkSound]) -> list[float]:
     """The first sample of each excerpt, which in a ramp is its number."""
     return [float(sound.excerpt(number)[0]) for sound in sounds for number in range(sound.excerpts)]
 
@@ -24,7 +24,7 @@ def begins(sounds: list[StretchSound]) -> list[float]:
 )
 def test_every_sample_is_in_an_excerpt_and_none_is_empty(length: int) -> None:
     # Given a recording of any length, when it is cut
-    sounds = list(stretches([ramp(length)]))
+    sounds = list(chunks([ramp(length)]))
 
     # Then excerpts begin at even distances, the last reaches the end, and the one before it does not
     starts = begins(sounds)
@@ -41,7 +41,7 @@ def test_how_a_recording_is_decoded_changes_nothing() -> None:
     cuts = np.sort(random.integers(0, len(whole), 500))
 
     # When it is cut, then the excerpts are the same
-    once, often = list(stretches([whole])), list(stretches(np.split(whole, cuts)))
+    once, often = list(chunks([whole])), list(chunks(np.split(whole, cuts)))
     assert [sound.excerpts for sound in once] == [sound.excerpts for sound in often]
     assert all((one.samples == other.samples).all() for one, other in zip(once, often, strict=True))
 
@@ -56,16 +56,16 @@ def test_a_stretch_comes_as_soon_as_it_can_and_no_more_is_held() -> None:
             given += 16_000
             yield np.zeros(16_000, np.float32)
 
-    # When it is cut, then each stretch comes before another one would fit into what was given
-    for sound in stretches(pieces()):
+    # When it is cut, then each chunk comes before another one would fit into what was given
+    for sound in chunks(pieces()):
         assert len(sound.samples) <= MINUTE - APART + LENGTH
         assert given - sound.index * MINUTE <= MINUTE - APART + LENGTH + 16_000
 
 
 def test_of_nothing_there_is_one_empty_excerpt() -> None:
-    assert [(sound.excerpts, len(sound.samples)) for sound in stretches([])] == [(1, 0)]
+    assert [(sound.excerpts, len(sound.samples)) for sound in chunks([])] == [(1, 0)]
 
 
 def test_neighbours_overlap() -> None:
-    starts = begins(list(stretches([ramp(MINUTE)])))
+    starts = begins(list(chunks([ramp(MINUTE)])))
     assert all(after - before < LENGTH for before, after in pairwise(starts))

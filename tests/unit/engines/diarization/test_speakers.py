@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from app.engines.diarization import speakers
-from app.engines.diarization.excerpts import FRAMES, PER_STRETCH
+from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding
+from app.engines.diarization.excerpts import FRAMES, PER_CHUNK
 from app.engines.diarization.speakers import NOBODY, Bounds, owners
-from app.engines.diarization.stretch import SIZE, VOICES, Embedding, Stretch
 
 ANY = Bounds(None, None)
 SECOND = 59  # frames
@@ -19,15 +19,15 @@ def sounds_like(person: int, *, but: float = 0.0, seed: int = 0) -> np.ndarray:
     return values
 
 
-def recording(*excerpts: Sequence[tuple[np.ndarray, int]]) -> list[Stretch]:
-    """Stretches whose excerpts have these voices: an embedding, and frames alone."""
+def recording(*excerpts: Sequence[tuple[np.ndarray, int]]) -> list[Chunk]:
+    """Chunks whose excerpts have these voices: an embedding, and frames alone."""
     embeddings = [
         Embedding(number, voice, frames, values)
         for number, voices in enumerate(excerpts)
         for voice, (values, frames) in enumerate(voices)
     ]
-    assert len(excerpts) <= PER_STRETCH
-    return [Stretch(0, np.zeros((len(excerpts), FRAMES, VOICES), np.uint8), embeddings)]
+    assert len(excerpts) <= PER_CHUNK
+    return [Chunk(0, np.zeros((len(excerpts), FRAMES, VOICES), np.uint8), embeddings)]
 
 
 def people(found: np.ndarray) -> int:
@@ -74,15 +74,15 @@ def test_a_doubtful_voice_is_nobody_who_is_surely_in_its_excerpt() -> None:
     assert found[1, 1] == found[0, 1]
 
 
-def test_a_speaker_is_known_again_in_another_stretch() -> None:
-    # Given two stretches, in the second of which the two speakers come the other way round
+def test_a_speaker_is_known_again_in_another_chunk() -> None:
+    # Given two chunks, in the second of which the two speakers come the other way round
     anna, ben = (sounds_like(0), 300), (sounds_like(1), 300)
-    (first,), (second,) = recording(*[[anna, ben]] * PER_STRETCH), recording([ben, anna])
+    (first,), (second,) = recording(*[[anna, ben]] * PER_CHUNK), recording([ben, anna])
 
     # When speakers are found, then they are the same two
-    found = owners([first, Stretch(1, second.activity, second.embeddings)], ANY)
-    assert found.shape == (PER_STRETCH + 1, VOICES)
-    assert found[0, 0] == found[PER_STRETCH, 1] != found[0, 1] == found[PER_STRETCH, 0]
+    found = owners([first, Chunk(1, second.activity, second.embeddings)], ANY)
+    assert found.shape == (PER_CHUNK + 1, VOICES)
+    assert found[0, 0] == found[PER_CHUNK, 1] != found[0, 1] == found[PER_CHUNK, 0]
 
 
 def test_a_voice_heard_for_a_moment_makes_no_speaker_of_its_own() -> None:

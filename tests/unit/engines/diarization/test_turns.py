@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from app.engines.diarization.excerpts import FRAMES, FRAMES_APART, PER_STRETCH
+from app.engines.diarization.chunk import VOICES, Chunk
+from app.engines.diarization.excerpts import FRAMES, FRAMES_APART, PER_CHUNK
 from app.engines.diarization.speakers import NOBODY
-from app.engines.diarization.stretch import VOICES, Stretch
 from app.engines.diarization.turns import turns
 
 FRAME = 270 / 16_000  # seconds
@@ -11,16 +11,16 @@ FRAME = 270 / 16_000  # seconds
 Said = list[tuple[int, float, float]]  # speaker, from, to
 
 
-def recording(seconds: float, said: Said, speakers: int = 2) -> tuple[list[Stretch], np.ndarray]:
+def recording(seconds: float, said: Said, speakers: int = 2) -> tuple[list[Chunk], np.ndarray]:
     """What a perfect network hears: voice n of each excerpt is speaker n."""
     excerpts = max(1, int(np.ceil((seconds - 10) / (FRAMES_APART * FRAME))) + 1)
     everything = np.zeros(((excerpts - 1) * FRAMES_APART + FRAMES, VOICES), np.uint8)
     for speaker, start, end in said:
         everything[round(start / FRAME) : round(end / FRAME), speaker] = 255
     heard = np.stack([everything[n * FRAMES_APART :][:FRAMES] for n in range(excerpts)])
-    cuts = range(0, excerpts, PER_STRETCH)
+    cuts = range(0, excerpts, PER_CHUNK)
     owners = np.array([[n if n < speakers else NOBODY for n in range(VOICES)]] * excerpts)
-    return [Stretch(n, heard[first : first + PER_STRETCH], []) for n, first in enumerate(cuts)], owners
+    return [Chunk(n, heard[first : first + PER_CHUNK], []) for n, first in enumerate(cuts)], owners
 
 
 def found(seconds: float, said: Said, speakers: int = 2) -> list[tuple[str, float, float]]:
@@ -98,9 +98,9 @@ def test_two_excerpts_that_lean_one_way_outvote_one_that_is_sure() -> None:
     assert (owners[0] == [0, 1, NOBODY]).all()
 
 
-def test_excerpts_are_outvoted_across_stretches_too() -> None:
-    # Given speech where the second stretch begins, which the first excerpt there missed and those before did not
-    begin = PER_STRETCH * FRAMES_APART * FRAME
+def test_excerpts_are_outvoted_across_chunks_too() -> None:
+    # Given speech where the second chunk begins, which the first excerpt there missed and those before did not
+    begin = PER_CHUNK * FRAMES_APART * FRAME
     heard, owners = recording(70, [(0, begin + 0.5, begin + 2.5)])
     heard[1].activity[0] = 0
 

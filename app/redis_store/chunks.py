@@ -1,4 +1,4 @@
-"""Stretches: what diarization has heard of a recording so far, so that a lost worker costs no more than one."""
+"""Chunks: what diarization has heard of a recording so far, so that a lost worker costs no more than one."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
-from app.engines.messages import StretchAnalysed
+from app.engines.messages import ChunkAnalysed
 from app.redis_store import redis_keys
 from app.redis_store.cache import in_time
 
@@ -21,26 +21,26 @@ return 1
 """
 
 
-class Stretches:
+class Chunks:
     """Kept by the task until it ends, because voices are nobody else's; without Redis all is heard again."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._keep = redis.register_script(KEEP_UNLESS_WITHDRAWN)
 
-    async def known(self, task_id: str, audio_sha256: str) -> list[StretchAnalysed]:
+    async def known(self, task_id: str, audio_sha256: str) -> list[ChunkAnalysed]:
         """What earlier attempts have heard in this recording."""
         kept = await in_time(self._redis.hgetall(redis_keys.voices(task_id)))
         lines = kept.items() if isinstance(kept, dict) else ()
-        return [stretch for at, line in lines if at.startswith(audio_sha256.encode()) for stretch in _read(line)]
+        return [chunk for at, line in lines if at.startswith(audio_sha256.encode()) for chunk in _read(line)]
 
-    async def keep(self, task_id: str, audio_sha256: str, stretch: StretchAnalysed) -> None:
-        """Keep a stretch for the next attempt, unless the task was cancelled or deleted a moment ago."""
+    async def keep(self, task_id: str, audio_sha256: str, chunk: ChunkAnalysed) -> None:
+        """Keep a chunk for the next attempt, unless the task was cancelled or deleted a moment ago."""
         keys = [redis_keys.voices(task_id), redis_keys.withdrawn(task_id)]
-        place = f"{audio_sha256} {stretch.index}"
-        await in_time(self._keep(keys=keys, args=[place, stretch.model_dump_json(), KEPT]))
+        place = f"{audio_sha256} {chunk.index}"
+        await in_time(self._keep(keys=keys, args=[place, chunk.model_dump_json(), KEPT]))
 
 
-def _read(line: bytes) -> Iterator[StretchAnalysed]:
+def _read(line: bytes) -> Iterator[ChunkAnalysed]:
     with suppress(ValidationError):  # of another version: it is heard again
-        yield StretchAnalysed.model_validate_json(line)
+        yield ChunkAnalysed.model_validate_json(line)

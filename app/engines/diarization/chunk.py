@@ -1,4 +1,4 @@
-"""What is kept of a stretch: enough to find its turns again without its sound, in about 20 KB."""
+"""What is kept of a chunk: enough to find its turns again without its sound, in about 20 KB."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from zlib import compress, decompressobj, error
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.diarization.excerpts import FRAMES, PER_STRETCH
+from app.engines.diarization.excerpts import FRAMES, PER_CHUNK
 
 VOICES = 3
 """How many the segmentation network tells apart in an excerpt."""
@@ -17,8 +17,8 @@ SIZE = 192
 
 _ROW = np.dtype([("excerpt", "u1"), ("voice", "u1"), ("frames", "<u2"), ("values", "<f2", SIZE)])
 _ACTIVITY = FRAMES * VOICES
-_LARGEST = 2 + PER_STRETCH * (_ACTIVITY + VOICES * _ROW.itemsize)
-_NO_RECORD = "not the record of a stretch"
+_LARGEST = 2 + PER_CHUNK * (_ACTIVITY + VOICES * _ROW.itemsize)
+_NO_RECORD = "not the record of a chunk"
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Embedding:
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """A stretch: how probably each voice speaks (excerpts, frames, voices; 255 is surely), and its embeddings."""
+class Chunk:
+    """A chunk: how probably each voice speaks (excerpts, frames, voices; 255 is surely), and its embeddings."""
 
     index: int
     activity: npt.NDArray[np.uint8]
@@ -46,8 +46,8 @@ class Stretch:
         return b64encode(compress(count + self.activity.tobytes() + rows.tobytes(), 1)).decode()
 
 
-def unpack(index: int, record: str) -> Stretch:
-    """A stretch from its text (ValueError where it is none)."""
+def unpack(index: int, record: str) -> Chunk:
+    """A chunk from its text (ValueError where it is none)."""
     content = _inflated(b64decode(record, validate=True))
     count, rest = int.from_bytes(content[:1], "big"), content[1:]
     activity = np.frombuffer(rest[: count * _ACTIVITY], np.uint8).reshape(count, FRAMES, VOICES)
@@ -55,7 +55,7 @@ def unpack(index: int, record: str) -> Stretch:
     if (rows["excerpt"] >= count).any() or (rows["voice"] >= VOICES).any():
         raise ValueError(_NO_RECORD)
     embeddings = [Embedding(int(r["excerpt"]), int(r["voice"]), int(r["frames"]), r["values"]) for r in rows]
-    return Stretch(index, activity, embeddings)
+    return Chunk(index, activity, embeddings)
 
 
 def _inflated(content: bytes) -> bytes:
