@@ -140,7 +140,7 @@ class Container:
         self.maintenance = Maintenance(
             js,
             settings,
-            lanes=queues,
+            queues=queues,
             projection=self.projection,
             expiry=Expiry(nats, names, log, self.registration, self.dead_letters, after=streams.EXPIRES_AFTER),
             meter=self.meter,

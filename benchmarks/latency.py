@@ -54,9 +54,9 @@ async def _behind(count: int, sizes: Sizes) -> Row:
     sizes.tell(f"{count:,} wait: filling the queue")
     async with fresh(partial(waiting.fill, count=count)) as stack:
         sizes.tell(f"{count:,} wait: urgent tasks, idle worker")
-        idle = await _idle(stack, sizes, lane_limit=2 * count)
+        idle = await _idle(stack, sizes, queue_limit=2 * count)
         async with serving(stack, NO_OP, nats_max_msgs_per_subject=2 * count):
-            await waiting.open_lane(stack)
+            await waiting.open_queue(stack)
             before, began = await waiting.still_waiting(stack), time.perf_counter()
             sizes.tell(f"{count:,} wait: the worker serves them")
             await asyncio.sleep(sizes.watched)
@@ -66,11 +66,11 @@ async def _behind(count: int, sizes: Sizes) -> Row:
             return Row(count, idle, busy, drained)
 
 
-async def _idle(stack: Stack, sizes: Sizes, lane_limit: int = 10_000) -> list[float]:
+async def _idle(stack: Stack, sizes: Sizes, queue_limit: int = 10_000) -> list[float]:
     """Seconds to each start, on as many workers as suffice to tell the queue's share from theirs."""
     delays: list[float] = []
     for _ in range(sizes.starters):
-        async with serving(stack, NO_OP, nats_max_msgs_per_subject=lane_limit):
+        async with serving(stack, NO_OP, nats_max_msgs_per_subject=queue_limit):
             delays += await _starts(stack, sizes.starts)
     return delays
 
@@ -102,11 +102,11 @@ def _starts_table(rows: list[Row], sizes: Sizes) -> Table:
             for row in rows
         ],
         [
-            f"{sizes.starters} workers in turn, {sizes.starts} tasks in the high lane each, one after the other.",
-            "The others wait in the low lane.",
+            f"{sizes.starters} workers in turn, {sizes.starts} tasks in the high queue each, one after the other.",
+            "The others wait in the low queue.",
             "As many logs of other tasks say `queued`, and Redis is taken to show them already.",
-            "Idle: the server hands out nothing from the low lane (its consumer is paused), so only the length counts.",
-            f"Busy: the worker serves the low lane; {sizes.urgent_starts} urgent tasks wait for what runs.",
+            "Idle: the server delivers nothing from the low queue (its consumer is paused), so only the length counts.",
+            f"Busy: the worker serves the low queue; {sizes.urgent_starts} urgent tasks wait for what runs.",
             "Busy figures are of one worker, for a few seconds.",
             "NATS_MAX_MSGS_PER_SUBJECT is raised; the queue is filled without waiting for the disk, measured with it.",
         ],

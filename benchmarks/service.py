@@ -13,9 +13,9 @@ from benchmarks.stack import READY_WITHIN, Child, Stack, python
 REAL, NO_OP = "app.main:app", "benchmarks.no_op:app"
 
 
-async def provision(stack: Stack, *, lane_limit: int = 10_000) -> None:
+async def provision(stack: Stack, *, queue_limit: int = 10_000) -> None:
     """Make the streams, as a first start of the service does."""
-    settings = Settings(_env_file=None, nats_url=stack.nats_url, nats_max_msgs_per_subject=lane_limit)
+    settings = Settings(_env_file=None, nats_url=stack.nats_url, nats_max_msgs_per_subject=queue_limit)
     await provisioning.provision(stack.nats.jetstream(), settings)
 
 

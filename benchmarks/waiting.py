@@ -18,37 +18,37 @@ from schemas.wire import Kind, Priority
 
 AT_ONCE = 5_000  # messages
 NAMES = streams.names(Settings(_env_file=None))
-LANE = NAMES.queue_consumer(Kind.TRANSCRIPTION, Priority.LOW)
+QUEUE = NAMES.queue_consumer(Kind.TRANSCRIPTION, Priority.LOW)
 Messages = Iterator[tuple[str, bytes]]
 
 
 async def fill(stack: Stack, count: int) -> None:
-    """Have so many tasks wait in the low lane, closed for now, and as many others' logs say that they are queued."""
-    await provision(stack, lane_limit=2 * count)
+    """Have so many tasks wait in the low queue, closed for now, and as many others' logs say that they are queued."""
+    await provision(stack, queue_limit=2 * count)
     await _store(stack, NAMES.tasks, _tasks(count))
     await _store(stack, NAMES.progress, _logs(count))
     await _take_as_shown(stack)
-    await close_lane(stack)
+    await close_queue(stack)
 
 
-async def close_lane(stack: Stack) -> None:
-    """Have the server hand out nothing from the low lane for an hour."""
+async def close_queue(stack: Stack) -> None:
+    """Have the server hand out nothing from the low queue for an hour."""
     await _pause(stack, {"pause_until": (datetime.now(UTC) + timedelta(hours=1)).isoformat().replace("+00:00", "Z")})
 
 
-async def open_lane(stack: Stack) -> None:
-    """Have the low lane served again."""
+async def open_queue(stack: Stack) -> None:
+    """Have the low queue served again."""
     await _pause(stack, {})
 
 
 async def still_waiting(stack: Stack) -> int:
     """How many nobody has asked for."""
-    info = await stack.nats.jetstream().consumer_info(NAMES.tasks, LANE)
+    info = await stack.nats.jetstream().consumer_info(NAMES.tasks, QUEUE)
     return info.num_pending or 0
 
 
 async def _pause(stack: Stack, request: dict[str, str]) -> None:
-    await stack.nats.request(f"$JS.API.CONSUMER.PAUSE.{NAMES.tasks}.{LANE}", json.dumps(request).encode())
+    await stack.nats.request(f"$JS.API.CONSUMER.PAUSE.{NAMES.tasks}.{QUEUE}", json.dumps(request).encode())
 
 
 async def _store(stack: Stack, stream: str, messages: Messages) -> None:

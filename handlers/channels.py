@@ -39,8 +39,8 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {  # what each returns is what the r
 
 
 def task_queues(router: NatsRouter, names: StreamNames) -> TaskSubscribers:
-    """Hear the six lanes, in the order in which they are served."""
-    lanes: TaskSubscribers = {}
+    """Consume the six task queues, in the order of priorities."""
+    queues: TaskSubscribers = {}
     for priority in Priority:
         for kind in Kind:
             subscriber = router.subscriber(
@@ -52,8 +52,8 @@ def task_queues(router: NatsRouter, names: StreamNames) -> TaskSubscribers:
                 no_reply=True,
             )
             subscriber(_WORK[kind])
-            lanes[kind, priority] = subscriber
-    return lanes
+            queues[kind, priority] = subscriber
+    return queues
 
 
 def accepted_tasks() -> NatsRouter:

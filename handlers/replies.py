@@ -29,7 +29,7 @@ log = structlog.get_logger()
 class InboxesOnly(BaseMiddleware[Any, Any]):  # the library's own type variables
     """Leaves requests alone whose answer would go elsewhere than into an inbox.
 
-    Whoever asks names the place, and the service may publish where a client may not: into a lane or a log, or to
+    Whoever asks names the place, and the service may publish where a client may not: into a queue or a log, or to
     JetStream, which takes an empty text for the order to delete a stream.
     """
 

@@ -135,7 +135,7 @@ def dashboard() -> Json:
         "templating": {
             "list": [
                 {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus"},
-                choice("queue", "Lane", "label_values(task_queue_size, queue_name)"),
+                choice("queue", "Queue", "label_values(task_queue_size, queue_name)"),
                 choice("task", "Kind", "label_values(task_in_progress, task_name)"),
                 choice("worker", "Worker", "label_values(natscribe_build_info, instance)"),
             ]

@@ -34,7 +34,7 @@ def _facts(settings: Settings) -> dict[str, str]:
         "large": streams.RESULTS_BUCKET,
         "window": f"{streams.DUPLICATES_WITHIN:g}",
         "expires": f"{streams.EXPIRES_AFTER / _DAY:g}",
-        "lane": str(settings.nats_max_msgs_per_subject),
+        "queue_limit": str(settings.nats_max_msgs_per_subject),
         "attempts": str(settings.max_attempts),
         "timeout": f"{settings.task_timeout:g}",
         "bytes": str(settings.audio_max_bytes),

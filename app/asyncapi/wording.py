@@ -30,13 +30,13 @@ class Channel:
     tag: str
 
 
-def _lanes(kind: Kind) -> Channel:
+def _task_queue(kind: Kind) -> Channel:
     return Channel(
         name=f"{kind}Tasks",
         address=subjects.tasks_channel(kind),
         title=f"{kind.capitalize()} tasks",
-        description=f"The queue of {kind} tasks, a lane for each priority. Publish with JetStream and wait for its "
-        "acknowledgement: only a task that is acknowledged is stored. A full lane refuses the task with an error "
+        description=f"The queues of {kind} tasks, one for each priority. Publish with JetStream and wait for its "
+        "acknowledgement: only a task that is acknowledged is stored. A full queue refuses the task with an error "
         "(err_code 10077); a misspelt priority is an error too (no responders). A message that is no valid task "
         "becomes a dead letter; if it carries a task id that is not known yet, its progress says `failed` as well.",
         operation=f"submit{kind.capitalize()}",
@@ -58,7 +58,7 @@ def _accepted(kind: Kind) -> Channel:
 
 
 CHANNELS: Final = (
-    *(_lanes(kind) for kind in Kind),
+    *(_task_queue(kind) for kind in Kind),
     Channel(
         name="progress",
         address=subjects.PROGRESS_CHANNEL,

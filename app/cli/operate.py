@@ -16,7 +16,7 @@ from schemas.wire import Kind
 
 JsonQueue = Annotated[
     bool,
-    typer.Option("--json", help="One JSON object: `lanes`, and how many have `failed`. Times are RFC 3339, or null."),
+    typer.Option("--json", help="One JSON object: `queues`, and how many have `failed`. Times are RFC 3339, or null."),
 ]
 JsonLetters = Annotated[bool, typer.Option("--json", help="One JSON object a line: the DeadLetter messages.")]
 
@@ -32,34 +32,34 @@ def queue(*, as_json: JsonQueue = False) -> None:
 
     async def work() -> int:
         async with open_client() as client:
-            lanes, failed = await client.queue(), await client.failed()
-            starts = [await client.newest_start(lane) for lane in lanes]
-        _show_json(lanes, starts, failed) if as_json else _show_table(lanes, starts, failed)
+            queues, failed = await client.queue(), await client.failed()
+            starts = [await client.newest_start(queue) for queue in queues]
+        _show_json(queues, starts, failed) if as_json else _show_table(queues, starts, failed)
         return 0
 
     run_and_exit(work())
 
 
-def _show_json(lanes: list[TaskQueue], starts: list[datetime | None], failed: int) -> None:
+def _show_json(queues: list[TaskQueue], starts: list[datetime | None], failed: int) -> None:
     found = [
         {
-            "kind": lane.kind,
-            "priority": lane.priority,
-            "waiting": lane.waiting,
-            "running": lane.running,
-            "oldest": lane.oldest,
+            "kind": queue.kind,
+            "priority": queue.priority,
+            "waiting": queue.waiting,
+            "running": queue.running,
+            "oldest": queue.oldest,
             "newest_start": start,
         }
-        for lane, start in zip(lanes, starts, strict=True)
+        for queue, start in zip(queues, starts, strict=True)
     ]
-    out.print(to_json({"lanes": found, "failed": failed}).decode())  # times as all messages have them
+    out.print(to_json({"queues": found, "failed": failed}).decode())  # times as all messages have them
 
 
-def _show_table(lanes: list[TaskQueue], starts: list[datetime | None], failed: int) -> None:
+def _show_table(queues: list[TaskQueue], starts: list[datetime | None], failed: int) -> None:
     table = Table("priority", "kind", "waiting", "running", "oldest", "newest")
-    for lane, start in zip(lanes, starts, strict=True):
+    for queue, start in zip(queues, starts, strict=True):
         begin = begins(start).removeprefix(", ")
-        table.add_row(lane.priority, lane.kind, str(lane.waiting), str(lane.running), _age(lane.oldest), begin)
+        table.add_row(queue.priority, queue.kind, str(queue.waiting), str(queue.running), _age(queue.oldest), begin)
     out.print(table)
     why = f" (`{command()} dead-letters list` says why, `{command()} dead-letters delete` clears)" if failed else ""
     out.print(f"failed: {failed}{why}")

@@ -4,10 +4,10 @@ from app.client.client import Client, TaskQueue, written
 from app.client.command import command
 from app.client.errors import (
     ClientError,
-    LaneFullError,
     NoServerError,
     NoWorkerError,
     OptionError,
+    QueueFullError,
     RecordingError,
     RequestFailedError,
     TaskDeletedError,
@@ -18,10 +18,10 @@ from app.client.errors import (
 __all__ = [
     "Client",
     "ClientError",
-    "LaneFullError",
     "NoServerError",
     "NoWorkerError",
     "OptionError",
+    "QueueFullError",
     "RecordingError",
     "RequestFailedError",
     "TaskDeletedError",

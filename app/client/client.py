@@ -17,7 +17,7 @@ from app.client.errors import RequestFailedError
 from app.client.exchange import ask, is_text, read, request
 from app.client.following import Follower
 from app.client.objects import whole
-from app.client.operating import dead_letters, failed, lanes, newest_start
+from app.client.operating import dead_letters, failed, newest_start, task_queues
 from app.client.recordings import audio_file_id, choose_priority, length
 from app.client.submission import Submission, Task, make
 from app.errors import RequestError
@@ -83,7 +83,7 @@ class Client:
         priority: Priority | None = None,
         **options: Unpack[TranscribeKeywords],
     ) -> str:
-        """Queue a transcription and return its task id (RecordingError, LaneFullError, TaskIdTakenError, OptionError).
+        """Queue a transcription and return its task id (RecordingError, QueueFullError, TaskIdTakenError, OptionError).
 
         A path is uploaded, a string is an `audio_file_id`; `options` are the fields of `TranscribeOptions`. Without a
         priority recordings below 2 min are `high`, from 30 min on `low`, all others `normal`. To ask for the same once
@@ -188,12 +188,12 @@ class Client:
         return dead_letters(self._connection, self._settings)
 
     async def queue(self) -> list[TaskQueue]:
-        """Tell how many tasks wait and run in each lane."""
-        return await lanes(self._connection, self._settings)
+        """Tell how many tasks wait and run in each task queue."""
+        return await task_queues(self._connection, self._settings)
 
-    async def newest_start(self, lane: TaskQueue) -> datetime | None:
-        """Tell when the newest task of a lane is expected to begin, None where nobody can tell."""
-        return await newest_start(self._connection, self._settings, lane)
+    async def newest_start(self, queue: TaskQueue) -> datetime | None:
+        """Tell when the newest task of a queue is expected to begin, None where nobody can tell."""
+        return await newest_start(self._connection, self._settings, queue)
 
     async def failed(self) -> int:
         """Tell how many dead letters are kept."""

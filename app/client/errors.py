@@ -30,8 +30,8 @@ class NoWorkerError(UnreachableError):
     """NATS is there, but no worker of the service."""
 
 
-class LaneFullError(ClientError):
-    """The queue's lane holds as many tasks as it may."""
+class QueueFullError(ClientError):
+    """The task queue holds as many tasks as it may."""
 
 
 class RecordingError(ClientError):

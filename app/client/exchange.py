@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from app.client.command import command
 from app.client.connection import PATIENCE
-from app.client.errors import ClientError, LaneFullError, NoWorkerError, RequestFailedError, UnreachableError
-from app.jetstream.streams import LANE_FULL
+from app.client.errors import ClientError, NoWorkerError, QueueFullError, RequestFailedError, UnreachableError
+from app.jetstream.streams import QUEUE_FULL
 from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorDetail
 from schemas.headers import AUDIO_SECONDS
@@ -70,7 +70,7 @@ async def publish_task(
     """Queue a task; whether JetStream stored it, and not one with the same id within the last two minutes.
 
     `seconds` is the recording's length, where known. Sent again where no acknowledgement comes, it is stored once.
-    The span of the publish is the parent of all that the service does. Raises UnreachableError, LaneFullError.
+    The span of the publish is the parent of all that the service does. Raises UnreachableError, QueueFullError.
     """
     headers = {"Nats-Msg-Id": task.task_id, "content-type": "application/json"}
     if seconds is not None:
@@ -111,8 +111,8 @@ def is_text(reply: Msg) -> bool:
 
 
 def _refused(subject: str, error: APIError) -> ClientError:
-    if error.err_code == LANE_FULL:
-        return LaneFullError(f"The lane {subject} is full: wait until tasks are done or choose another priority.")
+    if error.err_code == QUEUE_FULL:
+        return QueueFullError(f"The queue {subject} is full: wait until tasks are done or choose another priority.")
     return ClientError(f"NATS refuses the task ({error.description}): see the server's log.")
 
 

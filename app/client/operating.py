@@ -1,4 +1,4 @@
-"""What operators look at: the lanes of the queue and the dead letters."""
+"""What operators look at: the task queues and the dead letters."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -22,20 +22,20 @@ from schemas.requests import TaskRequest, TaskStatus
 NO_LETTERS = "NATS has no dead letters to show, because"
 
 
-async def lanes(connection: Nats, settings: Settings) -> list[TaskQueue]:
-    """The lanes in the order in which they are served (NoJetStreamError, NoWorkerError)."""
+async def task_queues(connection: Nats, settings: Settings) -> list[TaskQueue]:
+    """The task queues in the order of priorities (NoJetStreamError, NoWorkerError)."""
     try:
-        queue = await QueueReader(connection, names(settings)).read(sample=1)
+        queues = await QueueReader(connection, names(settings)).read(sample=1)
     except ServiceUnavailableError as error:
         raise NoJetStreamError from error
     except nats.errors.Error as error:
         raise no_worker(NO_QUEUE) from error
-    return list(queue.by_key.values())
+    return list(queues.by_key.values())
 
 
-async def newest_start(connection: Nats, settings: Settings, lane: TaskQueue) -> datetime | None:
-    """When the newest task of a lane is expected to begin, None where nobody can tell (ClientError)."""
-    found = await last_of_each(connection, names(settings).tasks, [lane.subject]) if lane.waiting else []
+async def newest_start(connection: Nats, settings: Settings, queue: TaskQueue) -> datetime | None:
+    """When the newest task of a queue is expected to begin, None where nobody can tell (ClientError)."""
+    found = await last_of_each(connection, names(settings).tasks, [queue.subject]) if queue.waiting else []
     known = StoredMessage.fetched(found[0]).task_id if found else None
     if known is None:
         return None

@@ -58,7 +58,7 @@ class Submission:
     async def hand_over(self, subject: str, *, is_new: bool) -> None:
         """Upload and publish; where this very task is known already, do nothing.
 
-        `is_new` says that the id cannot be known. Raises TaskIdTakenError, RecordingError, LaneFullError,
+        `is_new` says that the id cannot be known. Raises TaskIdTakenError, RecordingError, QueueFullError,
         UnreachableError.
         """
         if not is_new and await self._is_known():

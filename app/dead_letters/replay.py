@@ -16,7 +16,7 @@ from nats.js.errors import APIError
 from app.dead_letters.store import ANSWER_WITHIN, Chosen, DeadLetterBox
 from app.errors import RequestError
 from app.jetstream.stream_pages import A_PAGE
-from app.jetstream.streams import LANE_FULL
+from app.jetstream.streams import QUEUE_FULL
 from app.task_log.log import TaskLog
 from app.task_log.record import TASKS, Entry
 from schemas import subjects
@@ -34,10 +34,10 @@ EXPECTATIONS = "nats-expected"  # headers that were meant for the first publish 
 
 
 class NoRoomError(RequestError):
-    """There is no room for another task in its lane."""
+    """There is no room for another task in its queue."""
 
     def __init__(self) -> None:
-        super().__init__(ErrorCode.INTERNAL, "The task's lane is full: ask again when tasks are done.")
+        super().__init__(ErrorCode.INTERNAL, "The task's queue is full: ask again when tasks are done.")
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class _Replay:
 
     give_up_at: float  # by the monotonic clock: once something is queued again
     ends: dict[str, int] = field(default_factory=dict)  # of the logs that are to be opened again: stream sequences
-    full: set[str] = field(default_factory=set)  # lanes
+    full: set[str] = field(default_factory=set)  # queues
     without_log: bool = False  # letters are kept longer than logs
 
     @property
@@ -132,7 +132,7 @@ class Replayer:
         try:
             stored = await self._js.publish(letter.subject, _bytes(letter), headers=headers)
         except APIError as error:
-            if error.err_code == LANE_FULL:
+            if error.err_code == QUEUE_FULL:
                 raise NoRoomError from error
             raise
         if stored.duplicate:  # somebody else is replaying it

@@ -26,7 +26,7 @@ class Provisioned(NamedTuple):
     """What there is now."""
 
     made: set[str]  # consumers
-    ack_wait: float  # seconds that a lane really gives a worker for a sign of life: it may be older than the setting
+    ack_wait: float  # seconds that a queue really gives a worker for a sign of life: it may be older than the setting
 
 
 async def missing(js: JetStreamContext, settings: Settings) -> list[str]:

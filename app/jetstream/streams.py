@@ -24,7 +24,7 @@ DAY = 24 * 3600.0
 EXPIRES_AFTER = 7 * DAY
 RESULTS_KEPT = 7 * DAY
 RESULTS_BUCKET = "results"
-LANE_FULL = 10077  # err_code of nats-server: no more messages of this subject
+QUEUE_FULL = 10077  # err_code of nats-server: no more messages of this subject
 DUPLICATES_WITHIN = 120.0  # seconds: what nats-server does by itself, said so that clients can be told
 
 
@@ -40,7 +40,7 @@ def names(settings: Settings) -> StreamNames:
     )
 
 
-def lane_subjects() -> list[str]:
+def task_subjects() -> list[str]:
     """The literal subjects of the work queue."""
     return [subjects.tasks(kind, priority) for priority in Priority for kind in Kind]
 
@@ -50,11 +50,11 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
     called = names(settings)
     yield StreamConfig(
         name=called.tasks,
-        subjects=lane_subjects(),
+        subjects=task_subjects(),
         retention=RetentionPolicy.WORK_QUEUE,
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW,
-        discard_new_per_subject=True,  # without it a full lane drops its oldest task without a word
+        discard_new_per_subject=True,  # without it a full queue drops its oldest task without a word
         max_msgs_per_subject=settings.nats_max_msgs_per_subject,
         max_age=EXPIRES_AFTER + DAY,
         duplicate_window=DUPLICATES_WITHIN,
@@ -122,7 +122,7 @@ def _durable(
         deliver_policy=begin_with,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=settings.task_ack_wait,
-        max_ack_pending=-1,  # tasks that wait to be tried again must not close their lane
+        max_ack_pending=-1,  # tasks that wait to be tried again must not close their queue
         max_deliver=-1,  # attempts are counted in the log; a message past its deliveries would be stranded
     )
 

@@ -30,7 +30,7 @@ class Maintenance:
         js: JetStreamContext,
         settings: Settings,
         *,
-        lanes: QueueReader,
+        queues: QueueReader,
         projection: RedisProjection,
         expiry: Expiry,
         meter: Meter,
@@ -38,7 +38,7 @@ class Maintenance:
     ) -> None:
         self._js = js
         self._vitals = vitals
-        self._figures = QueueFigures(js, streams.names(settings), lanes)
+        self._figures = QueueFigures(js, streams.names(settings), queues)
         self._settings = settings
         self._projection = projection
         self._expiry = expiry
@@ -71,4 +71,4 @@ class Maintenance:
 
     async def measure(self) -> None:
         """Say how the queue stands."""
-        self._meter.queue(await self._figures.lanes(), await self._figures.letters())
+        self._meter.queue(await self._figures.queues(), await self._figures.letters())

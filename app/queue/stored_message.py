@@ -101,7 +101,7 @@ class StoredMessage:
 
     @property
     def behind(self) -> int | None:
-        """How many messages of its lane are behind it, where the stream was asked."""
+        """How many messages of its queue are behind it, where the stream was asked."""
         found = self.headers.get(PENDING)
         return int(found) if found else None
 

@@ -32,7 +32,7 @@ class Facts:
 
     task: Task | None  # null: the message was invalid
     task_sequence: int  # of the task message that owns the log, in the task stream
-    subject: str  # of the task message: its lane
+    subject: str  # of the task message: its queue
     created_at: datetime
     started_at: datetime | None = None
     traceparent: str | None = None

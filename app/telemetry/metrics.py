@@ -33,8 +33,8 @@ def task_name(kind: Kind) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneFigures:
-    """How a lane of the queue stands."""
+class TaskQueueFigures:
+    """How one of the task queues stands."""
 
     queue_name: str  # its subject
     waiting: int  # messages that wait for a worker: never delivered, or delivered and to begin again now
@@ -77,8 +77,8 @@ class Meter:
         self._waiting = self._gauge("task_queue_size", "Messages that wait for a worker.", name)
         self._oldest = self._gauge("task_oldest_waiting_seconds", "Age of the oldest message that waits.", name)
         self._backlog = self._gauge("task_backlog_audio_seconds", "Audio that waits, where its length is known.", name)
-        self._messages = self._gauge("stream_messages", "Messages in a lane, waiting or running.", name)
-        self._limit = self._gauge("stream_messages_limit", "Messages that a lane may hold.", name)
+        self._messages = self._gauge("stream_messages", "Messages in a queue, waiting or running.", name)
+        self._limit = self._gauge("stream_messages_limit", "Messages that a queue may hold.", name)
         self._kept = self._gauge("dead_letters_kept", "Dead letters in their stream.")
 
     def _worker(self) -> None:
@@ -154,14 +154,14 @@ class Meter:
         """Count a dead letter."""
         self._letters.labels(task_name(kind), code).inc()
 
-    def queue(self, lanes: list[LaneFigures], letters: int) -> None:
+    def queue(self, queues: list[TaskQueueFigures], letters: int) -> None:
         """Say how the queue stands."""
-        for lane in lanes:
-            self._waiting.labels(lane.queue_name).set(lane.waiting)
-            self._oldest.labels(lane.queue_name).set(lane.oldest)
-            self._backlog.labels(lane.queue_name).set(lane.audio)
-            self._messages.labels(lane.queue_name).set(lane.messages)
-            self._limit.labels(lane.queue_name).set(lane.limit)
+        for queue in queues:
+            self._waiting.labels(queue.queue_name).set(queue.waiting)
+            self._oldest.labels(queue.queue_name).set(queue.oldest)
+            self._backlog.labels(queue.queue_name).set(queue.audio)
+            self._messages.labels(queue.queue_name).set(queue.messages)
+            self._limit.labels(queue.queue_name).set(queue.limit)
         self._kept.set(letters)
 
     def worker(self, *, nats: bool, redis: bool, model: bool, attempt_limit: float) -> None:

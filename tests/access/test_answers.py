@@ -116,12 +116,12 @@ async def test_an_answer_changes_nothing(
 
 @pytest.mark.parametrize("client", ["follower", "operator"], indirect=True)
 @pytest.mark.parametrize("question", [NOTHING, MESSAGE, INFO], ids=["nothing", "message", "info"])
-async def test_an_answer_gets_into_no_lane(
+async def test_an_answer_gets_into_no_queue(
     client: Nats, service: JetStreamContext, question: tuple[str, bytes]
 ) -> None:
     # Given an empty queue
     before = await there(service)
-    # When somebody who may not publish tasks wants an answer in a lane
+    # When somebody who may not publish tasks wants an answer in a queue
     await ask(client, question, "tasks.transcription.high")
     await answered(service, question)
     # Then it is still empty
@@ -221,7 +221,7 @@ async def test_what_a_consumer_delivers_is_no_order_and_no_task(
         body = json.dumps({"stream_name": "transcription_progress", "config": config}).encode()
         await client.request("$JS.API.CONSUMER.CREATE.transcription_progress", body, timeout=WITHIN)
     await heard.next_msg(timeout=WITHIN)
-    # Then nothing is done, and at most a copy lies there under the subject that it had: in no lane, letter or log
+    # Then nothing is done, and at most a copy lies there under the subject that it had: in no queue, letter or log
     assert _without_copies(await there(service)) == before
     # And a copy on a public subject is told from what the stream has published there
     if place == "results.t2":

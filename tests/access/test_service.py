@@ -98,8 +98,8 @@ async def create(client: Client, kind: Kind, priority: Priority) -> str:
     return await client.create_diarization_task(RECORDING, priority=priority)
 
 
-async def every_lane(publisher: Client, operator: Client, engine: FakeEngine) -> list[str]:
-    """A task in each lane that fails, and is replayed."""
+async def every_queue(publisher: Client, operator: Client, engine: FakeEngine) -> list[str]:
+    """A task in each queue that fails, and is replayed."""
     engine.fail_with = [FAILURE] * 6
     tasks = [await create(publisher, kind, priority) for kind in Kind for priority in Priority]
     assert [await end_of(publisher, task) for task in tasks] == [State.FAILED] * 6
@@ -148,7 +148,7 @@ async def test_all_that_the_service_promises(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given guarded servers, and tasks of each kind and priority that were replayed from their letters
-    tasks = await every_lane(publisher, operator, engine)
+    tasks = await every_queue(publisher, operator, engine)
     # When a result is larger than a message, as JSON and as text
     engine.windows, engine.text = 30, "word " * 10_000
     large = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)

@@ -85,18 +85,18 @@ def days(seconds: float | None) -> str:
 
 
 def test_the_streams() -> None:
-    lanes = [f"tasks.{kind}.*" for kind in Kind]
+    queues = [f"tasks.{kind}.*" for kind in Kind]
     expected = [
         [
             config.name,
-            lanes if config.retention is RetentionPolicy.WORK_QUEUE else streams.stored_subjects(config),
+            queues if config.retention is RetentionPolicy.WORK_QUEUE else streams.stored_subjects(config),
             "until done" if config.retention is RetentionPolicy.WORK_QUEUE else "all",
             days(config.max_age),
         ]
         for config in streams.stream_configs(Settings(_env_file=None))
     ]
     assert [[quoted(name)[0], quoted(heard), keeps, age] for name, heard, keeps, age in table("stream")] == expected
-    assert streams.lane_subjects() == [f"tasks.{kind}.{priority}" for priority in Priority for kind in Kind]
+    assert streams.task_subjects() == [f"tasks.{kind}.{priority}" for priority in Priority for kind in Kind]
 
 
 def test_the_buckets() -> None:
@@ -120,7 +120,7 @@ def test_the_limits_and_their_defaults() -> None:
     settings = Settings(_env_file=None)
     for name, default, _ in table("setting"):
         assert float(default.split()[0]) == getattr(settings, quoted(name)[0].lower()), name
-    assert f"`err_code` {streams.LANE_FULL}" in TEXT
+    assert f"`err_code` {streams.QUEUE_FULL}" in TEXT
     assert f"waited {days(streams.EXPIRES_AFTER)} for a worker" in TEXT
 
 
@@ -182,7 +182,7 @@ def test_the_headers_of_events() -> None:
 
 
 def test_every_subject_that_it_names_is_one() -> None:
-    known = {*streams.lane_subjects(), *ANSWERS, *(subjects.dead_letters(kind) for kind in Kind)}
+    known = {*streams.task_subjects(), *ANSWERS, *(subjects.dead_letters(kind) for kind in Kind)}
     known |= {subjects.ALL_PROGRESS, subjects.ALL_SEGMENTS, subjects.ALL_RESULTS, subjects.ALL_DEAD_LETTERS}
     known |= {subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")}
     known |= {f"tasks.{kind}.*" for kind in Kind}

@@ -12,7 +12,7 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 
 TASK = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 1}).encode()
-LANE = "tasks.transcription.normal"
+QUEUE = "tasks.transcription.normal"
 TWO_MINUTES = 120.0
 
 
@@ -20,11 +20,11 @@ async def test_an_id_used_again_soon_after_it_was_deleted_is_dropped(
     js: JetStreamContext, publisher: Publisher, worker: Worker, settings: Settings
 ) -> None:
     # Given a task that was published with its id in the header, and deleted when it was done
-    await js.publish(LANE, TASK, headers={"Nats-Msg-Id": "t1"})
+    await js.publish(QUEUE, TASK, headers={"Nats-Msg-Id": "t1"})
     await publisher.until("t1", State.COMPLETED)
     assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
     # When its id is used again at once
-    acknowledged = await js.publish(LANE, TASK, headers={"Nats-Msg-Id": "t1"})
+    acknowledged = await js.publish(QUEUE, TASK, headers={"Nats-Msg-Id": "t1"})
     # Then the stream says that it has dropped the message, and no such task is known
     assert acknowledged.duplicate
     assert (await js.stream_info(settings.nats_stream_name)).config.duplicate_window == TWO_MINUTES

@@ -201,7 +201,7 @@ async def test_the_message_of_a_cancelled_task_is_gone_at_once(
     assert await messages(js) == 2
     # When it is cancelled
     await publisher.ask("tasks.cancel", task_id="waiting")
-    # Then its place in the lane is free, though no worker has seen it
+    # Then its place in the queue is free, though no worker has seen it
     assert await messages(js) == 1
     assert len(engine.jobs) == 1
     engine.may_go_on.set()
@@ -375,7 +375,7 @@ async def test_who_replays_with_old_knowledge_takes_nothing_from_a_task_that_run
 async def test_what_a_publisher_expected_of_the_queue_binds_no_replay(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given a task whose publisher wanted it to be the first of its lane, and which failed
+    # Given a task whose publisher wanted it to be the first of its queue, and which failed
     engine.fail_with = [PERMANENT]
     body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
     expected = {"Nats-Expected-Last-Sequence": "0", "Nats-Expected-Stream": "transcription_tasks"}
@@ -390,7 +390,7 @@ async def test_what_a_publisher_expected_of_the_queue_binds_no_replay(
 async def test_letters_are_replayed_as_far_as_there_is_room(
     publisher: Publisher, settings: Settings, nc: Client, redis: Redis, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given three tasks that failed, and a lane that holds two
+    # Given three tasks that failed, and a queue that holds two
     async with working(settings.model_copy(update={"nats_max_msgs_per_subject": 2}), engine):
         engine.fail_with = [PERMANENT] * 3
         for task_id in ("t1", "t2", "t3"):
@@ -402,7 +402,7 @@ async def test_letters_are_replayed_as_far_as_there_is_room(
         # Then two are queued, and what is left is said to have no room
         assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 2}
         refused = await publisher.ask("dead_letters.replay", kind="transcription")
-        assert "lane is full" in refused["error"]["message"]
+        assert "queue is full" in refused["error"]["message"]
         # And once there is, it is queued, too
         engine.may_go_on.set()
         await eventually(lambda: queue_is_empty(js))
@@ -453,10 +453,10 @@ async def test_whoever_replays_does_not_see_the_old_end(
     await eventually(lambda: queue_is_empty(js))
 
 
-async def test_a_full_lane_stops_no_replay_into_others(
+async def test_a_full_queue_stops_no_replay_into_others(
     publisher: Publisher, settings: Settings, nc: Client, redis: Redis, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given letters of two lanes, of which the first is full by now
+    # Given letters of two queues, of which the first is full by now
     async with working(settings.model_copy(update={"nats_max_msgs_per_subject": 1}), engine):
         engine.fail_with = [PERMANENT] * 2
         for task_id, priority in (("low", Priority.LOW), ("high", Priority.HIGH)):

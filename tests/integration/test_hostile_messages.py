@@ -15,7 +15,7 @@ from schemas.requests import TaskStatus
 from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
-from tests.integration.hostile import LANES, MESSAGES, filled, invented
+from tests.integration.hostile import MESSAGES, QUEUES, filled, invented
 from tests.waiting import eventually
 
 
@@ -23,7 +23,7 @@ async def test_whatever_is_published_ends(
     js: JetStreamContext, publisher: Publisher, worker: Worker, nc: Client
 ) -> None:
     # Given the worst that anybody may publish
-    messages = invented(LANES, MESSAGES)
+    messages = invented(QUEUES, MESSAGES)
     heard: list[str] = []
 
     async def listen(message: object) -> None:
@@ -53,7 +53,7 @@ def is_deep(body: bytes) -> bool:
 
 
 LOGS = ["progress.t1", "segments.t1", "results.t1"]
-OWN = [*LOGS, *(f"append.{log}" for log in LOGS), *(f"accepted.{lane}" for lane in LANES)]
+OWN = [*LOGS, *(f"append.{log}" for log in LOGS), *(f"accepted.{queue}" for queue in QUEUES)]
 
 
 @pytest.mark.foreign

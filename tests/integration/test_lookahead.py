@@ -1,4 +1,4 @@
-"""Short recordings first: of the first few tasks of a lane the shortest, where the operator wants it."""
+"""Short recordings first: of the first few tasks of a queue the shortest, where the operator wants it."""
 
 from functools import partial
 
@@ -17,7 +17,7 @@ from tests.integration.wire import Wire
 from tests.waiting import eventually
 from tests.workers import working
 
-LANE = "transcription_worker_transcription_normal"
+QUEUE = "transcription_worker_transcription_normal"
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ async def test_what_is_looked_at_stays_where_it_was(
     async with start_worker(engine):
         await publisher.until("t2", State.RUNNING)
         # When another program takes what comes next
-        other = await js.pull_subscribe_bind(LANE, "transcription_tasks")
+        other = await js.pull_subscribe_bind(QUEUE, "transcription_tasks")
         waiting = await other.fetch(5, timeout=5)
         # Then the others are there, in their order, and at once
         assert [message.metadata.sequence.stream for message in waiting] == [1, 2, 4, 5, 6]
@@ -122,7 +122,7 @@ async def test_what_a_killed_worker_was_looking_at_is_served_by_another(
     await provision(js, settings)
     for task_id in ("hour", "minutes", "short"):
         await publisher.publish(task_id, seconds={"hour": 3600, "minutes": 300, "short": 5}[task_id])
-    killed = await js.pull_subscribe_bind(LANE, "transcription_tasks")
+    killed = await js.pull_subscribe_bind(QUEUE, "transcription_tasks")
     assert len(await killed.fetch(3, timeout=5)) == 3
     # When another one is there
     async with start_worker(engine) as worker:

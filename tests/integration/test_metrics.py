@@ -103,12 +103,12 @@ async def test_a_resumed_task_says_how_much_it_saved(
         assert sample(worker, "task_resumed_audio_seconds_total", TRANSCRIPTION) == 10
 
 
-async def test_the_queue_is_measured_lane_by_lane(
+async def test_the_queue_is_measured_queue_by_queue(
     publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given a busy worker, and three tasks that wait in one lane, of which two say how long they are
+    # Given a busy worker, and three tasks that wait in one queue, of which two say how long they are
     engine.may_go_on.clear()
-    lane = ("queue_name", "tasks.diarization.low")
+    queue = ("queue_name", "tasks.diarization.low")
     async with start_worker(engine) as worker:
         await publisher.publish("busy", priority=Priority.HIGH)
         await publisher.until("busy", State.RUNNING)
@@ -119,13 +119,13 @@ async def test_the_queue_is_measured_lane_by_lane(
             await publisher.until(task_id, State.QUEUED)
         # When the queue is measured
         await worker.container.maintenance.measure()
-        # Then each lane has its own figures
-        assert sample(worker, "task_queue_size", lane) == 3
+        # Then each queue has its own figures
+        assert sample(worker, "task_queue_size", queue) == 3
         assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.high")) == 0
         assert sample(worker, "stream_messages", ("queue_name", "tasks.transcription.high")) == 1
-        assert sample(worker, "stream_messages_limit", lane) == 10_000
-        assert sample(worker, "task_backlog_audio_seconds", lane) == 660
-        oldest = sample(worker, "task_oldest_waiting_seconds", lane)
+        assert sample(worker, "stream_messages_limit", queue) == 10_000
+        assert sample(worker, "task_backlog_audio_seconds", queue) == 660
+        oldest = sample(worker, "task_oldest_waiting_seconds", queue)
         assert oldest is not None
         assert 0 < oldest < 60
         assert sample(worker, "task_in_progress", TRANSCRIPTION) == 1

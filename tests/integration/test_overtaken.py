@@ -229,9 +229,9 @@ async def test_a_task_that_takes_longer_than_a_worker_may_be_silent_is_delivered
         second.may_go_on.set()
         events = await publisher.until("t1", State.COMPLETED)
         # Then nobody took it for lost
-        lane = await js.consumer_info("transcription_tasks", "transcription_worker_transcription_normal")
-        assert lane.delivered is not None
-        assert lane.delivered.consumer_seq == 1
+        queue = await js.consumer_info("transcription_tasks", "transcription_worker_transcription_normal")
+        assert queue.delivered is not None
+        assert queue.delivered.consumer_seq == 1
     assert {event.attempt for event in events} == {1}
     assert len(first.jobs + second.jobs) == 1
 

@@ -98,10 +98,10 @@ async def test_what_was_given_back_or_looked_at_waits(
     for message in (held[0], held[1], held[3]):
         await message.nak()
     # Then all count as waiting that nobody has begun
-    lane = (await QueueReader(nc, worker.container.names).read(sample=1)).by_key[Kind.TRANSCRIPTION, Priority.NORMAL]
-    assert (lane.waiting, lane.running) == (6, 1)
-    assert lane.oldest is not None
-    assert abs(lane.oldest - held[0].metadata.timestamp) < timedelta(milliseconds=1)
+    queue = (await QueueReader(nc, worker.container.names).read(sample=1)).by_key[Kind.TRANSCRIPTION, Priority.NORMAL]
+    assert (queue.waiting, queue.running) == (6, 1)
+    assert queue.oldest is not None
+    assert abs(queue.oldest - held[0].metadata.timestamp) < timedelta(milliseconds=1)
     await worker.container.maintenance.measure()
     assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.normal")) == 6
     # And stand where they stood
@@ -155,10 +155,10 @@ async def test_the_expected_start_is_about_true(
             asked = datetime.now(UTC)
             status = await publisher.ask("tasks.status", task_id=task_id)
             expected[task_id] = asked, datetime.fromisoformat(str(status["expected_start"]))
-        # And somebody asks when the lane will be empty
+        # And somebody asks when the queue will be empty
         async with TaskClient(settings) as client:
-            lane = next(each for each in await client.queue() if each.waiting)
-            newest = await client.newest_start(lane)
+            queue = next(each for each in await client.queue() if each.waiting)
+            newest = await client.newest_start(queue)
         assert newest is not None
         assert abs(newest - expected["t15"][1]) < SOON
         # Then each begins about when it was said
@@ -181,14 +181,14 @@ async def test_a_task_that_is_tried_again_is_not_expected_before_that(
         await publisher.publish("t1")
         retrying = (await publisher.until("t1", State.RETRYING))[-1]
         status = await publisher.ask("tasks.status", task_id="t1")
-        lane = (await QueueReader(nc, worker.container.names).read(sample=0)).by_key[
+        queue = (await QueueReader(nc, worker.container.names).read(sample=0)).by_key[
             Kind.TRANSCRIPTION, Priority.NORMAL
         ]
     # Then it has no place until its time has come
     assert (status["state"], status["queue_position"]) == ("retrying", None)
     assert datetime.fromisoformat(str(status["expected_start"])) == retrying.retry_at
     # And does not count as waiting
-    assert (lane.waiting, lane.running) == (0, 1)
+    assert (queue.waiting, queue.running) == (0, 1)
 
 
 async def test_nobody_is_expected_before_the_running_task_is_done(

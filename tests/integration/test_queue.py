@@ -1,4 +1,4 @@
-"""The queue: one consumer a worker, the high lanes first, each id once."""
+"""The queue: one task at a time for each worker, high priority first, each id once."""
 
 import asyncio
 import json
@@ -94,17 +94,17 @@ async def test_a_second_publish_of_a_known_id_changes_nothing(
     assert (await js.stream_info("transcription_results")).state.messages == 1
 
 
-async def test_a_full_lane_refuses_the_publisher(
+async def test_a_full_queue_refuses_the_publisher(
     publisher: Publisher, settings: Settings, js: JetStreamContext
 ) -> None:
-    # Given lanes for two tasks each
+    # Given queues for two tasks each
     await provision(js, settings.model_copy(update={"nats_max_msgs_per_subject": 2}))
     await publisher.publish("first")
     await publisher.publish("second")
     # When a third one is published
     with pytest.raises(ServiceUnavailableError) as refused:
         await publisher.publish("third")
-    # Then its publisher is told, the first is still there, and the other lanes are open
+    # Then its publisher is told, the first is still there, and the other queues are open
     assert refused.value.err_code == 10077
     assert parsed(await js.get_msg("transcription_tasks", 1))["task_id"] == "first"
     await publisher.publish("fourth", priority=Priority.HIGH)
@@ -142,7 +142,7 @@ async def test_the_kinds_of_one_priority_take_turns(
     assert await results(js) == ["busy", "d1", "t1", "t2", "t3"]
 
 
-async def test_no_lane_waits_forever(
+async def test_no_priority_waits_forever(
     publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a busy worker behind which more high tasks wait than it will do, and some of the other priorities
@@ -166,9 +166,9 @@ async def test_no_lane_waits_forever(
         await publisher.until("high-29", State.COMPLETED)
     # Then each sixteenth task was a low one, and four of them were normal
     order = (await results(js))[1:]
-    lanes = [task_id.partition("-")[0] for task_id in order]
-    assert [number for number, lane in enumerate(lanes) if lane == "low"] == [14, 30]
-    assert Counter(lanes[:16]) == Counter(lanes[16:32]) == {"high": 11, "normal": 4, "low": 1}
+    priorities = [task_id.partition("-")[0] for task_id in order]
+    assert [number for number, priority in enumerate(priorities) if priority == "low"] == [14, 30]
+    assert Counter(priorities[:16]) == Counter(priorities[16:32]) == {"high": 11, "normal": 4, "low": 1}
     # And all others were high ones, in their order
     assert [task_id for task_id in order if task_id.startswith("high")] == [f"high-{number}" for number in range(30)]
 
@@ -301,10 +301,10 @@ async def is_completed(publisher: Publisher) -> bool:
     return bool((await publisher.ask("tasks.status", task_id="t1")).get("state") == "completed")
 
 
-async def test_a_worker_beats_as_often_as_its_lane_was_made_to_expect(
+async def test_a_worker_beats_as_often_as_its_queue_was_made_to_expect(
     publisher: Publisher, settings: Settings, start_worker: StartWorker
 ) -> None:
-    # Given lanes that were made when TASK_ACK_WAIT was two seconds, and workers that have been told a minute since
+    # Given queues that were made when TASK_ACK_WAIT was two seconds, and workers that have been told a minute since
     async with start_worker(FakeEngine()):
         pass
     since = settings.model_copy(update={"task_ack_wait": 60.0, "task_heartbeat": 20.0})
@@ -312,7 +312,7 @@ async def test_a_worker_beats_as_often_as_its_lane_was_made_to_expect(
     for engine in engines:
         engine.may_go_on.clear()
     async with working(since, engines[0]), working(since, engines[1]):
-        # When a task takes longer than the lanes wait for a sign of life
+        # When a task takes longer than the queues wait for a sign of life
         await publisher.publish("t1")
         await publisher.until("t1", State.RUNNING)
 

@@ -37,7 +37,7 @@ from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
 MANY = 2 * ANNOUNCED_AT_ONCE + 1
-LANE = "tasks.transcription.normal"
+QUEUE = "tasks.transcription.normal"
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
 GHOST = TASK.model_copy(update={"task_id": "ghost"})
 
@@ -79,7 +79,7 @@ async def alone(nc: Client, js: JetStreamContext, settings: Settings) -> Alone:
 
 def copied(sequence: int, **more: str) -> dict[str, str]:
     """The headers of a copy of the message with this sequence."""
-    return {"Nats-Subject": LANE, "Nats-Sequence": str(sequence)} | more
+    return {"Nats-Subject": QUEUE, "Nats-Sequence": str(sequence)} | more
 
 
 async def test_each_of_a_burst_is_told_its_place(publisher: Publisher, busy: Worker) -> None:
@@ -93,15 +93,15 @@ async def test_each_of_a_burst_is_told_its_place(publisher: Publisher, busy: Wor
         assert event.queue_position == pytest.approx(number, abs=2)
 
 
-async def test_tasks_of_all_lanes_are_opened_together(publisher: Publisher, busy: Worker) -> None:
-    # When tasks of all lanes are stored in the same moment, and one of them twice
-    lanes = [(kind, priority) for kind in Kind for priority in Priority]
+async def test_tasks_of_all_queues_are_opened_together(publisher: Publisher, busy: Worker) -> None:
+    # When tasks of all queues are stored in the same moment, and one of them twice
+    queues = [(kind, priority) for kind in Kind for priority in Priority]
     await asyncio.gather(
-        *(publisher.publish(f"{kind}-{priority}", kind=kind, priority=priority) for kind, priority in lanes),
+        *(publisher.publish(f"{kind}-{priority}", kind=kind, priority=priority) for kind, priority in queues),
         publisher.publish("transcription-low", priority=Priority.HIGH),
     )
     # Then each log is opened once
-    for kind, priority in lanes:
+    for kind, priority in queues:
         (queued,) = await publisher.until(f"{kind}-{priority}", State.QUEUED)
         assert (queued.kind, queued.sequence) == (kind, 1)
 
@@ -174,7 +174,7 @@ async def test_a_task_that_is_deleted_between_its_delivery_and_its_opening_does_
     # Given a new message that a worker has in its hands
     await publisher.publish("t1")
     await publisher.until("t1", State.QUEUED)
-    found = await js.get_last_msg("transcription_tasks", LANE, direct=True)
+    found = await js.get_last_msg("transcription_tasks", QUEUE, direct=True)
     message = replace(StoredMessage.fetched(found), time=datetime.now(UTC))
     # When its task is deleted before the worker gets on
     await publisher.ask("tasks.delete", task_id="t1")
@@ -190,7 +190,7 @@ async def test_of_what_is_announced_together_only_what_the_queue_holds_is_opened
     # Given a task in the queue
     await publisher.publish("t1")
     # When it is announced twice, behind an unknown one that is said to lie there
-    await alone.registration.register_waiting([Announcement(task_id, LANE, 1) for task_id in ("ghost", "t1", "t1")])
+    await alone.registration.register_waiting([Announcement(task_id, QUEUE, 1) for task_id in ("ghost", "t1", "t1")])
     # Then the log is that of the task, and the unknown one has none
     last = await alone.log.last("t1")
     assert last is not None
@@ -217,13 +217,13 @@ async def test_a_replay_is_opened_before_anybody_looks(
 ) -> None:
     # Given a task that has failed
     await publisher.publish("t1")
-    await alone.registration.register_waiting([Announcement("t1", LANE, 1)])
+    await alone.registration.register_waiting([Announcement("t1", QUEUE, 1)])
     queued = await alone.log.last("t1")
     assert queued is not None
     failed = await alone.log.end(queued, ErrorDetail(code=ErrorCode.EXPIRED, message="It waited too long."))
     # When its message is queued again
     again = {REPLAY_OF: str(failed.stream_sequence)}
-    await js.publish(LANE, TASK.model_dump_json().encode(), headers=again)
+    await js.publish(QUEUE, TASK.model_dump_json().encode(), headers=again)
     await alone.registration.announce(TASK, copied(2, **again))
     # Then its log says so as soon as that is accepted
     last = await alone.log.last("t1")
@@ -236,7 +236,7 @@ async def test_nobody_is_answered_who_announces(publisher: Publisher, busy: Work
     # Given somebody who announces a task, and waits for an answer
     inbox = await nc.subscribe(nc.new_inbox())
     body = GHOST.model_dump_json().encode()
-    await nc.publish(f"accepted.{LANE}", body, reply=inbox.subject, headers=copied(1))
+    await nc.publish(f"accepted.{QUEUE}", body, reply=inbox.subject, headers=copied(1))
     # When a task is opened that was announced after that
     await publisher.publish("t1")
     await publisher.until("t1", State.QUEUED)
@@ -283,9 +283,9 @@ async def test_an_opening_that_failed_is_tried_again(
 
     monkeypatch.setattr(TaskLog, "append", full)
     with pytest.raises(TransientError):
-        await alone.registration.register_waiting([Announcement("t1", LANE, 1)])
+        await alone.registration.register_waiting([Announcement("t1", QUEUE, 1)])
     # When it is opened again, then that is no secret
-    await alone.registration.register_waiting([Announcement("t1", LANE, 1)])
+    await alone.registration.register_waiting([Announcement("t1", QUEUE, 1)])
     await publisher.until("t1", State.QUEUED)
 
 
@@ -294,7 +294,7 @@ async def test_a_replay_of_a_task_that_was_deleted_brings_nothing_back(
 ) -> None:
     # Given the message of a replay whose task was deleted just then
     body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
-    await js.publish(LANE, body, headers={REPLAY_OF: "3"})
+    await js.publish(QUEUE, body, headers={REPLAY_OF: "3"})
     # Then it is taken from the queue, and nothing is said
     await eventually(lambda: queue_is_empty(js))
     assert (await js.stream_info("transcription_progress")).state.messages == 0

@@ -122,7 +122,7 @@ async def test_a_task_outlives_a_nats_that_hangs(
     await eventually(worker.readiness.consumers)
 
 
-@pytest.mark.parametrize("what", ["lane", "projection", "stream", "log"])
+@pytest.mark.parametrize("what", ["queue", "projection", "stream", "log"])
 async def test_what_is_deleted_under_a_worker_is_made_anew(
     publisher: Publisher, worker: Worker, settings: Settings, redis: Redis, what: str
 ) -> None:
@@ -131,7 +131,7 @@ async def test_what_is_deleted_under_a_worker_is_made_anew(
     await publisher.until("before", State.COMPLETED)
     # When somebody deletes what it stands on
     called = streams.names(settings)
-    if what == "lane":
+    if what == "queue":
         await publisher.js.delete_consumer(called.tasks, "transcription_worker_transcription_normal")
     elif what == "projection":
         await publisher.js.delete_consumer(called.progress, called.progress_projection)

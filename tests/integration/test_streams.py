@@ -18,7 +18,7 @@ from app.jetstream.provisioning import provision
 from app.settings import Settings
 
 DAY = 24 * 3600
-LANES = [
+QUEUES = [
     f"tasks.{kind}.{priority}" for kind in ("transcription", "diarization") for priority in ("high", "normal", "low")
 ]
 
@@ -48,7 +48,7 @@ async def differences(js: JetStreamContext, settings: Settings) -> list[tuple[ob
 
 async def test_the_queue_refuses_what_is_too_much_and_repeats_what_it_takes(made: JetStreamContext) -> None:
     config = (await made.stream_info("transcription_tasks")).config
-    assert sorted(config.subjects or []) == sorted(LANES)
+    assert sorted(config.subjects or []) == sorted(QUEUES)
     assert (config.retention, config.storage) == (RetentionPolicy.WORK_QUEUE, StorageType.FILE)
     assert (config.discard, config.discard_new_per_subject) == (DiscardPolicy.NEW, True)
     assert config.max_msgs_per_subject == 123
@@ -82,8 +82,8 @@ async def test_what_happened_is_kept_for_days(
     assert config.max_msgs_per_subject == -1
 
 
-@pytest.mark.parametrize("subject", LANES)
-async def test_each_lane_waits_for_its_worker(made: JetStreamContext, subject: str) -> None:
+@pytest.mark.parametrize("subject", QUEUES)
+async def test_each_queue_waits_for_its_worker(made: JetStreamContext, subject: str) -> None:
     name = "transcription_worker_" + subject.removeprefix("tasks.").replace(".", "_")
     config = (await made.consumer_info("transcription_tasks", name)).config
     assert (config.durable_name, config.filter_subject) == (name, subject)
@@ -113,14 +113,14 @@ async def test_what_differs_is_told_and_left_alone(settings: Settings, js: JetSt
     await js.add_stream(
         name="transcription_progress", subjects=["append.progress.*"], subject_transform=transform, max_age=5
     )
-    lane = ConsumerConfig(
+    queue = ConsumerConfig(
         durable_name="transcription_worker_transcription_high",
         filter_subject="tasks.transcription.high",
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=99,
     )
-    await js.add_stream(name="transcription_tasks", subjects=LANES, max_age=3)
-    await js.add_consumer("transcription_tasks", lane)
+    await js.add_stream(name="transcription_tasks", subjects=QUEUES, max_age=3)
+    await js.add_consumer("transcription_tasks", queue)
     # When the service starts
     told = await differences(js, settings)
     # Then it tells each difference, and alters nothing

@@ -49,9 +49,9 @@ class TroubledEngine(FakeEngine):
 
 
 async def publish_for_ever(publisher: Publisher) -> None:
-    """All lanes in turn, some ids twice, and never much before the worker."""
-    lanes = itertools.cycle(itertools.product(Kind, Priority))
-    for number, (kind, priority) in enumerate(lanes):
+    """All queues in turn, some ids twice, and never much before the worker."""
+    queues = itertools.cycle(itertools.product(Kind, Priority))
+    for number, (kind, priority) in enumerate(queues):
         task = {"task_id": f"t{number}", "audio_file_id": "meeting.flac", "user_id": 7}
         for _ in range(1 + (number % 4 < 2)):
             await publisher.js.publish(

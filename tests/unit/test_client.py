@@ -17,7 +17,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_s
 
 from app.client import (
     ClientError,
-    LaneFullError,
+    QueueFullError,
     RecordingError,
     RequestFailedError,
     TaskIdTakenError,
@@ -34,7 +34,7 @@ from schemas.requests import Deleted, TaskRequest, TaskStatus
 from schemas.transcription import TranscriptionTask
 from schemas.wire import Kind, Priority
 
-LANE = subjects.tasks(Kind.TRANSCRIPTION, Priority.HIGH)
+QUEUE = subjects.tasks(Kind.TRANSCRIPTION, Priority.HIGH)
 STORED = b'{"stream": "transcription_tasks", "seq": 1}'
 DUPLICATE = b'{"stream": "transcription_tasks", "seq": 1, "duplicate": true}'
 UNKNOWN = b'{"error": {"code": "not_found", "message": "No such task."}}'
@@ -159,7 +159,7 @@ async def test_a_publish_is_repeated_under_the_same_id() -> None:
     # Given a server whose acknowledgement gets lost once
     nats = FakeNats(NatsTimeoutError(), STORED)
     # When a task is published
-    assert await publish_task(nats.connection, LANE, TASK)
+    assert await publish_task(nats.connection, QUEUE, TASK)
     # Then it was sent twice, and JetStream can tell
     assert [headers["Nats-Msg-Id"] for headers in nats.headers] == ["t1", "t1"]
 
@@ -169,7 +169,7 @@ async def test_the_service_is_told_how_long_the_recording_is_and_who_traces_it()
     nats = FakeNats(STORED)
     span = NonRecordingSpan(SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1)))
     with use_span(span):
-        await publish_task(nats.connection, LANE, TASK, seconds=61.23)
+        await publish_task(nats.connection, QUEUE, TASK, seconds=61.23)
     # Then the task carries both in its headers
     assert nats.headers[0]["Natscribe-Audio-Seconds"] == "61.2"
     assert f"{0xABC:032x}" in nats.headers[0]["traceparent"]
@@ -179,7 +179,11 @@ async def test_the_service_is_told_how_long_the_recording_is_and_who_traces_it()
     ("happens", "error", "words"),
     [
         (NoStreamResponseError(), UnreachableError, "natscribe up"),
-        (APIError(code=503, err_code=10077, description="maximum messages per subject exceeded"), LaneFullError, LANE),
+        (
+            APIError(code=503, err_code=10077, description="maximum messages per subject exceeded"),
+            QueueFullError,
+            QUEUE,
+        ),
         (APIError(code=400, err_code=10054, description="message size exceeds maximum"), ClientError, "message size"),
     ],
 )
@@ -189,7 +193,7 @@ async def test_a_refused_publish_is_explained(happens: Exception, error: type[Ex
     # When it is published
     # Then the error says what to do
     with pytest.raises(error, match=words):
-        await publish_task(nats.connection, LANE, TASK)
+        await publish_task(nats.connection, QUEUE, TASK)
 
 
 async def test_a_server_that_stays_silent_is_not_asked_for_ever() -> None:
@@ -198,7 +202,7 @@ async def test_a_server_that_stays_silent_is_not_asked_for_ever() -> None:
     # When a task is published
     # Then the client gives up and tells the id
     with pytest.raises(UnreachableError, match="t1"):
-        await publish_task(nats.connection, LANE, TASK)
+        await publish_task(nats.connection, QUEUE, TASK)
 
 
 def known(task: TranscriptionTask) -> bytes:
@@ -225,7 +229,7 @@ async def test_an_id_that_was_deleted_a_moment_ago_is_refused() -> None:
     # When a task is published under it
     # Then the client does not wait for what never comes
     with pytest.raises(TaskIdTakenError, match="deleted moments ago: choose another id or wait two minutes"):
-        await submission(nats).hand_over(LANE, is_new=False)
+        await submission(nats).hand_over(QUEUE, is_new=False)
 
 
 async def test_a_task_that_was_stored_a_moment_ago_is_waited_for() -> None:
@@ -233,7 +237,7 @@ async def test_a_task_that_was_stored_a_moment_ago_is_waited_for() -> None:
     nats = FakeNats(UNKNOWN, DUPLICATE, UNKNOWN, known(TASK))
     # When it is published again
     # Then all is well
-    await submission(nats).hand_over(LANE, is_new=False)
+    await submission(nats).hand_over(QUEUE, is_new=False)
     assert not nats.script
 
 
@@ -258,7 +262,7 @@ async def test_a_recording_stays_where_its_task_is_stored_whatever_comes_after_i
     nats = FakeNats(UNKNOWN, STORED, CONFUSED)
     # When it is handed over
     # Then that is no failure
-    await submission(nats).hand_over(LANE, is_new=False)
+    await submission(nats).hand_over(QUEUE, is_new=False)
     assert withdrawn == []
 
 
@@ -267,7 +271,7 @@ async def test_a_recording_stays_where_somebody_else_took_the_id_at_the_same_tim
     nats = FakeNats(UNKNOWN, DUPLICATE, known(TASK.model_copy(update={"user_id": 8})))
     # When ours is refused
     with pytest.raises(TaskIdTakenError, match="differs in user_id"):
-        await submission(nats).hand_over(LANE, is_new=False)
+        await submission(nats).hand_over(QUEUE, is_new=False)
     # Then the other one keeps its recording
     assert withdrawn == []
 
@@ -275,7 +279,7 @@ async def test_a_recording_stays_where_somebody_else_took_the_id_at_the_same_tim
 @pytest.mark.parametrize(
     ("script", "error"),
     [
-        ([UNKNOWN, APIError(code=503, err_code=10077, description="full")], LaneFullError),
+        ([UNKNOWN, APIError(code=503, err_code=10077, description="full")], QueueFullError),
         ([UNKNOWN, DUPLICATE, *[UNKNOWN] * 3], TaskIdTakenError),
     ],
 )
@@ -284,7 +288,7 @@ async def test_a_recording_goes_where_its_task_was_refused(
 ) -> None:
     nats = FakeNats(*script)
     with pytest.raises(error):
-        await submission(nats).hand_over(LANE, is_new=False)
+        await submission(nats).hand_over(QUEUE, is_new=False)
     assert withdrawn == [TASK.audio_file_id]
 
 
@@ -295,7 +299,7 @@ async def test_a_recording_stays_where_only_the_acknowledgement_of_its_task_was_
     # Given a task that was stored without our hearing of it, and whose log nobody has opened
     nats = FakeNats(*([] if is_new else [UNKNOWN]), NatsTimeoutError(), DUPLICATE, *([] if is_new else [UNKNOWN]))
     # When it is published again
-    await submission(nats).hand_over(LANE, is_new=is_new)
+    await submission(nats).hand_over(QUEUE, is_new=is_new)
     # Then it is ours
     assert withdrawn == []
 
@@ -304,7 +308,7 @@ async def test_the_same_task_is_not_published_twice() -> None:
     # Given that the very same task is known
     nats = FakeNats(known(TASK))
     # When it is handed over
-    await submission(nats).hand_over(LANE, is_new=False)
+    await submission(nats).hand_over(QUEUE, is_new=False)
     # Then nothing is published
     assert not nats.headers
 
@@ -324,7 +328,7 @@ async def test_an_id_stands_for_one_task(script: list[bytes]) -> None:
     # When a task is handed over
     # Then the client says so, and in what they differ
     with pytest.raises(TaskIdTakenError, match=r"differs in language\): choose another id"):
-        await submission(nats).hand_over(LANE, is_new=False)
+        await submission(nats).hand_over(QUEUE, is_new=False)
 
 
 async def test_a_task_can_be_queued_while_no_worker_runs() -> None:
@@ -332,7 +336,7 @@ async def test_a_task_can_be_queued_while_no_worker_runs() -> None:
     nats = FakeNats(NoRespondersError(), DUPLICATE, NoRespondersError())
     # When a task is handed over
     # Then it waits in the queue
-    await submission(nats).hand_over(LANE, is_new=False)
+    await submission(nats).hand_over(QUEUE, is_new=False)
     assert len(nats.headers) == 1
 
 

@@ -1,4 +1,4 @@
-"""The consumer asks lane by lane, and takes no answer for another's."""
+"""The consumer asks queue by queue, and takes no answer for another's."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,7 +28,7 @@ class FakeAnswer:
 
 @dataclass
 class FakeMessage:
-    """What was stored in a lane, repeated."""
+    """What was stored in a queue, repeated."""
 
     subject: str
 
@@ -81,7 +81,7 @@ async def nothing(server: FakeServer, reply: str) -> None:
 
 
 @dataclass
-class FakeLane:
+class FakeSubscriber:
     consumed: list[FakeAnswer] = field(default_factory=list)
 
     async def consume(self, message: FakeAnswer) -> None:
@@ -96,20 +96,20 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def lanes() -> dict[tuple[Kind, Priority], FakeLane]:
-    return {(kind, priority): FakeLane() for priority in Priority for kind in Kind}
+def queues() -> dict[tuple[Kind, Priority], FakeSubscriber]:
+    return {(kind, priority): FakeSubscriber() for priority in Priority for kind in Kind}
 
 
 @pytest.fixture
-async def consumer(lanes: dict[tuple[Kind, Priority], FakeLane]) -> AsyncIterator[TaskConsumer]:
-    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
+async def consumer(queues: dict[tuple[Kind, Priority], FakeSubscriber]) -> AsyncIterator[TaskConsumer]:
+    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", queues)
     found = TaskConsumer(given, NAMES, broken=lambda: None)
     yield found
     await found.stop(grace=1)
 
 
 async def test_a_late_answer_is_not_taken_for_the_next_one(
-    consumer: TaskConsumer, lanes: dict[tuple[Kind, Priority], FakeLane]
+    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber]
 ) -> None:
     # Given a server that misses the first question, and answers it only when the second one is asked
     late, right = FakeAnswer("ack.late", {}), FakeAnswer("ack.right", {})
@@ -121,23 +121,23 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
         await nothing(server, reply)
 
     script = [silence, too_late, lambda server, reply: server.send(reply, right)]
-    # When the consumer asks lane after lane
+    # When the consumer asks queue after queue
     await consumer.start(cast("Client", FakeServer(script)))
 
     async def served() -> bool:
-        return any(lane.consumed for lane in lanes.values())
+        return any(queue.consumed for queue in queues.values())
 
     await eventually(served)
-    # Then each answer went to the lane that was asked, and the late one nowhere
-    consumed = {key: lane.consumed for key, lane in lanes.items() if lane.consumed}
+    # Then each answer went to the queue that was asked, and the late one nowhere
+    consumed = {key: queue.consumed for key, queue in queues.items() if queue.consumed}
     assert asked
     assert consumed == {(Kind.DIARIZATION, Priority.HIGH): [right]}
 
 
-async def test_only_the_lane_that_a_task_is_announced_for_is_asked(
+async def test_only_the_queue_that_a_task_is_announced_for_is_asked(
     consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a consumer that has found all lanes empty
+    # Given a consumer that has found all queues empty
     monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 60)
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     server = FakeServer([])
@@ -149,18 +149,18 @@ async def test_only_the_lane_that_a_task_is_announced_for_is_asked(
     # Then no time is lost with the others
     await eventually(lambda: _asked(server, 7))
     assert server.asked[6:] == ["worker_diarization_low"]
-    # And what is no lane is no news
+    # And what is no queue is no news
     await server.announce(FakeMessage("accepted.tasks.diarization.urgent"))
 
 
 @pytest.mark.parametrize("lookahead", [1, 4])
 async def test_what_was_announced_and_is_not_there_is_asked_for_again(
-    lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch, lookahead: int
+    queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch, lookahead: int
 ) -> None:
     # Given consumers that look at one task or several
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     server = FakeServer([])
-    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
+    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", queues)
     consumer = TaskConsumer(given, NAMES, broken=lambda: None, lookahead=lookahead)
     await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
@@ -173,44 +173,44 @@ async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     await consumer.stop(grace=1)
 
 
-async def test_announcements_keep_no_lane_from_being_asked(
+async def test_announcements_keep_no_queue_from_being_asked(
     consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a consumer that has found all lanes empty
+    # Given a consumer that has found all queues empty
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 0.05)
     server = FakeServer([])
     await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 6))
 
-    async def other_lanes_are_asked() -> bool:
+    async def other_queues_are_asked() -> bool:
         # When tasks are announced all the time, which other workers take
         assert server.announce is not None
         await server.announce(FakeMessage("accepted.tasks.diarization.low"))
         return "worker_transcription_high" in server.asked[6:]
 
-    # Then what is delivered again in other lanes is found all the same
-    await eventually(other_lanes_are_asked)
+    # Then what is delivered again in other queues is found all the same
+    await eventually(other_queues_are_asked)
 
 
-async def test_between_two_tasks_no_lane_is_asked_that_was_empty_a_moment_ago(
-    consumer: TaskConsumer, lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch
+async def test_between_two_tasks_no_queue_is_asked_that_was_empty_a_moment_ago(
+    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given tasks in a normal lane, behind empty high ones
+    # Given tasks in a normal queue, behind empty high ones
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     task = FakeAnswer("ack", {})
     server = FakeServer([nothing, nothing, *[lambda server, reply: server.send(reply, task)] * 3])
     # When a consumer has done them
     await consumer.start(cast("Client", server))
     await eventually(lambda: _asked(server, 9))
-    assert sum(len(lane.consumed) for lane in lanes.values()) == 3
+    assert sum(len(queue.consumed) for queue in queues.values()) == 3
     # Then it has asked the high ones once
-    assert len([lane for lane in server.asked if lane.endswith("_high")]) == 2
+    assert len([queue for queue in server.asked if queue.endswith("_high")]) == 2
 
 
-async def test_after_an_error_no_lane_is_taken_for_empty(
+async def test_after_an_error_no_queue_is_taken_for_empty(
     consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a server that misses the question about the one lane that a task was announced for
+    # Given a server that misses the question about the one queue that a task was announced for
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     server = FakeServer([nothing] * 6 + [silence])
     await consumer.start(cast("Client", server))
@@ -225,13 +225,13 @@ async def test_after_an_error_no_lane_is_taken_for_empty(
     assert len(set(server.asked[7:13])) == 6
 
 
-async def test_the_worker_is_told_when_lanes_answer_again(
-    lanes: dict[tuple[Kind, Priority], FakeLane],
+async def test_the_worker_is_told_when_queues_answer_again(
+    queues: dict[tuple[Kind, Priority], FakeSubscriber],
 ) -> None:
     # Given a server that answers, and then hangs for two questions
     told: list[int] = []
     server = FakeServer([nothing] * 3 + [silence] * 2)
-    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
+    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", queues)
     consumer = TaskConsumer(given, NAMES, broken=lambda: None, reached=lambda: told.append(len(server.asked)))
     # When it answers again
     await consumer.start(cast("Client", server))
@@ -242,23 +242,23 @@ async def test_the_worker_is_told_when_lanes_answer_again(
 
 
 async def test_others_wait_for_a_worker_that_is_never_without_work(
-    lanes: dict[tuple[Kind, Priority], FakeLane], monkeypatch: pytest.MonkeyPatch
+    queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a worker that has one short task after the other
     monkeypatch.setattr("app.queue.consumer.LONG_WITHOUT_REST_S", 0.1)
-    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", lanes)
+    given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", queues)
     consumer = TaskConsumer(given, NAMES, broken=lambda: None)
     server = FakeServer([a_task])
 
-    for lane in lanes.values():
-        monkeypatch.setattr(lane, "consumed", Endless(server))
+    for queue in queues.values():
+        monkeypatch.setattr(queue, "consumed", Endless(server))
     assert not consumer.keeps_waiting
     await consumer.start(cast("Client", server))
     # Then others have to wait for it after a while
     await eventually(lambda: _keeps_waiting(consumer, wanted=True))
     # And no longer once it finds nothing to do
-    for lane in lanes.values():
-        monkeypatch.setattr(lane, "consumed", [])
+    for queue in queues.values():
+        monkeypatch.setattr(queue, "consumed", [])
     await eventually(lambda: _keeps_waiting(consumer, wanted=False))
     await consumer.stop(grace=1)
 

@@ -17,7 +17,7 @@ from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
 
 NOW = datetime.now(UTC)
-LANE = "tasks.transcription.high"
+QUEUE = "tasks.transcription.high"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class FakeLog:
         event = ProgressEvent(
             task_id=task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW
         )
-        return Entry(event, Facts(None, 1, LANE, NOW), 1)
+        return Entry(event, Facts(None, 1, QUEUE, NOW), 1)
 
 
 @dataclass(frozen=True)

@@ -222,10 +222,10 @@ async def test_the_queue_shows_what_waits(
         for _ in range(2):
             await client.create_diarization_task(recording, priority=Priority.LOW)
         # When one looks
-        lanes = {(lane.kind, lane.priority): (lane.waiting, lane.running) for lane in await client.queue()}
-        # Then they are in their lanes
-        assert lanes[Kind.TRANSCRIPTION, Priority.HIGH] == (0, 1)
-        assert lanes[Kind.DIARIZATION, Priority.LOW] == (2, 0)
+        queues = {(queue.kind, queue.priority): (queue.waiting, queue.running) for queue in await client.queue()}
+        # Then they are in their queues
+        assert queues[Kind.TRANSCRIPTION, Priority.HIGH] == (0, 1)
+        assert queues[Kind.DIARIZATION, Priority.LOW] == (2, 0)
         engine.may_go_on.set()
 
 

@@ -263,11 +263,11 @@ async def test_many_tasks_are_deleted_at_once(terminal: Terminal) -> None:
     assert (await terminal.run("dead-letters", "list")) == (0, "", "There are none.\n")
 
 
-async def test_operators_see_lanes_and_dead_letters(terminal: Terminal) -> None:
+async def test_operators_see_queues_and_dead_letters(terminal: Terminal) -> None:
     # Given a task that failed
     await terminal.run("transcribe", "--stored", "gone.flac", "--task-id", "t1")
     # When an operator looks
-    # Then lanes and letters are shown, and the letter can be replayed
+    # Then queues and letters are shown, and the letter can be replayed
     assert "transcription" in (await terminal.run("queue"))[1]
     assert "t1  transcription  audio_not_found" in (await terminal.run("dead-letters", "list"))[1]
     assert (await terminal.run("dead-letters", "replay", "--task-id", "t1"))[1] == "queued again: 1\n"
@@ -282,13 +282,13 @@ async def test_programs_read_the_queue(terminal: Terminal, engine: FakeEngine, p
     queued = (await publisher.until("t2", State.QUEUED))[0]
     # When a program asks for the queue
     code, out, err = await terminal.run("queue", "--json")
-    # Then it gets all lanes, and the times as on the wire
+    # Then it gets all queues, and the times as on the wire
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert found["failed"] == 0
-    lanes = {(lane["kind"], lane["priority"]): lane for lane in found["lanes"]}
-    assert list(lanes) == [(kind, priority) for priority in Priority for kind in Kind]
-    at_work, waits = lanes["transcription", "high"], lanes["diarization", "normal"]
+    queues = {(queue["kind"], queue["priority"]): queue for queue in found["queues"]}
+    assert list(queues) == [(kind, priority) for priority in Priority for kind in Kind]
+    at_work, waits = queues["transcription", "high"], queues["diarization", "normal"]
     assert (at_work["waiting"], at_work["running"], at_work["oldest"], at_work["newest_start"]) == (0, 1, None, None)
     assert (waits["waiting"], waits["running"], waits["newest_start"]) == (1, 0, None)
     assert waits["oldest"].endswith("Z")

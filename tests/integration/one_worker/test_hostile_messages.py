@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 from app.main import Worker
 from schemas.progress import State
 from tests.integration.conftest import Publisher, queue_is_empty
-from tests.integration.hostile import LANES, MESSAGES, REQUESTS, filled, invented
+from tests.integration.hostile import MESSAGES, QUEUES, REQUESTS, filled, invented
 from tests.waiting import eventually
 
 
@@ -60,7 +60,7 @@ async def test_the_largest_tasks_end(
     letters = (await js.stream_info("transcription_dead_letters")).state.messages
     # When they are published
     for body in bodies:
-        await js.publish(LANES[0], filled(body, nc, sixty_kilobytes) if full else body, headers=dict(sixty_kilobytes))
+        await js.publish(QUEUES[0], filled(body, nc, sixty_kilobytes) if full else body, headers=dict(sixty_kilobytes))
     # Then each ends as it would without them, and the queue runs empty
     await publisher.until(good, State.COMPLETED)
     await publisher.until(wrong, State.FAILED)
