@@ -19,7 +19,7 @@ class PermanentError(TaskError):
     """Trying again cannot help: the task fails."""
 
 
-class OvertakenError(Exception):
+class FencedError(Exception):
     """Somebody else has appended to the task's log: stop, and settle nothing."""
 
 

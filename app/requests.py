@@ -6,13 +6,13 @@ from nats.js.errors import NotFoundError
 
 from app import formats
 from app.dead_letters.store import DeadLetterBox
-from app.errors import OvertakenError, RequestError, TransientError
+from app.errors import FencedError, RequestError, TransientError
 from app.queue.positions import WaitingTasks
 from app.redis_store.cache import Cache
 from app.redis_store.projection import RedisProjection
 from app.speech.recordings import Recordings
 from app.task_log.log import TaskLog
-from app.task_log.record import Entry
+from app.task_log.record import Record
 from app.task_log.results import HEADERS_AND_ENVELOPE, ResultStore
 from app.task_log.status import status_of
 from app.updates import Result
@@ -51,22 +51,22 @@ class TaskRequests:
 
     async def status(self, task_id: str) -> TaskStatus:
         """Where a task stands (RequestError)."""
-        entry = await self._entry(task_id)
-        status = status_of(entry)
+        record = await self._record(task_id)
+        status = status_of(record)
         if status.state not in {State.QUEUED, State.RETRYING}:
             return status
-        for message, position in await self._waiting.find(entry.facts.subject, [entry.facts.task_sequence]):
-            if message.owns(entry) and position is not None:
+        for message, position in await self._waiting.find(record.metadata.subject, [record.metadata.task_sequence]):
+            if message.owns(record) and position is not None:
                 return position.added_to(status)
         return status
 
     async def result(self, request: ResultRequest) -> Result | str:
         """The result of an ended task, as an object or as text (RequestError)."""
         task_id = request.task_id
-        entry = await self._entry(task_id)
-        if entry.event.state is not State.COMPLETED:
-            raise _unfinished(entry)
-        result = await self._results.find(task_id, of=entry.facts.task_sequence)
+        record = await self._record(task_id)
+        if record.event.state is not State.COMPLETED:
+            raise _unfinished(record)
+        result = await self._results.find(task_id, of=record.metadata.task_sequence)
         if result is None:
             raise _kept_no_longer(task_id)
         if request.format is ResultFormat.JSON:
@@ -81,23 +81,23 @@ class TaskRequests:
         if result.object:
             return result
         body = result.model_dump_json().encode()
-        return await self._results.claim_check(result, body, of=entry.facts.task_sequence)
+        return await self._results.claim_check(result, body, of=record.metadata.task_sequence)
 
     async def cancel(self, task_id: str) -> TaskStatus:
         """End a task that has not ended yet; the worker hears it in the log (RequestError)."""
         return status_of(await self._ended(task_id))
 
-    async def _ended(self, task_id: str) -> Entry:
-        """The last entry of a task's log, which is its end, said now if nobody has said it."""
+    async def _ended(self, task_id: str) -> Record:
+        """The last record of a task's log, which is its end, said now if nobody has said it."""
         while True:
-            entry = await self._entry(task_id)
-            if entry.event.state.ended:
-                return entry
+            record = await self._record(task_id)
+            if record.event.state.ended:
+                return record
             try:
-                ended = await self._log.end(entry)
-            except OvertakenError:
+                ended = await self._log.end(record)
+            except FencedError:
                 continue  # the task has got on in the meantime: look again
-            await self._waiting.remove(entry)
+            await self._waiting.remove(record)
             return ended
 
     async def delete(self, task_id: str) -> None:
@@ -113,15 +113,15 @@ class TaskRequests:
         await self._dead_letters.delete_all(task_id)
         await self._log.purge_events(task_id)
 
-    async def _forget(self, last: Entry) -> None:
+    async def _forget(self, last: Record) -> None:
         """Forget what lies outside of the streams, before the log goes, so that to ask again helps (RequestError)."""
         task_id = last.event.task_id
         try:
             await self._projection.delete(last)
-            await self._forget_heard(task_id, last.facts.task_sequence)
+            await self._forget_heard(task_id, last.metadata.task_sequence)
             await self._waiting.remove(last)  # one that has ended may not be acknowledged yet
-            if last.facts.task is not None:
-                await self._recordings.delete(last.facts.task.audio_file_id)
+            if last.metadata.task is not None:
+                await self._recordings.delete(last.metadata.task.audio_file_id)
         except TransientError as error:
             message = f"Task {task_id} could not be deleted wholly, Redis or the bucket is away: ask again in a moment."
             raise RequestError(ErrorCode.INTERNAL, message) from error
@@ -133,14 +133,14 @@ class TaskRequests:
         for audio_sha256 in heard_in | ({result.audio_sha256} if result else set()):
             await self._cache.forget(audio_sha256)
 
-    async def _entry(self, task_id: str) -> Entry:
+    async def _record(self, task_id: str) -> Record:
         try:
             async with asyncio.timeout(READ_WITHIN):
                 for pause in OPENED_AFTER:
                     await asyncio.sleep(pause)
-                    entry = await self._log.last(task_id)
-                    if entry is not None:
-                        return entry
+                    record = await self._log.last(task_id)
+                    if record is not None:
+                        return record
         except TimeoutError as error:
             text = "JetStream does not answer: ask again in a moment."
             raise RequestError(ErrorCode.INTERNAL, text) from error
@@ -153,8 +153,8 @@ def _kept_no_longer(task_id: str) -> RequestError:
     return RequestError(ErrorCode.NOT_FOUND, message)
 
 
-def _unfinished(entry: Entry) -> RequestError:
-    event = entry.event
+def _unfinished(record: Record) -> RequestError:
+    event = record.event
     if event.error is not None and event.state.ended:
         return RequestError(event.error.code, event.error.message)
     if event.state.ended:

@@ -18,7 +18,7 @@ from app.errors import RequestError
 from app.jetstream.stream_pages import A_PAGE
 from app.jetstream.streams import QUEUE_FULL
 from app.task_log.log import TaskLog
-from app.task_log.record import TASKS, Entry
+from app.task_log.record import TASKS, Record
 from schemas import subjects
 from schemas.dead_letters import BodyEncoding, DeadLetter
 from schemas.errors import ErrorCode
@@ -113,10 +113,10 @@ class Replayer:
                 while unopened:
                     await asyncio.sleep(LOOK_EVERY)
                     known = await self._log.last_of(unopened)
-                    ends_now = {each: entry.stream_sequence for each, entry in known.items()}
+                    ends_now = {each: record.stream_sequence for each, record in known.items()}
                     unopened = dict(unopened.items() & ends_now.items())
 
-    async def _replay(self, sequence: int, letter: DeadLetter, last: Entry, stale: int) -> dict[str, int]:
+    async def _replay(self, sequence: int, letter: DeadLetter, last: Record, stale: int) -> dict[str, int]:
         """The task that is queued again, and where its log ended (NoRoomError).
 
         Its segments up to stream sequence `stale` go: it starts afresh.
@@ -144,12 +144,12 @@ class Replayer:
         return (await self._js.stream_info(stream)).state.last_seq or 0
 
 
-def _is_of(letter: DeadLetter, last: Entry) -> bool:
+def _is_of(letter: DeadLetter, last: Record) -> bool:
     """Whether the letter's message is the task that has failed: an invalid one may carry its id as well."""
-    if letter.body_truncated or last.facts.task is None:
+    if letter.body_truncated or last.metadata.task is None:
         return False
     with suppress(ValueError):
-        return TASKS[letter.kind].validate_json(_bytes(letter)) == last.facts.task
+        return TASKS[letter.kind].validate_json(_bytes(letter)) == last.metadata.task
     return False
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from app.errors import OvertakenError
+from app.errors import FencedError
 from app.execution.log_end import LogEnd
 from app.execution.lost_speakers import LOST, SPEAKERS_MISSING, speakers_are_given_up
 from app.execution.segments import StaleSegmentsError, TaskSegments
 from app.speech.pace import Pace
 from app.task_log.log import Outcome, TaskLog, end_of
-from app.task_log.record import Entry
+from app.task_log.record import Record
 from app.task_log.results import ResultStore
 from app.updates import Advanced, Checkpoint, Found, News, Result
 from schemas.diarization import DiarizationResult
@@ -32,25 +32,25 @@ class TaskAttempt:
         self,
         log: TaskLog,
         results: ResultStore,
-        entry: Entry,
+        record: Record,
         *,
-        started: Callable[[Entry], None] = lambda _: None,
+        started: Callable[[Record], None] = lambda _: None,
         span: str | None = None,
     ) -> None:
-        """`started` is told the entry before `running`, once that is said."""
+        """`started` is told the record before `running`, once that is said."""
         self._log = log
         self._results = results
-        self._end_of_log = LogEnd(log, entry)
+        self._end_of_log = LogEnd(log, record)
         self._tell_started = started
         self._span = span
-        last = entry.event
+        last = record.event
         self._after_trouble = last.state in {State.RUNNING, State.RETRYING}  # a worker was lost, or an attempt failed
         self.number = min(last.attempt + self._after_trouble, last.max_attempts)
         self._pace = Pace(least=last.progress if self.number == last.attempt else 0)
         self.checkpoint = Checkpoint()
         self._without_speakers = (last.error or LOST) if speakers_are_given_up(last) else None
         self._result_sent = False
-        self._segments = TaskSegments(log, last.task_id, entry.facts.task_sequence)
+        self._segments = TaskSegments(log, last.task_id, record.metadata.task_sequence)
         self._lock = asyncio.Lock()
         self._started = self._unsaid = False
         self._said_at = 0.0
@@ -61,7 +61,7 @@ class TaskAttempt:
     @property
     def may_go_without_speakers(self) -> bool:
         """Whether one attempt more can save the text, though this one was the last."""
-        return self.entry.event.kind is Kind.TRANSCRIPTION and self._pace.latest.stage in SPEAKERS_MISSING
+        return self.record.event.kind is Kind.TRANSCRIPTION and self._pace.latest.stage in SPEAKERS_MISSING
 
     @property
     def audio_seconds(self) -> float | None:
@@ -79,9 +79,9 @@ class TaskAttempt:
         return time.monotonic() - self._began
 
     @property
-    def entry(self) -> Entry:
-        """The last entry that this worker has seen or written."""
-        return self._end_of_log.entry
+    def record(self) -> Record:
+        """The last record that this worker has seen or written."""
+        return self._end_of_log.record
 
     @property
     def unsure(self) -> bool:
@@ -91,20 +91,20 @@ class TaskAttempt:
     @property
     def runs(self) -> bool:
         """Whether the task runs, by this attempt's own word and not by that of a worker before it."""
-        return self._started and self.entry.event.state is State.RUNNING
+        return self._started and self.record.event.state is State.RUNNING
 
     @property
     def completed(self) -> bool:
         """Whether the task has ended with a result, and this attempt has said so."""
-        return self._result_sent and self.entry.event.state is State.COMPLETED
+        return self._result_sent and self.record.event.state is State.COMPLETED
 
     async def start(self) -> None:
-        """Say `running`, unless it is said, and read what earlier attempts have done (OvertakenError)."""
+        """Say `running`, unless it is said, and read what earlier attempts have done (FencedError)."""
         if self._started:
             return
-        self._started, before = True, self.entry
+        self._started, before = True, self.record
         self._end_of_log.know(
-            replace(before.facts, started_at=before.facts.started_at or datetime.now(UTC), span=self._span)
+            replace(before.metadata, started_at=before.metadata.started_at or datetime.now(UTC), span=self._span)
         )
         async with self._lock:
             await self._say_running()
@@ -115,7 +115,7 @@ class TaskAttempt:
         self._tell_started(before)
 
     async def append(self, news: News) -> None:
-        """Write news to the task's log (OvertakenError, StaleSegmentsError, TransientError)."""
+        """Write news to the task's log (FencedError, StaleSegmentsError, TransientError)."""
         await self.start()
         async with self._lock:
             match news:
@@ -129,8 +129,8 @@ class TaskAttempt:
     async def _keep(self, news: Found) -> None:
         await self._end_of_log.check()
         try:
-            await self._segments.append(news, self.entry.facts, attempt=self.number)
-        except OvertakenError as error:
+            await self._segments.append(news, self.record.metadata, attempt=self.number)
+        except FencedError as error:
             await self._end_of_log.check()
             raise StaleSegmentsError from error
 
@@ -145,16 +145,16 @@ class TaskAttempt:
         self._result_sent, self._audio_seconds = True, result.duration
         if isinstance(result, TranscriptionResult):
             self.untranscribed_seconds = sum(stretch.end - stretch.start for stretch in result.untranscribed)
-        await self._results.publish(result, self.entry.facts)
+        await self._results.publish(result, self.record.metadata)
         await self._say(State.COMPLETED, progress=100)
 
-    async def clean_up(self, last: Entry | None) -> bool:
+    async def clean_up(self, last: Record | None) -> bool:
         """Remove what was on its way when the task was ended or deleted by somebody else: `last` ends its log.
 
         Whether a deleted task's result may have been shown. A deleted task's id may be another's by now.
         """
-        task_id, owner = self.entry.event.task_id, self.entry.facts.task_sequence
-        if last is not None and last.facts.task_sequence == owner:
+        task_id, owner = self.record.event.task_id, self.record.metadata.task_sequence
+        if last is not None and last.metadata.task_sequence == owner:
             if self._result_sent and last.event.state in {State.CANCELLED, State.FAILED}:
                 await self._results.delete_object(task_id, of=owner)
             return False
@@ -164,7 +164,7 @@ class TaskAttempt:
         return self._result_sent and last is None
 
     async def tick(self) -> None:
-        """Say what is unsaid, or say the same again, before clients wonder (OvertakenError, TransientError)."""
+        """Say what is unsaid, or say the same again, before clients wonder (FencedError, TransientError)."""
         silence = time.monotonic() - self._said_at
         if not self.runs or self._lock.locked():
             return
@@ -173,28 +173,28 @@ class TaskAttempt:
                 await self._say_running()
 
     async def check(self, heard: int | None = None) -> None:
-        """Read whose the log is, after event number `heard` was heard only where that is news (OvertakenError)."""
+        """Read whose the log is, after event number `heard` was heard only where that is news (FencedError)."""
         async with self._lock:  # no append of ours is on its way then
-            if heard is None or heard > self.entry.event.sequence:
+            if heard is None or heard > self.record.event.sequence:
                 await self._end_of_log.check()
 
     async def end_as_decided(self) -> bool:
         """End the log where the outcome is stored already; whether it is.
 
         Raises:
-            OvertakenError: somebody else has appended to the log.
+            FencedError: somebody else has appended to the log.
             TransientError: NATS does not answer.
         """
-        outcome = await self._log.outcome(self.entry.event.task_id, of=self.entry.facts.task_sequence)
+        outcome = await self._log.outcome(self.record.event.task_id, of=self.record.metadata.task_sequence)
         if outcome is not None:
-            self.number = self.entry.event.attempt
+            self.number = self.record.event.attempt
             await self._end(outcome)
         return outcome is not None
 
     async def fail(self, error: ErrorDetail) -> None:
-        """End the log with `failed`, unless another outcome is stored already (OvertakenError, TransientError)."""
+        """End the log with `failed`, unless another outcome is stored already (FencedError, TransientError)."""
         await self.check()
-        await self._end(await self._log.forbid_result(self.entry.event.task_id, self.entry.facts, error))
+        await self._end(await self._log.forbid_result(self.record.event.task_id, self.record.metadata, error))
 
     async def _end(self, outcome: Outcome) -> None:
         state, error = end_of(outcome)
@@ -203,13 +203,13 @@ class TaskAttempt:
             await self._say(state, error=error, **({"progress": 100} if state is State.COMPLETED else {}))
 
     async def retry(self, error: ErrorDetail, retry_at: datetime) -> None:
-        """Say `retrying`: why, and when (OvertakenError)."""
+        """Say `retrying`: why, and when (FencedError)."""
         async with self._lock:
             stage = self._pace.latest.stage  # which it failed in
             await self._say(State.RETRYING, stage=stage, error=error, retry_at=retry_at)
 
     async def give_back(self) -> None:
-        """Say `queued`: nothing is wrong, another worker may go on (OvertakenError)."""
+        """Say `queued`: nothing is wrong, another worker may go on (FencedError)."""
         async with self._lock:
             await self._say(State.QUEUED)
 

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.cancellation import cancel_all
-from app.errors import OvertakenError, TransientError
+from app.errors import FencedError, TransientError
 from app.execution.attempt import TaskAttempt
 from schemas import subjects
 from schemas.progress import ProgressEvent
@@ -43,7 +43,7 @@ class Heartbeat:
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
-        """Beat while the body runs; once overtaken, the body is cancelled and OvertakenError raised."""
+        """Beat while the body runs; once overtaken, the body is cancelled and FencedError raised."""
         signs: list[asyncio.Task[None]] = []
 
         def begin() -> None:
@@ -56,7 +56,7 @@ class Heartbeat:
         except TimeoutError as error:
             if self._overtaken is None or not self._overtaken.expired():
                 raise
-            raise OvertakenError from error
+            raise FencedError from error
         finally:
             self._overtaken = None
             beginning.cancel()
@@ -78,7 +78,7 @@ class Heartbeat:
     async def _listen(self) -> None:
         """Towards whoever else appends to the log, and first of all look who has by now."""
         attempt = await self._followed
-        ear = await self._nats.subscribe(subjects.progress(attempt.entry.event.task_id), cb=self._heard)
+        ear = await self._nats.subscribe(subjects.progress(attempt.record.event.task_id), cb=self._heard)
         try:
             with suppress(NatsError, TransientError):  # what is said next is refused, then
                 await self._look(attempt)
@@ -94,7 +94,7 @@ class Heartbeat:
         self._notice(attempt)
         try:
             await attempt.tick()
-        except OvertakenError:
+        except FencedError:
             self._stop()
         except Exception:
             log.warning("progress_unsaid", exc_info=True)
@@ -107,7 +107,7 @@ class Heartbeat:
     async def _look(self, attempt: TaskAttempt, heard: int | None = None) -> None:
         try:
             await attempt.check(heard)
-        except OvertakenError:
+        except FencedError:
             self._stop()
 
     def _stop(self) -> None:

@@ -4,7 +4,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from app.errors import AlreadyKnownError, OvertakenError, TaskError, TransientError
+from app.errors import AlreadyKnownError, FencedError, TaskError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.execution.segments import StaleSegmentsError
 from app.execution.tools import DeliveryTools
@@ -36,14 +36,14 @@ class Outcome:
         """Settle by the error's type; `begun` says whether the message was a task at all."""
         try:
             return await self._by_type(error, attempt, begun=begun)
-        except OvertakenError:
+        except FencedError:
             return None
         except (TransientError, NatsError):
             log.exception("task_unsettled")  # it is delivered again after TASK_ACK_WAIT
             return None
 
     async def _by_type(self, error: Exception, attempt: TaskAttempt | None, *, begun: bool) -> State | None:
-        if isinstance(error, OvertakenError):
+        if isinstance(error, FencedError):
             await self._overtaken(attempt)
             return None
         if isinstance(error, StaleSegmentsError):
@@ -64,23 +64,23 @@ class Outcome:
     async def _overtaken(self, attempt: TaskAttempt | None) -> None:
         if attempt is None:
             return
-        last = await self._tools.log.last(attempt.entry.event.task_id)
+        last = await self._tools.log.last(attempt.record.event.task_id)
         log.info("task_overtaken", by=last.event.state if last else "deletion")
         if await attempt.clean_up(last):
-            await self._tools.projection.withdraw(attempt.entry)
+            await self._tools.projection.withdraw(attempt.record)
 
     async def _already_known(self, attempt: TaskAttempt | None) -> State | None:
         if attempt is None:
             log.info("task_doubled")
             self._tools.meter.doubled(subjects.kind_of(self._message.subject))
-        if attempt is not None and attempt.entry.event.state is State.FAILED:
-            await self._settler.buried(self._message, attempt.entry.event)
+        if attempt is not None and attempt.record.event.state is State.FAILED:
+            await self._settler.buried(self._message, attempt.record.event)
         else:
             await self._settler.done(self._message)
         return State.COMPLETED if attempt is not None and attempt.completed else None
 
     async def _attempt_failed(self, attempt: TaskAttempt, error: Exception) -> State:
-        last = attempt.entry.event
+        last = attempt.record.event
         decided = last.state.ended or await attempt.end_as_decided()  # only the last append may be missing
         if not decided and last.state is State.QUEUED:
             await attempt.start()  # what has failed has run

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from app.task_log.log import TaskLog
-from app.task_log.record import Facts
+from app.task_log.record import Metadata
 from app.updates import Checkpoint, Found
 from schemas.transcription import Segment, SegmentsEvent, Stretch
 
@@ -43,8 +43,8 @@ class TaskSegments:
             self._sequence = event.sequence
         return replace(found, segments=tuple(segments), untranscribed=tuple(untranscribed))
 
-    async def append(self, news: Found, facts: Facts, *, attempt: int) -> None:
-        """Append a batch behind the last one (OvertakenError, TransientError)."""
+    async def append(self, news: Found, metadata: Metadata, *, attempt: int) -> None:
+        """Append a batch behind the last one (FencedError, TransientError)."""
         event = SegmentsEvent(
             task_id=self._task_id,
             attempt=attempt,
@@ -55,5 +55,5 @@ class TaskSegments:
             segments=list(news.segments),
             untranscribed=list(news.untranscribed),
         )
-        self._after = await self._log.append_segments(event, facts, news.audio_sha256, after=self._after)
+        self._after = await self._log.append_segments(event, metadata, news.audio_sha256, after=self._after)
         self._sequence += 1

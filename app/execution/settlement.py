@@ -9,7 +9,7 @@ import structlog
 from nats.aio.msg import Msg
 
 from app.dead_letters.store import DeadLetterBox
-from app.errors import OvertakenError, TaskError, TransientError
+from app.errors import FencedError, TaskError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Settler:
-    """Retries what can pass and gives up the rest; the log's entry comes first, the message goes last."""
+    """Retries what can pass and gives up the rest; the log's record comes first, the message goes last."""
 
     log: TaskLog
     dead_letters: DeadLetterBox
@@ -36,8 +36,8 @@ class Settler:
         await message.ack()
 
     async def failed(self, message: Msg, attempt: TaskAttempt, error: TaskError) -> State:
-        """Retry where that can help and attempts are left, else give up (OvertakenError)."""
-        last = attempt.entry.event
+        """Retry where that can help and attempts are left, else give up (FencedError)."""
+        last = attempt.record.event
         if last.state.ended:  # nothing follows an end, whatever went wrong after it
             await message.ack()
             return last.state
@@ -48,7 +48,7 @@ class Settler:
             await message.nak(delay=delay)
             return State.RETRYING
         await attempt.fail(error.detail)
-        await self.buried(message, attempt.entry.event)
+        await self.buried(message, attempt.record.event)
         return State.FAILED
 
     async def buried(self, message: Msg, last: ProgressEvent) -> None:
@@ -101,8 +101,8 @@ class Settler:
             time=datetime.now(UTC),
         )
         try:
-            await self.log.append(event, message.facts(None), after=0)
-        except OvertakenError:
+            await self.log.append(event, message.metadata(None), after=0)
+        except FencedError:
             return  # the id is known: another task's log is not ours to write
 
     def _delay(self, attempt: int) -> float:

@@ -12,7 +12,7 @@ from nats.errors import Error as NatsError
 from structlog.contextvars import bind_contextvars
 
 from app.cancellation import despite_cancellation
-from app.errors import AlreadyKnownError, OvertakenError, PermanentError, TransientError
+from app.errors import AlreadyKnownError, FencedError, PermanentError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.execution.heartbeat import Heartbeat
 from app.execution.lost_speakers import speakers_are_given_up
@@ -21,7 +21,7 @@ from app.execution.stages import StageSpans
 from app.execution.tools import DeliveryTools
 from app.queue.positions import Position
 from app.queue.stored_message import StoredMessage
-from app.task_log.record import Entry
+from app.task_log.record import Record
 from app.telemetry import tracing
 from app.updates import Checkpoint, News, Task
 from schemas import subjects
@@ -52,21 +52,21 @@ class TaskDelivery:
         self._stages: StageSpans | None = None
 
     async def begin(self, task: Task) -> Checkpoint:
-        """Own the task's next attempt, and where it goes on (AlreadyKnownError, OvertakenError, PermanentError)."""
+        """Own the task's next attempt, and where it goes on (AlreadyKnownError, FencedError, PermanentError)."""
         self._begun = True
         stored = StoredMessage.delivered(self._message)
         bind_contextvars(task_id=task.task_id, trace_id=stored.trace_id)
         tools = self._tools
-        entry = await tools.registration.register(task, stored, position=Position.immediate())
-        tracing.link_to(entry.facts.span)
-        attempt = TaskAttempt(tools.log, tools.results, entry, started=self._count_start, span=tracing.current())
+        record = await tools.registration.register(task, stored, position=Position.immediate())
+        tracing.link_to(record.metadata.span)
+        attempt = TaskAttempt(tools.log, tools.results, record, started=self._count_start, span=tracing.current())
         self._attempt = attempt
         bind_contextvars(attempt=attempt.number)
-        if entry.facts.started_at is not None:
+        if record.metadata.started_at is not None:
             tools.meter.redelivered(self.kind)
-        if entry.event.state.ended:
+        if record.event.state.ended:
             raise AlreadyKnownError
-        if entry.event.sequence > 1:
+        if record.event.sequence > 1:
             await self._take_over(attempt)
         self._heartbeat.follow(attempt)
         await attempt.start()
@@ -74,7 +74,7 @@ class TaskDelivery:
         return attempt.checkpoint
 
     async def append(self, news: News) -> None:
-        """Write news to the task's log, and into the trace (OvertakenError, TransientError)."""
+        """Write news to the task's log, and into the trace (FencedError, TransientError)."""
         if self._attempt is None or self._stages is None:
             message = "a delivery that was not begun"
             raise RuntimeError(message)
@@ -106,14 +106,14 @@ class TaskDelivery:
         code = error.code if error else None  # its message is in the task's log, and may name a file
         log.info("task_delivery_ended", state=state, execution_time=round(seconds, 3), error=code)
 
-    def _count_start(self, before: Entry) -> None:
+    def _count_start(self, before: Record) -> None:
         if self._attempt is None:
             return
         log.info("task_started")
-        meter, facts = self._tools.meter, self._attempt.entry.facts
-        if before.facts.started_at is None and facts.started_at is not None:
-            meter.waited(self.kind, max((facts.started_at - facts.created_at).total_seconds(), 0.0))
-            tracing.waited(self._tools.tracer, facts.created_at)
+        meter, metadata = self._tools.meter, self._attempt.record.metadata
+        if before.metadata.started_at is None and metadata.started_at is not None:
+            meter.waited(self.kind, max((metadata.started_at - metadata.created_at).total_seconds(), 0.0))
+            tracing.waited(self._tools.tracer, metadata.created_at)
         if self._attempt.checkpoint.processed_seconds:
             meter.resumed(self.kind, self._attempt.checkpoint.processed_seconds)
 
@@ -121,8 +121,8 @@ class TaskDelivery:
         self._tools.meter.beat(self.kind, since_progress=attempt.since_progress, running=attempt.running)
 
     async def _take_over(self, attempt: TaskAttempt) -> None:
-        """Find out how far the lost worker came (AlreadyKnownError, OvertakenError, PermanentError)."""
-        last = attempt.entry.event
+        """Find out how far the lost worker came (AlreadyKnownError, FencedError, PermanentError)."""
+        last = attempt.record.event
         if last.state is State.RUNNING:
             await self._hear_its_worker(attempt)
         if await attempt.end_as_decided():
@@ -133,11 +133,11 @@ class TaskDelivery:
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 
     async def _hear_its_worker(self, attempt: TaskAttempt) -> None:
-        """Leave the task to whoever runs it, if that worker was not lost, but unheard for a while (OvertakenError).
+        """Leave the task to whoever runs it, if that worker was not lost, but unheard for a while (FencedError).
 
         A delivery that ran out in an outage is handed out long after it, though its worker beats again.
         """
-        heard_ago = (datetime.now(UTC) - attempt.entry.event.time).total_seconds()
+        heard_ago = (datetime.now(UTC) - attempt.record.event.time).total_seconds()
         silence = min(HEARD_WITHIN, self._tools.ack_wait)  # after which a worker is lost
         connection = self._tools.connection
         outage = max(
@@ -168,6 +168,6 @@ class TaskDelivery:
         stale = not running and time.monotonic() - self._received_at > self._tools.heartbeat
         if unsure or stale:
             return  # it is delivered again after TASK_ACK_WAIT
-        with suppress(OvertakenError, TransientError, NatsError, TimeoutError):
+        with suppress(FencedError, TransientError, NatsError, TimeoutError):
             async with asyncio.timeout(GIVE_BACK_WITHIN):
                 await self._tools.settler.given_back(self._message, self._attempt)

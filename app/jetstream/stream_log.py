@@ -12,7 +12,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import RawStreamMsg
 from nats.js.errors import BadRequestError, NoStreamResponseError, ServerError, ServiceUnavailableError
 
-from app.errors import OvertakenError, TransientError
+from app.errors import FencedError, TransientError
 from app.jetstream import stream_pages
 from schemas import subjects
 from schemas.errors import ErrorCode
@@ -46,20 +46,20 @@ class StreamLog(Generic[T]):
         self._read = read
 
     async def last(self, subject: str) -> T | None:
-        """The last entry, None where there is none (TransientError)."""
+        """The last record, None where there is none (TransientError)."""
         message = await self._last_message(subject)
         return None if message is None else await self._own(message, subject)
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
-        """The last entries of many logs, of those that have any and are small enough for one answer (NatsError)."""
+        """The last records of many logs, of those that have any and are small enough for one answer (NatsError)."""
         found = [
             await self._own(message, message.subject or "")
             for message in await stream_pages.last_of_each(self._nats, self._stream, subjects)
         ]
-        return [entry for entry in found if entry is not None]
+        return [record for record in found if record is not None]
 
-    async def entries(self, subject: str) -> AsyncIterator[T]:
-        """All entries, in order (TransientError)."""
+    async def records(self, subject: str) -> AsyncIterator[T]:
+        """All records, in order (TransientError)."""
         async for message in self._messages(subject):
             with suppress(ValueError):
                 yield self._read(message)
@@ -67,12 +67,12 @@ class StreamLog(Generic[T]):
     async def append(
         self, subject: str, payload: bytes, headers: dict[str, str], *, after: int, among: str | None = None
     ) -> int:
-        """Append behind the entry with stream sequence `after`, 0 for the first; the new one's stream sequence.
+        """Append behind the record with stream sequence `after`, 0 for the first; the new one's stream sequence.
 
-        `among`: a wildcard that includes the subject; `after` is then the last entry of all subjects that it includes.
+        `among`: a wildcard that includes the subject; `after` is then the last record of all subjects that it includes.
 
         Raises:
-            OvertakenError: somebody else has appended an entry meanwhile.
+            FencedError: somebody else has appended a record meanwhile.
             TransientError: NATS does not answer.
         """
         all_of = among or subject
@@ -89,9 +89,9 @@ class StreamLog(Generic[T]):
                 if (message.headers or {}).get("ce-id") == headers["ce-id"]:
                     return behind  # our own: only its acknowledgement was lost
                 if self._is_entry(message):
-                    raise OvertakenError(subject)
+                    raise FencedError(subject)
             if behind == after:  # what the log went on from is gone
-                raise OvertakenError(subject)
+                raise FencedError(subject)
             after = behind  # only foreign messages: they own nothing
 
     async def purge(self, subject: str, *, up_to: int | None = None) -> None:
@@ -99,13 +99,13 @@ class StreamLog(Generic[T]):
         await self._js.purge_stream(self._stream, subject=subject, seq=None if up_to is None else up_to + 1)
 
     async def _own(self, last: RawStreamMsg, subject: str) -> T | None:
-        """The last entry of a subject that ends with this message, which may be somebody else's."""
+        """The last record of a subject that ends with this message, which may be somebody else's."""
         try:
             return self._read(last)
         except ValueError:
             found: T | None = None
-            async for entry in self.entries(subject):
-                found = entry
+            async for record in self.records(subject):
+                found = record
             return found
 
     def _is_entry(self, message: RawStreamMsg) -> bool:

@@ -8,7 +8,7 @@ from nats.aio.client import Client
 from nats.js.errors import APIError
 
 from app.dead_letters.store import DeadLetterBox
-from app.errors import AlreadyKnownError, OvertakenError
+from app.errors import AlreadyKnownError, FencedError
 from app.jetstream.stream_pages import next_from
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
@@ -66,15 +66,15 @@ class Expiry:
         if task is None:
             return False
         try:
-            entry = await self._registration.register(task, message)
-            if entry.event.state not in WAITING:
+            record = await self._registration.register(task, message)
+            if record.event.state not in WAITING:
                 return False
-            ended = await self._log.end(entry, EXPIRED)
-        except (AlreadyKnownError, OvertakenError):
+            ended = await self._log.end(record, EXPIRED)
+        except (AlreadyKnownError, FencedError):
             return False
         if ended.event.error is not None:
-            await self._letters.put(message, entry.event.task_id, ended.event.error, attempts=entry.event.attempt)
+            await self._letters.put(message, record.event.task_id, ended.event.error, attempts=record.event.attempt)
         with suppress(APIError):  # another worker has swept it
             await self._js.delete_msg(self._names.tasks, message.sequence)
-        log.warning("task_expired", task_id=entry.event.task_id)
+        log.warning("task_expired", task_id=record.event.task_id)
         return True

@@ -16,7 +16,7 @@ from nats.js.errors import APIError
 from app.jetstream.stream_pages import one, page
 from app.queue.priorities import PATIENCE, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
-from app.task_log.record import Entry
+from app.task_log.record import Record
 from schemas import subjects
 from schemas.progress import State
 from schemas.requests import TaskStatus
@@ -118,13 +118,13 @@ class WaitingTasks:
         found = await page(self._nats, self._names.tasks, subject, start=sequence + 1, count=count)
         return [StoredMessage.fetched(message) for message in found]
 
-    async def remove(self, record: Entry) -> None:
+    async def remove(self, record: Record) -> None:
         """Remove the message for which a record's log was begun, if it is still stored.
 
         Raises:
             NatsError: NATS does not answer.
         """
-        message = await self.held(record.facts.subject, record.facts.task_sequence)
+        message = await self.held(record.metadata.subject, record.metadata.task_sequence)
         if message is not None and message.owns(record):  # a stream that was made anew counts from 1 again
             with suppress(APIError):  # a worker was faster: nats-server answers with an error
                 await self._js.delete_msg(self._names.tasks, message.sequence)

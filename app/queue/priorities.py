@@ -13,7 +13,7 @@ from nats.js.api import ConsumerInfo, RawStreamMsg
 
 from app.jetstream.stream_pages import last_of_each, page
 from app.queue.stored_message import StoredMessage
-from app.task_log.record import Entry
+from app.task_log.record import Record
 from schemas import subjects
 from schemas.progress import ProgressEvent, State
 from schemas.stream_names import StreamNames
@@ -213,6 +213,6 @@ def _ends(last_records: Iterable[RawStreamMsg | None]) -> Iterator[datetime | No
 
 def _event(record: RawStreamMsg) -> ProgressEvent | None:
     try:
-        return Entry.read(record).event
+        return Record.read(record).event
     except ValueError:
         return None

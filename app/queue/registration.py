@@ -16,12 +16,12 @@ from typing import Final
 import structlog
 from nats.errors import Error as NatsError
 
-from app.errors import AlreadyKnownError, OvertakenError, TransientError
+from app.errors import AlreadyKnownError, FencedError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import QUEUE_KEYS, Position, WaitingTasks
 from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
-from app.task_log.record import Entry
+from app.task_log.record import Record
 from app.updates import Task
 from schemas.headers import REPLAY_OF
 from schemas.progress import ProgressEvent, State
@@ -82,7 +82,7 @@ class Registration:
         self._announced: asyncio.Queue[Announcement] = asyncio.Queue(ANNOUNCED_AT_ONCE)
         self._searched_up_to: dict[str, int] = {}  # of each queue, since the last outage: stream sequences
 
-    async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Entry:
+    async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Record:
         """Register a task whose message this worker has taken, if need be, and return the last record of its log.
 
         Raises:
@@ -96,7 +96,7 @@ class Registration:
                 raise AlreadyKnownError(task.task_id)  # the task was deleted: it must not come back
             try:
                 return await self._register(task, message, last, position)
-            except OvertakenError:
+            except FencedError:
                 is_new = False  # another worker was faster: read what it appended
 
     async def announce(self, task: Task, headers: Mapping[str, str]) -> None:
@@ -123,7 +123,7 @@ class Registration:
         sequences: dict[str, set[int]] = {}  # by queue, in the order in which they were announced
         for each in tasks:
             known = last.get(each.task_id)
-            if known is None or known.facts.task_sequence != each.sequence:
+            if known is None or known.metadata.task_sequence != each.sequence:
                 sequences.setdefault(each.subject, set()).add(each.sequence)
         found = [pair for subject in sequences for pair in await self._waiting.find(subject, sequences[subject])]
         await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in found))
@@ -133,13 +133,13 @@ class Registration:
         await asyncio.gather(self._register_announced(), self._register_missed())
 
     async def _register(
-        self, task: Task, message: StoredMessage, last: Entry | None, position: Position | None
-    ) -> Entry:
+        self, task: Task, message: StoredMessage, last: Record | None, position: Position | None
+    ) -> Record:
         """Append `queued` behind the last record, unless the message is registered already.
 
         Raises:
             AlreadyKnownError: The id belongs to another message.
-            OvertakenError: Somebody else has appended to the log.
+            FencedError: Somebody else has appended to the log.
             TransientError: JetStream does not answer.
         """
         if last is not None and message.owns(last):
@@ -157,10 +157,10 @@ class Registration:
             expected_start=position and position.expected_start,
             time=datetime.now(UTC),
         )
-        return await self._log.append(event, message.facts(task), after=last.stream_sequence if last else 0)
+        return await self._log.append(event, message.metadata(task), after=last.stream_sequence if last else 0)
 
     async def _register_ahead(
-        self, message: StoredMessage, last: Mapping[str, Entry], position: Position | None
+        self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
     ) -> None:
         """Register the task of a message that waits; whoever takes the message deals with an invalid or a known one.
 
@@ -169,7 +169,7 @@ class Registration:
         """
         task = message.task
         if task is not None:
-            with suppress(AlreadyKnownError, OvertakenError):
+            with suppress(AlreadyKnownError, FencedError):
                 await self._register(task, message, last.get(task.task_id), position)
 
     async def _register_announced(self) -> None:

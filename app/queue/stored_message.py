@@ -11,7 +11,7 @@ from nats.js.api import RawStreamMsg
 from pydantic import ValidationError
 
 from app.jetstream.stream_pages import PENDING
-from app.task_log.record import TASKS, Entry, Facts
+from app.task_log.record import TASKS, Metadata, Record
 from app.updates import Task
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
@@ -122,16 +122,16 @@ class StoredMessage:
         found = self.headers.get(REPLAY_OF, "")
         return int(found) if found.isascii() and found.isdecimal() and len(found) < LONGEST_NUMBER else None
 
-    def facts(self, task: Task | None) -> Facts:
+    def metadata(self, task: Task | None) -> Metadata:
         """What the log of this message begins with; without a task, as it was invalid."""
-        return Facts(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
+        return Metadata(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
 
-    def owns(self, entry: Entry) -> bool:
+    def owns(self, record: Record) -> bool:
         """Whether the log was opened for this very message: sequences begin anew with a stream."""
-        same_time = abs(entry.facts.created_at - self.time) < ROUNDING
-        return entry.facts.task_sequence == self.sequence and same_time
+        same_time = abs(record.metadata.created_at - self.time) < ROUNDING
+        return record.metadata.task_sequence == self.sequence and same_time
 
-    def reopens(self, entry: Entry, task: Task) -> bool:
+    def reopens(self, record: Record, task: Task) -> bool:
         """Whether the message replays the failure that the log ends with, and nothing but that task."""
-        failed = entry.event.state is State.FAILED and entry.stream_sequence == self.replay_of
-        return failed and entry.facts.task == task
+        failed = record.event.state is State.FAILED and record.stream_sequence == self.replay_of
+        return failed and record.metadata.task == task

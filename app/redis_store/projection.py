@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from app.errors import TransientError
 from app.jetstream.streams import RESULTS_KEPT
 from app.redis_store import redis_keys
-from app.task_log.record import Entry
+from app.task_log.record import Record
 from app.task_log.status import status_of
 from schemas.errors import ErrorCode
 
@@ -81,21 +81,21 @@ class RedisProjection:
         self._redis = redis
         self.made_at = ""  # when the stream of events was made, once that is known
 
-    async def progressed(self, entries: Sequence[Entry]) -> None:
+    async def progressed(self, records: Sequence[Record]) -> None:
         """Show events, each unless a newer one of its task is shown; whichever Redis takes (TransientError)."""
         writing = self._redis.pipeline(transaction=False)
-        for entry in entries:
-            task_id, event = entry.event.task_id, entry.event
+        for record in records:
+            task_id, event = record.event.task_id, record.event
             keys = [redis_keys.info(task_id), redis_keys.progress(task_id), redis_keys.shown(task_id)]
             keys += [redis_keys.withdrawn(task_id), redis_keys.result(task_id), redis_keys.voices(task_id)]
             try:
-                status = status_of(entry).model_dump_json()
+                status = status_of(record).model_dump_json()
             except ValueError:  # not written by a service: it is let go
                 continue
             state, ended = str(event.state), int(event.state.ended)
             keep, keep_progress = _left(KEEP, event.time), _left(KEEP_PROGRESS, event.time)
-            values = (entry.stream_sequence, status, event.progress, keep, keep_progress, state, FORGET_AFTER, ended)
-            writing.eval(WRITE_IF_NEWER, len(keys), *keys, *values, entry.facts.task_sequence, self.made_at)
+            values = (record.stream_sequence, status, event.progress, keep, keep_progress, state, FORGET_AFTER, ended)
+            writing.eval(WRITE_IF_NEWER, len(keys), *keys, *values, record.metadata.task_sequence, self.made_at)
         with _reached():
             await writing.execute()
 
@@ -125,8 +125,8 @@ class RedisProjection:
         with _reached():
             await self._redis.set(redis_keys.MARK, "1", ex=KEEP_MARK)
 
-    async def delete(self, last: Entry) -> None:
-        """Delete the keys of a task; nothing up to the last entry of its log is shown again (TransientError)."""
+    async def delete(self, last: Record) -> None:
+        """Delete the keys of a task; nothing up to the last record of its log is shown again (TransientError)."""
         task_id = last.event.task_id
         await self.withdraw(last)
         with _reached():
@@ -134,9 +134,9 @@ class RedisProjection:
             await self._redis.set(redis_keys.shown(task_id), shown, ex=FORGET_AFTER)
             await self._redis.delete(redis_keys.info(task_id), redis_keys.progress(task_id))
 
-    async def withdraw(self, last: Entry) -> None:
+    async def withdraw(self, last: Record) -> None:
         """Delete what was found for a task; what is still on the way is not shown (TransientError)."""
-        task_id, task_sequence = last.event.task_id, last.facts.task_sequence
+        task_id, task_sequence = last.event.task_id, last.metadata.task_sequence
         with _reached():
             await self._redis.set(redis_keys.withdrawn(task_id), str(task_sequence), ex=FORGET_AFTER)
             await self._redis.delete(redis_keys.result(task_id), redis_keys.voices(task_id))

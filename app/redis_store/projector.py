@@ -15,7 +15,7 @@ from app.jetstream.pull_inbox import PullInbox
 from app.redis_store.projection import Ended, RedisProjection
 from app.supervision import run_forever
 from app.task_log.log import read_result
-from app.task_log.record import Entry, Facts
+from app.task_log.record import Metadata, Record
 from schemas.stream_names import StreamNames
 
 EVENTS: Final = 300  # at once
@@ -71,20 +71,20 @@ class Projector:
 
     async def _show_events(self, messages: Sequence[RawStreamMsg]) -> None:
         """The latest of each task: what came before it nobody would see."""
-        latest: dict[str | None, Entry] = {}
+        latest: dict[str | None, Record] = {}
         async for message in _in_turns(sorted(messages, key=lambda of: of.seq or 0, reverse=True)):
             if message.subject not in latest:
                 with suppress(ValueError):  # somebody else's: it is let go
-                    latest[message.subject] = Entry.read(message)
+                    latest[message.subject] = Record.read(message)
         await self._projection.progressed(list(latest.values()))
 
     async def _show_results(self, messages: Sequence[RawStreamMsg]) -> None:
         results: dict[str, Ended] = {}
         for message in messages:
             with suppress(ValueError):
-                facts = Facts.read(message.headers or {})
+                metadata = Metadata.read(message.headers or {})
                 result = read_result(message)
-                results[result.task_id] = Ended(facts.task_sequence, message.data or b"", result.created_at)
+                results[result.task_id] = Ended(metadata.task_sequence, message.data or b"", result.created_at)
             await asyncio.sleep(0)  # a large one takes a while to read
         await self._projection.ended(results)
 

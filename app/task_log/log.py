@@ -9,10 +9,10 @@ from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 from pydantic import BaseModel, TypeAdapter
 
-from app.errors import OvertakenError
+from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
 from app.task_log import cloud_events
-from app.task_log.record import Entry, Facts, refuse_copy
+from app.task_log.record import Metadata, Record, refuse_copy
 from app.updates import Result
 from schemas import subjects
 from schemas.diarization import DiarizationResult
@@ -91,7 +91,7 @@ class TaskLog:
 
     def __init__(self, nats: Client, names: StreamNames, worker: str) -> None:
         self.worker = worker
-        self._progress = StreamLog(nats, names.progress, Entry.read)
+        self._progress = StreamLog(nats, names.progress, Record.read)
         self._segments = StreamLog(nats, names.segments, Batch.read)
         self._outcomes = StreamLog(nats, names.results, StoredOutcome.read)
 
@@ -100,30 +100,30 @@ class TaskLog:
         """The `ce-source` of this worker's own events."""
         return f"natscribe/{self.worker}"
 
-    async def last(self, task_id: str) -> Entry | None:
-        """The last entry of a task's log, None where the task is unknown."""
+    async def last(self, task_id: str) -> Record | None:
+        """The last record of a task's log, None where the task is unknown."""
         return await self._progress.last(subjects.progress(task_id))
 
-    async def last_of(self, task_ids: Iterable[str]) -> dict[str, Entry]:
-        """The last entries of many logs by task id, of those that have any (NatsError)."""
+    async def last_of(self, task_ids: Iterable[str]) -> dict[str, Record]:
+        """The last records of many logs by task id, of those that have any (NatsError)."""
         found = await self._progress.last_of(subjects.progress(task_id) for task_id in task_ids)
-        return {entry.event.task_id: entry for entry in found}
+        return {record.event.task_id: record for record in found}
 
-    async def append(self, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
-        """Append an event behind stream sequence `after`, 0 for the first (OvertakenError, TransientError)."""
-        headers = self._cloud_event("progress", event.task_id) | facts.headers()
+    async def append(self, event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
+        """Append an event behind stream sequence `after`, 0 for the first (FencedError, TransientError)."""
+        headers = self._cloud_event("progress", event.task_id) | metadata.headers()
         body = event.model_dump_json().encode()
         sequence = await self._progress.append(subjects.progress(event.task_id), body, headers, after=after)
-        return Entry(event, facts, sequence)
+        return Record(event, metadata, sequence)
 
-    async def end(self, last: Entry, error: ErrorDetail | None = None) -> Entry:
+    async def end(self, last: Record, error: ErrorDetail | None = None) -> Record:
         """End a task from outside: `failed` with this error, else `cancelled`; `completed` where its result is stored.
 
         Raises:
-            OvertakenError: somebody else has appended to the log or decided the outcome meanwhile.
+            FencedError: somebody else has appended to the log or decided the outcome meanwhile.
             TransientError: NATS does not answer.
         """
-        state, error = end_of(await self.forbid_result(last.event.task_id, last.facts, error))
+        state, error = end_of(await self.forbid_result(last.event.task_id, last.metadata, error))
         event = ProgressEvent(
             task_id=last.event.task_id,
             kind=last.event.kind,
@@ -135,57 +135,57 @@ class TaskLog:
             error=error,
             time=datetime.now(UTC),
         )
-        return await self.append(event, last.facts, after=last.stream_sequence)
+        return await self.append(event, last.metadata, after=last.stream_sequence)
 
-    async def append_segments(self, event: SegmentsEvent, facts: Facts, audio_sha256: str, *, after: int) -> int:
-        """Append a batch of segments behind stream sequence `after` (OvertakenError, TransientError)."""
-        headers = self._cloud_event("segments", event.task_id) | facts.headers() | {AUDIO_SHA256: audio_sha256}
+    async def append_segments(self, event: SegmentsEvent, metadata: Metadata, audio_sha256: str, *, after: int) -> int:
+        """Append a batch of segments behind stream sequence `after` (FencedError, TransientError)."""
+        headers = self._cloud_event("segments", event.task_id) | metadata.headers() | {AUDIO_SHA256: audio_sha256}
         body = event.model_dump_json().encode()
         return await self._segments.append(subjects.segments(event.task_id), body, headers, after=after)
 
-    async def append_result(self, task_id: str, body: bytes, facts: Facts) -> None:
+    async def append_result(self, task_id: str, body: bytes, metadata: Metadata) -> None:
         """Publish the one result that a task ever has, as JSON.
 
         Raises:
-            OvertakenError: the task has a result, or is to end without one.
+            FencedError: the task has a result, or is to end without one.
             TransientError: NATS does not answer.
         """
-        await self._append_outcome(subjects.results(task_id), task_id, body, facts)
+        await self._append_outcome(subjects.results(task_id), task_id, body, metadata)
 
-    async def forbid_result(self, task_id: str, facts: Facts, error: ErrorDetail | None) -> Outcome:
+    async def forbid_result(self, task_id: str, metadata: Metadata, error: ErrorDetail | None) -> Outcome:
         """Have no result of a task stored from now on; the outcome that counts, which may have been stored before.
 
         Raises:
-            OvertakenError: another task has this id now, or nothing was decided: ask again.
+            FencedError: another task has this id now, or nothing was decided: ask again.
             TransientError: NATS does not answer.
         """
         forbidden = NoResult(task_id=task_id, error=error)
         try:
             await self._append_outcome(
-                subjects.no_results(task_id), task_id, forbidden.model_dump_json().encode(), facts
+                subjects.no_results(task_id), task_id, forbidden.model_dump_json().encode(), metadata
             )
-        except OvertakenError:
-            outcome = await self.outcome(task_id, of=facts.task_sequence)
+        except FencedError:
+            outcome = await self.outcome(task_id, of=metadata.task_sequence)
             if outcome is None:
                 raise
             return outcome
         return forbidden
 
-    async def _append_outcome(self, subject: str, task_id: str, body: bytes, facts: Facts) -> None:
+    async def _append_outcome(self, subject: str, task_id: str, body: bytes, metadata: Metadata) -> None:
         """Store what becomes of a task, once; the outcome of an earlier task of this id goes."""
-        headers, all_of = self._cloud_event("results", task_id) | facts.headers(), subjects.outcomes(task_id)
+        headers, all_of = self._cloud_event("results", task_id) | metadata.headers(), subjects.outcomes(task_id)
         try:
             await self._outcomes.append(subject, body, headers, after=0, among=all_of)
-        except OvertakenError:
+        except FencedError:
             stored = await self._outcomes.last(all_of)
-            if stored is None or stored.task_sequence >= facts.task_sequence:
+            if stored is None or stored.task_sequence >= metadata.task_sequence:
                 raise
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
             await self._outcomes.append(subject, body, headers, after=0, among=all_of)
 
     def segments(self, task_id: str) -> AsyncIterator[Batch]:
         """All batches of segments, in order."""
-        return self._segments.entries(subjects.segments(task_id))
+        return self._segments.records(subjects.segments(task_id))
 
     async def outcome(self, task_id: str, *, of: int) -> Outcome | None:
         """The result, or what forbids it, of the task message with this sequence; None where nothing is decided."""

@@ -1,4 +1,4 @@
-"""An entry of a task's log: the event, and the facts that every entry repeats."""
+"""A record of a task's log: the event, and the metadata that every record repeats."""
 
 import json
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ TASKS: Final[dict[Kind, TypeAdapter[Task]]] = {
     Kind.DIARIZATION: TypeAdapter(DiarizationTask),
 }
 
-LATELY: Final = 256  # tasks: what every entry repeats is written and read once
+LATELY: Final = 256  # tasks: what every record repeats is written and read once
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What every entry carries in its headers, so that the last one alone tells the task's status."""
+class Metadata:
+    """What every record carries in its headers, so that the last one alone tells the task's status."""
 
     task: Task | None  # null: the message was invalid
     task_sequence: int  # of the task message that owns the log, in the task stream
@@ -36,10 +36,10 @@ class Facts:
     created_at: datetime
     started_at: datetime | None = None
     traceparent: str | None = None
-    span: str | None = None  # of the delivery that wrote the entry, as a `traceparent`
+    span: str | None = None  # of the delivery that wrote the record, as a `traceparent`
 
     def headers(self) -> dict[str, str]:
-        """Write the facts as message headers (ASCII)."""
+        """Write the metadata as message headers (ASCII)."""
         found = {
             names.TASK: _written(self.task) if self.task else None,
             names.TASK_SEQUENCE: str(self.task_sequence),
@@ -52,8 +52,8 @@ class Facts:
         return {name: value for name, value in found.items() if value is not None}
 
     @classmethod
-    def read(cls, headers: Mapping[str, str]) -> "Facts":
-        """Read the facts back from message headers (ValueError)."""
+    def read(cls, headers: Mapping[str, str]) -> "Metadata":
+        """Read the metadata back from message headers (ValueError)."""
         task, started_at = headers.get(names.TASK), headers.get(names.STARTED_AT)
         try:
             subject = headers[names.TASK_SUBJECT]
@@ -90,25 +90,25 @@ def _time(text: str) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Record:
     """One event as it lies in the log."""
 
     event: ProgressEvent
-    facts: Facts
+    metadata: Metadata
     stream_sequence: int
 
     @classmethod
-    def read(cls, message: RawStreamMsg) -> "Entry":
-        """Read an entry as the stream holds it (ValueError)."""
+    def read(cls, message: RawStreamMsg) -> "Record":
+        """Read a record as the stream holds it (ValueError)."""
         event = ProgressEvent.model_validate_json(message.data or b"")
         refuse_copy(message, event.task_id)
-        return cls(event, Facts.read(message.headers or {}), message.seq or 0)
+        return cls(event, Metadata.read(message.headers or {}), message.seq or 0)
 
 
 def refuse_copy(message: RawStreamMsg, task_id: str) -> None:
     """Refuse what was written for one task and lies in the log of another (ValueError).
 
-    Whoever may read a log can ask the server for an entry and name another log as the place for the answer.
+    Whoever may read a log can ask the server for a record and name another log as the place for the answer.
     """
     if not (message.subject or "").endswith(f".{task_id}"):
         text = f"a message of task {task_id} at {message.subject}"

@@ -9,11 +9,11 @@ from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
-from app.errors import OvertakenError
+from app.errors import FencedError
 from app.jetstream import objects
 from app.jetstream.streams import RESULTS_BUCKET
 from app.task_log.log import RESULT, NoResult, TaskLog
-from app.task_log.record import Facts
+from app.task_log.record import Metadata
 from app.updates import Result
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Object
@@ -32,12 +32,12 @@ class ResultStore:
         self._log = log
         self._largest = max_payload - HEADERS_AND_ENVELOPE
 
-    async def publish(self, result: Result, facts: Facts) -> None:
-        """Publish the result; a large one as an object that the message refers to (OvertakenError)."""
+    async def publish(self, result: Result, metadata: Metadata) -> None:
+        """Publish the result; a large one as an object that the message refers to (FencedError)."""
         body = await _written(result)
         if len(body) > self._largest:
-            body = (await self.claim_check(result, body, of=facts.task_sequence)).model_dump_json().encode()
-        await self._log.append_result(result.task_id, body, facts)
+            body = (await self.claim_check(result, body, of=metadata.task_sequence)).model_dump_json().encode()
+        await self._log.append_result(result.task_id, body, metadata)
 
     async def find(self, task_id: str, *, of: int) -> Result | None:
         """The result of the task message `of` as it was published: with a reference where it lies in the bucket."""
@@ -64,7 +64,7 @@ class ResultStore:
             await self._erase(task_id)
 
     async def claim_check(self, result: Result, body: bytes, *, of: int) -> Result:
-        """Put the result of the task message `of` into the bucket and give the reference in its stead (OvertakenError).
+        """Put the result of the task message `of` into the bucket and give the reference in its stead (FencedError).
 
         The first one there stays: where an overtaken worker was faster, its result is the one to refer to. But what is
         of an earlier task of this id goes.
@@ -72,7 +72,7 @@ class ResultStore:
         task_id = result.task_id
         info = await objects.keep(self._js, RESULTS_BUCKET, task_id, body, description=f"{OWNER}{of}")
         if (owner := _owner(info)) > of:
-            raise OvertakenError(task_id)
+            raise FencedError(task_id)
         if owner < of:
             await self._erase(task_id)
             return await self.claim_check(result, body, of=of)

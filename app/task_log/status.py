@@ -3,20 +3,20 @@
 from datetime import UTC, datetime, timedelta
 
 from app.jetstream import streams
-from app.task_log.record import Entry
+from app.task_log.record import Record
 from schemas.progress import State
 from schemas.requests import TaskStatus
 
 RESULTS_KEPT = timedelta(seconds=streams.RESULTS_KEPT)
 
 
-def status_of(entry: Entry) -> TaskStatus:
+def status_of(record: Record) -> TaskStatus:
     """Tell how the task stands whose log ends with this record."""
-    event, facts = entry.event, entry.facts
+    event, metadata = record.event, record.metadata
     return TaskStatus(
         task_id=event.task_id,
         kind=event.kind,
-        task=facts.task,
+        task=metadata.task,
         state=event.state,
         stage=event.stage,
         progress=event.progress,
@@ -24,8 +24,8 @@ def status_of(entry: Entry) -> TaskStatus:
         queue_position=event.queue_position,
         expected_start=event.expected_start or event.retry_at,
         error=event.error,
-        created_at=facts.created_at,
-        started_at=facts.started_at,
+        created_at=metadata.created_at,
+        started_at=metadata.started_at,
         finished_at=event.time if event.state.ended else None,
         result_available=event.state is State.COMPLETED and datetime.now(UTC) - event.time < RESULTS_KEPT,
     )

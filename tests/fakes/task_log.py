@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from nats.js.api import RawStreamMsg
 
-from app.errors import OvertakenError
+from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
 from app.task_log.log import Batch, Outcome, StoredOutcome, TaskLog
-from app.task_log.record import Entry, Facts
+from app.task_log.record import Metadata, Record
 from schemas import subjects
 from schemas.progress import ProgressEvent
 from schemas.transcription import SegmentsEvent
@@ -29,7 +29,7 @@ class InMemoryStreamLog(StreamLog[T]):
         self.acknowledges = asyncio.Event()  # appends are stored at once, and return when this is set
         self.acknowledges.set()
 
-    def records(self, subject: str) -> list[T]:
+    def all(self, subject: str) -> list[T]:
         """All records of a subject, which may be a wildcard, in order."""
         return [self._read(message) for message in self._of(subject)]
 
@@ -41,8 +41,8 @@ class InMemoryStreamLog(StreamLog[T]):
         found = [await self.last(subject) for subject in subjects]
         return [record for record in found if record is not None]
 
-    async def entries(self, subject: str) -> AsyncIterator[T]:
-        for record in self.records(subject):
+    async def records(self, subject: str) -> AsyncIterator[T]:
+        for record in self.all(subject):
             yield record
 
     async def append(
@@ -50,7 +50,7 @@ class InMemoryStreamLog(StreamLog[T]):
     ) -> int:
         messages = self._of(among or subject)
         if after != (messages[-1].seq if messages else 0):
-            raise OvertakenError(subject)
+            raise FencedError(subject)
         self._sequence += 1
         sequence = self._sequence
         self._stored_messages.append(RawStreamMsg(subject, sequence, payload, headers=headers))
@@ -71,7 +71,7 @@ class InMemoryTaskLog(TaskLog):
 
     def __init__(self, worker: str = "w") -> None:
         self.worker = worker
-        self._progress = self.progress_stream = InMemoryStreamLog(Entry.read)
+        self._progress = self.progress_stream = InMemoryStreamLog(Record.read)
         self._segments = self.segments_stream = InMemoryStreamLog(Batch.read)
         self._outcomes = self.outcomes_stream = InMemoryStreamLog(StoredOutcome.read)
 
@@ -82,19 +82,19 @@ class InMemoryTaskLog(TaskLog):
         other._outcomes = other.outcomes_stream = self.outcomes_stream
         return other
 
-    async def push(self, event: ProgressEvent, facts: Facts) -> Entry:
+    async def push(self, event: ProgressEvent, metadata: Metadata) -> Record:
         """Append behind whatever is there, as somebody else would who was faster."""
         last = await self.last(event.task_id)
-        return await self.append(event, facts, after=last.stream_sequence if last else 0)
+        return await self.append(event, metadata, after=last.stream_sequence if last else 0)
 
     def events(self, task_id: str) -> list[ProgressEvent]:
         """All events of a task, in order."""
-        return [entry.event for entry in self.progress_stream.records(subjects.progress(task_id))]
+        return [record.event for record in self.progress_stream.all(subjects.progress(task_id))]
 
     def batches(self, task_id: str) -> list[SegmentsEvent]:
         """All batches of segments of a task, in order."""
-        return [batch.event for batch in self.segments_stream.records(subjects.segments(task_id))]
+        return [batch.event for batch in self.segments_stream.all(subjects.segments(task_id))]
 
     def outcomes(self, task_id: str) -> list[Outcome]:
         """What became of the task messages with this id: their results, or what forbids these."""
-        return [stored.outcome for stored in self.outcomes_stream.records(subjects.outcomes(task_id))]
+        return [stored.outcome for stored in self.outcomes_stream.all(subjects.outcomes(task_id))]

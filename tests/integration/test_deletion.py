@@ -18,7 +18,7 @@ from app.main import Worker
 from app.queue.registration import Announcement
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Facts
+from app.task_log.record import Metadata
 from app.task_log.results import ResultStore
 from app.updates import Checkpoint, Result, Task
 from schemas.errors import ErrorCode, ErrorDetail
@@ -38,10 +38,10 @@ def on_the_way(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.
     waits, may_go = asyncio.Event(), asyncio.Event()
     publish = ResultStore.publish
 
-    async def held(self: ResultStore, result: Result, facts: Facts) -> None:
+    async def held(self: ResultStore, result: Result, metadata: Metadata) -> None:
         waits.set()
         await despite_cancellation(may_go.wait())  # as if the message had left already
-        await publish(self, result, facts)
+        await publish(self, result, metadata)
 
     monkeypatch.setattr(ResultStore, "publish", held)
     return waits, may_go
@@ -170,7 +170,7 @@ async def test_a_task_that_was_to_end_is_ended_though_whoever_ended_it_is_lost(
         log = TaskLog(nc, streams.names(settings), "other")
         last = await log.last("t1")
         assert last is not None
-        await log.forbid_result("t1", last.facts, error)
+        await log.forbid_result("t1", last.metadata, error)
         # When its worker is done
         engine.may_go_on.set()
         # Then nobody sees a result, and whoever has the task next ends it in that way
@@ -188,8 +188,8 @@ async def test_who_cancels_too_late_gets_the_result(
     published, may_go = asyncio.Event(), asyncio.Event()
     publish = ResultStore.publish
 
-    async def held(self: ResultStore, result: Result, facts: Facts) -> None:
-        await publish(self, result, facts)
+    async def held(self: ResultStore, result: Result, metadata: Metadata) -> None:
+        await publish(self, result, metadata)
         published.set()
         await may_go.wait()
 

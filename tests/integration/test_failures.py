@@ -25,7 +25,7 @@ from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.speech.recordings import Recording, Recordings
 from app.task_log.log import TaskLog
-from app.task_log.record import Entry
+from app.task_log.record import Record
 from app.telemetry.metrics import Meter
 from app.updates import Task
 from schemas.dead_letters import DeadLetter
@@ -217,7 +217,7 @@ async def test_what_fails_again_while_letters_are_replayed_is_left(
     await eventually(lambda: queue_is_empty(js))
     replay = Replayer._replay  # noqa: SLF001 -- the one letter, for which there is no public way
 
-    async def slow(replayer: Replayer, sequence: int, letter: DeadLetter, last: Entry, stale: int) -> dict[str, int]:
+    async def slow(replayer: Replayer, sequence: int, letter: DeadLetter, last: Record, stale: int) -> dict[str, int]:
         done = await replay(replayer, sequence, letter, last, stale)
 
         async def failed_again() -> bool:
@@ -354,7 +354,7 @@ async def test_who_replays_with_old_knowledge_takes_nothing_from_a_task_that_run
     has_read, may_go = asyncio.Event(), asyncio.Event()
     replay = Replayer._replay  # noqa: SLF001 -- the one letter, for which there is no public way
 
-    async def late(replayer: Replayer, sequence: int, letter: DeadLetter, last: Entry, stale: int) -> dict[str, int]:
+    async def late(replayer: Replayer, sequence: int, letter: DeadLetter, last: Record, stale: int) -> dict[str, int]:
         monkeypatch.setattr(Replayer, "_replay", replay)
         has_read.set()
         await may_go.wait()

@@ -11,16 +11,16 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
 
-from app.errors import OvertakenError
+from app.errors import FencedError
 from app.jetstream import provisioning, streams
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Facts
+from app.task_log.record import Metadata
 from app.task_log.results import ResultStore
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Model
 
-FACTS = Facts(None, 1, "tasks.transcription.high", datetime.now(UTC))
+METADATA = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
 NOTE = "$O.results.M."
 
 
@@ -50,8 +50,8 @@ async def publish(settings: Settings, nc: Client, js: JetStreamContext) -> Publi
     async def as_worker(worker: str, text: str) -> None:
         log = TaskLog(nc, streams.names(settings), worker)
         store = ResultStore(nc.jetstream(), log, max_payload=nc.max_payload)
-        with suppress(OvertakenError):
-            await store.publish(transcript(text * nc.max_payload), FACTS)
+        with suppress(FencedError):
+            await store.publish(transcript(text * nc.max_payload), METADATA)
 
     return as_worker
 
@@ -128,7 +128,7 @@ async def test_an_object_without_a_message_is_the_result(
 ) -> None:
     # Given a worker that died between the object and the message that names it
     async def dies(*_: object, **__: object) -> None:
-        raise OvertakenError
+        raise FencedError
 
     with monkeypatch.context() as dying:
         dying.setattr(TaskLog, "append_result", dies)

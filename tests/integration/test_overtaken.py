@@ -14,13 +14,13 @@ from nats.js.api import PubAck
 
 from app.cancellation import despite_cancellation
 from app.engines.messages import Listen
-from app.errors import OvertakenError, TransientError
+from app.errors import FencedError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.jetstream import provisioning, streams
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Entry, Facts
+from app.task_log.record import Metadata, Record
 from app.task_log.results import ResultStore
 from app.updates import Result
 from schemas.errors import ErrorCode
@@ -56,7 +56,7 @@ async def test_an_overtaken_worker_leaves_the_message_to_others(
     last = await other.last("t1")
     assert last is not None
     changes = {"sequence": last.event.sequence + 1, "worker": "other", "time": datetime.now(UTC)}
-    await other.append(last.event.model_copy(update=changes), last.facts, after=last.stream_sequence)
+    await other.append(last.event.model_copy(update=changes), last.metadata, after=last.stream_sequence)
     # Then the first one stops its engine, and the message stays for the other one
     await eventually(lambda: stopped(engine))
     engine.may_go_on.set()
@@ -91,8 +91,8 @@ async def test_a_result_that_was_published_before_a_stop_is_not_found_again(
     published = asyncio.Event()
     original = ResultStore.publish
 
-    async def stops(self: ResultStore, result: Result, facts: Facts) -> None:
-        await original(self, result, facts)
+    async def stops(self: ResultStore, result: Result, metadata: Metadata) -> None:
+        await original(self, result, metadata)
         published.set()
         await asyncio.Event().wait()
 
@@ -162,11 +162,11 @@ async def test_a_result_whose_last_word_failed_is_no_failure(
     # Given a worker that publishes its result, but cannot say that it has
     append = TaskLog.append
 
-    async def unanswered(self: TaskLog, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
+    async def unanswered(self: TaskLog, event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
         if event.state is State.COMPLETED:
             monkeypatch.setattr(TaskLog, "append", append)  # once
             raise TransientError(ErrorCode.INTERNAL, "JetStream does not acknowledge.")
-        return await append(self, event, facts, after=after)
+        return await append(self, event, metadata, after=after)
 
     monkeypatch.setattr(TaskLog, "append", unanswered)
     # When a task is done
@@ -186,7 +186,7 @@ async def test_who_did_not_hear_the_acknowledgement_is_not_overtaken_by_itself(
     monkeypatch.setattr("app.jetstream.stream_log.FIRST_PAUSE", 0.5)
     await provisioning.provision(js, settings)
     log = TaskLog(nc, streams.names(settings), "w")
-    facts = Facts(None, 1, "tasks.transcription.high", datetime.now(UTC))
+    metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
     queued = ProgressEvent(
         task_id="t1",
         kind=Kind.TRANSCRIPTION,
@@ -204,11 +204,11 @@ async def test_who_did_not_hear_the_acknowledgement_is_not_overtaken_by_itself(
 
     monkeypatch.setattr(JetStreamContext, "publish", unheard)
     # When an event is appended, of which the first acknowledgement is lost
-    entry = await log.append(queued, facts, after=0)
+    record = await log.append(queued, metadata, after=0)
     # Then it is there once, and the log goes on behind it
-    assert entry == await log.last("t1")
+    assert record == await log.last("t1")
     running = queued.model_copy(update={"state": State.RUNNING, "sequence": 2})
-    await log.append(running, facts, after=entry.stream_sequence)
+    await log.append(running, metadata, after=record.stream_sequence)
     assert (await js.stream_info("transcription_progress")).state.messages == 2
 
 
@@ -236,7 +236,7 @@ async def test_a_task_that_takes_longer_than_a_worker_may_be_silent_is_delivered
     assert len(first.jobs + second.jobs) == 1
 
 
-async def say_batch(nc: Client, settings: Settings, facts: Facts, number: int, *, after: int) -> None:
+async def say_batch(nc: Client, settings: Settings, metadata: Metadata, number: int, *, after: int) -> None:
     """The batch of one window, from somebody who does not own the task."""
     event = SegmentsEvent(
         task_id="t1",
@@ -246,7 +246,7 @@ async def say_batch(nc: Client, settings: Settings, facts: Facts, number: int, *
         processed_seconds=10.0 * (number + 1),
         segments=[segment(number)],
     )
-    await TaskLog(nc, streams.names(settings), "stale").append_segments(event, facts, MEETING, after=after)
+    await TaskLog(nc, streams.names(settings), "stale").append_segments(event, metadata, MEETING, after=after)
 
 
 async def test_a_late_word_of_a_lost_worker_ends_nobody_elses_attempt(
@@ -269,7 +269,7 @@ async def test_a_late_word_of_a_lost_worker_ends_nobody_elses_attempt(
     # When one that was frozen, and was taken for lost, tells of the next
     last = await TaskLog(nc, streams.names(settings), "stale").last("t1")
     assert last is not None
-    await say_batch(nc, settings, last.facts, 1, after=1)
+    await say_batch(nc, settings, last.metadata, 1, after=1)
     may_go_on.set()
     # Then the task is done all the same, in the same attempt, each window told once
     events = await publisher.until("t1", State.COMPLETED)
@@ -281,8 +281,8 @@ async def test_what_was_found_for_an_earlier_task_of_the_same_id_is_none_of_a_ne
     publisher: Publisher, worker: Worker, settings: Settings, nc: Client
 ) -> None:
     # Given what a task that was deleted has left behind: its worker was frozen over that
-    facts = Facts(None, 99, "tasks.transcription.normal", datetime.now(UTC))
-    await say_batch(nc, settings, facts, 1, after=0)
+    metadata = Metadata(None, 99, "tasks.transcription.normal", datetime.now(UTC))
+    await say_batch(nc, settings, metadata, 1, after=0)
     # When another task has its id
     await publisher.publish("t1")
     # Then it is done in its first attempt, from its beginning
@@ -298,11 +298,11 @@ async def test_a_late_word_about_a_deleted_task_is_taken_back(
     waits, may_go_on = asyncio.Event(), asyncio.Event()
     append = TaskLog.append_segments
 
-    async def held(self: TaskLog, event: SegmentsEvent, facts: Facts, audio_sha256: str, *, after: int) -> int:
+    async def held(self: TaskLog, event: SegmentsEvent, metadata: Metadata, audio_sha256: str, *, after: int) -> int:
         monkeypatch.setattr(TaskLog, "append_segments", append)
         waits.set()
         await despite_cancellation(may_go_on.wait())  # as if the message had left already
-        return await append(self, event, facts, audio_sha256, after=after)
+        return await append(self, event, metadata, audio_sha256, after=after)
 
     monkeypatch.setattr(TaskLog, "append_segments", held)
     await publisher.publish("t1")
@@ -348,8 +348,8 @@ async def test_what_a_late_worker_has_published_for_another_task_of_this_id_is_n
     last = await log.last("t1")
     assert last is not None
     late = found_for(666, f"secret {3 * text}", audio_file_id="secret.flac")
-    facts = replace(last.facts, task_sequence=last.facts.task_sequence - 1)
-    await ResultStore(nc.jetstream(), log, max_payload=nc.max_payload).publish(late, facts)
+    metadata = replace(last.metadata, task_sequence=last.metadata.task_sequence - 1)
+    await ResultStore(nc.jetstream(), log, max_payload=nc.max_payload).publish(late, metadata)
     # When the task is done
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
@@ -372,12 +372,12 @@ async def test_a_late_worker_takes_nothing_from_the_task_that_has_its_id_now(
     await provisioning.provision(js, settings)
     log = TaskLog(nc, streams.names(settings), "w")
     results = ResultStore(js, log, max_payload=nc.max_payload)
-    facts = Facts(None, 9, "tasks.transcription.normal", datetime.now(UTC))
+    metadata = Metadata(None, 9, "tasks.transcription.normal", datetime.now(UTC))
     mine = found_for(7, text)
-    await results.publish(mine, facts)
+    await results.publish(mine, metadata)
     # When a worker comes back with what it has found for an earlier message of this id, and takes that back
-    late = replace(facts, task_sequence=8)
-    with pytest.raises(OvertakenError):
+    late = replace(metadata, task_sequence=8)
+    with pytest.raises(FencedError):
         await results.publish(mine.model_copy(update={"user_id": 666}), late)
     await results.delete("t1", of=8)
     # Then the other one is there

@@ -15,7 +15,7 @@ from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Entry, Facts
+from app.task_log.record import Metadata, Record
 from schemas import subjects
 from schemas.progress import ProgressEvent, Stage, State
 from schemas.wire import Kind, Priority
@@ -221,12 +221,12 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
     stored = asyncio.Event()
     append = TaskLog.append
 
-    async def slow(self: TaskLog, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
-        entry = await append(self, event, facts, after=after)
+    async def slow(self: TaskLog, event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
+        record = await append(self, event, metadata, after=after)
         if event.stage is Stage.TRANSCRIBING:
             stored.set()
             await asyncio.sleep(0.5)  # the way back
-        return entry
+        return record
 
     with monkeypatch.context() as slowly:
         slowly.setattr(TaskLog, "append", slow)

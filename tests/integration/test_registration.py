@@ -26,7 +26,7 @@ from app.queue.registration import ANNOUNCED_AT_ONCE, Announcement, Registration
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Entry
+from app.task_log.record import Record
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.headers import REPLAY_OF
 from schemas.progress import State
@@ -194,7 +194,7 @@ async def test_of_what_is_announced_together_only_what_the_queue_holds_is_opened
     # Then the log is that of the task, and the unknown one has none
     last = await alone.log.last("t1")
     assert last is not None
-    assert last.facts.task == TASK
+    assert last.metadata.task == TASK
     assert await alone.log.last("ghost") is None
 
 
@@ -277,7 +277,7 @@ async def test_an_opening_that_failed_is_tried_again(
     await publisher.publish("t1")
     append = TaskLog.append
 
-    async def full(self: TaskLog, *_: object, **__: object) -> Entry:
+    async def full(self: TaskLog, *_: object, **__: object) -> Record:
         monkeypatch.setattr(TaskLog, "append", append)
         raise TransientError(ErrorCode.INTERNAL, "The disk is full.")
 
@@ -312,7 +312,7 @@ async def test_what_cannot_be_opened_at_once_is_opened_later(
     await publisher.until("busy", State.RUNNING)
     unanswered, last_of = 2, TaskLog.last_of
 
-    async def seldom(self: TaskLog, task_ids: Iterable[str]) -> dict[str, Entry]:
+    async def seldom(self: TaskLog, task_ids: Iterable[str]) -> dict[str, Record]:
         nonlocal unanswered
         if unanswered:
             unanswered -= 1

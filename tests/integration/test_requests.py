@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from app.main import Worker
 from app.task_log.log import TaskLog
-from app.task_log.record import Entry
+from app.task_log.record import Record
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
@@ -105,7 +105,7 @@ async def test_a_request_that_takes_long_keeps_nobody_waiting(
     asked, may_go = asyncio.Event(), asyncio.Event()
     last = TaskLog.last
 
-    async def slow(self: TaskLog, task_id: str) -> Entry | None:
+    async def slow(self: TaskLog, task_id: str) -> Record | None:
         if task_id == "slow":
             asked.set()
             await may_go.wait()

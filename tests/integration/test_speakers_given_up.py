@@ -8,7 +8,7 @@ import pytest
 from app.engines.messages import Diarize, Job, Listen, Reply, StageAdvanced
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Entry, Facts
+from app.task_log.record import Metadata, Record
 from schemas.progress import ProgressEvent, Stage, State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
@@ -67,11 +67,11 @@ async def test_the_worker_is_lost_while_speakers_are_looked_for(
 
     append = TaskLog.append
 
-    async def deadly(self: TaskLog, event: ProgressEvent, facts: Facts, *, after: int) -> Entry:
-        entry = await append(self, event, facts, after=after)
+    async def deadly(self: TaskLog, event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
+        record = await append(self, event, metadata, after=after)
         if event.stage is Stage.DIARIZING:
             raise Crash
-        return entry
+        return record
 
     with monkeypatch.context() as dying:
         dying.setattr(TaskLog, "append", deadly)

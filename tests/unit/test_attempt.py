@@ -6,11 +6,11 @@ from typing import Any, cast
 
 import pytest
 
-from app.errors import OvertakenError
+from app.errors import FencedError
 from app.execution.attempt import TaskAttempt
 from app.execution.lost_speakers import speakers_are_given_up
 from app.task_log.log import NoResult
-from app.task_log.record import Facts
+from app.task_log.record import Metadata
 from app.task_log.results import ResultStore
 from app.updates import Advanced, Checkpoint, Found, Result
 from schemas.errors import ErrorCode, ErrorDetail
@@ -20,7 +20,7 @@ from schemas.wire import Kind, Model
 from tests.fakes.engine import segment
 from tests.fakes.task_log import InMemoryTaskLog
 
-FACTS = Facts(None, 1, "tasks.transcription.high", datetime.now(UTC))
+METADATA = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
 
 
 class FakeResults:
@@ -30,15 +30,15 @@ class FakeResults:
         self._log = log
         self.deleted_objects = 0
 
-    async def publish(self, result: Result, facts: Facts) -> None:
-        await self._log.append_result(result.task_id, result.model_dump_json().encode(), facts)
+    async def publish(self, result: Result, metadata: Metadata) -> None:
+        await self._log.append_result(result.task_id, result.model_dump_json().encode(), metadata)
 
     async def delete(self, task_id: str, *, of: int) -> None:
         await self._log.purge_outcome(task_id, of=of)
         await self.delete_object(task_id, of=of)
 
     async def delete_object(self, _: str, *, of: int) -> None:
-        assert of == FACTS.task_sequence
+        assert of == METADATA.task_sequence
         self.deleted_objects += 1
 
 
@@ -74,7 +74,7 @@ async def log() -> InMemoryTaskLog:
         time=datetime.now(UTC),
     )
     log = InMemoryTaskLog()
-    await log.push(queued, FACTS)
+    await log.push(queued, METADATA)
     return log
 
 
@@ -84,9 +84,9 @@ def results(log: InMemoryTaskLog) -> FakeResults:
 
 
 async def attempt_on(log: InMemoryTaskLog, results: FakeResults | None = None) -> TaskAttempt:
-    entry = await log.last("t1")
-    assert entry is not None
-    return TaskAttempt(log, cast("ResultStore", results), entry)
+    record = await log.last("t1")
+    assert record is not None
+    return TaskAttempt(log, cast("ResultStore", results), record)
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ async def test_who_comes_after_goes_on_where_the_segments_end(log: InMemoryTaskL
     await following.append(Found("en", 30.0, (segment(2),), "sha"))
     assert [event.sequence for event in log.batches("t1")] == [1, 2, 3]
     # And the lost one cannot speak any more
-    with pytest.raises(OvertakenError):
+    with pytest.raises(FencedError):
         await lost.give_back()
 
 
@@ -223,7 +223,7 @@ async def test_how_long_the_recording_is_stays_known(
 async def test_it_notices_that_somebody_else_has_spoken(attempt: TaskAttempt, log: InMemoryTaskLog) -> None:
     await attempt.check(log.events("t1")[-1].sequence)  # our own
     await somebody_says(log, State.CANCELLED)
-    with pytest.raises(OvertakenError):
+    with pytest.raises(FencedError):
         await attempt.check(3)
 
 
@@ -297,7 +297,7 @@ def test_speakers_are_given_up_after_the_last_attempt_only(
 
 async def somebody_says(log: InMemoryTaskLog, state: State) -> None:
     last = log.events("t1")[-1]
-    await log.push(last.model_copy(update={"state": state, "sequence": last.sequence + 1, "worker": "other"}), FACTS)
+    await log.push(last.model_copy(update={"state": state, "sequence": last.sequence + 1, "worker": "other"}), METADATA)
 
 
 @pytest.mark.parametrize("news", [Found("en", 10.0, (segment(0),), "sha"), RESULT])
@@ -307,7 +307,7 @@ async def test_who_was_overtaken_publishes_nothing(
     # Given an attempt that another worker has taken over, and which has not heard of it
     await somebody_says(log, State.RUNNING)
     # When it comes with segments or a result
-    with pytest.raises(OvertakenError):
+    with pytest.raises(FencedError):
         await attempt.append(news)
     # Then they go nowhere
     assert (log.batches("t1"), log.outcomes("t1")) == ([], [])
@@ -328,15 +328,15 @@ async def test_no_result_is_stored_of_a_task_that_is_ended_while_it_is_on_its_wa
     # Given an attempt whose task is cancelled, or given up, when it has made sure that the task is its own
     publish = results.publish
 
-    async def too_late(result: Result, facts: Facts) -> None:
+    async def too_late(result: Result, metadata: Metadata) -> None:
         last = await log.last("t1")
         assert last is not None
         await log.of("other").end(last, error)
-        await publish(result, facts)
+        await publish(result, metadata)
 
     monkeypatch.setattr(results, "publish", too_late)
     # When its result comes, then that is refused
-    with pytest.raises(OvertakenError):
+    with pytest.raises(FencedError):
         await attempt.append(RESULT)
     assert log.outcomes("t1") == [NoResult(task_id="t1", error=error)]
     assert log.events("t1")[-1].state is state
@@ -351,15 +351,15 @@ async def test_who_ends_a_task_whose_result_is_stored_completes_it(
     # Given an attempt whose task is cancelled when its result is stored
     publish = results.publish
 
-    async def just_in_time(result: Result, facts: Facts) -> None:
-        await publish(result, facts)
+    async def just_in_time(result: Result, metadata: Metadata) -> None:
+        await publish(result, metadata)
         last = await log.last("t1")
         assert last is not None
         await log.of("other").end(last)
 
     monkeypatch.setattr(results, "publish", just_in_time)
     # When it is to say so, then that is said already
-    with pytest.raises(OvertakenError):
+    with pytest.raises(FencedError):
         await attempt.append(RESULT)
     assert (log.events("t1")[-1].state, log.events("t1")[-1].progress) == (State.COMPLETED, 100)
     # And the result stays
@@ -373,9 +373,9 @@ async def test_what_was_decided_before_its_author_was_lost_is_said_by_whoever_co
     attempt: TaskAttempt, log: InMemoryTaskLog, error: ErrorDetail | None, state: State
 ) -> None:
     # Given a task whose result was forbidden by somebody who was lost before its log said so
-    await log.forbid_result("t1", FACTS, error)
+    await log.forbid_result("t1", METADATA, error)
     # When its attempt comes with a result, then that is refused
-    with pytest.raises(OvertakenError):
+    with pytest.raises(FencedError):
         await attempt.append(RESULT)
     # And whoever has the task next ends it as it was decided
     following = await attempt_on(log)
@@ -387,7 +387,7 @@ async def test_a_failure_that_comes_after_the_result_is_none(
     attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults
 ) -> None:
     # Given an attempt whose result was stored
-    await results.publish(RESULT, FACTS)
+    await results.publish(RESULT, METADATA)
     # When it fails all the same, then the task has completed
     await attempt.fail(ENGINE_FAILED)
     assert attempt.completed
@@ -398,7 +398,7 @@ async def test_who_was_overtaken_forbids_nothing(attempt: TaskAttempt, log: InMe
     # Given an attempt that another worker has taken over
     await somebody_says(log, State.RUNNING)
     # When it fails, then the other one may still give a result
-    with pytest.raises(OvertakenError):
+    with pytest.raises(FencedError):
         await attempt.fail(ENGINE_FAILED)
     assert log.outcomes("t1") == []
 
@@ -415,7 +415,7 @@ async def test_nothing_is_left_where_the_task_was_deleted(
         return await append(*arguments, **options)
 
     monkeypatch.setattr(log.outcomes_stream, "append", meanwhile)
-    with pytest.raises(OvertakenError):
+    with pytest.raises(FencedError):
         await (attempt.append(RESULT) if ending == "result" else attempt.fail(ENGINE_FAILED))
     # When it gives up, then nothing is left of the task, and what was shown of a result is to go, too
     assert await attempt.clean_up(await log.last("t1")) == (ending == "result")

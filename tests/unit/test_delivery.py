@@ -19,7 +19,7 @@ from app.execution.tools import DeliveryTools
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.registration import Registration
 from app.redis_store.projection import RedisProjection
-from app.task_log.record import Entry
+from app.task_log.record import Record
 from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
@@ -28,7 +28,7 @@ from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionTask
 from schemas.wire import Kind
 from tests.fakes.task_log import InMemoryTaskLog
-from tests.unit.test_attempt import FACTS, FakeResults
+from tests.unit.test_attempt import METADATA, FakeResults
 from tests.unit.test_heartbeat import FakeMessage as Beating
 from tests.unit.test_heartbeat import FakeNats, beats_on
 from tests.unit.test_settling import FakeLetters, Story
@@ -42,7 +42,7 @@ QUEUED = ProgressEvent(
     state=State.QUEUED,
     max_attempts=4,
     sequence=1,
-    time=FACTS.created_at - timedelta(minutes=1),
+    time=METADATA.created_at - timedelta(minutes=1),
 )
 
 
@@ -59,7 +59,7 @@ class FakeRegistration:
 
     log: InMemoryTaskLog
 
-    async def register(self, *_: object, **__: object) -> Entry:
+    async def register(self, *_: object, **__: object) -> Record:
         last = await self.log.last("t1")
         assert last is not None
         return last
@@ -109,7 +109,7 @@ class Hand:
 @pytest.fixture
 async def log() -> InMemoryTaskLog:
     log = InMemoryTaskLog()
-    await log.push(QUEUED, FACTS)
+    await log.push(QUEUED, METADATA)
     return log
 
 
@@ -185,7 +185,7 @@ async def test_a_timeout_of_somebody_elses_is_not_the_attempts(log: InMemoryTask
 
 async def test_who_goes_before_it_knows_whether_a_task_still_runs_elsewhere_says_nothing(log: InMemoryTaskLog) -> None:
     # Given a task that another worker runs, or did before an outage that is just over
-    await log.push(QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2}), FACTS)
+    await log.push(QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2}), METADATA)
     hand, begun = Hand(log), asyncio.Event()
     hand.connection.restored()
 
@@ -233,10 +233,10 @@ async def test_a_task_that_may_run_elsewhere_is_left_to_whoever_runs_it(
     monkeypatch.setattr("app.execution.task_run.LOOK_EVERY", 0.01)
     then = datetime.now(UTC) - timedelta(seconds=said_ago)
     running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": then})
-    await log.push(running, FACTS)
+    await log.push(running, METADATA)
     hand, looks, last = Hand(log, connection=connection()), 0, log.last
 
-    async def look(task_id: str) -> Entry | None:
+    async def look(task_id: str) -> Record | None:
         nonlocal looks
         looks += 1
         return await last(task_id)
@@ -251,7 +251,7 @@ async def test_a_task_that_may_run_elsewhere_is_left_to_whoever_runs_it(
     working = hand.work(handle)
     await eventually(looked)
     # When that one is heard again
-    await log.push(running.model_copy(update={"sequence": 3}), FACTS)
+    await log.push(running.model_copy(update={"sequence": 3}), METADATA)
     # Then this worker lets go of the message
     assert await working is None
     assert hand.said == [State.QUEUED, State.RUNNING, State.RUNNING]

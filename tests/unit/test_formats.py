@@ -12,7 +12,7 @@ from schemas.requests import ResultFormat, SubtitleLimits
 from schemas.transcription import Segment, TranscriptionResult
 from schemas.wire import Model
 
-FACTS = {
+METADATA = {
     "task_id": "t1",
     "audio_file_id": "a.wav",
     "user_id": 1,
@@ -29,12 +29,12 @@ def said(start: float, end: float, text: str, speaker: str | None = None) -> Seg
 
 def transcript(*segments: Segment, speakers: int | None = None) -> TranscriptionResult:
     text = " ".join(segment.text for segment in segments)
-    return TranscriptionResult(**FACTS, text=text, language="en", segments=list(segments), speakers=speakers)
+    return TranscriptionResult(**METADATA, text=text, language="en", segments=list(segments), speakers=speakers)
 
 
 TWO = transcript(said(0, 1.5, "Hello.", "SPEAKER_00"), said(3661, 3662.25, "{Hi} <b>", "SPEAKER_01"), speakers=2)
 LIMITS = SubtitleLimits()
-TURNS = DiarizationResult(**FACTS, speakers=1, segments=[Turn(start=0.5, end=2, speaker="SPEAKER_00")])
+TURNS = DiarizationResult(**METADATA, speakers=1, segments=[Turn(start=0.5, end=2, speaker="SPEAKER_00")])
 
 
 def test_subtitles_have_numbers_times_and_speakers() -> None:

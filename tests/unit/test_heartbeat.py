@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from app.errors import OvertakenError
+from app.errors import FencedError
 from app.execution.attempt import TaskAttempt
 from app.execution.heartbeat import Heartbeat
 from tests.waiting import eventually
@@ -33,7 +33,7 @@ class FakeMessage:
 class FakeAttempt:
     """Waits for an acknowledgement for ever, each time it speaks."""
 
-    entry: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(event=SimpleNamespace(task_id="t1")))
+    record: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(event=SimpleNamespace(task_id="t1")))
     speaks: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def tick(self) -> None:
@@ -88,7 +88,7 @@ class OvertakenAttempt(FakeAttempt):
 
     async def check(self, heard: int | None = None) -> None:
         self.looked += 1
-        raise OvertakenError(heard)
+        raise FencedError(heard)
 
 
 @dataclass
@@ -106,7 +106,7 @@ async def test_who_was_overtaken_before_the_ear_was_open_is_stopped() -> None:
     heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", FakeMessage()), every=0.01)
     heartbeat.follow(cast("TaskAttempt", attempt))
     # When it works in silence, then it is stopped
-    with pytest.raises(OvertakenError):
+    with pytest.raises(FencedError):
         async with asyncio.timeout(5), heartbeat.beating():
             await asyncio.Event().wait()
     assert attempt.looked == 1
@@ -134,7 +134,7 @@ async def test_the_ear_waits_for_an_attempt_that_begins_late() -> None:
             await asyncio.Event().wait()
 
     # When the attempt begins, then it is listened to
-    with pytest.raises(OvertakenError):
+    with pytest.raises(FencedError):
         await begin_late()
 
 

@@ -18,7 +18,7 @@ from app.jetstream.pull_inbox import PullInbox
 from app.redis_store.projection import RedisProjection
 from app.redis_store.projector import EVENTS, RESULTS, Projector
 from app.settings import Settings
-from app.task_log.record import Entry, Facts
+from app.task_log.record import Metadata, Record
 from schemas.diarization import DiarizationResult
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind, Model
@@ -32,14 +32,14 @@ class FakeProjection:
     """Keeps what it is to show."""
 
     takes: float = 0.0  # seconds
-    shown: list[Entry] = field(default_factory=list)
+    shown: list[Record] = field(default_factory=list)
     shown_at: float = 0.0
     results: dict[str, bytes] = field(default_factory=dict)
 
-    async def progressed(self, entries: Sequence[Entry]) -> None:
+    async def progressed(self, records: Sequence[Record]) -> None:
         if self.takes:
             await asyncio.sleep(self.takes)
-        self.shown += entries
+        self.shown += records
         self.shown_at = asyncio.get_running_loop().time()
 
     async def ended(self, results: Mapping[str, bytes]) -> None:
@@ -55,9 +55,9 @@ class FakeClient:
 
 
 def stored(client: FakeClient, subject: str, number: int, body: BaseModel) -> Msg:
-    facts = Facts(None, number, "tasks.transcription.low", datetime.now(UTC))
+    metadata = Metadata(None, number, "tasks.transcription.low", datetime.now(UTC))
     reply = f"$JS.ACK.stream.consumer.1.{number}.{number}.1700000000000000000.0"
-    return Msg(cast("Client", client), subject, reply, body.model_dump_json().encode(), facts.headers())
+    return Msg(cast("Client", client), subject, reply, body.model_dump_json().encode(), metadata.headers())
 
 
 def event(client: FakeClient, number: int) -> Msg:

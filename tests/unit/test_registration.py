@@ -81,7 +81,7 @@ async def test_whoever_is_not_the_first_to_register_a_new_task_finds_what_anothe
     new = replace(message(), time=datetime.now(UTC) + timedelta(minutes=1))
     queued = await registration.register(TASK, new)
     begun = queued.event.model_copy(update={"state": State.RUNNING, "sequence": 2})
-    await log.of("another").push(begun, queued.facts)
+    await log.of("another").push(begun, queued.metadata)
     # When this worker takes it, too, then it learns how the task stands
     assert (await registration.register(TASK, new)).event.state is State.RUNNING
     assert len(log.events("t1")) == 2

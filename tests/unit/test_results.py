@@ -11,14 +11,14 @@ from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from app.task_log.log import TaskLog
-from app.task_log.record import Facts
+from app.task_log.record import Metadata
 from app.task_log.results import AT_ONCE, ResultStore
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Model
 from tests.fakes.engine import segment
 
 MAX_PAYLOAD = 100_000
-FACTS = Facts(None, 1, "tasks.transcription.high", datetime.now(UTC))
+METADATA = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
 LONGEST_HEADERS = 13 * 1024  # bytes: a name of 1,024 characters of which JSON makes twelve bytes each, and the rest
 
 
@@ -26,7 +26,7 @@ LONGEST_HEADERS = 13 * 1024  # bytes: a name of 1,024 characters of which JSON m
 class FakeLog:
     published: list[TranscriptionResult] = field(default_factory=list)
 
-    async def append_result(self, task_id: str, body: bytes, _: Facts) -> None:
+    async def append_result(self, task_id: str, body: bytes, _: Metadata) -> None:
         self.published.append(TranscriptionResult.model_validate_json(body))
         assert self.published[-1].task_id == task_id
 
@@ -71,7 +71,7 @@ async def test_a_result_that_leaves_no_room_for_headers_is_an_object(room: int) 
     store = ResultStore(cast("JetStreamContext", bucket), cast("TaskLog", log), max_payload=MAX_PAYLOAD)
     result = transcript(MAX_PAYLOAD - room - len(transcript(0).model_dump_json()))
     # When it is published
-    await store.publish(result, FACTS)
+    await store.publish(result, METADATA)
     # Then the message names the object that holds it
     (published,) = log.published
     assert published.object is not None
@@ -82,7 +82,7 @@ async def test_a_result_that_leaves_no_room_for_headers_is_an_object(room: int) 
 async def test_a_result_that_fits_is_a_message() -> None:
     log, bucket = FakeLog(), FakeBucket()
     store = ResultStore(cast("JetStreamContext", bucket), cast("TaskLog", log), max_payload=MAX_PAYLOAD)
-    await store.publish(transcript(MAX_PAYLOAD // 2), FACTS)
+    await store.publish(transcript(MAX_PAYLOAD // 2), METADATA)
     assert log.published[0].object is None
     assert bucket.note is None
 
@@ -95,7 +95,7 @@ async def test_a_result_with_many_segments_is_written_as_any_other(segments: int
     heard = [segment(number, '"segments":[]') for number in range(segments)]
     result = transcript(0).model_copy(update={"text": '"segments":[]', "segments": heard})
     # When it is published as an object
-    await store.publish(result, FACTS)
+    await store.publish(result, METADATA)
     # Then the object is its JSON
     assert b"".join(bucket.pieces).decode() == result.model_dump_json()
 
@@ -105,7 +105,7 @@ async def test_while_a_long_result_is_written_others_get_their_turn() -> None:
     bucket, turns = FakeBucket(), 0
     store = ResultStore(cast("JetStreamContext", bucket), cast("TaskLog", FakeLog()), max_payload=0)
     result = transcript(0).model_copy(update={"segments": [segment(0)] * (10 * AT_ONCE)})
-    publishing = asyncio.create_task(store.publish(result, FACTS))
+    publishing = asyncio.create_task(store.publish(result, METADATA))
     # When it is published
     while not publishing.done():
         turns += 1

@@ -9,7 +9,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from app.dead_letters.store import DeadLetterBox
-from app.errors import OvertakenError, PermanentError, TaskError, TransientError
+from app.errors import FencedError, PermanentError, TaskError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.execution.settlement import Settler
 from app.task_log.log import TaskLog
@@ -85,7 +85,7 @@ class FakeAttempt:
     runs: bool = True
 
     @property
-    def entry(self) -> FakeEntry:
+    def record(self) -> FakeEntry:
         return FakeEntry(
             ProgressEvent(
                 task_id="t1",
@@ -109,7 +109,7 @@ class FakeAttempt:
 
     def _say(self, word: str) -> None:
         if self.story.overtaken:
-            raise OvertakenError
+            raise FencedError
         self.story.done.append(word)
 
 
@@ -167,7 +167,7 @@ async def test_nothing_follows_an_end_whatever_went_wrong_after_it(state: State,
 @pytest.mark.parametrize(("number", "error"), [(1, TRANSIENT), (4, TRANSIENT), (1, PERMANENT)])
 async def test_who_was_overtaken_settles_nothing(number: int, error: TaskError) -> None:
     story = Story(overtaken=True)
-    with pytest.raises(OvertakenError):
+    with pytest.raises(FencedError):
         await fail(story, number, error)
     assert story.done == []
 

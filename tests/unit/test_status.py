@@ -1,4 +1,4 @@
-"""What a status says, read off the last entry of a log, and of what the queue holds."""
+"""What a status says, read off the last record of a log, and of what the queue holds."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from app.queue.positions import Position, WaitingTasks
 from app.queue.stored_message import StoredMessage
 from app.requests import TaskRequests
 from app.task_log.log import TaskLog
-from app.task_log.record import Entry, Facts
+from app.task_log.record import Record, Metadata
 from app.task_log.status import status_of
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
@@ -24,11 +24,11 @@ QUEUE = "tasks.transcription.high"
 class FakeLog:
     """Ends with `queued`, said of the first message of a stream."""
 
-    async def last(self, task_id: str) -> Entry:
+    async def last(self, task_id: str) -> Record:
         event = ProgressEvent(
             task_id=task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW
         )
-        return Entry(event, Facts(None, 1, QUEUE, NOW), 1)
+        return Record(event, Metadata(None, 1, QUEUE, NOW), 1)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class FakeWaiting:
 def test_a_result_is_available_as_long_as_it_is_kept(state: State, days_ago: float, available: bool) -> None:
     then = datetime.now(UTC) - timedelta(days=days_ago)
     event = ProgressEvent(task_id="t", kind=Kind.TRANSCRIPTION, state=state, max_attempts=4, sequence=3, time=then)
-    status = status_of(Entry(event, Facts(None, 1, "tasks.transcription.high", then), 3))
+    status = status_of(Record(event, Metadata(None, 1, "tasks.transcription.high", then), 3))
     assert status.result_available is available
     assert status.finished_at == (then if state.ended else None)
 
