@@ -7,10 +7,13 @@ import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
+import pytest_asyncio
 
 from app.embedded import free_port
 from tests.waiting import eventually
@@ -21,77 +24,112 @@ ROOT = Path(__file__).parents[3]
 PATIENCE = 60.0  # seconds: a worker imports a lot, and other tests run beside it
 
 
-@pytest.fixture
-def port() -> int:
-    return free_port()
+@dataclass(frozen=True)
+class Up:
+    """The command at work in a folder."""
+
+    process: Process
+    folder: Path
+    port: int
+
+    async def has_said(self, words: str, *, times: int = 1) -> bool:
+        return self.times_said(words) >= times
+
+    def times_said(self, words: str) -> int:
+        return (self.folder / "up.log").read_text(encoding="utf-8").count(words)
+
+    async def is_ready(self) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            writer.write(b"GET /health/ready HTTP/1.0\r\n\r\n")
+            answer = await reader.readline()
+            writer.close()
+        except OSError:
+            return False  # nobody listens, or whoever did is about to die
+        return b" 200 " in answer
 
 
-@pytest.fixture
-async def up(tmp_path: Path, port: int) -> AsyncIterator[Process]:
+@asynccontextmanager
+async def running_in(folder: Path) -> AsyncIterator[Up]:
     """The command, with servers of its own, in an empty folder."""
     environment = {name: value for name, value in os.environ.items() if name not in {"NATS_URL", "REDIS_URL"}}
-    with (tmp_path / "up.log").open("wb") as log:
+    port = free_port()
+    with (folder / "up.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", "from app.cli import main; main()", "up", "--port", str(port)),
-            cwd=tmp_path,
+            cwd=folder,
             env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
             stdout=log,
             stderr=log,
         )
-    await eventually(lambda: _said(tmp_path, "Try "), within=PATIENCE)
-    yield process
+    found = Up(process, folder, port)
+    await eventually(lambda: found.has_said("Try "), within=PATIENCE)
+    yield found
     if process.returncode is None:
         process.terminate()
         await process.wait()
 
 
-async def test_it_tells_where_it_is_and_stops_in_order(up: Process, tmp_path: Path) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def lasting(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
+    """One for all tests after which it still runs: none may end it, or two workers of it."""
+    async with running_in(tmp_path_factory.mktemp("up")) as found:
+        yield found
+        assert found.process.returncode is None
+
+
+@pytest.fixture
+async def up(tmp_path: Path) -> AsyncIterator[Up]:
+    """One of a test's own, which may end it."""
+    async with running_in(tmp_path) as found:
+        yield found
+
+
+async def test_it_tells_where_it_is_and_stops_in_order(up: Up) -> None:
     # Given a running service
-    endpoints = tmp_path / ".data" / "endpoints.env"
+    endpoints = up.folder / ".data" / "endpoints.env"
     assert "NATS_URL=nats://127.0.0.1:" in endpoints.read_text(encoding="utf-8")
     # When it is asked to stop
-    up.terminate()
+    up.process.terminate()
     # Then it ends well, and nothing is left
-    assert await asyncio.wait_for(up.wait(), PATIENCE) == 0
+    assert await asyncio.wait_for(up.process.wait(), PATIENCE) == 0
     assert not endpoints.exists()
-    assert not _left(tmp_path)
+    assert not _left(up.folder)
 
 
-async def test_nothing_survives_when_it_is_killed(up: Process, tmp_path: Path) -> None:
+async def test_nothing_survives_when_it_is_killed(up: Up) -> None:
     # Given a running service: two servers, a worker, and the worker's engine
-    assert len(_left(tmp_path)) >= 3
+    assert len(_left(up.folder)) >= 3
     # When the command is killed
-    up.send_signal(signal.SIGKILL)
-    await up.wait()
+    up.process.send_signal(signal.SIGKILL)
+    await up.process.wait()
     # Then all of them end by themselves
-    await eventually(lambda: _nothing_left(tmp_path), within=PATIENCE)
+    await eventually(lambda: _nothing_left(up.folder), within=PATIENCE)
 
 
 @pytest.mark.parametrize("victim", ["the worker", "its guard"])
-async def test_a_worker_that_dies_is_followed_by_another(up: Process, tmp_path: Path, port: int, victim: str) -> None:
+async def test_a_worker_that_dies_is_followed_by_another(lasting: Up, victim: str) -> None:
     # Given a running service
-    worker = _worker(tmp_path)
+    worker, followed = _worker(lasting.folder), lasting.times_said("starting another one")
     # When its worker dies, or the process that looks after it
     (worker if victim == "the worker" else psutil.Process(worker.ppid())).kill()
     # Then the old worker is gone and another one takes tasks
     await eventually(lambda: _is_gone(worker), within=PATIENCE)
-    await eventually(lambda: _ready(port), within=PATIENCE)
-    assert _worker(tmp_path) != worker
-    assert await _said(tmp_path, "starting another one")
-    assert up.returncode is None
+    await eventually(lasting.is_ready, within=PATIENCE)
+    assert _worker(lasting.folder) != worker
+    assert lasting.times_said("starting another one") == followed + 1
 
 
 @pytest.mark.parametrize("server", ["nats-server", "valkey-server"])
-async def test_a_server_that_dies_is_started_again(up: Process, tmp_path: Path, port: int, server: str) -> None:
+async def test_a_server_that_dies_is_started_again(lasting: Up, server: str) -> None:
     # Given a running service
-    before = _server(tmp_path, server)
+    before = _server(lasting.folder, server)
     # When one of its servers dies
     before.kill()
     # Then it is started again at its place, and the worker takes tasks as before
-    await eventually(lambda: _said(tmp_path, f"{server} has ended: starting it again."), within=PATIENCE)
-    await eventually(lambda: _ready(port), within=PATIENCE)
-    assert _server(tmp_path, server) != before
-    assert up.returncode is None
+    await eventually(lambda: lasting.has_said(f"{server} has ended: starting it again."), within=PATIENCE)
+    await eventually(lasting.is_ready, within=PATIENCE)
+    assert _server(lasting.folder, server) != before
 
 
 async def test_a_port_that_is_in_use_is_said_at_once(tmp_path: Path) -> None:
@@ -111,31 +149,31 @@ async def test_a_port_that_is_in_use_is_said_at_once(tmp_path: Path) -> None:
     assert f"Port {port} is in use: choose another with --port" in err.decode()
 
 
-async def test_asked_twice_to_stop_it_stops_at_once(up: Process, tmp_path: Path) -> None:
+async def test_asked_twice_to_stop_it_stops_at_once(up: Up) -> None:
     # Given a running service whose worker does not end, nor an engine that it has started
-    worker = _worker(tmp_path)
+    worker = _worker(up.folder)
     for process in (worker, *worker.children(recursive=True)):
         process.suspend()
-    up.send_signal(signal.SIGINT)
-    await eventually(lambda: _said(tmp_path, "Ctrl-C again stops at once"), within=PATIENCE)
+    up.process.send_signal(signal.SIGINT)
+    await eventually(lambda: up.has_said("Ctrl-C again stops at once"), within=PATIENCE)
     # When it is asked once more
-    up.send_signal(signal.SIGINT)
+    up.process.send_signal(signal.SIGINT)
     # Then nothing is waited for, and nothing is left
-    assert await asyncio.wait_for(up.wait(), 10) == 0
-    await eventually(lambda: _nothing_left(tmp_path), within=PATIENCE)
+    assert await asyncio.wait_for(up.process.wait(), 10) == 0
+    await eventually(lambda: _nothing_left(up.folder), within=PATIENCE)
 
 
-async def test_workers_that_die_again_and_again_end_it(up: Process, tmp_path: Path) -> None:
+async def test_workers_that_die_again_and_again_end_it(up: Up) -> None:
     # Given a running service
     # When three workers die in a minute
     dead = set[psutil.Process]()
     for _ in range(3):
-        dead.add(worker := await eventually(lambda: _another_worker(tmp_path, dead), within=PATIENCE))
+        dead.add(worker := await eventually(lambda: _another_worker(up.folder, dead), within=PATIENCE))
         worker.kill()
     # Then the command says so and fails, and nothing is left
-    assert await asyncio.wait_for(up.wait(), PATIENCE) == 128 + signal.SIGKILL
-    assert await _said(tmp_path, "again and again")
-    await eventually(lambda: _nothing_left(tmp_path), within=PATIENCE)
+    assert await asyncio.wait_for(up.process.wait(), PATIENCE) == 128 + signal.SIGKILL
+    assert await up.has_said("again and again")
+    await eventually(lambda: _nothing_left(up.folder), within=PATIENCE)
 
 
 async def test_a_named_server_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
@@ -153,17 +191,6 @@ async def test_a_named_server_that_is_not_there_is_said_at_once(tmp_path: Path) 
     assert b"unset it to have one started here" in err
     assert b"secret" not in err
     assert b"Traceback" not in err
-
-
-async def _ready(port: int) -> bool:
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /health/ready HTTP/1.0\r\n\r\n")
-        answer = await reader.readline()
-        writer.close()
-    except OSError:
-        return False  # nobody listens, or whoever did is about to die
-    return b" 200 " in answer
 
 
 def _left(folder: Path) -> list[psutil.Process]:
@@ -192,10 +219,6 @@ def _server(folder: Path, name: str) -> psutil.Process:
 async def _another_worker(folder: Path, known: set[psutil.Process]) -> psutil.Process | None:
     found = (process for process in _left(folder) if "faststream" in process.info["cmdline"])
     return next((process for process in found if process not in known), None)
-
-
-async def _said(folder: Path, words: str) -> bool:
-    return words in (folder / "up.log").read_text(encoding="utf-8")
 
 
 async def _is_gone(process: psutil.Process) -> bool:
