@@ -6,20 +6,19 @@ end in `_register`, which decides whose an id is; a compare-and-set append decid
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Final
 
-import structlog
 from nats.errors import Error as NatsError
 
 from app.errors import AlreadyKnownError, FencedError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import QUEUE_KEYS, Position, WaitingTasks
 from app.queue.stored_message import StoredMessage
+from app.supervision import run_forever
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.updates import Task
@@ -35,8 +34,6 @@ MISSED_IN_A_ROUND: Final = 10_000  # tasks of one queue: as many as a queue may 
 MISSED_EVERY_S: Final = 60.0
 POLL_INTERVAL_S: Final = 0.5
 SEQUENCES: Final = 2**63
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +77,7 @@ class Registration:
         self._max_attempts = max_attempts
         self._must_wait = must_wait
         self._announced: asyncio.Queue[Announcement] = asyncio.Queue(ANNOUNCED_AT_ONCE)
+        self._postponed: list[Announcement] = []  # to be registered once NATS answers again
         self._searched_up_to: dict[str, int] = {}  # of each queue, since the last outage: stream sequences
 
     async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Record:
@@ -129,8 +127,11 @@ class Registration:
         await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in found))
 
     async def run(self) -> None:
-        """Register waiting tasks until cancelled: announced ones and missed ones."""
-        await asyncio.gather(self._register_announced(), self._register_missed())
+        """Register waiting tasks until cancelled: those that are announced, and those that were missed."""
+        await asyncio.gather(
+            run_forever("registration", self._register_announced, every_s=0, retry_after_s=RETRY_AFTER_S),
+            run_forever("search_for_missed_tasks", self._register_missed, every_s=0, retry_after_s=RETRY_AFTER_S),
+        )
 
     async def _register(
         self, task: Task, message: StoredMessage, last: Record | None, position: Position | None
@@ -173,25 +174,41 @@ class Registration:
                 await self._register(task, message, last.get(task.task_id), position)
 
     async def _register_announced(self) -> None:
-        while True:
-            announced = [await self._announced.get()]
-            await asyncio.sleep(HEAD_START_S)
-            while not self._announced.empty():
-                announced.append(self._announced.get_nowait())
-            await _until_done(partial(self.register_waiting, announced))
+        """Register what is announced next, or what could not be registered before.
+
+        Raises:
+            NatsError: NATS does not answer.
+            TransientError: JetStream does not answer.
+        """
+        announced, self._postponed = self._postponed or await self._next_announced(), []
+        try:
+            await self.register_waiting(announced)
+        except (NatsError, TransientError):
+            self._postponed = announced
+            raise
+
+    async def _next_announced(self) -> list[Announcement]:
+        announced = [await self._announced.get()]
+        await asyncio.sleep(HEAD_START_S)
+        while not self._announced.empty():
+            announced.append(self._announced.get_nowait())
+        return announced
 
     async def _register_missed(self) -> None:
-        """Search the queues for tasks that are not registered: at the start, after each outage, and now and then.
+        """Search the queues for tasks that are not registered, then rest until an outage has ended, or for a while.
 
-        An announcement that another worker heard is lost with that worker.
+        Any announcement may be missed in an outage, and one that another worker received is lost with that worker.
+
+        Raises:
+            NatsError: NATS does not answer.
+            TransientError: JetStream does not answer.
         """
-        while True:
-            for subject in QUEUE_KEYS:
-                await _until_done(partial(self._register_missed_in, subject))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(MISSED_EVERY_S):
-                    await self._connection.wait_until_restored()
-                    self._searched_up_to.clear()
+        for subject in QUEUE_KEYS:
+            await self._register_missed_in(subject)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MISSED_EVERY_S):
+                await self._connection.wait_until_restored()
+                self._searched_up_to.clear()
 
     async def _register_missed_in(self, subject: str) -> None:
         """Search one queue in steps, each followed by a pause three times as long.
@@ -213,16 +230,3 @@ class Registration:
             self._searched_up_to[subject] = messages[-1].sequence
             searched += len(messages)
             await asyncio.sleep(3 * (loop.time() - began))
-
-
-async def _until_done(register: Callable[[], Awaitable[None]]) -> None:
-    """Try again while NATS does not answer; after any other error, the worker that takes a task registers it."""
-    while True:
-        try:
-            return await register()
-        except (NatsError, TransientError) as error:
-            log.warning("registration_delayed", error=str(error) or type(error).__name__)
-        except Exception:
-            log.exception("registration_failed")
-            return None
-        await asyncio.sleep(RETRY_AFTER_S)

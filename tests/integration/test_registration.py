@@ -301,15 +301,12 @@ async def test_a_replay_of_a_task_that_was_deleted_brings_nothing_back(
     assert engine.jobs == []
 
 
-async def test_what_cannot_be_opened_at_once_is_opened_later(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+async def test_what_cannot_be_registered_at_once_is_registered_later(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a busy worker that NATS leaves without an answer when it hears of a task
     monkeypatch.setattr("app.queue.registration.RETRY_AFTER_S", 0.05)
     monkeypatch.setattr(TaskConsumer, "keeps_waiting", False)  # else what was missed is looked for, too
-    engine.may_go_on.clear()
-    await publisher.publish("busy")
-    await publisher.until("busy", State.RUNNING)
     unanswered, last_of = 2, TaskLog.last_of
 
     async def seldom(self: TaskLog, task_ids: Iterable[str]) -> dict[str, Record]:
@@ -319,14 +316,17 @@ async def test_what_cannot_be_opened_at_once_is_opened_later(
             raise NatsTimeoutError
         return await last_of(self, task_ids)
 
-    monkeypatch.setattr(TaskLog, "last_of", seldom)
-    await publisher.publish("t1")
-    # When NATS answers again
-    # Then the task is known, though the worker is still busy
-    await publisher.until("t1", State.QUEUED)
-    assert unanswered == 0
-    engine.may_go_on.set()
-    await publisher.until("t1", State.COMPLETED)
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("busy")
+        await publisher.until("busy", State.RUNNING)
+        monkeypatch.setattr(TaskLog, "last_of", seldom)
+        await publisher.publish("t1")
+        # When NATS answers again, then the task is known, though the worker is still busy
+        await publisher.until("t1", State.QUEUED)
+        assert unanswered == 0
+        engine.may_go_on.set()
+        await publisher.until("t1", State.COMPLETED)
 
 
 async def test_what_was_missed_is_registered_only_where_it_has_to_wait(

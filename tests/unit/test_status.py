@@ -11,7 +11,7 @@ from app.queue.positions import Position, WaitingTasks
 from app.queue.stored_message import StoredMessage
 from app.requests import TaskRequests
 from app.task_log.log import TaskLog
-from app.task_log.record import Record, Metadata
+from app.task_log.record import Metadata, Record
 from app.task_log.status import status_of
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
