@@ -3,6 +3,8 @@
 import os
 import socket
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -17,9 +19,8 @@ from app.execution.settlement import Settler
 from app.execution.tools import DeliveryTools
 from app.jetstream import streams
 from app.jetstream.connection_monitor import ConnectionMonitor
-from app.operations.expiry import Expiry
+from app.operations.expiry import expire_tasks
 from app.operations.maintenance import Maintenance
-from app.operations.vitals import Vitals
 from app.queue.consumer import TaskConsumer, TaskSubscribers
 from app.queue.positions import WaitingTasks
 from app.queue.priorities import QueueReader
@@ -27,7 +28,6 @@ from app.queue.registration import Registration
 from app.redis_store import cache
 from app.redis_store.chunks import Chunks
 from app.redis_store.projection import RedisProjection
-from app.redis_store.projector import Projector
 from app.requests import TaskRequests
 from app.settings import Settings
 from app.speech.diarizer import Diarizer
@@ -136,13 +136,20 @@ class Container:
             cache=found_before,
             max_payload=nats.max_payload,
         )
-        self.projector = Projector(nats, names, self.projection)
+        expire = partial(
+            expire_tasks,
+            waiting,
+            self.registration,
+            log,
+            self.dead_letters,
+            after=timedelta(seconds=streams.EXPIRES_AFTER),
+        )
         self.maintenance = Maintenance(
-            js,
+            nats,
             settings,
             queues=queues,
             projection=self.projection,
-            expiry=Expiry(nats, names, log, self.registration, self.dead_letters, after=streams.EXPIRES_AFTER),
+            engine=self.engine,
             meter=self.meter,
-            vitals=Vitals(nats, self.projection, self.engine, self.meter, attempt_limit=settings.task_timeout),
+            expire=expire,
         )

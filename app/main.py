@@ -17,17 +17,18 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from opentelemetry.trace import TracerProvider
 
+from app import docs_page
 from app.asyncapi import document
 from app.cancellation import cancel_all
 from app.container import IN_CONTEXT, Container
-from app.docs_page import DocsPage
 from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
 from app.errors import TaskError, TransientError
 from app.execution.middleware import DeliveryMiddleware
 from app.jetstream import connection, provisioning, streams
 from app.jetstream.nats_py_compat import close
-from app.operations.health import Readiness, route
+from app.operations import health
+from app.redis_store import projector
 from app.settings import Settings, read_settings
 from app.supervision import run_forever
 from app.telemetry import logs, tracing
@@ -63,7 +64,6 @@ class Worker:
         self.broker = connection.broker(settings, self.container.connection, traces=traces)
         self.broker.include_routers(tasks, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
         channels.published_messages(self.broker)
-        self.readiness = Readiness(self.broker, settings)
         self.app: AsgiFastStream = self._application()
 
     def _application(self) -> AsgiFastStream:
@@ -75,19 +75,19 @@ class Worker:
             on_shutdown=[self._stop],
             specification=specification,
             asgi_routes=[
-                *DocsPage(specification).routes(),
+                *docs_page.routes(specification),
                 ("/metrics", metrics_route(self.container.meter)),
-                ("/health/live", route()),
+                ("/health/live", health.route()),
                 (
                     "/health/ready",
-                    route(
-                        nats=self.readiness.nats,
-                        consumers=self.readiness.consumers,
+                    health.route(
+                        nats=partial(health.nats_answers, self.broker, self.settings),
+                        consumers=partial(health.consumers_exist, self.broker, self.settings),
                         redis=self.container.projection.reachable,
                         task_consumer=lambda: self.container.consumer.running,
                     ),
                 ),
-                ("/health/startup", route(model=lambda: self.container.engine.ready)),
+                ("/health/startup", health.route(model=lambda: self.container.engine.ready)),
             ],
             logger=log,
         )
@@ -116,7 +116,7 @@ class Worker:
             beside = (
                 run_forever("model_loading", self._load_model, every_s=MODEL_EVERY),
                 container.maintenance.run(),
-                container.projector.run(),
+                projector.run(nats, container.names, container.projection),
                 container.registration.run(),
             )
             for work in beside:

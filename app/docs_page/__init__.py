@@ -1,7 +1,8 @@
 """The page that shows the AsyncAPI document: everything from here, nothing from elsewhere, nothing but reading."""
 
 import asyncio
-from functools import cached_property
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -29,47 +30,36 @@ _FRESH: Final = {"cache-control": "no-cache"}
 _CACHED: Final = {"cache-control": "max-age=3600"}  # the viewer has 2.5 MB
 
 
-class DocsPage:
-    """The routes of the page and of the document."""
+def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
+    """The paths of the page and of the document, each with its GET route."""
 
-    def __init__(self, factory: SpecificationFactory) -> None:
-        self._factory = factory
+    def as_json() -> bytes:
+        return factory.to_specification().to_json().encode()
 
-    @cached_property
-    def _json_body(self) -> bytes:
-        return self._factory.to_specification().to_json().encode()
+    def as_yaml() -> bytes:
+        return factory.to_specification().to_yaml().encode()
 
-    @cached_property
-    def _yaml_body(self) -> bytes:
-        return self._factory.to_specification().to_yaml().encode()
+    assets = sorted(path for path in _ASSETS.iterdir() if path.suffix != ".html")
+    return [
+        ("/", get(_redirect_to_page, include_in_schema=False)),
+        ("/docs", _file(_ASSETS / "page.html")),
+        *((f"/docs/{path.name}", _file(path)) for path in assets),
+        ("/asyncapi.json", _route(cache(as_json), _FRESH | {"content-type": "application/json"})),
+        ("/asyncapi.yaml", _route(cache(as_yaml), _FRESH | {"content-type": "application/yaml"})),
+    ]
 
-    def routes(self) -> list[tuple[str, HttpHandler]]:
-        """Each path with its GET route."""
-        assets = [path for path in _ASSETS.iterdir() if path.suffix != ".html"]
-        return [
-            ("/", get(self._to_page, include_in_schema=False)),
-            ("/docs", _file(_ASSETS / "page.html")),
-            *((f"/docs/{path.name}", _file(path)) for path in sorted(assets)),
-            ("/asyncapi.json", get(self._json, include_in_schema=False)),
-            ("/asyncapi.yaml", get(self._yaml, include_in_schema=False)),
-        ]
 
-    async def _to_page(self, _: object) -> AsgiResponse:
-        return AsgiResponse(b"", 307, _GUARDS | {"location": "docs"})
-
-    async def _json(self, _: object) -> AsgiResponse:
-        body = await asyncio.to_thread(lambda: self._json_body)
-        return AsgiResponse(body, 200, _GUARDS | _FRESH | {"content-type": "application/json"})
-
-    async def _yaml(self, _: object) -> AsgiResponse:
-        body = await asyncio.to_thread(lambda: self._yaml_body)
-        return AsgiResponse(body, 200, _GUARDS | _FRESH | {"content-type": "application/yaml"})
+async def _redirect_to_page(_: object) -> AsgiResponse:
+    return AsgiResponse(b"", 307, _GUARDS | {"location": "docs"})
 
 
 def _file(path: Path) -> HttpHandler:
-    @get(include_in_schema=False)
-    async def asset(_: object) -> AsgiResponse:
-        body = await asyncio.to_thread(path.read_bytes)
-        return AsgiResponse(body, 200, _GUARDS | _CACHED | {"content-type": _TYPES[path.suffix]})
+    return _route(path.read_bytes, _CACHED | {"content-type": _TYPES[path.suffix]})
 
-    return asset
+
+def _route(read: Callable[[], bytes], headers: dict[str, str]) -> HttpHandler:
+    @get(include_in_schema=False)
+    async def respond(_: object) -> AsgiResponse:
+        return AsgiResponse(await asyncio.to_thread(read), 200, _GUARDS | headers)
+
+    return respond

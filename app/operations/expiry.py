@@ -1,25 +1,23 @@
-"""Expiry: a task that waited too long ends with a word, before its message vanishes without one."""
+"""Expiry: a task that waited too long fails, before JetStream removes its message without a word."""
 
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import structlog
-from nats.aio.client import Client
-from nats.js.errors import APIError
 
 from app.dead_letters.store import DeadLetterBox
 from app.errors import AlreadyKnownError, FencedError
-from app.jetstream.stream_pages import next_from
+from app.queue.positions import WaitingTasks
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
+from app.task_log.record import Record
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State
-from schemas.stream_names import StreamNames
 
-WAITING = {State.QUEUED, State.RETRYING}
-EXPIRED = ErrorDetail(
+READ_AT_ONCE: Final = 20  # messages
+EXPIRED: Final = ErrorDetail(
     code=ErrorCode.EXPIRED,
     message="The task waited too long for a worker: start more workers and publish it under a new id.",
 )
@@ -27,54 +25,44 @@ EXPIRED = ErrorDetail(
 log = structlog.get_logger()
 
 
-class Expiry:
-    """Ends the tasks whose messages have waited for `after` seconds."""
+async def expire_tasks(
+    waiting: WaitingTasks,
+    registration: Registration,
+    task_log: TaskLog,
+    dead_letters: DeadLetterBox,
+    *,
+    after: timedelta,
+) -> None:
+    """End the tasks whose messages were stored so long ago; a task that runs is left to its worker.
 
-    def __init__(  # noqa: PLR0913 -- an end is said in the log, kept in a letter and taken from the queue
-        self,
-        nats: Client,
-        names: StreamNames,
-        log_: TaskLog,
-        registration: Registration,
-        letters: DeadLetterBox,
-        *,
-        after: float,
-    ) -> None:
-        self._nats = nats
-        self._js = nats.jetstream()
-        self._names = names
-        self._log = log_
-        self._registration = registration
-        self._letters = letters
-        self._after = timedelta(seconds=after)
+    Raises:
+        NatsError: NATS does not answer.
+        TransientError: JetStream does not answer.
+    """
+    searched_up_to = 0
+    while messages := await waiting.after(subjects.ALL_TASKS, searched_up_to, count=READ_AT_ONCE):
+        for message in messages:
+            if datetime.now(UTC) - message.time < after:
+                return
+            searched_up_to = message.sequence
+            ended = await _end(message, registration, task_log)
+            if ended is None:
+                continue
+            event = ended.event
+            if event.error is not None:
+                await dead_letters.put(message, event.task_id, event.error, attempts=event.attempt)
+            await waiting.remove(ended)
+            log.warning("task_expired", task_id=event.task_id)
 
-    async def sweep(self) -> int:
-        """End what has expired; how many tasks that were. A task that runs is left to its worker."""
-        expired = at = 0
-        while (message := await self._next(at + 1)) is not None and datetime.now(UTC) - message.time >= self._after:
-            at = message.sequence
-            expired += await self._expire(message)
-        return expired
 
-    async def _next(self, at: int) -> StoredMessage | None:
-        found = await next_from(self._nats, self._names.tasks, subjects.ALL_TASKS, at)
-        return None if found is None else StoredMessage.fetched(found)
-
-    async def _expire(self, message: StoredMessage) -> bool:
-        """End one task, unless somebody is busy with it or its message is no task: its worker ends that."""
-        task = message.task
-        if task is None:
-            return False
-        try:
-            record = await self._registration.register(task, message)
-            if record.event.state not in WAITING:
-                return False
-            ended = await self._log.end(record, EXPIRED)
-        except (AlreadyKnownError, FencedError):
-            return False
-        if ended.event.error is not None:
-            await self._letters.put(message, record.event.task_id, ended.event.error, attempts=record.event.attempt)
-        with suppress(APIError):  # another worker has swept it
-            await self._js.delete_msg(self._names.tasks, message.sequence)
-        log.warning("task_expired", task_id=record.event.task_id)
-        return True
+async def _end(message: StoredMessage, registration: Registration, task_log: TaskLog) -> Record | None:
+    """End the task of a message; None where it does not wait, or where the message is no task: a worker ends that."""
+    task = message.task
+    if task is None:
+        return None
+    try:
+        record = await registration.register(task, message)
+        waits = record.event.state in {State.QUEUED, State.RETRYING}
+        return await task_log.end(record, EXPIRED) if waits else None
+    except (AlreadyKnownError, FencedError):
+        return None

@@ -16,34 +16,31 @@ from app.settings import Settings
 
 Check = Callable[[], bool | Awaitable[bool]]
 
-ANSWERS_WITHIN = 2  # seconds
+ANSWER_TIMEOUT_S = 2.0
 
 
-class Readiness:
-    """What NATS must give a worker; an open connection says little."""
+async def nats_answers(broker: NatsBroker, settings: Settings) -> bool:
+    """Whether NATS answers a request: an open connection says little.
 
-    def __init__(self, broker: NatsBroker, settings: Settings) -> None:
-        self._broker = broker
-        self._settings = settings
+    A ping would not do: its answer, once it comes too late, ends the reader of nats-py.
+    """
+    connection = await broker.connect()
+    try:
+        await connection.jetstream(timeout=ANSWER_TIMEOUT_S).stream_info(settings.nats_stream_name)
+    except APIError:
+        return connection.is_connected  # it answers, whatever it says
+    except NatsError:
+        return False
+    return connection.is_connected
 
-    async def nats(self) -> bool:
-        """Whether NATS answers; asked by a request: a late answer to a ping of ours would end the library's reader."""
-        connection = await self._broker.connect()
-        try:
-            await connection.jetstream(timeout=ANSWERS_WITHIN).stream_info(self._settings.nats_stream_name)
-        except APIError:
-            return connection.is_connected  # it answers, whatever it says
-        except NatsError:
-            return False
-        return connection.is_connected
 
-    async def consumers(self) -> bool:
-        """Whether all streams, consumers and buckets are there."""
-        js = (await self._broker.connect()).jetstream(timeout=ANSWERS_WITHIN)
-        try:
-            return not await provisioning.missing(js, self._settings)
-        except NatsError:
-            return False
+async def consumers_exist(broker: NatsBroker, settings: Settings) -> bool:
+    """Whether all streams, consumers and buckets are there."""
+    js = (await broker.connect()).jetstream(timeout=ANSWER_TIMEOUT_S)
+    try:
+        return not await provisioning.missing(js, settings)
+    except NatsError:
+        return False
 
 
 def route(**checks: Check) -> HttpHandler:

@@ -1,74 +1,104 @@
-"""The watch: what is missing under a running service is made anew, what waited too long is ended."""
+"""Maintenance: what is missing under a running service is made anew, and its metrics are measured."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Final
 
 import structlog
-from nats.js import JetStreamContext
+from nats.aio.client import Client
 
+from app.engines.engine import Engine
 from app.jetstream import provisioning, streams
-from app.operations.expiry import Expiry
-from app.operations.figures import QueueFigures
-from app.operations.vitals import Vitals
-from app.queue.priorities import QueueReader
+from app.operations import memory
+from app.queue.priorities import QueueReader, TaskQueue
 from app.redis_store.projection import RedisProjection
 from app.settings import Settings
 from app.supervision import run_forever
 from app.telemetry.metrics import Meter
 
-LOOK_EVERY = 5.0  # seconds
-MEASURE_EVERY = 15.0  # seconds
-SWEEP_EVERY = 3600.0  # seconds
+LOOK_EVERY_S = 5.0
+MEASURE_EVERY_S = 15.0
+EXPIRE_EVERY_S = 3600.0
+SAMPLE: Final = 50  # messages of a queue whose audio is added up; those behind them count as the mean of these
 
 log = structlog.get_logger()
 
 
 class Maintenance:
-    """Does what has to be done now and then, whatever the consumer is busy with."""
+    """Looks after streams, projection and metrics, whatever the worker is busy with."""
 
     def __init__(  # noqa: PLR0913 -- it looks after all of them
         self,
-        js: JetStreamContext,
+        nats: Client,
         settings: Settings,
         *,
         queues: QueueReader,
         projection: RedisProjection,
-        expiry: Expiry,
+        engine: Engine,
         meter: Meter,
-        vitals: Vitals,
+        expire: Callable[[], Awaitable[None]],
     ) -> None:
-        self._js = js
-        self._vitals = vitals
-        self._figures = QueueFigures(js, streams.names(settings), queues)
+        """`expire` ends the tasks that have waited too long."""
+        self._nats = nats
+        self._js = nats.jetstream()
         self._settings = settings
+        self._queues = queues
         self._projection = projection
-        self._expiry = expiry
+        self._engine = engine
         self._meter = meter
+        self._expire = expire
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Look after everything until cancelled."""
         await asyncio.gather(
-            run_forever("provisioning", self.mend, every_s=LOOK_EVERY),
-            run_forever("projection_catch_up", self.catch_up, every_s=LOOK_EVERY),
-            run_forever("queue_metrics", self.measure, every_s=MEASURE_EVERY),
-            run_forever("worker_metrics", self._vitals.measure, every_s=LOOK_EVERY),
-            run_forever("expiry", self._expiry.sweep, every_s=SWEEP_EVERY),
+            run_forever("provisioning", self.provision, every_s=LOOK_EVERY_S),
+            run_forever("projection_restart", self.restart_projection, every_s=LOOK_EVERY_S),
+            run_forever("queue_metrics", self.measure_queues, every_s=MEASURE_EVERY_S),
+            run_forever("worker_metrics", self._measure_worker, every_s=LOOK_EVERY_S),
+            run_forever("expiry", self._expire, every_s=EXPIRE_EVERY_S),
         )
 
-    async def mend(self) -> None:
-        """Make anew what somebody has deleted: nothing else tells a pulling client (faststream#2632)."""
-        gone = await provisioning.missing(self._js, self._settings)
-        if gone:
-            log.error("streams_or_consumers_missing", names=gone)
+    async def provision(self) -> None:
+        """Make anew what somebody has deleted: nothing else tells a client that pulls (faststream#2632)."""
+        missing = await provisioning.missing(self._js, self._settings)
+        if missing:
+            log.error("streams_or_consumers_missing", names=missing)
             await provisioning.provision(self._js, self._settings)
         self._projection.made_at = await provisioning.events_made_at(self._js, self._settings)
 
-    async def catch_up(self) -> None:
-        """Show everything again where Redis is new or has lost its data."""
+    async def restart_projection(self) -> None:
+        """Project everything again where Redis is new or has lost its data."""
         if await self._projection.is_empty():
-            log.warning("projection_begins_anew")
+            log.warning("projection_restarted")
             await provisioning.project_anew(self._js, self._settings)
             await self._projection.mark()
 
-    async def measure(self) -> None:
-        """Say how the queue stands."""
-        self._meter.queue(await self._figures.queues(), await self._figures.letters())
+    async def measure_queues(self) -> None:
+        """Set the metrics of the task queues and of the dead letters."""
+        queues, now = await self._queues.read(sample=SAMPLE), datetime.now(UTC)
+        for queue in queues.by_key.values():
+            self._meter.queue(
+                queue.subject,
+                waiting=queue.waiting,
+                oldest=(now - queue.oldest).total_seconds() if queue.oldest else 0.0,
+                audio=_audio_seconds(queue),
+                messages=queues.messages.get(queue.subject, 0),
+                limit=queues.limit,
+            )
+        dead_letters = await self._js.stream_info(streams.names(self._settings).dead_letters)
+        self._meter.dead_letters(dead_letters.state.messages)
+
+    async def _measure_worker(self) -> None:
+        self._meter.worker(
+            nats=self._nats.is_connected,
+            redis=await self._projection.reachable(),
+            model=self._engine.ready,
+            attempt_limit=self._settings.task_timeout,
+        )
+        self._meter.memory(worker=memory.resident(), engine=memory.resident_children(), limit=memory.limit())
+
+
+def _audio_seconds(queue: TaskQueue) -> float:
+    known = [message.audio_seconds or 0.0 for message in (*queue.redelivered, *queue.sample)]
+    return sum(known) * queue.waiting / max(len(known), 1)

@@ -30,63 +30,61 @@ T = TypeVar("T")
 Show = Callable[[Sequence[RawStreamMsg]], Awaitable[None]]
 
 
-class Projector:
-    """Reads what the streams keep, by the durable consumers that all workers share."""
-
-    def __init__(self, nats: Client, names: StreamNames, projection: RedisProjection) -> None:
-        self._projection = projection
-        self._events = PullInbox(nats, names.progress, names.progress_projection)
-        self._results = PullInbox(nats, names.results, names.results_projection)
-
-    async def run(self) -> None:
-        """Show until cancelled."""
-        await asyncio.gather(
-            *(
-                run_forever("projection", work, every_s=0, retry_after_s=RETRY_AFTER)
-                for work in (
-                    partial(self._show_next, self._events, EVENTS, self._show_events),
-                    partial(self._show_next, self._results, RESULTS, self._show_results),
-                )
+async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> None:
+    """Show what the streams keep, by the durable consumers that all workers share, until cancelled."""
+    events = PullInbox(nats, names.progress, names.progress_projection)
+    results = PullInbox(nats, names.results, names.results_projection)
+    await asyncio.gather(
+        *(
+            run_forever("projection", work, every_s=0, retry_after_s=RETRY_AFTER)
+            for work in (
+                partial(_show_next, events, EVENTS, partial(_show_events, projection)),
+                partial(_show_next, results, RESULTS, partial(_show_results, projection)),
             )
         )
+    )
 
-    async def _show_next(self, inbox: PullInbox, at_once: int, show: Show) -> None:
-        """Show what waits, then rest; whatever is not acknowledged comes again, in other company."""
-        loop = asyncio.get_running_loop()
-        messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER)
-        began = loop.time()
-        await self._settle(messages, show)
-        more_wait = len(messages) == at_once  # others get as much of the worker as these did
-        await asyncio.sleep(min(loop.time() - began, LONGEST_REST) if more_wait else GATHER)
 
-    async def _settle(self, messages: list[Msg], show: Show) -> None:
-        try:
-            await show([_stored(message) async for message in _in_turns(messages)])
-        except TransientError:
-            for message in messages:
-                await message.nak(delay=RETRY_AFTER)
-            return
-        async for message in _in_turns(messages):
-            await message.ack()
+async def _show_next(inbox: PullInbox, at_once: int, show: Show) -> None:
+    """Show what waits, then rest; whatever is not acknowledged comes again, in other company."""
+    loop = asyncio.get_running_loop()
+    messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER)
+    began = loop.time()
+    await _settle(messages, show)
+    more_wait = len(messages) == at_once  # others get as much of the worker as these did
+    await asyncio.sleep(min(loop.time() - began, LONGEST_REST) if more_wait else GATHER)
 
-    async def _show_events(self, messages: Sequence[RawStreamMsg]) -> None:
-        """The latest of each task: what came before it nobody would see."""
-        latest: dict[str | None, Record] = {}
-        async for message in _in_turns(sorted(messages, key=lambda of: of.seq or 0, reverse=True)):
-            if message.subject not in latest:
-                with suppress(ValueError):  # somebody else's: it is let go
-                    latest[message.subject] = Record.read(message)
-        await self._projection.progressed(list(latest.values()))
 
-    async def _show_results(self, messages: Sequence[RawStreamMsg]) -> None:
-        results: dict[str, Ended] = {}
+async def _settle(messages: list[Msg], show: Show) -> None:
+    try:
+        await show([_stored(message) async for message in _in_turns(messages)])
+    except TransientError:
         for message in messages:
-            with suppress(ValueError):
-                metadata = Metadata.read(message.headers or {})
-                result = read_result(message)
-                results[result.task_id] = Ended(metadata.task_sequence, message.data or b"", result.created_at)
-            await asyncio.sleep(0)  # a large one takes a while to read
-        await self._projection.ended(results)
+            await message.nak(delay=RETRY_AFTER)
+        return
+    async for message in _in_turns(messages):
+        await message.ack()
+
+
+async def _show_events(projection: RedisProjection, messages: Sequence[RawStreamMsg]) -> None:
+    """The latest of each task: what came before it nobody would see."""
+    latest: dict[str | None, Record] = {}
+    async for message in _in_turns(sorted(messages, key=lambda of: of.seq or 0, reverse=True)):
+        if message.subject not in latest:
+            with suppress(ValueError):  # somebody else's: it is let go
+                latest[message.subject] = Record.read(message)
+    await projection.progressed(list(latest.values()))
+
+
+async def _show_results(projection: RedisProjection, messages: Sequence[RawStreamMsg]) -> None:
+    results: dict[str, Ended] = {}
+    for message in messages:
+        with suppress(ValueError):
+            metadata = Metadata.read(message.headers or {})
+            result = read_result(message)
+            results[result.task_id] = Ended(metadata.task_sequence, message.data or b"", result.created_at)
+        await asyncio.sleep(0)  # a large one takes a while to read
+    await projection.ended(results)
 
 
 async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:

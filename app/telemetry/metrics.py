@@ -7,7 +7,6 @@ from app.telemetry.siblings import shared_folder
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -30,18 +29,6 @@ Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 def task_name(kind: Kind) -> str:
     """How tasks of a kind are called in metrics and logs."""
     return f"process_{kind}"
-
-
-@dataclass(frozen=True, slots=True)
-class TaskQueueFigures:
-    """How one of the task queues stands."""
-
-    queue_name: str  # its subject
-    waiting: int  # messages that wait for a worker: never delivered, or delivered and to begin again now
-    oldest: float  # seconds since the oldest of them was published
-    audio: float  # seconds of audio that wait, where their publishers said so
-    messages: int  # waiting or running
-    limit: int
 
 
 class Meter:
@@ -154,15 +141,23 @@ class Meter:
         """Count a dead letter."""
         self._letters.labels(task_name(kind), code).inc()
 
-    def queue(self, queues: list[TaskQueueFigures], letters: int) -> None:
-        """Say how the queue stands."""
-        for queue in queues:
-            self._waiting.labels(queue.queue_name).set(queue.waiting)
-            self._oldest.labels(queue.queue_name).set(queue.oldest)
-            self._backlog.labels(queue.queue_name).set(queue.audio)
-            self._messages.labels(queue.queue_name).set(queue.messages)
-            self._limit.labels(queue.queue_name).set(queue.limit)
-        self._kept.set(letters)
+    def queue(  # noqa: PLR0913 -- a queue has these figures
+        self, subject: str, *, waiting: int, oldest: float, audio: float, messages: int, limit: int
+    ) -> None:
+        """Set how a task queue stands.
+
+        `waiting` messages wait for a worker, the `oldest` for so many seconds; their publishers said that they hold so
+        many seconds of `audio`. `messages` are waiting or running.
+        """
+        self._waiting.labels(subject).set(waiting)
+        self._oldest.labels(subject).set(oldest)
+        self._backlog.labels(subject).set(audio)
+        self._messages.labels(subject).set(messages)
+        self._limit.labels(subject).set(limit)
+
+    def dead_letters(self, kept: int) -> None:
+        """Set how many dead letters are kept."""
+        self._kept.set(kept)
 
     def worker(self, *, nats: bool, redis: bool, model: bool, attempt_limit: float) -> None:
         """Say what the worker has at hand."""

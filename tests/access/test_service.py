@@ -169,7 +169,7 @@ async def test_all_that_the_service_promises(
     await follower.request("tasks.status", json.dumps({"task_id": cancelled}).encode(), timeout=5)
     # And Redis loses what it had
     await worker.container.projection._redis.delete(MARK)  # noqa: SLF001 -- the service's own user is the one that may
-    await worker.container.maintenance.catch_up()
+    await worker.container.maintenance.restart_projection()
     # And all is deleted
     for task in (*tasks, large, helped, cancelled):
         await publisher.delete(task)

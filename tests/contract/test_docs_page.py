@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from app import docs_page
 from app.asyncapi import document
-from app.docs_page import DocsPage
 from app.main import Worker
 from app.settings import Settings
 from tests.document import DOCUMENT, ROOT
@@ -23,7 +23,7 @@ class Site:
     def __init__(self) -> None:
         specification = document(DOCUMENT["info"]["version"], Settings(_env_file=None))
         specification.add_broker(Worker(Settings(_env_file=None), FakeEngine()).broker)
-        self.routes: dict[str, Any] = dict(DocsPage(specification).routes())
+        self.routes: dict[str, Any] = dict(docs_page.routes(specification))
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self.routes[scope["path"]](scope, receive, send)

@@ -19,7 +19,7 @@ from tests.waiting import eventually
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.jetstream.streams.EXPIRES_AFTER", 0.5)
-    monkeypatch.setattr("app.operations.maintenance.SWEEP_EVERY", 0.2)
+    monkeypatch.setattr("app.operations.maintenance.EXPIRE_EVERY_S", 0.2)
 
 
 async def letters(js: JetStreamContext) -> int:

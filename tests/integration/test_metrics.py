@@ -118,7 +118,7 @@ async def test_the_queue_is_measured_queue_by_queue(
             await js.publish("tasks.diarization.low", json.dumps(task).encode(), headers=headers)
             await publisher.until(task_id, State.QUEUED)
         # When the queue is measured
-        await worker.container.maintenance.measure()
+        await worker.container.maintenance.measure_queues()
         # Then each queue has its own figures
         assert sample(worker, "task_queue_size", queue) == 3
         assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.high")) == 0

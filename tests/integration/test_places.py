@@ -102,7 +102,7 @@ async def test_what_was_given_back_or_looked_at_waits(
     assert (queue.waiting, queue.running) == (6, 1)
     assert queue.oldest is not None
     assert abs(queue.oldest - held[0].metadata.timestamp) < timedelta(milliseconds=1)
-    await worker.container.maintenance.measure()
+    await worker.container.maintenance.measure_queues()
     assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.normal")) == 6
     # And stand where they stood
     assert [await place(publisher, f"t{number}") for number in range(1, 7)] == [("queued", at) for at in range(1, 7)]

@@ -117,8 +117,8 @@ async def test_a_new_service_shows_its_first_task_at_once(
             # Then its keys come with the events
             await eventually(shown, within=2)
             # And nothing is projected a second time
-            await worker.container.maintenance.catch_up()
-    assert "projection_begins_anew" not in {line["event"] for line in lines}
+            await worker.container.maintenance.restart_projection()
+    assert "projection_restarted" not in {line["event"] for line in lines}
 
 
 async def test_a_redis_that_lost_its_data_is_caught_up(publisher: Publisher, worker: Worker, redis: Redis) -> None:
@@ -126,13 +126,13 @@ async def test_a_redis_that_lost_its_data_is_caught_up(publisher: Publisher, wor
     await publisher.until("t1", State.COMPLETED)
     await eventually(lambda: redis.get("task:t1:result"))
     await redis.flushdb()
-    await worker.container.maintenance.catch_up()
+    await worker.container.maintenance.restart_projection()
     await eventually(lambda: redis.get("task:t1:result"))
     assert json.loads(await eventually(lambda: redis.get("task:t1:info")))["state"] == "completed"
     # And once is enough
     with capture_logs() as lines:
-        await worker.container.maintenance.catch_up()
-    assert "projection_begins_anew" not in {line["event"] for line in lines}
+        await worker.container.maintenance.restart_projection()
+    assert "projection_restarted" not in {line["event"] for line in lines}
 
 
 async def test_what_redis_does_not_take_holds_up_nothing_else(
@@ -146,7 +146,7 @@ async def test_what_redis_does_not_take_holds_up_nothing_else(
     # When they are shown again, all at once, and Redis does not take the first, for what somebody has left there
     await redis.flushdb()
     await redis.lpush("natscribe:task:t1:shown", "no number")
-    await worker.container.maintenance.catch_up()
+    await worker.container.maintenance.restart_projection()
     # Then the others are shown
     for task in ("t2", "t3"):
         await eventually(partial(redis.exists, f"task:{task}:info"))

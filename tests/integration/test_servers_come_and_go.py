@@ -18,6 +18,7 @@ from app.embedded import NatsServer, ValkeyServer
 from app.jetstream import provisioning, stream_pages, streams
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.main import Worker
+from app.operations.health import consumers_exist
 from app.queue.registration import Registration
 from app.redis_store.redis_keys import MARK
 from app.settings import Settings
@@ -52,7 +53,7 @@ async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
 
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.operations.maintenance.LOOK_EVERY", 0.2)
+    monkeypatch.setattr("app.operations.maintenance.LOOK_EVERY_S", 0.2)
 
 
 async def has_result(redis: Redis, task_id: str) -> bool:
@@ -113,13 +114,13 @@ async def test_a_task_outlives_a_nats_that_hangs(
     await publisher.until("t1", State.RUNNING)
     nats_server.pause()
     engine.may_go_on.set()
-    assert not await worker.readiness.consumers()
+    assert not await consumers_exist(worker.broker, worker.settings)
     await asyncio.sleep(2.5)  # the outage itself
     nats_server.resume()
     # Then the task ends once, and well
     events = await publisher.until("t1", State.COMPLETED)
     assert [event.state for event in events].count(State.COMPLETED) == 1
-    await eventually(worker.readiness.consumers)
+    await eventually(partial(consumers_exist, worker.broker, worker.settings))
 
 
 @pytest.mark.parametrize("what", ["queue", "projection", "stream", "log"])

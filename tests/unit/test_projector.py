@@ -15,8 +15,9 @@ from pydantic import BaseModel
 from app.cancellation import cancel_all
 from app.jetstream import streams
 from app.jetstream.pull_inbox import PullInbox
+from app.redis_store import projector
 from app.redis_store.projection import RedisProjection
-from app.redis_store.projector import EVENTS, RESULTS, Projector
+from app.redis_store.projector import EVENTS, RESULTS
 from app.settings import Settings
 from app.task_log.record import Metadata, Record
 from schemas.diarization import DiarizationResult
@@ -116,8 +117,8 @@ def asked(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 
 @asynccontextmanager
 async def showing(client: FakeClient, projection: FakeProjection) -> AsyncIterator[None]:
-    projector = Projector(cast("Client", client), NAMES, cast("RedisProjection", projection))
-    run = asyncio.create_task(projector.run())
+    showing = projector.run(cast("Client", client), NAMES, cast("RedisProjection", projection))
+    run = asyncio.create_task(showing)
     try:
         async with asyncio.timeout(WITHIN):
             yield
