@@ -15,7 +15,7 @@ from schemas.errors import ErrorCode, ErrorDetail
 
 
 def main() -> None:
-    """Serve jobs until the worker closes the line."""
+    """Run jobs until the worker closes the standard input."""
     leave_signals_to_parent()
     answers = _take_stdout()
     first = sys.stdin.buffer.readline()
@@ -66,7 +66,7 @@ def _failed(message: str) -> Failed:
 
 
 def _log(error: BaseException) -> None:
-    """The reason, for the operator; without messages of unforeseen errors, which may quote what was said."""
+    """Log the reason for the operator, without the messages of unforeseen errors, which may quote a recording."""
     cause = error.__cause__ if isinstance(error, PermanentError) else error
     if cause is None:
         return

@@ -1,4 +1,4 @@
-"""Cores: whether one is free for more work, as Linux tells it."""
+"""Cores: whether any are free for more work, as Linux counts it."""
 
 import os
 import time
@@ -10,8 +10,8 @@ _STAT = Path("/proc/stat")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _USAGE = Path("/sys/fs/cgroup/cpu.stat")
 _IDLE = slice(4, 6)  # of a cpu's line: idle, and idle while a disk is waited for
-_ALMOST = 0.7  # of a core; nothing is ever quite idle
-SHORTEST = 0.2  # seconds: in less, one tick of a clock more or less decides
+_ALMOST = 0.7  # of a core counts as free: nothing is ever quite idle
+SHORTEST_S = 0.2  # to measure over: in less, one tick of a clock more or less decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +22,15 @@ class _Look:
 
 
 class Cores:
-    """Measures from look to look: what was idle, within what the control group may use."""
+    """Measures from look to look how many cores were idle, within what the control group may use."""
 
     def __init__(self) -> None:
         self._before = _look()
 
     def free(self, wanted: int) -> bool:
-        """Whether so many cores were free since the last time this could be told; never where it cannot be."""
+        """Whether so many cores were free since the last measurement; False where nothing can be measured."""
         before, now = self._before, _look()
-        if before is not None and now is not None and now.at - before.at < SHORTEST:
+        if before is not None and now is not None and now.at - before.at < SHORTEST_S:
             return False
         self._before = now
         if before is None or now is None:

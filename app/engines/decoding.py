@@ -30,29 +30,33 @@ _NO_RECORDING = "is empty, damaged or no sound file"
 _SILENT = "holds no sound"
 _UNDECODABLE = "holds no sound that can be decoded"
 _DAMAGED = "is damaged"
-_LEAST_GAP = 0.5  # seconds; below it, time stamps are only inexact
-_SILENCE_PIECE = 60 * SAMPLE_RATE
+_LEAST_GAP_S = 0.5  # below it, time stamps are only inexact
+_SILENCE_SAMPLES = 60 * SAMPLE_RATE
 
-av.logging.set_level(av.logging.PANIC)  # what is wrong with a file is said once, by us
+av.logging.set_level(av.logging.PANIC)  # what is wrong with a file is in our own errors
 
 
 @dataclass(frozen=True)
 class Limit:
-    """How long a recording may be, the setting that says so, and how long it may take to decode."""
+    """How long a recording may be, the setting for that, and how long decoding may take."""
 
     seconds: float
     setting: str
     decode_seconds: float = 600.0  # AUDIO_MAX_DECODE_SECONDS
 
     def check(self, seconds: float) -> None:
-        """Refuse a longer recording (PermanentError, audio_too_large)."""
+        """Refuse a longer recording.
+
+        Raises:
+            PermanentError: audio_too_large.
+        """
         if seconds > self.seconds:
             message = f"The recording is longer than {self.seconds:g} s ({self.setting}): cut it into parts."
             raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
 
 
 class _Clock:
-    """How long decoding takes, without what is done with the pieces meanwhile."""
+    """Measures how long decoding takes, without what is done with the pieces meanwhile."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
@@ -75,9 +79,10 @@ class _Clock:
 
 
 def measure(path: Path) -> tuple[float, int]:
-    """Seconds of sound that are really there, whatever the header says, and channels; nothing is decoded.
+    """Measure the seconds of sound that are really in the file, and count its channels, without decoding.
 
-    Raises PermanentError (audio_unreadable) where no sound is found or the file ends before its header says.
+    Raises:
+        PermanentError: audio_unreadable, there is no sound, or less than the header promises.
     """
     with _opened(path) as (container, stream):
         seconds = _span(container, stream)
@@ -92,11 +97,12 @@ def measure(path: Path) -> tuple[float, int]:
 
 
 def decode(path: Path, limit: Limit, channel: int | None = None) -> Iterator[Samples]:
-    """The sound as 16 kHz mono pieces; where time stamps leave a gap there is silence, so that times stay true.
+    """Yield the sound as pieces of 16 kHz mono: all channels mixed, or one of them, counted from 0.
 
-    All channels are mixed, or one is taken, counted from 0.
+    Where time stamps leave a gap there is silence, so that times stay true.
 
-    Raises PermanentError: audio_unreadable, or audio_too_large as soon as the limit is passed.
+    Raises:
+        PermanentError: audio_unreadable, or audio_too_large as soon as the limit is passed.
     """
     with _opened(path) as (container, stream):
         clock = _Clock(limit.decode_seconds)
@@ -112,7 +118,7 @@ def decode(path: Path, limit: Limit, channel: int | None = None) -> Iterator[Sam
 
 
 def unreadable(what: str) -> PermanentError:
-    """The error for a recording of which `what` is true."""
+    """Build the error for a recording of which `what` is true."""
     return PermanentError(
         ErrorCode.AUDIO_UNREADABLE,
         f"The recording {what}: upload it again, or in another format, and publish a new task.",
@@ -169,10 +175,10 @@ def _pieces(container: InputContainer, stream: AudioStream, clock: _Clock, mixer
 
 
 def _silence(gap: float) -> Iterator[Samples]:
-    left = round(gap * SAMPLE_RATE) if gap > _LEAST_GAP else 0
+    left = round(gap * SAMPLE_RATE) if gap > _LEAST_GAP_S else 0
     while left > 0:
-        yield np.zeros(min(left, _SILENCE_PIECE), np.float32)
-        left -= _SILENCE_PIECE
+        yield np.zeros(min(left, _SILENCE_SAMPLES), np.float32)
+        left -= _SILENCE_SAMPLES
 
 
 def _frames(container: InputContainer, stream: AudioStream, clock: _Clock) -> Iterator[av.AudioFrame]:

@@ -1,4 +1,4 @@
-"""Listening: a recording to windows of speech, told as they are found."""
+"""Listening: a recording becomes windows of speech, emitted as they are found."""
 
 from collections.abc import Iterator
 
@@ -24,11 +24,11 @@ def find_windows(job: Listen, limit: Limit) -> Iterator[RecordingOpened | Window
     duration, channels = measure(job.path)
     limit.check(duration)
     yield RecordingOpened(duration_seconds=duration, channels=channels)
-    for heard in listen(decode(job.path, limit, job.channel), job.start_at):
-        for window in heard.windows:
+    for found in listen(decode(job.path, limit, job.channel), job.start_at):
+        for window in found.windows:
             yield WindowFound(window=_packed(window))
-        yield Listened(seconds=heard.seconds, settled=heard.settled)
-    yield ListeningDone(duration_seconds=heard.seconds)
+        yield Listened(seconds=found.seconds, settled=found.settled)
+    yield ListeningDone(duration_seconds=found.seconds)
 
 
 def _packed(window: Window) -> WindowSound:

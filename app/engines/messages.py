@@ -1,6 +1,6 @@
-"""What a worker and its engine process say to each other, one JSON object a line.
+"""The messages between a worker and its engine process, one JSON object a line.
 
-The worker begins with one `Setup`; then each `Job` is answered by any number of replies, the last of which is one of
+The worker begins with one `Setup`. Then each `Job` gets any number of replies, the last of which is one of
 `LAST_REPLIES`.
 """
 
@@ -15,7 +15,7 @@ from schemas.progress import Stage
 from schemas.transcription import Segment, Stretch, TranscribeOptions
 from schemas.wire import Model, Speakers
 
-LONGEST_WINDOW = 20.0  # seconds of sound
+LONGEST_WINDOW_S = 20.0  # of sound
 
 
 class _Line(BaseModel):
@@ -54,7 +54,7 @@ class WindowSound(_Line):
 
 
 class Listen(_Line):
-    """Job: the windows of a recording, from `start_at` seconds on; `channel`: of one channel alone, from 0."""
+    """Job: find the windows of a recording from `start_at` seconds on; `channel`: in one channel alone, from 0."""
 
     type: Literal["listen"] = "listen"
     path: Path
@@ -63,7 +63,7 @@ class Listen(_Line):
 
 
 class Transcribe(_Line):
-    """Job: what is said in a batch of windows; `previous` is the language spoken before the first one."""
+    """Job: transcribe a batch of windows; `previous` is the language spoken before the first one."""
 
     type: Literal["transcribe"] = "transcribe"
     windows: list[WindowSound]
@@ -72,7 +72,7 @@ class Transcribe(_Line):
 
 
 class ChunkAnalysed(_Line):
-    """Reply to `Diarize`, and part of the next such job for the same recording: what was heard in a minute of it."""
+    """Reply to `Diarize`, and part of the next such job for the same recording: what a minute of it holds."""
 
     type: Literal["chunk"] = "chunk"
     index: int
@@ -81,7 +81,7 @@ class ChunkAnalysed(_Line):
 
 
 class Diarize(_Line):
-    """Job: who speaks when in a recording, of which some chunks may be known."""
+    """Job: find who speaks when in a recording, of which some chunks may be known."""
 
     type: Literal["diarize"] = "diarize"
     path: Path
@@ -128,7 +128,7 @@ class WindowFound(_Line):
 
 
 class Listened(_Line):
-    """Reply: so many seconds were listened to, and up to `settled` it is known what is speech."""
+    """Reply: how many seconds are decoded, and up to which second (`settled`) all windows are found."""
 
     type: Literal["listened"] = "listened"
     seconds: float
@@ -143,16 +143,16 @@ class ListeningDone(_Line):
 
 
 class WindowTranscribed(_Line):
-    """What is said in a window, and where somebody speaks in it and no word was found."""
+    """The text of a window, and where it has speech in which no word was found."""
 
     segments: list[Segment]
     untranscribed: list[Stretch] = Field(default_factory=list)
 
 
 class WindowsTranscribed(_Line):
-    """Reply: what is said in each window of a batch, and how many seconds that took.
+    """Reply: the text of each window of a batch, and how many seconds transcribing them took.
 
-    `language` is spoken at the end of the last window; null: the model does not tell. `settled`: whether all would be
+    `language` is spoken at the end of the last window; null: the model does not know. `settled`: whether all would be
     the same if another language had been spoken before the batch.
     """
 
@@ -175,7 +175,7 @@ class DiarizationDone(_Line):
 
 
 class Loaded(_Line):
-    """Reply: the model is in memory; `how` it hears is part of what it finds."""
+    """Reply: the model is in memory; `how` it computes decides on what it finds."""
 
     type: Literal["loaded"] = "loaded"
     model: Model

@@ -1,4 +1,4 @@
-"""An engine process as the worker sees it: jobs in, replies out, killed at once when no longer wanted."""
+"""An engine process as the worker sees it: jobs go in, replies come out, and it is killed when no longer wanted."""
 
 import asyncio
 import os
@@ -21,9 +21,9 @@ from app.errors import PermanentError, TransientError
 from app.settings import Settings
 from schemas.errors import ErrorCode
 
-_LONGEST_LINE = 256 * 1024 * 1024  # bytes; the turns of hours are one line, and nobody reads ahead of it
-_LONGEST_LOG = 2000
-_LEFT_OVER = 1024 * 1024  # bytes
+_LONGEST_LINE_BYTES = 256 * 1024 * 1024  # the turns of hours are one line
+_LONGEST_LOG = 2000  # characters
+_LEFT_OVER_BYTES = 1024 * 1024
 _STARTER = (sys.executable, "-m", "app.engines.child")
 
 _Stream = TypeVar("_Stream", StreamReader, StreamWriter)
@@ -32,12 +32,12 @@ log = structlog.get_logger(__name__)
 
 
 class EngineProcess:
-    """Does one job at a time in a child process, which is started when first needed and again after a loss.
+    """Runs one job at a time in a child process, which starts when first needed and again after a loss.
 
-    No reply has more bytes than `longest_line`; about twice that is read ahead, then the child waits.
+    No reply has more bytes than `longest_line`. About twice as much is read ahead, then the child waits.
     """
 
-    def __init__(self, settings: Settings, *, longest_line: int = _LONGEST_LINE) -> None:
+    def __init__(self, settings: Settings, *, longest_line: int = _LONGEST_LINE_BYTES) -> None:
         self._settings = settings
         self._longest_line = longest_line
         self._child: _Child | None = None
@@ -56,19 +56,21 @@ class EngineProcess:
 
     @property
     def loaded(self) -> Loaded | None:
-        """Which transcription model is loaded."""
+        """The transcription model that is loaded."""
         return self._loaded if self.running else None
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        """Do a job; closing or cancelling this before its last reply kills the child at once.
+        """Run a job; closing or cancelling this before the last reply kills the child at once.
 
-        Raises PermanentError or TransientError as the job fails; TransientError (engine_failed) when the child dies.
+        Raises:
+            PermanentError: The job cannot be done.
+            TransientError: Trying the job again can help; engine_failed when the child has died.
         """
         async with self._free:
             finished = False
             try:
                 child = await self._started()
-                child.speaks_of = get_contextvars()  # its lines are about the task of this job
+                child.log_context = get_contextvars()  # what the child logs is about the task of this job
                 await child.send(job)
                 while not finished:
                     reply = await child.receive()
@@ -125,7 +127,7 @@ class _Child:
         self._process = process
         self._stdin = _piped(process.stdin)
         self._stdout = _piped(process.stdout)
-        self.speaks_of: dict[str, Any] = {}  # as structlog types it
+        self.log_context: dict[str, Any] = {}  # as structlog types it
         # In a context of its own: it outlives the task that happened to start the child.
         self._logs = asyncio.create_task(self._forward(_piped(process.stderr)), context=Context())
 
@@ -136,7 +138,7 @@ class _Child:
         environment = os.environ | {
             "PYTHONPATH": path,
             "OMP_NUM_THREADS": str(threads),
-            "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime would tell its maker
+            "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime would send usage data to its maker
         }
         process = await asyncio.create_subprocess_exec(
             *_STARTER, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=longest_line, env=environment
@@ -148,7 +150,7 @@ class _Child:
         return self._process.returncode is None
 
     async def send(self, line: Setup | Job) -> None:
-        with suppress(ConnectionError):  # receive() will tell that the child is gone
+        with suppress(ConnectionError):  # receive() finds out that the child is gone
             self._stdin.write(line.model_dump_json().encode() + b"\n")
             await self._stdin.drain()
 
@@ -168,15 +170,17 @@ class _Child:
         await asyncio.shield(self._reaped())
 
     async def _forward(self, stderr: StreamReader) -> None:
-        """What the child says for the operator goes to the log; it never holds what was said in a recording."""
+        """Log what the child writes for the operator, which never holds words of a recording."""
         async for line in stderr:
             text = line.decode(errors="replace").strip()[:_LONGEST_LOG]
             if text:
-                log.warning("engine_says", text=text, **self.speaks_of)
+                log.warning("engine_wrote", text=text, **self.log_context)
 
     async def _reaped(self) -> None:
-        with suppress(RuntimeError):  # somebody else is reading, and will see the end
-            while await self._stdout.read(_LEFT_OVER):  # asyncio sees no end of a process before all it said is read
+        with suppress(RuntimeError):  # a job is reading, and will see the end
+            while await self._stdout.read(
+                _LEFT_OVER_BYTES
+            ):  # asyncio sees no end of a process before all its output is read
                 pass
         await self._process.wait()
         await self._logs

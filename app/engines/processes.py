@@ -1,4 +1,4 @@
-"""The engine as three processes, so that listening, transcribing and diarizing go on beside each other."""
+"""The engine as three processes, so that listening, transcribing and diarizing run side by side."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,14 +8,14 @@ from app.engines.messages import Diarize, Job, Listen, Load, Loaded, Prepare, Re
 from app.engines.process import EngineProcess
 from app.settings import Settings
 
-_LONGEST_WINDOW = 2 * 1024 * 1024  # bytes of a line: the longest window as base64 is 1.3 MB
+_LONGEST_WINDOW_BYTES = 2 * 1024 * 1024  # of a line: the longest window as base64 has 1.3 MB
 
 
 class EngineProcesses:
-    """Gives each job to the process of its kind; memory stays flat because the listener waits for who reads it."""
+    """Gives each job to the process of its kind; memory stays flat because the listener waits until it is read."""
 
     def __init__(self, settings: Settings) -> None:
-        self._listener = EngineProcess(settings, longest_line=_LONGEST_WINDOW)
+        self._listener = EngineProcess(settings, longest_line=_LONGEST_WINDOW_BYTES)
         self._transcriber = EngineProcess(settings)
         self._diarizer = EngineProcess(settings)
 
@@ -26,18 +26,26 @@ class EngineProcesses:
 
     @property
     def loaded(self) -> Loaded | None:
-        """Which transcription model is loaded."""
+        """The transcription model that is loaded."""
         return self._transcriber.loaded
 
     async def load(self) -> None:
-        """Make the first task quick: load the service's own model and the voice detector (TaskError)."""
+        """Load the service's own model and the voice detector, so that the first task starts quickly.
+
+        Raises:
+            TaskError: The model cannot be loaded.
+        """
         jobs = (_finish(self.run(job)) for job in (Load(), Prepare()))
         for failure in await asyncio.gather(*jobs, return_exceptions=True):  # neither ends the other
             if failure is not None:
                 raise failure
 
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        """Do a job; closing or cancelling this before its last reply kills its process at once (TaskError)."""
+        """Run a job; closing or cancelling this before the last reply kills its process at once.
+
+        Raises:
+            TaskError: The job failed.
+        """
         return self._process_for(job).run(job)
 
     async def close(self) -> None:

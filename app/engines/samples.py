@@ -1,4 +1,4 @@
-"""Samples, and how they travel: signed 16-bit, so that one worker and many hear the very same sound."""
+"""Samples, and how they travel: as signed 16-bit integers, so that each worker gets the very same sound."""
 
 from base64 import b64decode, b64encode
 
@@ -11,10 +11,14 @@ _FULL = 32768
 
 
 def pack(samples: Samples) -> str:
-    """Samples between -1 and 1 as base64 of little-endian 16-bit integers; what is louder is clipped."""
+    """Write samples between -1 and 1 as base64 of little-endian 16-bit integers; louder ones are clipped."""
     return b64encode(np.clip(np.rint(samples * _FULL), -_FULL, _FULL - 1).astype("<i2").tobytes()).decode()
 
 
 def unpack(packed: str) -> Samples:
-    """The samples that `pack` was given, to the nearest 16-bit step (ValueError)."""
+    """Read the samples that `pack` has written, each to the nearest 16-bit step.
+
+    Raises:
+        ValueError: That is no base64 of 16-bit integers.
+    """
     return np.frombuffer(b64decode(packed, validate=True), "<i2").astype(np.float32) / np.float32(_FULL)

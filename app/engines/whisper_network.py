@@ -24,7 +24,7 @@ from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 
 from app.engines.clips import Clip
 from app.engines.languages import Evidence
-from app.engines.messages import LONGEST_WINDOW
+from app.engines.messages import LONGEST_WINDOW_S
 from app.engines.timeline import Piece
 from schemas.transcription import Word
 
@@ -34,7 +34,7 @@ FRAMES_A_SECOND = 50  # of what the encoder has made of sound; its own input has
 _LONGEST_S = 30.0
 _SHORTEST_S = 10.0  # of sound and silence together: with less, the network mistakes languages and short words
 _SILENCE_S = 1.0  # after the sound: without silence the network often misses the last word
-_PADDED_TO = [ceil(seconds * FRAMES_A_SECOND) for seconds in (_SHORTEST_S, LONGEST_WINDOW + _SILENCE_S)]
+_PADDED_TO = [ceil(seconds * FRAMES_A_SECOND) for seconds in (_SHORTEST_S, LONGEST_WINDOW_S + _SILENCE_S)]
 _REPEATED = 40  # frames (.8 s) of silence; one repeated frame is mistaken for speech
 _TOKENS_A_SECOND, _TOKENS_AT_LEAST = 25, 40  # nobody speaks faster; without a limit a loop fills the model's context
 _PROMPT_TOKENS, _TERM_TOKENS = 220, 110  # of the model's 448: the whole prompt, and the terms in it

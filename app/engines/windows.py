@@ -1,9 +1,9 @@
 """Windows: pieces of speech, 10 to 20 s of it together, found while the recording streams by.
 
 Silence between pieces is left out, all but .8 s of it, so that a window is speech and little else: what a model needs
-for a window grows with the window's sound. A window is shorter than the 30 s that Whisper takes, because a long one is
-more often ended before its speech is, and holds more languages (docs/decisions/0014). It ends in the widest pause that
-its length allows: half a sentence is heard worse.
+for a window grows with the window's sound. A window is shorter than the 30 s that Whisper takes, because a long one
+is more often transcribed only to its middle, and holds more languages (docs/decisions/0014). It ends in the widest
+pause that its length allows, because half a sentence is transcribed worse.
 
 All is counted in frames of 512 samples (32 ms, a whole number of milliseconds). Where a window ends, nothing is
 remembered but that place, and voice activity is judged in blocks that begin at fixed places: so a run that resumes
@@ -20,23 +20,23 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
 
-from app.engines.messages import LONGEST_WINDOW
+from app.engines.messages import LONGEST_WINDOW_S
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.samples import Samples
 from app.engines.timeline import Piece
 
 FRAME = 512
-FIRST_BLOCK = 35.2  # seconds: enough for one window that begins by the fourth, so that the first text comes soon
-LATER_BLOCK = 64
+FIRST_BLOCK_S = 35.2  # enough for one window that begins by the fourth, so that the first text comes soon
+LATER_BLOCK_S = 64
 
 _RATE = SAMPLE_RATE / FRAME  # frames a second
-_LONGEST = int(LONGEST_WINDOW * _RATE)
+_LONGEST = int(LONGEST_WINDOW_S * _RATE)
 _ENOUGH = round(10 * _RATE)  # with that much speech, a window may end before a piece that does not fit
 _SPAN = round(90 * _RATE)  # from a window's first piece to its end: so long, sound is held at most
 _PADDING = round(0.4 * _RATE)  # kept before and after speech
 _PAUSE = round(0.3 * _RATE)  # a longer silence ends a piece; up to twice the padding of it is kept
 _WIDE = round(0.8 * _RATE)  # of pauses as wide as that, none is better than another
-_WARM_UP = 64  # frames that the voice detector hears again before each block
+_WARM_UP = 64  # frames that the voice detector takes once more before each block
 _LEAST_SPEECH = 4  # frames; less is a click
 _SPEECH = 0.5
 
@@ -54,9 +54,9 @@ class Window:
 
 @dataclass(frozen=True)
 class WindowsFound:
-    """The windows that a block completed, how many seconds were listened to so far, and whether that is all.
+    """The windows that a block completes, how many seconds are decoded so far, and whether that is all.
 
-    Up to `settled` seconds it is known what is speech: what comes after may be the beginning of a window.
+    Behind `settled` seconds there may be the beginning of a window.
     """
 
     windows: list[Window]
@@ -66,7 +66,7 @@ class WindowsFound:
 
 
 class Run(NamedTuple):
-    """A piece in frames, and how long it is silent after it; `open`: it may go on behind what was heard."""
+    """A piece in frames, and the silence after it; `open`: the piece may go on behind the sound so far."""
 
     start: int
     end: int
@@ -81,7 +81,7 @@ class Run(NamedTuple):
 
 def blocks(pieces: Iterable[Samples]) -> Iterator[Samples]:
     """Gather pieces into blocks that begin at fixed places, whole frames all but the last."""
-    block, filled = np.zeros(_samples_of(FIRST_BLOCK), np.float32), 0
+    block, filled = np.zeros(_samples_of(FIRST_BLOCK_S), np.float32), 0
     for piece in pieces:
         left = piece
         while len(left):
@@ -90,7 +90,7 @@ def blocks(pieces: Iterable[Samples]) -> Iterator[Samples]:
             left, filled = left[taken:], filled + taken
             if filled == len(block):
                 yield block
-                block, filled = np.zeros(_samples_of(LATER_BLOCK), np.float32), 0
+                block, filled = np.zeros(_samples_of(LATER_BLOCK_S), np.float32), 0
     if filled:
         yield block[:filled]
 
@@ -106,7 +106,7 @@ def listen(
 
 
 def next_window(speech: Probabilities, *, whole: bool) -> list[Run]:
-    """The pieces of the first window; none: nobody speaks, or (unless `whole`) more must be heard first."""
+    """Find the pieces of the first window; none: there is no speech, or (unless `whole`) more sound is needed first."""
     taken: list[Run] = []
     length = 0
     for run in _runs(speech, whole=whole):
@@ -123,14 +123,14 @@ def next_window(speech: Probabilities, *, whole: bool) -> list[Run]:
 
 
 def _to_widest_pause(taken: Sequence[Run]) -> list[Run]:
-    """The pieces up to the widest pause of those that make a window long enough; of wide ones the last will do."""
+    """End the window at the widest pause that leaves it long enough; of pauses wide enough, at the last one."""
     lengths = list(accumulate(run.length for run in taken))
     ends = [number for number, length in enumerate(lengths) if length >= _ENOUGH]
     return list(taken[: max(ends, key=lambda number: (min(taken[number].pause, _WIDE), number)) + 1])
 
 
 def _runs(speech: Probabilities, *, whole: bool) -> Iterator[Run]:
-    """The pieces of speech in order: voices without a pause, and padding around; in a short pause they meet."""
+    """Yield the pieces of speech in order: voices without a pause, padded; in a short pause two pieces meet."""
     voiced = np.flatnonzero(speech >= _SPEECH)
     breaks = np.flatnonzero(np.diff(voiced) > _PAUSE)
     firsts = voiced[np.concatenate(([0], breaks + 1))] if voiced.size else voiced
@@ -149,12 +149,12 @@ def _runs(speech: Probabilities, *, whole: bool) -> Iterator[Run]:
 
 
 def _cut(run: Run, speech: Probabilities, room: int) -> Run:
-    """The beginning of a piece that is too long for a window: up to its widest pause in the later half of the room."""
+    """Cut a piece that is too long for a window, in its widest pause in the later half of the room."""
     return Run(run.start, run.start + _quiet_place(speech[run.start : run.start + room]))
 
 
 def _quiet_place(speech: Probabilities) -> int:
-    """The middle of the longest silence in the later half, or else the frame there that is least like speech."""
+    """Find the middle of the longest silence in the later half, or else the frame there least like speech."""
     half = len(speech) // 2
     later = speech[half:]
     silent = np.concatenate(([0], later < _SPEECH, [0])).astype(np.int8)
@@ -171,28 +171,28 @@ def _samples_of(seconds: float) -> int:
 
 
 class _Listener:
-    """Holds the sound since the last window's end, and what was heard in it."""
+    """Holds the sound since the last window's end, and how probable speech is in it."""
 
     def __init__(self, start: int, detector: VoiceDetector) -> None:
         self._detector = detector
         self._start = start  # frame at which the held sound begins
-        self._heard = 0  # samples
+        self._taken = 0  # samples
         self._before = np.zeros(0, np.float32)  # the end of the block before
         self._samples = np.zeros(0, np.float32)
         self._speech = np.zeros(0, np.float32)
 
     @property
     def seconds(self) -> float:
-        return self._heard / SAMPLE_RATE
+        return self._taken / SAMPLE_RATE
 
     @property
     def settled(self) -> float:
-        """Seconds before which nothing is held any more: speech that goes on is not done."""
-        return min(self._start * FRAME, self._heard) / SAMPLE_RATE
+        """Seconds before which no sound is held any more."""
+        return min(self._start * FRAME, self._taken) / SAMPLE_RATE
 
     def windows(self, block: Samples) -> list[Window]:
-        first = self._heard // FRAME
-        self._heard += len(block)
+        first = self._taken // FRAME
+        self._taken += len(block)
         skipped = min(max(self._start - first, 0) * FRAME, len(block))
         if skipped < len(block):
             speech = self._judge(block)[skipped // FRAME :]

@@ -11,14 +11,14 @@ from importlib.metadata import version
 import structlog
 
 from app.cancellation import cancel_all
-from app.engines.cores import SHORTEST, Cores
+from app.engines.cores import SHORTEST_S, Cores
 from app.engines.engine import Engine, answer
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
 from app.errors import TaskError
 from app.work_sharing.messages import LONGEST_BATCH_S, Alive, Handed, Returned, Send, Volunteered, encode
 from schemas.sharing import WindowsOffered
 
-LOOKS_FOR_S = 1.25 * SHORTEST  # so long a core must be free; workers of one machine begin at random moments
+LOOKS_FOR_S = 1.25 * SHORTEST_S  # so long a core must be free; workers of one machine begin at random moments
 ALIVE_EVERY_S = 1.5
 WAITS_FOR_S = 10.0  # for the next window, then another run may be helped
 _WINDOWS_AT_ONCE = 2  # a task of this worker waits for no more

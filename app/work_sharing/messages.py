@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from app.engines.messages import LONGEST_WINDOW, WindowsTranscribed
+from app.engines.messages import LONGEST_WINDOW_S, WindowsTranscribed
 from app.settings import MOST_WINDOWS
 from schemas.sharing import Token
 from schemas.transcription import LANGUAGE_PATTERN, TranscribeOptions
@@ -45,7 +45,7 @@ class Handed(_Line):
     def fits(self, sound: bytes) -> bool:
         """Whether that can be the sound of the window."""
         seconds = round(sum(end - start for start, end in self.pieces), 3)  # 20.000000000000004 is 20
-        return 0 < seconds <= LONGEST_WINDOW and len(sound) == round(seconds * _BYTES_A_SECOND / 2) * 2
+        return 0 < seconds <= LONGEST_WINDOW_S and len(sound) == round(seconds * _BYTES_A_SECOND / 2) * 2
 
 
 class Alive(_Line):

@@ -381,8 +381,8 @@ async def test_the_lines_of_the_engine_are_about_the_task_it_works_on(engine: En
                 await failure(engine, Listen(path=no_sound))
 
         async def both_said() -> bool:
-            return len([line for line in lines if line["event"] == "engine_says"]) >= 2
+            return len([line for line in lines if line["event"] == "engine_wrote"]) >= 2
 
         await eventually(both_said)
     # Then each line names its own
-    assert [line["task_id"] for line in lines if line["event"] == "engine_says"] == ["first", "second"]
+    assert [line["task_id"] for line in lines if line["event"] == "engine_wrote"] == ["first", "second"]

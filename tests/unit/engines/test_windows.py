@@ -5,14 +5,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from app.engines.messages import LONGEST_WINDOW
+from app.engines.messages import LONGEST_WINDOW_S
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.timeline import Piece
-from app.engines.windows import FRAME, LATER_BLOCK, Window, blocks, listen, next_window
+from app.engines.windows import FRAME, LATER_BLOCK_S, Window, blocks, listen, next_window
 
 Samples = npt.NDArray[np.float32]
 RATE = SAMPLE_RATE / FRAME
-HELD_S = 90 + LATER_BLOCK + 1  # sound is held until a window ends, and then comes one block more
+HELD_S = 90 + LATER_BLOCK_S + 1  # sound is held until a window ends, and then comes one block more
 
 
 def loudness(samples: Samples) -> npt.NDArray[np.float32]:
@@ -188,7 +188,7 @@ def test_windows_are_short_and_in_order_and_miss_no_speech(seed: int, speech: fl
     pieces = [piece for window in windows for piece in window.pieces]
 
     # Then none holds more than 20 s, none reaches over more than 90 s, and their pieces are in order and do not overlap
-    assert all(seconds_of(window) <= LONGEST_WINDOW == 20 for window in windows)
+    assert all(seconds_of(window) <= LONGEST_WINDOW_S == 20 for window in windows)
     assert all(window.pieces[-1][1] - window.pieces[0][0] <= 90 for window in windows)
     assert all(start < end for start, end in pieces)
     assert all(before[1] <= after[0] for before, after in pairwise(pieces))
