@@ -1,1 +1,1 @@
-"""The queue: what waits, who is next, and the consumer that asks for it."""
+"""The queue: which tasks wait, which of them is next, and the consumer that takes it."""

@@ -145,7 +145,7 @@ class Registration:
         """
         if last is not None and message.owns(last):
             return last
-        is_ours = message.replay_of is None if last is None else message.reopens(last, task)
+        is_ours = message.replay_of is None if last is None else message.replays(last, task)
         if not is_ours:
             raise AlreadyKnownError(task.task_id)
         event = ProgressEvent(

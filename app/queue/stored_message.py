@@ -1,4 +1,4 @@
-"""A task message as the task stream holds it."""
+"""A task message as the task stream holds it: what it says, and which log is its own."""
 
 import json
 import re
@@ -21,14 +21,14 @@ from schemas.progress import State
 from schemas.wire import TASK_ID_PATTERN, Kind, Priority
 
 JSON = "application/json"
-LONGEST_RECORDING = 24 * 3600.0  # seconds
-LONGEST_NUMBER = 20  # digits
-ROUNDING = timedelta(milliseconds=1)  # deliveries and stream tell nanoseconds each in their way
+LONGEST_RECORDING_S = 24 * 3600.0
+SEQUENCE_DIGITS = 19  # of the largest stream sequence
+ROUNDING = timedelta(milliseconds=1)  # a delivery and a read from the stream round nanoseconds differently
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A task message as the task stream holds it; its body where it is at hand."""
+    """A task message as the task stream holds it."""
 
     subject: str
     sequence: int
@@ -38,20 +38,20 @@ class StoredMessage:
 
     @classmethod
     def delivered(cls, message: Msg) -> "StoredMessage":
-        """Read it from a delivery."""
+        """Read the message that JetStream has delivered."""
         metadata = message.metadata
         time = metadata.timestamp.astimezone(UTC)
         return cls(message.subject, metadata.sequence.stream, time, message.headers or {}, message.data)
 
     @classmethod
     def fetched(cls, message: RawStreamMsg) -> "StoredMessage":
-        """Read it from the stream itself."""
+        """Read the message that a direct get has found."""
         time = (message.time or datetime.now(UTC)).astimezone(UTC)
         return cls(message.subject or "", message.seq or 0, time, message.headers or {}, message.data or b"")
 
     @property
     def kind(self) -> Kind:
-        """Which kind of task its subject stands for."""
+        """The kind of its task, by the subject."""
         return subjects.kind_of(self.subject)
 
     @property
@@ -87,51 +87,51 @@ class StoredMessage:
 
     @property
     def audio_seconds(self) -> float | None:
-        """How long the recording is, where the publisher says so: that may be anything."""
+        """The length of the recording in seconds, as the publisher states it; None where that is no length."""
         try:
             found = float(self.headers.get(AUDIO_SECONDS, ""))
         except ValueError:
             return None
-        return min(found, LONGEST_RECORDING) if found > 0 else None  # not a number is above nothing
+        return min(found, LONGEST_RECORDING_S) if found > 0 else None  # `nan` is not above 0
 
     @property
     def priority(self) -> Priority:
-        """Which priority its subject stands for."""
+        """The priority of its task, by the subject."""
         return Priority(self.subject.split(".")[2])
 
     @property
     def behind(self) -> int | None:
-        """How many messages of its queue are behind it, where the stream was asked."""
+        """How many messages follow it in its queue; None unless it was read from the stream as one of a page."""
         found = self.headers.get(PENDING)
         return int(found) if found else None
 
     @property
     def traceparent(self) -> str | None:
-        """The publisher's trace, if it is one: what publishers send is repeated in every event."""
+        """The publisher's trace context, None where it is invalid: every record of the task repeats it."""
         found = self.headers.get(TRACEPARENT, "")
         return found if re.fullmatch(TRACE_PATTERN, found) else None
 
     @property
     def trace_id(self) -> str | None:
-        """The publisher's trace, as logs name it."""
+        """The id of the publisher's trace, for logs."""
         return self.traceparent.split("-")[1] if self.traceparent else None
 
     @property
     def replay_of(self) -> int | None:
-        """The stream sequence of the `failed` event that it opens again."""
+        """The stream sequence of the `failed` record that a replay continues; None where the message is no replay."""
         found = self.headers.get(REPLAY_OF, "")
-        return int(found) if found.isascii() and found.isdecimal() and len(found) < LONGEST_NUMBER else None
+        return int(found) if found.isascii() and found.isdecimal() and len(found) <= SEQUENCE_DIGITS else None
 
     def metadata(self, task: Task | None) -> Metadata:
-        """What the log of this message begins with; without a task, as it was invalid."""
+        """The metadata of the first record of its log; `task` is None where the message is invalid."""
         return Metadata(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
 
     def owns(self, record: Record) -> bool:
-        """Whether the log was opened for this very message: sequences begin anew with a stream."""
+        """Whether the record's log belongs to this message. Sequences alone do not tell: a new stream counts from 1."""
         same_time = abs(record.metadata.created_at - self.time) < ROUNDING
         return record.metadata.task_sequence == self.sequence and same_time
 
-    def reopens(self, record: Record, task: Task) -> bool:
-        """Whether the message replays the failure that the log ends with, and nothing but that task."""
+    def replays(self, record: Record, task: Task) -> bool:
+        """Whether the message replays the failure with which the record's log ends, with the same task."""
         failed = record.event.state is State.FAILED and record.stream_sequence == self.replay_of
         return failed and record.metadata.task == task

@@ -22,7 +22,7 @@ QUEUE = "transcription_worker_transcription_normal"
 
 @pytest.fixture
 def start_worker(settings: Settings, redis: Redis, wire: Wire) -> StartWorker:
-    """Workers that look at four tasks."""
+    """Workers that take four tasks, and begin the shortest."""
     return partial(working, settings.model_copy(update={"priority_lookahead": 4}))
 
 
@@ -42,7 +42,7 @@ async def test_of_the_first_few_the_shortest_goes_first(
         engine.may_go_on.set()
         for task_id in ("unknown", "hour", "nonsense", "minutes", "short"):
             events = await publisher.until(task_id, State.COMPLETED)
-            # Then to be looked at is no attempt
+            # Then being taken and released counts as no attempt
             assert {event.attempt for event in events} == {1}
         await eventually(lambda: queue_is_empty(js))
         # And no delivery of what was begun before
@@ -72,7 +72,7 @@ async def test_no_recording_is_too_long_to_be_served(
     assert order[7:] == [f"short-{number}" for number in range(4, 10)]
 
 
-async def test_what_is_looked_at_stays_where_it_was(
+async def test_released_tasks_stay_where_they_were(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task at work that was chosen from four
@@ -94,16 +94,16 @@ async def test_what_is_looked_at_stays_where_it_was(
             await publisher.until(f"t{number}", State.COMPLETED)
 
 
-async def test_workers_that_look_at_the_same_tasks_share_them(
+async def test_workers_that_take_the_same_tasks_share_them(
     publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given two workers that are told of what is stored, and look without that once in a minute
+    # Given two workers that ask when a task is announced, and otherwise once in a minute
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     first, second = FakeEngine(), FakeEngine()
     for engine in (first, second):
         engine.may_go_on.clear()
     async with start_worker(first), start_worker(second):
-        # When one may see both tasks, and the other none
+        # When one may take both tasks, and the other none
         await publisher.publish("a", seconds=5)
         await publisher.publish("b", seconds=5)
         a, b = await publisher.until("a", State.RUNNING), await publisher.until("b", State.RUNNING)
@@ -115,10 +115,10 @@ async def test_workers_that_look_at_the_same_tasks_share_them(
         await publisher.until("b", State.COMPLETED)
 
 
-async def test_what_a_killed_worker_was_looking_at_is_served_by_another(
+async def test_what_a_killed_worker_had_taken_is_served_by_another(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given a worker that was killed while it looked at three tasks
+    # Given a worker that was killed when it had taken three tasks
     await provision(js, settings)
     for task_id in ("hour", "minutes", "short"):
         await publisher.publish(task_id, seconds={"hour": 3600, "minutes": 300, "short": 5}[task_id])
@@ -133,18 +133,18 @@ async def test_what_a_killed_worker_was_looking_at_is_served_by_another(
         assert sample(worker, "task_redeliveries_total", TRANSCRIPTION) == 0
 
 
-async def test_what_was_looked_at_and_given_back_is_known(
+async def test_tasks_that_were_taken_and_released_are_registered(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
 ) -> None:
     # Given tasks that were published while no worker ran
     await provision(js, settings)
     for number in range(4):
         await publisher.publish(f"t{number}", seconds=10)
-    # When a worker comes that looks at all of them before it begins with one
+    # When a worker takes all of them before it begins one
     engine = FakeEngine()
     engine.may_go_on.clear()
     async with start_worker(engine):
-        # Then all are known
+        # Then all are registered
         for number in range(4):
             await publisher.until(f"t{number}", State.QUEUED)
         engine.may_go_on.set()

@@ -50,7 +50,7 @@ async def test_high_goes_before_normal_before_low(
         await publisher.publish("normal", priority=Priority.NORMAL, kind=Kind.DIARIZATION)
         await publisher.publish("high", priority=Priority.HIGH)
         for task_id in ("low", "normal", "high"):
-            # Then each is said to be queued though nobody has time for it
+            # Then each is registered though no worker is free
             await publisher.until(task_id, State.QUEUED)
         engine.may_go_on.set()
         # And the high one is served first
@@ -88,7 +88,7 @@ async def test_a_second_publish_of_a_known_id_changes_nothing(
     await publisher.publish("t1", kind=Kind.DIARIZATION)
     # Then the messages are taken from the queue
     await eventually(lambda: queue_is_empty(js))
-    # And nothing was done or said again
+    # And nothing was done or appended again
     assert await publisher.until("t1", State.COMPLETED) == events
     assert len(engine.jobs) == 1
     assert (await js.stream_info("transcription_results")).state.messages == 1
@@ -104,7 +104,7 @@ async def test_a_full_queue_refuses_the_publisher(
     # When a third one is published
     with pytest.raises(ServiceUnavailableError) as refused:
         await publisher.publish("third")
-    # Then its publisher is told, the first is still there, and the other queues are open
+    # Then its publisher gets an error, the first is still there, and the other queues have room
     assert refused.value.err_code == 10077
     assert parsed(await js.get_msg("transcription_tasks", 1))["task_id"] == "first"
     await publisher.publish("fourth", priority=Priority.HIGH)
@@ -133,7 +133,7 @@ async def test_the_kinds_of_one_priority_take_turns(
             kind = Kind.DIARIZATION if task_id == "d1" else Kind.TRANSCRIPTION
             await publisher.publish(task_id, kind=kind)
             positions.append((await publisher.until(task_id, State.QUEUED))[0].queue_position)
-        # Then each is told how soon it is served, the diarization as if it were not its turn
+        # Then each has its position, the diarization as if it were not its turn
         assert positions == [1, 2, 3, 2]
         # When the worker goes on
         engine.may_go_on.set()
@@ -154,7 +154,7 @@ async def test_no_priority_waits_forever(
             await publisher.publish(f"high-{number}", priority=Priority.HIGH)
         for number in range(8):
             await publisher.publish(f"normal-{number}", kind=Kind.DIARIZATION if number % 2 else Kind.TRANSCRIPTION)
-        # And two low ones that another worker has had and given back
+        # And two low ones that another worker has taken and released
         for number in range(2):
             await publisher.publish(f"low-{number}", priority=Priority.LOW)
         other = await js.pull_subscribe_bind("transcription_worker_transcription_low", "transcription_tasks")
@@ -173,7 +173,7 @@ async def test_no_priority_waits_forever(
     assert [task_id for task_id in order if task_id.startswith("high")] == [f"high-{number}" for number in range(30)]
 
 
-async def test_a_stopping_worker_gives_its_task_back(publisher: Publisher, start_worker: StartWorker) -> None:
+async def test_a_stopping_worker_releases_its_task(publisher: Publisher, start_worker: StartWorker) -> None:
     # Given a worker in the middle of a task
     first, second = FakeEngine(), FakeEngine()
     first.may_go_on.clear()
@@ -181,7 +181,7 @@ async def test_a_stopping_worker_gives_its_task_back(publisher: Publisher, start
         await publisher.publish("t1")
         await publisher.until("t1", State.RUNNING)
         # When it is stopped
-    # Then it says that the task waits again
+    # Then the task waits again
     assert first.stopped == 1
     async with start_worker(second):
         # And another one goes on, at the same attempt
@@ -191,10 +191,8 @@ async def test_a_stopping_worker_gives_its_task_back(publisher: Publisher, start
     assert events[-1].worker != stopping.container.worker_name
 
 
-async def test_progress_does_not_fall_when_a_task_is_given_back(
-    publisher: Publisher, start_worker: StartWorker
-) -> None:
-    # Given a worker that has said how far it is
+async def test_progress_does_not_fall_when_a_task_is_released(publisher: Publisher, start_worker: StartWorker) -> None:
+    # Given a worker that has appended its progress
     first = FakeEngine(windows=10)
     first.may_go_on = Gate(opens=4)
 
@@ -207,7 +205,7 @@ async def test_progress_does_not_fall_when_a_task_is_given_back(
         # When it is stopped and another one goes on
     async with start_worker(FakeEngine(windows=10)):
         events = await publisher.until("t1", State.COMPLETED)
-    # Then what is said is never less than what was said
+    # Then progress never falls
     assert {event.attempt for event in events} == {1}
     assert [event.progress for event in events] == sorted(event.progress for event in events)
 
@@ -215,7 +213,7 @@ async def test_progress_does_not_fall_when_a_task_is_given_back(
 async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
     publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a worker whose second word is stored, and acknowledged only after the grace
+    # Given a worker whose second append is stored, and acknowledged only after the grace period
     first = FakeEngine()
     first.may_go_on.clear()
     stored = asyncio.Event()
@@ -239,7 +237,7 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
             # When it is stopped
     async with start_worker(FakeEngine()):
         events = await publisher.until("t1", State.COMPLETED)
-    # Then it has given its task back, and nothing was lost
+    # Then it has released its task, and nothing was lost
     assert [event.state for event in events].count(State.QUEUED) == 2
     assert {event.attempt for event in events} == {1}
 
@@ -250,7 +248,7 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
 async def test_a_publishers_own_headers_are_not_the_servers(
     publisher: Publisher, worker: Worker, engine: FakeEngine, header: str, status: str
 ) -> None:
-    # Given a task with a header of the server's, behind another one
+    # Given a task with a header that the server uses, behind another one
     engine.may_go_on.clear()
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
@@ -290,7 +288,7 @@ async def test_a_foreign_status_on_a_tasks_log_ends_no_reading(
     await publisher.js.publish(subjects.append_to(subjects.progress("t1")), b"junk", headers={"Status": status})
     engine.may_go_on.set()
 
-    # Then the task is done all the same, and whoever follows it hears that
+    # Then the task is done all the same, and whoever follows it learns that
     await eventually(partial(is_completed, publisher))
     async with Client(settings) as client:
         states = [event.state async for event in client.follow("t1") if isinstance(event, ProgressEvent)]
@@ -301,10 +299,10 @@ async def is_completed(publisher: Publisher) -> bool:
     return bool((await publisher.ask("tasks.status", task_id="t1")).get("state") == "completed")
 
 
-async def test_a_worker_beats_as_often_as_its_queue_was_made_to_expect(
+async def test_a_worker_beats_as_often_as_its_consumers_ack_wait_demands(
     publisher: Publisher, settings: Settings, start_worker: StartWorker
 ) -> None:
-    # Given queues that were made when TASK_ACK_WAIT was two seconds, and workers that have been told a minute since
+    # Given consumers that were made when TASK_ACK_WAIT was two seconds, and workers whose setting is a minute
     async with start_worker(FakeEngine()):
         pass
     since = settings.model_copy(update={"task_ack_wait": 60.0, "task_heartbeat": 20.0})
@@ -312,7 +310,7 @@ async def test_a_worker_beats_as_often_as_its_queue_was_made_to_expect(
     for engine in engines:
         engine.may_go_on.clear()
     async with working(since, engines[0]), working(since, engines[1]):
-        # When a task takes longer than the queues wait for a sign of life
+        # When a task takes longer than that without an end
         await publisher.publish("t1")
         await publisher.until("t1", State.RUNNING)
 

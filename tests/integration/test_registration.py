@@ -82,31 +82,31 @@ def copied(sequence: int, **more: str) -> dict[str, str]:
     return {"Nats-Subject": QUEUE, "Nats-Sequence": str(sequence)} | more
 
 
-async def test_each_of_a_burst_is_told_its_place(publisher: Publisher, busy: Worker) -> None:
-    # Given a busy worker, when more tasks are published than it opens at once
+async def test_each_task_of_a_burst_has_its_position(publisher: Publisher, busy: Worker) -> None:
+    # Given a busy worker, when more tasks are published than it registers at once
     for number in range(MANY):
         await publisher.publish(f"t{number}")
     first_events = [(await publisher.until(f"t{number}", State.QUEUED))[0] for number in range(MANY)]
-    # Then each hears where it stands, but for what was published while that was looked up
+    # Then each is registered with its position, give or take what is published meanwhile
     assert [event.sequence for event in first_events] == [1] * MANY
     for number, event in enumerate(first_events, 1):
         assert event.queue_position == pytest.approx(number, abs=2)
 
 
-async def test_tasks_of_all_queues_are_opened_together(publisher: Publisher, busy: Worker) -> None:
+async def test_tasks_of_all_queues_are_registered_together(publisher: Publisher, busy: Worker) -> None:
     # When tasks of all queues are stored in the same moment, and one of them twice
     queues = [(kind, priority) for kind in Kind for priority in Priority]
     await asyncio.gather(
         *(publisher.publish(f"{kind}-{priority}", kind=kind, priority=priority) for kind, priority in queues),
         publisher.publish("transcription-low", priority=Priority.HIGH),
     )
-    # Then each log is opened once
+    # Then each is registered once
     for kind, priority in queues:
         (queued,) = await publisher.until(f"{kind}-{priority}", State.QUEUED)
         assert (queued.kind, queued.sequence) == (kind, 1)
 
 
-async def test_what_could_not_be_opened_is_opened_by_who_picks_it_up(
+async def test_a_task_that_could_not_be_registered_is_done_all_the_same(
     publisher: Publisher, busy: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a stream that does not answer for a moment
@@ -120,19 +120,19 @@ async def test_what_could_not_be_opened_is_opened_by_who_picks_it_up(
         away.setattr(TaskLog, "last_of", unanswered)
         await publisher.publish("t1")
         await asked.wait()
-    # When it answers again, then later tasks are opened
+    # When it answers again, then later tasks are registered
     await publisher.publish("t2")
     await publisher.until("t2", State.QUEUED)
-    # And the one that nobody opened is done all the same
+    # And the one that was not registered is done all the same
     engine.may_go_on.set()
     states = [event.state for event in await publisher.until("t1", State.COMPLETED)]
     assert (states[0], states[-1]) == (State.QUEUED, State.COMPLETED)
 
 
-async def test_the_opener_outlives_what_nobody_foresaw(
+async def test_registration_goes_on_after_an_unexpected_error(
     publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given an announcement that nobody can deal with
+    # Given an announcement that raises an unexpected error
     asked = asyncio.Event()
 
     async def broken(_: TaskLog, __: object) -> None:
@@ -143,7 +143,7 @@ async def test_the_opener_outlives_what_nobody_foresaw(
         breaking.setattr(TaskLog, "last_of", broken)
         await publisher.publish("t1")
         await asked.wait()
-    # When another task comes, then it is opened
+    # When another task is published, then it is registered
     await publisher.publish("t2")
     await publisher.until("t2", State.QUEUED)
 
@@ -161,35 +161,33 @@ async def test_a_forged_announcement_does_not_take_the_place_of_the_true_one(
     forger = await nc.subscribe("accepted.tasks.>", cb=repeat)
     # When a task is published
     await publisher.publish("t1")
-    # Then it is opened as it was published
+    # Then the task is registered as it was published
     await publisher.until("t1", State.QUEUED)
     status = await publisher.ask("tasks.status", task_id="t1")
     assert cast("dict[str, object]", status["task"])["audio_file_id"] == "meeting.flac"
     await forger.unsubscribe()
 
 
-async def test_a_task_that_is_deleted_between_its_delivery_and_its_opening_does_not_come_back(
+async def test_a_task_that_is_deleted_before_its_registration_does_not_come_back(
     publisher: Publisher, busy: Worker, js: JetStreamContext
 ) -> None:
-    # Given a new message that a worker has in its hands
+    # Given a new message that was delivered to a worker
     await publisher.publish("t1")
     await publisher.until("t1", State.QUEUED)
     found = await js.get_last_msg("transcription_tasks", QUEUE, direct=True)
     message = replace(StoredMessage.fetched(found), time=datetime.now(UTC))
     # When its task is deleted before the worker gets on
     await publisher.ask("tasks.delete", task_id="t1")
-    # Then nothing opens it again
+    # Then nothing registers it again
     with pytest.raises(AlreadyKnownError):
         await busy.container.registration.register(TASK, message)
     assert (await publisher.ask("tasks.status", task_id="t1"))["error"]
 
 
-async def test_of_what_is_announced_together_only_what_the_queue_holds_is_opened(
-    publisher: Publisher, alone: Alone
-) -> None:
+async def test_only_tasks_that_the_queue_holds_are_registered(publisher: Publisher, alone: Alone) -> None:
     # Given a task in the queue
     await publisher.publish("t1")
-    # When it is announced twice, behind an unknown one that is said to lie there
+    # When it is announced twice, after an unknown id with the same sequence
     await alone.registration.register_waiting([Announcement(task_id, QUEUE, 1) for task_id in ("ghost", "t1", "t1")])
     # Then the log is that of the task, and the unknown one has none
     last = await alone.log.last("t1")
@@ -201,20 +199,18 @@ async def test_of_what_is_announced_together_only_what_the_queue_holds_is_opened
 async def test_a_sequence_that_no_stream_has_holds_up_nobody(publisher: Publisher, alone: Alone) -> None:
     # Given a task in the queue
     await publisher.publish("t1")
-    # When it is announced in the same moment as what is said to lie further behind than the server can count
+    # When it is announced together with a sequence that is larger than any
     with suppress(ValueError):
         await alone.registration.announce(GHOST, copied(2**70))
     await alone.registration.announce(TASK, copied(1))
-    opens = asyncio.create_task(alone.registration.run())
-    # Then it is opened
+    running = asyncio.create_task(alone.registration.run())
+    # Then it is registered
     last = await eventually(lambda: alone.log.last("t1"), within=5)
     assert last.event.state is State.QUEUED
-    await cancel_all([opens])
+    await cancel_all([running])
 
 
-async def test_a_replay_is_opened_before_anybody_looks(
-    publisher: Publisher, js: JetStreamContext, alone: Alone
-) -> None:
+async def test_a_replay_is_registered_at_once(publisher: Publisher, js: JetStreamContext, alone: Alone) -> None:
     # Given a task that has failed
     await publisher.publish("t1")
     await alone.registration.register_waiting([Announcement("t1", QUEUE, 1)])
@@ -225,19 +221,19 @@ async def test_a_replay_is_opened_before_anybody_looks(
     again = {REPLAY_OF: str(failed.stream_sequence)}
     await js.publish(QUEUE, TASK.model_dump_json().encode(), headers=again)
     await alone.registration.announce(TASK, copied(2, **again))
-    # Then its log says so as soon as that is accepted
+    # Then its log says `queued` once the announcement is handled
     last = await alone.log.last("t1")
     assert last is not None
     assert last.event.state is State.QUEUED
 
 
 @pytest.mark.foreign
-async def test_nobody_is_answered_who_announces(publisher: Publisher, busy: Worker, nc: Client) -> None:
+async def test_announcements_are_not_answered(publisher: Publisher, busy: Worker, nc: Client) -> None:
     # Given somebody who announces a task, and waits for an answer
     inbox = await nc.subscribe(nc.new_inbox())
     body = GHOST.model_dump_json().encode()
     await nc.publish(f"accepted.{QUEUE}", body, reply=inbox.subject, headers=copied(1))
-    # When a task is opened that was announced after that
+    # When a task is registered that was announced after that
     await publisher.publish("t1")
     await publisher.until("t1", State.QUEUED)
     await nc.flush()
@@ -245,10 +241,10 @@ async def test_nobody_is_answered_who_announces(publisher: Publisher, busy: Work
     assert inbox.pending_msgs == 0
 
 
-async def test_what_was_stored_while_nobody_heard_is_known_all_the_same(
+async def test_tasks_that_were_stored_while_no_worker_ran_are_registered(
     publisher: Publisher, start_worker: StartWorker
 ) -> None:
-    # Given tasks that were published while no worker ran, besides a message that is none
+    # Given tasks that were published while no worker ran, and a message that is no task
     async with start_worker(FakeEngine()):
         pass
     for number in range(4):
@@ -270,10 +266,10 @@ async def test_what_was_stored_while_nobody_heard_is_known_all_the_same(
     assert len(engine.jobs) == 2
 
 
-async def test_an_opening_that_failed_is_tried_again(
+async def test_a_registration_that_failed_is_tried_again(
     publisher: Publisher, alone: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a task whose log could not be opened
+    # Given a task that could not be registered
     await publisher.publish("t1")
     append = TaskLog.append
 
@@ -284,7 +280,7 @@ async def test_an_opening_that_failed_is_tried_again(
     monkeypatch.setattr(TaskLog, "append", full)
     with pytest.raises(TransientError):
         await alone.registration.register_waiting([Announcement("t1", QUEUE, 1)])
-    # When it is opened again, then that is no secret
+    # When it is tried again, then the task is registered
     await alone.registration.register_waiting([Announcement("t1", QUEUE, 1)])
     await publisher.until("t1", State.QUEUED)
 
@@ -295,7 +291,7 @@ async def test_a_replay_of_a_task_that_was_deleted_brings_nothing_back(
     # Given the message of a replay whose task was deleted just then
     body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
     await js.publish(QUEUE, body, headers={REPLAY_OF: "3"})
-    # Then it is taken from the queue, and nothing is said
+    # Then it is removed from the queue, and nothing is appended
     await eventually(lambda: queue_is_empty(js))
     assert (await js.stream_info("transcription_progress")).state.messages == 0
     assert engine.jobs == []
@@ -304,7 +300,7 @@ async def test_a_replay_of_a_task_that_was_deleted_brings_nothing_back(
 async def test_what_cannot_be_registered_at_once_is_registered_later(
     publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a busy worker that NATS leaves without an answer when it hears of a task
+    # Given a busy worker that gets no answer from NATS when a task is announced
     monkeypatch.setattr("app.queue.registration.RETRY_AFTER_S", 0.05)
     monkeypatch.setattr(TaskConsumer, "keeps_waiting", False)  # else what was missed is looked for, too
     unanswered, last_of = 2, TaskLog.last_of
@@ -332,7 +328,7 @@ async def test_what_cannot_be_registered_at_once_is_registered_later(
 async def test_what_was_missed_is_registered_only_where_it_has_to_wait(
     publisher: Publisher, alone: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a worker that is never busy for long, and a task that it did not hear of
+    # Given a worker that is never busy for long, and a task whose announcement it missed
     monkeypatch.setattr("app.queue.registration.POLL_INTERVAL_S", 0.01)
     await publisher.publish("t1")
     running = asyncio.create_task(alone.registration.run())

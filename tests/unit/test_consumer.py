@@ -1,4 +1,4 @@
-"""The consumer asks queue by queue, and takes no answer for another's."""
+"""The consumer asks the task queues one by one, and takes no answer for another's."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,7 +20,7 @@ Answer = Callable[["FakeServer", str], Awaitable[None]]
 
 @dataclass
 class FakeAnswer:
-    """A task message, or the word that nothing waits."""
+    """A task message, or the status that nothing waits."""
 
     reply: str = ""
     headers: dict[str, str] = field(default_factory=lambda: {"Status": "404"})
@@ -28,7 +28,7 @@ class FakeAnswer:
 
 @dataclass
 class FakeMessage:
-    """What was stored in a queue, repeated."""
+    """The announcement of a stored message."""
 
     subject: str
 
@@ -36,7 +36,7 @@ class FakeMessage:
 @dataclass
 class FakeInbox:
     subject: str
-    hear: Callable[[FakeAnswer], Awaitable[None]]
+    receive: Callable[[FakeAnswer], Awaitable[None]]
     open: bool = True
 
     async def unsubscribe(self) -> None:
@@ -45,7 +45,7 @@ class FakeInbox:
 
 @dataclass
 class FakeServer:
-    """Answers the questions in the order of its script, and says that nothing waits after that."""
+    """Answers requests in the order of its script; after that nothing waits."""
 
     script: list[Answer]
     inboxes: list[FakeInbox] = field(default_factory=list)
@@ -69,7 +69,7 @@ class FakeServer:
     async def send(self, reply: str, answer: FakeAnswer) -> None:
         for inbox in self.inboxes:
             if inbox.open and inbox.subject == reply:
-                await inbox.hear(answer)
+                await inbox.receive(answer)
 
 
 async def silence(_: FakeServer, __: str) -> None:
@@ -111,7 +111,7 @@ async def consumer(queues: dict[tuple[Kind, Priority], FakeSubscriber]) -> Async
 async def test_a_late_answer_is_not_taken_for_the_next_one(
     consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber]
 ) -> None:
-    # Given a server that misses the first question, and answers it only when the second one is asked
+    # Given a server that answers the first request only when it gets the second one
     late, right = FakeAnswer("ack.late", {}), FakeAnswer("ack.right", {})
     asked: list[str] = []
 
@@ -149,7 +149,7 @@ async def test_only_the_queue_that_a_task_is_announced_for_is_asked(
     # Then no time is lost with the others
     await eventually(lambda: _asked(server, 7))
     assert server.asked[6:] == ["worker_diarization_low"]
-    # And what is no queue is no news
+    # And an unknown queue is ignored
     await server.announce(FakeMessage("accepted.tasks.diarization.urgent"))
 
 
@@ -157,7 +157,7 @@ async def test_only_the_queue_that_a_task_is_announced_for_is_asked(
 async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch, lookahead: int
 ) -> None:
-    # Given consumers that look at one task or several
+    # Given a consumer that takes one task at once or several
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     server = FakeServer([])
     given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", queues)
@@ -210,7 +210,7 @@ async def test_between_two_tasks_no_queue_is_asked_that_was_empty_a_moment_ago(
 async def test_after_an_error_no_queue_is_taken_for_empty(
     consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a server that misses the question about the one queue that a task was announced for
+    # Given a server that does not answer the request for the one queue that a task was announced for
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     server = FakeServer([nothing] * 6 + [silence])
     await consumer.start(cast("Client", server))
@@ -225,10 +225,10 @@ async def test_after_an_error_no_queue_is_taken_for_empty(
     assert len(set(server.asked[7:13])) == 6
 
 
-async def test_the_worker_is_told_when_queues_answer_again(
+async def test_the_worker_is_told_when_nats_answers_again(
     queues: dict[tuple[Kind, Priority], FakeSubscriber],
 ) -> None:
-    # Given a server that answers, and then hangs for two questions
+    # Given a server that answers, and then not for two requests
     told: list[int] = []
     server = FakeServer([nothing] * 3 + [silence] * 2)
     given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", queues)

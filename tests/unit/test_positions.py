@@ -41,9 +41,9 @@ def test_the_position_among_all_tasks(
 def test_no_two_tasks_of_a_priority_have_the_same_position(priority: Priority) -> None:
     # Given as many tasks of each kind
     queues = dict.fromkeys(waiting(), 0) | {(kind, priority): 3 for kind in Kind}
-    # When each is told its position
+    # When their positions are computed
     positions = [position_number(queues, kind, priority, turn) for kind in Kind for turn in (1, 2, 3)]
-    # Then somebody is the next, and so on
+    # Then one is the next, and so on
     assert sorted(positions) == [1, 2, 3, 4, 5, 6]
 
 
@@ -63,5 +63,5 @@ def test_the_position_is_about_true(priority: Priority) -> None:
             while left[priority]:
                 left[serve(order, {each for each in left if left[each]})] -= 1
                 served += 1
-            # Then the last task of the queue begins where it was said, or as much off as a queue may be passed over
+            # Then the last task of the queue begins at its position, or as much off as a queue may be passed over
             assert abs(served - expected) <= max(PATIENCE.values())

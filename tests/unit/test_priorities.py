@@ -11,7 +11,7 @@ HIGH, NORMAL, LOW = Priority
 
 
 def serve(order: PriorityOrder, full: set[Priority]) -> Priority:
-    """One task, where the queues of these priorities never run dry."""
+    """Serve one task, where the queues of these priorities are never empty."""
     for priority, kinds in order.current():
         if priority in full:
             order.served(priority, kinds[0])
@@ -21,7 +21,7 @@ def serve(order: PriorityOrder, full: set[Priority]) -> Priority:
 
 
 def test_the_shares_of_full_queues() -> None:
-    # Given queues that never run dry
+    # Given queues that are never empty
     order = PriorityOrder()
     # When a consumer has served for a while
     served = [serve(order, {HIGH, NORMAL, LOW}) for _ in range(48)][16:]
@@ -37,13 +37,13 @@ def test_a_queue_that_waits_is_served_after_as_many_tasks_as_promised() -> None:
             order = PriorityOrder()
             for _ in range(before):
                 serve(order, others)
-            # When somebody waits in the lower queue
+            # When a task waits in the lower queue
             served = [serve(order, others | {queue}) for _ in range(promised)]
             # Then it is served in time
             assert queue in served
 
 
-def test_nobody_goes_before_high_who_was_not_passed_over() -> None:
+def test_only_tasks_that_were_passed_over_go_before_high_ones() -> None:
     # Given a consumer that has served low tasks alone
     order = PriorityOrder()
     for _ in range(40):

@@ -1,4 +1,4 @@
-"""What a status says, read off the last record of a log, and of what the queue holds."""
+"""The status of a task, by the last record of its log and by its message in the queue."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ QUEUE = "tasks.transcription.high"
 
 @dataclass(frozen=True)
 class FakeLog:
-    """Ends with `queued`, said of the first message of a stream."""
+    """Ends with `queued`, for the first message of a stream."""
 
     async def last(self, task_id: str) -> Record:
         event = ProgressEvent(
@@ -54,8 +54,8 @@ def test_a_result_is_available_as_long_as_it_is_kept(state: State, days_ago: flo
 
 
 @pytest.mark.parametrize(("days_later", "position"), [(0, 3), (1, None)])
-async def test_a_task_has_no_place_where_another_ones_message_is(days_later: int, position: int | None) -> None:
-    # Given a task that waits, and a stream that was made anew since then, or was not
+async def test_a_task_has_no_position_by_another_tasks_message(days_later: int, position: int | None) -> None:
+    # Given a task that waits, and a stream that was or was not made anew since
     waiting = cast("WaitingTasks", FakeWaiting(NOW + timedelta(days=days_later)))
     rest: Any = None  # to tell a status takes no more
     requests = TaskRequests(
@@ -68,5 +68,5 @@ async def test_a_task_has_no_place_where_another_ones_message_is(days_later: int
         cache=rest,
         max_payload=0,
     )
-    # When somebody asks for it, then its place is told only where its own message is the one in the queue
+    # When somebody asks for it, then it has a position only if its own message is in the queue
     assert (await requests.status("t1")).queue_position == position

@@ -1,4 +1,4 @@
-"""The place of a waiting task, and when it is expected to begin."""
+"""The position of a waiting task, and when it is expected to start."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -27,7 +27,7 @@ from tests.workers import working
 
 TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died: it is tried again.")
 SOON = timedelta(seconds=2)
-HEARD_AGAIN_WITHIN = timedelta(seconds=30)
+EVENT_WITHIN = timedelta(seconds=30)
 
 
 class SteadyEngine(FakeEngine):
@@ -44,7 +44,7 @@ def _forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.queue.positions.READING_KEPT_S", 0)
 
 
-async def place(publisher: Publisher, task_id: str) -> tuple[object, object]:
+async def position(publisher: Publisher, task_id: str) -> tuple[object, object]:
     status = await publisher.ask("tasks.status", task_id=task_id)
     return status["state"], status["queue_position"]
 
@@ -59,7 +59,7 @@ async def test_a_task_that_a_free_worker_takes_begins_at_once(publisher: Publish
     assert abs(queued.expected_start - queued.time) < SOON
 
 
-async def test_the_status_of_a_waiting_task_tells_its_place_now(
+async def test_the_status_of_a_waiting_task_has_its_position_now(
     publisher: Publisher, start_worker: StartWorker, engine: FakeEngine
 ) -> None:
     # Given a busy worker behind which tasks wait
@@ -70,7 +70,7 @@ async def test_the_status_of_a_waiting_task_tells_its_place_now(
         for number in range(1, 6):
             await publisher.publish(f"t{number}")
             queued = (await publisher.until(f"t{number}", State.QUEUED))[0]
-            # Then each is told its place, and nobody knows yet how long a task takes
+            # Then each has its position, and nobody knows yet how long a task takes
             assert (queued.queue_position, queued.expected_start) == (number, None)
         # When one in their middle goes, one more comes, and an urgent one
         await publisher.ask("tasks.cancel", task_id="t3")
@@ -78,13 +78,13 @@ async def test_the_status_of_a_waiting_task_tells_its_place_now(
         await publisher.publish("urgent", kind=Kind.DIARIZATION, priority=Priority.HIGH)
         await publisher.until("urgent", State.QUEUED)
         # Then those behind them have got on, and all stand behind the urgent one
-        found = [await place(publisher, f"t{number}") for number in (1, 2, 4, 5, 6)]
+        found = [await position(publisher, f"t{number}") for number in (1, 2, 4, 5, 6)]
         assert found == [("queued", number) for number in (2, 3, 4, 5, 6)]
         engine.may_go_on.set()
         await publisher.until("t6", State.COMPLETED)
 
 
-async def test_what_was_given_back_or_looked_at_waits(
+async def test_released_messages_count_as_waiting(
     publisher: Publisher, worker: Worker, engine: FakeEngine, nc: Client, js: JetStreamContext
 ) -> None:
     # Given a busy worker behind which six tasks wait
@@ -92,12 +92,12 @@ async def test_what_was_given_back_or_looked_at_waits(
     for task_id in ("busy", "t1", "t2", "t3", "t4", "t5", "t6"):
         await publisher.publish(task_id)
         await publisher.until(task_id, State.RUNNING if task_id == "busy" else State.QUEUED)
-    # When another one looks at four of them, and gives three back
+    # When another consumer takes four of them, and releases three
     other = await js.pull_subscribe_bind("transcription_worker_transcription_normal", "transcription_tasks")
     held = await other.fetch(4, timeout=5)
     for message in (held[0], held[1], held[3]):
         await message.nak()
-    # Then all count as waiting that nobody has begun
+    # Then all tasks count as waiting that no worker has begun
     queue = (await QueueReader(nc, worker.container.names).read(sample=1)).by_key[Kind.TRANSCRIPTION, Priority.NORMAL]
     assert (queue.waiting, queue.running) == (6, 1)
     assert queue.oldest is not None
@@ -105,7 +105,7 @@ async def test_what_was_given_back_or_looked_at_waits(
     await worker.container.maintenance.measure_queues()
     assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.normal")) == 6
     # And stand where they stood
-    assert [await place(publisher, f"t{number}") for number in range(1, 7)] == [("queued", at) for at in range(1, 7)]
+    assert [await position(publisher, f"t{number}") for number in range(1, 7)] == [("queued", at) for at in range(1, 7)]
     await held[2].nak()
     engine.may_go_on.set()
     for number in range(1, 7):
@@ -132,7 +132,7 @@ async def test_many_who_ask_do_not_have_the_whole_queue_read_each_time(
 
     monkeypatch.setattr(QueueReader, "read", counted)
     # When many ask at once
-    found = await asyncio.gather(*(place(publisher, "t1") for _ in range(20)))
+    found = await asyncio.gather(*(position(publisher, "t1") for _ in range(20)))
     # Then each is answered, from what is remembered
     assert {state for state, _ in found} == {"queued"}
     assert None not in {at for _, at in found}
@@ -161,7 +161,7 @@ async def test_the_expected_start_is_about_true(
             newest = await client.newest_start(queue)
         assert newest is not None
         assert abs(newest - expected["t15"][1]) < SOON
-        # Then each begins about when it was said
+        # Then each starts about when it was expected
         for task_id, (asked, start) in expected.items():
             running = next(
                 event for event in await publisher.until(task_id, State.RUNNING) if event.state is State.RUNNING
@@ -184,7 +184,7 @@ async def test_a_task_that_is_tried_again_is_not_expected_before_that(
         queue = (await QueueReader(nc, worker.container.names).read(sample=0)).by_key[
             Kind.TRANSCRIPTION, Priority.NORMAL
         ]
-    # Then it has no place until its time has come
+    # Then it has no position until its time has come
     assert (status["state"], status["queue_position"]) == ("retrying", None)
     assert datetime.fromisoformat(str(status["expected_start"])) == retrying.retry_at
     # And does not count as waiting
@@ -207,7 +207,7 @@ async def test_nobody_is_expected_before_the_running_task_is_done(
         first, second = [await publisher.ask("tasks.status", task_id=task_id) for task_id in ("t1", "t2")]
         # Then the next one begins when it is done, and of the other one nobody knows how long the first will take
         start = datetime.fromisoformat(str(first["expected_start"]))
-        assert timedelta(seconds=100) <= start - running.time < timedelta(seconds=100) + HEARD_AGAIN_WITHIN
+        assert timedelta(seconds=100) <= start - running.time < timedelta(seconds=100) + EVENT_WITHIN
         assert second["expected_start"] is None
         engine.may_go_on.set()
         await publisher.until("t2", State.COMPLETED)
