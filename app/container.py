@@ -142,7 +142,7 @@ class Container:
             self.registration,
             log,
             self.dead_letters,
-            after=timedelta(seconds=streams.EXPIRES_AFTER),
+            after=timedelta(seconds=streams.EXPIRES_AFTER_S),
         )
         self.maintenance = Maintenance(
             nats,

@@ -36,8 +36,12 @@ from app.telemetry.metrics import metrics_route
 from app.temporary import sweep
 from handlers import channels
 
-MODEL_EVERY = 30.0  # seconds: so often it is looked whether there is a model
-SELDOM = (700, 10, 1000)  # of the garbage collector: full rounds look at each word of a day's transcript, for .4 s each
+LOAD_MODEL_EVERY_S = 30.0  # so often it is looked whether there is a model
+GC_THRESHOLDS = (
+    700,
+    10,
+    1000,
+)  # of the garbage collector: full rounds look at each word of a day's transcript, for .4 s each
 
 log = structlog.get_logger()
 
@@ -95,7 +99,7 @@ class Worker:
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         logs.adopt_libraries()
-        gc.set_threshold(*SELDOM)
+        gc.set_threshold(*GC_THRESHOLDS)
         await asyncio.to_thread(sweep)
         container = self.container
         async with AsyncExitStack() as closing:
@@ -114,7 +118,7 @@ class Worker:
             await closing.enter_async_context(container.sharing.open())
             container.consumer.replace_pull_loops()
             beside = (
-                run_forever("model_loading", self._load_model, every_s=MODEL_EVERY),
+                run_forever("model_loading", self._load_model, every_s=LOAD_MODEL_EVERY_S),
                 container.maintenance.run(),
                 projector.run(nats, container.names, container.projection),
                 container.registration.run(),

@@ -16,7 +16,7 @@ from schemas.stream_names import StreamNames
 from schemas.transcription import SegmentsEvent, TranscriptionResult
 from schemas.wire import Kind, Priority
 
-ANSWERERS = "natscribe"  # the queue group: one worker answers
+QUEUE_GROUP = "natscribe"  # the queue group: one worker answers
 ANSWERS_AT_ONCE = 16  # of one kind: one that takes long keeps nobody else waiting
 
 
@@ -62,7 +62,7 @@ def accepted_tasks() -> NatsRouter:
     for kind in Kind:
         router.subscriber(
             subjects.accepted(kind),
-            queue=ANSWERERS,
+            queue=QUEUE_GROUP,
             no_reply=True,
         )(_ACCEPT[kind])
     return router
@@ -79,7 +79,7 @@ def answers() -> NatsRouter:
     """Answer requests, each with a reply or an error, never with silence, as long as there is an inbox for it."""
     router = NatsRouter(middlewares=[replies.InboxesOnly, replies.tell_errors])
     for subject, handler in ANSWERS.items():
-        router.subscriber(subject, queue=ANSWERERS, max_workers=ANSWERS_AT_ONCE)(handler)
+        router.subscriber(subject, queue=QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)(handler)
     return router
 
 

@@ -80,7 +80,7 @@ def _bucket(config: ObjectStoreConfig) -> Node:
         "stream": objects.stream_of(bucket),
         "chunkSubject": objects.chunks_of(bucket, "<nuid>"),
         "metaSubject": f"$O.{bucket}.M.<name in URL-safe base64, with padding>",
-        "chunkBytes": objects.CHUNK,
+        "chunkBytes": objects.CHUNK_BYTES,
         "digest": "SHA-256=<digest in URL-safe base64, with padding>",
         "maxAgeSeconds": int(config.ttl or 0),
     }

@@ -15,7 +15,7 @@ from nats.js.errors import APIError
 
 from app.dead_letters.store import ANSWER_WITHIN, Chosen, DeadLetterBox
 from app.errors import RequestError
-from app.jetstream.stream_pages import A_PAGE
+from app.jetstream.stream_pages import PAGE_SIZE
 from app.jetstream.streams import QUEUE_FULL
 from app.task_log.log import TaskLog
 from app.task_log.record import TASKS, Record
@@ -107,7 +107,7 @@ class Replayer:
 
     async def _opened_again(self, ends: dict[str, int]) -> None:
         """Wait a moment for `queued`: who replays looks at once, and would see the old end."""
-        unopened = dict(islice(reversed(ends.items()), A_PAGE))  # they are opened in this order: the last ones tell
+        unopened = dict(islice(reversed(ends.items()), PAGE_SIZE))  # they are opened in this order: the last ones tell
         with suppress(TimeoutError, NatsError):
             async with asyncio.timeout(OPENED_WITHIN):
                 while unopened:

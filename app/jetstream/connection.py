@@ -26,9 +26,9 @@ NO_JETSTREAM = (
     "NATS answers, but has no JetStream: start nats-server with -js, and a cluster with enough of its servers."
 )
 
-REACHED_WITHIN = 30.0  # seconds, at the start
-TRY_EVERY = 0.5  # seconds
-PING_EVERY = 10  # seconds: the library's two minutes leave a silent partition unnoticed for four
+CONNECT_TIMEOUT_S = 30.0  # at the start
+RETRY_EVERY_S = 0.5
+PING_INTERVAL_S = 10  # the library's two minutes leave a silent partition unnoticed for four
 FOREVER = -1  # the library's sixty attempts end with a closed connection and a spinning pull loop
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ def broker(
         name="natscribe",
         max_reconnect_attempts=FOREVER,
         reconnect_time_wait=1,
-        ping_interval=PING_EVERY,
+        ping_interval=PING_INTERVAL_S,
         graceful_timeout=settings.task_grace,
         disconnected_cb=monitor.on_disconnected,
         reconnected_cb=monitor.on_reconnected,
@@ -63,7 +63,7 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
     """Connect, or end with one sentence: a start that waits for ever cannot be stopped (ConnectionError)."""
     tolerate_lost_writes()
     try:
-        async with asyncio.timeout(REACHED_WITHIN) as patience:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S) as patience:
             with _ended_by_signals(patience):
                 connection = await nats.connect()
     except TimeoutError:
@@ -102,7 +102,7 @@ async def insist(work: Callable[[], Awaitable[object]]) -> None:
     Raises nats.errors.Error, and ConnectionError where the server has no JetStream.
     """
     loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + REACHED_WITHIN
+    give_up_at = loop.time() + CONNECT_TIMEOUT_S
     while True:
         try:
             await work()
@@ -111,7 +111,7 @@ async def insist(work: Callable[[], Awaitable[object]]) -> None:
                 raise start_failed(NO_JETSTREAM) from None
             if loop.time() > give_up_at:
                 raise
-            await asyncio.sleep(TRY_EVERY)
+            await asyncio.sleep(RETRY_EVERY_S)
         else:
             return
 

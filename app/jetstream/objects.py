@@ -16,7 +16,7 @@ from nats.js.errors import BadRequestError, NotFoundError
 
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 
-CHUNK: Final = 128 * 1024  # bytes: as the client libraries cut
+CHUNK_BYTES: Final = 128 * 1024  # bytes: as the client libraries cut
 
 
 async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
@@ -80,7 +80,7 @@ async def _named(js: JetStreamContext, bucket: str, name: str) -> tuple[ObjectIn
 async def _pieces(js: JetStreamContext, bucket: str, name: str, body: bytes) -> ObjectInfo:
     """Store what an object holds; nobody finds it before its note is there."""
     nuid = uuid4().hex
-    pieces = [body[at : at + CHUNK] for at in range(0, len(body), CHUNK)]
+    pieces = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
     try:
         for piece in pieces:
             await js.publish(chunks_of(bucket, nuid), piece)
@@ -96,7 +96,7 @@ async def _pieces(js: JetStreamContext, bucket: str, name: str, body: bytes) -> 
         chunks=len(pieces),
         digest=digest(sha256(body).digest()),
         mtime=datetime.now(UTC).isoformat(),
-        options=ObjectMetaOptions(max_chunk_size=CHUNK),
+        options=ObjectMetaOptions(max_chunk_size=CHUNK_BYTES),
     )
 
 

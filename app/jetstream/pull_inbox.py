@@ -18,14 +18,14 @@ from nats.errors import TimeoutError as NatsTimeoutError
 
 from app.jetstream.stream_pages import bytes_at_once
 
-ANSWER_WITHIN: Final = 2.0  # seconds, beyond those that an answer may take
+ANSWER_TIMEOUT_S: Final = 2.0  # beyond those that an answer may take
 NEXT: Final = "$JS.API.CONSUMER.MSG.NEXT"
 NOTHING_WAITS: Final = {"404", "408"}
 NOBODY_THERE: Final = "503"  # what comes with it the library takes for its description
 ALL_SENT: Final = "Batch Completed"  # of an earlier question: nobody waits for it
 MADE_ANEW: Final = "Consumer Deleted"  # by a watch that has others catch up
 MORE_THAN_ASKED_FOR: Final = "Message Size Exceeds MaxBytes"  # with what follows: it is asked for the next time
-SECOND: Final = 1_000_000_000  # nanoseconds
+NANOSECONDS: Final = 1_000_000_000  # nanoseconds
 
 
 class PullInbox:
@@ -41,7 +41,7 @@ class PullInbox:
         """At most so many messages that wait; where `within` is given, seconds to wait for them all (NatsError)."""
         asked: dict[str, object] = {"batch": batch, "no_wait": True}
         if within:
-            asked = {"batch": batch, "expires": int(within * SECOND)}
+            asked = {"batch": batch, "expires": int(within * NANOSECONDS)}
         if batch > 1:  # a server ends the connection of who does not read as fast as it sends
             asked["max_bytes"] = bytes_at_once(self._nats)
         inbox = self._inbox or await self._open_inbox()
@@ -49,7 +49,7 @@ class PullInbox:
         found: list[Msg] = []
         try:
             while len(found) < batch:
-                async with asyncio.timeout(within + ANSWER_WITHIN):
+                async with asyncio.timeout(within + ANSWER_TIMEOUT_S):
                     answer = await self._answers.get()
                 if answer.reply:
                     found.append(answer)

@@ -17,8 +17,8 @@ from app.jetstream import stream_pages
 from schemas import subjects
 from schemas.errors import ErrorCode
 
-GIVE_UP_AFTER: Final = 60.0  # seconds without an acknowledgement
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
+GIVE_UP_AFTER_S: Final = 60.0  # seconds without an acknowledgement
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: somebody else has appended
 APPENDING: Final = 10164  # err_code of a cluster's leader: somebody else is appending at this moment
 
@@ -136,7 +136,7 @@ class StreamLog(Generic[T]):
                     return None
                 if error.err_code != APPENDING:
                     raise
-            await asyncio.sleep(FIRST_PAUSE)
+            await asyncio.sleep(FIRST_PAUSE_S)
 
     async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> int:
         """Publish until it is acknowledged: the same id makes the repetition harmless.
@@ -156,16 +156,16 @@ class StreamLog(Generic[T]):
         What is said and what is read alike: no task loses an attempt because NATS was away.
         """
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + GIVE_UP_AFTER
-        pause = FIRST_PAUSE
+        give_up_at = loop.time() + GIVE_UP_AFTER_S
+        pause = FIRST_PAUSE_S
         while True:
             try:
                 return await ask()
             except UNANSWERED as error:
                 if not self._nats.is_connected:
-                    give_up_at = loop.time() + GIVE_UP_AFTER
+                    give_up_at = loop.time() + GIVE_UP_AFTER_S
                 if loop.time() > give_up_at:
                     message = f"JetStream does not answer about {subject}: check the NATS server."
                     raise TransientError(ErrorCode.INTERNAL, message) from error
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                pause = min(2 * pause, LONGEST_PAUSE_S)

@@ -13,10 +13,10 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.js.api import RawStreamMsg
 
-ANSWER_WITHIN = 5.0  # seconds
-A_PAGE = 200  # messages
-LARGEST = 4 * 1024**2  # bytes at once: what does not fit is left out
-ENVELOPE = 8 * 1024  # bytes: with subjects and what the server adds a message is larger than it may be
+ANSWER_TIMEOUT_S = 5.0
+PAGE_SIZE = 200  # messages
+LARGEST_ANSWER_BYTES = 4 * 1024**2  # bytes at once: what does not fit is left out
+ENVELOPE_BYTES = 8 * 1024  # bytes: with subjects and what the server adds a message is larger than it may be
 PENDING = "Nats-Num-Pending"  # header: how many messages of the subject are behind this one
 
 NO_MORE, NOBODY = {"204", "404"}, "503"
@@ -31,16 +31,16 @@ async def page(nats: Client, stream: str, subject: str, *, start: int, count: in
 
 
 async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Pages]:
-    """All messages of a subject behind stream sequence `after`, A_PAGE at once (NatsError)."""
+    """All messages of a subject behind stream sequence `after`, PAGE_SIZE at once (NatsError)."""
     at = after
-    while found := await page(nats, stream, subject, start=at + 1, count=A_PAGE):
+    while found := await page(nats, stream, subject, start=at + 1, count=PAGE_SIZE):
         yield found
         at = found[-1].seq or at + 1
 
 
 def bytes_at_once(nats: Client) -> int:
     """How many bytes to ask for: always enough for a message of the largest size."""
-    return max(LARGEST, nats.max_payload + ENVELOPE)
+    return max(LARGEST_ANSWER_BYTES, nats.max_payload + ENVELOPE_BYTES)
 
 
 async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pages:
@@ -74,12 +74,12 @@ async def last(nats: Client, stream: str, subject: str) -> RawStreamMsg | None:
 async def _message_of(nats: Client, stream: str, query: dict[str, object]) -> RawStreamMsg | None:
     asked = json.dumps(query).encode()
     try:
-        answer = await nats.request(_place(stream), asked, timeout=ANSWER_WITHIN)
+        answer = await nats.request(_place(stream), asked, timeout=ANSWER_TIMEOUT_S)
     except NoRespondersError:  # that, or it is a message whose publisher gave it the status that means that
         inbox = await nats.subscribe(nats.new_inbox())
         try:
             await nats.publish(_place(stream), asked, reply=inbox.subject)
-            answer = await inbox.next_msg(timeout=ANSWER_WITHIN)
+            answer = await inbox.next_msg(timeout=ANSWER_TIMEOUT_S)
         finally:
             await inbox.unsubscribe()
     return None if _is_end(answer) else _message(answer)
@@ -89,7 +89,7 @@ async def _answers(nats: Client, stream: str, query: dict[str, object]) -> Async
     inbox = await nats.subscribe(nats.new_inbox())
     try:
         await nats.publish(_place(stream), json.dumps(query).encode(), reply=inbox.subject)
-        while not _is_end(answer := await inbox.next_msg(timeout=ANSWER_WITHIN)):
+        while not _is_end(answer := await inbox.next_msg(timeout=ANSWER_TIMEOUT_S)):
             yield _message(answer)
     finally:
         await inbox.unsubscribe()

@@ -20,12 +20,12 @@ from schemas import subjects
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
-DAY = 24 * 3600.0
-EXPIRES_AFTER = 7 * DAY
-RESULTS_KEPT = 7 * DAY
+DAY_S = 24 * 3600.0
+EXPIRES_AFTER_S = 7 * DAY_S
+RESULTS_KEPT_S = 7 * DAY_S
 RESULTS_BUCKET = "results"
 QUEUE_FULL = 10077  # err_code of nats-server: no more messages of this subject
-DUPLICATES_WITHIN = 120.0  # seconds: what nats-server does by itself, said so that clients can be told
+DUPLICATE_WINDOW_S = 120.0  # what nats-server does by itself, said so that clients can be told
 
 
 def names(settings: Settings) -> StreamNames:
@@ -56,22 +56,22 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
         discard=DiscardPolicy.NEW,
         discard_new_per_subject=True,  # without it a full queue drops its oldest task without a word
         max_msgs_per_subject=settings.nats_max_msgs_per_subject,
-        max_age=EXPIRES_AFTER + DAY,
-        duplicate_window=DUPLICATES_WITHIN,
+        max_age=EXPIRES_AFTER_S + DAY_S,
+        duplicate_window=DUPLICATE_WINDOW_S,
         republish=RePublish(src=subjects.ALL_TASKS, dest=subjects.ALL_ACCEPTED),
         allow_direct=True,
     )
-    yield _log(called.progress, subjects.ALL_PROGRESS, 8 * DAY)
-    yield _log(called.segments, subjects.ALL_SEGMENTS, 8 * DAY)
-    results = _log(called.results, subjects.ALL_RESULTS, RESULTS_KEPT)
+    yield _log(called.progress, subjects.ALL_PROGRESS, 8 * DAY_S)
+    yield _log(called.segments, subjects.ALL_SEGMENTS, 8 * DAY_S)
+    results = _log(called.results, subjects.ALL_RESULTS, RESULTS_KEPT_S)
     results.subjects = [subjects.append_to(subjects.ALL_RESULTS), subjects.append_to(subjects.ALL_NO_RESULTS)]
     results.subject_transform = SubjectTransform(
         src=subjects.append_to("*.*"), dest="{{wildcard(1)}}.{{wildcard(2)}}"
     )  # both under subjects that `outcomes` includes
     yield results
-    letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, 30 * DAY)
+    letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, 30 * DAY_S)
     letters.subjects = [subjects.append_to(subjects.dead_letters(kind)) for kind in Kind]
-    letters.duplicate_window = EXPIRES_AFTER + DAY  # one letter a message, however late its next delivery
+    letters.duplicate_window = EXPIRES_AFTER_S + DAY_S  # one letter a message, however late its next delivery
     yield letters
 
 
@@ -87,7 +87,7 @@ def _log(name: str, subject: str, max_age: float) -> StreamConfig:
         storage=StorageType.FILE,
         discard=DiscardPolicy.OLD,
         max_age=max_age,
-        duplicate_window=DUPLICATES_WITHIN,
+        duplicate_window=DUPLICATE_WINDOW_S,
         allow_direct=True,
     )
 
@@ -129,7 +129,7 @@ def _durable(
 
 def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
     """What the Object Store buckets should be like."""
-    yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_KEPT)
+    yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_KEPT_S)
     if settings.audio_store.startswith("nats://"):
         bucket = settings.audio_store.removeprefix("nats://")
         yield ObjectStoreConfig(bucket=bucket, ttl=settings.audio_ttl or None)

@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.cancellation import cancel_all
-from app.jetstream.pull_inbox import ANSWER_WITHIN, PullInbox
+from app.jetstream.pull_inbox import ANSWER_TIMEOUT_S, PullInbox
 from app.queue.priorities import PriorityOrder
 from app.queue.stored_message import StoredMessage
 from schemas import subjects
@@ -228,4 +228,4 @@ class TaskConsumer:
         with suppress(NatsError):  # they are delivered again after TASK_ACK_WAIT
             for message in messages[:-1]:
                 await self._nats.publish(message.reply, RELEASE)
-            await self._nats.request(messages[-1].reply, RELEASE, timeout=ANSWER_WITHIN)
+            await self._nats.request(messages[-1].reply, RELEASE, timeout=ANSWER_TIMEOUT_S)

@@ -16,9 +16,9 @@ from app.errors import TransientError
 from app.redis_store import redis_keys
 from schemas.errors import ErrorCode
 
-ANSWERS_WITHIN: Final = 1.0  # seconds: a task does not wait longer for what it can compute
-LARGEST: Final = 32 * 1024 * 1024  # bytes, compressed; a day of speech has about 5 MB
-FORGET_AFTER: Final = 600  # seconds: longer than a worker that is cut off from NATS goes on
+ANSWER_TIMEOUT_S: Final = 1.0  # a task does not wait longer for what it can compute
+LARGEST_BYTES: Final = 32 * 1024 * 1024  # bytes, compressed; a day of speech has about 5 MB
+FORGOTTEN_FOR_S: Final = 600  # longer than a worker that is cut off from NATS goes on
 
 KEEP_UNLESS_FORGOTTEN: Final = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 def connected(url: str) -> Redis:
     """A client that does not try again: what a task can compute it does not wait for."""
     return Redis.from_url(
-        url, socket_timeout=ANSWERS_WITHIN, socket_connect_timeout=ANSWERS_WITHIN, retry=Retry(NoBackoff(), 0)
+        url, socket_timeout=ANSWER_TIMEOUT_S, socket_connect_timeout=ANSWER_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
     )
 
 
@@ -72,14 +72,14 @@ class Cache:
             return
         lines = [(await asyncio.to_thread(piece.model_dump_json)).encode() for piece in pieces]
         packed = await asyncio.to_thread(_packed, lines)
-        if len(packed) <= LARGEST:
+        if len(packed) <= LARGEST_BYTES:
             keys = [redis_keys.findings(audio_sha256), redis_keys.forgotten(audio_sha256)]
             await in_time(self._keep(keys=keys, args=[question, packed, self._seconds]))
 
     async def forget(self, audio_sha256: str) -> None:
         """Forget all that was found in a recording (TransientError)."""
         try:
-            await self._redis.set(redis_keys.forgotten(audio_sha256), "1", ex=FORGET_AFTER)
+            await self._redis.set(redis_keys.forgotten(audio_sha256), "1", ex=FORGOTTEN_FOR_S)
             await self._redis.delete(redis_keys.findings(audio_sha256))
         except (RedisError, OSError) as error:
             raise TransientError(
@@ -90,7 +90,7 @@ class Cache:
 async def in_time(answer: "Awaitable[object] | object") -> object:
     """The answer, None where Redis gives none soon."""
     try:
-        async with asyncio.timeout(ANSWERS_WITHIN):
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
             return await cast("Awaitable[object]", answer)  # redis-py's commands are typed for both of its clients
     except (RedisError, OSError, TimeoutError) as error:
         log.warning("cache_unreachable", error=type(error).__name__)

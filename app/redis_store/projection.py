@@ -10,18 +10,18 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.errors import TransientError
-from app.jetstream.streams import RESULTS_KEPT
+from app.jetstream.streams import RESULTS_KEPT_S
 from app.redis_store import redis_keys
 from app.task_log.record import Record
 from app.task_log.status import status_of
 from schemas.errors import ErrorCode
 
-DAY: Final = 24 * 3600
-ANSWERS_WITHIN: Final = 2.0  # seconds
-KEEP: Final = int(RESULTS_KEPT)  # seconds
-FORGET_AFTER: Final = 600  # seconds: whoever is slow to show has shown by then
-KEEP_PROGRESS: Final = DAY  # seconds after each change
-KEEP_MARK: Final = 30 * DAY  # after which everything is shown once more
+DAY_S: Final = 24 * 3600
+ANSWER_TIMEOUT_S: Final = 2.0
+KEEP_S: Final = int(RESULTS_KEPT_S)
+FORGOTTEN_FOR_S: Final = 600  # whoever is slow to show has shown by then
+KEEP_PROGRESS_S: Final = DAY_S  # seconds after each change
+KEEP_MARK_S: Final = 30 * DAY_S  # after which everything is shown once more
 
 # Several workers project one log: only an event newer than the last one shown may be written. Sequences begin again
 # with a stream, so when it was made stands before the one that was shown.
@@ -93,8 +93,17 @@ class RedisProjection:
             except ValueError:  # not written by a service: it is let go
                 continue
             state, ended = str(event.state), int(event.state.ended)
-            keep, keep_progress = _left(KEEP, event.time), _left(KEEP_PROGRESS, event.time)
-            values = (record.stream_sequence, status, event.progress, keep, keep_progress, state, FORGET_AFTER, ended)
+            keep, keep_progress = _left(KEEP_S, event.time), _left(KEEP_PROGRESS_S, event.time)
+            values = (
+                record.stream_sequence,
+                status,
+                event.progress,
+                keep,
+                keep_progress,
+                state,
+                FORGOTTEN_FOR_S,
+                ended,
+            )
             writing.eval(WRITE_IF_NEWER, len(keys), *keys, *values, record.metadata.task_sequence, self.made_at)
         with _reached():
             await writing.execute()
@@ -109,7 +118,7 @@ class RedisProjection:
                 len(keys),
                 *keys,
                 ended.result,
-                _left(KEEP, ended.created_at),
+                _left(KEEP_S, ended.created_at),
                 ended.task_sequence,
             )
         with _reached():
@@ -123,7 +132,7 @@ class RedisProjection:
     async def mark(self) -> None:
         """Note that the projection has begun; the note goes when the data are lost (TransientError)."""
         with _reached():
-            await self._redis.set(redis_keys.MARK, "1", ex=KEEP_MARK)
+            await self._redis.set(redis_keys.MARK, "1", ex=KEEP_MARK_S)
 
     async def delete(self, last: Record) -> None:
         """Delete the keys of a task; nothing up to the last record of its log is shown again (TransientError)."""
@@ -131,20 +140,20 @@ class RedisProjection:
         await self.withdraw(last)
         with _reached():
             shown = f"{self.made_at} {last.stream_sequence}"
-            await self._redis.set(redis_keys.shown(task_id), shown, ex=FORGET_AFTER)
+            await self._redis.set(redis_keys.shown(task_id), shown, ex=FORGOTTEN_FOR_S)
             await self._redis.delete(redis_keys.info(task_id), redis_keys.progress(task_id))
 
     async def withdraw(self, last: Record) -> None:
         """Delete what was found for a task; what is still on the way is not shown (TransientError)."""
         task_id, task_sequence = last.event.task_id, last.metadata.task_sequence
         with _reached():
-            await self._redis.set(redis_keys.withdrawn(task_id), str(task_sequence), ex=FORGET_AFTER)
+            await self._redis.set(redis_keys.withdrawn(task_id), str(task_sequence), ex=FORGOTTEN_FOR_S)
             await self._redis.delete(redis_keys.result(task_id), redis_keys.voices(task_id))
 
     async def reachable(self) -> bool:
         """Whether Redis answers."""
         try:
-            async with asyncio.timeout(ANSWERS_WITHIN):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 return bool(await self._redis.ping())
         except (RedisError, OSError, TimeoutError):
             return False

@@ -18,13 +18,13 @@ from app.task_log.log import read_result
 from app.task_log.record import Metadata, Record
 from schemas.stream_names import StreamNames
 
-EVENTS: Final = 300  # at once
-RESULTS: Final = 20  # at once: each may be as large as a message can be
-LINGER: Final = 5.0  # seconds
-GATHER: Final = 0.1  # seconds: what comes meanwhile is shown together, and of a task only the last
-LONGEST_REST: Final = 0.5  # seconds: a slow Redis, or a freeze, is no reason to rest for long
-A_TURN: Final = 30  # messages: others wait for these, some milliseconds
-RETRY_AFTER: Final = 2.0  # seconds
+EVENTS_AT_ONCE: Final = 300  # at once
+RESULTS_AT_ONCE: Final = 20  # at once: each may be as large as a message can be
+LINGER_S: Final = 5.0
+GATHER_S: Final = 0.1  # what comes meanwhile is shown together, and of a task only the last
+LONGEST_REST_S: Final = 0.5  # a slow Redis, or a freeze, is no reason to rest for long
+MESSAGES_A_TURN: Final = 30  # messages: others wait for these, some milliseconds
+RETRY_AFTER_S: Final = 2.0
 
 T = TypeVar("T")
 Show = Callable[[Sequence[RawStreamMsg]], Awaitable[None]]
@@ -36,10 +36,10 @@ async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> 
     results = PullInbox(nats, names.results, names.results_projection)
     await asyncio.gather(
         *(
-            run_forever("projection", work, every_s=0, retry_after_s=RETRY_AFTER)
+            run_forever("projection", work, every_s=0, retry_after_s=RETRY_AFTER_S)
             for work in (
-                partial(_show_next, events, EVENTS, partial(_show_events, projection)),
-                partial(_show_next, results, RESULTS, partial(_show_results, projection)),
+                partial(_show_next, events, EVENTS_AT_ONCE, partial(_show_events, projection)),
+                partial(_show_next, results, RESULTS_AT_ONCE, partial(_show_results, projection)),
             )
         )
     )
@@ -48,11 +48,11 @@ async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> 
 async def _show_next(inbox: PullInbox, at_once: int, show: Show) -> None:
     """Show what waits, then rest; whatever is not acknowledged comes again, in other company."""
     loop = asyncio.get_running_loop()
-    messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER)
+    messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER_S)
     began = loop.time()
     await _settle(messages, show)
     more_wait = len(messages) == at_once  # others get as much of the worker as these did
-    await asyncio.sleep(min(loop.time() - began, LONGEST_REST) if more_wait else GATHER)
+    await asyncio.sleep(min(loop.time() - began, LONGEST_REST_S) if more_wait else GATHER_S)
 
 
 async def _settle(messages: list[Msg], show: Show) -> None:
@@ -60,7 +60,7 @@ async def _settle(messages: list[Msg], show: Show) -> None:
         await show([_stored(message) async for message in _in_turns(messages)])
     except TransientError:
         for message in messages:
-            await message.nak(delay=RETRY_AFTER)
+            await message.nak(delay=RETRY_AFTER_S)
         return
     async for message in _in_turns(messages):
         await message.ack()
@@ -91,7 +91,7 @@ async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
     """One by one, so that others get their turn."""
     for number, message in enumerate(messages, 1):
         yield message
-        if number % A_TURN == 0:
+        if number % MESSAGES_A_TURN == 0:
             await asyncio.sleep(0)
 
 

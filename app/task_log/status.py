@@ -7,7 +7,7 @@ from app.task_log.record import Record
 from schemas.progress import State
 from schemas.requests import TaskStatus
 
-RESULTS_KEPT = timedelta(seconds=streams.RESULTS_KEPT)
+RESULTS_KEPT = timedelta(seconds=streams.RESULTS_KEPT_S)
 
 
 def status_of(record: Record) -> TaskStatus:

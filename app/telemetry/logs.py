@@ -9,8 +9,8 @@ from collections.abc import Callable
 import structlog
 
 BROKER = "natscribe.broker"  # the logger that FastStream speaks through
-SELDOM = 30.0  # seconds
-DIFFERENT = 64  # warnings that are remembered
+REPEAT_AFTER_S = 30.0
+WARNINGS_REMEMBERED = 64  # warnings that are remembered
 
 
 def configure(level: str) -> None:
@@ -66,7 +66,7 @@ def adopt_libraries() -> None:
 class Seldom:
     """Lets a warning pass once in a while, however often it is said: an outage is tried against every second."""
 
-    def __init__(self, every: float = SELDOM, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, every: float = REPEAT_AFTER_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._every = every
         self._clock = clock
         self._said: dict[str, float] = {}
@@ -81,7 +81,7 @@ class Seldom:
             raise structlog.DropEvent
         self._said.pop(line, None)
         self._said[line] = now
-        if len(self._said) > DIFFERENT:
+        if len(self._said) > WARNINGS_REMEMBERED:
             del self._said[next(iter(self._said))]
         return event
 

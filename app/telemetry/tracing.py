@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NoOpTracerProvider, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-SECOND = 1_000_000_000  # nanoseconds
+NANOSECONDS = 1_000_000_000  # nanoseconds
 OFF = NoOpTracerProvider()
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -48,4 +48,4 @@ def link_to(earlier: str | None) -> None:
 
 def waited(tracer: Tracer, since: datetime) -> None:
     """A span for the time in the queue, which is over."""
-    tracer.start_span("queue wait", start_time=int(since.timestamp() * SECOND)).end()
+    tracer.start_span("queue wait", start_time=int(since.timestamp() * NANOSECONDS)).end()

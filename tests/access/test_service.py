@@ -17,7 +17,7 @@ from app.errors import PermanentError
 from app.main import Worker
 from app.redis_store.redis_keys import MARK
 from app.settings import Settings, Share
-from handlers.channels import ANSWERERS
+from handlers.channels import QUEUE_GROUP
 from schemas.errors import ErrorCode
 from schemas.progress import ProgressEvent, State
 from schemas.requests import ResultFormat
@@ -296,7 +296,7 @@ async def test_what_a_consumer_delivers_is_no_request(
     copies = ConsumerConfig(
         filter_subject=f"progress.{task}",
         deliver_subject=request_subject,
-        deliver_group=ANSWERERS,
+        deliver_group=QUEUE_GROUP,
         ack_policy=ack_policy,
     )
     consumer = await js.add_consumer("transcription_progress", copies)

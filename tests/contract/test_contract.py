@@ -81,7 +81,7 @@ def limits(schema: dict[str, Any]) -> str:
 
 
 def days(seconds: float | None) -> str:
-    return f"{(seconds or 0) / streams.DAY:g} days"
+    return f"{(seconds or 0) / streams.DAY_S:g} days"
 
 
 def test_the_streams() -> None:
@@ -112,8 +112,8 @@ def test_the_keys() -> None:
     said = {quoted(key)[0]: age for key, _, age in table("Redis key")}
     keys = (redis_keys.info, redis_keys.progress, redis_keys.result)
     assert list(said) == [key("{id}") for key in keys]
-    assert all(age.startswith(days(projection.KEEP)) for age in said.values())
-    assert projection.KEEP_PROGRESS == streams.DAY
+    assert all(age.startswith(days(projection.KEEP_S)) for age in said.values())
+    assert projection.KEEP_PROGRESS_S == streams.DAY_S
 
 
 def test_the_limits_and_their_defaults() -> None:
@@ -121,7 +121,7 @@ def test_the_limits_and_their_defaults() -> None:
     for name, default, _ in table("setting"):
         assert float(default.split()[0]) == getattr(settings, quoted(name)[0].lower()), name
     assert f"`err_code` {streams.QUEUE_FULL}" in TEXT
-    assert f"waited {days(streams.EXPIRES_AFTER)} for a worker" in TEXT
+    assert f"waited {days(streams.EXPIRES_AFTER_S)} for a worker" in TEXT
 
 
 def test_the_error_codes() -> None:

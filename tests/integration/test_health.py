@@ -123,7 +123,7 @@ class Forgetful(FakeEngine):
 
 async def test_a_model_that_is_gone_is_loaded_again(start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given an idle worker
-    monkeypatch.setattr("app.main.MODEL_EVERY", 0.05)
+    monkeypatch.setattr("app.main.LOAD_MODEL_EVERY_S", 0.05)
     engine = Forgetful()
     async with start_worker(engine) as worker:
         await becomes(worker, WELL)

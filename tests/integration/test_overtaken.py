@@ -182,8 +182,8 @@ async def test_who_did_not_hear_the_acknowledgement_is_not_overtaken_by_itself(
     settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a stream that has forgotten what is a repetition by the time of the next try
-    monkeypatch.setattr("app.jetstream.streams.DUPLICATES_WITHIN", 0.1)
-    monkeypatch.setattr("app.jetstream.stream_log.FIRST_PAUSE", 0.5)
+    monkeypatch.setattr("app.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
+    monkeypatch.setattr("app.jetstream.stream_log.FIRST_PAUSE_S", 0.5)
     await provisioning.provision(js, settings)
     log = TaskLog(nc, streams.names(settings), "w")
     metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))

@@ -3,7 +3,7 @@
 import pytest
 import structlog
 
-from app.telemetry.logs import DIFFERENT, Seldom
+from app.telemetry.logs import WARNINGS_REMEMBERED, Seldom
 
 
 class Clock:
@@ -60,6 +60,6 @@ def test_what_differs_passes(seldom: Seldom) -> None:
 
 def test_it_remembers_so_many(seldom: Seldom) -> None:
     assert passes(seldom, "first")
-    for number in range(DIFFERENT):
+    for number in range(WARNINGS_REMEMBERED):
         assert passes(seldom, "other", number=number)
     assert passes(seldom, "first")

@@ -17,7 +17,7 @@ from app.jetstream import streams
 from app.jetstream.pull_inbox import PullInbox
 from app.redis_store import projector
 from app.redis_store.projection import RedisProjection
-from app.redis_store.projector import EVENTS, RESULTS
+from app.redis_store.projector import EVENTS_AT_ONCE, RESULTS_AT_ONCE
 from app.settings import Settings
 from app.task_log.record import Metadata, Record
 from schemas.diarization import DiarizationResult
@@ -98,15 +98,15 @@ def asked(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """As much as the projector takes at once waits the first time it asks; set when it asks for more events."""
     again = asyncio.Event()
     waiting = {
-        EVENTS: [event(client, number) for number in range(1, EVENTS + 1)],
-        RESULTS: [result(client, number) for number in range(1, RESULTS + 1)],
+        EVENTS_AT_ONCE: [event(client, number) for number in range(1, EVENTS_AT_ONCE + 1)],
+        RESULTS_AT_ONCE: [result(client, number) for number in range(1, RESULTS_AT_ONCE + 1)],
     }
 
     async def ask(_: PullInbox, batch: int, *, within: float = 0.0) -> list[Msg]:
         del within
         if batch in waiting:
             return waiting.pop(batch)
-        if batch == EVENTS:
+        if batch == EVENTS_AT_ONCE:
             again.set()
         await asyncio.Event().wait()
         return []
@@ -132,15 +132,15 @@ async def test_while_much_is_shown_others_get_their_turn(client: FakeClient) -> 
     projection, turns, turns_of_results = FakeProjection(), 0, 0
     # When they are shown
     async with showing(client, projection):
-        while len(client.acknowledged) < EVENTS + RESULTS:
+        while len(client.acknowledged) < EVENTS_AT_ONCE + RESULTS_AT_ONCE:
             turns += 1
             turns_of_results += not projection.results
             await asyncio.sleep(0)
     # Then all are
-    assert (len(projection.shown), len(projection.results)) == (EVENTS, RESULTS)
+    assert (len(projection.shown), len(projection.results)) == (EVENTS_AT_ONCE, RESULTS_AT_ONCE)
     # And that went on between any few events, while they were read, shown and acknowledged, and between any two results
     assert turns >= 25
-    assert turns_of_results >= RESULTS
+    assert turns_of_results >= RESULTS_AT_ONCE
 
 
 async def test_what_is_shown_takes_no_more_than_half_of_the_time(client: FakeClient, asked: asyncio.Event) -> None:

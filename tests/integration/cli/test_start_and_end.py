@@ -12,7 +12,7 @@ import pytest
 from app.client import Client
 from app.client.errors import NoJetStreamError
 from app.embedded import NatsServer, free_port
-from app.jetstream.connection import REACHED_WITHIN
+from app.jetstream.connection import CONNECT_TIMEOUT_S
 from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
@@ -31,7 +31,7 @@ async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a server that is not there
-    monkeypatch.setattr("app.jetstream.connection.REACHED_WITHIN", 0.2)
+    monkeypatch.setattr("app.jetstream.connection.CONNECT_TIMEOUT_S", 0.2)
     monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)  # the service lowers it: it is about to end
     place = f"127.0.0.1:{free_port()}"
     service = Worker(settings.model_copy(update={"nats_url": f"nats://me:secret@{place}"}), FakeEngine())
@@ -48,7 +48,7 @@ async def test_a_start_without_jetstream_ends_with_one_sentence(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a NATS server that stores nothing
-    monkeypatch.setattr("app.jetstream.connection.REACHED_WITHIN", 0.2)
+    monkeypatch.setattr("app.jetstream.connection.CONNECT_TIMEOUT_S", 0.2)
     monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)
     server = _WithoutJetStream(tmp_path, free_port())
     await server.start()
@@ -119,7 +119,7 @@ async def test_a_start_that_waits_for_nats_can_be_interrupted(settings: Settings
     # When somebody has no more patience
     process.send_signal(signal.SIGINT)
     # Then it ends at once, and says why it did not start
-    async with asyncio.timeout(REACHED_WITHIN / 2):
+    async with asyncio.timeout(CONNECT_TIMEOUT_S / 2):
         said = await process.stderr.read()
         assert await process.wait() != 0
     assert b"No NATS server answers" in said
