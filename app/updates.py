@@ -1,4 +1,4 @@
-"""What work on a task yields: progress updates, and the checkpoint that it goes on from."""
+"""What work on a task yields: progress updates, then the result; and the checkpoint that it starts from."""
 
 from dataclasses import dataclass
 
@@ -26,30 +26,28 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Advanced:
-    """News: a stage has got on, in seconds of audio; `fraction` is the part of the whole task that is done."""
-
-    stage: Stage
-    fraction: float
-    processed_seconds: float | None = None
-    duration_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Found:
-    """News: a batch of windows was transcribed."""
+    """The text of a batch of windows: what follows the segments that were found before."""
 
     language: str | None
-    processed_seconds: float
+    processed_seconds: float  # of the channel
     segments: tuple[Segment, ...]
     audio_sha256: str
     channel: int | None = None
     untranscribed: tuple[Stretch, ...] = ()
 
 
-def processed(stage: Stage, seconds: float, duration: float | None) -> Advanced:
-    """A stage has done so many seconds of audio of those there are."""
-    return Advanced(stage, min(seconds / duration, 1.0) if duration else 0.0, seconds, duration)
+@dataclass(frozen=True, slots=True)
+class Update:
+    """How far a stage is, in seconds of audio, and the text that has been found since the update before."""
+
+    stage: Stage
+    fraction: float  # 0..1, of the whole task
+    processed_seconds: float | None = None
+    duration_seconds: float | None = None
+    found: Found | None = None
 
 
-News = Advanced | Found | Result
+def processed(stage: Stage, seconds: float, duration: float | None, found: Found | None = None) -> Update:
+    """Tell that a stage has done so many seconds of audio of those there are."""
+    return Update(stage, min(seconds / duration, 1.0) if duration else 0.0, seconds, duration, found)

@@ -7,7 +7,7 @@ from app.engines.messages import Job, Loaded, Reply
 from app.main import Worker
 from app.settings import Settings
 from app.telemetry import logs
-from app.updates import Checkpoint, News
+from app.updates import Checkpoint, Result, Update
 from schemas.transcription import TranscriptionResult, TranscriptionTask
 from schemas.wire import Model
 
@@ -37,7 +37,7 @@ class NoEngine:
 class NoTranscriber:
     """Has the result at once."""
 
-    async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
+    async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[Update | Result, None]:
         """Yield an empty result."""
         del checkpoint
         yield TranscriptionResult(

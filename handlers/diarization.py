@@ -16,6 +16,6 @@ async def diarize(
 ) -> None:
     """Find the turns of a recording."""
     await delivery.begin(task)
-    async with aclosing(diarizer.run(task)) as found:
-        async for news in found:
-            await delivery.append(news)
+    async with aclosing(diarizer.run(task)) as updates:
+        async for update in updates:
+            await delivery.append(update)

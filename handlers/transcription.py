@@ -16,6 +16,6 @@ async def transcribe(
 ) -> None:
     """Transcribe a recording, from where the last attempt ended."""
     checkpoint = await delivery.begin(task)
-    async with aclosing(transcriber.run(task, checkpoint)) as found:
-        async for news in found:
-            await delivery.append(news)
+    async with aclosing(transcriber.run(task, checkpoint)) as updates:
+        async for update in updates:
+            await delivery.append(update)

@@ -14,8 +14,7 @@ from app.speech.pace import Pace
 from app.task_log.log import Outcome, TaskLog, end_of
 from app.task_log.record import Record
 from app.task_log.results import ResultStore
-from app.updates import Advanced, Checkpoint, Found, News, Result
-from schemas.diarization import DiarizationResult
+from app.updates import Checkpoint, Found, Result, Update
 from schemas.errors import ErrorDetail
 from schemas.progress import State
 from schemas.transcription import TranscriptionResult
@@ -114,28 +113,33 @@ class TaskAttempt:
             self.checkpoint = replace(read, diarization_error=without, after_trouble=self._after_trouble)
         self._tell_started(before)
 
-    async def append(self, news: News) -> None:
-        """Write news to the task's log (FencedError, StaleSegmentsError, TransientError)."""
+    async def append(self, update: Update | Result) -> None:
+        """Append an update to the task's log, or publish the result.
+
+        Raises:
+            FencedError: somebody else has appended to the log.
+            StaleSegmentsError: somebody who does not own the task has appended segments.
+            TransientError: NATS does not answer.
+        """
         await self.start()
         async with self._lock:
-            match news:
-                case Advanced():
-                    await self._advance(news)
-                case Found():
-                    await self._keep(news)
-                case TranscriptionResult() | DiarizationResult():
-                    await self._publish(news)
+            if not isinstance(update, Update):
+                await self._publish(update)
+                return
+            if update.found is not None:
+                await self._keep(update.found)
+            await self._advance(update)
 
-    async def _keep(self, news: Found) -> None:
+    async def _keep(self, found: Found) -> None:
         await self._end_of_log.check()
         try:
-            await self._segments.append(news, self.record.metadata, attempt=self.number)
+            await self._segments.append(found, self.record.metadata, attempt=self.number)
         except FencedError as error:
             await self._end_of_log.check()
             raise StaleSegmentsError from error
 
-    async def _advance(self, news: Advanced) -> None:
-        self._pace.advance(news)
+    async def _advance(self, update: Update) -> None:
+        self._pace.advance(update)
         self._unsaid = True
         if time.monotonic() - self._said_at >= SHORTEST_SILENCE:
             await self._say_running()

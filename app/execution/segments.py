@@ -43,17 +43,17 @@ class TaskSegments:
             self._sequence = event.sequence
         return replace(found, segments=tuple(segments), untranscribed=tuple(untranscribed))
 
-    async def append(self, news: Found, metadata: Metadata, *, attempt: int) -> None:
+    async def append(self, found: Found, metadata: Metadata, *, attempt: int) -> None:
         """Append a batch behind the last one (FencedError, TransientError)."""
         event = SegmentsEvent(
             task_id=self._task_id,
             attempt=attempt,
             sequence=self._sequence + 1,
-            language=news.language,
-            channel=news.channel,
-            processed_seconds=news.processed_seconds,
-            segments=list(news.segments),
-            untranscribed=list(news.untranscribed),
+            language=found.language,
+            channel=found.channel,
+            processed_seconds=found.processed_seconds,
+            segments=list(found.segments),
+            untranscribed=list(found.untranscribed),
         )
-        self._after = await self._log.append_segments(event, metadata, news.audio_sha256, after=self._after)
+        self._after = await self._log.append_segments(event, metadata, found.audio_sha256, after=self._after)
         self._sequence += 1

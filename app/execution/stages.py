@@ -5,7 +5,7 @@ import time
 from opentelemetry import trace
 from opentelemetry.trace import Span, Tracer
 
-from app.updates import Advanced, Found, News
+from app.updates import Found, Result, Update
 from schemas.progress import Stage
 
 NAMES = {
@@ -26,15 +26,14 @@ class StageSpans:
         self._since = time.time_ns()
         self._enter(NAMES[Stage.FETCHING])
 
-    def hear(self, news: News) -> None:
-        """Enter the stage that the news come from."""
-        if isinstance(news, Advanced):
-            self._enter(NAMES[news.stage])
-        elif isinstance(news, Found):
-            self._enter(NAMES[Stage.TRANSCRIBING])
-            self._batch(news)
-        else:
+    def enter(self, update: Update | Result) -> None:
+        """Begin the span of the stage that an update comes from, or that stores the result."""
+        if not isinstance(update, Update):
             self._enter("store")
+            return
+        self._enter(NAMES[update.stage])
+        if update.found is not None:
+            self._batch(update.found)
 
     def end(self) -> None:
         """End the span of the stage that the attempt came to."""
@@ -49,9 +48,9 @@ class StageSpans:
         self._stage = name, self._tracer.start_span(name)
         self._since = time.time_ns()
 
-    def _batch(self, news: Found) -> None:
+    def _batch(self, found: Found) -> None:
         """A batch of windows, which took the time since the one before."""
         inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
-        figures = {"audio.processed_seconds": news.processed_seconds, "segments": len(news.segments)}
+        figures = {"audio.processed_seconds": found.processed_seconds, "segments": len(found.segments)}
         self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()
         self._since = time.time_ns()

@@ -23,7 +23,7 @@ from app.queue.positions import Position
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 from app.telemetry import tracing
-from app.updates import Checkpoint, News, Task
+from app.updates import Checkpoint, Result, Task, Update
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State
@@ -73,13 +73,13 @@ class TaskDelivery:
         self._stages = StageSpans(tools.tracer)
         return attempt.checkpoint
 
-    async def append(self, news: News) -> None:
-        """Write news to the task's log, and into the trace (FencedError, TransientError)."""
+    async def append(self, update: Update | Result) -> None:
+        """Write an update to the task's log, and into the trace (FencedError, TransientError)."""
         if self._attempt is None or self._stages is None:
             message = "a delivery that was not begun"
             raise RuntimeError(message)
-        self._stages.hear(news)
-        await self._attempt.append(news)
+        self._stages.enter(update)
+        await self._attempt.append(update)
 
     async def work(self, handle: Callable[[], Awaitable[object]]) -> State | None:
         """Let the handler work under the heartbeat, then settle; how the task stands, None if another decides."""

@@ -15,7 +15,7 @@ from app.errors import TaskError
 from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
 from app.speech.recordings import Recording, Recordings
-from app.updates import News, processed
+from app.updates import Result, Update, processed
 from app.work_sharing.sharing import WorkSharing
 from schemas.diarization import DiarizationResult, DiarizationTask, Turn
 from schemas.errors import ErrorDetail
@@ -36,7 +36,7 @@ class Diarizer:
         self._chunks = chunks
         self._sharing = sharing
 
-    async def run(self, task: DiarizationTask) -> AsyncGenerator[News, None]:
+    async def run(self, task: DiarizationTask) -> AsyncGenerator[Update | Result, None]:
         """Yield progress, the result last.
 
         Raises:

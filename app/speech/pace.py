@@ -3,28 +3,29 @@
 import time
 from dataclasses import replace
 
-from app.updates import Advanced
+from app.updates import Update
 from schemas.progress import Stage
 
 ROUNDING = 1e-9  # 100 * .57 is 56.99999999999999
 
 
 class Pace:
-    """Measured from the news of an attempt; never goes backwards."""
+    """Measured from the updates of an attempt; never goes backwards."""
 
     def __init__(self, *, least: int) -> None:
-        self.latest = Advanced(Stage.FETCHING, 0.0)
+        self.latest = Update(Stage.FETCHING, 0.0)
         self._least = least  # percent: what was said before in the same attempt
         self.moved_at = time.monotonic()  # when the work last got on
         self._measured_from: tuple[float, float] | None = None  # when, and the fraction done by then
 
-    def advance(self, news: Advanced) -> None:
-        """Take news into account."""
-        if news != self.latest:
+    def advance(self, update: Update) -> None:
+        """Take an update into account."""
+        if update != self.latest:
             self.moved_at = time.monotonic()
-        duration = news.duration_seconds or self.latest.duration_seconds  # once known, it stays known
-        self.latest = replace(news, fraction=max(news.fraction, self.latest.fraction), duration_seconds=duration)
-        if self._measured_from is None and news.processed_seconds is not None:
+        duration = update.duration_seconds or self.latest.duration_seconds  # once known, it stays known
+        fraction = max(update.fraction, self.latest.fraction)
+        self.latest = replace(update, fraction=fraction, duration_seconds=duration, found=None)
+        if self._measured_from is None and update.processed_seconds is not None:
             self._measured_from = time.monotonic(), self.latest.fraction
 
     @property

@@ -17,7 +17,7 @@ from app.speech.diarizer import Diarizer, SpeakerSearch
 from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from app.speech.recordings import REPLACED, Recording, Recordings
 from app.speech.transcript_cache import Transcript, TranscriptCache
-from app.updates import Advanced, Checkpoint, Found, News, processed
+from app.updates import Checkpoint, Found, Result, Update, processed
 from app.work_sharing.sharing import WorkSharing
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage
@@ -56,7 +56,7 @@ class Transcriber:
         batches = BatchSizes(min(settings.engine_batch * at_once, MOST_WINDOWS), first=min(at_once, MOST_WINDOWS))
         self._pipeline = partial(Pipeline, engine, coordination=sharing.coordination, batches=batches)
 
-    async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[News, None]:
+    async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[Update | Result, None]:
         """Yield what is found from the checkpoint on, the result last.
 
         Raises:
@@ -78,7 +78,7 @@ class Transcriber:
 
     async def _with_speakers(
         self, transcription: "Transcription", task: TranscriptionTask, recording: Recording, checkpoint: Checkpoint
-    ) -> AsyncGenerator[Advanced | Found, None]:
+    ) -> AsyncGenerator[Update, None]:
         """Give the segments their speakers; the transcript is kept when the search for speakers fails.
 
         The search runs beside the transcription where a core is free. After a lost worker it runs last, when all text
@@ -94,7 +94,7 @@ class Transcriber:
             async for update in updates:
                 yield update if transcription.separate else _with_search(update, search.fraction)
                 begins = beside and not search.begun and not transcription.separate
-                if begins and isinstance(update, Found) and cores.free(self._threads):
+                if begins and update.found and cores.free(self._threads):
                     search.begin()
             if transcription.separate:
                 return
@@ -102,20 +102,18 @@ class Transcriber:
             async for progress in search.progress():
                 yield _searching(search, progress.processed_seconds, progress.duration_seconds)
             if search.turns is not None:
-                yield Advanced(Stage.MERGING, 1.0)
+                yield Update(Stage.MERGING, 1.0)
             await asyncio.to_thread(transcription.add_speakers, search)
 
 
-def _with_search(update: Advanced | Found, searched: float) -> Advanced | Found:
+def _with_search(update: Update, searched: float) -> Update:
     """Count both halves of the work, whichever goes on at the moment."""
-    if not isinstance(update, Advanced):
-        return update
     return replace(update, fraction=(1 - DIARIZING_SHARE) * update.fraction + DIARIZING_SHARE * searched)
 
 
-def _searching(search: SpeakerSearch, seconds: float, duration: float | None) -> Advanced:
+def _searching(search: SpeakerSearch, seconds: float, duration: float | None) -> Update:
     fraction = 1 - DIARIZING_SHARE + DIARIZING_SHARE * search.fraction
-    return Advanced(Stage.DIARIZING, fraction, seconds, duration)
+    return Update(Stage.DIARIZING, fraction, seconds, duration)
 
 
 class Transcription:
@@ -149,7 +147,7 @@ class Transcription:
         """Whether each channel is transcribed on its own."""
         return self._task.channels is Channels.SEPARATE and self.channels > 1
 
-    async def run(self, checkpoint: Checkpoint) -> AsyncGenerator[Advanced | Found, None]:
+    async def run(self, checkpoint: Checkpoint) -> AsyncGenerator[Update, None]:
         """Yield what is found from the checkpoint on.
 
         Raises:
@@ -167,9 +165,7 @@ class Transcription:
             async with aclosing(replies):
                 async for reply in replies:
                     self._note(source)
-                    if isinstance(reply, Transcribed):
-                        yield self._found(reply, channel)
-                    yield self._advanced(reply, channel or 0)
+                    yield self._update(reply, channel)
             self._note(source)
             if isinstance(source, Pipeline):
                 self.cached = False
@@ -278,13 +274,14 @@ class Transcription:
             changed |= {"channel": channel, "speaker": f"SPEAKER_{channel:02}"}
         return segment.model_copy(update=changed)
 
-    def _advanced(self, reply: StageAdvanced | Transcribed, channel: int) -> Advanced:
-        """How far that is; each of several channels is a part of the whole."""
-        stage = reply.stage if isinstance(reply, StageAdvanced) else Stage.TRANSCRIBING
+    def _update(self, reply: StageAdvanced | Transcribed, channel: int | None) -> Update:
+        """How far that is, and what was found; each of several channels is a part of the whole."""
         seconds, duration = reply.processed_seconds, reply.duration_seconds
         if self.separate and duration is not None:
-            seconds = (channel * duration + seconds) / self.channels
-        return processed(stage, seconds, duration)
+            seconds = ((channel or 0) * duration + seconds) / self.channels
+        if isinstance(reply, StageAdvanced):
+            return processed(reply.stage, seconds, duration)
+        return processed(Stage.TRANSCRIBING, seconds, duration, self._found(reply, channel))
 
 
 def _languages(segments: Sequence[Segment]) -> dict[str, float]:

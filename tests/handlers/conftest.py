@@ -13,14 +13,14 @@ from faststream.nats import NatsBroker, NatsRouter, TestNatsBroker
 
 from app.jetstream import streams
 from app.settings import Settings
-from app.updates import Checkpoint, News, Task
+from app.updates import Checkpoint, Result, Task, Update
 from handlers import channels
 from schemas.errors import ErrorCode
 from schemas.requests import ResultFormat, ResultRequest, TaskStatus
 from schemas.sharing import WindowsOffered
 from schemas.wire import Kind
 
-UPDATES: tuple[News, ...] = ("first", "second")  # type: ignore[assignment]  # handlers pass on whatever it is
+UPDATES: tuple[Update | Result, ...] = ("first", "second")  # type: ignore[assignment]  # handlers pass on whatever it is
 
 
 @dataclass
@@ -30,7 +30,7 @@ class FakeEngine:
     began: list[tuple[Task, Checkpoint | None]] = field(default_factory=list)
     closed: bool = False
 
-    async def run(self, task: Task, checkpoint: Checkpoint | None = None) -> AsyncGenerator[News, None]:
+    async def run(self, task: Task, checkpoint: Checkpoint | None = None) -> AsyncGenerator[Update | Result, None]:
         self.began.append((task, checkpoint))
         try:
             for update in UPDATES:
@@ -44,7 +44,7 @@ class FakeDelivery:
     """A task message in the hands of this worker."""
 
     begun: list[Task] = field(default_factory=list)
-    appended: list[News] = field(default_factory=list)
+    appended: list[Update | Result] = field(default_factory=list)
     fails_with: Exception | None = None  # after the first update
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
@@ -52,7 +52,7 @@ class FakeDelivery:
         self.begun.append(task)
         return self.checkpoint
 
-    async def append(self, update: News) -> None:
+    async def append(self, update: Update | Result) -> None:
         self.appended.append(update)
         if self.fails_with is not None:
             raise self.fails_with

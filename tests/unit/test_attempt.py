@@ -12,10 +12,10 @@ from app.execution.lost_speakers import speakers_are_given_up
 from app.task_log.log import NoResult
 from app.task_log.record import Metadata
 from app.task_log.results import ResultStore
-from app.updates import Advanced, Checkpoint, Found, Result
+from app.updates import Checkpoint, Found, Result, Update
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, Stage, State
-from schemas.transcription import Stretch, TranscriptionResult
+from schemas.transcription import Segment, Stretch, TranscriptionResult
 from schemas.wire import Kind, Model
 from tests.fakes.engine import segment
 from tests.fakes.task_log import InMemoryTaskLog
@@ -54,6 +54,18 @@ RESULT = TranscriptionResult(
     audio_sha256="0" * 64,
     created_at=datetime.now(UTC),
 )
+
+
+def found(
+    language: str,
+    processed_seconds: float,
+    segments: tuple[Segment, ...],
+    sha256: str,
+    channel: int | None = None,
+    untranscribed: tuple[Stretch, ...] = (),
+) -> Update:
+    text = Found(language, processed_seconds, segments, sha256, channel, untranscribed)
+    return Update(Stage.TRANSCRIBING, 0.0, found=text)
 
 
 @pytest.fixture
@@ -99,13 +111,13 @@ async def attempt(log: InMemoryTaskLog, results: FakeResults, clock: list[float]
 async def test_it_speaks_at_most_once_a_second(attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]) -> None:
     for tenth in range(1, 31):
         clock[0] += 0.1
-        await attempt.append(Advanced(Stage.TRANSCRIBING, tenth / 30, tenth, 30))
+        await attempt.append(Update(Stage.TRANSCRIBING, tenth / 30, tenth, 30))
     assert len([event for event in log.events("t1") if event.state is State.RUNNING]) in {3, 4}
 
 
 async def test_what_came_too_soon_is_said_later(attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]) -> None:
     clock[0] += 0.5
-    await attempt.append(Advanced(Stage.DECODING, 0.0, 0, 30))
+    await attempt.append(Update(Stage.DECODING, 0.0, 0, 30))
     said = log.events("t1")[-1]
     assert said.stage is Stage.FETCHING
     clock[0] += 0.6
@@ -128,7 +140,7 @@ async def test_progress_never_falls_and_never_says_done_too_soon(
 ) -> None:
     for fraction in (0.5, 0.3, 1.0):
         clock[0] += 1
-        await attempt.append(Advanced(Stage.TRANSCRIBING, fraction, 15, 30))
+        await attempt.append(Update(Stage.TRANSCRIBING, fraction, 15, 30))
     assert [event.progress for event in log.events("t1")[2:]] == [50, 50, 99]
 
 
@@ -136,9 +148,9 @@ async def test_the_rest_is_estimated_from_the_pace(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     clock[0] += 5
-    await attempt.append(Advanced(Stage.TRANSCRIBING, 0.0, 0, 100))
+    await attempt.append(Update(Stage.TRANSCRIBING, 0.0, 0, 100))
     clock[0] += 10
-    await attempt.append(Advanced(Stage.TRANSCRIBING, 0.25, 25, 100))
+    await attempt.append(Update(Stage.TRANSCRIBING, 0.25, 25, 100))
     assert log.events("t1")[-1].eta_seconds == 30
 
 
@@ -147,9 +159,9 @@ async def test_the_rest_does_not_grow_while_the_work_is_waited_for(
 ) -> None:
     # Given an attempt that has done a quarter in ten seconds
     clock[0] += 5
-    await attempt.append(Advanced(Stage.TRANSCRIBING, 0.0, 0, 100))
+    await attempt.append(Update(Stage.TRANSCRIBING, 0.0, 0, 100))
     clock[0] += 10
-    await attempt.append(Advanced(Stage.TRANSCRIBING, 0.25, 25, 100))
+    await attempt.append(Update(Stage.TRANSCRIBING, 0.25, 25, 100))
     # When it says nothing new for a while, then for very long
     rests = []
     for silence in (8, 8, 100):
@@ -165,7 +177,7 @@ async def test_who_comes_after_goes_on_where_the_segments_end(log: InMemoryTaskL
     lost = await attempt_on(log)
     await lost.start()
     for number in (0, 1):
-        await lost.append(Found("en", (number + 1) * 10.0, (segment(number),), "sha"))
+        await lost.append(found("en", (number + 1) * 10.0, (segment(number),), "sha"))
     # When another one starts
     following = await attempt_on(log)
     await following.start()
@@ -173,7 +185,7 @@ async def test_who_comes_after_goes_on_where_the_segments_end(log: InMemoryTaskL
     assert following.checkpoint.processed_seconds == 20
     assert following.checkpoint.audio_sha256 == "sha"
     assert following.checkpoint.segments == (segment(0), segment(1))
-    await following.append(Found("en", 30.0, (segment(2),), "sha"))
+    await following.append(found("en", 30.0, (segment(2),), "sha"))
     assert [event.sequence for event in log.batches("t1")] == [1, 2, 3]
     # And the lost one cannot speak any more
     with pytest.raises(FencedError):
@@ -189,7 +201,7 @@ async def test_channels_and_stretches_without_text_outlive_a_lost_worker(
     on = [segment(number).model_copy(update={"channel": number, "speaker": f"SPEAKER_0{number}"}) for number in (0, 1)]
     missing = [Stretch(start=8, end=9.5), Stretch(start=3, end=4.5)]
     for channel, language in enumerate(["en", "ru"]):
-        await lost.append(Found(language, 10.0, (on[channel],), "sha", channel, (missing[channel],)))
+        await lost.append(found(language, 10.0, (on[channel],), "sha", channel, (missing[channel],)))
     # When another one starts
     following = await attempt_on(log)
     await following.start()
@@ -211,10 +223,10 @@ async def test_how_long_the_recording_is_stays_known(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     # Given an attempt that knows how long its recording is
-    await attempt.append(Advanced(Stage.DIARIZING, 0.5, 5, 60))
+    await attempt.append(Update(Stage.DIARIZING, 0.5, 5, 60))
     # When a stage is told that goes over no audio
     clock[0] += 10
-    await attempt.append(Advanced(Stage.MERGING, 1.0))
+    await attempt.append(Update(Stage.MERGING, 1.0))
     # Then that is still known, to clients and to the metrics
     assert (log.events("t1")[-1].stage, log.events("t1")[-1].duration_seconds) == (Stage.MERGING, 60)
     assert attempt.audio_seconds == 60
@@ -236,13 +248,13 @@ async def test_what_goes_on_in_the_same_attempt_does_not_fall_back(log: InMemory
     first = await attempt_on(log)
     await first.start()
     clock[0] += 1
-    await first.append(Advanced(Stage.TRANSCRIBING, 0.57, 57, 100))
+    await first.append(Update(Stage.TRANSCRIBING, 0.57, 57, 100))
     await first.give_back()
     # When another worker goes on
     following = await attempt_on(log)
     await following.start()
     clock[0] += 1
-    await following.append(Advanced(Stage.DECODING, 0.5, 50, 100))
+    await following.append(Update(Stage.DECODING, 0.5, 50, 100))
     # Then clients see no step back
     assert following.number == 1
     assert [event.progress for event in log.events("t1")[-4:]] == [57, 57, 57, 57]
@@ -253,12 +265,12 @@ async def test_a_new_attempt_says_how_far_it_is_itself(log: InMemoryTaskLog, clo
     lost = await attempt_on(log)
     await lost.start()
     clock[0] += 1
-    await lost.append(Advanced(Stage.TRANSCRIBING, 0.57, 57, 100))
+    await lost.append(Update(Stage.TRANSCRIBING, 0.57, 57, 100))
     # When the next one is at ten
     following = await attempt_on(log)
     await following.start()
     clock[0] += 1
-    await following.append(Advanced(Stage.DECODING, 0.1, 10, 100))
+    await following.append(Update(Stage.DECODING, 0.1, 10, 100))
     # Then it says so
     assert following.number == 2
     assert [event.progress for event in log.events("t1")[-3:]] == [57, 0, 10]
@@ -269,10 +281,10 @@ async def test_the_estimate_of_a_resumed_attempt_counts_only_what_it_has_done(
 ) -> None:
     # Given an attempt that begins in the middle
     clock[0] += 5
-    await attempt.append(Advanced(Stage.DECODING, 0.5, 50, 100))
+    await attempt.append(Update(Stage.DECODING, 0.5, 50, 100))
     # When it has done a quarter in ten seconds
     clock[0] += 10
-    await attempt.append(Advanced(Stage.TRANSCRIBING, 0.75, 75, 100))
+    await attempt.append(Update(Stage.TRANSCRIBING, 0.75, 75, 100))
     # Then the last quarter takes ten more
     assert log.events("t1")[-1].eta_seconds == 10
 
@@ -300,15 +312,15 @@ async def somebody_says(log: InMemoryTaskLog, state: State) -> None:
     await log.push(last.model_copy(update={"state": state, "sequence": last.sequence + 1, "worker": "other"}), METADATA)
 
 
-@pytest.mark.parametrize("news", [Found("en", 10.0, (segment(0),), "sha"), RESULT])
+@pytest.mark.parametrize("update", [found("en", 10.0, (segment(0),), "sha"), RESULT])
 async def test_who_was_overtaken_publishes_nothing(
-    attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, news: Found | Result
+    attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, update: Update | Result
 ) -> None:
     # Given an attempt that another worker has taken over, and which has not heard of it
     await somebody_says(log, State.RUNNING)
     # When it comes with segments or a result
     with pytest.raises(FencedError):
-        await attempt.append(news)
+        await attempt.append(update)
     # Then they go nowhere
     assert (log.batches("t1"), log.outcomes("t1")) == ([], [])
 
@@ -429,7 +441,7 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
     log.progress_stream.stored.clear()
     log.progress_stream.acknowledges.clear()
     clock[0] += 1
-    saying = asyncio.create_task(attempt.append(Advanced(Stage.DECODING, 0.0, 0, 30)))
+    saying = asyncio.create_task(attempt.append(Update(Stage.DECODING, 0.0, 0, 30)))
     await log.progress_stream.stored.wait()
     # When it is cancelled, and the acknowledgement comes after that
     saying.cancel()

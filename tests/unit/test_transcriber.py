@@ -19,7 +19,7 @@ from app.speech.diarizer import Diarizer
 from app.speech.recordings import Recording, Recordings
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
-from app.updates import Advanced, Checkpoint, Found, News
+from app.updates import Checkpoint, Result, Update
 from app.work_sharing.sharing import WorkSharing
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
@@ -98,7 +98,7 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return answers
 
 
-def run(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> AsyncGenerator[News, None]:  # noqa: B008
+def run(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> AsyncGenerator[Update | Result, None]:  # noqa: B008
     recordings, sharing, cache = (
         cast("Recordings", OneRecording()),
         cast("WorkSharing", Alone()),
@@ -110,12 +110,12 @@ def run(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> AsyncGener
     return Transcriber(recordings, engine, transcripts, diarizer, sharing, settings=settings).run(TASK, checkpoint)
 
 
-async def news_of(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> list[News]:  # noqa: B008
+async def news_of(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> list[Update | Result]:  # noqa: B008
     async with asyncio.timeout(5):
         return [news async for news in run(engine, checkpoint)]
 
 
-def result_in(news: list[News]) -> TranscriptionResult:
+def result_in(news: list[Update | Result]) -> TranscriptionResult:
     assert isinstance(news[-1], TranscriptionResult)
     return news[-1]
 
@@ -176,14 +176,14 @@ async def test_progress_counts_both_and_never_falls(cores: list[bool], free: boo
     cores[:] = [free]
     news = await news_of(WatchedEngine(waits=free))
     # Then progress never falls, and is whole only at the end
-    told = [each for each in news if isinstance(each, Advanced)]
+    told = [each for each in news if isinstance(each, Update)]
     assert all(before.fraction <= after.fraction for before, after in pairwise(told))
     assert [each.stage for each in told if each.fraction == 1.0][-1] is Stage.MERGING
     # And speakers are the stage only when the text is complete, so that it can be saved without them
-    last_text = max(place for place, each in enumerate(news) if isinstance(each, Found))
-    stages = [each.stage for each in news[:last_text] if isinstance(each, Advanced)]
+    last_text = max(place for place, each in enumerate(news) if isinstance(each, Update) and each.found)
+    stages = [each.stage for each in news[:last_text] if isinstance(each, Update)]
     assert Stage.DIARIZING not in stages
-    assert Stage.DIARIZING in [each.stage for each in news[last_text:] if isinstance(each, Advanced)]
+    assert Stage.DIARIZING in [each.stage for each in news[last_text:] if isinstance(each, Update)]
 
 
 @pytest.mark.parametrize("free", [True, False])
@@ -223,7 +223,7 @@ async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None
     engine = Endless(waits=True)
     running = run(engine)
     async for news in running:
-        if isinstance(news, Found) and news.processed_seconds == 30:
+        if isinstance(news, Update) and news.found and news.processed_seconds == 30:
             break
     # When the attempt ends
     async with asyncio.timeout(5):
@@ -248,9 +248,9 @@ async def test_what_the_search_says_while_text_is_found_counts_at_once(cores: li
     running = run(HalfDone(waits=True))
     # When all text is there
     async for news in running:
-        if isinstance(news, Advanced) and news.processed_seconds == 40:
+        if isinstance(news, Update) and news.processed_seconds == 40:
             break
     await running.aclose()
     # Then three quarters of the work are done
-    assert isinstance(news, Advanced)
+    assert isinstance(news, Update)
     assert news.fraction == pytest.approx(0.75)

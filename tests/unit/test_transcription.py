@@ -17,7 +17,7 @@ from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from app.speech.recordings import Recording
 from app.speech.transcriber import Transcription
 from app.speech.transcript_cache import SEGMENTS_AT_ONCE, Transcript, TranscriptCache
-from app.updates import Advanced, Checkpoint, Found
+from app.updates import Checkpoint, Found, Update
 from schemas.errors import ErrorCode
 from schemas.transcription import Channels, Segment, Stretch, TranscriptionTask
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
@@ -80,12 +80,12 @@ def run_of(engine: FakeEngine, task: TranscriptionTask, memory: Memory) -> Trans
     return Transcription(pipeline, transcripts, Recording(Path("call.flac"), SHA), task)
 
 
-async def news_of(run: Transcription, checkpoint: Checkpoint = Checkpoint()) -> list[Advanced | Found]:  # noqa: B008
+async def news_of(run: Transcription, checkpoint: Checkpoint = Checkpoint()) -> list[Update]:  # noqa: B008
     return [each async for each in run.run(checkpoint)]
 
 
-def found_in(news: Sequence[Advanced | Found]) -> list[Found]:
-    return [each for each in news if isinstance(each, Found)]
+def found_in(news: Sequence[Update]) -> list[Found]:
+    return [each.found for each in news if each.found]
 
 
 def texts(segments: Sequence[Segment]) -> list[str]:
@@ -210,12 +210,11 @@ async def test_progress_never_falls(memory: Memory, task: TranscriptionTask, don
     # When a recording is transcribed
     news = await news_of(run_of(CallEngine(channels=2), task, memory), checkpoint)
     # Then progress never falls, and at the end all is done
-    told = [each for each in news if isinstance(each, Advanced)]
-    assert all(before.fraction <= after.fraction for before, after in pairwise(told))
-    assert all((before.processed_seconds or 0) <= (after.processed_seconds or 0) for before, after in pairwise(told))
-    assert told[-1].fraction == 1
+    assert all(before.fraction <= after.fraction for before, after in pairwise(news))
+    assert all((before.processed_seconds or 0) <= (after.processed_seconds or 0) for before, after in pairwise(news))
+    assert news[-1].fraction == 1
     # And what was done before counts
-    assert told[0].fraction == pytest.approx(len(earlier) / (3 if task is MIXED else 6))
+    assert news[0].fraction == pytest.approx(len(earlier) / (3 if task is MIXED else 6))
 
 
 async def test_each_channel_is_kept_and_found_again(memory: Memory) -> None:
@@ -239,7 +238,7 @@ async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_
     engine = CallEngine(channels=2)
     news = run_of(engine, SEPARATE, memory).run(Checkpoint())
     async for each in news:
-        if isinstance(each, Found) and each.channel == 1:
+        if each.found and each.found.channel == 1:
             break
     await news.aclose()
     # When another task asks the same
