@@ -1,4 +1,4 @@
-"""Attribution: which speaker said which words."""
+"""Attribution: each word gets its speaker."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,16 +47,16 @@ def _finder(turns: Sequence[Turn]) -> Callable[[Segment | Word], str | None]:
     starts = [turn.start for turn in ordered]
     longest = max((turn.end - turn.start for turn in turns), default=0.0)
 
-    def speaker_of(said: Segment | Word) -> str | None:
+    def speaker_of(part: Segment | Word) -> str | None:
         """Who speaks in most of it; where nobody does, whose turn is nearest."""
-        first = bisect_right(starts, said.start - longest) - 1
-        last = bisect_right(starts, said.end) + 1
-        best = max(ordered[max(first, 0) : last], key=lambda turn: _overlap(turn, said), default=None)
+        first = bisect_right(starts, part.start - longest) - 1
+        last = bisect_right(starts, part.end) + 1
+        best = max(ordered[max(first, 0) : last], key=lambda turn: _overlap(turn, part), default=None)
         return best.speaker if best else None
 
     return speaker_of
 
 
-def _overlap(turn: Turn, said: Segment | Word) -> float:
+def _overlap(turn: Turn, part: Segment | Word) -> float:
     """Seconds in common; below 0: seconds between the two."""
-    return min(turn.end, said.end) - max(turn.start, said.start)
+    return min(turn.end, part.end) - max(turn.start, part.start)

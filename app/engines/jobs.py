@@ -1,6 +1,6 @@
 """What an engine process can do, with the models that it keeps between jobs."""
 
-# ruff: noqa: PLC0415 -- a process loads the libraries of its own jobs only, and is the smaller and the sooner there for it
+# ruff: noqa: PLC0415 -- a process loads the libraries of its own jobs only, and so starts sooner and is smaller
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -49,37 +49,25 @@ class JobRunner:
         """
         match job:
             case Prepare():
-                emit(self._prepare())
+                from app.engines.listening import prepare
+
+                prepare()
+                emit(Prepared())
             case Listen():
-                self._listen(job, emit)
+                from app.engines.listening import find_windows
+
+                for reply in find_windows(job, self._limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS")):
+                    emit(reply)
             case Load():
-                emit(self._load(job))
+                model = self._model(job.options.model)
+                model.check(job.options)
+                emit(Loaded(model=model.identity, how=model.how))
             case Transcribe():
-                self._transcribe(job, emit)
+                from app.engines.transcription import transcribe
+
+                emit(transcribe(self._model(job.options.model), job))
             case Diarize():
                 emit(self._diarize(job, emit))
-
-    def _prepare(self) -> Prepared:
-        from app.engines.listening import prepare
-
-        prepare()
-        return Prepared()
-
-    def _listen(self, job: Listen, emit: Emit) -> None:
-        from app.engines.listening import find_windows
-
-        for reply in find_windows(job, self._limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS")):
-            emit(reply)
-
-    def _transcribe(self, job: Transcribe, emit: Emit) -> None:
-        from app.engines.transcription import transcribe
-
-        emit(transcribe(self._model(job.options.model), job))
-
-    def _load(self, job: Load) -> Loaded:
-        model = self._model(job.options.model)
-        model.check(job.options)
-        return Loaded(model=model.identity, how=model.how)
 
     def _model(self, name: str | None) -> SpeechModel:
         from app.engines.models import Models

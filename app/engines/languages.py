@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from math import log
 
 Evidence = Mapping[str, float]  # the probability of each language
-Part = tuple[float, Evidence]  # seconds, and what is heard in them
+Part = tuple[float, Evidence]  # seconds of speech, and the languages they may be in
 
 CHANGE = 2.0  # what a change costs, in natural logarithms of probabilities
 _LEAST = 1e-3  # what is less probable than that is no less possible
@@ -19,7 +19,7 @@ Scores = dict[str, float]
 
 
 def languages_of(parts: Sequence[Part], previous: str | None) -> tuple[list[str], bool]:
-    """The language of each part, and whether that would be the same whatever was spoken before."""
+    """Find the language of each part, and whether all would be the same whatever was spoken before."""
     scores = _scores(parts)
     ranked = sorted(scores[0].items(), key=lambda each: (-each[1], each[0]))
     settled = len(ranked) == 1 or ranked[0][1] - ranked[1][1] > CHANGE
@@ -30,9 +30,9 @@ def languages_of(parts: Sequence[Part], previous: str | None) -> tuple[list[str]
 
 
 def _scores(parts: Sequence[Part]) -> list[Scores]:
-    """For each part and language, how well the rest can go on if that part is in that language."""
-    heard = {language for _, part in parts for language, probable in part.items() if probable >= _LEAST}
-    possible = sorted(heard | {max(part, key=lambda language: part[language]) for _, part in parts})
+    """Score each part and language: how probable the rest is if that part is in that language."""
+    likely = {language for _, part in parts for language, probable in part.items() if probable >= _LEAST}
+    possible = sorted(likely | {max(part, key=lambda language: part[language]) for _, part in parts})
     rest = dict.fromkeys(possible, 0.0)
     scores: list[Scores] = []
     for seconds, part in reversed(parts):

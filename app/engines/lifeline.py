@@ -20,6 +20,6 @@ def tie_to(parent: int) -> None:
 
 
 def leave_signals_to_parent() -> None:
-    """Ignore what a terminal sends to all processes at once: the worker decides when the engine stops."""
+    """Ignore the signals that a terminal sends to all processes: the worker decides when the engine stops."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

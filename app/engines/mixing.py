@@ -1,4 +1,4 @@
-"""Any frame to 16 kHz mono, also where the format changes in the middle of a recording."""
+"""Mixing: frames of any format become 16 kHz mono, also where the format changes within a recording."""
 
 from collections.abc import Iterator
 
@@ -48,13 +48,13 @@ class Mixer:
 
 
 def _only(frame: av.AudioFrame, channel: int) -> av.AudioFrame:
-    """One channel; the last one where there are fewer, since a format may change in the middle of a recording."""
+    """Take one channel; the last one where there are fewer, since a format may change within a recording."""
     by_channel = _by_channel(frame)
     return _mono(by_channel[min(channel, len(by_channel) - 1)][np.newaxis], frame.sample_rate)
 
 
 def _mixed(frame: av.AudioFrame) -> av.AudioFrame:
-    """All channels as one; a voice on one of a hundred must still be heard, hence the root."""
+    """Mix all channels; the root keeps a voice audible that is on one channel of a hundred."""
     by_channel = _by_channel(frame)
     return _mono(by_channel.sum(axis=0, keepdims=True) / np.sqrt(len(by_channel)), frame.sample_rate)
 

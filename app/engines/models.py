@@ -1,4 +1,4 @@
-"""Which model a task means, of which family it is, and where its files lie."""
+"""Models: which one a task means, of which family it is, and where its files lie."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Models:
-    """The models that this service may load: `default` is the operator's word, a name or a folder.
+    """The models that this service may load: `default` is the operator's choice, a name or a folder.
 
     `compute_type` chooses between files of several precisions, where a model has them.
     """
@@ -40,9 +40,10 @@ class Models:
     compute_type: str | None = None
 
     def find(self, name: str | None) -> Weights:
-        """The weights that a task means with `name` (null: the service's own).
+        """Find the weights that a task means with `name` (null: the service's own).
 
-        Raises PermanentError (unknown_model) where there is no such model, or it cannot be had.
+        Raises:
+            PermanentError: unknown_model, there is no such model, or it cannot be downloaded.
         """
         if name is not None:
             return self._named(name)
@@ -119,7 +120,7 @@ def _download(name: str) -> Path:
     try:
         return Path(download_model(name))
     except Exception as error:
-        raise _not_to_be_had(name) from error
+        raise _not_downloaded(name) from error
 
 
 def _published_onnx(name: str, compute_type: str | None) -> Path:
@@ -127,7 +128,7 @@ def _published_onnx(name: str, compute_type: str | None) -> Path:
     try:
         return onnx_models.fetch(name, compute_type)
     except Exception as error:
-        raise _not_to_be_had(name) from error
+        raise _not_downloaded(name) from error
 
 
 def _require_extra(name: str) -> None:
@@ -154,7 +155,7 @@ def _incomplete(name: str, missing: str) -> PermanentError:
     return _unknown(message)
 
 
-def _not_to_be_had(name: str) -> PermanentError:
+def _not_downloaded(name: str) -> PermanentError:
     message = (
         f"The model {name!r} cannot be had from the model hub: ask for the service's own model,"
         " or let the operator put it into TRANSCRIPTION_MODELS_DIR."

@@ -30,7 +30,7 @@ _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A loaded model; `how` it hears is part of what it finds."""
+    """A loaded model; `how` it computes decides on what it finds."""
 
     identity: Model
     how: str
@@ -61,15 +61,15 @@ class OnnxModel:
         self,
         clips: Sequence[Clip],
         options: TranscribeOptions,
-        previous: str | None,  # noqa: ARG002 -- a model of this family is told the language, or needs none
+        previous: str | None,  # noqa: ARG002 -- a model of this family gets the language from the task, or needs none
     ) -> Answer:
         """Transcribe clips; on a CPU one after the other, so that no clip changes the text of another."""
         how: RecognizeOptions = {}
         if self._takes_language:
             how = {"language": options.language, "target_language": "en" if options.translate else options.language}
         spoken = options.language or self._only_language
-        heard = self._heard(clips, how)
-        return Answer([[_text(*each, spoken)] for each in zip(clips, heard, strict=True)], spoken)
+        results = self._recognized(clips, how)
+        return Answer([[_text(*each, spoken)] for each in zip(clips, results, strict=True)], spoken)
 
     @property
     def _only_language(self) -> str | None:
@@ -77,10 +77,10 @@ class OnnxModel:
 
     @property
     def _takes_language(self) -> bool:
-        """Whether it must be told the language, and can be told another one to write."""
+        """Whether it must be given the language, and can be given another one to write."""
         return self.architecture == CANARY
 
-    def _heard(self, clips: Sequence[Clip], how: RecognizeOptions) -> list[TimestampedResult]:
+    def _recognized(self, clips: Sequence[Clip], how: RecognizeOptions) -> list[TimestampedResult]:
         waves: list[str | Path | Samples] = [_long_enough(clip.samples) for clip in clips]
         if self.at_once:
             return self.network.recognize(waves, **how)
@@ -92,9 +92,9 @@ def _long_enough(samples: Samples) -> Samples:
     return np.pad(samples, (0, missing)) if missing > 0 else samples
 
 
-def _text(clip: Clip, heard: TimestampedResult, language: str | None) -> Text:
-    """The text of a clip, also without words: nobody can tell music from speech."""
-    return Text(words_of(heard, clip.seconds, clip.speech), language, mean_logprob(heard))
+def _text(clip: Clip, result: TimestampedResult, language: str | None) -> Text:
+    """Build the text of a clip, also without words: such a model cannot know music from speech."""
+    return Text(words_of(result, clip.seconds, clip.speech), language, mean_logprob(result))
 
 
 def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:

@@ -23,7 +23,7 @@ _EUROPEAN = (
 
 _CONFIG = "config.json"
 CANARY = "nemo-conformer-aed"
-_LANGUAGE_TOKEN = re.compile(r"^<\|([a-z]{2})\|> ", re.MULTILINE)  # what it is told the language with
+_LANGUAGE_TOKEN = re.compile(r"^<\|([a-z]{2})\|> ", re.MULTILINE)  # by which Canary is given the language
 _PLAIN, _INT8, _FLOAT16 = "", "?int8", "?fp16"  # how the library marks a precision in the name of a file
 _MARKS = {"int8": _INT8, "float16": _FLOAT16, "float32": _PLAIN}
 
@@ -48,7 +48,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 """What each architecture needs, `{}` being the mark of the precision: the library's own patterns."""
 
-_TOLD_BY_FILES = (
+_KNOWN_BY_FILES = (
     "gigaam-v2-ctc",
     "gigaam-v2-rnnt",
     "gigaam-v3-e2e-ctc",
@@ -60,7 +60,7 @@ _TOLD_BY_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A model that the library knows by name: how it is built, and its languages (none: not told)."""
+    """A model that the library knows by name: how it is built, and its languages (none: not known)."""
 
     architecture: str
     languages: tuple[str, ...]
@@ -102,7 +102,7 @@ class Network:
 
 
 class IncompleteError(Exception):
-    """Says which files a model's folder lacks."""
+    """Files are missing in a model's folder."""
 
     def __init__(self, missing: list[str]) -> None:
         super().__init__(", ".join(missing))
@@ -116,11 +116,11 @@ def installed() -> bool:
 def recognise(folder: Path, name: str, compute_type: str | None) -> Network | None:
     """Find the model in a folder; null: it holds none that the library could read.
 
-    The folder's name, if it is a published one, says what it holds, else `model_type` in its config.json, else its
-    files. Of several precisions the one that `compute_type` asks for is taken, else the full one.
+    What the folder holds is known by its name, if it is a published one, else by `model_type` in its config.json, else
+    by its files. Of several precisions the one that `compute_type` asks for is taken, else the full one.
 
     Raises:
-        IncompleteError: it is clear what the folder should hold, and files are missing.
+        IncompleteError: It is clear what the folder should hold, and files are missing.
     """
     config = _config(folder)
     architecture = _architecture(folder, name, config)
@@ -139,10 +139,10 @@ def recognise(folder: Path, name: str, compute_type: str | None) -> Network | No
 
 
 def fetch(name: str, compute_type: str | None) -> Path:
-    """The folder of a published model: in the model hub's cache, filled from the hub where no precision is there yet.
+    """Find the folder of a published model in the model hub's cache, filled from the hub where none is there yet.
 
     Raises:
-        Exception: of many kinds, where the hub is not reached.
+        Exception: Of many kinds, where the hub is not reached.
     """
     marks = _wanted(compute_type)
     for mark in marks:
@@ -170,13 +170,13 @@ def _wanted(compute_type: str | None) -> list[str]:
 def _architecture(folder: Path, name: str, config: Mapping[str, object]) -> str | None:
     if name in _BY_FOLDER_NAME:
         return PUBLISHED[_BY_FOLDER_NAME[name]].architecture
-    told = str(config.get("model_type"))
-    told = PUBLISHED[told].architecture if told in PUBLISHED else told
+    named = str(config.get("model_type"))
+    named = PUBLISHED[named].architecture if named in PUBLISHED else named
     candidates = [
-        *([told] if told in NEEDED and _is_complete(folder, told) else []),
+        *([named] if named in NEEDED and _is_complete(folder, named) else []),
         *(["t-one-ctc"] if "decoder_params" in config else []),
-        *(kind for kind in _TOLD_BY_FILES if _is_complete(folder, kind)),
-        *([told] if told in NEEDED else []),
+        *(kind for kind in _KNOWN_BY_FILES if _is_complete(folder, kind)),
+        *([named] if named in NEEDED else []),
     ]
     return candidates[0] if candidates else None
 
@@ -191,7 +191,7 @@ def _missing(folder: Path, architecture: str, mark: str) -> list[str]:
 
 
 def _files(folder: Path, architecture: str, mark: str) -> Iterator[Path]:
-    """All files that make the text: what is large may lie beside its graph."""
+    """Find all files that decide on the text; large weights may lie beside their graph."""
     patterns = [pattern.format(mark) for pattern in NEEDED[architecture]]
     beside = [f"{pattern}?data" for pattern in patterns if pattern.endswith(".onnx")]
     return chain.from_iterable(sorted(folder.glob(pattern)) for pattern in (*patterns, *beside))
@@ -200,9 +200,9 @@ def _files(folder: Path, architecture: str, mark: str) -> Iterator[Path]:
 def _languages(folder: Path, name: str, config: Mapping[str, object]) -> tuple[str, ...]:
     if name in _BY_FOLDER_NAME:
         return PUBLISHED[_BY_FOLDER_NAME[name]].languages
-    told = config.get("languages")
-    if isinstance(told, list):
-        return tuple(str(language) for language in told)
+    listed = config.get("languages")
+    if isinstance(listed, list):
+        return tuple(str(language) for language in listed)
     if config.get("model_type") == CANARY:
         return tuple(_LANGUAGE_TOKEN.findall((folder / "vocab.txt").read_text(encoding="utf-8")))
     return ()

@@ -10,7 +10,7 @@ from onnx_asr.asr import TimestampedResult
 from app.engines.timeline import Piece
 from schemas.transcription import Word
 
-_LETTER_S = 0.07  # a letter of ordinary speech: a network tells where a word's last token begins, and not where it ends
+_LETTER_S = 0.07  # a letter of ordinary speech: of a word's last token, networks give the start and no end
 
 
 @dataclass(slots=True)
@@ -45,28 +45,28 @@ class _Token:
     probability: float
 
 
-def words_of(heard: TimestampedResult, seconds: float, speech: Sequence[Piece]) -> list[Word]:
+def words_of(result: TimestampedResult, seconds: float, speech: Sequence[Piece]) -> list[Word]:
     """Join the tokens to words.
 
-    A word ends where the next one begins, or as long after its last token as that takes to say. Networks that tell no
-    times (Canary) get their words spread over the `speech` of the sound, by the number of their letters.
+    A word ends where the next one begins, or after its last token by as long as that takes to speak. Where the network
+    gives no times (Canary), the words are spread over the `speech` of the sound, by the number of their letters.
     """
-    words = list(_joined(_tokens(heard)))
-    if heard.timestamps is None:
+    words = list(_joined(_tokens(result)))
+    if result.timestamps is None:
         return _spread(words, list(speech) or [(0.0, seconds)])
     ends = [*(word.start for word in words[1:]), seconds]
     return [_timed(word, min(end, seconds)) for word, end in zip(words, ends, strict=False)]
 
 
-def mean_logprob(heard: TimestampedResult) -> float | None:
-    """How sure the network was of its tokens, on the mean; null: it does not say."""
-    return fmean(heard.logprobs) if heard.logprobs else None
+def mean_logprob(result: TimestampedResult) -> float | None:
+    """The mean log probability of the tokens; None where the network gives none."""
+    return fmean(result.logprobs) if result.logprobs else None
 
 
-def _tokens(heard: TimestampedResult) -> Iterator[_Token]:
-    tokens = heard.tokens or []
-    starts = heard.timestamps or [0.0] * len(tokens)
-    logprobs = heard.logprobs or []
+def _tokens(result: TimestampedResult) -> Iterator[_Token]:
+    tokens = result.tokens or []
+    starts = result.timestamps or [0.0] * len(tokens)
+    logprobs = result.logprobs or []
     if len(logprobs) != len(tokens):  # Canary's count has what its text leaves out
         logprobs = [fmean(logprobs) if logprobs else 0.0] * len(tokens)
     for letters, start, logprob in zip(tokens, starts, logprobs, strict=True):
@@ -75,7 +75,7 @@ def _tokens(heard: TimestampedResult) -> Iterator[_Token]:
 
 
 def _joined(tokens: Iterator[_Token]) -> Iterator[_Growing]:
-    """A blank begins a word; a word without a letter is a mark of the word before."""
+    """Join tokens to words at blanks; a word without a letter is a mark of the word before."""
     finished: _Growing | None = None
     for word in _split(tokens):
         if word.has_letters or finished is None:
@@ -109,16 +109,16 @@ def _timed(word: _Growing, latest: float) -> Word:
 
 def _spread(words: Sequence[_Growing], speech: Sequence[Piece]) -> list[Word]:
     letter = sum(end - start for start, end in speech) / max(1, sum(len(word.text) for word in words))
-    spread, said = [], 0.0
+    spread, spoken = [], 0.0
     for word in words:
-        start, end = _place(speech, said, said + len(word.text) * letter)
+        start, end = _place(speech, spoken, spoken + len(word.text) * letter)
         spread.append(word.at(start, end))
-        said += len(word.text) * letter
+        spoken += len(word.text) * letter
     return spread
 
 
 def _place(speech: Sequence[Piece], since: float, until: float) -> Piece:
-    """Where a part of the speech lies in the sound, counted in seconds of speech; across a pause: its longer side."""
+    """Find where seconds of speech lie in the sound; across a pause: the longer side."""
     sides, before = [], 0.0
     for start, end in speech:
         first, last = max(since - before, 0.0), min(until - before, end - start)

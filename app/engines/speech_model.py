@@ -11,10 +11,10 @@ from schemas.wire import Model
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What is said in a clip, or in a part of it, in one language.
+    """The text of a clip, or of a part of it, in one language.
 
-    The words' times are seconds from the clip's start; each word brings its own leading blank. No words: somebody
-    speaks, and the model finds nothing to write. Null: the model does not tell.
+    The words' times are seconds from the clip's start; each word has its own leading blank. No words: there is speech,
+    and the model finds nothing to write. Null: the model does not know.
     """
 
     words: Sequence[Word]
@@ -25,10 +25,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The texts of each clip, in order; none where nothing is said.
+    """The texts of each clip, in order; none where there is no speech.
 
-    `language`: what is spoken at the end of the last clip, null where the model does not tell. `settled`: whether all
-    would be the same whatever language was spoken before the first clip.
+    `language` is spoken at the end of the last clip, null where the model does not know. `settled`: whether all would
+    be the same whatever language was spoken before the first clip.
     """
 
     texts: list[list[Text]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class SpeechModel(Protocol):
 
     @property
     def how(self) -> str:
-        """On what device and how exactly it computes: two models that compute alike find the same."""
+        """On which device and how exactly it computes: two models that compute alike find the same."""
         ...
 
     def check(self, options: TranscribeOptions) -> None:

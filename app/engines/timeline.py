@@ -1,4 +1,4 @@
-"""The timeline of a window: its sound is pieces of a recording, joined; times in it are times in the recording."""
+"""The timeline of a window, whose sound is joined pieces of a recording: times in it become times in the recording."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _SOME_S = 0.15  # of a word: word times are no more exact than that
 
 
 class Timeline:
-    """Places what happens in a window; pieces are seconds from the start of the recording, in order."""
+    """Maps times in a window to the recording; the pieces are seconds from the recording's start, in order."""
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self._pieces = pieces
@@ -24,7 +24,7 @@ class Timeline:
         return list(zip(self._starts, self._starts[1:], strict=False))
 
     def word(self, word: Word) -> Word:
-        """A word of the window, at its time in the recording: in the last piece that has some of it.
+        """Move a word to its time in the recording, in the last piece that has some of it.
 
         A model often begins a word with the silence before it, and seldom ends one with the silence behind it.
         """
@@ -33,7 +33,7 @@ class Timeline:
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
 
     def sections(self, start: float, end: float) -> list[Piece]:
-        """A section of the window in the recording: the part of each piece that lies in it."""
+        """Move a section to the recording: the part of each piece that lies in it."""
         pieces = range(self._piece_at(start), self._piece_at(end) + 1)
         parts = [self._within(piece, start, end) for piece in pieces]
         return [(first, last) for first, last in parts if last > first]
@@ -42,7 +42,7 @@ class Timeline:
         return min(max(bisect_right(self._starts, second) - 1, 0), len(self._pieces) - 1)
 
     def _within(self, number: int, start: float, end: float) -> Piece:
-        """A section of the window in the recording, as far as it lies within one piece."""
+        """Move a section to the recording, as far as it lies within one piece."""
         first, last = self._pieces[number]
         moved = first - self._starts[number]
         begin = min(max(start + moved, first), last)

@@ -1,4 +1,4 @@
-"""Transcription: a batch of windows to segments, whatever the family of the model, with no speech left out silently."""
+"""Transcription: a batch of windows becomes segments with any family of models, and no speech is lost silently."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +19,11 @@ _BELIEVED = -1.0  # mean log probability, at least, of what is found where nothi
 
 
 def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
-    """Transcribe a batch of windows (PermanentError, invalid_message: options that the model cannot follow)."""
+    """Transcribe a batch of windows.
+
+    Raises:
+        PermanentError: invalid_message, the model cannot follow the options.
+    """
     model.check(job.options)
     started = monotonic()
     timelines = [Timeline(window.pieces) for window in job.windows]
@@ -61,20 +65,20 @@ def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: Tran
         for start, end in new:
             whole = end - start >= clip.seconds
             parts = cut_in_two(clip) if whole else [(start, part_of(clip, start, end))]
-            told = _told(options, _before(found, start))
-            again = [text for begin, part in parts for text in _again(model, part, begin, told)]
+            guided = _guided(options, _before(found, start))
+            again = [text for begin, part in parts for text in _again(model, part, begin, guided)]
             found = [*_cut(found, start), *again] if again else found
     return found
 
 
 def _holes(texts: Sequence[Text], clip: Clip) -> list[Piece]:
-    """Where somebody speaks and no word was found; none where there is no text: then nobody speaks."""
+    """Where there is speech and no word was found; none where there is no text: then there is no speech."""
     words = [word for text in texts for word in text.words]
     return holes(word_times(words), clip.speech, clip.seconds) if texts else []
 
 
 def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:
-    """The texts, none of which goes on over a hole: a word that seems to last into it ends there."""
+    """Cut the texts at a hole: a word that seems to last into it ends there."""
     for text in texts:
         before = [_ended(word, second) for word in text.words if word.start < second]
         after = [word for word in text.words if word.start >= second]
@@ -102,8 +106,8 @@ def _before(texts: Sequence[Text], second: float) -> str | None:
     return max(before, key=lambda text: text.words[0].start).language if before else texts[0].language
 
 
-def _told(options: TranscribeOptions, language: str | None) -> TranscribeOptions:
-    """The options for a hole: in the language around it, and without the prompt, which may be why it is there."""
+def _guided(options: TranscribeOptions, language: str | None) -> TranscribeOptions:
+    """The options for a hole: the language around it, and no prompt, which may have caused the hole."""
     return options.model_copy(update={"language": language or options.language, "prompt": None})
 
 
@@ -114,7 +118,7 @@ def _moved(word: Word, seconds: float) -> Word:
 def _segments(text: Text, timeline: Timeline) -> Iterator[Segment]:
     for words in sentences([timeline.word(word) for word in text.words]):
         if not any(character.isalnum() for character in text_of(words)):
-            continue  # a dash before a pause, say
+            continue  # such as a dash before a pause
         yield Segment(
             start=words[0].start,
             end=max(word.end for word in words),

@@ -1,6 +1,6 @@
-"""Vocabulary: which of the given terms may be said in a text, and whether a text written with them is better.
+"""Vocabulary: which of the given terms a text may hold, and whether a text written with them is better.
 
-A model that is given a hundred names hears some of them everywhere, and writes worse besides. So a window is
+A model that is given a hundred names writes some of them everywhere, and all else worse. So a window is
 transcribed without them first; only terms that resemble something in that text are given to the model, and what it
 writes then is taken only where it differs from the first text by such terms.
 """
@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-_LIKELY = 0.2  # of a term's letters, in order: what resembles less is not told
+_LIKELY = 0.2  # of a term's letters, in order: a term that resembles less is not given to the model
 _ALIKE = 0.5  # of the letters that a term has taken the place of
 _MOST = 20  # terms given for one window: the model reads at most 223 tokens before a text
 _INFLECTED = 4  # letters, at least, of a term that may have endings
@@ -20,23 +20,23 @@ _TO_LATIN = str.maketrans(dict(zip(_CYRILLIC, _LATIN.split(","), strict=True)))
 
 
 def likely(vocabulary: Sequence[str], text: str) -> list[str]:
-    """The terms that resemble a run of words of the text and do not stand in it as they are to be spelt; best first."""
+    """Find the terms that resemble words of the text and do not stand in it as they are to be spelt, best first."""
     words = _words(text)
     scored = [(_likeness(term, words), term) for term in vocabulary if not _stands_in(term, text)]
     return [term for likeness, term in sorted(scored, reverse=True) if likeness >= _LIKELY][:_MOST]
 
 
 def improves(before: str, after: str, terms: Sequence[str]) -> bool:
-    """Whether a text that was told the terms has some of them, each where something like it stood before."""
+    """Whether a text written with the terms has some of them, each where something like it stood before."""
     if not any(_stands_in(term, after) for term in terms):
         return False
     old, new = _words(before), _words(after)
-    told = {word for term in terms for word in _words(term)}
+    given = {word for term in terms for word in _words(term)}
     kept = changed = 0
     for kind, a, b, c, d in SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
         if kind == "equal":
             kept += b - a
-        elif not any(word.startswith(each) for word in new[c:d] for each in told):
+        elif not any(word.startswith(each) for word in new[c:d] for each in given):
             changed += max(b - a, d - c)
         elif SequenceMatcher(None, "".join(old[a:b]), "".join(new[c:d])).ratio() < _ALIKE:
             return False

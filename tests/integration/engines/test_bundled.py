@@ -39,7 +39,7 @@ def test_half_a_model_is_made_anew(cache: Path) -> None:
     (half / "model.bin").write_bytes(b"half")
 
     # When the model is asked for, then it is whole
-    assert (bundled.folder() / "model.bin").stat().st_size == bundled.SIZE
+    assert (bundled.folder() / "model.bin").stat().st_size == bundled.SIZE_BYTES
 
 
 def test_damaged_weights_are_never_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
