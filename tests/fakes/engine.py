@@ -38,11 +38,12 @@ SOUND = b64encode(bytes(320_000)).decode()  # of a window
 
 
 def segment(number: int, text: str = "one two") -> Segment:
-    """The text of one window of ten seconds, with two words, one in each half."""
+    """The text of one window of ten seconds, with a word in each half: its own two, if it has two."""
     start = number * WINDOW
+    first, second = text.split() if text.count(" ") == 1 else ("one", "two")
     words = [
-        Word(start=start, end=start + 4, word=" one", probability=1),
-        Word(start=start + 5, end=start + 9, word=" two", probability=1),
+        Word(start=start, end=start + 4, word=f" {first}", probability=1),
+        Word(start=start + 5, end=start + 9, word=f" {second}", probability=1),
     ]
     return Segment(
         start=start,

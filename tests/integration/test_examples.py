@@ -13,29 +13,32 @@ from tests.integration.conftest import Publisher
 from tests.programs import BIN, WITHIN, line_with, started
 from tests.waiting import eventually
 
-MORE_THAN_A_MESSAGE_HOLDS = 4800  # windows with words
+SHORT = "one two"
+LONG = f"{'o' * 10_000} {'t' * 10_000}"  # in each window: more than a message holds, since a result has its text twice
+WINDOWS = 30
 
 
-@pytest.mark.parametrize("windows", [3, MORE_THAN_A_MESSAGE_HOLDS])
+@pytest.mark.parametrize("text", [SHORT, LONG], ids=["short", "long"])
 async def test_the_follower_hears_what_it_missed(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, windows: int
+    publisher: Publisher, worker: Worker, engine: FakeEngine, text: str
 ) -> None:
     # Given a result that came before the follower
-    engine.windows = windows
+    engine.windows, engine.text = WINDOWS, text
     await publisher.publish("t1", word_timestamps=True)
     await publisher.until("t1", State.COMPLETED)
+    assert await is_an_object(publisher, "t1") == (text == LONG)
     # When it starts
     async with started(worker.settings.nats_url, BIN / "python", "follower.py") as follower:
         # Then it hears of it, whole
-        assert f"{windows} segments" in await line_with(follower, "t1 transcription")
+        assert f"{WINDOWS} segments" in await line_with(follower, "t1 transcription")
 
 
-@pytest.mark.parametrize("windows", [3, MORE_THAN_A_MESSAGE_HOLDS])
+@pytest.mark.parametrize("text", [SHORT, LONG], ids=["short", "long"])
 async def test_the_faststream_client_has_its_own_words_for_all_of_it(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, windows: int
+    publisher: Publisher, worker: Worker, engine: FakeEngine, text: str
 ) -> None:
     # Given a service with schemas of its own
-    engine.windows = windows
+    engine.windows, engine.text = WINDOWS, text
     heard = await publisher.nc.subscribe("transcripts.ready")
     recording = {"id": "r1", "name": "meeting.flac", "user_id": 1}
 
@@ -49,6 +52,12 @@ async def test_the_faststream_client_has_its_own_words_for_all_of_it(
         await eventually(told)
         # Then it tells its own world of the transcript
         ready = json.loads((await heard.next_msg(WITHIN)).data)
+    assert await is_an_object(publisher, "r1") == (text == LONG)
     assert ready["task_id"] == "r1"
     assert {line.partition(":")[0] for line in ready["lines"]} == {"SPEAKER_00", "SPEAKER_01"}
-    assert len(ready["lines"]) == 2 * windows
+    assert len(ready["lines"]) == 2 * WINDOWS
+
+
+async def is_an_object(publisher: Publisher, task_id: str) -> bool:
+    """Whether the result is too large for a message."""
+    return bool((await publisher.ask("tasks.result", task_id=task_id))["object"])
