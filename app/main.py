@@ -110,7 +110,7 @@ class Worker:
             nats = await connection.reach(self.broker, self.settings)
             closing.push_async_callback(close, nats)
             closing.callback(container.connection.expect_close)
-            await connection.insist(partial(self._provision, nats.jetstream()))
+            await connection.retry_until_answered(partial(self._provision, nats.jetstream()))
             container.connection.made()
             container.connect(nats, ack_wait=self._ack_wait)
             for name in IN_CONTEXT:
@@ -143,7 +143,9 @@ class Worker:
     async def _begin(self) -> None:
         nats = await self.broker.connect()
         answered = partial(nats.jetstream().stream_info, self.container.names.tasks)
-        await connection.insist(answered)  # started is who is heard: the server knows by then what is subscribed to
+        await connection.retry_until_answered(
+            answered
+        )  # started is who is heard: the server knows by then what is subscribed to
         await self.container.consumer.start(nats)
 
     async def _stop(self) -> None:

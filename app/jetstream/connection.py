@@ -1,4 +1,4 @@
-"""The connection to NATS: who we are, whom we trust, and what happens when it ends."""
+"""The connection to NATS: how a worker logs in, connects, and asks again while NATS does not answer yet."""
 
 import asyncio
 import logging
@@ -28,8 +28,8 @@ NO_JETSTREAM = (
 
 CONNECT_TIMEOUT_S = 30.0  # at the start
 RETRY_EVERY_S = 0.5
-PING_INTERVAL_S = 10  # the library's two minutes leave a silent partition unnoticed for four
-FOREVER = -1  # the library's sixty attempts end with a closed connection and a spinning pull loop
+PING_INTERVAL_S = 10  # with nats-py's two minutes a silent partition is noticed after four
+FOREVER = -1  # after nats-py's sixty attempts the connection is closed, and FastStream's pull loops never yield
 
 log = structlog.get_logger()
 
@@ -55,51 +55,57 @@ def broker(
         middlewares=[] if traces is tracing.OFF else [NatsTelemetryMiddleware(tracer_provider=traces)],
         error_cb=_failed,
         logger=structlog.get_logger(logs.BROKER),
-        log_level=logging.DEBUG,  # it speaks twice a message
+        log_level=logging.DEBUG,  # FastStream logs two lines for each message
     )
 
 
 async def reach(nats: NatsBroker, settings: Settings) -> Client:
-    """Connect, or end with one sentence: a start that waits for ever cannot be stopped (ConnectionError)."""
+    """Connect, or end the start with one sentence: while a start waits, it cannot be stopped.
+
+    Raises:
+        ConnectionError: No server answers.
+    """
     tolerate_lost_writes()
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S) as patience:
             with _ended_by_signals(patience):
                 connection = await nats.connect()
     except TimeoutError:
-        place = settings.nats_url.rpartition("@")[2]  # what is before it may be a password
-        message = f"No NATS server answers at {place}: start it first, or correct NATS_URL."
+        address = settings.nats_url.rpartition("@")[2]  # before it there may be a password
+        message = f"No NATS server answers at {address}: start it first, or correct NATS_URL."
         raise start_failed(message) from None
     tolerate_unreadable_headers(connection)
     return connection
 
 
 def start_failed(message: str) -> ConnectionError:
-    """The end of a start: the sentence says all, and the HTTP server would print where it was said."""
+    """The error that ends a start, with one sentence for the operator: no traceback is printed."""
     sys.tracebacklimit = 0
     return ConnectionError(message)
 
 
 @contextmanager
 def _ended_by_signals(patience: asyncio.Timeout) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM end the patience: the HTTP server, which hears them, waits for the start to be over."""
+    """Have Ctrl-C and SIGTERM end the wait: the HTTP server, which handles them, waits for the end of the start."""
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()  # no other hears any
-    heard_by = {number: signal.getsignal(number) for number in numbers}
-    for number in heard_by:
+    numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()  # only there
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    for number in handlers:
         loop.add_signal_handler(number, lambda: patience.reschedule(loop.time()))
     try:
         yield
     finally:
-        for number, handler in heard_by.items():
+        for number, handler in handlers.items():
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
 
 
-async def insist(work: Callable[[], Awaitable[object]]) -> None:
-    """Do what a start needs again while NATS does not answer, which it may cease to do any time.
+async def retry_until_answered(work: Callable[[], Awaitable[object]]) -> None:
+    """Do a step of the start again until NATS answers.
 
-    Raises nats.errors.Error, and ConnectionError where the server has no JetStream.
+    Raises:
+        NatsError: NATS has not answered for CONNECT_TIMEOUT_S.
+        ConnectionError: The server has no JetStream.
     """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + CONNECT_TIMEOUT_S
@@ -117,7 +123,7 @@ async def insist(work: Callable[[], Awaitable[object]]) -> None:
 
 
 def security(settings: Settings) -> NatsSecurity | None:
-    """What the settings say about passwords, credentials and TLS."""
+    """The login and TLS of the settings, None where they have neither."""
     tls = ssl.create_default_context(cafile=settings.nats_tls_ca_file) if settings.nats_tls_ca_file else None
     if settings.nats_creds_file is not None:
         return NatsCredentials(str(settings.nats_creds_file), ssl_context=tls)

@@ -1,4 +1,4 @@
-"""Objects: what NATS' Object Store keeps, how it is made to keep the first, and how it is made to forget."""
+"""Objects in NATS' Object Store: the first object of a name is kept, and a deleted one leaves nothing behind."""
 
 import base64
 import json
@@ -16,14 +16,14 @@ from nats.js.errors import BadRequestError, NotFoundError
 
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 
-CHUNK_BYTES: Final = 128 * 1024  # bytes: as the client libraries cut
+CHUNK_BYTES: Final = 128 * 1024  # the size that the client libraries use
 
 
 async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
-    """Put an object unless one of that name is there; what is there afterwards.
+    """Store an object unless the bucket has one of that name; return the one that the bucket has then.
 
-    The library's own `put` replaces: a worker that was frozen in it would, coming back, take away what another one
-    has published meanwhile. Pieces without a name go with the bucket's TTL.
+    nats-py's `put` replaces an object: a worker that was frozen in `put` would, once it goes on, replace what another
+    worker has stored meanwhile. Chunks without a name are removed by the bucket's TTL.
     """
     mine: ObjectInfo | None = None
     while True:
@@ -32,10 +32,10 @@ async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, des
             if mine is not None and found.nuid != mine.nuid:
                 await js.purge_stream(stream_of(bucket), subject=chunks_of(bucket, mine.nuid))
             return found
-        mine = mine or replace(await _pieces(js, bucket, name, body), description=description)
+        mine = mine or replace(await _store_chunks(js, bucket, name, body), description=description)
         expected = {"Nats-Rollup": "sub", "Nats-Expected-Last-Subject-Sequence": str(after)}
         try:
-            await js.publish(_note(bucket, name), json.dumps(mine.as_dict()).encode(), headers=expected)
+            await js.publish(_meta_subject(bucket, name), json.dumps(mine.as_dict()).encode(), headers=expected)
         except BadRequestError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
@@ -52,39 +52,43 @@ def chunks_of(bucket: str, nuid: str) -> str:
 
 
 def digest(sha256_of_it: bytes) -> str:
-    """The digest of an object, as its note tells it."""
+    """The digest of an object as its metadata has it."""
     return f"SHA-256={base64.urlsafe_b64encode(sha256_of_it).decode()}"
 
 
 async def find(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | None:
-    """What is kept under a name, None where nothing is."""
+    """The object of a name, None where there is none."""
     return (await _named(js, bucket, name))[0]
 
 
 async def erase(js: JetStreamContext, bucket: str, name: str) -> None:
-    """Remove an object, and the note with its name that a deleted one leaves behind (NotFoundError)."""
+    """Remove an object, and the metadata with its name that a deletion leaves behind.
+
+    Raises:
+        NotFoundError: There is no such object.
+    """
     await (await js.object_store(bucket)).delete(name)
-    await js.purge_stream(stream_of(bucket), subject=_note(bucket, name))
+    await js.purge_stream(stream_of(bucket), subject=_meta_subject(bucket, name))
 
 
 async def _named(js: JetStreamContext, bucket: str, name: str) -> tuple[ObjectInfo | None, int]:
-    """The object of that name, and the stream sequence of the note that says so."""
+    """The object of a name, and the stream sequence of its metadata."""
     try:
-        note = await js.get_last_msg(stream_of(bucket), _note(bucket, name))
+        meta = await js.get_last_msg(stream_of(bucket), _meta_subject(bucket, name))
     except NotFoundError:
         return None, 0
-    info = ObjectInfo.from_response(json.loads(note.data or b""))
-    return None if info.deleted else info, note.seq or 0
+    info = ObjectInfo.from_response(json.loads(meta.data or b""))
+    return None if info.deleted else info, meta.seq or 0
 
 
-async def _pieces(js: JetStreamContext, bucket: str, name: str, body: bytes) -> ObjectInfo:
-    """Store what an object holds; nobody finds it before its note is there."""
+async def _store_chunks(js: JetStreamContext, bucket: str, name: str, body: bytes) -> ObjectInfo:
+    """Store the chunks of an object; nobody finds them before its metadata is stored."""
     nuid = uuid4().hex
-    pieces = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
+    chunks = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
     try:
-        for piece in pieces:
-            await js.publish(chunks_of(bucket, nuid), piece)
-    except BaseException:  # cancelled: without a note nobody would find them to delete them
+        for chunk in chunks:
+            await js.publish(chunks_of(bucket, nuid), chunk)
+    except BaseException:  # also when cancelled: without metadata nobody could find the chunks and delete them
         with suppress(NatsError):
             await js.purge_stream(stream_of(bucket), subject=chunks_of(bucket, nuid))
         raise
@@ -93,12 +97,12 @@ async def _pieces(js: JetStreamContext, bucket: str, name: str, body: bytes) -> 
         bucket=bucket,
         nuid=nuid,
         size=len(body),
-        chunks=len(pieces),
+        chunks=len(chunks),
         digest=digest(sha256(body).digest()),
         mtime=datetime.now(UTC).isoformat(),
         options=ObjectMetaOptions(max_chunk_size=CHUNK_BYTES),
     )
 
 
-def _note(bucket: str, name: str) -> str:
+def _meta_subject(bucket: str, name: str) -> str:
     return f"$O.{bucket}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"

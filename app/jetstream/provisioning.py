@@ -1,4 +1,4 @@
-"""Provisioning: what is missing of the streams, consumers and buckets is made at start; what is there is left alone."""
+"""Provisioning: a worker makes missing streams, consumers and buckets at its start, and changes no existing ones."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -23,14 +23,18 @@ log = structlog.get_logger()
 
 
 class Provisioned(NamedTuple):
-    """What there is now."""
+    """What `provision` has found and made."""
 
-    made: set[str]  # consumers
-    ack_wait: float  # seconds that a queue really gives a worker for a sign of life: it may be older than the setting
+    made: set[str]  # names of consumers
+    ack_wait: float  # seconds, of the existing consumers: they may be older than the setting
 
 
 async def missing(js: JetStreamContext, settings: Settings) -> list[str]:
-    """The streams, consumers and buckets that are not there (any more)."""
+    """The names of the streams, consumers and buckets that do not exist.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
     wanted: list[tuple[str, Awaitable[object]]] = [
         (str(stream.name), js.stream_info(str(stream.name))) for stream in streams.stream_configs(settings)
     ]
@@ -47,12 +51,12 @@ async def missing(js: JetStreamContext, settings: Settings) -> list[str]:
 
 
 async def events_made_at(js: JetStreamContext, settings: Settings) -> str:
-    """When the stream of events was made: its sequences began then."""
+    """When the stream of progress events was made: its sequences began then."""
     return str((await js.stream_info(streams.names(settings).progress)).created)
 
 
 async def project_anew(js: JetStreamContext, settings: Settings) -> None:
-    """Have the projections begin again, with the last event of each task and all results."""
+    """Have the projection begin again, with the last event of each task and with all results."""
     called = streams.names(settings)
     for stream, durable in (
         (called.progress, called.progress_projection),
@@ -65,10 +69,10 @@ async def project_anew(js: JetStreamContext, settings: Settings) -> None:
 
 
 async def provision(js: JetStreamContext, settings: Settings) -> Provisioned:
-    """Make what is missing, never alter what is there, but log how it differs.
+    """Make what is missing; log how existing streams, consumers and buckets differ, and leave them as they are.
 
     Raises:
-        ConnectionError: there are streams of a version before 0.2.0.
+        ConnectionError: There are streams of a version before 0.2.0.
     """
     outdated = [str(stream.name) for stream in streams.stream_configs(settings) if not await _ensure_stream(js, stream)]
     if outdated:
@@ -86,7 +90,7 @@ async def provision(js: JetStreamContext, settings: Settings) -> Provisioned:
 
 
 async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> bool:
-    """Whether the stream is as this version needs it; if it was missing, it is now."""
+    """Make a missing stream; whether the stream is as this version needs it."""
     try:
         info = await js.stream_info(str(wanted.name))
     except NotFoundError:
@@ -97,7 +101,7 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> bool:
 
 
 async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> ConsumerConfig | None:
-    """The consumer that was there, None where it was made."""
+    """The consumer that existed, None where it was made now."""
     name = str(wanted.durable_name)
     try:
         info = await js.consumer_info(stream, name)
@@ -125,5 +129,5 @@ def _log_differences(name: str, wanted: Mapping[str, object], found: Mapping[str
 
 
 def _meant(value: object) -> object:
-    """NATS says `no limit` and `no` in several ways."""
+    """A value, None where it means `no` or `no limit`: NATS has several values for each."""
     return None if value in (0, -1, False, "", ()) or value == [] else value

@@ -1,7 +1,7 @@
-"""Pulling from a consumer: what it holds, asked for through an inbox of our own.
+"""Pulling: messages of a JetStream consumer, requested through an inbox that stays.
 
-A delivered message keeps its subject, so that a request would not know its answer; and the library's `fetch` waits
-for a whole batch once it has waited for the first message of it.
+A delivered message keeps its own subject, so nats-py's `request` does not receive it. nats-py's `fetch`, once it has
+waited for the first message, waits for the whole batch.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from nats.errors import TimeoutError as NatsTimeoutError
 
 from app.jetstream.stream_pages import bytes_at_once
 
-ANSWER_TIMEOUT_S: Final = 2.0  # beyond those that an answer may take
+ANSWER_TIMEOUT_S: Final = 2.0  # beyond the time that the server may wait for messages
 NEXT: Final = "$JS.API.CONSUMER.MSG.NEXT"
 NOTHING_WAITS: Final = {"404", "408"}
-NOBODY_THERE: Final = "503"  # what comes with it the library takes for its description
-ALL_SENT: Final = "Batch Completed"  # of an earlier question: nobody waits for it
-MADE_ANEW: Final = "Consumer Deleted"  # by a watch that has others catch up
-MORE_THAN_ASKED_FOR: Final = "Message Size Exceeds MaxBytes"  # with what follows: it is asked for the next time
-NANOSECONDS: Final = 1_000_000_000  # nanoseconds
+NOBODY_THERE: Final = "503"
+ALL_SENT: Final = "Batch Completed"  # of an earlier request
+MADE_ANEW: Final = "Consumer Deleted"  # to restart the projection
+BATCH_FULL: Final = "Message Size Exceeds MaxBytes"  # the next request gets the next messages
+NANOSECONDS: Final = 1_000_000_000  # of a second
 
 
 class PullInbox:
-    """Asks one consumer, one question at a time."""
+    """Pulls from one consumer, one request at a time."""
 
     def __init__(self, nats: Client, stream: str, consumer: str) -> None:
         self._nats = nats
@@ -38,11 +38,15 @@ class PullInbox:
         self._answers: asyncio.Queue[Msg] = asyncio.Queue()
 
     async def ask(self, batch: int, *, within: float = 0.0) -> list[Msg]:
-        """At most so many messages that wait; where `within` is given, seconds to wait for them all (NatsError)."""
+        """At most `batch` messages that wait; where none does, wait `within` seconds for them.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
         asked: dict[str, object] = {"batch": batch, "no_wait": True}
         if within:
             asked = {"batch": batch, "expires": int(within * NANOSECONDS)}
-        if batch > 1:  # a server ends the connection of who does not read as fast as it sends
+        if batch > 1:  # the server ends a connection that does not read as fast as it sends
             asked["max_bytes"] = bytes_at_once(self._nats)
         inbox = self._inbox or await self._open_inbox()
         await self._nats.publish(self._next, json.dumps(asked).encode(), reply=inbox.subject)
@@ -65,14 +69,14 @@ class PullInbox:
     async def _open_inbox(self) -> Subscription:
         self._answers = answers = asyncio.Queue[Msg]()
 
-        async def hear(answer: Msg) -> None:
+        async def receive(answer: Msg) -> None:
             answers.put_nowait(answer)
 
-        self._inbox = await self._nats.subscribe(self._nats.new_inbox(), cb=hear)
+        self._inbox = await self._nats.subscribe(self._nats.new_inbox(), cb=receive)
         return self._inbox
 
     async def _forget_inbox(self) -> None:
-        """Let a late answer go nowhere: what was in it is delivered again."""
+        """Ignore an answer that comes too late: its messages are delivered again."""
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
             with suppress(NatsError):
@@ -82,7 +86,7 @@ class PullInbox:
 def _check(status: Msg, *, some_found: bool) -> None:
     headers = status.headers or {}
     code = headers.get("Status")
-    if (some_found and headers.get("Description") == MORE_THAN_ASKED_FOR) or headers.get("Description") == MADE_ANEW:
+    if (some_found and headers.get("Description") == BATCH_FULL) or headers.get("Description") == MADE_ANEW:
         return
     if code == NOBODY_THERE:
         raise NoRespondersError

@@ -1,4 +1,4 @@
-"""A log on a subject: appended to by compare-and-set, read without what others have written there."""
+"""A log on a subject: records are appended by compare-and-set, and messages of others are left out."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -25,7 +25,7 @@ APPENDING: Final = 10164  # err_code of a cluster's leader: somebody else is app
 T = TypeVar("T")
 Answer = TypeVar("Answer")
 
-UNANSWERED = (  # an outage, which ends
+UNANSWERED = (  # errors of an outage: NATS answers again later
     NatsTimeoutError,
     NoStreamResponseError,
     NoRespondersError,
@@ -46,12 +46,20 @@ class StreamLog(Generic[T]):
         self._read = read
 
     async def last(self, subject: str) -> T | None:
-        """The last record, None where there is none (TransientError)."""
+        """The last record, None where there is none.
+
+        Raises:
+            TransientError: JetStream does not answer for long.
+        """
         message = await self._last_message(subject)
         return None if message is None else await self._own(message, subject)
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
-        """The last records of many logs, of those that have any and are small enough for one answer (NatsError)."""
+        """The last records of many logs: of those that have any, and are small enough for one answer.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
         found = [
             await self._own(message, message.subject or "")
             for message in await stream_pages.last_of_each(self._nats, self._stream, subjects)
@@ -59,7 +67,11 @@ class StreamLog(Generic[T]):
         return [record for record in found if record is not None]
 
     async def records(self, subject: str) -> AsyncIterator[T]:
-        """All records, in order (TransientError)."""
+        """All records, in order.
+
+        Raises:
+            TransientError: JetStream does not answer for long.
+        """
         async for message in self._messages(subject):
             with suppress(ValueError):
                 yield self._read(message)
@@ -67,13 +79,13 @@ class StreamLog(Generic[T]):
     async def append(
         self, subject: str, payload: bytes, headers: dict[str, str], *, after: int, among: str | None = None
     ) -> int:
-        """Append behind the record with stream sequence `after`, 0 for the first; the new one's stream sequence.
+        """Append behind the record with stream sequence `after`, 0 for the first; return the new stream sequence.
 
-        `among`: a wildcard that includes the subject; `after` is then the last record of all subjects that it includes.
+        `among` is a wildcard that includes the subject: `after` is then the last record of all subjects in it.
 
         Raises:
-            FencedError: somebody else has appended a record meanwhile.
-            TransientError: NATS does not answer.
+            FencedError: Somebody else has appended a record since `after`.
+            TransientError: JetStream does not answer for long.
         """
         all_of = among or subject
         while True:
@@ -87,19 +99,19 @@ class StreamLog(Generic[T]):
             async for message in self._messages(all_of, after=after):
                 behind = message.seq or behind
                 if (message.headers or {}).get("ce-id") == headers["ce-id"]:
-                    return behind  # our own: only its acknowledgement was lost
-                if self._is_entry(message):
+                    return behind  # this append was stored, and its acknowledgement was lost
+                if self._is_record(message):
                     raise FencedError(subject)
-            if behind == after:  # what the log went on from is gone
+            if behind == after:  # the record at `after` was removed
                 raise FencedError(subject)
-            after = behind  # only foreign messages: they own nothing
+            after = behind  # messages that are no records fence nobody
 
     async def purge(self, subject: str, *, up_to: int | None = None) -> None:
-        """Remove what is there, up to a stream sequence or all."""
+        """Remove all messages of a subject, or those up to a stream sequence."""
         await self._js.purge_stream(self._stream, subject=subject, seq=None if up_to is None else up_to + 1)
 
     async def _own(self, last: RawStreamMsg, subject: str) -> T | None:
-        """The last record of a subject that ends with this message, which may be somebody else's."""
+        """The last record of a subject whose last message is this one, which may be no record."""
         try:
             return self._read(last)
         except ValueError:
@@ -108,7 +120,7 @@ class StreamLog(Generic[T]):
                 found = record
             return found
 
-    def _is_entry(self, message: RawStreamMsg) -> bool:
+    def _is_record(self, message: RawStreamMsg) -> bool:
         try:
             self._read(message)
         except ValueError:
@@ -127,7 +139,7 @@ class StreamLog(Generic[T]):
         return await self._insist(subject, partial(stream_pages.last, self._nats, self._stream, subject))
 
     async def _accepted(self, subject: str, payload: bytes, headers: dict[str, str]) -> int | None:
-        """The stream sequence of what is published, None where it is refused since somebody else has appended."""
+        """The stream sequence of what is published, None where the append is refused because others have appended."""
         while True:
             try:
                 return await self._publish(subject, payload, headers)
@@ -139,9 +151,9 @@ class StreamLog(Generic[T]):
             await asyncio.sleep(FIRST_PAUSE_S)
 
     async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> int:
-        """Publish until it is acknowledged: the same id makes the repetition harmless.
+        """Publish until there is an acknowledgement.
 
-        Whoever took the task over in the meantime makes the append fail.
+        A repetition is harmless: it has the same id, and is refused once another worker has appended.
         """
 
         async def publish() -> int:
@@ -151,9 +163,12 @@ class StreamLog(Generic[T]):
         return await self._insist(subject, publish)
 
     async def _insist(self, subject: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Ask until there is an answer: an outage is waited for, however long (TransientError).
+        """Ask until there is an answer; while the connection is lost, wait however long that takes.
 
-        What is said and what is read alike: no task loses an attempt because NATS was away.
+        Thus no task loses an attempt because NATS was away.
+
+        Raises:
+            TransientError: The connection stands, and JetStream has not answered for GIVE_UP_AFTER_S.
         """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + GIVE_UP_AFTER_S

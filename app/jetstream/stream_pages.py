@@ -1,6 +1,6 @@
-"""Messages as a stream holds them: Direct Get, one by one and, which nats-py does not know, in batches.
+"""Messages as a stream holds them: JetStream's Direct Get, one by one and in batches.
 
-Where a message has a `Status` of its publisher's, nats-py takes it for the server's.
+nats-py has no batches, and takes a header `Status` that a publisher has set for the server's own.
 """
 
 import json
@@ -15,9 +15,9 @@ from nats.js.api import RawStreamMsg
 
 ANSWER_TIMEOUT_S = 5.0
 PAGE_SIZE = 200  # messages
-LARGEST_ANSWER_BYTES = 4 * 1024**2  # bytes at once: what does not fit is left out
-ENVELOPE_BYTES = 8 * 1024  # bytes: with subjects and what the server adds a message is larger than it may be
-PENDING = "Nats-Num-Pending"  # header: how many messages of the subject are behind this one
+LARGEST_ANSWER_BYTES = 4 * 1024**2  # messages that do not fit are left out
+ENVELOPE_BYTES = 8 * 1024  # subject and headers that the server adds to a message of the largest size
+PENDING = "Nats-Num-Pending"  # header: how many messages of the subject come after this one
 
 NO_MORE, NOBODY = {"204", "404"}, "503"
 
@@ -25,13 +25,21 @@ Pages = list[RawStreamMsg]
 
 
 async def page(nats: Client, stream: str, subject: str, *, start: int, count: int) -> Pages:
-    """At most `count` messages of a subject from stream sequence `start` on (NatsError)."""
+    """At most `count` messages of a subject, from stream sequence `start` on.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
     query = {"seq": start, "next_by_subj": subject, "batch": count, "max_bytes": bytes_at_once(nats)}
     return [message async for message in _answers(nats, stream, query)]
 
 
 async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Pages]:
-    """All messages of a subject behind stream sequence `after`, PAGE_SIZE at once (NatsError)."""
+    """All messages of a subject after stream sequence `after`, PAGE_SIZE at once.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
     at = after
     while found := await page(nats, stream, subject, start=at + 1, count=PAGE_SIZE):
         yield found
@@ -39,12 +47,16 @@ async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> A
 
 
 def bytes_at_once(nats: Client) -> int:
-    """How many bytes to ask for: always enough for a message of the largest size."""
+    """How many bytes to ask for at once: always enough for a message of the largest size."""
     return max(LARGEST_ANSWER_BYTES, nats.max_payload + ENVELOPE_BYTES)
 
 
 async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pages:
-    """The last message of each of these subjects that has any (NatsError)."""
+    """The last message of each of these subjects that has one.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
     wanted = list(subjects)
     if not wanted:
         return []
@@ -53,32 +65,43 @@ async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pa
 
 
 async def one(nats: Client, stream: str, subject: str, sequence: int) -> RawStreamMsg | None:
-    """The message of a subject with this stream sequence (NatsError).
+    """The message of a subject with this stream sequence, None where there is none.
 
-    Asked for without its subject it takes the server several milliseconds longer where a million others are there.
+    Without the subject, the server needs several milliseconds more where the stream holds a million messages.
+
+    Raises:
+        NatsError: NATS does not answer.
     """
     found = await next_from(nats, stream, subject, sequence)
     return found if found is not None and found.seq == sequence else None
 
 
 async def next_from(nats: Client, stream: str, subject: str, start: int) -> RawStreamMsg | None:
-    """The first message of a subject from stream sequence `start` on, however large (NatsError)."""
+    """The first message of a subject from stream sequence `start` on, however large it is.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
     return await _message_of(nats, stream, {"seq": start, "next_by_subj": subject})
 
 
 async def last(nats: Client, stream: str, subject: str) -> RawStreamMsg | None:
-    """The last message of a subject (NatsError)."""
+    """The last message of a subject, None where there is none.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
     return await _message_of(nats, stream, {"last_by_subj": subject})
 
 
 async def _message_of(nats: Client, stream: str, query: dict[str, object]) -> RawStreamMsg | None:
     asked = json.dumps(query).encode()
     try:
-        answer = await nats.request(_place(stream), asked, timeout=ANSWER_TIMEOUT_S)
-    except NoRespondersError:  # that, or it is a message whose publisher gave it the status that means that
+        answer = await nats.request(_api_subject(stream), asked, timeout=ANSWER_TIMEOUT_S)
+    except NoRespondersError:  # nobody answers, or the message itself has the status that means that
         inbox = await nats.subscribe(nats.new_inbox())
         try:
-            await nats.publish(_place(stream), asked, reply=inbox.subject)
+            await nats.publish(_api_subject(stream), asked, reply=inbox.subject)
             answer = await inbox.next_msg(timeout=ANSWER_TIMEOUT_S)
         finally:
             await inbox.unsubscribe()
@@ -88,21 +111,22 @@ async def _message_of(nats: Client, stream: str, query: dict[str, object]) -> Ra
 async def _answers(nats: Client, stream: str, query: dict[str, object]) -> AsyncIterator[RawStreamMsg]:
     inbox = await nats.subscribe(nats.new_inbox())
     try:
-        await nats.publish(_place(stream), json.dumps(query).encode(), reply=inbox.subject)
+        await nats.publish(_api_subject(stream), json.dumps(query).encode(), reply=inbox.subject)
         while not _is_end(answer := await inbox.next_msg(timeout=ANSWER_TIMEOUT_S)):
             yield _message(answer)
     finally:
         await inbox.unsubscribe()
 
 
-def _place(stream: str) -> str:
+def _api_subject(stream: str) -> str:
     return f"$JS.API.DIRECT.GET.{stream}"
 
 
 def _is_end(answer: Msg) -> bool:
-    """Whether it is the word that there is no more, or nothing at all (NatsError where it is another one).
+    """Whether an answer says that there is no more; a message may have a `Status` that its publisher has set.
 
-    A message may carry a `Status` of its publisher's.
+    Raises:
+        NatsError: The answer says anything else, so that nobody may take a task for settled.
     """
     headers = answer.headers or {}
     if "Nats-Sequence" in headers:
@@ -111,7 +135,7 @@ def _is_end(answer: Msg) -> bool:
         raise NoRespondersError
     if headers.get("Status") not in NO_MORE:
         message = f"the stream answers with status {headers.get('Status')}"
-        raise NatsError(message)  # what it holds is not known: nobody may take a task for settled
+        raise NatsError(message)
     return True
 
 

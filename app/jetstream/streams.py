@@ -1,4 +1,4 @@
-"""The streams, consumers and buckets as they should be: their names and their settings."""
+"""The names and settings that streams, consumers and buckets should have."""
 
 from collections.abc import Iterator
 
@@ -29,7 +29,7 @@ DUPLICATE_WINDOW_S = 120.0  # what nats-server does by itself, said so that clie
 
 
 def names(settings: Settings) -> StreamNames:
-    """How this deployment calls its streams and consumers."""
+    """The names of the streams and consumers of this deployment."""
     return StreamNames(
         tasks=settings.nats_stream_name,
         progress=f"{settings.stem}_progress",
@@ -46,7 +46,7 @@ def task_subjects() -> list[str]:
 
 
 def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
-    """What the streams should be like."""
+    """The configurations that the streams should have."""
     called = names(settings)
     yield StreamConfig(
         name=called.tasks,
@@ -76,7 +76,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
 
 
 def _log(name: str, subject: str, max_age: float) -> StreamConfig:
-    """A stream that the service alone appends to; what it has stored, and nothing else, it publishes on `subject`."""
+    """A stream to which only the service appends; JetStream republishes on `subject` exactly what is stored."""
     stored = subject.replace("*", "{{wildcard(1)}}")
     return StreamConfig(
         name=name,
@@ -93,12 +93,12 @@ def _log(name: str, subject: str, max_age: float) -> StreamConfig:
 
 
 def stored_subjects(config: StreamConfig) -> list[str]:
-    """Under which subjects a stream keeps what is published to it."""
+    """The subjects under which a stream stores what is published to it."""
     return [subject.removeprefix(subjects.append_to("")) for subject in config.subjects or []]
 
 
 def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]:
-    """What the durable consumers should be like, each with its stream."""
+    """The configurations that the durable consumers should have, each with the name of its stream."""
     called = names(settings)
     for priority in Priority:
         for kind in Kind:
@@ -128,7 +128,7 @@ def _durable(
 
 
 def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
-    """What the Object Store buckets should be like."""
+    """The configurations that the Object Store buckets should have."""
     yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_KEPT_S)
     if settings.audio_store.startswith("nats://"):
         bucket = settings.audio_store.removeprefix("nats://")
