@@ -156,7 +156,7 @@ class Worker:
     async def _load_model(self) -> None:
         """Load the model where none is loaded: at the start, and after its process was killed with a cancelled task."""
         consumer, engine = self.container.consumer, self.container.engine
-        if engine.ready or (consumer.started and not consumer.idle):
+        if engine.ready or (consumer.running and not consumer.idle):
             return
         try:
             await engine.load()

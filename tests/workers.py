@@ -26,7 +26,7 @@ async def working(settings: Settings, engine: Engine, traces: TracerProvider = O
     life = asyncio.create_task(live())  # a task of its own: it must end where it began
 
     async def serves() -> bool:
-        return service.container.consumer.started or life.done()
+        return service.container.consumer.running or life.done()
 
     await eventually(serves)
     try:

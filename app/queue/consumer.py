@@ -112,11 +112,6 @@ class TaskConsumer:
                 await cancel_all([self._loop], again_after=CANCEL_AGAIN_AFTER_S)
 
     @property
-    def started(self) -> bool:
-        """Whether `start` was called, even if the consumer has ended since."""
-        return self._loop is not None
-
-    @property
     def running(self) -> bool:
         """Whether the consumer takes messages or works on one."""
         return self._loop is not None and not self._loop.done()
@@ -178,11 +173,7 @@ class TaskConsumer:
         self._poll_at = asyncio.get_running_loop().time() + poll_after
 
     async def _work_on_next(self, to_ask: set[tuple[Kind, Priority]]) -> bool:
-        """Handle the next message of these queues, and remove those that are empty; whether there was a message.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
+        """Handle the next message of these queues, and remove those that are empty; whether there was a message."""
         for priority, kinds in self._order.current():
             for kind in kinds:
                 if self._stopping:
@@ -201,11 +192,7 @@ class TaskConsumer:
         return False
 
     async def _pull(self, key: tuple[Kind, Priority]) -> Msg | None:
-        """Take the next message of a queue: of several, the one that goes first; the others are released.
-
-        Raises:
-            NatsError: NATS does not answer.
-        """
+        """Take the next message of a queue: of several, the one that goes first; the others are released."""
         messages = await self._inboxes[key].ask(self._lookahead)
         if self._unreachable:
             self._unreachable = False

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -14,17 +13,15 @@ from nats.js.api import ConsumerInfo
 from nats.js.errors import APIError
 
 from app.jetstream.stream_pages import one, page
-from app.queue.priorities import PATIENCE, QueueKey, QueueReader, TaskQueues
+from app.queue.priorities import PATIENCE, QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
-from schemas import subjects
 from schemas.progress import State
 from schemas.requests import TaskStatus
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
-QUEUE_KEYS: Final = {subjects.tasks(kind, priority): (kind, priority) for priority in Priority for kind in Kind}
-READING_KEPT_S = 1.0  # how the other queues stand need not be read for each question
+READING_KEPT_S = 1.0  # how the queues stand is not read for each question
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +145,7 @@ class WaitingTasks:
     def _position(
         self, message: StoredMessage, consumer: ConsumerInfo, queues: TaskQueues, waiting: Mapping[QueueKey, int]
     ) -> Position:
-        key = message.kind, message.priority
+        key = QUEUE_KEYS[message.subject]
         turn = _turn(message, consumer, queues.by_key[key].redelivered)
         return Position.immediate() if turn is None else self._expected(position_number(waiting, *key, turn), queues)
 

@@ -20,6 +20,7 @@ from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
 QueueKey = tuple[Kind, Priority]
+QUEUE_KEYS: Final = {subjects.tasks(kind, priority): (kind, priority) for priority in Priority for kind in Kind}
 
 PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # tasks of others that begin before this priority goes first
 UNSETTLED_READ: Final = 256  # messages of one queue that were delivered, the oldest; the others count as running
@@ -148,15 +149,14 @@ class QueueReader:
         Raises:
             NatsError: NATS does not answer.
         """
-        keys = [(kind, priority) for priority in Priority for kind in Kind]
         stream, queues = await asyncio.gather(
             self._js.stream_info(self._names.tasks, subjects_filter=subjects.ALL_TASKS),
-            asyncio.gather(*(self._queue(key, sample) for key in keys)),
+            asyncio.gather(*(self._queue(key, sample) for key in QUEUE_KEYS.values())),
         )
         settled = stream.state.last_seq - stream.state.messages
         self.throughput.observe(settled, waiting=any(queue.waiting for queue in queues))
         limit = stream.config.max_msgs_per_subject or 0
-        return TaskQueues(dict(zip(keys, queues, strict=True)), stream.state.subjects or {}, limit)
+        return TaskQueues(dict(zip(QUEUE_KEYS.values(), queues, strict=True)), stream.state.subjects or {}, limit)
 
     async def consumer(self, key: QueueKey) -> ConsumerInfo:
         """Read what the server knows of the consumer of one queue.

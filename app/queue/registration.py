@@ -16,7 +16,8 @@ from nats.errors import Error as NatsError
 
 from app.errors import AlreadyKnownError, FencedError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
-from app.queue.positions import QUEUE_KEYS, Position, WaitingTasks
+from app.queue.positions import Position, WaitingTasks
+from app.queue.priorities import QUEUE_KEYS
 from app.queue.stored_message import StoredMessage
 from app.supervision import run_forever
 from app.task_log.log import TaskLog
@@ -33,7 +34,7 @@ MISSED_AT_ONCE: Final = 50  # tasks
 MISSED_IN_A_ROUND: Final = 10_000  # tasks of one queue: as many as a queue may hold by default
 MISSED_EVERY_S: Final = 60.0
 POLL_INTERVAL_S: Final = 0.5
-SEQUENCES: Final = 2**63
+SEQUENCES: Final = 2**63  # every stream sequence is smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +44,6 @@ class Announcement:
     task_id: str
     subject: str
     sequence: int  # in the task stream
-
-    @classmethod
-    def read(cls, task: Task, headers: Mapping[str, str]) -> "Announcement":
-        """Read the headers that nats-server adds to its copy of a stored message.
-
-        Raises:
-            ValueError: They name no message of a task queue.
-        """
-        subject, sequence = headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", ""))
-        if subject not in QUEUE_KEYS or not 0 < sequence < SEQUENCES:
-            message = "a copy of no task message"
-            raise ValueError(message)
-        return cls(task.task_id, subject, sequence)
 
 
 class Registration:
@@ -98,12 +86,16 @@ class Registration:
                 is_new = False  # another worker was faster: read what it appended
 
     async def announce(self, task: Task, headers: Mapping[str, str]) -> None:
-        """Have an announced task registered soon, unless a worker takes it at once.
+        """Have a stored task registered soon, by the headers that nats-server adds to its copy of the message.
 
         Raises:
             ValueError: The headers name no message of a task queue.
         """
-        announced = Announcement.read(task, headers)
+        subject, sequence = headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", ""))
+        if subject not in QUEUE_KEYS or not 0 < sequence < SEQUENCES:
+            message = "a copy of no task message"
+            raise ValueError(message)
+        announced = Announcement(task.task_id, subject, sequence)
         if REPLAY_OF in headers:  # whoever replays looks at once, and would see the old end of the task
             await self.register_waiting([announced])
         else:
@@ -163,23 +155,14 @@ class Registration:
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
     ) -> None:
-        """Register the task of a message that waits; whoever takes the message deals with an invalid or a known one.
-
-        Raises:
-            TransientError: JetStream does not answer.
-        """
+        """Register the task of a message that waits; whoever takes the message deals with an invalid or a known one."""
         task = message.task
         if task is not None:
             with suppress(AlreadyKnownError, FencedError):
                 await self._register(task, message, last.get(task.task_id), position)
 
     async def _register_announced(self) -> None:
-        """Register what is announced next, or what could not be registered before.
-
-        Raises:
-            NatsError: NATS does not answer.
-            TransientError: JetStream does not answer.
-        """
+        """Register what is announced next, or what could not be registered before."""
         announced, self._postponed = self._postponed or await self._next_announced(), []
         try:
             await self.register_waiting(announced)
@@ -198,10 +181,6 @@ class Registration:
         """Search the queues for tasks that are not registered, then rest until an outage has ended, or for a while.
 
         Any announcement may be missed in an outage, and one that another worker received is lost with that worker.
-
-        Raises:
-            NatsError: NATS does not answer.
-            TransientError: JetStream does not answer.
         """
         for subject in QUEUE_KEYS:
             await self._register_missed_in(subject)
@@ -211,12 +190,7 @@ class Registration:
                 self._searched_up_to.clear()
 
     async def _register_missed_in(self, subject: str) -> None:
-        """Search one queue in steps, each followed by a pause three times as long.
-
-        Raises:
-            NatsError: NATS does not answer.
-            TransientError: JetStream does not answer.
-        """
+        """Search one queue in steps, each followed by a pause three times as long."""
         loop, searched = asyncio.get_running_loop(), 0
         while searched < MISSED_IN_A_ROUND:
             while not self._must_wait():  # noqa: ASYNC110 -- nothing tells when tasks have to wait

@@ -18,7 +18,7 @@ from schemas.errors import ErrorCode, ErrorDetail
 from schemas.headers import AUDIO_SECONDS, REPLAY_OF, TRACE_PATTERN, TRACEPARENT
 from schemas.problems import first_problem
 from schemas.progress import State
-from schemas.wire import TASK_ID_PATTERN, Kind, Priority
+from schemas.wire import TASK_ID_PATTERN, Kind
 
 JSON = "application/json"
 LONGEST_RECORDING_S = 24 * 3600.0
@@ -93,11 +93,6 @@ class StoredMessage:
         except ValueError:
             return None
         return min(found, LONGEST_RECORDING_S) if found > 0 else None  # `nan` is not above 0
-
-    @property
-    def priority(self) -> Priority:
-        """The priority of its task, by the subject."""
-        return Priority(self.subject.split(".")[2])
 
     @property
     def behind(self) -> int | None:

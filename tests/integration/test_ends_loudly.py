@@ -22,7 +22,7 @@ from tests.waiting import eventually
 
 def started(service):
     async def look():
-        return service.container.consumer.started
+        return service.container.consumer.running
     return look
 
 async def live():
