@@ -51,7 +51,7 @@ def _subtitles(shown: list[Cue], fmt: str, text: Callable[[Cue], str]) -> str:
         )
         for cue in shown
     ]
-    written = subtitles.to_string(fmt, keep_ssa_tags=True)  # braces are what was said, not formatting
+    written = subtitles.to_string(fmt, keep_ssa_tags=True)  # braces are text, not formatting
     return written.replace(_BACKSLASH, "\\")
 
 

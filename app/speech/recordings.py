@@ -23,8 +23,7 @@ from app.temporary import temporary_file
 from schemas.errors import ErrorCode
 
 _FETCHED_AT_ONCE = 32  # chunks of 128 KiB
-_STALLED = 10.0  # seconds without a chunk
-
+_STALLED_S = 10.0  # without a chunk
 
 GONE = "The recording went away while the task ran: let the operator look at the service's folder."
 REPLACED = "The recording was replaced while the task ran: publish it again under a new task id."
@@ -32,14 +31,19 @@ REPLACED = "The recording was replaced while the task ran: publish it again unde
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording on this machine, as long as it is worked on."""
+    """A recording on this machine, while a task works on it."""
 
     path: Path
     sha256: str
-    stamp: "_Stamp | None" = None  # null: a copy of the service's own
+    stamp: "_Stamp | None" = None  # null: a copy that only this service has
 
     async def check(self) -> None:
-        """Make sure that it is what it was when it was hashed (TaskError)."""
+        """Make sure that the recording is what it was when it was hashed.
+
+        Raises:
+            PermanentError: audio_unreadable, it was replaced.
+            TransientError: internal, it is gone.
+        """
         if self.stamp is not None:
             await asyncio.to_thread(self._check)
 
@@ -53,7 +57,7 @@ class Recording:
 
 
 class _Stamp(NamedTuple):
-    """By what a file is known to be another one."""
+    """A file with another stamp may be another file."""
 
     inode: int
     size: int  # bytes
@@ -77,16 +81,19 @@ class Recordings:
         )
 
     def fetch(self, audio_file_id: str) -> AbstractAsyncContextManager[Recording]:
-        """Have a recording here for a while; a copy is gone afterwards.
+        """Provide a recording on this machine until the block ends; then a copy is deleted.
 
-        Raises PermanentError (audio_not_found, audio_too_large, audio_unreadable) or TransientError (internal).
+        Raises:
+            PermanentError: audio_not_found, audio_too_large, audio_unreadable.
+            TransientError: internal, the store cannot be reached.
         """
         return self._store.fetch(audio_file_id)
 
     async def delete(self, audio_file_id: str) -> None:
-        """Remove the recording if it is in the service's bucket; one that is not there is as good as removed.
+        """Delete a recording from the service's bucket, if it is there.
 
-        Raises TransientError (internal).
+        Raises:
+            TransientError: internal, the bucket cannot be reached.
         """
         await self._store.delete(audio_file_id)
 
@@ -97,7 +104,7 @@ class _Store(Protocol):
 
 
 class _Folder:
-    """Recordings below a folder that somebody else keeps."""
+    """Recordings below a folder that others keep."""
 
     def __init__(self, root: Path, max_bytes: int) -> None:
         self._root = root
@@ -177,7 +184,7 @@ class _Bucket:
         return info
 
     async def _download(self, info: ObjectInfo, file: BinaryIO) -> str:
-        """Write the object into the file and give its SHA-256 in hex; neither memory nor the loop suffers."""
+        """Write the object into the file, and return its SHA-256 in hex; memory and the event loop stay free."""
         digest = hashlib.sha256()
 
         def take(messages: list[Msg]) -> int:
@@ -202,7 +209,7 @@ class _Bucket:
         try:
             left = info.size or 0
             while left > 0:
-                left -= await asyncio.to_thread(take, await source.fetch(_FETCHED_AT_ONCE, timeout=_STALLED))
+                left -= await asyncio.to_thread(take, await source.fetch(_FETCHED_AT_ONCE, timeout=_STALLED_S))
         finally:
             with suppress(nats.errors.Error):  # the server removes both by itself after a while
                 await source.unsubscribe()

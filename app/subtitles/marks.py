@@ -32,7 +32,7 @@ _SMALL_WORDS = frozenset(_BELONG_TO_THE_NEXT.split())  # articles, prepositions,
 
 
 def break_cost(before: str, after: str) -> float:
-    """Tell what a break between two neighbouring words costs.
+    """Price a break between two neighbouring words.
 
     A full stop before a small letter, or of an abbreviation, ends no sentence.
     """

@@ -1,4 +1,4 @@
-"""A transcript as passages: what one speaker says without a long pause, and who speaks at the same time."""
+"""A transcript as passages: the speech of one speaker without a long pause, and who speaks at the same time."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -41,7 +41,7 @@ def passages(segments: Iterable[Segment], longest: int) -> list[Passage]:
 
 
 def interrupted(found: Sequence[Passage]) -> list[bool]:
-    """Tell of each passage whether another speaker speaks at the same time."""
+    """Find for each passage whether another speaker speaks at the same time."""
     answers = [False] * len(found)
     open_: list[int] = []
     for place, passage in enumerate(found):
@@ -54,16 +54,16 @@ def interrupted(found: Sequence[Passage]) -> list[bool]:
 
 
 def _passages(segments: Iterable[Segment], longest: int) -> Iterator[Passage]:
-    said: list[Piece] = []
+    spoken: list[Piece] = []
     speaker: str | None = None
     for segment in sorted(segments, key=lambda segment: segment.start):
         for piece in pieces(segment, longest):
-            pause = round(piece.start - said[-1].end, 3) if said else 0.0  # to the millisecond, as times are given
-            if said and (segment.speaker != speaker or pause >= PAUSE_S):
-                yield Passage(speaker, said)
-                said = []
+            pause = round(piece.start - spoken[-1].end, 3) if spoken else 0.0  # to the millisecond, as times are given
+            if spoken and (segment.speaker != speaker or pause >= PAUSE_S):
+                yield Passage(speaker, spoken)
+                spoken = []
             speaker = segment.speaker
-            start = max(piece.start, said[-1].start) if said else piece.start  # word times may cross a little
-            said.append(replace(piece, start=start, end=max(start, piece.end)))
-    if said:
-        yield Passage(speaker, said)
+            start = max(piece.start, spoken[-1].start) if spoken else piece.start  # word times may cross a little
+            spoken.append(replace(piece, start=start, end=max(start, piece.end)))
+    if spoken:
+        yield Passage(speaker, spoken)

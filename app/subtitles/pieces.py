@@ -114,7 +114,7 @@ def _length(text: str) -> int:
 
 
 class _Clock:
-    """When each character of a segment is said; blanks do not count."""
+    """When each character of a segment is spoken; blanks do not count."""
 
     def __init__(self, segment: Segment) -> None:
         words = [word for word in segment.words or () if word.word.strip()]
@@ -128,7 +128,7 @@ class _Clock:
         self._firsts = [0, *accumulate(lengths)]
 
     def span(self, text: str, first: int) -> tuple[float, float]:
-        """Tell when a text is said whose first character is at this place, in seconds.
+        """Find when a text is spoken whose first character is at this place, in seconds.
 
         Words of marks alone make no sound: a dash may have its time at the other end of a pause.
         """

@@ -6,7 +6,7 @@ from math import ceil, inf
 
 MIN_CUE_S = 1.0
 READING_CPS = 21.0  # columns a second that adults read
-GAP_S = 0.08  # two frames of 25 a second: without a gap nobody sees that the text has changed
+GAP_S = 0.08  # two frames of 25 a second: without a gap viewers miss that the text has changed
 PAUSE_S = 1.0  # of one speaker; no cue reaches across it
 
 _EARLY_S = 0.5  # a cue may begin so much before its speech
@@ -18,7 +18,7 @@ _FRAME_S = 0.04
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """When a cue's words are said, in seconds to the millisecond, and how many columns they fill."""
+    """When a cue's words are spoken, in seconds to the millisecond, and how many columns they fill."""
 
     start: float
     end: float
@@ -52,11 +52,11 @@ def shown(cues: Sequence[Spoken], max_cue_seconds: float) -> Iterator[tuple[floa
 
 
 def _following(cues: Sequence[Spoken]) -> list[float]:
-    """Tell of each cue when the next one's words begin, in seconds."""
+    """Find for each cue when the next cue's words begin, in seconds."""
     return [*(cue.start for cue in cues[1:]), inf][: len(cues)]
 
 
 def _spare(cues: Sequence[Spoken]) -> list[float]:
-    """Tell of each cue by how much the next one may begin late and still be read, in seconds."""
+    """Find for each cue by how much the next cue may begin late and still be read, in seconds."""
     rooms = [behind - GAP_S - cue.start - cue.need for cue, behind in zip(cues, _following(cues), strict=True)]
     return [*(max(min(room, _LATE_S), 0.0) for room in rooms[1:]), 0.0][: len(cues)]

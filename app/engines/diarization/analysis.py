@@ -1,7 +1,7 @@
 """The analysis of a chunk: when its voices speak, and the embedding of each.
 
-A voice is somebody in one excerpt, of whom there are at most three; whether two excerpts have a speaker in common is
-found out later, from the embeddings.
+A voice is a speaker within one excerpt, which has at most three; whether two excerpts have a speaker in common is
+found later, from the embeddings.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,10 +19,10 @@ Frames = npt.NDArray[np.bool_]
 Activity = npt.NDArray[np.uint8]
 
 _SETS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
-"""The sets of voices that the segmentation network tells apart."""
+"""The sets of voices that the segmentation network distinguishes."""
 _SILENCE = 2.0**-15  # not one step of 16 bits
-_LEAST = 6  # frames, a tenth of a second: less is no voice
-_CLEAN_ENOUGH = 18  # frames; a voice alone for less is embedded with whoever speaks at the same time
+_LEAST_FRAMES = 6  # a tenth of a second: less is no voice
+_CLEAN_FRAMES = 18  # a voice alone for less is embedded together with the voices that speak at the same time
 _LEAST_SAMPLES = 1_600
 _MOST_SAMPLES = 64_000  # 4 s: more makes an embedding no better, and it takes most of the time
 
@@ -41,7 +41,7 @@ def analyse(networks: Networks, sound: ChunkSound, progress: Callable[[int], Non
 
 
 def _segmented(networks: Networks, excerpt: Samples) -> tuple[Activity, Frames]:
-    """How probably each voice speaks in each frame, of 255, and whether it does."""
+    """Find how probably each voice speaks in each frame (255 is surely), and whether it does."""
     logarithms = networks.segment(np.pad(excerpt, (0, LENGTH - len(excerpt))))
     probable = np.rint(np.exp(logarithms) @ _SETS * 255).clip(0, 255).astype(np.uint8)
     return probable, _SETS[logarithms.argmax(axis=-1)] > 0
@@ -52,9 +52,9 @@ def _embeddings(networks: Networks, excerpt: int, samples: Samples, active: Fram
     for voice in range(VOICES):
         speaks = active[:, voice]
         clean = speaks & alone
-        if speaks.sum() < _LEAST:
+        if speaks.sum() < _LEAST_FRAMES:
             continue
-        spoken = _middle(_joined(samples, clean if clean.sum() >= _CLEAN_ENOUGH else speaks))
+        spoken = _middle(_joined(samples, clean if clean.sum() >= _CLEAN_FRAMES else speaks))
         if len(spoken) >= _LEAST_SAMPLES:
             energy = energies(spoken)
             values = networks.embed(features(energy), telephone=narrow(energy))
@@ -67,6 +67,6 @@ def _middle(spoken: Samples) -> Samples:
 
 
 def _joined(samples: Samples, frames: Frames) -> Samples:
-    """The samples of the frames, each run of frames one longer, as the network looks a little ahead."""
+    """Join the samples of the frames, each run one frame longer, as the network looks a little ahead."""
     edges = np.flatnonzero(np.diff(frames, prepend=False, append=False)).reshape(-1, 2)
     return np.concatenate([samples[start * FRAME : (end + 1) * FRAME] for start, end in edges])

@@ -1,4 +1,4 @@
-"""What is kept of a chunk: enough to find its turns again without its sound, in about 20 KB."""
+"""The record of a chunk: enough to find its turns again without its sound, in about 20 KB."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ import numpy.typing as npt
 from app.engines.diarization.excerpts import FRAMES, PER_CHUNK
 
 VOICES = 3
-"""How many the segmentation network tells apart in an excerpt."""
+"""Voices that the segmentation network distinguishes in an excerpt."""
 SIZE = 192
 """Values of an embedding."""
 
 _ROW = np.dtype([("excerpt", "u1"), ("voice", "u1"), ("frames", "<u2"), ("values", "<f2", SIZE)])
 _ACTIVITY = FRAMES * VOICES
-_LARGEST = 2 + PER_CHUNK * (_ACTIVITY + VOICES * _ROW.itemsize)
+_LARGEST_BYTES = 2 + PER_CHUNK * (_ACTIVITY + VOICES * _ROW.itemsize)
 _NO_RECORD = "not the record of a chunk"
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """How a voice of an excerpt sounds, found from so many frames in which it speaks alone."""
+    """How a voice of an excerpt sounds, found from `frames` frames in which it speaks alone."""
 
     excerpt: int
     voice: int
@@ -40,14 +40,18 @@ class Chunk:
     embeddings: Sequence[Embedding]
 
     def pack(self) -> str:
-        """As text."""
+        """Write the chunk as text."""
         rows = np.array([(p.excerpt, p.voice, p.frames, p.values) for p in self.embeddings], _ROW)
         count = len(self.activity).to_bytes(1, "big")
         return b64encode(compress(count + self.activity.tobytes() + rows.tobytes(), 1)).decode()
 
 
 def unpack(index: int, record: str) -> Chunk:
-    """A chunk from its text (ValueError where it is none)."""
+    """Read a chunk from its text.
+
+    Raises:
+        ValueError: The text is not the record of a chunk.
+    """
     content = _inflated(b64decode(record, validate=True))
     count, rest = int.from_bytes(content[:1], "big"), content[1:]
     activity = np.frombuffer(rest[: count * _ACTIVITY], np.uint8).reshape(count, FRAMES, VOICES)
@@ -61,7 +65,7 @@ def unpack(index: int, record: str) -> Chunk:
 def _inflated(content: bytes) -> bytes:
     inflater = decompressobj()
     try:
-        inflated = inflater.decompress(content, _LARGEST)
+        inflated = inflater.decompress(content, _LARGEST_BYTES)
     except error as cause:
         raise ValueError(_NO_RECORD) from cause
     if not inflater.eof:

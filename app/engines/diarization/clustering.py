@@ -1,4 +1,4 @@
-"""Clustering: average linkage, so that nothing but how alike embeddings are says who is one speaker.
+"""Clustering by average linkage: which embeddings belong to one speaker depends on their distances alone.
 
 Own, not scipy's: forty lines against a dependency of 35 MB, and half the memory (one matrix of 32-bit floats).
 """
@@ -24,7 +24,7 @@ class Merge:
 
 
 def linkage(distances: Distances) -> list[Merge]:
-    """All merges, nearest first; overwrites the distances (n, n).
+    """Find all merges, nearest first; overwrites the distances (n, n).
 
     Follows chains of nearest neighbours (Murtagh 1983): n squared steps.
     """
@@ -63,7 +63,7 @@ class Clusters:
         self.weights = weights.copy()  # of its cluster, at each cluster's root
 
     def apply(self, merge: Merge) -> tuple[float, float]:
-        """Merge two clusters; the weights that they had."""
+        """Merge two clusters, and return the weights that they had."""
         one, other = self.root(merge.one), self.root(merge.other)
         before = float(self.weights[one]), float(self.weights[other])
         self._parents[other] = one
@@ -71,7 +71,7 @@ class Clusters:
         return before
 
     def root(self, member: int) -> int:
-        """The member that stands for the cluster."""
+        """Find the member that stands for the cluster."""
         while self._parents[member] != member:
             self._parents[member] = self._parents[self._parents[member]]
             member = self._parents[member]
@@ -83,7 +83,7 @@ class Clusters:
 
 
 def counts(weights: Weights, merges: Sequence[Merge], least: float) -> list[int]:
-    """How many clusters weigh at least so much before the first merge and after each one."""
+    """Count the clusters that weigh at least `least`, before the first merge and after each one."""
     clusters = Clusters(weights)
     found = [int((weights >= least).sum())]
     for merge in merges:
@@ -93,7 +93,7 @@ def counts(weights: Weights, merges: Sequence[Merge], least: float) -> list[int]
 
 
 def cut(weights: Weights, merges: Sequence[Merge]) -> Labels:
-    """The cluster of each member after these merges."""
+    """Find the cluster of each member after these merges."""
     clusters = Clusters(weights)
     for merge in merges:
         clusters.apply(merge)

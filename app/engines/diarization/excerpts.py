@@ -1,7 +1,7 @@
-"""Excerpts: overlapping pieces of ten seconds, which the segmentation network hears, cut while a recording streams by.
+"""Excerpts: overlapping pieces of ten seconds for the segmentation network, cut while the recording is decoded.
 
-A chunk is a run of excerpts that stands for a minute: the unit in which results are kept. Where chunks and
-excerpts lie depends on nothing but the clock, so that a run that resumes finds the same ones.
+A chunk is a run of excerpts, a minute long: the unit in which results are kept. Where chunks and excerpts lie depends
+on the time alone, so that a run that resumes finds the same ones.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Features: what the voice embedding network sees of sound, Kaldi's 80 log mel filter bank energies every 10 ms."""
+"""Features: the input of the voice embedding network, Kaldi's 80 log mel filter bank energies every 10 ms."""
 
 from functools import cache
 
@@ -26,13 +26,13 @@ _NARROW = -5.0
 
 
 def features(energy: Energies) -> Features:
-    """Logarithms of the energies, their mean over time taken away."""
+    """Take the logarithms of the energies, less their mean over time."""
     logarithm = np.log(np.maximum(energy, _FLOOR))
     return np.ascontiguousarray(logarithm - logarithm.mean(axis=0), np.float32)
 
 
 def narrow(energy: Energies) -> bool:
-    """Whether nothing is heard above what a telephone carries."""
+    """Whether the sound has nothing above what a telephone carries."""
     level = np.log(np.maximum(energy, _NOTHING)).mean(axis=0)
     centre = _corners()[1:-1]
     above = level[centre > _mel(np.float64(_ABOVE))].mean()
@@ -41,7 +41,7 @@ def narrow(energy: Energies) -> bool:
 
 
 def energies(samples: Samples) -> Energies:
-    """One row of 80 filter bank energies for each full window of 25 ms."""
+    """Compute 80 filter bank energies for each full window of 25 ms."""
     windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_STEP]
     centred = windows - windows.mean(axis=1, keepdims=True)
     before = np.concatenate([centred[:, :1], centred[:, :-1]], axis=1)
@@ -66,7 +66,7 @@ def _filters() -> Features:
 
 
 def _corners() -> npt.NDArray[np.float64]:
-    """Where each filter begins, peaks and ends, in mel: one's peak is where its neighbours end and begin."""
+    """Where each filter begins, peaks and ends, in mel: a filter's peak is where its neighbours end and begin."""
     return np.linspace(_mel(np.float64(_LOWEST)), _mel(np.float64(SAMPLE_RATE / 2)), _BINS + 2)
 
 

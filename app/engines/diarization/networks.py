@@ -20,7 +20,7 @@ NAME = "segmentation-3.0+campplus"
 _FILES = ("segmentation-3.0.onnx", "campplus.onnx")
 _TELEPHONE = "telephone.npy"
 _SHIFT = np.float32(0.75)  # of the telephone's mean: with 1 two people of a real call are too near each other
-_PIPELINE = b"2"  # raised where the same networks give other turns, so that nothing kept from before is used
+_PIPELINE = b"2"  # raised when the same networks give other turns, so that no older record is used
 _TINY = 1e-9
 SETS = 7
 
@@ -36,13 +36,14 @@ class Networks:
         self._telephone: Array = np.load(folder / _TELEPHONE)
 
     def segment(self, excerpt: Array) -> Array:
-        """The samples of an excerpt to logarithms of probabilities (frames, 7 sets of voices)."""
+        """Find the log probabilities (frames, 7 sets of voices) for the samples of an excerpt."""
         return self._segmentation(None, {"x": excerpt[np.newaxis, np.newaxis]})[0].reshape(-1, SETS)
 
     def embed(self, features: Array, *, telephone: bool = False) -> Array:
-        """Features (frames, 80) of one voice to its embedding (192), of length 1 before a telephone's share is taken.
+        """Find the embedding (192) of one voice from its features (frames, 80).
 
-        A telephone moves all voices the same way, towards each other: what they have in common is taken away.
+        A telephone moves all voices the same way, towards each other, so what they have in common is subtracted. The
+        embedding has length 1 before that.
         """
         embedding = self._embeddings(None, {"x": features[np.newaxis]})[0].reshape(-1)
         embedding = embedding / max(float(np.linalg.norm(embedding)), _TINY)

@@ -15,13 +15,10 @@ Embeddings = npt.NDArray[np.float32]
 NOBODY = -1
 
 _THRESHOLD = 0.6  # how far apart voices are, on average, to be two speakers: 1 less the cosine of their embeddings
-_SAME_EXCERPT = 0.3  # further apart are two voices of one excerpt, which the segmentation network told apart
-_RELIABLE = 30  # frames, half a second: an embedding of less decides nothing
+_SAME_EXCERPT = 0.3  # added between two voices of one excerpt, which the segmentation network distinguished
+_RELIABLE_FRAMES = 30  # half a second: an embedding of less decides nothing
 _MOST = 4096  # embeddings that are clustered; any others join the speaker that they are most like
-_SHARE, _ENOUGH = (
-    0.01,
-    592,
-)  # of all frames heard, or 10 s (each second is heard two to three times): less is no speaker
+_SHARE, _ENOUGH_FRAMES = 0.01, 592  # of all frames, or 10 s (each is in two or three excerpts): less is no speaker
 
 
 @dataclass(frozen=True)
@@ -32,14 +29,14 @@ class Bounds:
     most: int | None
 
     def nearest(self, found: int) -> int:
-        """The number within the bounds that is nearest to the one found."""
+        """Move the number that was found into the bounds."""
         enough = max(found, self.least or found)
         return min(enough, self.most or enough)
 
 
 @dataclass(frozen=True)
 class Voices:
-    """All voices that have an embedding: excerpt and number there, frames alone, embedding of length 1."""
+    """All voices with an embedding: their excerpts, numbers there, frames alone, and embeddings of length 1."""
 
     excerpts: npt.NDArray[np.intp]
     numbers: npt.NDArray[np.intp]
@@ -48,7 +45,7 @@ class Voices:
 
     @classmethod
     def of(cls, chunks: Sequence[Chunk]) -> "Voices":
-        """The voices of a recording, in order."""
+        """Collect the voices of a recording, in order."""
         found = [(chunk.index * PER_CHUNK + p.excerpt, p) for chunk in chunks for p in chunk.embeddings]
         embeddings = np.array([p.values for _, p in found], np.float32).reshape(-1, SIZE)
         return cls(
@@ -60,7 +57,7 @@ class Voices:
 
 
 def owners(chunks: Sequence[Chunk], bounds: Bounds) -> Labels:
-    """The speaker of each voice (excerpts, voices), from 0; `NOBODY` where there is none."""
+    """Find the speaker of each voice (excerpts, voices), from 0; `NOBODY` where there is none."""
     voices = Voices.of(chunks)
     found = np.full((sum(len(chunk.activity) for chunk in chunks), VOICES), NOBODY, np.intp)
     if len(voices.embeddings):
@@ -69,13 +66,13 @@ def owners(chunks: Sequence[Chunk], bounds: Bounds) -> Labels:
 
 
 def _nearest(voices: Voices, centres: Embeddings) -> Labels:
-    """The speaker that each voice is most like; a doubtful one is nobody else who is in its excerpt."""
+    """Find the speaker that each voice is most like; a doubtful voice gets no speaker whom its excerpt has already."""
     alike = voices.embeddings @ centres.T
     found: Labels = alike.argmax(axis=1)
     for rows in np.split(np.arange(len(found)), np.flatnonzero(np.diff(voices.excerpts)) + 1):
         taken: set[int] = set()
         for row in sorted(rows, key=lambda row: -voices.frames[row]):
-            if voices.frames[row] < _RELIABLE and len(taken) < len(centres):
+            if voices.frames[row] < _RELIABLE_FRAMES and len(taken) < len(centres):
                 alike[row, list(taken)] = -np.inf
                 found[row] = alike[row].argmax()
             taken.add(int(found[row]))
@@ -83,7 +80,7 @@ def _nearest(voices: Voices, centres: Embeddings) -> Labels:
 
 
 def _centres(voices: Voices, bounds: Bounds) -> Embeddings:
-    """What each speaker sounds like."""
+    """Find the mean embedding of each speaker."""
     chosen = _reliable(voices.frames, bounds.least or 1)
     embeddings, weights = voices.embeddings[chosen], np.maximum(voices.frames[chosen], 1)
     labels = _clustered(embeddings, weights, voices.excerpts[chosen], bounds)
@@ -92,16 +89,16 @@ def _centres(voices: Voices, bounds: Bounds) -> Embeddings:
 
 
 def _reliable(frames: Weights, least: int) -> Labels:
-    """The voices that are clustered: those heard alone for long enough, or the best there are."""
+    """Choose the voices to cluster: those that speak alone for long enough, or the best there are."""
     best = np.argsort(-frames, kind="stable")[:_MOST]
-    enough = max(int((frames[best] >= _RELIABLE).sum()), least)
+    enough = max(int((frames[best] >= _RELIABLE_FRAMES).sum()), least)
     return np.sort(best[:enough])
 
 
 def _clustered(embeddings: Embeddings, weights: Weights, excerpts: Labels, bounds: Bounds) -> Labels:
-    """The cluster of each embedding; `NOBODY` where a cluster is too small to be a speaker."""
+    """Find the cluster of each embedding; `NOBODY` where a cluster is too small to be a speaker."""
     merges = linkage(_distances(embeddings, excerpts))
-    least = min(_SHARE * float(weights.sum()), _ENOUGH)
+    least = min(_SHARE * float(weights.sum()), _ENOUGH_FRAMES)
     speakers = counts(weights, merges, least)
     near = sum(merge.distance <= _THRESHOLD for merge in merges)
     wanted = bounds.nearest(speakers[near])
@@ -109,8 +106,8 @@ def _clustered(embeddings: Embeddings, weights: Weights, excerpts: Labels, bound
         fitting = [done for done, count in enumerate(speakers) if count == wanted]
         near, least = (fitting[-1], least) if fitting else (max(len(embeddings) - wanted, 0), 0)
     labels = cut(weights, merges[:near])
-    heard = np.bincount(labels, weights, len(labels))[labels]
-    return np.where(heard >= least, labels, NOBODY)
+    frames = np.bincount(labels, weights, len(labels))[labels]
+    return np.where(frames >= least, labels, NOBODY)
 
 
 def _distances(embeddings: Embeddings, excerpts: Labels) -> Embeddings:

@@ -1,4 +1,4 @@
-"""Turns: what the overlapping excerpts say together about each frame, as times of one speaker."""
+"""Turns: the overlapping excerpts vote on each frame, and the frames of a speaker become turns."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -16,9 +16,9 @@ from schemas.diarization import Turn
 Weights = npt.NDArray[np.float32]
 Runs = npt.NDArray[np.intp]
 
-_FIRST_EDGE = 360.5  # samples: frame 0 hears 991 of them and stands for the 270 in their middle
+_FIRST_EDGE = 360.5  # samples: frame 0 is computed from 991 of them and stands for the 270 in their middle
 _SURE = FRAMES_APART  # from an excerpt's edge
-_AT_EDGE = 0.5  # what a decision there weighs: the network hears but one side
+_AT_EDGE = 0.5  # weight of a decision at an edge: there the network knows one side only
 _SHORTEST_PAUSE = 12  # frames, 0.2 s
 _SHORTEST_TURN = 12
 _SCRAP = 30  # frames, half a second
@@ -26,7 +26,7 @@ _NEAR = 6
 
 
 def _votes() -> Weights:
-    """What each probability (of 255) counts, its odds cubed: nearly a vote, so two that lean outweigh a sure one."""
+    """The weight of each probability (of 255), its odds cubed: nearly a vote, so two that lean outweigh a sure one."""
     probable = np.arange(256, dtype=np.float32) / np.float32(255)
     odds = probable**3 / (probable**3 + (1 - probable) ** 3)
     return odds.astype(np.float32)
@@ -42,7 +42,7 @@ class _Run(NamedTuple):
 
 
 def turns(chunks: Sequence[Chunk], owners: Labels, duration: float) -> list[Turn]:
-    """The turns by time, none beyond the duration; speakers are numbered by first appearance."""
+    """Find the turns by time, none beyond the duration; speakers are numbered by first appearance."""
     count = int(owners.max(initial=NOBODY)) + 1
     pieces: list[list[Runs]] = [[] for _ in range(count)]
     for first, speaking in _decided(chunks, owners, count):
@@ -70,22 +70,22 @@ def _seconds(edge: int) -> float:
 
 
 def _decided(chunks: Sequence[Chunk], owners: Labels, speakers: int) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
-    """The first frame of each chunk, and which speaker speaks in which of its frames (speakers, frames)."""
+    """Yield the first frame of each chunk, and who speaks in which of its frames (speakers, frames)."""
     weights = _weights()
     for chunk in chunks:
         first = chunk.index * PER_CHUNK
-        reach = FRAMES // FRAMES_APART  # excerpts of the chunk before that still sound in this one
+        reach = FRAMES // FRAMES_APART  # excerpts of the chunk before that reach into this one
         excerpts = range(max(first - reach, 0), first + len(chunk.activity))
         frames = (len(chunk.activity) - 1) * FRAMES_APART + FRAMES
-        said, heard = np.zeros((speakers, frames), np.float32), np.zeros(frames, np.float32)
+        votes, total = np.zeros((speakers, frames), np.float32), np.zeros(frames, np.float32)
         for excerpt in excerpts:
             begin = (excerpt - first) * FRAMES_APART
             there, here = slice(max(-begin, 0), FRAMES), slice(max(begin, 0), begin + FRAMES)
             activity = chunks[excerpt // PER_CHUNK].activity[excerpt % PER_CHUNK][there]
-            said[:, here] += _by_speaker(_VOTES[activity], owners[excerpt], speakers) * weights[there]
-            heard[here] += weights[there]
+            votes[:, here] += _by_speaker(_VOTES[activity], owners[excerpt], speakers) * weights[there]
+            total[here] += weights[there]
         own = PER_CHUNK * FRAMES_APART if chunk is not chunks[-1] else frames
-        yield first * FRAMES_APART, _speaking((said / heard)[:, :own])
+        yield first * FRAMES_APART, _speaking((votes / total)[:, :own])
 
 
 def _weights() -> Weights:
@@ -94,15 +94,15 @@ def _weights() -> Weights:
 
 
 def _by_speaker(activity: Weights, owners: Labels, speakers: int) -> Weights:
-    said = np.zeros((speakers, len(activity)), np.float32)
+    votes = np.zeros((speakers, len(activity)), np.float32)
     for voice in range(VOICES):
         if owners[voice] != NOBODY:
-            np.maximum(said[owners[voice]], activity[:, voice], out=said[owners[voice]])
-    return said
+            np.maximum(votes[owners[voice]], activity[:, voice], out=votes[owners[voice]])
+    return votes
 
 
 def _speaking(probability: Weights) -> npt.NDArray[np.bool_]:
-    """As many speakers as are expected in a frame, the most probable ones."""
+    """Choose in each frame as many speakers as are expected, the most probable ones."""
     expected = np.floor(probability.sum(axis=0) + 0.5)
     speaking = np.zeros(probability.shape, np.bool_)
     ranked = np.argsort(-probability, axis=0, kind="stable")
@@ -118,7 +118,7 @@ def _runs(speaking: npt.NDArray[np.bool_]) -> Runs:
 
 
 def _whole(runs: Runs) -> Runs:
-    """Runs with short pauses filled, and then no short ones."""
+    """Fill short pauses, then drop short runs."""
     if not len(runs):
         return runs
     pauses = np.flatnonzero(runs[1:, 0] - runs[:-1, 1] >= _SHORTEST_PAUSE)
@@ -128,7 +128,7 @@ def _whole(runs: Runs) -> Runs:
 
 
 def _without_scraps(runs: Sequence[_Run]) -> list[_Run]:
-    """Gives a scrap that runs into somebody else's turn to them: who begins to speak is often heard a moment later."""
+    """Give a scrap that runs into another speaker's turn to that speaker, who is often recognised a moment late."""
     kept: list[_Run] = []  # the next one last
     for run in reversed(runs):
         heir = next((place for place in _following(run, kept) if run.end - run.start < _SCRAP), None)
@@ -140,7 +140,7 @@ def _without_scraps(runs: Sequence[_Run]) -> list[_Run]:
 
 
 def _following(run: _Run, later: Sequence[_Run]) -> Iterator[int]:
-    """Where others are who begin before a run has ended and go on after it."""
+    """Yield the places of other speakers' runs that begin before a run has ended and go on after it."""
     for place in range(len(later) - 1, -1, -1):
         if later[place].start > run.end + _NEAR:
             return
