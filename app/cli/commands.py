@@ -1,4 +1,4 @@
-"""What the command can do."""
+"""The subcommands of `natscribe`."""
 
 from importlib.metadata import version
 from typing import Annotated
@@ -10,7 +10,7 @@ from app.cli.demo import demo
 from app.cli.up import up
 
 
-def _tell_version(wanted: bool) -> None:  # noqa: FBT001 -- typer calls it
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 -- typer calls it
     if wanted:
         typer.echo(f"natscribe {version('natscribe')}")
         raise typer.Exit
@@ -29,10 +29,10 @@ cli = typer.Typer(
 def _options(
     *,
     _: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Hold the options of the command itself."""
+    """Define the options of `natscribe` itself."""
 
 
 for command in (

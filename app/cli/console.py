@@ -1,4 +1,4 @@
-"""The terminal: what is said where, how a command ends, and where its servers are."""
+"""The terminal: output of a command, its exit code, and the addresses of its servers."""
 
 import asyncio
 import errno
@@ -23,43 +23,47 @@ from schemas.problems import first_problem
 DATA = Path(".data")
 ENDPOINTS = DATA / "endpoints.env"
 USAGE = 2
-CANCEL_AGAIN_AFTER = 2.0  # seconds: what has to be closed is closed by then
-NOBODY_READS = 141  # as if SIGPIPE had ended it
+_CANCEL_AGAIN_AFTER_S = 2.0  # enough time to close everything
+NOBODY_READS = 141  # the exit code of a process that SIGPIPE ended
 
 
 class NobodyReadsError(Exception):
-    """Whoever read the output has gone: `natscribe watch ID | head -1`."""
+    """The reader of the output has ended: `natscribe watch ID | head -1`."""
 
 
 class Terminal(Console):
-    """Says things as they are, without markup, and never cuts a line."""
+    """A console that prints text unchanged: without markup, and without cutting lines."""
 
     def __init__(self, *, stderr: bool) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=stderr)
 
     def on_broken_pipe(self) -> None:
-        """Leave the command in order, by way of all that has to be closed (NobodyReadsError)."""
-        with suppress(SystemExit):  # the library's own way out would skip it
+        """Raise an error, so that everything is closed before the command ends.
+
+        Raises:
+            NobodyReadsError: Always.
+        """
+        with suppress(SystemExit):  # the library would exit at once
             super().on_broken_pipe()
         raise NobodyReadsError
 
 
 out = Terminal(stderr=False)  # results
-err = Terminal(stderr=True)  # all about them
+err = Terminal(stderr=True)  # everything else
 
 
 def find_servers() -> Settings:
-    """Read the settings: environment first, then `.env`, then what `natscribe up` wrote, then defaults."""
+    """Read the settings: from the environment, else `.env`, else the file of `natscribe up`, else the defaults."""
     return Settings(_env_file=(ENDPOINTS, ".env"))
 
 
 def open_client() -> Client:
-    """A client that says when NATS goes away and when it is back."""
-    return Client(find_servers(), on_outage=_tell_outage)
+    """A client that prints when NATS goes away and when it is back."""
+    return Client(find_servers(), on_outage=_print_outage)
 
 
 def run_and_exit(work: Coroutine[None, None, int]) -> NoReturn:
-    """Do a command's work and exit with its code; an error is one sentence, never a traceback."""
+    """Run a command and exit with its code. An error is printed as one sentence, without a traceback."""
     try:
         code = asyncio.run(_until_interrupted(work))
     except (ClientError, EmbeddedError) as error:
@@ -77,20 +81,20 @@ def run_and_exit(work: Coroutine[None, None, int]) -> NoReturn:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be flushed would fail again
-        err.print("The output could not be written: there is no space left where it goes.", style="red")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushing the rest would fail again
+        err.print("The output could not be written: there is no space left on its disk.", style="red")
         code = 1
     raise typer.Exit(code)
 
 
 async def _until_interrupted(work: Coroutine[None, None, int]) -> int:
-    """Do the work; Ctrl-C cancels it, as often as it takes: nats-py waits in ways that swallow a cancellation."""
+    """Do the work. Ctrl-C cancels it repeatedly until it ends: some waits in nats-py swallow a cancellation."""
     loop, task = asyncio.get_running_loop(), asyncio.create_task(work)
 
     def cancel() -> None:
         if not task.done():
             task.cancel()
-            loop.call_later(CANCEL_AGAIN_AFTER, cancel)
+            loop.call_later(_CANCEL_AGAIN_AFTER_S, cancel)
 
     loop.add_signal_handler(signal.SIGINT, cancel)
     try:
@@ -99,5 +103,5 @@ async def _until_interrupted(work: Coroutine[None, None, int]) -> int:
         return INTERRUPTED
 
 
-def _tell_outage(away: bool) -> None:  # noqa: FBT001 -- the callback's only news
+def _print_outage(away: bool) -> None:  # noqa: FBT001 -- the only argument of the callback
     err.print("NATS is away, waiting ..." if away else "NATS is back.", style="yellow")

@@ -1,4 +1,4 @@
-"""Folders as arguments: the recordings in them."""
+"""Finds the recordings in folders that are given as arguments."""
 
 import os
 import re
@@ -9,8 +9,8 @@ import typer
 
 from app.cli.console import err
 
-SHOWN = 5  # names of files that are left out
-RECORDING = re.compile(  # of sound or video that ffmpeg reads without being told how
+SHOWN = 5  # file names, of those that are left out
+RECORDING = re.compile(  # suffixes of sound or video files that ffmpeg recognises
     r"\.(3g2|3ga|3gp|aac|ac3|aif|aifc|aiff|alac|amr|ape|asf|au|avi|caf|dss|eac3|f4a|f4v|flac|flv|gsm|m2ts|m4a|m4b|m4v"
     r"|mka|mkv|mov|mp1|mp2|mp3|mp4|mpeg|mpg|mts|mxf|oga|ogg|ogv|opus|ra|rf64|rm|rmvb|snd|spx|tta|voc|vob|w64|wav|wave"
     r"|weba|webm|wma|wmv|wv)",
@@ -19,12 +19,12 @@ RECORDING = re.compile(  # of sound or video that ffmpeg reads without being tol
 
 
 def recordings_of(argument: Path) -> list[Path]:
-    """The argument itself, or the recordings in a folder and its subfolders, by name; hidden ones are left out.
+    """The argument itself, or the recordings in a folder and its subfolders, in order of their names.
 
-    Names on standard error what does not look like a recording.
+    Hidden files are left out. Files that do not look like recordings are listed on standard error.
 
     Raises:
-        typer.BadParameter: The folder cannot be read, or there is no recording in it.
+        typer.BadParameter: The folder cannot be read, or it has no recording.
     """
     if not argument.is_dir():
         return [argument]
@@ -33,9 +33,11 @@ def recordings_of(argument: Path) -> list[Path]:
     others = [str(file.relative_to(argument)) for file in files if not RECORDING.fullmatch(file.suffix)]
     if others:
         more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-        err.print(f"{argument}: left out, by their names no recordings: {', '.join(others[:SHOWN])}{more}")
+        err.print(
+            f"{argument}: left out, because their names are not those of recordings: {', '.join(others[:SHOWN])}{more}"
+        )
     if not found:
-        message = f"there is no recording in {argument}: name a folder that has some, or the files themselves"
+        message = f"there is no recording in {argument}: name a folder that has some, or the files"
         raise typer.BadParameter(message)
     return found
 

@@ -1,4 +1,4 @@
-"""Following tasks on the screen, to their end."""
+"""Shows tasks on the screen until they end."""
 
 import asyncio
 from contextlib import aclosing
@@ -8,11 +8,11 @@ from app.cli.show import Display
 from app.client import Client, ClientError, NoWorkerError
 from schemas.progress import ProgressEvent, State
 
-LOOK_EVERY = 3.0  # seconds: no event tells a waiting task that those ahead of it are done
+ASK_EVERY_S = 3.0  # for the place of a waiting task, of which no event reports a change
 
 
 async def follow(client: Client, display: Display, task_id: str, label: str) -> bool:
-    """Show a task until it ends; whether it was completed."""
+    """Show a task until it ends, and return whether it was completed."""
     last: ProgressEvent | None = None
     waiting = _Waiting(client, display, task_id, label)
     waiting.begin()
@@ -31,7 +31,7 @@ async def follow(client: Client, display: Display, task_id: str, label: str) -> 
 
 
 class _Waiting:
-    """Asks now and then where a task stands in the queue, for as long as it waits."""
+    """Asks for the place of a task every few seconds, as long as the task waits."""
 
     def __init__(self, client: Client, display: Display, task_id: str, label: str) -> None:
         self._client = client
@@ -39,7 +39,7 @@ class _Waiting:
         self._task_id = task_id
         self._label = label
         self._asking: asyncio.Task[None] | None = None
-        self._nobody_works = False
+        self._no_worker_shown = False
 
     def begin(self) -> None:
         self._asking = asyncio.create_task(self._ask())
@@ -48,19 +48,19 @@ class _Waiting:
         asking, self._asking = self._asking, None
         if asking is not None:
             asking.cancel()
-            await asyncio.wait([asking])  # to await it would take a Ctrl-C that comes now for its own end
+            await asyncio.wait([asking])  # `await asking` would take a Ctrl-C for the end of `asking`
 
     async def _ask(self) -> None:
-        while self._asking is asyncio.current_task():  # before Python 3.12 a request may swallow its cancellation
-            await asyncio.sleep(LOOK_EVERY)
+        while self._asking is asyncio.current_task():  # before Python 3.12 a request may swallow a cancellation
+            await asyncio.sleep(ASK_EVERY_S)
             try:
                 found = await self._client.get_task_progress(self._task_id)
             except NoWorkerError as error:
-                if not self._nobody_works:
-                    self._nobody_works = True
+                if not self._no_worker_shown:
+                    self._no_worker_shown = True
                     err.print(f"{self._label} waits: {error}", style="yellow")
             except ClientError:
-                continue  # an outage is told by the connection
+                continue  # the connection reports outages
             else:
                 if found.state is State.QUEUED and found.queue_position is not None:
                     self._display.place(self._label, found)

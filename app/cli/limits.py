@@ -1,4 +1,4 @@
-"""The limits of subtitles as options."""
+"""Options for the limits of subtitles."""
 
 from typing import Annotated
 
@@ -9,19 +9,21 @@ from schemas.problems import first_problem
 from schemas.requests import ResultFormat, SubtitleLimits
 
 MaxLineChars = Annotated[
-    int | None, typer.Option(help="Characters in a line of subtitles, 42 by default.", show_default=False)
+    int | None, typer.Option(help="Characters in a line of subtitles, at most; 42 by default.", show_default=False)
 ]
-MaxLines = Annotated[int | None, typer.Option(help="Lines of subtitles at once, 2 by default.", show_default=False)]
+MaxLines = Annotated[
+    int | None, typer.Option(help="Lines of subtitles at the same time, at most; 2 by default.", show_default=False)
+]
 MaxCueSeconds = Annotated[
-    float | None, typer.Option(help="Seconds that subtitles stay, at most; 7 by default.", show_default=False)
+    float | None, typer.Option(help="Seconds that a subtitle is shown, at most; 7 by default.", show_default=False)
 ]
 
 
 def chosen(fmt: ResultFormat, chars: int | None, lines: int | None, seconds: float | None) -> SubtitleLimits:
-    """Make limits of the options that were given.
+    """Make the limits from the options.
 
     Raises:
-        typer.BadParameter: A limit is out of its range, or was given for a format that has none.
+        typer.BadParameter: A limit is out of range, or the format has no limits.
     """
     options = {"max_line_chars": chars, "max_lines": lines, "max_cue_seconds": seconds}
     given = {name: value for name, value in options.items() if value is not None}

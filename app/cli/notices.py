@@ -1,4 +1,4 @@
-"""What a person should know of a result before trusting its text."""
+"""Warnings about a result that its reader should see."""
 
 import math
 
@@ -6,11 +6,11 @@ from app.cli.wording import clock
 from schemas.diarization import DiarizationResult
 from schemas.transcription import Stretch, TranscriptionResult
 
-SHOWN = 3  # stretches; the result has all
+SHOWN = 3  # parts of the recording; the result has all of them
 
 
 def notices(label: str, result: TranscriptionResult | DiarizationResult, *, separate: bool = False) -> list[str]:
-    """Say where speech has no text, and that channels that were asked for are not there; a sentence each."""
+    """Warn about speech without text and about missing channels, a sentence each."""
     found: list[str] = []
     if not isinstance(result, TranscriptionResult):
         return found

@@ -1,4 +1,4 @@
-"""`queue` and `dead-letters`: for those who run the service."""
+"""`queue` and `dead-letters`: for operators."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -16,24 +16,27 @@ from schemas.wire import Kind
 
 JsonQueue = Annotated[
     bool,
-    typer.Option("--json", help="One JSON object: `queues`, and how many have `failed`. Times are RFC 3339, or null."),
+    typer.Option(
+        "--json",
+        help="One JSON object: the task queues in `queues`, the number of dead letters in `failed`.",
+    ),
 ]
-JsonLetters = Annotated[bool, typer.Option("--json", help="One JSON object a line: the DeadLetter messages.")]
+JsonDeadLetters = Annotated[bool, typer.Option("--json", help="One JSON object a line: the DeadLetter messages.")]
 
-OfTask = Annotated[str | None, typer.Option("--task-id", help="Of this task.")]
-OfKind = Annotated[Kind | None, typer.Option("--kind", help="All of this kind.")]
-OfCode = Annotated[ErrorCode | None, typer.Option("--code", help="All that failed with this error code.")]
+OfTask = Annotated[str | None, typer.Option("--task-id", help="The dead letter of this task.")]
+OfKind = Annotated[Kind | None, typer.Option("--kind", help="All dead letters of this kind.")]
+OfCode = Annotated[ErrorCode | None, typer.Option("--code", help="All dead letters with this error code.")]
 
-dead_letters = typer.Typer(no_args_is_help=True, help="What could not be done.")
+dead_letters = typer.Typer(no_args_is_help=True, help="List, replay or delete tasks that failed for good.")
 
 
 def queue(*, as_json: JsonQueue = False) -> None:
-    """Tell how many tasks wait, run and have failed, how old the oldest is and when the newest is expected to begin."""
+    """Show how many tasks wait, run and have failed, how old the oldest is and when the newest is expected to start."""
 
     async def work() -> int:
         async with open_client() as client:
             queues, failed = await client.queue(), await client.failed()
-            starts = [await client.newest_start(queue) for queue in queues]
+            starts = [await client.newest_start(each) for each in queues]
         _show_json(queues, starts, failed) if as_json else _show_table(queues, starts, failed)
         return 0
 
@@ -43,40 +46,44 @@ def queue(*, as_json: JsonQueue = False) -> None:
 def _show_json(queues: list[TaskQueue], starts: list[datetime | None], failed: int) -> None:
     found = [
         {
-            "kind": queue.kind,
-            "priority": queue.priority,
-            "waiting": queue.waiting,
-            "running": queue.running,
-            "oldest": queue.oldest,
+            "kind": each.kind,
+            "priority": each.priority,
+            "waiting": each.waiting,
+            "running": each.running,
+            "oldest": each.oldest,
             "newest_start": start,
         }
-        for queue, start in zip(queues, starts, strict=True)
+        for each, start in zip(queues, starts, strict=True)
     ]
-    out.print(to_json({"queues": found, "failed": failed}).decode())  # times as all messages have them
+    out.print(to_json({"queues": found, "failed": failed}).decode())  # the format of times in all messages
 
 
 def _show_table(queues: list[TaskQueue], starts: list[datetime | None], failed: int) -> None:
     table = Table("priority", "kind", "waiting", "running", "oldest", "newest")
-    for queue, start in zip(queues, starts, strict=True):
+    for each, start in zip(queues, starts, strict=True):
         begin = begins(start).removeprefix(", ")
-        table.add_row(queue.priority, queue.kind, str(queue.waiting), str(queue.running), _age(queue.oldest), begin)
+        table.add_row(each.priority, each.kind, str(each.waiting), str(each.running), _age(each.oldest), begin)
     out.print(table)
-    why = f" (`{command()} dead-letters list` says why, `{command()} dead-letters delete` clears)" if failed else ""
+    why = (
+        f" (`{command()} dead-letters list` shows why, `{command()} dead-letters delete` removes them)"
+        if failed
+        else ""
+    )
     out.print(f"failed: {failed}{why}")
 
 
 @dead_letters.command("list")
-def show(*, as_json: JsonLetters = False) -> None:
-    """List them, oldest first."""
+def show(*, as_json: JsonDeadLetters = False) -> None:
+    """List dead letters, oldest first."""
 
     async def work() -> int:
         count = 0
         async with open_client() as client:
-            async for letter in client.dead_letters():
+            async for dead_letter in client.dead_letters():
                 count += 1
-                out.print(letter.model_dump_json() if as_json else _line(letter))
+                out.print(dead_letter.model_dump_json() if as_json else _line(dead_letter))
         if not count:
-            err.print("There are none.")
+            err.print("There are no dead letters.")
         return 0
 
     run_and_exit(work())
@@ -84,16 +91,14 @@ def show(*, as_json: JsonLetters = False) -> None:
 
 @dead_letters.command()
 def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
-    """Queue them again: exactly one option says which."""
+    """Queue tasks of dead letters again, chosen by exactly one option."""
 
     async def work() -> int:
         async with open_client() as client:
             count = await client.replay(task_id=task_id, kind=kind, code=code)
         out.print(f"queued again: {count}")
         if not count:
-            err.print(
-                "Nothing to queue again: no letter that matches is of a valid task that has failed within 8 days."
-            )
+            err.print("Nothing to queue again: no matching dead letter is of a valid task that failed within 8 days.")
         return 0
 
     run_and_exit(work())
@@ -101,11 +106,11 @@ def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
 
 @dead_letters.command()
 def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
-    """Remove them, and nothing else of their tasks: exactly one option says which."""
+    """Remove dead letters, chosen by exactly one option; the rest of their tasks stays."""
 
     async def work() -> int:
         async with open_client() as client:
-            out.print(f"deleted: {await client.delete_letters(task_id=task_id, kind=kind, code=code)}")
+            out.print(f"deleted: {await client.delete_dead_letters(task_id=task_id, kind=kind, code=code)}")
         return 0
 
     run_and_exit(work())
@@ -115,6 +120,7 @@ def _age(since: datetime | None) -> str:
     return "" if since is None else f"{clock((datetime.now(UTC) - since).total_seconds())} ago"
 
 
-def _line(letter: DeadLetter) -> str:
-    task = letter.task_id or "(no task id)"
-    return f"{letter.time:%Y-%m-%d %H:%M:%S}  {task}  {letter.kind}  {letter.error.code}: {letter.error.message}"
+def _line(dead_letter: DeadLetter) -> str:
+    task = dead_letter.task_id or "(no task id)"
+    error = dead_letter.error
+    return f"{dead_letter.time:%Y-%m-%d %H:%M:%S}  {task}  {dead_letter.kind}  {error.code}: {error.message}"

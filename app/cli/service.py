@@ -1,4 +1,4 @@
-"""The service on this machine: embedded servers where none are named, and the worker as a process of its own."""
+"""Runs the service on this machine: a worker as its own process, and embedded servers unless the settings name some."""
 
 import asyncio
 import os
@@ -16,19 +16,19 @@ from app.engines.cores import windows_at_once
 from app.settings import MOST_WINDOWS, Settings
 
 HTTP_PORT = 8000
-LOOK_EVERY = 0.1  # seconds
-GRACE = 20.0  # seconds beyond TASK_GRACE: a worker gives its task back before it ends
+_LOOK_EVERY_S = 0.1
+_GRACE_S = 20.0  # after TASK_GRACE: a worker releases its task before it ends
 
 
 class PortInUseError(ClientError):
-    """The documentation page cannot be served where it should."""
+    """The port of the documentation page is in use."""
 
     def __init__(self, port: int) -> None:
-        super().__init__(f"Port {port} is in use: choose another with --port, or none for any that is free.")
+        super().__init__(f"Port {port} is in use: choose another with --port, or leave --port out for any free port.")
 
 
 class Service:
-    """A worker, and where it and its servers are found."""
+    """A worker process, with its address and those of its servers."""
 
     def __init__(
         self,
@@ -48,19 +48,19 @@ class Service:
 
     @property
     def docs(self) -> str:
-        """The page that documents subjects and messages."""
+        """The address of the documentation page."""
         return f"http://{self._host}:{self._port}/docs"
 
     async def becomes_ready(self) -> bool:
-        """Wait until it takes tasks; False where the worker ended before."""
+        """Wait until the worker takes tasks, and return whether it does; False: it has ended before."""
         while not self.worker.ended:
             if await self._is_ready():
                 return True
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(_LOOK_EVERY_S)
         return False
 
     def restart(self) -> None:
-        """Start another worker for one that has ended."""
+        """Start a new worker in place of one that has ended."""
         self.worker = self._start()
 
     async def _is_ready(self) -> bool:
@@ -78,9 +78,12 @@ class Service:
 async def service(
     data: Path, *, workers: int = 1, host: str = "127.0.0.1", port: int | None = None, output: IO[bytes] | None = None
 ) -> AsyncGenerator[Service]:
-    """Run the service until the block ends, then stop the worker before its servers.
+    """Run the service until the block ends, then stop the worker, then its servers.
 
-    Raises EmbeddedError, PortInUseError, and UnreachableError where NATS_URL names a server that does not answer.
+    Raises:
+        EmbeddedError: An embedded server does not start.
+        PortInUseError: Another process uses the port.
+        UnreachableError: NATS_URL names a server that does not answer.
     """
     await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
     if port is not None and not is_free(port, host):
@@ -93,7 +96,7 @@ async def service(
         if workers > 1:
             command += ["--workers", str(workers)]
             environment["ENGINE_PARALLEL"] = str(share_of_cores(settings, workers))
-        grace = settings.task_grace + GRACE
+        grace = settings.task_grace + _GRACE_S
         worker = partial(Guarded, command, lock=data / "worker.lock", grace=grace, output=output, env=environment)
         running = Service(worker, found, embedded, host=host, port=port)
         try:
@@ -103,16 +106,16 @@ async def service(
 
 
 def share_of_cores(settings: Settings, workers: int) -> int:
-    """How many windows each of the workers transcribes at the same time: what the operator says, or an equal share."""
+    """How many windows each worker transcribes at the same time: the setting, or an equal share of the cores."""
     return min(windows_at_once(settings.engine_parallel, settings.engine_threads * workers), MOST_WINDOWS)
 
 
 @asynccontextmanager
 async def _servers(data: Path, settings: Settings) -> AsyncGenerator[tuple[dict[str, str], Endpoints | None]]:
-    """The servers that the settings name, else embedded ones: as settings of the worker, and to look after."""
+    """The addresses of the servers for the worker, and the embedded servers, if the settings name none."""
     named = settings.model_fields_set
     if "nats_url" in named:
-        await _look_for_nats(settings)
+        await _check_nats(settings)
     if {"nats_url", "redis_url"} <= named:
         yield {"NATS_URL": settings.nats_url, "REDIS_URL": settings.redis_url}, None
         return
@@ -122,18 +125,22 @@ async def _servers(data: Path, settings: Settings) -> AsyncGenerator[tuple[dict[
         yield {"NATS_URL": nats_url, "REDIS_URL": redis_url}, embedded
 
 
-async def _look_for_nats(settings: Settings) -> None:
-    """Say at once what the worker would find out after half a minute (UnreachableError)."""
+async def _check_nats(settings: Settings) -> None:
+    """Check the connection now; the worker would report it only after half a minute.
+
+    Raises:
+        UnreachableError: NATS_URL names a server that does not answer.
+    """
     try:
         async with Client(settings):
             pass
     except NoServerError as error:
-        what_to_do = "start it, correct NATS_URL, or unset it to have one started here"
+        what_to_do = "start it, correct NATS_URL, or unset NATS_URL for an embedded server"
         raise NoServerError(error.place, what_to_do) from error
 
 
 def stop_signals() -> asyncio.Event:
-    """An event that Ctrl-C, SIGTERM and a closed terminal set."""
+    """An event that is set by Ctrl-C, SIGTERM and the end of the terminal."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

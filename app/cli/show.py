@@ -1,4 +1,4 @@
-"""Progress on the screen: bars where there is a terminal, plain lines elsewhere, or the wire messages."""
+"""Shows progress: as bars on a terminal, as plain lines elsewhere, or as JSON messages."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ LONGEST_LABEL = 24  # columns
 
 
 class Display(Protocol):
-    """Shows what happens to tasks, each under its label."""
+    """Shows events of tasks, each under the label of its task."""
 
     def __enter__(self) -> Self: ...
 
@@ -34,12 +34,12 @@ class Display(Protocol):
         ...
 
     def place(self, label: str, status: TaskStatus) -> None:
-        """Show how far a task that waits has come in the queue."""
+        """Show the current place of a waiting task."""
         ...
 
 
 def choose(*, as_json: bool, segments: bool = False) -> Display:
-    """The display that suits where the output goes; `segments` are written to standard output as they are found."""
+    """The display for this output; with `segments` the text goes to standard output as it is found."""
     if as_json:
         return JsonLines()
     if err.is_terminal and not err.is_dumb_terminal:
@@ -48,7 +48,7 @@ def choose(*, as_json: bool, segments: bool = False) -> Display:
 
 
 class JsonLines:
-    """The messages as they come over the wire, one a line, on standard output."""
+    """Prints the messages as JSON on standard output, one a line."""
 
     def __enter__(self) -> Self:
         return self
@@ -59,15 +59,15 @@ class JsonLines:
         return
 
     def show(self, _label: str, event: Event) -> None:
-        """Write the message."""
+        """Print the message."""
         out.print(event.model_dump_json())
 
     def place(self, label: str, status: TaskStatus) -> None:
-        """Write nothing: it is no message."""
+        """Print nothing: a place is not a message."""
 
 
-class _Words(ABC):
-    """For people: the text, and for each task what its last event says."""
+class _ForPeople(ABC):
+    """Prints the text, and the last event of each task in words."""
 
     def __init__(self, *, segments: bool) -> None:
         self._segments = segments
@@ -83,35 +83,35 @@ class _Words(ABC):
         return
 
     def show(self, label: str, event: Event) -> None:
-        """Write the text that was found, or show how far the task is."""
+        """Print new text, or show the progress of the task."""
         if isinstance(event, ProgressEvent):
             before, self._last[label] = self._last.get(label), event
-            self._tell(label, event, before)
+            self._show_progress(label, event, before)
         elif self._segments:
             for segment in event.segments:
                 self._text.print(segment_line(segment))
 
     def place(self, label: str, status: TaskStatus) -> None:
-        """Show the task as it was, at another place of the queue."""
+        """Show the last event of the task with its new place."""
         last = self._last.get(label)
         if last is not None:
             now = {"queue_position": status.queue_position, "expected_start": status.expected_start}
             self.show(label, last.model_copy(update=now))
 
     @abstractmethod
-    def _tell(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None: ...
+    def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None: ...
 
 
-class Lines(_Words):
-    """A line for each thing that is new, and for each ten percent."""
+class Lines(_ForPeople):
+    """Prints a line for each change, and for each ten percent."""
 
-    def _tell(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
-        if before is None or _news(event) != _news(before):
+    def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
+        if before is None or _shown(event) != _shown(before):
             err.print(f"{label}: {event.progress} %, {describe(event)}")
 
 
-class Bars(_Words):
-    """A bar for each task, on standard error; what went wrong is written above them, whole."""
+class Bars(_ForPeople):
+    """Shows a bar for each task on standard error, and prints errors above the bars."""
 
     def __init__(self, *, segments: bool) -> None:
         super().__init__(segments=segments)
@@ -124,7 +124,7 @@ class Bars(_Words):
             console=err,
             redirect_stdout=False,
         )
-        # On a terminal the text must pass above the bars; a file or a pipe gets it untouched.
+        # On a terminal the text is printed above the bars; a file or a pipe gets it on standard output.
         self._text = err if sys.stdout.isatty() else out
 
     def __enter__(self) -> Self:
@@ -136,16 +136,16 @@ class Bars(_Words):
     ) -> None:
         self._progress.stop()
 
-    def _tell(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
+    def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
         if label not in self._bars:
-            self._bars[label] = self._progress.add_task(shortened(label), total=100, event=event, heard=0.0)
+            self._bars[label] = self._progress.add_task(shortened(label), total=100, event=event, received_at=0.0)
         if event.error is not None and (before is None or before.error != event.error):
-            err.print(Text(f"{label}: {describe(event)}", "red"))  # a style of print() would colour the bars too
-        self._progress.update(self._bars[label], completed=event.progress, event=event, heard=time.monotonic())
+            err.print(Text(f"{label}: {describe(event)}", "red"))  # `style=` of print() would colour the bars, too
+        self._progress.update(self._bars[label], completed=event.progress, event=event, received_at=time.monotonic())
 
 
 def shortened(label: str) -> str:
-    """A name that fits, without its middle: names of one folder often begin alike."""
+    """The label without its middle, if it is too long: names in one folder often start alike."""
     if len(label) <= LONGEST_LABEL:
         return label
     half = (LONGEST_LABEL - 1) // 2
@@ -153,19 +153,19 @@ def shortened(label: str) -> str:
 
 
 class _LastEvent(ProgressColumn):
-    """The last event in few words; its remaining time runs down until the next one comes."""
+    """Shows the last event in a few words, and counts its remaining time down."""
 
     def __init__(self) -> None:
         super().__init__(table_column=_one_line())
 
     def render(self, task: Task) -> Text:
         event: ProgressEvent = task.fields["event"]
-        return Text(describe(event, age=time.monotonic() - task.fields["heard"], reason=False))
+        return Text(describe(event, age=time.monotonic() - task.fields["received_at"], reason=False))
 
 
 def _one_line(max_width: int | None = None) -> Column:
     return Column(no_wrap=True, overflow="ellipsis", max_width=max_width)
 
 
-def _news(event: ProgressEvent) -> tuple[object, ...]:
+def _shown(event: ProgressEvent) -> tuple[object, ...]:
     return event.state, event.stage, event.attempt, event.queue_position, event.progress // 10

@@ -1,4 +1,4 @@
-"""Recordings on their way: handed over, followed, and what came of them given out."""
+"""Submits recordings, follows their tasks and writes the results."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ Create = Callable[[Client, Path | str], Awaitable[str]]
 
 @dataclass
 class Outcome:
-    """What came of a recording: the result as it is written, and what is to be said of it."""
+    """The written result of a recording, and the warnings about it."""
 
     text: str
     notices: list[str] = field(default_factory=list)
@@ -30,19 +30,23 @@ class Outcome:
 
 @dataclass
 class Submission:
-    """Where the results of recordings go."""
+    """How to follow tasks, and where to write their results."""
 
     format: ResultFormat
     output_dir: Path | None
     as_json: bool
     wait: bool
-    separate: bool = False  # whether each channel was to be transcribed on its own
+    separate: bool = False  # whether each channel is to be transcribed on its own
     limits: SubtitleLimits = field(default_factory=SubtitleLimits)
     unfinished: list[str] = field(default_factory=list)
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
 
     async def run(self, tasks: list[tuple[Path | str, Create]]) -> int:
-        """Work off all recordings at once, each with what makes its task; 1 if any of them came to nothing."""
+        """Run all tasks at the same time, each with the function that creates it.
+
+        Returns:
+            The exit code: 1 if a task failed.
+        """
         labels = labels_of([recording for recording, _ in tasks])
         async with open_client() as client:
             try:
@@ -51,13 +55,13 @@ class Submission:
                         *(self._one(client, display, *task, label) for task, label in zip(tasks, labels, strict=True))
                     )
             except asyncio.CancelledError:
-                self._tell_how_to_go_on()
+                self._print_how_to_continue()
                 raise
         for label, name, result in zip(labels, file_names(labels), results, strict=True):
             if result is not None:
                 if len(tasks) > 1 and self.output_dir is None and not self.as_json:
                     err.print(f"== {label}")
-                self._give_out(label, name, result)
+                self._write(label, name, result)
         failed = [label for label, result in zip(labels, results, strict=True) if result is None]
         if failed and len(tasks) > 1:
             err.print(f"{len(failed)} of {len(tasks)} failed: {', '.join(failed)}", style="red")
@@ -90,7 +94,7 @@ class Submission:
         text = written(result, self._format, self.limits)
         return Outcome(text, notices(label, result, separate=self.separate))
 
-    def _give_out(self, label: str, name: str, outcome: Outcome) -> None:
+    def _write(self, label: str, name: str, outcome: Outcome) -> None:
         if self.output_dir is not None and self.wait:
             path = self.output_dir / f"{name}.{self._format}"
             path.write_text(outcome.text, encoding="utf-8")
@@ -98,12 +102,12 @@ class Submission:
         elif outcome.text.strip():
             out.print(outcome.text.rstrip("\n"))
         else:
-            err.print(f"{label}: nothing is said in it.")
+            err.print(f"{label}: no speech in it.")
         for notice in outcome.notices:
             err.print(notice, style="yellow")
 
-    def _tell_how_to_go_on(self) -> None:
+    def _print_how_to_continue(self) -> None:
         for task_id in self.unfinished:
             err.print(
-                f"{task_id} goes on: `{command()} watch {task_id}` shows it, `{command()} cancel {task_id}` ends it."
+                f"{task_id} still runs: `{command()} watch {task_id}` shows it, `{command()} cancel {task_id}` ends it."
             )

@@ -1,4 +1,4 @@
-"""`transcribe` and `diarize`: hand recordings over, follow them, and give out what came of them."""
+"""`transcribe` and `diarize`: submit recordings, follow their tasks and write the results."""
 
 import re
 from collections.abc import Sequence
@@ -26,32 +26,33 @@ INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
 Files = Annotated[
     list[str],
     typer.Argument(
-        metavar="FILE...", help="Recordings, of any kind that ffmpeg reads, or folders of them; hidden files stay out."
+        metavar="FILE...",
+        help="Recordings, in any format that ffmpeg reads, or folders of them; hidden files are left out.",
     ),
 ]
-Stored = Annotated[bool, typer.Option(help="FILE is the id of a recording that the service's store has already.")]
-TaskIdOption = Annotated[str | None, typer.Option(help="Your own id for the task; for one FILE only.")]
-User = Annotated[str, typer.Option(help="Whom the task belongs to: an integer or any name.", metavar="ID")]
-Fewest = Annotated[int | None, typer.Option(help="There are at least so many speakers.")]
-Most = Annotated[int | None, typer.Option(help="There are at most so many speakers.")]
+Stored = Annotated[bool, typer.Option(help="FILE is the audio_file_id of a recording that is stored already.")]
+TaskIdOption = Annotated[str | None, typer.Option(help="Your own task id; for one FILE only.")]
+User = Annotated[str, typer.Option(help="Owner of the task: an integer or any name.", metavar="ID")]
+Fewest = Annotated[int | None, typer.Option(help="At least so many people speak.")]
+Most = Annotated[int | None, typer.Option(help="At most so many people speak.")]
 PriorityOption = Annotated[
-    Priority | None, typer.Option(help="By default short recordings are high, long ones low.", show_default=False)
+    Priority | None, typer.Option(help="Default: high for short recordings, low for long ones.", show_default=False)
 ]
-Format = Annotated[ResultFormat, typer.Option("--format", help="How the result is written.")]
-OutputDir = Annotated[Path | None, typer.Option(help="Write results there, not to standard output.")]
+Format = Annotated[ResultFormat, typer.Option("--format", help="Format of the result.")]
+OutputDir = Annotated[Path | None, typer.Option(help="Write results into this folder, not to standard output.")]
 Json = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="One JSON object a line: the task's ProgressEvent and SegmentsEvent messages, its result last "
-        "(with --output-dir in a file); with --no-wait its id.",
+        help="One JSON object a line: the task's ProgressEvent and SegmentsEvent messages, then its result "
+        "(with --output-dir in a file); with --no-wait only its id.",
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the tasks, or only print their ids.")]
 
 
 class TurnsFormat(StrEnum):
-    """How turns can be written: there is no text."""
+    """Formats of a result that has turns and no text."""
 
     RTTM = ResultFormat.RTTM.value
     JSON = ResultFormat.JSON.value
@@ -61,19 +62,21 @@ Model = Annotated[str | None, typer.Option(help="A published size or one of the 
 Languages = Annotated[
     list[str] | None,
     typer.Option(
-        help="ISO 639-1: given once, for all; or once for each FILE, in their order. By default the language of each "
-        "stretch of speech is found.",
+        help="ISO 639-1: once for all, or once for each FILE, in their order. By default the language of each part of "
+        "the speech is detected.",
         show_default=False,
     ),
 ]
 Vocabulary = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Names and terms that may be said, one a line; lines with # in front are none."),
+    typer.Option(
+        metavar="FILE", help="Names and terms that may be said, one a line; lines that start with # are comments."
+    ),
 ]
-Prompt = Annotated[str | None, typer.Option(help="What was said before, or text in the spelling that is wanted.")]
-Translate = Annotated[bool, typer.Option("--translate", help="Write in English what is said.")]
+Prompt = Annotated[str | None, typer.Option(help="What was said before, or text in the wanted spelling.")]
+Translate = Annotated[bool, typer.Option("--translate", help="Write the text in English.")]
 ChannelsOption = Annotated[
-    Channels, typer.Option(help="Mix the channels, or transcribe each on its own, as a speaker of its own.")
+    Channels, typer.Option(help="Mix the channels, or transcribe each on its own, as one speaker.")
 ]
 
 
@@ -86,7 +89,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     prompt: Prompt = None,
     translate: Translate = False,
     channels: ChannelsOption = Channels.MIX,
-    diarize: Annotated[bool, typer.Option("--diarize", help="Tell who speaks.")] = False,
+    diarize: Annotated[bool, typer.Option("--diarize", help="Find the speakers.")] = False,
     min_speakers: Fewest = None,
     max_speakers: Most = None,
     word_timestamps: Annotated[bool, typer.Option("--word-timestamps", help="Give each word its time.")] = False,
@@ -102,7 +105,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     as_json: Json = False,
     wait: Wait = True,
 ) -> None:
-    """Turn recordings into text; they stay in the service's store until the task is deleted."""
+    """Turn recordings into text. The service keeps each recording until its task is deleted."""
     if not diarize:
         _refuse_speakers(min_speakers, max_speakers, result_format, channels)
     options = TranscribeKeywords(
@@ -138,17 +141,25 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
 
 
 def _refuse_speakers(fewest: int | None, most: int | None, result_format: ResultFormat, channels: Channels) -> None:
-    """Rather say what is missing than ignore an option (typer.BadParameter)."""
+    """Check that no option needs --diarize.
+
+    Raises:
+        typer.BadParameter: One does; without the error it would be ignored.
+    """
     if (fewest, most) != (None, None):
-        message = "--min-speakers and --max-speakers tell speakers apart: add --diarize"
+        message = "--min-speakers and --max-speakers have no effect alone: add --diarize"
         raise typer.BadParameter(message)
     if result_format is ResultFormat.RTTM and channels is Channels.MIX:
-        message = "rttm says who speaks when: add --diarize, or choose another --format"
+        message = "rttm needs speakers: add --diarize, or choose another --format"
         raise typer.BadParameter(message)
 
 
 def _for_each(files: list[str], languages: list[str]) -> list[str | None]:
-    """The language of each FILE (typer.BadParameter)."""
+    """The language of each FILE.
+
+    Raises:
+        typer.BadParameter: There are neither one language nor as many as files.
+    """
     if len(languages) == len(files):
         return list(languages)
     if len(languages) > 1:
@@ -159,7 +170,11 @@ def _for_each(files: list[str], languages: list[str]) -> list[str | None]:
 
 
 def _check(options: TranscribeKeywords) -> None:
-    """Refuse what is wrong before anything else happens (typer.BadParameter)."""
+    """Check the options before anything else happens.
+
+    Raises:
+        typer.BadParameter: An option is wrong.
+    """
     try:
         TranscribeOptions.model_validate(options)
     except ValidationError as error:
@@ -167,7 +182,7 @@ def _check(options: TranscribeKeywords) -> None:
 
 
 def _user(written: str) -> int | str:
-    """Read an integer of 64 bits, or else a name: 007 is one."""
+    """Read an integer of 64 bits, else a name: 007 is a name."""
     is_integer = INTEGER.fullmatch(written) and -(2**63) <= int(written) < 2**63
     return int(written) if is_integer else written
 
@@ -181,12 +196,12 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     task_id: TaskIdOption = None,
     priority: PriorityOption = None,
     stored: Stored = False,
-    result_format: Annotated[TurnsFormat, typer.Option("--format", help="How it is written.")] = TurnsFormat.RTTM,
+    result_format: Annotated[TurnsFormat, typer.Option("--format", help="Format of the result.")] = TurnsFormat.RTTM,
     output_dir: OutputDir = None,
     as_json: Json = False,
     wait: Wait = True,
 ) -> None:
-    """Find out who speaks when; recordings stay in the service's store until the task is deleted."""
+    """Find out who speaks when. The service keeps each recording until its task is deleted."""
     create = partial(
         Client.create_diarization_task,
         user_id=_user(user_id),
@@ -202,7 +217,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
 def _submit(
     files: list[str], creates: Sequence[Create], task_id: str | None, submission: Submission, *, stored: bool
 ) -> NoReturn:
-    """Work off each FILE with what makes its tasks: a folder has several."""
+    """Submit each FILE with the function that creates its task; a folder has several tasks."""
     tasks: list[tuple[Path | str, Create]] = []
     for file, create in zip(files, creates, strict=True):
         tasks += [(each, create) for each in ([file] if stored else recordings_of(Path(file)))]
@@ -213,6 +228,6 @@ def _submit(
         try:
             submission.output_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            message = f"--output-dir {submission.output_dir} cannot be made: {error.strerror}"
+            message = f"--output-dir {submission.output_dir} cannot be created: {error.strerror}"
             raise typer.BadParameter(message) from error
     run_and_exit(submission.run(tasks))

@@ -1,4 +1,4 @@
-"""`watch`, `status`, `result`, `cancel`, `delete`: one task that is there already."""
+"""`watch`, `status`, `result`, `cancel`, `delete`: commands for an existing task."""
 
 import asyncio
 from typing import Annotated
@@ -24,23 +24,23 @@ JsonStatus = Annotated[bool, typer.Option("--json", help="The TaskStatus message
 
 
 def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
-    """Show a task from its beginning until it ends, and its text as it is found."""
+    """Show a task from its first event until it ends, and its text as it is found."""
 
     async def work() -> int:
         async with open_client() as client:
-            await client.get_task_progress(task_id)  # an unknown task would be waited for
+            await client.get_task_progress(task_id)  # else it would wait for an unknown task
             try:
                 with choose(as_json=as_json, segments=True) as display:
                     return 0 if await follow(client, display, task_id, task_id) else 1
             except asyncio.CancelledError:
-                err.print(f"{task_id} goes on: `{command()} cancel {task_id}` ends it.")
+                err.print(f"{task_id} still runs: `{command()} cancel {task_id}` ends it.")
                 raise
 
     run_and_exit(work())
 
 
 def status(task_id: Task, *, as_json: JsonStatus = False) -> None:
-    """Tell where a task stands."""
+    """Show the state of a task."""
 
     async def work() -> int:
         async with open_client() as client:
@@ -53,12 +53,12 @@ def status(task_id: Task, *, as_json: JsonStatus = False) -> None:
 def result(
     task_id: Task,
     *,
-    result_format: Annotated[ResultFormat, typer.Option("--format", help="How it is written.")] = ResultFormat.TXT,
+    result_format: Annotated[ResultFormat, typer.Option("--format", help="Format of the result.")] = ResultFormat.TXT,
     max_line_chars: MaxLineChars = None,
     max_lines: MaxLines = None,
     max_cue_seconds: MaxCueSeconds = None,
 ) -> None:
-    """Print what came of a task."""
+    """Print the result of a task."""
 
     async def work() -> int:
         limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
@@ -73,7 +73,7 @@ def result(
 
 
 def cancel(task_id: Task, *, as_json: JsonStatus = False) -> None:
-    """End a task, queued or running."""
+    """Cancel a task that waits or runs."""
 
     async def work() -> int:
         async with open_client() as client:
@@ -87,7 +87,7 @@ def cancel(task_id: Task, *, as_json: JsonStatus = False) -> None:
 
 
 def delete(task_ids: Tasks) -> None:
-    """Delete all that is kept of tasks, their recordings too, even where other tasks name the same."""
+    """Delete everything of tasks, their recordings, too, even if other tasks use the same recording."""
 
     async def work() -> int:
         refused = 0
@@ -95,7 +95,7 @@ def delete(task_ids: Tasks) -> None:
             for task_id in task_ids:
                 try:
                     await client.delete(task_id)
-                except RequestFailedError as error:  # of this one: the others go all the same
+                except RequestFailedError as error:  # the other tasks are still deleted
                     refused += 1
                     err.print(f"{task_id}: {error}", style="red")
                 else:

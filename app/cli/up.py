@@ -1,4 +1,4 @@
-"""`up`: everything that the service needs, until Ctrl-C."""
+"""`up`: runs the service and its servers until Ctrl-C."""
 
 import asyncio
 import time
@@ -14,18 +14,21 @@ from app.client import command
 from app.embedded import Endpoints
 from app.settings import Settings
 
-MOST_ENDS, WITHIN = 3, 60.0  # of workers; seconds
+MOST_ENDS, WITHIN_S = 3, 60.0  # so many ends of workers within so many seconds are too many
 
 
 def up(
     *,
     workers: Annotated[
-        int, typer.Option(min=1, help="How many tasks run at once, each on an equal share of the cores.")
+        int,
+        typer.Option(min=1, help="Number of workers: each runs one task at a time, on an equal share of the cores."),
     ] = 1,
-    host: Annotated[str, typer.Option(help="Where the documentation page is served.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Its port.", show_default="8000 if free")] = None,
+    host: Annotated[str, typer.Option(help="Address of the documentation page.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the documentation page.", show_default="8000 if free")
+    ] = None,
 ) -> None:
-    """Run the service, with embedded servers where NATS_URL and REDIS_URL name none."""
+    """Run the service, with embedded servers if NATS_URL and REDIS_URL name none."""
     run_and_exit(_run(workers, host, port))
 
 
@@ -41,7 +44,11 @@ async def _run(workers: int, host: str, port: int | None) -> int:
 
 
 async def _until(stop: asyncio.Event, running: Service) -> int:
-    """Keep a worker and its servers at work; the code of a worker that cannot be kept (EmbeddedError)."""
+    """Run until the stop event, or until a worker ends too often; return the exit code.
+
+    Raises:
+        EmbeddedError: An embedded server does not start again.
+    """
     stopped = asyncio.create_task(stop.wait())
     kept = [asyncio.create_task(_keep_working(running))]
     if running.embedded is not None:
@@ -55,9 +62,10 @@ async def _until(stop: asyncio.Event, running: Service) -> int:
 
 
 async def _stop(stop: asyncio.Event, running: Service) -> None:
-    """Give the running tasks their time, unless somebody has not."""
+    """Stop the worker; a second stop signal kills it at once."""
     err.print(
-        f"stopping: what runs has {Settings().task_grace:g} s to end, then it is given back; Ctrl-C again stops at once"
+        f"stopping: running tasks have {Settings().task_grace:g} s to end, then they are released; "
+        "Ctrl-C again stops at once"
     )
     stop.clear()
     at_once = asyncio.create_task(stop.wait())
@@ -70,31 +78,33 @@ async def _stop(stop: asyncio.Event, running: Service) -> None:
 
 
 async def _keep_serving(servers: Endpoints) -> int:
-    """Start embedded servers again that end; whoever is connected to them waits meanwhile (EmbeddedError)."""
+    """Restart embedded servers that end; connected clients wait meanwhile.
+
+    Raises:
+        EmbeddedError: A server does not start again.
+    """
     await servers.keep(lambda server: err.print(f"{server} has ended: starting it again.", style="red"))
     return 0
 
 
 async def _keep_working(running: Service) -> int:
-    """Start another worker for each that dies; the code of one that never took tasks, or of the last of too many."""
+    """Start a new worker for each that dies, until one never takes tasks or too many die; return its exit code."""
     if not await running.becomes_ready():
-        err.print("The worker has ended before it took tasks; its last lines say why.", style="red")
+        err.print("The worker ended before it took tasks; its last lines say why.", style="red")
         return await running.worker.wait() or 1
-    _tell(running)
+    _print_addresses(running)
     ends = deque[float](maxlen=MOST_ENDS)
     while True:
         code = await running.worker.wait()
         ends.append(time.monotonic())
-        if len(ends) == MOST_ENDS and ends[-1] - ends[0] < WITHIN:
+        if len(ends) == MOST_ENDS and ends[-1] - ends[0] < WITHIN_S:
             err.print(f"Workers end again and again (code {code}); their last lines say why.", style="red")
             return code or 1
-        err.print(
-            f"The worker has ended (code {code}): starting another one, which goes on with its task.", style="red"
-        )
+        err.print(f"The worker has ended (code {code}): starting another one, which continues its task.", style="red")
         running.restart()
 
 
-def _tell(running: Service) -> None:
+def _print_addresses(running: Service) -> None:
     out.print(f"NATS   {running.servers['NATS_URL']}")
     out.print(f"Redis  {running.servers['REDIS_URL']}")
     out.print(f"Docs   {running.docs}")

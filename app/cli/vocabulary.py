@@ -1,4 +1,4 @@
-"""The file of `--vocabulary`: one term a line."""
+"""Reads the file of `--vocabulary`: one term a line."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from schemas.problems import first_problem
 from schemas.transcription import TranscribeOptions
 
 COMMENT = "#"
-LARGEST = 1_000_000  # characters: what is larger is no list of terms, and /dev/zero has no end
+_MOST_CHARACTERS = 1_000_000  # a larger file is no list of terms, and /dev/zero has no end
 
 
 def read_vocabulary(file: Path) -> tuple[str, ...]:
-    """Read the terms of a file; blank lines and lines that begin with # are none.
+    """Read the terms of a file, without blank lines and lines that start with #.
 
     Raises:
-        typer.BadParameter: The file cannot be read, or a line of it breaks the rules of `TranscribeOptions`.
+        typer.BadParameter: The file cannot be read, or a line is no valid term of `TranscribeOptions`.
     """
     lines = [(number, line.strip()) for number, line in enumerate(_text(file).split("\n"), start=1)]
     terms = [(number, line) for number, line in lines if line and not line.startswith(COMMENT)]
@@ -41,15 +41,15 @@ def _allowed(problem: ErrorDetails, error: ValidationError) -> str:
 def _text(file: Path) -> str:
     try:
         with file.open(encoding="utf-8-sig") as opened:
-            text = opened.read(LARGEST + 1)
+            text = opened.read(_MOST_CHARACTERS + 1)
     except OSError as error:
         message = f"--vocabulary {file} cannot be read: {error.strerror}"
         raise typer.BadParameter(message) from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        message = f"--vocabulary {file}, line {line}: that is no UTF-8, save the file as UTF-8 text"
+        message = f"--vocabulary {file}, line {line}: this is not UTF-8, save the file as UTF-8 text"
         raise typer.BadParameter(message) from error
-    if len(text) > LARGEST:
-        message = f"--vocabulary {file} has more than {LARGEST} characters: name a list of terms, one a line"
+    if len(text) > _MOST_CHARACTERS:
+        message = f"--vocabulary {file} has more than {_MOST_CHARACTERS} characters: name a list of terms, one a line"
         raise typer.BadParameter(message)
     return text

@@ -8,7 +8,7 @@ from schemas.diarization import DiarizationResult
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import Segment, TranscriptionResult
 
-LONGEST_SILENCE = 12.0  # seconds: a task that is worked on is heard from at least every ten
+_LONGEST_SILENCE_S = 12.0  # a running task appends an event at least every ten seconds
 
 
 def clock(seconds: float) -> str:
@@ -19,13 +19,16 @@ def clock(seconds: float) -> str:
 
 
 def begins(expected_start: datetime | None) -> str:
-    """When a task is expected to begin, to follow its place; nothing where that is unknown or now."""
+    """The expected start of a task, to follow its place; empty if it is unknown or now."""
     seconds = (expected_start - datetime.now(UTC)).total_seconds() if expected_start else 0.0
-    return f", begins in about {clock(seconds)}" if seconds >= 1 else ""
+    return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
 
 
 def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> str:
-    """What an event says, in a few words; it was heard `age` seconds ago, and its error may be told elsewhere."""
+    """Describe an event in a few words.
+
+    The event is `age` seconds old. Without `reason` the error is left out, because it is shown elsewhere.
+    """
     why = f": {event.error.message} ({event.error.code})" if event.error and reason else ""
     if event.state is State.RUNNING:
         return _running(event, age)
@@ -58,8 +61,8 @@ def _running(event: ProgressEvent, age: float) -> str:
     words = [str(event.stage or event.state)]
     if event.processed_seconds is not None and event.duration_seconds is not None:
         words.append(f"{clock(event.processed_seconds)} of {clock(event.duration_seconds)}")
-    if age > LONGEST_SILENCE:
-        words.append(f"not heard from for {clock(age)}")
+    if age > _LONGEST_SILENCE_S:
+        words.append(f"no event for {clock(age)}")
     elif event.eta_seconds is not None and event.eta_seconds - age >= 1:
         words.append(f"about {clock(event.eta_seconds - age)} left")
     if event.attempt > 1:

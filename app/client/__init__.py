@@ -1,4 +1,4 @@
-"""A small typed client: what the console command and other Python services stand on."""
+"""A small typed client, for the console command and other Python services."""
 
 from app.client.client import Client, TaskQueue, written
 from app.client.command import command

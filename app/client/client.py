@@ -1,4 +1,4 @@
-"""The client: one method for each thing that can be asked of the service."""
+"""The client: one method for each request to the service."""
 
 import re
 import secrets
@@ -12,7 +12,7 @@ from nats.aio.client import Client as Nats
 from pydantic import TypeAdapter
 
 from app import formats
-from app.client.connection import OutageHearer, connect
+from app.client.connection import OutageCallback, connect
 from app.client.errors import RequestFailedError
 from app.client.exchange import ask, is_text, read, request
 from app.client.following import Follower
@@ -50,13 +50,17 @@ DEFAULT_LIMITS = SubtitleLimits()
 
 
 class Client:
-    """Speaks to the service over NATS; used as `async with Client() as client`.
+    """Calls the service over NATS; use it as `async with Client() as client`.
 
-    Every method may raise UnreachableError, and RequestFailedError where the service answers with an error.
-    `on_outage` hears True when NATS goes away, which is waited out, and False when it is back.
+    The client waits for the end of an outage. `on_outage` is called with True when NATS goes away, and with False when
+    it is back.
+
+    Raises:
+        UnreachableError: From any method: NATS or the service does not answer.
+        RequestFailedError: From any method: the service replies with an error.
     """
 
-    def __init__(self, settings: Settings | None = None, *, on_outage: OutageHearer | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, on_outage: OutageCallback | None = None) -> None:
         self._settings = settings or Settings()
         self._on_outage = on_outage
         self._connection = Nats()
@@ -83,11 +87,17 @@ class Client:
         priority: Priority | None = None,
         **options: Unpack[TranscribeKeywords],
     ) -> str:
-        """Queue a transcription and return its task id (RecordingError, QueueFullError, TaskIdTakenError, OptionError).
+        """Queue a transcription and return its task id.
 
         A path is uploaded, a string is an `audio_file_id`; `options` are the fields of `TranscribeOptions`. Without a
-        priority recordings below 2 min are `high`, from 30 min on `low`, all others `normal`. To ask for the same once
-        more with the same `task_id` is safe.
+        priority recordings below 2 min are `high`, from 30 min on `low`, all others `normal`. It is safe to call this
+        again with the same `task_id`.
+
+        Raises:
+            RecordingError: The recording cannot be read or uploaded.
+            QueueFullError: The task queue is full.
+            TaskIdTakenError: The task id belongs to another task.
+            OptionError: A field is wrong.
         """
         used = task_id or new_task_id(recording)
         fields = {
@@ -112,7 +122,7 @@ class Client:
         max_speakers: int | None = None,
         priority: Priority | None = None,
     ) -> str:
-        """Queue a diarization and return its task id; all else as in `create_transcription_task`."""
+        """Queue a diarization and return its task id; see `create_transcription_task` for the rest."""
         used = task_id or new_task_id(recording)
         fields = {
             "task_id": used,
@@ -125,7 +135,7 @@ class Client:
         return await self._submit(task, Kind.DIARIZATION, recording, priority, is_new=task_id is None)
 
     async def get_task_progress(self, task_id: str) -> TaskStatus:
-        """Tell where a task stands."""
+        """Return the status of a task."""
         return await ask(self._connection, subjects.STATUS, TaskRequest(task_id=task_id), TaskStatus)
 
     @overload
@@ -143,7 +153,7 @@ class Client:
         *,
         limits: SubtitleLimits = DEFAULT_LIMITS,
     ) -> TranscriptionResult | DiarizationResult | str:
-        """Fetch the result, from the Object Store where it lies there: an object for `json`, else text."""
+        """Fetch the result, from the Object Store if it is there: an object for `json`, else text."""
         wanted = ResultRequest(task_id=task_id, format=result_format, **limits.model_dump())
         reply = await request(self._connection, subjects.RESULT, wanted)
         if is_text(reply):
@@ -152,28 +162,32 @@ class Client:
         return result if result_format is ResultFormat.JSON else written(result, result_format, limits)
 
     def follow(self, task_id: str) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
-        """Yield all events of a task, past ones first, until it has ended; waits where it is not known yet."""
+        """Yield all events of a task, past ones first, until it ends; wait for a task that is not known yet."""
         return Follower(self._connection, self._settings, task_id).events()
 
     async def cancel(self, task_id: str) -> TaskStatus:
-        """Cancel a task, queued or running; one that has ended stays as it is."""
+        """Cancel a task and return its status; a task that has ended stays unchanged."""
         return await ask(self._connection, subjects.CANCEL, TaskRequest(task_id=task_id), TaskStatus)
 
     async def delete(self, task_id: str) -> None:
-        """Delete all that is kept of a task, its recording too."""
+        """Delete everything of a task, its recording, too."""
         await ask(self._connection, subjects.DELETE, TaskRequest(task_id=task_id), Deleted)
 
     async def replay(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
-        """Queue dead letters again, chosen by exactly one of the three; how many."""
+        """Queue the tasks of dead letters again, chosen by exactly one argument; return how many."""
         chosen = ReplayRequest(task_id=task_id, kind=kind, code=code)
         return (await ask(self._connection, subjects.REPLAY, chosen, Replayed)).replayed
 
-    async def delete_letters(
+    async def delete_dead_letters(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
-        """Remove the matching dead letters, exactly one argument says which; how many (ClientError)."""
+        """Remove dead letters, chosen by exactly one argument; return how many.
+
+        Raises:
+            ClientError: A request failed; some dead letters may be removed.
+        """
         chosen = DeleteLettersRequest(task_id=task_id, kind=kind, code=code)
         done = await ask(self._connection, subjects.DELETE_LETTERS, chosen, LettersDeleted)
         count = done.deleted
@@ -184,19 +198,19 @@ class Client:
         return count
 
     def dead_letters(self) -> AsyncIterator[DeadLetter]:
-        """Yield what could not be done, oldest first."""
+        """Yield the dead letters, oldest first."""
         return dead_letters(self._connection, self._settings)
 
     async def queue(self) -> list[TaskQueue]:
-        """Tell how many tasks wait and run in each task queue."""
+        """Return the six task queues, with the numbers of their waiting and running tasks."""
         return await task_queues(self._connection, self._settings)
 
     async def newest_start(self, queue: TaskQueue) -> datetime | None:
-        """Tell when the newest task of a queue is expected to begin, None where nobody can tell."""
+        """Return when the newest task of a task queue is expected to start, None if unknown."""
         return await newest_start(self._connection, self._settings, queue)
 
     async def failed(self) -> int:
-        """Tell how many dead letters are kept."""
+        """Return the number of stored dead letters."""
         return await failed(self._connection, self._settings)
 
     async def _submit(
@@ -209,7 +223,7 @@ class Client:
 
 
 def new_task_id(recording: Path | str) -> str:
-    """Make an id that people recognise: the recording's name and eight random digits."""
+    """Make an id that people recognise: the name of the recording and eight random digits."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(recording).stem).strip("-")[:40] or "task"
     return f"{readable}-{secrets.token_hex(4)}"
 
@@ -219,10 +233,10 @@ def written(
     result_format: ResultFormat,
     limits: SubtitleLimits = DEFAULT_LIMITS,
 ) -> str:
-    """Write a result as the service does.
+    """Write a result in a format, as the service does.
 
     Raises:
-        RequestFailedError: The format cannot hold this result.
+        RequestFailedError: This kind of result has no such format.
     """
     try:
         return formats.write(result, result_format, limits)

@@ -1,4 +1,4 @@
-"""How the console command is called here, for messages that say what to type next."""
+"""The name of the console command, for messages that say what to type next."""
 
 import shutil
 import sys
@@ -8,7 +8,7 @@ NAME = "natscribe"
 
 
 def command() -> str:
-    """The command as it was called: its bare name only where the shell finds it by that."""
+    """The command as the user can type it: its name if the shell finds it by that, else its path."""
     called = Path(sys.argv[0])
     found = shutil.which(NAME)
     if called.name != NAME or (found is not None and called.exists() and called.samefile(found)):

@@ -1,4 +1,4 @@
-"""The connection to NATS: quick to say that nobody is there, patient once it stands."""
+"""The connection to NATS: it fails at once if no server answers, and waits during later outages."""
 
 import asyncio
 import ssl
@@ -15,14 +15,17 @@ from app.client.errors import ClientError, NoServerError, UnreachableError
 from app.jetstream.nats_py_compat import close, tolerate_lost_writes, tolerate_unreadable_headers
 from app.settings import Settings
 
-PATIENCE = 5.0  # seconds for one answer
-OutageHearer = Callable[[bool], None]
+REPLY_TIMEOUT_S = 5.0
+OutageCallback = Callable[[bool], None]
 
 
-async def connect(settings: Settings, on_outage: OutageHearer | None = None) -> Nats:
-    """Connect as the settings say; raises UnreachableError at once where no server answers.
+async def connect(settings: Settings, on_outage: OutageCallback | None = None) -> Nats:
+    """Connect to NATS with these settings.
 
-    `on_outage` hears True when NATS goes away later on, False when it is back.
+    `on_outage` is called with True when NATS goes away later, and with False when it is back.
+
+    Raises:
+        UnreachableError: No server answers, or the server refuses the login.
     """
     tolerate_lost_writes()
     connection, limit = Nats(), asyncio.timeout(None)
@@ -31,11 +34,11 @@ async def connect(settings: Settings, on_outage: OutageHearer | None = None) -> 
 
     async def note(failure: Exception) -> None:
         failures.append(failure)
-        if isinstance(failure, ssl.SSLError):  # after it the library waits for ever to see the connection closed
+        if isinstance(failure, ssl.SSLError):  # after it the library waits forever for the end of the connection
             limit.reschedule(asyncio.get_running_loop().time())
 
-    async def tell(*, away: bool) -> None:
-        if on_outage is not None and not connection.is_closed:  # closing is no outage
+    async def report(*, away: bool) -> None:
+        if on_outage is not None and not connection.is_closed:  # closing is not an outage
             on_outage(away)
 
     try:
@@ -49,8 +52,8 @@ async def connect(settings: Settings, on_outage: OutageHearer | None = None) -> 
                 tls=_trusting(settings.nats_tls_ca_file),
                 inbox_prefix=settings.nats_inbox_prefix,
                 error_cb=note,
-                disconnected_cb=partial(tell, away=True),
-                reconnected_cb=partial(tell, away=False),
+                disconnected_cb=partial(report, away=True),
+                reconnected_cb=partial(report, away=False),
                 connect_timeout=2,
                 reconnect_time_wait=0,
                 max_reconnect_attempts=1,
@@ -59,7 +62,7 @@ async def connect(settings: Settings, on_outage: OutageHearer | None = None) -> 
     except (nats.errors.Error, OSError, ValueError) as error:
         await close(connection)
         raise _explained(settings.nats_url, failures[-1] if failures else error) from error
-    connection.options |= {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.5}  # from here on: wait outages out
+    connection.options |= {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.5}  # from now on wait during outages
     return connection
 
 
@@ -72,11 +75,11 @@ def _plain(secret: SecretStr | None) -> str | None:
 
 
 def _explained(url: str, reason: Exception) -> ClientError:
-    place = url.rpartition("@")[2]  # what is before it may be a password
+    place = url.rpartition("@")[2]  # a password may stand before the @
     if isinstance(reason, nats.errors.AuthorizationError) or "authorization" in str(reason).lower():
         return UnreachableError(
             f"NATS at {place} refuses the login: check NATS_USER, NATS_PASSWORD or NATS_CREDS_FILE."
         )
     if isinstance(reason, ssl.SSLError):
         return UnreachableError(f"NATS at {place} is not trusted ({reason}): check NATS_TLS_CA_FILE.")
-    return NoServerError(place, f"start one with `{command()} up`, or set NATS_URL to where yours is")
+    return NoServerError(place, f"start one with `{command()} up`, or set NATS_URL to the address of yours")

@@ -1,14 +1,14 @@
-"""What can go wrong for a client; every message says the next step."""
+"""The errors of the client; each message says what to do next."""
 
 from schemas.errors import ErrorCode, ErrorDetail
 
 
 class ClientError(Exception):
-    """What was asked for was not done."""
+    """A call of the client failed."""
 
 
 class UnreachableError(ClientError):
-    """Nobody is there to do it: NATS or the service does not run, or not here."""
+    """NATS or the service does not run, or not at this address."""
 
 
 class NoServerError(UnreachableError):
@@ -20,41 +20,41 @@ class NoServerError(UnreachableError):
 
 
 class NoJetStreamError(UnreachableError):
-    """NATS is there, but stores nothing."""
+    """NATS answers, but has no JetStream."""
 
     def __init__(self) -> None:
         super().__init__("NATS answers, but has no JetStream: start nats-server with -js, then the service.")
 
 
 class NoWorkerError(UnreachableError):
-    """NATS is there, but no worker of the service."""
+    """NATS answers, but no worker of the service runs."""
 
 
 class QueueFullError(ClientError):
-    """The task queue holds as many tasks as it may."""
+    """The task queue is full."""
 
 
 class RecordingError(ClientError):
-    """The recording cannot be handed to the service."""
+    """The recording cannot be read or uploaded."""
 
 
 class OptionError(ValueError):
-    """An option cannot be: the message names its field and what is allowed."""
+    """An option is wrong: the message names its field and what is allowed."""
 
 
 class TaskIdTakenError(ClientError):
-    """The task id stands for another task, or did so a moment ago."""
+    """The task id belongs to another task, or did a moment ago."""
 
 
 class TaskDeletedError(ClientError):
-    """Nothing is left of the task."""
+    """The task was deleted."""
 
     def __init__(self, task_id: str) -> None:
-        super().__init__(f"Task {task_id} was deleted while it was followed: nothing is left of it.")
+        super().__init__(f"Task {task_id} was deleted while it was followed: nothing of it is kept.")
 
 
 class RequestFailedError(ClientError):
-    """The service answered with an error."""
+    """The service replied with an error."""
 
     def __init__(self, detail: ErrorDetail) -> None:
         super().__init__(detail.message)

@@ -1,4 +1,4 @@
-"""One message there, one back."""
+"""Requests to the service, and the publishing of tasks."""
 
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from app.client.command import command
-from app.client.connection import PATIENCE
+from app.client.connection import REPLY_TIMEOUT_S
 from app.client.errors import ClientError, NoWorkerError, QueueFullError, RequestFailedError, UnreachableError
 from app.jetstream.streams import QUEUE_FULL
 from schemas.diarization import DiarizationTask
@@ -30,34 +30,48 @@ T = TypeVar("T")
 
 
 class _Refusal(BaseModel):
-    """An error reply and nothing else: a status, too, has a field `error`."""
+    """An error reply: its only field is `error`, which a status has among others."""
 
     model_config = ConfigDict(extra="forbid")
     error: ErrorDetail
 
 
 async def ask(connection: Nats, subject: str, order: Order, answer: type[Answer]) -> Answer:
-    """Send a request and return the answer (UnreachableError, RequestFailedError)."""
+    """Send a request and return the parsed reply.
+
+    Raises:
+        UnreachableError: The service does not reply.
+        RequestFailedError: The service replies with an error.
+    """
     return read(TypeAdapter(answer), (await request(connection, subject, order)).data)
 
 
 def read(answer: TypeAdapter[T], body: bytes) -> T:
-    """Read what the service says (ClientError)."""
+    """Parse a reply of the service.
+
+    Raises:
+        ClientError: The reply has another shape.
+    """
     try:
         return answer.validate_json(body)
     except ValidationError as error:
-        message = "The service's answer is not of this version of the contract: update the older side."
+        message = "The service's reply does not fit this version of the contract: update the older side."
         raise ClientError(message) from error
 
 
 async def request(connection: Nats, subject: str, order: Order) -> Msg:
-    """Send a request and return the reply as it is (UnreachableError, RequestFailedError)."""
+    """Send a request and return the reply as a message.
+
+    Raises:
+        UnreachableError: The service does not reply.
+        RequestFailedError: The service replies with an error.
+    """
     try:
-        reply = await connection.request(subject, order.model_dump_json().encode(), timeout=PATIENCE)
+        reply = await connection.request(subject, order.model_dump_json().encode(), timeout=REPLY_TIMEOUT_S)
     except nats.errors.NoRespondersError as error:
         raise no_worker(NO_ANSWER) from error
     except nats.errors.Error as error:
-        message = f"The service did not answer within {PATIENCE:.0f} s: ask again in a moment."
+        message = f"The service did not reply within {REPLY_TIMEOUT_S:.0f} s: ask again in a moment."
         raise UnreachableError(message) from error
     if (detail := _refusal(reply)) is not None:
         raise RequestFailedError(detail)
@@ -67,10 +81,14 @@ async def request(connection: Nats, subject: str, order: Order) -> Msg:
 async def publish_task(
     connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask, *, seconds: float | None = None
 ) -> bool:
-    """Queue a task; whether JetStream stored it, and not one with the same id within the last two minutes.
+    """Publish a task and return whether JetStream stored it; False: it dropped the task as a duplicate.
 
-    `seconds` is the recording's length, where known. Sent again where no acknowledgement comes, it is stored once.
-    The span of the publish is the parent of all that the service does. Raises UnreachableError, QueueFullError.
+    `seconds` is the length of the recording, if known. Without an acknowledgement the task is published again, and
+    still stored once. The span of the publish is the parent of all spans of the service.
+
+    Raises:
+        UnreachableError: NATS does not acknowledge the task.
+        QueueFullError: The task queue is full.
     """
     headers = {"Nats-Msg-Id": task.task_id, "content-type": "application/json"}
     if seconds is not None:
@@ -86,7 +104,7 @@ async def _publish(
     body = task.model_dump_json().encode()
     for attempt in range(_TRIES):
         try:
-            stored = await connection.jetstream().publish(subject, body, PATIENCE, headers=headers)
+            stored = await connection.jetstream().publish(subject, body, REPLY_TIMEOUT_S, headers=headers)
         except nats.errors.TimeoutError:
             continue
         except NoStreamResponseError as error:
@@ -94,26 +112,30 @@ async def _publish(
         except APIError as error:
             raise _refused(subject, error) from error
         else:
-            return not stored.duplicate or attempt > 0  # the duplicate is our own: only its acknowledgement was lost
-    message = f"NATS did not acknowledge task {task.task_id}: publish it again under this id, that is safe."
+            return (
+                not stored.duplicate or attempt > 0
+            )  # after the first attempt the duplicate is our own: only its acknowledgement was lost
+    message = f"NATS did not acknowledge task {task.task_id}: publish it again with this id, which is safe."
     raise UnreachableError(message)
 
 
-def no_worker(what_is_seen: str) -> NoWorkerError:
-    """The error that says how to start one."""
+def no_worker(what_was_seen: str) -> NoWorkerError:
+    """The error for a missing worker, which says how to start one."""
     how = f"start one with `{command()} up` or `faststream run app.main:app`"
-    return NoWorkerError(f"{what_is_seen} no worker of the service runs there: {how}.")
+    return NoWorkerError(f"{what_was_seen} no worker of the service runs there: {how}.")
 
 
 def is_text(reply: Msg) -> bool:
-    """Whether a reply is plain text, not JSON."""
+    """Whether a reply is plain text and not JSON."""
     return (reply.headers or {}).get("content-type") == "text/plain"
 
 
 def _refused(subject: str, error: APIError) -> ClientError:
     if error.err_code == QUEUE_FULL:
-        return QueueFullError(f"The queue {subject} is full: wait until tasks are done or choose another priority.")
-    return ClientError(f"NATS refuses the task ({error.description}): see the server's log.")
+        return QueueFullError(
+            f"The task queue {subject} is full: wait until tasks are done, or choose another priority."
+        )
+    return ClientError(f"NATS refuses the task ({error.description}): see the log of the server.")
 
 
 def _refusal(reply: Msg) -> ErrorDetail | None:

@@ -1,4 +1,4 @@
-"""Following a task: its two logs merged, from the first entry to the last, through outages."""
+"""Follows a task: yields the events of its two subjects in order, from the first to the last, through outages."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -21,13 +21,13 @@ from schemas.progress import ProgressEvent
 from schemas.transcription import SegmentsEvent
 
 Event = TypeVar("Event", ProgressEvent, SegmentsEvent)
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0  # seconds; a published event ends a pause early
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0  # a published event ends a pause early
 _DAWN = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
 class _Log(Generic[Event]):
-    """Reads a log by asking for the entry after the last one: nothing on the server to lose or to clean up."""
+    """Reads one subject message by message with direct gets: the server keeps no state that could get lost."""
 
     connection: Nats
     stream: str
@@ -38,69 +38,72 @@ class _Log(Generic[Event]):
     after: int = 0
 
     async def look(self) -> Event | None:
-        """The next entry, if it is there."""
+        """The next event, None if there is none yet."""
         while self.head is None:
-            entry = await next_from(self.connection, self.stream, self.subject, self.after + 1)
-            if entry is None:
+            message = await next_from(self.connection, self.stream, self.subject, self.after + 1)
+            if message is None:
                 return None
-            self.after, self.time = entry.seq or 0, entry.time or _DAWN
-            self.head = self._event(entry)
+            self.after, self.time = message.seq or 0, message.time or _DAWN
+            self.head = self._event(message)
         return self.head
 
-    def _event(self, entry: RawStreamMsg) -> Event | None:
-        """What the service says of this task, None for what others have put there."""
+    def _event(self, message: RawStreamMsg) -> Event | None:
+        """The event of this task, None for a message of somebody else."""
         with suppress(ValueError):
-            event = self.type.model_validate_json(entry.data or b"")
+            event = self.type.model_validate_json(message.data or b"")
             if self.subject.endswith(f".{event.task_id}"):
                 return event
         return None
 
     async def is_gone(self) -> bool:
-        """Whether nothing is left of what was read."""
+        """Whether the messages that were read have been deleted."""
         return bool(self.after) and await last(self.connection, self.stream, self.subject) is None
 
     def take(self) -> None:
-        """Go on to the entry after the one that was looked at."""
+        """Continue with the next event."""
         self.head = None
 
 
 class Follower:
-    """What happens to one task."""
+    """Yields the events of one task."""
 
     def __init__(self, connection: Nats, settings: Settings, task_id: str) -> None:
-        called = names(settings)
+        streams = names(settings)
         self._connection = connection
-        self._progress = _Log(connection, called.progress, subjects.progress(task_id), ProgressEvent)
-        self._segments = _Log(connection, called.segments, subjects.segments(task_id), SegmentsEvent)
-        self._news = asyncio.Event()
+        self._progress = _Log(connection, streams.progress, subjects.progress(task_id), ProgressEvent)
+        self._segments = _Log(connection, streams.segments, subjects.segments(task_id), SegmentsEvent)
+        self._published = asyncio.Event()
         self._ended = False
 
     async def events(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
-        """Yield what has happened and what happens, in order, until the task has ended.
+        """Yield past and new events, in order, until the task ends.
 
-        Raises TaskDeletedError where nothing is left of it, UnreachableError where the connection was closed.
+        Raises:
+            TaskDeletedError: The task was deleted.
+            UnreachableError: The connection was closed.
         """
-        heard = [
-            await self._connection.subscribe(log.subject, cb=self._hear) for log in (self._progress, self._segments)
+        subscriptions = [
+            await self._connection.subscribe(log.subject, cb=self._on_message)
+            for log in (self._progress, self._segments)
         ]
-        pause = FIRST_PAUSE
+        pause = _FIRST_PAUSE_S
         try:
             while True:
                 event = await self._next()
                 if event is not None:
-                    pause = FIRST_PAUSE
+                    pause = _FIRST_PAUSE_S
                     yield event
                 elif self._ended:
                     return
                 else:
                     pause = await self._wait(pause)
         finally:
-            for subscription in heard:
-                with suppress(nats.errors.ConnectionClosedError):  # it went with the connection
+            for subscription in subscriptions:
+                with suppress(nats.errors.ConnectionClosedError):  # the connection is closed
                     await subscription.unsubscribe()
 
-    async def _hear(self, _: Msg) -> None:
-        self._news.set()
+    async def _on_message(self, _: Msg) -> None:
+        self._published.set()
 
     async def _next(self) -> ProgressEvent | SegmentsEvent | None:
         try:
@@ -109,10 +112,10 @@ class Follower:
             nothing_new = event is None and found is None and not self._ended
             deleted = nothing_new and await self._progress.is_gone()
         except nats.errors.ConnectionClosedError as error:
-            message = "The connection to NATS was closed: connect again and follow the task anew."
+            message = "The connection to NATS was closed: connect again and follow the task again."
             raise UnreachableError(message) from error
         except nats.errors.Error:
-            return None  # an outage: what is missed now is read later
+            return None  # an outage: events of this time are read later
         if deleted:
             raise TaskDeletedError(self._progress.subject.rpartition(".")[2])
         if found is not None and (event is None or self._segments.time <= self._progress.time):
@@ -125,9 +128,9 @@ class Follower:
 
     async def _wait(self, pause: float) -> float:
         try:
-            async with asyncio.timeout(pause):  # asyncio.wait_for swallows a cancellation now and then (cpython#86296)
-                await self._news.wait()
+            async with asyncio.timeout(pause):  # asyncio.wait_for sometimes swallows a cancellation (cpython#86296)
+                await self._published.wait()
         except TimeoutError:
-            return min(2 * pause, LONGEST_PAUSE)
-        self._news.clear()
-        return FIRST_PAUSE
+            return min(2 * pause, _LONGEST_PAUSE_S)
+        self._published.clear()
+        return _FIRST_PAUSE_S

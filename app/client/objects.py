@@ -1,4 +1,4 @@
-"""Results that are too large for a message."""
+"""Fetches results that are too large for a message."""
 
 import nats.errors
 from nats.aio.client import Client as Nats
@@ -13,7 +13,11 @@ class _Reference(BaseModel):
 
 
 async def whole(connection: Nats, body: bytes) -> bytes:
-    """The body itself, or the object that it refers to (ClientError)."""
+    """The body, or the object that the body names.
+
+    Raises:
+        ClientError: The object cannot be fetched.
+    """
     try:
         reference = _Reference.model_validate_json(body).object
     except ValidationError:
@@ -22,5 +26,5 @@ async def whole(connection: Nats, body: bytes) -> bytes:
         bucket = await connection.jetstream().object_store(reference.bucket)
         return (await bucket.get(reference.name)).data or b""
     except nats.errors.Error as error:
-        message = f"The result lies in the bucket {reference.bucket!r} and could not be fetched: ask again in a moment."
+        message = f"The result is in the bucket {reference.bucket!r} and could not be fetched: ask again in a moment."
         raise ClientError(message) from error

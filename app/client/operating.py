@@ -19,11 +19,16 @@ from schemas import subjects
 from schemas.dead_letters import DeadLetter
 from schemas.requests import TaskRequest, TaskStatus
 
-NO_LETTERS = "NATS has no dead letters to show, because"
+NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
 
 
 async def task_queues(connection: Nats, settings: Settings) -> list[TaskQueue]:
-    """The task queues in the order of priorities (NoJetStreamError, NoWorkerError)."""
+    """The task queues, in the order in which workers serve them.
+
+    Raises:
+        NoJetStreamError: NATS has no JetStream.
+        NoWorkerError: The queue does not exist, because no worker has created it.
+    """
     try:
         queues = await QueueReader(connection, names(settings)).read(sample=1)
     except ServiceUnavailableError as error:
@@ -34,32 +39,44 @@ async def task_queues(connection: Nats, settings: Settings) -> list[TaskQueue]:
 
 
 async def newest_start(connection: Nats, settings: Settings, queue: TaskQueue) -> datetime | None:
-    """When the newest task of a queue is expected to begin, None where nobody can tell (ClientError)."""
+    """When the newest task of a task queue is expected to start, None if unknown.
+
+    Raises:
+        ClientError: The service does not reply.
+    """
     found = await last_of_each(connection, names(settings).tasks, [queue.subject]) if queue.waiting else []
     known = StoredMessage.fetched(found[0]).task_id if found else None
     if known is None:
         return None
     try:
         return (await ask(connection, subjects.STATUS, TaskRequest(task_id=known), TaskStatus)).expected_start
-    except (NoWorkerError, RequestFailedError):  # nobody is there to tell, or it has just begun
+    except (NoWorkerError, RequestFailedError):  # no worker runs, or the task has just started
         return None
 
 
 async def failed(connection: Nats, settings: Settings) -> int:
-    """How many dead letters are kept (NoWorkerError)."""
+    """The number of stored dead letters.
+
+    Raises:
+        NoWorkerError: The stream does not exist, because no worker has created it.
+    """
     try:
         info = await connection.jetstream().stream_info(names(settings).dead_letters)
     except nats.errors.Error as error:
-        raise no_worker(NO_LETTERS) from error
+        raise no_worker(NO_DEAD_LETTERS) from error
     return info.state.messages
 
 
 async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[DeadLetter]:
-    """The dead letters, oldest first (NoWorkerError)."""
+    """Yield the dead letters, oldest first.
+
+    Raises:
+        NoWorkerError: The stream does not exist, because no worker has created it.
+    """
     try:
         async for found in pages(connection, names(settings).dead_letters, subjects.ALL_DEAD_LETTERS):
-            for entry in found:
-                with suppress(ValueError):  # somebody else wrote it
-                    yield DeadLetter.model_validate_json(entry.data or b"")
+            for message in found:
+                with suppress(ValueError):  # a message of somebody else
+                    yield DeadLetter.model_validate_json(message.data or b"")
     except nats.errors.Error as error:
-        raise no_worker(NO_LETTERS) from error
+        raise no_worker(NO_DEAD_LETTERS) from error

@@ -1,4 +1,4 @@
-"""Recordings: how long they are, and how they get to where the service reads them."""
+"""Recordings: their length, and their upload."""
 
 import asyncio
 import base64
@@ -23,12 +23,12 @@ SHORT, LONG = 2 * 60, 30 * 60  # seconds
 
 
 async def length(recording: Path | str) -> float | None:
-    """How many seconds a recording has, None where only the service can tell."""
+    """The length of a recording in seconds, None if only the service can read it."""
     return await asyncio.to_thread(_duration, recording) if isinstance(recording, Path) else None
 
 
 def choose_priority(seconds: float | None) -> Priority:
-    """Short recordings (below 2 min) go ahead, long ones (from 30 min on) behind; unknown length is normal."""
+    """High for short recordings (below 2 min), low for long ones (from 30 min on), else or if unknown normal."""
     if seconds is None:
         return Priority.NORMAL
     if seconds < SHORT:
@@ -37,10 +37,13 @@ def choose_priority(seconds: float | None) -> Priority:
 
 
 async def audio_file_id(store: str, recording: Path | str, task_id: str) -> str:
-    """What the service will know a recording by (RecordingError).
+    """The `audio_file_id` of a recording.
 
-    A string is such an id already. A file gets one of the task's own where AUDIO_STORE is a bucket: to delete a task
-    deletes its recording. Where AUDIO_STORE is a folder, the file has to lie in it.
+    A string is such an id already. If AUDIO_STORE is a bucket, a file gets a new id for each task, because deleting a
+    task deletes its recording. If AUDIO_STORE is a folder, the file must be in it.
+
+    Raises:
+        RecordingError: The file cannot be read, or is not in the folder.
     """
     if isinstance(recording, str):
         return recording
@@ -54,14 +57,19 @@ async def audio_file_id(store: str, recording: Path | str, task_id: str) -> str:
 
 
 async def upload(js: JetStreamContext, store: str, recording: Path | str, name: str) -> bool:
-    """Make a recording readable for the service; whether it was not before (RecordingError, UnreachableError)."""
+    """Upload a recording if the service does not have it, and return whether its name is new there.
+
+    Raises:
+        RecordingError: The upload failed.
+        UnreachableError: NATS does not answer about the bucket.
+    """
     bucket = await _bucket(js, store, recording)
     if bucket is None or isinstance(recording, str):
         return False
     try:
         before = await _digest_in(bucket, name)
         if before == await asyncio.to_thread(_digest, recording) and not (await bucket.status()).ttl:
-            return False  # with a TTL it may go before the task is served: then it is put there anew
+            return False  # with a TTL it may be deleted before the task starts: upload it again
         meta = ObjectMeta(name=name, options=ObjectMetaOptions(max_chunk_size=CHUNK))
         with await asyncio.to_thread(recording.open, "rb") as file:
             await bucket.put(name, file, meta)
@@ -72,13 +80,17 @@ async def upload(js: JetStreamContext, store: str, recording: Path | str, name: 
 
 
 async def withdraw(js: JetStreamContext, store: str, name: str) -> None:
-    """Undo an upload that no task needs."""
+    """Delete an upload that no task needs."""
     with suppress(nats.errors.Error):
         await (await js.object_store(urlsplit(store).netloc)).delete(name)
 
 
 async def differs(js: JetStreamContext, store: str, recording: Path | str, name: str) -> bool:
-    """Whether the service has something else by this name; False where it has nothing (UnreachableError)."""
+    """Whether the service has another recording with this name; False if it has none.
+
+    Raises:
+        UnreachableError: NATS does not answer about the bucket.
+    """
     bucket = await _bucket(js, store, recording)
     if bucket is None or isinstance(recording, str):
         return False
@@ -87,14 +99,18 @@ async def differs(js: JetStreamContext, store: str, recording: Path | str, name:
 
 
 async def _bucket(js: JetStreamContext, store: str, recording: Path | str) -> ObjectStore | None:
-    """Where a recording is put, if it has to be (UnreachableError)."""
+    """The bucket for a recording, None if it needs no upload.
+
+    Raises:
+        UnreachableError: NATS does not answer about the bucket.
+    """
     url = urlsplit(store)
     if isinstance(recording, str) or url.scheme == "file":
         return None
     try:
         return await js.object_store(url.netloc)
     except NotFoundError as error:
-        message = f"NATS has no bucket {url.netloc!r}: start the service once, it makes it, or correct AUDIO_STORE."
+        message = f"NATS has no bucket {url.netloc!r}: start the service, which creates it, or correct AUDIO_STORE."
         raise UnreachableError(message) from error
     except ServiceUnavailableError as error:
         raise NoJetStreamError from error
@@ -133,11 +149,11 @@ def _place_in(root: Path, recording: Path) -> str:
 
 
 def _trouble(recording: Path) -> str | None:
-    """What can be told of a file before it is uploaded."""
+    """What is wrong with a file, in a sentence, or None."""
     if recording.is_dir():
         return f"{recording} is a folder: name the recordings in it."
     if not recording.exists():
         return f"There is no file {recording}: check the name."
     if not recording.is_file():
-        return f"{recording} cannot be uploaded from where it is: save it as a file first."
+        return f"{recording} is not a regular file: save it as a file first."
     return f"{recording} is empty: record it again." if not recording.stat().st_size else None

@@ -1,4 +1,4 @@
-"""Handing a task over: nothing is uploaded for an id that is taken, and no id ever stands for two tasks."""
+"""Submits a task: uploads its recording and publishes it, unless its id belongs to another task."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,11 +19,11 @@ from schemas.transcription import TranscriptionTask
 
 Task = TranscriptionTask | DiarizationTask
 AnyTask = TypeVar("AnyTask", TranscriptionTask, DiarizationTask)
-LOOKS = 3  # the log of a task that was stored a moment ago is opened soon
+_TRIES = 3  # a task that was stored a moment ago is registered soon
 
 
 def make(kind: type[AnyTask], fields: Mapping[str, object]) -> AnyTask:
-    """Make a task of its fields, before anything is uploaded for it.
+    """Make a task from its fields, before anything is uploaded.
 
     Raises:
         OptionError: A field is wrong.
@@ -35,7 +35,7 @@ def make(kind: type[AnyTask], fields: Mapping[str, object]) -> AnyTask:
 
 
 class _UnwantedError(Exception):
-    """The task was refused: nobody needs its recording."""
+    """The task was refused, so its recording is not needed."""
 
     def __init__(self, reason: ClientError) -> None:
         super().__init__(str(reason))
@@ -43,7 +43,7 @@ class _UnwantedError(Exception):
 
 
 class Submission:
-    """One task on its way to the service."""
+    """Submits one task."""
 
     def __init__(
         self, connection: Nats, store: str, recording: Path | str, task: Task, seconds: float | None = None
@@ -56,17 +56,22 @@ class Submission:
         self._seconds = seconds
 
     async def hand_over(self, subject: str, *, is_new: bool) -> None:
-        """Upload and publish; where this very task is known already, do nothing.
+        """Upload and publish, unless the service knows this very task already.
 
-        `is_new` says that the id cannot be known. Raises TaskIdTakenError, RecordingError, QueueFullError,
-        UnreachableError.
+        `is_new` says that the id was made just now, so that the service cannot know it.
+
+        Raises:
+            TaskIdTakenError: The id belongs to another task.
+            RecordingError: The recording cannot be uploaded.
+            QueueFullError: The task queue is full.
+            UnreachableError: NATS does not answer.
         """
         if not is_new and await self._is_known():
             return
         uploaded = await recordings.upload(self._js, self._store, self._recording, self._task.audio_file_id)
         try:
             await self._publish(subject, is_new=is_new)
-        except _UnwantedError as refused:  # by any other error the task may be stored, and needs it
+        except _UnwantedError as refused:  # after any other error the task may be stored, and needs its recording
             if uploaded:
                 await recordings.withdraw(self._js, self._store, self._task.audio_file_id)
             raise refused.reason from refused
@@ -78,21 +83,25 @@ class Submission:
             raise
         except ClientError as error:
             raise _UnwantedError(error) from error
-        if is_new:  # a duplicate can only be our own
+        if is_new:  # a duplicate can only be ours
             return
-        known = await self._is_known(looks=1 if stored else LOOKS)  # somebody else may have been faster
+        known = await self._is_known(tries=1 if stored else _TRIES)  # another client may have been faster
         if known is False and not stored:
             message = (
                 f"The id {self._task.task_id} was used and deleted moments ago: choose another id or wait two minutes."
             )
             raise _UnwantedError(TaskIdTakenError(message))
 
-    async def _is_known(self, *, looks: int = 1) -> bool | None:
-        """Whether this very task is known, None where nobody can tell; TaskIdTakenError if another one has its id."""
-        question = TaskRequest(task_id=self._task.task_id)
-        for _ in range(looks):
+    async def _is_known(self, *, tries: int = 1) -> bool | None:
+        """Whether the service knows this very task, None if unknown.
+
+        Raises:
+            TaskIdTakenError: Another task has its id.
+        """
+        request = TaskRequest(task_id=self._task.task_id)
+        for _ in range(tries):
             try:
-                known = await ask(self._connection, subjects.STATUS, question, TaskStatus)
+                known = await ask(self._connection, subjects.STATUS, request, TaskStatus)
             except UnreachableError:
                 return None
             except RequestFailedError as error:
@@ -111,7 +120,7 @@ class Submission:
             differences = ["recording"]
         if differences:
             message = (
-                f"The id {known.task_id} stands for another task already (a {known.kind}, {known.state}; "
+                f"The id {known.task_id} belongs to another task already (a {known.kind}, {known.state}; "
                 f"it differs in {', '.join(differences)}): choose another id."
             )
             raise TaskIdTakenError(message)

@@ -52,7 +52,7 @@ async def test_many_letters_are_deleted_in_as_many_answers_as_it_takes(
     # When a client has them deleted
     # Then it goes on until it has seen all, whatever was found at first
     async with Client(settings) as client:
-        assert await client.delete_letters(kind=Kind.TRANSCRIPTION) == 3
+        assert await client.delete_dead_letters(kind=Kind.TRANSCRIPTION) == 3
     assert await letters_left(js) == 2
 
 

@@ -1,4 +1,4 @@
-"""`demo`: the whole way of a recording, from file to who said what, and where else to look."""
+"""`demo`: transcribes a recording with speakers, and shows other ways to use the service."""
 
 import asyncio
 import tempfile
@@ -20,7 +20,7 @@ from schemas import subjects
 from schemas.transcription import TranscriptionResult
 
 RECORDING = Path(__file__).parent / "two_readers.flac"
-PATIENCE = 120.0  # seconds until model and servers are there
+_READY_WITHIN_S = 120.0  # for the model and the servers
 LAST_LINES = 5
 COLOURS = ("cyan", "yellow", "magenta", "green")
 
@@ -31,9 +31,9 @@ def demo(
         typer.Argument(metavar="[FILE]", help="Another recording.", show_default=False, exists=True, dir_okay=False),
     ] = RECORDING,
     *,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep servers and result until Ctrl-C.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the servers and the result until Ctrl-C.")] = False,
 ) -> None:
-    """Transcribe a recording of two readers, with speakers, on servers that live as long as the demo."""
+    """Transcribe a recording of two readers, with speakers, on servers that run as long as the demo."""
     run_and_exit(_interruptible(recording, keep=keep))
 
 
@@ -60,7 +60,7 @@ async def _run(recording: Path, *, keep: bool) -> int:
                 task_id = await _transcribe(running, recording)
                 if task_id is None:
                     return 1
-                _tell_where(running, task_id, keep=keep)
+                _print_next_steps(running, task_id, keep=keep)
                 if keep:
                     await asyncio.Event().wait()  # Ctrl-C ends it
                 return 0
@@ -68,7 +68,7 @@ async def _run(recording: Path, *, keep: bool) -> int:
 
 async def _until_ready(running: Service, log: Path) -> None:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(_READY_WITHIN_S):
             ready = await running.becomes_ready()
     except TimeoutError:
         ready = False
@@ -78,11 +78,11 @@ async def _until_ready(running: Service, log: Path) -> None:
 
 def _why(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-    return "\n".join(["The worker did not start, its last lines say why:", *lines])
+    return "\n".join(["The worker did not start; its last lines say why:", *lines])
 
 
 async def _transcribe(running: Service, recording: Path) -> str | None:
-    """Show the task to its end and print what came of it; its id, if something did."""
+    """Show the task until it ends and print its result; return its id, None if it failed."""
     settings = Settings(nats_url=running.servers["NATS_URL"], redis_url=running.servers["REDIS_URL"])
     async with Client(settings) as client:
         task_id = await client.create_transcription_task(recording, diarize=True)
@@ -104,12 +104,12 @@ def show_turns(result: TranscriptionResult, console: Console) -> None:
         console.print(f"{clock(start):>6}  {speaker}  {text}", style=colour)
 
 
-def _tell_where(running: Service, task_id: str, *, keep: bool) -> None:
+def _print_next_steps(running: Service, task_id: str, *, keep: bool) -> None:
     here = command()
     if not keep:
         out.print(f"""
 Your own recordings: `{here} up`, and in another terminal `{here} transcribe --diarize FILE`.
-This one in other ways (as subtitles, in Redis, as messages): `{here} demo --keep` keeps the servers and says how.
+To read this result in other ways (as subtitles, in Redis, as messages), run `{here} demo --keep`.
 """)
         return
     there = f"NATS_URL={running.servers['NATS_URL']} {here}"

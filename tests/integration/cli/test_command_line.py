@@ -69,7 +69,7 @@ async def test_a_folder_stands_for_the_recordings_in_it(terminal: Terminal, reco
     code, out, err = await terminal.run("transcribe", ".")
     # Then both are, and what is left out is named
     assert (code, out.splitlines()) == (0, ["one two"] * 6)
-    assert err.splitlines()[0] == ".: left out, by their names no recordings: notes.txt"
+    assert err.splitlines()[0] == ".: left out, because their names are not those of recordings: notes.txt"
     assert [line for line in err.splitlines() if line.startswith("== ")] == ["== meeting.flac", "== second.flac"]
 
 
@@ -260,7 +260,7 @@ async def test_many_tasks_are_deleted_at_once(terminal: Terminal) -> None:
     first, refused, second = err.splitlines()
     assert (first, second) == ("t1 is deleted.", "t2 is deleted.")
     assert refused.startswith("unknown: ")
-    assert (await terminal.run("dead-letters", "list")) == (0, "", "There are none.\n")
+    assert (await terminal.run("dead-letters", "list")) == (0, "", "There are no dead letters.\n")
 
 
 async def test_operators_see_queues_and_dead_letters(terminal: Terminal) -> None:

@@ -48,7 +48,7 @@ async def test_the_place_in_the_queue_is_kept_true(
     settings: Settings, worker: Worker, engine: FakeEngine, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task at work, and two that wait
-    monkeypatch.setattr(following, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(following, "ASK_EVERY_S", 0.05)
     engine.may_go_on.clear()
     display = Told()
     async with Client(settings) as client:
@@ -69,7 +69,7 @@ async def test_a_task_that_nobody_works_on_is_told(
     settings: Settings, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Given a queue, but no worker
-    monkeypatch.setattr(following, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(following, "ASK_EVERY_S", 0.05)
     await provisioning.provision(js, settings)
     async with Client(settings) as client:
         task_id = await client.create_transcription_task("meeting.flac")

@@ -188,7 +188,7 @@ async def test_a_named_server_that_is_not_there_is_said_at_once(tmp_path: Path) 
     _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
     # Then it ends with a sentence
     assert process.returncode == 1
-    assert b"unset it to have one started here" in err
+    assert b"unset NATS_URL for an embedded server" in err
     assert b"secret" not in err
     assert b"Traceback" not in err
 

@@ -28,7 +28,7 @@ def test_the_recordings_in_a_folder_are_found_by_name(folder: Path, capsys: pyte
     assert [str(path.relative_to(folder)) for path in found] == ["a 10.opus", "a.WAV", "b.m4a", "calls/monday.mp3"]
     # And what is left out is said in one line, without the hidden
     assert capsys.readouterr().err == (
-        f"{folder}: left out, by their names no recordings: README, calls/cover.jpg, notes.txt\n"
+        f"{folder}: left out, because their names are not those of recordings: README, calls/cover.jpg, notes.txt\n"
     )
 
 

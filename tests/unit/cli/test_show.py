@@ -82,7 +82,7 @@ def test_a_place_in_the_queue_is_news(capsys: pytest.CaptureFixture[str]) -> Non
     # Then the new place is told once, and when the task is expected to begin
     assert capsys.readouterr().err.splitlines() == [
         "a.wav: 0 %, queued, place 3",
-        "a.wav: 0 %, queued, place 2, begins in about 1:30",
+        "a.wav: 0 %, queued, place 2, starts in about 1:30",
     ]
 
 

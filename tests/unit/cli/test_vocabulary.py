@@ -45,7 +45,7 @@ def test_what_is_no_text_is_refused(file: Path) -> None:
     # Given a file in another encoding
     file.write_bytes("имя\n".encode() + "имя\n".encode("cp1251"))
     # When it is read, then the line is named
-    with pytest.raises(typer.BadParameter, match=r"line 2: that is no UTF-8"):
+    with pytest.raises(typer.BadParameter, match=r"line 2: this is not UTF-8"):
         read_vocabulary(file)
 
 

@@ -52,7 +52,7 @@ def test_an_event_in_words(changes: dict[str, object], words: str) -> None:
         (0, "running, about 0:09 left"),
         (4, "running, about 0:05 left"),
         (9, "running"),
-        (13, "running, not heard from for 0:13"),
+        (13, "running, no event for 0:13"),
     ],
 )
 def test_the_time_that_is_left_runs_down(age: float, words: str) -> None:
@@ -62,7 +62,7 @@ def test_the_time_that_is_left_runs_down(age: float, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(150.5, "queued, place 3, begins in about 2:30"), (0.5, "queued, place 3"), (-60, "queued, place 3")],
+    [(150.5, "queued, place 3, starts in about 2:30"), (0.5, "queued, place 3"), (-60, "queued, place 3")],
 )
 def test_when_a_task_begins_is_told_as_long_as_it_waits(seconds: float, words: str) -> None:
     start = datetime.now(UTC) + timedelta(seconds=seconds)
