@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 TESTS ?= tests/unit tests/integration
-LONG := tests/acceptance tests/chaos tests/e2e tests/integration/engines tests/monitoring
+QUICK_E2E := tests/e2e/test_service.py tests/e2e/test_speech.py
+LONG := tests/acceptance tests/chaos tests/integration/engines tests/monitoring \
+	$(filter-out $(QUICK_E2E),$(wildcard tests/e2e/test_*.py))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-peers/.ready
@@ -37,12 +39,12 @@ up: $(READY) ## run the service with embedded servers until Ctrl-C
 	@$(BIN)/natscribe up
 
 test: $(READY) ## run all tests but the long ones, against real servers: five minutes
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not node" $(LONG:%=--ignore=%)
+	@$(BIN)/pytest -n 3 --dist loadgroup -m "not node" $(LONG:%=--ignore=%)
 
 test-unit: $(READY) ## run the tests that need no server and no Node: half a minute
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not node" tests/unit tests/handlers tests/contract
 
-test-long: $(READY) $(NODE_READY) ## run the long tests: real speech and models, monitoring, browser, lost workers
+test-long: $(READY) $(NODE_READY) ## run the long tests: engines, monitoring, browser, lost workers
 	@$(BIN)/pytest -n 2 --dist loadgroup $(LONG)
 
 test-python: $(READY) ## run unit and integration tests: make test-python PYTHON=python3.13 VENV=.venv-3.13
