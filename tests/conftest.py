@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
-from app.redis_store.redis_keys import MARK
+from app.redis_store.keys import MARK
 from app.settings import Settings
 from tests.servers import Servers, shared_servers
 

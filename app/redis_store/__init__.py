@@ -1,1 +1,1 @@
-"""What is kept in Redis: the projection for those who read keys, and what was found before."""
+"""What is kept in Redis: the projection of tasks into keys, and the cache of what engines have found."""

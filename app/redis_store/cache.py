@@ -1,4 +1,4 @@
-"""The cache: what engines found in a recording, kept for the next task that asks the same of it."""
+"""The cache: what engines have found in a recording, for the next task with the same recording and options."""
 
 import asyncio
 import zlib
@@ -13,12 +13,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from app.errors import TransientError
-from app.redis_store import redis_keys
+from app.redis_store import keys
 from schemas.errors import ErrorCode
 
-ANSWER_TIMEOUT_S: Final = 1.0  # a task does not wait longer for what it can compute
-LARGEST_BYTES: Final = 32 * 1024 * 1024  # bytes, compressed; a day of speech has about 5 MB
-FORGOTTEN_FOR_S: Final = 600  # longer than a worker that is cut off from NATS goes on
+ANSWER_TIMEOUT_S: Final = 1.0  # a task can compute what the cache does not answer
+LARGEST_BYTES: Final = 32 * 1024 * 1024  # compressed; a day of speech has about 5 MB
+FORGOTTEN_FOR_S: Final = 600  # longer than a worker works on that is cut off from NATS
 
 KEEP_UNLESS_FORGOTTEN: Final = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
@@ -33,54 +33,59 @@ log = structlog.get_logger()
 
 
 def connected(url: str) -> Redis:
-    """A client that does not try again: what a task can compute it does not wait for."""
+    """A Redis client that does not retry: a task computes what it does not get at once."""
     return Redis.from_url(
         url, socket_timeout=ANSWER_TIMEOUT_S, socket_connect_timeout=ANSWER_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
     )
 
 
 class Cache:
-    """Finds and keeps by the recording's SHA-256 and by what was asked of which engine, for `keep` seconds (0: never).
+    """Keeps findings by the SHA-256 of the recording and by engine and options (the question).
 
-    Without Redis nothing is found and nothing kept: the task computes.
+    While Redis is away nothing is found and nothing is kept: tasks compute everything.
     """
 
     def __init__(self, redis: Redis, *, keep: float) -> None:
+        """`keep`: seconds that findings are kept; 0: nothing is kept."""
         self._redis = redis
         self._seconds = int(keep)
         self._keep = redis.register_script(KEEP_UNLESS_FORGOTTEN)
 
     async def find(self, audio_sha256: str, question: str, kind: type[Found]) -> Found | None:
-        """What was found earlier, None where nothing was."""
+        """What was kept earlier, None where nothing was."""
         pieces = await self.find_pieces(audio_sha256, question)
         return await asyncio.to_thread(read, pieces[0], kind) if len(pieces) == 1 else None
 
     async def keep(self, audio_sha256: str, question: str, found: BaseModel) -> None:
-        """Keep what was found, unless a task with this recording was deleted a moment ago."""
+        """Keep a finding, unless a task with this recording was deleted a moment ago."""
         await self.keep_pieces(audio_sha256, question, [found])
 
     async def find_pieces(self, audio_sha256: str, question: str) -> list[bytes]:
-        """The pieces that were kept earlier, to be read one by one; none where nothing was."""
+        """The pieces that were kept earlier, each as JSON; none where nothing was kept."""
         if not self._seconds:
             return []
-        packed = await in_time(self._redis.hget(redis_keys.findings(audio_sha256), question))
+        packed = await in_time(self._redis.hget(keys.findings(audio_sha256), question))
         return await asyncio.to_thread(_unpacked, packed) if isinstance(packed, bytes) else []
 
     async def keep_pieces(self, audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
-        """Keep what is too much to be written and read at once: all of its pieces or none."""
+        """Keep a finding that is too large to be written and read at once: all of its pieces or none."""
         if not self._seconds:
             return
         lines = [(await asyncio.to_thread(piece.model_dump_json)).encode() for piece in pieces]
         packed = await asyncio.to_thread(_packed, lines)
         if len(packed) <= LARGEST_BYTES:
-            keys = [redis_keys.findings(audio_sha256), redis_keys.forgotten(audio_sha256)]
-            await in_time(self._keep(keys=keys, args=[question, packed, self._seconds]))
+            names = [keys.findings(audio_sha256), keys.forgotten(audio_sha256)]
+            await in_time(self._keep(keys=names, args=[question, packed, self._seconds]))
 
     async def forget(self, audio_sha256: str) -> None:
-        """Forget all that was found in a recording (TransientError)."""
+        """Delete all that was found in a recording, and keep nothing more of it for FORGOTTEN_FOR_S.
+
+        Raises:
+            TransientError: Redis is away.
+        """
         try:
-            await self._redis.set(redis_keys.forgotten(audio_sha256), "1", ex=FORGOTTEN_FOR_S)
-            await self._redis.delete(redis_keys.findings(audio_sha256))
+            await self._redis.set(keys.forgotten(audio_sha256), "1", ex=FORGOTTEN_FOR_S)
+            await self._redis.delete(keys.findings(audio_sha256))
         except (RedisError, OSError) as error:
             raise TransientError(
                 ErrorCode.INTERNAL, "Redis is away: what was found stays there for a while."
@@ -88,7 +93,7 @@ class Cache:
 
 
 async def in_time(answer: "Awaitable[object] | object") -> object:
-    """The answer, None where Redis gives none soon."""
+    """The answer of Redis, None where there is none within ANSWER_TIMEOUT_S."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             return await cast("Awaitable[object]", answer)  # redis-py's commands are typed for both of its clients
@@ -98,7 +103,7 @@ async def in_time(answer: "Awaitable[object] | object") -> object:
 
 
 def read(piece: bytes, kind: type[Found]) -> Found | None:
-    """What a piece says, None where another version has written it."""
+    """A piece as the service's type, None where another version has written it."""
     try:
         return kind.model_validate_json(piece)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""Chunks: what diarization has heard of a recording so far, so that a lost worker costs no more than one."""
+"""Analysed chunks of a diarization, so that a lost worker costs no more than one chunk."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from app.engines.messages import ChunkAnalysed
-from app.redis_store import redis_keys
+from app.redis_store import keys
 from app.redis_store.cache import in_time
 
 KEPT: Final = 24 * 3600  # seconds after the last one; an attempt that follows later hears them again
@@ -22,23 +22,23 @@ return 1
 
 
 class Chunks:
-    """Kept by the task until it ends, because voices are nobody else's; without Redis all is heard again."""
+    """Keeps chunks until their task ends: their voices are for no other task. While Redis is away, none are kept."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._keep = redis.register_script(KEEP_UNLESS_WITHDRAWN)
 
     async def known(self, task_id: str, audio_sha256: str) -> list[ChunkAnalysed]:
-        """What earlier attempts have heard in this recording."""
-        kept = await in_time(self._redis.hgetall(redis_keys.voices(task_id)))
+        """The chunks of this recording that earlier attempts have analysed."""
+        kept = await in_time(self._redis.hgetall(keys.voices(task_id)))
         lines = kept.items() if isinstance(kept, dict) else ()
         return [chunk for at, line in lines if at.startswith(audio_sha256.encode()) for chunk in _read(line)]
 
     async def keep(self, task_id: str, audio_sha256: str, chunk: ChunkAnalysed) -> None:
         """Keep a chunk for the next attempt, unless the task was cancelled or deleted a moment ago."""
-        keys = [redis_keys.voices(task_id), redis_keys.withdrawn(task_id)]
+        names = [keys.voices(task_id), keys.withdrawn(task_id)]
         place = f"{audio_sha256} {chunk.index}"
-        await in_time(self._keep(keys=keys, args=[place, chunk.model_dump_json(), KEPT]))
+        await in_time(self._keep(keys=names, args=[place, chunk.model_dump_json(), KEPT]))
 
 
 def _read(line: bytes) -> Iterator[ChunkAnalysed]:

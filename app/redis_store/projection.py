@@ -1,4 +1,4 @@
-"""The projection: the log in Redis, for those who would rather read keys."""
+"""The projection: the status, progress and result of each task as Redis keys."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from app.errors import TransientError
 from app.jetstream.streams import RESULTS_KEPT_S
-from app.redis_store import redis_keys
+from app.redis_store import keys
 from app.task_log.record import Record
 from app.task_log.status import status_of
 from schemas.errors import ErrorCode
@@ -19,14 +19,14 @@ from schemas.errors import ErrorCode
 DAY_S: Final = 24 * 3600
 ANSWER_TIMEOUT_S: Final = 2.0
 KEEP_S: Final = int(RESULTS_KEPT_S)
-FORGOTTEN_FOR_S: Final = 600  # whoever is slow to show has shown by then
+FORGOTTEN_FOR_S: Final = 600  # a slow worker has written by then what it had read before
 KEEP_PROGRESS_S: Final = DAY_S  # seconds after each change
-KEEP_MARK_S: Final = 30 * DAY_S  # after which everything is shown once more
+KEEP_MARK_S: Final = 30 * DAY_S  # after it everything is projected once more
 
-# Several workers project one log: only an event newer than the last one shown may be written. Sequences begin again
-# with a stream, so when it was made stands before the one that was shown.
-# The progress key lives seven days from the start and a day after each change, whichever is longer.
-# The result of a task that was cancelled may have been on the way, and is withdrawn.
+# Several workers project one log, so an event is written only if it is newer than the last one. Sequences begin again
+# with a new stream, so the key of the last sequence also holds the time when the stream was made.
+# The progress key lives seven days from the start and a day from each change, whichever is longer.
+# A result that is projected after its task was cancelled is removed.
 # When a task has ended, nobody needs its voices.
 WRITE_IF_NEWER: Final = """
 if ARGV[6] == 'cancelled' then
@@ -54,15 +54,15 @@ return 1
 
 
 class Ended(NamedTuple):
-    """What came of a task, to be shown."""
+    """The result of a task, to be written to Redis."""
 
-    task_sequence: int  # of the task's message: an id may be used again
+    task_sequence: int  # of the task's message: another task may use the id again
     result: bytes  # JSON
     created_at: datetime
 
 
 def _left(keep: int, since: datetime) -> int:
-    """How many of `keep` seconds are left, at least one: what is shown once more is kept no longer for it."""
+    """How many of `keep` seconds since then are left, at least one: a key written again is not kept longer."""
     return max(keep - int((datetime.now(UTC) - since).total_seconds()), 1)
 
 
@@ -75,22 +75,26 @@ def _reached() -> Iterator[None]:
 
 
 class RedisProjection:
-    """Writes the three documented keys from the task's events."""
+    """Writes the three documented keys of each task."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self.made_at = ""  # when the stream of events was made, once that is known
+        self.made_at = ""  # when the stream of progress events was made; empty: not known yet
 
     async def progressed(self, records: Sequence[Record]) -> None:
-        """Show events, each unless a newer one of its task is shown; whichever Redis takes (TransientError)."""
+        """Write events, each unless a newer one of its task is written.
+
+        Raises:
+            TransientError: Redis is away; some of the events may be written.
+        """
         writing = self._redis.pipeline(transaction=False)
         for record in records:
             task_id, event = record.event.task_id, record.event
-            keys = [redis_keys.info(task_id), redis_keys.progress(task_id), redis_keys.shown(task_id)]
-            keys += [redis_keys.withdrawn(task_id), redis_keys.result(task_id), redis_keys.voices(task_id)]
+            names = [keys.info(task_id), keys.progress(task_id), keys.shown(task_id)]
+            names += [keys.withdrawn(task_id), keys.result(task_id), keys.voices(task_id)]
             try:
                 status = status_of(record).model_dump_json()
-            except ValueError:  # not written by a service: it is let go
+            except ValueError:  # no event of the service
                 continue
             state, ended = str(event.state), int(event.state.ended)
             keep, keep_progress = _left(KEEP_S, event.time), _left(KEEP_PROGRESS_S, event.time)
@@ -104,19 +108,23 @@ class RedisProjection:
                 FORGOTTEN_FOR_S,
                 ended,
             )
-            writing.eval(WRITE_IF_NEWER, len(keys), *keys, *values, record.metadata.task_sequence, self.made_at)
+            writing.eval(WRITE_IF_NEWER, len(names), *names, *values, record.metadata.task_sequence, self.made_at)
         with _reached():
             await writing.execute()
 
     async def ended(self, results: Mapping[str, Ended]) -> None:
-        """Show results by task id, each unless its task was cancelled or deleted (TransientError)."""
+        """Write results by task id, each unless its task was cancelled or deleted.
+
+        Raises:
+            TransientError: Redis is away.
+        """
         writing = self._redis.pipeline(transaction=False)
         for task_id, ended in results.items():
-            keys = [redis_keys.result(task_id), redis_keys.withdrawn(task_id)]
+            names = [keys.result(task_id), keys.withdrawn(task_id)]
             writing.eval(
                 WRITE_UNLESS_WITHDRAWN,
-                len(keys),
-                *keys,
+                len(names),
+                *names,
                 ended.result,
                 _left(KEEP_S, ended.created_at),
                 ended.task_sequence,
@@ -125,30 +133,46 @@ class RedisProjection:
             await writing.execute()
 
     async def is_empty(self) -> bool:
-        """Whether Redis holds nothing of the service: it is new, or has lost its data (TransientError)."""
+        """Whether Redis holds nothing of the service: it is new, or has lost its data.
+
+        Raises:
+            TransientError: Redis is away.
+        """
         with _reached():
-            return not await self._redis.exists(redis_keys.MARK)
+            return not await self._redis.exists(keys.MARK)
 
     async def mark(self) -> None:
-        """Note that the projection has begun; the note goes when the data are lost (TransientError)."""
+        """Write the mark that the projection has begun; it is lost together with the other data.
+
+        Raises:
+            TransientError: Redis is away.
+        """
         with _reached():
-            await self._redis.set(redis_keys.MARK, "1", ex=KEEP_MARK_S)
+            await self._redis.set(keys.MARK, "1", ex=KEEP_MARK_S)
 
     async def delete(self, last: Record) -> None:
-        """Delete the keys of a task; nothing up to the last record of its log is shown again (TransientError)."""
+        """Delete the keys of a task; no event up to the last record of its log is written again.
+
+        Raises:
+            TransientError: Redis is away.
+        """
         task_id = last.event.task_id
         await self.withdraw(last)
         with _reached():
             shown = f"{self.made_at} {last.stream_sequence}"
-            await self._redis.set(redis_keys.shown(task_id), shown, ex=FORGOTTEN_FOR_S)
-            await self._redis.delete(redis_keys.info(task_id), redis_keys.progress(task_id))
+            await self._redis.set(keys.shown(task_id), shown, ex=FORGOTTEN_FOR_S)
+            await self._redis.delete(keys.info(task_id), keys.progress(task_id))
 
     async def withdraw(self, last: Record) -> None:
-        """Delete what was found for a task; what is still on the way is not shown (TransientError)."""
+        """Delete the result of a task; a result that is projected later is not written.
+
+        Raises:
+            TransientError: Redis is away.
+        """
         task_id, task_sequence = last.event.task_id, last.metadata.task_sequence
         with _reached():
-            await self._redis.set(redis_keys.withdrawn(task_id), str(task_sequence), ex=FORGOTTEN_FOR_S)
-            await self._redis.delete(redis_keys.result(task_id), redis_keys.voices(task_id))
+            await self._redis.set(keys.withdrawn(task_id), str(task_sequence), ex=FORGOTTEN_FOR_S)
+            await self._redis.delete(keys.result(task_id), keys.voices(task_id))
 
     async def reachable(self) -> bool:
         """Whether Redis answers."""
@@ -159,5 +183,5 @@ class RedisProjection:
             return False
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to Redis."""
         await self._redis.aclose()

@@ -1,4 +1,4 @@
-"""The projector: shows the service's own events in Redis, as many at once as there are."""
+"""The projector: writes progress events and results from their streams to Redis, many at once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -21,43 +21,43 @@ from schemas.stream_names import StreamNames
 EVENTS_AT_ONCE: Final = 300  # at once
 RESULTS_AT_ONCE: Final = 20  # at once: each may be as large as a message can be
 LINGER_S: Final = 5.0
-GATHER_S: Final = 0.1  # what comes meanwhile is shown together, and of a task only the last
-LONGEST_REST_S: Final = 0.5  # a slow Redis, or a freeze, is no reason to rest for long
-MESSAGES_A_TURN: Final = 30  # messages: others wait for these, some milliseconds
+GATHER_S: Final = 0.1  # events that come meanwhile are written together, and of each task only the last
+LONGEST_REST_S: Final = 0.5  # also after a slow Redis or a freeze of the process
+MESSAGES_A_TURN: Final = 30  # everything else in this process waits for them, some milliseconds
 RETRY_AFTER_S: Final = 2.0
 
 T = TypeVar("T")
-Show = Callable[[Sequence[RawStreamMsg]], Awaitable[None]]
+Project = Callable[[Sequence[RawStreamMsg]], Awaitable[None]]
 
 
 async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> None:
-    """Show what the streams keep, by the durable consumers that all workers share, until cancelled."""
+    """Project both streams until cancelled, through the durable consumers that all workers share."""
     events = PullInbox(nats, names.progress, names.progress_projection)
     results = PullInbox(nats, names.results, names.results_projection)
     await asyncio.gather(
         *(
             run_forever("projection", work, every_s=0, retry_after_s=RETRY_AFTER_S)
             for work in (
-                partial(_show_next, events, EVENTS_AT_ONCE, partial(_show_events, projection)),
-                partial(_show_next, results, RESULTS_AT_ONCE, partial(_show_results, projection)),
+                partial(_project_next, events, EVENTS_AT_ONCE, partial(_project_events, projection)),
+                partial(_project_next, results, RESULTS_AT_ONCE, partial(_project_results, projection)),
             )
         )
     )
 
 
-async def _show_next(inbox: PullInbox, at_once: int, show: Show) -> None:
-    """Show what waits, then rest; whatever is not acknowledged comes again, in other company."""
+async def _project_next(inbox: PullInbox, at_once: int, project: Project) -> None:
+    """Project the messages that wait, then rest. A message without acknowledgement is delivered again, among others."""
     loop = asyncio.get_running_loop()
     messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER_S)
     began = loop.time()
-    await _settle(messages, show)
-    more_wait = len(messages) == at_once  # others get as much of the worker as these did
+    await _settle(messages, project)
+    more_wait = len(messages) == at_once  # then everything else gets as much of the process as these messages did
     await asyncio.sleep(min(loop.time() - began, LONGEST_REST_S) if more_wait else GATHER_S)
 
 
-async def _settle(messages: list[Msg], show: Show) -> None:
+async def _settle(messages: list[Msg], project: Project) -> None:
     try:
-        await show([_stored(message) async for message in _in_turns(messages)])
+        await project([_stored(message) async for message in _in_turns(messages)])
     except TransientError:
         for message in messages:
             await message.nak(delay=RETRY_AFTER_S)
@@ -66,29 +66,29 @@ async def _settle(messages: list[Msg], show: Show) -> None:
         await message.ack()
 
 
-async def _show_events(projection: RedisProjection, messages: Sequence[RawStreamMsg]) -> None:
-    """The latest of each task: what came before it nobody would see."""
+async def _project_events(projection: RedisProjection, messages: Sequence[RawStreamMsg]) -> None:
+    """Write the last event of each task: Redis keeps no others."""
     latest: dict[str | None, Record] = {}
     async for message in _in_turns(sorted(messages, key=lambda of: of.seq or 0, reverse=True)):
         if message.subject not in latest:
-            with suppress(ValueError):  # somebody else's: it is let go
+            with suppress(ValueError):  # no event of the service
                 latest[message.subject] = Record.read(message)
     await projection.progressed(list(latest.values()))
 
 
-async def _show_results(projection: RedisProjection, messages: Sequence[RawStreamMsg]) -> None:
+async def _project_results(projection: RedisProjection, messages: Sequence[RawStreamMsg]) -> None:
     results: dict[str, Ended] = {}
     for message in messages:
         with suppress(ValueError):
             metadata = Metadata.read(message.headers or {})
             result = read_result(message)
             results[result.task_id] = Ended(metadata.task_sequence, message.data or b"", result.created_at)
-        await asyncio.sleep(0)  # a large one takes a while to read
+        await asyncio.sleep(0)  # reading a large one takes a while
     await projection.ended(results)
 
 
 async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
-    """One by one, so that others get their turn."""
+    """The same items; after each MESSAGES_A_TURN of them, other tasks of the event loop run."""
     for number, message in enumerate(messages, 1):
         yield message
         if number % MESSAGES_A_TURN == 0:
@@ -96,6 +96,6 @@ async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
 
 
 def _stored(message: Msg) -> RawStreamMsg:
-    """A delivery, as the stream holds it."""
+    """A delivered message as the stream holds it."""
     sequence = message.metadata.sequence.stream
     return RawStreamMsg(subject=message.subject, seq=sequence, data=message.data, headers=message.headers)

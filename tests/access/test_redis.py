@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
 from app.redis_store.cache import Cache
-from app.redis_store.redis_keys import MARK, info, progress, result
+from app.redis_store.keys import MARK, info, progress, result
 from schemas.wire import Model
 from tests.access.servers import GuardedValkey
 

@@ -15,7 +15,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from app.client import Client
 from app.errors import PermanentError
 from app.main import Worker
-from app.redis_store.redis_keys import MARK
+from app.redis_store.keys import MARK
 from app.settings import Settings, Share
 from handlers.channels import QUEUE_GROUP
 from schemas.errors import ErrorCode

@@ -11,7 +11,7 @@ import pytest
 from nats.js.api import RetentionPolicy
 
 from app.jetstream import streams
-from app.redis_store import projection, redis_keys
+from app.redis_store import keys, projection
 from app.settings import Settings
 from app.task_log import cloud_events
 from handlers import dead_letters, requests
@@ -110,8 +110,8 @@ def test_the_buckets() -> None:
 
 def test_the_keys() -> None:
     said = {quoted(key)[0]: age for key, _, age in table("Redis key")}
-    keys = (redis_keys.info, redis_keys.progress, redis_keys.result)
-    assert list(said) == [key("{id}") for key in keys]
+    documented = (keys.info, keys.progress, keys.result)
+    assert list(said) == [key("{id}") for key in documented]
     assert all(age.startswith(days(projection.KEEP_S)) for age in said.values())
     assert projection.KEEP_PROGRESS_S == streams.DAY_S
 

@@ -4,7 +4,7 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app.redis_store import redis_keys
+from app.redis_store import keys
 from app.redis_store.cache import Cache, connected, read
 from schemas.wire import Model
 
@@ -26,17 +26,17 @@ async def test_what_was_found_is_found_again_until_its_time_is_over(cache: Cache
     assert await cache.find(AUDIO, "transcription large-v3", Model) is None
     assert await cache.find("b" * 64, "transcription base", Model) is None
     # And it goes by itself
-    assert 0 < await redis.ttl(redis_keys.findings(AUDIO)) <= DAY
+    assert 0 < await redis.ttl(keys.findings(AUDIO)) <= DAY
 
 
 async def test_a_later_answer_does_not_keep_an_earlier_one_alive(cache: Cache, redis: Redis) -> None:
     # Given an answer whose time is nearly over
     await cache.keep(AUDIO, "transcription base", FOUND)
-    await redis.expire(redis_keys.findings(AUDIO), 100)
+    await redis.expire(keys.findings(AUDIO), 100)
     # When another is kept beside it
     await cache.keep(AUDIO, "diarization", FOUND)
     # Then both go when the first does
-    assert await redis.ttl(redis_keys.findings(AUDIO)) <= 100
+    assert await redis.ttl(keys.findings(AUDIO)) <= 100
 
 
 async def test_what_is_forgotten_does_not_come_back_with_a_worker_that_was_just_about_to_keep_it(cache: Cache) -> None:
@@ -56,14 +56,14 @@ async def test_what_was_kept_in_pieces_is_found_in_pieces(cache: Cache, redis: R
     assert [read(piece, Model) for piece in await cache.find_pieces(AUDIO, "transcript")] == pieces
     assert await cache.find(AUDIO, "transcript", Model) is None
     # And they go by themselves, and with the recording
-    assert 0 < await redis.ttl(redis_keys.findings(AUDIO)) <= DAY
+    assert 0 < await redis.ttl(keys.findings(AUDIO)) <= DAY
     await cache.forget(AUDIO)
     assert await cache.find_pieces(AUDIO, "transcript") == []
 
 
 @pytest.mark.parametrize("kept", [b"not compressed", b"x\x9c\xab\xae\x05\x00\x01u\x00\xf9"])
 async def test_what_another_version_has_kept_is_no_answer(cache: Cache, redis: Redis, kept: bytes) -> None:
-    await redis.hset(redis_keys.findings(AUDIO), "transcription base", kept)
+    await redis.hset(keys.findings(AUDIO), "transcription base", kept)
     assert await cache.find(AUDIO, "transcription base", Model) is None
 
 
@@ -71,7 +71,7 @@ async def test_switched_off_it_keeps_nothing(binary_redis: Redis, redis: Redis) 
     off = Cache(binary_redis, keep=0)
     await off.keep(AUDIO, "transcription base", FOUND)
     assert await off.find(AUDIO, "transcription base", Model) is None
-    assert not await redis.exists(redis_keys.findings(AUDIO))
+    assert not await redis.exists(keys.findings(AUDIO))
 
 
 async def test_without_redis_there_is_nothing_and_nothing_breaks() -> None:

@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from app.main import Worker
+from app.redis_store.keys import MARK
 from app.redis_store.projection import Ended, RedisProjection
-from app.redis_store.redis_keys import MARK
 from app.task_log.record import Metadata, Record
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionTask

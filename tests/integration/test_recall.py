@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from app.engines.messages import ChunkAnalysed, Diarize, Job, Loaded, Reply
 from app.errors import PermanentError
 from app.main import Worker
-from app.redis_store import redis_keys
+from app.redis_store import keys
 from app.redis_store.chunks import Chunks
 from app.settings import Settings
 from schemas import subjects
@@ -166,7 +166,7 @@ async def test_what_was_found_goes_with_the_task(worker: Worker, publisher: Publ
     # Given a task that was done
     await publisher.publish("t1", diarize=True)
     result = await result_of(publisher, "t1")
-    key = redis_keys.findings(str(result["audio_sha256"]))
+    key = keys.findings(str(result["audio_sha256"]))
     assert await redis.exists(key)
     # When it is deleted
     await publisher.ask("tasks.delete", task_id="t1")
@@ -195,13 +195,13 @@ async def test_a_lost_worker_costs_no_more_than_a_chunk_of_the_search_for_speake
     engine.hangs_after = [0]
     async with start_worker(engine):
         await publisher.publish("t1", kind=Kind.DIARIZATION)
-        await eventually(lambda: redis.exists(redis_keys.voices("t1")))
+        await eventually(lambda: redis.exists(keys.voices("t1")))
     # When another one goes on
     second = FakeEngine()
     async with start_worker(second):
         await publisher.until("t1", State.COMPLETED)
         # Then nobody keeps what was heard
-        await eventually(lambda: _is_gone(redis, redis_keys.voices("t1")))
+        await eventually(lambda: _is_gone(redis, keys.voices("t1")))
     # But the other one was given it
     (job,) = second.jobs
     assert isinstance(job, Diarize)
@@ -214,7 +214,7 @@ async def test_voices_of_a_task_that_has_failed_are_kept_no_longer(
     async with start_worker(DiesOfVoices()):
         await publisher.publish("t1", kind=Kind.DIARIZATION)
         await publisher.until("t1", State.FAILED)
-        await eventually(lambda: _is_gone(redis, redis_keys.voices("t1")))
+        await eventually(lambda: _is_gone(redis, keys.voices("t1")))
 
 
 class DiesOfVoices(FakeEngine):
@@ -235,11 +235,11 @@ async def test_voices_go_with_their_task(
     engine.hangs_after = [0]
     async with start_worker(engine):
         await publisher.publish("t1", kind=Kind.DIARIZATION)
-        await eventually(lambda: redis.exists(redis_keys.voices("t1")))
+        await eventually(lambda: redis.exists(keys.voices("t1")))
         # When it is not wanted any more
         await publisher.ask(request_, task_id="t1")
         # Then nothing is kept of them
-        await eventually(lambda: _is_gone(redis, redis_keys.voices("t1")))
+        await eventually(lambda: _is_gone(redis, keys.voices("t1")))
 
 
 async def test_voices_of_another_recording_are_not_taken_for_those_of_this_one(binary_redis: Redis) -> None:

@@ -20,7 +20,7 @@ from app.jetstream.connection_monitor import ConnectionMonitor
 from app.main import Worker
 from app.operations.health import consumers_exist
 from app.queue.registration import Registration
-from app.redis_store.redis_keys import MARK
+from app.redis_store.keys import MARK
 from app.settings import Settings
 from schemas.progress import State
 from schemas.wire import Kind

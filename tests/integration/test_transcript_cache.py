@@ -6,7 +6,7 @@ import zlib
 import pytest
 from redis.asyncio import Redis
 
-from app.redis_store import redis_keys
+from app.redis_store import keys
 from app.redis_store.cache import Cache
 from app.speech.transcript_cache import PIECE, VERSION, Transcript, TranscriptCache
 from schemas.transcription import Stretch, TranscriptionTask
@@ -35,7 +35,7 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     kept = transcript(segments)
     await transcripts.keep(AUDIO, TASK, None, kept)
     # Then no piece of it, which is read at once, is large
-    (packed,) = await binary_redis.hvals(redis_keys.findings(AUDIO))
+    (packed,) = await binary_redis.hvals(keys.findings(AUDIO))
     assert isinstance(packed, bytes)
     pieces = [json.loads(line)["segments"] for line in zlib.decompress(packed).splitlines()]
     assert max(map(len, pieces)) <= 200
@@ -48,7 +48,7 @@ async def test_a_transcript_that_was_kept_as_a_whole_is_heard_again(
 ) -> None:
     # Given a transcript in the form of before
     whole = zlib.compress(transcript(3 * PIECE).model_dump_json().encode())
-    await binary_redis.hset(redis_keys.findings(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
+    await binary_redis.hset(keys.findings(AUDIO), f"transcription {VERSION} fake 0  None words", whole)
     # Then it is no answer
     assert await transcripts.find(AUDIO, TASK, None) is None
 
@@ -58,9 +58,9 @@ async def test_a_transcript_of_which_a_piece_is_unreadable_is_heard_again(
 ) -> None:
     # Given a transcript whose last piece another version has written
     await transcripts.keep(AUDIO, TASK, None, transcript(2 * PIECE))
-    ((question, packed),) = (await binary_redis.hgetall(redis_keys.findings(AUDIO))).items()
+    ((question, packed),) = (await binary_redis.hgetall(keys.findings(AUDIO))).items()
     assert isinstance(packed, bytes)
     first, _ = zlib.decompress(packed).splitlines()
-    await binary_redis.hset(redis_keys.findings(AUDIO), question, zlib.compress(first + b"\n{}"))
+    await binary_redis.hset(keys.findings(AUDIO), question, zlib.compress(first + b"\n{}"))
     # Then none of it is an answer
     assert await transcripts.find(AUDIO, TASK, None) is None

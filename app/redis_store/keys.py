@@ -1,4 +1,4 @@
-"""The keys in Redis: three per task that others may read, and what the service keeps for itself."""
+"""The keys in Redis: three per task that anybody may read, and those that only the service uses."""
 
 MARK = "natscribe:projection"
 
@@ -19,12 +19,12 @@ def result(task_id: str) -> str:
 
 
 def shown(task_id: str) -> str:
-    """When the stream was made, and in it the sequence of the last event that was shown."""
+    """When the stream of progress events was made, and the sequence of the last event that was projected."""
     return f"natscribe:task:{task_id}:shown"
 
 
 def withdrawn(task_id: str) -> str:
-    """For a while after a task was cancelled or deleted, the sequence of its message: its result must not come back."""
+    """The sequence of a cancelled or deleted task's message, for a while: its result must not be written again."""
     return f"natscribe:task:{task_id}:withdrawn"
 
 
@@ -34,10 +34,10 @@ def voices(task_id: str) -> str:
 
 
 def findings(audio_sha256: str) -> str:
-    """What engines found in a recording, a hash: engine and options to what was found."""
+    """A hash of what engines have found in a recording, by engine and options."""
     return f"natscribe:heard:{audio_sha256}"
 
 
 def forgotten(audio_sha256: str) -> str:
-    """Set for a while after a recording's task was deleted."""
+    """Set for a while after a task with this recording was deleted."""
     return f"natscribe:heard:{audio_sha256}:forgotten"
