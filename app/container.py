@@ -37,7 +37,7 @@ from app.speech.transcript_cache import TranscriptCache
 from app.task_log.log import TaskLog
 from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
-from app.work_sharing.sharing import WorkSharing
+from app.work_sharing.coordinator import WorkSharing
 
 REDIS_TIMEOUT_S: Final = 3.0  # clients wait five seconds for a reply
 # Handlers and middlewares find these parts in FastStream's context, by these names.

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from app.work_sharing.sharing import WorkSharing
+from app.work_sharing.coordinator import WorkSharing
 from handlers.dependencies import FromContext
 from schemas.sharing import WindowsOffered
 

@@ -16,7 +16,7 @@ from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
 from app.speech.recordings import Recording, Recordings
 from app.updates import Result, Update, processed
-from app.work_sharing.sharing import WorkSharing
+from app.work_sharing.coordinator import WorkSharing
 from schemas.diarization import DiarizationResult, DiarizationTask, Turn
 from schemas.errors import ErrorDetail
 from schemas.transcription import TranscriptionTask

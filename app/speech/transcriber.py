@@ -18,7 +18,7 @@ from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from app.speech.recordings import REPLACED, Recording, Recordings
 from app.speech.transcript_cache import Transcript, TranscriptCache
 from app.updates import Checkpoint, Found, Result, Update, processed
-from app.work_sharing.sharing import WorkSharing
+from app.work_sharing.coordinator import WorkSharing
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage
 from schemas.transcription import (

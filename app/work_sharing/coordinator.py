@@ -1,16 +1,38 @@
-"""The coordinator: finds helpers for one run over a recording, hands them batches, and goes on where one is lost."""
+"""The coordinator: finds helpers for one run over a recording, hands them batches, and goes on where one is lost.
+
+`WorkSharing` is a worker's part in this: its inbox leads to its coordinators, and to its helper.
+"""
 
 import asyncio
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from uuid import uuid4
 
 import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 from app.cancellation import cancel_all
+from app.engines.engine import Engine
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed, WindowTranscribed
-from app.work_sharing.messages import LONGEST_BATCH_S, SHORTEST_BATCH_S, Alive, Handed, Returned, Send, encode
+from app.settings import Settings, Share
+from app.work_sharing.helper import Helper, way_of
+from app.work_sharing.messages import (
+    LONGEST_BATCH_S,
+    SHORTEST_BATCH_S,
+    Alive,
+    Handed,
+    Returned,
+    Send,
+    Volunteered,
+    decode,
+    encode,
+)
+from schemas import subjects
 from schemas.sharing import WindowsOffered
+from schemas.wire import Model
 
 SILENT_FOR_S = 5.0  # after which a helper is lost
 SLOWER = 3  # times what the owner needs for a batch: a slower helper holds back all that comes after its batch
@@ -18,6 +40,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0  # between offers: the pause doubles 
 MOST_HELPERS = 8  # each holds a batch, and the owner holds that batch too until it is transcribed
 _LONGEST_TEXT = 5000  # characters of a window
 _ROUNDING_S = 0.002
+_LARGEST_MESSAGE_BYTES = 960_000  # the longest window, and the line before it
 
 log = structlog.get_logger()
 
@@ -148,6 +171,84 @@ class RemoteHelper:
             if isinstance(line, Returned) and line.batch == batch:
                 self._goes_on = line.more
                 return line.found
+
+
+class WorkSharing:
+    """Offers windows of this worker's recordings, and helps with those of other workers."""
+
+    def __init__(self, nats: Client, engine: Engine, settings: Settings) -> None:
+        self._nats = nats
+        self._engine = engine
+        self._token = uuid4().hex
+        cores = None if settings.share_windows is Share.ALWAYS else settings.engine_threads
+        self._helper = Helper(engine, self._token, self._send, cores=cores)
+        self._coordinators: dict[str, Coordinator] = {}  # by run
+        self._on = settings.share_windows is not Share.NEVER and nats.max_payload >= _LARGEST_MESSAGE_BYTES
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Take part until the block ends."""
+        inbox = await self._nats.subscribe(subjects.windows_inbox(self._token), cb=self._receive) if self._on else None
+        try:
+            yield
+        finally:
+            await self.stop_helping()
+            if inbox is not None:
+                with suppress(NatsError):
+                    await inbox.unsubscribe()
+
+    async def stop_helping(self) -> None:
+        """Return what other workers have handed over, while they can still receive it."""
+        await self._helper.close()
+
+    def own_work(self) -> AbstractAsyncContextManager[None]:
+        """While the block runs, help nobody."""
+        return self._helper.own_work()
+
+    async def consider(self, offer: WindowsOffered) -> None:
+        """Help another worker, if that is of use."""
+        if self._on:
+            await self._helper.consider(offer)
+
+    @asynccontextmanager
+    async def coordination(self, model: Model) -> AsyncIterator[Coordinator | None]:
+        """Find helpers for one run; None where nothing is shared."""
+        if not self._on:
+            yield None
+            return
+        how = way_of(self._engine)
+        offer = WindowsOffered(run=uuid4().hex, owner=self._token, model=model, how=how)
+        coordinator = Coordinator(offer, self._publish, self._send)
+        self._coordinators[offer.run] = coordinator
+        try:
+            yield coordinator
+        finally:
+            del self._coordinators[offer.run]
+            await coordinator.close()
+
+    async def _publish(self, offer: WindowsOffered) -> None:
+        with suppress(NatsError):
+            await self._nats.publish(subjects.WINDOWS_OFFERED, offer.model_dump_json().encode())
+
+    async def _send(self, worker: str, body: bytes) -> None:
+        with suppress(NatsError):  # a worker that receives nothing goes on alone
+            await self._nats.publish(subjects.windows_inbox(worker), body)
+
+    async def _receive(self, message: Msg) -> None:
+        try:
+            line, sound = decode(message.data)
+        except ValueError:
+            log.warning("windows_inbox_message_rejected")
+            return
+        match line:
+            case Handed():
+                await self._helper.receive(line, sound)
+            case Volunteered():
+                if coordinator := self._coordinators.get(line.run):
+                    coordinator.add(line.helper)
+            case Alive() | Returned():
+                for coordinator in self._coordinators.values():
+                    coordinator.receive(line)
 
 
 def _is_answer(answer: WindowsTranscribed, job: Transcribe, offer: WindowsOffered) -> bool:

@@ -20,7 +20,7 @@ from app.speech.recordings import Recording, Recordings
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
 from app.updates import Checkpoint, Result, Update
-from app.work_sharing.sharing import WorkSharing
+from app.work_sharing.coordinator import WorkSharing
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
 from schemas.transcription import TranscriptionResult, TranscriptionTask
