@@ -15,8 +15,8 @@ from redis.asyncio import Redis
 from app.dead_letters.replay import Replayer
 from app.dead_letters.store import DeadLetterBox
 from app.engines.engine import Engine
-from app.execution.settlement import Settler
-from app.execution.tools import DeliveryTools
+from app.execution.settlement import Settlement
+from app.execution.task_run import Execution
 from app.jetstream import streams
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.operations.expiry import expire_tasks
@@ -49,7 +49,7 @@ IN_CONTEXT: Final = (
     "dead_letters",
     "replayer",
     "sharing",
-    "delivery_tools",
+    "execution",
 )
 
 
@@ -102,13 +102,19 @@ class Container:
             max_attempts=settings.max_attempts,
             must_wait=lambda: consumer.keeps_waiting,
         )
-        self.delivery_tools = DeliveryTools(
+        self.execution = Execution(
             nats=nats,
             log=log,
             registration=self.registration,
             results=results,
-            projection=self.projection,
-            settler=Settler(log, self.dead_letters, settings.max_attempts, settings.task_retry_delay),
+            settlement=Settlement(
+                log,
+                self.dead_letters,
+                self.projection,
+                self.meter,
+                settings.max_attempts,
+                settings.task_retry_delay,
+            ),
             meter=self.meter,
             connection=self.connection,
             heartbeat=settings.task_heartbeat * ack_wait / settings.task_ack_wait,

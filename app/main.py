@@ -24,7 +24,7 @@ from app.container import IN_CONTEXT, Container
 from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
 from app.errors import TaskError, TransientError
-from app.execution.middleware import DeliveryMiddleware
+from app.execution.task_run import TaskRunMiddleware
 from app.jetstream import connection, provisioning, streams
 from app.jetstream.nats_py_compat import close
 from app.operations import health
@@ -62,7 +62,7 @@ class Worker:
         self.settings = settings
         self._traces = traces
         self._ack_wait = settings.task_ack_wait
-        tasks = NatsRouter(middlewares=[DeliveryMiddleware])
+        tasks = NatsRouter(middlewares=[TaskRunMiddleware])
         subscribers = channels.task_queues(tasks, streams.names(settings))
         self.container = Container(settings, engine, subscribers, traces=traces, broken=end_process)
         self.broker = connection.broker(settings, self.container.connection, traces=traces)

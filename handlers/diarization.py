@@ -3,7 +3,7 @@
 from contextlib import aclosing
 from typing import Annotated
 
-from app.execution.task_run import TaskDelivery
+from app.execution.task_run import TaskRun
 from app.speech.diarizer import Diarizer
 from handlers.dependencies import FromContext
 from schemas.diarization import DiarizationTask
@@ -11,11 +11,11 @@ from schemas.diarization import DiarizationTask
 
 async def diarize(
     task: DiarizationTask,
-    delivery: Annotated[TaskDelivery, FromContext()],
+    task_run: Annotated[TaskRun, FromContext()],
     diarizer: Annotated[Diarizer, FromContext()],
 ) -> None:
     """Find the turns of a recording."""
-    await delivery.begin(task)
+    attempt = await task_run.begin(task)
     async with aclosing(diarizer.run(task)) as updates:
         async for update in updates:
-            await delivery.append(update)
+            await attempt.append(update)

@@ -3,7 +3,7 @@
 from contextlib import aclosing
 from typing import Annotated
 
-from app.execution.task_run import TaskDelivery
+from app.execution.task_run import TaskRun
 from app.speech.transcriber import Transcriber
 from handlers.dependencies import FromContext
 from schemas.transcription import TranscriptionTask
@@ -11,11 +11,11 @@ from schemas.transcription import TranscriptionTask
 
 async def transcribe(
     task: TranscriptionTask,
-    delivery: Annotated[TaskDelivery, FromContext()],
+    task_run: Annotated[TaskRun, FromContext()],
     transcriber: Annotated[Transcriber, FromContext()],
 ) -> None:
     """Transcribe a recording, from where the last attempt ended."""
-    checkpoint = await delivery.begin(task)
-    async with aclosing(transcriber.run(task, checkpoint)) as updates:
+    attempt = await task_run.begin(task)
+    async with aclosing(transcriber.run(task, attempt.checkpoint)) as updates:
         async for update in updates:
-            await delivery.append(update)
+            await attempt.append(update)

@@ -1,61 +1,60 @@
-"""One attempt at a task: what it says in the task's log, and when."""
+"""One attempt at a task: what it appends to the task's log, and when."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final
 
-from app.errors import FencedError
-from app.execution.log_end import LogEnd
-from app.execution.lost_speakers import LOST, SPEAKERS_MISSING, speakers_are_given_up
-from app.execution.segments import StaleSegmentsError, TaskSegments
-from app.speech.pace import Pace
+from app.cancellation import despite_cancellation
+from app.errors import FencedError, TransientError
+from app.execution.checkpoint import CheckpointLog, StaleSegmentsError
+from app.execution.pace import Pace
 from app.task_log.log import Outcome, TaskLog, end_of
 from app.task_log.record import Record
 from app.task_log.results import ResultStore
+from app.telemetry.tracing import StageSpans
 from app.updates import Checkpoint, Found, Result, Update
-from schemas.errors import ErrorDetail
-from schemas.progress import State
+from schemas.errors import ErrorCode, ErrorDetail
+from schemas.progress import ProgressEvent, Stage, State
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Kind
 
-SHORTEST_SILENCE = 1.0  # seconds: a running task is heard from at most once a second
-LONGEST_SILENCE = 8.0  # seconds: and at least every ten
+SHORTEST_SILENCE_S = 1.0  # between two `running`
+LONGEST_SILENCE_S = 8.0  # clients are promised ten
+LAST_APPEND_TIMEOUT_S = 2.0  # so long a worker that stops waits for an acknowledgement
+SPEAKERS_MISSING: Final = {Stage.DIARIZING, Stage.MERGING}  # stages of a transcription whose text is complete
+SPEAKERS_LOST: Final = ErrorDetail(
+    code=ErrorCode.WORKER_LOST, message="The workers were lost while they looked for speakers: see the service's logs."
+)
 
 
 class TaskAttempt:
-    """Owns the end of one task's log until it is overtaken or the attempt ends."""
+    """Owns the end of one task's log until the attempt ends or is fenced."""
 
-    def __init__(
-        self,
-        log: TaskLog,
-        results: ResultStore,
-        record: Record,
-        *,
-        started: Callable[[Record], None] = lambda _: None,
-        span: str | None = None,
-    ) -> None:
-        """`started` is told the record before `running`, once that is said."""
+    def __init__(self, log: TaskLog, results: ResultStore, record: Record, spans: StageSpans) -> None:
+        """`record` is the last one of the task's log."""
         self._log = log
         self._results = results
-        self._end_of_log = LogEnd(log, record)
-        self._tell_started = started
-        self._span = span
+        self._spans = spans
+        self.record = record  # the last one that this worker has read or appended
         last = record.event
         self._after_trouble = last.state in {State.RUNNING, State.RETRYING}  # a worker was lost, or an attempt failed
         self.number = min(last.attempt + self._after_trouble, last.max_attempts)
         self._pace = Pace(least=last.progress if self.number == last.attempt else 0)
         self.checkpoint = Checkpoint()
-        self._without_speakers = (last.error or LOST) if speakers_are_given_up(last) else None
-        self._result_sent = False
-        self._segments = TaskSegments(log, last.task_id, record.metadata.task_sequence)
+        self._diarization_error = (last.error or SPEAKERS_LOST) if speakers_are_given_up(last) else None
+        self._segments = CheckpointLog(log, last.task_id, record.metadata.task_sequence)
         self._lock = asyncio.Lock()
-        self._started = self._unsaid = False
-        self._said_at = 0.0
+        self._started = False
+        self._pending = False  # whether the last update waits to be appended
+        self._appended_at = 0.0
+        self._began_at = time.monotonic()
+        self._has_result = False
         self._audio_seconds: float | None = None  # as the result has them
-        self.untranscribed_seconds = 0.0  # of speech in which no text was found, as the result says
-        self._began = time.monotonic()
+        self.untranscribed_seconds = 0.0  # as the result has them
+        self.unsure = False  # whether nobody knows if the last append was stored
 
     @property
     def may_go_without_speakers(self) -> bool:
@@ -68,126 +67,99 @@ class TaskAttempt:
         return self._audio_seconds or self._pace.latest.duration_seconds
 
     @property
-    def since_progress(self) -> float:
+    def seconds_since_progress(self) -> float:
         """Seconds since the work got on."""
         return time.monotonic() - self._pace.moved_at
 
     @property
-    def running(self) -> float:
+    def seconds_since_begin(self) -> float:
         """Seconds since the attempt began."""
-        return time.monotonic() - self._began
-
-    @property
-    def record(self) -> Record:
-        """The last record that this worker has seen or written."""
-        return self._end_of_log.record
-
-    @property
-    def unsure(self) -> bool:
-        """Whether nobody knows if the last word was stored."""
-        return self._end_of_log.unsure
+        return time.monotonic() - self._began_at
 
     @property
     def runs(self) -> bool:
-        """Whether the task runs, by this attempt's own word and not by that of a worker before it."""
+        """Whether the task runs by this attempt's own record, and not by that of a worker before it."""
         return self._started and self.record.event.state is State.RUNNING
 
     @property
     def completed(self) -> bool:
-        """Whether the task has ended with a result, and this attempt has said so."""
-        return self._result_sent and self.record.event.state is State.COMPLETED
+        """Whether the task has ended with a result, and this attempt has appended the end."""
+        return self._has_result and self.record.event.state is State.COMPLETED
 
-    async def start(self) -> None:
-        """Say `running`, unless it is said, and read what earlier attempts have done (FencedError)."""
+    async def start(self, span: str | None = None) -> None:
+        """Append `running`, unless that is done, and read the checkpoint of earlier attempts.
+
+        `span` is the delivery's, as a `traceparent`.
+
+        Raises:
+            FencedError: Somebody else has appended to the log.
+            TransientError: JetStream does not answer.
+        """
         if self._started:
             return
         self._started, before = True, self.record
-        self._end_of_log.know(
-            replace(before.metadata, started_at=before.metadata.started_at or datetime.now(UTC), span=self._span)
-        )
+        started_at = before.metadata.started_at or datetime.now(UTC)
+        self.record = replace(before, metadata=replace(before.metadata, started_at=started_at, span=span))
         async with self._lock:
-            await self._say_running()
+            await self._append(State.RUNNING)
         if before.event.sequence > 1:  # somebody has run it
-            without = self._without_speakers
             read = await self._segments.read()
-            self.checkpoint = replace(read, diarization_error=without, after_trouble=self._after_trouble)
-        self._tell_started(before)
+            self.checkpoint = replace(
+                read, diarization_error=self._diarization_error, after_trouble=self._after_trouble
+            )
+        self._spans.begin()
 
     async def append(self, update: Update | Result) -> None:
         """Append an update to the task's log, or publish the result.
 
         Raises:
-            FencedError: somebody else has appended to the log.
-            StaleSegmentsError: somebody who does not own the task has appended segments.
-            TransientError: NATS does not answer.
+            FencedError: Somebody else has appended to the log.
+            StaleSegmentsError: Somebody who does not own the task has appended segments.
+            TransientError: JetStream does not answer.
         """
-        await self.start()
+        self._spans.enter(update)
         async with self._lock:
             if not isinstance(update, Update):
                 await self._publish(update)
                 return
             if update.found is not None:
                 await self._keep(update.found)
-            await self._advance(update)
-
-    async def _keep(self, found: Found) -> None:
-        await self._end_of_log.check()
-        try:
-            await self._segments.append(found, self.record.metadata, attempt=self.number)
-        except FencedError as error:
-            await self._end_of_log.check()
-            raise StaleSegmentsError from error
-
-    async def _advance(self, update: Update) -> None:
-        self._pace.advance(update)
-        self._unsaid = True
-        if time.monotonic() - self._said_at >= SHORTEST_SILENCE:
-            await self._say_running()
-
-    async def _publish(self, result: Result) -> None:
-        await self._end_of_log.check()
-        self._result_sent, self._audio_seconds = True, result.duration
-        if isinstance(result, TranscriptionResult):
-            self.untranscribed_seconds = sum(stretch.end - stretch.start for stretch in result.untranscribed)
-        await self._results.publish(result, self.record.metadata)
-        await self._say(State.COMPLETED, progress=100)
-
-    async def clean_up(self, last: Record | None) -> bool:
-        """Remove what was on its way when the task was ended or deleted by somebody else: `last` ends its log.
-
-        Whether a deleted task's result may have been shown. A deleted task's id may be another's by now.
-        """
-        task_id, owner = self.record.event.task_id, self.record.metadata.task_sequence
-        if last is not None and last.metadata.task_sequence == owner:
-            if self._result_sent and last.event.state in {State.CANCELLED, State.FAILED}:
-                await self._results.delete_object(task_id, of=owner)
-            return False
-        if self._segments.last:
-            await self._log.purge_segments(task_id, up_to=self._segments.last)
-        await self._results.delete(task_id, of=owner)
-        return self._result_sent and last is None
+            self._pace.advance(update)
+            self._pending = True
+            if time.monotonic() - self._appended_at >= SHORTEST_SILENCE_S:
+                await self._append(State.RUNNING)
 
     async def tick(self) -> None:
-        """Say what is unsaid, or say the same again, before clients wonder (FencedError, TransientError)."""
-        silence = time.monotonic() - self._said_at
+        """Append what is pending, or the same again before clients wonder.
+
+        Raises:
+            FencedError: Somebody else has appended to the log.
+            TransientError: JetStream does not answer.
+        """
+        silence = time.monotonic() - self._appended_at
         if not self.runs or self._lock.locked():
             return
         async with self._lock:
-            if silence >= LONGEST_SILENCE or (self._unsaid and silence >= SHORTEST_SILENCE):
-                await self._say_running()
+            if silence >= LONGEST_SILENCE_S or (self._pending and silence >= SHORTEST_SILENCE_S):
+                await self._append(State.RUNNING)
 
-    async def check(self, heard: int | None = None) -> None:
-        """Read whose the log is, after event number `heard` was heard only where that is news (FencedError)."""
+    async def check(self, sequence: int | None = None) -> None:
+        """Read whose the log is; a received event with this `sequence` is a reason only where it is unknown.
+
+        Raises:
+            FencedError: Somebody else has appended to the log.
+            TransientError: JetStream does not answer.
+        """
         async with self._lock:  # no append of ours is on its way then
-            if heard is None or heard > self.record.event.sequence:
-                await self._end_of_log.check()
+            if sequence is None or sequence > self.record.event.sequence:
+                await self._check()
 
     async def end_as_decided(self) -> bool:
         """End the log where the outcome is stored already; whether it is.
 
         Raises:
-            FencedError: somebody else has appended to the log.
-            TransientError: NATS does not answer.
+            FencedError: Somebody else has appended to the log.
+            TransientError: JetStream does not answer.
         """
         outcome = await self._log.outcome(self.record.event.task_id, of=self.record.metadata.task_sequence)
         if outcome is not None:
@@ -196,37 +168,104 @@ class TaskAttempt:
         return outcome is not None
 
     async def fail(self, error: ErrorDetail) -> None:
-        """End the log with `failed`, unless another outcome is stored already (FencedError, TransientError)."""
+        """End the log with `failed`, unless another outcome is stored already.
+
+        Raises:
+            FencedError: Somebody else has appended to the log.
+            TransientError: JetStream does not answer.
+        """
         await self.check()
         await self._end(await self._log.forbid_result(self.record.event.task_id, self.record.metadata, error))
+
+    async def retry(self, error: ErrorDetail, retry_at: datetime) -> None:
+        """Append `retrying`: why, and when (FencedError, TransientError)."""
+        async with self._lock:
+            stage = self._pace.latest.stage  # which it failed in
+            await self._append(State.RETRYING, stage=stage, error=error, retry_at=retry_at)
+
+    async def release(self) -> None:
+        """Append `queued`: nothing is wrong, another worker may go on (FencedError, TransientError)."""
+        async with self._lock:
+            await self._append(State.QUEUED)
+
+    async def clean_up(self, last: Record | None) -> bool:
+        """Remove what was on its way when somebody else ended or deleted the task; `last` ends its log.
+
+        Whether a deleted task's result may have been shown. The id of a deleted task may be another task's by now.
+        """
+        task_id, owner = self.record.event.task_id, self.record.metadata.task_sequence
+        if last is not None and last.metadata.task_sequence == owner:
+            if self._has_result and last.event.state in {State.CANCELLED, State.FAILED}:
+                await self._results.delete_object(task_id, of=owner)
+            return False
+        await self._segments.purge()
+        await self._results.delete(task_id, of=owner)
+        return self._has_result and last is None
+
+    async def _keep(self, found: Found) -> None:
+        await self._check()
+        try:
+            await self._segments.append(found, self.record.metadata, attempt=self.number)
+        except StaleSegmentsError:
+            await self._check()  # fenced rather than stale
+            raise
+
+    async def _publish(self, result: Result) -> None:
+        await self._check()
+        self._has_result, self._audio_seconds = True, result.duration
+        if isinstance(result, TranscriptionResult):
+            self.untranscribed_seconds = sum(stretch.end - stretch.start for stretch in result.untranscribed)
+        await self._results.publish(result, self.record.metadata)
+        await self._append(State.COMPLETED, progress=100)
 
     async def _end(self, outcome: Outcome) -> None:
         state, error = end_of(outcome)
         async with self._lock:
-            self._result_sent = state is State.COMPLETED
-            await self._say(state, error=error, **({"progress": 100} if state is State.COMPLETED else {}))
+            self._has_result = state is State.COMPLETED
+            await self._append(state, error=error, progress=100 if self._has_result else self._pace.percent)
 
-    async def retry(self, error: ErrorDetail, retry_at: datetime) -> None:
-        """Say `retrying`: why, and when (FencedError)."""
-        async with self._lock:
-            stage = self._pace.latest.stage  # which it failed in
-            await self._say(State.RETRYING, stage=stage, error=error, retry_at=retry_at)
+    async def _check(self) -> None:
+        """Read whose the log is: segments and results have sequences of their own."""
+        last = await self._log.last(self.record.event.task_id)
+        if last is None or last.stream_sequence != self.record.stream_sequence:
+            raise FencedError
 
-    async def give_back(self) -> None:
-        """Say `queued`: nothing is wrong, another worker may go on (FencedError)."""
-        async with self._lock:
-            await self._say(State.QUEUED)
-
-    async def _say_running(self) -> None:
-        news = self._pace.latest
-        await self._say(
-            State.RUNNING,
-            stage=news.stage,
-            processed_seconds=news.processed_seconds,
-            duration_seconds=news.duration_seconds,
-            eta_seconds=self._pace.rest,
+    async def _append(self, state: State, **fields: object) -> None:
+        last = self.record.event
+        if state is State.RUNNING:
+            fields |= self._pace.fields()
+        event = ProgressEvent.model_validate(
+            {"progress": self._pace.percent}
+            | fields
+            | {
+                "task_id": last.task_id,
+                "kind": last.kind,
+                "state": state,
+                "attempt": self.number,
+                "max_attempts": last.max_attempts,
+                "sequence": last.sequence + 1,
+                "worker": self._log.worker,
+                "time": datetime.now(UTC),
+            }
         )
-        self._said_at, self._unsaid = time.monotonic(), False
+        append = asyncio.create_task(self._log.append(event, self.record.metadata, after=self.record.stream_sequence))
+        try:
+            self.record = await asyncio.shield(append)
+        except asyncio.CancelledError:  # it may be stored already: what comes next must know what it follows
+            await despite_cancellation(self._finish(append))
+            raise
+        self._appended_at, self._pending = time.monotonic(), False
 
-    async def _say(self, state: State, **fields: object) -> None:
-        await self._end_of_log.say(state, attempt=self.number, **({"progress": self._pace.percent} | fields))
+    async def _finish(self, append: asyncio.Task[Record]) -> None:
+        """Learn whether an append was stored."""
+        self.unsure = True
+        with suppress(TransientError, TimeoutError):
+            async with asyncio.timeout(LAST_APPEND_TIMEOUT_S):
+                self.record = await append
+                self.unsure = False
+
+
+def speakers_are_given_up(last: ProgressEvent) -> bool:
+    """Whether the last of the attempts ended between text and speakers: the text is to be saved without speakers."""
+    ended = last.state in {State.RUNNING, State.RETRYING} and last.attempt >= last.max_attempts
+    return ended and last.kind is Kind.TRANSCRIPTION and last.stage in SPEAKERS_MISSING

@@ -1,111 +1,192 @@
-"""Settling: what becomes of a task message, and what is said of that, once it is known how its delivery ended."""
+"""Settlement: what becomes of a task and its message, by how the work on it ended."""
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import structlog
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 from app.dead_letters.store import DeadLetterBox
-from app.errors import FencedError, TaskError, TransientError
+from app.errors import AlreadyKnownError, FencedError, TaskError, TransientError
 from app.execution.attempt import TaskAttempt
+from app.execution.checkpoint import StaleSegmentsError
 from app.queue.stored_message import StoredMessage
+from app.redis_store.projection import RedisProjection
 from app.task_log.log import TaskLog
-from schemas.errors import ErrorDetail
+from app.telemetry.metrics import Meter
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, State
 
-LONGEST_DELAY = 3600.0  # seconds: the message must not expire while its task waits to be tried again
+LONGEST_DELAY_S = 3600.0  # the message must not expire while its task waits to be tried again
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Settler:
-    """Retries what can pass and gives up the rest; the log's record comes first, the message goes last."""
+class Settled:
+    """How the task stands then."""
+
+    state: State | None  # null: another worker decides
+    error: ErrorDetail | None = None  # that the attempt has failed with
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Retries what can pass and gives up the rest: the log's record first, then the dead letter, the message last."""
 
     log: TaskLog
     dead_letters: DeadLetterBox
+    projection: RedisProjection
+    meter: Meter
     max_attempts: int
     retry_delay: float  # seconds
     jitter: Callable[[], float] = field(default=random.random)  # 0..1
 
-    async def done(self, message: Msg) -> None:
-        """Take the message from the queue: all is said in the log."""
-        await message.ack()
-
-    async def failed(self, message: Msg, attempt: TaskAttempt, error: TaskError) -> State:
-        """Retry where that can help and attempts are left, else give up (FencedError)."""
-        last = attempt.record.event
-        if last.state.ended:  # nothing follows an end, whatever went wrong after it
+    async def completed(self, message: Msg) -> Settled:
+        """Take the message of a task with a result from the queue."""
+        try:
             await message.ack()
-            return last.state
-        attempts_left = attempt.number < last.max_attempts or attempt.may_go_without_speakers
-        if isinstance(error, TransientError) and attempts_left:
-            delay = self._delay(attempt.number)
-            await attempt.retry(error.detail, datetime.now(UTC) + timedelta(seconds=delay))
-            await message.nak(delay=delay)
-            return State.RETRYING
-        await attempt.fail(error.detail)
-        await self.buried(message, attempt.record.event)
-        return State.FAILED
+        except NatsError:
+            log.exception("task_unsettled")  # the next worker that gets the message finds the result
+        return Settled(State.COMPLETED)
 
-    async def buried(self, message: Msg, last: ProgressEvent) -> None:
-        """Keep the letter of a task that has failed, then take its message from the queue."""
-        if last.error is not None:
-            stored = StoredMessage.delivered(message)
-            await self.dead_letters.put(stored, last.task_id, last.error, attempts=last.attempt)
-            if await self.log.last(last.task_id) is None:  # it was deleted meanwhile: nothing of it is to be left
-                await self.dead_letters.delete_all(last.task_id)
-        await message.ack()
+    async def failed(self, message: Msg, attempt: TaskAttempt | None, error: Exception, *, begun: bool) -> Settled:
+        """Settle by the error's type; `begun` tells whether the message was a task at all."""
+        try:
+            return await self._by_type(message, attempt, error, begun=begun)
+        except FencedError:
+            return Settled(None)
+        except (TransientError, NatsError):
+            log.exception("task_unsettled")  # it is delivered again after TASK_ACK_WAIT
+            return Settled(None)
 
-    async def unopened(self, message: Msg) -> None:
-        """Have the message delivered again later: its log could not be reached."""
-        await message.nak(delay=self._delay(1))
+    async def release(self, message: Msg, attempt: TaskAttempt | None) -> Settled:
+        """Have the message delivered again at once: nothing is wrong, but this worker does not go on.
 
-    async def given_back(self, message: Msg, attempt: TaskAttempt | None) -> None:
-        """Have the message delivered again at once: nothing is wrong, but this worker does not go on."""
-        if attempt is not None and attempt.runs:
-            await attempt.give_back()
-        await message.nak()
-
-    async def invalid(self, message: Msg) -> ErrorDetail | None:
-        """Keep the letter of a message that is no task; say `failed` where it carries an unknown task id.
-
-        None where the message is valid: it is delivered again later, to whoever can take it.
+        Raises:
+            FencedError: Somebody else has appended to the task's log.
+            TransientError: JetStream does not answer.
         """
-        stored = StoredMessage.delivered(message)
-        detail = stored.problem
-        if detail is None:  # nothing is wrong with it, but with the worker
-            log.error("task_unopened")
-            await self.unopened(message)
-            return None
-        task_id = stored.task_id
-        log.warning("task_invalid", task_id=task_id, kind=stored.kind, error=detail.code)
-        if task_id is not None:
-            await self._say_invalid(stored, task_id, detail)
-        await self.dead_letters.put(stored, task_id, detail, attempts=0)
-        await message.ack()
-        return detail
+        if attempt is not None and attempt.runs:
+            await attempt.release()
+        await message.nak()
+        return Settled(State.QUEUED)
 
-    async def _say_invalid(self, message: StoredMessage, task_id: str, detail: ErrorDetail) -> None:
+    async def _by_type(self, message: Msg, attempt: TaskAttempt | None, error: Exception, *, begun: bool) -> Settled:
+        match error:
+            case FencedError():
+                return await self._fenced(attempt)
+            case StaleSegmentsError():
+                log.info("task_segments_stale")
+                return await self.release(message, attempt)
+            case AlreadyKnownError():
+                return await self._already_known(message, attempt)
+        if not begun:
+            return await self._invalid(message)
+        if attempt is None:
+            log.error("task_unopened", error=str(error))
+            return await self._deliver_later(message)
+        return await self._attempt_failed(message, attempt, error)
+
+    async def _fenced(self, attempt: TaskAttempt | None) -> Settled:
+        if attempt is not None:
+            last = await self.log.last(attempt.record.event.task_id)
+            log.info("task_overtaken", by=last.event.state if last else "deletion")
+            if await attempt.clean_up(last):
+                await self.projection.withdraw(attempt.record)
+        return Settled(None)
+
+    async def _already_known(self, message: Msg, attempt: TaskAttempt | None) -> Settled:
+        """Take the message of a task that has ended, or of another message's task, from the queue."""
+        stored = StoredMessage.delivered(message)
+        if attempt is None:
+            log.info("task_doubled")
+            self.meter.doubled(stored.kind)
+        else:
+            await self._bury(stored, attempt.record.event)
+        await message.ack()
+        return Settled(State.COMPLETED if attempt is not None and attempt.completed else None)
+
+    async def _attempt_failed(self, message: Msg, attempt: TaskAttempt, error: Exception) -> Settled:
+        """Retry where that can help and attempts are left, else give up; nothing follows an end."""
+        failure = _as_task_error(error)
+        for_operators = failure.detail.code is ErrorCode.INTERNAL  # any other message may name a file
+        reason = failure.detail.message if for_operators else None
+        log.warning("task_attempt_failed", error=failure.detail.code, reason=reason)
+        if not attempt.record.event.state.ended:
+            if not await attempt.end_as_decided():  # only the last append may be missing
+                if attempt.record.event.state is State.QUEUED:
+                    await attempt.start()  # what has failed has run
+                if isinstance(failure, TransientError) and _attempts_left(attempt):
+                    return await self._retry(message, attempt, failure.detail)
+                await attempt.fail(failure.detail)
+            await self._bury(StoredMessage.delivered(message), attempt.record.event)
+        await message.ack()
+        return Settled(attempt.record.event.state, failure.detail)
+
+    async def _retry(self, message: Msg, attempt: TaskAttempt, error: ErrorDetail) -> Settled:
+        delay = self._delay(attempt.number)
+        await attempt.retry(error, datetime.now(UTC) + timedelta(seconds=delay))
+        await message.nak(delay=delay)
+        return Settled(State.RETRYING, error)
+
+    async def _bury(self, stored: StoredMessage, last: ProgressEvent) -> None:
+        """Keep the dead letter of a task that has failed; nothing of a task that was deleted meanwhile."""
+        if last.state is not State.FAILED or last.error is None:
+            return
+        await self.dead_letters.put(stored, last.task_id, last.error, attempts=last.attempt)
+        if await self.log.last(last.task_id) is None:
+            await self.dead_letters.delete_all(last.task_id)
+
+    async def _deliver_later(self, message: Msg) -> Settled:
+        await message.nak(delay=self._delay(1))
+        return Settled(None)
+
+    async def _invalid(self, message: Msg) -> Settled:
+        """Keep the dead letter of a message that is no task, and end the log of the unknown task id that it names."""
+        stored = StoredMessage.delivered(message)
+        problem, task_id = stored.problem, stored.task_id
+        if problem is None:  # nothing is wrong with it, but with the worker
+            log.error("task_unopened")
+            return await self._deliver_later(message)
+        log.warning("task_invalid", task_id=task_id, kind=stored.kind, error=problem.code)
+        if task_id is not None:
+            await self._append_invalid(stored, task_id, problem)
+        await self.dead_letters.put(stored, task_id, problem, attempts=0)
+        await message.ack()
+        return Settled(State.FAILED, problem)
+
+    async def _append_invalid(self, stored: StoredMessage, task_id: str, problem: ErrorDetail) -> None:
         event = ProgressEvent(
             task_id=task_id,
-            kind=message.kind,
+            kind=stored.kind,
             state=State.FAILED,
             max_attempts=self.max_attempts,
             sequence=1,
-            error=detail,
+            error=problem,
             worker=self.log.worker,
             time=datetime.now(UTC),
         )
-        try:
-            await self.log.append(event, message.metadata(None), after=0)
-        except FencedError:
-            return  # the id is known: another task's log is not ours to write
+        with suppress(FencedError):  # the id is known: the log of another task stays as it is
+            await self.log.append(event, stored.metadata(None), after=0)
 
     def _delay(self, attempt: int) -> float:
         """Doubling from `retry_delay`, plus up to a quarter of it so that retries do not come all at once."""
-        delay = min(self.retry_delay * 2 ** (attempt - 1), LONGEST_DELAY)
+        delay = min(self.retry_delay * 2 ** (attempt - 1), LONGEST_DELAY_S)
         return float(delay * (1 + self.jitter() / 4))
+
+
+def _attempts_left(attempt: TaskAttempt) -> bool:
+    return attempt.number < attempt.record.event.max_attempts or attempt.may_go_without_speakers
+
+
+def _as_task_error(error: Exception) -> TaskError:
+    """The error that clients are told of, where nobody foresaw this one."""
+    if isinstance(error, TaskError):
+        return error
+    log.error("task_broken", exc_info=error)
+    return TransientError(ErrorCode.INTERNAL, "The service broke on this task: tell its operator the task id.")

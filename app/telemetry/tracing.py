@@ -1,5 +1,6 @@
 """Traces: a task's way through the service as spans, off until OTEL_EXPORTER_OTLP_ENDPOINT is set."""
 
+import time
 from datetime import datetime
 
 from opentelemetry import trace
@@ -7,12 +8,22 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import NoOpTracerProvider, Tracer
+from opentelemetry.trace import NoOpTracerProvider, Span, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from app.updates import Found, Result, Update
+from schemas.progress import Stage
 
 NANOSECONDS = 1_000_000_000  # nanoseconds
 OFF = NoOpTracerProvider()
 _PROPAGATOR = TraceContextTextMapPropagator()
+_STAGES = {
+    Stage.FETCHING: "fetch",
+    Stage.DECODING: "decode",
+    Stage.TRANSCRIBING: "transcribe",
+    Stage.DIARIZING: "diarize",
+    Stage.MERGING: "merge",
+}
 
 
 def provider(endpoint: str | None) -> trace.TracerProvider:
@@ -49,3 +60,45 @@ def link_to(earlier: str | None) -> None:
 def waited(tracer: Tracer, since: datetime) -> None:
     """A span for the time in the queue, which is over."""
     tracer.start_span("queue wait", start_time=int(since.timestamp() * NANOSECONDS)).end()
+
+
+class StageSpans:
+    """The stages of an attempt as spans, one at a time, below the span that runs."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._stage: tuple[str, Span] | None = None
+        self._since = time.time_ns()
+
+    def begin(self) -> None:
+        """Begin the span of the first stage."""
+        self._enter(_STAGES[Stage.FETCHING])
+
+    def enter(self, update: Update | Result) -> None:
+        """Begin the span of the stage that an update comes from, or that stores the result."""
+        if not isinstance(update, Update):
+            self._enter("store")
+            return
+        self._enter(_STAGES[update.stage])
+        if update.found is not None:
+            self._batch(update.found)
+
+    def end(self) -> None:
+        """End the span of the stage that the attempt came to."""
+        if self._stage is not None:
+            self._stage[1].end()
+            self._stage = None
+
+    def _enter(self, name: str) -> None:
+        if self._stage is not None and self._stage[0] == name:
+            return
+        self.end()
+        self._stage = name, self._tracer.start_span(name)
+        self._since = time.time_ns()
+
+    def _batch(self, found: Found) -> None:
+        """A batch of windows, which took the time since the one before."""
+        inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
+        figures = {"audio.processed_seconds": found.processed_seconds, "segments": len(found.segments)}
+        self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()
+        self._since = time.time_ns()

@@ -1,8 +1,8 @@
 """All channels of the service on FastStream's in-memory broker, with fakes where the container's parts would be.
 
 What FastStream's `TestNatsBroker` cannot show, the integration tests do: acknowledgements and redeliveries (its
-messages ignore them), the delivery middleware (its messages lack JetStream's metadata), queue groups, and how the task
-consumer pulls.
+messages ignore them), the middleware that makes task runs (its messages lack JetStream's metadata), queue groups, and
+how the task consumer pulls.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -40,17 +40,17 @@ class FakeEngine:
 
 
 @dataclass
-class FakeDelivery:
-    """A task message in the hands of this worker."""
+class FakeTaskRun:
+    """The run of a task message, and its attempt."""
 
     begun: list[Task] = field(default_factory=list)
     appended: list[Update | Result] = field(default_factory=list)
     fails_with: Exception | None = None  # after the first update
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
-    async def begin(self, task: Task) -> Checkpoint:
+    async def begin(self, task: Task) -> "FakeTaskRun":
         self.begun.append(task)
-        return self.checkpoint
+        return self
 
     async def append(self, update: Update | Result) -> None:
         self.appended.append(update)
@@ -125,7 +125,7 @@ class Parts:
 
     transcriber: FakeEngine = field(default_factory=FakeEngine)
     diarizer: FakeEngine = field(default_factory=FakeEngine)
-    delivery: FakeDelivery = field(default_factory=FakeDelivery)
+    task_run: FakeTaskRun = field(default_factory=FakeTaskRun)
     registration: FakeRegistration = field(default_factory=FakeRegistration)
     tasks: FakeRequests = field(default_factory=FakeRequests)
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)

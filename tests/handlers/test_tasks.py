@@ -18,14 +18,14 @@ async def test_a_transcription_goes_on_from_its_checkpoint(
     broker: NatsBroker, parts: Parts, priority: Priority
 ) -> None:
     # Given a task whose first attempt came as far as this
-    parts.delivery.checkpoint = Checkpoint(processed_seconds=30.0)
+    parts.task_run.checkpoint = Checkpoint(processed_seconds=30.0)
     # When its message is delivered, from any of the queues
     await broker.publish(TASK, subjects.tasks(Kind.TRANSCRIPTION, priority))
     # Then the engine goes on there, and all that it yields is appended, in order
     task = TranscriptionTask.model_validate(TASK)
-    assert parts.delivery.begun == [task]
-    assert parts.transcriber.began == [(task, parts.delivery.checkpoint)]
-    assert parts.delivery.appended == list(UPDATES)
+    assert parts.task_run.begun == [task]
+    assert parts.transcriber.began == [(task, parts.task_run.checkpoint)]
+    assert parts.task_run.appended == list(UPDATES)
     assert parts.diarizer.began == []
 
 
@@ -33,29 +33,29 @@ async def test_a_transcription_goes_on_from_its_checkpoint(
 async def test_a_diarization_is_done_by_the_diarizer(broker: NatsBroker, parts: Parts, priority: Priority) -> None:
     await broker.publish(TASK, subjects.tasks(Kind.DIARIZATION, priority))
     task = DiarizationTask.model_validate(TASK)
-    assert parts.delivery.begun == [task]
+    assert parts.task_run.begun == [task]
     assert parts.diarizer.began == [(task, None)]
-    assert parts.delivery.appended == list(UPDATES)
+    assert parts.task_run.appended == list(UPDATES)
     assert parts.transcriber.began == []
 
 
 @pytest.mark.parametrize("kind", Kind)
 async def test_an_engine_is_stopped_at_once_when_an_append_fails(broker: NatsBroker, parts: Parts, kind: Kind) -> None:
     # Given a task that another worker has taken over
-    parts.delivery.fails_with = RuntimeError("fenced")
+    parts.task_run.fails_with = RuntimeError("fenced")
     # When the first update is refused
     with pytest.raises(RuntimeError, match="fenced"):
         await broker.publish(TASK, subjects.tasks(kind, Priority.NORMAL))
     # Then the engine works no more, and the error reaches whoever settles the message
-    assert parts.delivery.appended == [UPDATES[0]]
+    assert parts.task_run.appended == [UPDATES[0]]
     assert (parts.transcriber if kind is Kind.TRANSCRIPTION else parts.diarizer).closed
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_an_invalid_task_begins_no_delivery(broker: NatsBroker, parts: Parts, kind: Kind) -> None:
+async def test_an_invalid_task_begins_no_attempt(broker: NatsBroker, parts: Parts, kind: Kind) -> None:
     with pytest.raises(ValueError, match="user_id"):
         await broker.publish(TASK | {"user_id": None}, subjects.tasks(kind, Priority.NORMAL))
-    assert parts.delivery.begun == []
+    assert parts.task_run.begun == []
 
 
 async def test_a_missing_part_is_named(broker: NatsBroker) -> None:

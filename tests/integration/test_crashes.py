@@ -10,7 +10,7 @@ from nats.js.errors import NotFoundError
 from app.dead_letters.store import DeadLetterBox
 from app.errors import PermanentError
 from app.execution.attempt import TaskAttempt
-from app.execution.settlement import Settler
+from app.execution.settlement import Settlement
 from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
@@ -78,7 +78,7 @@ async def the_only(js: JetStreamContext, stream: str) -> int:
         (TaskLog, "append_segments", False, 3),  # found all
         (TaskLog, "append_result", True, 1),
         (TaskLog, "append_result", False, 1),  # published, not said
-        (Settler, "done", True, 1),  # said completed, not acknowledged
+        (Settlement, "completed", True, 1),  # said completed, not acknowledged
     ],
 )
 async def test_a_task_completes_once_whatever_its_worker_died_of(

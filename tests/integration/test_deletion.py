@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 from app.cancellation import despite_cancellation
 from app.client import Client
 from app.errors import PermanentError
-from app.execution.settlement import Settler
-from app.execution.task_run import TaskDelivery
+from app.execution.attempt import TaskAttempt
+from app.execution.settlement import Settled, Settlement
+from app.execution.task_run import TaskRun
 from app.jetstream import streams
 from app.main import Worker
 from app.queue.registration import Announcement
@@ -20,7 +21,7 @@ from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata
 from app.task_log.results import ResultStore
-from app.updates import Checkpoint, Result, Task
+from app.updates import Result, Task
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
@@ -289,14 +290,14 @@ async def test_a_task_that_was_deleted_before_its_worker_began_does_not_run(
 ) -> None:
     # Given a worker that holds a task's message, and has not looked into its log yet
     holds, may_go = asyncio.Event(), asyncio.Event()
-    begin = TaskDelivery.begin
+    begin = TaskRun.begin
 
-    async def held(self: TaskDelivery, task: Task) -> Checkpoint:
+    async def held(self: TaskRun, task: Task) -> TaskAttempt:
         holds.set()
         await may_go.wait()
         return await begin(self, task)
 
-    monkeypatch.setattr(TaskDelivery, "begin", held)
+    monkeypatch.setattr(TaskRun, "begin", held)
     await publisher.publish("t1")
     await holds.wait()
     await publisher.until("t1", State.QUEUED)
@@ -316,13 +317,13 @@ async def test_the_message_of_a_deleted_task_is_gone_though_nobody_has_acknowled
 ) -> None:
     # Given a task that has completed, and a worker that has yet to say so to the queue
     may_go = asyncio.Event()
-    done = Settler.done
+    completed = Settlement.completed
 
-    async def held(self: Settler, message: Msg) -> None:
+    async def held(self: Settlement, message: Msg) -> Settled:
         await may_go.wait()
-        await done(self, message)
+        return await completed(self, message)
 
-    monkeypatch.setattr(Settler, "done", held)
+    monkeypatch.setattr(Settlement, "completed", held)
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     assert not await queue_is_empty(js)

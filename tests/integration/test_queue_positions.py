@@ -12,10 +12,10 @@ from redis.asyncio import Redis
 from app.client import Client as TaskClient
 from app.engines.messages import Job, Reply
 from app.errors import TransientError
+from app.execution.pace import Pace
 from app.main import Worker
 from app.queue.priorities import QueueReader, TaskQueues
 from app.settings import Settings
-from app.speech.pace import Pace
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Kind, Priority

@@ -7,11 +7,11 @@ from typing import Any, cast
 import pytest
 
 from app.errors import FencedError
-from app.execution.attempt import TaskAttempt
-from app.execution.lost_speakers import speakers_are_given_up
+from app.execution.attempt import TaskAttempt, speakers_are_given_up
 from app.task_log.log import NoResult
 from app.task_log.record import Metadata
 from app.task_log.results import ResultStore
+from app.telemetry.tracing import OFF, StageSpans
 from app.updates import Checkpoint, Found, Result, Update
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, Stage, State
@@ -98,7 +98,7 @@ def results(log: InMemoryTaskLog) -> FakeResults:
 async def attempt_on(log: InMemoryTaskLog, results: FakeResults | None = None) -> TaskAttempt:
     record = await log.last("t1")
     assert record is not None
-    return TaskAttempt(log, cast("ResultStore", results), record)
+    return TaskAttempt(log, cast("ResultStore", results), record, StageSpans(OFF.get_tracer("tests")))
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ async def test_who_comes_after_goes_on_where_the_segments_end(log: InMemoryTaskL
     assert [event.sequence for event in log.batches("t1")] == [1, 2, 3]
     # And the lost one cannot speak any more
     with pytest.raises(FencedError):
-        await lost.give_back()
+        await lost.release()
 
 
 async def test_channels_and_stretches_without_text_outlive_a_lost_worker(
@@ -249,7 +249,7 @@ async def test_what_goes_on_in_the_same_attempt_does_not_fall_back(log: InMemory
     await first.start()
     clock[0] += 1
     await first.append(Update(Stage.TRANSCRIBING, 0.57, 57, 100))
-    await first.give_back()
+    await first.release()
     # When another worker goes on
     following = await attempt_on(log)
     await following.start()
@@ -449,7 +449,7 @@ async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
     with pytest.raises(asyncio.CancelledError):
         await saying
     # Then it knows what it has said, and can give its task back
-    await attempt.give_back()
+    await attempt.release()
     assert [event.state for event in log.events("t1")] == [State.QUEUED, State.RUNNING, State.RUNNING, State.QUEUED]
     assert (await attempt_on(log)).number == 1
 
@@ -462,7 +462,7 @@ async def test_who_comes_after_knows_whether_the_one_before_was_in_trouble(
     before = await attempt_on(log)
     await before.start()
     if not lost:
-        await before.give_back()
+        await before.release()
     # When another one starts
     following = await attempt_on(log)
     await following.start()

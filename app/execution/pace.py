@@ -34,6 +34,16 @@ class Pace:
         percent = int(100 * self.latest.fraction + ROUNDING)
         return min(max(percent, self._least), 99)  # 100 is what `completed` says
 
+    def fields(self) -> dict[str, object]:
+        """What `running` tells of it."""
+        latest = self.latest
+        return {
+            "stage": latest.stage,
+            "processed_seconds": latest.processed_seconds,
+            "duration_seconds": latest.duration_seconds,
+            "eta_seconds": self.rest,
+        }
+
     @property
     def rest(self) -> float | None:
         """Seconds until the end, None where nothing was measured yet; less and less until the work gets on again."""

@@ -1,7 +1,8 @@
-"""The segments of one task as an attempt finds them and appends to them."""
+"""The checkpoint of a task: the segments that its attempts have found, read from their log and appended to it."""
 
 from dataclasses import replace
 
+from app.errors import FencedError
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata
 from app.updates import Checkpoint, Found
@@ -12,8 +13,8 @@ class StaleSegmentsError(Exception):
     """Somebody who does not own the task has appended segments: read them, and go on where they end."""
 
 
-class TaskSegments:
-    """Knows where the segments' log ends; whose it is says the log of events."""
+class CheckpointLog:
+    """Knows where the log of a task's segments ends; the log of its progress decides who owns the task."""
 
     def __init__(self, log: TaskLog, task_id: str, task_sequence: int) -> None:
         self._log = log
@@ -22,13 +23,12 @@ class TaskSegments:
         self._sequence = 0
         self._after = 0  # stream sequence of the last batch
 
-    @property
-    def last(self) -> int:
-        """The stream sequence of the last batch, 0 where there is none."""
-        return self._after
-
     async def read(self) -> Checkpoint:
-        """What earlier attempts have found; what was found for another task of the same id is none of it."""
+        """Read what earlier attempts have found; batches of another task that had the same id do not count.
+
+        Raises:
+            TransientError: JetStream does not answer.
+        """
         found = Checkpoint()
         segments: list[Segment] = []
         untranscribed: list[Stretch] = []
@@ -44,7 +44,12 @@ class TaskSegments:
         return replace(found, segments=tuple(segments), untranscribed=tuple(untranscribed))
 
     async def append(self, found: Found, metadata: Metadata, *, attempt: int) -> None:
-        """Append a batch behind the last one (FencedError, TransientError)."""
+        """Append a batch behind the last one.
+
+        Raises:
+            StaleSegmentsError: Somebody who does not own the task has appended a batch.
+            TransientError: JetStream does not answer.
+        """
         event = SegmentsEvent(
             task_id=self._task_id,
             attempt=attempt,
@@ -55,5 +60,13 @@ class TaskSegments:
             segments=list(found.segments),
             untranscribed=list(found.untranscribed),
         )
-        self._after = await self._log.append_segments(event, metadata, found.audio_sha256, after=self._after)
+        try:
+            self._after = await self._log.append_segments(event, metadata, found.audio_sha256, after=self._after)
+        except FencedError as error:
+            raise StaleSegmentsError from error
         self._sequence += 1
+
+    async def purge(self) -> None:
+        """Remove the batches that this worker knows."""
+        if self._after:
+            await self._log.purge_segments(self._task_id, up_to=self._after)
