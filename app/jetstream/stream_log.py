@@ -19,6 +19,8 @@ from schemas.errors import ErrorCode
 
 GIVE_UP_AFTER_S: Final = 60.0  # seconds without an acknowledgement
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+EXPECTED_SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: somebody else has appended
 APPENDING: Final = 10164  # err_code of a cluster's leader: somebody else is appending at this moment
 
@@ -87,16 +89,17 @@ class StreamLog(Generic[T]):
             FencedError: Somebody else has appended a record since `after`.
             TransientError: JetStream does not answer for long.
         """
-        all_of = among or subject
+        where, of_subject = subjects.append_to(subject), {EXPECTED_SUBJECT: among} if among else {}
         while True:
-            expected = {"Nats-Expected-Last-Subject-Sequence": str(after)}
-            if among is not None:
-                expected["Nats-Expected-Last-Subject-Sequence-Subject"] = among
-            stored = await self._accepted(subject, payload, headers | expected)
-            if stored is not None:
-                return stored
+            expected = headers | of_subject | {EXPECTED_SEQUENCE: str(after)}
+            publish = partial(self._js.publish, where, payload, stream=self._stream, headers=expected)
+            try:
+                return (await self._insist(subject, publish)).seq  # its `ce-id` makes a repetition harmless
+            except BadRequestError as error:
+                if error.err_code != WRONG_LAST_SEQUENCE:
+                    raise
             behind = after
-            async for message in self._messages(all_of, after=after):
+            async for message in self._messages(among or subject, after=after):
                 behind = message.seq or behind
                 if (message.headers or {}).get("ce-id") == headers["ce-id"]:
                     return behind  # this append was stored, and its acknowledgement was lost
@@ -138,30 +141,6 @@ class StreamLog(Generic[T]):
     async def _last_message(self, subject: str) -> RawStreamMsg | None:
         return await self._insist(subject, partial(stream_pages.last, self._nats, self._stream, subject))
 
-    async def _accepted(self, subject: str, payload: bytes, headers: dict[str, str]) -> int | None:
-        """The stream sequence of what is published, None where the append is refused because others have appended."""
-        while True:
-            try:
-                return await self._publish(subject, payload, headers)
-            except BadRequestError as error:
-                if error.err_code == WRONG_LAST_SEQUENCE:
-                    return None
-                if error.err_code != APPENDING:
-                    raise
-            await asyncio.sleep(FIRST_PAUSE_S)
-
-    async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> int:
-        """Publish until there is an acknowledgement.
-
-        A repetition is harmless: it has the same id, and is refused once another worker has appended.
-        """
-
-        async def publish() -> int:
-            where, copied = subjects.append_to(subject), dict(headers)
-            return (await self._js.publish(where, payload, stream=self._stream, headers=copied)).seq
-
-        return await self._insist(subject, publish)
-
     async def _insist(self, subject: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """Ask until there is an answer; while the connection is lost, wait however long that takes.
 
@@ -176,7 +155,9 @@ class StreamLog(Generic[T]):
         while True:
             try:
                 return await ask()
-            except UNANSWERED as error:
+            except (BadRequestError, *UNANSWERED) as error:
+                if isinstance(error, BadRequestError) and error.err_code != APPENDING:
+                    raise
                 if not self._nats.is_connected:
                     give_up_at = loop.time() + GIVE_UP_AFTER_S
                 if loop.time() > give_up_at:
