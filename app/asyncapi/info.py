@@ -1,4 +1,4 @@
-"""The description at the head of the document: what a stranger has to know, with the numbers of this deployment."""
+"""The description at the head of the document, with the limits of this deployment."""
 
 from importlib.resources import files
 from string import Template
@@ -11,7 +11,7 @@ _DAY: Final = 24 * 3600
 
 
 def description(settings: Settings) -> str:
-    """What `info.md` says, filled in."""
+    """The text of `info.md` with the values of these settings."""
     text = files(__package__).joinpath("info.md").read_text(encoding="utf-8")
     return Template(text).substitute(_facts(settings))
 
@@ -23,8 +23,8 @@ def _facts(settings: Settings) -> dict[str, str]:
     bucket = settings.audio_store.removeprefix("nats://")
     put = f"Put the recording into the Object Store bucket `{bucket}`, under a name of your choice."
     return {
-        "put": put if in_bucket else "Have the recording put into the folder of the service.",
-        "recordings": _bucket_ttl(settings) if in_bucket else "as the folder's owner likes",
+        "put": put if in_bucket else "The operator puts recordings into the folder of the service.",
+        "recordings": _bucket_ttl(settings) if in_bucket else "decided by the owner of the folder",
         "progress": called.progress,
         "segments": called.segments,
         "results": called.results,

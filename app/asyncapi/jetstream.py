@@ -1,4 +1,4 @@
-"""The facts of JetStream, for `x-nats`: read from what the service makes at its start."""
+"""The settings of JetStream for `x-nats`, from the configurations that the service creates at its start."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from schemas import subjects
 
 
 def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
-    """The stream behind a channel and its durable consumers; None where there is none."""
+    """The stream behind a channel and its durable consumers; None if the channel has no stream."""
     for config in streams.stream_configs(settings):
         stored = [subject for subject in streams.stored_subjects(config) if address.fullmatch(subject)]
         if stored:
@@ -25,7 +25,7 @@ def _where(config: StreamConfig, stored: list[str]) -> Node:
     if config.subject_transform is None:
         return {"republishedTo": config.republish.dest} if config.republish else {}
     return {
-        "live": "core NATS, on this subject: all that is stored, and nothing else, each with the header Nats-Sequence",
+        "live": "core NATS, on this subject: every stored message and nothing else, each with the header Nats-Sequence",
         "past": f"the stream {config.name}, which a client must name: no stream is found by this subject",
         "appendedOn": [subjects.append_to(subject) for subject in stored],
     }
@@ -67,7 +67,7 @@ def _consumer(config: ConsumerConfig) -> Node:
 
 
 def buckets(settings: Settings) -> Iterator[tuple[str, Node]]:
-    """The Object Store buckets and how their objects lie in NATS, by what they are for."""
+    """The Object Store buckets, by purpose, and how NATS stores their objects."""
     for config in streams.bucket_configs(settings):
         results = config.bucket == streams.RESULTS_BUCKET
         yield "results" if results else "audio", _bucket(config) | (_of_results() if results else _of_audio(settings))
@@ -90,13 +90,13 @@ def _of_audio(settings: Settings) -> Node:
     return {
         "maxObjectBytes": settings.audio_max_bytes,
         "objectName": "audio_file_id",
-        "description": "Recordings, put there by clients, of whatever format FFmpeg reads. Links are not followed.",
+        "description": "Recordings, uploaded by clients, in any format that FFmpeg reads. Links are not followed.",
     }
 
 
 def _of_results() -> Node:
     return {
         "objectName": "task_id",
-        "description": f"Results too large for a message on `{subjects.RESULTS_CHANNEL}`, put there by the service: "
-        "the object is the result in JSON.",
+        "description": f"Results that are too large for a message on `{subjects.RESULTS_CHANNEL}`, stored by the "
+        "service: the object is the result in JSON.",
     }

@@ -1,4 +1,4 @@
-"""The messages of the document: payload, headers, examples, and what each is called."""
+"""The messages of the document: payload, headers, examples and descriptions."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,18 +39,21 @@ from schemas.transcription import SegmentsEvent, TranscriptionResult, Transcript
 from schemas.wire import Order
 
 CORRELATIONS: Final = {
-    "taskId": {"location": "$message.payload#/task_id", "description": "All messages about a task carry its id."},
+    "taskId": {"location": "$message.payload#/task_id", "description": "All messages about a task have its id."},
     "requestId": {
         "location": "$message.header#/correlation_id",
-        "description": "NATS brings the reply to the inbox that the request names; the header is repeated as well.",
+        "description": "NATS delivers the reply to the inbox of the request; the reply repeats the header.",
     },
-    "runId": {"location": "$message.payload#/run", "description": "All that workers say of one run carries its id."},
+    "runId": {
+        "location": "$message.payload#/run",
+        "description": "All messages between workers about a run have its id.",
+    },
 }
 
 
 @dataclass(frozen=True, slots=True)
 class MessageWords:
-    """One message: `payload` travels beside `headers`."""
+    """One message: its payload, its headers and its description."""
 
     name: str
     payload: type[BaseModel] | type[str]
@@ -60,12 +63,12 @@ class MessageWords:
 
     @property
     def is_reply(self) -> bool:
-        """Whether it answers a request."""
+        """Whether the message is a reply."""
         return issubclass(self.headers, ReplyHeaders | TextReplyHeaders)
 
     @property
     def is_inside(self) -> bool:
-        """Whether it passes between the parts of the service alone."""
+        """Whether only workers send and receive the message."""
         return issubclass(self.headers, AcceptedHeaders | InsideHeaders)
 
     @property
@@ -94,32 +97,34 @@ MESSAGES: Final = (
         "TranscriptionTask", TranscriptionTask, TaskHeaders, "Transcription task", "Asks for the text of a recording."
     ),
     MessageWords("DiarizationTask", DiarizationTask, TaskHeaders, "Diarization task", "Asks who speaks when."),
+    MessageWords("ProgressEvent", ProgressEvent, TaskEventHeaders, "Progress event", "One event of a task."),
     MessageWords(
-        "ProgressEvent", ProgressEvent, TaskEventHeaders, "Progress event", "Says what has just happened to a task."
-    ),
-    MessageWords(
-        "SegmentsEvent", SegmentsEvent, TaskEventHeaders, "Segments event", "Holds the text found since the one before."
+        "SegmentsEvent",
+        SegmentsEvent,
+        TaskEventHeaders,
+        "Segments event",
+        "The text since the previous segments event.",
     ),
     MessageWords(
         "TranscriptionResult", TranscriptionResult, TaskEventHeaders, "Transcript", "The text of a recording."
     ),
     MessageWords("DiarizationResult", DiarizationResult, TaskEventHeaders, "Turns", "Who speaks when in a recording."),
     MessageWords(
-        "DeadLetter", DeadLetter, CloudEventHeaders, "Dead letter", "A task message that could not be done, and why."
+        "DeadLetter", DeadLetter, CloudEventHeaders, "Dead letter", "A task message that failed for good, and why."
     ),
-    MessageWords("TaskRequest", TaskRequest, RequestHeaders, "Task request", "Names the task that is meant."),
+    MessageWords("TaskRequest", TaskRequest, RequestHeaders, "Task request", "Names a task."),
     MessageWords(
         "ResultRequest", ResultRequest, RequestHeaders, "Result request", "Names a task and the format of its result."
     ),
     MessageWords(
-        "ReplayRequest", ReplayRequest, RequestHeaders, "Replay request", "Says which dead letters: exactly one field."
+        "ReplayRequest", ReplayRequest, RequestHeaders, "Replay request", "Chooses dead letters by exactly one field."
     ),
     MessageWords(
         "DeleteLettersRequest",
         DeleteLettersRequest,
         RequestHeaders,
         "Deletion of dead letters",
-        "Says which dead letters: exactly one field.",
+        "Chooses dead letters by exactly one field.",
     ),
     MessageWords("TaskStatus", TaskStatus, ReplyHeaders, "Task status", "Where a task stands."),
     MessageWords(
@@ -135,25 +140,25 @@ MESSAGES: Final = (
     MessageWords(
         "ResultText", str, TextReplyHeaders, "Result as text", "Text, subtitles or RTTM: the body is the file."
     ),
-    MessageWords("Deleted", Deleted, ReplyHeaders, "Deleted", "Nothing of the task is left."),
+    MessageWords("Deleted", Deleted, ReplyHeaders, "Deleted", "The task is deleted."),
     MessageWords("Replayed", Replayed, ReplyHeaders, "Replayed", "How many tasks were queued again."),
     MessageWords(
         "LettersDeleted", LettersDeleted, ReplyHeaders, "Dead letters deleted", "How many dead letters were removed."
     ),
-    MessageWords("ErrorReply", ErrorReply, ReplyHeaders, "Error", "Why a request cannot be answered, and what to do."),
+    MessageWords("ErrorReply", ErrorReply, ReplyHeaders, "Error", "Why a request failed, and what to do."),
     MessageWords(
         "AcceptedTranscriptionTask",
         TranscriptionTask,
         AcceptedHeaders,
         "Accepted transcription task",
-        "A transcription task, as the stream has stored it.",
+        "A transcription task, as the stream stored it.",
     ),
     MessageWords(
         "AcceptedDiarizationTask",
         DiarizationTask,
         AcceptedHeaders,
         "Accepted diarization task",
-        "A diarization task, as the stream has stored it.",
+        "A diarization task, as the stream stored it.",
     ),
     MessageWords(
         "WindowsOffered",
@@ -190,12 +195,14 @@ def _example(message: MessageWords, example: Example) -> Node:
     node: Node = {"name": example.name, "summary": example.summary}
     if isinstance(payload, str):
         return node | {"payload": payload}
-    node["payload"] = payload.model_dump(mode="json", exclude_unset=isinstance(payload, Order))  # as people write it
+    node["payload"] = payload.model_dump(
+        mode="json", exclude_unset=isinstance(payload, Order)
+    )  # without defaults, as people write it
     return node | ({"headers": {"Nats-Msg-Id": node["payload"]["task_id"]}} if message.headers is TaskHeaders else {})
 
 
 def _without_titles(schema: Node) -> Node:
-    """A field's title is its name once more, in capitals."""
+    """Remove the titles of fields, which only repeat their names."""
     for field in schema.get("properties", {}).values():
         field.pop("title", None)
     return schema

@@ -1,4 +1,4 @@
-"""Where NATS is found, and how a client says who it is."""
+"""The NATS servers of the document, and how clients log in."""
 
 from typing import Final
 
@@ -16,24 +16,24 @@ SERVERS: Final = {
         "host": "localhost:4222",
         "protocol": "nats",
         "title": "On this machine",
-        "description": "What `natscribe up` starts: it asks for nothing.",
+        "description": "What `natscribe up` starts: no login is needed.",
     },
     "stack": {
         "host": "localhost:4222",
         "protocol": "nats",
         "title": "In containers on this machine",
-        "description": "What `compose.yaml` starts: it refuses whoever brings no user and password. Each client hears "
-        "answers below an inbox prefix of its own, `_INBOX_<user>` (`docs/access.md`).",
+        "description": "What `compose.yaml` starts: a client needs a user and a password. Each user receives replies "
+        "below its own inbox prefix, `_INBOX_<user>` (`docs/access.md`).",
         "security": [{"$ref": "#/components/securitySchemes/password"}],
     },
     "secured": {
         "host": "{host}:{port}",
         "protocol": "nats",
         "title": "Elsewhere",
-        "description": "With TLS (`tls://`), and with whichever of these its operator asks for.",
+        "description": "With TLS (`tls://`), and with the login that the operator has set up.",
         "variables": {
-            "host": {"default": "localhost", "description": "Where NATS runs: the operator knows."},
-            "port": {"default": "4222", "description": "Where NATS listens for clients."},
+            "host": {"default": "localhost", "description": "Host of NATS: ask its operator."},
+            "port": {"default": "4222", "description": "Port for clients."},
         },
         "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in SECURITY_SCHEMES],
     },

@@ -1,4 +1,4 @@
-"""The channels as people are told of them: what each is called, and what to know before using it."""
+"""The channels of the document: their names and descriptions."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,17 +9,17 @@ from schemas.wire import Kind
 SUBMIT, FOLLOW, ASK, OPERATE, INSIDE = "submit", "follow", "ask", "operate", "inside"
 
 TAGS: Final = {
-    SUBMIT: "Give the service something to do.",
-    FOLLOW: "Hear how it goes and what comes of it.",
-    ASK: "Ask about a task, or change its course.",
-    OPERATE: "For whoever runs the service.",
-    INSIDE: "Between the parts of the service: not for clients.",
+    SUBMIT: "Publish tasks.",
+    FOLLOW: "Follow tasks and read their results.",
+    ASK: "Ask about a task, cancel or delete it.",
+    OPERATE: "For operators.",
+    INSIDE: "Between workers: not for clients.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One channel and the one operation on it."""
+    """One channel and its one operation."""
 
     name: str
     address: str
@@ -38,7 +38,7 @@ def _task_queue(kind: Kind) -> Channel:
         description=f"The queues of {kind} tasks, one for each priority. Publish with JetStream and wait for its "
         "acknowledgement: only a task that is acknowledged is stored. A full queue refuses the task with an error "
         "(err_code 10077); a misspelt priority is an error too (no responders). A message that is no valid task "
-        "becomes a dead letter; if it carries a task id that is not known yet, its progress says `failed` as well.",
+        "becomes a dead letter; if it has a task id that is not known yet, that task is `failed`, too.",
         operation=f"submit{kind.capitalize()}",
         summary=f"Ask for the {kind} of a recording",
         tag=SUBMIT,
@@ -50,9 +50,9 @@ def _accepted(kind: Kind) -> Channel:
         name=f"accepted{kind.capitalize()}Tasks",
         address=subjects.accepted_channel(kind),
         title=f"Accepted {kind} tasks",
-        description="What the task stream has stored, repeated by JetStream for the workers (core NATS, not kept).",
+        description="Stored tasks, republished by the task stream for the workers (core NATS, not kept).",
         operation=f"accept{kind.capitalize()}",
-        summary=f"Wake the workers for a {kind} task, and say `queued`",
+        summary=f"Wake the workers for a {kind} task, and register it",
         tag=INSIDE,
     )
 
@@ -63,10 +63,10 @@ CHANNELS: Final = (
         name="progress",
         address=subjects.PROGRESS_CHANNEL,
         title="Progress of a task",
-        description="All that happens to one task, in order: `sequence` counts from 1 without gaps. Subscribe before "
-        "or after publishing the task: read the stream from its first message of this subject on (an ordered "
-        "consumer, deliver policy `all`), and the past is there too. `completed`, `failed` and `cancelled` are final. "
-        "A running task is heard from at least every 10 s and at most once a second.",
+        description="All events of one task, in order: `sequence` counts from 1 without gaps. Subscribe before or "
+        "after you publish the task: an ordered consumer of the stream (deliver policy `all`) starts with the first "
+        "event. `completed`, `failed` and `cancelled` are final. A running task has an event at least every 10 s and at most "
+        "once a second.",
         operation="followProgress",
         summary="Follow a task until it ends",
         tag=FOLLOW,
@@ -75,10 +75,10 @@ CHANNELS: Final = (
         name="segments",
         address=subjects.SEGMENTS_CHANNEL,
         title="Segments of a transcription",
-        description="The text as it is found, while the task runs: each event holds what was transcribed since the "
-        "one before. Live segments have no speakers, unless each channel is one (`channels`: `separate`); then the "
-        "channels come one after the other, each from its beginning. After a lost worker the next one goes on where "
-        "the last event ends, so nothing is said twice. Only transcriptions have segments.",
+        description="The text as it is found, while the task runs: each event has the text since the previous one. "
+        "Live segments have no speakers, unless each channel is one (`channels`: `separate`); then the channels come "
+        "one after the other, each from its start. After a lost worker the next one continues where the last event ends, "
+        "so no text is repeated. Only transcriptions have segments.",
         operation="followSegments",
         summary="Read the text while it is found",
         tag=FOLLOW,
@@ -87,8 +87,8 @@ CHANNELS: Final = (
         name="results",
         address=subjects.RESULTS_CHANNEL,
         title="Result of a task",
-        description="One message a task, stored just before its progress says `completed`. Where `object` is not "
-        "null, the whole result lies in the bucket for results under the task id: fetch it there.",
+        description="One message for each task, stored just before `completed`. If `object` is not null, the whole "
+        "result is in the bucket for results under the task id: fetch it there.",
         operation="receiveResult",
         summary="Read the result",
         tag=FOLLOW,
@@ -96,19 +96,19 @@ CHANNELS: Final = (
     Channel(
         name="statusRequests",
         address=subjects.STATUS,
-        title="Where a task stands",
+        title="Status of a task",
         description="Core NATS request and reply.",
         operation="askStatus",
-        summary="Ask where a task stands",
+        summary="Ask for the status of a task",
         tag=ASK,
     ),
     Channel(
         name="resultRequests",
         address=subjects.RESULT,
         title="The result in a format",
-        description="Core NATS request and reply. The header `content-type` of the reply says what it is: "
-        "`text/plain` is the text that was asked for, `application/json` is the result, or `{error: ...}`, or, where "
-        "the text is too large for a message, the result with `object`. A failed task answers with its own error.",
+        description="Core NATS request and reply. The header `content-type` of the reply tells what it is: "
+        "`text/plain` is the requested text, `application/json` is the result, or `{error: ...}`, or, if the text is "
+        "too large for a message, the result with `object`. The reply for a failed task is its own error.",
         operation="askResult",
         summary="Ask for the result, as JSON, text or subtitles",
         tag=ASK,
@@ -117,21 +117,20 @@ CHANNELS: Final = (
         name="cancelRequests",
         address=subjects.CANCEL,
         title="Cancel a task",
-        description="Core NATS request and reply. The reply is the status after it; a task that has ended stays as "
-        "it is.",
+        description="Core NATS request and reply. The reply is the new status; a task that has ended stays unchanged.",
         operation="cancelTask",
-        summary="Cancel a task, queued or running",
+        summary="Cancel a task that waits or runs",
         tag=ASK,
     ),
     Channel(
         name="deleteRequests",
         address=subjects.DELETE,
         title="Delete a task",
-        description="Core NATS request and reply. Events, result, dead letters and the recording in the service's "
-        "bucket are gone after it; a task that has not ended is cancelled first. JetStream remembers "
+        description="Core NATS request and reply. It deletes events, result, dead letters and the recording in the "
+        "service's bucket; a task that has not ended is cancelled first. JetStream remembers "
         "`Nats-Msg-Id` a little longer: see the deduplication window of the task stream.",
         operation="deleteTask",
-        summary="Delete all that is kept of a task",
+        summary="Delete everything of a task",
         tag=ASK,
     ),
     Channel(
@@ -140,7 +139,7 @@ CHANNELS: Final = (
         title="Dead letters",
         description="Task messages that failed for good or were never valid, as they were sent, with the reason.",
         operation="watchDeadLetters",
-        summary="Hear of what could not be done",
+        summary="Receive dead letters",
         tag=OPERATE,
     ),
     Channel(
@@ -148,19 +147,19 @@ CHANNELS: Final = (
         address=subjects.REPLAY,
         title="Replay dead letters",
         description="Core NATS request and reply. Tasks that ended as `failed` are queued again from their start, "
-        "under their own id; what was no valid task, or truncated, stays where it is.",
+        "under their own id; dead letters of invalid or truncated tasks stay.",
         operation="replayDeadLetters",
-        summary="Try again what could not be done",
+        summary="Queue failed tasks again",
         tag=OPERATE,
     ),
     Channel(
         name="letterDeletionRequests",
         address=subjects.DELETE_LETTERS,
         title="Delete dead letters",
-        description="Core NATS request and reply. The letters are gone after it, with or without a task id; whatever "
-        "else is kept of their tasks stays. Where there are many, the answer says where to go on.",
+        description="Core NATS request and reply. It deletes dead letters, with or without a task id; the rest of "
+        "their tasks stays. If there are many, the reply says where to continue.",
         operation="deleteDeadLetters",
-        summary="Remove what will not be tried again",
+        summary="Delete dead letters",
         tag=OPERATE,
     ),
     *(_accepted(kind) for kind in Kind),
@@ -168,9 +167,9 @@ CHANNELS: Final = (
         name="offeredWindows",
         address=subjects.WINDOWS_OFFERED,
         title="Offered windows",
-        description="A worker has more windows of a long recording than it can hear at once. Who is idle and has the "
-        "model volunteers in the owner's inbox, `windows.inbox.{owner}`, and is sent windows in its own (core NATS, "
-        "not kept). What is lost on the way costs its own windows only: the owner hears them itself.",
+        description="A worker has more windows of a long recording than it can transcribe at once. Idle workers with "
+        "the same model volunteer in its inbox, `windows.inbox.{owner}`, and receive windows in theirs (core NATS, not "
+        "kept). If windows get lost, the owner transcribes them itself.",
         operation="offerWindows",
         summary="Ask idle workers for help with a long recording",
         tag=INSIDE,
