@@ -65,8 +65,8 @@ CHANNELS: Final = (
         title="Progress of a task",
         description="All events of one task, in order: `sequence` counts from 1 without gaps. Subscribe before or "
         "after you publish the task: an ordered consumer of the stream (deliver policy `all`) starts with the first "
-        "event. `completed`, `failed` and `cancelled` are final. A running task has an event at least every 10 s and at most "
-        "once a second.",
+        "event. `completed`, `failed` and `cancelled` are final. A running task has an event at least every 10 s and "
+        "at most once a second.",
         operation="followProgress",
         summary="Follow a task until it ends",
         tag=FOLLOW,
@@ -77,8 +77,8 @@ CHANNELS: Final = (
         title="Segments of a transcription",
         description="The text as it is found, while the task runs: each event has the text since the previous one. "
         "Live segments have no speakers, unless each channel is one (`channels`: `separate`); then the channels come "
-        "one after the other, each from its start. After a lost worker the next one continues where the last event ends, "
-        "so no text is repeated. Only transcriptions have segments.",
+        "one after the other, each from its start. After a lost worker the next one continues where the last event "
+        "ends, so no text is repeated. Only transcriptions have segments.",
         operation="followSegments",
         summary="Read the text while it is found",
         tag=FOLLOW,
