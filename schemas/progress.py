@@ -3,7 +3,19 @@
 from pydantic import Field
 
 from schemas.errors import ErrorDetail
-from schemas.wire import EXPECTED_START, PLACE, Attempt, Kind, Message, Percent, Position, Seconds, TaskId, Term, Time
+from schemas.wire import (
+    EXPECTED_START,
+    QUEUE_POSITION,
+    Attempt,
+    Kind,
+    Message,
+    Percent,
+    Position,
+    Seconds,
+    TaskId,
+    Term,
+    Time,
+)
 
 
 class State(Term):
@@ -63,7 +75,7 @@ class ProgressEvent(Message):
     retry_at: Time | None = Field(
         None, description="When the next attempt of a `retrying` task starts; null in other states."
     )
-    queue_position: Position | None = Field(None, description=PLACE)
+    queue_position: Position | None = Field(None, description=QUEUE_POSITION)
     expected_start: Time | None = Field(None, description=EXPECTED_START)
     worker: str | None = Field(
         None,

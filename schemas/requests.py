@@ -8,7 +8,19 @@ from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import Stage, State
 from schemas.transcription import TranscriptionTask
-from schemas.wire import EXPECTED_START, PLACE, Attempt, Kind, Message, Order, Percent, Position, TaskId, Term, Time
+from schemas.wire import (
+    EXPECTED_START,
+    QUEUE_POSITION,
+    Attempt,
+    Kind,
+    Message,
+    Order,
+    Percent,
+    Position,
+    TaskId,
+    Term,
+    Time,
+)
 
 
 class TaskRequest(Order):
@@ -62,7 +74,7 @@ class TaskStatus(Message):
     )
     progress: Percent
     attempt: Attempt
-    queue_position: Position | None = Field(None, description=PLACE)
+    queue_position: Position | None = Field(None, description=QUEUE_POSITION)
     expected_start: Time | None = Field(None, description=EXPECTED_START)
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
     created_at: Time = Field(description="When the task was stored.")

@@ -91,13 +91,13 @@ Time = Annotated[
     AfterValidator(_to_utc),
     Field(description="RFC 3339, in UTC.", examples=["2026-11-24T18:40:44.648286Z"]),
 ]
-PLACE = (
-    "Approximate place of a `queued` task among all waiting tasks; 1: it is the next. A task that is published later "
-    "with a higher priority may still start first. Null in other states."
+QUEUE_POSITION = (
+    "Approximate position of a `queued` task among all waiting tasks; 1: it is the next. A task that is published "
+    "later with a higher priority may still start first. Null in other states."
 )
 EXPECTED_START = (
-    "When a `queued` task is expected to start: now if a worker is free, else an estimate from its place and from how "
-    "fast tasks left the queue lately, but not before a running task ends. The status of a `retrying` task has it, "
+    "When a `queued` task is expected to start: now if a worker is free, else an estimate from its position and from "
+    "how fast tasks left the queue lately, but not before a running task ends. The status of a `retrying` task has it, "
     "too: not before `retry_at`. Null if no estimate exists yet, and in other states."
 )
 

@@ -8,7 +8,7 @@ from app.cli.show import Display
 from app.client import Client, ClientError, NoWorkerError
 from schemas.progress import ProgressEvent, State
 
-ASK_EVERY_S = 3.0  # for the place of a waiting task, of which no event reports a change
+ASK_EVERY_S = 3.0  # for the position of a waiting task, of which no event reports a change
 
 
 async def follow(client: Client, display: Display, task_id: str, label: str) -> bool:
@@ -31,7 +31,7 @@ async def follow(client: Client, display: Display, task_id: str, label: str) -> 
 
 
 class _Waiting:
-    """Asks for the place of a task every few seconds, as long as the task waits."""
+    """Asks for the position of a task every few seconds, as long as the task waits."""
 
     def __init__(self, client: Client, display: Display, task_id: str, label: str) -> None:
         self._client = client
@@ -63,4 +63,4 @@ class _Waiting:
                 continue  # the connection reports outages
             else:
                 if found.state is State.QUEUED and found.queue_position is not None:
-                    self._display.place(self._label, found)
+                    self._display.position(self._label, found)

@@ -33,8 +33,8 @@ class Display(Protocol):
         """Show an event."""
         ...
 
-    def place(self, label: str, status: TaskStatus) -> None:
-        """Show the current place of a waiting task."""
+    def position(self, label: str, status: TaskStatus) -> None:
+        """Show the current position of a waiting task."""
         ...
 
 
@@ -62,8 +62,8 @@ class JsonLines:
         """Print the message."""
         out.print(event.model_dump_json())
 
-    def place(self, label: str, status: TaskStatus) -> None:
-        """Print nothing: a place is not a message."""
+    def position(self, label: str, status: TaskStatus) -> None:
+        """Print nothing: a position is not a message."""
 
 
 class _ForPeople(ABC):
@@ -91,8 +91,8 @@ class _ForPeople(ABC):
             for segment in event.segments:
                 self._text.print(segment_line(segment))
 
-    def place(self, label: str, status: TaskStatus) -> None:
-        """Show the last event of the task with its new place."""
+    def position(self, label: str, status: TaskStatus) -> None:
+        """Show the last event of the task with its new position."""
         last = self._last.get(label)
         if last is not None:
             now = {"queue_position": status.queue_position, "expected_start": status.expected_start}

@@ -110,7 +110,7 @@ def _show(found: TaskStatus, *, as_json: bool) -> None:
         out.print(found.model_dump_json())
         return
     stage = f", {found.stage}" if found.stage else ""
-    place = f", place {found.queue_position} in the queue" if found.queue_position else ""
+    position = f", position {found.queue_position} in the queue" if found.queue_position else ""
     begin = begins(found.expected_start)
     why = f": {found.error.message} ({found.error.code})" if found.error else ""
-    out.print(f"{found.task_id}: {found.kind} {found.state}{stage}, {found.progress} %{place}{begin}{why}")
+    out.print(f"{found.task_id}: {found.kind} {found.state}{stage}, {found.progress} %{position}{begin}{why}")

@@ -19,7 +19,7 @@ def clock(seconds: float) -> str:
 
 
 def begins(expected_start: datetime | None) -> str:
-    """The expected start of a task, to follow its place; empty if it is unknown or now."""
+    """The expected start of a task, to follow its position; empty if it is unknown or now."""
     seconds = (expected_start - datetime.now(UTC)).total_seconds() if expected_start else 0.0
     return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
 
@@ -33,8 +33,8 @@ def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> 
     if event.state is State.RUNNING:
         return _running(event, age)
     if event.state is State.QUEUED:
-        place = f", place {event.queue_position}" if event.queue_position else ""
-        return f"queued{place}{begins(event.expected_start)}"
+        position = f", position {event.queue_position}" if event.queue_position else ""
+        return f"queued{position}{begins(event.expected_start)}"
     if event.state is State.RETRYING:
         when = f" at {event.retry_at.astimezone():%H:%M:%S}" if event.retry_at else ""
         return f"attempt {event.attempt} of {event.max_attempts} failed, trying again{when}{why}"

@@ -294,7 +294,7 @@ async def test_programs_read_the_queue(terminal: Terminal, engine: FakeEngine, p
     assert waits["oldest"].endswith("Z")
     assert datetime.fromisoformat(waits["oldest"]) <= queued.time
     # And a person reads where the task stands
-    assert (await terminal.run("status", "t2"))[1] == "t2: diarization queued, 0 %, place 1 in the queue\n"
+    assert (await terminal.run("status", "t2"))[1] == "t2: diarization queued, 0 %, position 1 in the queue\n"
     engine.may_go_on.set()
     await publisher.until("t2", State.COMPLETED)
 

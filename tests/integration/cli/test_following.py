@@ -33,15 +33,15 @@ async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 
 class Told(Lines):
-    """Remembers the places it was told."""
+    """Remembers the positions it was told."""
 
     def __init__(self) -> None:
         super().__init__(segments=False)
-        self.places: list[int] = []
+        self.positions: list[int] = []
 
-    def place(self, label: str, status: TaskStatus) -> None:
-        self.places.append(status.queue_position or 0)
-        super().place(label, status)
+    def position(self, label: str, status: TaskStatus) -> None:
+        self.positions.append(status.queue_position or 0)
+        super().position(label, status)
 
 
 async def test_the_place_in_the_queue_is_kept_true(
@@ -59,7 +59,7 @@ async def test_the_place_in_the_queue_is_kept_true(
         await eventually(lambda: _holds(display, 2))
         # When the one ahead is cancelled
         await client.cancel("second")
-        # Then the last one's place changes without an event
+        # Then the last one's position changes without an event
         await eventually(lambda: _holds(display, 1))
         engine.may_go_on.set()
         assert await watching
@@ -126,8 +126,8 @@ async def _is(publisher: Publisher, task_id: str) -> bool:
     return found.get("state") == ("running" if task_id == "first" else "queued")
 
 
-async def _holds(display: Told, place: int) -> bool:
-    return place in display.places
+async def _holds(display: Told, position: int) -> bool:
+    return position in display.positions
 
 
 async def _equals(told: list[bool], wanted: list[bool]) -> bool:

@@ -78,11 +78,11 @@ def test_a_place_in_the_queue_is_news(capsys: pytest.CaptureFixture[str]) -> Non
         display.show("a.wav", RUNNING.model_copy(update={"state": State.QUEUED, "queue_position": 3, "progress": 0}))
         # When it comes nearer, and when it does not
         for seconds in (90.9, 30):
-            display.place("a.wav", waiting(2, seconds))
-    # Then the new place is told once, and when the task is expected to begin
+            display.position("a.wav", waiting(2, seconds))
+    # Then the new position is told once, and when the task is expected to begin
     assert capsys.readouterr().err.splitlines() == [
-        "a.wav: 0 %, queued, place 3",
-        "a.wav: 0 %, queued, place 2, starts in about 1:30",
+        "a.wav: 0 %, queued, position 3",
+        "a.wav: 0 %, queued, position 2, starts in about 1:30",
     ]
 
 

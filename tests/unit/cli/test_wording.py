@@ -28,7 +28,7 @@ def test_times_are_written_as_people_do(seconds: float, words: str) -> None:
     ("changes", "words"),
     [
         ({}, "queued"),
-        ({"queue_position": 3}, "queued, place 3"),
+        ({"queue_position": 3}, "queued, position 3"),
         (
             {"state": State.RUNNING, "stage": Stage.TRANSCRIBING, "processed_seconds": 5, "duration_seconds": 65},
             "transcribing, 0:05 of 1:05",
@@ -62,7 +62,7 @@ def test_the_time_that_is_left_runs_down(age: float, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(150.5, "queued, place 3, starts in about 2:30"), (0.5, "queued, place 3"), (-60, "queued, place 3")],
+    [(150.5, "queued, position 3, starts in about 2:30"), (0.5, "queued, position 3"), (-60, "queued, position 3")],
 )
 def test_when_a_task_begins_is_told_as_long_as_it_waits(seconds: float, words: str) -> None:
     start = datetime.now(UTC) + timedelta(seconds=seconds)
