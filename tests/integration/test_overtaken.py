@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
+from nats.js.errors import BadRequestError
 
 from app.cancellation import despite_cancellation
 from app.engines.messages import Listen
@@ -32,6 +33,14 @@ from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
+QUEUED = ProgressEvent(
+    task_id="t1",
+    kind=Kind.TRANSCRIPTION,
+    state=State.QUEUED,
+    max_attempts=4,
+    sequence=1,
+    time=datetime.now(UTC),
+)
 MEETING = sha256(b"not looked at by a fake engine").hexdigest()
 
 
@@ -187,14 +196,6 @@ async def test_who_did_not_hear_the_acknowledgement_is_not_overtaken_by_itself(
     await provisioning.provision(js, settings)
     log = TaskLog(nc, streams.names(settings), "w")
     metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
-    queued = ProgressEvent(
-        task_id="t1",
-        kind=Kind.TRANSCRIPTION,
-        state=State.QUEUED,
-        max_attempts=4,
-        sequence=1,
-        time=datetime.now(UTC),
-    )
     publish = JetStreamContext.publish
 
     async def unheard(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
@@ -204,12 +205,36 @@ async def test_who_did_not_hear_the_acknowledgement_is_not_overtaken_by_itself(
 
     monkeypatch.setattr(JetStreamContext, "publish", unheard)
     # When an event is appended, of which the first acknowledgement is lost
-    record = await log.append(queued, metadata, after=0)
+    record = await log.append(QUEUED, metadata, after=0)
     # Then it is there once, and the log goes on behind it
     assert record == await log.last("t1")
-    running = queued.model_copy(update={"state": State.RUNNING, "sequence": 2})
+    running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2})
     await log.append(running, metadata, after=record.stream_sequence)
     assert (await js.stream_info("transcription_progress")).state.messages == 2
+
+
+async def test_an_append_waits_for_one_that_is_on_its_way(
+    settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a cluster whose leader replicates what somebody else appends to the same log at this moment
+    await provisioning.provision(js, settings)
+    log = TaskLog(nc, streams.names(settings), "w")
+    publish, refused = JetStreamContext.publish, 0
+
+    async def busy(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
+        nonlocal refused
+        refused += 1
+        if refused < 3:
+            raise BadRequestError(code=400, err_code=10164)
+        return await publish(self, *arguments, **options)
+
+    monkeypatch.setattr(JetStreamContext, "publish", busy)
+    # When an event is appended, then that is tried again until the leader tells who was first
+    metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
+    record = await log.append(QUEUED, metadata, after=0)
+    assert record == await log.last("t1")
+    with pytest.raises(FencedError):
+        await log.append(QUEUED, metadata, after=0)
 
 
 async def test_a_task_that_takes_longer_than_a_worker_may_be_silent_is_delivered_once(
