@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes what is missing of passwords and certificates: `secrets.sh FOLDER [NAME...]`, the names being the NATS server's.
+# Makes missing passwords and certificates: `secrets.sh FOLDER [NAME...]`, with the names of the NATS server.
 # One folder for each reader. Where alerts go comes from ALERT_WEBHOOK_URL and WATCHDOG_WEBHOOK_URL.
 set -eu
 folder=$1
 shift
-umask 022 # who may read is said by who has the folder
+umask 022 # the owner of the folder decides who may read
 for reader in nats redis worker alertmanager grafana clients; do mkdir -p "$folder/$reader"; done
 
 password() {

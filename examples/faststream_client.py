@@ -1,6 +1,6 @@
 """A FastStream service that has recordings transcribed: `faststream run faststream_client:app`.
 
-It hears `recordings.uploaded` of its own world, and says `transcripts.ready` when the text is there.
+It subscribes to `recordings.uploaded` of your system, and publishes `transcripts.ready` when the text is there.
 """
 
 import os
@@ -12,12 +12,12 @@ from pydantic import BaseModel
 broker = NatsBroker(os.environ.get("NATS_URL", "nats://localhost:4222"), max_reconnect_attempts=-1)
 app = FastStream(broker)
 
-# As a plain string, or without declare=False, FastStream would set the stream back to its own defaults.
+# With a plain string, or without declare=False, FastStream would reset the stream to its own defaults.
 RESULTS = JStream("transcription_results", declare=False)
 
 
 class Uploaded(BaseModel):
-    """A recording that somebody has put into the bucket `audio`."""
+    """A recording that was uploaded to the bucket `audio`."""
 
     id: str
     name: str
@@ -25,7 +25,7 @@ class Uploaded(BaseModel):
 
 
 class Task(BaseModel):
-    """What the transcription service is asked for, as far as this service uses it."""
+    """A transcription task, with the fields that this service uses."""
 
     task_id: str
     audio_file_id: str
@@ -34,21 +34,21 @@ class Task(BaseModel):
 
 
 class Segment(BaseModel):
-    """A stretch of text, or of a speaker alone."""
+    """A segment of a transcript, or a turn of a speaker."""
 
     text: str = ""
     speaker: str | None = None
 
 
 class Object(BaseModel):
-    """Where a result lies that is too large for a message."""
+    """Where a result is stored that is too large for a message."""
 
     bucket: str
     name: str
 
 
 class Result(BaseModel):
-    """What this service needs of a result; fields that it does not name are ignored, so that new ones do no harm."""
+    """The fields of a result that this service needs. It ignores others, so new fields do no harm."""
 
     task_id: str
     segments: list[Segment]
@@ -56,7 +56,7 @@ class Result(BaseModel):
 
 
 class Ready(BaseModel):
-    """What this service tells its own world."""
+    """The message of this service: a transcript is ready."""
 
     task_id: str
     lines: list[str]
@@ -64,7 +64,7 @@ class Ready(BaseModel):
 
 @broker.subscriber("recordings.uploaded", queue="transcripts")
 async def submit(recording: Uploaded) -> None:
-    """Publish a task for each recording; the same id makes it safe to do so twice."""
+    """Publish a task for each recording; with the same id it is safe to do so twice."""
     task = Task(task_id=recording.id, audio_file_id=recording.name, user_id=recording.user_id)
     await broker.publish(
         task, "tasks.transcription.normal", stream="transcription_tasks", headers={"Nats-Msg-Id": task.task_id}
@@ -76,7 +76,7 @@ async def submit(recording: Uploaded) -> None:
 )
 @broker.publisher("transcripts.ready")
 async def deliver(result: Result) -> Ready:
-    """Say that a transcript is ready, line by line; those that came while this service was down, too."""
+    """Publish each transcript as lines, also those that came while this service was down."""
     if result.object:
         bucket = await broker.object_storage(result.object.bucket, declare=False)
         result = Result.model_validate_json((await bucket.get(result.object.name)).data or b"")

@@ -1,4 +1,4 @@
-"""A service of your own that hears of every result, also of those that came while it was down: `python follower.py`."""
+"""A service that receives every result, also those that came while it was down: `python follower.py`."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 
 
 async def whole(js: JetStreamContext, body: bytes) -> Any:
-    """The result itself, or what it refers to: one too large for a message lies in a bucket."""
+    """The result, from the bucket if it is too large for a message."""
     result = json.loads(body)
     if result["object"]:
         bucket = await js.object_store(result["object"]["bucket"])
@@ -22,7 +22,7 @@ async def whole(js: JetStreamContext, body: bytes) -> Any:
 async def main() -> None:
     nc = await nats.connect(os.environ.get("NATS_URL", "nats://localhost:4222"), max_reconnect_attempts=-1)
     js = nc.jetstream()
-    # Durable: the server remembers how far this service came. What is acknowledged is not delivered again.
+    # Durable: the server remembers how far this service came, and does not repeat acknowledged messages.
     results = await js.pull_subscribe("results.*", durable="follower", stream="transcription_results")
     while True:
         try:

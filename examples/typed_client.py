@@ -10,14 +10,14 @@ from schemas.requests import ResultFormat
 
 
 async def main(recording: Path) -> None:
-    """Print who said what, as it is found; NATS_URL says where the service is."""
+    """Print the text as it is found, then with speakers; NATS_URL has the address of the service."""
     async with Client() as client:
         task_id = await client.create_transcription_task(recording, diarize=True)
         async for event in client.follow(task_id):
             if isinstance(event, ProgressEvent):
                 print(f"{event.state} {event.progress} %")
             else:
-                for segment in event.segments:  # not yet with speakers: those are in the result
+                for segment in event.segments:  # without speakers, which only the result has
                     print(f"  {segment.start:7.2f}  {segment.text}")
         try:
             print(await client.get_task_result(task_id, ResultFormat.TXT))

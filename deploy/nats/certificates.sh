@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes a certificate for development, and the authority that signs it: `certificates.sh FOLDER [NAME...]`.
-# Clients trust ca.crt; the authority's key is thrown away, so that nothing else can be signed with it.
+# Clients trust ca.crt; the key of the authority is deleted, so that nobody can sign more with it.
 set -eu
 folder=$1
 shift

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Starts NATS with the passwords that lie in a folder as nats_<user>: `start.sh SECRETS [OPTION...]`.
+# Starts NATS with the passwords from the files nats_<user> in a folder: `start.sh SECRETS [OPTION...]`.
 set -eu
 secrets=$1
 shift
 for user in service publisher follower operator monitoring; do
-  # In quotes: the server would read some passwords as numbers.
+  # In quotes, because the server would read some passwords as numbers.
   export "NATS_$(echo "$user" | tr '[:lower:]' '[:upper:]')_PASSWORD=\"$(cat "$secrets/nats_$user")\""
 done
 exec nats-server --config "$(dirname "$0")/nats.conf" "$@"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes Redis' users, with the hashes of the passwords that lie in a folder as redis_<user>: `users.sh SECRETS`.
+# Writes the users of Redis, with the hashes of the passwords from the files redis_<user> in a folder: `users.sh SECRETS`.
 set -eu
 hash() {
   printf %s "$(cat "$1")" | sha256sum | cut -d ' ' -f 1
