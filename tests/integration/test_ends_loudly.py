@@ -12,6 +12,7 @@ from app.embedded.process import free_port
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 90.0  # a worker imports a lot, and other tests run beside it
 
 CLOSED = """
 import asyncio, sys
@@ -53,7 +54,7 @@ app = Worker(Settings.model_validate_json(os.environ["SETTINGS"]), FakeEngine())
 async def run(*arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> tuple[int | None, str]:
     command, variables = [sys.executable, *arguments], os.environ | environment
     worker = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=variables)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         said, errors = await worker.communicate()
     return worker.returncode, (said + errors).decode()
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from nats.js import JetStreamContext
 
 from app.errors import PermanentError
@@ -15,7 +16,7 @@ from app.telemetry import logs
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.integration.conftest import DEADLINE, Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -28,8 +29,10 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     written = io.StringIO()
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    configured = structlog.get_config()
     monkeypatch.setattr(sys, "stderr", written)
     logs.configure("debug")
+    structlog.configure(**configured)  # loggers remember it, and `capture_logs` changes the latest one
     yield written
     root.handlers, root.level = handlers, level
 
@@ -51,7 +54,9 @@ async def run_three(publisher: Publisher, js: JetStreamContext) -> None:
     await publisher.until("t3", State.FAILED)
     await js.publish("tasks.transcription.high", b'{"secret-field": "secret-value"}')
     for fmt in ("json", "txt"):
-        await publisher.nc.request("tasks.result", json.dumps({"task_id": "t1", "format": fmt}).encode(), timeout=5)
+        await publisher.nc.request(
+            "tasks.result", json.dumps({"task_id": "t1", "format": fmt}).encode(), timeout=DEADLINE
+        )
     await eventually(lambda: queue_is_empty(js))
 
 

@@ -13,7 +13,7 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher
+from tests.integration.conftest import DEADLINE, Publisher
 from tests.waiting import eventually
 
 NO_OBJECTS = [b"", b"\xff", b"[]", b"[" * 100_000]
@@ -44,7 +44,7 @@ async def test_subtitles_keep_to_the_limits_of_the_request(
     await publisher.until("t1", State.COMPLETED)
     # When it is asked for in short lines, one at a time
     request = {"task_id": "t1", "format": "srt", "max_line_chars": 20, "max_lines": 1}
-    reply = await nc.request("tasks.result", json.dumps(request).encode(), timeout=5)
+    reply = await nc.request("tasks.result", json.dumps(request).encode(), timeout=DEADLINE)
     # Then it has those
     assert b"\nPlease leave\n" in reply.data
     # And what cannot be is told with what can

@@ -11,7 +11,7 @@ from app.jetstream.pull_inbox import PullInbox
 from app.main import Worker
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher
+from tests.integration.conftest import DEADLINE, Publisher
 
 ROOM = 16 * 1024  # bytes: for the headers of a message and what FastStream adds to a reply
 Transcribe = Callable[[str, int], Awaitable[dict[str, object]]]
@@ -33,7 +33,9 @@ def transcribe(publisher: Publisher, worker: Worker, engine: FakeEngine, js: Jet
 
 
 async def ask(nc: Client, task_id: str, fmt: str) -> bytes:
-    return (await nc.request("tasks.result", json.dumps({"task_id": task_id, "format": fmt}).encode(), timeout=5)).data
+    return (
+        await nc.request("tasks.result", json.dumps({"task_id": task_id, "format": fmt}).encode(), timeout=DEADLINE)
+    ).data
 
 
 @pytest.mark.parametrize("below", [0, 1, 100, 1000, ROOM + 100])

@@ -9,7 +9,7 @@ from nats.js import JetStreamContext
 
 from app.main import Worker
 from schemas.progress import State
-from tests.integration.conftest import Publisher, queue_is_empty
+from tests.integration.conftest import DEADLINE, Publisher, queue_is_empty
 from tests.integration.hostile import MESSAGES, QUEUES, REQUESTS, filled, invented
 from tests.waiting import eventually
 
@@ -20,7 +20,7 @@ async def test_whatever_is_asked_is_answered(nc: Client, subject: str) -> None:
     for _, body, extra in invented([subject], max(MESSAGES // 10, 50)):
         # When it is asked
         try:
-            reply = await nc.request(subject, body, timeout=5, headers=extra or None)
+            reply = await nc.request(subject, body, timeout=DEADLINE, headers=extra or None)
         except MaxPayloadError:
             continue
         # Then there is an answer, and it is an object
@@ -73,6 +73,6 @@ async def test_the_largest_tasks_end(
 async def test_the_largest_requests_are_answered(nc: Client, sixty_kilobytes: dict[str, str], subject: str) -> None:
     for body in (b'{"task_id": "nobody"}', b"{", b"\xff"):
         for sent in (body, filled(body, nc, sixty_kilobytes)):
-            reply = await nc.request(subject, sent, timeout=5, headers=dict(sixty_kilobytes))
+            reply = await nc.request(subject, sent, timeout=DEADLINE, headers=dict(sixty_kilobytes))
             answer = json.loads(reply.data)
             assert answer.get("deleted") == 0 or answer["error"]["code"] in {"not_found", "invalid_request"}

@@ -8,7 +8,7 @@ from nats.js import JetStreamContext
 
 from schemas.progress import State
 from schemas.wire import Kind
-from tests.integration.conftest import Publisher
+from tests.integration.conftest import DEADLINE, Publisher
 
 REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]
 
@@ -27,18 +27,18 @@ REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]
     ],
 )
 async def test_an_invalid_request_is_answered(nc: Client, subject: str, body: bytes) -> None:
-    reply = await nc.request(subject, body, timeout=5)
+    reply = await nc.request(subject, body, timeout=DEADLINE)
     assert json.loads(reply.data)["error"]["code"] == "invalid_request"
 
 
 async def test_a_request_that_claims_to_be_json_and_is_no_text_is_answered(nc: Client) -> None:
-    reply = await nc.request("tasks.status", b"\xff", timeout=5, headers={"content-type": "application/json"})
+    reply = await nc.request("tasks.status", b"\xff", timeout=DEADLINE, headers={"content-type": "application/json"})
     assert json.loads(reply.data)["error"]["code"] == "invalid_request"
 
 
 @pytest.mark.parametrize("body", [b"garbage", b"7", b"[]"])
 async def test_a_request_that_is_no_object_is_told_so(nc: Client, body: bytes) -> None:
-    reply = await nc.request("tasks.status", body, timeout=5)
+    reply = await nc.request("tasks.status", body, timeout=DEADLINE)
     assert "no JSON object" in json.loads(reply.data)["error"]["message"]
 
 
@@ -71,7 +71,9 @@ async def test_a_result_in_every_format(publisher: Publisher, nc: Client, task_i
     await publisher.until(task_id, State.COMPLETED)
 
     async def text(fmt: str) -> str:
-        reply = await nc.request("tasks.result", json.dumps({"task_id": task_id, "format": fmt}).encode(), timeout=5)
+        reply = await nc.request(
+            "tasks.result", json.dumps({"task_id": task_id, "format": fmt}).encode(), timeout=DEADLINE
+        )
         return reply.data.decode()
 
     assert (await text("txt")).splitlines()[:2] == ["SPEAKER_00: one", "SPEAKER_01: two"]
