@@ -11,8 +11,8 @@ from app.cancellation import despite_cancellation
 from app.errors import FencedError, TransientError
 from app.execution.checkpoint import CheckpointLog, StaleSegmentsError
 from app.execution.pace import Pace
-from app.task_log.log import Outcome, TaskLog, end_of
-from app.task_log.record import Record
+from app.task_log.log import TaskLog
+from app.task_log.record import Outcome, Record, end_of
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import StageSpans
 from app.updates import Checkpoint, Found, Result, Update

@@ -14,8 +14,7 @@ from app.errors import TransientError
 from app.jetstream.pull_inbox import PullInbox
 from app.redis_store.projection import Ended, RedisProjection
 from app.supervision import run_forever
-from app.task_log.log import read_result
-from app.task_log.record import Metadata, Record
+from app.task_log.record import Metadata, Record, read_result
 from schemas.stream_names import StreamNames
 
 EVENTS_AT_ONCE: Final = 300  # at once

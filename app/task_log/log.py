@@ -1,89 +1,21 @@
 """The task log: the one module that appends to a task's subjects, each time by compare-and-set."""
 
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
 from nats.aio.client import Client
-from nats.js.api import RawStreamMsg
-from pydantic import BaseModel, TypeAdapter
 
 from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
 from app.task_log import cloud_events
-from app.task_log.record import Metadata, Record, refuse_copy
-from app.updates import Result
+from app.task_log.record import Batch, Metadata, NoResult, Outcome, Record, StoredOutcome, end_of
 from schemas import subjects
-from schemas.diarization import DiarizationResult
 from schemas.errors import ErrorDetail
-from schemas.headers import AUDIO_SHA256, TASK_SEQUENCE
+from schemas.headers import AUDIO_SHA256
 from schemas.progress import ProgressEvent, State
 from schemas.stream_names import StreamNames
-from schemas.transcription import SegmentsEvent, TranscriptionResult
-from schemas.wire import TaskId
-
-RESULT: TypeAdapter[Result] = TypeAdapter(Result)
-
-
-class NoResult(BaseModel):
-    """What is stored in place of a result: the task ends without one, and none can be stored any more."""
-
-    task_id: TaskId
-    error: ErrorDetail | None  # null: the task is cancelled
-
-
-Outcome = TranscriptionResult | DiarizationResult | NoResult
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One batch of segments as it lies in the log."""
-
-    event: SegmentsEvent
-    audio_sha256: str
-    stream_sequence: int
-    task_sequence: int  # of the task message that it was found for: an id may be used again
-
-    @classmethod
-    def read(cls, message: RawStreamMsg) -> "Batch":
-        """Read a batch as the stream holds it (ValueError)."""
-        event, headers = SegmentsEvent.model_validate_json(message.data or b""), message.headers or {}
-        refuse_copy(message, event.task_id)
-        return cls(event, headers.get(AUDIO_SHA256, ""), message.seq or 0, int(headers.get(TASK_SEQUENCE, "")))
-
-
-@dataclass(frozen=True, slots=True)
-class StoredOutcome:
-    """An outcome as it lies in the stream of results."""
-
-    outcome: Outcome
-    task_sequence: int  # of the task message that it belongs to: an id may be used again
-    stream_sequence: int
-
-    @classmethod
-    def read(cls, message: RawStreamMsg) -> "StoredOutcome":
-        """Read a result, or what forbids one, as the stream holds it (ValueError)."""
-        if (message.subject or "").startswith(subjects.no_results("")):
-            outcome: Outcome = NoResult.model_validate_json(message.data or b"")
-            refuse_copy(message, outcome.task_id)
-        else:
-            outcome = read_result(message)
-        return cls(outcome, int((message.headers or {}).get(TASK_SEQUENCE, "")), message.seq or 0)
-
-
-def end_of(outcome: Outcome) -> tuple[State, ErrorDetail | None]:
-    """The state that a task with this outcome ends in, and its error."""
-    if not isinstance(outcome, NoResult):
-        return State.COMPLETED, None
-    return (State.CANCELLED if outcome.error is None else State.FAILED), outcome.error
-
-
-def read_result(message: RawStreamMsg) -> Result:
-    """Read a result as the stream holds it (ValueError)."""
-    result = RESULT.validate_json(message.data or b"")
-    refuse_copy(message, result.task_id)
-    return result
+from schemas.transcription import SegmentsEvent
 
 
 class TaskLog:

@@ -12,8 +12,8 @@ from nats.js.object_store import ObjectStore
 from app.errors import FencedError
 from app.jetstream import objects
 from app.jetstream.streams import RESULTS_BUCKET
-from app.task_log.log import RESULT, NoResult, TaskLog
-from app.task_log.record import Metadata
+from app.task_log.log import TaskLog
+from app.task_log.record import RESULT, Metadata, NoResult
 from app.updates import Result
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Object

@@ -9,8 +9,8 @@ from nats.js.api import RawStreamMsg
 
 from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
-from app.task_log.log import Batch, Outcome, StoredOutcome, TaskLog
-from app.task_log.record import Metadata, Record
+from app.task_log.log import TaskLog
+from app.task_log.record import Batch, Metadata, Outcome, Record, StoredOutcome
 from schemas import subjects
 from schemas.progress import ProgressEvent
 from schemas.transcription import SegmentsEvent

@@ -9,8 +9,8 @@ from nats.js import JetStreamContext
 from app.errors import FencedError
 from app.jetstream import provisioning, streams
 from app.settings import Settings
-from app.task_log.log import NoResult, TaskLog
-from app.task_log.record import Metadata
+from app.task_log.log import TaskLog
+from app.task_log.record import Metadata, NoResult
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import SegmentsEvent, TranscriptionResult

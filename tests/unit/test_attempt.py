@@ -8,8 +8,7 @@ import pytest
 
 from app.errors import FencedError
 from app.execution.attempt import TaskAttempt, speakers_are_given_up
-from app.task_log.log import NoResult
-from app.task_log.record import Metadata
+from app.task_log.record import Metadata, NoResult
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import OFF, StageSpans
 from app.updates import Checkpoint, Found, Result, Update

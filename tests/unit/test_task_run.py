@@ -30,8 +30,8 @@ from tests.fakes.task_log import InMemoryTaskLog
 from tests.unit.test_attempt import METADATA, FakeResults
 from tests.unit.test_heartbeat import FakeMessage as Beating
 from tests.unit.test_heartbeat import FakeNats, beats_on
-from tests.unit.test_settling import FakeLetters, Story
-from tests.unit.test_settling import FakeMessage as Settled
+from tests.unit.test_settlement import FakeLetters, Story
+from tests.unit.test_settlement import FakeMessage as Settled
 from tests.waiting import eventually
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
