@@ -55,11 +55,16 @@ CORRELATIONS: Final = {
 class MessageWords:
     """One message: its payload, its headers and its description."""
 
-    name: str
     payload: type[BaseModel] | type[str]
     headers: type[Headers]
     title: str
     summary: str
+    alias: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The alias, or else the name of the payload."""
+        return self.alias or self.payload.__name__
 
     @property
     def is_reply(self) -> bool:
@@ -93,80 +98,52 @@ class MessageWords:
 
 
 MESSAGES: Final = (
+    MessageWords(TranscriptionTask, TaskHeaders, "Transcription task", "Asks for the text of a recording."),
+    MessageWords(DiarizationTask, TaskHeaders, "Diarization task", "Asks who speaks when."),
+    MessageWords(ProgressEvent, TaskEventHeaders, "Progress event", "One event of a task."),
+    MessageWords(SegmentsEvent, TaskEventHeaders, "Segments event", "The text since the previous segments event."),
+    MessageWords(TranscriptionResult, TaskEventHeaders, "Transcript", "The text of a recording."),
+    MessageWords(DiarizationResult, TaskEventHeaders, "Turns", "Who speaks when in a recording."),
+    MessageWords(DeadLetter, CloudEventHeaders, "Dead letter", "A task message that failed for good, and why."),
+    MessageWords(TaskRequest, RequestHeaders, "Task request", "Names a task."),
+    MessageWords(ResultRequest, RequestHeaders, "Result request", "Names a task and the format of its result."),
+    MessageWords(ReplayRequest, RequestHeaders, "Replay request", "Chooses dead letters by exactly one field."),
     MessageWords(
-        "TranscriptionTask", TranscriptionTask, TaskHeaders, "Transcription task", "Asks for the text of a recording."
+        DeleteLettersRequest, RequestHeaders, "Deletion of dead letters", "Chooses dead letters by exactly one field."
     ),
-    MessageWords("DiarizationTask", DiarizationTask, TaskHeaders, "Diarization task", "Asks who speaks when."),
-    MessageWords("ProgressEvent", ProgressEvent, TaskEventHeaders, "Progress event", "One event of a task."),
+    MessageWords(TaskStatus, ReplyHeaders, "Task status", "Where a task stands."),
     MessageWords(
-        "SegmentsEvent",
-        SegmentsEvent,
-        TaskEventHeaders,
-        "Segments event",
-        "The text since the previous segments event.",
-    ),
-    MessageWords(
-        "TranscriptionResult", TranscriptionResult, TaskEventHeaders, "Transcript", "The text of a recording."
-    ),
-    MessageWords("DiarizationResult", DiarizationResult, TaskEventHeaders, "Turns", "Who speaks when in a recording."),
-    MessageWords(
-        "DeadLetter", DeadLetter, CloudEventHeaders, "Dead letter", "A task message that failed for good, and why."
-    ),
-    MessageWords("TaskRequest", TaskRequest, RequestHeaders, "Task request", "Names a task."),
-    MessageWords(
-        "ResultRequest", ResultRequest, RequestHeaders, "Result request", "Names a task and the format of its result."
-    ),
-    MessageWords(
-        "ReplayRequest", ReplayRequest, RequestHeaders, "Replay request", "Chooses dead letters by exactly one field."
-    ),
-    MessageWords(
-        "DeleteLettersRequest",
-        DeleteLettersRequest,
-        RequestHeaders,
-        "Deletion of dead letters",
-        "Chooses dead letters by exactly one field.",
-    ),
-    MessageWords("TaskStatus", TaskStatus, ReplyHeaders, "Task status", "Where a task stands."),
-    MessageWords(
-        "TranscriptionResultReply",
         TranscriptionResult,
         ReplyHeaders,
         "Transcript",
         "The transcript, as it was published.",
+        alias="TranscriptionResultReply",
     ),
     MessageWords(
-        "DiarizationResultReply", DiarizationResult, ReplyHeaders, "Turns", "The turns, as they were published."
+        DiarizationResult, ReplyHeaders, "Turns", "The turns, as they were published.", alias="DiarizationResultReply"
     ),
     MessageWords(
-        "ResultText", str, TextReplyHeaders, "Result as text", "Text, subtitles or RTTM: the body is the file."
+        str, TextReplyHeaders, "Result as text", "Text, subtitles or RTTM: the body is the file.", alias="ResultText"
     ),
-    MessageWords("Deleted", Deleted, ReplyHeaders, "Deleted", "The task is deleted."),
-    MessageWords("Replayed", Replayed, ReplyHeaders, "Replayed", "How many tasks were queued again."),
+    MessageWords(Deleted, ReplyHeaders, "Deleted", "The task is deleted."),
+    MessageWords(Replayed, ReplyHeaders, "Replayed", "How many tasks were queued again."),
+    MessageWords(LettersDeleted, ReplyHeaders, "Dead letters deleted", "How many dead letters were removed."),
+    MessageWords(ErrorReply, ReplyHeaders, "Error", "Why a request failed, and what to do."),
     MessageWords(
-        "LettersDeleted", LettersDeleted, ReplyHeaders, "Dead letters deleted", "How many dead letters were removed."
-    ),
-    MessageWords("ErrorReply", ErrorReply, ReplyHeaders, "Error", "Why a request failed, and what to do."),
-    MessageWords(
-        "AcceptedTranscriptionTask",
         TranscriptionTask,
         AcceptedHeaders,
         "Accepted transcription task",
         "A transcription task, as the stream stored it.",
+        alias="AcceptedTranscriptionTask",
     ),
     MessageWords(
-        "AcceptedDiarizationTask",
         DiarizationTask,
         AcceptedHeaders,
         "Accepted diarization task",
         "A diarization task, as the stream stored it.",
+        alias="AcceptedDiarizationTask",
     ),
-    MessageWords(
-        "WindowsOffered",
-        WindowsOffered,
-        InsideHeaders,
-        "Windows offered",
-        "Asks idle workers for help with a recording.",
-    ),
+    MessageWords(WindowsOffered, InsideHeaders, "Windows offered", "Asks idle workers for help with a recording."),
 )
 _TEXT: Final = {"type": "string", "description": "The whole body, in UTF-8: it is not JSON."}
 
