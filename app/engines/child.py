@@ -1,6 +1,8 @@
 """The engine process: `python -m app.engines.child` reads jobs as lines and answers in lines."""
 
+import ctypes
 import os
+import signal
 import sys
 import traceback
 from queue import SimpleQueue
@@ -8,26 +10,44 @@ from threading import Thread
 from typing import BinaryIO
 
 from app.engines.jobs import JobRunner
-from app.engines.lifeline import leave_signals_to_parent, tie_to
 from app.engines.messages import JOB, Failed, Reply, Setup
 from app.errors import PermanentError, TaskError, TransientError
 from schemas.errors import ErrorCode, ErrorDetail
 
+_PR_SET_PDEATHSIG = 1
+
 
 def main() -> None:
     """Run jobs until the worker closes the standard input."""
-    leave_signals_to_parent()
+    _leave_signals_to_parent()
     answers = _take_stdout()
     first = sys.stdin.buffer.readline()
     if not first:
         return
     setup = Setup.model_validate_json(first)
-    tie_to(setup.parent)
+    _tie_to(setup.parent)
     lines: SimpleQueue[bytes] = SimpleQueue()
     Thread(target=_read, args=(sys.stdin.buffer, lines), daemon=True).start()
     runner = JobRunner(setup)
     while True:
         _serve(runner, lines.get(), answers)
+
+
+def _tie_to(parent: int) -> None:
+    """End this process as soon as `parent` ends, even while a library holds Python's lock (Linux).
+
+    Elsewhere the end of the standard input, which the caller watches, has to do.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the tie held
+        os._exit(1)
+
+
+def _leave_signals_to_parent() -> None:
+    """Ignore the signals that a terminal sends to all processes: the worker decides when the engine stops."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _take_stdout() -> BinaryIO:

@@ -16,7 +16,6 @@ from av.container import InputContainer
 from av.packet import Packet
 
 from app.engines.mixing import SAMPLE_RATE, Mixer
-from app.engines.promises import promised_seconds
 from app.engines.samples import Samples
 from app.errors import PermanentError
 from schemas.errors import ErrorCode
@@ -30,6 +29,10 @@ _NO_RECORDING = "is empty, damaged or no sound file"
 _SILENT = "holds no sound"
 _UNDECODABLE = "holds no sound that can be decoded"
 _DAMAGED = "is damaged"
+_NO_PROMISE = {"aac", "mpegts", "ogg"}  # their duration is guessed from what is there
+_INCREDIBLE_S = 7 * 24 * 3600.0  # live streams write such headers
+_ENDLESS_BYTES = 0x7FFF_0000  # the header of a WAV written to a pipe has this size or more
+_MICROSECONDS = 1_000_000
 _LEAST_GAP_S = 0.5  # below it, time stamps are only inexact
 _SILENCE_SAMPLES = 60 * SAMPLE_RATE
 
@@ -86,7 +89,7 @@ def measure(path: Path) -> tuple[float, int]:
     """
     with _opened(path) as (container, stream):
         seconds = _span(container, stream)
-        promised = promised_seconds(path, container, stream, seconds)
+        promised = _promised_seconds(path, container, stream, seconds)
         channels = stream.channels
     if seconds <= 0:
         raise unreadable(_SILENT)
@@ -194,3 +197,27 @@ def _frames(container: InputContainer, stream: AudioStream, clock: _Clock) -> It
         yield from frames
     if broken > max(2, packets // 10):
         raise unreadable(_DAMAGED)
+
+
+def _promised_seconds(path: Path, container: InputContainer, stream: AudioStream, found: float) -> float | None:
+    """Read the seconds that the header promises; None where they cannot be believed."""
+    kind = container.format.name
+    if kind == "wav":
+        return _by_wav_header(path, found)
+    if kind in _NO_PROMISE or (kind == "mp3" and not stream.start_time):  # no start time: no Xing header, a guess
+        return None
+    promised = _by_header(container, stream)
+    return promised if promised is not None and promised < _INCREDIBLE_S else None
+
+
+def _by_header(container: InputContainer, stream: AudioStream) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration / _MICROSECONDS if container.duration is not None else None
+
+
+def _by_wav_header(path: Path, found: float) -> float | None:
+    with path.open("rb") as file:
+        head = file.read(8)
+    promised = int.from_bytes(head[4:], "little") + len(head)
+    return found * promised / path.stat().st_size if head[:4] == b"RIFF" and promised < _ENDLESS_BYTES else None

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from app.engines.messages import Job, Loaded, Reply, WindowsTranscribed
+from app.engines.messages import Job, Loaded, Prepared, Reply, WindowsTranscribed
 
-Answer = TypeVar("Answer", Loaded, WindowsTranscribed)
+Answer = TypeVar("Answer", Loaded, Prepared, WindowsTranscribed)
 
 
 class Engine(Protocol):

@@ -80,20 +80,17 @@ class EngineProcess:
                     yield _checked(reply)
             finally:
                 if not finished:
-                    await self._stop()
-
-    async def close(self) -> None:
-        """End the child process, whatever it is doing."""
-        await self._stop()
+                    await self.close()
 
     async def _started(self) -> "_Child":
         if self._child is None or not self._child.alive:
-            await self._stop()
+            await self.close()
             self._child = await _Child.start(self._settings.engine_threads, self._longest_line)
             await self._child.send(_setup(self._settings))
         return self._child
 
-    async def _stop(self) -> None:
+    async def close(self) -> None:
+        """End the child process, whatever it is doing."""
         child, self._child, self._loaded = self._child, None, None
         if child is not None:
             await child.kill()

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
-from app.engines.messages import Diarize, Job, Listen, Load, Loaded, Prepare, Reply, Transcribe
+from app.engines.engine import answer
+from app.engines.messages import Diarize, Job, Listen, Load, Loaded, Prepare, Prepared, Reply, Transcribe
 from app.engines.process import EngineProcess
 from app.settings import Settings
 
@@ -35,10 +35,10 @@ class EngineProcesses:
         Raises:
             TaskError: The model cannot be loaded.
         """
-        jobs = (_finish(self.run(job)) for job in (Load(), Prepare()))
-        for failure in await asyncio.gather(*jobs, return_exceptions=True):  # neither ends the other
-            if failure is not None:
-                raise failure
+        loads = answer(self, Load(), Loaded), answer(self, Prepare(), Prepared)
+        for outcome in await asyncio.gather(*loads, return_exceptions=True):  # neither ends the other
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         """Run a job; closing or cancelling this before the last reply kills its process at once.
@@ -60,9 +60,3 @@ class EngineProcesses:
                 return self._transcriber
             case Diarize():
                 return self._diarizer
-
-
-async def _finish(replies: AsyncGenerator[Reply, None]) -> None:
-    async with aclosing(replies):
-        async for _ in replies:
-            pass

@@ -104,7 +104,7 @@ class Pipeline:
         self._pool = TranscriberPool(partial(answer, engine, kind=WindowsTranscribed))
         self._again: deque[Batch] = deque()  # to be transcribed again
         self._order: deque[Batch | StageAdvanced] = deque()  # to be yielded
-        self._reading: asyncio.Task[Reply] | None = None
+        self._reading: asyncio.Future[Reply] | None = None
         self._coordinator: Coordinator | None = None
         self._joining: asyncio.Task[Transcriber] | None = None
 
@@ -159,7 +159,7 @@ class Pipeline:
                 self._joining = asyncio.create_task(self._coordinator.next_helper())
 
     def _read(self, replies: AsyncGenerator[Reply, None]) -> None:
-        self._reading = asyncio.create_task(_next(replies))
+        self._reading = asyncio.ensure_future(anext(replies))
 
     def _next_batch(self) -> Batch | None:
         if self._again:
@@ -250,10 +250,6 @@ class Pipeline:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, self._pool.stop(), return_exceptions=True)
-
-
-async def _next(replies: AsyncGenerator[Reply, None]) -> Reply:
-    return await anext(replies)
 
 
 class TranscriberPool:
