@@ -69,7 +69,7 @@ class FakeEngine:
         self.windows = windows
         self.channels = 1  # of each recording
         self.text = "one two"  # of each window
-        self.silent = False  # as a listener that takes long over its first word
+        self.silent = False  # as a listener that takes long over its first reply
         self.hangs_after: list[int] = []  # windows, one a recording; none: it does not hang
         self.jobs: list[Listen | Diarize] = []  # one a recording
         self.options: list[TranscribeOptions] = []  # one a batch
@@ -91,7 +91,7 @@ class FakeEngine:
         """There is nothing to close."""
 
     async def transcribes(self, number: int) -> None:
-        """What happens before the text of a window is told; tests say."""
+        """What happens before the text of a window is found; tests overwrite it."""
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         match job:

@@ -1,4 +1,4 @@
-"""An engine that hears speech and finds no text in it."""
+"""An engine that finds no text for a part of the speech."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -10,7 +10,7 @@ from tests.fakes.engine import FakeEngine
 MISSED = Stretch(start=2, end=4.5)
 
 
-class HardOfHearingEngine(FakeEngine):
+class MissingWordsEngine(FakeEngine):
     """Misses the same words in each window."""
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:

@@ -13,7 +13,7 @@ from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
-from tests.fakes.hard_of_hearing import HardOfHearingEngine
+from tests.fakes.missing_words import MissingWordsEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
@@ -70,7 +70,7 @@ async def test_what_was_done_is_counted(
 
 async def test_speech_without_text_is_counted(publisher: Publisher, start_worker: StartWorker) -> None:
     # Given an engine that finds no text in 2.5 s of each of its three windows
-    async with start_worker(HardOfHearingEngine()) as worker:
+    async with start_worker(MissingWordsEngine()) as worker:
         # When a recording is transcribed
         await publisher.publish("t1")
         await publisher.until("t1", State.COMPLETED)

@@ -48,7 +48,7 @@ def begin(sound: WindowSound) -> float:
     return sound.pieces[0][0]
 
 
-def said(at: float) -> list[Segment]:
+def text_at(at: float) -> list[Segment]:
     return [Segment(start=at, end=at + 10, text=f"at {at:g}", avg_logprob=-0.1, no_speech_prob=0)]
 
 
@@ -68,10 +68,10 @@ def lines(start_at: float) -> list[Reply | Exception]:
 
 @dataclass
 class ScriptedEngine:
-    """Finds what `script` says and hears what `text` says; remembers how it was asked."""
+    """Finds the windows of `script` and the text of `text`; remembers the batches."""
 
     script: Callable[[float], Iterable[Reply | Exception]] = lines
-    text: Callable[[float], list[Segment]] = said
+    text: Callable[[float], list[Segment]] = text_at
     language: str | None = "en"
     missing: Sequence[Stretch] = ()  # in each window
     seconds: float = 1.0  # a window
@@ -79,7 +79,6 @@ class ScriptedEngine:
     failure: Exception | None = None
     unknown: Exception | None = None
     asked: list[tuple[int, str | None]] = field(default_factory=list)
-    heard: asyncio.Event = field(default_factory=asyncio.Event)
     ready: bool = True
     loaded: Loaded | None = None
     open: int = 0
@@ -109,9 +108,9 @@ class ScriptedEngine:
             yield self.unknown or Loaded(model=MODEL)
         if isinstance(job, Transcribe):
             self.asked.append((len(job.windows), job.previous))
-            yield self.failure or self._heard(job)
+            yield self.failure or self._transcribed(job)
 
-    def _heard(self, job: Transcribe) -> WindowsTranscribed:
+    def _transcribed(self, job: Transcribe) -> WindowsTranscribed:
         found = [
             WindowTranscribed(segments=self.text(begin(each)), untranscribed=list(self.missing)) for each in job.windows
         ]
@@ -124,7 +123,7 @@ def windows(engine: ScriptedEngine, *, start_at: float = 0.0, previous: str | No
     return Pipeline(engine, listen, Transcribe(windows=[], previous=previous), batches=BatchSizes(4))
 
 
-async def told(run: Pipeline) -> list[StageAdvanced | Transcribed]:
+async def all_of(run: Pipeline) -> list[StageAdvanced | Transcribed]:
     return [each async for each in run.run()]
 
 
@@ -138,7 +137,7 @@ async def test_the_first_batch_is_one_window_and_later_ones_are_larger() -> None
     run = windows(engine)
 
     # When a recording with six windows is transcribed
-    found = await told(run)
+    found = await all_of(run)
 
     # Then one window goes first, then four, then what is left, each after the language spoken last
     assert engine.asked == [(1, None), (4, "en"), (1, "en")]
@@ -152,7 +151,7 @@ async def test_the_first_batch_is_one_window_and_later_ones_are_larger() -> None
 async def test_a_slow_model_gets_one_window_at_a_time() -> None:
     # Given a model that takes 6 s for a window, when a recording is transcribed
     engine = ScriptedEngine(seconds=6.0)
-    await told(windows(engine))
+    await all_of(windows(engine))
     # Then no batch takes much longer than 10 s
     assert [size for size, _ in engine.asked] == [1] * 6
 
@@ -162,22 +161,22 @@ async def test_what_is_transcribed_at_the_same_time_is_begun_and_done_together()
     engine = ScriptedEngine(seconds=2.0)
     listen = Listen(path=Path("meeting.flac"))
     # When a recording of six windows is transcribed
-    await told(Pipeline(engine, listen, Transcribe(windows=[]), batches=BatchSizes(7, first=2)))
+    await all_of(Pipeline(engine, listen, Transcribe(windows=[]), batches=BatchSizes(7, first=2)))
     # Then it begins with two, and no batch leaves one of both without work before its end
     assert [size for size, _ in engine.asked] == [2, 4]
 
 
-async def test_the_stage_is_told_before_the_model_is_at_work() -> None:
+async def test_the_stage_comes_before_the_model_is_at_work() -> None:
     # Given a recording with speech at its beginning, when it is transcribed
-    found = await told(windows(ScriptedEngine(), start_at=50))
+    found = await all_of(windows(ScriptedEngine(), start_at=50))
 
-    # Then nobody is told of decoding while the first window is heard
+    # Then the stage is not decoding any more while the first window is transcribed
     stages = [each.stage if isinstance(each, StageAdvanced) else "text" for each in found[1:4]]
     assert found[0] == StageAdvanced(stage=Stage.DECODING, processed_seconds=50, duration_seconds=99)
     assert stages == [Stage.TRANSCRIBING, "text", "text"]
 
 
-async def test_progress_is_told_where_nobody_speaks() -> None:
+async def test_progress_comes_where_nobody_speaks() -> None:
     # Given speech with silence before and after it
     def script(_: float) -> list[Reply | Exception]:
         silences = [Listened(seconds=at, settled=at) for at in (96.0, 160.0)]
@@ -185,7 +184,7 @@ async def test_progress_is_told_where_nobody_speaks() -> None:
                 ListeningDone(duration_seconds=160)]  # fmt: skip
 
     # When it is transcribed
-    found = await told(windows(ScriptedEngine(script)))
+    found = await all_of(windows(ScriptedEngine(script)))
 
     # Then the silence counts as processed, in its place
     assert [each.processed_seconds for each in found] in ([32, 50, 160], [32, 50, 96, 160])
@@ -196,7 +195,7 @@ async def test_a_resumed_run_begins_after_what_is_done() -> None:
     # Given a run that did three windows, when another one goes on after the language found
     engine = ScriptedEngine()
     run = windows(engine, start_at=70, previous="de")
-    found = await told(run)
+    found = await all_of(run)
 
     # Then only the rest is transcribed, and no progress falls behind
     assert texts(found) == [["at 70"], ["at 80", "at 90"]]
@@ -205,25 +204,25 @@ async def test_a_resumed_run_begins_after_what_is_done() -> None:
 
 
 async def test_until_something_is_said_batches_stay_small() -> None:
-    # Given a model that hears nothing, and tells no language
+    # Given a model that finds no text and no language
     engine = ScriptedEngine(text=lambda _: [], language=None)
     run = windows(engine)
 
     # When the recording is transcribed
-    found = await told(run)
+    found = await all_of(run)
 
-    # Then there is no text, one window is heard at a time, and the language is open to the end
+    # Then there is no text, one window is transcribed at a time, and the language is open to the end
     assert not any(texts(found))
     assert engine.asked == [(1, None)] * 6
     assert run.language is None
 
 
-async def test_where_no_text_was_found_is_told_with_the_rest() -> None:
+async def test_sections_without_text_come_with_their_batch() -> None:
     # Given a model that finds no text in a part of each window, when a recording is transcribed
     missing = Stretch(start=1, end=2)
-    found = await told(windows(ScriptedEngine(missing=[missing])))
+    found = await all_of(windows(ScriptedEngine(missing=[missing])))
 
-    # Then each window's part is told with its batch
+    # Then each window's part comes with its batch
     assert [list(each.untranscribed) for each in found if isinstance(each, Transcribed)] == [
         [missing],
         [missing] * 4,
@@ -245,20 +244,20 @@ async def test_all_options_reach_the_engine() -> None:
     listen = Listen(path=Path("meeting.flac"), channel=1)
 
     # When a channel is transcribed
-    await told(Pipeline(Watched(), listen, Transcribe(windows=[], options=options), batches=BatchSizes(4)))
+    await all_of(Pipeline(Watched(), listen, Transcribe(windows=[], options=options), batches=BatchSizes(4)))
 
     # Then the model is loaded for them, and each batch is transcribed with them
     assert [job for job in asked if isinstance(job, Listen)] == [listen]
     assert {job.options for job in asked if isinstance(job, Load | Transcribe)} == {options}
 
 
-async def test_a_model_that_is_not_known_is_told_before_anything_else() -> None:
-    # Given a recording that is damaged and a model that nobody knows
+async def test_an_unknown_model_is_reported_before_anything_else() -> None:
+    # Given a recording that is damaged and a model that does not exist
     unknown = PermanentError(ErrorCode.UNKNOWN_MODEL, "no such model")
     engine = ScriptedEngine(lambda _: [DAMAGED], unknown=unknown)
     # When it is transcribed, then the model is at fault
     with pytest.raises(PermanentError) as caught:
-        await told(windows(engine))
+        await all_of(windows(engine))
     assert caught.value is unknown
     assert engine.open == 0
 
@@ -269,15 +268,15 @@ async def test_a_failure_ends_the_run_and_leaves_nothing_open(failing: str) -> N
     engine = (
         ScriptedEngine(lambda at: [*lines(at)[:4], DIED]) if failing == "listener" else ScriptedEngine(failure=DIED)
     )
-    # When a recording is transcribed, then the failure is told
+    # When a recording is transcribed, then the run fails with it
     with pytest.raises(TransientError) as caught:
-        await told(windows(engine))
+        await all_of(windows(engine))
     assert caught.value is DIED
     assert engine.open == 0
 
 
 async def test_closing_a_run_ends_what_is_under_way() -> None:
-    # Given a run of which the first text was told
+    # Given a run of which the first text was yielded
     engine = ScriptedEngine()
     run = windows(engine).run()
     async for each in run:
@@ -291,18 +290,18 @@ async def test_closing_a_run_ends_what_is_under_way() -> None:
 
 
 class SlowHelper:
-    """Somebody who comes at once and hears when they may, and who finds them."""
+    """A helper that comes at once and answers when it may, and its coordinator."""
 
     def __init__(self) -> None:
         self.batches: asyncio.Queue[Transcribe] = asyncio.Queue()
-        self.may_hear = asyncio.Event()
+        self.may_answer = asyncio.Event()
         self.batch_seconds = 0.0
         self._came = False
 
     async def transcribe(self, job: Transcribe) -> WindowsTranscribed:
         self.batches.put_nowait(job)
-        await self.may_hear.wait()
-        found = [WindowTranscribed(segments=said(begin(each))) for each in job.windows]
+        await self.may_answer.wait()
+        found = [WindowTranscribed(segments=text_at(begin(each))) for each in job.windows]
         return WindowsTranscribed(language="en", found=found, seconds=6, model=MODEL)
 
     def update(self, *, wanted: bool, batch_seconds: float) -> None:
@@ -320,12 +319,12 @@ class SlowHelper:
         yield cast("Coordinator", self)
 
 
-async def test_nobody_hears_much_further_than_can_be_told() -> None:
+async def test_no_transcriber_runs_far_ahead_of_a_slow_one() -> None:
     # Given a recording of a hundred windows, and a helper that is slow over one of the first
     script: list[Reply] = [*(window(at * 10) for at in range(100)), ListeningDone(duration_seconds=1000)]
     engine, helper = ScriptedEngine(lambda _: script, seconds=6, steps=10), SlowHelper()
-    listen, hear = Listen(path=Path("meeting.flac"), start_at=0), Transcribe(windows=[], previous="en")
-    run = asyncio.create_task(told(Pipeline(engine, listen, hear, helper.coordination, batches=BatchSizes(4))))
+    listen, job = Listen(path=Path("meeting.flac"), start_at=0), Transcribe(windows=[], previous="en")
+    run = asyncio.create_task(all_of(Pipeline(engine, listen, job, helper.coordination, batches=BatchSizes(4))))
     async with asyncio.timeout(10):
         await helper.batches.get()
     # When everybody else has time
@@ -334,8 +333,8 @@ async def test_nobody_hears_much_further_than_can_be_told() -> None:
     # Then the own engine has waited after a few, and it is known how long a batch takes it
     assert len(engine.asked) < 10
     assert helper.batch_seconds == 6
-    # And when the helper answers, then all of it is told in order
-    helper.may_hear.set()
+    # And when the helper answers, then all of it comes in order
+    helper.may_answer.set()
     assert texts(await run) == [[f"at {at * 10}"] for at in range(100)]
 
 
@@ -363,17 +362,17 @@ class Polyglot:
     """A model that is sure of the language of some windows, and takes that of the one before for the others."""
 
     def __init__(self, spoken: Sequence[str | None]) -> None:
-        """What is spoken in each window; null: that cannot be told."""
+        """What is spoken in each window; null: that is unclear."""
         self._spoken = spoken
         self.asked: list[tuple[list[int], str | None]] = []
 
-    def hear(self, job: Transcribe) -> WindowsTranscribed:
+    def transcribe(self, job: Transcribe) -> WindowsTranscribed:
         numbers = [int(begin(each) // 10) for each in job.windows]
         self.asked.append((numbers, job.previous))
         language, found = job.previous, []
         for number in numbers:
             language = self._spoken[number] or language
-            (segment,) = said(number * 10)
+            (segment,) = text_at(number * 10)
             found.append(WindowTranscribed(segments=[segment.model_copy(update={"language": language})]))
         settled = self._spoken[numbers[0]] is not None
         return WindowsTranscribed(language=language, found=found, settled=settled, seconds=1, model=MODEL)
@@ -393,8 +392,8 @@ class PolyglotEngine(ScriptedEngine):
         )
         self._model = model
 
-    def _heard(self, job: Transcribe) -> WindowsTranscribed:
-        return self._model.hear(job)
+    def _transcribed(self, job: Transcribe) -> WindowsTranscribed:
+        return self._model.transcribe(job)
 
 
 class Crowd:
@@ -410,7 +409,7 @@ class Crowd:
             await asyncio.sleep(0)
         if self._random.random() < 0.1:
             raise HelperLostError
-        return self._model.hear(job)
+        return self._model.transcribe(job)
 
     def update(self, *, wanted: bool, batch_seconds: float) -> None:
         """They come anyway."""
@@ -432,26 +431,26 @@ def languages(found: list[StageAdvanced | Transcribed]) -> list[str | None]:
 
 async def test_a_batch_that_was_taken_to_follow_another_language_is_transcribed_again() -> None:
     # Given a recording that goes over into German while two batches are transcribed at once: of the first window of
-    # the second batch the language cannot be told
+    # the second batch the language is unclear
     model = Polyglot(["en", "en", "de", None, None])
     helper = SlowHelper()
 
     async def transcribe(job: Transcribe) -> WindowsTranscribed:
         helper.batches.put_nowait(job)
-        await helper.may_hear.wait()
-        return model.hear(job)
+        await helper.may_answer.wait()
+        return model.transcribe(job)
 
     helper.transcribe = transcribe  # type: ignore[method-assign]
     engine = PolyglotEngine(model, 5, steps=20)
-    listen, hear = Listen(path=Path("meeting.flac")), Transcribe(windows=[])
-    run = asyncio.create_task(told(Pipeline(engine, listen, hear, helper.coordination, batches=BatchSizes(1))))
+    listen, job = Listen(path=Path("meeting.flac")), Transcribe(windows=[])
+    run = asyncio.create_task(all_of(Pipeline(engine, listen, job, helper.coordination, batches=BatchSizes(1))))
 
     # When the later one comes back first
     async with asyncio.timeout(10):
         early = await helper.batches.get()
         for _ in range(200):
             await asyncio.sleep(0)
-        helper.may_hear.set()
+        helper.may_answer.set()
         found = await run
 
     # Then each window has the language of what was really spoken before it, and the order is kept
@@ -464,15 +463,15 @@ async def test_a_batch_that_was_taken_to_follow_another_language_is_transcribed_
 
 
 async def test_a_batch_that_would_be_the_same_anyway_is_not_transcribed_again() -> None:
-    # Given a recording in which the language changes with each window, and can always be told
+    # Given a recording in which the language changes with each window, and is always clear
     spoken = ["en", "de"] * 10
     model = Polyglot(spoken)
     crowd = Crowd(model, seed=1, helpers=3)
 
     # When several transcribe it at once, of whom some are lost
-    listen, hear = Listen(path=Path("meeting.flac")), Transcribe(windows=[])
+    listen, job = Listen(path=Path("meeting.flac")), Transcribe(windows=[])
     engine = PolyglotEngine(model, len(spoken), steps=10)
-    found = await told(Pipeline(engine, listen, hear, crowd.coordination, batches=BatchSizes(2)))
+    found = await all_of(Pipeline(engine, listen, job, crowd.coordination, batches=BatchSizes(2)))
 
     # Then no window is transcribed twice
     assert sorted(number for numbers, _ in model.asked for number in numbers) == list(range(20))
@@ -481,20 +480,20 @@ async def test_a_batch_that_would_be_the_same_anyway_is_not_transcribed_again() 
 
 @pytest.mark.parametrize("seed", range(25))
 async def test_the_text_does_not_depend_on_who_transcribes_or_on_what_comes_back_when(seed: int) -> None:
-    # Given a recording in several languages, of which many windows do not tell theirs
+    # Given a recording in several languages, of which many windows are in no clear one
     chance = random.Random(seed)  # noqa: S311 -- no secret
     spoken = [chance.choice(["en", "de", "ru", None, None, None]) for _ in range(60)]
-    listen, hear = Listen(path=Path("meeting.flac")), Transcribe(windows=[], previous="fr")
+    listen, job = Listen(path=Path("meeting.flac")), Transcribe(windows=[], previous="fr")
     alone = PolyglotEngine(Polyglot(spoken), len(spoken))
-    expected = await told(Pipeline(alone, listen, hear, batches=BatchSizes(1)))
+    expected = await all_of(Pipeline(alone, listen, job, batches=BatchSizes(1)))
 
     # When helpers transcribe it beside the own engine, in batches of another size, in any order
     model = Polyglot(spoken)
     crowd = Crowd(model, seed, helpers=chance.randrange(1, 6))
     engine = PolyglotEngine(model, len(spoken), steps=chance.randrange(1, 30))
     async with asyncio.timeout(10):
-        found = await told(
-            Pipeline(engine, listen, hear, crowd.coordination, batches=BatchSizes(chance.randrange(1, 5)))
+        found = await all_of(
+            Pipeline(engine, listen, job, crowd.coordination, batches=BatchSizes(chance.randrange(1, 5)))
         )
 
     # Then the text is the same
@@ -504,18 +503,18 @@ async def test_the_text_does_not_depend_on_who_transcribes_or_on_what_comes_back
 
 @pytest.mark.parametrize("done", [1, 5, 13])
 async def test_a_resumed_run_finds_what_an_uninterrupted_one_does(done: int) -> None:
-    # Given a run over a recording in which the language is not always told
+    # Given a run over a recording in which the language is not always clear
     spoken = ["en", None, "de", None, None, "ru", *[None] * 8]
     listen = Listen(path=Path("meeting.flac"))
-    whole = await told(
+    whole = await all_of(
         Pipeline(PolyglotEngine(Polyglot(spoken), 14), listen, Transcribe(windows=[]), batches=BatchSizes(1))
     )
 
     # When another one goes on behind any window, with the language that was saved with it
     saved = [each for each in whole if isinstance(each, Transcribed)][done - 1]
     listen = Listen(path=Path("meeting.flac"), start_at=saved.processed_seconds)
-    hear = Transcribe(windows=[], previous=saved.language)
-    rest = await told(Pipeline(PolyglotEngine(Polyglot(spoken), 14), listen, hear, batches=BatchSizes(4)))
+    job = Transcribe(windows=[], previous=saved.language)
+    rest = await all_of(Pipeline(PolyglotEngine(Polyglot(spoken), 14), listen, job, batches=BatchSizes(4)))
 
     # Then both together are what one would have found
     assert languages(whole)[:done] + languages(rest) == languages(whole)

@@ -1,4 +1,4 @@
-"""Transcripts with speakers: what goes on beside what, and what is told of it."""
+"""Transcripts with speakers: what runs beside what, and which updates come of it."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -35,7 +35,7 @@ NOWHERE = connected("redis://localhost:1")
 
 
 class NothingKnown:
-    """Chunks that nobody has heard."""
+    """A store in which no chunk is known."""
 
     async def known(self, *_: str) -> list[ChunkAnalysed]:
         return []
@@ -65,7 +65,7 @@ class Alone:
 
 
 class WatchedEngine(FakeEngine):
-    """Hears the window `at` only after speakers are looked for, where `waits` says so."""
+    """Transcribes the window `at` only after the search for speakers began, where it `waits`."""
 
     def __init__(self, *, waits: bool = False, at: int = 2) -> None:
         super().__init__(windows=4)
@@ -92,7 +92,7 @@ class WatchedEngine(FakeEngine):
 
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """What is said of cores, the last one for ever."""
+    """Whether cores are free at each look, the last one for ever."""
     answers = [True]
     monkeypatch.setattr(Cores, "free", lambda _self, _wanted: answers.pop(0) if len(answers) > 1 else answers[0])
     return answers
@@ -110,23 +110,23 @@ def run(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> AsyncGener
     return Transcriber(recordings, engine, transcripts, diarizer, sharing, settings=settings).run(TASK, checkpoint)
 
 
-async def news_of(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> list[Update | Result]:  # noqa: B008
+async def updates_of(engine: FakeEngine, checkpoint: Checkpoint = Checkpoint()) -> list[Update | Result]:  # noqa: B008
     async with asyncio.timeout(5):
-        return [news async for news in run(engine, checkpoint)]
+        return [update async for update in run(engine, checkpoint)]
 
 
-def result_in(news: list[Update | Result]) -> TranscriptionResult:
-    assert isinstance(news[-1], TranscriptionResult)
-    return news[-1]
+def result_in(updates: list[Update | Result]) -> TranscriptionResult:
+    assert isinstance(updates[-1], TranscriptionResult)
+    return updates[-1]
 
 
 async def test_speakers_are_looked_for_beside_the_transcription_where_a_core_is_free(cores: list[bool]) -> None:
     # Given an engine that would wait for ever if one came after the other
     engine = WatchedEngine(waits=True)
     # When a recording is transcribed with speakers
-    news = await news_of(engine)
+    updates = await updates_of(engine)
     # Then all is found
-    assert [segment.speaker for segment in result_in(news).segments[:2]] == ["SPEAKER_00", "SPEAKER_01"]
+    assert [segment.speaker for segment in result_in(updates).segments[:2]] == ["SPEAKER_00", "SPEAKER_01"]
     assert engine.order.index("search") < engine.order.index("window 2")
 
 
@@ -135,7 +135,7 @@ async def test_a_core_that_is_free_later_is_used_later(cores: list[bool]) -> Non
     cores[:] = [False, True]
     engine = WatchedEngine(waits=True, at=3)
     # When a recording is transcribed with speakers, then they are looked for between the second window and the last
-    await news_of(engine)
+    await updates_of(engine)
     assert engine.order.index("window 1") < engine.order.index("search") < engine.order.index("window 3")
 
 
@@ -153,37 +153,37 @@ async def test_else_speakers_come_last(cores: list[bool], free: bool, done: floa
         after_trouble=bool(done),
     )
     # When a recording is transcribed with speakers
-    news = await news_of(engine, checkpoint)
-    # Then all text is told before that begins
+    updates = await updates_of(engine, checkpoint)
+    # Then all text comes before that begins
     assert engine.order[-1] == "search"
-    assert result_in(news).speakers == 2
+    assert result_in(updates).speakers == 2
 
 
 async def test_after_a_worker_that_was_stopped_speakers_are_looked_for_beside_the_rest(cores: list[bool]) -> None:
-    # Given an attempt that goes on where a worker was told to stop
+    # Given an attempt that goes on where a worker was stopped
     engine = WatchedEngine()
     # When the rest is transcribed
     checkpoint = Checkpoint(language="en", processed_seconds=10.0, segments=(segment(0),), audio_sha256=SHA)
-    news = await news_of(engine, checkpoint)
+    updates = await updates_of(engine, checkpoint)
     # Then the search goes on beside it
     assert engine.order[-1] != "search"
-    assert result_in(news).speakers == 2
+    assert result_in(updates).speakers == 2
 
 
 @pytest.mark.parametrize("free", [True, False])
 async def test_progress_counts_both_and_never_falls(cores: list[bool], free: bool) -> None:
     # Given either order, when a recording is transcribed with speakers
     cores[:] = [free]
-    news = await news_of(WatchedEngine(waits=free))
+    updates = await updates_of(WatchedEngine(waits=free))
     # Then progress never falls, and is whole only at the end
-    told = [each for each in news if isinstance(each, Update)]
-    assert all(before.fraction <= after.fraction for before, after in pairwise(told))
-    assert [each.stage for each in told if each.fraction == 1.0][-1] is Stage.MERGING
+    yielded = [each for each in updates if isinstance(each, Update)]
+    assert all(before.fraction <= after.fraction for before, after in pairwise(yielded))
+    assert [each.stage for each in yielded if each.fraction == 1.0][-1] is Stage.MERGING
     # And speakers are the stage only when the text is complete, so that it can be saved without them
-    last_text = max(place for place, each in enumerate(news) if isinstance(each, Update) and each.found)
-    stages = [each.stage for each in news[:last_text] if isinstance(each, Update)]
+    last_text = max(place for place, each in enumerate(updates) if isinstance(each, Update) and each.found)
+    stages = [each.stage for each in updates[:last_text] if isinstance(each, Update)]
     assert Stage.DIARIZING not in stages
-    assert Stage.DIARIZING in [each.stage for each in news[last_text:] if isinstance(each, Update)]
+    assert Stage.DIARIZING in [each.stage for each in updates[last_text:] if isinstance(each, Update)]
 
 
 @pytest.mark.parametrize("free", [True, False])
@@ -193,8 +193,8 @@ async def test_the_transcript_is_kept_when_the_search_fails(cores: list[bool], f
     engine = WatchedEngine(waits=free)
     engine.search_fails = True
     # When a recording is transcribed with speakers
-    result = result_in(await news_of(engine))
-    # Then there is the whole text, and it says why it has no speakers
+    result = result_in(await updates_of(engine))
+    # Then there is the whole text, and the reason why it has no speakers
     assert result.text == " ".join(["one two"] * 4)
     assert result.speakers is None
     assert result.diarization_error == DIED.detail
@@ -222,8 +222,8 @@ async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None
 
     engine = Endless(waits=True)
     running = run(engine)
-    async for news in running:
-        if isinstance(news, Update) and news.found and news.processed_seconds == 30:
+    async for update in running:
+        if isinstance(update, Update) and update.found and update.processed_seconds == 30:
             break
     # When the attempt ends
     async with asyncio.timeout(5):
@@ -234,7 +234,7 @@ async def test_ending_a_transcription_ends_the_search(cores: list[bool]) -> None
 
 
 async def test_what_the_search_says_while_text_is_found_counts_at_once(cores: list[bool]) -> None:
-    # Given a search that is half done before the second window is heard
+    # Given a search that is half done before the second window is transcribed
     class HalfDone(WatchedEngine):
         async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
             if isinstance(job, Diarize):
@@ -247,10 +247,10 @@ async def test_what_the_search_says_while_text_is_found_counts_at_once(cores: li
 
     running = run(HalfDone(waits=True))
     # When all text is there
-    async for news in running:
-        if isinstance(news, Update) and news.processed_seconds == 40:
+    async for update in running:
+        if isinstance(update, Update) and update.processed_seconds == 40:
             break
     await running.aclose()
     # Then three quarters of the work are done
-    assert isinstance(news, Update)
-    assert news.fraction == pytest.approx(0.75)
+    assert isinstance(update, Update)
+    assert update.fraction == pytest.approx(0.75)

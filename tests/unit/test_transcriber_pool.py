@@ -1,4 +1,4 @@
-"""Who hears which batch."""
+"""Which transcriber gets which batch."""
 
 import asyncio
 
@@ -9,8 +9,8 @@ from tests.fakes.engine import MODEL
 JOB = Transcribe(windows=[])
 
 
-class GatedEar:
-    """Hears when it may."""
+class GatedTranscriber:
+    """Answers when it may."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -23,9 +23,9 @@ class GatedEar:
         return WindowsTranscribed(language="en", found=found, seconds=1, model=MODEL)
 
 
-async def test_the_own_ear_is_asked_before_those_of_others() -> None:
+async def test_the_own_engine_is_asked_before_helpers() -> None:
     # Given a worker and a helper that are both done with a batch, the helper first
-    own, helper = GatedEar(), GatedEar()
+    own, helper = GatedTranscriber(), GatedTranscriber()
     pool = TranscriberPool(own.transcribe)
     pool.add(helper.transcribe)
     for _ in (own, helper):
@@ -39,5 +39,5 @@ async def test_the_own_ear_is_asked_before_those_of_others() -> None:
     # When there is one more batch
     pool.start(JOB, Batch([]))
     await asyncio.wait(pool.tasks)
-    # Then nobody else is troubled with it
+    # Then the helper is not asked for it
     assert (own.asked, helper.asked) == (2, 1)

@@ -39,13 +39,13 @@ class CallEngine(FakeEngine):
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         if isinstance(job, Transcribe):
-            yield self._heard(job)
+            yield self._transcribed(job)
             return
         async with aclosing(super().run(job)) as replies:
             async for reply in replies:
                 yield reply
 
-    def _heard(self, job: Transcribe) -> WindowsTranscribed:
+    def _transcribed(self, job: Transcribe) -> WindowsTranscribed:
         listening = self.jobs[-1]
         assert isinstance(listening, Listen)
         language, found = LANGUAGES[listening.channel], []
@@ -80,12 +80,12 @@ def run_of(engine: FakeEngine, task: TranscriptionTask, memory: Memory) -> Trans
     return Transcription(pipeline, transcripts, Recording(Path("call.flac"), SHA), task)
 
 
-async def news_of(run: Transcription, checkpoint: Checkpoint = Checkpoint()) -> list[Update]:  # noqa: B008
+async def updates_of(run: Transcription, checkpoint: Checkpoint = Checkpoint()) -> list[Update]:  # noqa: B008
     return [each async for each in run.run(checkpoint)]
 
 
-def found_in(news: Sequence[Update]) -> list[Found]:
-    return [each.found for each in news if each.found]
+def found_in(updates: Sequence[Update]) -> list[Found]:
+    return [each.found for each in updates if each.found]
 
 
 def texts(segments: Sequence[Segment]) -> list[str]:
@@ -93,7 +93,7 @@ def texts(segments: Sequence[Segment]) -> list[str]:
 
 
 def checkpoint_after(found: Sequence[Found]) -> Checkpoint:
-    """What the segments' log says to the next attempt."""
+    """What the next attempt reads from the segments."""
     last = found[-1]
     return Checkpoint(
         language=last.language,
@@ -113,14 +113,14 @@ async def test_channels_are_transcribed_one_after_the_other(memory: Memory) -> N
     engine = CallEngine(channels=2)
     run = run_of(engine, SEPARATE, memory)
     # When it is transcribed with its channels apart
-    news = await news_of(run)
+    updates = await updates_of(run)
     # Then each channel is listened to on its own from its beginning
     assert engine.jobs == [Listen(path=Path("call.flac"), channel=0), Listen(path=Path("call.flac"), channel=1)]
     assert texts(run.segments) == ALL
     # And its segments say so, and that it is a speaker of its own
     assert [each.channel for each in run.segments] == [0, 0, 0, 1, 1, 1]
     assert [each.speaker for each in run.segments] == ["SPEAKER_00"] * 3 + ["SPEAKER_01"] * 3
-    assert [each.channel for each in found_in(news)] == [0, 0, 0, 1, 1, 1]
+    assert [each.channel for each in found_in(updates)] == [0, 0, 0, 1, 1, 1]
     # And what is spoken on the first one is not taken for the language of the second one
     assert engine.transcribed == [
         (0, 0, None), (0, 1, "en"), (0, 2, "en"), (1, 0, None), (1, 1, "ru"), (1, 2, "ru"),
@@ -131,11 +131,11 @@ async def test_unless_asked_for_channels_are_mixed(memory: Memory) -> None:
     # Given a call with a side on each channel, when it is transcribed as it comes
     engine = CallEngine(channels=2)
     run = run_of(engine, MIXED, memory)
-    news = await news_of(run)
-    # Then all is heard as one, and nobody is named
+    updates = await updates_of(run)
+    # Then all is transcribed as one, and no speaker is named
     assert engine.jobs == [Listen(path=Path("call.flac"))]
     assert {(each.channel, each.speaker) for each in run.segments} == {(None, None)}
-    assert {each.channel for each in found_in(news)} == {None}
+    assert {each.channel for each in found_in(updates)} == {None}
     assert not run.separate
 
 
@@ -143,10 +143,10 @@ async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory
     # Given a recording with one channel, when its channels are to be transcribed apart
     engine = CallEngine(channels=1)
     run = run_of(engine, SEPARATE, memory)
-    news = await news_of(run)
+    updates = await updates_of(run)
     # Then it is transcribed once, and its segments belong to no channel
     assert len(engine.jobs) == 1
-    assert {each.channel for each in found_in(news)} == {None}
+    assert {each.channel for each in found_in(updates)} == {None}
     assert {(each.channel, each.speaker) for each in run.segments} == {(None, None)}
     assert not run.separate
 
@@ -157,9 +157,9 @@ async def test_a_recording_with_one_channel_is_transcribed_as_one(memory: Memory
 async def test_words_are_kept_where_they_are_of_use(memory: Memory, wanted: dict[str, bool], kept: bool) -> None:
     # Given a task that asks for word times, for speakers, or for neither
     run = run_of(CallEngine(channels=1), MIXED.model_copy(update=wanted), memory)
-    # When a recording is transcribed, then the words are told where they are of use, and else left out
-    news = await news_of(run)
-    assert {each.words is not None for found in found_in(news) for each in found.segments} == {kept}
+    # When a recording is transcribed, then the words are there where they are of use, and else left out
+    updates = await updates_of(run)
+    assert {each.words is not None for found in found_in(updates) for each in found.segments} == {kept}
 
 
 @pytest.mark.parametrize("channels", [8, 9])
@@ -170,17 +170,17 @@ async def test_more_than_eight_channels_are_not_transcribed_apart(memory: Memory
     run = run_of(engine, SEPARATE, memory)
     # When they are to be transcribed apart
     if channels <= 8:
-        await news_of(run)
+        await updates_of(run)
         assert len(engine.jobs) == 8
         return
     with pytest.raises(PermanentError) as caught:
-        await news_of(run)
-    # Then beyond eight the task is at fault, and is told the field, how many there may be, and what to do
+        await updates_of(run)
+    # Then beyond eight the task is at fault, and the error names the field, how many there may be, and what to do
     assert caught.value.detail.code is ErrorCode.INVALID_MESSAGE
     assert "channels: the recording has 9 channels" in caught.value.detail.message
     assert "up to 8" in caught.value.detail.message
     # And mixed they are no trouble
-    await news_of(run_of(engine, MIXED, memory))
+    await updates_of(run_of(engine, MIXED, memory))
 
 
 @pytest.mark.parametrize("done", range(1, 7))
@@ -188,12 +188,12 @@ async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: 
     # Given what an attempt has found up to any window of any channel, of each of which a stretch gave no text
     first = CallEngine(channels=2)
     first.missing = [Stretch(start=1, end=2)]
-    earlier = found_in(await news_of(run_of(first, SEPARATE, memory)))[:done]
+    earlier = found_in(await updates_of(run_of(first, SEPARATE, memory)))[:done]
     # When another worker goes on, which knows nothing else
     engine = CallEngine(channels=2)
     engine.missing = first.missing
     run = run_of(engine, SEPARATE, Memory())
-    await news_of(run, checkpoint_after(earlier))
+    await updates_of(run, checkpoint_after(earlier))
     # Then only the rest is transcribed, after the same languages as before, and together that is everything
     assert engine.transcribed == first.transcribed[done:]
     assert texts(run.segments) == ALL
@@ -205,27 +205,27 @@ async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: 
 @pytest.mark.parametrize("done", [0, 2, 4])
 async def test_progress_never_falls(memory: Memory, task: TranscriptionTask, done: int) -> None:
     # Given an attempt from the beginning, or one that goes on
-    earlier = found_in(await news_of(run_of(CallEngine(channels=2), task, Memory())))[:done]
+    earlier = found_in(await updates_of(run_of(CallEngine(channels=2), task, Memory())))[:done]
     checkpoint = checkpoint_after(earlier) if earlier else Checkpoint()
     # When a recording is transcribed
-    news = await news_of(run_of(CallEngine(channels=2), task, memory), checkpoint)
+    updates = await updates_of(run_of(CallEngine(channels=2), task, memory), checkpoint)
     # Then progress never falls, and at the end all is done
-    assert all(before.fraction <= after.fraction for before, after in pairwise(news))
-    assert all((before.processed_seconds or 0) <= (after.processed_seconds or 0) for before, after in pairwise(news))
-    assert news[-1].fraction == 1
+    assert all(before.fraction <= after.fraction for before, after in pairwise(updates))
+    assert all((before.processed_seconds or 0) <= (after.processed_seconds or 0) for before, after in pairwise(updates))
+    assert updates[-1].fraction == 1
     # And what was done before counts
-    assert news[0].fraction == pytest.approx(len(earlier) / (3 if task is MIXED else 6))
+    assert updates[0].fraction == pytest.approx(len(earlier) / (3 if task is MIXED else 6))
 
 
 async def test_each_channel_is_kept_and_found_again(memory: Memory) -> None:
     # Given a call that was transcribed
     first = run_of(CallEngine(channels=2), SEPARATE, memory)
-    await news_of(first)
+    await updates_of(first)
     assert not first.cached
     # When the same is asked again
     engine = CallEngine(channels=2)
     again = run_of(engine, SEPARATE, memory)
-    await news_of(again)
+    await updates_of(again)
     # Then nothing is transcribed, and the result is the same
     assert engine.jobs == []
     assert (again.segments, again.untranscribed) == (first.segments, first.untranscribed)
@@ -236,15 +236,15 @@ async def test_each_channel_is_kept_and_found_again(memory: Memory) -> None:
 async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_as_a_whole(memory: Memory) -> None:
     # Given a call of which the first channel was transcribed, and the attempt was lost in the second one
     engine = CallEngine(channels=2)
-    news = run_of(engine, SEPARATE, memory).run(Checkpoint())
-    async for each in news:
+    updates = run_of(engine, SEPARATE, memory).run(Checkpoint())
+    async for each in updates:
         if each.found and each.found.channel == 1:
             break
-    await news.aclose()
+    await updates.aclose()
     # When another task asks the same
     engine = CallEngine(channels=2)
     run = run_of(engine, SEPARATE, memory)
-    await news_of(run)
+    await updates_of(run)
     # Then the first channel is taken from the cache and the second one is transcribed, and the result says so
     assert [job.channel for job in engine.jobs if isinstance(job, Listen)] == [1]
     assert texts(run.segments) == ALL
@@ -253,50 +253,50 @@ async def test_a_call_of_which_one_channel_is_known_is_not_taken_from_the_cache_
 
 async def test_an_attempt_that_finds_the_rest_in_the_cache_says_so(memory: Memory) -> None:
     # Given an attempt that was lost in the second channel, and another task that has transcribed all of it meanwhile
-    earlier = found_in(await news_of(run_of(CallEngine(channels=2), SEPARATE, memory)))[:4]
+    earlier = found_in(await updates_of(run_of(CallEngine(channels=2), SEPARATE, memory)))[:4]
     # When the next attempt goes on
     engine = CallEngine(channels=2)
     run = run_of(engine, SEPARATE, memory)
-    await news_of(run, checkpoint_after(earlier))
-    # Then nothing is transcribed any more, and nothing is told twice
+    await updates_of(run, checkpoint_after(earlier))
+    # Then nothing is transcribed any more, and nothing is yielded twice
     assert engine.jobs == []
     assert texts(run.segments) == ALL
     assert run.cached
 
 
-async def told(transcript: Transcript, start_at: float) -> list[Transcribed]:
+async def replayed(transcript: Transcript, start_at: float) -> list[Transcribed]:
     return [each async for each in transcript.replay(start_at)]
 
 
 @pytest.mark.parametrize("segments", [0, 1, SEGMENTS_AT_ONCE, 2 * SEGMENTS_AT_ONCE + 1])
-async def test_a_cached_transcript_is_told_in_order_and_can_be_resumed_anywhere(segments: int) -> None:
+async def test_a_cached_transcript_is_replayed_in_order_and_can_be_resumed_anywhere(segments: int) -> None:
     # Given a transcript with many segments and stretches without text, the last of them behind all text
     duration = (segments + 1) * 10.0
     missing = [Stretch(start=at * 10 + 9.5, end=at * 10 + 10) for at in range(0, segments + 1, 7)]
-    heard = [segment(number) for number in range(segments)]
-    transcript = Transcript(duration=duration, channels=1, model=MODEL, segments=heard, untranscribed=missing)
-    # When it is told
-    whole = await told(transcript, 0.0)
+    found = [segment(number) for number in range(segments)]
+    transcript = Transcript(duration=duration, channels=1, model=MODEL, segments=found, untranscribed=missing)
+    # When it is replayed
+    whole = await replayed(transcript, 0.0)
     # Then in parts, all of it, and what is done only grows
-    assert [each for part in whole for each in part.segments] == heard
+    assert [each for part in whole for each in part.segments] == found
     assert [each for part in whole for each in part.untranscribed] == missing
     assert all(len(part.segments) <= SEGMENTS_AT_ONCE for part in whole)
     assert all(before.processed_seconds < after.processed_seconds for before, after in pairwise(whole))
-    # And a run that goes on behind any part is told exactly the rest
+    # And a run that goes on behind any part gets exactly the rest
     for done, part in enumerate(whole, start=1):
-        assert await told(transcript, part.processed_seconds) == whole[done:]
+        assert await replayed(transcript, part.processed_seconds) == whole[done:]
 
 
-async def test_a_segment_within_another_one_is_told_once_where_a_run_resumes() -> None:
+async def test_a_segment_within_another_one_is_replayed_once_where_a_run_resumes() -> None:
     # Given a transcript in which one of two segments at the end of a part lies within the other
-    heard = [segment(number) for number in range(SEGMENTS_AT_ONCE + 1)]
-    inner = heard[SEGMENTS_AT_ONCE - 1].model_copy(
-        update={"start": heard[SEGMENTS_AT_ONCE - 1].start + 2, "text": "inner"}
+    found = [segment(number) for number in range(SEGMENTS_AT_ONCE + 1)]
+    inner = found[SEGMENTS_AT_ONCE - 1].model_copy(
+        update={"start": found[SEGMENTS_AT_ONCE - 1].start + 2, "text": "inner"}
     )
-    heard.insert(SEGMENTS_AT_ONCE, inner)
-    transcript = Transcript(duration=1000, channels=1, model=MODEL, segments=heard, untranscribed=[])
+    found.insert(SEGMENTS_AT_ONCE, inner)
+    transcript = Transcript(duration=1000, channels=1, model=MODEL, segments=found, untranscribed=[])
     # When a run goes on behind that part
-    first = (await told(transcript, 0.0))[0]
-    rest = await told(transcript, first.processed_seconds)
+    first = (await replayed(transcript, 0.0))[0]
+    rest = await replayed(transcript, first.processed_seconds)
     # Then the inner one is not lost
-    assert [*first.segments, *(each for part in rest for each in part.segments)] == heard
+    assert [*first.segments, *(each for part in rest for each in part.segments)] == found

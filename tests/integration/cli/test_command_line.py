@@ -16,7 +16,7 @@ from app.settings import Settings
 from schemas.progress import State
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
-from tests.fakes.hard_of_hearing import HardOfHearingEngine
+from tests.fakes.missing_words import MissingWordsEngine
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually
 
@@ -73,7 +73,7 @@ async def test_a_folder_stands_for_the_recordings_in_it(terminal: Terminal, reco
     assert [line for line in err.splitlines() if line.startswith("== ")] == ["== meeting.flac", "== second.flac"]
 
 
-@pytest.mark.parametrize("engine", [HardOfHearingEngine()], ids=["misses words"])
+@pytest.mark.parametrize("engine", [MissingWordsEngine()], ids=["misses words"])
 async def test_speech_without_text_is_told_beside_the_result(terminal: Terminal, engine: FakeEngine) -> None:
     # Given an engine that finds no text in some of the speech
     # When a recording is transcribed, for people and for programs
