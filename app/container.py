@@ -13,7 +13,7 @@ from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
 from app.dead_letters.replay import Replayer
-from app.dead_letters.store import DeadLetterBox
+from app.dead_letters.store import DeadLetterStore
 from app.engines.engine import Engine
 from app.execution.settlement import Settlement
 from app.execution.task_run import Execution
@@ -90,7 +90,7 @@ class Container:
         settings, names, js, consumer = self.settings, self.names, nats.jetstream(), self.consumer
         log = TaskLog(nats, names, self.worker_name)
         results = ResultStore(js, log, max_payload=nats.max_payload)
-        self.dead_letters = DeadLetterBox(nats, log, names, self.meter, max_payload=nats.max_payload)
+        self.dead_letters = DeadLetterStore(nats, log, names, self.meter, max_payload=nats.max_payload)
         self.replayer = Replayer(nats, self.dead_letters, log, names)
 
         queues = QueueReader(nats, names)

@@ -5,7 +5,7 @@ import asyncio
 from nats.js.errors import NotFoundError
 
 from app import formats
-from app.dead_letters.store import DeadLetterBox
+from app.dead_letters.store import DeadLetterStore
 from app.errors import FencedError, RequestError, TransientError
 from app.queue.positions import WaitingTasks
 from app.redis_store.cache import Cache
@@ -34,7 +34,7 @@ class TaskRequests:
         results: ResultStore,
         *,
         waiting: WaitingTasks,
-        dead_letters: DeadLetterBox,
+        dead_letters: DeadLetterStore,
         recordings: Recordings,
         projection: RedisProjection,
         cache: Cache,

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from app.dead_letters.replay import Replayer
-from app.dead_letters.store import DeadLetterBox
+from app.dead_letters.store import DeadLetterStore
 from handlers.dependencies import FromContext
 from schemas.requests import DeleteLettersRequest, LettersDeleted, Replayed, ReplayRequest
 
@@ -15,7 +15,7 @@ async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromConte
 
 
 async def delete(
-    request: DeleteLettersRequest, dead_letters: Annotated[DeadLetterBox, FromContext()]
+    request: DeleteLettersRequest, dead_letters: Annotated[DeadLetterStore, FromContext()]
 ) -> LettersDeleted:
     """Remove dead letters, by task, kind or error code."""
     count, more_after = await dead_letters.delete(

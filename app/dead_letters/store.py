@@ -1,4 +1,4 @@
-"""Dead letters: what could not be done, stored once, and kept until somebody has it tried again or deletes it."""
+"""The dead letters: the messages of tasks that failed for good, each stored once, until it is replayed or deleted."""
 
 import base64
 import json
@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
+from typing import Final
 
 from nats.aio.client import Client
 from nats.js.errors import APIError
@@ -24,22 +25,22 @@ from schemas.headers import TRACEPARENT
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind
 
-NOT_THERE = 10057  # err_code of nats-server, where a message is to be deleted
-ANSWER_WITHIN = 3.5  # seconds: clients wait for five
-LARGEST_GROWTH = 2  # control characters take six bytes each in JSON: such a body is better off as base64
+NO_SUCH_MESSAGE: Final = 10057  # err_code of nats-server, where a message is to be deleted
+ANSWER_WITHIN_S = 3.5  # clients wait for five
+LARGEST_GROWTH = 2  # control characters take six bytes each in JSON: base64 is shorter for a body with many
 MOST_HEADERS, LONGEST_HEADER = 32, 1024  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """Which letters are meant: those that match all that is given."""
+class Selection:
+    """Selects the dead letters that match all that is given."""
 
     task_id: str | None
     kind: Kind | None
     code: ErrorCode | None
 
     def includes(self, letter: DeadLetter) -> bool:
-        """Whether this letter is meant."""
+        """Whether a dead letter is selected."""
         return (
             self.task_id in (None, letter.task_id)
             and self.kind in (None, letter.kind)
@@ -47,8 +48,8 @@ class Chosen:
         )
 
 
-class DeadLetterBox:
-    """Keeps the letters in their stream."""
+class DeadLetterStore:
+    """Stores the dead letters in their stream."""
 
     def __init__(self, nats: Client, log: TaskLog, names: StreamNames, meter: Meter, *, max_payload: int) -> None:
         self._nats = nats
@@ -59,7 +60,7 @@ class DeadLetterBox:
         self._longest_body = max_payload // 4  # bytes
 
     async def put(self, message: StoredMessage, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
-        """Store the letter of a failed message; asked again soon, it stays one letter."""
+        """Store the dead letter of a failed message, unless it is stored already."""
         body, encoding = _readable(message.body[: self._longest_body])
         letter = DeadLetter(
             task_id=task_id,
@@ -68,7 +69,7 @@ class DeadLetterBox:
             body=body,
             body_encoding=encoding,
             body_truncated=len(message.body) > self._longest_body,
-            headers=_few(message.headers),
+            headers=_limited(message.headers),
             error=error,
             attempts=attempts,
             stream_sequence=message.sequence,
@@ -84,53 +85,60 @@ class DeadLetterBox:
             self._meter.letter(message.kind, error.code)
 
     def _headers(self, message: StoredMessage, task_id: str | None) -> dict[str, str]:
-        stored_at = int(message.time.timestamp())  # sequences begin anew with a stream
+        stored_at = int(message.time.timestamp())  # a new stream counts its sequences from 1
         letter_id = f"{self._tasks}-{message.sequence}-{stored_at}-{task_id or ''}"
-        trace = message.traceparent
-        found = cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id)
-        return found if trace is None else found | {TRACEPARENT: trace}
+        trace = {TRACEPARENT: message.traceparent} if message.traceparent is not None else {}
+        return cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id) | trace
 
     async def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
-        """All letters behind stream sequence `after`, from the oldest on, each with its own, so many at once."""
-        async for found in stream_pages.pages(self._nats, self._stream, subjects.ALL_DEAD_LETTERS, after=after):
+        """All dead letters behind stream sequence `after`, each with its own, the oldest first, a page at a time.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        async for messages in stream_pages.pages(self._nats, self._stream, subjects.ALL_DEAD_LETTERS, after=after):
             letters = []
-            for message in found:
-                with suppress(ValueError):  # somebody else wrote it
+            for message in messages:
+                with suppress(ValueError):  # the service did not write it
                     letters.append((message.seq or 0, DeadLetter.model_validate_json(message.data or b"")))
             yield letters
 
     async def delete(
         self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None, after: int
     ) -> tuple[int, int | None]:
-        """Remove the letters behind stream sequence `after` that match all that is given, the oldest first.
+        """Delete the dead letters behind stream sequence `after` that match all that is given, for a few seconds.
 
-        How many, and behind which one to go on, None where all were looked at: whoever asks does not wait for ever.
+        How many were deleted, and the sequence behind which to continue, None where all were looked at.
         """
-        chosen = Chosen(task_id, kind, code)
-        give_up_at = time.monotonic() + ANSWER_WITHIN
+        selection = Selection(task_id, kind, code)
+        give_up_at = time.monotonic() + ANSWER_WITHIN_S
         count = 0
         async for letters in self.pages(after=after):
-            count += await self._remove(chosen, letters)
+            count += await self._delete_selected(selection, letters)
             if letters and time.monotonic() > give_up_at:
                 return count, letters[-1][0]
         return count, None
 
     async def delete_all(self, task_id: str) -> bool:
-        """Remove all letters of a task; whether there were any."""
-        chosen = Chosen(task_id, None, None)
-        return sum([await self._remove(chosen, letters) async for letters in self.pages()]) > 0
+        """Delete all dead letters of a task; whether there were any."""
+        selection = Selection(task_id, None, None)
+        return sum([await self._delete_selected(selection, letters) async for letters in self.pages()]) > 0
 
-    async def _remove(self, chosen: Chosen, letters: Iterable[tuple[int, DeadLetter]]) -> int:
-        return sum([await self.remove(sequence) for sequence, letter in letters if chosen.includes(letter)])
+    async def delete_one(self, sequence: int) -> bool:
+        """Delete a dead letter by its stream sequence; False where it was deleted already.
 
-    async def remove(self, sequence: int) -> bool:
-        """Remove one letter by its stream sequence; False where somebody else was faster (APIError)."""
+        Raises:
+            APIError: JetStream refuses to.
+        """
         try:
             return await self._js.delete_msg(self._stream, sequence)
         except APIError as error:
-            if error.err_code != NOT_THERE:
+            if error.err_code != NO_SUCH_MESSAGE:
                 raise
             return False
+
+    async def _delete_selected(self, selection: Selection, letters: Iterable[tuple[int, DeadLetter]]) -> int:
+        return sum([await self.delete_one(sequence) for sequence, letter in letters if selection.includes(letter)])
 
 
 def _readable(body: bytes) -> tuple[str, BodyEncoding]:
@@ -141,6 +149,6 @@ def _readable(body: bytes) -> tuple[str, BodyEncoding]:
     return base64.b64encode(body).decode(), BodyEncoding.BASE64
 
 
-def _few(headers: Mapping[str, str]) -> dict[str, str]:
-    """So many headers that the letter always fits into a message."""
+def _limited(headers: Mapping[str, str]) -> dict[str, str]:
+    """As many headers as fit into a message with everything else."""
     return {name: value for name, value in islice(headers.items(), MOST_HEADERS) if len(name + value) <= LONGEST_HEADER}

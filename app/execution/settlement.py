@@ -10,7 +10,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from app.dead_letters.store import DeadLetterBox
+from app.dead_letters.store import DeadLetterStore
 from app.errors import AlreadyKnownError, FencedError, TaskError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
@@ -39,7 +39,7 @@ class Settlement:
     """Retries what can pass and gives up the rest: the log's record first, then the dead letter, the message last."""
 
     log: TaskLog
-    dead_letters: DeadLetterBox
+    dead_letters: DeadLetterStore
     projection: RedisProjection
     meter: Meter
     max_attempts: int

@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from app.dead_letters.store import DeadLetterBox
+from app.dead_letters.store import DeadLetterStore
 from app.errors import AlreadyKnownError, FencedError
 from app.queue.positions import WaitingTasks
 from app.queue.registration import Registration
@@ -29,7 +29,7 @@ async def expire_tasks(
     waiting: WaitingTasks,
     registration: Registration,
     task_log: TaskLog,
-    dead_letters: DeadLetterBox,
+    dead_letters: DeadLetterStore,
     *,
     after: timedelta,
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from app.dead_letters.store import DeadLetterBox
+from app.dead_letters.store import DeadLetterStore
 from app.errors import PermanentError
 from app.execution.attempt import TaskAttempt
 from app.execution.settlement import Settlement
@@ -129,7 +129,7 @@ async def test_a_task_fails_once_and_leaves_one_letter(
     first.fail_with = [PERMANENT]
     async with start_worker(first) as dying:
         with monkeypatch.context() as deadly:
-            dies(DeadLetterBox, "put", deadly, before=before)
+            dies(DeadLetterStore, "put", deadly, before=before)
             await publisher.publish("t1")
             await eventually(lambda: dead(dying))
     # When another one comes
@@ -200,7 +200,7 @@ async def test_two_deaths_before_the_acknowledgement_leave_one_letter(
     first = FakeEngine()
     first.fail_with = [PERMANENT]
     with monkeypatch.context() as deadly:
-        dies(DeadLetterBox, "put", deadly, call=0)
+        dies(DeadLetterStore, "put", deadly, call=0)
         async with start_worker(first) as dying:
             await publisher.publish("t1")
             await eventually(lambda: dead(dying))

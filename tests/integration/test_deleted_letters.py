@@ -43,7 +43,7 @@ async def test_many_letters_are_deleted_in_as_many_answers_as_it_takes(
     settings: Settings, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given several letters, the wanted ones at the end, and no time for more than one of them in an answer
-    monkeypatch.setattr("app.dead_letters.store.ANSWER_WITHIN", -1.0)
+    monkeypatch.setattr("app.dead_letters.store.ANSWER_WITHIN_S", -1.0)
     monkeypatch.setattr("app.jetstream.stream_pages.PAGE_SIZE", 1)
     for kind, bodies in (("diarization", (b"{", b"[")), ("transcription", (b"{", b"[", b"1"))):
         for body in bodies:

@@ -15,7 +15,7 @@ from nats.js.api import PubAck
 from redis.asyncio import Redis
 
 from app.dead_letters.replay import Replayer
-from app.dead_letters.store import DeadLetterBox
+from app.dead_letters.store import DeadLetterStore
 from app.engines.messages import Listen
 from app.errors import PermanentError, TransientError
 from app.jetstream import provisioning, streams
@@ -217,7 +217,7 @@ async def test_what_fails_again_while_letters_are_replayed_is_left(
     await eventually(lambda: queue_is_empty(js))
     replay = Replayer._replay  # noqa: SLF001 -- the one letter, for which there is no public way
 
-    async def slow(replayer: Replayer, sequence: int, letter: DeadLetter, last: Record, stale: int) -> dict[str, int]:
+    async def slow(replayer: Replayer, sequence: int, letter: DeadLetter, last: Record, stale: int) -> bool:
         done = await replay(replayer, sequence, letter, last, stale)
 
         async def failed_again() -> bool:
@@ -354,7 +354,7 @@ async def test_who_replays_with_old_knowledge_takes_nothing_from_a_task_that_run
     has_read, may_go = asyncio.Event(), asyncio.Event()
     replay = Replayer._replay  # noqa: SLF001 -- the one letter, for which there is no public way
 
-    async def late(replayer: Replayer, sequence: int, letter: DeadLetter, last: Record, stale: int) -> dict[str, int]:
+    async def late(replayer: Replayer, sequence: int, letter: DeadLetter, last: Record, stale: int) -> bool:
         monkeypatch.setattr(Replayer, "_replay", replay)
         has_read.set()
         await may_go.wait()
@@ -417,7 +417,7 @@ async def test_a_letter_is_one_for_each_message_though_sequences_begin_anew(
     # Given the letter of the first message of a stream, put twice because its worker was lost in between
     await provisioning.provision(js, settings)
     names = streams.names(settings)
-    box = DeadLetterBox(nc, TaskLog(nc, names, "w"), names, Meter(), max_payload=nc.max_payload)
+    box = DeadLetterStore(nc, TaskLog(nc, names, "w"), names, Meter(), max_payload=nc.max_payload)
     message = StoredMessage("tasks.transcription.normal", 1, datetime.now(UTC), {}, b"{}")
     for _ in range(2):
         await box.put(message, "t1", PERMANENT.detail, attempts=1)
@@ -479,7 +479,7 @@ async def test_letters_that_outlive_their_logs_keep_no_other_from_a_replay(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a letter whose log is kept no longer, before another one, and a replay without any time
-    monkeypatch.setattr("app.dead_letters.replay.ANSWER_WITHIN", 0)
+    monkeypatch.setattr("app.dead_letters.replay.ANSWER_WITHIN_S", 0)
     engine.fail_with = [PERMANENT] * 2
     for task_id in ("old", "new"):
         await publisher.publish(task_id)

@@ -9,7 +9,7 @@ import pytest
 from nats.aio.msg import Msg
 from redis.asyncio import Redis
 
-from app.dead_letters.store import DeadLetterBox
+from app.dead_letters.store import DeadLetterStore
 from app.errors import FencedError, PermanentError, TaskError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.execution.settlement import Settlement
@@ -123,7 +123,7 @@ class FakeAttempt:
 def settlement(story: Story, *, max_attempts: int = 4, retry_delay: float = 30, jitter: float = 0.0) -> Settlement:
     return Settlement(
         cast("TaskLog", FakeLog(story)),
-        cast("DeadLetterBox", FakeLetters(story)),
+        cast("DeadLetterStore", FakeLetters(story)),
         RedisProjection(Redis()),  # nothing is asked of it
         Meter(),
         max_attempts=max_attempts,

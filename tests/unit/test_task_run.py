@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from redis.asyncio import Redis
 
-from app.dead_letters.store import DeadLetterBox
+from app.dead_letters.store import DeadLetterStore
 from app.errors import PermanentError
 from app.execution.settlement import Settlement
 from app.execution.task_run import Execution, TaskRun
@@ -73,7 +73,7 @@ class Hand:
         self.log, self.story = log, Story()
         self.message = FakeMessage(story=self.story)
         self.connection = connection or ConnectionMonitor()
-        letters = cast("DeadLetterBox", FakeLetters(self.story))
+        letters = cast("DeadLetterStore", FakeLetters(self.story))
         tools = Execution(
             nats=cast("Client", FakeNats()),
             log=log,
