@@ -69,7 +69,8 @@ def limits(schema: dict[str, Any]) -> str:
         return IN_WORDS[schema["pattern"]]
     match schema["type"]:
         case "string":
-            return f"{schema.get('minLength', 0)} to {schema['maxLength']} characters"
+            printable = ", no control characters" if r"\x00-\x1f" in schema.get("pattern", "") else ""
+            return f"{schema.get('minLength', 0)} to {schema['maxLength']} characters{printable}"
         case "array":
             return f"list, up to {schema['maxItems']} of {limits(schema['items'])}"
         case "integer" if schema["minimum"] == -(2**63):
