@@ -87,34 +87,44 @@ class Container:
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
         """Make what uses NATS; a task is delivered again `ack_wait` seconds after the last heartbeat of its worker."""
-        settings, names, js, consumer = self.settings, self.names, nats.jetstream(), self.consumer
-        log = TaskLog(nats, names, self.worker_name)
-        results = ResultStore(js, log, max_payload=nats.max_payload)
-        self.dead_letters = DeadLetterStore(nats, log, names, self.meter, max_payload=nats.max_payload)
-        self.replayer = Replayer(nats, self.dead_letters, log, names)
+        self.nats = nats
+        self.log = TaskLog(nats, self.names, self.worker_name)
+        self.results = ResultStore(nats.jetstream(), self.log, max_payload=nats.max_payload)
+        self.dead_letters = DeadLetterStore(nats, self.log, self.names, self.meter, max_payload=nats.max_payload)
+        self.replayer = Replayer(nats, self.dead_letters, self.log, self.names)
+        self._make_queue()
+        self._make_execution(ack_wait)
+        self._make_speech()
+        self._make_operations()
 
-        queues = QueueReader(nats, names)
-        waiting = WaitingTasks(nats, names, queues, idle=lambda: consumer.idle)
+    def _make_queue(self) -> None:
+        consumer = self.consumer
+        self.queues = QueueReader(self.nats, self.names)
+        self.waiting = WaitingTasks(self.nats, self.names, self.queues, idle=lambda: consumer.idle)
         self.registration = Registration(
-            log,
-            waiting,
+            self.log,
+            self.waiting,
             self.connection,
-            max_attempts=settings.max_attempts,
+            max_attempts=self.settings.max_attempts,
             must_wait=lambda: consumer.keeps_waiting,
         )
+
+    def _make_execution(self, ack_wait: float) -> None:
+        settings = self.settings
+        settlement = Settlement(
+            self.log,
+            self.dead_letters,
+            self.projection,
+            self.meter,
+            settings.max_attempts,
+            settings.task_retry_delay,
+        )
         self.execution = Execution(
-            nats=nats,
-            log=log,
+            nats=self.nats,
+            log=self.log,
             registration=self.registration,
-            results=results,
-            settlement=Settlement(
-                log,
-                self.dead_letters,
-                self.projection,
-                self.meter,
-                settings.max_attempts,
-                settings.task_retry_delay,
-            ),
+            results=self.results,
+            settlement=settlement,
             meter=self.meter,
             connection=self.connection,
             heartbeat=settings.task_heartbeat * ack_wait / settings.task_ack_wait,
@@ -123,39 +133,34 @@ class Container:
             tracer=self.tracer,
         )
 
-        recordings = Recordings(settings, js)
-        found_before = cache.Cache(self.redis_of_cache, keep=settings.cache_ttl)
-        self.sharing = WorkSharing(nats, self.engine, settings)
-        self.diarizer = Diarizer(recordings, self.engine, found_before, Chunks(self.redis_of_cache), self.sharing)
-        transcripts = TranscriptCache(self.engine, found_before)
+    def _make_speech(self) -> None:
+        self.recordings = Recordings(self.settings, self.nats.jetstream())
+        self.cache = cache.Cache(self.redis_of_cache, keep=self.settings.cache_ttl)
+        self.sharing = WorkSharing(self.nats, self.engine, self.settings)
+        self.diarizer = Diarizer(self.recordings, self.engine, self.cache, Chunks(self.redis_of_cache), self.sharing)
+        transcripts = TranscriptCache(self.engine, self.cache)
         self.transcriber = Transcriber(
-            recordings, self.engine, transcripts, self.diarizer, self.sharing, settings=settings
+            self.recordings, self.engine, transcripts, self.diarizer, self.sharing, settings=self.settings
         )
 
+    def _make_operations(self) -> None:
         self.tasks = TaskRequests(
-            log,
-            results,
-            waiting=waiting,
+            self.log,
+            self.results,
+            waiting=self.waiting,
             dead_letters=self.dead_letters,
-            recordings=recordings,
+            recordings=self.recordings,
             projection=self.projection,
-            cache=found_before,
-            max_payload=nats.max_payload,
+            cache=self.cache,
+            max_payload=self.nats.max_payload,
         )
-        expire = partial(
-            expire_tasks,
-            waiting,
-            self.registration,
-            log,
-            self.dead_letters,
-            after=timedelta(seconds=streams.EXPIRES_AFTER_S),
-        )
+        after = timedelta(seconds=streams.EXPIRES_AFTER_S)
         self.maintenance = Maintenance(
-            nats,
-            settings,
-            queues=queues,
+            self.nats,
+            self.settings,
+            queues=self.queues,
             projection=self.projection,
             engine=self.engine,
             meter=self.meter,
-            expire=expire,
+            expire=partial(expire_tasks, self.waiting, self.registration, self.log, self.dead_letters, after=after),
         )

@@ -36,12 +36,9 @@ from app.telemetry.metrics import metrics_route
 from app.temporary import sweep
 from handlers import channels
 
-LOAD_MODEL_EVERY_S = 30.0  # so often it is looked whether there is a model
-GC_THRESHOLDS = (
-    700,
-    10,
-    1000,
-)  # of the garbage collector: full rounds look at each word of a day's transcript, for .4 s each
+LOAD_MODEL_EVERY_S = 30.0
+# Full rounds of the garbage collector visit each word of a day's transcript, which takes .4 s: they are to be rare.
+GC_THRESHOLDS = (700, 10, 1000)
 
 log = structlog.get_logger()
 
