@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.xdist_group("sharing"), pytest.mark.timeout(300)]
 
 CLIP = min(LIBRIVOX.glob("*.flac"))
 REPEATS = 5  # of the demo recording: about ten windows
-# A window at a time, so that a quick machine has windows to give away, too; and lost workers are soon told.
+# A window at a time, so that a quick machine has windows to give away, too; and lost workers are soon noticed.
 ONE_BY_ONE = {"engine_parallel": 1, "engine_batch": 1, "task_ack_wait": 3.0, "task_heartbeat": 1.0}
 
 
@@ -51,7 +51,7 @@ def helps(folder: Path, number: int) -> int:
 
 
 async def alone(folder: Path, recording: Path) -> TranscriptionResult:
-    """What one worker finds, that asks nobody."""
+    """What one worker finds without helpers."""
     async with servers(folder) as defaults:
         settings = defaults.model_copy(update={"share_windows": Share.NEVER})
         async with running(settings, folder / "log") as worker, worker.client() as client:
@@ -92,7 +92,7 @@ async def shared_run(
 async def test_two_workers_find_what_one_finds(
     tmp_path: Path, long_recording: Path, wanted: TranscriptionResult
 ) -> None:
-    # Given a recording of minutes, when two workers hear it
+    # Given a recording of minutes, when two workers transcribe it
     found, progress, by_helper, by_owner = await shared_run(tmp_path, long_recording, None)
     # Then the text is the same, and the times within 50 ms
     assert is_same(found, wanted)
@@ -109,7 +109,7 @@ async def test_two_workers_find_what_one_finds(
 async def test_a_lost_helper_costs_its_own_windows_only(
     tmp_path: Path, long_recording: Path, wanted: TranscriptionResult
 ) -> None:
-    # Given two workers that hear a recording, when the one that helps is killed
+    # Given two workers that transcribe a recording, when the one that helps is killed
     found, progress, _, _ = await shared_run(tmp_path, long_recording, "helper")
     # Then the owner goes on, in the same attempt, and the result is the same
     assert is_same(found, wanted)
@@ -120,7 +120,7 @@ async def test_a_lost_helper_costs_its_own_windows_only(
 async def test_a_lost_owner_is_followed_by_the_helper(
     tmp_path: Path, long_recording: Path, wanted: TranscriptionResult
 ) -> None:
-    # Given two workers that hear a recording, when the one that has the task is killed
+    # Given two workers that transcribe a recording, when the one that has the task is killed
     found, progress, _, _ = await shared_run(tmp_path, long_recording, "owner")
     # Then the other one goes on from the checkpoint, and the result is the same
     assert is_same(found, wanted)
