@@ -123,7 +123,7 @@ class TaskConsumer:
 
     @property
     def keeps_waiting(self) -> bool:
-        """Whether other tasks have to wait: this one takes long, or the worker has had no rest for long."""
+        """Whether other tasks have to wait: the running one takes long, or the worker has been busy for long."""
         now = asyncio.get_running_loop().time()
         with_task, busy = (now - (since or now) for since in (self._task_since, self._busy_since))
         return with_task >= LONG_WITH_ONE_TASK_S or busy >= LONG_WITHOUT_REST_S
@@ -204,7 +204,7 @@ class TaskConsumer:
         return first
 
     def _rank(self, message: Msg) -> tuple[bool, float, int]:
-        """Sort by length of the recording, then by age; but who was passed over `lookahead` times goes first."""
+        """Sort by the recording's length, then by age; a message that was passed over `lookahead` times goes first."""
         stored = StoredMessage.delivered(message)
         if (message.metadata.num_delivered or 1) > self._lookahead:
             return False, 0.0, stored.sequence

@@ -45,10 +45,9 @@ class Position:
 
 
 def position_number(waiting: Mapping[QueueKey, int], kind: Kind, priority: Priority, turn: int) -> int:
-    """About the position, from 1, among all waiting tasks, of the `turn`-th task of one queue.
+    """Estimate the position, from 1, of the `turn`-th task of one queue among all waiting tasks.
 
-    Only each worker knows which kind goes next. Here it is transcription, so that no two tasks share a
-    position.
+    Only the workers know which kind is next. Here it is transcription, so that no two tasks have the same position.
     """
     by_priority = {each: sum(waiting[other, each] for other in Kind) for each in Priority}
     other_kind = by_priority[priority] - waiting[kind, priority]
@@ -78,14 +77,14 @@ class WaitingTasks:
     async def find(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
         """Read those of the messages of a queue that are still stored, each with its position now.
 
-        The position is None where it cannot be told.
+        The position is None where the state of the queues cannot be read.
 
         Raises:
             NatsError: NATS does not answer.
         """
         found: list[tuple[StoredMessage, Position | None]] = []
         wanted = sorted(sequences) if subject in QUEUE_KEYS else []
-        while wanted:  # read in the same moment: how many are behind each message, and how many there are in all
+        while wanted:  # both are read in the same moment: what follows each message, and the length of the queue
             stored, consumer = await asyncio.gather(
                 page(self._nats, self._names.tasks, subject, start=wanted[0], count=len(wanted)),
                 self._consumer(subject),

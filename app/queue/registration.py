@@ -1,8 +1,8 @@
 """Registration: a task is registered when its log begins with `queued`, for the one message that owns the task id.
 
-The worker that takes a message registers its task, if nobody has. Tasks that have to wait are registered before that:
-those of which the task stream announces that they are stored, and those that no worker heard announced. All
-end in `_register`, which decides whose an id is; a compare-and-set append decides between workers.
+The worker that takes a message registers its task, unless that is done. Tasks that have to wait are registered earlier:
+when the task stream announces their message or, if no worker received the announcement, by a search of the queues. All
+three ways end in `_register`, which decides which message owns an id. Between workers, the append to the log decides.
 """
 
 import asyncio
@@ -26,10 +26,12 @@ from app.updates import Task
 from schemas.headers import REPLAY_OF
 from schemas.progress import ProgressEvent, State
 
-SURELY_NEW: Final = timedelta(milliseconds=50)  # a message stored so lately has most likely no log: it need not be read
-HEAD_START_S: Final = 0.05  # an idle worker takes an announced task first, without being held up
+SURELY_NEW: Final = timedelta(
+    milliseconds=50
+)  # the log of a message stored so lately is most likely empty: it is not read
+HEAD_START_S: Final = 0.05  # by then an idle worker has taken the task, and registered it without delay
 RETRY_AFTER_S: Final = 2.0
-ANNOUNCED_AT_ONCE: Final = 200  # tasks; NATS keeps the announcements of the others
+ANNOUNCED_AT_ONCE: Final = 200  # tasks; the announcements of others wait in the subscription
 MISSED_AT_ONCE: Final = 50  # tasks
 MISSED_IN_A_ROUND: Final = 10_000  # tasks of one queue: as many as a queue may hold by default
 MISSED_EVERY_S: Final = 60.0
@@ -39,7 +41,7 @@ SEQUENCES: Final = 2**63  # every stream sequence is smaller
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What is said of a stored task message. Anybody may publish that, so that only what the stream holds counts."""
+    """What an announcement says of a task message. It may be forged: only what the task stream holds is registered."""
 
     task_id: str
     subject: str
@@ -47,7 +49,7 @@ class Announcement:
 
 
 class Registration:
-    """Registers tasks, each for the one message that owns its id."""
+    """Registers tasks, each for the one message that owns the task id."""
 
     def __init__(
         self,
@@ -96,7 +98,7 @@ class Registration:
             message = "a copy of no task message"
             raise ValueError(message)
         announced = Announcement(task.task_id, subject, sequence)
-        if REPLAY_OF in headers:  # whoever replays looks at once, and would see the old end of the task
+        if REPLAY_OF in headers:  # its client may ask at once, and must not see the old failure
             await self.register_waiting([announced])
         else:
             await self._announced.put(announced)
@@ -155,7 +157,7 @@ class Registration:
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
     ) -> None:
-        """Register the task of a message that waits; whoever takes the message deals with an invalid or a known one."""
+        """Register the task of a waiting message; the worker that takes the message deals with an invalid or known one."""
         task = message.task
         if task is not None:
             with suppress(AlreadyKnownError, FencedError):
