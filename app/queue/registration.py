@@ -157,7 +157,7 @@ class Registration:
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
     ) -> None:
-        """Register the task of a waiting message; the worker that takes the message deals with an invalid or known one."""
+        """Register the task of a waiting message; an invalid or known one is left to the worker that takes it."""
         task = message.task
         if task is not None:
             with suppress(AlreadyKnownError, FencedError):
