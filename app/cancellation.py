@@ -1,20 +1,20 @@
-"""Cancellation: of what runs beside, surely; and of what must be done all the same."""
+"""Cancellation: of tasks until they have ended, and of callers whose work must be done all the same."""
 
 import asyncio
 from collections.abc import Collection, Coroutine
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-AGAIN_AFTER: Final = 0.05  # seconds
+AGAIN_AFTER_S: Final = 0.05
 
 T = TypeVar("T")
 
 
-async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float = AGAIN_AFTER) -> None:
-    """Cancel tasks until they have ended, each time after so many seconds.
+async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float = AGAIN_AFTER_S) -> None:
+    """Cancel tasks until they have ended, once more after each `again_after` seconds.
 
-    Once is not enough: nats-py swallows a cancellation while it flushes, and `asyncio.wait_for` of Python 3.11 one that
-    comes together with its answer.
+    Once is not enough: nats-py swallows a cancellation while it flushes, and so does `asyncio.wait_for` of Python 3.11
+    when its result arrives at the same moment.
     """
     pending = {task for task in tasks if not task.done()}
     while pending:
@@ -24,7 +24,7 @@ async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float
 
 
 async def despite_cancellation(work: Coroutine[Any, Any, T]) -> T:
-    """Do what has to be done though whoever does it is cancelled meanwhile, however often."""
+    """Finish some work, however often the caller is cancelled meanwhile."""
     doing = asyncio.create_task(work)
     while not doing.done():
         with suppress(asyncio.CancelledError):

@@ -44,16 +44,16 @@ log = structlog.get_logger()
 
 
 def end_process() -> None:
-    """Stop as if told to, but with exit code 1: whoever runs the service starts it again.
+    """Stop as at Ctrl-C, but with exit code 1, so that whoever runs the service starts it again.
 
-    uvicorn raises the signal once more at its end. SIGTERM would end the process then, which counts as success.
+    uvicorn raises the signal once more at its end. SIGTERM would then end the process, and that counts as success.
     """
-    atexit.register(os._exit, 1)  # nothing else tells FastStream's command that the end is a failure
+    atexit.register(os._exit, 1)  # FastStream's command knows no other way to fail
     signal.raise_signal(signal.SIGINT)
 
 
 class Worker:
-    """One worker: how it starts and ends, and what it answers over HTTP."""
+    """One worker: how it starts and ends, and its HTTP routes."""
 
     def __init__(self, settings: Settings, engine: Engine, traces: TracerProvider = tracing.OFF) -> None:
         self.settings = settings
@@ -127,22 +127,20 @@ class Worker:
             except NatsError as error:
                 if not container.connection.ending:
                     raise
-                log.warning("nats_away_at_the_end", error=str(error))  # to drain an absent server is an error
+                log.warning("nats_drain_failed", error=str(error))  # NATS is away
 
     async def _provision(self, js: JetStreamContext) -> None:
         projection = self.container.projection
         made, self._ack_wait = await provisioning.provision(js, self.settings)
         if self.container.names.progress_projection in made:
-            with suppress(TransientError):  # a consumer that is new shows everything anyway
+            with suppress(TransientError):  # a new consumer projects everything anyway
                 await projection.mark()
         projection.made_at = await provisioning.events_made_at(js, self.settings)
 
     async def _begin(self) -> None:
         nats = await self.broker.connect()
         answered = partial(nats.jetstream().stream_info, self.container.names.tasks)
-        await connection.retry_until_answered(
-            answered
-        )  # started is who is heard: the server knows by then what is subscribed to
+        await connection.retry_until_answered(answered)  # the server has all subscriptions once it answers
         await self.container.consumer.start(nats)
 
     async def _stop(self) -> None:

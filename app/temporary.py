@@ -1,4 +1,4 @@
-"""Temporary files: named after their process, so that what a killed one has left can be told and removed."""
+"""Temporary files, named after their process, so that files of killed processes can be found and removed."""
 
 import asyncio
 import os
@@ -24,11 +24,11 @@ async def temporary_file() -> AsyncIterator[Path]:
 
 
 def sweep() -> None:
-    """Remove what processes that are gone have left in the temporary folder."""
+    """Remove files of processes that have ended from the temporary folder."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         owner = path.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdecimal() and not _lives(int(owner)):
-            with suppress(OSError):  # another user's
+            with suppress(OSError):  # files of another user
                 _remove(path)
 
 
@@ -42,7 +42,7 @@ def _remove(path: Path) -> None:
 def _lives(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):  # a number that no process has
+    except (ProcessLookupError, OverflowError):  # no process has this number
         return False
     except PermissionError:
         return True

@@ -1,1 +1,1 @@
-"""When something is done: one file per channel. FastStream calls them; they call the service."""
+"""FastStream's edge: one file per channel. FastStream calls the handlers; they call the service."""

@@ -1,4 +1,4 @@
-"""Which handler hears which subject, and what the service says where: the source of the AsyncAPI document."""
+"""Which handler receives which subject, and what the service publishes: the source of the AsyncAPI document."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,11 +16,11 @@ from schemas.stream_names import StreamNames
 from schemas.transcription import SegmentsEvent, TranscriptionResult
 from schemas.wire import Kind, Priority
 
-QUEUE_GROUP = "natscribe"  # the queue group: one worker answers
-ANSWERS_AT_ONCE = 16  # of one kind: one that takes long keeps nobody else waiting
+QUEUE_GROUP = "natscribe"  # of all workers: one of them gets a request
+ANSWERS_AT_ONCE = 16  # on one subject: a slow reply delays no other
 
 
-_WORK: dict[Kind, Callable[..., Any]] = {  # handlers differ in their arguments
+_WORK: dict[Kind, Callable[..., Any]] = {  # handlers differ in their parameters
     Kind.TRANSCRIPTION: transcription.transcribe,
     Kind.DIARIZATION: diarization.diarize,
 }
@@ -28,7 +28,7 @@ _ACCEPT: dict[Kind, Callable[..., Any]] = {
     Kind.TRANSCRIPTION: queue.accept_transcription,
     Kind.DIARIZATION: queue.accept_diarization,
 }
-ANSWERS: Mapping[str, Callable[..., Any]] = {  # what each returns is what the reply holds
+ANSWERS: Mapping[str, Callable[..., Any]] = {  # what a handler returns is the reply
     subjects.STATUS: requests.status,
     subjects.RESULT: requests.result,
     subjects.CANCEL: requests.cancel,
@@ -57,7 +57,7 @@ def task_queues(router: NatsRouter, names: StreamNames) -> TaskSubscribers:
 
 
 def accepted_tasks() -> NatsRouter:
-    """Hear what the task stream has stored."""
+    """Subscribe to copies of what the task stream has stored."""
     router = NatsRouter(middlewares=[replies.ignore_invalid])
     for kind in Kind:
         router.subscriber(
@@ -69,22 +69,22 @@ def accepted_tasks() -> NatsRouter:
 
 
 def offered_windows() -> NatsRouter:
-    """Hear which worker could do with help: each idle one does."""
+    """Subscribe to offers of windows by other workers."""
     router = NatsRouter(middlewares=[replies.ignore_invalid])
     router.subscriber(subjects.WINDOWS_OFFERED, no_reply=True)(sharing.offered)
     return router
 
 
 def answers() -> NatsRouter:
-    """Answer requests, each with a reply or an error, never with silence, as long as there is an inbox for it."""
-    router = NatsRouter(middlewares=[replies.InboxesOnly, replies.tell_errors])
+    """Subscribe to requests: each gets a reply or an error, if its reply subject is an inbox."""
+    router = NatsRouter(middlewares=[replies.InboxesOnly, replies.reply_with_errors])
     for subject, handler in ANSWERS.items():
         router.subscriber(subject, queue=QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)(handler)
     return router
 
 
 def published_messages(broker: NatsBroker) -> None:
-    """Declare what the service publishes, for the document; the task log is what writes it."""
+    """Declare what the service publishes, for the document only: the task log publishes it."""
     for channel, schema in (
         (subjects.PROGRESS_CHANNEL, ProgressEvent),
         (subjects.SEGMENTS_CHANNEL, SegmentsEvent),

@@ -1,4 +1,4 @@
-"""dead_letters.*: what could not be done is tried again, or removed."""
+"""dead_letters.*: dead letters are replayed or removed."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from schemas.requests import DeleteLettersRequest, LettersDeleted, Replayed, Rep
 
 
 async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromContext()]) -> Replayed:
-    """Queue dead letters again, by task, kind or error code."""
+    """Queue tasks of dead letters again, by task, kind or error code."""
     count = await replayer.replay(task_id=request.task_id, kind=request.kind, code=request.code)
     return Replayed(replayed=count)
 

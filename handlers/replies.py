@@ -1,4 +1,4 @@
-"""What becomes of errors where nobody retries: requests are answered, the rest is let go."""
+"""What becomes of errors in handlers: requests get an error reply, other messages are ignored."""
 
 from collections.abc import Awaitable, Callable
 from json import JSONDecodeError
@@ -18,8 +18,8 @@ INTERNAL = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
 )
 
-# What the places for answers begin with, whatever prefix a client has chosen; the second is what the server puts in
-# their place where somebody asks from another account, and nobody else may.
+# Reply subjects begin so, whatever inbox prefix a client has chosen. The second is the server's own, for requests from
+# other accounts; no client may use it.
 INBOXES = ("_INBOX", "_R_.")
 
 
@@ -27,57 +27,57 @@ log = structlog.get_logger()
 
 
 class InboxesOnly(BaseMiddleware[Any, Any]):  # the library's own type variables
-    """Leaves requests alone whose answer would go elsewhere than into an inbox.
+    """Ignores requests whose reply subject is no inbox.
 
-    Whoever asks names the place, and the service may publish where a client may not: into a queue or a log, or to
-    JetStream, which takes an empty text for the order to delete a stream.
+    The client chooses the reply subject, and the service may publish where a client may not: to a task queue, to a log,
+    or to JetStream's API, which takes an empty message for a request to delete a stream.
     """
 
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> object:
-        """Answer as the handler says, or not at all."""
+        """Handle the request, unless its reply subject is no inbox."""
         if msg.reply_to and not msg.reply_to.startswith(INBOXES):
-            log.warning("request_unanswered", subject=msg.raw_message.subject)
+            log.warning("request_ignored", subject=msg.raw_message.subject)
             msg.reply_to = ""
             return None
         return await call_next(msg)
 
 
-tell_errors = ExceptionMiddleware()
+reply_with_errors = ExceptionMiddleware()
 ignore_invalid = ExceptionMiddleware()
 
 
-@tell_errors.add_handler(RequestError, publish=True)
-def tell_request_error(error: RequestError) -> ErrorReply:
-    """Answer with the reason."""
+@reply_with_errors.add_handler(RequestError, publish=True)
+def reply_refused(error: RequestError) -> ErrorReply:
+    """Reply with the reason."""
     return ErrorReply(error=error.detail)
 
 
-@tell_errors.add_handler(ValidationError, publish=True)
-def tell_invalid(error: ValidationError) -> ErrorReply:
-    """Answer with what is wrong about the request."""
+@reply_with_errors.add_handler(ValidationError, publish=True)
+def reply_invalid(error: ValidationError) -> ErrorReply:
+    """Reply with what is wrong in the request."""
     message = f"The request is invalid ({first_problem(error)}): correct it and ask again."
     return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message))
 
 
-@tell_errors.add_handler(JSONDecodeError, publish=True)
-@tell_errors.add_handler(UnicodeDecodeError, publish=True)
-@tell_errors.add_handler(RecursionError, publish=True)  # JSON may nest more deeply than Python reads
-def tell_no_json(_: Exception) -> ErrorReply:
-    """Answer that the request is not JSON."""
+@reply_with_errors.add_handler(JSONDecodeError, publish=True)
+@reply_with_errors.add_handler(UnicodeDecodeError, publish=True)
+@reply_with_errors.add_handler(RecursionError, publish=True)  # JSON may nest more deeply than Python reads
+def reply_no_json(_: Exception) -> ErrorReply:
+    """Reply that the request is not JSON."""
     message = "The request is not a JSON object in UTF-8: send one."
     return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message))
 
 
-@tell_errors.add_handler(Exception, publish=True)
-def tell_internal(error: Exception) -> ErrorReply:
-    """Answer even when something is broken."""
-    log.error("request_broken", exc_info=error)
+@reply_with_errors.add_handler(Exception, publish=True)
+def reply_internal(error: Exception) -> ErrorReply:
+    """Reply although the service has a fault."""
+    log.error("request_failed", exc_info=error)
     return INTERNAL
 
 
 @ignore_invalid.add_handler(ValueError)
 @ignore_invalid.add_handler(RecursionError)  # JSON may nest more deeply than Python reads
-def let_go(_: Exception) -> None:
-    """Leave an invalid task to the worker that picks it up, and what is no event of ours to whoever wrote it."""
+def ignore(_: Exception) -> None:
+    """Ignore the message: the worker that takes an invalid task from its queue settles it."""

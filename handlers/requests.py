@@ -1,4 +1,4 @@
-"""tasks.status, tasks.result, tasks.cancel, tasks.delete: what clients ask, and the answers."""
+"""tasks.status, tasks.result, tasks.cancel, tasks.delete: requests of clients about a task."""
 
 from typing import Annotated
 
@@ -10,14 +10,14 @@ from schemas.transcription import TranscriptionResult
 
 
 async def status(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:
-    """Tell where a task stands."""
+    """Reply with the status of a task."""
     return await tasks.status(request.task_id)
 
 
 async def result(
     request: ResultRequest, tasks: Annotated[TaskRequests, FromContext()]
 ) -> TranscriptionResult | DiarizationResult | str:
-    """Give the result of a task, in the format that was asked for."""
+    """Reply with the result of a task, in the requested format."""
     return await tasks.result(request)
 
 

@@ -1,4 +1,4 @@
-"""windows.offered: another worker has more of a recording than it can hear at once."""
+"""windows.offered: another worker has more windows of a recording than it can transcribe at once."""
 
 from typing import Annotated
 
@@ -8,5 +8,5 @@ from schemas.sharing import WindowsOffered
 
 
 async def offered(offer: WindowsOffered, sharing: Annotated[WorkSharing, FromContext()]) -> None:
-    """Help, where this worker is idle."""
+    """Help the other worker, if this one is idle."""
     await sharing.consider(offer)

@@ -62,7 +62,7 @@ def _channel(channel: Channel, finding: Finding, settings: Settings) -> Node:
         "address": channel.address,
         "title": channel.title,
         "description": channel.description,
-        "messages": _messages(_said(channel, finding)),
+        "messages": _messages(_messages_on(channel, finding)),
         "tags": [{"name": channel.tag}],
     }
     parameters = re.findall(r"\{(\w+)\}", channel.address)
@@ -79,7 +79,7 @@ def _operation(channel: Channel, finding: Finding) -> Node:
         "title": channel.title,
         "summary": channel.summary,
         "tags": [{"name": channel.tag}],
-        "messages": _of_channel(channel.name, _said(channel, finding)),
+        "messages": _of_channel(channel.name, _messages_on(channel, finding)),
     }
     if finding.queue:
         node["bindings"] = {"nats": {"queue": finding.queue, "bindingVersion": BINDING}}
@@ -106,7 +106,7 @@ def _reply_channel(channel: Channel) -> Node:
     }
 
 
-def _said(channel: Channel, finding: Finding) -> list[MessageWords]:
+def _messages_on(channel: Channel, finding: Finding) -> list[MessageWords]:
     """The messages that the code has on a channel (LookupError where a payload has no words)."""
     inside = channel.tag == INSIDE
     found = [message for message in MESSAGES if not message.is_reply and message.is_inside == inside]

@@ -1,1 +1,1 @@
-"""What goes on beside the tasks: figures, health, what is missing or has waited too long."""
+"""Work beside the tasks: health, metrics, missing streams, expired tasks."""

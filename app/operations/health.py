@@ -1,4 +1,4 @@
-"""Health: whether the process lives, is ready for work, has started. Read-only."""
+"""Health: whether a worker lives, is ready for tasks, and has started."""
 
 import asyncio
 import inspect
@@ -28,7 +28,7 @@ async def nats_answers(broker: NatsBroker, settings: Settings) -> bool:
     try:
         await connection.jetstream(timeout=ANSWER_TIMEOUT_S).stream_info(settings.nats_stream_name)
     except APIError:
-        return connection.is_connected  # it answers, whatever it says
+        return connection.is_connected  # an error is an answer
     except NatsError:
         return False
     return connection.is_connected
@@ -44,7 +44,7 @@ async def consumers_exist(broker: NatsBroker, settings: Settings) -> bool:
 
 
 def route(**checks: Check) -> HttpHandler:
-    """A GET route: 200 where every check holds, else 503; the body says which do not."""
+    """A GET route: 200 where every check holds, else 503; the body has the outcome of each."""
 
     @get(include_in_schema=False)
     async def health(_: object) -> AsgiResponse:

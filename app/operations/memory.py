@@ -1,4 +1,4 @@
-"""Memory: what this process and its children hold, as Linux tells it."""
+"""Memory: how much this process and its children hold, from Linux' /proc."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def resident(process: int | str = "self") -> int:
-    """Resident bytes of a process, 0 where it has gone."""
+    """Resident bytes of a process, 0 where it has ended."""
     try:
         return int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
     except (OSError, IndexError, ValueError):
@@ -16,7 +16,7 @@ def resident(process: int | str = "self") -> int:
 
 
 def resident_children() -> int:
-    """Resident bytes of the child processes: the engine."""
+    """Resident bytes of the child processes, which are the engine."""
     try:
         found = [tasks.read_text(encoding="ascii") for tasks in Path("/proc/self/task").glob("*/children")]
     except OSError:

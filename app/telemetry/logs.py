@@ -1,4 +1,4 @@
-"""Logs: structured lines, for people on a terminal and as JSON elsewhere."""
+"""Logs: structured lines, readable on a terminal and JSON elsewhere."""
 
 import logging
 import math
@@ -8,24 +8,24 @@ from collections.abc import Callable
 
 import structlog
 
-BROKER = "natscribe.broker"  # the logger that FastStream speaks through
+BROKER = "natscribe.broker"  # the logger of FastStream's broker
 REPEAT_AFTER_S = 30.0
-WARNINGS_REMEMBERED = 64  # warnings that are remembered
+WARNINGS_REMEMBERED = 64
 
 
 def configure(level: str) -> None:
-    """Send all log lines, the libraries' too, through structlog to standard error."""
+    """Send all log lines, also those of libraries, through structlog to standard error."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _flatten_extra,
-        _leave_out_what_is_not_known,
+        _leave_out_none,
     ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            Seldom(),
+            RepeatFilter(),
             *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -53,46 +53,50 @@ def configure(level: str) -> None:
 
 
 def adopt_libraries() -> None:
-    """Have the libraries' loggers speak through ours; once more after the HTTP server has set up its own."""
+    """Have the loggers of libraries log through ours; call it again after the HTTP server has set up its own."""
     for name in ("faststream", "uvicorn", "uvicorn.error", "uvicorn.access"):
         library = logging.getLogger(name)
         library.handlers = []
         library.propagate = True
-    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # probes ask every few seconds
+    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # health probes come every few seconds
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
-        logging.getLogger(BROKER).setLevel(logging.WARNING)  # it tells of its own tasks
+        logging.getLogger(BROKER).setLevel(logging.WARNING)  # it logs each message
 
 
-class Seldom:
-    """Lets a warning pass once in a while, however often it is said: an outage is tried against every second."""
+class RepeatFilter:
+    """Logs an equal warning only every REPEAT_AFTER_S: in an outage the same call fails each second."""
 
     def __init__(self, every: float = REPEAT_AFTER_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._every = every
         self._clock = clock
-        self._said: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
     def __call__(self, _: object, level: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        """Drop what was said a moment ago, word for word and of the same task (structlog.DropEvent)."""
+        """Drop a warning that was logged a moment ago, with the same words and of the same task.
+
+        Raises:
+            structlog.DropEvent: The warning is dropped.
+        """
         if level != "warning":
             return event
         line = str(sorted({**structlog.contextvars.get_contextvars(), **event}.items(), key=lambda item: item[0]))
         now = self._clock()
-        if now - self._said.get(line, -math.inf) < self._every:
+        if now - self._logged_at.get(line, -math.inf) < self._every:
             raise structlog.DropEvent
-        self._said.pop(line, None)
-        self._said[line] = now
-        if len(self._said) > WARNINGS_REMEMBERED:
-            del self._said[next(iter(self._said))]
+        self._logged_at.pop(line, None)
+        self._logged_at[line] = now
+        if len(self._logged_at) > WARNINGS_REMEMBERED:
+            del self._logged_at[next(iter(self._logged_at))]
         return event
 
 
 def _flatten_extra(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """FastStream nests what it adds under `extra`."""
+    """Move what FastStream nests under `extra` one level up."""
     extra = event.pop("extra", None)
     if isinstance(extra, dict):
         event.update({key: value for key, value in extra.items() if value})
     return event
 
 
-def _leave_out_what_is_not_known(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _leave_out_none(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {key: value for key, value in event.items() if value is not None}

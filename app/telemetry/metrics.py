@@ -1,9 +1,9 @@
-"""Metrics: the one module that knows the metrics library. No label takes a task or user id."""
+"""Metrics: the one module that uses the metrics library. No label has a task or user id."""
 
 from app.telemetry.siblings import shared_folder
 
 # isort: split
-# The library looks for the siblings' folder when it is imported.
+# prometheus_client reads the name of the siblings' folder when it is imported.
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,12 +27,12 @@ Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 
 def task_name(kind: Kind) -> str:
-    """How tasks of a kind are called in metrics and logs."""
+    """The name of tasks of a kind in metrics and logs."""
     return f"process_{kind}"
 
 
 class Meter:
-    """Counts what the worker does."""
+    """The metrics of one worker."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -96,27 +96,27 @@ class Meter:
         self.beat(kind, since_progress=0.0, running=0.0)
 
     def beat(self, kind: Kind, *, since_progress: float, running: float) -> None:
-        """Say how the running task does, in seconds; 0 where none runs."""
+        """Set for how many seconds the running task has run and has made no progress; 0 where none runs."""
         self._since.labels(task_name(kind)).set(since_progress)
         self._running.labels(task_name(kind)).set(running)
 
     def redelivered(self, kind: Kind) -> None:
-        """Count a delivery of a task that was begun before: one that was only looked at was not."""
+        """Count a delivery of a task that another delivery had started."""
         self._redeliveries.labels(task_name(kind)).inc()
 
     def waited(self, kind: Kind, seconds: float) -> None:
-        """Count how long a task waited for its first attempt."""
+        """Observe how many seconds a task has waited for its first attempt."""
         self._wait.labels(task_name(kind)).observe(seconds)
 
     def resumed(self, kind: Kind, audio_seconds: float) -> None:
-        """Count an attempt that goes on behind so much audio."""
+        """Count an attempt that continues behind so many seconds of audio."""
         self._resumes.labels(task_name(kind)).inc()
         self._resumed.labels(task_name(kind)).inc(audio_seconds)
 
     def completed(
         self, kind: Kind, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
     ) -> None:
-        """Count a task that has its result."""
+        """Count a completed task, which took so many seconds."""
         name = task_name(kind)
         self._success.labels(name).inc()
         self._seconds.labels(name).observe(seconds)
@@ -126,7 +126,7 @@ class Meter:
             self._factor.labels(name).observe(seconds / audio_seconds)
 
     def failed(self, kind: Kind, state: State, code: ErrorCode, seconds: float) -> None:
-        """Count an attempt that failed: for good, or to be tried again."""
+        """Count an attempt that failed for good, or that is retried."""
         if state is State.RETRYING:
             self._retries.labels(task_name(kind), code).inc()
             return
@@ -134,7 +134,7 @@ class Meter:
         self._seconds.labels(task_name(kind)).observe(seconds)
 
     def doubled(self, kind: Kind) -> None:
-        """Count a message whose task id is known already."""
+        """Count a message whose task id another message has."""
         self._duplicates.labels(task_name(kind)).inc()
 
     def letter(self, kind: Kind, code: ErrorCode) -> None:
@@ -160,20 +160,20 @@ class Meter:
         self._kept.set(kept)
 
     def worker(self, *, nats: bool, redis: bool, model: bool, attempt_limit: float) -> None:
-        """Say what the worker has at hand."""
+        """Set whether the worker reaches NATS and Redis, and has a model."""
         self._nats.set(nats)
         self._redis.set(redis)
         self._model.set(model)
         self._attempt_limit.set(attempt_limit)
 
     def memory(self, *, worker: int, engine: int, limit: int) -> None:
-        """Say how many bytes are resident, and how many may be."""
+        """Set how many bytes worker and engine hold, and how many they may hold."""
         self._memory.labels("worker").set(worker)
         self._memory.labels("engine").set(engine)
         self._memory_limit.set(limit)
 
     def exposition(self) -> bytes:
-        """All figures as Prometheus reads them: of all siblings, where there are any."""
+        """All metrics as Prometheus reads them, of all siblings where there are any."""
         folder = shared_folder()
         if folder is None:
             return generate_latest(self.registry)
@@ -184,7 +184,7 @@ class Meter:
 
 
 def _begun(metric: Metric, labels: list[str] | None) -> Metric:
-    """The metric, at 0 for each kind of task: what begins with its first event has not increased for Prometheus."""
+    """The metric, at 0 for each kind: Prometheus sees no increase where a series begins with its first event."""
     if labels == ["task_name"]:
         for kind in Kind:
             metric.labels(task_name(kind))
@@ -192,14 +192,14 @@ def _begun(metric: Metric, labels: list[str] | None) -> Metric:
 
 
 def _forget_dead(folder: Path) -> None:
-    """A worker that was killed took its task along: its gauges must not stand for ever."""
+    """Remove the gauges of killed siblings: nobody else does."""
     for process in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*.db")}:
         if not Path(f"/proc/{process}").exists():
             mark_process_dead(int(process), str(folder))  # type: ignore[no-untyped-call]  # it has no types
 
 
 def metrics_route(meter: Meter) -> HttpHandler:
-    """The route that Prometheus reads."""
+    """The route that Prometheus scrapes."""
 
     @get(include_in_schema=False)
     async def metrics(_: object) -> AsgiResponse:

@@ -1,6 +1,6 @@
-"""Siblings: the processes of one `--workers N`, which show their figures as one through a folder they share.
+"""Siblings: the processes of one `--workers N`, which share a folder, so that one of them can expose all metrics.
 
-Import this before `prometheus_client`, which decides at its own import where it keeps its figures.
+Import this before `prometheus_client`, which reads the folder's name when it is imported.
 """
 
 import os
@@ -16,11 +16,11 @@ _parent = parent_process()
 if _parent is not None and FOLDER not in os.environ:
     _folder = Path(tempfile.gettempdir()) / f"{PREFIX}{_parent.pid}-metrics"
     _folder.mkdir(mode=0o700, exist_ok=True)
-    if _folder.stat().st_uid == os.getuid():  # another user's would be refused, or worse, be read
+    if _folder.stat().st_uid == os.getuid():  # not another user's folder
         os.environ[FOLDER] = str(_folder)
 
 
 def shared_folder() -> Path | None:
-    """Where the siblings keep their figures; None for a process that has none."""
+    """The folder that siblings share; None for a process without siblings."""
     found = os.environ.get(FOLDER)
     return Path(found) if found else None

@@ -1,4 +1,4 @@
-"""Traces: a task's way through the service as spans, off until OTEL_EXPORTER_OTLP_ENDPOINT is set."""
+"""Traces: the steps of a task as spans; off until OTEL_EXPORTER_OTLP_ENDPOINT is set."""
 
 import time
 from datetime import datetime
@@ -14,7 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from app.updates import Found, Result, Update
 from schemas.progress import Stage
 
-NANOSECONDS = 1_000_000_000  # nanoseconds
+NANOSECONDS = 1_000_000_000  # of a second
 OFF = NoOpTracerProvider()
 _PROPAGATOR = TraceContextTextMapPropagator()
 _STAGES = {
@@ -27,7 +27,7 @@ _STAGES = {
 
 
 def provider(endpoint: str | None) -> trace.TracerProvider:
-    """Where spans go: to the collector at this OTLP/HTTP endpoint, or nowhere."""
+    """A provider that sends spans to the collector at this OTLP/HTTP endpoint, or nowhere."""
     if endpoint is None:
         return OFF
     found = TracerProvider(resource=Resource.create({SERVICE_NAME: "natscribe"}))
@@ -36,13 +36,13 @@ def provider(endpoint: str | None) -> trace.TracerProvider:
 
 
 def flush(traces: trace.TracerProvider) -> None:
-    """Send what is not sent yet; blocks."""
+    """Send the spans that are not sent yet; blocks."""
     if isinstance(traces, TracerProvider):
         traces.force_flush()
 
 
 def current() -> str | None:
-    """The span that runs, as a `traceparent`; None where nothing is traced."""
+    """The current span as a `traceparent`; None where nothing is traced."""
     if not trace.get_current_span().is_recording():
         return None
     carrier: dict[str, str] = {}
@@ -51,19 +51,19 @@ def current() -> str | None:
 
 
 def link_to(earlier: str | None) -> None:
-    """Link the running span to one of an earlier delivery of the same task."""
+    """Link the current span to a span of an earlier delivery of the same task."""
     if earlier is not None:
         found = trace.get_current_span(_PROPAGATOR.extract({"traceparent": earlier})).get_span_context()
         trace.get_current_span().add_link(found)
 
 
 def waited(tracer: Tracer, since: datetime) -> None:
-    """A span for the time in the queue, which is over."""
+    """Record the time that a task has waited in its queue as a span."""
     tracer.start_span("queue wait", start_time=int(since.timestamp() * NANOSECONDS)).end()
 
 
 class StageSpans:
-    """The stages of an attempt as spans, one at a time, below the span that runs."""
+    """The stages of an attempt as spans, one after the other, below the current span."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
@@ -97,7 +97,7 @@ class StageSpans:
         self._since = time.time_ns()
 
     def _batch(self, found: Found) -> None:
-        """A batch of windows, which took the time since the one before."""
+        """Record a batch of windows as a span: it took the time since the previous batch."""
         inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
         figures = {"audio.processed_seconds": found.processed_seconds, "segments": len(found.segments)}
         self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()

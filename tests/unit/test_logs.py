@@ -3,7 +3,7 @@
 import pytest
 import structlog
 
-from app.telemetry.logs import WARNINGS_REMEMBERED, Seldom
+from app.telemetry.logs import WARNINGS_REMEMBERED, RepeatFilter
 
 
 class Clock:
@@ -21,11 +21,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def seldom(clock: Clock) -> Seldom:
-    return Seldom(30.0, clock)
+def seldom(clock: Clock) -> RepeatFilter:
+    return RepeatFilter(30.0, clock)
 
 
-def passes(seldom: Seldom, event: str, level: str = "warning", **facts: object) -> bool:
+def passes(seldom: RepeatFilter, event: str, level: str = "warning", **facts: object) -> bool:
     try:
         seldom(None, level, {"event": event, **facts})
     except structlog.DropEvent:
@@ -33,7 +33,7 @@ def passes(seldom: Seldom, event: str, level: str = "warning", **facts: object) 
     return True
 
 
-def test_a_warning_passes_once_in_a_while(seldom: Seldom, clock: Clock) -> None:
+def test_a_warning_passes_once_in_a_while(seldom: RepeatFilter, clock: Clock) -> None:
     # Given a warning that was said
     assert passes(seldom, "nats_error", error="refused")
     # When it is said every second
@@ -44,7 +44,7 @@ def test_a_warning_passes_once_in_a_while(seldom: Seldom, clock: Clock) -> None:
     assert [at for at, passed in enumerate(said, 1) if passed] == [30, 60]
 
 
-def test_what_differs_passes(seldom: Seldom) -> None:
+def test_what_differs_passes(seldom: RepeatFilter) -> None:
     assert passes(seldom, "nats_error", error="refused")
     # Another reason, another task, and what is more or less than a warning
     assert passes(seldom, "nats_error", error="timeout")
@@ -58,7 +58,7 @@ def test_what_differs_passes(seldom: Seldom) -> None:
     assert passes(seldom, "task_broken", level="error")
 
 
-def test_it_remembers_so_many(seldom: Seldom) -> None:
+def test_it_remembers_so_many(seldom: RepeatFilter) -> None:
     assert passes(seldom, "first")
     for number in range(WARNINGS_REMEMBERED):
         assert passes(seldom, "other", number=number)
