@@ -55,7 +55,9 @@ class Settings(BaseSettings):
     nats_password: SecretStr | None = None
     nats_creds_file: FilePath | None = None
     nats_tls_ca_file: FilePath | None = None
-    nats_inbox_prefix: str = Field("_INBOX", pattern=r"^[A-Za-z0-9_.-]+$", description="Where a client hears answers.")
+    nats_inbox_prefix: str = Field(
+        "_INBOX", pattern=r"^[A-Za-z0-9_.-]+$", description="Prefix of the inboxes in which a client receives replies."
+    )
     nats_stream_name: str = Field("transcription_tasks", pattern=r"^[A-Za-z0-9_-]+$")
     nats_consumer_name: str = Field("transcription_worker", pattern=r"^[A-Za-z0-9_-]+$")
     nats_max_msgs_per_subject: int = Field(10_000, ge=1)

@@ -1,4 +1,4 @@
-"""The document: what FastStream finds in the code, joined by address with what people are told of it."""
+"""The document: what FastStream finds in the code, joined by address with titles and descriptions."""
 
 import re
 from collections.abc import Mapping
@@ -20,9 +20,13 @@ _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The
 
 
 def complete(found: Node, settings: Settings) -> Node:
-    """Fill FastStream's gaps (LookupError where the code and the words do not meet)."""
+    """The whole document, from what FastStream has found.
+
+    Raises:
+        LookupError: The code and the descriptions have different channels or messages.
+    """
     findings = {channel.address: find(found, channel.address) for channel in CHANNELS}
-    _check_all_are_told(found, findings)
+    _check_all_are_described(found, findings)
     asked = [channel for channel in CHANNELS if channel.address in ANSWERS]
     return {
         "asyncapi": found["asyncapi"],
@@ -49,11 +53,11 @@ def _info(found: Node, settings: Settings) -> Node:
     return {**found["info"], "description": info.description(settings), "tags": tags}
 
 
-def _check_all_are_told(found: Node, findings: Mapping[str, Finding]) -> None:
-    told = frozenset[str]().union(*(finding.addresses for finding in findings.values()))
-    untold = {node["address"] for node in found["channels"].values()} - told
-    if untold:
-        message = f"Nobody is told of {', '.join(sorted(untold))}: describe them in wording.py."
+def _check_all_are_described(found: Node, findings: Mapping[str, Finding]) -> None:
+    described = frozenset[str]().union(*(finding.addresses for finding in findings.values()))
+    undescribed = {node["address"] for node in found["channels"].values()} - described
+    if undescribed:
+        message = f"No description of {', '.join(sorted(undescribed))}: add one to wording.py."
         raise LookupError(message)
 
 
@@ -107,18 +111,22 @@ def _reply_channel(channel: Channel) -> Node:
 
 
 def _messages_on(channel: Channel, finding: Finding) -> list[MessageWords]:
-    """The messages that the code has on a channel (LookupError where a payload has no words)."""
+    """The messages that the code has on a channel.
+
+    Raises:
+        LookupError: None of its payloads is described.
+    """
     inside = channel.tag == INSIDE
     found = [message for message in MESSAGES if not message.is_reply and message.is_inside == inside]
     said = [message for message in found if message.payload.__name__ in finding.models]
     if not said:
-        message = f"The messages on {channel.address} are not told of: describe them in messages.py."
+        message = f"No description of the messages on {channel.address}: add one to messages.py."
         raise LookupError(message)
     return said
 
 
 def _replies(address: str) -> list[MessageWords]:
-    """What the handler says that it returns, and the error."""
+    """The messages that the handler returns, and the error."""
     returned = get_type_hints(ANSWERS[address])["return"]
     payloads = {*(get_args(returned) or (returned,)), ErrorReply}
     return [message for message in MESSAGES if message.is_reply and message.payload in payloads]

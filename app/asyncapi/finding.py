@@ -1,4 +1,4 @@
-"""What FastStream finds in the code at the address of a channel."""
+"""What FastStream finds in the code for the address of a channel."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ ENUMS: Final[Mapping[str, type[Term]]] = {"priority": Priority, "kind": Kind}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The subjects behind one address, which are heard or said alike."""
+    """The subjects of one address: the service subscribes to all of them, or publishes on all of them."""
 
     addresses: frozenset[str]
     action: str
@@ -22,7 +22,11 @@ class Finding:
 
 
 def find(found: Node, address: str) -> Finding:
-    """Look an address up in FastStream's document (LookupError where the code has nothing there)."""
+    """Look an address up in FastStream's document.
+
+    Raises:
+        LookupError: The code neither subscribes nor publishes there.
+    """
     subjects = pattern(address)
     channels = {
         name: node
@@ -30,7 +34,7 @@ def find(found: Node, address: str) -> Finding:
         if node["address"] == address or subjects.fullmatch(node["address"])
     }
     if not channels:
-        message = f"The code neither hears nor says anything on {address}: correct wording.py."
+        message = f"The code neither subscribes to {address} nor publishes there: correct wording.py."
         raise LookupError(message)
     (action,) = {
         operation["action"]
@@ -43,7 +47,7 @@ def find(found: Node, address: str) -> Finding:
 
 
 def pattern(address: str) -> re.Pattern[str]:
-    """What matches the subjects of an address, and the wildcards for them."""
+    """A pattern for the subjects of an address, and for wildcards in their place."""
     words = {name: "|".join([*map(str, enum), r"\*"]) for name, enum in ENUMS.items()}
     parts = re.split(r"\{(\w+)\}", address)
     return re.compile(

@@ -25,7 +25,7 @@ EXPIRES_AFTER_S = 7 * DAY_S
 RESULTS_KEPT_S = 7 * DAY_S
 RESULTS_BUCKET = "results"
 QUEUE_FULL = 10077  # err_code of nats-server: no more messages of this subject
-DUPLICATE_WINDOW_S = 120.0  # what nats-server does by itself, said so that clients can be told
+DUPLICATE_WINDOW_S = 120.0  # the default of nats-server, explicit because the document names it
 
 
 def names(settings: Settings) -> StreamNames:

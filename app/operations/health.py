@@ -20,7 +20,7 @@ ANSWER_TIMEOUT_S = 2.0
 
 
 async def nats_answers(broker: NatsBroker, settings: Settings) -> bool:
-    """Whether NATS answers a request: an open connection says little.
+    """Whether NATS answers a request: an open connection alone is no sign of that.
 
     A ping would not do: its answer, once it comes too late, ends the reader of nats-py.
     """

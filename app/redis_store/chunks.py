@@ -11,7 +11,7 @@ from app.engines.messages import ChunkAnalysed
 from app.redis_store import keys
 from app.redis_store.cache import in_time
 
-KEPT: Final = 24 * 3600  # seconds after the last one; an attempt that follows later hears them again
+KEPT: Final = 24 * 3600  # seconds after the last one; a later attempt analyses the recording again
 
 KEEP_UNLESS_WITHDRAWN: Final = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
@@ -42,5 +42,5 @@ class Chunks:
 
 
 def _read(line: bytes) -> Iterator[ChunkAnalysed]:
-    with suppress(ValidationError):  # of another version: it is heard again
+    with suppress(ValidationError):  # written by another version
         yield ChunkAnalysed.model_validate_json(line)

@@ -1,1 +1,1 @@
-"""What a worker says of itself: metrics, logs and traces."""
+"""Telemetry of a worker: metrics, logs and traces."""

@@ -146,8 +146,8 @@ class Meter:
     ) -> None:
         """Set how a task queue stands.
 
-        `waiting` messages wait for a worker, the `oldest` for so many seconds; their publishers said that they hold so
-        many seconds of `audio`. `messages` are waiting or running.
+        `waiting`: messages that wait for a worker; `oldest`: seconds since the oldest was stored; `audio`: their
+        seconds of audio, as far as publishers have given them; `messages`: waiting or running.
         """
         self._waiting.labels(subject).set(waiting)
         self._oldest.labels(subject).set(oldest)
