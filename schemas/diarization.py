@@ -51,7 +51,7 @@ class Turn(Message):
 class DiarizationResult(Message):
     """Who speaks when."""
 
-    kind: Literal[Kind.DIARIZATION] = Field(Kind.DIARIZATION, description="Tells the two kinds of results apart.")
+    kind: Literal[Kind.DIARIZATION] = Field(Kind.DIARIZATION, description="Distinguishes the two kinds of results.")
     task_id: TaskId
     audio_file_id: AudioFileId
     user_id: UserId

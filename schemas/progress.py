@@ -19,7 +19,7 @@ from schemas.wire import (
 
 
 class State(Term):
-    """Where a task stands."""
+    """The state of a task."""
 
     QUEUED = "queued", "Stored, and waits for a worker."
     RUNNING = "running", "A worker works on it, and appends an event at least every 10 s."
@@ -42,9 +42,9 @@ class Stage(Term):
 
     FETCHING = "fetching", "Reads the recording."
     DECODING = "decoding", "Finds the format and the length of the recording."
-    TRANSCRIBING = "transcribing", "Writes what is said."
+    TRANSCRIBING = "transcribing", "Writes the text."
     DIARIZING = "diarizing", "Finds who speaks when."
-    MERGING = "merging", "Gives the words their speakers."
+    MERGING = "merging", "Assigns speakers to the words."
 
 
 class ProgressEvent(Message):
@@ -52,7 +52,7 @@ class ProgressEvent(Message):
 
     task_id: TaskId
     kind: Kind = Field(description="Which kind of task it is.")
-    state: State = Field(description="Where the task stands.")
+    state: State = Field(description="State of the task.")
     stage: Stage | None = Field(
         None,
         description="What the worker does now, or did when a `retrying` task failed; null in other states.",

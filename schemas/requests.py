@@ -33,10 +33,10 @@ class ResultFormat(Term):
     """The format of a result."""
 
     JSON = "json", "The result as it was published: application/json."
-    TXT = "txt", "The text, with speakers where they were asked for: text/plain."
+    TXT = "txt", "The text, with speakers if the task asked for them: text/plain."
     SRT = "srt", "SubRip subtitles: text/plain."
     VTT = "vtt", "WebVTT subtitles: text/plain."
-    RTTM = "rttm", "Who speaks when, as NIST tools read it: text/plain; only where there are speakers."
+    RTTM = "rttm", "Who speaks when, as NIST tools read it: text/plain; only for results with speakers."
 
 
 class SubtitleLimits(Order):
@@ -59,7 +59,7 @@ class ResultRequest(SubtitleLimits, TaskRequest):
 
 
 class TaskStatus(Message):
-    """Where a task stands."""
+    """The status of a task."""
 
     task_id: TaskId
     kind: Kind = Field(description="Which kind of task it is.")
@@ -67,7 +67,7 @@ class TaskStatus(Message):
         union_mode="left_to_right",  # only a transcription has what a diarization refuses
         description="The task as it was sent; null: it was invalid.",
     )
-    state: State = Field(description="Where the task stands.")
+    state: State = Field(description="State of the task.")
     stage: Stage | None = Field(
         None,
         description="What the worker does now, or did when a `retrying` task failed; null in other states.",

@@ -214,7 +214,7 @@ class SegmentsEvent(Message):
 class TranscriptionResult(Message):
     """The text of a recording."""
 
-    kind: Literal[Kind.TRANSCRIPTION] = Field(Kind.TRANSCRIPTION, description="Tells the two kinds of results apart.")
+    kind: Literal[Kind.TRANSCRIPTION] = Field(Kind.TRANSCRIPTION, description="Distinguishes the two kinds of results.")
     task_id: TaskId
     audio_file_id: AudioFileId
     user_id: UserId
