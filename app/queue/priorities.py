@@ -36,7 +36,7 @@ class PriorityOrder:
     """
 
     def __init__(self) -> None:
-        self._passed_over = dict.fromkeys(PATIENCE, 0)
+        self._passed_over = dict.fromkeys(Priority, 0)
         self._kinds = {priority: list(Kind) for priority in Priority}
 
     def current(self) -> Iterator[tuple[Priority, tuple[Kind, ...]]]:
@@ -55,8 +55,7 @@ class PriorityOrder:
 
     def found_empty(self, priority: Priority) -> None:
         """Note that no task of this priority waits, so that none was passed over."""
-        if priority in PATIENCE:
-            self._passed_over[priority] = 0
+        self._passed_over[priority] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +186,7 @@ class QueueReader:
     async def _last_records(self, messages: list[StoredMessage]) -> list[RawStreamMsg | None]:
         """Read the last record in the log of each message's task, None where the log is empty."""
         ids = [message.task_id for message in messages]
-        logs = [subjects.progress(task_id) for task_id in ids if task_id]
-        found = await last_of_each(self._nats, self._names.progress, logs)
+        found = await last_of_each(self._nats, self._names.progress, [subjects.progress(each) for each in ids if each])
         by_id = {(record.subject or "").rpartition(".")[2]: record for record in found}
         return [by_id.get(task_id or "") for task_id in ids]
 

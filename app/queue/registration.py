@@ -6,7 +6,7 @@ three ways end in `_register`, which decides which message owns an id. Between w
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -103,17 +103,16 @@ class Registration:
         else:
             await self._announced.put(announced)
 
-    async def register_waiting(self, announced: Iterable[Announcement]) -> None:
+    async def register_waiting(self, announced: Sequence[Announcement]) -> None:
         """Register those of the announced tasks that the task stream holds and nobody has registered.
 
         Raises:
             NatsError: NATS does not answer.
             TransientError: JetStream does not answer.
         """
-        tasks = list(announced)
-        last = await self._log.last_of({each.task_id for each in tasks})
+        last = await self._log.last_of({each.task_id for each in announced})
         sequences: dict[str, set[int]] = {}  # by queue, in the order in which they were announced
-        for each in tasks:
+        for each in announced:
             known = last.get(each.task_id)
             if known is None or known.metadata.task_sequence != each.sequence:
                 sequences.setdefault(each.subject, set()).add(each.sequence)
@@ -202,7 +201,7 @@ class Registration:
             if not messages:
                 return
             ids = [(message.task_id, message.sequence) for message in messages]
-            await self.register_waiting(Announcement(each, subject, sequence) for each, sequence in ids if each)
+            await self.register_waiting([Announcement(each, subject, sequence) for each, sequence in ids if each])
             self._searched_up_to[subject] = messages[-1].sequence
             searched += len(messages)
             await asyncio.sleep(3 * (loop.time() - began))
