@@ -20,11 +20,11 @@ class PermanentError(TaskError):
 
 
 class FencedError(Exception):
-    """Somebody else has appended to the task's log: stop, and settle nothing."""
+    """Somebody else has appended to the task's log: this worker stops and settles nothing."""
 
 
 class AlreadyKnownError(Exception):
-    """The task is known, ended or queued by another message: take this one from the queue, change nothing."""
+    """The task has ended, or another message has its id: this message is taken from the queue and changes nothing."""
 
 
 class RequestError(Exception):

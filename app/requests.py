@@ -1,4 +1,4 @@
-"""Requests about tasks: answered from the log, ended by the log."""
+"""Requests about tasks, answered from the tasks' logs."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from app.redis_store.projection import RedisProjection
 from app.speech.recordings import Recordings
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
-from app.task_log.results import HEADERS_AND_ENVELOPE, ResultStore
+from app.task_log.results import HEADROOM_BYTES, ResultStore
 from app.task_log.status import status_of
 from app.updates import Result
 from schemas import subjects
@@ -21,14 +21,14 @@ from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.requests import ResultFormat, ResultRequest, TaskStatus
 
-READ_WITHIN = 4.0  # seconds: clients wait for five
-OPENED_AFTER = (0, 0.01, 0.04, 0.1, 0.15)  # seconds: the log of a task that was stored a moment ago opens soon
+READ_WITHIN_S = 4.0  # clients wait for five
+PAUSES_S = (0, 0.01, 0.04, 0.1, 0.15)  # a task that was published a moment ago is registered soon
 
 
 class TaskRequests:
-    """What clients may ask about tasks."""
+    """Answers what clients ask about tasks."""
 
-    def __init__(  # noqa: PLR0913 -- a task has parts in all of these, and deleting must reach each
+    def __init__(  # noqa: PLR0913 -- all of these hold parts of a task, and a deletion must reach each
         self,
         log: TaskLog,
         results: ResultStore,
@@ -50,7 +50,11 @@ class TaskRequests:
         self._max_payload = max_payload
 
     async def status(self, task_id: str) -> TaskStatus:
-        """Where a task stands (RequestError)."""
+        """Tell where a task stands.
+
+        Raises:
+            RequestError: The task is unknown, or JetStream does not answer.
+        """
         record = await self._record(task_id)
         status = status_of(record)
         if status.state not in {State.QUEUED, State.RETRYING}:
@@ -61,7 +65,11 @@ class TaskRequests:
         return status
 
     async def result(self, request: ResultRequest) -> Result | str:
-        """The result of an ended task, as an object or as text (RequestError)."""
+        """Give the result of a completed task, as it was published or as text.
+
+        Raises:
+            RequestError: There is no result, or it cannot be written in this format.
+        """
         task_id = request.task_id
         record = await self._record(task_id)
         if record.event.state is not State.COMPLETED:
@@ -73,10 +81,10 @@ class TaskRequests:
             return result
         try:
             whole = await self._results.whole(result)
-        except NotFoundError as error:  # the object goes a moment before the message
+        except NotFoundError as error:  # the object expires a moment before the message
             raise _kept_no_longer(task_id) from error
         text = await asyncio.to_thread(formats.write, whole, request.format, request)
-        if len(text.encode()) <= self._max_payload - HEADERS_AND_ENVELOPE:  # the server counts headers too
+        if len(text.encode()) <= self._max_payload - HEADROOM_BYTES:  # the server counts headers too
             return text
         if result.object:
             return result
@@ -84,11 +92,15 @@ class TaskRequests:
         return await self._results.claim_check(result, body, of=record.metadata.task_sequence)
 
     async def cancel(self, task_id: str) -> TaskStatus:
-        """End a task that has not ended yet; the worker hears it in the log (RequestError)."""
+        """End a task unless it has ended; its worker reads that in the log.
+
+        Raises:
+            RequestError: The task is unknown, or JetStream does not answer.
+        """
         return status_of(await self._ended(task_id))
 
     async def _ended(self, task_id: str) -> Record:
-        """The last record of a task's log, which is its end, said now if nobody has said it."""
+        """The last record of a task's log, which is appended now unless the task has ended."""
         while True:
             record = await self._record(task_id)
             if record.event.state.ended:
@@ -96,47 +108,51 @@ class TaskRequests:
             try:
                 ended = await self._log.end(record)
             except FencedError:
-                continue  # the task has got on in the meantime: look again
+                continue  # somebody else has appended: read it
             await self._waiting.remove(record)
             return ended
 
     async def delete(self, task_id: str) -> None:
-        """Leave nothing of a task behind: events, result, keys, letters, recording (RequestError)."""
+        """Delete all that is kept of a task: events, result, Redis keys, dead letters, recording.
+
+        Raises:
+            RequestError: The task is unknown, or something is not deleted yet: ask again.
+        """
         try:
             last = await self._ended(task_id)
         except RequestError as unknown:
             if unknown.detail.code is ErrorCode.NOT_FOUND and await self._dead_letters.delete_all(task_id):
-                return  # letters are kept longer than logs
+                return  # dead letters are kept longer than logs
             raise
-        await self._forget(last)
+        await self._delete_outside(last)
         await self._results.delete(task_id)
         await self._dead_letters.delete_all(task_id)
         await self._log.purge_events(task_id)
 
-    async def _forget(self, last: Record) -> None:
-        """Forget what lies outside of the streams, before the log goes, so that to ask again helps (RequestError)."""
+    async def _delete_outside(self, last: Record) -> None:
+        """Delete what lies outside of the streams; as long as the log is there, the client can ask again."""
         task_id = last.event.task_id
         try:
             await self._projection.delete(last)
-            await self._forget_heard(task_id, last.metadata.task_sequence)
-            await self._waiting.remove(last)  # one that has ended may not be acknowledged yet
+            await self._forget_recording(task_id, last.metadata.task_sequence)
+            await self._waiting.remove(last)  # it may not be acknowledged yet
             if last.metadata.task is not None:
                 await self._recordings.delete(last.metadata.task.audio_file_id)
         except TransientError as error:
             message = f"Task {task_id} could not be deleted wholly, Redis or the bucket is away: ask again in a moment."
             raise RequestError(ErrorCode.INTERNAL, message) from error
 
-    async def _forget_heard(self, task_id: str, task_sequence: int) -> None:
-        """Forget what was found in the task's recording: it is kept by the recording's hash (TransientError)."""
+    async def _forget_recording(self, task_id: str, task_sequence: int) -> None:
+        """Remove from the cache what was found in the task's recording, which is kept by the recording's hash."""
         result = await self._results.find(task_id, of=task_sequence)
-        heard_in = {batch.audio_sha256 async for batch in self._log.segments(task_id)}
-        for audio_sha256 in heard_in | ({result.audio_sha256} if result else set()):
+        hashes = {batch.audio_sha256 async for batch in self._log.segments(task_id)}
+        for audio_sha256 in hashes | ({result.audio_sha256} if result else set()):
             await self._cache.forget(audio_sha256)
 
     async def _record(self, task_id: str) -> Record:
         try:
-            async with asyncio.timeout(READ_WITHIN):
-                for pause in OPENED_AFTER:
+            async with asyncio.timeout(READ_WITHIN_S):
+                for pause in PAUSES_S:
                     await asyncio.sleep(pause)
                     record = await self._log.last(task_id)
                     if record is not None:

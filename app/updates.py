@@ -15,14 +15,14 @@ Result = TranscriptionResult | DiarizationResult
 class Checkpoint:
     """What earlier attempts have transcribed: everything up to `processed_seconds` is done."""
 
-    language: str | None = None  # spoken last
-    channel: int | None = None  # the one that is being transcribed; those before it are done
+    language: str | None = None  # of the last words
+    channel: int | None = None  # the one that is transcribed now; those before it are done
     processed_seconds: float = 0.0
     segments: tuple[Segment, ...] = ()
     untranscribed: tuple[Stretch, ...] = ()
     audio_sha256: str | None = None
-    diarization_error: ErrorDetail | None = None  # why this attempt is not to look for speakers
-    after_trouble: bool = False  # the worker before was lost, or failed: what it did last may have been why
+    diarization_error: ErrorDetail | None = None  # why this attempt must not look for speakers
+    after_trouble: bool = False  # whether the worker before was lost or failed, perhaps over what it did last
 
 
 @dataclass(frozen=True, slots=True)

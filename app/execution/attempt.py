@@ -21,8 +21,8 @@ from schemas.progress import ProgressEvent, Stage, State
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Kind
 
-SHORTEST_SILENCE_S = 1.0  # between two `running`
-LONGEST_SILENCE_S = 8.0  # clients are promised ten
+SHORTEST_SILENCE_S = 1.0  # a running task has at most one event a second
+LONGEST_SILENCE_S = 8.0  # and one at least every ten seconds
 LAST_APPEND_TIMEOUT_S = 2.0  # so long a worker that stops waits for an acknowledgement
 SPEAKERS_MISSING: Final = {Stage.DIARIZING, Stage.MERGING}  # stages of a transcription whose text is complete
 SPEAKERS_LOST: Final = ErrorDetail(
@@ -68,7 +68,7 @@ class TaskAttempt:
 
     @property
     def seconds_since_progress(self) -> float:
-        """Seconds since the work got on."""
+        """Seconds since the last update that differed from the one before."""
         return time.monotonic() - self._pace.moved_at
 
     @property
@@ -102,7 +102,7 @@ class TaskAttempt:
         self.record = replace(before, metadata=replace(before.metadata, started_at=started_at, span=span))
         async with self._lock:
             await self._append(State.RUNNING)
-        if before.event.sequence > 1:  # somebody has run it
+        if before.event.sequence > 1:  # another attempt may have found segments
             read = await self._segments.read()
             self.checkpoint = replace(
                 read, diarization_error=self._diarization_error, after_trouble=self._after_trouble
@@ -130,7 +130,7 @@ class TaskAttempt:
                 await self._append(State.RUNNING)
 
     async def tick(self) -> None:
-        """Append what is pending, or the same again before clients wonder.
+        """Append the pending update, or the last one again where none has come for long.
 
         Raises:
             FencedError: Somebody else has appended to the log.
@@ -144,18 +144,18 @@ class TaskAttempt:
                 await self._append(State.RUNNING)
 
     async def check(self, sequence: int | None = None) -> None:
-        """Read whose the log is; a received event with this `sequence` is a reason only where it is unknown.
+        """Read whether this attempt still owns the log; not where an event with this `sequence` is known already.
 
         Raises:
             FencedError: Somebody else has appended to the log.
             TransientError: JetStream does not answer.
         """
-        async with self._lock:  # no append of ours is on its way then
+        async with self._lock:  # no append of this attempt is on its way then
             if sequence is None or sequence > self.record.event.sequence:
                 await self._check()
 
     async def end_as_decided(self) -> bool:
-        """End the log where the outcome is stored already; whether it is.
+        """End the log as the stored outcome tells, where there is one; return whether there is.
 
         Raises:
             FencedError: Somebody else has appended to the log.
@@ -178,20 +178,31 @@ class TaskAttempt:
         await self._end(await self._log.forbid_result(self.record.event.task_id, self.record.metadata, error))
 
     async def retry(self, error: ErrorDetail, retry_at: datetime) -> None:
-        """Append `retrying`: why, and when (FencedError, TransientError)."""
+        """Append `retrying`, with the error and the time of the next attempt.
+
+        Raises:
+            FencedError: Somebody else has appended to the log.
+            TransientError: JetStream does not answer.
+        """
         async with self._lock:
-            stage = self._pace.latest.stage  # which it failed in
+            stage = self._pace.latest.stage  # in which it failed
             await self._append(State.RETRYING, stage=stage, error=error, retry_at=retry_at)
 
     async def release(self) -> None:
-        """Append `queued`: nothing is wrong, another worker may go on (FencedError, TransientError)."""
+        """Append `queued`: another worker may continue this attempt.
+
+        Raises:
+            FencedError: Somebody else has appended to the log.
+            TransientError: JetStream does not answer.
+        """
         async with self._lock:
             await self._append(State.QUEUED)
 
     async def clean_up(self, last: Record | None) -> bool:
-        """Remove what was on its way when somebody else ended or deleted the task; `last` ends its log.
+        """Remove what this attempt has stored for a task that somebody else has ended or deleted.
 
-        Whether a deleted task's result may have been shown. The id of a deleted task may be another task's by now.
+        `last` is the last record of the log, which may be that of a later task with the same id. Return whether Redis
+        may show the result of a deleted task.
         """
         task_id, owner = self.record.event.task_id, self.record.metadata.task_sequence
         if last is not None and last.metadata.task_sequence == owner:
@@ -225,7 +236,7 @@ class TaskAttempt:
             await self._append(state, error=error, progress=100 if self._has_result else self._pace.percent)
 
     async def _check(self) -> None:
-        """Read whose the log is: segments and results have sequences of their own."""
+        """Read whether this attempt still owns the log: no append to segments or results would tell that."""
         last = await self._log.last(self.record.event.task_id)
         if last is None or last.stream_sequence != self.record.stream_sequence:
             raise FencedError
@@ -251,7 +262,7 @@ class TaskAttempt:
         append = asyncio.create_task(self._log.append(event, self.record.metadata, after=self.record.stream_sequence))
         try:
             self.record = await asyncio.shield(append)
-        except asyncio.CancelledError:  # it may be stored already: what comes next must know what it follows
+        except asyncio.CancelledError:  # it may be stored already: the next append must know behind what
             await despite_cancellation(self._finish(append))
             raise
         self._appended_at, self._pending = time.monotonic(), False

@@ -1,4 +1,4 @@
-"""The signs of life of a running task: towards the queue, towards clients, and the ear on its own log."""
+"""The heartbeat: extends the delivery of a running task, appends to its log, and notices when others append there."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,10 +16,8 @@ from app.execution.attempt import TaskAttempt
 from schemas import subjects
 from schemas.progress import ProgressEvent
 
-TICK: Final = 1.0  # seconds
-QUIET_AT_FIRST: Final = (
-    0.25  # seconds: what is done sooner needs no signs of life, and is overtaken by nobody's patience
-)
+APPEND_EVERY_S: Final = 1.0
+FIRST_AFTER_S: Final = 0.25  # what is done sooner needs no heartbeat
 
 log = structlog.get_logger()
 
@@ -30,86 +28,87 @@ class Heartbeat:
     def __init__(
         self, nats: Client, message: Msg, *, every: float, notice: Callable[[TaskAttempt], None] = lambda _: None
     ) -> None:
+        """`every`: seconds; `notice` is called with the attempt about once a second."""
         self._nats = nats
         self._message = message
         self._every = every
         self._notice = notice
         self._followed: asyncio.Future[TaskAttempt] = asyncio.get_running_loop().create_future()
-        self._overtaken: asyncio.Timeout | None = None
+        self._fence: asyncio.Timeout | None = None
 
     def follow(self, attempt: TaskAttempt) -> None:
-        """Speak for this attempt from now on, and listen to its log."""
+        """Append for this attempt from now on, and watch its log."""
         self._followed.set_result(attempt)
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
-        """Beat while the body runs; once overtaken, the body is cancelled and FencedError raised."""
-        signs: list[asyncio.Task[None]] = []
+        """Beat while the body runs; the body is cancelled when the attempt is fenced.
+
+        Raises:
+            FencedError: Somebody else has appended to the task's log.
+        """
+        beats: list[asyncio.Task[None]] = []
 
         def begin() -> None:
-            signs.extend(asyncio.create_task(sign()) for sign in (self._beat, self._speak, self._listen))
+            beats.extend(asyncio.create_task(beat()) for beat in (self._extend, self._append, self._watch))
 
-        beginning = asyncio.get_running_loop().call_later(min(QUIET_AT_FIRST, self._every), begin)
+        beginning = asyncio.get_running_loop().call_later(min(FIRST_AFTER_S, self._every), begin)
         try:
-            async with asyncio.timeout(None) as self._overtaken:
+            async with asyncio.timeout(None) as self._fence:
                 yield
         except TimeoutError as error:
-            if self._overtaken is None or not self._overtaken.expired():
+            if self._fence is None or not self._fence.expired():
                 raise
             raise FencedError from error
         finally:
-            self._overtaken = None
+            self._fence = None
             beginning.cancel()
-            await cancel_all(signs)
+            await cancel_all(beats)
 
-    async def _beat(self) -> None:
-        """Towards the queue: by itself, for what is said in the log may have to wait for NATS."""
+    async def _extend(self) -> None:
+        """Extend the delivery; this waits for no append, which may have to wait for NATS."""
         while True:
-            with suppress(NatsError):  # a missed beat is not the end; many are, and the log says so then
+            with suppress(NatsError):  # when too many fail, another worker gets the task and fences this one
                 await self._message.in_progress()
             await asyncio.sleep(self._every)
 
-    async def _speak(self) -> None:
-        """Towards clients."""
+    async def _append(self) -> None:
+        """Have the attempt append what clients are to know."""
         while True:
-            await asyncio.sleep(min(TICK, self._every))
-            await self._say_again()
+            await asyncio.sleep(min(APPEND_EVERY_S, self._every))
+            if not self._followed.done():
+                continue
+            attempt = self._followed.result()
+            self._notice(attempt)
+            try:
+                await attempt.tick()
+            except FencedError:
+                self._stop()
+            except Exception:
+                log.warning("progress_append_failed", exc_info=True)
 
-    async def _listen(self) -> None:
-        """Towards whoever else appends to the log, and first of all look who has by now."""
+    async def _watch(self) -> None:
+        """Watch who appends to the log; first of all read who has done so before this worker subscribed."""
         attempt = await self._followed
-        ear = await self._nats.subscribe(subjects.progress(attempt.record.event.task_id), cb=self._heard)
+        subscription = await self._nats.subscribe(subjects.progress(attempt.record.event.task_id), cb=self._received)
         try:
-            with suppress(NatsError, TransientError):  # what is said next is refused, then
-                await self._look(attempt)
+            with suppress(NatsError, TransientError):  # if others have appended, the next append is refused
+                await self._check(attempt)
             await asyncio.Event().wait()
         finally:
             with suppress(NatsError):
-                await ear.unsubscribe()
+                await subscription.unsubscribe()
 
-    async def _say_again(self) -> None:
-        if not self._followed.done():
-            return
-        attempt = self._followed.result()
-        self._notice(attempt)
+    async def _received(self, message: Msg) -> None:
+        with suppress(ValueError, TransientError):  # no event of the service, or JetStream does not answer
+            await self._check(await self._followed, ProgressEvent.model_validate_json(message.data).sequence)
+
+    async def _check(self, attempt: TaskAttempt, sequence: int | None = None) -> None:
         try:
-            await attempt.tick()
-        except FencedError:
-            self._stop()
-        except Exception:
-            log.warning("progress_unsaid", exc_info=True)
-
-    async def _heard(self, message: Msg) -> None:
-        """Look closer: a core subscriber also hears what the stream has refused."""
-        with suppress(ValueError, TransientError):  # not an event of ours, or nobody to ask
-            await self._look(await self._followed, ProgressEvent.model_validate_json(message.data).sequence)
-
-    async def _look(self, attempt: TaskAttempt, heard: int | None = None) -> None:
-        try:
-            await attempt.check(heard)
+            await attempt.check(sequence)
         except FencedError:
             self._stop()
 
     def _stop(self) -> None:
-        if self._overtaken is not None and not self._overtaken.expired():
-            self._overtaken.reschedule(asyncio.get_running_loop().time())
+        if self._fence is not None and not self._fence.expired():
+            self._fence.reschedule(asyncio.get_running_loop().time())

@@ -1,4 +1,4 @@
-"""Pace: how far an attempt is, and how long the rest takes."""
+"""The pace of an attempt: how far it is, and how long the rest takes."""
 
 import time
 from dataclasses import replace
@@ -10,16 +10,16 @@ ROUNDING = 1e-9  # 100 * .57 is 56.99999999999999
 
 
 class Pace:
-    """Measured from the updates of an attempt; never goes backwards."""
+    """Computed from the updates of an attempt; `percent` never falls."""
 
     def __init__(self, *, least: int) -> None:
         self.latest = Update(Stage.FETCHING, 0.0)
-        self._least = least  # percent: what was said before in the same attempt
-        self.moved_at = time.monotonic()  # when the work last got on
-        self._measured_from: tuple[float, float] | None = None  # when, and the fraction done by then
+        self._least = least  # percent: what was appended before in the same attempt
+        self.moved_at = time.monotonic()  # when the last update differed from the one before
+        self._measured_from: tuple[float, float] | None = None  # when that was, and the fraction that was done
 
     def advance(self, update: Update) -> None:
-        """Take an update into account."""
+        """Take the next update into account."""
         if update != self.latest:
             self.moved_at = time.monotonic()
         duration = update.duration_seconds or self.latest.duration_seconds  # once known, it stays known
@@ -30,12 +30,12 @@ class Pace:
 
     @property
     def percent(self) -> int:
-        """How much of the whole task is done."""
+        """How much of the whole task is done, 0 to 99: `completed` alone has 100."""
         percent = int(100 * self.latest.fraction + ROUNDING)
-        return min(max(percent, self._least), 99)  # 100 is what `completed` says
+        return min(max(percent, self._least), 99)
 
     def fields(self) -> dict[str, object]:
-        """What `running` tells of it."""
+        """The fields of a `running` event."""
         latest = self.latest
         return {
             "stage": latest.stage,
@@ -46,7 +46,7 @@ class Pace:
 
     @property
     def rest(self) -> float | None:
-        """Seconds until the end, None where nothing was measured yet; less and less until the work gets on again."""
+        """Seconds until the end, None where that is unknown yet; while the work stands still, it falls to 0."""
         if self._measured_from is None:
             return None
         since, fraction_then = self._measured_from

@@ -51,7 +51,7 @@ class Settlement:
         try:
             await message.ack()
         except NatsError:
-            log.exception("task_unsettled")  # the next worker that gets the message finds the result
+            log.exception("task_settlement_failed")  # the next worker that gets the message finds the result
         return Settled(State.COMPLETED)
 
     async def failed(self, message: Msg, attempt: TaskAttempt | None, error: Exception, *, begun: bool) -> Settled:
@@ -61,7 +61,7 @@ class Settlement:
         except FencedError:
             return Settled(None)
         except (TransientError, NatsError):
-            log.exception("task_unsettled")  # it is delivered again after TASK_ACK_WAIT
+            log.exception("task_settlement_failed")  # it is delivered again after TASK_ACK_WAIT
             return Settled(None)
 
     async def release(self, message: Msg, attempt: TaskAttempt | None) -> Settled:
@@ -81,21 +81,21 @@ class Settlement:
             case FencedError():
                 return await self._fenced(attempt)
             case StaleSegmentsError():
-                log.info("task_segments_stale")
+                log.info("segments_found_stale")
                 return await self.release(message, attempt)
             case AlreadyKnownError():
                 return await self._already_known(message, attempt)
         if not begun:
             return await self._invalid(message)
         if attempt is None:
-            log.error("task_unopened", error=str(error))
+            log.error("task_registration_failed", error=str(error))
             return await self._deliver_later(message)
         return await self._attempt_failed(message, attempt, error)
 
     async def _fenced(self, attempt: TaskAttempt | None) -> Settled:
         if attempt is not None:
             last = await self.log.last(attempt.record.event.task_id)
-            log.info("task_overtaken", by=last.event.state if last else "deletion")
+            log.info("task_fenced", by=last.event.state if last else "deletion")
             if await attempt.clean_up(last):
                 await self.projection.withdraw(attempt.record)
         return Settled(None)
@@ -104,7 +104,7 @@ class Settlement:
         """Take the message of a task that has ended, or of another message's task, from the queue."""
         stored = StoredMessage.delivered(message)
         if attempt is None:
-            log.info("task_doubled")
+            log.info("task_duplicated")
             self.meter.doubled(stored.kind)
         else:
             await self._bury(stored, attempt.record.event)
@@ -151,9 +151,9 @@ class Settlement:
         stored = StoredMessage.delivered(message)
         problem, task_id = stored.problem, stored.task_id
         if problem is None:  # nothing is wrong with it, but with the worker
-            log.error("task_unopened")
+            log.error("task_begin_failed")
             return await self._deliver_later(message)
-        log.warning("task_invalid", task_id=task_id, kind=stored.kind, error=problem.code)
+        log.warning("task_rejected", task_id=task_id, kind=stored.kind, error=problem.code)
         if task_id is not None:
             await self._append_invalid(stored, task_id, problem)
         await self.dead_letters.put(stored, task_id, problem, attempts=0)

@@ -36,7 +36,7 @@ from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State
 
-RELEASE_TIMEOUT_S = 5.0  # without NATS there is nobody to release a message to
+RELEASE_TIMEOUT_S = 5.0  # without NATS no message can be released
 LONGEST_SILENCE_S = 10.0  # a task that runs appends so often
 RECONNECTED_WITHIN_S = 5.0  # by then workers are connected again after an outage that this one did not see
 LOOK_EVERY_S = 0.25
@@ -118,7 +118,7 @@ class TaskRun:
         try:
             async with self._heartbeat.beating():
                 await self._in_time(handle)
-        except asyncio.CancelledError:  # only the consumer cancels: the worker stops
+        except asyncio.CancelledError:  # only the consumer cancels, when its worker stops
             await despite_cancellation(self._release())
             return Settled(State.QUEUED)
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, the message must be settled

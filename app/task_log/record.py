@@ -1,4 +1,4 @@
-"""A record of a task's log: the event, and the metadata that every record repeats."""
+"""What the streams hold of a task: records with their metadata, batches of segments, the outcome."""
 
 import json
 from collections.abc import Mapping
@@ -26,23 +26,23 @@ TASKS: Final[dict[Kind, TypeAdapter[Task]]] = {
 }
 
 RESULT: Final[TypeAdapter[Result]] = TypeAdapter(Result)
-LATELY: Final = 256  # tasks: what every record repeats is written and read once
+CACHED_TASKS: Final = 256  # every record repeats its task, which is written and read once
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What every record carries in its headers, so that the last one alone tells the task's status."""
+    """What every record has in its headers, so that the last record alone tells the task's status."""
 
-    task: Task | None  # null: the message was invalid
-    task_sequence: int  # of the task message that owns the log, in the task stream
-    subject: str  # of the task message: its queue
+    task: Task | None  # None: the message was invalid
+    task_sequence: int  # of the message that owns the log, in the task stream
+    subject: str  # of the message: its queue
     created_at: datetime
     started_at: datetime | None = None
     traceparent: str | None = None
-    span: str | None = None  # of the delivery that wrote the record, as a `traceparent`
+    span: str | None = None  # of the delivery that appended the record, as a `traceparent`
 
     def headers(self) -> dict[str, str]:
-        """Write the metadata as message headers (ASCII)."""
+        """Write the metadata as message headers, in ASCII."""
         found = {
             names.TASK: _written(self.task) if self.task else None,
             names.TASK_SEQUENCE: str(self.task_sequence),
@@ -56,7 +56,11 @@ class Metadata:
 
     @classmethod
     def read(cls, headers: Mapping[str, str]) -> "Metadata":
-        """Read the metadata back from message headers (ValueError)."""
+        """Read the metadata from message headers.
+
+        Raises:
+            ValueError: The service did not write them.
+        """
         task, started_at = headers.get(names.TASK), headers.get(names.STARTED_AT)
         try:
             subject = headers[names.TASK_SUBJECT]
@@ -74,12 +78,12 @@ class Metadata:
             raise ValueError(message) from error
 
 
-@lru_cache(LATELY)
+@lru_cache(CACHED_TASKS)
 def _written(task: Task) -> str:
     return json.dumps(task.model_dump(mode="json"))
 
 
-@lru_cache(LATELY)
+@lru_cache(CACHED_TASKS)
 def _read(kind: Kind, text: str) -> Task:
     return TASKS[kind].validate_json(text)
 
@@ -94,7 +98,7 @@ def _time(text: str) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One event as it lies in the log."""
+    """One event in a task's log."""
 
     event: ProgressEvent
     metadata: Metadata
@@ -102,17 +106,21 @@ class Record:
 
     @classmethod
     def read(cls, message: RawStreamMsg) -> "Record":
-        """Read a record as the stream holds it (ValueError)."""
+        """Read a record from its message.
+
+        Raises:
+            ValueError: The service did not write it.
+        """
         event = ProgressEvent.model_validate_json(message.data or b"")
         refuse_copy(message, event.task_id)
         return cls(event, Metadata.read(message.headers or {}), message.seq or 0)
 
 
 class NoResult(BaseModel):
-    """What is stored in place of a result: the task ends without one, and none can be stored any more."""
+    """Stored in place of a result, which it forbids: the task ends without one."""
 
     task_id: TaskId
-    error: ErrorDetail | None  # null: the task is cancelled
+    error: ErrorDetail | None  # None: the task was cancelled
 
 
 Outcome = TranscriptionResult | DiarizationResult | NoResult
@@ -120,16 +128,20 @@ Outcome = TranscriptionResult | DiarizationResult | NoResult
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One batch of segments as it lies in the log."""
+    """One batch of segments in a task's log of segments."""
 
     event: SegmentsEvent
     audio_sha256: str
     stream_sequence: int
-    task_sequence: int  # of the task message that it was found for: an id may be used again
+    task_sequence: int  # of the message of its task: an id may be used again
 
     @classmethod
     def read(cls, message: RawStreamMsg) -> "Batch":
-        """Read a batch as the stream holds it (ValueError)."""
+        """Read a batch from its message.
+
+        Raises:
+            ValueError: The service did not write it.
+        """
         event, headers = SegmentsEvent.model_validate_json(message.data or b""), message.headers or {}
         refuse_copy(message, event.task_id)
         return cls(event, headers.get(AUDIO_SHA256, ""), message.seq or 0, int(headers.get(TASK_SEQUENCE, "")))
@@ -137,15 +149,19 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class StoredOutcome:
-    """An outcome as it lies in the stream of results."""
+    """The outcome of a task in the stream of results."""
 
     outcome: Outcome
-    task_sequence: int  # of the task message that it belongs to: an id may be used again
+    task_sequence: int  # of the message of its task: an id may be used again
     stream_sequence: int
 
     @classmethod
     def read(cls, message: RawStreamMsg) -> "StoredOutcome":
-        """Read a result, or what forbids one, as the stream holds it (ValueError)."""
+        """Read an outcome from its message.
+
+        Raises:
+            ValueError: The service did not write it.
+        """
         if (message.subject or "").startswith(subjects.no_results("")):
             outcome: Outcome = NoResult.model_validate_json(message.data or b"")
             refuse_copy(message, outcome.task_id)
@@ -155,23 +171,30 @@ class StoredOutcome:
 
 
 def end_of(outcome: Outcome) -> tuple[State, ErrorDetail | None]:
-    """The state that a task with this outcome ends in, and its error."""
+    """The state in which a task with this outcome ends, and its error."""
     if not isinstance(outcome, NoResult):
         return State.COMPLETED, None
     return (State.CANCELLED if outcome.error is None else State.FAILED), outcome.error
 
 
 def read_result(message: RawStreamMsg) -> Result:
-    """Read a result as the stream holds it (ValueError)."""
+    """Read a result from its message.
+
+    Raises:
+        ValueError: The service did not write it.
+    """
     result = RESULT.validate_json(message.data or b"")
     refuse_copy(message, result.task_id)
     return result
 
 
 def refuse_copy(message: RawStreamMsg, task_id: str) -> None:
-    """Refuse what was written for one task and lies in the log of another (ValueError).
+    """Refuse a message of one task in the log of another.
 
-    Whoever may read a log can ask the server for a record and name another log as the place for the answer.
+    A client that may read a log can ask the server for a record, and name another log as the subject of the answer.
+
+    Raises:
+        ValueError: The message is of another task.
     """
     if not (message.subject or "").endswith(f".{task_id}"):
         text = f"a message of task {task_id} at {message.subject}"

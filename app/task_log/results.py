@@ -1,4 +1,4 @@
-"""Results: published as a message, or as an object where they are too large for one."""
+"""Results: each published as a message, or as an object where it is too large for a message."""
 
 import asyncio
 from contextlib import suppress
@@ -18,34 +18,43 @@ from app.updates import Result
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Object
 
-HEADERS_AND_ENVELOPE = 16 * 1024  # bytes left free below max_payload
-AT_ONCE = 100  # segments; to write those of a whole day at once would hold the event loop for .15 s
+HEADROOM_BYTES = 16 * 1024  # below max_payload, for headers and envelope
+SEGMENTS_AT_ONCE = 100  # to write those of a whole day at once would hold the event loop for .15 s
 OWNER = "of the task message with the stream sequence "
-NO_SEGMENTS = b'"segments":[]'  # inside of a text its quotes would be escaped
+NO_SEGMENTS = b'"segments":[]'  # in a text its quotes would be escaped
 
 
 class ResultStore:
-    """Writes a result once and finds it again, wherever it lies."""
+    """Publishes one result of each task and finds it again, as a message or an object."""
 
     def __init__(self, js: JetStreamContext, log: TaskLog, *, max_payload: int) -> None:
         self._js = js
         self._log = log
-        self._largest = max_payload - HEADERS_AND_ENVELOPE
+        self._largest = max_payload - HEADROOM_BYTES
 
     async def publish(self, result: Result, metadata: Metadata) -> None:
-        """Publish the result; a large one as an object that the message refers to (FencedError)."""
+        """Publish a result; the message of a large one refers to an object.
+
+        Raises:
+            FencedError: The task has a result, or ends without one.
+            TransientError: JetStream does not answer.
+        """
         body = await _written(result)
         if len(body) > self._largest:
             body = (await self.claim_check(result, body, of=metadata.task_sequence)).model_dump_json().encode()
         await self._log.append_result(result.task_id, body, metadata)
 
     async def find(self, task_id: str, *, of: int) -> Result | None:
-        """The result of the task message `of` as it was published: with a reference where it lies in the bucket."""
+        """The result of the task message `of` as it was published; a large one is a reference to its object."""
         outcome = await self._log.outcome(task_id, of=of)
         return None if isinstance(outcome, NoResult) else outcome
 
     async def whole(self, result: Result) -> Result:
-        """The result with all its segments (NotFoundError where the object is gone)."""
+        """The result with all its segments.
+
+        Raises:
+            NotFoundError: The object has expired.
+        """
         if result.object is None:
             return result
         bucket = await self._bucket()
@@ -53,21 +62,24 @@ class ResultStore:
         return await asyncio.to_thread(RESULT.validate_json, found.data or b"")
 
     async def delete(self, task_id: str, *, of: int | None = None) -> None:
-        """Delete the result, wherever it lies; with `of` only what is of that task message."""
+        """Delete the result, message and object; with `of` only that of this task message."""
         await self._log.purge_outcome(task_id, of=of)
         await self.delete_object(task_id, of=of)
 
     async def delete_object(self, task_id: str, *, of: int | None = None) -> None:
-        """Delete what no message refers to; with `of` only what is of that task message."""
+        """Delete the object alone, to which no message refers; with `of` only that of this task message."""
         kept = await objects.find(self._js, RESULTS_BUCKET, task_id)
         if kept is not None and of in (None, _owner(kept)):
             await self._erase(task_id)
 
     async def claim_check(self, result: Result, body: bytes, *, of: int) -> Result:
-        """Put the result of the task message `of` into the bucket and give the reference in its stead (FencedError).
+        """Store the result of the task message `of` as an object, and return the reference to it.
 
-        The first one there stays: where an overtaken worker was faster, its result is the one to refer to. But what is
-        of an earlier task of this id goes.
+        An object that an earlier attempt has stored stays and is referred to. One of an earlier task with the same id
+        is replaced.
+
+        Raises:
+            FencedError: A later task has this id.
         """
         task_id = result.task_id
         info = await objects.keep(self._js, RESULTS_BUCKET, task_id, body, description=f"{OWNER}{of}")
@@ -94,18 +106,18 @@ class ResultStore:
 
 
 def _owner(kept: ObjectInfo) -> int:
-    """The sequence of the task message whose result an object is, 0 where it does not say."""
+    """The sequence of the task message whose result an object is, 0 where none is noted."""
     said = (kept.description or "").removeprefix(OWNER)
     return int(said) if said.isdecimal() else 0
 
 
 async def _written(result: Result) -> bytes:
-    """The result as JSON, written so that others get their turn."""
+    """The result as JSON; the event loop is free between two parts."""
     empty = result.model_copy(update={"segments": []}).model_dump_json().encode()
     before, after = empty.split(NO_SEGMENTS)
     parts: list[bytes] = []
-    for at in range(0, len(result.segments), AT_ONCE):
-        part = result.segments[at : at + AT_ONCE]
+    for at in range(0, len(result.segments), SEGMENTS_AT_ONCE):
+        part = result.segments[at : at + SEGMENTS_AT_ONCE]
         parts.append(b",".join(segment.model_dump_json().encode() for segment in part))
         await asyncio.sleep(0)
     return b"".join((before, b'"segments":[', b",".join(parts), b"]", after))

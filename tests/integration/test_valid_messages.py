@@ -20,7 +20,7 @@ async def test_a_valid_task_outlives_a_worker_that_cannot_take_it(
         await publisher.publish("t1")
 
         async def came_back() -> bool:
-            return "task_unopened" in {line["event"] for line in lines}
+            return "task_begin_failed" in {line["event"] for line in lines}
 
         await eventually(came_back)
     # Then it is no dead letter, and is done when the part is there

@@ -12,7 +12,7 @@ from nats.js.errors import NotFoundError
 
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata
-from app.task_log.results import AT_ONCE, ResultStore
+from app.task_log.results import SEGMENTS_AT_ONCE, ResultStore
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Model
 from tests.fakes.engine import segment
@@ -87,7 +87,7 @@ async def test_a_result_that_fits_is_a_message() -> None:
     assert bucket.note is None
 
 
-@pytest.mark.parametrize("segments", [0, 1, AT_ONCE, 5 * AT_ONCE + 1])
+@pytest.mark.parametrize("segments", [0, 1, SEGMENTS_AT_ONCE, 5 * SEGMENTS_AT_ONCE + 1])
 async def test_a_result_with_many_segments_is_written_as_any_other(segments: int) -> None:
     # Given a result whose text looks like what it is written as
     bucket = FakeBucket()
@@ -104,7 +104,7 @@ async def test_while_a_long_result_is_written_others_get_their_turn() -> None:
     # Given a result with many segments, and something else that goes on
     bucket, turns = FakeBucket(), 0
     store = ResultStore(cast("JetStreamContext", bucket), cast("TaskLog", FakeLog()), max_payload=0)
-    result = transcript(0).model_copy(update={"segments": [segment(0)] * (10 * AT_ONCE)})
+    result = transcript(0).model_copy(update={"segments": [segment(0)] * (10 * SEGMENTS_AT_ONCE)})
     publishing = asyncio.create_task(store.publish(result, METADATA))
     # When it is published
     while not publishing.done():
