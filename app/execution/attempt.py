@@ -12,7 +12,7 @@ from app.errors import FencedError, TransientError
 from app.execution.checkpoint import CheckpointLog, StaleSegmentsError
 from app.execution.pace import Pace
 from app.task_log.log import TaskLog
-from app.task_log.record import Outcome, Record, end_of
+from app.task_log.record import Outcome, Record, end_of, next_event
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import StageSpans
 from app.updates import Checkpoint, Found, Result, Update
@@ -242,23 +242,10 @@ class TaskAttempt:
             raise FencedError
 
     async def _append(self, state: State, **fields: object) -> None:
-        last = self.record.event
         if state is State.RUNNING:
             fields |= self._pace.fields()
-        event = ProgressEvent.model_validate(
-            {"progress": self._pace.percent}
-            | fields
-            | {
-                "task_id": last.task_id,
-                "kind": last.kind,
-                "state": state,
-                "attempt": self.number,
-                "max_attempts": last.max_attempts,
-                "sequence": last.sequence + 1,
-                "worker": self._log.worker,
-                "time": datetime.now(UTC),
-            }
-        )
+        fields = {"progress": self._pace.percent, "attempt": self.number, "worker": self._log.worker} | fields
+        event = next_event(self.record.event, state, **fields)
         append = asyncio.create_task(self._log.append(event, self.record.metadata, after=self.record.stream_sequence))
         try:
             self.record = await asyncio.shield(append)

@@ -1,7 +1,6 @@
 """The task log: the one module that appends to the subjects of a task, each time by compare-and-set."""
 
 from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime
 from uuid import uuid4
 
 from nats.aio.client import Client
@@ -9,7 +8,7 @@ from nats.aio.client import Client
 from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
 from app.task_log import cloud_events
-from app.task_log.record import Batch, Metadata, NoResult, Outcome, Record, StoredOutcome, end_of
+from app.task_log.record import Batch, Metadata, NoResult, Outcome, Record, StoredOutcome, end_of, next_event
 from schemas import subjects
 from schemas.errors import ErrorDetail
 from schemas.headers import AUDIO_SHA256
@@ -71,17 +70,8 @@ class TaskLog:
             TransientError: JetStream does not answer.
         """
         state, error = end_of(await self.forbid_result(last.event.task_id, last.metadata, error))
-        event = ProgressEvent(
-            task_id=last.event.task_id,
-            kind=last.event.kind,
-            state=state,
-            progress=100 if state is State.COMPLETED else last.event.progress,
-            attempt=last.event.attempt,
-            max_attempts=last.event.max_attempts,
-            sequence=last.event.sequence + 1,
-            error=error,
-            time=datetime.now(UTC),
-        )
+        progress = 100 if state is State.COMPLETED else last.event.progress
+        event = next_event(last.event, state, progress=progress, error=error)
         return await self.append(event, last.metadata, after=last.stream_sequence)
 
     async def append_segments(self, event: SegmentsEvent, metadata: Metadata, audio_sha256: str, *, after: int) -> int:

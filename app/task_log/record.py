@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
@@ -124,6 +124,13 @@ class NoResult(BaseModel):
 
 
 Outcome = TranscriptionResult | DiarizationResult | NoResult
+
+
+def next_event(last: ProgressEvent, state: State, **fields: object) -> ProgressEvent:
+    """The event that follows another one in a task's log, with these fields beside those of every event."""
+    repeated = {name: getattr(last, name) for name in ("task_id", "kind", "attempt", "max_attempts")}
+    added = {"state": state, "sequence": last.sequence + 1, "time": datetime.now(UTC)}
+    return ProgressEvent.model_validate(repeated | fields | added)
 
 
 @dataclass(frozen=True, slots=True)
