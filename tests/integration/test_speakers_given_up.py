@@ -51,7 +51,7 @@ async def test_the_time_is_up_while_speakers_are_looked_for(publisher: Publisher
     assert result["text"] == "one two one two one two"
     assert result["speakers"] is None
     assert result["diarization_error"]["code"] == "timeout"
-    # And speakers were looked for once, windows were not heard again, and the attempt counts once
+    # And speakers were looked for once, windows were not transcribed again, and the attempt counts once
     assert [isinstance(job, Diarize) for job in engine.jobs] == [False, True, False]
     last = engine.jobs[-1]
     assert isinstance(last, Listen)

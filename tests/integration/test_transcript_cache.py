@@ -22,9 +22,9 @@ def transcripts(engine: FakeEngine, binary_redis: Redis) -> TranscriptCache:
 
 
 def transcript(segments: int) -> Transcript:
-    heard = [segment(number) for number in range(segments)]
+    found = [segment(number) for number in range(segments)]
     missing = [Stretch(start=10.0 * number + 9, end=10.0 * number + 10) for number in range(3)]
-    return Transcript(duration=10.0 * segments, channels=1, model=MODEL, segments=heard, untranscribed=missing)
+    return Transcript(duration=10.0 * segments, channels=1, model=MODEL, segments=found, untranscribed=missing)
 
 
 @pytest.mark.parametrize("segments", [0, 1, PIECE, 1001])
@@ -43,7 +43,7 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
     assert await transcripts.find(AUDIO, TASK, None) == kept
 
 
-async def test_a_transcript_that_was_kept_as_a_whole_is_heard_again(
+async def test_a_transcript_that_was_kept_as_a_whole_is_made_anew(
     transcripts: TranscriptCache, binary_redis: Redis
 ) -> None:
     # Given a transcript in the form of before
@@ -53,7 +53,7 @@ async def test_a_transcript_that_was_kept_as_a_whole_is_heard_again(
     assert await transcripts.find(AUDIO, TASK, None) is None
 
 
-async def test_a_transcript_of_which_a_piece_is_unreadable_is_heard_again(
+async def test_a_transcript_of_which_a_piece_is_unreadable_is_made_anew(
     transcripts: TranscriptCache, binary_redis: Redis
 ) -> None:
     # Given a transcript whose last piece another version has written

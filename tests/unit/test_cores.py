@@ -1,4 +1,4 @@
-"""Whether a core is free, from what Linux says of its time."""
+"""Whether a core is free, from what Linux counts."""
 
 import os
 import time
@@ -93,6 +93,6 @@ def test_no_more_than_the_control_group_may_use(machine: Machine) -> None:
     assert looking.free(1)
 
 
-def test_where_nothing_is_told_nothing_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_where_nothing_can_be_measured_nothing_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(cores, "_STAT", tmp_path / "missing")
     assert not Cores().free(1)

@@ -76,7 +76,7 @@ def test_the_sound_of_a_film_is_found(tmp_path: Path, name: str) -> None:
     assert loudest_frequency(load(path)) == pytest.approx(440, abs=2)
 
 
-def test_one_voice_among_a_hundred_channels_is_heard(tmp_path: Path) -> None:
+def test_one_voice_among_a_hundred_channels_is_loud_enough(tmp_path: Path) -> None:
     # Given a hundred channels of which one has sound
     (tmp_path / "many.wav").write_bytes(wav(tone(2), channels=100))
 
@@ -104,7 +104,7 @@ def test_one_channel_is_that_channel_alone(tmp_path: Path, name: str, codec: str
     # When one channel is decoded
     for channel, (own, other) in enumerate([(440, 1500), (1500, 440)]):
         samples = load(path, channel)
-        # Then it is as loud as it was, and of the other one nothing is heard
+        # Then it is as loud as it was, and the other one is not in it
         assert len(samples) / SAMPLE_RATE == pytest.approx(2, abs=0.1)
         assert strength(samples, own) == pytest.approx(0.3, rel=0.05)
         assert strength(samples, other) < 0.01
@@ -173,7 +173,7 @@ def test_a_file_cut_short_says_what_is_missing(tmp_path: Path, name: str, codec:
     # Given the first half of a recording
     path = halved(write(tmp_path / name, tone(20), codec))
 
-    # When it is measured, then the message tells how much there is
+    # When it is measured, then the message says how much there is
     assert "of 20 s" in unreadable(path)
 
 

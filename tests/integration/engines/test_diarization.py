@@ -1,4 +1,4 @@
-"""The bundled networks on two real voices, and what follows from what they heard of a telephone call."""
+"""The bundled networks on two real voices, and what follows from what they find in a telephone call."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ DEMO = Path(__file__).parents[3] / "app" / "cli" / "demo" / "two_readers.flac"
 CALL = Path(__file__).parents[2] / "recordings" / "phone_call"
 TRUTH = [("SPEAKER_00", 0.5), ("SPEAKER_01", 7.6), ("SPEAKER_00", 12.4), ("SPEAKER_01", 20.7), ("SPEAKER_00", 22.8)]
 
-News = list[StageAdvanced | ChunkAnalysed]
+Emitted = list[StageAdvanced | ChunkAnalysed]
 
 
 class Interrupted(Exception):  # noqa: N818 -- nothing is wrong
@@ -42,13 +42,13 @@ def networks() -> Networks:
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two minutes and a bit, three chunks; mostly silence, which is quickly heard."""
+    """Two minutes and a bit, three chunks; mostly silence, which is quickly analysed."""
     sound = np.concatenate([load(DEMO), silence(60), load(DEMO)[: 12 * SAMPLE_RATE], silence(26)])
     return write(tmp_path_factory.mktemp("long") / "long.flac", sound, "flac")
 
 
 @pytest.fixture(scope="module")
-def whole(networks: Networks, long: Path) -> tuple[DiarizationDone, News]:
+def whole(networks: Networks, long: Path) -> tuple[DiarizationDone, Emitted]:
     """What an uninterrupted job finds in it."""
     return run(networks, long)
 
@@ -59,10 +59,10 @@ def run(
     limit: Limit = NO_LIMIT,
     bounds: dict[str, int] | None = None,
     known: Sequence[ChunkAnalysed] = (),
-) -> tuple[DiarizationDone, News]:
-    news: News = []
+) -> tuple[DiarizationDone, Emitted]:
+    emitted: Emitted = []
     job = Diarize.model_validate({"path": path, "known": known} | (bounds or {}))
-    return diarize(networks, job, limit, news.append), news
+    return diarize(networks, job, limit, emitted.append), emitted
 
 
 def error_rate(found: Sequence[Turn], truth: Path, seconds: float) -> float:
@@ -86,17 +86,17 @@ def unit(embedding: Array) -> Array:
     return embedding / np.float32(np.linalg.norm(embedding))
 
 
-def chunks(news: News) -> list[ChunkAnalysed]:
-    return [each for each in news if isinstance(each, ChunkAnalysed)]
+def chunks(emitted: Emitted) -> list[ChunkAnalysed]:
+    return [each for each in emitted if isinstance(each, ChunkAnalysed)]
 
 
-def progress(news: News) -> list[float]:
-    return [each.processed_seconds for each in news if isinstance(each, StageAdvanced)]
+def progress(emitted: Emitted) -> list[float]:
+    return [each.processed_seconds for each in emitted if isinstance(each, StageAdvanced)]
 
 
-def test_two_readers_are_told_apart(networks: Networks) -> None:
+def test_two_readers_are_distinguished(networks: Networks) -> None:
     # Given a recording of two readers taking turns
-    done, news = run(networks, DEMO)
+    done, emitted = run(networks, DEMO)
 
     # When it is diarized, then the changes of speaker are where they are in truth
     changes = [
@@ -109,22 +109,22 @@ def test_two_readers_are_told_apart(networks: Networks) -> None:
     assert done.turns[-1].end <= done.duration_seconds
 
     # And progress never fell
-    assert progress(news) == sorted(progress(news))
-    assert progress(news)[0] == 0
+    assert progress(emitted) == sorted(progress(emitted))
+    assert progress(emitted)[0] == 0
 
 
-def test_the_demo_is_heard_as_well_as_before(networks: Networks) -> None:
+def test_the_demo_has_no_more_errors_than_before(networks: Networks) -> None:
     # Given the demo and who speaks when in it, when it is diarized, then at most 6.2 % of its speech is wrong
     done, _ = run(networks, DEMO)
     assert error_rate(done.turns, DEMO.with_suffix(".rttm"), done.duration_seconds) <= 0.062
 
 
 def test_a_telephone_call_has_the_turns_that_it_has() -> None:
-    # Given what the networks heard of half a minute of a telephone call
-    heard = [unpack(0, (CALL / "stretch.txt").read_text(encoding="ascii").strip())]
+    # Given what the networks found in half a minute of a telephone call
+    analysed = [unpack(0, (CALL / "stretch.txt").read_text(encoding="ascii").strip())]
 
     # When its turns are made, then at most 5.5 % of its speech is wrong (9.7 % when excerpts had no votes)
-    found = turns(heard, owners(heard, Bounds(None, None)), 30.0)
+    found = turns(analysed, owners(analysed, Bounds(None, None)), 30.0)
     assert error_rate(found, CALL / "truth.rttm", 30.0) <= 0.055
 
 
@@ -155,15 +155,15 @@ def test_a_telephone_makes_no_two_voices_one() -> None:
         ({"min_speakers": 1, "max_speakers": 5}, 2),
     ],
 )
-def test_bounds_are_kept_and_nothing_is_heard_twice(
+def test_bounds_are_kept_and_no_excerpt_is_analysed_twice(
     networks: Networks, bounds: dict[str, int], speakers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given bounds for the number of speakers, when two readers are diarized
-    heard: list[int] = []
+    lengths: list[int] = []
     segment = Networks.segment
 
     def counted(self: Networks, excerpt: np.ndarray) -> np.ndarray:
-        heard.append(len(excerpt))
+        lengths.append(len(excerpt))
         return segment(self, excerpt)
 
     monkeypatch.setattr(Networks, "segment", counted)
@@ -171,7 +171,7 @@ def test_bounds_are_kept_and_nothing_is_heard_twice(
 
     # Then so many are found, by one pass through the excerpts
     assert len({turn.speaker for turn in done.turns}) == speakers
-    assert len(heard) == 7
+    assert len(lengths) == 7
 
 
 def test_one_reader_is_one_speaker(networks: Networks, tmp_path: Path) -> None:
@@ -205,63 +205,63 @@ def test_in_silence_nobody_speaks(networks: Networks, tmp_path: Path, seconds: f
 
 
 def test_a_job_that_resumes_finds_the_same_turns(
-    networks: Networks, long: Path, whole: tuple[DiarizationDone, News]
+    networks: Networks, long: Path, whole: tuple[DiarizationDone, Emitted]
 ) -> None:
-    # Given a job that is not interrupted, and one that is when its second chunk was heard
-    done, news = whole
+    # Given a job that is not interrupted, and one that is when its second chunk was analysed
+    done, emitted = whole
     assert len({turn.speaker for turn in done.turns}) == 2
     assert done.turns[-1].start > 90
-    told: list[ChunkAnalysed] = []
+    kept: list[ChunkAnalysed] = []
 
     def emit(reply: StageAdvanced | ChunkAnalysed) -> None:
         if isinstance(reply, ChunkAnalysed):
-            told.append(reply)
-            if len(told) == 2:
+            kept.append(reply)
+            if len(kept) == 2:
                 raise Interrupted
 
     with pytest.raises(Interrupted):
         diarize(networks, Diarize(path=long), NO_LIMIT, emit)
 
-    # When the next job knows what was heard
-    resumed, later = run(Networks(threads=1), long, known=told)
+    # When the next job knows these chunks
+    resumed, later = run(Networks(threads=1), long, known=kept)
 
-    # Then it hears only the rest, and its turns are the very same
-    assert [each.index for each in chunks(news)] == [0, 1, 2]
+    # Then it analyses only the rest, and its turns are the very same
+    assert [each.index for each in chunks(emitted)] == [0, 1, 2]
     assert [each.index for each in chunks(later)] == [2]
     assert resumed == done
 
     # And a record is some tens of kilobytes
-    assert max(len(each.record) for each in told) < 40_000
+    assert max(len(each.record) for each in kept) < 40_000
 
 
-def test_what_cannot_be_used_is_heard_again(
-    networks: Networks, long: Path, whole: tuple[DiarizationDone, News]
+def test_records_that_cannot_be_used_are_replaced(
+    networks: Networks, long: Path, whole: tuple[DiarizationDone, Emitted]
 ) -> None:
     # Given records of another revision, of nothing, and of a chunk of another length
-    done, news = whole
-    first, second, last = chunks(news)
+    done, emitted = whole
+    first, second, last = chunks(emitted)
     known = [
         first.model_copy(update={"revision": "0", "record": last.record}),
         second.model_copy(update={"record": "bm90aGluZw=="}),
         last.model_copy(update={"record": first.record}),
     ]
 
-    # When a job knows these, then it hears all three chunks again
+    # When a job knows these, then it analyses all three chunks again
     again, later = run(networks, long, known=known)
     assert [each.index for each in chunks(later)] == [0, 1, 2]
     assert again == done
 
 
-def test_progress_is_true_and_not_told_too_often(networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_true_and_not_emitted_too_often(networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a clock by which each look at it takes 0.3 s
     clock = iter(np.arange(0, 100, 0.3).tolist())
     monkeypatch.setattr("app.engines.diarization.diarizer.monotonic", lambda: next(clock))
 
     # When seven excerpts are diarized
-    _, news = run(networks, DEMO)
+    _, emitted = run(networks, DEMO)
 
-    # Then there is news of the fourth, which ended after 21.2 s, and of no other
-    assert progress(news) == [0, 0, pytest.approx(3 * 3.75 + 10, abs=0.1)]
+    # Then there is progress after the fourth, which ended after 21.2 s, and of no other
+    assert progress(emitted) == [0, 0, pytest.approx(3 * 3.75 + 10, abs=0.1)]
 
 
 def test_a_recording_above_the_limit_is_refused(networks: Networks) -> None:

@@ -27,7 +27,7 @@ RUSSIAN = Path(__file__).parents[2] / "recordings" / "announcements" / "ru-agent
 RECORDINGS = [*CLIPS, RUSSIAN]
 SLIP = ("a more a amiable", "a more amiable")  # tests/recordings/README.md
 
-# When whisper-base, which tells times by other means, has the words of two clips begin.
+# When whisper-base, which finds times by other means, has the words of two clips begin.
 HIMSELF = {"might": 0.38, "even": 0.58, "have": 0.84, "been": 1.1, "made": 1.26, "amiable": 1.6, "himself": 2.12}
 OPERATOR = {"оператора.": 0.76, "номер": 2.3, "и": 3.34, "нажмите": 3.56, "решетку.": 3.98}
 
@@ -41,7 +41,7 @@ def said(path: Path) -> str:
     return path.with_suffix(".txt").read_text(encoding="utf-8").strip().replace(*SLIP)
 
 
-def hear(model: OnnxModel, sound: Samples) -> list[Text]:
+def transcribed(model: OnnxModel, sound: Samples) -> list[Text]:
     (texts,) = model.transcribe([Clip(sound, ())], TranscribeOptions(), None).texts
     return texts
 
@@ -70,7 +70,7 @@ def test_a_clip_is_read_wherever_it_lies(
     sound = np.concatenate([silence(before), load(path) * np.float32(gain), silence(after)])
 
     # When it is transcribed
-    (text,) = hear(reader, sound)
+    (text,) = transcribed(reader, sound)
 
     # Then each word is right, with a blank before it, and the network is sure of it
     assert written([text]) == f" {said(path)}"
@@ -85,12 +85,12 @@ def test_a_clip_is_read_wherever_it_lies(
 )
 def test_words_have_their_times(reader: OnnxModel, path: Path, times: dict[str, float], tolerance: float) -> None:
     # Given a clip that begins after .7 s
-    (text,) = hear(reader, np.concatenate([silence(0.7), load(path), silence(0.4)]))
+    (text,) = transcribed(reader, np.concatenate([silence(0.7), load(path), silence(0.4)]))
 
-    # When it is transcribed, then its words begin about where another model has them begin: the network hears 1.2 s
+    # When it is transcribed, then its words begin about where another model has them begin: the network looks at 1.2 s
     # before and after a word, and was not taught where in them the word is
-    heard = {word.word.strip(): word.start - 0.7 for word in reversed(text.words)}
-    late = {word: heard[word] - start for word, start in times.items()}
+    found = {word.word.strip(): word.start - 0.7 for word in reversed(text.words)}
+    late = {word: found[word] - start for word, start in times.items()}
     assert max(map(abs, late.values())) < tolerance, late
 
     # And none ends before it begins, or after the next one does
@@ -106,7 +106,7 @@ def test_clips_do_not_change_each_other(reader: OnnxModel) -> None:
     together = reader.transcribe([Clip(sound, ()) for sound in sounds], TranscribeOptions(), None)
 
     # When they are transcribed, then each has the same text, to the last figure
-    assert together.texts == [hear(reader, sound) for sound in sounds]
+    assert together.texts == [transcribed(reader, sound) for sound in sounds]
 
 
 def test_a_whole_window_is_read(reader: OnnxModel) -> None:
@@ -114,7 +114,7 @@ def test_a_whole_window_is_read(reader: OnnxModel) -> None:
     window = np.concatenate([piece for path in RECORDINGS for piece in (load(path), silence(0.05))])[: 30 * SAMPLE_RATE]
 
     # When it is transcribed, then all is there, in two languages
-    assert written(hear(reader, window)) == " " + " ".join(said(path) for path in RECORDINGS)
+    assert written(transcribed(reader, window)) == " " + " ".join(said(path) for path in RECORDINGS)
 
 
 def test_other_sound_is_not_read_as_the_clips(reader: OnnxModel) -> None:
@@ -122,11 +122,11 @@ def test_other_sound_is_not_read_as_the_clips(reader: OnnxModel) -> None:
     noise = np.random.default_rng(3).normal(0, 0.01, 5 * SAMPLE_RATE).astype(np.float32)
     sounds = [silence(3), noise, tone(3), load(CLIPS[0])[::-1].copy()]
 
-    # When they are transcribed, then no longer word of the clips is heard, and in silence none at all
-    heard = [written(hear(reader, sound)) for sound in sounds]
+    # When they are transcribed, then no longer word of the clips is found, and in silence none at all
+    texts = [written(transcribed(reader, sound)) for sound in sounds]
     known = {word for path in RECORDINGS for word in said(path).split() if len(word) > 3}
-    assert not known & set(" ".join(heard).split())
-    assert heard[0] == ""
+    assert not known & set(" ".join(texts).split())
+    assert texts[0] == ""
 
 
 def test_the_network_needs_its_vocabulary(tmp_path: Path) -> None:
@@ -140,10 +140,10 @@ def test_the_network_needs_its_vocabulary(tmp_path: Path) -> None:
 
     # When it is loaded
     changed = Models(str(tmp_path), None).find(None)
-    heard = hear(onnx.load(changed, device="cpu", threads=1), load(CLIPS[1]))
+    found = transcribed(onnx.load(changed, device="cpu", threads=1), load(CLIPS[1]))
 
-    # Then it says something else, under another revision
-    assert written(heard) != f" {said(CLIPS[1])}"
+    # Then it writes something else, under another revision
+    assert written(found) != f" {said(CLIPS[1])}"
     assert changed.identity.revision != Models(None, NETWORKS).find("reader").identity.revision
 
 
@@ -155,7 +155,7 @@ def test_a_network_of_one_language_tells_it(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config | {"languages": ["ru"]}))
 
     # When it transcribes, then the text has that language
-    (text,) = hear(onnx.load(Models(str(tmp_path), None).find(None), device="cpu", threads=1), load(RUSSIAN))
+    (text,) = transcribed(onnx.load(Models(str(tmp_path), None).find(None), device="cpu", threads=1), load(RUSSIAN))
     assert text.language == "ru"
 
 
@@ -172,13 +172,13 @@ def of_tones(name: str) -> OnnxModel:
 
 @pytest.mark.parametrize(("name", "word"), [("gigaam-tones", "\u043e"), ("parakeet-tones", "tone")])
 def test_other_layouts_tell_words_and_times(tones: Clip, name: str, word: str) -> None:
-    # Given a network in the layout of GigaAM or of Parakeet's transducer, when it hears three tones
+    # Given a network in the layout of GigaAM or of Parakeet's transducer, when it transcribes three tones
     ((text,),) = of_tones(name).transcribe([tones], TranscribeOptions(), None).texts
 
-    # Then it says a word where each of them begins
+    # Then it writes a word where each of them begins
     assert written([text]) == f" {word}" * 3
-    assert [heard.start for heard in text.words] == pytest.approx([1.0, 2.5, 4.5], abs=0.09)
-    assert all(0.9 < heard.probability <= 1 for heard in text.words)
+    assert [word.start for word in text.words] == pytest.approx([1.0, 2.5, 4.5], abs=0.09)
+    assert all(0.9 < word.probability <= 1 for word in text.words)
     assert text.avg_logprob == pytest.approx(0, abs=0.1)
 
 
@@ -186,28 +186,28 @@ def test_other_layouts_tell_words_and_times(tones: Clip, name: str, word: str) -
     ("language", "translate", "word"),
     [("en", False, "tone"), ("ru", False, "\u0442\u043e\u043d"), ("ru", True, "tone")],
 )
-def test_canary_writes_the_language_that_it_is_told(tones: Clip, language: str, word: str, *, translate: bool) -> None:
-    # Given a network in the layout of Canary, when it is told what it hears, and whether to translate
+def test_canary_writes_the_language_that_it_is_given(tones: Clip, language: str, word: str, *, translate: bool) -> None:
+    # Given a network in the layout of Canary, when it is given the spoken language, and whether to translate
     options = TranscribeOptions(language=language, translate=translate)
     ((text,),) = of_tones("canary-tones").transcribe([tones], options, None).texts
 
-    # Then it says each tone in the language to write, and which one was spoken
+    # Then it writes each tone in the language to write, and which one was spoken
     assert written([text]) == f" {word}" * 3
     assert text.language == language
 
     # And its words, which have no times, lie in the speech, one a tone
-    assert [heard.start for heard in text.words] == pytest.approx([1.0, 2.5, 4.5], abs=0.001)
-    assert [heard.end for heard in text.words] == pytest.approx([1.5, 3.0, 5.0], abs=0.001)
-    assert all(0.9 < heard.probability <= 1 for heard in text.words)
+    assert [word.start for word in text.words] == pytest.approx([1.0, 2.5, 4.5], abs=0.001)
+    assert [word.end for word in text.words] == pytest.approx([1.5, 3.0, 5.0], abs=0.001)
+    assert all(0.9 < word.probability <= 1 for word in text.words)
 
 
 def test_canary_asks_for_the_language() -> None:
-    # Given a network in the layout of Canary, when no language is named, then it says that it needs one
+    # Given a network in the layout of Canary, when no language is named, then its error says that it needs one
     with pytest.raises(PermanentError, match="name it in `language`"):
         of_tones("canary-tones").check(TranscribeOptions())
 
 
-def test_clips_of_different_lengths_can_be_heard_together(tones: Clip) -> None:
+def test_clips_of_different_lengths_can_be_transcribed_together(tones: Clip) -> None:
     # Given the way of a GPU, which has all clips at once
     model = replace(of_tones("parakeet-tones"), at_once=True)
     short = Clip(tones.samples[: 2 * SAMPLE_RATE], tones.speech[:1])

@@ -84,13 +84,13 @@ async def test_one_process_serves_many_jobs(engine: EngineProcess) -> None:
     # When it does one job of each kind
     found = await replies(engine, Listen(path=CLIPS[1]))
     windows = [reply.window for reply in found if isinstance(reply, WindowFound)]
-    heard = await replies(engine, Transcribe(windows=windows))
+    answers = await replies(engine, Transcribe(windows=windows))
     diarized = await replies(engine, Diarize(path=CLIPS[1]))
 
     # Then all come to an end, in the same process
     assert isinstance(found[-1], ListeningDone)
-    assert isinstance(heard[-1], WindowsTranscribed)
-    assert all(each.segments for each in heard[-1].found)
+    assert isinstance(answers[-1], WindowsTranscribed)
+    assert all(each.segments for each in answers[-1].found)
     assert isinstance(diarized[-1], DiarizationDone)
     assert the_child() == child
 
@@ -198,7 +198,7 @@ async def test_a_failed_job_leaves_the_process_usable(engine: EngineProcess, tmp
     foreign = await failure(engine, Load(options=TranscribeOptions(language="xx")))
     vanished = await failure(engine, Listen(path=tmp_path / "vanished.flac"))
 
-    # Then each is told as what it is, and the same process goes on
+    # Then each error says what is wrong, and the same process goes on
     assert (type(unknown), unknown.detail.code) == (PermanentError, ErrorCode.UNKNOWN_MODEL)
     assert (type(damaged), damaged.detail.code) == (PermanentError, ErrorCode.AUDIO_UNREADABLE)
     assert (type(foreign), foreign.detail.code) == (PermanentError, ErrorCode.INVALID_MESSAGE)
@@ -265,7 +265,7 @@ async def test_a_long_recording_is_no_burden(engine: EngineProcess, tmp_path: Pa
     # When it is listened to
     found = await replies(engine, Listen(path=path))
 
-    # Then progress was told on the way, and memory did not grow with the length
+    # Then progress was emitted on the way, and memory did not grow with the length
     assert sum(isinstance(reply, Listened) for reply in found) > 12
     assert the_child().memory_info().rss - before < 50 * 1024**2  # as samples it has 115 MB
 
@@ -284,7 +284,7 @@ async def test_a_child_that_waits_for_who_reads_it_is_killed_at_once(
         return child.cpu_times().user == before
 
     await eventually(waits)
-    # When nobody wants to hear it any more: its task was cancelled, or the worker stops
+    # When its replies are not wanted any more: its task was cancelled, or the worker stops
     async with asyncio.timeout(WITHIN):
         await run.aclose()
     # Then it is gone, and the next job is done by a new one
@@ -371,7 +371,7 @@ async def test_decoding_may_take_so_long_and_no_longer(engine_settings: Settings
 
 
 async def test_the_lines_of_the_engine_are_about_the_task_it_works_on(engine: EngineProcess, tmp_path: Path) -> None:
-    # Given two recordings of which the engine says something in the operator's log
+    # Given two recordings of which the engine writes something to the operator's log
     no_sound = tmp_path / "no-sound.wav"
     no_sound.write_text("no sound at all")
     with capture_logs() as lines:

@@ -78,21 +78,21 @@ async def test_loading_that_hangs_can_be_given_up(engine: EngineProcesses) -> No
     assert children() == []
 
 
-async def test_windows_are_heard_while_more_are_found(engine: EngineProcesses, reading: Path) -> None:
+async def test_windows_are_transcribed_while_more_are_found(engine: EngineProcesses, reading: Path) -> None:
     # Given an engine that listens to a recording
     async with aclosing(engine.run(Listen(path=reading))) as listening:
         async for found in listening:
             if isinstance(found, WindowFound):
                 break
         assert isinstance(found, WindowFound)
-        # When its first window is heard, and speakers are looked for
-        heard, diarized = await asyncio.gather(
+        # When its first window is transcribed, and speakers are looked for
+        transcribed, diarized = await asyncio.gather(
             replies(engine, Transcribe(windows=[found.window])), replies(engine, Diarize(path=CLIPS[1]))
         )
         # Then both are done, and listening goes on to its end
         rest = [reply async for reply in listening]
-    assert isinstance(heard[-1], WindowsTranscribed)
-    assert heard[-1].found[0].segments[0].text
+    assert isinstance(transcribed[-1], WindowsTranscribed)
+    assert transcribed[-1].found[0].segments[0].text
     assert diarized
     assert isinstance(rest[-1], ListeningDone)
     assert len(children()) == 3
@@ -116,7 +116,7 @@ async def test_a_listener_is_ready_though_the_model_cannot_be_loaded(engine_sett
     # Given a service whose model is missing
     settings = engine_settings.model_copy(update={"transcription_model": "no-such-model"})
     engine = EngineProcesses(settings)
-    # When it loads, then that is told, nothing is left under way, and it is not ready
+    # When it loads, then that is an error, nothing is left under way, and it is not ready
     with pytest.raises(Exception, match="no-such-model"):
         await engine.load()
     assert not engine.ready

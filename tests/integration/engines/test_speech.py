@@ -41,7 +41,7 @@ def batches(samples: Samples, size: int) -> list[list[WindowSound]]:
     return [windows[first : first + size] for first in range(0, len(windows), size)]
 
 
-def heard(model: Whisper, samples: Samples, *, size: int = 4, **options: object) -> list[Segment]:
+def transcribed(model: Whisper, samples: Samples, *, size: int = 4, **options: object) -> list[Segment]:
     segments: list[Segment] = []
     previous = None
     for windows in batches(samples, size):
@@ -59,7 +59,7 @@ def text_of(segments: Sequence[Segment]) -> str:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_no_run_of_words_is_missing_and_each_sentence_has_its_language(whisper: Whisper, name: str) -> None:
-    segments = heard(whisper, recording(name))
+    segments = transcribed(whisper, recording(name))
     score = scored([said(name)], [text_of(segments)])
     assert score.longest_missing <= 8
     assert score.rate <= 0.3  # of 40 s in a language that whisper-base knows badly; the bench counts all kinds
@@ -67,7 +67,7 @@ def test_no_run_of_words_is_missing_and_each_sentence_has_its_language(whisper: 
 
 
 def test_three_languages_in_one_recording_are_each_written_as_spoken(whisper: Whisper) -> None:
-    segments = heard(whisper, recording("languages"))
+    segments = transcribed(whisper, recording("languages"))
     score = scored([said("languages")], [text_of(segments)])
     assert {segment.language for segment in segments} == {"en", "ru", "es"}
     assert score.longest_missing <= 8
@@ -79,21 +79,21 @@ def test_the_text_depends_neither_on_batches_nor_on_how_many_windows_are_done_at
     two = load(Models(None, None).find(None), Computing(at_once=2))
     samples = recording("languages")
     # Then it finds what one finds that transcribes them one by one
-    assert heard(two, samples, size=8) == heard(whisper, samples, size=1)
+    assert transcribed(two, samples, size=8) == transcribed(whisper, samples, size=1)
 
 
-def test_windows_that_are_filled_as_on_a_gpu_are_heard_alike_alone_and_in_batches(whisper: Whisper) -> None:
+def test_windows_that_are_filled_as_on_a_gpu_have_the_same_text_alone_and_in_batches(whisper: Whisper) -> None:
     # Given a network that fills windows up to 30 s and does a batch at once, here on a CPU
     folder = Models(None, None).find(None).folder
     filled = Whisper(whisper.identity, "", Network(str(folder), Computing(), filled=True))
     samples = recording("prompts-en")[: 30 * SAMPLE_RATE]
-    together, alone = (heard(filled, samples, size=size) for size in (4, 1))
+    together, alone = (transcribed(filled, samples, size=size) for size in (4, 1))
     assert text_of(together) == text_of(alone)
-    assert scored([text_of(heard(whisper, samples))], [text_of(together)]).rate < 0.1
+    assert scored([text_of(transcribed(whisper, samples))], [text_of(together)]).rate < 0.1
 
 
 def test_speech_is_translated_where_that_is_asked(whisper: Whisper) -> None:
-    text = text_of(heard(whisper, recording("prompts-es"), translate=True))
+    text = text_of(transcribed(whisper, recording("prompts-es"), translate=True))
     assert {"conference", "participants", "again"} <= set(text.lower().replace(".", "").split())
 
 
@@ -101,10 +101,10 @@ def test_a_vocabulary_brings_its_names_and_no_others(whisper: Whisper) -> None:
     # Given terms of which two are said, and misheard without them
     samples = recording("prompts-it")
     terms = ("acustico", "provvisorio", "Brandeburgo", "Giovanni Malatesta", "JetStream")
-    plain = text_of(heard(whisper, samples))
+    plain = text_of(transcribed(whisper, samples))
     assert not any(term in plain for term in terms)
     # Then those two are written, and not one word is worse for it
-    text = text_of(heard(whisper, samples, vocabulary=terms))
+    text = text_of(transcribed(whisper, samples, vocabulary=terms))
     assert [term for term in terms if term in text] == ["acustico", "provvisorio"]
     said_so = said("prompts-it")
     assert scored([said_so], [text]).errors < scored([said_so], [plain]).errors
@@ -117,10 +117,13 @@ def test_the_longest_prompt_and_vocabulary_leave_room_for_the_text(whisper: Whis
     prompt = (letters * 800)[:800]
     terms = tuple(f"{number} {letters * 60}"[:60].strip() for number in range(100))
     # Then most of what is said is still written
-    plain, told = text_of(heard(whisper, samples)), text_of(heard(whisper, samples, prompt=prompt, vocabulary=terms))
-    assert len(told) > 0.5 * len(plain)
+    plain, guided = (
+        text_of(transcribed(whisper, samples)),
+        text_of(transcribed(whisper, samples, prompt=prompt, vocabulary=terms)),
+    )
+    assert len(guided) > 0.5 * len(plain)
 
 
 @pytest.mark.parametrize("sound", [silence, lambda seconds: np.sin(np.arange(seconds * SAMPLE_RATE) / 6) / 3])
 def test_nothing_is_found_where_nobody_speaks(whisper: Whisper, sound: Callable[[float], Samples]) -> None:
-    assert heard(whisper, sound(40).astype(np.float32)) == []
+    assert transcribed(whisper, sound(40).astype(np.float32)) == []

@@ -71,7 +71,7 @@ class Run:
 async def run(whisper: Whisper, path: Path, *, start_at: float = 0.0, previous: str | None = None) -> Run:
     job = Transcribe(windows=[], previous=previous)
     windows = Pipeline(InThisProcess(whisper), Listen(path=path, start_at=start_at), job, batches=BatchSizes(4))
-    batches = [told async for told in windows.run() if isinstance(told, Transcribed)]
+    batches = [each async for each in windows.run() if isinstance(each, Transcribed)]
     return Run(batches, windows.language, windows.duration)
 
 
@@ -143,10 +143,10 @@ async def test_no_speech_gives_no_text(whisper: Whisper, tmp_path: Path, kind: s
 def test_a_window_whose_language_is_looked_for_is_encoded_once(
     whisper: Whisper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a window of one piece that was heard in its language
+    # Given a window of one piece that was transcribed in its language
     sound = load(CLIPS[0])[: 20 * SAMPLE_RATE]
     window = Clip(sound, [(0.0, len(sound) / SAMPLE_RATE)])
-    (told,) = whisper.transcribe([window], TranscribeOptions(language="en"), None).texts
+    (text,) = whisper.transcribe([window], TranscribeOptions(language="en"), None).texts
     # When its language has to be found first
     encoded: list[Clip] = []
     encode = Network.encode
@@ -159,7 +159,7 @@ def test_a_window_whose_language_is_looked_for_is_encoded_once(
     answer = whisper.transcribe([window], TranscribeOptions(), None)
     # Then that costs nothing, and changes no word
     assert (len(encoded), answer.language) == (1, "en")
-    assert answer.texts == [told]
+    assert answer.texts == [text]
 
 
 def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
@@ -175,14 +175,14 @@ def test_only_languages_of_the_model_are_known(whisper: Whisper) -> None:
 async def test_nothing_counts_as_done_before_its_text_is_there(whisper: Whisper) -> None:
     # Given a short recording that is all speech
     windows = Pipeline(InThisProcess(whisper), Listen(path=CLIPS[1]), Transcribe(windows=[]), batches=BatchSizes(4))
-    # When its progress is told before the first text
-    told = []
+    # When its progress comes before the first text
+    processed = []
     async for each in windows.run():
         if isinstance(each, Transcribed) and each.segments:
             break
         if isinstance(each, StageAdvanced):
-            told.append(each.processed_seconds)
+            processed.append(each.processed_seconds)
     # Then no more of it is done than the silence before the first word
-    assert told
+    assert processed
     assert isinstance(each, Transcribed)
-    assert max(told) <= each.segments[0].start
+    assert max(processed) <= each.segments[0].start

@@ -31,7 +31,7 @@ def said(*starts: float, text: str = "word", language: str | None = "en", avg_lo
 
 @dataclass
 class ScriptedModel:
-    """Says `script`, one entry a clip; remembers how it was asked."""
+    """Answers with `script`, one entry a clip; remembers the jobs."""
 
     script: list[list[Text]]
     identity: Model = MODEL
@@ -64,30 +64,30 @@ def ask(
     return transcribe(model, Transcribe(windows=list(windows), options=options, previous=previous))
 
 
-def texts(heard: WindowsTranscribed) -> list[list[str]]:
-    return [[each.text for each in found.segments] for found in heard.found]
+def texts(answer: WindowsTranscribed) -> list[list[str]]:
+    return [[each.text for each in found.segments] for found in answer.found]
 
 
 def test_a_mark_that_stands_alone_is_no_segment() -> None:
     # Given a dash, a long pause, and a word
     dash, word = said(0.5, text="-"), said(4.5, text="word")
-    heard = ask(ScriptedModel([[Text([*dash.words, *word.words], "en")]]), window((0, 2), (4, 6)))
+    answer = ask(ScriptedModel([[Text([*dash.words, *word.words], "en")]]), window((0, 2), (4, 6)))
     # Then the word alone is shown
-    assert texts(heard) == [["word"]]
+    assert texts(answer) == [["word"]]
 
 
 def test_a_batch_is_asked_for_at_once_and_answered_window_by_window() -> None:
     # Given a batch of three windows, when it is transcribed
     model = ScriptedModel([[said(0.5, text="first")], [], [said(0.5, text="third")]])
-    heard = ask(model, window((0, 2)), window((10, 12)), window((20, 22)), previous="de")
+    answer = ask(model, window((0, 2)), window((10, 12)), window((20, 22)), previous="de")
 
     # Then the model was asked once, and each window has its own text and times
     assert model.asked == [([2, 2, 2], None, "de")]
-    assert texts(heard) == [["first"], [], ["third"]]
-    (segment,) = heard.found[2].segments
+    assert texts(answer) == [["first"], [], ["third"]]
+    (segment,) = answer.found[2].segments
     assert (segment.start, segment.end) == (20.5, 21.5)
-    assert (heard.language, heard.settled, heard.model) == ("en", True, MODEL)
-    assert heard.seconds > 0
+    assert (answer.language, answer.settled, answer.model) == ("en", True, MODEL)
+    assert answer.seconds > 0
 
 
 def test_words_are_placed_in_the_piece_of_the_recording_in_which_they_are_said() -> None:
@@ -110,26 +110,26 @@ def test_a_segment_is_as_sure_as_its_words() -> None:
     # Given two words of which one is surer than the other, when they are transcribed
     (found,) = ask(ScriptedModel([[said(0, 1)]]), window((0, 2))).found
 
-    # Then the segment says their mean, and what the model says of the whole
+    # Then the segment says their mean, and what the model gives for the whole
     (segment,) = found.segments
     assert segment.confidence == pytest.approx(0.55)
     assert (segment.avg_logprob, segment.no_speech_prob) == (-0.2, 0.1)
 
 
 def test_what_a_model_does_not_tell_is_null() -> None:
-    # Given a model that tells neither languages nor probabilities of whole texts
+    # Given a model that gives neither languages nor probabilities of whole texts
     model = ScriptedModel([[Text([Word(start=0, end=1, word="word", probability=1)])]], language=None)
 
     # When it transcribes
-    heard = ask(model, window((0, 2)))
+    answer = ask(model, window((0, 2)))
 
     # Then the segment says so
-    (segment,) = heard.found[0].segments
-    assert (segment.language, segment.avg_logprob, segment.no_speech_prob, heard.language) == (None,) * 4
+    (segment,) = answer.found[0].segments
+    assert (segment.language, segment.avg_logprob, segment.no_speech_prob, answer.language) == (None,) * 4
 
 
-def test_whether_the_language_before_matters_is_told() -> None:
-    # Given a model that would have answered otherwise after another language, when it transcribes, then that is told
+def test_the_answer_says_whether_the_language_before_matters() -> None:
+    # Given a model that would have answered otherwise after another language, then its answer says so
     assert not ask(ScriptedModel([[said(0)]], settled=False), window((0, 2))).settled
 
 
@@ -137,7 +137,7 @@ FIRST_HALF, SECOND_HALF = range(10), range(1, 10)  # of a window of 20 s; the se
 
 
 def test_speech_without_words_is_transcribed_again_on_its_own() -> None:
-    # Given a model that ends a window after its first half, and hears the rest when that is all there is
+    # Given a model that ends a window after its first half, and finds the rest when that is all there is
     rest = said(*SECOND_HALF, text="rest", language="es")
     model = ScriptedModel([[said(*FIRST_HALF, language="es")], [rest]])
 
@@ -178,7 +178,7 @@ def test_a_window_without_any_words_is_no_speech() -> None:
 
 
 def test_what_is_found_in_a_hole_stands_where_it_is_said() -> None:
-    # Given a word that seems to last over a sentence, and that sentence when its sound is heard alone
+    # Given a word that seems to last over a sentence, and that sentence when its sound is transcribed alone
     stretched = Text([Word(start=0.2, end=8.0, word=" So", probability=1.0), *said(8.0, 9.0).words], "en", -0.2, 0.1)
     model = ScriptedModel([[stretched], [said(0.5, 1.5, 2.5, 3.5, text="closed")]])
     # When the window is transcribed
@@ -199,12 +199,12 @@ def test_a_window_that_ends_long_before_its_speech_is_transcribed_from_there() -
 def test_what_is_found_in_a_hole_may_leave_another_one() -> None:
     # Given a model that breaks off early, and does so again in what it left out
     model = ScriptedModel([[said(0, text="one")], [said(0, 1, text="two")], [said(*range(5), text="three")]])
-    heard = ask(model, window((0, 12)))
+    answer = ask(model, window((0, 12)))
     # Then what is left is transcribed until nothing more is found
     assert [lengths for lengths, _, _ in model.asked] == [[12], [11], [9], [4]]
-    assert texts(heard)[0][-1].startswith("three")
+    assert texts(answer)[0][-1].startswith("three")
     # And what is silent in the end is named
-    assert [stretch.start for stretch in heard.found[0].untranscribed] == [8]
+    assert [stretch.start for stretch in answer.found[0].untranscribed] == [8]
 
 
 def test_speech_without_any_text_is_tried_in_halves() -> None:

@@ -27,7 +27,7 @@ def sound(*stretches: tuple[float, float]) -> Samples:
 
 def find(samples: Samples, start_at: float = 0.0, piece: int = 4096) -> list[Window]:
     pieces = (samples[at : at + piece] for at in range(0, len(samples), piece))
-    return [window for heard in listen(pieces, start_at, loudness) for window in heard.windows]
+    return [window for found in listen(pieces, start_at, loudness) for window in found.windows]
 
 
 def found_in(samples: Samples) -> list[list[Piece]]:
@@ -54,7 +54,7 @@ def conversation(seed: int, stretches: int, *, speech: float = 6.0, silence: flo
 
 
 def marked(samples: Samples) -> Samples:
-    """The same loudness, but each sample is told from its neighbours."""
+    """The same loudness, but each sample depends on its neighbours."""
     return np.asarray(samples * (1 + np.arange(len(samples)) % 1009 / 10_000), np.float32)
 
 
@@ -76,12 +76,12 @@ def test_silence_has_no_windows_but_is_listened_to() -> None:
     samples = sound((0.0, 100))
 
     # When it is listened to
-    heard = list(listen([samples], detector=loudness))
+    found = list(listen([samples], detector=loudness))
 
-    # Then nothing is found, and all of it was heard
-    assert not any(each.windows for each in heard)
-    assert heard[-1].last
-    assert heard[-1].seconds == pytest.approx(100, abs=0.04)
+    # Then nothing is found, and all of it was decoded
+    assert not any(each.windows for each in found)
+    assert found[-1].last
+    assert found[-1].seconds == pytest.approx(100, abs=0.04)
 
 
 def test_a_silence_ends_a_piece_and_is_cut_to_little() -> None:
@@ -170,7 +170,7 @@ def test_the_first_window_needs_no_more_than_the_first_block() -> None:
     # Given somebody who begins after three seconds and does not pause
     samples = sound((0, 3), (1, 90))
 
-    # When the first block is heard
+    # When the first block is there
     first = next(listen([samples[at : at + 4096] for at in range(0, len(samples), 4096)], 0.0, loudness))
 
     # Then there is something to be transcribed
@@ -228,12 +228,12 @@ def test_resuming_after_any_window_finds_the_same_windows(seed: int, speech: flo
     ],
     ids=["a long silence", "a click", "a word now and then", "a click now and then", "a monologue"],
 )
-def test_little_sound_is_held_whatever_is_heard(recording: Samples) -> None:
+def test_little_sound_is_held_whatever_it_is(recording: Samples) -> None:
     # Given a long recording, when it is listened to
-    heard = list(listen([recording], 0.0, loudness))
+    found = list(listen([recording], 0.0, loudness))
 
     # Then at no time is more held than a window may reach over and a block, and so is what is known of the recording
-    assert all(each.seconds - each.settled <= HELD_S for each in heard)
+    assert all(each.seconds - each.settled <= HELD_S for each in found)
 
 
 def test_speech_is_transcribed_within_its_span_however_rare_it_is() -> None:
@@ -241,8 +241,8 @@ def test_speech_is_transcribed_within_its_span_however_rare_it_is() -> None:
     samples = sound((1.0, 1.28), (0.0, 400))
 
     # When the recording is listened to
-    heard = list(listen([samples], 0.0, loudness))
+    found = list(listen([samples], 0.0, loudness))
 
     # Then the word is given to the model when 90 s and a block have passed, and not at the end of the recording
-    first = next(each for each in heard if each.windows)
+    first = next(each for each in found if each.windows)
     assert first.seconds <= HELD_S

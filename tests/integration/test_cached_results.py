@@ -1,4 +1,4 @@
-"""What was computed once is not computed again: told in the result, and gone with the task."""
+"""What was computed once is not computed again: the result says so, and it goes with the task."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -35,7 +35,7 @@ async def result_of(publisher: Publisher, task_id: str) -> dict[str, Any]:
 
 
 async def texts_of(publisher: Publisher, task_id: str, count: int) -> list[str]:
-    """The first `count` texts that followers of a task's segments hear."""
+    """The first `count` texts that followers of a task's segments receive."""
     texts: list[str] = []
     subscription = await publisher.js.subscribe(
         subjects.segments(task_id), stream="transcription_segments", ordered_consumer=True
@@ -107,7 +107,7 @@ async def test_another_revision_of_the_model_is_asked_anew(
     assert (await result_of(publisher, "t2"))["cached"] is False
 
 
-async def test_what_two_models_have_heard_is_kept_for_nobody(
+async def test_a_transcript_of_two_models_is_not_kept(
     start_worker: StartWorker, publisher: Publisher, engine: FakeEngine
 ) -> None:
     # Given a task that one model has begun and another one has ended
@@ -121,7 +121,7 @@ async def test_what_two_models_have_heard_is_kept_for_nobody(
         await publisher.until("t1", State.COMPLETED)
         # When another task asks the same
         await publisher.publish("t2")
-        # Then it is heard by one
+        # Then one model transcribes it
         assert (await result_of(publisher, "t2"))["cached"] is False
 
 
@@ -133,11 +133,11 @@ async def test_another_recording_under_the_same_name_is_computed(
     # When the recording is replaced
     (recordings_folder / "meeting.flac").write_bytes(b"another meeting")
     await publisher.publish("t2")
-    # Then it is heard
+    # Then it is transcribed
     assert (await result_of(publisher, "t2"))["cached"] is False
 
 
-async def test_followers_of_segments_hear_what_was_found_before(worker: Worker, publisher: Publisher) -> None:
+async def test_followers_of_segments_receive_what_was_found_before(worker: Worker, publisher: Publisher) -> None:
     for task_id in ("t1", "t2"):
         await publisher.publish(task_id)
         await publisher.until(task_id, State.COMPLETED)
@@ -152,7 +152,7 @@ async def test_a_task_that_goes_on_after_a_loss_finds_the_rest(
     async with start_worker(engine):
         await publisher.publish("t1")
         await texts_of(publisher, "t1", 1)
-    # And the same recording, heard for another task meanwhile
+    # And the same recording, transcribed for another task meanwhile
     async with start_worker(FakeEngine()):
         await publisher.publish("t2", priority=Priority.HIGH)
         other = await result_of(publisher, "t2")
@@ -200,7 +200,7 @@ async def test_a_lost_worker_costs_no_more_than_a_chunk_of_the_search_for_speake
     second = FakeEngine()
     async with start_worker(second):
         await publisher.until("t1", State.COMPLETED)
-        # Then nobody keeps what was heard
+        # Then what was found is not kept
         await eventually(lambda: _is_gone(redis, keys.voices("t1")))
     # But the other one was given it
     (job,) = second.jobs
@@ -224,14 +224,14 @@ class DiesOfVoices(FakeEngine):
         async for reply in super().run(job):
             yield reply
             if isinstance(reply, ChunkAnalysed):
-                raise PermanentError(ErrorCode.ENGINE_FAILED, "The voices cannot be told apart.")
+                raise PermanentError(ErrorCode.ENGINE_FAILED, "The voices cannot be distinguished.")
 
 
 @pytest.mark.parametrize("request_", ["tasks.cancel", "tasks.delete"])
 async def test_voices_go_with_their_task(
     start_worker: StartWorker, engine: FakeEngine, publisher: Publisher, redis: Redis, request_: str
 ) -> None:
-    # Given a task whose voices were heard in part
+    # Given a task whose voices were analysed in part
     engine.hangs_after = [0]
     async with start_worker(engine):
         await publisher.publish("t1", kind=Kind.DIARIZATION)
@@ -265,7 +265,7 @@ async def at_work(publisher: Publisher, engine: FakeEngine, kind: Kind = Kind.TR
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-async def test_a_recording_that_is_replaced_while_it_is_heard_gives_no_result(
+async def test_a_recording_that_is_replaced_while_it_is_transcribed_gives_no_result(
     worker: Worker, publisher: Publisher, engine: FakeEngine, recordings_folder: Path, kind: Kind
 ) -> None:
     # Given a task at work
