@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 from uuid import uuid4
 
+from faststream.nats import NatsRouter
 from nats.aio.client import Client
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
@@ -16,12 +17,12 @@ from app.dead_letters.replay import Replayer
 from app.dead_letters.store import DeadLetterStore
 from app.engines.engine import Engine
 from app.execution.settlement import Settlement
-from app.execution.task_run import Execution
-from app.jetstream import streams
+from app.execution.task_run import Execution, TaskRunMiddleware
+from app.jetstream import connection, streams
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.operations.expiry import expire_tasks
 from app.operations.maintenance import Maintenance
-from app.queue.consumer import TaskConsumer, TaskSubscribers
+from app.queue.consumer import TaskConsumer
 from app.queue.positions import WaitingTasks
 from app.queue.priorities import QueueReader
 from app.queue.registration import Registration
@@ -38,6 +39,7 @@ from app.task_log.log import TaskLog
 from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.work_sharing.coordinator import WorkSharing
+from handlers import channels
 
 REDIS_TIMEOUT_S: Final = 3.0  # clients wait five seconds for a reply
 # Handlers and middlewares find these parts in FastStream's context, by these names.
@@ -57,13 +59,7 @@ class Container:
     """The parts of one worker: `__init__` makes those that need no connection, `connect` makes the others."""
 
     def __init__(
-        self,
-        settings: Settings,
-        engine: Engine,
-        subscribers: TaskSubscribers,
-        *,
-        traces: TracerProvider,
-        broken: Callable[[], None],
+        self, settings: Settings, engine: Engine, *, traces: TracerProvider, broken: Callable[[], None]
     ) -> None:
         """`broken` is called when this worker can take no task any more."""
         self.settings = settings
@@ -72,18 +68,22 @@ class Container:
         self.worker_name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self.tracer = traces.get_tracer("natscribe")
         self.meter = Meter()
-        self.connection = ConnectionMonitor()
         self.projection = RedisProjection(
             Redis.from_url(settings.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
         )
         self.redis_of_cache = cache.connected(settings.redis_url)
+        self.connection = ConnectionMonitor()
+        self.broker = connection.broker(settings, self.connection, traces=traces)
+        tasks = NatsRouter(middlewares=[TaskRunMiddleware])
         self.consumer = TaskConsumer(
-            subscribers,
+            channels.task_queues(tasks, self.names),
             self.names,
             broken=broken,
             reached=self.connection.restored,
             lookahead=settings.priority_lookahead,
         )
+        self.broker.include_routers(tasks, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
+        channels.published_messages(self.broker)
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
         """Make what uses NATS; a task is delivered again `ack_wait` seconds after the last heartbeat of its worker."""

@@ -12,7 +12,6 @@ from importlib.metadata import version
 
 import structlog
 from faststream.asgi import AsgiFastStream
-from faststream.nats import NatsRouter
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from opentelemetry.trace import TracerProvider
@@ -24,8 +23,7 @@ from app.container import IN_CONTEXT, Container
 from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
 from app.errors import TaskError, TransientError
-from app.execution.task_run import TaskRunMiddleware
-from app.jetstream import connection, provisioning, streams
+from app.jetstream import connection, provisioning
 from app.jetstream.nats_py_compat import close
 from app.operations import health
 from app.redis_store import projector
@@ -34,7 +32,6 @@ from app.supervision import run_forever
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import metrics_route
 from app.temporary import sweep
-from handlers import channels
 
 LOAD_MODEL_EVERY_S = 30.0
 # Full rounds of the garbage collector visit each word of a day's transcript, which takes .4 s: they are to be rare.
@@ -59,12 +56,8 @@ class Worker:
         self.settings = settings
         self._traces = traces
         self._ack_wait = settings.task_ack_wait
-        tasks = NatsRouter(middlewares=[TaskRunMiddleware])
-        subscribers = channels.task_queues(tasks, streams.names(settings))
-        self.container = Container(settings, engine, subscribers, traces=traces, broken=end_process)
-        self.broker = connection.broker(settings, self.container.connection, traces=traces)
-        self.broker.include_routers(tasks, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
-        channels.published_messages(self.broker)
+        self.container = Container(settings, engine, traces=traces, broken=end_process)
+        self.broker = self.container.broker
         self.app: AsgiFastStream = self._application()
 
     def _application(self) -> AsgiFastStream:

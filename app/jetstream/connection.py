@@ -134,4 +134,4 @@ def security(settings: Settings) -> NatsSecurity | None:
 
 
 async def _failed(error: Exception) -> None:
-    log.warning("nats_error", error=str(error) or type(error).__name__)
+    log.warning("nats_error_received", error=str(error) or type(error).__name__)

@@ -125,7 +125,7 @@ async def _ensure_bucket(js: JetStreamContext, wanted: ObjectStoreConfig) -> Non
 def _log_differences(name: str, wanted: Mapping[str, object], found: Mapping[str, object]) -> None:
     for key, value in wanted.items():
         if value is not None and _meant(found.get(key)) != _meant(value):
-            log.warning("configuration_differs", of=name, setting=key, wanted=value, found=found.get(key))
+            log.warning("configuration_difference_found", of=name, setting=key, wanted=value, found=found.get(key))
 
 
 def _meant(value: object) -> object:

@@ -63,7 +63,7 @@ class Maintenance:
         """Make anew what somebody has deleted: nothing else tells a client that pulls (faststream#2632)."""
         missing = await provisioning.missing(self._js, self._settings)
         if missing:
-            log.error("streams_or_consumers_missing", names=missing)
+            log.error("streams_found_missing", names=missing)
             await provisioning.provision(self._js, self._settings)
         self._projection.made_at = await provisioning.events_made_at(self._js, self._settings)
 

@@ -98,7 +98,7 @@ async def in_time(answer: "Awaitable[object] | object") -> object:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             return await cast("Awaitable[object]", answer)  # redis-py's commands are typed for both of its clients
     except (RedisError, OSError, TimeoutError) as error:
-        log.warning("cache_unreachable", error=type(error).__name__)
+        log.warning("cache_access_failed", error=type(error).__name__)
         return None
 
 

@@ -80,4 +80,4 @@ async def test_without_redis_there_is_nothing_and_nothing_breaks() -> None:
         with capture_logs() as logs:
             await cache.keep(AUDIO, "transcription base", FOUND)
             assert await cache.find(AUDIO, "transcription base", Model) is None
-    assert {line["event"] for line in logs} == {"cache_unreachable"}
+    assert {line["event"] for line in logs} == {"cache_access_failed"}

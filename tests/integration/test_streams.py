@@ -43,7 +43,7 @@ async def made(settings: Settings, js: JetStreamContext) -> JetStreamContext:
 async def differences(js: JetStreamContext, settings: Settings) -> list[tuple[object, object]]:
     with capture_logs() as logs:
         await provision(js, settings)
-    return [(entry["of"], entry["setting"]) for entry in logs if entry["event"] == "configuration_differs"]
+    return [(entry["of"], entry["setting"]) for entry in logs if entry["event"] == "configuration_difference_found"]
 
 
 async def test_the_queue_refuses_what_is_too_much_and_repeats_what_it_takes(made: JetStreamContext) -> None:

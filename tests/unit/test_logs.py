@@ -35,23 +35,23 @@ def passes(seldom: RepeatFilter, event: str, level: str = "warning", **facts: ob
 
 def test_a_warning_passes_once_in_a_while(seldom: RepeatFilter, clock: Clock) -> None:
     # Given a warning that was said
-    assert passes(seldom, "nats_error", error="refused")
+    assert passes(seldom, "nats_error_received", error="refused")
     # When it is said every second
     said = []
     for clock.now in map(float, range(1, 61)):
-        said.append(passes(seldom, "nats_error", error="refused"))
+        said.append(passes(seldom, "nats_error_received", error="refused"))
     # Then it is written every half minute
     assert [at for at, passed in enumerate(said, 1) if passed] == [30, 60]
 
 
 def test_what_differs_passes(seldom: RepeatFilter) -> None:
-    assert passes(seldom, "nats_error", error="refused")
+    assert passes(seldom, "nats_error_received", error="refused")
     # Another reason, another task, and what is more or less than a warning
-    assert passes(seldom, "nats_error", error="timeout")
+    assert passes(seldom, "nats_error_received", error="timeout")
     with structlog.contextvars.bound_contextvars(task_id="t1"):
-        assert passes(seldom, "nats_error", error="refused")
+        assert passes(seldom, "nats_error_received", error="refused")
     with structlog.contextvars.bound_contextvars(task_id="t2"):
-        assert passes(seldom, "nats_error", error="refused")
+        assert passes(seldom, "nats_error_received", error="refused")
     assert passes(seldom, "task_started", level="info")
     assert passes(seldom, "task_started", level="info")
     assert passes(seldom, "task_broken", level="error")

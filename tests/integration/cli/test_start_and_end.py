@@ -114,7 +114,7 @@ async def test_a_start_that_waits_for_nats_can_be_interrupted(settings: Settings
     )
     assert process.stderr is not None
     async with asyncio.timeout(PATIENCE):
-        while b"nats_error" not in await process.stderr.readline():
+        while b"nats_error_received" not in await process.stderr.readline():
             assert process.returncode is None
     # When somebody has no more patience
     process.send_signal(signal.SIGINT)
