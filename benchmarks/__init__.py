@@ -1,1 +1,1 @@
-"""Measurements, as ratios in one run on the machine at hand: `make bench` embeddings them and writes them down."""
+"""Measurements, as ratios within one run on this machine: `make bench` prints and records them."""

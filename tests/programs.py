@@ -27,7 +27,7 @@ async def started(nats_url: str, *command: Path | str, cwd: Path = EXAMPLES) -> 
 
 
 async def output(nats_url: str, *command: Path | str, cwd: Path = EXAMPLES) -> str:
-    """What a program embeddings until it ends well."""
+    """What a program prints until it ends well."""
     async with started(nats_url, *command, cwd=cwd) as process:
         printed = (await asyncio.wait_for(process.communicate(), WITHIN))[0].decode()
     assert process.returncode == 0, printed

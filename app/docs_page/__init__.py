@@ -1,4 +1,4 @@
-"""The page that shows the AsyncAPI document: everything from here, nothing from elsewhere, nothing but reading."""
+"""The page that shows the AsyncAPI document: it loads nothing from other hosts, and is read-only."""
 
 import asyncio
 from collections.abc import Callable

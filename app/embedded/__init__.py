@@ -1,4 +1,4 @@
-"""Embedded servers: NATS with JetStream, and Valkey, from Python packages, on 127.0.0.1, data in a folder."""
+"""Embedded servers: NATS with JetStream, and Valkey, from Python packages, on 127.0.0.1; a folder has their data."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -26,24 +26,28 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The embedded servers, and where they answer."""
+    """The embedded servers and their addresses."""
 
     nats: NatsServer
     valkey: ValkeyServer
 
     @property
     def nats_url(self) -> str:
-        """Where NATS answers."""
+        """The address of NATS."""
         return self.nats.url
 
     @property
     def redis_url(self) -> str:
-        """Where Valkey answers."""
+        """The address of Valkey."""
         return self.valkey.url
 
-    async def keep(self, told: Callable[[str], None]) -> None:
-        """Start each server again whenever it ends, until cancelled; `told` hears its name (EmbeddedError)."""
-        keeping = [asyncio.create_task(server.keep(told)) for server in (self.nats, self.valkey)]
+    async def keep(self, on_restart: Callable[[str], None]) -> None:
+        """Restart each server that ends, until cancelled, and call `on_restart` with its name.
+
+        Raises:
+            EmbeddedError: A server does not start.
+        """
+        keeping = [asyncio.create_task(server.keep(on_restart)) for server in (self.nats, self.valkey)]
         try:
             await asyncio.gather(*keeping)
         finally:
@@ -54,9 +58,12 @@ class Endpoints:
 async def servers(
     data: Path, *, nats_port: int | None = None, redis_port: int | None = None
 ) -> AsyncGenerator[Endpoints]:
-    """Run both servers with their data under `data`; raises EmbeddedError.
+    """Run both servers, with their data under `data`, until the block ends.
 
-    A port that is not given is the usual one (4222, 6379) where that is free, else any free one.
+    Without a port a server takes the usual one (4222, 6379) if it is free, else any free one.
+
+    Raises:
+        EmbeddedError: A server does not start.
     """
     nats, valkey = NatsServer(data / "nats", nats_port), ValkeyServer(data / "valkey", redis_port)
     try:

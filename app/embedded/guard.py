@@ -1,7 +1,7 @@
 """Runs a process that must not outlive its parent: `python -IS guard.py LOCK GRACE COMMAND...`.
 
-The parent holds the other end of this process's standard input; when that closes, however the parent ended, the
-process is asked to stop and after GRACE seconds made to. Only the standard library is imported: a guard costs little.
+The parent holds the other end of this process's standard input. When that closes, however the parent ended, the guard
+sends SIGTERM to the process and SIGKILL after GRACE seconds. It imports only the standard library, so it costs little.
 """
 
 import contextlib
@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
-LOCK_DEADLINE = 8.0  # what a killed run has started needs some seconds to stop
+_LOCK_WITHIN_S = 8.0  # processes of a killed run need some seconds to stop
 
 
 def main() -> int:
-    """Start the process, write its id to standard output and return its exit code."""
+    """Run the process, write its id to standard output and return its exit code."""
     path, grace, *command = sys.argv[1:]
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     if not _locked(lock):
@@ -30,11 +30,11 @@ def main() -> int:
             f" what is left of one that has ended goes by `kill {pids}`\n"
         )
         return 1
-    process = subprocess.Popen(  # noqa: S603 -- our parent's words
+    process = subprocess.Popen(  # noqa: S603 -- the parent chooses the command
         command,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
-        pass_fds=[lock],  # inherited, so that it is held for as long as the folder is really used
+        pass_fds=[lock],  # the process inherits the lock, and holds it as long as it uses the folder
         preexec_fn=_end_with_me,  # noqa: PLW1509 -- there are no threads yet
     )
     threading.Thread(target=_stop_with_parent, args=(process, float(grace)), daemon=True).start()
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _locked(lock: int) -> bool:
-    deadline = time.monotonic() + LOCK_DEADLINE
+    deadline = time.monotonic() + _LOCK_WITHIN_S
     while time.monotonic() < deadline:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,7 +57,7 @@ def _locked(lock: int) -> bool:
 
 
 def _holders(lock: int) -> list[int]:
-    """The processes that have the file open, but for this one."""
+    """The other processes that have the file open."""
     wanted, found = os.fstat(lock), []
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
@@ -67,7 +67,7 @@ def _holders(lock: int) -> list[int]:
 
 
 def _end_with_me() -> None:
-    """Ask the kernel for SIGTERM when the guard itself is killed."""
+    """Have the kernel send SIGTERM when the guard itself is killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -79,7 +79,9 @@ def _stop_with_parent(process: subprocess.Popen[bytes], grace: float) -> None:
     try:
         process.wait(grace)
     except subprocess.TimeoutExpired:
-        os.killpg(0, signal.SIGKILL)  # the guard leads a group of its own: children of the process go too
+        os.killpg(
+            0, signal.SIGKILL
+        )  # the guard leads its own process group, which has the children of the process, too
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A process that ends with its parent, even when that is killed."""
+"""A process that ends with its parent, even if the parent is killed."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from app.embedded import guard
 
 
 class Guarded:
-    """A running process and its guard; `lock` is a file that is locked for as long as the process lives."""
+    """A running process and its guard; the file `lock` is locked as long as the process lives."""
 
     def __init__(
         self,
@@ -25,48 +25,48 @@ class Guarded:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.pid = 0
-        self._guard = subprocess.Popen(  # noqa: S603 -- our own words
+        self._guard = subprocess.Popen(  # noqa: S603 -- our own command
             [sys.executable, "-IS", guard.__file__, str(lock), str(grace), *command],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=output,
             env=env,
-            start_new_session=True,  # Ctrl-C in the terminal leaves it to the parent to stop things in order
+            start_new_session=True,  # Ctrl-C in the terminal reaches only the parent, which stops the process in order
         )
-        os.set_blocking(self._told.fileno(), False)
+        os.set_blocking(self._output.fileno(), False)
 
     @property
     def runs(self) -> bool:
-        """Whether it has been started and has not ended."""
-        self.pid = self.pid or int(self._told.read(32) or 0)
+        """Whether the process has started and has not ended."""
+        self.pid = self.pid or int(self._output.read(32) or 0)
         return self.pid > 0 and not self.ended
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended, or could not start."""
+        """Whether the process has ended, or could not start."""
         return self._guard.poll() is not None
 
     async def wait(self) -> int:
-        """Wait for its end; its exit code, 128 and the number where a signal ended it."""
+        """Wait for the end and return the exit code: 128 plus the number if a signal ended the process."""
         code = await asyncio.to_thread(self._guard.wait)
         for pipe in filter(None, (self._guard.stdin, self._guard.stdout)):
             pipe.close()
         return code
 
     async def stop(self) -> int:
-        """Ask it to end, make it after the grace; its exit code."""
+        """Stop the process, kill it after the grace period, and return its exit code."""
         if self._guard.stdin is not None:
             self._guard.stdin.close()
         return await self.wait()
 
     def kill(self) -> None:
-        """End it and all that it has started with SIGKILL, as a crash would."""
+        """Kill the process and its children with SIGKILL, as in a crash."""
         if not self.ended:
-            os.killpg(self._guard.pid, signal.SIGKILL)  # a session of their own
+            os.killpg(self._guard.pid, signal.SIGKILL)  # they have their own session
 
     @property
-    def _told(self) -> IO[bytes]:
+    def _output(self) -> IO[bytes]:
         if self._guard.stdout is None:
             raise AssertionError
         return self._guard.stdout

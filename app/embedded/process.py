@@ -1,4 +1,4 @@
-"""A server that ends with its parent, starts again on the same data, and can be hurt by tests."""
+"""A server that ends with its parent, restarts with the same data, and has ways for tests to break it."""
 
 import asyncio
 import errno
@@ -16,21 +16,21 @@ from random import shuffle
 from app.embedded.guarded import Guarded
 
 HOST = "127.0.0.1"
-DEADLINE = 10.0
-GRACE = 5.0
-LOOK_EVERY = 0.5  # seconds
-_POLL = 0.02
+_ANSWERS_WITHIN_S = 10.0
+_GRACE_S = 5.0
+_LOOK_EVERY_S = 0.5
+_POLL_S = 0.02
 _OTHER_PORTS = 5
-_NOT_GIVEN = range(20_000, 32_768)  # Linux, macOS and Windows take the ports of outgoing connections from above
-_LAST_WORDS = 5
+_NOT_GIVEN = range(20_000, 32_768)  # Linux, macOS and Windows use higher ports for outgoing connections
+_LAST_LINES = 5
 
 
 class EmbeddedError(Exception):
-    """An embedded server did not start; the message says why, with its last words."""
+    """An embedded server did not start; the message has the last lines of its log."""
 
 
 class Server(ABC):
-    """One server process; when started again it has the same port and the same data."""
+    """One server process; after a restart it has the same port and the same data."""
 
     usual_port: int
     distribution: str
@@ -43,42 +43,50 @@ class Server(ABC):
         self._log = self.folder / "server.log"
 
     async def start(self) -> None:
-        """Start it and wait until it answers (10 s); raises EmbeddedError."""
+        """Start the server and wait until it answers.
+
+        Raises:
+            EmbeddedError: It does not answer within 10 s.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         for port in self._ports():
-            said_before = self._log.stat().st_size if self._log.exists() else 0
+            size_before = self._log.stat().st_size if self._log.exists() else 0
             if await self._answers_on(port):
                 self.port = port
                 return
             await self.stop()
-            words = self._log.read_bytes()[said_before:].decode(errors="replace")
+            words = self._log.read_bytes()[size_before:].decode(errors="replace")
             if "in use" not in words:
                 break
-        last = " / ".join(words.splitlines()[-_LAST_WORDS:]) or "it said nothing"
+        last = " / ".join(words.splitlines()[-_LAST_LINES:]) or "it logged nothing"
         message = f"{self.binary} did not start on {HOST}:{port}: {last}"
         raise EmbeddedError(message)
 
-    async def keep(self, told: Callable[[str], None]) -> None:
-        """Start it again whenever it ends, until cancelled; `told` hears its name each time (EmbeddedError)."""
-        while self._process is not None:  # else it was stopped
+    async def keep(self, on_restart: Callable[[str], None]) -> None:
+        """Restart the server when it ends, until cancelled, and call `on_restart` with its name each time.
+
+        Raises:
+            EmbeddedError: It does not start.
+        """
+        while self._process is not None:  # None after `stop`
             if self._process.ended:
-                told(self.binary)
+                on_restart(self.binary)
                 await self.start()
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     async def stop(self) -> None:
-        """End it in order, by force after 5 s; its data stay."""
+        """Stop the server, with SIGKILL after 5 s; its data stay."""
         process, self._process = self._process, None
         if process is not None:
             await process.stop()
 
     async def kill(self) -> None:
-        """End it with SIGKILL, as a crash would."""
+        """Kill the server with SIGKILL, as in a crash."""
         self._signal(signal.SIGKILL)
         await self.stop()
 
     def pause(self) -> None:
-        """Make it hang: connections stay open and nothing is answered."""
+        """Make the server hang: connections stay open without replies."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -87,7 +95,7 @@ class Server(ABC):
 
     @property
     def pid(self) -> int:
-        """The server's process; 0: there is none."""
+        """The process id of the server, 0 if it does not run."""
         return self._process.pid if self._process is not None else 0
 
     def _signal(self, number: signal.Signals) -> None:
@@ -103,22 +111,22 @@ class Server(ABC):
             yield free_port()
 
     async def _answers_on(self, port: int) -> bool:
-        deadline = time.monotonic() + DEADLINE
+        deadline = time.monotonic() + _ANSWERS_WITHIN_S
         with self._log.open("ab") as log:
-            process = Guarded(self._command(port), lock=self.folder / "lock", grace=GRACE, output=log)
+            process = Guarded(self._command(port), lock=self.folder / "lock", grace=_GRACE_S, output=log)
         self._process = process
         while time.monotonic() < deadline and not process.ended:
-            if process.runs and await self._is_mine(port):
+            if process.runs and await self._answers_as_itself(port):
                 return True
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(_POLL_S)
         return False
 
-    async def _is_mine(self, port: int) -> bool:
+    async def _answers_as_itself(self, port: int) -> bool:
         try:
             async with asyncio.timeout(1):
                 reader, writer = await asyncio.open_connection(HOST, port)
                 try:
-                    return await self._knows_me(reader, writer)
+                    return await self._is_this_server(reader, writer)
                 finally:
                     writer.close()
         except (OSError, EOFError, TimeoutError):
@@ -131,26 +139,26 @@ class Server(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """Where clients connect."""
+        """The address for clients."""
 
     @abstractmethod
     def _command(self, port: int) -> list[str]:
-        """Write the configuration and say how to start the server."""
+        """Write the configuration and return the command that starts the server."""
 
     @abstractmethod
-    async def _knows_me(self, reader: StreamReader, writer: StreamWriter) -> bool:
-        """Whether the one that answers is this server, not a stranger on its port."""
+    async def _is_this_server(self, reader: StreamReader, writer: StreamWriter) -> bool:
+        """Whether the answer comes from this server, and not from another one on its port."""
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on at the moment, and that the system gives to no connection meanwhile."""
+    """A TCP port that is free now, and that the system uses for no outgoing connection."""
     ports = list(_NOT_GIVEN)
     shuffle(ports)
     return next(port for port in ports if is_free(port))
 
 
 def is_free(port: int, host: str = HOST) -> bool:
-    """Whether nobody listens on this TCP port at the moment."""
+    """Whether this TCP port is free now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

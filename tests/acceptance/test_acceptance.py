@@ -79,7 +79,7 @@ async def test_the_document_is_true(checkout: dict[str, str], tmp_path: Path) ->
     )
     async with _Terminal(tmp_path, script) as pasted:
         printed = (await asyncio.wait_for(pasted.communicate(), WITHIN))[0].decode()
-    # Then each embeddings what one should see
+    # Then each prints what one should see
     outputs = re.split(r"^@@\d+\n", printed, flags=re.MULTILINE)[1:]
     assert len(outputs) == len(steps)
     for (commands, expected), output in zip(steps, outputs, strict=True):

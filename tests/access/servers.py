@@ -77,7 +77,7 @@ class GuardedValkey(ValkeyServer):
             subprocess.run(["sh", str(DEPLOY / "redis/users.sh"), str(secrets)], stdout=file, check=True)  # noqa: S607
         return [*super()._command(port), "--aclfile", str(users)]
 
-    async def _knows_me(self, reader: StreamReader, writer: StreamWriter) -> bool:
+    async def _is_this_server(self, reader: StreamReader, writer: StreamWriter) -> bool:
         writer.write(b"PING\r\n")
         return (await reader.readline()).startswith(b"-NOAUTH")
 

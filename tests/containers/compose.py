@@ -31,7 +31,7 @@ class Stack:
         self._folder = folder
 
     def compose(self, *arguments: str, files: tuple[str, ...] = ("compose.yaml",)) -> str:
-        """What it embeddings; an error is in the test's output."""
+        """What it prints; an error is in the test's output."""
         chosen = [word for file in files for word in ("-f", file)]
         return self.run("docker", "compose", "--progress", "quiet", *chosen, *arguments)
 
