@@ -25,7 +25,7 @@ PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound.")
 
 
 class Crash(BaseException):
-    """What no handler of the worker's can catch: from here on it says nothing and settles nothing."""
+    """No handler of the worker can catch this: from here on it appends and settles nothing."""
 
 
 def dies(part: type, method: str, monkeypatch: pytest.MonkeyPatch, *, before: bool = False, call: int = 1) -> None:
@@ -73,12 +73,12 @@ async def the_only(js: JetStreamContext, stream: str) -> int:
 @pytest.mark.parametrize(
     ("part", "method", "before", "call"),
     [
-        (TaskAttempt, "start", False, 1),  # said running
-        (TaskLog, "append_segments", False, 1),  # found the first window
-        (TaskLog, "append_segments", False, 3),  # found all
+        (TaskAttempt, "start", False, 1),  # `running` is appended
+        (TaskLog, "append_segments", False, 1),  # the first window is appended
+        (TaskLog, "append_segments", False, 3),  # all windows are appended
         (TaskLog, "append_result", True, 1),
-        (TaskLog, "append_result", False, 1),  # published, not said
-        (Settlement, "completed", True, 1),  # said completed, not acknowledged
+        (TaskLog, "append_result", False, 1),  # the result is stored, `completed` is not appended
+        (Settlement, "completed", True, 1),  # `completed` is appended, the message is not acknowledged
     ],
 )
 async def test_a_task_completes_once_whatever_its_worker_died_of(
@@ -110,21 +110,21 @@ async def test_a_task_completes_once_whatever_its_worker_died_of(
     assert await the_only(js, "transcription_results") == 2  # the warm-up's and this one
     result = parsed(await js.get_last_msg("transcription_results", "results.t1"))
     assert result["text"] == "one two one two one two"
-    # And no window was heard twice that had been said
+    # And no window was transcribed again that had been appended
     heard = [parsed(await js.get_msg("transcription_segments", seq)) for seq in range(4, 7)]
     assert [event["sequence"] for event in heard] == [1, 2, 3]
     assert [event["segments"][0]["start"] for event in heard] == [segment(number).start for number in range(3)]
 
 
 @pytest.mark.parametrize("before", [True, False])
-async def test_a_task_fails_once_and_leaves_one_letter(
+async def test_a_task_fails_once_and_leaves_one_dead_letter(
     publisher: Publisher,
     start_worker: StartWorker,
     js: JetStreamContext,
     monkeypatch: pytest.MonkeyPatch,
     before: bool,
 ) -> None:
-    # Given a worker that dies between the failure and its letter, or between the letter and the acknowledgement
+    # Given a worker that dies between the failure and its dead letter, or between that and the acknowledgement
     first = FakeEngine()
     first.fail_with = [PERMANENT]
     async with start_worker(first) as dying:
@@ -135,7 +135,7 @@ async def test_a_task_fails_once_and_leaves_one_letter(
     # When another one comes
     async with start_worker(FakeEngine()):
         await eventually(lambda: queue_is_empty(js))
-    # Then it has failed once, and there is one letter
+    # Then it has failed once, and there is one dead letter
     events = await publisher.until("t1", State.FAILED)
     assert [event.state for event in events] == [State.QUEUED, State.RUNNING, State.FAILED]
     assert await the_only(js, "transcription_dead_letters") == 1
@@ -187,14 +187,14 @@ async def test_four_graceful_stops_harm_nobody(
     assert {event.attempt for event in events} == {1}
 
 
-async def test_two_deaths_before_the_acknowledgement_leave_one_letter(
+async def test_two_deaths_before_the_acknowledgement_leave_one_dead_letter(
     publisher: Publisher,
     start_worker: StartWorker,
     settings: Settings,
     js: JetStreamContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Given a task stream that soon forgets what is a repetition, and two workers in a row that die after the letter
+    # Given a task stream that soon recognizes no repetition, and two workers in a row that die after the dead letter
     monkeypatch.setattr("app.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
     settings.task_ack_wait = 1
     first = FakeEngine()
@@ -209,5 +209,5 @@ async def test_two_deaths_before_the_acknowledgement_leave_one_letter(
     # When a third one comes
     async with start_worker(FakeEngine()):
         await eventually(lambda: queue_is_empty(js))
-    # Then there is one letter
+    # Then there is one dead letter
     assert await the_only(js, "transcription_dead_letters") == 1

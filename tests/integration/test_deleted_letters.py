@@ -1,4 +1,4 @@
-"""What will not be tried again is removed from the dead letters."""
+"""An operator deletes dead letters that are not to be replayed."""
 
 from functools import partial
 
@@ -39,10 +39,10 @@ async def test_dead_letters_are_deleted_with_or_without_a_task_id(
     assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "failed"
 
 
-async def test_many_letters_are_deleted_in_as_many_answers_as_it_takes(
+async def test_many_dead_letters_are_deleted_in_several_answers(
     settings: Settings, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given several letters, the wanted ones at the end, and no time for more than one of them in an answer
+    # Given several dead letters, the wanted ones last, and time for one in each answer
     monkeypatch.setattr("app.dead_letters.store.ANSWER_WITHIN_S", -1.0)
     monkeypatch.setattr("app.jetstream.stream_pages.PAGE_SIZE", 1)
     for kind, bodies in (("diarization", (b"{", b"[")), ("transcription", (b"{", b"[", b"1"))):
@@ -50,7 +50,7 @@ async def test_many_letters_are_deleted_in_as_many_answers_as_it_takes(
             await js.publish(f"tasks.{kind}.normal", body)
         await eventually(partial(_are_left, js, len(bodies) if kind == "diarization" else 5))
     # When a client has them deleted
-    # Then it goes on until it has seen all, whatever was found at first
+    # Then it asks again until all were looked at
     async with Client(settings) as client:
         assert await client.delete_dead_letters(kind=Kind.TRANSCRIPTION) == 3
     assert await letters_left(js) == 2

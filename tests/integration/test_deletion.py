@@ -1,4 +1,4 @@
-"""Cancelled and deleted tasks: nothing comes after, and nothing is left: event, key, letter, object or recording."""
+"""Cancelled and deleted tasks: nothing follows, and no event, key, dead letter, object or recording is left."""
 
 import asyncio
 
@@ -35,13 +35,13 @@ TASK_STREAMS = [f"transcription_{of}" for of in ("tasks", "progress", "segments"
 
 @pytest.fixture
 def on_the_way(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
-    """Hold a result just before it is published: it has been checked whose it is. Set when it waits; set to let go."""
+    """Hold a result just before it is published: the first event is set when it waits, the second one lets it go."""
     waits, may_go = asyncio.Event(), asyncio.Event()
     publish = ResultStore.publish
 
     async def held(self: ResultStore, result: Result, metadata: Metadata) -> None:
         waits.set()
-        await despite_cancellation(may_go.wait())  # as if the message had left already
+        await despite_cancellation(may_go.wait())  # as if the message was on its way
         await publish(self, result, metadata)
 
     monkeypatch.setattr(ResultStore, "publish", held)
@@ -73,7 +73,7 @@ async def test_a_result_that_was_on_its_way_when_its_task_ended_is_never_seen(
     async with witness(settings.nats_url) as subscriber:
         await publisher.publish("t1")
         await waits.wait()
-        # When its task is cancelled, or given up by another worker, just then
+        # When its task is cancelled, or ended as failed, just then
         if given_up:
             log = TaskLog(nc, streams.names(settings), "other")
             last = await log.last("t1")
@@ -110,7 +110,7 @@ async def test_a_result_that_was_on_its_way_when_its_task_was_deleted_is_removed
     # Then nothing is left, neither in the streams nor in Redis
     async def nothing_left() -> bool:
         state = (await js.stream_info("transcription_results")).state
-        return state.last_seq == 2 and state.messages == 0  # what forbade the result, and the result all the same
+        return state.last_seq == 2 and state.messages == 0  # what forbade the result, and the result
 
     await eventually(nothing_left)
     await eventually(lambda: all_is_projected(js))
@@ -118,7 +118,7 @@ async def test_a_result_that_was_on_its_way_when_its_task_was_deleted_is_removed
     assert not await redis.keys("task:*")
 
 
-async def test_a_late_result_of_a_deleted_task_is_withdrawn_from_redis_too(
+async def test_a_late_result_of_a_deleted_task_is_removed_from_redis_too(
     publisher: Publisher,
     worker: Worker,
     redis: Redis,
@@ -142,19 +142,19 @@ async def test_a_late_result_of_a_deleted_task_is_withdrawn_from_redis_too(
     # Given a worker that freezes when it is about to publish a result
     await publisher.publish("t1")
     await waits.wait()
-    # When its task is deleted, and its result is shown so late that Redis has forgotten that
+    # When its task is deleted, and its result comes so late that Redis has forgotten the deletion
     await publisher.ask("tasks.delete", task_id="t1")
     await redis.flushdb()
     monkeypatch.setattr(ResultStore, "delete", once_shown)
     may_go.set()
     async with asyncio.timeout(DEADLINE):
         await was_shown.wait()
-    # Then it is taken back there, too
+    # Then it is removed there, too
     await eventually(not_shown)
 
 
 @pytest.mark.parametrize("error", [None, NO_SOUND.detail], ids=["cancelled", "failed"])
-async def test_a_task_that_was_to_end_is_ended_though_whoever_ended_it_is_lost(
+async def test_a_task_is_ended_though_the_worker_that_began_to_end_it_is_lost(
     publisher: Publisher,
     start_worker: StartWorker,
     nc: Nats,
@@ -162,7 +162,7 @@ async def test_a_task_that_was_to_end_is_ended_though_whoever_ended_it_is_lost(
     settings: Settings,
     error: ErrorDetail | None,
 ) -> None:
-    # Given a task that runs, and somebody who ends it, but is lost before its log says so
+    # Given a task that runs, and somebody who ends it, but is lost before the end is appended
     engine = FakeEngine()
     engine.may_go_on.clear()
     async with start_worker(engine), witness(settings.nats_url) as subscriber:
@@ -174,7 +174,7 @@ async def test_a_task_that_was_to_end_is_ended_though_whoever_ended_it_is_lost(
         await log.forbid_result("t1", last.metadata, error)
         # When its worker is done
         engine.may_go_on.set()
-        # Then nobody sees a result, and whoever has the task next ends it in that way
+        # Then nobody sees a result, and the next worker ends the task in that way
         events = await publisher.until("t1", State.FAILED if error else State.CANCELLED)
         await eventually(lambda: queue_is_empty(js))
         assert (events[-1].attempt, events[-1].error) == (1, error)
@@ -182,10 +182,10 @@ async def test_a_task_that_was_to_end_is_ended_though_whoever_ended_it_is_lost(
         assert (await js.stream_info("transcription_dead_letters")).state.messages == (1 if error else 0)
 
 
-async def test_who_cancels_too_late_gets_the_result(
+async def test_a_cancel_that_comes_too_late_completes_the_task(
     publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a worker that has published a result but has not said so
+    # Given a worker that has published a result, but has not appended `completed`
     published, may_go = asyncio.Event(), asyncio.Event()
     publish = ResultStore.publish
 
@@ -206,7 +206,7 @@ async def test_who_cancels_too_late_gets_the_result(
     await eventually(lambda: queue_is_empty(js))
 
 
-async def test_a_late_word_does_not_open_a_deleted_task_again(
+async def test_a_late_announcement_does_not_register_a_deleted_task_again(
     publisher: Publisher, worker: Worker, js: JetStreamContext, engine: FakeEngine
 ) -> None:
     # Given a task that was done and deleted
@@ -214,7 +214,7 @@ async def test_a_late_word_does_not_open_a_deleted_task_again(
     await publisher.until("t1", State.COMPLETED)
     await eventually(lambda: queue_is_empty(js))
     await publisher.ask("tasks.delete", task_id="t1")
-    # When another worker hears only now that it was stored
+    # When another worker gets its announcement only now
     announced = Announcement("t1", "tasks.transcription.normal", sequence=1)
     await worker.container.registration.register_waiting([announced])
     # Then it stays deleted
@@ -288,7 +288,7 @@ async def test_a_task_that_was_deleted_before_its_worker_began_does_not_run(
     js: JetStreamContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Given a worker that holds a task's message, and has not looked into its log yet
+    # Given a worker that has a task's message, and has not read its log yet
     holds, may_go = asyncio.Event(), asyncio.Event()
     begin = TaskRun.begin
 
@@ -315,7 +315,7 @@ async def test_a_task_that_was_deleted_before_its_worker_began_does_not_run(
 async def test_the_message_of_a_deleted_task_is_gone_though_nobody_has_acknowledged_it(
     publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a task that has completed, and a worker that has yet to say so to the queue
+    # Given a task that has completed, and a worker that has yet to acknowledge its message
     may_go = asyncio.Event()
     completed = Settlement.completed
 
@@ -329,7 +329,7 @@ async def test_the_message_of_a_deleted_task_is_gone_though_nobody_has_acknowled
     assert not await queue_is_empty(js)
     # When it is deleted
     await publisher.ask("tasks.delete", task_id="t1")
-    # Then its message is gone, and nobody finds it should the worker die
+    # Then its message is gone, and no other worker gets it if this one dies
     assert await queue_is_empty(js)
     may_go.set()
 
@@ -352,10 +352,10 @@ async def test_the_result_of_an_id_that_is_used_again_is_shown(
     await eventually(lambda: redis.exists("task:t1:result"))
 
 
-async def test_a_letter_that_outlives_its_tasks_log_is_deleted_too(
+async def test_a_dead_letter_without_a_log_is_deleted_too(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given the letter of a task whose log is kept no longer
+    # Given the dead letter of a task whose log has expired
     engine.fail_with = [NO_SOUND]
     await publisher.publish("t1")
     await publisher.until("t1", State.FAILED)
@@ -363,6 +363,6 @@ async def test_a_letter_that_outlives_its_tasks_log_is_deleted_too(
     await js.purge_stream("transcription_progress", subject="progress.t1")
     # When the task is deleted
     assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
-    # Then its letter has gone, and to ask again is to ask for what nobody knows
+    # Then its dead letter is gone, and the next request is answered with `not_found`
     assert (await js.stream_info("transcription_dead_letters")).state.messages == 0
     assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "not_found"

@@ -47,12 +47,12 @@ async def letters(js: JetStreamContext) -> list[DeadLetter]:
     return [DeadLetter.model_validate_json(message.data or b"") for message in found]
 
 
-async def test_what_may_pass_is_tried_again(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
+async def test_a_failure_that_may_pass_is_retried(publisher: Publisher, worker: Worker, engine: FakeEngine) -> None:
     # Given an engine that fails once
     engine.fail_with = [TRANSIENT]
     # When a task is published
     await publisher.publish("t1")
-    # Then it is retried, says why and when, and ends well
+    # Then it is retried, its events have the reason and the time, and it completes
     events = await publisher.until("t1", State.COMPLETED)
     retrying = next(event for event in events if event.state is State.RETRYING)
     assert retrying.error == TRANSIENT.detail
@@ -61,7 +61,7 @@ async def test_what_may_pass_is_tried_again(publisher: Publisher, worker: Worker
     assert (retrying.attempt, events[-1].attempt) == (1, 2)
 
 
-async def test_what_fails_too_often_is_given_up(
+async def test_a_task_that_fails_too_often_is_given_up(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     engine.fail_with = [TRANSIENT] * 9
@@ -74,7 +74,7 @@ async def test_what_fails_too_often_is_given_up(
     assert (letter.task_id, letter.attempts, letter.error) == ("t1", 4, TRANSIENT.detail)
 
 
-async def test_what_cannot_pass_fails_at_once(
+async def test_a_failure_that_cannot_pass_ends_the_task_at_once(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     engine.fail_with = [PERMANENT]
@@ -83,7 +83,7 @@ async def test_what_cannot_pass_fails_at_once(
     assert (events[-1].attempt, events[-1].error) == (1, PERMANENT.detail)
     await eventually(lambda: queue_is_empty(js))
     assert len(await letters(js)) == 1
-    # And asking for the result tells the same
+    # And the request for its result is answered with the same error
     answer = await publisher.ask("tasks.result", task_id="t1")
     assert answer["error"] == PERMANENT.detail.model_dump(mode="json")
 
@@ -146,7 +146,7 @@ async def test_a_dead_letter_is_replayed_once(
     # When an operator replays it, twice
     assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 1}
     assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 0}
-    # Then the same id starts over in its log, and ends well
+    # Then the task starts again in its log, and completes
     status = await eventually(lambda: completed(publisher, "t1"))
     assert status["attempt"] == 1
     assert not await letters_left(js)
@@ -161,7 +161,7 @@ async def letters_left(js: JetStreamContext) -> int:
     return (await js.stream_info("transcription_dead_letters")).state.messages
 
 
-async def test_nothing_follows_an_end_whatever_breaks_after_it(
+async def test_nothing_is_appended_behind_an_end_whatever_breaks_after_it(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a recording that breaks when it is closed, after the result
@@ -179,7 +179,7 @@ async def test_nothing_follows_an_end_whatever_breaks_after_it(
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     await eventually(lambda: queue_is_empty(js))
-    # Then `completed` stays the last word
+    # Then `completed` stays the last event
     status = await publisher.ask("tasks.status", task_id="t1")
     assert status["state"] == "completed"
     assert not await letters(js)
@@ -208,7 +208,7 @@ async def test_the_message_of_a_cancelled_task_is_gone_at_once(
     await publisher.until("running", State.COMPLETED)
 
 
-async def test_what_fails_again_while_letters_are_replayed_is_left(
+async def test_a_task_that_fails_again_during_a_replay_is_not_replayed_again(
     publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task that fails at once, each time, and a replay that is slower than its failure
@@ -227,30 +227,30 @@ async def test_what_fails_again_while_letters_are_replayed_is_left(
         return done
 
     monkeypatch.setattr(Replayer, "_replay", slow)
-    # When its letter is replayed, then it is tried once more, not for ever
+    # When its dead letter is replayed, then it is tried once more, not forever
     assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 1}
     letters = (await js.stream_info("transcription_dead_letters")).state
     assert (letters.messages, letters.last_seq) == (1, 2)
 
 
-async def test_a_letter_of_a_task_that_did_well_is_not_replayed(
+async def test_a_dead_letter_of_a_completed_task_is_not_replayed(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given a task that is done, and the letter of an invalid message that used its id
+    # Given a task that is done, and the dead letter of an invalid message with its id
     await publisher.publish("t1")
     events = await publisher.until("t1", State.COMPLETED)
     await publisher.publish("t1", surprise=True)
     await eventually(lambda: letters_left(js))
     # When an operator replays it
     assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 0}
-    # Then nothing was said, queued or removed
+    # Then nothing was appended, queued or removed
     assert await publisher.until("t1", State.COMPLETED) == events
     assert (await letters_left(js), await messages(js), len(engine.jobs)) == (1, 0, 1)
     assert await messages(js, "transcription_segments") == 3
 
 
 @pytest.mark.parametrize("fails", [True, False])
-async def test_nobody_opens_an_ended_task_with_a_header(
+async def test_a_header_does_not_restart_an_ended_task(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, fails: bool
 ) -> None:
     # Given a task that has ended, well or not
@@ -263,7 +263,7 @@ async def test_nobody_opens_an_ended_task_with_a_header(
     body = json.dumps({"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}).encode()
     headers = {"Natscribe-Replay-Of": str(last - 1 if fails else last)}
     await js.publish("tasks.transcription.normal", body, headers=headers)
-    # Then it is taken from the queue, and the end stays the end
+    # Then it is taken from the queue, and the log stays as it is
     await eventually(lambda: queue_is_empty(js))
     assert await publisher.until("t1", events[-1].state) == events
     assert (await js.get_last_msg("transcription_progress", "progress.t1")).seq == last
@@ -304,7 +304,7 @@ async def test_two_operators_queue_a_task_once(
     await publisher.publish("t1")
     await publisher.until("t1", State.FAILED)
     await eventually(lambda: queue_is_empty(js))
-    # When two replay its letter at once, so that both find it before either has queued it
+    # When two replay its dead letter at once, so that both find it before either has queued it
     both = asyncio.Barrier(2)
     publish = JetStreamContext.publish
 
@@ -336,14 +336,14 @@ async def test_an_invalid_message_with_the_same_id_is_not_replayed_in_its_stead(
     await publisher.until("t1", State.FAILED)
     await eventually(lambda: queue_is_empty(js))
     assert await letters_left(js) == 2
-    # When the letters of that id are replayed
+    # When the dead letters of that id are replayed
     assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
     # Then the task is done, and the other message is still known
     await eventually(lambda: completed(publisher, "t1"))
     assert await letters_left(js) == 1
 
 
-async def test_who_replays_with_old_knowledge_takes_nothing_from_a_task_that_runs(
+async def test_a_replay_that_comes_late_removes_nothing_of_a_running_task(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task that has failed, and an operator who has read so
@@ -372,7 +372,7 @@ async def test_who_replays_with_old_knowledge_takes_nothing_from_a_task_that_run
     assert await messages(js, "transcription_segments") == 3
 
 
-async def test_what_a_publisher_expected_of_the_queue_binds_no_replay(
+async def test_a_replay_ignores_what_the_publisher_expected_of_the_queue(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task whose publisher wanted it to be the first of its queue, and which failed
@@ -387,7 +387,7 @@ async def test_what_a_publisher_expected_of_the_queue_binds_no_replay(
     await eventually(lambda: completed(publisher, "t1"))
 
 
-async def test_letters_are_replayed_as_far_as_there_is_room(
+async def test_dead_letters_are_replayed_as_far_as_there_is_room(
     publisher: Publisher, settings: Settings, nc: Client, redis: Redis, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given three tasks that failed, and a queue that holds two
@@ -399,7 +399,7 @@ async def test_letters_are_replayed_as_far_as_there_is_room(
         await eventually(lambda: queue_is_empty(js))
         engine.may_go_on.clear()
         # When an operator replays them all
-        # Then two are queued, and what is left is said to have no room
+        # Then two are queued, and for the third the answer is that its queue is full
         assert await publisher.ask("dead_letters.replay", kind="transcription") == {"replayed": 2}
         refused = await publisher.ask("dead_letters.replay", kind="transcription")
         assert "queue is full" in refused["error"]["message"]
@@ -411,10 +411,10 @@ async def test_letters_are_replayed_as_far_as_there_is_room(
     assert await letters(js) == []
 
 
-async def test_a_letter_is_one_for_each_message_though_sequences_begin_anew(
+async def test_each_message_has_one_dead_letter_though_a_new_stream_counts_from_1(
     settings: Settings, nc: Client, js: JetStreamContext
 ) -> None:
-    # Given the letter of the first message of a stream, put twice because its worker was lost in between
+    # Given the dead letter of a stream's first message, stored twice since its worker was lost in between
     await provisioning.provision(js, settings)
     names = streams.names(settings)
     box = DeadLetterStore(nc, TaskLog(nc, names, "w"), names, Meter(), max_payload=nc.max_payload)
@@ -424,14 +424,14 @@ async def test_a_letter_is_one_for_each_message_though_sequences_begin_anew(
     assert await letters_left(js) == 1
     # When the stream is made anew, and the first message is again one with this id, which fails
     await box.put(replace(message, time=message.time + timedelta(days=1)), "t1", PERMANENT.detail, attempts=1)
-    # Then it has a letter of its own
+    # Then it has a dead letter of its own
     assert await letters_left(js) == 2
 
 
-async def test_whoever_replays_does_not_see_the_old_end(
+async def test_after_a_replay_the_status_is_not_the_old_failure(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a task that failed, and a worker that is busy and slow to hear what was queued
+    # Given a task that failed, and a worker that is busy and slow to register tasks
     announce = Registration.announce
 
     async def slowly(self: Registration, task: Task, headers: Mapping[str, str]) -> None:
@@ -445,9 +445,9 @@ async def test_whoever_replays_does_not_see_the_old_end(
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)
     monkeypatch.setattr(Registration, "announce", slowly)
-    # When its letter is replayed
+    # When its dead letter is replayed
     assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
-    # Then it waits, for whoever asks
+    # Then its status is `queued`
     assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "queued"
     engine.may_go_on.set()
     await eventually(lambda: queue_is_empty(js))
@@ -456,7 +456,7 @@ async def test_whoever_replays_does_not_see_the_old_end(
 async def test_a_full_queue_stops_no_replay_into_others(
     publisher: Publisher, settings: Settings, nc: Client, redis: Redis, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given letters of two queues, of which the first is full by now
+    # Given dead letters of two queues, of which the first is full now
     async with working(settings.model_copy(update={"nats_max_msgs_per_subject": 1}), engine):
         engine.fail_with = [PERMANENT] * 2
         for task_id, priority in (("low", Priority.LOW), ("high", Priority.HIGH)):
@@ -475,10 +475,10 @@ async def test_a_full_queue_stops_no_replay_into_others(
         await eventually(lambda: queue_is_empty(js))
 
 
-async def test_letters_that_outlive_their_logs_keep_no_other_from_a_replay(
+async def test_dead_letters_without_a_log_hinder_no_other_replay(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a letter whose log is kept no longer, before another one, and a replay without any time
+    # Given a dead letter whose log has expired, before another one, and a replay without any time
     monkeypatch.setattr("app.dead_letters.replay.ANSWER_WITHIN_S", 0)
     engine.fail_with = [PERMANENT] * 2
     for task_id in ("old", "new"):

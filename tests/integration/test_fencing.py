@@ -1,4 +1,4 @@
-"""Who is overtaken stops and settles nothing; what was published before is found by whoever comes next."""
+"""A fenced worker stops and settles nothing; the next one finds what was published before."""
 
 import asyncio
 from dataclasses import replace
@@ -52,7 +52,7 @@ async def begun(engine: FakeEngine) -> bool:
     return bool(engine.jobs)
 
 
-async def test_an_overtaken_worker_leaves_the_message_to_others(
+async def test_a_fenced_worker_leaves_the_message_to_others(
     publisher: Publisher, worker: Worker, engine: FakeEngine, settings: Settings, nc: Client, js: JetStreamContext
 ) -> None:
     # Given a worker in the middle of a task
@@ -60,7 +60,7 @@ async def test_an_overtaken_worker_leaves_the_message_to_others(
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
     await eventually(lambda: begun(engine))
-    # When another one says that it runs the task
+    # When another one appends `running`
     other = TaskLog(nc, streams.names(settings), "other")
     last = await other.last("t1")
     assert last is not None
@@ -69,7 +69,7 @@ async def test_an_overtaken_worker_leaves_the_message_to_others(
     # Then the first one stops its engine, and the message stays for the other one
     await eventually(lambda: stopped(engine))
     engine.may_go_on.set()
-    # And when that one is silent, the task is done all the same
+    # And when that one appends nothing more, the task is done all the same
     events = await publisher.until("t1", State.COMPLETED)
     assert events[-1].attempt == 2
     await eventually(lambda: queue_is_empty(js))
@@ -78,7 +78,7 @@ async def test_an_overtaken_worker_leaves_the_message_to_others(
 async def test_a_task_is_cancelled_while_its_engine_is_silent(
     publisher: Publisher, worker: Worker, engine: FakeEngine
 ) -> None:
-    # Given an engine that says nothing for a long time
+    # Given an engine that answers nothing for a long time
     engine.silent = True
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
@@ -93,10 +93,10 @@ async def test_a_task_is_cancelled_while_its_engine_is_silent(
         await publisher.until("t2", State.COMPLETED)
 
 
-async def test_a_result_that_was_published_before_a_stop_is_not_found_again(
+async def test_a_result_that_was_published_before_a_stop_is_not_made_again(
     publisher: Publisher, start_worker: StartWorker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a worker that is stopped after it published the result, before it could say so
+    # Given a worker that is stopped between the result and `completed`
     published = asyncio.Event()
     original = ResultStore.publish
 
@@ -120,13 +120,13 @@ async def test_a_result_that_was_published_before_a_stop_is_not_found_again(
             return b'task_success_total{task_name="process_transcription"} 1.0' in worker.container.meter.exposition()
 
         await eventually(is_counted, within=5)
-    # Then it says the last word, and does nothing again
+    # Then it appends `completed`, and does no work again
     assert [event.state for event in events][-2:] == [State.QUEUED, State.COMPLETED]
     assert second.jobs == []
     assert (await js.stream_info("transcription_results")).state.messages == 1
 
 
-async def test_attempts_go_on_where_the_last_one_ran_out_of_time(
+async def test_an_attempt_continues_where_the_last_one_ran_out_of_time(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
 ) -> None:
     # Given an engine that hangs after its first window, and little time for an attempt
@@ -137,17 +137,17 @@ async def test_attempts_go_on_where_the_last_one_ran_out_of_time(
         # When a task is published
         await publisher.publish("t1")
         events = await publisher.until("t1", State.COMPLETED)
-    # Then each attempt goes on after the windows that are done
+    # Then each attempt continues behind the windows that are done
     errors = [event.error.code for event in events if event.state is State.RETRYING and event.error]
     assert errors == ["timeout", "timeout"]
     assert [job.start_at if isinstance(job, Listen) else None for job in engine.jobs] == [0, 10, 20]
     assert (await js.stream_info("transcription_segments")).state.messages == 3
 
 
-async def test_who_cancels_right_after_the_first_word_is_heard(
+async def test_a_cancel_right_after_the_first_append_is_noticed(
     publisher: Publisher, worker: Worker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given an engine that says nothing for a long time, and a task that is cancelled as soon as it runs
+    # Given an engine that answers nothing for a long time, and a task that is cancelled as soon as it runs
     engine.silent = True
     start = TaskAttempt.start
 
@@ -159,16 +159,16 @@ async def test_who_cancels_right_after_the_first_word_is_heard(
     monkeypatch.setattr(TaskAttempt, "start", cancelled)
     await publisher.publish("t1")
     await publisher.until("t1", State.CANCELLED)
-    # Then the consumer is free for the next task long before the engine or the attempt would have spoken
+    # Then the consumer is free for the next task long before the engine answers or the attempt appends
     async with asyncio.timeout(5):
         await publisher.publish("t2")
         await publisher.until("t2", State.RUNNING)
 
 
-async def test_a_result_whose_last_word_failed_is_no_failure(
+async def test_a_result_without_its_last_append_is_no_failure(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a worker that publishes its result, but cannot say that it has
+    # Given a worker that publishes its result, but cannot append `completed`
     append = TaskLog.append
 
     async def unanswered(self: TaskLog, event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
@@ -187,10 +187,10 @@ async def test_a_result_whose_last_word_failed_is_no_failure(
     assert len(engine.jobs) == 1
 
 
-async def test_who_did_not_hear_the_acknowledgement_is_not_overtaken_by_itself(
+async def test_a_worker_whose_acknowledgement_is_lost_is_not_fenced_by_itself(
     settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a stream that has forgotten what is a repetition by the time of the next try
+    # Given a stream that does not recognize a repetition any more at the next try
     monkeypatch.setattr("app.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
     monkeypatch.setattr("app.jetstream.stream_log.FIRST_PAUSE_S", 0.5)
     await provisioning.provision(js, settings)
@@ -198,15 +198,15 @@ async def test_who_did_not_hear_the_acknowledgement_is_not_overtaken_by_itself(
     metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
     publish = JetStreamContext.publish
 
-    async def unheard(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
+    async def unacknowledged(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
         await publish(self, *arguments, **options)
         monkeypatch.setattr(JetStreamContext, "publish", publish)  # once
         raise NatsTimeoutError
 
-    monkeypatch.setattr(JetStreamContext, "publish", unheard)
+    monkeypatch.setattr(JetStreamContext, "publish", unacknowledged)
     # When an event is appended, of which the first acknowledgement is lost
     record = await log.append(QUEUED, metadata, after=0)
-    # Then it is there once, and the log goes on behind it
+    # Then it is stored once, and the log continues behind it
     assert record == await log.last("t1")
     running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2})
     await log.append(running, metadata, after=record.stream_sequence)
@@ -237,10 +237,10 @@ async def test_an_append_waits_for_one_that_is_on_its_way(
         await log.append(QUEUED, metadata, after=0)
 
 
-async def test_a_task_that_takes_longer_than_a_worker_may_be_silent_is_delivered_once(
+async def test_a_task_that_takes_longer_than_the_ack_wait_is_delivered_once(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
 ) -> None:
-    # Given a worker that needs several times as long as a silent one is waited for, and one that is free
+    # Given a worker that needs several times the ack wait, and one that is free
     settings.task_ack_wait, settings.task_heartbeat = 1.5, 0.2
     first, second = FakeEngine(), FakeEngine()
     for engine in (first, second):
@@ -253,7 +253,7 @@ async def test_a_task_that_takes_longer_than_a_worker_may_be_silent_is_delivered
         first.may_go_on.set()
         second.may_go_on.set()
         events = await publisher.until("t1", State.COMPLETED)
-        # Then nobody took it for lost
+        # Then no other worker got it
         queue = await js.consumer_info("transcription_tasks", "transcription_worker_transcription_normal")
         assert queue.delivered is not None
         assert queue.delivered.consumer_seq == 1
@@ -261,7 +261,7 @@ async def test_a_task_that_takes_longer_than_a_worker_may_be_silent_is_delivered
     assert len(first.jobs + second.jobs) == 1
 
 
-async def say_batch(nc: Client, settings: Settings, metadata: Metadata, number: int, *, after: int) -> None:
+async def append_batch(nc: Client, settings: Settings, metadata: Metadata, number: int, *, after: int) -> None:
     """The batch of one window, from somebody who does not own the task."""
     event = SegmentsEvent(
         task_id="t1",
@@ -274,10 +274,10 @@ async def say_batch(nc: Client, settings: Settings, metadata: Metadata, number: 
     await TaskLog(nc, streams.names(settings), "stale").append_segments(event, metadata, MEETING, after=after)
 
 
-async def test_a_late_word_of_a_lost_worker_ends_nobody_elses_attempt(
+async def test_a_late_batch_of_a_lost_worker_ends_no_attempt_of_another(
     publisher: Publisher, worker: Worker, engine: FakeEngine, settings: Settings, nc: Client, js: JetStreamContext
 ) -> None:
-    # Given a worker that has told of the first window
+    # Given a worker that has appended the first window
     may_go_on = asyncio.Event()
 
     async def transcribes(number: int) -> None:
@@ -287,27 +287,27 @@ async def test_a_late_word_of_a_lost_worker_ends_nobody_elses_attempt(
     engine.transcribes = transcribes  # type: ignore[method-assign]
     await publisher.publish("t1")
 
-    async def first_told() -> bool:
+    async def first_appended() -> bool:
         return (await js.stream_info("transcription_segments")).state.messages == 1
 
-    await eventually(first_told)
-    # When one that was frozen, and was taken for lost, tells of the next
+    await eventually(first_appended)
+    # When one that was frozen, and was taken for lost, appends the next
     last = await TaskLog(nc, streams.names(settings), "stale").last("t1")
     assert last is not None
-    await say_batch(nc, settings, last.metadata, 1, after=1)
+    await append_batch(nc, settings, last.metadata, 1, after=1)
     may_go_on.set()
-    # Then the task is done all the same, in the same attempt, each window told once
+    # Then the task is done all the same, in the same attempt, each window appended once
     events = await publisher.until("t1", State.COMPLETED)
     assert {event.attempt for event in events} == {1}
     assert [each["start"] for each in (await publisher.ask("tasks.result", task_id="t1"))["segments"]] == [0, 10, 20]
 
 
-async def test_what_was_found_for_an_earlier_task_of_the_same_id_is_none_of_a_new_one(
+async def test_segments_of_an_earlier_task_with_the_same_id_do_not_count(
     publisher: Publisher, worker: Worker, settings: Settings, nc: Client
 ) -> None:
-    # Given what a task that was deleted has left behind: its worker was frozen over that
+    # Given segments that a frozen worker has appended for a task that was deleted
     metadata = Metadata(None, 99, "tasks.transcription.normal", datetime.now(UTC))
-    await say_batch(nc, settings, metadata, 1, after=0)
+    await append_batch(nc, settings, metadata, 1, after=0)
     # When another task has its id
     await publisher.publish("t1")
     # Then it is done in its first attempt, from its beginning
@@ -316,10 +316,10 @@ async def test_what_was_found_for_an_earlier_task_of_the_same_id_is_none_of_a_ne
     assert [each["start"] for each in (await publisher.ask("tasks.result", task_id="t1"))["segments"]] == [0, 10, 20]
 
 
-async def test_a_late_word_about_a_deleted_task_is_taken_back(
+async def test_late_segments_of_a_deleted_task_are_removed(
     publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a worker that is about to tell what it has found
+    # Given a worker that is about to append segments
     waits, may_go_on = asyncio.Event(), asyncio.Event()
     append = TaskLog.append_segments
 
@@ -336,12 +336,12 @@ async def test_a_late_word_about_a_deleted_task_is_taken_back(
     await publisher.ask("tasks.delete", task_id="t1")
     may_go_on.set()
 
-    # Then nothing is left of that
-    async def told_and_taken_back() -> bool:
+    # Then the segments are removed
+    async def appended_and_removed() -> bool:
         state = (await js.stream_info("transcription_segments")).state
         return state.last_seq == 1 and state.messages == 0
 
-    await eventually(told_and_taken_back)
+    await eventually(appended_and_removed)
 
 
 def found_for(user_id: int, text: str, *, audio_file_id: str = "meeting.flac") -> TranscriptionResult:
@@ -360,7 +360,7 @@ def found_for(user_id: int, text: str, *, audio_file_id: str = "meeting.flac") -
 
 
 @pytest.mark.parametrize("text", ["short", "long " * 100_000], ids=["small", "as an object"])
-async def test_what_a_late_worker_has_published_for_another_task_of_this_id_is_nobodys_result(
+async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
     publisher: Publisher, worker: Worker, engine: FakeEngine, settings: Settings, nc: Client, text: str
 ) -> None:
     # Given a task that runs, whose id was another user's before, and the late result of that one
@@ -390,7 +390,7 @@ async def test_what_a_late_worker_has_published_for_another_task_of_this_id_is_n
 
 
 @pytest.mark.parametrize("text", ["short", "long " * 300_000], ids=["small", "as an object"])
-async def test_a_late_worker_takes_nothing_from_the_task_that_has_its_id_now(
+async def test_a_late_worker_removes_nothing_of_a_later_task_with_the_same_id(
     nc: Client, js: JetStreamContext, settings: Settings, text: str
 ) -> None:
     # Given the result of a task message
@@ -400,7 +400,7 @@ async def test_a_late_worker_takes_nothing_from_the_task_that_has_its_id_now(
     metadata = Metadata(None, 9, "tasks.transcription.normal", datetime.now(UTC))
     mine = found_for(7, text)
     await results.publish(mine, metadata)
-    # When a worker comes back with what it has found for an earlier message of this id, and takes that back
+    # When a worker comes back with the result of an earlier message with this id, and removes it
     late = replace(metadata, task_sequence=8)
     with pytest.raises(FencedError):
         await results.publish(mine.model_copy(update={"user_id": 666}), late)
@@ -412,7 +412,7 @@ async def test_a_late_worker_takes_nothing_from_the_task_that_has_its_id_now(
 
 
 @pytest.mark.foreign
-async def test_the_result_of_another_task_that_was_copied_here_is_no_result(
+async def test_a_copied_result_of_another_task_is_no_result(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
     # Given a task that runs, and the result of another one, copied into the place of its own

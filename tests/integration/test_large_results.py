@@ -1,4 +1,4 @@
-"""Results too large for a message: the object is the one that the message names, whoever was frozen putting it."""
+"""Results too large for a message: the message names the stored object, whichever worker was frozen meanwhile."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -44,7 +44,7 @@ Publish = Callable[[str, str], Coroutine[Any, Any, None]]
 
 @pytest.fixture
 async def publish(settings: Settings, nc: Client, js: JetStreamContext) -> Publish:
-    """Publish a large text in the name of a worker; to be overtaken is no error."""
+    """Publish a large text in the name of a worker; to be fenced is no error."""
     await provisioning.provision(js, settings)
 
     async def as_worker(worker: str, text: str) -> None:
@@ -88,7 +88,7 @@ async def pieces(js: JetStreamContext) -> set[str]:
     return set(held.state.subjects or {})
 
 
-async def test_who_comes_back_takes_nothing_away(
+async def test_a_worker_that_comes_back_changes_nothing(
     js: JetStreamContext, publish: Publish, frozen: tuple[asyncio.Event, asyncio.Event]
 ) -> None:
     is_frozen, thawed = frozen
@@ -106,7 +106,7 @@ async def test_who_comes_back_takes_nothing_away(
     assert len(await pieces(js)) == 1
 
 
-async def test_who_came_back_in_time_is_believed(
+async def test_a_worker_that_comes_back_in_time_publishes_its_result(
     js: JetStreamContext, publish: Publish, frozen: tuple[asyncio.Event, asyncio.Event]
 ) -> None:
     is_frozen, thawed = frozen

@@ -1,4 +1,4 @@
-"""Whoever subscribes to the public subjects with core NATS sees what the streams hold, message by message."""
+"""A subscriber of the public subjects with core NATS sees what the streams hold, message by message."""
 
 import asyncio
 import random
@@ -41,7 +41,7 @@ async def test_of_duplicates_it_sees_one_task(
         assert sum(b'"completed"' in body for _, _, body in seen["transcription_progress"]) == 1
 
 
-async def test_of_a_cancel_and_a_completion_it_sees_the_one_that_counts(
+async def test_of_a_cancel_and_a_completion_it_sees_one(
     subscriber: Witness, publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
 ) -> None:
     # Given a worker
@@ -78,7 +78,7 @@ async def test_it_sees_each_dead_letter(
         await publisher.publish("t1")
         await publisher.until("t1", State.FAILED)
         await eventually(lambda: queue_is_empty(js))
-        # Then a subscriber has seen the letter that is kept
+        # Then a subscriber has seen the dead letter that is kept
         await eventually(subscriber.agrees)
         assert [subject for _, subject, _ in (await subscriber.seen())["transcription_dead_letters"]] == [
             "dead_letters.transcription"

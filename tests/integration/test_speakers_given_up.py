@@ -46,7 +46,7 @@ async def test_the_time_is_up_while_speakers_are_looked_for(publisher: Publisher
         # Given a task whose last attempt runs out of time between text and speakers
         await publisher.publish("t1", diarize=True)
         events = await publisher.until("t1", State.COMPLETED)
-        # Then the text is published, and says why it has no speakers
+        # Then the text is published, with the reason why it has no speakers
         result = await publisher.ask("tasks.result", task_id="t1")
     assert result["text"] == "one two one two one two"
     assert result["speakers"] is None

@@ -1,4 +1,4 @@
-"""An attempt speaks often enough, not too often, and never backwards."""
+"""An attempt appends often enough, not too often, and its progress never falls."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -107,14 +107,16 @@ async def attempt(log: InMemoryTaskLog, results: FakeResults, clock: list[float]
     return started
 
 
-async def test_it_speaks_at_most_once_a_second(attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]) -> None:
+async def test_it_appends_at_most_once_a_second(attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]) -> None:
     for tenth in range(1, 31):
         clock[0] += 0.1
         await attempt.append(Update(Stage.TRANSCRIBING, tenth / 30, tenth, 30))
     assert len([event for event in log.events("t1") if event.state is State.RUNNING]) in {3, 4}
 
 
-async def test_what_came_too_soon_is_said_later(attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]) -> None:
+async def test_an_update_that_came_too_soon_is_appended_later(
+    attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
+) -> None:
     clock[0] += 0.5
     await attempt.append(Update(Stage.DECODING, 0.0, 0, 30))
     said = log.events("t1")[-1]
@@ -124,7 +126,7 @@ async def test_what_came_too_soon_is_said_later(attempt: TaskAttempt, log: InMem
     assert log.events("t1")[-1].stage is Stage.DECODING
 
 
-async def test_it_is_heard_from_though_nothing_is_new(
+async def test_it_appends_though_there_is_no_update(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     said = len(log.events("t1"))
@@ -134,7 +136,7 @@ async def test_it_is_heard_from_though_nothing_is_new(
     assert len(log.events("t1")) - said == 3
 
 
-async def test_progress_never_falls_and_never_says_done_too_soon(
+async def test_progress_never_falls_and_is_100_only_at_the_end(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     for fraction in (0.5, 0.3, 1.0):
@@ -143,7 +145,7 @@ async def test_progress_never_falls_and_never_says_done_too_soon(
     assert [event.progress for event in log.events("t1")[2:]] == [50, 50, 99]
 
 
-async def test_the_rest_is_estimated_from_the_pace(
+async def test_the_remaining_time_is_estimated_from_the_pace(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     clock[0] += 5
@@ -153,7 +155,7 @@ async def test_the_rest_is_estimated_from_the_pace(
     assert log.events("t1")[-1].eta_seconds == 30
 
 
-async def test_the_rest_does_not_grow_while_the_work_is_waited_for(
+async def test_the_remaining_time_falls_while_the_work_stands_still(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     # Given an attempt that has done a quarter in ten seconds
@@ -161,17 +163,17 @@ async def test_the_rest_does_not_grow_while_the_work_is_waited_for(
     await attempt.append(Update(Stage.TRANSCRIBING, 0.0, 0, 100))
     clock[0] += 10
     await attempt.append(Update(Stage.TRANSCRIBING, 0.25, 25, 100))
-    # When it says nothing new for a while, then for very long
+    # When there is no update for a while, then for very long
     rests = []
     for silence in (8, 8, 100):
         clock[0] += silence
         await attempt.tick()
         rests.append(log.events("t1")[-1].eta_seconds)
-    # Then the rest is the less by that, and never below nothing
+    # Then the remaining time falls by that, and never below zero
     assert rests == [22, 14, 0]
 
 
-async def test_who_comes_after_goes_on_where_the_segments_end(log: InMemoryTaskLog, clock: list[float]) -> None:
+async def test_the_next_attempt_continues_where_the_segments_end(log: InMemoryTaskLog, clock: list[float]) -> None:
     # Given an attempt that found two windows and was lost
     lost = await attempt_on(log)
     await lost.start()
@@ -186,14 +188,12 @@ async def test_who_comes_after_goes_on_where_the_segments_end(log: InMemoryTaskL
     assert following.checkpoint.segments == (segment(0), segment(1))
     await following.append(found("en", 30.0, (segment(2),), "sha"))
     assert [event.sequence for event in log.batches("t1")] == [1, 2, 3]
-    # And the lost one cannot speak any more
+    # And the lost one can append nothing any more
     with pytest.raises(FencedError):
         await lost.release()
 
 
-async def test_channels_and_stretches_without_text_outlive_a_lost_worker(
-    log: InMemoryTaskLog, clock: list[float]
-) -> None:
+async def test_channels_and_untranscribed_parts_outlive_a_lost_worker(log: InMemoryTaskLog, clock: list[float]) -> None:
     # Given an attempt that was lost in the second channel, and found no text in a part of each
     lost = await attempt_on(log)
     await lost.start()
@@ -204,7 +204,7 @@ async def test_channels_and_stretches_without_text_outlive_a_lost_worker(
     # When another one starts
     following = await attempt_on(log)
     await following.start()
-    # Then it goes on in that channel, after its language, and nothing of before is lost
+    # Then it continues in that channel and its language, and nothing of before is lost
     assert following.checkpoint == Checkpoint(
         language="ru",
         channel=1,
@@ -214,42 +214,44 @@ async def test_channels_and_stretches_without_text_outlive_a_lost_worker(
         audio_sha256="sha",
         after_trouble=True,
     )
-    # And whoever follows the segments is told each of it once
+    # And a subscriber of the segments gets each part once
     assert [(event.channel, event.untranscribed) for event in log.batches("t1")] == [(0, missing[:1]), (1, missing[1:])]
 
 
-async def test_how_long_the_recording_is_stays_known(
+async def test_the_length_of_the_recording_stays_known(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
     # Given an attempt that knows how long its recording is
     await attempt.append(Update(Stage.DIARIZING, 0.5, 5, 60))
-    # When a stage is told that goes over no audio
+    # When a stage comes that has no seconds of audio
     clock[0] += 10
     await attempt.append(Update(Stage.MERGING, 1.0))
-    # Then that is still known, to clients and to the metrics
+    # Then clients and metrics still know the length
     assert (log.events("t1")[-1].stage, log.events("t1")[-1].duration_seconds) == (Stage.MERGING, 60)
     assert attempt.audio_seconds == 60
 
 
-async def test_it_notices_that_somebody_else_has_spoken(attempt: TaskAttempt, log: InMemoryTaskLog) -> None:
-    await attempt.check(log.events("t1")[-1].sequence)  # our own
-    await somebody_says(log, State.CANCELLED)
+async def test_it_notices_that_somebody_else_has_appended(attempt: TaskAttempt, log: InMemoryTaskLog) -> None:
+    await attempt.check(log.events("t1")[-1].sequence)  # its own
+    await somebody_appends(log, State.CANCELLED)
     with pytest.raises(FencedError):
         await attempt.check(3)
 
 
-async def test_what_the_stream_has_refused_overtakes_nobody(attempt: TaskAttempt) -> None:
-    await attempt.check(99)  # heard on the subject, but not in the log
+async def test_a_refused_append_of_somebody_else_fences_nobody(attempt: TaskAttempt) -> None:
+    await attempt.check(99)  # received on the subject, but not in the log
 
 
-async def test_what_goes_on_in_the_same_attempt_does_not_fall_back(log: InMemoryTaskLog, clock: list[float]) -> None:
-    # Given an attempt that was given back at 57 percent
+async def test_progress_does_not_fall_when_another_worker_continues_the_attempt(
+    log: InMemoryTaskLog, clock: list[float]
+) -> None:
+    # Given an attempt that was released at 57 percent
     first = await attempt_on(log)
     await first.start()
     clock[0] += 1
     await first.append(Update(Stage.TRANSCRIBING, 0.57, 57, 100))
     await first.release()
-    # When another worker goes on
+    # When another worker continues it
     following = await attempt_on(log)
     await following.start()
     clock[0] += 1
@@ -259,7 +261,7 @@ async def test_what_goes_on_in_the_same_attempt_does_not_fall_back(log: InMemory
     assert [event.progress for event in log.events("t1")[-4:]] == [57, 57, 57, 57]
 
 
-async def test_a_new_attempt_says_how_far_it_is_itself(log: InMemoryTaskLog, clock: list[float]) -> None:
+async def test_a_new_attempt_counts_its_own_progress(log: InMemoryTaskLog, clock: list[float]) -> None:
     # Given an attempt that was lost at 57 percent
     lost = await attempt_on(log)
     await lost.start()
@@ -270,7 +272,7 @@ async def test_a_new_attempt_says_how_far_it_is_itself(log: InMemoryTaskLog, clo
     await following.start()
     clock[0] += 1
     await following.append(Update(Stage.DECODING, 0.1, 10, 100))
-    # Then it says so
+    # Then its progress is ten percent
     assert following.number == 2
     assert [event.progress for event in log.events("t1")[-3:]] == [57, 0, 10]
 
@@ -306,21 +308,21 @@ def test_speakers_are_given_up_after_the_last_attempt_only(
     assert speakers_are_given_up(log.events("t1")[0].model_copy(update=changes)) is given_up
 
 
-async def somebody_says(log: InMemoryTaskLog, state: State) -> None:
+async def somebody_appends(log: InMemoryTaskLog, state: State) -> None:
     last = log.events("t1")[-1]
     await log.push(last.model_copy(update={"state": state, "sequence": last.sequence + 1, "worker": "other"}), METADATA)
 
 
 @pytest.mark.parametrize("update", [found("en", 10.0, (segment(0),), "sha"), RESULT])
-async def test_who_was_overtaken_publishes_nothing(
+async def test_a_fenced_attempt_publishes_nothing(
     attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, update: Update | Result
 ) -> None:
-    # Given an attempt that another worker has taken over, and which has not heard of it
-    await somebody_says(log, State.RUNNING)
-    # When it comes with segments or a result
+    # Given an attempt that another worker has taken over, and that does not know of it
+    await somebody_appends(log, State.RUNNING)
+    # When it has segments or a result
     with pytest.raises(FencedError):
         await attempt.append(update)
-    # Then they go nowhere
+    # Then nothing is stored
     assert (log.batches("t1"), log.outcomes("t1")) == ([], [])
 
 
@@ -328,7 +330,7 @@ ENGINE_FAILED = ErrorDetail(code=ErrorCode.ENGINE_FAILED, message="The engine di
 
 
 @pytest.mark.parametrize(("error", "state"), [(None, State.CANCELLED), (ENGINE_FAILED, State.FAILED)])
-async def test_no_result_is_stored_of_a_task_that_is_ended_while_it_is_on_its_way(
+async def test_a_result_is_refused_when_its_task_was_ended_meanwhile(
     attempt: TaskAttempt,
     log: InMemoryTaskLog,
     results: FakeResults,
@@ -336,7 +338,7 @@ async def test_no_result_is_stored_of_a_task_that_is_ended_while_it_is_on_its_wa
     error: ErrorDetail | None,
     state: State,
 ) -> None:
-    # Given an attempt whose task is cancelled, or given up, when it has made sure that the task is its own
+    # Given an attempt whose task is cancelled, or fails, right after the attempt has checked its log
     publish = results.publish
 
     async def too_late(result: Result, metadata: Metadata) -> None:
@@ -346,20 +348,20 @@ async def test_no_result_is_stored_of_a_task_that_is_ended_while_it_is_on_its_wa
         await publish(result, metadata)
 
     monkeypatch.setattr(results, "publish", too_late)
-    # When its result comes, then that is refused
+    # When it publishes its result, then that is refused
     with pytest.raises(FencedError):
         await attempt.append(RESULT)
     assert log.outcomes("t1") == [NoResult(task_id="t1", error=error)]
     assert log.events("t1")[-1].state is state
-    # And what it has put aside for a large one goes
+    # And the object of a large result is deleted
     assert not await attempt.clean_up(await log.last("t1"))
     assert results.deleted_objects == 1
 
 
-async def test_who_ends_a_task_whose_result_is_stored_completes_it(
+async def test_a_cancel_of_a_task_whose_result_is_stored_completes_it(
     attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given an attempt whose task is cancelled when its result is stored
+    # Given an attempt whose task is cancelled right after its result was stored
     publish = results.publish
 
     async def just_in_time(result: Result, metadata: Metadata) -> None:
@@ -369,7 +371,7 @@ async def test_who_ends_a_task_whose_result_is_stored_completes_it(
         await log.of("other").end(last)
 
     monkeypatch.setattr(results, "publish", just_in_time)
-    # When it is to say so, then that is said already
+    # When it appends `completed`, then that is there already
     with pytest.raises(FencedError):
         await attempt.append(RESULT)
     assert (log.events("t1")[-1].state, log.events("t1")[-1].progress) == (State.COMPLETED, 100)
@@ -380,42 +382,42 @@ async def test_who_ends_a_task_whose_result_is_stored_completes_it(
 
 
 @pytest.mark.parametrize(("error", "state"), [(None, State.CANCELLED), (ENGINE_FAILED, State.FAILED)])
-async def test_what_was_decided_before_its_author_was_lost_is_said_by_whoever_comes_next(
+async def test_the_next_attempt_ends_a_task_whose_outcome_is_stored(
     attempt: TaskAttempt, log: InMemoryTaskLog, error: ErrorDetail | None, state: State
 ) -> None:
-    # Given a task whose result was forbidden by somebody who was lost before its log said so
+    # Given a task whose result was forbidden by somebody who was lost before the log was ended
     await log.forbid_result("t1", METADATA, error)
-    # When its attempt comes with a result, then that is refused
+    # When its attempt publishes a result, then that is refused
     with pytest.raises(FencedError):
         await attempt.append(RESULT)
-    # And whoever has the task next ends it as it was decided
+    # And the next attempt ends the log as the outcome tells
     following = await attempt_on(log)
     assert await following.end_as_decided()
     assert (log.events("t1")[-1].state, log.events("t1")[-1].error) == (state, error)
 
 
-async def test_a_failure_that_comes_after_the_result_is_none(
+async def test_a_failure_after_the_result_is_no_failure(
     attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults
 ) -> None:
     # Given an attempt whose result was stored
     await results.publish(RESULT, METADATA)
-    # When it fails all the same, then the task has completed
+    # When it fails after that, then the task has completed
     await attempt.fail(ENGINE_FAILED)
     assert attempt.completed
     assert (log.events("t1")[-1].state, log.events("t1")[-1].error) == (State.COMPLETED, None)
 
 
-async def test_who_was_overtaken_forbids_nothing(attempt: TaskAttempt, log: InMemoryTaskLog) -> None:
+async def test_a_fenced_attempt_forbids_no_result(attempt: TaskAttempt, log: InMemoryTaskLog) -> None:
     # Given an attempt that another worker has taken over
-    await somebody_says(log, State.RUNNING)
-    # When it fails, then the other one may still give a result
+    await somebody_appends(log, State.RUNNING)
+    # When it fails, then the other one may still publish a result
     with pytest.raises(FencedError):
         await attempt.fail(ENGINE_FAILED)
     assert log.outcomes("t1") == []
 
 
 @pytest.mark.parametrize("ending", ["result", "failure"])
-async def test_nothing_is_left_where_the_task_was_deleted(
+async def test_nothing_is_left_of_a_deleted_task(
     attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     # Given an attempt that ended when its task was deleted
@@ -428,33 +430,33 @@ async def test_nothing_is_left_where_the_task_was_deleted(
     monkeypatch.setattr(log.outcomes_stream, "append", meanwhile)
     with pytest.raises(FencedError):
         await (attempt.append(RESULT) if ending == "result" else attempt.fail(ENGINE_FAILED))
-    # When it gives up, then nothing is left of the task, and what was shown of a result is to go, too
+    # When it cleans up, then nothing is left of the task, and a result that Redis shows is to be removed, too
     assert await attempt.clean_up(await log.last("t1")) == (ending == "result")
     assert log.outcomes("t1") == []
 
 
-async def test_a_stop_while_an_acknowledgement_is_awaited_is_no_lost_worker(
+async def test_a_worker_that_stops_waits_for_its_last_acknowledgement(
     attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
 ) -> None:
-    # Given an attempt whose word is stored, but not acknowledged yet
+    # Given an attempt whose append is stored, but not acknowledged yet
     log.progress_stream.stored.clear()
     log.progress_stream.acknowledges.clear()
     clock[0] += 1
-    saying = asyncio.create_task(attempt.append(Update(Stage.DECODING, 0.0, 0, 30)))
+    appending = asyncio.create_task(attempt.append(Update(Stage.DECODING, 0.0, 0, 30)))
     await log.progress_stream.stored.wait()
     # When it is cancelled, and the acknowledgement comes after that
-    saying.cancel()
+    appending.cancel()
     log.progress_stream.acknowledges.set()
     with pytest.raises(asyncio.CancelledError):
-        await saying
-    # Then it knows what it has said, and can give its task back
+        await appending
+    # Then it knows its last append, and can release its task
     await attempt.release()
     assert [event.state for event in log.events("t1")] == [State.QUEUED, State.RUNNING, State.RUNNING, State.QUEUED]
     assert (await attempt_on(log)).number == 1
 
 
 @pytest.mark.parametrize("lost", [True, False])
-async def test_who_comes_after_knows_whether_the_one_before_was_in_trouble(
+async def test_the_next_attempt_knows_whether_the_one_before_was_lost(
     log: InMemoryTaskLog, clock: list[float], lost: bool
 ) -> None:
     # Given an attempt whose worker was lost, or told to stop

@@ -18,7 +18,7 @@ from tests.waiting import eventually
 
 @dataclass
 class FakeMessage:
-    """Counts the signs of life; `away` means that NATS does not take them."""
+    """Counts the heartbeats; `away` means that NATS does not take them."""
 
     beats: int = 0
     away: bool = False
@@ -31,18 +31,18 @@ class FakeMessage:
 
 @dataclass
 class FakeAttempt:
-    """Waits for an acknowledgement for ever, each time it speaks."""
+    """Waits for an acknowledgement forever, each time it appends."""
 
     record: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(event=SimpleNamespace(task_id="t1")))
-    speaks: asyncio.Event = field(default_factory=asyncio.Event)
+    appends: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def tick(self) -> None:
-        self.speaks.set()
+        self.appends.set()
         await asyncio.Event().wait()
 
 
 class FakeNats:
-    """Nobody says anything."""
+    """Delivers nothing."""
 
     async def subscribe(self, *_: object, **__: object) -> "FakeNats":
         return self
@@ -60,14 +60,14 @@ async def beats_on(message: FakeMessage) -> None:
     await eventually(more)
 
 
-async def test_it_beats_while_what_is_said_waits_for_its_acknowledgement() -> None:
-    # Given an attempt whose word is not acknowledged
+async def test_it_beats_while_an_append_waits_for_its_acknowledgement() -> None:
+    # Given an attempt whose append is not acknowledged
     message, attempt = FakeMessage(), FakeAttempt()
     heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", message), every=0.01)
     heartbeat.follow(cast("TaskAttempt", attempt))
     async with heartbeat.beating():
-        await attempt.speaks.wait()
-        # Then the queue hears of it all the same
+        await attempt.appends.wait()
+        # Then the delivery is extended all the same
         await beats_on(message)
 
 
@@ -78,13 +78,13 @@ async def test_a_missed_beat_is_not_the_last() -> None:
 
 
 @dataclass
-class OvertakenAttempt(FakeAttempt):
-    """Was overtaken before anybody listened."""
+class FencedAttempt(FakeAttempt):
+    """Was fenced before the heartbeat subscribed."""
 
     looked: int = 0
 
     async def tick(self) -> None:
-        """There is nothing to say."""
+        """There is nothing to append."""
 
     async def check(self, heard: int | None = None) -> None:
         self.looked += 1
@@ -100,20 +100,20 @@ class CountingNats(FakeNats):
         return self
 
 
-async def test_who_was_overtaken_before_the_ear_was_open_is_stopped() -> None:
-    # Given an attempt that somebody has overtaken by the time that anybody listens
-    attempt = OvertakenAttempt()
+async def test_an_attempt_that_was_fenced_before_the_subscription_is_stopped() -> None:
+    # Given an attempt that was fenced before the heartbeat subscribes
+    attempt = FencedAttempt()
     heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", FakeMessage()), every=0.01)
     heartbeat.follow(cast("TaskAttempt", attempt))
-    # When it works in silence, then it is stopped
+    # When it works without an append, then it is stopped
     with pytest.raises(FencedError):
         async with asyncio.timeout(5), heartbeat.beating():
             await asyncio.Event().wait()
     assert attempt.looked == 1
 
 
-async def test_what_is_done_at_once_needs_no_sign_of_life() -> None:
-    # Given work that is done before anybody could wonder
+async def test_work_that_is_done_at_once_needs_no_heartbeat() -> None:
+    # Given work that is done at once
     nats, message = CountingNats(), FakeMessage()
     heartbeat = Heartbeat(cast("Client", nats), cast("Msg", message), every=60)
     async with heartbeat.beating():
@@ -122,9 +122,9 @@ async def test_what_is_done_at_once_needs_no_sign_of_life() -> None:
     assert (nats.subscribed, message.beats) == (0, 0)
 
 
-async def test_the_ear_waits_for_an_attempt_that_begins_late() -> None:
-    # Given a task whose log takes long to be opened
-    attempt = OvertakenAttempt()
+async def test_the_subscription_waits_for_an_attempt_that_begins_late() -> None:
+    # Given a task whose registration takes long
+    attempt = FencedAttempt()
     heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", message := FakeMessage()), every=0.01)
 
     async def begin_late() -> None:
@@ -133,14 +133,14 @@ async def test_the_ear_waits_for_an_attempt_that_begins_late() -> None:
             heartbeat.follow(cast("TaskAttempt", attempt))
             await asyncio.Event().wait()
 
-    # When the attempt begins, then it is listened to
+    # When the attempt begins, then its log is watched
     with pytest.raises(FencedError):
         await begin_late()
 
 
 @dataclass
 class AnsweredAttempt(FakeAttempt):
-    """Is answered in the very moment in which its work ends, as a request of nats-py can be."""
+    """Gets its answer at the moment its work ends, as a request of nats-py can."""
 
     looks: asyncio.Event = field(default_factory=asyncio.Event)
     answer: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -151,8 +151,8 @@ class AnsweredAttempt(FakeAttempt):
         await asyncio.wait_for(self.answer, 60)  # Python 3.11 gives the answer and forgets the cancellation
 
 
-async def test_work_ends_though_a_sign_of_life_misses_that_it_is_over() -> None:
-    # Given an attempt that looks at its log
+async def test_work_ends_though_a_heartbeat_misses_its_cancellation() -> None:
+    # Given an attempt that reads its log
     attempt = AnsweredAttempt()
     heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", FakeMessage()), every=0.01)
     heartbeat.follow(cast("TaskAttempt", attempt))

@@ -1,4 +1,4 @@
-"""What becomes of a message, by how its delivery ended."""
+"""What becomes of a message, by how the work on its task ended."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ class Story:
 
     done: list[str] = field(default_factory=list)
     retry_delays: list[float] = field(default_factory=list)
-    overtaken: bool = False
+    fenced: bool = False
     deleted: bool = False
 
 
@@ -75,7 +75,7 @@ class FakeLog:
 
 
 @dataclass
-class FakeEntry:
+class FakeRecord:
     event: ProgressEvent
 
 
@@ -88,8 +88,8 @@ class FakeAttempt:
     runs: bool = True
 
     @property
-    def record(self) -> FakeEntry:
-        return FakeEntry(
+    def record(self) -> FakeRecord:
+        return FakeRecord(
             ProgressEvent(
                 task_id="t1",
                 kind=Kind.TRANSCRIPTION,
@@ -102,19 +102,19 @@ class FakeAttempt:
         )
 
     async def retry(self, *_: object) -> None:
-        self._say(State.RETRYING)
+        self._append(State.RETRYING)
 
     async def fail(self, _: ErrorDetail) -> None:
-        self._say(State.FAILED)
+        self._append(State.FAILED)
 
     async def release(self) -> None:
-        self._say(State.QUEUED)
+        self._append(State.QUEUED)
 
     async def end_as_decided(self) -> bool:
         return False
 
-    def _say(self, state: State) -> None:
-        if self.story.overtaken:
+    def _append(self, state: State) -> None:
+        if self.story.fenced:
             raise FencedError
         self.state = state
         self.story.done.append(state)
@@ -141,13 +141,13 @@ async def fail(story: Story, number: int, error: TaskError, *, jitter: float = 0
     return await settled(settlement(story, jitter=jitter), FakeAttempt(story, number), error)
 
 
-async def test_a_passing_error_is_said_before_the_message_is_given_back() -> None:
+async def test_a_retry_is_appended_before_the_message_is_delayed() -> None:
     story = Story()
     assert await fail(story, 1, TRANSIENT) is State.RETRYING
     assert story.done == ["retrying", "nak"]
 
 
-async def test_a_task_that_is_deleted_while_it_fails_leaves_no_letter() -> None:
+async def test_a_task_that_is_deleted_while_it_fails_leaves_no_dead_letter() -> None:
     story = Story(deleted=True)
     await fail(story, 1, PERMANENT)
     assert story.done == ["failed", "letter", "no letter", "ack"]
@@ -167,7 +167,9 @@ async def test_the_jitter_adds_up_to_a_quarter() -> None:
 
 
 @pytest.mark.parametrize(("number", "error"), [(4, TRANSIENT), (1, PERMANENT)])
-async def test_what_is_given_up_fails_first_is_kept_then_and_goes_last(number: int, error: TaskError) -> None:
+async def test_a_failure_is_appended_then_kept_as_a_dead_letter_then_acknowledged(
+    number: int, error: TaskError
+) -> None:
     story = Story()
     assert await fail(story, number, error) is State.FAILED
     assert story.done == ["failed", "letter", "ack"]
@@ -175,20 +177,20 @@ async def test_what_is_given_up_fails_first_is_kept_then_and_goes_last(number: i
 
 @pytest.mark.parametrize("state", [State.COMPLETED, State.FAILED, State.CANCELLED])
 @pytest.mark.parametrize("error", [TRANSIENT, PERMANENT])
-async def test_nothing_follows_an_end_whatever_went_wrong_after_it(state: State, error: TaskError) -> None:
+async def test_nothing_is_appended_behind_an_end(state: State, error: TaskError) -> None:
     story = Story()
     assert await settled(settlement(story), FakeAttempt(story, 1, state), error) is state
     assert story.done == ["ack"]
 
 
 @pytest.mark.parametrize(("number", "error"), [(1, TRANSIENT), (4, TRANSIENT), (1, PERMANENT)])
-async def test_who_was_overtaken_settles_nothing(number: int, error: TaskError) -> None:
-    story = Story(overtaken=True)
+async def test_a_fenced_worker_settles_nothing(number: int, error: TaskError) -> None:
+    story = Story(fenced=True)
     assert await fail(story, number, error) is None
     assert story.done == []
 
 
-async def test_a_stopping_worker_says_so_and_gives_the_message_back_at_once() -> None:
+async def test_a_stopping_worker_releases_its_task_at_once() -> None:
     story = Story()
     attempt = cast("TaskAttempt", FakeAttempt(story, 1))
     await settlement(story).release(cast("Msg", FakeMessage(story)), attempt)
@@ -196,7 +198,7 @@ async def test_a_stopping_worker_says_so_and_gives_the_message_back_at_once() ->
     assert story.retry_delays == [0]
 
 
-async def test_an_attempt_that_has_not_begun_is_given_back_without_a_word() -> None:
+async def test_a_message_without_an_attempt_is_released_without_an_append() -> None:
     story = Story()
     await settlement(story).release(cast("Msg", FakeMessage(story)), None)
     assert story.done == ["nak"]

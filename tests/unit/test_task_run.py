@@ -1,4 +1,4 @@
-"""A delivery says what its task is up to, and gives back only what is certainly its own."""
+"""A task run settles its message, and releases only a task that is certainly its own."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -47,7 +47,7 @@ QUEUED = ProgressEvent(
 
 @dataclass
 class FakeMessage(Beating, Settled):
-    """Has an end, and signs of life before it."""
+    """A message that counts its heartbeats and how it was settled."""
 
     reply: str = "ack.t1"
 
@@ -64,8 +64,8 @@ class FakeRegistration:
         return last
 
 
-class Hand:
-    """A delivery, and what becomes of it."""
+class Run:
+    """A task run with all that it needs."""
 
     def __init__(
         self, log: InMemoryTaskLog, *, heartbeat: float = 60, connection: ConnectionMonitor | None = None
@@ -94,20 +94,20 @@ class Hand:
             timeout=60,
             tracer=OFF.get_tracer("tests"),
         )
-        self.delivery = TaskRun(tools, cast("Msg", self.message))
+        self.task_run = TaskRun(tools, cast("Msg", self.message))
 
     def work(self, handle: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
-        return asyncio.create_task(self.delivery.work(handle))
+        return asyncio.create_task(self.task_run.work(handle))
 
     def fails_with(self, error: Exception) -> asyncio.Task[None]:
         async def fail() -> None:
-            await self.delivery.begin(TASK)
+            await self.task_run.begin(TASK)
             raise error
 
         return self.work(fail)
 
     @property
-    def said(self) -> list[State]:
+    def states(self) -> list[State]:
         return [event.state for event in self.log.events("t1")]
 
 
@@ -118,95 +118,97 @@ async def log() -> InMemoryTaskLog:
     return log
 
 
-async def test_what_does_not_run_yet_is_given_back_at_once(log: InMemoryTaskLog) -> None:
-    # Given a delivery that has just come
-    hand, begun = Hand(log), asyncio.Event()
+async def test_a_task_that_does_not_run_yet_is_released_at_once(log: InMemoryTaskLog) -> None:
+    # Given a message that was just delivered
+    run, begun = Run(log), asyncio.Event()
 
     async def handle() -> None:
         begun.set()
         await asyncio.Event().wait()
 
-    working = hand.work(handle)
+    working = run.work(handle)
     await begun.wait()
-    # When its worker goes no further, then any other may have it
+    # When its worker stops, then the message is released
     working.cancel()
     await working
-    assert hand.story.done == ["nak"]
+    assert run.story.done == ["nak"]
 
 
-async def test_what_did_not_run_within_a_heartbeat_is_taken_from_nobody(log: InMemoryTaskLog) -> None:
-    # Given a delivery that has not said `running` for longer than a heartbeat: another worker may have it by now
-    hand = Hand(log, heartbeat=0.01)
-    working = hand.work(asyncio.Event().wait)
-    await beats_on(hand.message)
-    # When its worker goes no further
+async def test_a_task_that_did_not_start_within_a_heartbeat_is_not_released(log: InMemoryTaskLog) -> None:
+    # Given a run that has not appended `running` for longer than a heartbeat: another worker may have the message
+    run = Run(log, heartbeat=0.01)
+    working = run.work(asyncio.Event().wait)
+    await beats_on(run.message)
+    # When its worker stops
     working.cancel()
     await working
     # Then the message is left alone
-    assert hand.story.done == []
+    assert run.story.done == []
 
 
-async def test_nobody_says_or_settles_anything_behind_a_word_that_may_be_stored_or_not(
+async def test_nothing_is_appended_or_settled_behind_an_append_that_may_be_stored_or_not(
     log: InMemoryTaskLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a delivery whose `running` is not acknowledged
+    # Given a run whose `running` is not acknowledged
     monkeypatch.setattr("app.execution.attempt.LAST_APPEND_TIMEOUT_S", 0.01)
     log.progress_stream.stored.clear()
     log.progress_stream.acknowledges.clear()
-    hand = Hand(log)
+    run = Run(log)
 
     async def handle() -> None:
-        await hand.delivery.begin(TASK)
+        await run.task_run.begin(TASK)
 
-    working = hand.work(handle)
+    working = run.work(handle)
     await log.progress_stream.stored.wait()
-    # When its worker goes no further
+    # When its worker stops
     working.cancel()
     await working
-    # Then that was the last word, and the message is left alone
-    assert hand.said == [State.QUEUED, State.RUNNING]
-    assert hand.story.done == []
+    # Then that was the last append, and the message is left alone
+    assert run.states == [State.QUEUED, State.RUNNING]
+    assert run.story.done == []
 
 
-async def test_what_fails_first_has_run(log: InMemoryTaskLog) -> None:
+async def test_a_task_that_fails_has_run(log: InMemoryTaskLog) -> None:
     # Given a task that waits
-    hand = Hand(log)
+    run = Run(log)
     # When it fails
-    await hand.fails_with(PermanentError(ErrorCode.AUDIO_NOT_FOUND, "There is none."))
-    # Then its log says both
-    assert hand.said == [State.QUEUED, State.RUNNING, State.FAILED]
-    assert hand.story.done == ["letter", "ack"]
+    await run.fails_with(PermanentError(ErrorCode.AUDIO_NOT_FOUND, "There is none."))
+    # Then its log has both
+    assert run.states == [State.QUEUED, State.RUNNING, State.FAILED]
+    assert run.story.done == ["letter", "ack"]
 
 
-async def test_a_timeout_of_somebody_elses_is_not_the_attempts(log: InMemoryTaskLog) -> None:
-    # Given an attempt with time left, when something in it runs out of time that nobody foresaw
-    hand = Hand(log)
-    await hand.fails_with(TimeoutError())
-    assert hand.said[-1] is State.RETRYING
-    # Then nobody is told to raise TASK_TIMEOUT
+async def test_another_timeout_is_not_that_of_the_attempt(log: InMemoryTaskLog) -> None:
+    # Given an attempt with time left, when an unforeseen timeout ends it
+    run = Run(log)
+    await run.fails_with(TimeoutError())
+    assert run.states[-1] is State.RETRYING
+    # Then no client is told to raise TASK_TIMEOUT
     error = log.events("t1")[-1].error
     assert error is not None
     assert error.code is ErrorCode.INTERNAL
 
 
-async def test_who_goes_before_it_knows_whether_a_task_still_runs_elsewhere_says_nothing(log: InMemoryTaskLog) -> None:
+async def test_a_worker_that_stops_before_it_knows_whether_a_task_runs_elsewhere_appends_nothing(
+    log: InMemoryTaskLog,
+) -> None:
     # Given a task that another worker runs, or did before an outage that is just over
     await log.push(QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2}), METADATA)
-    hand, begun = Hand(log), asyncio.Event()
-    hand.connection.restored()
+    run, begun = Run(log), asyncio.Event()
+    run.connection.restored()
 
     async def handle() -> None:
         begun.set()
-        await hand.delivery.begin(TASK)
+        await run.task_run.begin(TASK)
 
-    working = hand.work(handle)
+    working = run.work(handle)
     await begun.wait()
-    # When the worker that it was delivered to ends
+    # When the worker to which it was delivered stops
     working.cancel()
     await working
-    # Then nothing is taken from the one that runs it
-    assert hand.said == [State.QUEUED, State.RUNNING]
-    assert hand.story.done == ["nak"]
+    # Then the one that runs it still owns it
+    assert run.states == [State.QUEUED, State.RUNNING]
+    assert run.story.done == ["nak"]
 
 
 def after_an_outage() -> ConnectionMonitor:
@@ -222,25 +224,25 @@ def at_the_beginning() -> ConnectionMonitor:
 
 
 @pytest.mark.parametrize(
-    ("said_ago", "connection"),
+    ("appended_ago", "connection"),
     [
-        pytest.param(0, ConnectionMonitor, id="heard of a moment ago"),
-        pytest.param(60, after_an_outage, id="unheard of in an outage"),
-        pytest.param(60, at_the_beginning, id="unheard of before this worker began"),
+        pytest.param(0, ConnectionMonitor, id="it appended a moment ago"),
+        pytest.param(60, after_an_outage, id="it could not append in an outage"),
+        pytest.param(60, at_the_beginning, id="it could not append before this worker began"),
     ],
 )
-async def test_a_task_that_may_run_elsewhere_is_left_to_whoever_runs_it(
+async def test_a_task_that_runs_elsewhere_is_left_to_that_worker(
     log: InMemoryTaskLog,
     monkeypatch: pytest.MonkeyPatch,
-    said_ago: float,
+    appended_ago: float,
     connection: Callable[[], ConnectionMonitor],
 ) -> None:
-    # Given a task that runs, whose message was delivered again though its worker may be there
+    # Given a running task whose message was delivered again, though its worker may be alive
     monkeypatch.setattr("app.execution.task_run.LOOK_EVERY_S", 0.01)
-    then = datetime.now(UTC) - timedelta(seconds=said_ago)
+    then = datetime.now(UTC) - timedelta(seconds=appended_ago)
     running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2, "time": then})
     await log.push(running, METADATA)
-    hand, looks, last = Hand(log, connection=connection()), 0, log.last
+    run, looks, last = Run(log, connection=connection()), 0, log.last
 
     async def look(task_id: str) -> Record | None:
         nonlocal looks
@@ -251,14 +253,14 @@ async def test_a_task_that_may_run_elsewhere_is_left_to_whoever_runs_it(
         return looks > 5
 
     async def handle() -> None:
-        await hand.delivery.begin(TASK)
+        await run.task_run.begin(TASK)
 
     monkeypatch.setattr(log, "last", look)
-    working = hand.work(handle)
+    working = run.work(handle)
     await eventually(looked)
-    # When that one is heard again
+    # When that worker appends again
     await log.push(running.model_copy(update={"sequence": 3}), METADATA)
-    # Then this worker lets go of the message
+    # Then this worker leaves the message alone
     await working
-    assert hand.said == [State.QUEUED, State.RUNNING, State.RUNNING]
-    assert hand.story.done == []
+    assert run.states == [State.QUEUED, State.RUNNING, State.RUNNING]
+    assert run.story.done == []
