@@ -54,10 +54,6 @@ class BatchSizes:
     largest: int
     first: int = 1
 
-    def fitting(self, windows: float) -> int:
-        """About so many windows, in whole rounds of those that are transcribed at the same time."""
-        return min(max(int(windows / self.first), 1) * self.first, self.largest)
-
 
 @dataclass(slots=True, eq=False)
 class Batch:
@@ -243,7 +239,9 @@ class Pipeline:
         if any(window.segments for window in found.found):
             self._has_text = True
             self._window_seconds = max(found.seconds / len(found.found), 1e-3)
-            self._size = self._batches.fitting(_BATCH_S / self._window_seconds)
+            at_once = self._batches.first
+            rounds = max(int(_BATCH_S / self._window_seconds / at_once), 1)
+            self._size = min(rounds * at_once, self._batches.largest)
 
     async def _stop(self) -> None:
         waiting = [task for task in (self._reading, self._joining) if task is not None]

@@ -49,7 +49,7 @@ class Recording:
 
     def _check(self) -> None:
         try:
-            same = _Stamp.of(self.path) == self.stamp or _sha256(self.path) == self.sha256
+            same = _stamp(self.path) == self.stamp or _sha256(self.path) == self.sha256
         except OSError as error:
             raise TransientError(ErrorCode.INTERNAL, GONE) from error
         if not same:
@@ -63,10 +63,10 @@ class _Stamp(NamedTuple):
     size: int  # bytes
     changed_ns: int
 
-    @classmethod
-    def of(cls, path: Path) -> "_Stamp":
-        found = path.stat()
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+
+def _stamp(path: Path) -> _Stamp:
+    found = path.stat()
+    return _Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 class Recordings:
@@ -135,7 +135,7 @@ class _Folder:
 
     def _checked(self, path: Path) -> Recording:
         try:
-            stamp = _Stamp.of(path)
+            stamp = _stamp(path)
             _check_size(stamp.size, self._max_bytes)
             return Recording(path, _sha256(path), stamp)
         except OSError as error:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.engines.diarization.chunk import VOICES, Chunk, Embedding
-from app.engines.diarization.excerpts import FRAME, FRAMES, LENGTH, PER_CHUNK, ChunkSound
+from app.engines.diarization.excerpts import FRAME, FRAMES, LENGTH, PER_CHUNK, ChunkSound, excerpt
 from app.engines.diarization.features import energies, features, narrow
 from app.engines.diarization.networks import Networks
 from app.engines.samples import Samples
@@ -32,22 +32,22 @@ def analyse(networks: Networks, sound: ChunkSound, progress: Callable[[int], Non
     activity = np.zeros((sound.excerpts, FRAMES, VOICES), np.uint8)
     embeddings: list[Embedding] = []
     for number in range(sound.excerpts):
-        excerpt = sound.excerpt(number)
-        if np.abs(excerpt).max(initial=0) > _SILENCE:
-            activity[number], active = _segmented(networks, excerpt)
-            embeddings += _embeddings(networks, number, excerpt, active)
+        samples = excerpt(sound, number)
+        if np.abs(samples).max(initial=0) > _SILENCE:
+            activity[number], active = _segmented(networks, samples)
+            embeddings += _embeddings(networks, number, samples, active)
         progress(sound.index * PER_CHUNK + number + 1)
     return Chunk(sound.index, activity, embeddings)
 
 
-def _segmented(networks: Networks, excerpt: Samples) -> tuple[Activity, Frames]:
+def _segmented(networks: Networks, samples: Samples) -> tuple[Activity, Frames]:
     """Find how probably each voice speaks in each frame (255 is surely), and whether it does."""
-    logarithms = networks.segment(np.pad(excerpt, (0, LENGTH - len(excerpt))))
+    logarithms = networks.segment(np.pad(samples, (0, LENGTH - len(samples))))
     probable = np.rint(np.exp(logarithms) @ _SETS * 255).clip(0, 255).astype(np.uint8)
     return probable, _SETS[logarithms.argmax(axis=-1)] > 0
 
 
-def _embeddings(networks: Networks, excerpt: int, samples: Samples, active: Frames) -> Iterator[Embedding]:
+def _embeddings(networks: Networks, number: int, samples: Samples, active: Frames) -> Iterator[Embedding]:
     alone = active.sum(axis=1) == 1
     for voice in range(VOICES):
         speaks = active[:, voice]
@@ -58,7 +58,7 @@ def _embeddings(networks: Networks, excerpt: int, samples: Samples, active: Fram
         if len(spoken) >= _LEAST_SAMPLES:
             energy = energies(spoken)
             values = networks.embed(features(energy), telephone=narrow(energy))
-            yield Embedding(excerpt, voice, int(clean.sum()), values.astype(np.float16))
+            yield Embedding(number, voice, int(clean.sum()), values.astype(np.float16))
 
 
 def _middle(spoken: Samples) -> Samples:

@@ -39,11 +39,12 @@ class Chunk:
     activity: npt.NDArray[np.uint8]
     embeddings: Sequence[Embedding]
 
-    def pack(self) -> str:
-        """Write the chunk as text."""
-        rows = np.array([(p.excerpt, p.voice, p.frames, p.values) for p in self.embeddings], _ROW)
-        count = len(self.activity).to_bytes(1, "big")
-        return b64encode(compress(count + self.activity.tobytes() + rows.tobytes(), 1)).decode()
+
+def pack(chunk: Chunk) -> str:
+    """Write a chunk as text."""
+    rows = np.array([(p.excerpt, p.voice, p.frames, p.values) for p in chunk.embeddings], _ROW)
+    count = len(chunk.activity).to_bytes(1, "big")
+    return b64encode(compress(count + chunk.activity.tobytes() + rows.tobytes(), 1)).decode()
 
 
 def unpack(index: int, record: str) -> Chunk:

@@ -6,7 +6,7 @@ from time import monotonic
 
 from app.engines.decoding import Limit, decode, measure
 from app.engines.diarization.analysis import analyse
-from app.engines.diarization.chunk import Chunk, unpack
+from app.engines.diarization.chunk import Chunk, pack, unpack
 from app.engines.diarization.excerpts import APART, LENGTH, PER_CHUNK, chunks
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.speakers import Bounds, owners
@@ -39,7 +39,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
         chunk = known.get(sound.index)
         if chunk is None or len(chunk.activity) != sound.excerpts:
             chunk = analyse(networks, sound, progress)
-            emit(ChunkAnalysed(index=sound.index, revision=networks.identity.revision, record=chunk.pack()))
+            emit(ChunkAnalysed(index=sound.index, revision=networks.identity.revision, record=pack(chunk)))
         analysed.append(chunk)
         duration = (sound.index * PER_CHUNK * APART + len(sound.samples)) / SAMPLE_RATE
     found = turns(analysed, owners(analysed, Bounds(job.min_speakers, job.max_speakers)), duration)

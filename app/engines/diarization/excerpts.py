@@ -33,9 +33,10 @@ class ChunkSound:
     samples: Samples
     excerpts: int
 
-    def excerpt(self, number: int) -> Samples:
-        """The samples of an excerpt; shorter than `LENGTH` where the recording ends."""
-        return self.samples[number * APART :][:LENGTH]
+
+def excerpt(sound: ChunkSound, number: int) -> Samples:
+    """Return the samples of an excerpt; shorter than `LENGTH` where the recording ends."""
+    return sound.samples[number * APART :][:LENGTH]
 
 
 def chunks(pieces: Iterable[Samples]) -> Iterator[ChunkSound]:

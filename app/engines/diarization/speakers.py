@@ -43,26 +43,25 @@ class Voices:
     frames: Weights
     embeddings: Embeddings
 
-    @classmethod
-    def of(cls, chunks: Sequence[Chunk]) -> "Voices":
-        """Collect the voices of a recording, in order."""
-        found = [(chunk.index * PER_CHUNK + p.excerpt, p) for chunk in chunks for p in chunk.embeddings]
-        embeddings = np.array([p.values for _, p in found], np.float32).reshape(-1, SIZE)
-        return cls(
-            np.array([excerpt for excerpt, _ in found], np.intp),
-            np.array([p.voice for _, p in found], np.intp),
-            np.array([p.frames for _, p in found], np.float32),
-            _unit(embeddings),
-        )
-
 
 def owners(chunks: Sequence[Chunk], bounds: Bounds) -> Labels:
     """Find the speaker of each voice (excerpts, voices), from 0; `NOBODY` where there is none."""
-    voices = Voices.of(chunks)
+    voices = _voices_of(chunks)
     found = np.full((sum(len(chunk.activity) for chunk in chunks), VOICES), NOBODY, np.intp)
     if len(voices.embeddings):
         found[voices.excerpts, voices.numbers] = _nearest(voices, _centres(voices, bounds))
     return found
+
+
+def _voices_of(chunks: Sequence[Chunk]) -> Voices:
+    """Collect the voices of a recording, in order."""
+    found = [(chunk.index * PER_CHUNK + p.excerpt, p) for chunk in chunks for p in chunk.embeddings]
+    return Voices(
+        np.array([excerpt for excerpt, _ in found], np.intp),
+        np.array([p.voice for _, p in found], np.intp),
+        np.array([p.frames for _, p in found], np.float32),
+        _unit(np.array([p.values for _, p in found], np.float32).reshape(-1, SIZE)),
+    )
 
 
 def _nearest(voices: Voices, centres: Embeddings) -> Labels:

@@ -4,7 +4,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from app.engines.diarization.excerpts import APART, LENGTH, PER_CHUNK, ChunkSound, chunks
+from app.engines.diarization.excerpts import APART, LENGTH, PER_CHUNK, ChunkSound, chunks, excerpt
 from app.engines.samples import Samples
 
 MINUTE = PER_CHUNK * APART
@@ -16,7 +16,7 @@ def ramp(samples: int) -> np.ndarray:
 
 def begins(sounds: list[ChunkSound]) -> list[float]:
     """The first sample of each excerpt, which in a ramp is its number."""
-    return [float(sound.excerpt(number)[0]) for sound in sounds for number in range(sound.excerpts)]
+    return [float(excerpt(sound, number)[0]) for sound in sounds for number in range(sound.excerpts)]
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_every_sample_is_in_an_excerpt_and_none_is_empty(length: int) -> None:
     # Then excerpts begin at even distances, the last reaches the end, and the one before it does not
     starts = begins(sounds)
     assert starts == [number * APART for number in range(len(starts))]
-    assert sounds[-1].excerpt(sounds[-1].excerpts - 1)[-1] == length - 1
+    assert excerpt(sounds[-1], sounds[-1].excerpts - 1)[-1] == length - 1
     assert all(start + LENGTH < length for start in starts[:-1])
     assert [sound.index for sound in sounds] == list(range(len(sounds)))
 
