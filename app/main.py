@@ -55,7 +55,6 @@ class Worker:
     def __init__(self, settings: Settings, engine: Engine, traces: TracerProvider = tracing.OFF) -> None:
         self.settings = settings
         self._traces = traces
-        self._ack_wait = settings.task_ack_wait
         self.container = Container(settings, engine, traces=traces, broken=end_process)
         self.broker = self.container.broker
         self.app: AsgiFastStream = self._application()
@@ -100,9 +99,9 @@ class Worker:
             nats = await connection.reach(self.broker, self.settings)
             closing.push_async_callback(close, nats)
             closing.callback(container.connection.expect_close)
-            await connection.retry_until_answered(partial(self._provision, nats.jetstream()))
+            ack_wait = await connection.retry_until_answered(partial(self._provision, nats.jetstream()))
             container.connection.made()
-            container.connect(nats, ack_wait=self._ack_wait)
+            container.connect(nats, ack_wait=ack_wait)
             for name in IN_CONTEXT:
                 self.app.context.set_global(name, getattr(container, name))
             await closing.enter_async_context(container.sharing.open())
@@ -122,13 +121,15 @@ class Worker:
                     raise
                 log.warning("nats_drain_failed", error=str(error))  # NATS is away
 
-    async def _provision(self, js: JetStreamContext) -> None:
+    async def _provision(self, js: JetStreamContext) -> float:
+        """Make what is missing in JetStream; how many seconds its consumers wait for a heartbeat."""
         projection = self.container.projection
-        made, self._ack_wait = await provisioning.provision(js, self.settings)
+        made, ack_wait = await provisioning.provision(js, self.settings)
         if self.container.names.progress_projection in made:
             with suppress(TransientError):  # a new consumer projects everything anyway
                 await projection.mark()
         projection.made_at = await provisioning.events_made_at(js, self.settings)
+        return ack_wait
 
     async def _begin(self) -> None:
         nats = await self.broker.connect()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
+from typing import TypeVar
 
 import structlog
 from faststream.nats import NatsBroker, NatsCredentials, NatsSecurity, NatsUserPassword
@@ -30,6 +31,8 @@ CONNECT_TIMEOUT_S = 30.0  # at the start
 RETRY_EVERY_S = 0.5
 PING_INTERVAL_S = 10  # with nats-py's two minutes a silent partition is noticed after four
 FOREVER = -1  # after nats-py's sixty attempts the connection is closed, and FastStream's pull loops never yield
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -100,7 +103,7 @@ def _ended_by_signals(patience: asyncio.Timeout) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-async def retry_until_answered(work: Callable[[], Awaitable[object]]) -> None:
+async def retry_until_answered(work: Callable[[], Awaitable[T]]) -> T:
     """Do a step of the start again until NATS answers.
 
     Raises:
@@ -111,15 +114,13 @@ async def retry_until_answered(work: Callable[[], Awaitable[object]]) -> None:
     give_up_at = loop.time() + CONNECT_TIMEOUT_S
     while True:
         try:
-            await work()
+            return await work()
         except UNANSWERED as error:
             if loop.time() > give_up_at and isinstance(error, ServiceUnavailableError):
                 raise start_failed(NO_JETSTREAM) from None
             if loop.time() > give_up_at:
                 raise
             await asyncio.sleep(RETRY_EVERY_S)
-        else:
-            return
 
 
 def security(settings: Settings) -> NatsSecurity | None:

@@ -17,7 +17,7 @@ from app.jetstream import stream_pages
 from schemas import subjects
 from schemas.errors import ErrorCode
 
-GIVE_UP_AFTER_S: Final = 60.0  # seconds without an acknowledgement
+GIVE_UP_AFTER_S: Final = 60.0  # without an answer
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 EXPECTED_SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"

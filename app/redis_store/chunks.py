@@ -11,7 +11,7 @@ from app.engines.messages import ChunkAnalysed
 from app.redis_store import keys
 from app.redis_store.cache import in_time
 
-KEPT: Final = 24 * 3600  # seconds after the last one; a later attempt analyses the recording again
+KEEP_S: Final = 24 * 3600  # after the last chunk; a later attempt analyses the recording again
 
 KEEP_UNLESS_WITHDRAWN: Final = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
@@ -38,7 +38,7 @@ class Chunks:
         """Keep a chunk for the next attempt, unless the task was cancelled or deleted a moment ago."""
         names = [keys.voices(task_id), keys.withdrawn(task_id)]
         place = f"{audio_sha256} {chunk.index}"
-        await in_time(self._keep(keys=names, args=[place, chunk.model_dump_json(), KEPT]))
+        await in_time(self._keep(keys=names, args=[place, chunk.model_dump_json(), KEEP_S]))
 
 
 def _read(line: bytes) -> Iterator[ChunkAnalysed]:
