@@ -78,7 +78,7 @@ async def test_a_recording_is_read_by_the_network(worker: Running, tmp_path: Pat
         again = await client.create_transcription_task(recording, model="reader", word_timestamps=True, diarize=True)
         repeated = await result_of(client, again)
 
-    # Then every word is right, and the result says what heard it
+    # Then every word is right, and the result names the model
     assert result.text == " ".join(said(clip) for clip in CLIPS)
     assert result.model.name == "reader"
 

@@ -1,4 +1,4 @@
-"""Real speech, real models: how much of it is heard right."""
+"""Real speech, real models: how much of it is transcribed right."""
 
 import itertools
 import re
@@ -45,20 +45,20 @@ async def transcribe(
     return result
 
 
-async def test_the_librivox_clips_are_heard_right(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_librivox_clips_are_transcribed_right(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
     # Given five clips with known words
     clips = sorted(LIBRIVOX.glob("*.flac"))
     said = [clip.with_suffix(".txt").read_text(encoding="utf-8").strip() for clip in clips]
     # When they are transcribed
-    heard = [plain((await transcribe(client, clip)).text) for clip in clips]
+    found = [plain((await transcribe(client, clip)).text) for clip in clips]
     # Then few words are wrong
-    rate = jiwer.wer(said, heard)
+    rate = jiwer.wer(said, found)
     with capsys.disabled():
         print(f"\nword error rate on {len(clips)} LibriVox clips: {100 * rate:.1f} %")
     assert rate <= WORST_WORD_ERROR_RATE
 
 
-async def test_the_demo_recording_is_heard_whole(client: Client) -> None:
+async def test_the_demo_recording_is_transcribed_whole(client: Client) -> None:
     lines = TWO_READERS.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
     said = " ".join(line.partition(": ")[2] for line in lines)
     result = await transcribe(client, TWO_READERS, diarize=True)
@@ -69,8 +69,8 @@ async def test_the_demo_recording_is_heard_whole(client: Client) -> None:
     # And each speaker is credited with what they said
     for speaker in ("SPEAKER_00", "SPEAKER_01"):
         theirs = " ".join(line.partition(": ")[2] for line in lines if line.startswith(speaker))
-        heard = " ".join(segment.text for segment in result.segments if segment.speaker == speaker)
-        assert jiwer.wer(theirs, plain(heard)) <= WORST_WORD_ERROR_RATE, speaker
+        found = " ".join(segment.text for segment in result.segments if segment.speaker == speaker)
+        assert jiwer.wer(theirs, plain(found)) <= WORST_WORD_ERROR_RATE, speaker
 
 
 async def test_the_subtitles_of_the_demo_keep_to_all_rules(client: Client, tmp_path: Path) -> None:
@@ -89,10 +89,10 @@ async def test_the_subtitles_of_the_demo_keep_to_all_rules(client: Client, tmp_p
         assert not report.broken
 
 
-async def test_the_speakers_of_the_demo_are_told_apart(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_speakers_of_the_demo_are_distinguished(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
     # Given a recording of two people with known turns
     (truth,) = load_rttm(TWO_READERS.with_suffix(".rttm")).values()  # type: ignore[no-untyped-call]  # it has no types
-    # When it is diarized, without being told how many speak
+    # When it is diarized, without the number of speakers
     task_id = await client.create_diarization_task(TWO_READERS)
     async for _ in client.follow(task_id):
         pass

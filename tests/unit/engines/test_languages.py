@@ -36,7 +36,7 @@ def test_a_window_is_settled_exactly_if_nothing_before_it_could_change_it() -> N
         assert settled == all(languages_of(window, before)[0] == alone for before in ("en", "ru", "xx"))
 
 
-def test_a_language_of_which_nothing_is_heard_does_not_last() -> None:
+def test_a_language_of_which_there_is_no_sign_does_not_last() -> None:
     assert languages_of([SURE_EN], "ja") == (["en"], True)
 
 

@@ -1,4 +1,4 @@
-"""Listening: what is told of a recording, and when."""
+"""Listening: what is emitted about a recording, and when."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     return channels
 
 
-def test_windows_are_told_as_they_are_found() -> None:
+def test_windows_are_emitted_as_they_are_found() -> None:
     # Given a recording, when it is listened to
     replies = list(find_windows(Listen(path=Path("meeting.flac")), LIMIT))
     # Then its length and channels come first, then its windows with their sound, and how far all is settled

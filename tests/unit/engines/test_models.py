@@ -92,7 +92,7 @@ def test_a_published_model_that_cannot_be_had_says_what_to_do(monkeypatch: pytes
 
     monkeypatch.setattr(models, "download_model", nothing)
 
-    # When a task names a published size, then it is told how to get on
+    # When a task names a published size, then the error says how to get on
     assert "TRANSCRIPTION_MODELS_DIR" in str(refusal(Models(None, None), "large-v3"))
 
 
@@ -176,7 +176,7 @@ def test_without_the_extra_the_message_says_how_to_get_it(
     make_onnx_model(models_dir / "calls")
     monkeypatch.setattr(onnx_models, "installed", lambda: False)
 
-    # When a task names a model of onnx-asr, published or a folder, then it is told what the operator has to do
+    # When a task names a model of onnx-asr, published or a folder, then the error says what the operator has to do
     assert 'pip install "natscribe[onnx]"' in str(refusal(Models(None, models_dir), name))
 
 
@@ -197,7 +197,7 @@ def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: 
     # When a task names a published model
     message = str(refusal(Models(None, None, "int8"), "gigaam-v3-ctc"))
 
-    # Then it is told how to get on, and the hub was asked only for what no cache has
+    # Then the error says how to get on, and the hub was asked only for what no cache has
     assert "TRANSCRIPTION_MODELS_DIR" in message
     assert asked == [("int8", True), (None, True), ("fp16", True), ("int8", False), (None, False)]
 

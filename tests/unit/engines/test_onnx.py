@@ -23,8 +23,8 @@ from schemas.wire import Model
 EUROPEAN = ("en", "ru")
 
 
-class Says:
-    """A network that says how many seconds it was given, and remembers with which options."""
+class CountingNetwork:
+    """A network that writes how many seconds it was given, and remembers with which options."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[float], dict[str, Any]]] = []
@@ -37,14 +37,14 @@ class Says:
 
 
 def model(
-    says: Says,
+    network: CountingNetwork,
     architecture: str = "nemo-conformer-tdt",
     languages: tuple[str, ...] = EUROPEAN,
     *,
     at_once: bool = False,
 ) -> OnnxModel:
-    network = cast("TimestampedResultsAsrAdapter", says)
-    return OnnxModel(Model(name="ours", revision="1"), "cpu", architecture, languages, network, at_once)
+    adapter = cast("TimestampedResultsAsrAdapter", network)
+    return OnnxModel(Model(name="ours", revision="1"), "cpu", architecture, languages, adapter, at_once)
 
 
 def clip(seconds: float) -> Clip:
@@ -66,7 +66,7 @@ def test_what_a_model_cannot_do_is_refused(
 ) -> None:
     # Given a model, when it is asked for what it cannot do
     with pytest.raises(PermanentError, match=answer) as caught:
-        model(Says(), architecture, languages).check(TranscribeOptions(**asked))
+        model(CountingNetwork(), architecture, languages).check(TranscribeOptions(**asked))
 
     # Then the client learns what is allowed
     assert caught.value.detail.code is ErrorCode.INVALID_MESSAGE
@@ -77,7 +77,7 @@ def test_what_a_model_cannot_do_is_refused(
     [
         ("nemo-conformer-tdt", EUROPEAN, None, False),
         ("nemo-conformer-tdt", EUROPEAN, "ru", False),
-        ("nemo-conformer-ctc", (), "ja", False),  # nobody has told its languages
+        ("nemo-conformer-ctc", (), "ja", False),  # its languages are not known
         ("nemo-conformer-aed", EUROPEAN, "ru", True),
     ],
 )
@@ -85,59 +85,61 @@ def test_what_a_model_can_do_is_not_refused(
     architecture: str, languages: tuple[str, ...], language: str | None, *, translate: bool
 ) -> None:
     # Given a model, when it is asked for what it can do, then nothing is said against it
-    model(Says(), architecture, languages).check(TranscribeOptions(language=language, translate=translate))
+    model(CountingNetwork(), architecture, languages).check(TranscribeOptions(language=language, translate=translate))
 
 
 @pytest.mark.parametrize(
-    ("languages", "asked", "told"), [(EUROPEAN, "ru", "ru"), (EUROPEAN, None, None), (("ru",), None, "ru")]
+    ("languages", "asked", "expected"), [(EUROPEAN, "ru", "ru"), (EUROPEAN, None, None), (("ru",), None, "ru")]
 )
-def test_the_language_is_told_where_it_is_known(
-    languages: tuple[str, ...], asked: str | None, told: str | None
+def test_the_answer_has_the_language_where_it_is_known(
+    languages: tuple[str, ...], asked: str | None, expected: str | None
 ) -> None:
     # Given a model of some languages, when it transcribes
-    answer = model(Says(), languages=languages).transcribe([clip(1)], TranscribeOptions(language=asked), None)
+    answer = model(CountingNetwork(), languages=languages).transcribe(
+        [clip(1)], TranscribeOptions(language=asked), None
+    )
 
     # Then the text's language is the one asked for, or the only one that it knows
-    assert [text.language for text in answer.texts[0]] == [told]
+    assert [text.language for text in answer.texts[0]] == [expected]
     assert answer.settled
 
 
 @pytest.mark.parametrize(("translate", "target"), [(False, "ru"), (True, "en")])
-def test_canary_is_told_what_it_hears_and_what_to_write(target: str, *, translate: bool) -> None:
+def test_canary_is_given_the_spoken_language_and_the_one_to_write(target: str, *, translate: bool) -> None:
     # Given Canary, when it transcribes or translates Russian
-    says = Says()
+    network = CountingNetwork()
     options = TranscribeOptions(language="ru", translate=translate)
-    answer = model(says, "nemo-conformer-aed").transcribe([clip(1)], options, None)
+    answer = model(network, "nemo-conformer-aed").transcribe([clip(1)], options, None)
 
-    # Then it is told both languages, and the text has the one that is spoken
-    assert says.asked == [([1.0], {"language": "ru", "target_language": target})]
+    # Then it is given both languages, and the text has the one that is spoken
+    assert network.asked == [([1.0], {"language": "ru", "target_language": target})]
     assert answer.texts[0][0].language == "ru"
 
 
 def test_on_a_cpu_no_clip_changes_the_text_of_another() -> None:
     # Given clips, when they are transcribed on a CPU
-    says = Says()
-    answer = model(says).transcribe([clip(1), clip(2)], TranscribeOptions(), None)
+    network = CountingNetwork()
+    answer = model(network).transcribe([clip(1), clip(2)], TranscribeOptions(), None)
 
-    # Then each is heard alone, as it is when a run is resumed in between
-    assert [lengths for lengths, _ in says.asked] == [[1.0], [2.0]]
+    # Then each is transcribed alone, as it is when a run is resumed in between
+    assert [lengths for lengths, _ in network.asked] == [[1.0], [2.0]]
     assert [word.word for (text,) in answer.texts for word in text.words] == [" 16000", " 32000"]
 
 
-def test_on_a_gpu_clips_are_heard_together() -> None:
+def test_on_a_gpu_clips_are_transcribed_together() -> None:
     # Given clips, when they are transcribed on a GPU, then it has them at once
-    says = Says()
-    model(says, at_once=True).transcribe([clip(1), clip(2)], TranscribeOptions(), None)
-    assert [lengths for lengths, _ in says.asked] == [[1.0, 2.0]]
+    network = CountingNetwork()
+    model(network, at_once=True).transcribe([clip(1), clip(2)], TranscribeOptions(), None)
+    assert [lengths for lengths, _ in network.asked] == [[1.0, 2.0]]
 
 
 def test_a_very_short_clip_gets_silence_behind_it() -> None:
     # Given a click, when it is transcribed
-    says = Says()
-    answer = model(says).transcribe([clip(0.01)], TranscribeOptions(), None)
+    network = CountingNetwork()
+    answer = model(network).transcribe([clip(0.01)], TranscribeOptions(), None)
 
     # Then there is enough sound for features, and no word outlasts the clip
-    assert says.asked[0][0] == [0.5]
+    assert network.asked[0][0] == [0.5]
     assert answer.texts[0][0].words[0].end <= 0.01
 
 

@@ -149,7 +149,7 @@ def test_weights_beside_a_graph_are_part_of_the_model(tmp_path: Path) -> None:
 
 
 def test_an_own_model_tells_its_languages(tmp_path: Path) -> None:
-    # Given a model whose config.json tells its languages
+    # Given a model whose config.json lists its languages
     config: dict[str, object] = {"model_type": "nemo-conformer-ctc", "languages": ["en", "ru"]}
     make(tmp_path, "model.onnx", "vocab.txt", config=config)
 
@@ -165,7 +165,7 @@ def test_canary_tells_its_languages_in_its_vocabulary(tmp_path: Path) -> None:
     make(tmp_path, "encoder-model.onnx", "decoder-model.onnx", config=config)
     (tmp_path / "vocab.txt").write_text("<|en|> 0\n<|ru|> 1\n<|pnc|> 2\n\u2581no 3\n", encoding="utf-8")
 
-    # When it is looked into, then what it can be told is what it knows
+    # When it is looked into, then the languages that it can be given are those it knows
     found = recognise(tmp_path, "ours", None)
     assert found is not None
     assert found.languages == ("en", "ru")

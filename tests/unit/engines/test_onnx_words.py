@@ -6,7 +6,7 @@ from onnx_asr.asr import TimestampedResult
 from app.engines.onnx_words import mean_logprob, words_of
 
 
-def heard(
+def result_of(
     *tokens: str, times: list[float] | None = None, probabilities: list[float] | None = None
 ) -> TimestampedResult:
     logprobs = [log(p) for p in probabilities or [1.0] * len(tokens)]
@@ -15,7 +15,7 @@ def heard(
 
 def test_pieces_of_words_are_joined() -> None:
     # Given tokens as Parakeet has them, where a blank begins a word
-    result = heard(" Good", " mor", "ning", ".", times=[0.2, 0.6, 0.8, 1.0], probabilities=[0.9, 0.8, 0.6, 1.0])
+    result = result_of(" Good", " mor", "ning", ".", times=[0.2, 0.6, 0.8, 1.0], probabilities=[0.9, 0.8, 0.6, 1.0])
 
     # When they are joined
     words = words_of(result, 3.0, [])
@@ -28,7 +28,7 @@ def test_pieces_of_words_are_joined() -> None:
 
 def test_letters_are_joined_where_the_blank_is_a_token_of_its_own() -> None:
     # Given tokens as GigaAM and T-one have them
-    result = heard("д", "л", "я", " ", "в", "ы", times=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    result = result_of("д", "л", "я", " ", "в", "ы", times=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
 
     # When they are joined, then the blank ends a word
     assert [(word.word, word.start) for word in words_of(result, 2.0, [])] == [(" для", 0.1), (" вы", 0.5)]
@@ -36,7 +36,7 @@ def test_letters_are_joined_where_the_blank_is_a_token_of_its_own() -> None:
 
 def test_a_word_ends_where_the_next_begins_or_when_it_is_said() -> None:
     # Given a word that is followed at once, one before a pause, and one at the very end
-    result = heard(" no", " way", " out", times=[0.5, 0.6, 2.9])
+    result = result_of(" no", " way", " out", times=[0.5, 0.6, 2.9])
 
     # When they are timed
     ends = [word.end for word in words_of(result, 3.0, [])]
@@ -47,7 +47,7 @@ def test_a_word_ends_where_the_next_begins_or_when_it_is_said() -> None:
 
 def test_a_mark_alone_belongs_to_the_word_before() -> None:
     # Given marks with blanks before them
-    result = heard(" да", " ", ",", " но", " ?", times=[0.0, 0.1, 0.2, 0.3, 0.4])
+    result = result_of(" да", " ", ",", " но", " ?", times=[0.0, 0.1, 0.2, 0.3, 0.4])
 
     # When they are joined, then no mark is a word
     assert [word.word for word in words_of(result, 1.0, [])] == [" да,", " но?"]
@@ -55,18 +55,18 @@ def test_a_mark_alone_belongs_to_the_word_before() -> None:
 
 def test_marks_alone_are_no_words() -> None:
     # Given marks and a token that stands for an unknown one, when they are joined, then there is no word
-    assert words_of(heard(".", " ", "<unk>", " -", times=[0.0, 0.1, 0.2, 0.3]), 1.0, []) == []
+    assert words_of(result_of(".", " ", "<unk>", " -", times=[0.0, 0.1, 0.2, 0.3]), 1.0, []) == []
 
 
-def test_nothing_heard_is_no_words() -> None:
-    # Given a network that heard nothing, when it is asked how sure it was, then it does not say
-    assert words_of(heard(times=[]), 1.0, []) == []
-    assert mean_logprob(heard(times=[])) is None
+def test_no_tokens_are_no_words() -> None:
+    # Given a network that found nothing, then there is no word and no mean log probability
+    assert words_of(result_of(times=[]), 1.0, []) == []
+    assert mean_logprob(result_of(times=[])) is None
 
 
 def test_words_without_times_are_spread_over_the_speech() -> None:
     # Given Canary's words, which have no times, and a second of speech before and after a pause
-    result = heard(" one", " two", " six", " ten")
+    result = result_of(" one", " two", " six", " ten")
 
     # When they are timed
     words = words_of(result, 5.0, [(1.0, 2.0), (3.0, 4.0)])
@@ -77,24 +77,24 @@ def test_words_without_times_are_spread_over_the_speech() -> None:
 
 def test_a_word_without_a_time_does_not_last_over_a_pause() -> None:
     # Given three words of Canary, and speech before and after a pause that ends in the second word
-    words = words_of(heard(" one", " two", " six"), 10.0, [(0.0, 1.0), (5.0, 7.0)])
+    words = words_of(result_of(" one", " two", " six"), 10.0, [(0.0, 1.0), (5.0, 7.0)])
 
     # When they are timed, then that word is where the most of it would be
     assert [(word.start, word.end) for word in words] == [(0.0, 1.0), (5.0, 6.0), (6.0, 7.0)]
-    words = words_of(heard(" one", " two", " six"), 10.0, [(0.0, 1.2), (5.0, 6.8)])
+    words = words_of(result_of(" one", " two", " six"), 10.0, [(0.0, 1.2), (5.0, 6.8)])
     assert [word.start for word in words] == pytest.approx([0.0, 5.0, 5.8])
     assert [word.end for word in words] == pytest.approx([1.0, 5.8, 6.8])
 
 
 def test_words_without_times_are_spread_over_all_where_speech_is_not_known() -> None:
     # Given words without times, of which two thirds of the letters are the second's, when nothing is known of speech
-    words = words_of(heard(" one", " twelve"), 3.0, [])
+    words = words_of(result_of(" one", " twelve"), 3.0, [])
 
     # Then they fill the sound
     assert [(word.start, word.end) for word in words] == [(0.0, 1.0), (1.0, 3.0)]
 
 
-def test_a_probability_is_told_where_the_counts_differ() -> None:
+def test_there_is_a_probability_where_the_counts_differ() -> None:
     # Given Canary's probabilities, one of which is that of a token that the text leaves out
     result = TimestampedResult("", None, [" one", " two"], [log(0.5)] * 3)
 

@@ -29,7 +29,7 @@ def test_a_term_that_stands_there_as_it_is_spelt_needs_no_second_look() -> None:
     assert "Natscribe" not in likely(NAMES, "We run Natscribe.")
 
 
-def test_of_a_long_list_no_more_are_told_than_a_model_reads() -> None:
+def test_of_a_long_list_no_more_are_given_than_a_model_reads() -> None:
     names = [f"Anders{ending}" for ending in "abcdefghijklmnopqrstuvwxyz"]
     assert len(likely(names, "Ask Anders.")) == 20
 

@@ -67,10 +67,10 @@ def test_all_three_voices_of_an_excerpt_are_pushed_apart() -> None:
 def test_a_doubtful_voice_is_nobody_who_is_surely_in_its_excerpt() -> None:
     # Given two people, and in one excerpt the first of them and a moment of a voice that is more like them
     doubtful = (sounds_like(0) + 0.8 * sounds_like(1)).astype(np.float16)
-    heard = recording([(sounds_like(0), 300), (sounds_like(1), 300)], [(sounds_like(0), 300), (doubtful, 10)])
+    chunks = recording([(sounds_like(0), 300), (sounds_like(1), 300)], [(sounds_like(0), 300), (doubtful, 10)])
 
     # When speakers are found, then that voice is the second one's
-    found = owners(heard, ANY)
+    found = owners(chunks, ANY)
     assert found[1, 1] == found[0, 1]
 
 
@@ -85,8 +85,8 @@ def test_a_speaker_is_known_again_in_another_chunk() -> None:
     assert found[0, 0] == found[PER_CHUNK, 1] != found[0, 1] == found[PER_CHUNK, 0]
 
 
-def test_a_voice_heard_for_a_moment_makes_no_speaker_of_its_own() -> None:
-    # Given somebody who is heard for a long time, and a cough unlike them
+def test_a_voice_of_a_moment_makes_no_speaker_of_its_own() -> None:
+    # Given a speaker who speaks for a long time, and a cough unlike them
     long, cough = sounds_like(0), sounds_like(1)
 
     # When speakers are found, then there is one, to whom the cough is given
@@ -97,7 +97,7 @@ def test_a_speaker_of_a_hundredth_is_none_but_of_a_short_recording_is_one() -> N
     # Given somebody who speaks for two seconds
     short = sounds_like(1)
 
-    # When there is much else to hear, then they are given to the others; when there is little, they are a speaker
+    # When there is much other speech, then they are given to the others; when there is little, they are a speaker
     much = [[(sounds_like(0), 50 * 585)] for _ in range(14)]
     assert people(owners(recording(*much, [(short, 2 * SECOND)]), ANY)) == 1
     assert people(owners(recording([(sounds_like(0), 585)], [(short, 2 * SECOND)]), ANY)) == 2
@@ -120,29 +120,29 @@ def test_bounds_are_kept_as_far_as_there_are_voices(bounds: tuple[int | None, in
     # Given four voices of two people, one of whom varies more
     anna = [sounds_like(0, but=0.3, seed=seed) for seed in (1, 2)]
     ben = [sounds_like(1, but=0.6, seed=seed) for seed in (3, 4)]
-    heard = recording([(anna[0], 300), (ben[0], 300)], [(anna[1], 300), (ben[1], 300)])
+    chunks = recording([(anna[0], 300), (ben[0], 300)], [(anna[1], 300), (ben[1], 300)])
 
     # When so many are asked for, then so many are found, if there are so many voices
-    assert people(owners(heard, Bounds(*bounds))) == expected
+    assert people(owners(chunks, Bounds(*bounds))) == expected
 
 
 def test_of_a_number_a_cough_is_not_one() -> None:
     # Given two people who sound somewhat alike, and a short sound that is like neither
     both = [sounds_like(0), (sounds_like(0) + 0.9 * sounds_like(1)).astype(np.float16)]
-    heard = recording(*[[(both[0], 500)], [(both[1], 500)]] * 4, [(sounds_like(2), 35)])
+    chunks = recording(*[[(both[0], 500)], [(both[1], 500)]] * 4, [(sounds_like(2), 35)])
 
     # When two speakers are asked for, then they are the two people
-    found = owners(heard, Bounds(2, 2))
+    found = owners(chunks, Bounds(2, 2))
     assert found[0, 0] != found[1, 0]
 
 
 def test_more_voices_than_are_clustered_join_the_speaker_they_are_like(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given many voices of two people, of which few may be clustered
     monkeypatch.setattr(speakers, "_MOST", 4)
-    heard = recording(*[[(sounds_like(n % 2, but=0.3, seed=n), 200 + n)] for n in range(16)])
+    chunks = recording(*[[(sounds_like(n % 2, but=0.3, seed=n), 200 + n)] for n in range(16)])
 
     # When speakers are found, then all voices have the right one
-    found = owners(heard, ANY)[:, 0]
+    found = owners(chunks, ANY)[:, 0]
     assert people(found) == 2
     assert all(found[n] == found[n % 2] for n in range(16))
 

@@ -12,15 +12,15 @@ Said = list[tuple[int, float, float]]  # speaker, from, to
 
 
 def recording(seconds: float, said: Said, speakers: int = 2) -> tuple[list[Chunk], np.ndarray]:
-    """What a perfect network hears: voice n of each excerpt is speaker n."""
+    """What a perfect network finds: voice n of each excerpt is speaker n."""
     excerpts = max(1, int(np.ceil((seconds - 10) / (FRAMES_APART * FRAME))) + 1)
     everything = np.zeros(((excerpts - 1) * FRAMES_APART + FRAMES, VOICES), np.uint8)
     for speaker, start, end in said:
         everything[round(start / FRAME) : round(end / FRAME), speaker] = 255
-    heard = np.stack([everything[n * FRAMES_APART :][:FRAMES] for n in range(excerpts)])
+    activity = np.stack([everything[n * FRAMES_APART :][:FRAMES] for n in range(excerpts)])
     cuts = range(0, excerpts, PER_CHUNK)
     owners = np.array([[n if n < speakers else NOBODY for n in range(VOICES)]] * excerpts)
-    return [Chunk(n, heard[first : first + PER_CHUNK], []) for n, first in enumerate(cuts)], owners
+    return [Chunk(n, activity[first : first + PER_CHUNK], []) for n, first in enumerate(cuts)], owners
 
 
 def found(seconds: float, said: Said, speakers: int = 2) -> list[tuple[str, float, float]]:
@@ -54,11 +54,11 @@ def test_speakers_are_numbered_by_first_appearance() -> None:
 
 
 def test_no_turn_ends_after_the_recording_or_begins_there() -> None:
-    # Given a network that hears speech in the silence after a recording of 7 s
-    heard, owners = recording(7, [(0, 6.0, 9.0), (1, 8.0, 9.0)])
+    # Given a network that finds speech in the silence after a recording of 7 s
+    chunks, owners = recording(7, [(0, 6.0, 9.0), (1, 8.0, 9.0)])
 
     # When turns are made, then they end with it
-    made = turns(heard, owners, 7.0)
+    made = turns(chunks, owners, 7.0)
     assert [(turn.speaker, turn.end) for turn in made] == [("SPEAKER_00", 7.0)]
 
 
@@ -78,45 +78,45 @@ def test_a_voice_of_nobody_makes_no_turn() -> None:
 
 def test_excerpts_that_disagree_are_outvoted() -> None:
     # Given speech in the middle of a recording that one of the excerpts there missed
-    heard, owners = recording(20, [(0, 8.0, 9.9)])
-    heard[0].activity[2] = 0
+    chunks, owners = recording(20, [(0, 8.0, 9.9)])
+    chunks[0].activity[2] = 0
 
     # When turns are made, then the others decide
-    (turn,) = turns(heard, owners, 20.0)
+    (turn,) = turns(chunks, owners, 20.0)
     assert (turn.start, turn.end) == pytest.approx((8, 9.9), abs=0.05)
 
 
 def test_two_excerpts_that_lean_one_way_outvote_one_that_is_sure() -> None:
     # Given speech that one excerpt surely gives to the second speaker, and two rather to the first
-    heard, owners = recording(20, [(0, 8.5, 9.5)])
-    heard[0].activity[0:3, :, 1] = heard[0].activity[0:3, :, 0] // 5 * 2
-    heard[0].activity[0:3, :, 0] = heard[0].activity[0:3, :, 0] // 5 * 3
-    heard[0].activity[1] = np.where(heard[0].activity[1] > 0, [0, 255, 0], 0)
+    chunks, owners = recording(20, [(0, 8.5, 9.5)])
+    chunks[0].activity[0:3, :, 1] = chunks[0].activity[0:3, :, 0] // 5 * 2
+    chunks[0].activity[0:3, :, 0] = chunks[0].activity[0:3, :, 0] // 5 * 3
+    chunks[0].activity[1] = np.where(chunks[0].activity[1] > 0, [0, 255, 0], 0)
 
-    # When turns are made, then the first speaker has them, and the second is not heard
-    assert [turn.speaker for turn in turns(heard, owners, 20.0)] == ["SPEAKER_00"]
+    # When turns are made, then the first speaker has them, and the second has none
+    assert [turn.speaker for turn in turns(chunks, owners, 20.0)] == ["SPEAKER_00"]
     assert (owners[0] == [0, 1, NOBODY]).all()
 
 
 def test_excerpts_are_outvoted_across_chunks_too() -> None:
     # Given speech where the second chunk begins, which the first excerpt there missed and those before did not
     begin = PER_CHUNK * FRAMES_APART * FRAME
-    heard, owners = recording(70, [(0, begin + 0.5, begin + 2.5)])
-    heard[1].activity[0] = 0
+    chunks, owners = recording(70, [(0, begin + 0.5, begin + 2.5)])
+    chunks[1].activity[0] = 0
 
     # When turns are made, then the speech is there
-    (turn,) = turns(heard, owners, 70.0)
+    (turn,) = turns(chunks, owners, 70.0)
     assert (turn.start, turn.end) == pytest.approx((begin + 0.5, begin + 2.5), abs=0.05)
 
 
 def test_two_voices_of_one_speaker_are_no_two_speakers() -> None:
-    # Given two voices at once that belong to one speaker, and another speaker who is only faintly heard
-    heard, owners = recording(12, [(0, 1, 3), (1, 1, 3), (2, 1, 3)], speakers=3)
-    heard[0].activity[:, :, 2] //= 8
+    # Given two voices at once that belong to one speaker, and another speaker who is only faint
+    chunks, owners = recording(12, [(0, 1, 3), (1, 1, 3), (2, 1, 3)], speakers=3)
+    chunks[0].activity[:, :, 2] //= 8
     owners[:, 1], owners[:, 2] = 0, 1
 
     # When turns are made, then one speaker speaks
-    assert {turn.speaker for turn in turns(heard, owners, 12.0)} == {"SPEAKER_00"}
+    assert {turn.speaker for turn in turns(chunks, owners, 12.0)} == {"SPEAKER_00"}
 
 
 def test_a_scrap_that_runs_into_a_turn_is_its_beginning() -> None:
