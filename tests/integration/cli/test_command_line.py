@@ -20,6 +20,8 @@ from tests.fakes.missing_words import MissingWordsEngine
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.timeout(300)  # a test starts up to eight processes, and other tests run beside it
+
 ROOT = Path(__file__).parents[3]
 
 

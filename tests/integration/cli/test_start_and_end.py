@@ -17,8 +17,10 @@ from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = Path(__file__).parents[3]
-PATIENCE = 60.0  # seconds: two workers import a lot
+PATIENCE_S = 120.0  # two workers import a lot, and other tests run beside them
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ async def test_workers_end_quietly_when_nats_has_gone(nats_server: NatsServer, s
     )
     assert process.stderr is not None
     said = b""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE_S):
         while said.count(b"started successfully") < 2:
             said += (line := await process.stderr.readline())
             assert line
@@ -113,7 +115,7 @@ async def test_a_start_that_waits_for_nats_can_be_interrupted(settings: Settings
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE_S):
         while b"nats_error_received" not in await process.stderr.readline():
             assert process.returncode is None
     # When somebody has no more patience

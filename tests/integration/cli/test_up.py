@@ -18,10 +18,13 @@ import pytest_asyncio
 from app.embedded import free_port
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.xdist_group("usual ports")  # where a killed server starts again nobody else may be
+pytestmark = [
+    pytest.mark.xdist_group("usual ports"),  # where a killed server starts again nobody else may be
+    pytest.mark.timeout(300),
+]
 
 ROOT = Path(__file__).parents[3]
-PATIENCE = 60.0  # seconds: a worker imports a lot, and other tests run beside it
+PATIENCE_S = 120.0  # a worker imports a lot, and other tests run beside it
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ async def running_in(folder: Path) -> AsyncIterator[Up]:
             stderr=log,
         )
     found = Up(process, folder, port)
-    await eventually(lambda: found.has_said("Try "), within=PATIENCE)
+    await eventually(lambda: found.has_said("Try "), within=PATIENCE_S)
     yield found
     if process.returncode is None:
         process.terminate()
@@ -92,7 +95,7 @@ async def test_it_tells_where_it_is_and_stops_in_order(up: Up) -> None:
     # When it is asked to stop
     up.process.terminate()
     # Then it ends well, and nothing is left
-    assert await asyncio.wait_for(up.process.wait(), PATIENCE) == 0
+    assert await asyncio.wait_for(up.process.wait(), PATIENCE_S) == 0
     assert not endpoints.exists()
     assert not _left(up.folder)
 
@@ -104,7 +107,7 @@ async def test_nothing_survives_when_it_is_killed(up: Up) -> None:
     up.process.send_signal(signal.SIGKILL)
     await up.process.wait()
     # Then all of them end by themselves
-    await eventually(lambda: _nothing_left(up.folder), within=PATIENCE)
+    await eventually(lambda: _nothing_left(up.folder), within=PATIENCE_S)
 
 
 @pytest.mark.parametrize("victim", ["the worker", "its guard"])
@@ -114,8 +117,8 @@ async def test_a_worker_that_dies_is_followed_by_another(lasting: Up, victim: st
     # When its worker dies, or the process that looks after it
     (worker if victim == "the worker" else psutil.Process(worker.ppid())).kill()
     # Then the old worker is gone and another one takes tasks
-    await eventually(lambda: _is_gone(worker), within=PATIENCE)
-    await eventually(lasting.is_ready, within=PATIENCE)
+    await eventually(lambda: _is_gone(worker), within=PATIENCE_S)
+    await eventually(lasting.is_ready, within=PATIENCE_S)
     assert _worker(lasting.folder) != worker
     assert lasting.times_said("starting another one") == followed + 1
 
@@ -127,8 +130,8 @@ async def test_a_server_that_dies_is_started_again(lasting: Up, server: str) -> 
     # When one of its servers dies
     before.kill()
     # Then it is started again at its place, and the worker takes tasks as before
-    await eventually(lambda: lasting.has_said(f"{server} has ended: starting it again."), within=PATIENCE)
-    await eventually(lasting.is_ready, within=PATIENCE)
+    await eventually(lambda: lasting.has_said(f"{server} has ended: starting it again."), within=PATIENCE_S)
+    await eventually(lasting.is_ready, within=PATIENCE_S)
     assert _server(lasting.folder, server) != before
 
 
@@ -143,7 +146,7 @@ async def test_a_port_that_is_in_use_is_said_at_once(tmp_path: Path) -> None:
             stderr=asyncio.subprocess.PIPE,
         )
         # When the service is to serve its page there
-        _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+        _, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     # Then it ends with a sentence
     assert process.returncode == 1
     assert f"Port {port} is in use: choose another with --port" in err.decode()
@@ -155,12 +158,12 @@ async def test_asked_twice_to_stop_it_stops_at_once(up: Up) -> None:
     for process in (worker, *worker.children(recursive=True)):
         process.suspend()
     up.process.send_signal(signal.SIGINT)
-    await eventually(lambda: up.has_said("Ctrl-C again stops at once"), within=PATIENCE)
+    await eventually(lambda: up.has_said("Ctrl-C again stops at once"), within=PATIENCE_S)
     # When it is asked once more
     up.process.send_signal(signal.SIGINT)
     # Then nothing is waited for, and nothing is left
     assert await asyncio.wait_for(up.process.wait(), 10) == 0
-    await eventually(lambda: _nothing_left(up.folder), within=PATIENCE)
+    await eventually(lambda: _nothing_left(up.folder), within=PATIENCE_S)
 
 
 async def test_workers_that_die_again_and_again_end_it(up: Up) -> None:
@@ -168,12 +171,12 @@ async def test_workers_that_die_again_and_again_end_it(up: Up) -> None:
     # When three workers die in a minute
     dead = set[psutil.Process]()
     for _ in range(3):
-        dead.add(worker := await eventually(lambda: _another_worker(up.folder, dead), within=PATIENCE))
+        dead.add(worker := await eventually(lambda: _another_worker(up.folder, dead), within=PATIENCE_S))
         worker.kill()
     # Then the command says so and fails, and nothing is left
-    assert await asyncio.wait_for(up.process.wait(), PATIENCE) == 128 + signal.SIGKILL
+    assert await asyncio.wait_for(up.process.wait(), PATIENCE_S) == 128 + signal.SIGKILL
     assert await up.has_said("again and again")
-    await eventually(lambda: _nothing_left(up.folder), within=PATIENCE)
+    await eventually(lambda: _nothing_left(up.folder), within=PATIENCE_S)
 
 
 async def test_a_named_server_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
@@ -185,7 +188,7 @@ async def test_a_named_server_that_is_not_there_is_said_at_once(tmp_path: Path) 
         stderr=asyncio.subprocess.PIPE,
     )
     # When the service is started
-    _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    _, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     # Then it ends with a sentence
     assert process.returncode == 1
     assert b"unset NATS_URL for an embedded server" in err
