@@ -141,7 +141,7 @@ class AcceptedHeaders(TaskHeaders):
 
 
 class InsideHeaders(Headers):
-    """Messages between workers have no headers."""
+    """The headers of messages between workers: none."""
 
 
 class RequestHeaders(Headers):

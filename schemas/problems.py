@@ -11,7 +11,7 @@ IN_WORDS = {  # a pattern => what to do
     LANGUAGE_PATTERN: "use a code of ISO 639-1, like en",
     TERM_PATTERN: "write letters, without control characters such as tabs",
 }
-OF_SEVERAL_TYPES = {  # pydantic names a problem with each type
+OF_SEVERAL_TYPES = {  # pydantic reports one problem for each type, with the type's name in the place
     "user_id": "use an integer of 64 bits, or 1 to 64 characters",
 }
 

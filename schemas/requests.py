@@ -64,7 +64,7 @@ class TaskStatus(Message):
     task_id: TaskId
     kind: Kind = Field(description="Which kind of task it is.")
     task: DiarizationTask | TranscriptionTask | None = Field(
-        union_mode="left_to_right",  # only a transcription has what a diarization refuses
+        union_mode="left_to_right",  # a diarization result would refuse the fields that only a transcription has
         description="The task as it was sent; null: it was invalid.",
     )
     state: State = Field(description="State of the task.")

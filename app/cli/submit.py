@@ -217,7 +217,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
 def _submit(
     files: list[str], creates: Sequence[Create], task_id: str | None, submission: Submission, *, stored: bool
 ) -> NoReturn:
-    """Submit each FILE with the function that creates its task; a folder has several tasks."""
+    """Submit a task for each file, the files of folders included; `creates` build the tasks of the files."""
     tasks: list[tuple[Path | str, Create]] = []
     for file, create in zip(files, creates, strict=True):
         tasks += [(each, create) for each in ([file] if stored else recordings_of(Path(file)))]

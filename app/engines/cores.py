@@ -62,7 +62,7 @@ def _quota() -> float:
     try:
         quota, period = _QUOTA.read_text(encoding="ascii").split()
         return float(quota) / float(period)
-    except (OSError, ValueError):  # `max`, or no control group
+    except (OSError, ValueError):  # `cpu.max` says `max`, which is no limit, or there is no control group
         return float("inf")
 
 

@@ -41,7 +41,7 @@ av.logging.set_level(av.logging.PANIC)  # what is wrong with a file is in our ow
 
 @dataclass(frozen=True)
 class Limit:
-    """How long a recording may be, the setting for that, and how long decoding may take."""
+    """How long a recording may be, the name of the setting that says so, and how long decoding may take."""
 
     seconds: float
     setting: str

@@ -167,7 +167,7 @@ class _Child:
         await asyncio.shield(self._reaped())
 
     async def _forward(self, stderr: StreamReader) -> None:
-        """Log what the child writes for the operator, which never holds words of a recording."""
+        """Copy what the child writes to its stderr into the log; the child writes no words of a recording there."""
         async for line in stderr:
             text = line.decode(errors="replace").strip()[:_LONGEST_LOG]
             if text:

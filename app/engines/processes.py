@@ -8,7 +8,7 @@ from app.engines.messages import Diarize, Job, Listen, Load, Loaded, Prepare, Pr
 from app.engines.process import EngineProcess
 from app.settings import Settings
 
-_LONGEST_WINDOW_BYTES = 2 * 1024 * 1024  # of a line: the longest window as base64 has 1.3 MB
+_LONGEST_WINDOW_BYTES = 2 * 1024 * 1024  # limit of one line from the child; the longest window takes 1.3 MB in base64
 
 
 class EngineProcesses:

@@ -72,7 +72,7 @@ def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: Tran
 
 
 def _holes(texts: Sequence[Text], clip: Clip) -> list[Piece]:
-    """Where there is speech and no word was found; none where there is no text: then there is no speech."""
+    """The stretches of speech without words; a clip without any text counts as a clip without speech."""
     words = [word for text in texts for word in text.words]
     return holes(word_times(words), clip.speech, clip.seconds) if texts else []
 

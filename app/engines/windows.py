@@ -36,7 +36,7 @@ _SPAN = round(90 * _RATE)  # from a window's first piece to its end: so long, so
 _PADDING = round(0.4 * _RATE)  # kept before and after speech
 _PAUSE = round(0.3 * _RATE)  # a longer silence ends a piece; up to twice the padding of it is kept
 _WIDE = round(0.8 * _RATE)  # of pauses as wide as that, none is better than another
-_WARM_UP = 64  # frames that the voice detector takes once more before each block
+_WARM_UP = 64  # frames of the block before, which the voice detector reads again to warm up its state
 _LEAST_SPEECH = 4  # frames; less is a click
 _SPEECH = 0.5
 

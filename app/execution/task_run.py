@@ -38,7 +38,9 @@ from schemas.progress import State
 
 RELEASE_TIMEOUT_S = 5.0  # without NATS no message can be released
 LONGEST_SILENCE_S = 10.0  # a task that runs appends so often
-RECONNECTED_WITHIN_S = 5.0  # by then workers are connected again after an outage that this one did not see
+RECONNECTED_WITHIN_S = (
+    5.0  # how long other workers may take to reconnect after an outage that this worker did not notice
+)
 LOOK_EVERY_S = 0.25
 
 log = structlog.get_logger()
@@ -138,7 +140,7 @@ class TaskRun:
             raise TransientError(ErrorCode.TIMEOUT, message) from error
 
     async def _take_over(self, attempt: TaskAttempt) -> None:
-        """Find out how far the worker before came."""
+        """Find out how far the previous worker got."""
         last = attempt.record.event
         if last.state is State.RUNNING:
             await self._wait_for_its_worker(attempt)

@@ -25,7 +25,7 @@ _WRITES_RAISE: Final = (3, 12) <= sys.version_info < (3, 13, 8)
 
 
 def tolerate_unreadable_headers(nats: Client) -> None:
-    """Have a connection read headers that no library would write as no headers; call it before the first subscription.
+    """Have a connection treat malformed headers as none; call this before the first subscription.
 
     The server passes such headers on. nats-py ends its reader at the first of them, and receives nothing any more.
     """

@@ -1,4 +1,4 @@
-"""Pulling: messages of a JetStream consumer, requested through an inbox that stays.
+"""Pulls messages from a JetStream consumer through one permanent inbox.
 
 A delivered message keeps its own subject, so nats-py's `request` does not receive it. nats-py's `fetch`, once it has
 waited for the first message, waits for the whole batch.

@@ -118,7 +118,7 @@ class StoredMessage:
         return int(found) if found.isascii() and found.isdecimal() and len(found) <= SEQUENCE_DIGITS else None
 
     def metadata(self, task: Task | None) -> Metadata:
-        """The metadata of the first record of its log; `task` is None where the message is invalid."""
+        """The metadata of the first record of the task's log; `task` is None where the message is invalid."""
         return Metadata(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
 
     def owns(self, record: Record) -> bool:

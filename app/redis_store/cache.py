@@ -78,7 +78,7 @@ class Cache:
             await in_time(self._keep(keys=names, args=[question, packed, self._seconds]))
 
     async def forget(self, audio_sha256: str) -> None:
-        """Delete all that was found in a recording, and keep nothing more of it for FORGOTTEN_FOR_S.
+        """Delete all that is cached of a recording, and cache nothing more of it during FORGOTTEN_FOR_S.
 
         Raises:
             TransientError: Redis is away.

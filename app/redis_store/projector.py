@@ -20,7 +20,7 @@ from schemas.stream_names import StreamNames
 EVENTS_AT_ONCE: Final = 300  # at once
 RESULTS_AT_ONCE: Final = 20  # at once: each may be as large as a message can be
 LINGER_S: Final = 5.0
-GATHER_S: Final = 0.1  # events that come meanwhile are written together, and of each task only the last
+GATHER_S: Final = 0.1  # events that arrive within this time are written together, and only the last one of each task
 LONGEST_REST_S: Final = 0.5  # also after a slow Redis or a freeze of the process
 MESSAGES_A_TURN: Final = 30  # everything else in this process waits for them, some milliseconds
 RETRY_AFTER_S: Final = 2.0
@@ -82,7 +82,7 @@ async def _project_results(projection: RedisProjection, messages: Sequence[RawSt
             metadata = Metadata.read(message.headers or {})
             result = read_result(message)
             results[result.task_id] = Ended(metadata.task_sequence, message.data or b"", result.created_at)
-        await asyncio.sleep(0)  # reading a large one takes a while
+        await asyncio.sleep(0)  # others run meanwhile: parsing a large result takes a while
     await projection.ended(results)
 
 

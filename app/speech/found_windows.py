@@ -16,14 +16,14 @@ class FoundWindows:
         self.duration = 0.0
         self.channels = 1
         self.complete = False  # the recording's end was reached
-        self._found: deque[WindowSound | float] = deque()  # a number: nobody speaks before that second
+        self._found: deque[WindowSound | float] = deque()  # a number: no more speech up to that second
         self._windows_in_block = False
 
     def __len__(self) -> int:
         return len(self._found)
 
     def receive(self, reply: Reply) -> None:
-        """Take a reply of the listener into account."""
+        """Add the windows of a reply from the process that finds windows."""
         match reply:
             case RecordingOpened():
                 self.duration, self.channels = reply.duration_seconds, reply.channels

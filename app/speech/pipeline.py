@@ -95,7 +95,7 @@ class Pipeline:
         self._begun = False  # whether `_order` has anything to show that transcription is under way
         self._has_text = False  # only then it is known how long a window takes
         self._size = batches.first  # windows of the next batch
-        self._window_seconds = 0.0  # that transcribing a window takes
+        self._window_seconds = 0.0  # how long transcribing one window takes
         self._found = FoundWindows()
         self._pool = TranscriberPool(partial(answer, engine, kind=WindowsTranscribed))
         self._again: deque[Batch] = deque()  # to be transcribed again

@@ -21,7 +21,8 @@ _FLOOR = np.finfo(np.float32).eps
 _NOTHING = 1e-12  # far below the floor, or quiet speech would hide that there is nothing above it
 _VOICE = (500.0, 3_000.0)  # Hz
 _ABOVE = 4_300.0  # Hz
-# Level above over that of the voice, natural logarithm: telephones have -6.9 at most, other speech -3.1 at least.
+# The natural logarithm of the level above the telephone band divided by the voice's level: -6.9 at most on the
+# telephone, -3.1 at least elsewhere.
 _NARROW = -5.0
 
 

@@ -18,7 +18,10 @@ _THRESHOLD = 0.6  # how far apart voices are, on average, to be two speakers: 1 
 _SAME_EXCERPT = 0.3  # added between two voices of one excerpt, which the segmentation network distinguished
 _RELIABLE_FRAMES = 30  # half a second: an embedding of less decides nothing
 _MOST = 4096  # embeddings that are clustered; any others join the speaker that they are most like
-_SHARE, _ENOUGH_FRAMES = 0.01, 592  # of all frames, or 10 s (each is in two or three excerpts): less is no speaker
+_SHARE, _ENOUGH_FRAMES = (
+    0.01,
+    592,
+)  # of all frames; 10 s of speech: a voice with fewer frames than the smaller of the two is no speaker
 
 
 @dataclass(frozen=True)
