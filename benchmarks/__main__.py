@@ -26,7 +26,7 @@ PARTS: dict[str, Callable[[Sizes], Awaitable[Findings]]] = {
 
 
 def main() -> None:
-    """Measure the parts that are asked for, all by default."""
+    """Measure the named parts, by default all of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all where none is named")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, no peers, nothing written")
@@ -35,7 +35,7 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}: {', '.join(PARTS)}")
     with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)  # no `.env` of the reader's is read, and no peer writes here
+        os.chdir(folder)  # so that no local `.env` is read, and no peer writes here
         sizes = smoke(tell) if asked.smoke else Sizes(tell=tell)
         print(f"{machine()}\nthis service at {commit()}, {versions()}", flush=True)
         failed = asyncio.run(measure(asked.parts or list(PARTS), sizes, write=not asked.smoke))
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 async def measure(parts: list[str], sizes: Sizes, *, write: bool) -> list[str]:
-    """Measure part by part; the parts that could not be measured."""
+    """Measure part by part, and return the parts that failed."""
     failed = []
     for part in parts:
         sizes.tell(f"{part} ...")
@@ -61,7 +61,7 @@ async def measure(parts: list[str], sizes: Sizes, *, write: bool) -> list[str]:
 
 
 def tell(what: str) -> None:
-    """Say to a person what is being done."""
+    """Print what is measured now."""
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {what}\n")
 
 

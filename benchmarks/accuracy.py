@@ -1,4 +1,4 @@
-"""How much of the time is given to the right speaker."""
+"""The diarization error rate."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,7 +10,7 @@ from benchmarks.recordings import DEMO
 
 
 def diarization_error_rate(turns: Iterable[Mapping[str, object]], duration: float) -> float:
-    """Part of the demo's time that is given to the wrong speaker, to none, or to one too many; no collar."""
+    """Share of the demo's time with a wrong, a missing or an extra speaker, without a collar."""
     (truth,) = load_rttm(DEMO.with_suffix(".rttm")).values()  # type: ignore[no-untyped-call]
     found = Annotation()
     for turn in turns:

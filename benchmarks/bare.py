@@ -10,11 +10,11 @@ from app.settings import Settings
 from benchmarks.peers.talk import answer
 
 USUAL = Settings.model_fields
-BATCH, BEAM = (int(USUAL[name].default) for name in ("engine_batch", "engine_beam"))  # what the service does by default
+BATCH, BEAM = (int(USUAL[name].default) for name in ("engine_batch", "engine_beam"))  # the defaults of the service
 
 
 def main() -> None:
-    """Load the model, then transcribe what is named."""
+    """Load the model, then transcribe each named file."""
     asked = _arguments()
     model = WhisperModel(os.environ["MODEL"], device="cpu", compute_type="int8", cpu_threads=asked.threads)
     pipeline = BatchedInferencePipeline(model)

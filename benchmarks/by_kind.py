@@ -1,4 +1,4 @@
-"""Each kind of recording by the service and by the bare engine, batched and sequential: time and words wrong."""
+"""Time and wrong words for each kind of recording: the service, and the bare engine, batched and sequential."""
 
 import statistics
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ async def beside(stack: Stack, kinds: Sequence[Kind], sizes: Sizes) -> list[Meas
 
 @asynccontextmanager
 async def _engines(stack: Stack, way: str, kinds: Iterable[Kind]) -> AsyncIterator[Engines]:
-    """Run a warm bare engine for each set of options that the kinds ask for."""
+    """Run a warm bare engine for each set of options that the kinds need."""
     engines: dict[tuple[str, ...], Talker] = {}
     async with AsyncExitStack() as running:
         for options in {kind.bare_options for kind in kinds}:

@@ -1,4 +1,4 @@
-"""A client of the service that keeps time; it knows NATS and the contract."""
+"""A client that measures times; it uses only NATS and the contract."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from schemas.wire import Kind, Priority
 
 @dataclass(frozen=True)
 class Outcome:
-    """When what was heard of a task, in seconds after its publication."""
+    """When the events of a task were received, in seconds after its publication."""
 
     task_id: str
     running: float
@@ -32,14 +32,14 @@ class Outcome:
 
 
 class Caller:
-    """Publishes tasks and hears what becomes of them."""
+    """Publishes tasks and follows them."""
 
     def __init__(self, nats: Nats) -> None:
         self._nats = nats
         self._js = nats.jetstream()
 
     async def upload(self, recording: Path) -> str:
-        """Put a recording into the service's bucket; its id."""
+        """Upload a recording to the service's bucket and return its id."""
         store = await self._js.object_store("audio")
         with recording.open("rb") as file:
             await store.put(recording.name, file)
@@ -53,7 +53,11 @@ class Caller:
         priority: Priority = Priority.NORMAL,
         **options: object,
     ) -> Outcome:
-        """Publish a task and wait for its end (MeasurementError where that is no result)."""
+        """Publish a task and wait for its end.
+
+        Raises:
+            MeasurementError: The task ends without a result.
+        """
         task_id = secrets.token_hex(8)
         heard = _Heard(task_id)
         hearing = [
@@ -73,7 +77,7 @@ class Caller:
                 await subscription.unsubscribe()
 
     async def result(self, outcome: Outcome) -> dict[str, object]:
-        """What came out of it."""
+        """The result of the task."""
         request = json.dumps({"task_id": outcome.task_id, "format": "json"}).encode()
         answer = await self._nats.request("tasks.result", request, timeout=10)
         result: dict[str, object] = json.loads(answer.data)

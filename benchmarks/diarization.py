@@ -1,4 +1,4 @@
-"""How long it takes to find out who speaks when, alone and beside the transcription, and how much of that is right."""
+"""Time and errors of diarization, alone and beside the transcription."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ Turns = Iterable[Mapping[str, object]]
 
 @dataclass
 class Row:
-    """What one way of diarizing took; `errors` on the demo."""
+    """Time of one way to diarize, and its `errors` on the demo."""
 
     name: str
     seconds: float | None = None
@@ -34,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Material:
-    """A long recording for the time, the demo for what is right; seconds."""
+    """A long recording for the time, the demo for the errors; in seconds."""
 
     long: Path
     long_seconds: float

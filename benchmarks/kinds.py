@@ -1,4 +1,4 @@
-"""The kinds of recordings that speech is measured with: read from a folder, with what is said in each."""
+"""The kinds of recordings for measurements of speech: read from a folder, with the text of each."""
 
 import json
 import os
@@ -41,22 +41,22 @@ class Kind:
 
     @property
     def words(self) -> list[str]:
-        """What is said in each recording."""
+        """The text of each recording."""
         return [recording.words for recording in self.recordings]
 
     @property
     def seconds(self) -> float:
-        """How long the recordings are together."""
+        """Total length of the recordings."""
         return sum(recording.seconds for recording in self.recordings)
 
     @property
     def bare_options(self) -> tuple[str, ...]:
-        """What a user would tell the bare engine of such recordings."""
+        """The options of the bare engine for such recordings."""
         return ("--multilingual",) if self.parts else ()
 
 
 def folder() -> Path:
-    """Find the recordings: where SPEECH_RECORDINGS says, else the larger set, else the repository's own."""
+    """Find the recordings: in SPEECH_RECORDINGS, else the larger set, else those of the repository."""
     named = os.environ.get(NAMED_BY)
     return Path(named) if named else BESIDE if BESIDE.is_dir() else REPOSITORY
 
@@ -76,7 +76,7 @@ def kinds_in(recordings: Path, scratch: Path) -> list[Kind]:
 
 
 def write_part(recording: Path, part: Part, path: Path) -> Path:
-    """Write a part of a recording as a file of its own."""
+    """Write a part of a recording into a file."""
     write(path, [read(recording)[round(part.start * RATE) : round(part.end * RATE)]])
     return path
 

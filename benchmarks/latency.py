@@ -1,4 +1,4 @@
-"""How soon a task starts, however many wait, and how many tasks without work a worker does a second."""
+"""How soon a task starts, with few and many waiting tasks, and how many tasks without work a worker does a second."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ IDLE_S = 0.02  # between tasks
 
 @dataclass(frozen=True)
 class Row:
-    """What was found with so many tasks waiting: seconds, and tasks a second."""
+    """The results with so many waiting tasks: seconds, and tasks a second."""
 
     waiting: int
     idle: list[float]
@@ -67,7 +67,7 @@ async def _behind(count: int, sizes: Sizes) -> Row:
 
 
 async def _idle(stack: Stack, sizes: Sizes, queue_limit: int = 10_000) -> list[float]:
-    """Seconds to each start, on as many workers as suffice to tell the queue's share from theirs."""
+    """Seconds to each start, on several workers, because workers differ a little."""
     delays: list[float] = []
     for _ in range(sizes.starters):
         async with serving(stack, NO_OP, nats_max_msgs_per_subject=queue_limit):

@@ -1,4 +1,4 @@
-"""What was measured on, and with which versions."""
+"""The machine of a measurement, and the versions of the software."""
 
 import os
 import platform
@@ -34,16 +34,16 @@ def machine() -> str:
 
 
 def versions() -> str:
-    """Of all that is measured, and of what it stands on."""
+    """The versions of everything that is measured, and of its libraries."""
     own = [f"{name} {version(name)}" for name in OWN]
     return ", ".join([*own, *_theirs()])
 
 
 @cache
 def commit() -> str:
-    """What of this repository is measured, with a plus where it was changed since; the first answer holds."""
+    """The measured commit, with a plus if files have changed since; computed once."""
     git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
-    done = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603 -- our own words
+    done = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603 -- our own command
     return done.stdout.strip() or "unknown"
 
 

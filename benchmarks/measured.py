@@ -1,4 +1,4 @@
-"""What was measured of each kind of recording, and of all of them together."""
+"""The measurements of each kind of recording, and of all kinds together."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ Result = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Heard:
-    """One round: seconds for all recordings of a kind, the text of each, and what the service said of them."""
+    """One round: seconds for all recordings of a kind, and the text and result of each."""
 
     seconds: float
     texts: Sequence[str]
@@ -34,7 +34,7 @@ class Measured:
         return statistics.median(heard.seconds for heard in self.rounds[way])
 
     def over(self, way: str) -> float:
-        """The service's time by another way's."""
+        """The time of the service divided by that of another way."""
         return self.seconds(OURS) / self.seconds(way)
 
     def last(self, way: str) -> Heard:
@@ -42,7 +42,7 @@ class Measured:
         return self.rounds[way][-1]
 
     def score(self, way: str) -> Score:
-        """What was heard right in the last round."""
+        """The word errors of the last round."""
         return scored(self.kind.words, self.last(way).texts)
 
     @property
@@ -63,11 +63,11 @@ class Overall:
         return cls([each for each in measured if each.kind.time_counts])
 
     def over(self, way: str) -> list[float]:
-        """The service's time by another way's, kind by kind."""
+        """The time of the service divided by that of another way, kind by kind."""
         return [each.over(way) for each in self.measured]
 
     def score(self, way: str) -> Score:
-        """Errors of all kinds by words of all kinds, where the words count."""
+        """Errors of all kinds divided by words of all kinds, if their words count."""
         return Score.pooled([each.score(way) for each in self.measured if each.kind.words_count])
 
     @property
@@ -82,7 +82,7 @@ class Overall:
 
     @property
     def worst_beyond_better(self) -> float:
-        """The same of the kind for which it is highest."""
+        """The same difference for the worst kind."""
         return max(each.beyond_better for each in self.measured)
 
     @property
@@ -92,7 +92,7 @@ class Overall:
 
     @property
     def figures(self) -> dict[str, float]:
-        """What README says of it."""
+        """The figures for README."""
         return {
             "kinds": len(self.measured),
             "service_over_bare": statistics.mean(self.over(BATCHED)),

@@ -1,4 +1,4 @@
-"""How much memory recordings of different lengths take, and how soon the first text of a long one is there."""
+"""Memory for recordings of different lengths, and the time to the first text of a long one."""
 
 import asyncio
 from typing import Self
@@ -20,7 +20,7 @@ THEN_EVERY = 12  # minutes, one of speech: hours of it would take too long
 
 
 async def measure(sizes: Sizes) -> Findings:
-    """Measure each length with a worker of its own."""
+    """Measure each length with a new worker."""
     found = {}
     for minutes in sizes.memory_minutes:
         sizes.tell(f"a recording of {minutes} minutes")
@@ -53,12 +53,12 @@ async def measure(sizes: Sizes) -> Findings:
 
 
 async def _transcribed(minutes: int) -> tuple[float, Outcome]:
-    """Peak memory in MiB, and when what was heard."""
+    """Peak memory in MiB, and the times of the events."""
     async with fresh() as stack, serving(stack, cache_ttl=0) as child:
         recording = stack.folder / "recording.wav"
         talk_and_silence(recording, minutes, talk_first=TALK_FIRST, then_every=THEN_EVERY)
         caller = Caller(stack.nats)
-        await caller.run(await caller.upload(CLIPS[0]))  # starts what is started when first needed
+        await caller.run(await caller.upload(CLIPS[0]))  # starts what the worker starts on first use
         name = await caller.upload(recording)
         async with MemoryWatch(child) as watch:
             outcome = await caller.run(name)
@@ -66,7 +66,7 @@ async def _transcribed(minutes: int) -> tuple[float, Outcome]:
 
 
 class MemoryWatch:
-    """Looks at the memory of a program and of all below it."""
+    """Samples the memory of a program and of its children."""
 
     def __init__(self, child: Child) -> None:
         self._child = child

@@ -1,4 +1,4 @@
-"""The service with a transcriber that has nothing to do: what is left is the service's own cost."""
+"""The service with a transcriber that does nothing: this measures the cost of the service itself."""
 
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ MODEL = Model(name="none", revision="0")
 
 
 class NoEngine:
-    """Stands where an engine would be; nothing asks it."""
+    """Takes the place of the engine; nothing calls it."""
 
     ready = True
     loaded: Loaded | None = Loaded(model=MODEL)
@@ -24,7 +24,7 @@ class NoEngine:
         """There is nothing to load."""
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        """Find nothing; the transcriber below asks for nothing."""
+        """Find nothing: the transcriber below does not call it."""
         del job
         nothing: tuple[Reply, ...] = ()
         for reply in nothing:
@@ -35,7 +35,7 @@ class NoEngine:
 
 
 class NoTranscriber:
-    """Has the result at once."""
+    """Returns an empty result at once."""
 
     async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[Update | Result, None]:
         """Yield an empty result."""

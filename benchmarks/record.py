@@ -1,4 +1,4 @@
-"""What the last run of each part has found: kept in a file, and repeated in docs/performance.md and in README."""
+"""The results of the last run of each part: kept in a file, and written into docs/performance.md and README."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,17 +26,17 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Record:
-    """All parts that were ever measured, each with where and when."""
+    """The results of all parts, each with its machine and date."""
 
     parts: Mapping[str, Mapping[str, Any]]
 
     @classmethod
     def kept(cls) -> "Record":
-        """What the file holds."""
+        """The record in the file."""
         return cls(json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {})
 
     def with_part(self, name: str, findings: Findings) -> "Record":
-        """The same with one part measured anew, here and now."""
+        """The record with new results of one part."""
         measured = {"on": datetime.now(UTC).date().isoformat(), "commit": commit(), "machine": machine()}
         return Record({**self.parts, name: {**measured, "versions": versions(), **findings.as_json()}})
 
@@ -46,13 +46,13 @@ class Record:
         return {name: value for part in self.parts.values() for name, value in part["figures"].items()}
 
     def write(self) -> None:
-        """Keep it, and repeat it where people read."""
+        """Write the file and the documents."""
         KEPT.write_text(json.dumps(self.parts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         for path, text in self.documents().items():
             path.write_text(text, encoding="utf-8")
 
     def documents(self) -> dict[Path, str]:
-        """The files that repeat it, as they should be."""
+        """The documents with these results, by path."""
         wanted = {
             "docs/performance.md": self._report(),
             "README.md": self._summary("summary.md"),
@@ -63,7 +63,7 @@ class Record:
         }
 
     def _report(self) -> str:
-        """Where and with what is said once, if it is the same for all parts."""
+        """The report; machine and versions stand there once if they are the same for all parts."""
         measured = [(title, self.parts[name]) for name, title in PARTS.items() if name in self.parts]
         places = {_where(part) for _, part in measured}
         once = list(places) if len(places) == 1 else []
@@ -71,7 +71,7 @@ class Record:
         return "\n\n".join([*once, *sections])
 
     def _summary(self, name: str) -> str:
-        """A line of which something was not measured yet is left out."""
+        """The lines for README, without those that have no figure yet."""
         said = []
         for line in (ROOT / "benchmarks" / name).read_text(encoding="utf-8").splitlines():
             with suppress(KeyError):

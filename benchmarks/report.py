@@ -1,4 +1,4 @@
-"""What was measured: tables for people, and the figures that README repeats."""
+"""Results: tables, and the figures for README."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,18 +27,18 @@ class Table:
 
 @dataclass(frozen=True)
 class Findings:
-    """What one part has found; `figures` are single numbers by name, of which README repeats most."""
+    """Results of one part; `figures` are single numbers by name, most of them for README."""
 
     tables: Sequence[Table]
     figures: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """For the file that keeps what the parts have found."""
+        """The results for the file."""
         return asdict(self)
 
     @classmethod
     def of_json(cls, kept: Mapping[str, Any]) -> "Findings":
-        """Read what was kept."""
+        """Read results from the file."""
         return cls([Table(**table) for table in kept["tables"]], kept["figures"])
 
 
@@ -53,17 +53,17 @@ def seconds(value: float | None) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """How often one goes into the other."""
+    """A ratio."""
     return NOT_MEASURED if value is None else f"{value:.3f}"
 
 
 def percent(value: float | None) -> str:
-    """A part of a whole."""
+    """A share, in percent."""
     return NOT_MEASURED if value is None else f"{100 * value:.1f} %"
 
 
 def points(value: float | None) -> str:
-    """How much larger one part of a whole is than another, in points of a hundred."""
+    """The difference of two shares, in percentage points."""
     return NOT_MEASURED if value is None else f"{100 * value:+.1f}"
 
 

@@ -1,4 +1,4 @@
-"""What more cores give to one recording: those of its own worker, or of another worker that has nothing to do."""
+"""What more cores gain for one recording: those of its own worker, or of an idle one."""
 
 import statistics
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Found:
-    """What a way took: seconds, and MiB at most; and the text."""
+    """Seconds, peak MiB and text of a way."""
 
     seconds: float
     memory: float

@@ -1,4 +1,4 @@
-"""How much each part measures: enough to be told apart from noise, or just enough to see that it runs."""
+"""How much each part measures: enough for significant figures, or just enough for a smoke test."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes of one run, and where it says what it is doing."""
+    """The sizes of one run, and where it prints what it measures."""
 
     speech_minutes: int = 5
     kinds: tuple[str, ...] | None = None  # of recordings; None: all

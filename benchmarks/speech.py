@@ -1,4 +1,4 @@
-"""How long speech takes beside the bare engine and what others build around it, and how much is heard right."""
+"""Time and word errors of transcription, compared with the bare engine and with a peer."""
 
 import asyncio
 import statistics
@@ -24,7 +24,7 @@ WYOMING = "wyoming-faster-whisper"
 
 @dataclass
 class Row:
-    """What one way of transcribing the reading took, and how much of it was wrong."""
+    """Time and word errors of one way to transcribe the reading."""
 
     name: str
     seconds: float | None = None

@@ -1,4 +1,4 @@
-"""What one measurement runs on: fresh servers, and child processes that end with it."""
+"""The servers and child processes of one measurement."""
 
 import asyncio
 import os
@@ -25,12 +25,12 @@ NOT_AT_ONCE = "2m"  # what nats-server does by itself
 
 
 class MeasurementError(Exception):
-    """Something could not be measured; the message says why."""
+    """A measurement failed; the message says why."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A NATS and a Valkey of one measurement's own, with a client of each."""
+    """A new NATS and a new Valkey for one measurement, with a client of each."""
 
     folder: Path
     nats_url: str
@@ -66,18 +66,26 @@ class Stack:
 
 @dataclass(frozen=True)
 class Child:
-    """A running program and what it says."""
+    """A running program and its log."""
 
     process: Guarded
     log: Path
 
     def check(self) -> None:
-        """Raise MeasurementError when it has ended."""
+        """Check that the program runs.
+
+        Raises:
+            MeasurementError: It has ended.
+        """
         if self.process.ended:
             raise MeasurementError(self.log.read_text(errors="replace")[-LAST_WORDS:])
 
     async def until(self, reached: Callable[[], Awaitable[bool]], *, every: float = 0.02, within: float = 60.0) -> None:
-        """Wait for a condition while the program lives (MeasurementError, also where it takes too long)."""
+        """Wait for a condition while the program runs.
+
+        Raises:
+            MeasurementError: The program has ended, or the condition takes too long.
+        """
         deadline = time.monotonic() + within
         while not await reached():
             self.check()
@@ -87,7 +95,7 @@ class Child:
             await asyncio.sleep(every)
 
     def tree(self) -> list[psutil.Process]:
-        """Its process and all below."""
+        """Its process and all child processes."""
         self.check()
         if not self.process.runs:
             return []

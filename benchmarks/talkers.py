@@ -1,4 +1,4 @@
-"""Programs that are asked file by file: the bare engine, and a peer's client."""
+"""Programs that transcribe file by file: the bare engine, and the client of a peer."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ LONGEST_LINE = 16 * 1024 * 1024  # bytes
 
 @dataclass(frozen=True)
 class Answer:
-    """What was heard, and how long that took."""
+    """A text, and the time that it took."""
 
     seconds: float
     text: str
@@ -33,7 +33,11 @@ class Talker:
         self._stdout = stdout
 
     async def transcribe(self, recording: Path) -> Answer:
-        """Have it transcribe a file (MeasurementError)."""
+        """Have the program transcribe a file.
+
+        Raises:
+            MeasurementError: It has ended.
+        """
         self._stdin.write(f"{recording}\n".encode())
         said = await self.said()
         return Answer(float(str(said["seconds"])), str(said["text"]), int(str(said["memory"])))
@@ -52,7 +56,7 @@ class Talker:
 async def talking(
     stack: Stack, command: Sequence[str], extra: Mapping[str, str] | None = None
 ) -> AsyncIterator[Talker]:
-    """Run such a program until the body ends; it is ready then."""
+    """Run such a program until the body ends; the body starts when it is ready."""
     pipe, environment = asyncio.subprocess.PIPE, stack.environment({"MODEL": str(bundled.folder()), **(extra or {})})
     process = await asyncio.create_subprocess_exec(
         *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, limit=LONGEST_LINE, env=environment

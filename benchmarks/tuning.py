@@ -1,4 +1,4 @@
-"""What the engine's settings give and cost, one changed at a time: the defaults stand on this."""
+"""Gain and cost of each setting of the engine, one at a time: the reason for the defaults."""
 
 import asyncio
 import time

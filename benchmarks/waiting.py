@@ -1,4 +1,4 @@
-"""A queue in which a great many tasks wait already, as if they had come in over weeks."""
+"""Fills the queue with a large number of waiting tasks."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ Messages = Iterator[tuple[str, bytes]]
 
 
 async def fill(stack: Stack, count: int) -> None:
-    """Have so many tasks wait in the low queue, closed for now, and as many others' logs say that they are queued."""
+    """Fill the low queue, which is paused, with so many tasks, and register as many other tasks."""
     await provision(stack, queue_limit=2 * count)
     await _store(stack, NAMES.tasks, _tasks(count))
     await _store(stack, NAMES.progress, _logs(count))
@@ -32,17 +32,17 @@ async def fill(stack: Stack, count: int) -> None:
 
 
 async def close_queue(stack: Stack) -> None:
-    """Have the server hand out nothing from the low queue for an hour."""
+    """Pause the consumer of the low queue for an hour."""
     await _pause(stack, {"pause_until": (datetime.now(UTC) + timedelta(hours=1)).isoformat().replace("+00:00", "Z")})
 
 
 async def open_queue(stack: Stack) -> None:
-    """Have the low queue served again."""
+    """Resume the consumer of the low queue."""
     await _pause(stack, {})
 
 
 async def still_waiting(stack: Stack) -> int:
-    """How many nobody has asked for."""
+    """The number of messages that were not delivered yet."""
     info = await stack.nats.jetstream().consumer_info(NAMES.tasks, QUEUE)
     return info.num_pending or 0
 
@@ -91,7 +91,7 @@ def _logs(count: int) -> Messages:
 
 
 async def _take_as_shown(stack: Stack) -> None:
-    """Have nothing of what the logs say so far shown in Redis: that would be measured with the rest."""
+    """Skip the events so far in the projection, because writing them to Redis would be measured, too."""
     js = stack.nats.jetstream()
     await RedisProjection(stack.redis).mark()
     for stream, consumer in streams.consumer_configs(Settings(_env_file=None)):

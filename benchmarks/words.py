@@ -1,4 +1,4 @@
-"""How many words are heard right."""
+"""The word error rate."""
 
 import re
 import unicodedata
@@ -37,7 +37,7 @@ class Score:
 
 
 def scored(said: Sequence[str], heard: Sequence[str]) -> Score:
-    """Compare texts with what was said in each."""
+    """Compare texts with what was said."""
     found = jiwer.process_words([plain(text) for text in said], [plain(text) for text in heard])
     chunks = [chunk for chunks in found.alignments for chunk in chunks if chunk.type == "delete"]
     longest = max((chunk.ref_end_idx - chunk.ref_start_idx for chunk in chunks), default=0)
