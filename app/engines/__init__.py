@@ -1,1 +1,1 @@
-"""Engines: what turns audio into text and turns, in a child process of its own."""
+"""Engines: they turn audio into text and turns, in child processes of their own."""

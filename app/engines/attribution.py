@@ -42,13 +42,13 @@ def _part(segment: Segment, words: list[Word], speaker: str | None) -> Segment:
 
 
 def _finder(turns: Sequence[Turn]) -> Callable[[Segment | Word], str | None]:
-    """Build a quick look-up of who speaks: a day of speech has tens of thousands of words and turns."""
+    """Build a quick look-up of speakers: a day of speech has tens of thousands of words and turns."""
     ordered = sorted(turns, key=lambda turn: (turn.start, turn.end))
     starts = [turn.start for turn in ordered]
     longest = max((turn.end - turn.start for turn in turns), default=0.0)
 
     def speaker_of(part: Segment | Word) -> str | None:
-        """Who speaks in most of it; where nobody does, whose turn is nearest."""
+        """Find who speaks in most of a part; where nobody speaks, whose turn is nearest."""
         first = bisect_right(starts, part.start - longest) - 1
         last = bisect_right(starts, part.end) + 1
         best = max(ordered[max(first, 0) : last], key=lambda turn: _overlap(turn, part), default=None)
@@ -58,5 +58,5 @@ def _finder(turns: Sequence[Turn]) -> Callable[[Segment | Word], str | None]:
 
 
 def _overlap(turn: Turn, part: Segment | Word) -> float:
-    """Seconds in common; below 0: seconds between the two."""
+    """Count the seconds that a turn and a part have in common; below 0, the seconds between them."""
     return min(turn.end, part.end) - max(turn.start, part.start)

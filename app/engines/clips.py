@@ -18,18 +18,18 @@ class Clip:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """The length of the clip."""
         return len(self.samples) / SAMPLE_RATE
 
 
 def cut_in_two(clip: Clip) -> list[tuple[float, Clip]]:
-    """Cut a clip in its widest silence, or in the middle; each part with its start."""
+    """Cut a clip in its widest silence, or in the middle; return each part with its start."""
     place = _widest_silence(clip)
     return [(0.0, part_of(clip, 0.0, place)), (place, part_of(clip, place, clip.seconds))]
 
 
 def _widest_silence(clip: Clip) -> float:
-    """The middle of the widest silence, the one next to the clip's middle where several are as wide."""
+    """Find the middle of the widest silence; of several as wide, of the one nearest to the clip's middle."""
     silences = [(start - end, (start + end) / 2) for (_, end), (start, _) in pairwise(clip.speech)]
     middle = clip.seconds / 2
     _, place = max(silences, key=lambda silence: (silence[0], -abs(silence[1] - middle)), default=(0.0, middle))
@@ -37,7 +37,7 @@ def _widest_silence(clip: Clip) -> float:
 
 
 def part_of(clip: Clip, start: float, end: float) -> Clip:
-    """The part of a clip between two of its seconds."""
+    """Return the part of a clip between two seconds of it."""
     samples = clip.samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
     within = [(max(a, start) - start, min(b, end) - start) for a, b in clip.speech if a < end and b > start]
     return Clip(samples, within)

@@ -28,7 +28,7 @@ class Cores:
         self._before = _look()
 
     def free(self, wanted: int) -> bool:
-        """Whether so many cores were free since the last measurement; False where nothing can be measured."""
+        """Whether `wanted` cores were free since the last measurement; False where nothing can be measured."""
         before, now = self._before, _look()
         if before is not None and now is not None and now.at - before.at < SHORTEST_S:
             return False
@@ -42,7 +42,7 @@ class Cores:
 
 
 def windows_at_once(wanted: int, threads: int) -> int:
-    """How many windows are transcribed at the same time, each on so many threads; 0 wanted: all cores are used."""
+    """Choose how many windows are transcribed at the same time, each on `threads` threads; 0 `wanted`: all cores."""
     usable = min(float(len(os.sched_getaffinity(0))), _quota()) if hasattr(os, "sched_getaffinity") else 1.0
     return wanted or max(int(usable / threads), 1)
 

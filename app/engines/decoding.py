@@ -1,4 +1,4 @@
-"""Recordings to sound: whatever people record becomes 16 kHz mono, piece by piece, in bounded memory.
+"""Decoding: recordings in any format become 16 kHz mono, piece by piece, in bounded memory.
 
 Only the file itself is opened: formats that point to other files or addresses (playlists and the like) are refused.
 """

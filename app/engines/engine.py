@@ -1,4 +1,4 @@
-"""What the rest of the service knows of an engine."""
+"""The interface of an engine, as the rest of the service uses it."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing

@@ -175,7 +175,7 @@ class DiarizationDone(_Line):
 
 
 class Loaded(_Line):
-    """Reply: the model is in memory; `how` it computes decides on what it finds."""
+    """Reply: the model is in memory; `how` says how exactly it computes, which decides on what it finds."""
 
     type: Literal["loaded"] = "loaded"
     model: Model
@@ -189,7 +189,7 @@ class Prepared(_Line):
 
 
 class Failed(_Line):
-    """Reply: the job cannot be done; the process stays usable."""
+    """Reply: the job cannot be done; the engine process stays usable."""
 
     type: Literal["failed"] = "failed"
     error: ErrorDetail

@@ -22,7 +22,7 @@ class Mixer:
         self._resampler: av.AudioResampler | None = None
 
     def mix(self, frame: av.AudioFrame) -> Iterator[Samples]:
-        """The samples that are ready after this frame."""
+        """Yield the samples that are ready after this frame."""
         if self._channel is not None and frame.layout.nb_channels > 1:
             frame = _only(frame, self._channel)
         elif frame.layout.nb_channels > _WIDEST_LAYOUT:
@@ -36,7 +36,7 @@ class Mixer:
         yield from self._resampled(frame)
 
     def flush(self) -> Iterator[Samples]:
-        """The samples still held back."""
+        """Yield the samples that are still held back."""
         if self._resampler is not None:
             yield from self._resampled(None)
         self._resampler = None

@@ -30,7 +30,7 @@ _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A loaded model; `how` it computes decides on what it finds."""
+    """A loaded model; `how` says how exactly it computes, which decides on what it finds."""
 
     identity: Model
     how: str
@@ -77,7 +77,7 @@ class OnnxModel:
 
     @property
     def _takes_language(self) -> bool:
-        """Whether it must be given the language, and can be given another one to write."""
+        """Whether the model must be given the language, and can be given another one to write."""
         return self.architecture == CANARY
 
     def _recognized(self, clips: Sequence[Clip], how: RecognizeOptions) -> list[TimestampedResult]:

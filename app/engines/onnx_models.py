@@ -109,7 +109,7 @@ class IncompleteError(Exception):
 
 
 def installed() -> bool:
-    """Whether the extra is there."""
+    """Whether the extra `onnx` is installed."""
     return find_spec("onnx_asr") is not None
 
 

@@ -1,4 +1,4 @@
-"""The tokens of a network to words with times and probabilities."""
+"""Tokens of a network become words with times and probabilities."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

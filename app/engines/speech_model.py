@@ -41,12 +41,12 @@ class SpeechModel(Protocol):
 
     @property
     def identity(self) -> Model:
-        """Its name and the hash of its weights."""
+        """The name of the model and the hash of its weights."""
         ...
 
     @property
     def how(self) -> str:
-        """On which device and how exactly it computes: two models that compute alike find the same."""
+        """On which device and how exactly the model computes: two models that compute alike find the same."""
         ...
 
     def check(self, options: TranscribeOptions) -> None:

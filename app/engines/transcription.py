@@ -55,7 +55,7 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
 
 
 def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
-    """The texts of a clip, and those of the holes between them: each hole is transcribed as a clip of its own.
+    """Fill the holes between the texts of a clip: each hole is transcribed as a clip of its own.
 
     Where a clip has no words at all, each half of it is. What is found in a hole may leave a smaller one.
     """
@@ -101,13 +101,13 @@ def _again(model: SpeechModel, clip: Clip, start: float, options: TranscribeOpti
 
 
 def _before(texts: Sequence[Text], second: float) -> str | None:
-    """The language that is spoken before a second of the clip, or else after it."""
+    """Find the language that is spoken before a second of the clip, or else after it."""
     before = [text for text in texts if text.words and text.words[0].start <= second]
     return max(before, key=lambda text: text.words[0].start).language if before else texts[0].language
 
 
 def _guided(options: TranscribeOptions, language: str | None) -> TranscribeOptions:
-    """The options for a hole: the language around it, and no prompt, which may have caused the hole."""
+    """Fit the options to a hole: the language around it, and no prompt, which may have caused the hole."""
     return options.model_copy(update={"language": language or options.language, "prompt": None})
 
 

@@ -44,7 +44,7 @@ def improves(before: str, after: str, terms: Sequence[str]) -> bool:
 
 
 def _likeness(term: str, words: Sequence[str]) -> float:
-    """How well the term resembles the run of words that is most like it, 0 to 1."""
+    """Measure how well a term resembles the words that are most like it, 0 to 1."""
     wanted = "".join(_words(term))
     count = len(_words(term))
     best = 0.0
@@ -64,5 +64,5 @@ def _stands_in(term: str, text: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    """The words in small Latin letters, so that a name in one script is found in another."""
+    """Split text into words in small Latin letters, so that a name in one script is found in another."""
     return re.findall(r"[^\W_]+", text.lower().translate(_TO_LATIN))

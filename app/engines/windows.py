@@ -1,4 +1,4 @@
-"""Windows: pieces of speech, 10 to 20 s of it together, found while the recording streams by.
+"""Windows: pieces of speech, 10 to 20 s of it together, found while the recording is decoded.
 
 Silence between pieces is left out, all but .8 s of it, so that a window is speech and little else: what a model needs
 for a window grows with the window's sound. A window is shorter than the 30 s that Whisper takes, because a long one
@@ -75,7 +75,7 @@ class Run(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Frames."""
+        """The length of the piece in frames."""
         return self.end - self.start
 
 

@@ -1,1 +1,1 @@
-"""The work: a recording becomes windows of speech, text and turns, and these a result."""
+"""The work on a recording: its speech is transcribed and diarized, and becomes a result."""

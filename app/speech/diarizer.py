@@ -100,7 +100,7 @@ def _result(task: DiarizationTask, recording: Recording, found: DiarizationDone)
 class SpeakerSearch:
     """Diarization beside a transcription: leads to `turns`, or to an `error`, which leaves the transcript alone.
 
-    As a context manager it ends what it has begun.
+    As a context manager, the search ends with its block.
     """
 
     def __init__(self, replies: AsyncGenerator[StageAdvanced | DiarizationDone, None]) -> None:
@@ -114,12 +114,12 @@ class SpeakerSearch:
 
     @property
     def begun(self) -> bool:
-        """Whether it is under way or done."""
+        """Whether the search runs or is done."""
         return self._task is not None
 
     @property
     def fraction(self) -> float:
-        """The part that is done."""
+        """The part of the search that is done."""
         if self._task is not None and self._task.done():
             return 1.0
         latest = self._latest
@@ -134,7 +134,7 @@ class SpeakerSearch:
             self._task.add_done_callback(lambda _: self._moved.set())
 
     async def progress(self) -> AsyncGenerator[StageAdvanced, None]:
-        """Search to the end, and yield how far it is."""
+        """Search to the end, and yield how far the search is."""
         self.begin()
         task, yielded = self._task, None
         while task is not None and not task.done():

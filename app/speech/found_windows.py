@@ -40,7 +40,7 @@ class FoundWindows:
                 self.complete = True
 
     def take_silence(self) -> float | None:
-        """Up to which second nobody speaks before the next window, if that is known."""
+        """Take a silence that comes before the next window, if one is known: the second at which it ends."""
         silence = self._found[0] if self._found else None
         if not isinstance(silence, float):
             return None
@@ -48,7 +48,7 @@ class FoundWindows:
         return silence
 
     def take_batch(self, size: int) -> list[WindowSound]:
-        """So many windows; fewer where silence or nothing follows; none where more may come."""
+        """Take `size` windows; fewer where a silence or the end follows, none where more may come."""
         windows = list(takewhile(lambda each: isinstance(each, WindowSound), self._found))
         no_more = self.complete or len(windows) < len(self._found)
         if len(windows) < size and not no_more:

@@ -216,7 +216,7 @@ class Transcription:
     async def _source(
         self, channel: int | None, start_at: float, language: str | None
     ) -> tuple[Pipeline | Transcript, AsyncGenerator[StageAdvanced | Transcribed, None]]:
-        """Where the text of a channel comes from; `language` was spoken in the channel before `start_at` seconds."""
+        """Choose where the text of a channel comes from; `language` was spoken before `start_at` seconds."""
         known = await self._transcripts.find(self._recording.sha256, self._task, channel)
         if known is not None:
             return known, known.replay(start_at)
@@ -275,7 +275,7 @@ class Transcription:
         return segment.model_copy(update=changed)
 
     def _update(self, reply: StageAdvanced | Transcribed, channel: int | None) -> Update:
-        """How far that is, and what was found; each of several channels is a part of the whole."""
+        """Turn a reply into an update; each of several channels is a part of the whole."""
         seconds, duration = reply.processed_seconds, reply.duration_seconds
         if self.separate and duration is not None:
             seconds = ((channel or 0) * duration + seconds) / self.channels

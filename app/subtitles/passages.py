@@ -20,12 +20,12 @@ class Passage:
 
     @property
     def start(self) -> float:
-        """When it begins, in seconds."""
+        """When the passage begins, in seconds."""
         return self.pieces[0].start
 
     @property
     def end(self) -> float:
-        """When it ends, in seconds."""
+        """When the passage ends, in seconds."""
         return self.pieces[-1].end
 
 

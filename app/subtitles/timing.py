@@ -26,7 +26,7 @@ class Spoken:
 
     @property
     def need(self) -> float:
-        """How long it should be shown, in seconds."""
+        """How long the cue should be shown, in seconds."""
         return max(MIN_CUE_S, ceil(1000 * self.columns / READING_CPS) / 1000)
 
 

@@ -73,7 +73,7 @@ class Coordinator:
             self._wanted.clear()
 
     async def next_helper(self) -> Callable[[Transcribe], Coroutine[None, None, WindowsTranscribed]]:
-        """Wait for the next helper, and return what transcribes a batch there."""
+        """Wait for the next helper, and return the function that transcribes a batch there."""
         return (await self._joined.get()).transcribe
 
     def add(self, helper: str) -> None:
@@ -84,7 +84,7 @@ class Coordinator:
             self._joined.put_nowait(RemoteHelper(self, helper, self._offer, self._send))
 
     def remove(self, helper: str) -> None:
-        """Count a worker no more; it may volunteer again."""
+        """Forget a worker, which may volunteer again."""
         self._helpers.discard(helper)
 
     def receive(self, line: Alive | Returned) -> None:
@@ -252,7 +252,7 @@ class WorkSharing:
 
 
 def _is_answer(answer: WindowsTranscribed, job: Transcribe, offer: WindowsOffered) -> bool:
-    """Whether that can be what was asked for: by the same model, each window in its place, in the task's language."""
+    """Whether an answer can be true: of the same model, each window in its place, in the task's language."""
     return (
         answer.model == offer.model
         and len(answer.found) == len(job.windows)

@@ -43,7 +43,7 @@ class Handed(_Line):
     previous: str | None = Field(pattern=LANGUAGE_PATTERN)
 
     def fits(self, sound: bytes) -> bool:
-        """Whether that can be the sound of the window."""
+        """Whether `sound` can be the sound of this window."""
         seconds = round(sum(end - start for start, end in self.pieces), 3)  # 20.000000000000004 is 20
         return 0 < seconds <= LONGEST_WINDOW_S and len(sound) == round(seconds * _BYTES_A_SECOND / 2) * 2
 

@@ -47,7 +47,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
 
 
 def _known(job: Diarize, revision: str) -> dict[int, Chunk]:
-    """The chunks that the same networks have analysed before, without those that cannot be read."""
+    """Read the chunks that the same networks have analysed before, and leave out those that cannot be read."""
     known = {}
     for each in job.known:
         with suppress(ValueError):
@@ -57,7 +57,7 @@ def _known(job: Diarize, revision: str) -> dict[int, Chunk]:
 
 
 def _progress(duration: float, emit: Emit) -> Callable[[int], None]:
-    """Build what is called with the number of excerpts analysed, and emits progress once a second."""
+    """Build the function that takes the number of analysed excerpts and emits progress once a second."""
     reported_at = monotonic()
 
     def report(seconds: float) -> None:
