@@ -1,6 +1,6 @@
 """All channels of the service on FastStream's in-memory broker, with fakes where the container's parts would be.
 
-What FastStream's `TestNatsBroker` cannot show, the integration tests do: acknowledgements and redeliveries (its
+The integration tests cover what FastStream's `TestNatsBroker` cannot: acknowledgements and redeliveries (its
 messages ignore them), the middleware that makes task runs (its messages lack JetStream's metadata), queue groups, and
 how the task consumer pulls.
 """

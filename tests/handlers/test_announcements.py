@@ -31,7 +31,7 @@ invalid = pytest.mark.parametrize("body", INVALID.values(), ids=INVALID)
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("priority", Priority)
 async def test_a_stored_task_is_registered(broker: NatsBroker, parts: Parts, kind: Kind, priority: Priority) -> None:
-    # When the task stream has stored a task, and publishes a copy with what the server says of it
+    # When the task stream has stored a task, and publishes a copy with headers of the server
     await broker.publish(TASK, subjects.accepted_in(kind, priority), headers=HEADERS)
     # Then the registration receives both
     ((task, headers),) = parts.registration.announced

@@ -1,4 +1,4 @@
-"""Requests: each is answered with a reply or with an error that says what to do."""
+"""Requests: each gets a reply, or an error that names what to do."""
 
 import json
 from datetime import UTC, datetime

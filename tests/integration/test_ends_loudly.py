@@ -55,25 +55,25 @@ async def run(*arguments: str, environment: Mapping[str, str] = MappingProxyType
     command, variables = [sys.executable, *arguments], os.environ | environment
     worker = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=variables)
     async with asyncio.timeout(PATIENCE_S):
-        said, errors = await worker.communicate()
-    return worker.returncode, (said + errors).decode()
+        output, errors = await worker.communicate()
+    return worker.returncode, (output + errors).decode()
 
 
 async def test_a_worker_ends_when_its_connection_is_closed_under_it(settings: Settings, nc: object) -> None:
-    code, said = await run("-c", CLOSED, settings.model_dump_json(), "close")
+    code, output = await run("-c", CLOSED, settings.model_dump_json(), "close")
     assert code == 1
-    assert "nats_closed" in said
+    assert "nats_closed" in output
 
 
 async def test_a_worker_ends_when_its_consumer_is_broken(settings: Settings, nc: object, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(BROKEN)
     command = ["-m", "faststream", "run", "broken:app", "--app-dir", str(tmp_path), "--port", str(free_port())]
-    code, said = await run(*command, environment={"SETTINGS": settings.model_dump_json(), "PYTHONPATH": str(ROOT)})
-    assert code == 1, said
-    assert "consumer_broken" in said
+    code, output = await run(*command, environment={"SETTINGS": settings.model_dump_json(), "PYTHONPATH": str(ROOT)})
+    assert code == 1, output
+    assert "consumer_broken" in output
 
 
 async def test_a_worker_that_is_stopped_ends_well(settings: Settings, nc: object) -> None:
-    code, said = await run("-c", CLOSED, settings.model_dump_json(), "stop")
-    assert code == 0, said
-    assert "nats_closed" not in said
+    code, output = await run("-c", CLOSED, settings.model_dump_json(), "stop")
+    assert code == 0, output
+    assert "nats_closed" not in output

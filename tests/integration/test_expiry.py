@@ -22,7 +22,7 @@ def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.operations.maintenance.EXPIRE_EVERY_S", 0.2)
 
 
-async def letters(js: JetStreamContext) -> int:
+async def dead_letters(js: JetStreamContext) -> int:
     return (await js.stream_info("transcription_dead_letters")).state.messages
 
 
@@ -41,7 +41,7 @@ async def test_what_waited_too_long_expires_and_what_runs_does_not(
         # Then the one that waits has failed, is kept, and is out of the queue
         assert events[-1].error is not None
         assert events[-1].error.code is ErrorCode.EXPIRED
-        await eventually(lambda: letters(js))
+        await eventually(lambda: dead_letters(js))
         # And the one that runs is left alone
         await publisher.publish("later")
         await publisher.until("later", State.FAILED)  # in another sweep
@@ -90,7 +90,7 @@ async def test_what_waits_too_long_to_be_tried_again_expires(
         assert events[-1].error is not None
         assert events[-1].error.code is ErrorCode.EXPIRED
         await eventually(lambda: queue_is_empty(js))
-        assert await letters(js) == 1
+        assert await dead_letters(js) == 1
 
 
 @pytest.mark.foreign

@@ -1,4 +1,4 @@
-"""The health routes tell one trouble from another."""
+"""The health routes distinguish one trouble from another."""
 
 import json
 from collections.abc import AsyncIterator, MutableMapping
@@ -39,17 +39,17 @@ def _nothing_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def ask(worker: Worker, path: str) -> tuple[int, dict[str, bool]]:
     """What the route answers, asked as an HTTP server would."""
-    said: list[MutableMapping[str, Any]] = []
+    sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: MutableMapping[str, Any]) -> None:
-        said.append(message)
+        sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
     await worker.app(scope, receive, send)
-    return int(str(said[0]["status"])), json.loads(said[1]["body"])
+    return int(str(sent[0]["status"])), json.loads(sent[1]["body"])
 
 
 async def becomes(worker: Worker, wanted: dict[str, bool]) -> None:
@@ -82,7 +82,7 @@ async def test_to_look_at_nats_while_it_hangs_makes_no_worker_deaf(
             return bool((await nc.request("tasks.status", b'{"task_id": "t1"}', timeout=1)).data)
         return False
 
-    # Then it hears that
+    # Then it receives the request
     await eventually(answered, within=8)
 
 

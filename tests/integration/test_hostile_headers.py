@@ -41,7 +41,7 @@ async def test_a_place_for_the_answer_with_a_white_space_in_it_ends_no_connectio
     writer.write(f"{verb} guarded _INBOX.a{space}b {sizes}\r\n".encode() + head + b"1\r\nPING\r\n")
     assert await asyncio.wait_for(reader.readline(), 5) == b"PONG\r\n"
     await nc.publish("guarded", b"behind it")
-    # Then it hears that, and what is behind it
+    # Then it receives that, and what is behind it
     found = [await inbox.next_msg(timeout=5) for _ in range(2)]
     assert [message.data for message in found] == [b"1", b"behind it"]
     assert found[0].reply == f"_INBOX.a{space}b"
@@ -51,13 +51,13 @@ async def test_a_place_for_the_answer_with_a_white_space_in_it_ends_no_connectio
 
 
 @pytest.mark.foreign
-async def test_whatever_a_publisher_calls_headers_the_next_message_is_heard(servers: Servers, nc: Client) -> None:
+async def test_whatever_a_publisher_calls_headers_the_next_message_is_received(servers: Servers, nc: Client) -> None:
     # Given a connection of the service's
     connection = await nats.connect(servers.nats_url)
     tolerate_unreadable_headers(connection)
     inbox = await connection.subscribe("guarded")
     await connection.flush()
-    # When it hears any bytes for headers
+    # When it receives any bytes for headers
     print(f"{SEED=}")
     randomly = random.Random(SEED)  # noqa: S311 -- to be repeated
     for _ in range(BLOCKS):
@@ -65,7 +65,7 @@ async def test_whatever_a_publisher_calls_headers_the_next_message_is_heard(serv
         head = begin + randomly.randbytes(randomly.randint(1, 30))
         await publish_bytes(servers.nats_url, "guarded", head, b"")
     await nc.publish("guarded", b"behind them")
-    # Then it hears them all, and what is behind them
+    # Then it receives them all, and what is behind them
     async with asyncio.timeout(10):
         while (await inbox.next_msg(timeout=5)).data != b"behind them":
             pass
@@ -77,10 +77,10 @@ async def test_the_library_still_needs_to_be_guarded(servers: Servers, nc: Clien
     connection = await nats.connect(servers.nats_url)
     inbox = await connection.subscribe("guarded")
     await connection.flush()
-    # When it hears of headers that cannot be read
+    # When it receives headers that cannot be read
     await publish_bytes(servers.nats_url, "guarded", HOSTILE_HEADERS["no text"], b"")
     await nc.publish("guarded", b"behind it")
-    # Then it hears nothing any more: once it does, `tolerate_unreadable_headers` can go
+    # Then it receives nothing any more: once it does, `tolerate_unreadable_headers` can go
     with pytest.raises(nats.errors.TimeoutError):
         await inbox.next_msg(timeout=1)
     await connection.close()

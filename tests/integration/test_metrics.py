@@ -1,4 +1,4 @@
-"""What the metrics say of what happened."""
+"""Metrics: each counts what it names."""
 
 import asyncio
 import json
@@ -98,7 +98,7 @@ async def test_a_resumed_task_says_how_much_it_saved(
     # When another one goes on
     async with start_worker(second) as worker:
         await publisher.until("t1", State.COMPLETED)
-        # Then ten seconds of audio were not heard again
+        # Then ten seconds of audio were not transcribed again
         assert sample(worker, "task_resumes_total", TRANSCRIPTION) == 1
         assert sample(worker, "task_resumed_audio_seconds_total", TRANSCRIPTION) == 10
 
@@ -106,7 +106,7 @@ async def test_a_resumed_task_says_how_much_it_saved(
 async def test_the_queue_is_measured_queue_by_queue(
     publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
-    # Given a busy worker, and three tasks that wait in one queue, of which two say how long they are
+    # Given a busy worker, and three tasks that wait in one queue, of which two have their length
     engine.may_go_on.clear()
     queue = ("queue_name", "tasks.diarization.low")
     async with start_worker(engine) as worker:
@@ -157,10 +157,10 @@ async def test_a_task_that_does_not_get_on_shows(
 
 @pytest.mark.parametrize(("name", "value"), [("nats_up", 1), ("redis_up", 1), ("model_loaded", 1)])
 async def test_the_worker_says_what_it_has_at_hand(worker: Worker, name: str, value: float) -> None:
-    async def said() -> bool:
+    async def exposed() -> bool:
         return sample(worker, name) == value
 
-    await eventually(said)
+    await eventually(exposed)
     assert (sample(worker, "worker_memory_bytes", ("part", "worker")) or 0) > 10_000_000
 
 

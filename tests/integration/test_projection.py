@@ -41,7 +41,7 @@ def record(sequence: int, state: State, progress: int, stream_sequence: int, *, 
     return Record(event, METADATA, stream_sequence)
 
 
-async def shown(redis: Redis) -> tuple[str, str]:
+async def projected(redis: Redis) -> tuple[str, str]:
     info = json.loads(await redis.get("task:t1:info") or "")
     return info["state"], str(await redis.get("task:t1:progress"))
 
@@ -50,38 +50,38 @@ async def shown(redis: Redis) -> tuple[str, str]:
 async def test_an_older_event_does_not_overwrite_a_newer_one(
     projection: RedisProjection, redis: Redis, stream_sequence: int
 ) -> None:
-    # Given that the end is shown
+    # Given that the end is projected
     await projection.progressed([record(5, State.COMPLETED, 100, 11)])
     # When another worker comes with an event from before, or with the same one again
     await projection.progressed([record(4, State.RUNNING, 80, stream_sequence)])
     # Then the end stays
-    assert await shown(redis) == ("completed", "100")
+    assert await projected(redis) == ("completed", "100")
 
 
 async def test_an_event_of_a_new_stream_is_shown_and_an_older_one_of_it_is_not(
     projection: RedisProjection, redis: Redis
 ) -> None:
-    # Given an event that is shown
+    # Given an event that is projected
     projection.made_at = "monday"
     await projection.progressed([record(5, State.COMPLETED, 100, 100)])
     # When the stream is made anew, and an event of that one comes
     projection.made_at = "tuesday"
     await projection.progressed([record(1, State.QUEUED, 0, 2)])
-    # Then it is shown, and nothing before it
+    # Then it is projected, and nothing before it
     await projection.progressed([record(1, State.RUNNING, 50, 1)])
-    assert await shown(redis) == ("queued", "0")
+    assert await projected(redis) == ("queued", "0")
 
 
 async def test_a_newer_event_is_shown(projection: RedisProjection, redis: Redis) -> None:
     await projection.progressed([record(4, State.RUNNING, 80, 9)])
     await projection.progressed([record(5, State.COMPLETED, 100, 100)])  # as numbers, not as text
-    assert await shown(redis) == ("completed", "100")
+    assert await projected(redis) == ("completed", "100")
 
 
 async def test_what_is_shown_once_more_is_kept_no_longer_for_it(projection: RedisProjection, redis: Redis) -> None:
     # Given what happened six of seven days ago
     age, day = timedelta(days=6), 24 * 3600
-    # When a new Redis is shown it
+    # When it is projected to a new Redis
     await projection.progressed([record(5, State.COMPLETED, 100, 10, age=age)])
     await projection.ended({"t1": Ended(1, b"{}", datetime.now(UTC) - age)})
     # Then it goes when it would have gone
@@ -93,9 +93,9 @@ async def test_a_deleted_task_does_not_come_back(projection: RedisProjection, re
     # Given a task that was deleted
     await projection.progressed([record(5, State.COMPLETED, 100, 11)])
     await projection.delete(record(5, State.COMPLETED, 100, 11))
-    # When another worker has still to show an event of it
+    # When another worker has still to project an event of it
     await projection.progressed([record(5, State.COMPLETED, 100, 11)])
-    # Then nothing is shown, and nothing of the task is kept for good
+    # Then nothing is projected, and nothing of the task is kept for good
     assert not await redis.exists("task:t1:info", "task:t1:progress", "task:t1:result")
     assert [key for key in await redis.keys("*t1*") if await redis.ttl(key) < 0] == []
 
@@ -110,12 +110,12 @@ async def test_a_new_service_shows_its_first_task_at_once(
             await publisher.publish("t1")
             await publisher.until("t1", State.COMPLETED)
 
-            async def shown() -> bool:
+            async def projected() -> bool:
                 info = await redis.get("task:t1:info")
                 return info is not None and json.loads(info)["state"] == "completed"
 
             # Then its keys come with the events
-            await eventually(shown, within=2)
+            await eventually(projected, within=2)
             # And nothing is projected a second time
             await worker.container.maintenance.restart_projection()
     assert "projection_restarted" not in {line["event"] for line in lines}
@@ -143,11 +143,11 @@ async def test_what_redis_does_not_take_holds_up_nothing_else(
         await publisher.publish(task)
         await publisher.until(task, State.COMPLETED)
         await eventually(partial(redis.exists, f"task:{task}:result"))
-    # When they are shown again, all at once, and Redis does not take the first, for what somebody has left there
+    # When they are projected again, all at once, and Redis does not take the first, for what somebody has left there
     await redis.flushdb()
     await redis.lpush("natscribe:task:t1:shown", "no number")
     await worker.container.maintenance.restart_projection()
-    # Then the others are shown
+    # Then the others are projected
     for task in ("t2", "t3"):
         await eventually(partial(redis.exists, f"task:{task}:info"))
     assert not await redis.exists("task:t1:info")

@@ -142,7 +142,7 @@ async def test_what_is_deleted_under_a_worker_is_made_anew(
     async def mended() -> bool:
         return not await provisioning.missing(publisher.js, settings)
 
-    # Then it is there again, and the next task is done and shown
+    # Then it is there again, and the next task is done and projected
     await eventually(mended)
     await publisher.publish("after")
     await publisher.until("after", State.COMPLETED)
@@ -167,7 +167,7 @@ async def test_a_task_cannot_be_half_deleted(publisher: Publisher, worker: Worke
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     await valkey.kill()
-    # When it is to be deleted, the client is told to ask again
+    # When it is to be deleted, the client is asked to try again
     assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "internal"
     assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "completed"
     # Then that helps
@@ -231,7 +231,7 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
     async with start_worker(engine):
         await publisher.publish("t1")
         await publisher.until("t1", State.RUNNING)
-        # When NATS says nothing while the worker asks whose the task is
+        # When NATS does not answer while the worker asks whose the task is
         nats_server.pause()
         engine.may_go_on.set()
         await unanswered.wait()
@@ -244,7 +244,7 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
 async def test_events_of_a_stream_that_was_made_anew_are_shown(
     publisher: Publisher, worker: Worker, js: JetStreamContext, redis: Redis
 ) -> None:
-    # Given tasks whose events are shown in Redis
+    # Given tasks whose events are projected to Redis
     for task_id in ("t1", "t2", "t3"):
         await publisher.publish(task_id)
         await publisher.until(task_id, State.COMPLETED)
@@ -253,7 +253,7 @@ async def test_events_of_a_stream_that_was_made_anew_are_shown(
     await js.delete_stream("transcription_progress")
     await eventually(partial(has_consumer, js, "transcription_progress"))
     await publisher.publish("t3", kind=Kind.DIARIZATION)
-    # Then the keys tell of the new task
+    # Then the keys are those of the new task
     await eventually(partial(is_of_kind, redis, "t3", "diarization"))
 
 
@@ -285,7 +285,7 @@ async def test_a_request_is_answered_while_jetstream_is_not(
 
 
 async def heard_behind(publisher: Publisher, sequence: int) -> bool:
-    """Whether the task was heard of again."""
+    """Whether the task has another event."""
     last = await publisher.js.get_last_msg("transcription_progress", "progress.t1")
     return bool(parsed(last)["sequence"] > sequence)
 
@@ -348,10 +348,10 @@ async def test_a_worker_that_starts_in_an_outage_costs_no_attempt(
         await working
 
 
-async def test_what_nobody_heard_of_is_known_after_an_outage(
+async def test_what_nobody_received_is_known_after_an_outage(
     publisher: Publisher, start_worker: StartWorker, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a busy worker that has looked through the queue, and did not hear of what was published since
+    # Given a busy worker that has looked through the queue, and did not receive what was published since
     looked_through, another = asyncio.Event(), ConnectionMonitor.wait_until_restored
 
     async def told(connection: ConnectionMonitor) -> None:

@@ -1,4 +1,4 @@
-"""What the service makes of streams, consumers and buckets, as the server tells it."""
+"""Streams, consumers and buckets as the server has them after provisioning."""
 
 import pytest
 from nats.js import JetStreamContext
@@ -122,11 +122,11 @@ async def test_what_differs_is_told_and_left_alone(settings: Settings, js: JetSt
     await js.add_stream(name="transcription_tasks", subjects=QUEUES, max_age=3)
     await js.add_consumer("transcription_tasks", queue)
     # When the service starts
-    told = await differences(js, settings)
-    # Then it tells each difference, and alters nothing
-    assert ("transcription_progress", "max_age") in told
-    assert ("transcription_tasks", "retention") in told
-    assert ("transcription_worker_transcription_high", "ack_wait") in told
+    differing = await differences(js, settings)
+    # Then each difference is logged, and nothing is changed
+    assert ("transcription_progress", "max_age") in differing
+    assert ("transcription_tasks", "retention") in differing
+    assert ("transcription_worker_transcription_high", "ack_wait") in differing
     assert (await js.stream_info("transcription_progress")).config.max_age == 5
     assert (await js.stream_info("transcription_tasks")).config.retention == RetentionPolicy.LIMITS
     found = await js.consumer_info("transcription_tasks", "transcription_worker_transcription_high")
@@ -140,7 +140,7 @@ async def test_streams_of_an_older_version_are_named_with_what_to_do(settings: S
     for of in ("progress", "results"):
         await js.add_stream(name=f"transcription_{of}", subjects=[f"{of}.*"])
     # When the service starts
-    # Then one sentence names both and says what to do, and both are left alone
+    # Then one sentence names both and what to do, and both are left alone
     with pytest.raises(ConnectionError, match=r"transcription_progress, transcription_results.*nats stream rm"):
         await provision(js, settings)
     assert (await js.stream_info("transcription_results")).config.subjects == ["results.*"]

@@ -34,14 +34,14 @@ def passes(seldom: RepeatFilter, event: str, level: str = "warning", **facts: ob
 
 
 def test_a_warning_passes_once_in_a_while(seldom: RepeatFilter, clock: Clock) -> None:
-    # Given a warning that was said
+    # Given a warning that was logged
     assert passes(seldom, "nats_error_received", error="refused")
-    # When it is said every second
-    said = []
+    # When it is logged every second
+    passed_at = []
     for clock.now in map(float, range(1, 61)):
-        said.append(passes(seldom, "nats_error_received", error="refused"))
+        passed_at.append(passes(seldom, "nats_error_received", error="refused"))
     # Then it is written every half minute
-    assert [at for at, passed in enumerate(said, 1) if passed] == [30, 60]
+    assert [at for at, passed in enumerate(passed_at, 1) if passed] == [30, 60]
 
 
 def test_what_differs_passes(seldom: RepeatFilter) -> None:

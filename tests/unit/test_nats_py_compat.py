@@ -19,7 +19,7 @@ async def test_writing_to_a_lost_connection_is_a_connection_error() -> None:
         await reader.read()
         # When more is written
         writer.writelines([b"one", b"two"])
-        # Then that is told as a lost connection
+        # Then that is an error of the connection
         with pytest.raises(ConnectionError):
             await writer.drain()
 

@@ -1,4 +1,4 @@
-"""Much that is to be shown in Redis holds up nothing else that the worker does."""
+"""Many events that are to be projected do not hold up anything else in the worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -30,18 +30,18 @@ WITHIN = 10  # seconds
 
 @dataclass
 class FakeProjection:
-    """Keeps what it is to show."""
+    """Keeps what is projected."""
 
     takes: float = 0.0  # seconds
-    shown: list[Record] = field(default_factory=list)
-    shown_at: float = 0.0
+    projected: list[Record] = field(default_factory=list)
+    projected_at: float = 0.0
     results: dict[str, bytes] = field(default_factory=dict)
 
     async def progressed(self, records: Sequence[Record]) -> None:
         if self.takes:
             await asyncio.sleep(self.takes)
-        self.shown += records
-        self.shown_at = asyncio.get_running_loop().time()
+        self.projected += records
+        self.projected_at = asyncio.get_running_loop().time()
 
     async def ended(self, results: Mapping[str, bytes]) -> None:
         self.results.update(results)
@@ -62,7 +62,7 @@ def stored(client: FakeClient, subject: str, number: int, body: BaseModel) -> Ms
 
 
 def event(client: FakeClient, number: int) -> Msg:
-    said = ProgressEvent(
+    found = ProgressEvent(
         task_id=f"t{number}",
         kind=Kind.TRANSCRIPTION,
         state=State.QUEUED,
@@ -70,7 +70,7 @@ def event(client: FakeClient, number: int) -> Msg:
         sequence=1,
         time=datetime.now(UTC),
     )
-    return stored(client, f"progress.t{number}", number, said)
+    return stored(client, f"progress.t{number}", number, found)
 
 
 def result(client: FakeClient, number: int) -> Msg:
@@ -116,9 +116,9 @@ def asked(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 
 
 @asynccontextmanager
-async def showing(client: FakeClient, projection: FakeProjection) -> AsyncIterator[None]:
-    showing = projector.run(cast("Client", client), NAMES, cast("RedisProjection", projection))
-    run = asyncio.create_task(showing)
+async def projecting(client: FakeClient, projection: FakeProjection) -> AsyncIterator[None]:
+    work = projector.run(cast("Client", client), NAMES, cast("RedisProjection", projection))
+    run = asyncio.create_task(work)
     try:
         async with asyncio.timeout(WITHIN):
             yield
@@ -130,24 +130,24 @@ async def showing(client: FakeClient, projection: FakeProjection) -> AsyncIterat
 async def test_while_much_is_shown_others_get_their_turn(client: FakeClient) -> None:
     # Given a great many events and results, and something else that goes on
     projection, turns, turns_of_results = FakeProjection(), 0, 0
-    # When they are shown
-    async with showing(client, projection):
+    # When they are projected
+    async with projecting(client, projection):
         while len(client.acknowledged) < EVENTS_AT_ONCE + RESULTS_AT_ONCE:
             turns += 1
             turns_of_results += not projection.results
             await asyncio.sleep(0)
     # Then all are
-    assert (len(projection.shown), len(projection.results)) == (EVENTS_AT_ONCE, RESULTS_AT_ONCE)
-    # And that went on between any few events, while they were read, shown and acknowledged, and between any two results
+    assert (len(projection.projected), len(projection.results)) == (EVENTS_AT_ONCE, RESULTS_AT_ONCE)
+    # And other tasks ran between a few events, while these were read, written and acknowledged, and between two results
     assert turns >= 25
     assert turns_of_results >= RESULTS_AT_ONCE
 
 
 async def test_what_is_shown_takes_no_more_than_half_of_the_time(client: FakeClient, asked: asyncio.Event) -> None:
-    # Given events that take a while to be shown, and others behind them
+    # Given events that take a while to be projected, and others behind them
     projection = FakeProjection(takes=0.3)
-    # When they are shown
-    async with showing(client, projection):
+    # When they are projected
+    async with projecting(client, projection):
         await asked.wait()
         # Then the worker has as long for itself before the next ones are asked for
-        assert asyncio.get_running_loop().time() - projection.shown_at >= projection.takes
+        assert asyncio.get_running_loop().time() - projection.projected_at >= projection.takes
