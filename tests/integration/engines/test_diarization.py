@@ -121,7 +121,7 @@ def test_the_demo_has_no_more_errors_than_before(networks: Networks) -> None:
 
 def test_a_telephone_call_has_the_turns_that_it_has() -> None:
     # Given what the networks found in half a minute of a telephone call
-    analysed = [unpack(0, (CALL / "stretch.txt").read_text(encoding="ascii").strip())]
+    analysed = [unpack(0, (CALL / "chunk.txt").read_text(encoding="ascii").strip())]
 
     # When its turns are made, then at most 5.5 % of its speech is wrong (9.7 % when excerpts had no votes)
     found = turns(analysed, owners(analysed, Bounds(None, None)), 30.0)
