@@ -10,15 +10,11 @@ from schemas.requests import DeleteLettersRequest, LettersDeleted, Replayed, Rep
 
 async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromContext()]) -> Replayed:
     """Queue tasks of dead letters again, by task, kind or error code."""
-    count = await replayer.replay(task_id=request.task_id, kind=request.kind, code=request.code)
-    return Replayed(replayed=count)
+    return Replayed(replayed=await replayer.replay(request))
 
 
 async def delete(
     request: DeleteLettersRequest, dead_letters: Annotated[DeadLetterStore, FromContext()]
 ) -> LettersDeleted:
     """Remove dead letters, by task, kind or error code."""
-    count, more_after = await dead_letters.delete(
-        task_id=request.task_id, kind=request.kind, code=request.code, after=request.after
-    )
-    return LettersDeleted(deleted=count, more_after=more_after)
+    return await dead_letters.delete(request)

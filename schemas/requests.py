@@ -89,7 +89,7 @@ class Deleted(Message):
     deleted: Literal[True] = Field(default=True, description="Always true: else an error is the answer.")
 
 
-class _ChosenDeadLetters(Order):
+class DeadLetterChoice(Order):
     """Chooses dead letters by exactly one of three fields."""
 
     task_id: TaskId | None = Field(None, description="The dead letter of this task.")
@@ -104,11 +104,11 @@ class _ChosenDeadLetters(Order):
         return self
 
 
-class ReplayRequest(_ChosenDeadLetters):
+class ReplayRequest(DeadLetterChoice):
     """Asks the service to try dead letters again, chosen by exactly one of three fields."""
 
 
-class DeleteLettersRequest(_ChosenDeadLetters):
+class DeleteLettersRequest(DeadLetterChoice):
     """Asks the service to remove dead letters, chosen by exactly one of three fields; the rest of their tasks stays."""
 
     after: int = Field(

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 
-from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore, Selection
+from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore, is_chosen
 from app.errors import RequestError
 from app.jetstream.stream_pages import PAGE_SIZE
 from app.jetstream.streams import QUEUE_FULL
@@ -24,8 +24,8 @@ from schemas.dead_letters import BodyEncoding, DeadLetter
 from schemas.errors import ErrorCode
 from schemas.headers import REPLAY_OF
 from schemas.progress import State
+from schemas.requests import ReplayRequest
 from schemas.stream_names import StreamNames
-from schemas.wire import Kind
 
 REGISTERED_WITHIN_S = 1.0  # after ANSWER_WITHIN_S
 LOOK_EVERY_S = 0.01
@@ -64,25 +64,25 @@ class Replayer:
         self._log = log
         self._names = names
 
-    async def replay(self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None) -> int:
-        """Queue the matching tasks, each once, as far as there is room and time; return how many.
+    async def replay(self, request: ReplayRequest) -> int:
+        """Queue the chosen tasks, each once, as far as there is room and time; return how many.
 
         Raises:
             RequestError: Nothing is queued, and the client can do something about it.
         """
-        selection = Selection(task_id, kind, code)
         replay, found = _Replay(give_up_at=time.monotonic() + ANSWER_WITHIN_S), False
         newest = await self._last_of(self._names.dead_letters)  # those that fail again meanwhile are newer
         async for letters in self._letters.pages():
-            selected = [each for each in letters if each[0] <= newest and selection.includes(each[1])]
-            found = found or bool(selected)
-            await self._replay_all(selected, replay)
+            chosen = [each for each in letters if each[0] <= newest and is_chosen(each[1], request)]
+            found = found or bool(chosen)
+            await self._replay_all(chosen, replay)
             if replay.is_over or (letters and letters[-1][0] > newest):
                 break
-        if task_id is not None and not found:
-            raise RequestError(ErrorCode.NOT_FOUND, f"No dead letter is kept of task {task_id}: list what is there.")
-        if task_id is not None and replay.without_log:
-            message = f"The events of task {task_id} are kept no longer: publish it again under a new id."
+        if request.task_id and not found:
+            message = f"No dead letter is kept of task {request.task_id}: list what is there."
+            raise RequestError(ErrorCode.NOT_FOUND, message)
+        if request.task_id and replay.without_log:
+            message = f"The events of task {request.task_id} are kept no longer: publish it again under a new id."
             raise RequestError(ErrorCode.NOT_FOUND, message)
         if replay.full and not replay.ends:
             raise QueueFullError

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
@@ -20,10 +19,10 @@ from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
 from schemas import subjects
 from schemas.dead_letters import BodyEncoding, DeadLetter
-from schemas.errors import ErrorCode, ErrorDetail
+from schemas.errors import ErrorDetail
 from schemas.headers import TRACEPARENT
+from schemas.requests import DeadLetterChoice, DeleteLettersRequest, LettersDeleted
 from schemas.stream_names import StreamNames
-from schemas.wire import Kind
 
 NO_SUCH_MESSAGE: Final = 10057  # err_code of nats-server, where a message is to be deleted
 ANSWER_WITHIN_S = 3.5  # clients wait for five
@@ -31,21 +30,13 @@ LARGEST_GROWTH = 2  # control characters take six bytes each in JSON: base64 is 
 MOST_HEADERS, LONGEST_HEADER = 32, 1024  # characters
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Selects the dead letters that match all that is given."""
-
-    task_id: str | None
-    kind: Kind | None
-    code: ErrorCode | None
-
-    def includes(self, letter: DeadLetter) -> bool:
-        """Whether a dead letter is selected."""
-        return (
-            self.task_id in (None, letter.task_id)
-            and self.kind in (None, letter.kind)
-            and self.code in (None, letter.error.code)
-        )
+def is_chosen(letter: DeadLetter, choice: DeadLetterChoice) -> bool:
+    """Whether a dead letter matches all that is given."""
+    return (
+        choice.task_id in (None, letter.task_id)
+        and choice.kind in (None, letter.kind)
+        and choice.code in (None, letter.error.code)
+    )
 
 
 class DeadLetterStore:
@@ -103,26 +94,20 @@ class DeadLetterStore:
                     letters.append((message.seq or 0, DeadLetter.model_validate_json(message.data or b"")))
             yield letters
 
-    async def delete(
-        self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None, after: int
-    ) -> tuple[int, int | None]:
-        """Delete the dead letters behind stream sequence `after` that match all that is given, for a few seconds.
-
-        How many were deleted, and the sequence behind which to continue, None where all were looked at.
-        """
-        selection = Selection(task_id, kind, code)
+    async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
+        """Delete the chosen dead letters, as many as there is time for."""
         give_up_at = time.monotonic() + ANSWER_WITHIN_S
         count = 0
-        async for letters in self.pages(after=after):
-            count += await self._delete_selected(selection, letters)
+        async for letters in self.pages(after=request.after):
+            count += await self._delete_chosen(request, letters)
             if letters and time.monotonic() > give_up_at:
-                return count, letters[-1][0]
-        return count, None
+                return LettersDeleted(deleted=count, more_after=letters[-1][0])
+        return LettersDeleted(deleted=count)
 
     async def delete_all(self, task_id: str) -> bool:
-        """Delete all dead letters of a task; whether there were any."""
-        selection = Selection(task_id, None, None)
-        return sum([await self._delete_selected(selection, letters) async for letters in self.pages()]) > 0
+        """Delete all dead letters of a task; return whether there were any."""
+        choice = DeadLetterChoice(task_id=task_id)
+        return sum([await self._delete_chosen(choice, letters) async for letters in self.pages()]) > 0
 
     async def delete_one(self, sequence: int) -> bool:
         """Delete a dead letter by its stream sequence; False where it was deleted already.
@@ -137,8 +122,8 @@ class DeadLetterStore:
                 raise
             return False
 
-    async def _delete_selected(self, selection: Selection, letters: Iterable[tuple[int, DeadLetter]]) -> int:
-        return sum([await self.delete_one(sequence) for sequence, letter in letters if selection.includes(letter)])
+    async def _delete_chosen(self, choice: DeadLetterChoice, letters: Iterable[tuple[int, DeadLetter]]) -> int:
+        return sum([await self.delete_one(sequence) for sequence, letter in letters if is_chosen(letter, choice)])
 
 
 def _readable(body: bytes) -> tuple[str, BodyEncoding]:

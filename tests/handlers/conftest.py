@@ -15,10 +15,15 @@ from app.jetstream import streams
 from app.settings import Settings
 from app.updates import Checkpoint, Result, Task, Update
 from handlers import channels
-from schemas.errors import ErrorCode
-from schemas.requests import ResultFormat, ResultRequest, TaskStatus
+from schemas.requests import (
+    DeleteLettersRequest,
+    LettersDeleted,
+    ReplayRequest,
+    ResultFormat,
+    ResultRequest,
+    TaskStatus,
+)
 from schemas.sharing import WindowsOffered
-from schemas.wire import Kind
 
 UPDATES: tuple[Update | Result, ...] = ("first", "second")  # type: ignore[assignment]  # handlers pass on whatever it is
 
@@ -98,17 +103,15 @@ class FakeRequests:
 class FakeDeadLetters:
     """Both the store of dead letters and their replay."""
 
-    chosen: list[tuple[str | None, Kind | None, ErrorCode | None]] = field(default_factory=list)
+    chosen: list[ReplayRequest | DeleteLettersRequest] = field(default_factory=list)
 
-    async def replay(self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None) -> int:
-        self.chosen.append((task_id, kind, code))
+    async def replay(self, request: ReplayRequest) -> int:
+        self.chosen.append(request)
         return 3
 
-    async def delete(
-        self, *, task_id: str | None, kind: Kind | None, code: ErrorCode | None, after: int
-    ) -> tuple[int, int | None]:
-        self.chosen.append((task_id, kind, code))
-        return 2, after + 10
+    async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
+        self.chosen.append(request)
+        return LettersDeleted(deleted=2, more_after=request.after + 10)
 
 
 @dataclass

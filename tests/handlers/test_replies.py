@@ -13,7 +13,7 @@ from handlers.channels import ANSWERS
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State
-from schemas.requests import ResultFormat, TaskStatus
+from schemas.requests import DeleteLettersRequest, ReplayRequest, ResultFormat, TaskStatus
 from schemas.wire import Kind
 from tests.handlers.conftest import Parts
 
@@ -65,14 +65,14 @@ async def test_a_deleted_task_is_confirmed(broker: NatsBroker, parts: Parts) -> 
 
 async def test_dead_letters_are_replayed(broker: NatsBroker, parts: Parts) -> None:
     assert await ask(broker, subjects.REPLAY, {"kind": "diarization"}) == {"replayed": 3}
-    assert parts.replayer.chosen == [(None, Kind.DIARIZATION, None)]
+    assert parts.replayer.chosen == [ReplayRequest(kind=Kind.DIARIZATION)]
     assert parts.dead_letters.chosen == []
 
 
 async def test_dead_letters_are_deleted_from_where_the_client_says(broker: NatsBroker, parts: Parts) -> None:
     answer = await ask(broker, subjects.DELETE_LETTERS, {"task_id": "t1", "after": 5})
     assert answer == {"deleted": 2, "more_after": 15}
-    assert parts.dead_letters.chosen == [("t1", None, None)]
+    assert parts.dead_letters.chosen == [DeleteLettersRequest(task_id="t1", after=5)]
     assert parts.replayer.chosen == []
 
 

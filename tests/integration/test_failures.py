@@ -31,6 +31,7 @@ from app.updates import Task
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
 from schemas.progress import State
+from schemas.requests import ReplayRequest
 from schemas.wire import Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
@@ -315,7 +316,7 @@ async def test_two_operators_queue_a_task_once(
 
     monkeypatch.setattr(JetStreamContext, "publish", at_once)
     replayer = worker.container.replayer
-    await asyncio.gather(*(replayer.replay(task_id="t1", kind=None, code=None) for _ in range(2)))
+    await asyncio.gather(*(replayer.replay(ReplayRequest(task_id="t1")) for _ in range(2)))
     # Then the queue takes it once
     await eventually(lambda: completed(publisher, "t1"))
     assert (await js.stream_info("transcription_tasks")).state.last_seq == 2
