@@ -57,7 +57,7 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
 def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
     """Fill the holes between the texts of a clip: each hole is transcribed as a clip of its own.
 
-    Where a clip has no words at all, each half of it is. What is found in a hole may leave a smaller one.
+    Of a clip without words, each half is transcribed on its own. What is found in a hole may leave a smaller hole.
     """
     found, tried = list(texts), set[Piece]()
     while new := [hole for hole in _holes(found, clip) if hole not in tried][: _MOST_HOLES - len(tried)]:
@@ -72,7 +72,7 @@ def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: Tran
 
 
 def _holes(texts: Sequence[Text], clip: Clip) -> list[Piece]:
-    """The stretches of speech without words; a clip without any text counts as a clip without speech."""
+    """Find the sections of speech without words; a clip without any text counts as a clip without speech."""
     words = [word for text in texts for word in text.words]
     return holes(word_times(words), clip.speech, clip.seconds) if texts else []
 

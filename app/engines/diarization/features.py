@@ -15,12 +15,12 @@ _WINDOW = 400  # samples, 25 ms
 _STEP = 160
 _POINTS = 512  # of the Fourier transform
 _BINS = 80
-_LOWEST = 20.0  # Hz
+_LOWEST_HZ = 20.0
 _EMPHASIS = np.float32(0.97)
 _FLOOR = np.finfo(np.float32).eps
 _NOTHING = 1e-12  # far below the floor, or quiet speech would hide that there is nothing above it
-_VOICE = (500.0, 3_000.0)  # Hz
-_ABOVE = 4_300.0  # Hz
+_VOICE_HZ = (500.0, 3_000.0)
+_ABOVE_HZ = 4_300.0
 # The natural logarithm of the level above the telephone band divided by the voice's level: -6.9 at most on the
 # telephone, -3.1 at least elsewhere.
 _NARROW = -5.0
@@ -36,8 +36,8 @@ def narrow(energy: Energies) -> bool:
     """Whether the sound has nothing above what a telephone carries."""
     level = np.log(np.maximum(energy, _NOTHING)).mean(axis=0)
     centre = _corners()[1:-1]
-    above = level[centre > _mel(np.float64(_ABOVE))].mean()
-    voice = level[(centre > _mel(np.float64(_VOICE[0]))) & (centre < _mel(np.float64(_VOICE[1])))].mean()
+    above = level[centre > _mel(np.float64(_ABOVE_HZ))].mean()
+    voice = level[(centre > _mel(np.float64(_VOICE_HZ[0]))) & (centre < _mel(np.float64(_VOICE_HZ[1])))].mean()
     return bool(above - voice < _NARROW)
 
 
@@ -68,7 +68,7 @@ def _filters() -> Features:
 
 def _corners() -> npt.NDArray[np.float64]:
     """Where each filter begins, peaks and ends, in mel: a filter's peak is where its neighbours end and begin."""
-    return np.linspace(_mel(np.float64(_LOWEST)), _mel(np.float64(SAMPLE_RATE / 2)), _BINS + 2)
+    return np.linspace(_mel(np.float64(_LOWEST_HZ)), _mel(np.float64(SAMPLE_RATE / 2)), _BINS + 2)
 
 
 def _mel(hertz: npt.NDArray[np.float64] | np.float64) -> npt.NDArray[np.float64]:

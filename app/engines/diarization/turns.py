@@ -16,13 +16,13 @@ from schemas.diarization import Turn
 Weights = npt.NDArray[np.float32]
 Runs = npt.NDArray[np.intp]
 
-_FIRST_EDGE = 360.5  # samples: frame 0 is computed from 991 of them and stands for the 270 in their middle
+_FIRST_EDGE_SAMPLES = 360.5  # frame 0 is computed from 991 of them and stands for the 270 in their middle
 _SURE = FRAMES_APART  # from an excerpt's edge
 _AT_EDGE = 0.5  # weight of a decision at an edge: there the network knows one side only
-_SHORTEST_PAUSE = 12  # frames, 0.2 s
-_SHORTEST_TURN = 12
-_SCRAP = 30  # frames, half a second
-_NEAR = 6
+_SHORTEST_PAUSE_FRAMES = 12  # 0.2 s
+_SHORTEST_TURN_FRAMES = 12
+_SCRAP_FRAMES = 30  # half a second
+_NEAR_FRAMES = 6
 
 
 def _votes() -> Weights:
@@ -66,7 +66,7 @@ def _named(runs: Sequence[_Run], duration: float) -> Iterator[Turn]:
 
 
 def _seconds(edge: int) -> float:
-    return round((edge * FRAME + _FIRST_EDGE) / SAMPLE_RATE, 3)
+    return round((edge * FRAME + _FIRST_EDGE_SAMPLES) / SAMPLE_RATE, 3)
 
 
 def _decided(chunks: Sequence[Chunk], owners: Labels, speakers: int) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
@@ -121,9 +121,9 @@ def _whole(runs: Runs) -> Runs:
     """Fill short pauses, then drop short runs."""
     if not len(runs):
         return runs
-    pauses = np.flatnonzero(runs[1:, 0] - runs[:-1, 1] >= _SHORTEST_PAUSE)
+    pauses = np.flatnonzero(runs[1:, 0] - runs[:-1, 1] >= _SHORTEST_PAUSE_FRAMES)
     starts, ends = runs[np.r_[0, pauses + 1], 0], runs[np.r_[pauses, len(runs) - 1], 1]
-    long = ends - starts >= _SHORTEST_TURN
+    long = ends - starts >= _SHORTEST_TURN_FRAMES
     return np.stack([starts[long], ends[long]], axis=1)
 
 
@@ -131,7 +131,7 @@ def _without_scraps(runs: Sequence[_Run]) -> list[_Run]:
     """Give a scrap that runs into another speaker's turn to that speaker, who is often recognised a moment late."""
     kept: list[_Run] = []  # the next one last
     for run in reversed(runs):
-        heir = next((place for place in _following(run, kept) if run.end - run.start < _SCRAP), None)
+        heir = next((place for place in _following(run, kept) if run.end - run.start < _SCRAP_FRAMES), None)
         if heir is None:
             kept.append(run)
         else:
@@ -142,7 +142,7 @@ def _without_scraps(runs: Sequence[_Run]) -> list[_Run]:
 def _following(run: _Run, later: Sequence[_Run]) -> Iterator[int]:
     """Yield the places of other speakers' runs that begin before a run has ended and go on after it."""
     for place in range(len(later) - 1, -1, -1):
-        if later[place].start > run.end + _NEAR:
+        if later[place].start > run.end + _NEAR_FRAMES:
             return
         if later[place].speaker != run.speaker and later[place].end > run.end:
             yield place
