@@ -59,14 +59,13 @@ soak: $(READY) ## a thousand tasks through one worker
 chaos: $(READY) ## half an hour of killed workers and servers; CHAOS_SEED=n repeats a run
 	@CHAOS_SECONDS=600 CHAOS_OUTAGES=1,30,300 $(BIN)/pytest -q -s tests/chaos
 
-check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, spec
+check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, contract
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/mypy examples tools
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/pytest -q -m node tests/contract
-	@$(BIN)/pytest -q tests/contract/test_specification.py tests/contract/test_compatibility.py
+	@$(BIN)/pytest -q -n 2 tests/contract
 
 format: $(READY) ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet .
