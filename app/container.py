@@ -112,12 +112,7 @@ class Container:
     def _make_execution(self, ack_wait: float) -> None:
         settings = self.settings
         settlement = Settlement(
-            self.log,
-            self.dead_letters,
-            self.projection,
-            self.meter,
-            settings.max_attempts,
-            settings.task_retry_delay,
+            self.log, self.dead_letters, self.projection, self.meter, settings.max_attempts, settings.task_retry_delay
         )
         self.execution = Execution(
             nats=self.nats,

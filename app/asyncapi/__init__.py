@@ -1,6 +1,5 @@
-"""The AsyncAPI document: what FastStream finds in the code, plus what it leaves out."""
+"""The AsyncAPI document: what FastStream finds in the code, and what FastStream leaves out."""
 
-import io
 import json
 
 import yaml
@@ -25,7 +24,7 @@ def document(version: str, settings: Settings) -> AsyncAPI:
 
 
 class _Document(AsyncAPI):
-    """FastStream's document, completed: for `docs gen` and the page alike."""
+    """FastStream's document, completed, for `docs gen` and for the page."""
 
     settings: Settings
 
@@ -34,14 +33,14 @@ class _Document(AsyncAPI):
 
 
 class _Completed:
-    """A specification that is plain JSON."""
+    """A specification as plain JSON."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
 
     @property
     def title(self) -> str:
-        """The document's title."""
+        """The title of the document."""
         return str(self._node["info"]["title"])
 
     def to_jsonable(self) -> Node:
@@ -53,23 +52,17 @@ class _Completed:
         return json.dumps(self._node, ensure_ascii=False)
 
     def to_yaml(self) -> str:
-        """The document as YAML, one thing a line, nothing by reference to another line."""
-        written = io.StringIO(newline="\n")
-        plain = json.loads(self.to_json())
-        yaml.dump(plain, written, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=120)
-        return written.getvalue()
+        """The document as YAML."""
+        plain = json.loads(self.to_json())  # no part is shared, so YAML needs no references
+        return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
-class _Plain(yaml.SafeDumper):
-    """Writes texts of several lines as a person would."""
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 -- the library's signature
-        """Write what is there twice twice."""
-        return True
-
-    def represent_str(self, data: str) -> yaml.ScalarNode:
-        """Write lines as lines."""
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+class _Dumper(yaml.SafeDumper):
+    """Writes a text of several lines as a block."""
 
 
-_Plain.add_representer(str, _Plain.represent_str)
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)

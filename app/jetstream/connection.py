@@ -37,12 +37,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-def broker(
-    settings: Settings,
-    monitor: ConnectionMonitor,
-    *,
-    traces: TracerProvider,
-) -> NatsBroker:
+def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProvider) -> NatsBroker:
     """A broker that is not connected yet, reconnects for ever, and has a monitor note what becomes of it."""
     return NatsBroker(
         settings.nats_url,

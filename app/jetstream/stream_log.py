@@ -53,7 +53,7 @@ class StreamLog(Generic[T]):
         Raises:
             TransientError: JetStream does not answer for long.
         """
-        message = await self._last_message(subject)
+        message = await self._insist(subject, partial(stream_pages.last, self._nats, self._stream, subject))
         return None if message is None else await self._own(message, subject)
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
@@ -131,15 +131,10 @@ class StreamLog(Generic[T]):
         return True
 
     async def _messages(self, subject: str, *, after: int = 0) -> AsyncIterator[RawStreamMsg]:
-        while (message := await self._next(subject, after + 1)) is not None:
+        read = partial(stream_pages.next_from, self._nats, self._stream, subject)
+        while (message := await self._insist(subject, partial(read, after + 1))) is not None:
             yield message
             after = message.seq or after + 1
-
-    async def _next(self, subject: str, start: int) -> RawStreamMsg | None:
-        return await self._insist(subject, partial(stream_pages.next_from, self._nats, self._stream, subject, start))
-
-    async def _last_message(self, subject: str) -> RawStreamMsg | None:
-        return await self._insist(subject, partial(stream_pages.last, self._nats, self._stream, subject))
 
     async def _insist(self, subject: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """Ask until there is an answer; while the connection is lost, wait however long that takes.

@@ -98,17 +98,9 @@ class RedisProjection:
                 continue
             state, ended = str(event.state), int(event.state.ended)
             keep, keep_progress = _left(KEEP_S, event.time), _left(KEEP_PROGRESS_S, event.time)
-            values = (
-                record.stream_sequence,
-                status,
-                event.progress,
-                keep,
-                keep_progress,
-                state,
-                FORGOTTEN_FOR_S,
-                ended,
-            )
-            writing.eval(WRITE_IF_NEWER, len(names), *names, *values, record.metadata.task_sequence, self.made_at)
+            kept = (keep, keep_progress, state, FORGOTTEN_FOR_S, ended, record.metadata.task_sequence, self.made_at)
+            values = (record.stream_sequence, status, event.progress, *kept)
+            writing.eval(WRITE_IF_NEWER, len(names), *names, *values)
         with _reached():
             await writing.execute()
 
@@ -121,14 +113,8 @@ class RedisProjection:
         writing = self._redis.pipeline(transaction=False)
         for task_id, ended in results.items():
             names = [keys.result(task_id), keys.withdrawn(task_id)]
-            writing.eval(
-                WRITE_UNLESS_WITHDRAWN,
-                len(names),
-                *names,
-                ended.result,
-                _left(KEEP_S, ended.created_at),
-                ended.task_sequence,
-            )
+            values = (ended.result, _left(KEEP_S, ended.created_at), ended.task_sequence)
+            writing.eval(WRITE_UNLESS_WITHDRAWN, len(names), *names, *values)
         with _reached():
             await writing.execute()
 
