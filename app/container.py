@@ -32,7 +32,7 @@ from app.redis_store.projection import RedisProjection
 from app.requests import TaskRequests
 from app.settings import Settings
 from app.speech.diarizer import Diarizer
-from app.speech.recordings import Recordings
+from app.speech.recordings import recordings_of
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
 from app.task_log.log import TaskLog
@@ -129,7 +129,7 @@ class Container:
         )
 
     def _make_speech(self) -> None:
-        self.recordings = Recordings(self.settings, self.nats.jetstream())
+        self.recordings = recordings_of(self.settings, self.nats.jetstream())
         self.cache = cache.Cache(self.redis_of_cache, keep=self.settings.cache_ttl)
         self.sharing = WorkSharing(self.nats, self.engine, self.settings)
         self.diarizer = Diarizer(self.recordings, self.engine, self.cache, Chunks(self.redis_of_cache), self.sharing)

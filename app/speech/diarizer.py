@@ -5,8 +5,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from importlib.metadata import version
-from types import TracebackType
-from typing import Self
 
 from app.cancellation import cancel_all
 from app.engines.engine import Engine
@@ -98,10 +96,7 @@ def _result(task: DiarizationTask, recording: Recording, found: DiarizationDone)
 
 
 class SpeakerSearch:
-    """Diarization beside a transcription: leads to `turns`, or to an `error`, which leaves the transcript alone.
-
-    As a context manager, the search ends with its block.
-    """
+    """Diarization beside a transcription: leads to `turns`, or to an `error`, which leaves the transcript alone."""
 
     def __init__(self, replies: AsyncGenerator[StageAdvanced | DiarizationDone, None]) -> None:
         self.turns: Sequence[Turn] | None = None
@@ -147,12 +142,8 @@ class SpeakerSearch:
         if task is not None:
             await task
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def aclose(self) -> None:
+        """End the search."""
         if self._task is not None:
             await cancel_all([self._task])
         await self._replies.aclose()

@@ -69,38 +69,33 @@ def _stamp(path: Path) -> _Stamp:
     return _Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-class Recordings:
-    """The recordings behind AUDIO_STORE: a bucket (`nats://bucket`) or a folder (`file:///folder`)."""
+class Recordings(Protocol):
+    """Where recordings are kept."""
 
-    def __init__(self, settings: Settings, jetstream: JetStreamContext) -> None:
-        where = urlsplit(settings.audio_store)
-        self._store: _Store = (
-            _Folder(Path(unquote(where.path)), settings.audio_max_bytes)
-            if where.scheme == "file"
-            else _Bucket(where.netloc, settings.audio_max_bytes, jetstream)
-        )
-
-    def fetch(self, audio_file_id: str) -> AbstractAsyncContextManager[Recording]:
+    def fetch(self, audio_file_id: str, /) -> AbstractAsyncContextManager[Recording]:
         """Provide a recording on this machine until the block ends; then a copy is deleted.
 
         Raises:
             PermanentError: audio_not_found, audio_too_large, audio_unreadable.
-            TransientError: internal, the store cannot be reached.
+            TransientError: internal, the recordings cannot be reached.
         """
-        return self._store.fetch(audio_file_id)
+        ...
 
-    async def delete(self, audio_file_id: str) -> None:
+    async def delete(self, audio_file_id: str, /) -> None:
         """Delete a recording from the service's bucket, if it is there.
 
         Raises:
             TransientError: internal, the bucket cannot be reached.
         """
-        await self._store.delete(audio_file_id)
+        ...
 
 
-class _Store(Protocol):
-    def fetch(self, audio_file_id: str, /) -> AbstractAsyncContextManager[Recording]: ...
-    async def delete(self, audio_file_id: str, /) -> None: ...
+def recordings_of(settings: Settings, jetstream: JetStreamContext) -> Recordings:
+    """Open the recordings behind AUDIO_STORE: a bucket (`nats://bucket`) or a folder (`file:///folder`)."""
+    where = urlsplit(settings.audio_store)
+    if where.scheme == "file":
+        return _Folder(Path(unquote(where.path)), settings.audio_max_bytes)
+    return _Bucket(where.netloc, settings.audio_max_bytes, jetstream)
 
 
 class _Folder:

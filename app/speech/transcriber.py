@@ -88,7 +88,7 @@ class Transcriber:
         beside = not (checkpoint.processed_seconds and checkpoint.after_trouble)
         cores = Cores()
         async with (
-            SpeakerSearch(self._diarizer.turns(task, recording)) as search,
+            aclosing(SpeakerSearch(self._diarizer.turns(task, recording))) as search,
             aclosing(transcription.run(checkpoint)) as updates,
         ):
             async for update in updates:

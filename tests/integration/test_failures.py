@@ -23,7 +23,7 @@ from app.main import Worker
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
-from app.speech.recordings import Recording, Recordings
+from app.speech.recordings import Recording
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.telemetry.metrics import Meter
@@ -166,16 +166,17 @@ async def test_nothing_is_appended_behind_an_end_whatever_breaks_after_it(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a recording that breaks when it is closed, after the result
-    original = Recordings.fetch
+    recordings = worker.container.recordings
+    original = recordings.fetch
 
     @asynccontextmanager
-    async def breaks(self: Recordings, audio_file_id: str) -> AsyncIterator[Recording]:
-        async with original(self, audio_file_id) as recording:
+    async def breaks(audio_file_id: str) -> AsyncIterator[Recording]:
+        async with original(audio_file_id) as recording:
             yield recording
         message = "broken after the end"
         raise RuntimeError(message)
 
-    monkeypatch.setattr(Recordings, "fetch", breaks)
+    monkeypatch.setattr(recordings, "fetch", breaks)
     # When a task is done
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)

@@ -14,7 +14,7 @@ from nats.js.object_store import ObjectStore
 from app.embedded import NatsServer, free_port
 from app.errors import PermanentError, TaskError, TransientError
 from app.settings import Settings
-from app.speech.recordings import Recordings
+from app.speech.recordings import Recordings, recordings_of
 from app.temporary import sweep
 from schemas.errors import ErrorCode
 
@@ -37,13 +37,13 @@ async def bucket(js: JetStreamContext) -> ObjectStore:
 
 @pytest.fixture
 def in_bucket(settings: Settings, js: JetStreamContext, scratch: Path) -> Recordings:
-    return Recordings(settings.model_copy(update={"audio_store": "nats://audio"}), js)
+    return recordings_of(settings.model_copy(update={"audio_store": "nats://audio"}), js)
 
 
 @pytest.fixture
 def in_folder(settings: Settings, js: JetStreamContext, recordings_folder: Path) -> Recordings:
     (recordings_folder / "call.flac").write_bytes(CONTENT)
-    return Recordings(settings, js)
+    return recordings_of(settings, js)
 
 
 async def refusal(recordings: Recordings, audio_file_id: str) -> TaskError:
@@ -101,7 +101,7 @@ async def test_a_recording_above_the_limit_is_not_even_fetched(
     limited = settings.model_copy(update={"audio_store": "nats://audio", "audio_max_bytes": 1000})
 
     # When it is fetched, then the limit is named
-    error = await refusal(Recordings(limited, js), "meeting.flac")
+    error = await refusal(recordings_of(limited, js), "meeting.flac")
     assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
     assert "AUDIO_MAX_BYTES" in error.detail.message
     assert list(scratch.iterdir()) == []
@@ -138,7 +138,9 @@ async def test_nats_away_is_a_passing_error(settings: Settings, tmp_path: Path, 
     server = NatsServer(tmp_path / "nats", free_port())
     await server.start()
     client = await nats.connect(server.url, allow_reconnect=False)
-    recordings = Recordings(settings.model_copy(update={"audio_store": "nats://audio"}), client.jetstream(timeout=0.5))
+    recordings = recordings_of(
+        settings.model_copy(update={"audio_store": "nats://audio"}), client.jetstream(timeout=0.5)
+    )
     await server.stop()
 
     # When a recording is fetched or deleted, then trying again can help
@@ -223,7 +225,7 @@ async def test_limits_hold_in_the_folder_too(settings: Settings, js: JetStreamCo
     # Given an empty recording and one with more bytes than allowed
     (recordings_folder / "empty.flac").touch()
     (recordings_folder / "large.flac").write_bytes(CONTENT)
-    recordings = Recordings(settings.model_copy(update={"audio_max_bytes": 1000}), js)
+    recordings = recordings_of(settings.model_copy(update={"audio_max_bytes": 1000}), js)
 
     # When they are fetched, then they are refused
     assert (await refusal(recordings, "empty.flac")).detail.code is ErrorCode.AUDIO_UNREADABLE
@@ -280,7 +282,7 @@ def test_what_is_named_after_no_process_stops_no_start(
 
 async def test_a_folder_that_is_not_mounted_is_nobodys_recording(settings: Settings, js: JetStreamContext) -> None:
     # Given a store that is not there, which a publisher can do nothing about
-    recordings = Recordings(settings.model_copy(update={"audio_store": "file:///nowhere"}), js)
+    recordings = recordings_of(settings.model_copy(update={"audio_store": "file:///nowhere"}), js)
     # When a recording is looked for, then it is tried again: it may be there when the folder is
     with pytest.raises(TransientError, match="AUDIO_STORE"):
         async with recordings.fetch("meeting.flac"):
