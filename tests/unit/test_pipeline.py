@@ -27,7 +27,7 @@ from app.engines.messages import (
     WindowTranscribed,
 )
 from app.errors import PermanentError, TransientError
-from app.speech.pipeline import BatchSizes, Pipeline, Transcribed, Transcriber
+from app.speech.pipeline import Batch, BatchSizes, Pipeline, Transcribed, Transcriber, TranscriberPool
 from app.work_sharing.coordinator import Coordinator, HelperLostError
 from schemas.errors import ErrorCode
 from schemas.progress import Stage
@@ -518,3 +518,37 @@ async def test_a_resumed_run_finds_what_an_uninterrupted_one_does(done: int) -> 
 
     # Then both together are what one would have found
     assert languages(whole)[:done] + languages(rest) == languages(whole)
+
+
+class GatedTranscriber:
+    """Answers when it may."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+
+    async def transcribe(self, job: Transcribe) -> WindowsTranscribed:
+        self.asked += 1
+        await self.may_answer.wait()
+        found = [WindowTranscribed(segments=[]) for _ in job.windows]
+        return WindowsTranscribed(language="en", found=found, seconds=1, model=MODEL)
+
+
+async def test_the_own_engine_is_asked_before_helpers() -> None:
+    # Given a worker and a helper that are both done with a batch, the helper first
+    own, helper = GatedTranscriber(), GatedTranscriber()
+    pool = TranscriberPool(own.transcribe)
+    pool.add(helper.transcribe)
+    for _ in (own, helper):
+        pool.start(Transcribe(windows=[]), Batch([]))
+    helper.may_answer.set()
+    await asyncio.wait(pool.tasks, return_when=asyncio.FIRST_COMPLETED)
+    assert len(list(pool.finished())) == 1
+    own.may_answer.set()
+    await asyncio.wait(pool.tasks)
+    assert len(list(pool.finished())) == 1
+    # When there is one more batch
+    pool.start(Transcribe(windows=[]), Batch([]))
+    await asyncio.wait(pool.tasks)
+    # Then the helper is not asked for it
+    assert (own.asked, helper.asked) == (2, 1)
