@@ -1,4 +1,4 @@
-"""What FastStream gives a handler besides its message: the container's parts, the message itself, the delivery."""
+"""What FastStream gives a handler besides its message: parts of the container, the raw message, the task's run."""
 
 from typing import Annotated, Any
 

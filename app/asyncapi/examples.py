@@ -1,4 +1,4 @@
-"""One meeting, from the task to the transcript: the examples of the document, which are messages of the service."""
+"""The examples of the document: the messages of one meeting, from the task to the transcript."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ SHA256: Final = "d681eeef56ee8e6757bcabf3634a4922c195009c4fb85abdd7c713684886e0d
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A message, and what is worth looking at in it."""
+    """A message, and what it is an example of."""
 
     name: str
     summary: str

@@ -1,1 +1,1 @@
-"""JetStream: the streams and consumers, how to read and append, and who we are to the server."""
+"""JetStream: its streams and consumers, how to read and append, and the connection to NATS."""

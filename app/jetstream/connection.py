@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 
 def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProvider) -> NatsBroker:
-    """A broker that is not connected yet, reconnects for ever, and has a monitor note what becomes of it."""
+    """A broker that is not connected yet; it reconnects for ever, and tells the monitor."""
     return NatsBroker(
         settings.nats_url,
         security=security(settings),
@@ -58,7 +58,7 @@ def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProv
 
 
 async def reach(nats: NatsBroker, settings: Settings) -> Client:
-    """Connect, or end the start with one sentence: while a start waits, it cannot be stopped.
+    """Connect within CONNECT_TIMEOUT_S, or end the start with one sentence; Ctrl-C and SIGTERM end the wait.
 
     Raises:
         ConnectionError: No server answers.

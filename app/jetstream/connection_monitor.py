@@ -11,7 +11,7 @@ log = structlog.get_logger()
 
 
 class ConnectionMonitor:
-    """Notes what becomes of the connection, and ends the process once it is closed under a worker."""
+    """Notes changes of the connection, and ends the process if the connection is closed while the worker runs."""
 
     def __init__(self) -> None:
         self.ending = False  # whether the worker ends
@@ -24,7 +24,7 @@ class ConnectionMonitor:
         self._made_at = time.monotonic()
 
     def expect_close(self) -> None:
-        """Take it for normal from now on that the connection is lost or closed: the worker ends."""
+        """Treat the loss or the end of the connection as normal from now on: the worker ends."""
         self.ending = True
 
     def restored(self) -> None:
@@ -39,7 +39,7 @@ class ConnectionMonitor:
 
     @property
     def seconds_since_made(self) -> float:
-        """Seconds since the worker was connected: of an outage before that it knows nothing."""
+        """Seconds since the worker was connected: it knows of no outage before that."""
         return time.monotonic() - self._made_at
 
     @property

@@ -1,4 +1,4 @@
-"""What nats-py lacks, and the one module that touches its private parts.
+"""What nats-py lacks: the one module that uses private attributes of nats-py.
 
 `tests/unit/test_nats_py_compat.py` and `tests/integration/test_hostile_headers.py` fail when nats-py or Python mends
 one of these faults, and when nats-py renames what is replaced here.

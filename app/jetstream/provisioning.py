@@ -90,7 +90,7 @@ async def provision(js: JetStreamContext, settings: Settings) -> Provisioned:
 
 
 async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> bool:
-    """Make a missing stream; whether the stream is as this version needs it."""
+    """Make the stream if it is missing; return whether it is as this version needs it."""
     try:
         info = await js.stream_info(str(wanted.name))
     except NotFoundError:
@@ -101,7 +101,7 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> bool:
 
 
 async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> ConsumerConfig | None:
-    """The consumer that existed, None where it was made now."""
+    """Make the consumer if it is missing; return the one that existed, or None."""
     name = str(wanted.durable_name)
     try:
         info = await js.consumer_info(stream, name)

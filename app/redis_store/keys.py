@@ -29,7 +29,7 @@ def withdrawn(task_id: str) -> str:
 
 
 def voices(task_id: str) -> str:
-    """How far the task's speakers are looked for, a hash: recording and chunk to what was found there."""
+    """A hash of the analysed chunks of a task's diarization, by recording and number of the chunk."""
     return f"natscribe:task:{task_id}:voices"
 
 

@@ -42,21 +42,25 @@ class Meter:
 
     def _tasks(self) -> None:
         name, code = ["task_name"], ["task_name", "error_code"]
-        self._seconds = self._histogram("task_processing_time_seconds", "Seconds from delivery to settling.", SECONDS)
+        self._seconds = self._histogram("task_processing_time_seconds", "Seconds from delivery to settlement.", SECONDS)
         self._factor = self._histogram("task_real_time_factor", "Seconds of work for a second of audio.", FACTORS)
         self._wait = self._histogram("task_queue_wait_seconds", "Seconds from publish to the first `running`.", SECONDS)
         self._success = self._counter("task_success", "Tasks completed.", name)
         self._failure = self._counter("task_failure", "Tasks failed for good.", code)
-        self._retries = self._counter("task_retries", "Attempts that are tried again.", code)
+        self._retries = self._counter("task_retries", "Attempts that are retried.", code)
         self._redeliveries = self._counter("task_redeliveries", "Deliveries of tasks that were begun before.", name)
         self._duplicates = self._counter("task_duplicates", "Messages of known ids, taken from the queue.", name)
-        self._resumes = self._counter("task_resumes", "Attempts that went on from a checkpoint.", name)
-        self._resumed = self._counter("task_resumed_audio_seconds", "Audio that was not to be done again.", name)
-        self._audio = self._counter("task_audio_seconds", "Audio done in completed tasks.", name)
+        self._resumes = self._counter("task_resumes", "Attempts that continued from a checkpoint.", name)
+        self._resumed = self._counter(
+            "task_resumed_audio_seconds", "Audio that attempts did not repeat, thanks to a checkpoint.", name
+        )
+        self._audio = self._counter("task_audio_seconds", "Audio of completed tasks.", name)
         self._untranscribed = self._counter("task_untranscribed_seconds", "Speech in which no text was found.", name)
         self._letters = self._counter("dead_letters", "Dead letters stored.", code)
-        self._in_progress = self._gauge("task_in_progress", "Tasks that are worked on.", name, "livesum")
-        self._since = self._gauge("task_seconds_since_progress", "Since the running task got on.", name, "livemax")
+        self._in_progress = self._gauge("task_in_progress", "Tasks in progress.", name, "livesum")
+        self._since = self._gauge(
+            "task_seconds_since_progress", "Since the last progress of the running task.", name, "livemax"
+        )
         self._running = self._gauge("task_running_seconds", "How long the running task has run.", name, "livemax")
 
     def _queue(self) -> None:
@@ -70,7 +74,7 @@ class Meter:
 
     def _worker(self) -> None:
         self._attempt_limit = self._gauge("task_attempt_limit_seconds", "TASK_TIMEOUT.")
-        self._model = self._gauge("model_loaded", "Whether a task can begin at once.", mode="livemin")
+        self._model = self._gauge("model_loaded", "Whether a transcription model is loaded.", mode="livemin")
         self._nats = self._gauge("nats_up", "Whether the connection to NATS stands.", mode="livemin")
         self._redis = self._gauge("redis_up", "Whether Redis answers.", mode="livemin")
         self._memory = self._gauge("worker_memory_bytes", "Resident memory.", ["part"], "livesum")
