@@ -18,17 +18,18 @@ from app.cancellation import cancel_all
 from app.engines.engine import Engine
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed, WindowTranscribed
 from app.settings import Settings, Share
-from app.work_sharing.helper import Helper, way_of
-from app.work_sharing.messages import (
+from app.work_sharing.helper import (
     LONGEST_BATCH_S,
     SHORTEST_BATCH_S,
     Alive,
     Handed,
+    Helper,
     Returned,
     Send,
     Volunteered,
     decode,
     encode,
+    way_of,
 )
 from schemas import subjects
 from schemas.sharing import WindowsOffered

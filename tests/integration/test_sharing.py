@@ -14,8 +14,7 @@ from nats.aio.msg import Msg
 from app.engines.cores import Cores
 from app.engines.messages import Loaded, WindowsTranscribed, WindowTranscribed
 from app.settings import Settings, Share
-from app.work_sharing.helper import way_of
-from app.work_sharing.messages import Alive, Handed, Line, Returned, Volunteered, decode, encode
+from app.work_sharing.helper import Alive, Handed, Line, Returned, Volunteered, decode, encode, way_of
 from schemas import subjects
 from schemas.progress import State
 from schemas.sharing import WindowsOffered

@@ -11,8 +11,7 @@ from annotated_types import Le
 from app.engines.messages import Job, Reply, Transcribe, WindowsTranscribed
 from app.errors import TransientError
 from app.settings import Settings
-from app.work_sharing.helper import Helper, way_of
-from app.work_sharing.messages import Alive, Handed, Returned, Volunteered, decode
+from app.work_sharing.helper import Alive, Handed, Helper, Returned, Volunteered, decode, way_of
 from schemas.errors import ErrorCode
 from schemas.sharing import WindowsOffered
 from schemas.transcription import TranscribeOptions
