@@ -198,20 +198,17 @@ class TaskAttempt:
         async with self._lock:
             await self._append(State.QUEUED)
 
-    async def clean_up(self, last: Record | None) -> bool:
+    async def clean_up(self, last: Record | None) -> None:
         """Remove what this attempt has stored for a task that somebody else has ended or deleted.
 
-        `last` is the last record of the log, which may be that of a later task with the same id. Return whether Redis
-        may show the result of a deleted task.
+        `last` is the last record of the log, which may be that of a later task with the same id.
         """
         task_id, owner = self.record.event.task_id, self.record.metadata.task_sequence
-        if last is not None and last.metadata.task_sequence == owner:
-            if self._has_result and last.event.state in {State.CANCELLED, State.FAILED}:
-                await self._results.delete_object(task_id, of=owner)
-            return False
-        await self._segments.purge()
-        await self._results.delete(task_id, of=owner)
-        return self._has_result and last is None
+        if last is None or last.metadata.task_sequence != owner:  # the task was deleted
+            await self._segments.purge()
+            await self._results.delete(task_id, of=owner)
+        elif self._has_result and last.event.state in {State.CANCELLED, State.FAILED}:
+            await self._results.delete_object(task_id, of=owner)
 
     async def _keep(self, found: Found) -> None:
         await self._check()

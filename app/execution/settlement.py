@@ -96,7 +96,8 @@ class Settlement:
         if attempt is not None:
             last = await self.log.last(attempt.record.event.task_id)
             log.info("task_fenced", by=last.event.state if last else "deletion")
-            if await attempt.clean_up(last):
+            await attempt.clean_up(last)
+            if last is None:
                 await self.projection.withdraw(attempt.record)
         return Settled(None)
 

@@ -354,7 +354,7 @@ async def test_a_result_is_refused_when_its_task_was_ended_meanwhile(
     assert log.outcomes("t1") == [NoResult(task_id="t1", error=error)]
     assert log.events("t1")[-1].state is state
     # And the object of a large result is deleted
-    assert not await attempt.clean_up(await log.last("t1"))
+    await attempt.clean_up(await log.last("t1"))
     assert results.deleted_objects == 1
 
 
@@ -376,7 +376,7 @@ async def test_a_cancel_of_a_task_whose_result_is_stored_completes_it(
         await attempt.append(RESULT)
     assert (log.events("t1")[-1].state, log.events("t1")[-1].progress) == (State.COMPLETED, 100)
     # And the result stays
-    assert not await attempt.clean_up(await log.last("t1"))
+    await attempt.clean_up(await log.last("t1"))
     assert log.outcomes("t1") == [RESULT]
     assert results.deleted_objects == 0
 
@@ -430,8 +430,8 @@ async def test_nothing_is_left_of_a_deleted_task(
     monkeypatch.setattr(log.outcomes_stream, "append", meanwhile)
     with pytest.raises(FencedError):
         await (attempt.append(RESULT) if ending == "result" else attempt.fail(ENGINE_FAILED))
-    # When it cleans up, then nothing is left of the task, and a result that Redis shows is to be removed, too
-    assert await attempt.clean_up(await log.last("t1")) == (ending == "result")
+    # When it cleans up, then nothing is left of the task
+    await attempt.clean_up(await log.last("t1"))
     assert log.outcomes("t1") == []
 
 
