@@ -7,6 +7,7 @@ how the task consumer pulls.
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import pytest
 from faststream.nats import NatsBroker, NatsRouter, TestNatsBroker
@@ -141,11 +142,17 @@ def parts() -> Parts:
     return Parts()
 
 
-@pytest.fixture
-async def broker(parts: Parts) -> AsyncIterator[NatsBroker]:
+@cache
+def service_broker() -> NatsBroker:
     broker, queues = NatsBroker(), NatsRouter()
     channels.task_queues(queues, streams.names(Settings(_env_file=None)))
     broker.include_routers(queues, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
+    return broker
+
+
+@pytest.fixture
+async def broker(parts: Parts) -> AsyncIterator[NatsBroker]:
+    broker = service_broker()
     for name, part in vars(parts).items():
         broker.context.set_global(name, part)
     async with TestNatsBroker(broker) as tested:
