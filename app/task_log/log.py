@@ -120,7 +120,7 @@ class TaskLog:
             await self._outcomes.append(subject, body, headers, after=0, among=all_of)
         except FencedError:
             stored = await self._outcomes.last(all_of)
-            if stored is None or stored.task_sequence >= metadata.task_sequence:
+            if stored is None or not stored.metadata.is_older_than(metadata):
                 raise
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
             await self._outcomes.append(subject, body, headers, after=0, among=all_of)
@@ -132,7 +132,7 @@ class TaskLog:
     async def outcome(self, task_id: str, *, of: int) -> Outcome | None:
         """The outcome of the task message with the sequence `of`, None where there is none yet."""
         stored = await self._outcomes.last(subjects.outcomes(task_id))
-        return stored.outcome if stored is not None and stored.task_sequence == of else None
+        return stored.outcome if stored is not None and stored.metadata.task_sequence == of else None
 
     async def purge_outcome(self, task_id: str, *, of: int | None = None) -> None:
         """Remove the outcome; with `of` only that of this task message."""
@@ -141,7 +141,7 @@ class TaskLog:
             await self._outcomes.purge(all_of)
             return
         stored = await self._outcomes.last(all_of)
-        if stored is not None and stored.task_sequence == of:
+        if stored is not None and stored.metadata.task_sequence == of:
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
 
     async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:

@@ -41,6 +41,10 @@ class Metadata:
     traceparent: str | None = None
     span: str | None = None  # of the delivery that appended the record, as a `traceparent`
 
+    def is_older_than(self, other: "Metadata") -> bool:
+        """Whether it is of an earlier task; a new task stream counts its messages from 1 again."""
+        return (self.created_at, self.task_sequence) < (other.created_at, other.task_sequence)
+
     def headers(self) -> dict[str, str]:
         """Write the metadata as message headers, in ASCII."""
         found = {
@@ -159,7 +163,7 @@ class StoredOutcome:
     """The outcome of a task in the stream of results."""
 
     outcome: Outcome
-    task_sequence: int  # of the message of its task: an id may be used again
+    metadata: Metadata  # of its task: an id may be used again
     stream_sequence: int
 
     @classmethod
@@ -174,7 +178,7 @@ class StoredOutcome:
             refuse_copy(message, outcome.task_id)
         else:
             outcome = read_result(message)
-        return cls(outcome, int((message.headers or {}).get(TASK_SEQUENCE, "")), message.seq or 0)
+        return cls(outcome, Metadata.read(message.headers or {}), message.seq or 0)
 
 
 def end_of(outcome: Outcome) -> tuple[State, ErrorDetail | None]:

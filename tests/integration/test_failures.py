@@ -430,6 +430,24 @@ async def test_each_message_has_one_dead_letter_though_a_new_stream_counts_from_
     assert await letters_left(js) == 2
 
 
+async def test_a_task_is_replayed_though_a_new_stream_counts_from_1(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a task that failed behind another one, and a task stream that was made anew since
+    await publisher.publish("first")
+    await publisher.until("first", State.COMPLETED)
+    engine.fail_with = [PERMANENT]
+    await publisher.publish("t1")
+    await publisher.until("t1", State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    await js.delete_stream("transcription_tasks")
+    await worker.container.maintenance.provision()
+    # When its dead letter is replayed, so that its message has a lower number than before
+    assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
+    # Then it completes
+    await eventually(lambda: completed(publisher, "t1"))
+
+
 async def test_after_a_replay_the_status_is_not_the_old_failure(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

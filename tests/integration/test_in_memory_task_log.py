@@ -119,7 +119,7 @@ async def test_a_task_has_a_result_or_none_is_ever_stored(log: TaskLog) -> None:
         await log.append_result("t1", body, METADATA)
     # And whoever forbids it once more learns what counts
     assert await log.forbid_result("t1", METADATA, None) == forbidden == NoResult(task_id="t1", error=NO_SOUND)
-    # But a later task message with this id may have one, and it is not forbidden any more then
+    # But a later task message with this id may have one
     await log.append_result("t1", body, LATER_METADATA)
     assert await log.forbid_result("t1", LATER_METADATA, None) == RESULT
     # And an earlier one forbids nothing
