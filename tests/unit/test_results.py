@@ -10,25 +10,16 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import NotFoundError
 
-from app.task_log.log import TaskLog
 from app.task_log.record import Metadata
 from app.task_log.results import SEGMENTS_AT_ONCE, ResultStore
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Model
 from tests.fakes.engine import segment
+from tests.fakes.task_log import InMemoryTaskLog
 
 MAX_PAYLOAD = 100_000
 METADATA = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
 LONGEST_HEADERS = 13 * 1024  # bytes: a name of 1,024 characters of which JSON makes twelve bytes each, and the rest
-
-
-@dataclass
-class FakeLog:
-    published: list[TranscriptionResult] = field(default_factory=list)
-
-    async def append_result(self, task_id: str, body: bytes, _: Metadata) -> None:
-        self.published.append(TranscriptionResult.model_validate_json(body))
-        assert self.published[-1].task_id == task_id
 
 
 @dataclass
@@ -67,23 +58,26 @@ def transcript(characters: int) -> TranscriptionResult:
 @pytest.mark.parametrize("room", [0, 1, LONGEST_HEADERS])
 async def test_a_result_that_leaves_no_room_for_headers_is_an_object(room: int) -> None:
     # Given a result that fits into a message by itself, but not with its headers
-    log, bucket = FakeLog(), FakeBucket()
-    store = ResultStore(cast("JetStreamContext", bucket), cast("TaskLog", log), max_payload=MAX_PAYLOAD)
+    log, bucket = InMemoryTaskLog(), FakeBucket()
+    store = ResultStore(cast("JetStreamContext", bucket), log, max_payload=MAX_PAYLOAD)
     result = transcript(MAX_PAYLOAD - room - len(transcript(0).model_dump_json()))
     # When it is published
     await store.publish(result, METADATA)
     # Then the message names the object that holds it
-    (published,) = log.published
+    (published,) = log.outcomes("t1")
+    assert isinstance(published, TranscriptionResult)
     assert published.object is not None
     assert published.text == ""
     assert b"".join(bucket.pieces) == result.model_dump_json().encode()
 
 
 async def test_a_result_that_fits_is_a_message() -> None:
-    log, bucket = FakeLog(), FakeBucket()
-    store = ResultStore(cast("JetStreamContext", bucket), cast("TaskLog", log), max_payload=MAX_PAYLOAD)
+    log, bucket = InMemoryTaskLog(), FakeBucket()
+    store = ResultStore(cast("JetStreamContext", bucket), log, max_payload=MAX_PAYLOAD)
     await store.publish(transcript(MAX_PAYLOAD // 2), METADATA)
-    assert log.published[0].object is None
+    (published,) = log.outcomes("t1")
+    assert isinstance(published, TranscriptionResult)
+    assert published.object is None
     assert bucket.note is None
 
 
@@ -91,7 +85,7 @@ async def test_a_result_that_fits_is_a_message() -> None:
 async def test_a_result_with_many_segments_is_written_as_any_other(segments: int) -> None:
     # Given a result whose text looks like what it is written as
     bucket = FakeBucket()
-    store = ResultStore(cast("JetStreamContext", bucket), cast("TaskLog", FakeLog()), max_payload=0)
+    store = ResultStore(cast("JetStreamContext", bucket), InMemoryTaskLog(), max_payload=0)
     heard = [segment(number, '"segments":[]') for number in range(segments)]
     result = transcript(0).model_copy(update={"text": '"segments":[]', "segments": heard})
     # When it is published as an object
@@ -103,7 +97,7 @@ async def test_a_result_with_many_segments_is_written_as_any_other(segments: int
 async def test_while_a_long_result_is_written_others_get_their_turn() -> None:
     # Given a result with many segments, and something else that goes on
     bucket, turns = FakeBucket(), 0
-    store = ResultStore(cast("JetStreamContext", bucket), cast("TaskLog", FakeLog()), max_payload=0)
+    store = ResultStore(cast("JetStreamContext", bucket), InMemoryTaskLog(), max_payload=0)
     result = transcript(0).model_copy(update={"segments": [segment(0)] * (10 * SEGMENTS_AT_ONCE)})
     publishing = asyncio.create_task(store.publish(result, METADATA))
     # When it is published

@@ -10,25 +10,14 @@ import pytest
 from app.queue.positions import Position, WaitingTasks
 from app.queue.stored_message import StoredMessage
 from app.requests import TaskRequests
-from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Record
 from app.task_log.status import status_of
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind
+from tests.fakes.task_log import InMemoryTaskLog
 
 NOW = datetime.now(UTC)
 QUEUE = "tasks.transcription.high"
-
-
-@dataclass(frozen=True)
-class FakeLog:
-    """Ends with `queued`, for the first message of a stream."""
-
-    async def last(self, task_id: str) -> Record:
-        event = ProgressEvent(
-            task_id=task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW
-        )
-        return Record(event, Metadata(None, 1, QUEUE, NOW), 1)
 
 
 @dataclass(frozen=True)
@@ -56,10 +45,15 @@ def test_a_result_is_available_as_long_as_it_is_kept(state: State, days_ago: flo
 @pytest.mark.parametrize(("days_later", "position"), [(0, 3), (1, None)])
 async def test_a_task_has_no_position_by_another_tasks_message(days_later: int, position: int | None) -> None:
     # Given a task that waits, and a stream that was or was not made anew since
+    log = InMemoryTaskLog()
+    queued = ProgressEvent(
+        task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW
+    )
+    await log.append(queued, Metadata(None, 1, QUEUE, NOW), after=0)
     waiting = cast("WaitingTasks", FakeWaiting(NOW + timedelta(days=days_later)))
     rest: Any = None  # to tell a status takes no more
     requests = TaskRequests(
-        cast("TaskLog", FakeLog()),
+        log,
         rest,
         waiting=waiting,
         dead_letters=rest,
