@@ -109,7 +109,8 @@ class TaskRequests:
                 ended = await self._log.end(record)
             except FencedError:
                 continue  # somebody else has appended: read it
-            await self._waiting.remove(record)
+            if ended.event.state is not State.FAILED:  # else whoever gets the message keeps its dead letter first
+                await self._waiting.remove(record)
             return ended
 
     async def delete(self, task_id: str) -> None:

@@ -12,7 +12,7 @@ from app.errors import FencedError, TransientError
 from app.execution.checkpoint import CheckpointLog, StaleSegmentsError
 from app.execution.pace import Pace
 from app.task_log.log import TaskLog
-from app.task_log.record import Outcome, Record, end_of, next_event
+from app.task_log.record import NoResult, Outcome, Record, end_of, next_event
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import StageSpans
 from app.updates import Checkpoint, Found, Result, Update
@@ -207,7 +207,7 @@ class TaskAttempt:
         if last is None or last.metadata.task_sequence != owner:  # the task was deleted
             await self._segments.purge()
             await self._results.delete(task_id, of=owner)
-        elif self._has_result and last.event.state in {State.CANCELLED, State.FAILED}:
+        elif self._has_result and isinstance(await self._log.outcome(task_id, of=owner), NoResult):
             await self._results.delete_object(task_id, of=owner)
 
     async def _keep(self, found: Found) -> None:

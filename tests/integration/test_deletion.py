@@ -182,6 +182,28 @@ async def test_a_task_is_ended_though_the_worker_that_began_to_end_it_is_lost(
         assert (await js.stream_info("transcription_dead_letters")).state.messages == (1 if error else 0)
 
 
+async def test_a_cancel_of_a_task_that_is_about_to_fail_leaves_its_dead_letter(
+    publisher: Publisher, start_worker: StartWorker, nc: Nats, js: JetStreamContext, settings: Settings
+) -> None:
+    # Given a task whose worker has decided that it fails, and has not appended that yet
+    engine = FakeEngine()
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("t1")
+        await publisher.until("t1", State.RUNNING)
+        log = TaskLog(nc, streams.names(settings), "other")
+        last = await log.last("t1")
+        assert last is not None
+        await log.forbid_result("t1", last.metadata, NO_SOUND.detail)
+        # When it is cancelled
+        status = await publisher.ask("tasks.cancel", task_id="t1")
+        # Then it has failed
+        assert (status["state"], status["error"]["code"]) == ("failed", "audio_unreadable")
+        # And its dead letter is kept by the next worker that gets its message
+        await eventually(lambda: queue_is_empty(js))
+        assert (await js.stream_info("transcription_dead_letters")).state.messages == 1
+
+
 async def test_a_cancel_that_comes_too_late_completes_the_task(
     publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
