@@ -82,7 +82,7 @@ class Container:
             reached=self.connection.restored,
             lookahead=settings.priority_lookahead,
         )
-        self.broker.include_routers(tasks, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
+        self.broker.include_routers(tasks, channels.stored_tasks(), channels.offered_windows(), channels.answers())
         channels.published_messages(self.broker)
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:

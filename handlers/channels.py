@@ -7,7 +7,7 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsRouter, PullSub
 
 from app.queue.consumer import TaskSubscribers
-from handlers import dead_letters, diarization, queue, replies, requests, sharing, transcription
+from handlers import accepted_tasks, dead_letters, diarization, replies, requests, sharing, transcription
 from schemas import subjects
 from schemas.dead_letters import DeadLetter
 from schemas.diarization import DiarizationResult
@@ -25,8 +25,8 @@ _WORK: dict[Kind, Callable[..., Any]] = {  # handlers differ in their parameters
     Kind.DIARIZATION: diarization.diarize,
 }
 _ACCEPT: dict[Kind, Callable[..., Any]] = {
-    Kind.TRANSCRIPTION: queue.accept_transcription,
-    Kind.DIARIZATION: queue.accept_diarization,
+    Kind.TRANSCRIPTION: accepted_tasks.accept_transcription,
+    Kind.DIARIZATION: accepted_tasks.accept_diarization,
 }
 ANSWERS: Mapping[str, Callable[..., Any]] = {  # what a handler returns is the reply
     subjects.STATUS: requests.status,
@@ -56,7 +56,7 @@ def task_queues(router: NatsRouter, names: StreamNames) -> TaskSubscribers:
     return queues
 
 
-def accepted_tasks() -> NatsRouter:
+def stored_tasks() -> NatsRouter:
     """Subscribe to copies of what the task stream has stored."""
     router = NatsRouter(middlewares=[replies.ignore_invalid])
     for kind in Kind:

@@ -146,7 +146,7 @@ def parts() -> Parts:
 def service_broker() -> NatsBroker:
     broker, queues = NatsBroker(), NatsRouter()
     channels.task_queues(queues, streams.names(Settings(_env_file=None)))
-    broker.include_routers(queues, channels.accepted_tasks(), channels.offered_windows(), channels.answers())
+    broker.include_routers(queues, channels.stored_tasks(), channels.offered_windows(), channels.answers())
     return broker
 
 
