@@ -1,1 +1,1 @@
-"""The queue: which tasks wait, which of them is next, and the consumer that takes it."""
+"""The task queues: which tasks wait, which task is next, and the consumer that takes the next task."""

@@ -1,10 +1,10 @@
-"""The task consumer: takes one task message at a time, in the order of priorities, and has FastStream handle it.
+"""The task consumer: pulls one task message at a time, in the order of priorities, and passes it to FastStream.
 
-FastStream's own pull subscribers fetch by themselves: six of them would hold six messages for one worker, and none
-knows of priorities. FastStream 0.7.8 offers no pull subscriber that somebody else triggers. So its subscribers are
-declared (document, middlewares, dependency injection), but `TaskConsumer` pulls and hands each message to the public
-`subscriber.consume`. FastStream starts a pull loop only where `subscriber.subscription` is unset: `_NoPullLoop` sets
-it. `tests/integration/test_pull_loops.py` fails when a version of FastStream does otherwise.
+Each pull subscriber of FastStream 0.7.8 fetches on its own: the six subscribers would hold six messages for one worker,
+and ignore the priorities. So the subscribers are only declared, for the document, the middlewares and the dependency
+injection; `TaskConsumer` pulls the messages and calls the public method `subscriber.consume` for each message.
+FastStream starts a pull loop only if `subscriber.subscription` is unset, so the consumer sets this attribute to a
+`_NoPullLoop`. `tests/integration/test_pull_loops.py` fails if another version of FastStream behaves differently.
 """
 
 import asyncio
@@ -27,12 +27,14 @@ from schemas import subjects
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
-POLL_INTERVAL_S = 1.0  # nobody announces a message that is delivered again, and an announcement may be lost
-RECHECK_AFTER_S = 0.05  # a message may be announced before it can be pulled; nobody announces what a worker releases
-LONG_WITH_ONE_TASK_S, LONG_WITHOUT_REST_S = 1.0, 30.0
-RELEASE_WITHIN_S = 6.0  # a task that is stopped appends to its log and releases its message, which needs NATS
+# All queues are asked at this interval: a redelivery is not announced, and an announcement may be lost.
+POLL_INTERVAL_S = 1.0
+# After an announcement all queues are asked again: the announced message may be available only a moment later.
+RECHECK_AFTER_S = 0.05
+LONG_WITH_ONE_TASK_S, LONG_WITHOUT_REST_S = 1.0, 30.0  # see `keeps_waiting`
+RELEASE_WITHIN_S = 6.0  # a stopped task has this time to append to its log and to release its message
 CANCEL_AGAIN_AFTER_S = 0.5
-RELEASE: Final = b"-NAK"
+RELEASE: Final = b"-NAK"  # JetStream's acknowledgement for "deliver this message again"
 
 TaskSubscribers = dict[tuple[Kind, Priority], PullStreamSubscriber]
 
@@ -47,10 +49,9 @@ class _NoPullLoop:
 
 
 class TaskConsumer:
-    """Asks the task queues for a message whenever the worker is free, and waits until its handler has ended.
+    """Pulls one message at a time from the task queues, and waits until the handler of the message has ended.
 
-    A queue that was found empty is asked again when a task is announced for it, so that no time is lost with the
-    others.
+    A queue that was found empty is asked again when a task is announced for this queue, or after POLL_INTERVAL_S.
     """
 
     def __init__(
@@ -62,10 +63,11 @@ class TaskConsumer:
         reached: Callable[[], None] = lambda: None,
         lookahead: int = 1,
     ) -> None:
-        """Consume for these subscribers.
+        """Consume the task queues of these subscribers.
 
-        `broken` is called when the consumer ends by an error, `reached` when NATS answers after it did not. With a
-        `lookahead` above one, the shortest of so many recordings goes first.
+        `broken` is called when the consumer ends with an error, `reached` when NATS answers again after an outage.
+        With a `lookahead` of N, the consumer pulls up to N messages of a queue, handles the message with the shortest
+        recording and releases the rest.
         """
         self._subscribers = subscribers
         self._names = names
@@ -76,12 +78,12 @@ class TaskConsumer:
         self._inboxes: dict[tuple[Kind, Priority], PullInbox] = {}
         self._order = PriorityOrder()
         self._to_ask: set[tuple[Kind, Priority]] = set()  # queues that may hold a message
-        self._poll_at = 0.0  # when all queues are asked again, by the event loop's clock
+        self._poll_at = 0.0  # when all queues are asked again, in the event loop's time
         self._announced = asyncio.Event()
         self._unreachable = False
         self._stopping = False
-        self._task_since: float | None = None  # by the event loop's clock; None: there is no task
-        self._busy_since: float | None = None  # the same, since a queue last had nothing
+        self._task_since: float | None = None  # when the running task began, in the event loop's time
+        self._busy_since: float | None = None  # when the first of an unbroken series of tasks began
         self._nats: Client
         self._loop: asyncio.Task[None] | None = None
 
@@ -123,13 +125,13 @@ class TaskConsumer:
 
     @property
     def keeps_waiting(self) -> bool:
-        """Whether other tasks have to wait: the running one takes long, or the worker has been busy for long."""
+        """Whether waiting tasks do not begin soon here: the worker has run one task, or several, for long."""
         now = asyncio.get_running_loop().time()
         with_task, busy = (now - (since or now) for since in (self._task_since, self._busy_since))
         return with_task >= LONG_WITH_ONE_TASK_S or busy >= LONG_WITHOUT_REST_S
 
     def _ended(self, loop: asyncio.Task[None]) -> None:
-        """End the worker rather than have it live on without working."""
+        """Report a consumer that has ended by itself, so that the worker ends too: it would do nothing."""
         if not self._stopping:
             log.critical("consumer_broken", exc_info=None if loop.cancelled() else loop.exception())
             self._broken()
@@ -159,7 +161,7 @@ class TaskConsumer:
                 await self._rest()
 
     async def _rest(self) -> None:
-        """Wait for an announcement, or until it is time to ask without one."""
+        """Wait for an announcement, but no longer than until the next poll of all queues."""
         try:
             async with asyncio.timeout_at(self._poll_at):
                 await self._announced.wait()
@@ -173,7 +175,7 @@ class TaskConsumer:
         self._poll_at = asyncio.get_running_loop().time() + poll_after
 
     async def _work_on_next(self, to_ask: set[tuple[Kind, Priority]]) -> bool:
-        """Handle the next message of these queues, and remove those that are empty; whether there was a message."""
+        """Handle the next message of these queues and return whether there was any; remove the empty queues."""
         for priority, kinds in self._order.current():
             for kind in kinds:
                 if self._stopping:
@@ -192,7 +194,7 @@ class TaskConsumer:
         return False
 
     async def _pull(self, key: tuple[Kind, Priority]) -> Msg | None:
-        """Take the next message of a queue: of several, the one that goes first; the others are released."""
+        """Pull up to `lookahead` messages of a queue, return the first by `_rank` and release the rest."""
         messages = await self._inboxes[key].ask(self._lookahead)
         if self._unreachable:
             self._unreachable = False
@@ -204,15 +206,15 @@ class TaskConsumer:
         return first
 
     def _rank(self, message: Msg) -> tuple[bool, float, int]:
-        """Sort by the recording's length, then by age; a message that was passed over `lookahead` times goes first."""
+        """Rank by the recording's length, then by age; a message that was released `lookahead` times comes first."""
         stored = StoredMessage.delivered(message)
         if (message.metadata.num_delivered or 1) > self._lookahead:
             return False, 0.0, stored.sequence
         return True, stored.audio_seconds or math.inf, stored.sequence
 
     async def _release(self, messages: Sequence[Msg]) -> None:
-        """Release messages in their order; other workers can have them when this returns."""
-        with suppress(NatsError):  # they are delivered again after TASK_ACK_WAIT
+        """Release messages in their order, and wait until nats-server confirms the last release."""
+        with suppress(NatsError):  # an unreleased message is delivered again after TASK_ACK_WAIT
             for message in messages[:-1]:
                 await self._nats.publish(message.reply, RELEASE)
             await self._nats.request(messages[-1].reply, RELEASE, timeout=ANSWER_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Positions: how many tasks are served before a waiting one, and when that one is expected to start."""
+"""Positions: the number of each waiting task in the order of service, and the time of its expected start."""
 
 import asyncio
 import time
@@ -21,12 +21,12 @@ from schemas.requests import TaskStatus
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
-READING_KEPT_S = 1.0  # how the queues stand is not read for each question
+READING_KEPT_S = 1.0  # positions are computed from a state of the queues that is at most this old
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a waiting task stands: number 1 is served next. `expected_start` is None where nobody knows it."""
+    """The position of a waiting task: number 1 is served next. `expected_start` is None if it is unknown."""
 
     number: int
     expected_start: datetime | None
@@ -37,7 +37,7 @@ class Position:
         return cls(1, datetime.now(UTC))
 
     def added_to(self, status: TaskStatus) -> TaskStatus:
-        """The status of a waiting task, with this position; until the time of its retry a task has no number."""
+        """Add this position to a status; a task that waits for its retry gets an expected start, but no number."""
         if status.state is State.RETRYING:
             times = [time for time in (status.expected_start, self.expected_start) if time is not None]
             return status.model_copy(update={"expected_start": max(times, default=None)})
@@ -47,7 +47,8 @@ class Position:
 def position_number(waiting: Mapping[QueueKey, int], kind: Kind, priority: Priority, turn: int) -> int:
     """Estimate the position, from 1, of the `turn`-th task of one queue among all waiting tasks.
 
-    Only the workers know which kind is next. Here it is transcription, so that no two tasks have the same position.
+    Each worker alternates between the kinds. The estimate assumes that transcription is next everywhere, so that no two
+    tasks get the same position.
     """
     by_priority = {each: sum(waiting[other, each] for other in Kind) for each in Priority}
     other_kind = by_priority[priority] - waiting[kind, priority]
@@ -64,7 +65,7 @@ class WaitingTasks:
     """Reads the messages of waiting tasks, with their positions, and removes them from the queue."""
 
     def __init__(self, nats: Client, names: StreamNames, queues: QueueReader, *, idle: Callable[[], bool]) -> None:
-        """`idle` says whether this worker would begin a task at once."""
+        """`idle` returns whether this worker would begin a task at once."""
         self._nats = nats
         self._js = nats.jetstream()
         self._names = names
@@ -75,16 +76,16 @@ class WaitingTasks:
         self._reading = asyncio.Lock()
 
     async def find(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
-        """Read those of the messages of a queue that are still stored, each with its position now.
+        """Read the messages with these stream sequences that a queue still holds, each with its current position.
 
-        The position is None where the state of the queues cannot be read.
+        The position is None if the state of the queues cannot be read.
 
         Raises:
             NatsError: NATS does not answer.
         """
         found: list[tuple[StoredMessage, Position | None]] = []
         wanted = sorted(sequences) if subject in QUEUE_KEYS else []
-        while wanted:  # both are read in the same moment: what follows each message, and the length of the queue
+        while wanted:  # both answers hold counts that must be of the same moment
             stored, consumer = await asyncio.gather(
                 page(self._nats, self._names.tasks, subject, start=wanted[0], count=len(wanted)),
                 self._consumer(subject),
@@ -97,7 +98,7 @@ class WaitingTasks:
         return found
 
     async def held(self, subject: str, sequence: int) -> StoredMessage | None:
-        """Read one message of a queue, None where it is settled.
+        """Read one message of a queue; return None if the message is settled.
 
         Raises:
             NatsError: NATS does not answer.
@@ -106,7 +107,7 @@ class WaitingTasks:
         return None if found is None else StoredMessage.fetched(found)
 
     async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
-        """Read the next messages of a queue behind a stream sequence, whether they wait or not.
+        """Read the next messages of a queue behind a stream sequence, whether delivered or waiting.
 
         Raises:
             NatsError: NATS does not answer.
@@ -115,14 +116,14 @@ class WaitingTasks:
         return [StoredMessage.fetched(message) for message in found]
 
     async def remove(self, record: Record) -> None:
-        """Remove the message for which a record's log was begun, if it is still stored.
+        """Remove the message that owns a record's log, if the task stream still holds the message.
 
         Raises:
             NatsError: NATS does not answer.
         """
         message = await self.held(record.metadata.subject, record.metadata.task_sequence)
-        if message is not None and message.owns(record):  # a stream that was made anew counts from 1 again
-            with suppress(APIError):  # a worker was faster: nats-server answers with an error
+        if message is not None and message.owns(record):  # a recreated stream may have another message at this number
+            with suppress(APIError):  # a worker has settled the message in the meantime
                 await self._js.delete_msg(self._names.tasks, message.sequence)
 
     async def _consumer(self, subject: str) -> ConsumerInfo | None:
@@ -149,7 +150,7 @@ class WaitingTasks:
         return Position.immediate() if turn is None else self._expected(position_number(waiting, *key, turn), queues)
 
     def _expected(self, number: int, queues: TaskQueues) -> Position:
-        """Expect the start by the throughput, but not before enough of the running tasks have ended."""
+        """Estimate the start from the throughput, at the earliest when enough running tasks are expected to end."""
         if number == 1 and self._idle():
             return Position.immediate()
         now, seconds, ends = datetime.now(UTC), self._reader.throughput.seconds_until(number), queues.ends
@@ -167,7 +168,7 @@ class WaitingTasks:
 
 
 def _turn(message: StoredMessage, consumer: ConsumerInfo, redelivered: Collection[StoredMessage]) -> int | None:
-    """The number of a message, from 1, in its own queue; None where a worker has it."""
+    """Return the number of a message in its own queue, from 1; None if a worker has the message."""
     sequence = message.sequence
     if sequence > (consumer.delivered.stream_seq if consumer.delivered else 0):
         return max((consumer.num_pending or 0) - (message.behind or 0), 1) + len(redelivered)

@@ -1,4 +1,4 @@
-"""Priorities: which of the six task queues is asked before which, and how many tasks wait and run in each."""
+"""Priorities: the order in which the six task queues are asked, and how many tasks wait and run in each queue."""
 
 import asyncio
 import time
@@ -22,17 +22,17 @@ from schemas.wire import Kind, Priority
 QueueKey = tuple[Kind, Priority]
 QUEUE_KEYS: Final = {subjects.tasks(kind, priority): (kind, priority) for priority in Priority for kind in Kind}
 
-PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # tasks of others that begin before this priority goes first
-UNSETTLED_READ: Final = 256  # messages of one queue that were delivered, the oldest; the others count as running
-TASKS_MEASURED: Final = 30  # throughput is that of the last so many tasks
+PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # other tasks that may begin before this priority is next
+UNSETTLED_READ: Final = 256  # of one queue, the oldest delivered messages that are read; the rest count as running
+TASKS_MEASURED: Final = 30  # the throughput is measured over this number of the latest tasks
 
 
 class PriorityOrder:
-    """The order in which one worker asks the task queues: high, normal, low, but none waits forever.
+    """The order in which one worker asks the task queues: high, normal, low, but no priority waits forever.
 
-    A priority that was passed over too often goes first: where all queues are full, of sixteen tasks eleven are high,
-    four normal and one low. The two kinds of a priority take turns. Workers share nothing: with more of them
-    the shares stay the same.
+    A priority that was passed over PATIENCE times goes first: while all queues are full, eleven of sixteen tasks are
+    high, four are normal and one is low. The two kinds of a priority take turns. Each worker has an order of its own,
+    so the shares are the same for any number of workers.
     """
 
     def __init__(self) -> None:
@@ -40,13 +40,13 @@ class PriorityOrder:
         self._kinds = {priority: list(Kind) for priority in Priority}
 
     def current(self) -> Iterator[tuple[Priority, tuple[Kind, ...]]]:
-        """The priorities, each with its kinds, in the order in which to ask now."""
+        """Yield the priorities, each with its kinds, in the order in which to ask now."""
         first = [each for each in reversed(PATIENCE) if self._passed_over[each] >= PATIENCE[each]]
         for priority in first + [each for each in Priority if each not in first]:
             yield priority, tuple(self._kinds[priority])
 
     def served(self, priority: Priority, kind: Kind) -> None:
-        """Note that a task of this queue begins, and that the others were passed over."""
+        """Note that a task of this queue begins, so that the other priorities were passed over once more."""
         for other in PATIENCE:
             self._passed_over[other] += 1
         self.found_empty(priority)
@@ -54,25 +54,25 @@ class PriorityOrder:
         kinds.append(kinds.pop(kinds.index(kind)))  # the other kind goes first next time
 
     def found_empty(self, priority: Priority) -> None:
-        """Note that no task of this priority waits, so that none was passed over."""
+        """Note that no task of this priority waits: the priority has been passed over 0 times."""
         self._passed_over[priority] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class TaskQueue:
-    """How one of the six task queues stands."""
+    """The state of one of the six task queues."""
 
     kind: Kind
     priority: Priority
-    undelivered: int  # messages
-    redelivered: tuple[StoredMessage, ...]  # delivered before, and waiting again: released, or due to be retried
+    undelivered: int  # messages that no worker has had yet
+    redelivered: tuple[StoredMessage, ...]  # messages that a worker had and that wait again: released, or due to retry
     running: int  # tasks that a worker has, or that wait for the time of their retry
     ends: tuple[datetime | None, ...]  # when the running tasks are expected to end; None: unknown
     sample: tuple[StoredMessage, ...]  # the first of the undelivered messages
 
     @property
     def subject(self) -> str:
-        """Where its tasks are published."""
+        """The subject on which tasks of this queue are published."""
         return subjects.tasks(self.kind, self.priority)
 
     @property
@@ -82,48 +82,48 @@ class TaskQueue:
 
     @property
     def oldest(self) -> datetime | None:
-        """When the task was stored that has waited longest, None where none waits."""
+        """When the oldest waiting task was stored; None if no task waits."""
         return min((message.time for message in (*self.redelivered, *self.sample)), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskQueues:
-    """How all six task queues stand, in the order of priorities."""
+    """The state of all six task queues, in the order of priorities."""
 
     by_key: Mapping[QueueKey, TaskQueue]
-    messages: Mapping[str, int]  # by subject, waiting or not
-    limit: int  # messages of one queue
+    messages: Mapping[str, int]  # for each subject, the number of stored messages, waiting or running
+    limit: int  # the number of messages that one queue can hold
 
     @property
     def ends(self) -> list[datetime]:
-        """When the running tasks are expected to end, the next first; empty where that is unknown of one of them."""
+        """When the running tasks are expected to end, the earliest first; empty if any of the times is unknown."""
         ends = [end for queue in self.by_key.values() for end in queue.ends]
         known = [end for end in ends if end is not None]
         return sorted(known) if len(known) == len(ends) else []
 
 
 class Throughput:
-    """How fast tasks leave the queues while others wait, from readings now and then.
+    """Measures how fast tasks leave the queues, from repeated readings.
 
-    Time in which no task waits is left out; the throughput is unknown until a task has left.
+    Time in which no task waits is left out. The throughput is unknown until a first task has left.
     """
 
     def __init__(self) -> None:
-        self._busy: deque[tuple[float, int]] = deque()  # seconds in which tasks waited, and how many left in them
+        self._busy: deque[tuple[float, int]] = deque()  # for each interval: its seconds, and the tasks that left
         self._last: tuple[float, int] | None = None  # time and count of the last reading; None: no task waited
 
     def observe(self, settled: int, *, waiting: bool) -> None:
-        """Note how many tasks have ever left the queues, and whether others wait."""
+        """Take a reading: how many tasks have ever left the queues, and whether any task waits."""
         now = time.monotonic()
         if self._last is not None and waiting:
             then, before = self._last
-            self._add(now - then, max(settled - before, 0))  # a stream that was made anew counts from 0
+            self._add(now - then, max(settled - before, 0))  # a recreated stream counts from 0
         self._last = (now, settled) if waiting else None
 
     def seconds_until(self, position: int) -> float | None:
-        """Seconds until the task at this position begins, None where that is unknown."""
+        """Estimate the seconds until the task at this position begins; None if the throughput is unknown."""
         seconds, left = (sum(each) for each in zip(*self._busy, strict=True)) if self._busy else (0.0, 0)
-        return (position - 0.5) * seconds / left if left else None  # the next worker is on average half done
+        return (position - 0.5) * seconds / left if left else None  # on average, half of the next interval is over
 
     def _add(self, seconds: float, left: int) -> None:
         if self._busy and self._busy[-1][1] == 0:
@@ -134,7 +134,7 @@ class Throughput:
 
 
 class QueueReader:
-    """Reads how the task queues stand from their stream and consumers; that takes no longer where more tasks wait."""
+    """Reads the state of the task queues from their stream and consumers, equally fast for any number of tasks."""
 
     def __init__(self, nats: Client, names: StreamNames) -> None:
         self._nats = nats
@@ -143,7 +143,7 @@ class QueueReader:
         self.throughput = Throughput()
 
     async def read(self, *, sample: int) -> TaskQueues:
-        """Read how all queues stand now, with the first `sample` undelivered messages of each.
+        """Read the state of all queues, with the first `sample` undelivered messages of each queue.
 
         Raises:
             NatsError: NATS does not answer.
@@ -158,7 +158,7 @@ class QueueReader:
         return TaskQueues(dict(zip(QUEUE_KEYS.values(), queues, strict=True)), stream.state.subjects or {}, limit)
 
     async def consumer(self, key: QueueKey) -> ConsumerInfo:
-        """Read what the server knows of the consumer of one queue.
+        """Read the state of one queue's JetStream consumer.
 
         Raises:
             NatsError: NATS does not answer.
@@ -184,7 +184,7 @@ class QueueReader:
         return [StoredMessage.fetched(message) for message in found]
 
     async def _last_records(self, messages: list[StoredMessage]) -> list[RawStreamMsg | None]:
-        """Read the last record in the log of each message's task, None where the log is empty."""
+        """Read the last record in the log of each message's task; None if the log is empty."""
         ids = [message.task_id for message in messages]
         found = await last_of_each(self._nats, self._names.progress, [subjects.progress(each) for each in ids if each])
         by_id = {(record.subject or "").rpartition(".")[2]: record for record in found}
@@ -192,9 +192,9 @@ class QueueReader:
 
 
 def _waits(last: RawStreamMsg | None) -> bool:
-    """Whether a task waits whose message was delivered, and whose log ends with this record."""
+    """Whether a task whose message was delivered waits again, judged by the last record of its log."""
     if last is None:
-        return True  # a worker took it and released it before it began
+        return True  # a worker has released the message before it registered the task
     event = _event(last)
     if event is None:
         return False
@@ -203,7 +203,7 @@ def _waits(last: RawStreamMsg | None) -> bool:
 
 
 def _ends(last_records: Iterable[RawStreamMsg | None]) -> Iterator[datetime | None]:
-    """When each running task is expected to end, None where that is unknown."""
+    """Yield when each running task is expected to end, None if this is unknown."""
     for event in (_event(last) for last in last_records if last is not None):
         if event is not None and event.state is State.RUNNING:
             yield None if event.eta_seconds is None else event.time + timedelta(seconds=event.eta_seconds)

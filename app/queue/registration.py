@@ -1,8 +1,9 @@
 """Registration: a task is registered when its log begins with `queued`, for the one message that owns the task id.
 
-The worker that takes a message registers its task, unless that is done. Tasks that have to wait are registered earlier:
-when the task stream announces their message or, if no worker received the announcement, by a search of the queues. All
-three ways end in `_register`, which decides which message owns an id. Between workers, the append to the log decides.
+The worker that takes a message registers its task, unless the task is registered already. Tasks that have to wait are
+registered earlier: when the task stream announces their message or, if no worker received the announcement, by a search
+of the queues. All three ways end in `_register`, which decides whether the message owns the id. If several workers
+register the same task at once, the first append to its log wins.
 """
 
 import asyncio
@@ -26,22 +27,21 @@ from app.updates import Task
 from schemas.headers import REPLAY_OF
 from schemas.progress import ProgressEvent, State
 
-SURELY_NEW: Final = timedelta(
-    milliseconds=50
-)  # the log of a message stored so lately is most likely empty: it is not read
-HEAD_START_S: Final = 0.05  # by then an idle worker has taken the task, and registered it without delay
-RETRY_AFTER_S: Final = 2.0
-ANNOUNCED_AT_ONCE: Final = 200  # tasks; the announcements of others wait in the subscription
-MISSED_AT_ONCE: Final = 50  # tasks
-MISSED_IN_A_ROUND: Final = 10_000  # tasks of one queue: as many as a queue may hold by default
-MISSED_EVERY_S: Final = 60.0
-POLL_INTERVAL_S: Final = 0.5
+# The log of a message that is younger than this is assumed to be empty, so it is not read before the first append.
+SURELY_NEW: Final = timedelta(milliseconds=50)
+HEAD_START_S: Final = 0.05  # the delay after an announcement, in which an idle worker takes and registers the task
+RETRY_AFTER_S: Final = 2.0  # the pause after an error
+ANNOUNCED_AT_ONCE: Final = 200  # announcements kept in memory; further announcements stay in the NATS subscription
+MISSED_AT_ONCE: Final = 50  # messages that one step of the search for missed tasks reads
+MISSED_IN_A_ROUND: Final = 10_000  # messages of one queue that one search reads: a full queue, by default
+MISSED_EVERY_S: Final = 60.0  # the pause between two searches
+POLL_INTERVAL_S: Final = 0.5  # how often the search checks whether tasks have to wait
 SEQUENCES: Final = 2**63  # every stream sequence is smaller
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What an announcement says of a task message. It may be forged: only what the task stream holds is registered."""
+    """Names a stored task message. An announcement may be forged: only what the task stream holds is registered."""
 
     task_id: str
     subject: str
@@ -60,7 +60,7 @@ class Registration:
         max_attempts: int,
         must_wait: Callable[[], bool],
     ) -> None:
-        """`must_wait` says whether stored tasks have to wait for this worker."""
+        """`must_wait` returns whether waiting tasks do not begin soon on this worker."""
         self._log = task_log
         self._waiting = waiting
         self._connection = connection
@@ -71,47 +71,47 @@ class Registration:
         self._searched_up_to: dict[str, int] = {}  # of each queue, since the last outage: stream sequences
 
     async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Record:
-        """Register a task whose message this worker has taken, if need be, and return the last record of its log.
+        """Register a task whose message this worker has taken, unless that is done; return the last record of its log.
 
         Raises:
-            AlreadyKnownError: The id belongs to another message, or the task was deleted meanwhile.
+            AlreadyKnownError: The id belongs to another message, or the task was deleted.
             TransientError: JetStream does not answer.
         """
         is_new = message.replay_of is None and datetime.now(UTC) - message.time < SURELY_NEW
         while True:
             last = None if is_new else await self._log.last(task.task_id)
             if last is None and await self._waiting.held(message.subject, message.sequence) is None:
-                raise AlreadyKnownError(task.task_id)  # the task was deleted: it must not come back
+                raise AlreadyKnownError(task.task_id)  # the task was deleted and must not get a log again
             try:
                 return await self._register(task, message, last, position)
             except FencedError:
                 is_new = False  # another worker was faster: read what it appended
 
     async def announce(self, task: Task, headers: Mapping[str, str]) -> None:
-        """Have a stored task registered soon, by the headers that nats-server adds to its copy of the message.
+        """Have a stored task registered soon; `headers` are those of the copy that the task stream republished.
 
         Raises:
             ValueError: The headers name no message of a task queue.
         """
         subject, sequence = headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", ""))
         if subject not in QUEUE_KEYS or not 0 < sequence < SEQUENCES:
-            message = "a copy of no task message"
+            message = "the headers name no message of a task queue"
             raise ValueError(message)
         announced = Announcement(task.task_id, subject, sequence)
-        if REPLAY_OF in headers:  # its client may ask at once, and must not see the old failure
+        if REPLAY_OF in headers:  # a client that asks right after its replay must not see the old failure
             await self.register_waiting([announced])
         else:
             await self._announced.put(announced)
 
     async def register_waiting(self, announced: Sequence[Announcement]) -> None:
-        """Register those of the announced tasks that the task stream holds and nobody has registered.
+        """Register the announced tasks that the task stream holds and that are not registered yet.
 
         Raises:
             NatsError: NATS does not answer.
             TransientError: JetStream does not answer.
         """
         last = await self._log.last_of({each.task_id for each in announced})
-        sequences: dict[str, set[int]] = {}  # by queue, in the order in which they were announced
+        sequences: dict[str, set[int]] = {}  # the stream sequences of each queue's messages
         for each in announced:
             known = last.get(each.task_id)
             if known is None or known.metadata.task_sequence != each.sequence:
@@ -120,7 +120,7 @@ class Registration:
         await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in found))
 
     async def run(self) -> None:
-        """Register waiting tasks until cancelled: those that are announced, and those that were missed."""
+        """Register waiting tasks until cancelled: announced tasks, and tasks whose announcement was missed."""
         await asyncio.gather(
             run_forever("registration", self._register_announced, every_s=0, retry_after_s=RETRY_AFTER_S),
             run_forever("search_for_missed_tasks", self._register_missed, every_s=0, retry_after_s=RETRY_AFTER_S),
@@ -133,7 +133,7 @@ class Registration:
 
         Raises:
             AlreadyKnownError: The id belongs to another message.
-            FencedError: Somebody else has appended to the log.
+            FencedError: Another worker has appended to the log.
             TransientError: JetStream does not answer.
         """
         if last is not None and message.owns(last):
@@ -156,14 +156,14 @@ class Registration:
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
     ) -> None:
-        """Register the task of a waiting message; an invalid or known one is left to the worker that takes it."""
+        """Register the task of a waiting message; the worker that takes a message handles invalid and known tasks."""
         task = message.task
         if task is not None:
             with suppress(AlreadyKnownError, FencedError):
                 await self._register(task, message, last.get(task.task_id), position)
 
     async def _register_announced(self) -> None:
-        """Register what is announced next, or what could not be registered before."""
+        """Register the next announced tasks, or the tasks whose registration failed before."""
         announced, self._postponed = self._postponed or await self._next_announced(), []
         try:
             await self.register_waiting(announced)
@@ -179,9 +179,9 @@ class Registration:
         return announced
 
     async def _register_missed(self) -> None:
-        """Search the queues for tasks that are not registered, then rest until an outage has ended, or for a while.
+        """Search the queues for unregistered tasks, then rest for MISSED_EVERY_S or until an outage has ended.
 
-        Any announcement may be missed in an outage, and one that another worker received is lost with that worker.
+        An announcement is missed during an outage, or if the worker that received it has died.
         """
         for subject in QUEUE_KEYS:
             await self._register_missed_in(subject)
@@ -194,7 +194,7 @@ class Registration:
         """Search one queue in steps, each followed by a pause three times as long."""
         loop, searched = asyncio.get_running_loop(), 0
         while searched < MISSED_IN_A_ROUND:
-            while not self._must_wait():  # noqa: ASYNC110 -- nothing tells when tasks have to wait
+            while not self._must_wait():  # noqa: ASYNC110 -- no event tells when tasks have to wait
                 await asyncio.sleep(POLL_INTERVAL_S)
             began = loop.time()
             messages = await self._waiting.after(subject, self._searched_up_to.get(subject, 0), count=MISSED_AT_ONCE)

@@ -1,4 +1,4 @@
-"""A task message as the task stream holds it: what it says, and which log is its own."""
+"""Reads task messages as the task stream holds them, and decides which task log belongs to a message."""
 
 import json
 import re
@@ -22,8 +22,8 @@ from schemas.wire import TASK_ID_PATTERN, Kind
 
 JSON = "application/json"
 LONGEST_RECORDING_S = 24 * 3600.0
-SEQUENCE_DIGITS = 19  # of the largest stream sequence
-ROUNDING = timedelta(milliseconds=1)  # a delivery and a read from the stream round nanoseconds differently
+SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
+ROUNDING = timedelta(milliseconds=1)  # largest difference between a message's times in a delivery and in a stream read
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +38,25 @@ class StoredMessage:
 
     @classmethod
     def delivered(cls, message: Msg) -> "StoredMessage":
-        """Read the message that JetStream has delivered."""
+        """Read a message that JetStream has delivered."""
         metadata = message.metadata
         time = metadata.timestamp.astimezone(UTC)
         return cls(message.subject, metadata.sequence.stream, time, message.headers or {}, message.data)
 
     @classmethod
     def fetched(cls, message: RawStreamMsg) -> "StoredMessage":
-        """Read the message that a direct get has found."""
+        """Read a message that a direct get has found."""
         time = (message.time or datetime.now(UTC)).astimezone(UTC)
         return cls(message.subject or "", message.seq or 0, time, message.headers or {}, message.data or b"")
 
     @property
     def kind(self) -> Kind:
-        """The kind of its task, by the subject."""
+        """The kind of the task, read from the subject."""
         return subjects.kind_of(self.subject)
 
     @property
     def task(self) -> Task | None:
-        """The task that the body holds, None where it holds no valid one."""
+        """The task in the body; None if the body is no valid task."""
         try:
             return TASKS[self.kind].validate_json(self.body)
         except ValueError:
@@ -64,7 +64,7 @@ class StoredMessage:
 
     @property
     def task_id(self) -> str | None:
-        """The task id that the body names, None where it names no valid one; the rest may be invalid."""
+        """The task id in the body, even if the rest of the body is invalid; None if there is no valid id."""
         try:
             found = json.loads(self.body)["task_id"]
         except (ValueError, LookupError, TypeError, RecursionError):
@@ -73,7 +73,7 @@ class StoredMessage:
 
     @property
     def problem(self) -> ErrorDetail | None:
-        """What is wrong with the message, without repeating what it holds; None where nothing is."""
+        """What is wrong with the message, without quoting its content; None if the message is valid."""
         try:
             TASKS[self.kind].validate_json(self.body)
         except ValidationError as error:
@@ -87,22 +87,22 @@ class StoredMessage:
 
     @property
     def audio_seconds(self) -> float | None:
-        """The length of the recording in seconds, as the publisher states it; None where that is no length."""
+        """The length of the recording in seconds, from the publisher's header; None if the header is not above 0."""
         try:
             found = float(self.headers.get(AUDIO_SECONDS, ""))
         except ValueError:
             return None
-        return min(found, LONGEST_RECORDING_S) if found > 0 else None  # `nan` is not above 0
+        return min(found, LONGEST_RECORDING_S) if found > 0 else None  # `nan` is not above 0, either
 
     @property
     def behind(self) -> int | None:
-        """How many messages follow it in its queue; None unless it was read from the stream as one of a page."""
+        """How many messages follow this message in its queue; known only of messages that were read in a page."""
         found = self.headers.get(PENDING)
         return int(found) if found else None
 
     @property
     def traceparent(self) -> str | None:
-        """The publisher's trace context, None where it is invalid: every record of the task repeats it."""
+        """The publisher's trace context, which every record of the task repeats; None if it is invalid."""
         found = self.headers.get(TRACEPARENT, "")
         return found if re.fullmatch(TRACE_PATTERN, found) else None
 
@@ -113,20 +113,20 @@ class StoredMessage:
 
     @property
     def replay_of(self) -> int | None:
-        """The stream sequence of the `failed` record that a replay continues; None where the message is no replay."""
+        """The stream sequence of the `failed` record that a replay continues; None if the message is no replay."""
         found = self.headers.get(REPLAY_OF, "")
         return int(found) if found.isascii() and found.isdecimal() and len(found) <= SEQUENCE_DIGITS else None
 
     def metadata(self, task: Task | None) -> Metadata:
-        """The metadata of the first record of the task's log; `task` is None where the message is invalid."""
+        """Return the metadata for the first record of the task's log; `task` is None if the message is invalid."""
         return Metadata(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
 
     def owns(self, record: Record) -> bool:
-        """Whether the record's log belongs to this message. Sequences alone do not tell: a new stream counts from 1."""
+        """Whether the record's log belongs to this message: a recreated stream reuses sequences, so times count too."""
         same_time = abs(record.metadata.created_at - self.time) < ROUNDING
         return record.metadata.task_sequence == self.sequence and same_time
 
     def replays(self, record: Record, task: Task) -> bool:
-        """Whether the message replays the failure with which the record's log ends, with the same task."""
+        """Whether the message replays, with the same task, the failure that is the last record of its log."""
         failed = record.event.state is State.FAILED and record.stream_sequence == self.replay_of
         return failed and record.metadata.task == task

@@ -49,7 +49,7 @@ async def test_what_is_no_task_is_left_to_the_worker_that_picks_it_up(
 
 
 async def test_a_copy_that_no_server_made_is_let_go(broker: NatsBroker, parts: Parts) -> None:
-    parts.registration.fails_with = ValueError("a copy of no task message")
+    parts.registration.fails_with = ValueError("the headers name no message of a task queue")
     await broker.publish(TASK, subjects.accepted_in(Kind.TRANSCRIPTION, Priority.HIGH))
 
 
