@@ -1,0 +1,55 @@
+"""The connection monitor notes what becomes of the connection."""
+
+import asyncio
+import math
+import os
+
+import pytest
+from structlog.testing import capture_logs
+
+from app.jetstream.connection_monitor import ConnectionMonitor
+
+
+async def test_a_new_monitor_knows_of_no_connection_and_no_outage() -> None:
+    monitor = ConnectionMonitor()
+    assert (monitor.seconds_since_made, monitor.seconds_since_restored) == (math.inf, math.inf)
+    monitor.made()
+    assert monitor.seconds_since_made < 5
+    assert monitor.seconds_since_restored == math.inf
+
+
+async def test_each_end_of_an_outage_is_waited_for_once() -> None:
+    # Given an outage that ended before anybody waited
+    monitor = ConnectionMonitor()
+    await monitor.on_disconnected()
+    await monitor.on_reconnected()
+    assert monitor.seconds_since_restored < 5
+    # When its end is waited for
+    await monitor.wait_until_restored()
+    # Then that is over at once, and the next wait is for the next outage
+    waiting = asyncio.create_task(monitor.wait_until_restored())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    monitor.restored()
+    await waiting
+
+
+async def test_a_connection_that_is_closed_under_a_worker_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    monitor = ConnectionMonitor()
+    with capture_logs() as lines:
+        await monitor.on_closed()
+    assert codes == [1]
+    assert [line["event"] for line in lines] == ["nats_closed"]
+
+
+async def test_a_worker_that_ends_expects_that_its_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    monitor = ConnectionMonitor()
+    monitor.expect_close()
+    with capture_logs() as lines:
+        await monitor.on_disconnected()
+        await monitor.on_closed()
+    assert (codes, lines) == ([], [])
