@@ -1,4 +1,4 @@
-"""The AsyncAPI document: what FastStream finds in the code, and what FastStream leaves out."""
+"""The AsyncAPI document: FastStream's own document, completed by what FastStream does not know."""
 
 import json
 
@@ -12,7 +12,7 @@ from app.settings import Settings
 
 
 def document(version: str, settings: Settings) -> AsyncAPI:
-    """The document of this version of the service, with the names and limits of this deployment."""
+    """Make the document of this version of the service, with the names and limits of this deployment."""
     found = _Document(
         title="Natscribe",
         version=version,
@@ -24,7 +24,7 @@ def document(version: str, settings: Settings) -> AsyncAPI:
 
 
 class _Document(AsyncAPI):
-    """FastStream's document, completed, for `docs gen` and for the page."""
+    """FastStream's document, completed; the command `docs gen` and the documentation page use this class."""
 
     settings: Settings
 
@@ -33,7 +33,7 @@ class _Document(AsyncAPI):
 
 
 class _Completed:
-    """A specification as plain JSON."""
+    """The completed document, in the interface that FastStream expects of a specification."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -53,12 +53,12 @@ class _Completed:
 
     def to_yaml(self) -> str:
         """The document as YAML."""
-        plain = json.loads(self.to_json())  # no part is shared, so YAML needs no references
+        plain = json.loads(self.to_json())  # copies shared parts: PyYAML would write them as anchors and aliases
         return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a text of several lines as a block."""
+    """A YAML dumper that writes a text of several lines as a block."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

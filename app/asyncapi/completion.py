@@ -1,4 +1,4 @@
-"""The document: what FastStream finds in the code, joined by address with titles and descriptions."""
+"""Completes the document: joins the channels that FastStream finds with titles and descriptions, by address."""
 
 import re
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from handlers.channels import ANSWERS
 from schemas.errors import ErrorReply
 from schemas.wire import TASK_ID_PATTERN
 
-BINDING: Final = "0.1.0"  # version of the official NATS binding
+BINDING: Final = "0.1.0"  # the version of AsyncAPI's NATS binding
 _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The inbox that the NATS request names."}
 
 
 def complete(found: Node, settings: Settings) -> Node:
-    """The whole document, from what FastStream has found.
+    """Make the whole document from the document that FastStream generates.
 
     Raises:
-        LookupError: The code and the descriptions have different channels or messages.
+        LookupError: The code has a channel or message without a description, or the other way round.
     """
     findings = {channel.address: find(found, channel.address) for channel in CHANNELS}
     _check_all_are_described(found, findings)
@@ -111,10 +111,10 @@ def _reply_channel(channel: Channel) -> Node:
 
 
 def _messages_on(channel: Channel, finding: Finding) -> list[MessageWords]:
-    """The messages that the code has on a channel.
+    """Return the described messages that the code publishes or receives on a channel.
 
     Raises:
-        LookupError: None of its payloads is described.
+        LookupError: No payload of the channel is described.
     """
     inside = channel.tag == INSIDE
     found = [message for message in MESSAGES if not message.is_reply and message.is_inside == inside]
@@ -126,7 +126,7 @@ def _messages_on(channel: Channel, finding: Finding) -> list[MessageWords]:
 
 
 def _replies(address: str) -> list[MessageWords]:
-    """The messages that the handler returns, and the error."""
+    """Return the messages that the handler of a request returns, with the error reply."""
     returned = get_type_hints(ANSWERS[address])["return"]
     payloads = {*(get_args(returned) or (returned,)), ErrorReply}
     return [message for message in MESSAGES if message.is_reply and message.payload in payloads]

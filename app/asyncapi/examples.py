@@ -36,7 +36,7 @@ SHA256: Final = "d681eeef56ee8e6757bcabf3634a4922c195009c4fb85abdd7c713684886e0d
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A message, and what it is an example of."""
+    """An example of a message, with a name and a summary."""
 
     name: str
     summary: str

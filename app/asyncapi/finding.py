@@ -1,4 +1,4 @@
-"""What FastStream finds in the code for the address of a channel."""
+"""Finds the subjects, operations and payloads of a channel in the document that FastStream generates."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,12 +13,12 @@ ENUMS: Final[Mapping[str, type[Term]]] = {"priority": Priority, "kind": Kind}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The subjects of one address: the service subscribes to all of them, or publishes on all of them."""
+    """What the code does on the subjects of one address: subscribe to all of them, or publish on all of them."""
 
     addresses: frozenset[str]
     action: str
     queue: str | None
-    models: frozenset[str]  # names of the payloads
+    models: frozenset[str]  # the names of the payloads' classes
 
 
 def find(found: Node, address: str) -> Finding:
@@ -47,7 +47,7 @@ def find(found: Node, address: str) -> Finding:
 
 
 def pattern(address: str) -> re.Pattern[str]:
-    """A pattern for the subjects of an address, and for wildcards in their place."""
+    """Make a pattern that matches the subjects of an address, with values or wildcards for its parameters."""
     words = {name: "|".join([*map(str, enum), r"\*"]) for name, enum in ENUMS.items()}
     parts = re.split(r"\{(\w+)\}", address)
     return re.compile(
@@ -56,7 +56,7 @@ def pattern(address: str) -> re.Pattern[str]:
 
 
 def _references(found: Node, node: object) -> Iterator[str]:
-    """The names of all schemas that a part of the document refers to, through messages and unions."""
+    """Yield the names of all schemas that a part of the document refers to, through messages and unions."""
     if isinstance(node, list):
         node = dict(enumerate(node))
     if not isinstance(node, dict):

@@ -11,7 +11,7 @@ _DAY: Final = 24 * 3600
 
 
 def description(settings: Settings) -> str:
-    """The text of `info.md` with the values of these settings."""
+    """Fill the text of `info.md` with the values of these settings."""
     text = files(__package__).joinpath("info.md").read_text(encoding="utf-8")
     return Template(text).substitute(_facts(settings))
 

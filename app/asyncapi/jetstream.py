@@ -1,4 +1,4 @@
-"""The settings of JetStream for `x-nats`, from the configurations that the service creates at its start."""
+"""Describes streams, consumers and buckets for `x-nats`, from the configurations that the service provisions."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from schemas import subjects
 
 
 def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
-    """The stream behind a channel and its durable consumers; None if the channel has no stream."""
+    """Describe the stream behind a channel and its durable consumers; None if the channel has no stream."""
     for config in streams.stream_configs(settings):
         stored = [subject for subject in streams.stored_subjects(config) if address.fullmatch(subject)]
         if stored:
@@ -21,7 +21,7 @@ def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
 
 
 def _where(config: StreamConfig, stored: list[str]) -> Node:
-    """Where to read live and where to read the past."""
+    """Describe where to read new messages and where to read stored messages."""
     if config.subject_transform is None:
         return {"republishedTo": config.republish.dest} if config.republish else {}
     return {
@@ -67,7 +67,7 @@ def _consumer(config: ConsumerConfig) -> Node:
 
 
 def buckets(settings: Settings) -> Iterator[tuple[str, Node]]:
-    """The Object Store buckets, by purpose, and how NATS stores their objects."""
+    """Yield the purpose of each Object Store bucket, and how NATS stores the bucket's objects."""
     for config in streams.bucket_configs(settings):
         results = config.bucket == streams.RESULTS_BUCKET
         yield "results" if results else "audio", _bucket(config) | (_of_results() if results else _of_audio(settings))

@@ -78,7 +78,7 @@ class MessageWords:
 
     @property
     def node(self) -> Node:
-        """The message as the document describes it."""
+        """The message as a part of the document."""
         return {
             "name": self.name,
             "title": self.title,
@@ -149,7 +149,7 @@ _TEXT: Final = {"type": "string", "description": "The whole body, in UTF-8: it i
 
 
 def schemas() -> Node:
-    """The schemas of all payloads and headers, by name."""
+    """Return the schemas of all payloads and headers, by name."""
     wanted: set[type[BaseModel]] = {message.headers for message in MESSAGES}
     wanted |= {message.payload for message in MESSAGES if issubclass(message.payload, BaseModel)}
     found = models_json_schema(
@@ -172,9 +172,8 @@ def _example(message: MessageWords, example: Example) -> Node:
     node: Node = {"name": example.name, "summary": example.summary}
     if isinstance(payload, str):
         return node | {"payload": payload}
-    node["payload"] = payload.model_dump(
-        mode="json", exclude_unset=isinstance(payload, Order)
-    )  # without defaults, as people write it
+    # A message to the service is shown as people write it, without defaults.
+    node["payload"] = payload.model_dump(mode="json", exclude_unset=isinstance(payload, Order))
     return node | ({"headers": {"Nats-Msg-Id": node["payload"]["task_id"]}} if message.headers is TaskHeaders else {})
 
 

@@ -1,4 +1,4 @@
-"""A part of the document: JSON, whose shape AsyncAPI 3 defines."""
+"""The type of a part of the document: a JSON object as AsyncAPI 3 defines it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The terminal: output of a command, its exit code, and the addresses of its servers."""
+"""The terminal: prints the output of a command, sets its exit code, and finds the addresses of the servers."""
 
 import asyncio
 import errno
@@ -22,13 +22,13 @@ from schemas.problems import first_problem
 
 DATA = Path(".data")
 ENDPOINTS = DATA / "endpoints.env"
-USAGE = 2
-_CANCEL_AGAIN_AFTER_S = 2.0  # enough time to close everything
-NOBODY_READS = 141  # the exit code of a process that SIGPIPE ended
+USAGE = 2  # the exit code for wrong options and settings
+_CANCEL_AGAIN_AFTER_S = 2.0  # a cancelled command closes its connections within this time
+NOBODY_READS = 141  # the exit code of a process that was ended by SIGPIPE
 
 
 class NobodyReadsError(Exception):
-    """The reader of the output has ended: `natscribe watch ID | head -1`."""
+    """The process that reads the output has ended, as in `natscribe watch ID | head -1`."""
 
 
 class Terminal(Console):
@@ -38,12 +38,12 @@ class Terminal(Console):
         super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=stderr)
 
     def on_broken_pipe(self) -> None:
-        """Raise an error, so that everything is closed before the command ends.
+        """Raise an error, so that the command closes its connections before it ends.
 
         Raises:
             NobodyReadsError: Always.
         """
-        with suppress(SystemExit):  # the library would exit at once
+        with suppress(SystemExit):  # rich would exit at once
             super().on_broken_pipe()
         raise NobodyReadsError
 
@@ -53,17 +53,17 @@ err = Terminal(stderr=True)  # everything else
 
 
 def find_servers() -> Settings:
-    """Read the settings: from the environment, else `.env`, else the file of `natscribe up`, else the defaults."""
+    """Read each setting from the environment, else from `.env`, else from the file that `natscribe up` writes."""
     return Settings(_env_file=(ENDPOINTS, ".env"))
 
 
 def open_client() -> Client:
-    """A client that prints when NATS goes away and when it is back."""
+    """Make a client that prints when NATS goes away and when NATS is back."""
     return Client(find_servers(), on_outage=_print_outage)
 
 
 def run_and_exit(work: Coroutine[None, None, int]) -> NoReturn:
-    """Run a command and exit with its code. An error is printed as one sentence, without a traceback."""
+    """Run a command and exit with its code; print an expected error as one sentence, without a traceback."""
     try:
         code = asyncio.run(_until_interrupted(work))
     except (ClientError, EmbeddedError) as error:
@@ -88,7 +88,7 @@ def run_and_exit(work: Coroutine[None, None, int]) -> NoReturn:
 
 
 async def _until_interrupted(work: Coroutine[None, None, int]) -> int:
-    """Do the work. Ctrl-C cancels it repeatedly until it ends: some waits in nats-py swallow a cancellation."""
+    """Do the work; after Ctrl-C cancel it again and again until it ends: nats-py swallows some cancellations."""
     loop, task = asyncio.get_running_loop(), asyncio.create_task(work)
 
     def cancel() -> None:

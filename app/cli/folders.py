@@ -9,7 +9,7 @@ import typer
 
 from app.cli.console import err
 
-SHOWN = 5  # file names, of those that are left out
+SHOWN = 5  # at most this number of skipped files is listed by name
 RECORDING = re.compile(  # suffixes of sound or video files that ffmpeg recognises
     r"\.(3g2|3ga|3gp|aac|ac3|aif|aifc|aiff|alac|amr|ape|asf|au|avi|caf|dss|eac3|f4a|f4v|flac|flv|gsm|m2ts|m4a|m4b|m4v"
     r"|mka|mkv|mov|mp1|mp2|mp3|mp4|mpeg|mpg|mts|mxf|oga|ogg|ogv|opus|ra|rf64|rm|rmvb|snd|spx|tta|voc|vob|w64|wav|wave"
@@ -19,9 +19,9 @@ RECORDING = re.compile(  # suffixes of sound or video files that ffmpeg recognis
 
 
 def recordings_of(argument: Path) -> list[Path]:
-    """The argument itself, or the recordings in a folder and its subfolders, in order of their names.
+    """Return the argument itself or, for a folder, the recordings in it and in its subfolders, sorted by name.
 
-    Hidden files are left out. Files that do not look like recordings are listed on standard error.
+    Hidden files are left out. Files without the suffix of a recording are listed on standard error.
 
     Raises:
         typer.BadParameter: The folder cannot be read, or it has no recording.

@@ -8,7 +8,7 @@ from app.cli.show import Display
 from app.client import Client, ClientError, NoWorkerError
 from schemas.progress import ProgressEvent, State
 
-ASK_EVERY_S = 3.0  # for the position of a waiting task, of which no event reports a change
+ASK_EVERY_S = 3.0  # the position of a waiting task is requested at this interval: no event reports its changes
 
 
 async def follow(client: Client, display: Display, task_id: str, label: str) -> bool:
@@ -31,7 +31,7 @@ async def follow(client: Client, display: Display, task_id: str, label: str) -> 
 
 
 class _Waiting:
-    """Asks for the position of a task every few seconds, as long as the task waits."""
+    """Requests the position of a task every few seconds while the task waits."""
 
     def __init__(self, client: Client, display: Display, task_id: str, label: str) -> None:
         self._client = client
@@ -48,7 +48,7 @@ class _Waiting:
         asking, self._asking = self._asking, None
         if asking is not None:
             asking.cancel()
-            await asyncio.wait([asking])  # `await asking` would take a Ctrl-C for the end of `asking`
+            await asyncio.wait([asking])  # `await asking` raises CancelledError for its own end and for Ctrl-C alike
 
     async def _ask(self) -> None:
         while self._asking is asyncio.current_task():  # before Python 3.12 a request may swallow a cancellation
@@ -60,7 +60,7 @@ class _Waiting:
                     self._no_worker_shown = True
                     err.print(f"{self._label} waits: {error}", style="yellow")
             except ClientError:
-                continue  # the connection reports outages
+                continue  # the client's `on_outage` has printed it
             else:
                 if found.state is State.QUEUED and found.queue_position is not None:
                     self._display.position(self._label, found)

@@ -1,4 +1,4 @@
-"""Options for the limits of subtitles."""
+"""The command-line options that limit subtitles."""
 
 from typing import Annotated
 
@@ -20,10 +20,10 @@ MaxCueSeconds = Annotated[
 
 
 def chosen(fmt: ResultFormat, chars: int | None, lines: int | None, seconds: float | None) -> SubtitleLimits:
-    """Make the limits from the options.
+    """Make the limits of subtitles from the options that were given.
 
     Raises:
-        typer.BadParameter: A limit is out of range, or the format has no limits.
+        typer.BadParameter: A limit is out of range, or the format is not one of subtitles.
     """
     options = {"max_line_chars": chars, "max_lines": lines, "max_cue_seconds": seconds}
     given = {name: value for name, value in options.items() if value is not None}

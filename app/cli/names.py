@@ -7,20 +7,20 @@ from pathlib import Path
 
 
 def labels_of(recordings: list[Path | str]) -> list[str]:
-    """A label for each recording: its file name if that is unique, else its path."""
+    """Make a label for each recording: its file name if no other recording has the same, else its path."""
     names = Counter(Path(each).name for each in recordings)
     return _unlike(Path(each).name if names[Path(each).name] == 1 else str(each) for each in recordings)
 
 
 def file_names(labels: list[str]) -> list[str]:
-    """A file name for each label, so that all files fit in one folder."""
+    """Make a unique file name for each label, without folders."""
     return _unlike(
         "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-") for label in labels
     )
 
 
 def _unlike(names: Iterable[str]) -> list[str]:
-    """The names, with a number added to each repetition: one file may be two tasks."""
+    """Add a number to each repeated name: the same file may be submitted twice."""
     found: list[str] = []
     for name in names:
         tries = chain([name], (f"{name} ({number})" for number in count(2)))

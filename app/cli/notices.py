@@ -1,4 +1,4 @@
-"""Warnings about a result that its reader should see."""
+"""Warnings about a result, for the person who reads the result."""
 
 import math
 
@@ -6,11 +6,11 @@ from app.cli.wording import clock
 from schemas.diarization import DiarizationResult
 from schemas.transcription import Stretch, TranscriptionResult
 
-SHOWN = 3  # parts of the recording; the result has all of them
+SHOWN = 3  # at most this number of places in the recording is listed
 
 
 def notices(label: str, result: TranscriptionResult | DiarizationResult, *, separate: bool = False) -> list[str]:
-    """Warn about speech without text and about missing channels, a sentence each."""
+    """Return warnings, a sentence each: about speech without text, and about a missing second channel."""
     found: list[str] = []
     if not isinstance(result, TranscriptionResult):
         return found

@@ -1,4 +1,4 @@
-"""`queue` and `dead-letters`: for operators."""
+"""The commands `queue` and `dead-letters`, for operators."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -55,7 +55,7 @@ def _show_json(queues: list[TaskQueue], starts: list[datetime | None], failed: i
         }
         for each, start in zip(queues, starts, strict=True)
     ]
-    out.print(to_json({"queues": found, "failed": failed}).decode())  # the format of times in all messages
+    out.print(to_json({"queues": found, "failed": failed}).decode())  # pydantic writes times as in all messages
 
 
 def _show_table(queues: list[TaskQueue], starts: list[datetime | None], failed: int) -> None:

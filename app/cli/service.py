@@ -1,4 +1,4 @@
-"""Runs the service on this machine: a worker as its own process, and embedded servers unless the settings name some."""
+"""Runs the service on this machine: workers in a process of their own, with embedded servers for unset addresses."""
 
 import asyncio
 import os
@@ -15,9 +15,9 @@ from app.embedded import Endpoints, Guarded, free_port, is_free, servers
 from app.engines.cores import windows_at_once
 from app.settings import MOST_WINDOWS, Settings
 
-HTTP_PORT = 8000
+HTTP_PORT = 8000  # the default port of the documentation page
 _LOOK_EVERY_S = 0.1
-_GRACE_S = 20.0  # after TASK_GRACE: a worker releases its task before it ends
+_GRACE_S = 20.0  # after TASK_GRACE, a worker has this time to release its task and to end
 
 
 class PortInUseError(ClientError):
@@ -28,7 +28,7 @@ class PortInUseError(ClientError):
 
 
 class Service:
-    """A worker process, with its address and those of its servers."""
+    """A running worker process, with the addresses of its page and of its servers."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Service:
         return f"http://{self._host}:{self._port}/docs"
 
     async def becomes_ready(self) -> bool:
-        """Wait until the worker takes tasks, and return whether it does; False: it has ended before."""
+        """Wait until the worker takes tasks; return False if the worker ends before."""
         while not self.worker.ended:
             if await self._is_ready():
                 return True
@@ -106,13 +106,13 @@ async def service(
 
 
 def share_of_cores(settings: Settings, workers: int) -> int:
-    """How many windows each worker transcribes at the same time: the setting, or an equal share of the cores."""
+    """Return how many windows each worker transcribes at once: as set, else by an equal share of the cores."""
     return min(windows_at_once(settings.engine_parallel, settings.engine_threads * workers), MOST_WINDOWS)
 
 
 @asynccontextmanager
 async def _servers(data: Path, settings: Settings) -> AsyncGenerator[tuple[dict[str, str], Endpoints | None]]:
-    """The addresses of the servers for the worker, and the embedded servers, if the settings name none."""
+    """Yield the addresses of the servers, and the embedded servers, which run if an address is not set."""
     named = settings.model_fields_set
     if "nats_url" in named:
         await _check_nats(settings)
@@ -126,7 +126,7 @@ async def _servers(data: Path, settings: Settings) -> AsyncGenerator[tuple[dict[
 
 
 async def _check_nats(settings: Settings) -> None:
-    """Check the connection now; the worker would report it only after half a minute.
+    """Check the connection to NATS now: the worker would report a failure only after half a minute.
 
     Raises:
         UnreachableError: NATS_URL names a server that does not answer.
@@ -140,7 +140,7 @@ async def _check_nats(settings: Settings) -> None:
 
 
 def stop_signals() -> asyncio.Event:
-    """An event that is set by Ctrl-C, SIGTERM and the end of the terminal."""
+    """Return an event that is set by Ctrl-C, by SIGTERM and by the end of the terminal."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -17,7 +17,7 @@ from schemas.requests import TaskStatus
 from schemas.transcription import SegmentsEvent
 
 Event = ProgressEvent | SegmentsEvent
-LONGEST_LABEL = 24  # columns
+LONGEST_LABEL = 24  # columns on the screen; a longer label is shortened
 
 
 class Display(Protocol):
@@ -39,7 +39,7 @@ class Display(Protocol):
 
 
 def choose(*, as_json: bool, segments: bool = False) -> Display:
-    """The display for this output; with `segments` the text goes to standard output as it is found."""
+    """Choose the display for this output; with `segments`, the display also prints the text as it is found."""
     if as_json:
         return JsonLines()
     if err.is_terminal and not err.is_dumb_terminal:
@@ -67,7 +67,7 @@ class JsonLines:
 
 
 class _ForPeople(ABC):
-    """Prints the text, and the last event of each task in words."""
+    """Prints the text, and describes the last event of each task in words."""
 
     def __init__(self, *, segments: bool) -> None:
         self._segments = segments
@@ -103,7 +103,7 @@ class _ForPeople(ABC):
 
 
 class Lines(_ForPeople):
-    """Prints a line for each change, and for each ten percent."""
+    """Prints a line for each change of state, stage, attempt or position, and for each ten percent."""
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
         if before is None or _shown(event) != _shown(before):
@@ -124,7 +124,7 @@ class Bars(_ForPeople):
             console=err,
             redirect_stdout=False,
         )
-        # On a terminal the text is printed above the bars; a file or a pipe gets it on standard output.
+        # The text goes to standard output, except on a terminal: there it is printed above the bars.
         self._text = err if sys.stdout.isatty() else out
 
     def __enter__(self) -> Self:
@@ -140,12 +140,12 @@ class Bars(_ForPeople):
         if label not in self._bars:
             self._bars[label] = self._progress.add_task(shortened(label), total=100, event=event, received_at=0.0)
         if event.error is not None and (before is None or before.error != event.error):
-            err.print(Text(f"{label}: {describe(event)}", "red"))  # `style=` of print() would colour the bars, too
+            err.print(Text(f"{label}: {describe(event)}", "red"))  # with `style=`, print() would colour the bars
         self._progress.update(self._bars[label], completed=event.progress, event=event, received_at=time.monotonic())
 
 
 def shortened(label: str) -> str:
-    """The label without its middle, if it is too long: names in one folder often start alike."""
+    """Cut the middle out of a label that is too long: names in one folder often start alike."""
     if len(label) <= LONGEST_LABEL:
         return label
     half = (LONGEST_LABEL - 1) // 2
@@ -153,7 +153,7 @@ def shortened(label: str) -> str:
 
 
 class _LastEvent(ProgressColumn):
-    """Shows the last event in a few words, and counts its remaining time down."""
+    """Shows the last event in a few words, and counts the remaining time down."""
 
     def __init__(self) -> None:
         super().__init__(table_column=_one_line())

@@ -15,14 +15,14 @@ from app.cli.show import Display, choose
 from app.client import Client, ClientError, command, written
 from schemas.requests import ResultFormat, SubtitleLimits
 
-UPLOADS = 4  # at once
+UPLOADS = 4  # the number of recordings that are uploaded at once
 
 Create = Callable[[Client, Path | str], Awaitable[str]]
 
 
 @dataclass
 class Outcome:
-    """The written result of a recording, and the warnings about it."""
+    """The result of a recording as text, and the warnings about the result."""
 
     text: str
     notices: list[str] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Outcome:
 
 @dataclass
 class Submission:
-    """How to follow tasks, and where to write their results."""
+    """Submits recordings; its fields say whether to follow the tasks and where to write their results."""
 
     format: ResultFormat
     output_dir: Path | None
@@ -42,10 +42,10 @@ class Submission:
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
 
     async def run(self, tasks: list[tuple[Path | str, Create]]) -> int:
-        """Run all tasks at the same time, each with the function that creates it.
+        """Submit all recordings at the same time, each with the function that creates its task.
 
         Returns:
-            The exit code: 1 if a task failed.
+            The exit code: 1 if a task failed, else 0.
         """
         labels = labels_of([recording for recording, _ in tasks])
         async with open_client() as client:

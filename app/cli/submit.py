@@ -52,7 +52,7 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the tasks, 
 
 
 class TurnsFormat(StrEnum):
-    """Formats of a result that has turns and no text."""
+    """Formats of the result of a diarization, which has turns and no text."""
 
     RTTM = ResultFormat.RTTM.value
     JSON = ResultFormat.JSON.value
@@ -141,10 +141,10 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
 
 
 def _refuse_speakers(fewest: int | None, most: int | None, result_format: ResultFormat, channels: Channels) -> None:
-    """Check that no option needs --diarize.
+    """Refuse options that have an effect only with --diarize.
 
     Raises:
-        typer.BadParameter: One does; without the error it would be ignored.
+        typer.BadParameter: Such an option is given.
     """
     if (fewest, most) != (None, None):
         message = "--min-speakers and --max-speakers have no effect alone: add --diarize"
@@ -155,10 +155,10 @@ def _refuse_speakers(fewest: int | None, most: int | None, result_format: Result
 
 
 def _for_each(files: list[str], languages: list[str]) -> list[str | None]:
-    """The language of each FILE.
+    """Return the language of each FILE, None where the service is to detect the language.
 
     Raises:
-        typer.BadParameter: There are neither one language nor as many as files.
+        typer.BadParameter: The number of languages is neither 0, nor 1, nor the number of files.
     """
     if len(languages) == len(files):
         return list(languages)
@@ -170,7 +170,7 @@ def _for_each(files: list[str], languages: list[str]) -> list[str | None]:
 
 
 def _check(options: TranscribeKeywords) -> None:
-    """Check the options before anything else happens.
+    """Check the options before anything is uploaded.
 
     Raises:
         typer.BadParameter: An option is wrong.
@@ -182,7 +182,7 @@ def _check(options: TranscribeKeywords) -> None:
 
 
 def _user(written: str) -> int | str:
-    """Read an integer of 64 bits, else a name: 007 is a name."""
+    """Parse a user id: an integer of 64 bits, or else a name; `007` is a name."""
     is_integer = INTEGER.fullmatch(written) and -(2**63) <= int(written) < 2**63
     return int(written) if is_integer else written
 
@@ -217,7 +217,7 @@ def diarize(  # noqa: PLR0913 -- the task's fields
 def _submit(
     files: list[str], creates: Sequence[Create], task_id: str | None, submission: Submission, *, stored: bool
 ) -> NoReturn:
-    """Submit a task for each file, the files of folders included; `creates` build the tasks of the files."""
+    """Submit a task for each file and for each recording in a folder; `creates` has one function for each file."""
     tasks: list[tuple[Path | str, Create]] = []
     for file, create in zip(files, creates, strict=True):
         tasks += [(each, create) for each in ([file] if stored else recordings_of(Path(file)))]

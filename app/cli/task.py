@@ -1,4 +1,4 @@
-"""`watch`, `status`, `result`, `cancel`, `delete`: commands for an existing task."""
+"""The commands for an existing task: `watch`, `status`, `result`, `cancel`, `delete`."""
 
 import asyncio
 from typing import Annotated
@@ -28,7 +28,7 @@ def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
 
     async def work() -> int:
         async with open_client() as client:
-            await client.get_task_progress(task_id)  # else it would wait for an unknown task
+            await client.get_task_progress(task_id)  # fails for an unknown task, for which `follow` would wait
             try:
                 with choose(as_json=as_json, segments=True) as display:
                     return 0 if await follow(client, display, task_id, task_id) else 1
@@ -95,7 +95,7 @@ def delete(task_ids: Tasks) -> None:
             for task_id in task_ids:
                 try:
                     await client.delete(task_id)
-                except RequestFailedError as error:  # the other tasks are still deleted
+                except RequestFailedError as error:  # go on with the next task
                     refused += 1
                     err.print(f"{task_id}: {error}", style="red")
                 else:

@@ -1,4 +1,4 @@
-"""`up`: runs the service and its servers until Ctrl-C."""
+"""The command `up`: runs the service and its servers until Ctrl-C."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from app.client import command
 from app.embedded import Endpoints
 from app.settings import Settings
 
-MOST_ENDS, WITHIN_S = 3, 60.0  # so many ends of workers within so many seconds are too many
+MOST_ENDS, WITHIN_S = 3, 60.0  # if 3 workers end within 60 s, no further worker is started
 
 
 def up(
@@ -44,7 +44,7 @@ async def _run(workers: int, host: str, port: int | None) -> int:
 
 
 async def _until(stop: asyncio.Event, running: Service) -> int:
-    """Run until the stop event, or until a worker ends too often; return the exit code.
+    """Run until the stop event, or until workers end too often; return the exit code.
 
     Raises:
         EmbeddedError: An embedded server does not start again.
@@ -62,7 +62,7 @@ async def _until(stop: asyncio.Event, running: Service) -> int:
 
 
 async def _stop(stop: asyncio.Event, running: Service) -> None:
-    """Stop the worker; a second stop signal kills it at once."""
+    """Stop the worker; kill it at once if a second stop signal arrives."""
     err.print(
         f"stopping: running tasks have {Settings().task_grace:g} s to end, then they are released; "
         "Ctrl-C again stops at once"
@@ -78,7 +78,7 @@ async def _stop(stop: asyncio.Event, running: Service) -> None:
 
 
 async def _keep_serving(servers: Endpoints) -> int:
-    """Restart embedded servers that end; connected clients wait meanwhile.
+    """Restart embedded servers that end; their clients wait and connect again.
 
     Raises:
         EmbeddedError: A server does not start again.
@@ -88,7 +88,7 @@ async def _keep_serving(servers: Endpoints) -> int:
 
 
 async def _keep_working(running: Service) -> int:
-    """Start a new worker for each that dies, until one never takes tasks or too many die; return its exit code."""
+    """Replace each worker that ends, until the first one fails to start or too many end; return the exit code."""
     if not await running.becomes_ready():
         err.print("The worker ended before it took tasks; its last lines say why.", style="red")
         return await running.worker.wait() or 1

@@ -1,4 +1,4 @@
-"""Reads the file of `--vocabulary`: one term a line."""
+"""Reads the file of the option `--vocabulary`, which has one term a line."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from schemas.problems import first_problem
 from schemas.transcription import TranscribeOptions
 
 COMMENT = "#"
-_MOST_CHARACTERS = 1_000_000  # a larger file is no list of terms, and /dev/zero has no end
+_MOST_CHARACTERS = 1_000_000  # a longer file is refused: it is no list of terms, or endless, like /dev/zero
 
 
 def read_vocabulary(file: Path) -> tuple[str, ...]:
-    """Read the terms of a file, without blank lines and lines that start with #.
+    """Read the terms of a file; skip blank lines and lines that start with #.
 
     Raises:
         typer.BadParameter: The file cannot be read, or a line is no valid term of `TranscribeOptions`.

@@ -1,4 +1,4 @@
-"""Events and results in words."""
+"""Describes events and results in words."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,27 +8,24 @@ from schemas.diarization import DiarizationResult
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import Segment, TranscriptionResult
 
-_LONGEST_SILENCE_S = 12.0  # a running task appends an event at least every ten seconds
+_LONGEST_SILENCE_S = 12.0  # without an event for this time a worker may be lost: events are at most 10 s apart
 
 
 def clock(seconds: float) -> str:
-    """Seconds as people write them: 1:02:03."""
+    """Write seconds as people write a time: `1:02:03`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def begins(expected_start: datetime | None) -> str:
-    """The expected start of a task, to follow its position; empty if it is unknown or now."""
+    """Describe the expected start of a task, for the text after its position; empty if unknown or now."""
     seconds = (expected_start - datetime.now(UTC)).total_seconds() if expected_start else 0.0
     return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
 
 
 def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> str:
-    """Describe an event in a few words.
-
-    The event is `age` seconds old. Without `reason` the error is left out, because it is shown elsewhere.
-    """
+    """Describe an event that is `age` seconds old in a few words; without `reason`, leave its error out."""
     why = f": {event.error.message} ({event.error.code})" if event.error and reason else ""
     if event.state is State.RUNNING:
         return _running(event, age)
@@ -42,13 +39,13 @@ def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> 
 
 
 def segment_line(segment: Segment) -> str:
-    """A segment with its time and speaker."""
+    """Write a segment as one line, with its time and speaker."""
     speaker = f"{segment.speaker}: " if segment.speaker else ""
     return f"[{clock(segment.start)}] {speaker}{segment.text.strip()}"
 
 
 def turns(result: TranscriptionResult | DiarizationResult) -> Iterator[tuple[float, str, str]]:
-    """Who said what: start, speaker and text of each turn."""
+    """Yield the start in seconds, the speaker and the text of each turn."""
     if isinstance(result, DiarizationResult):
         yield from ((turn.start, turn.speaker, f"until {clock(turn.end)}") for turn in result.segments)
         return

@@ -1,4 +1,4 @@
-"""A small typed client, for the console command and other Python services."""
+"""A small typed client of the service, for the console command and for other Python programs."""
 
 from app.client.client import Client, TaskQueue, written
 from app.client.command import command

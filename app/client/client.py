@@ -53,7 +53,7 @@ class Client:
     """Calls the service over NATS; use it as `async with Client() as client`.
 
     The client waits for the end of an outage. `on_outage` is called with True when NATS goes away, and with False when
-    it is back.
+    NATS is back.
 
     Raises:
         UnreachableError: From any method: NATS or the service does not answer.
@@ -89,9 +89,9 @@ class Client:
     ) -> str:
         """Queue a transcription and return its task id.
 
-        A path is uploaded, a string is an `audio_file_id`; `options` are the fields of `TranscribeOptions`. Without a
-        priority recordings below 2 min are `high`, from 30 min on `low`, all others `normal`. It is safe to call this
-        again with the same `task_id`.
+        A `Path` is uploaded; a string is the `audio_file_id` of a stored recording. `options` are the fields of
+        `TranscribeOptions`. The default priority is `high` for recordings below 2 min, `low` from 30 min on, and else
+        `normal`. A second call with the same `task_id` and fields changes nothing.
 
         Raises:
             RecordingError: The recording cannot be read or uploaded.
@@ -153,7 +153,7 @@ class Client:
         *,
         limits: SubtitleLimits = DEFAULT_LIMITS,
     ) -> TranscriptionResult | DiarizationResult | str:
-        """Fetch the result, from the Object Store if it is there: an object for `json`, else text."""
+        """Fetch the result, which may be in the Object Store: return an object for `json`, else text."""
         wanted = ResultRequest(task_id=task_id, format=result_format, **limits.model_dump())
         reply = await request(self._connection, subjects.RESULT, wanted)
         if is_text(reply):
@@ -162,31 +162,31 @@ class Client:
         return result if result_format is ResultFormat.JSON else written(result, result_format, limits)
 
     def follow(self, task_id: str) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
-        """Yield all events of a task, past ones first, until it ends; wait for a task that is not known yet."""
+        """Yield all events of a task, past events first, until the task ends; wait for a task that is not known yet."""
         return Follower(self._connection, self._settings, task_id).events()
 
     async def cancel(self, task_id: str) -> TaskStatus:
-        """Cancel a task and return its status; a task that has ended stays unchanged."""
+        """Cancel a task and return the status of the task; a task that has ended stays unchanged."""
         return await ask(self._connection, subjects.CANCEL, TaskRequest(task_id=task_id), TaskStatus)
 
     async def delete(self, task_id: str) -> None:
-        """Delete everything of a task, its recording, too."""
+        """Delete everything of a task, including its recording."""
         await ask(self._connection, subjects.DELETE, TaskRequest(task_id=task_id), Deleted)
 
     async def replay(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
-        """Queue the tasks of dead letters again, chosen by exactly one argument; return how many."""
+        """Queue the tasks of dead letters again, chosen by exactly one argument; return the number of queued tasks."""
         chosen = ReplayRequest(task_id=task_id, kind=kind, code=code)
         return (await ask(self._connection, subjects.REPLAY, chosen, Replayed)).replayed
 
     async def delete_dead_letters(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
-        """Remove dead letters, chosen by exactly one argument; return how many.
+        """Remove dead letters, chosen by exactly one argument; return the number of removed dead letters.
 
         Raises:
-            ClientError: A request failed; some dead letters may be removed.
+            ClientError: A request failed; some dead letters may have been removed before.
         """
         chosen = DeleteLettersRequest(task_id=task_id, kind=kind, code=code)
         done = await ask(self._connection, subjects.DELETE_LETTERS, chosen, LettersDeleted)
@@ -206,7 +206,7 @@ class Client:
         return await task_queues(self._connection, self._settings)
 
     async def newest_start(self, queue: TaskQueue) -> datetime | None:
-        """Return when the newest task of a task queue is expected to start, None if unknown."""
+        """Return when the newest task of a task queue is expected to start, or None if this is unknown."""
         return await newest_start(self._connection, self._settings, queue)
 
     async def failed(self) -> int:
@@ -218,12 +218,12 @@ class Client:
     ) -> str:
         seconds = await length(recording)
         submission = Submission(self._connection, self._settings.audio_store, recording, task, seconds)
-        await submission.hand_over(subjects.tasks(kind, priority or choose_priority(seconds)), is_new=is_new)
+        await submission.submit(subjects.tasks(kind, priority or choose_priority(seconds)), is_new=is_new)
         return task.task_id
 
 
 def new_task_id(recording: Path | str) -> str:
-    """Make an id that people recognise: the name of the recording and eight random digits."""
+    """Make an id that people recognise: the name of the recording and eight random hexadecimal digits."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(recording).stem).strip("-")[:40] or "task"
     return f"{readable}-{secrets.token_hex(4)}"
 
@@ -233,10 +233,10 @@ def written(
     result_format: ResultFormat,
     limits: SubtitleLimits = DEFAULT_LIMITS,
 ) -> str:
-    """Write a result in a format, as the service does.
+    """Write a result in the given format, as the service does.
 
     Raises:
-        RequestFailedError: This kind of result has no such format.
+        RequestFailedError: This kind of result cannot be written in this format.
     """
     try:
         return formats.write(result, result_format, limits)

@@ -1,4 +1,4 @@
-"""The name of the console command, for messages that say what to type next."""
+"""Finds the name of the console command, for messages that say what to type next."""
 
 import shutil
 import sys
@@ -8,7 +8,7 @@ NAME = "natscribe"
 
 
 def command() -> str:
-    """The command as the user can type it: its name if the shell finds it by that, else its path."""
+    """Return the command as the user can type it: `natscribe` if the shell finds it by this name, else its path."""
     called = Path(sys.argv[0])
     found = shutil.which(NAME)
     if called.name != NAME or (found is not None and called.exists() and called.samefile(found)):

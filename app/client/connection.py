@@ -1,4 +1,4 @@
-"""The connection to NATS: it fails at once if no server answers, and waits during later outages."""
+"""Connects to NATS: the first connection fails at once if no server answers; later outages are waited for."""
 
 import asyncio
 import ssl
@@ -22,7 +22,7 @@ OutageCallback = Callable[[bool], None]
 async def connect(settings: Settings, on_outage: OutageCallback | None = None) -> Nats:
     """Connect to NATS with these settings.
 
-    `on_outage` is called with True when NATS goes away later, and with False when it is back.
+    `on_outage` is called with True when NATS goes away later, and with False when NATS is back.
 
     Raises:
         UnreachableError: No server answers, or the server refuses the login.
@@ -34,7 +34,7 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
 
     async def note(failure: Exception) -> None:
         failures.append(failure)
-        if isinstance(failure, ssl.SSLError):  # after it the library waits forever for the end of the connection
+        if isinstance(failure, ssl.SSLError):  # after this error nats-py waits forever for the end of the connection
             limit.reschedule(asyncio.get_running_loop().time())
 
     async def report(*, away: bool) -> None:
@@ -62,7 +62,7 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
     except (nats.errors.Error, OSError, ValueError) as error:
         await close(connection)
         raise _explained(settings.nats_url, failures[-1] if failures else error) from error
-    connection.options |= {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.5}  # from now on wait during outages
+    connection.options |= {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.5}  # reconnect after later outages
     return connection
 
 
@@ -75,11 +75,11 @@ def _plain(secret: SecretStr | None) -> str | None:
 
 
 def _explained(url: str, reason: Exception) -> ClientError:
-    place = url.rpartition("@")[2]  # a password may stand before the @
+    place = url.rpartition("@")[2]  # without user and password
     if isinstance(reason, nats.errors.AuthorizationError) or "authorization" in str(reason).lower():
         return UnreachableError(
             f"NATS at {place} refuses the login: check NATS_USER, NATS_PASSWORD or NATS_CREDS_FILE."
         )
     if isinstance(reason, ssl.SSLError):
         return UnreachableError(f"NATS at {place} is not trusted ({reason}): check NATS_TLS_CA_FILE.")
-    return NoServerError(place, f"start one with `{command()} up`, or set NATS_URL to the address of yours")
+    return NoServerError(place, f"start one with `{command()} up`, or set NATS_URL to the address of your server")

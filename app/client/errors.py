@@ -8,7 +8,7 @@ class ClientError(Exception):
 
 
 class UnreachableError(ClientError):
-    """NATS or the service does not run, or not at this address."""
+    """NATS or the service does not answer at this address."""
 
 
 class NoServerError(UnreachableError):
@@ -39,11 +39,11 @@ class RecordingError(ClientError):
 
 
 class OptionError(ValueError):
-    """An option is wrong: the message names its field and what is allowed."""
+    """An option is wrong: the message names the field of the task and what the field allows."""
 
 
 class TaskIdTakenError(ClientError):
-    """The task id belongs to another task, or did a moment ago."""
+    """The task id belongs to another task, or to a task that was deleted a moment ago."""
 
 
 class TaskDeletedError(ClientError):

@@ -1,4 +1,4 @@
-"""Requests to the service, and the publishing of tasks."""
+"""Sends requests to the service, and publishes tasks."""
 
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from schemas.transcription import TranscriptionTask
 from schemas.wire import Order
 
 NO_ANSWER, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
-_TRIES = 3
+_TRIES = 3  # how often a task without an acknowledgement is published
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class _Refusal(BaseModel):
-    """An error reply: its only field is `error`, which a status has among others."""
+    """An error reply: `error` is its only field; a task status has a field `error`, too, beside other fields."""
 
     model_config = ConfigDict(extra="forbid")
     error: ErrorDetail
@@ -50,7 +50,7 @@ def read(answer: TypeAdapter[T], body: bytes) -> T:
     """Parse a reply of the service.
 
     Raises:
-        ClientError: The reply has another shape.
+        ClientError: The reply does not have this type.
     """
     try:
         return answer.validate_json(body)
@@ -81,7 +81,7 @@ async def request(connection: Nats, subject: str, order: Order) -> Msg:
 async def publish_task(
     connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask, *, seconds: float | None = None
 ) -> bool:
-    """Publish a task and return whether JetStream stored it; False: it dropped the task as a duplicate.
+    """Publish a task; return True if JetStream stored the task, False if JetStream dropped it as a duplicate.
 
     `seconds` is the length of the recording, if known. Without an acknowledgement the task is published again, and
     still stored once. The span of the publish is the parent of all spans of the service.
@@ -112,15 +112,14 @@ async def _publish(
         except APIError as error:
             raise _refused(subject, error) from error
         else:
-            return (
-                not stored.duplicate or attempt > 0
-            )  # after the first attempt the duplicate is our own: only its acknowledgement was lost
+            # A duplicate of a later attempt is the task of an earlier attempt, whose acknowledgement was lost.
+            return not stored.duplicate or attempt > 0
     message = f"NATS did not acknowledge task {task.task_id}: publish it again with this id, which is safe."
     raise UnreachableError(message)
 
 
 def no_worker(what_was_seen: str) -> NoWorkerError:
-    """The error for a missing worker, which says how to start one."""
+    """Make the error for a missing worker; the error says how to start a worker."""
     how = f"start one with `{command()} up` or `faststream run app.main:app`"
     return NoWorkerError(f"{what_was_seen} no worker of the service runs there: {how}.")
 

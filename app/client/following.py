@@ -1,4 +1,4 @@
-"""Follows a task: yields the events of its two subjects in order, from the first to the last, through outages."""
+"""Follows a task: yields all progress and segments events of the task in order, also across outages."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -21,13 +21,13 @@ from schemas.progress import ProgressEvent
 from schemas.transcription import SegmentsEvent
 
 Event = TypeVar("Event", ProgressEvent, SegmentsEvent)
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0  # a published event ends a pause early
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0  # between two reads; a published event ends a pause early
 _DAWN = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
 class _Log(Generic[Event]):
-    """Reads one subject message by message with direct gets: the server keeps no state that could get lost."""
+    """Reads the events of one subject one by one, with direct gets: a consumer of the server could get lost."""
 
     connection: Nats
     stream: str
@@ -37,8 +37,8 @@ class _Log(Generic[Event]):
     time: datetime = _DAWN
     after: int = 0
 
-    async def look(self) -> Event | None:
-        """The next event, None if there is none yet."""
+    async def peek(self) -> Event | None:
+        """Return the next event without taking it, or None if there is no next event yet."""
         while self.head is None:
             message = await next_from(self.connection, self.stream, self.subject, self.after + 1)
             if message is None:
@@ -48,7 +48,7 @@ class _Log(Generic[Event]):
         return self.head
 
     def _event(self, message: RawStreamMsg) -> Event | None:
-        """The event of this task, None for a message of somebody else."""
+        """Parse an event of this task; return None for any other message."""
         with suppress(ValueError):
             event = self.type.model_validate_json(message.data or b"")
             if self.subject.endswith(f".{event.task_id}"):
@@ -56,11 +56,11 @@ class _Log(Generic[Event]):
         return None
 
     async def is_gone(self) -> bool:
-        """Whether the messages that were read have been deleted."""
+        """Whether the events that were read have been deleted since."""
         return bool(self.after) and await last(self.connection, self.stream, self.subject) is None
 
     def take(self) -> None:
-        """Continue with the next event."""
+        """Take the event that `peek` returned, so that `peek` reads the next event."""
         self.head = None
 
 
@@ -76,7 +76,7 @@ class Follower:
         self._ended = False
 
     async def events(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
-        """Yield past and new events, in order, until the task ends.
+        """Yield past and new events in order until the task ends.
 
         Raises:
             TaskDeletedError: The task was deleted.
@@ -99,7 +99,7 @@ class Follower:
                     pause = await self._wait(pause)
         finally:
             for subscription in subscriptions:
-                with suppress(nats.errors.ConnectionClosedError):  # the connection is closed
+                with suppress(nats.errors.ConnectionClosedError):
                     await subscription.unsubscribe()
 
     async def _on_message(self, _: Msg) -> None:
@@ -107,15 +107,15 @@ class Follower:
 
     async def _next(self) -> ProgressEvent | SegmentsEvent | None:
         try:
-            # In this order: segments are appended before the event that ends the task.
-            event, found = await self._progress.look(), await self._segments.look()
+            # Read progress first: the last segments are appended before the event that ends the task.
+            event, found = await self._progress.peek(), await self._segments.peek()
             nothing_new = event is None and found is None and not self._ended
             deleted = nothing_new and await self._progress.is_gone()
         except nats.errors.ConnectionClosedError as error:
             message = "The connection to NATS was closed: connect again and follow the task again."
             raise UnreachableError(message) from error
         except nats.errors.Error:
-            return None  # an outage: events of this time are read later
+            return None  # NATS does not answer: the events are read after the outage
         if deleted:
             raise TaskDeletedError(self._progress.subject.rpartition(".")[2])
         if found is not None and (event is None or self._segments.time <= self._progress.time):

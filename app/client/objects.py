@@ -13,7 +13,7 @@ class _Reference(BaseModel):
 
 
 async def whole(connection: Nats, body: bytes) -> bytes:
-    """The body, or the object that the body names.
+    """Return the content of the object that the body of a result names, or else the body itself.
 
     Raises:
         ClientError: The object cannot be fetched.

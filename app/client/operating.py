@@ -1,4 +1,4 @@
-"""What operators look at: the task queues and the dead letters."""
+"""Reads the task queues and the dead letters, for operators."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -23,11 +23,11 @@ NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
 
 
 async def task_queues(connection: Nats, settings: Settings) -> list[TaskQueue]:
-    """The task queues, in the order in which workers serve them.
+    """Return the task queues, the highest priority first.
 
     Raises:
         NoJetStreamError: NATS has no JetStream.
-        NoWorkerError: The queue does not exist, because no worker has created it.
+        NoWorkerError: The task stream does not exist, because no worker has created it.
     """
     try:
         queues = await QueueReader(connection, names(settings)).read(sample=1)
@@ -39,7 +39,7 @@ async def task_queues(connection: Nats, settings: Settings) -> list[TaskQueue]:
 
 
 async def newest_start(connection: Nats, settings: Settings, queue: TaskQueue) -> datetime | None:
-    """When the newest task of a task queue is expected to start, None if unknown.
+    """Return when the newest task of a task queue is expected to start, or None if this is unknown.
 
     Raises:
         ClientError: The service does not reply.
@@ -55,7 +55,7 @@ async def newest_start(connection: Nats, settings: Settings, queue: TaskQueue) -
 
 
 async def failed(connection: Nats, settings: Settings) -> int:
-    """The number of stored dead letters.
+    """Return the number of stored dead letters.
 
     Raises:
         NoWorkerError: The stream does not exist, because no worker has created it.
@@ -76,7 +76,7 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
     try:
         async for found in pages(connection, names(settings).dead_letters, subjects.ALL_DEAD_LETTERS):
             for message in found:
-                with suppress(ValueError):  # a message of somebody else
+                with suppress(ValueError):  # skip a message that is no dead letter of the service
                     yield DeadLetter.model_validate_json(message.data or b"")
     except nats.errors.Error as error:
         raise no_worker(NO_DEAD_LETTERS) from error

@@ -1,4 +1,4 @@
-"""Recordings: their length, and their upload."""
+"""Measures recordings and uploads them."""
 
 import asyncio
 import base64
@@ -18,17 +18,17 @@ from nats.js.object_store import ObjectStore
 from app.client.errors import NoJetStreamError, RecordingError, UnreachableError
 from schemas.wire import Priority
 
-CHUNK = 512 * 1024  # bytes
-SHORT, LONG = 2 * 60, 30 * 60  # seconds
+CHUNK = 512 * 1024  # bytes of an object in one message of the upload
+SHORT, LONG = 2 * 60, 30 * 60  # seconds; a recording below the first is `high`, from the second on `low`
 
 
 async def length(recording: Path | str) -> float | None:
-    """The length of a recording in seconds, None if only the service can read it."""
+    """Return the length of a recording in seconds, or None if the client cannot read the recording."""
     return await asyncio.to_thread(_duration, recording) if isinstance(recording, Path) else None
 
 
 def choose_priority(seconds: float | None) -> Priority:
-    """High for short recordings (below 2 min), low for long ones (from 30 min on), else or if unknown normal."""
+    """Choose `high` below 2 min, `low` from 30 min on, and `normal` between, or if the length is unknown."""
     if seconds is None:
         return Priority.NORMAL
     if seconds < SHORT:
@@ -37,10 +37,10 @@ def choose_priority(seconds: float | None) -> Priority:
 
 
 async def audio_file_id(store: str, recording: Path | str, task_id: str) -> str:
-    """The `audio_file_id` of a recording.
+    """Return the `audio_file_id` of a recording; a string is such an id already.
 
-    A string is such an id already. If AUDIO_STORE is a bucket, a file gets a new id for each task, because deleting a
-    task deletes its recording. If AUDIO_STORE is a folder, the file must be in it.
+    If AUDIO_STORE is a bucket, each task gets an id of its own for the file, because deleting a task deletes its
+    recording. If AUDIO_STORE is a folder, the file must be in this folder.
 
     Raises:
         RecordingError: The file cannot be read, or is not in the folder.
@@ -57,7 +57,7 @@ async def audio_file_id(store: str, recording: Path | str, task_id: str) -> str:
 
 
 async def upload(js: JetStreamContext, store: str, recording: Path | str, name: str) -> bool:
-    """Upload a recording if the service does not have it, and return whether its name is new there.
+    """Upload a recording unless the bucket has it; return whether the bucket had no object with this name.
 
     Raises:
         RecordingError: The upload failed.
@@ -69,7 +69,7 @@ async def upload(js: JetStreamContext, store: str, recording: Path | str, name: 
     try:
         before = await _digest_in(bucket, name)
         if before == await asyncio.to_thread(_digest, recording) and not (await bucket.status()).ttl:
-            return False  # with a TTL it may be deleted before the task starts: upload it again
+            return False  # in a bucket with a TTL the old object may expire before the task starts: upload it again
         meta = ObjectMeta(name=name, options=ObjectMetaOptions(max_chunk_size=CHUNK))
         with await asyncio.to_thread(recording.open, "rb") as file:
             await bucket.put(name, file, meta)
@@ -80,13 +80,13 @@ async def upload(js: JetStreamContext, store: str, recording: Path | str, name: 
 
 
 async def withdraw(js: JetStreamContext, store: str, name: str) -> None:
-    """Delete an upload that no task needs."""
+    """Delete an uploaded recording that no task needs."""
     with suppress(nats.errors.Error):
         await (await js.object_store(urlsplit(store).netloc)).delete(name)
 
 
 async def differs(js: JetStreamContext, store: str, recording: Path | str, name: str) -> bool:
-    """Whether the service has another recording with this name; False if it has none.
+    """Whether the bucket has a different recording with this name; False if the bucket has none.
 
     Raises:
         UnreachableError: NATS does not answer about the bucket.
@@ -99,7 +99,7 @@ async def differs(js: JetStreamContext, store: str, recording: Path | str, name:
 
 
 async def _bucket(js: JetStreamContext, store: str, recording: Path | str) -> ObjectStore | None:
-    """The bucket for a recording, None if it needs no upload.
+    """Open the bucket for a recording; return None if the recording needs no upload.
 
     Raises:
         UnreachableError: NATS does not answer about the bucket.
@@ -149,7 +149,7 @@ def _place_in(root: Path, recording: Path) -> str:
 
 
 def _trouble(recording: Path) -> str | None:
-    """What is wrong with a file, in a sentence, or None."""
+    """Say what is wrong with a file in one sentence, or return None."""
     if recording.is_dir():
         return f"{recording} is a folder: name the recordings in it."
     if not recording.exists():

@@ -1,4 +1,4 @@
-"""Submits a task: uploads its recording and publishes it, unless its id belongs to another task."""
+"""Submits a task: uploads its recording and publishes the task, unless another task has its id."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,11 +19,11 @@ from schemas.transcription import TranscriptionTask
 
 Task = TranscriptionTask | DiarizationTask
 AnyTask = TypeVar("AnyTask", TranscriptionTask, DiarizationTask)
-_TRIES = 3  # a task that was stored a moment ago is registered soon
+_TRIES = 3  # status requests for a task that was stored a moment ago and may not be registered yet
 
 
 def make(kind: type[AnyTask], fields: Mapping[str, object]) -> AnyTask:
-    """Make a task from its fields, before anything is uploaded.
+    """Make a task from its fields.
 
     Raises:
         OptionError: A field is wrong.
@@ -35,7 +35,7 @@ def make(kind: type[AnyTask], fields: Mapping[str, object]) -> AnyTask:
 
 
 class _UnwantedError(Exception):
-    """The task was refused, so its recording is not needed."""
+    """The task was refused, so its uploaded recording is not needed."""
 
     def __init__(self, reason: ClientError) -> None:
         super().__init__(str(reason))
@@ -55,10 +55,10 @@ class Submission:
         self._task = task
         self._seconds = seconds
 
-    async def hand_over(self, subject: str, *, is_new: bool) -> None:
-        """Upload and publish, unless the service knows this very task already.
+    async def submit(self, subject: str, *, is_new: bool) -> None:
+        """Upload the recording and publish the task, unless the service already knows this task.
 
-        `is_new` says that the id was made just now, so that the service cannot know it.
+        `is_new` says that the task id was just made, so that the service cannot know the task.
 
         Raises:
             TaskIdTakenError: The id belongs to another task.
@@ -71,7 +71,7 @@ class Submission:
         uploaded = await recordings.upload(self._js, self._store, self._recording, self._task.audio_file_id)
         try:
             await self._publish(subject, is_new=is_new)
-        except _UnwantedError as refused:  # after any other error the task may be stored, and needs its recording
+        except _UnwantedError as refused:  # after any other error the task may be stored and need its recording
             if uploaded:
                 await recordings.withdraw(self._js, self._store, self._task.audio_file_id)
             raise refused.reason from refused
@@ -83,9 +83,9 @@ class Submission:
             raise
         except ClientError as error:
             raise _UnwantedError(error) from error
-        if is_new:  # a duplicate can only be ours
+        if is_new:  # nobody else uses a new id: a duplicate is this task
             return
-        known = await self._is_known(tries=1 if stored else _TRIES)  # another client may have been faster
+        known = await self._is_known(tries=1 if stored else _TRIES)  # another client may have used the id before
         if known is False and not stored:
             message = (
                 f"The id {self._task.task_id} was used and deleted moments ago: choose another id or wait two minutes."
@@ -93,10 +93,10 @@ class Submission:
             raise _UnwantedError(TaskIdTakenError(message))
 
     async def _is_known(self, *, tries: int = 1) -> bool | None:
-        """Whether the service knows this very task, None if unknown.
+        """Whether the service knows exactly this task; None if the service cannot say.
 
         Raises:
-            TaskIdTakenError: Another task has its id.
+            TaskIdTakenError: Another task has the same id.
         """
         request = TaskRequest(task_id=self._task.task_id)
         for _ in range(tries):

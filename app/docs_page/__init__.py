@@ -1,4 +1,4 @@
-"""The page that shows the AsyncAPI document: it loads nothing from other hosts, and is read-only."""
+"""Serves the page that shows the AsyncAPI document; the page is read-only and loads nothing from other hosts."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,11 +27,11 @@ _GUARDS: Final = {
     "cross-origin-resource-policy": "same-origin",
 }
 _FRESH: Final = {"cache-control": "no-cache"}
-_CACHED: Final = {"cache-control": "max-age=3600"}  # the viewer has 2.5 MB
+_CACHED: Final = {"cache-control": "max-age=3600"}  # for the assets of the page, which have 2.5 MB
 
 
 def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
-    """The paths of the page and of the document, each with its GET route."""
+    """Return the paths of the page and of the document, each with its GET handler."""
 
     def as_json() -> bytes:
         return factory.to_specification().to_json().encode()

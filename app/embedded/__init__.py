@@ -1,4 +1,4 @@
-"""Embedded servers: NATS with JetStream, and Valkey, from Python packages, on 127.0.0.1; a folder has their data."""
+"""Embedded servers: runs NATS with JetStream, and Valkey, from Python packages on 127.0.0.1, with data in a folder."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -42,7 +42,7 @@ class Endpoints:
         return self.valkey.url
 
     async def keep(self, on_restart: Callable[[str], None]) -> None:
-        """Restart each server that ends, until cancelled, and call `on_restart` with its name.
+        """Restart each server that ends, until cancelled; before a restart call `on_restart` with the server's name.
 
         Raises:
             EmbeddedError: A server does not start.
@@ -60,7 +60,7 @@ async def servers(
 ) -> AsyncGenerator[Endpoints]:
     """Run both servers, with their data under `data`, until the block ends.
 
-    Without a port a server takes the usual one (4222, 6379) if it is free, else any free one.
+    A server without a given port uses its default port (NATS 4222, Valkey 6379) if that is free, else any free port.
 
     Raises:
         EmbeddedError: A server does not start.

@@ -1,7 +1,8 @@
-"""Runs a process that must not outlive its parent: `python -IS guard.py LOCK GRACE COMMAND...`.
+"""Runs a command that must not outlive the guard's parent: `python -IS guard.py LOCK GRACE COMMAND...`.
 
-The parent holds the other end of this process's standard input. When that closes, however the parent ended, the guard
-sends SIGTERM to the process and SIGKILL after GRACE seconds. It imports only the standard library, so it costs little.
+The parent holds the other end of the guard's standard input. When the parent ends in any way, this pipe closes; then
+the guard sends SIGTERM to the command's process, and SIGKILL after GRACE seconds. The guard imports only the standard
+library, so it takes little time and memory.
 """
 
 import contextlib
@@ -15,8 +16,8 @@ import threading
 import time
 from pathlib import Path
 
-PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
-_LOCK_WITHIN_S = 8.0  # processes of a killed run need some seconds to stop
+PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
+_LOCK_WITHIN_S = 8.0  # the processes of a killed earlier run stop and free the lock within this time
 
 
 def main() -> int:
@@ -26,16 +27,16 @@ def main() -> int:
     if not _locked(lock):
         pids = " ".join(map(str, _holders(lock)))
         sys.stderr.write(
-            f"another run uses {path}: work with that one, or stop it where it was started;"
-            f" what is left of one that has ended goes by `kill {pids}`\n"
+            f"another run uses {path}: use that run, or stop it in its terminal;"
+            f" if that run has crashed, end its remaining processes with `kill {pids}`\n"
         )
         return 1
     process = subprocess.Popen(  # noqa: S603 -- the parent chooses the command
         command,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
-        pass_fds=[lock],  # the process inherits the lock, and holds it as long as it uses the folder
-        preexec_fn=_end_with_me,  # noqa: PLW1509 -- there are no threads yet
+        pass_fds=[lock],  # the process inherits the lock, which is held until the process has ended
+        preexec_fn=_end_with_guard,  # noqa: PLW1509 -- there are no threads yet
     )
     threading.Thread(target=_stop_with_parent, args=(process, float(grace)), daemon=True).start()
     sys.stdout.write(f"{process.pid}\n")
@@ -57,7 +58,7 @@ def _locked(lock: int) -> bool:
 
 
 def _holders(lock: int) -> list[int]:
-    """The other processes that have the file open."""
+    """Return the ids of the other processes that have the lock file open."""
     wanted, found = os.fstat(lock), []
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
@@ -66,8 +67,8 @@ def _holders(lock: int) -> list[int]:
     return sorted(set(found) - {os.getpid()})
 
 
-def _end_with_me() -> None:
-    """Have the kernel send SIGTERM when the guard itself is killed."""
+def _end_with_guard() -> None:
+    """Have the kernel send SIGTERM to this process when the guard is killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -79,9 +80,7 @@ def _stop_with_parent(process: subprocess.Popen[bytes], grace: float) -> None:
     try:
         process.wait(grace)
     except subprocess.TimeoutExpired:
-        os.killpg(
-            0, signal.SIGKILL
-        )  # the guard leads its own process group, which has the children of the process, too
+        os.killpg(0, signal.SIGKILL)  # the guard's process group: the guard, the process and its children
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from app.embedded import guard
 
 
 class Guarded:
-    """A running process and its guard; the file `lock` is locked as long as the process lives."""
+    """A running process and its guard; the file `lock` is locked until the process has ended."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Guarded:
             stdout=subprocess.PIPE,
             stderr=output,
             env=env,
-            start_new_session=True,  # Ctrl-C in the terminal reaches only the parent, which stops the process in order
+            start_new_session=True,  # Ctrl-C reaches only the parent, which then stops the process
         )
         os.set_blocking(self._output.fileno(), False)
 
@@ -63,7 +63,7 @@ class Guarded:
     def kill(self) -> None:
         """Kill the process and its children with SIGKILL, as in a crash."""
         if not self.ended:
-            os.killpg(self._guard.pid, signal.SIGKILL)  # they have their own session
+            os.killpg(self._guard.pid, signal.SIGKILL)  # the group has the guard, the process and its children
 
     @property
     def _output(self) -> IO[bytes]:

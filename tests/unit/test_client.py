@@ -229,7 +229,7 @@ async def test_an_id_that_was_deleted_a_moment_ago_is_refused() -> None:
     # When a task is published under it
     # Then the client does not wait for what never comes
     with pytest.raises(TaskIdTakenError, match="deleted moments ago: choose another id or wait two minutes"):
-        await submission(nats).hand_over(QUEUE, is_new=False)
+        await submission(nats).submit(QUEUE, is_new=False)
 
 
 async def test_a_task_that_was_stored_a_moment_ago_is_waited_for() -> None:
@@ -237,7 +237,7 @@ async def test_a_task_that_was_stored_a_moment_ago_is_waited_for() -> None:
     nats = FakeNats(UNKNOWN, DUPLICATE, UNKNOWN, known(TASK))
     # When it is published again
     # Then all is well
-    await submission(nats).hand_over(QUEUE, is_new=False)
+    await submission(nats).submit(QUEUE, is_new=False)
     assert not nats.script
 
 
@@ -262,7 +262,7 @@ async def test_a_recording_stays_where_its_task_is_stored_whatever_comes_after_i
     nats = FakeNats(UNKNOWN, STORED, CONFUSED)
     # When it is handed over
     # Then that is no failure
-    await submission(nats).hand_over(QUEUE, is_new=False)
+    await submission(nats).submit(QUEUE, is_new=False)
     assert withdrawn == []
 
 
@@ -271,7 +271,7 @@ async def test_a_recording_stays_where_somebody_else_took_the_id_at_the_same_tim
     nats = FakeNats(UNKNOWN, DUPLICATE, known(TASK.model_copy(update={"user_id": 8})))
     # When ours is refused
     with pytest.raises(TaskIdTakenError, match="differs in user_id"):
-        await submission(nats).hand_over(QUEUE, is_new=False)
+        await submission(nats).submit(QUEUE, is_new=False)
     # Then the other one keeps its recording
     assert withdrawn == []
 
@@ -288,7 +288,7 @@ async def test_a_recording_goes_where_its_task_was_refused(
 ) -> None:
     nats = FakeNats(*script)
     with pytest.raises(error):
-        await submission(nats).hand_over(QUEUE, is_new=False)
+        await submission(nats).submit(QUEUE, is_new=False)
     assert withdrawn == [TASK.audio_file_id]
 
 
@@ -299,7 +299,7 @@ async def test_a_recording_stays_where_only_the_acknowledgement_of_its_task_was_
     # Given a task that was stored without our hearing of it, and whose log nobody has opened
     nats = FakeNats(*([] if is_new else [UNKNOWN]), NatsTimeoutError(), DUPLICATE, *([] if is_new else [UNKNOWN]))
     # When it is published again
-    await submission(nats).hand_over(QUEUE, is_new=is_new)
+    await submission(nats).submit(QUEUE, is_new=is_new)
     # Then it is ours
     assert withdrawn == []
 
@@ -308,7 +308,7 @@ async def test_the_same_task_is_not_published_twice() -> None:
     # Given that the very same task is known
     nats = FakeNats(known(TASK))
     # When it is handed over
-    await submission(nats).hand_over(QUEUE, is_new=False)
+    await submission(nats).submit(QUEUE, is_new=False)
     # Then nothing is published
     assert not nats.headers
 
@@ -328,7 +328,7 @@ async def test_an_id_stands_for_one_task(script: list[bytes]) -> None:
     # When a task is handed over
     # Then the client says so, and in what they differ
     with pytest.raises(TaskIdTakenError, match=r"differs in language\): choose another id"):
-        await submission(nats).hand_over(QUEUE, is_new=False)
+        await submission(nats).submit(QUEUE, is_new=False)
 
 
 async def test_a_task_can_be_queued_while_no_worker_runs() -> None:
@@ -336,7 +336,7 @@ async def test_a_task_can_be_queued_while_no_worker_runs() -> None:
     nats = FakeNats(NoRespondersError(), DUPLICATE, NoRespondersError())
     # When a task is handed over
     # Then it waits in the queue
-    await submission(nats).hand_over(QUEUE, is_new=False)
+    await submission(nats).submit(QUEUE, is_new=False)
     assert len(nats.headers) == 1
 
 

@@ -1,4 +1,4 @@
-"""`demo`: transcribes a recording with speakers, and shows other ways to use the service."""
+"""The command `demo`: transcribes a recording with speakers, and shows other ways to use the service."""
 
 import asyncio
 import tempfile
@@ -20,8 +20,8 @@ from schemas import subjects
 from schemas.transcription import TranscriptionResult
 
 RECORDING = Path(__file__).parent / "two_readers.flac"
-_READY_WITHIN_S = 120.0  # for the model and the servers
-LAST_LINES = 5
+_READY_WITHIN_S = 120.0  # the servers start and the model is loaded within this time
+LAST_LINES = 5  # lines of the worker's log that are shown if the worker does not start
 COLOURS = ("cyan", "yellow", "magenta", "green")
 
 
@@ -82,7 +82,7 @@ def _why(log: Path) -> str:
 
 
 async def _transcribe(running: Service, recording: Path) -> str | None:
-    """Show the task until it ends and print its result; return its id, None if it failed."""
+    """Show the task until it ends and print the result; return the task id, or None if the task failed."""
     settings = Settings(nats_url=running.servers["NATS_URL"], redis_url=running.servers["REDIS_URL"])
     async with Client(settings) as client:
         task_id = await client.create_transcription_task(recording, diarize=True)
@@ -96,7 +96,7 @@ async def _transcribe(running: Service, recording: Path) -> str | None:
 
 
 def show_turns(result: TranscriptionResult, console: Console) -> None:
-    """Print who said what, each speaker in a colour."""
+    """Print who said what, each speaker in a colour of their own."""
     colours: dict[str, str] = {}
     console.print()
     for start, speaker, text in turns(result):
