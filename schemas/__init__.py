@@ -1,1 +1,1 @@
-"""What travels: subjects and messages. The field names here are the wire."""
+"""The contract: subjects, headers and messages. The names of the fields are the names on the wire."""

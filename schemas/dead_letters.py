@@ -9,23 +9,26 @@ from schemas.wire import Kind, Message, TaskId, Term, Time
 class BodyEncoding(Term):
     """Encoding of the body of a dead letter."""
 
-    UTF_8 = "utf-8", "As it was sent."
-    BASE64 = "base64", "The body is not text, or would be too long as text."
+    UTF_8 = "utf-8", "The text as it was sent."
+    BASE64 = "base64", "Base64, for a body that is not text, or that is too long as text in JSON."
 
 
 class DeadLetter(Message):
     """A task message that failed for good, with the reason."""
 
-    task_id: TaskId | None = Field(description="Null if the message has no valid one.")
+    task_id: TaskId | None = Field(description="Id of the task; null if the message has no valid task id.")
     kind: Kind = Field(description="Kind of the task.")
-    subject: str = Field(description="Where the message was published.", examples=["tasks.transcription.normal"])
+    subject: str = Field(
+        description="The subject on which the message was published.", examples=["tasks.transcription.normal"]
+    )
     body: str = Field(description="The message as it was sent.", examples=['{"task_id": "meeting-2026-11-24"}'])
     body_encoding: BodyEncoding = Field(description="How `body` is written.")
     body_truncated: bool = Field(
-        description="Whether the body was cut, at a quarter of the server's `max_payload`: then it cannot be replayed."
+        description="Whether the body was cut to a quarter of the server's `max_payload`: such a task cannot be "
+        "replayed."
     )
     headers: dict[str, str] = Field(
-        description="The message's own headers, without overlong ones.",
+        description="The headers of the message, without headers that are too long.",
         examples=[{"Nats-Msg-Id": "meeting-2026-11-24"}],
     )
     error: ErrorDetail = Field(description="Why the task failed.")

@@ -64,6 +64,6 @@ class DiarizationResult(Message):
     object: Object | None = Field(
         None,
         description="Where the whole result is stored if it is too large for a message; `segments` is empty then. "
-        "Null: the result is here.",
+        "Null: this message is the whole result.",
     )
     created_at: Time = Field(description="When the result was made.")

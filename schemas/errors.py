@@ -6,19 +6,19 @@ from schemas.wire import Message, Term
 
 
 class ErrorCode(Term):
-    """Error codes: a program decides by the code, a person reads the message."""
+    """The codes of errors: programs decide by the code, people read the message."""
 
     INVALID_MESSAGE = (
         "invalid_message",
-        "The task is not valid, or the model cannot do that: correct it and publish it again under a new task id.",
+        "The task is not valid, or the model cannot do what it asks: correct it and publish it under a new task id.",
     )
     INVALID_REQUEST = (
         "invalid_request",
-        "The request is not valid JSON of the described shape: correct it and ask again.",
+        "The request is not valid JSON with the described fields: correct the request and ask again.",
     )
     UNKNOWN_MODEL = (
         "unknown_model",
-        "The task names a model that the service does not have: leave `model` out or name another.",
+        "The task names a model that the service does not have: leave `model` out or name another model.",
     )
     AUDIO_NOT_FOUND = (
         "audio_not_found",
@@ -30,30 +30,36 @@ class ErrorCode(Term):
     )
     AUDIO_TOO_LARGE = (
         "audio_too_large",
-        "The recording has more bytes or lasts longer than the service takes: cut it into parts.",
+        "The recording has more bytes or lasts longer than the service allows: cut the recording into parts.",
     )
-    TIMEOUT = "timeout", "The attempt took longer than the service allows; the service tries the task again first."
+    TIMEOUT = (
+        "timeout",
+        "The attempt took longer than the service allows; the service tries the task again first.",
+    )
     EXPIRED = "expired", "The task waited too long for a worker."
-    WORKER_LOST = "worker_lost", "The worker died while it ran the task; the service tries the task again first."
+    WORKER_LOST = (
+        "worker_lost",
+        "The worker died while it ran the task; the service tries the task again first.",
+    )
     ENGINE_FAILED = (
         "engine_failed",
         "The model failed on this recording, or the service has no model; the service tries the task again first.",
     )
-    NOT_FOUND = "not_found", "The service does not know this task, no longer knows it, or has no result of it."
+    NOT_FOUND = "not_found", "The service never knew this task, has deleted it, or has no result of the task."
     NOT_FINISHED = "not_finished", "The task has no result yet: wait for `completed` and ask again."
-    FORMAT_UNAVAILABLE = "format_unavailable", "This kind of result has no such format: ask for another one."
+    FORMAT_UNAVAILABLE = "format_unavailable", "This kind of result has no such format: ask for another format."
     INTERNAL = (
         "internal",
-        "Something is wrong in the service or its servers. The service tries a task again first; repeat a request.",
+        "The service or one of its servers has a problem. The service tries a task again first; send a request again.",
     )
 
 
 class ErrorDetail(Message):
-    """What is wrong and what to do, in one sentence."""
+    """An error: what is wrong, and what to do."""
 
-    code: ErrorCode = Field(description="For programs.", examples=["audio_not_found"])
+    code: ErrorCode = Field(description="The error as a code, for programs.", examples=["audio_not_found"])
     message: str = Field(
-        description="For people.",
+        description="The error and what to do, in one sentence for people.",
         examples=["No recording is named 'meeting.flac': upload it to the bucket 'audio', then publish a new task."],
     )
 

@@ -1,4 +1,4 @@
-"""The headers of the messages."""
+"""The NATS headers of all messages."""
 
 from typing import Annotated, Literal
 
@@ -15,10 +15,10 @@ CREATED_AT = "Natscribe-Created-At"
 STARTED_AT = "Natscribe-Started-At"
 SPAN = "Natscribe-Span"
 AUDIO_SHA256 = "Natscribe-Audio-Sha256"
-REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event that a replayed message opens again
+REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event behind which a replayed task continues
 TRACEPARENT = "traceparent"
 TRACE_PATTERN = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"  # W3C Trace Context
-_INTERNAL = "Internal, for the workers: clients must not set or read it."
+_INTERNAL = "Internal, for the workers: clients must not set or read this header."
 _LIVE = "Live, over core NATS:"
 _WRITTEN = "Format of the message."
 
@@ -33,7 +33,7 @@ Trace = Annotated[
 Correlation = Annotated[
     str | None,
     Field(
-        description="The reply repeats it; without one in the request the reply has a new one.",
+        description="An id of the request, which the reply repeats; if the request has no id, the reply has a new one.",
         examples=["3e24c077-feb6-4ad8-a2db-5ca8e216e537"],
     ),
 ]
@@ -61,7 +61,8 @@ class TaskHeaders(Headers):
     message_id: TaskId | None = Field(
         None,
         alias="Nats-Msg-Id",
-        description="The task id: a task that is published again, for want of an acknowledgement, is stored once.",
+        description="The task id. With this header, a task that is published again because its acknowledgement was "
+        "lost is stored only once.",
     )
     traceparent: Trace = None
     content_type: Literal["application/json"] | None = Field(None, alias="content-type", description=_WRITTEN)
@@ -83,7 +84,7 @@ class CloudEventHeaders(Headers):
     id: str = Field(alias="ce-id", description="Id of the event.", examples=["f705dd8a3d3d4df7b11041e5c6f5e2b7"])
     message_id: str = Field(
         alias="Nats-Msg-Id",
-        description="The same as `ce-id`: the stream stores the event once.",
+        description="The same as `ce-id`: an event that is appended twice is stored only once.",
         examples=["f705dd8a3d3d4df7b11041e5c6f5e2b7"],
     )
     source: str = Field(
@@ -103,15 +104,20 @@ class CloudEventHeaders(Headers):
     content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=_WRITTEN)
     traceparent: Trace = None
     expected_stream: str | None = Field(None, alias="Nats-Expected-Stream", description=_INTERNAL)
-    stream: str | None = Field(None, alias="Nats-Stream", description=f"{_LIVE} the stream that stored it.")
-    stored_as: str | None = Field(None, alias="Nats-Subject", description=f"{_LIVE} the subject it is stored under.")
-    sequence: str | None = Field(None, alias="Nats-Sequence", description=f"{_LIVE} its number in the stream.")
+    stream: str | None = Field(None, alias="Nats-Stream", description=f"{_LIVE} the stream that holds the message.")
+    stored_as: str | None = Field(
+        None, alias="Nats-Subject", description=f"{_LIVE} the subject under which the message is stored."
+    )
+    sequence: str | None = Field(
+        None, alias="Nats-Sequence", description=f"{_LIVE} the number of the message in the stream."
+    )
     last_sequence: str | None = Field(
         None,
         alias="Nats-Last-Sequence",
-        description=f"{_LIVE} the number of the message before it on this subject, or 0: clients see gaps by it.",
+        description=f"{_LIVE} the number of the previous message on this subject, or 0; a client that has not received "
+        "this number has missed a message.",
     )
-    stored_at: Time | None = Field(None, alias="Nats-Time-Stamp", description=f"{_LIVE} when it was stored.")
+    stored_at: Time | None = Field(None, alias="Nats-Time-Stamp", description=f"{_LIVE} when the message was stored.")
 
 
 class TaskEventHeaders(CloudEventHeaders):
@@ -134,14 +140,18 @@ class AcceptedHeaders(TaskHeaders):
 
     stream: str = Field(alias="Nats-Stream", description="The task stream.", examples=["transcription_tasks"])
     subject: str = Field(
-        alias="Nats-Subject", description="Where the task was published.", examples=["tasks.transcription.normal"]
+        alias="Nats-Subject",
+        description="The subject on which the task was published.",
+        examples=["tasks.transcription.normal"],
     )
-    sequence: str = Field(alias="Nats-Sequence", description="Its number in the stream.", examples=["112"])
-    time: Time = Field(alias="Nats-Time-Stamp", description="When it was stored.")
+    sequence: str = Field(
+        alias="Nats-Sequence", description="The number of the message in the task stream.", examples=["112"]
+    )
+    time: Time = Field(alias="Nats-Time-Stamp", description="When the message was stored.")
 
 
 class InsideHeaders(Headers):
-    """The headers of messages between workers: none."""
+    """Headers of messages between workers: there are none."""
 
 
 class RequestHeaders(Headers):

@@ -1,4 +1,4 @@
-"""Progress: the events of a task's log."""
+"""Progress events: the messages of a task's log."""
 
 from pydantic import Field
 
@@ -21,9 +21,9 @@ from schemas.wire import (
 class State(Term):
     """The state of a task."""
 
-    QUEUED = "queued", "Stored, and waits for a worker."
-    RUNNING = "running", "A worker works on it, and appends an event at least every 10 s."
-    RETRYING = "retrying", "An attempt failed for a reason that may pass; the next one starts at `retry_at`."
+    QUEUED = "queued", "The task is stored and waits for a worker."
+    RUNNING = "running", "A worker runs the task and appends an event at least every 10 s."
+    RETRYING = "retrying", "An attempt failed for a reason that may pass; the next attempt starts at `retry_at`."
     COMPLETED = "completed", "Final: the result is there."
     FAILED = (
         "failed",
@@ -33,7 +33,7 @@ class State(Term):
 
     @property
     def ended(self) -> bool:
-        """Whether the state is final. Only the replay of a dead letter starts a failed task again."""
+        """Whether the state is final, except that the replay of a dead letter starts a failed task again."""
         return self in {State.COMPLETED, State.FAILED, State.CANCELLED}
 
 
@@ -51,11 +51,12 @@ class ProgressEvent(Message):
     """One event of a task's log."""
 
     task_id: TaskId
-    kind: Kind = Field(description="Which kind of task it is.")
+    kind: Kind = Field(description="Kind of the task.")
     state: State = Field(description="State of the task.")
     stage: Stage | None = Field(
         None,
-        description="What the worker does now, or did when a `retrying` task failed; null in other states.",
+        description="What the worker does now or, for a `retrying` task, did when the attempt failed; null in other "
+        "states.",
     )
     progress: Percent = 0
     processed_seconds: Seconds | None = Field(
@@ -70,8 +71,10 @@ class ProgressEvent(Message):
         None, description="Estimated seconds until the end of the task; null if unknown.", examples=[9.2]
     )
     attempt: Attempt = 1
-    max_attempts: int = Field(ge=1, description="After so many attempts the task fails.", examples=[4])
-    sequence: int = Field(ge=1, description="Counts the task's events, without gaps, across attempts.", examples=[5])
+    max_attempts: int = Field(ge=1, description="The task fails after this number of attempts.", examples=[4])
+    sequence: int = Field(
+        ge=1, description="Number of the event in the task's log, from 1, without gaps, across attempts.", examples=[5]
+    )
     retry_at: Time | None = Field(
         None, description="When the next attempt of a `retrying` task starts; null in other states."
     )

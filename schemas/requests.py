@@ -46,7 +46,8 @@ class SubtitleLimits(Order):
         42,
         ge=16,
         le=100,
-        description="Characters in a line of `srt` or `vtt`, at most; one of Chinese, Japanese or Korean counts twice.",
+        description="Characters in a line of `srt` or `vtt`, at most; a Chinese, Japanese or Korean character counts "
+        "twice.",
     )
     max_lines: int = Field(2, ge=1, le=4, description="Lines that `srt` or `vtt` shows at once, at most.")
     max_cue_seconds: float = Field(7.0, ge=2, le=60, description="Seconds that `srt` or `vtt` shows a text, at most.")
@@ -62,15 +63,16 @@ class TaskStatus(Message):
     """The status of a task."""
 
     task_id: TaskId
-    kind: Kind = Field(description="Which kind of task it is.")
+    kind: Kind = Field(description="Kind of the task.")
     task: DiarizationTask | TranscriptionTask | None = Field(
-        union_mode="left_to_right",  # a diarization result would refuse the fields that only a transcription has
-        description="The task as it was sent; null: it was invalid.",
+        union_mode="left_to_right",  # a DiarizationTask refuses the fields that only a TranscriptionTask has
+        description="The task as it was sent; null if the message is no valid task.",
     )
     state: State = Field(description="State of the task.")
     stage: Stage | None = Field(
         None,
-        description="What the worker does now, or did when a `retrying` task failed; null in other states.",
+        description="What the worker does now or, for a `retrying` task, did when the attempt failed; null in other "
+        "states.",
     )
     progress: Percent
     attempt: Attempt
@@ -78,15 +80,15 @@ class TaskStatus(Message):
     expected_start: Time | None = Field(None, description=EXPECTED_START)
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
     created_at: Time = Field(description="When the task was stored.")
-    started_at: Time | None = Field(None, description="When the first attempt started; null: none has.")
-    finished_at: Time | None = Field(None, description="When it ended; null: it has not.")
-    result_available: bool = Field(default=False, description="Whether `tasks.result` has an answer.")
+    started_at: Time | None = Field(None, description="When the first attempt started; null before.")
+    finished_at: Time | None = Field(None, description="When the task ended; null before.")
+    result_available: bool = Field(default=False, description="Whether `tasks.result` replies with a result.")
 
 
 class Deleted(Message):
     """The task is deleted, and its recording in the service's bucket, even if other tasks name the same recording."""
 
-    deleted: Literal[True] = Field(default=True, description="Always true: else an error is the answer.")
+    deleted: Literal[True] = Field(default=True, description="Always true: a failed deletion replies with an error.")
 
 
 class DeadLetterChoice(Order):
@@ -105,14 +107,17 @@ class DeadLetterChoice(Order):
 
 
 class ReplayRequest(DeadLetterChoice):
-    """Asks the service to try dead letters again, chosen by exactly one of three fields."""
+    """Asks the service to queue the tasks of dead letters again, chosen by exactly one of three fields."""
 
 
 class DeleteLettersRequest(DeadLetterChoice):
     """Asks the service to remove dead letters, chosen by exactly one of three fields; the rest of their tasks stays."""
 
     after: int = Field(
-        0, ge=0, lt=2**63, description="Continue here: `more_after` of the last answer; 0: start with the first."
+        0,
+        ge=0,
+        lt=2**63,
+        description="Where to continue: `more_after` of the last reply; 0: start with the first dead letter.",
     )
 
 
@@ -121,7 +126,8 @@ class Replayed(Message):
 
     replayed: int = Field(
         ge=0,
-        description="How many tasks were queued again: fewer than asked for if the queue is full or the time is up.",
+        description="How many tasks were queued again: not all of them if a task queue is full or if the request takes "
+        "too long.",
         examples=[1],
     )
 
@@ -137,5 +143,6 @@ class LettersDeleted(Message):
     more_after: int | None = Field(
         None,
         ge=0,
-        description="Time was up before all were removed: ask again, with this as `after`. Null: all are removed.",
+        description="Not null if the time for the request was over before all dead letters were removed: ask again "
+        "with this value as `after`.",
     )

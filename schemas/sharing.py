@@ -10,7 +10,7 @@ Token = Annotated[
     str,
     Field(
         pattern=r"^[0-9a-f]{32}$",
-        description="Random, so that nobody can guess it.",
+        description="A random value that nobody can guess.",
         examples=["9f3c2b1a5d6e4f708192a3b4c5d6e7f8"],
     ),
 ]

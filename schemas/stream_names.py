@@ -22,10 +22,10 @@ class StreamNames:
 
     @property
     def progress_projection(self) -> str:
-        """The durable consumer that projects events."""
+        """The durable consumer that feeds the projection with progress events."""
         return f"{self.consumer_stem}_projection_progress"
 
     @property
     def results_projection(self) -> str:
-        """The durable consumer that projects results."""
+        """The durable consumer that feeds the projection with results."""
         return f"{self.consumer_stem}_projection_results"

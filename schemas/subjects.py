@@ -1,4 +1,4 @@
-"""The subjects of the contract: only this module, and examples, spell them."""
+"""The subjects of the contract: apart from examples, only this module spells them out."""
 
 from schemas.wire import Kind, Priority
 
@@ -13,9 +13,9 @@ ALL_TASKS = "tasks.>"
 ALL_PROGRESS = "progress.*"
 ALL_SEGMENTS = "segments.*"
 ALL_RESULTS = "results.*"
-ALL_NO_RESULTS = "no_results.*"  # the service's own: tasks that end without a result
+ALL_NO_RESULTS = "no_results.*"  # internal: marks of tasks that end without a result
 ALL_DEAD_LETTERS = "dead_letters.*"
-ALL_ACCEPTED = "accepted.tasks.>"  # where the task stream republishes what it stored
+ALL_ACCEPTED = "accepted.tasks.>"  # the task stream republishes stored tasks on these subjects
 WINDOWS_OFFERED = "windows.offered"
 
 PROGRESS_CHANNEL = "progress.{task_id}"
@@ -25,7 +25,7 @@ DEAD_LETTERS_CHANNEL = "dead_letters.{kind}"
 
 
 def tasks(kind: Kind, priority: Priority) -> str:
-    """Where a task of this kind and priority is published."""
+    """The subject on which a task of this kind and priority is published."""
     return f"tasks.{kind}.{priority}"
 
 
@@ -33,66 +33,66 @@ def kind_of(subject: str) -> Kind:
     """The kind of the tasks on a subject.
 
     Raises:
-        IndexError, ValueError: It is no subject of tasks.
+        IndexError, ValueError: The subject is no subject of tasks.
     """
     return Kind(subject.split(".")[1])
 
 
 def tasks_channel(kind: Kind) -> str:
-    """The channel of the tasks of one kind."""
+    """The address of the AsyncAPI channel for the tasks of one kind."""
     return f"tasks.{kind}.{{priority}}"
 
 
 def accepted(kind: Kind) -> str:
-    """Where the task stream republishes the tasks of one kind, of any priority."""
+    """The subjects on which the task stream republishes the tasks of one kind, of any priority."""
     return f"accepted.tasks.{kind}.*"
 
 
 def accepted_channel(kind: Kind) -> str:
-    """The channel of the republished tasks of one kind."""
+    """The address of the AsyncAPI channel for the republished tasks of one kind."""
     return f"accepted.tasks.{kind}.{{priority}}"
 
 
 def accepted_in(kind: Kind, priority: Priority) -> str:
-    """Where the task stream republishes the tasks of one kind and priority."""
+    """The subject on which the task stream republishes the tasks of one kind and priority."""
     return f"accepted.{tasks(kind, priority)}"
 
 
 def append_to(subject: str) -> str:
-    """Where the service appends what a stream stores as `subject` and republishes there."""
+    """The subject on which the service appends a message that a stream stores and republishes on `subject`."""
     return f"append.{subject}"
 
 
 def progress(task_id: str) -> str:
-    """The log of one task."""
+    """The subject of the log of one task."""
     return f"progress.{task_id}"
 
 
 def segments(task_id: str) -> str:
-    """The checkpoint of one task."""
+    """The subject of the checkpoint of one task."""
     return f"segments.{task_id}"
 
 
 def results(task_id: str) -> str:
-    """The result of one task."""
+    """The subject of the result of one task."""
     return f"results.{task_id}"
 
 
 def no_results(task_id: str) -> str:
-    """What forbids that a result of one task is stored: the task ends without one."""
+    """The subject of the mark that one task ends without a result."""
     return f"no_results.{task_id}"
 
 
 def outcomes(task_id: str) -> str:
-    """The result of one task, or what forbids it: whichever is stored first."""
+    """The subjects of both outcomes of one task, `results` and `no_results`; the stream stores only one outcome."""
     return f"*.{task_id}"
 
 
 def dead_letters(kind: Kind) -> str:
-    """Where the dead letters of one kind are stored."""
+    """The subject of the dead letters of one kind."""
     return f"dead_letters.{kind}"
 
 
 def windows_inbox(worker: str) -> str:
-    """Where one worker receives messages about windows; `worker` is its token."""
+    """The subject on which one worker receives messages about windows; `worker` is the worker's token."""
     return f"windows.inbox.{worker}"

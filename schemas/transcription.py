@@ -1,4 +1,4 @@
-"""Transcription: the task, its segments events, and the result."""
+"""Transcription: the task, its segments events and its result."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -39,26 +39,26 @@ Channel = Annotated[int, Field(ge=0, examples=[0])]
 class Channels(Term):
     """How a recording's channels are transcribed."""
 
-    MIX = "mix", "They are mixed into one."
+    MIX = "mix", "The channels are mixed into one."
     SEPARATE = (
         "separate",
         (
-            "Each channel is transcribed on its own and is its own speaker: for calls with one channel a side. "
+            "Each channel is transcribed on its own and counts as one speaker: for calls with a channel for each side. "
             "A recording with one channel is transcribed as one; `channels` of the result is null then."
         ),
     )
 
 
-MOST_CHANNELS = 8  # that are transcribed each on its own
+MOST_CHANNELS = 8  # a recording with more channels cannot be transcribed with `separate`
 TERM_PATTERN = r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$"
 _Term = Annotated[str, Field(min_length=1, max_length=60, pattern=TERM_PATTERN)]
 
 
 class TranscribeOptions(Order):
-    """How to transcribe a recording: all that decides the text, and nothing else.
+    """The options that decide the text of a transcription, and no others.
 
-    The task, the engine, other workers and the key of the cache use the same object. A new option is added here, in the
-    engine and in the command.
+    Tasks, engines, helpers and the key of the cache use this one class. A new option is added here, in the engine and
+    in the command.
     """
 
     model: str | None = Field(
@@ -71,8 +71,8 @@ class TranscribeOptions(Order):
     )
     language: Language | None = Field(
         None,
-        description="ISO 639-1, `haw` or `yue`; null: detected for each part of the speech, so that a recording may "
-        "hold several. The task fails if the model does not know the language.",
+        description="Spoken language: ISO 639-1, `haw` or `yue`. Null: the language of each part of the speech is "
+        "detected, so a recording may have several languages. The task fails if the model does not know the language.",
         examples=["en"],
     )
     vocabulary: tuple[_Term, ...] = Field(
@@ -98,12 +98,12 @@ class TranscribeOptions(Order):
     )
 
     def digest(self) -> str:
-        """A hash of all options: equal options, equal hashes."""
+        """Return a hash of all options; equal options have equal hashes."""
         return sha256(self.model_dump_json().encode()).hexdigest()[:32]
 
 
 class TranscribeKeywords(TypedDict, total=False):
-    """The fields of TranscribeOptions as keywords of a typed call; a test holds the names equal."""
+    """The fields of TranscribeOptions as keywords of a typed call; a test compares the names of both."""
 
     model: str | None
     language: str | None
@@ -138,12 +138,12 @@ class TranscriptionTask(TranscribeOptions, _TaskNames):
 
     @property
     def options(self) -> TranscribeOptions:
-        """The options of the transcription alone."""
+        """Only the options of the transcription, without the fields of the task."""
         return TranscribeOptions(**{name: getattr(self, name) for name in TranscribeOptions.model_fields})
 
 
 class Word(Message):
-    """A word and when it is said."""
+    """A word with its time in seconds from the start of the recording."""
 
     start: Start
     end: End
@@ -162,9 +162,9 @@ class Segment(Message):
         None, description="Spoken language, ISO 639-1; null if the model does not report it.", examples=["en"]
     )
     channel: Channel | None = Field(None, description="The channel, from 0; null: the channels were mixed.")
-    words: list[Word] | None = Field(None, description="Its words, or null.")
+    words: list[Word] | None = Field(None, description="The words of the segment; null if not asked for.")
     confidence: Probability | None = Field(
-        None, description="How sure the model is: the mean of its words' probabilities.", examples=[0.93]
+        None, description="How sure the model is: the mean probability of the segment's words.", examples=[0.93]
     )
     avg_logprob: float | None = Field(
         None,
@@ -186,14 +186,18 @@ class Stretch(Message):
 
 
 class SegmentsEvent(Message):
-    """The text since the previous segments event; all of them together are the task's checkpoint."""
+    """The text since the previous segments event; all segments events of a task together are its checkpoint."""
 
     task_id: TaskId
     attempt: Attempt
     sequence: int = Field(
-        ge=1, description="Counts the task's segments events, without gaps, across attempts.", examples=[1]
+        ge=1,
+        description="Number of the event among the task's segments events, from 1, without gaps, across attempts.",
+        examples=[1],
     )
-    language: Language | None = Field(description="The language spoken last, ISO 639-1; null until something is said.")
+    language: Language | None = Field(
+        description="The most recent spoken language, ISO 639-1; null before the first speech."
+    )
     channel: Channel | None = Field(
         None,
         description="The channel, from 0: channels are transcribed one after the other; null: the channels were mixed.",
@@ -203,8 +207,8 @@ class SegmentsEvent(Message):
         examples=[28.4],
     )
     segments: list[Segment] = Field(
-        description="Live segments have no speakers: the result has them. "
-        "They have words if the task asks for words or for speakers."
+        description="The new segments. They have speakers only with `channels`: `separate`; the speakers that "
+        "diarization finds are in the result. They have words if the task asks for words or for speakers."
     )
     untranscribed: list[Stretch] = Field(
         default_factory=list, description="Parts with speech but without text: normally empty."
@@ -250,6 +254,6 @@ class TranscriptionResult(Message):
     object: Object | None = Field(
         None,
         description="Where the whole result is stored if it is too large for a message; `text` and `segments` are "
-        "empty then. Null: the result is here.",
+        "empty then. Null: this message is the whole result.",
     )
     created_at: Time = Field(description="When the result was made.")

@@ -14,7 +14,8 @@ TaskId = Annotated[
     str,
     Field(
         pattern=TASK_ID_PATTERN,
-        description="Chosen by the publisher, unique across both kinds while the task is kept; one NATS token.",
+        description="Id of the task, chosen by its publisher: one NATS token, unique among all kept tasks of both "
+        "kinds.",
         examples=["meeting-2026-11-24"],
     ),
 ]
@@ -32,8 +33,8 @@ UserId = Annotated[
     Annotated[int, Field(ge=-(2**63), lt=2**63)]
     | Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")],
     Field(
-        description="Whom the task belongs to: an integer or up to 64 characters, for the publisher's own use, "
-        "repeated in the result.",
+        description="Owner of the task, an integer or up to 64 characters: for the publisher's own use, and repeated "
+        "in the result.",
         examples=[42],
     ),
 ]
@@ -50,10 +51,14 @@ Speaker = Annotated[
     ),
 ]
 Speakers = Annotated[int, Field(ge=1, le=64)]
-AtLeast = Annotated[Speakers | None, Field(description="At least so many speak; null: unknown.", examples=[2])]
+AtLeast = Annotated[
+    Speakers | None, Field(description="The smallest possible number of speakers; null: unknown.", examples=[2])
+]
 AtMost = Annotated[
     Speakers | None,
-    Field(description="At most so many speak, not below `min_speakers`; null: unknown.", examples=[4]),
+    Field(
+        description="The largest possible number of speakers, not below `min_speakers`; null: unknown.", examples=[4]
+    ),
 ]
 Sha256 = Annotated[
     str,
@@ -66,7 +71,9 @@ Sha256 = Annotated[
 Attempt = Annotated[
     int,
     Field(
-        ge=1, description="Number of the attempt, from 1: each failure or lost worker starts the next.", examples=[1]
+        ge=1,
+        description="Number of the attempt, from 1: after a failure or a lost worker the next attempt starts.",
+        examples=[1],
     ),
 ]
 Percent = Annotated[
@@ -92,13 +99,13 @@ Time = Annotated[
     Field(description="RFC 3339, in UTC.", examples=["2026-11-24T18:40:44.648286Z"]),
 ]
 QUEUE_POSITION = (
-    "Approximate position of a `queued` task among all waiting tasks; 1: it is the next. A task that is published "
-    "later with a higher priority may still start first. Null in other states."
+    "Approximate position of a `queued` task among all waiting tasks; 1: the task is next. A task that is published "
+    "later with a higher priority may still start earlier. Null in other states."
 )
 EXPECTED_START = (
-    "When a `queued` task is expected to start: now if a worker is free, else an estimate from its position and from "
-    "how fast tasks left the queue lately, but not before a running task ends. The status of a `retrying` task has it, "
-    "too: not before `retry_at`. Null if no estimate exists yet, and in other states."
+    "When a `queued` task is expected to start: now if a worker is free, else an estimate from the task's position and "
+    "the recent throughput of the queue, at the earliest when a running task ends. The status of a `retrying` task has "
+    "an expected start, too: `retry_at` or later. Null in other states, and if no estimate exists yet."
 )
 
 
@@ -108,7 +115,7 @@ class Term(StrEnum):
     meaning: str
 
     def __new__(cls, word: str, meaning: str = "") -> Self:
-        """Make a value that has a `meaning`."""
+        """Make a value of the enumeration that has a `meaning`."""
         term = str.__new__(cls, word)
         term._value_ = word
         term.meaning = meaning
@@ -116,7 +123,7 @@ class Term(StrEnum):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Add the meanings, for people in the description, for generators of code under `x-enum-*`."""
+        """Add the meanings to the schema: to its description for people, under `x-enum-*` for code generators."""
         reference = handler(core_schema)
         schema = handler.resolve_ref_schema(reference)
         terms = list(cls)
@@ -143,25 +150,25 @@ class Priority(Term):
     LOW = "low", "Served when nothing else waits, and at least as every sixteenth task of a worker."
 
     def precedes(self, other: "Priority") -> bool:
-        """Whether this one is served before the other."""
+        """Whether this priority is served before the other priority."""
         order = list(Priority)
         return order.index(self) < order.index(other)
 
 
 class Message(BaseModel):
-    """A message that the service sends: it has all described fields, and readers ignore fields they do not know."""
+    """A message that the service sends: all described fields are present, and readers ignore unknown fields."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, json_schema_serialization_defaults_required=True)
 
 
 class Order(BaseModel):
-    """A message that the service receives: it refuses an unknown field, which may be a misspelt option."""
+    """A message that the service receives: an unknown field is refused, because it may be a misspelt option."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Object(Message):
-    """Where the service stores a result that is larger than the server's `max_payload`."""
+    """The object in which the service stores a result that is larger than the server's `max_payload`."""
 
     bucket: str = Field(description="Object Store bucket.", examples=["results"])
     name: str = Field(description="Name of the object: the task id.", examples=["meeting-2026-11-24"])
