@@ -1,1 +1,1 @@
-"""JetStream: its streams and consumers, how to read and append, and the connection to NATS."""
+"""JetStream: streams and consumers, reading and appending messages, and the connection to NATS."""

@@ -1,4 +1,4 @@
-"""The connection to NATS: how a worker logs in, connects, and asks again while NATS does not answer yet."""
+"""The connection to NATS: log in, connect, and retry the steps of the start until NATS answers."""
 
 import asyncio
 import logging
@@ -24,13 +24,15 @@ from app.settings import Settings
 from app.telemetry import logs, tracing
 
 NO_JETSTREAM = (
-    "NATS answers, but has no JetStream: start nats-server with -js, and a cluster with enough of its servers."
+    "NATS answers, but has no JetStream: start nats-server with -js; in a cluster, start more than half of its servers."
 )
 
-CONNECT_TIMEOUT_S = 30.0  # at the start
+CONNECT_TIMEOUT_S = 30.0  # how long a starting worker waits for NATS
 RETRY_EVERY_S = 0.5
-PING_INTERVAL_S = 10  # with nats-py's two minutes a silent partition is noticed after four
-FOREVER = -1  # after nats-py's sixty attempts the connection is closed, and FastStream's pull loops never yield
+PING_INTERVAL_S = 10  # nats-py's default of two minutes would notice a silent network partition after four minutes
+# Reconnect without a limit: nats-py's default closes the connection after 60 attempts, and the pull loops of FastStream
+# then block the event loop.
+FOREVER = -1
 
 T = TypeVar("T")
 
@@ -38,7 +40,7 @@ log = structlog.get_logger()
 
 
 def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProvider) -> NatsBroker:
-    """A broker that is not connected yet; it reconnects for ever, and tells the monitor."""
+    """Make a broker that is not connected yet; the broker reconnects without a limit and calls the monitor."""
     return NatsBroker(
         settings.nats_url,
         security=security(settings),
@@ -53,15 +55,15 @@ def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProv
         middlewares=[] if traces is tracing.OFF else [NatsTelemetryMiddleware(tracer_provider=traces)],
         error_cb=_failed,
         logger=structlog.get_logger(logs.BROKER),
-        log_level=logging.DEBUG,  # FastStream logs two lines for each message
+        log_level=logging.DEBUG,  # FastStream logs two lines for each message: DEBUG hides them
     )
 
 
 async def reach(nats: NatsBroker, settings: Settings) -> Client:
-    """Connect within CONNECT_TIMEOUT_S, or end the start with one sentence; Ctrl-C and SIGTERM end the wait.
+    """Connect to NATS. Ctrl-C and SIGTERM end the wait.
 
     Raises:
-        ConnectionError: No server answers.
+        ConnectionError: No server has answered within CONNECT_TIMEOUT_S; the message is for the operator.
     """
     tolerate_lost_writes()
     try:
@@ -69,7 +71,7 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
             with _ended_by_signals(patience):
                 connection = await nats.connect()
     except TimeoutError:
-        address = settings.nats_url.rpartition("@")[2]  # before it there may be a password
+        address = settings.nats_url.rpartition("@")[2]  # a password may stand before the @
         message = f"No NATS server answers at {address}: start it first, or correct NATS_URL."
         raise start_failed(message) from None
     tolerate_unreadable_headers(connection)
@@ -77,16 +79,21 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
 
 
 def start_failed(message: str) -> ConnectionError:
-    """The error that ends a start, with one sentence for the operator: no traceback is printed."""
+    """Make the error that ends a start with one sentence for the operator, and switch tracebacks off."""
     sys.tracebacklimit = 0
     return ConnectionError(message)
 
 
 @contextmanager
 def _ended_by_signals(patience: asyncio.Timeout) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM end the wait: the HTTP server, which handles them, waits for the end of the start."""
+    """Let Ctrl-C and SIGTERM end the wait for NATS.
+
+    The HTTP server handles these signals only after the start, and the start waits for NATS.
+    """
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()  # only there
+    numbers = (
+        (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
+    )  # only the main thread may handle signals
     handlers = {number: signal.getsignal(number) for number in numbers}
     for number in handlers:
         loop.add_signal_handler(number, lambda: patience.reschedule(loop.time()))
@@ -99,7 +106,7 @@ def _ended_by_signals(patience: asyncio.Timeout) -> Iterator[None]:
 
 
 async def retry_until_answered(work: Callable[[], Awaitable[T]]) -> T:
-    """Do a step of the start again until NATS answers.
+    """Repeat a step of the start until NATS answers, and return what the step returns.
 
     Raises:
         NatsError: NATS has not answered for CONNECT_TIMEOUT_S.
@@ -119,7 +126,7 @@ async def retry_until_answered(work: Callable[[], Awaitable[T]]) -> T:
 
 
 def security(settings: Settings) -> NatsSecurity | None:
-    """The login and TLS of the settings, None where they have neither."""
+    """Read login and TLS from the settings; return None if the settings have neither."""
     tls = ssl.create_default_context(cafile=settings.nats_tls_ca_file) if settings.nats_tls_ca_file else None
     if settings.nats_creds_file is not None:
         return NatsCredentials(str(settings.nats_creds_file), ssl_context=tls)

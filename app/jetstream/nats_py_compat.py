@@ -1,7 +1,7 @@
-"""What nats-py lacks: the one module that uses private attributes of nats-py.
+"""Workarounds for faults of nats-py: the only module that uses private attributes of nats-py.
 
 `tests/unit/test_nats_py_compat.py` and `tests/integration/test_hostile_headers.py` fail when nats-py or Python mends
-one of these faults, and when nats-py renames what is replaced here.
+one of these faults, and when nats-py renames an attribute that this module replaces.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from typing import Final
 from nats.aio.client import Client
 from nats.protocol import parser
 
-# nats-py's own patterns take a line end between two sizes for a space, and take headers that begin with digits for a
-# size. They also find no subject that contains a vertical tab, which the server allows.
+# These patterns replace those of nats-py, which have three faults: a line end between two sizes passes as a space,
+# headers that begin with digits pass as a size, and a subject with a vertical tab, which the server allows, is refused.
 _PLACE: Final = rb"[ \t]+([^ \t\r\n]+)[ \t]+([^ \t\r\n]+)[ \t]+(([^ \t\r\n]+)[ \t]+)?"
 _MESSAGE: Final = re.compile(rb"\AMSG" + _PLACE + rb"(\d+)\r\n")
 _MESSAGE_WITH_HEADERS: Final = re.compile(rb"\AHMSG" + _PLACE + rb"(\d+)[ \t]+(\d+)\r\n")
@@ -25,9 +25,10 @@ _WRITES_RAISE: Final = (3, 12) <= sys.version_info < (3, 13, 8)
 
 
 def tolerate_unreadable_headers(nats: Client) -> None:
-    """Have a connection treat malformed headers as none; call this before the first subscription.
+    """Make a connection treat malformed headers as no headers; call this before the first subscription.
 
-    The server passes such headers on. nats-py ends its reader at the first of them, and receives nothing any more.
+    The server forwards malformed headers. The reader of nats-py ends at the first such message, and the connection
+    receives no further messages.
     """
     parser.MSG_RE, parser.HMSG_RE = _MESSAGE, _MESSAGE_WITH_HEADERS
     read = nats._process_headers  # noqa: SLF001 -- nats-py has no hook between the socket and its reader
@@ -35,24 +36,24 @@ def tolerate_unreadable_headers(nats: Client) -> None:
     async def read_or_none(headers: bytes) -> dict[str, str] | None:
         try:
             return await read(headers)
-        except (IndexError, ValueError):  # no line at all, or no text
+        except (IndexError, ValueError):  # the headers have no line, or are not text
             return None
 
-    nats._process_headers = read_or_none  # type: ignore[method-assign]  # noqa: SLF001 -- the same
+    nats._process_headers = read_or_none  # type: ignore[method-assign]  # noqa: SLF001 -- as above
 
 
 def tolerate_lost_writes() -> None:
-    """Have all connections of this process ignore writes to a lost connection, as other versions of Python do.
+    """Make all connections of this process ignore writes to a lost connection, as other versions of Python do.
 
-    nats-py and redis-py expect only OSError, so the TypeError of some versions ends what writes.
+    nats-py and redis-py expect only OSError, so the TypeError of some Python versions would end the writing coroutine.
     """
     if _WRITES_RAISE:
         asyncio.StreamWriter.writelines = _writelines  # type: ignore[assignment,method-assign]  # there is no hook
 
 
 async def close(nats: Client) -> None:
-    """Close a connection, also one whose server has gone: what was still to be sent is lost then."""
-    with suppress(OSError, TypeError):  # TypeError: where `tolerate_lost_writes` was not called
+    """Close a connection. If the server has gone, the messages that are not sent yet are lost."""
+    with suppress(OSError, TypeError):  # TypeError: `tolerate_lost_writes` was not called
         await nats.close()
 
 

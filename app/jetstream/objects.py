@@ -1,4 +1,4 @@
-"""Objects in NATS' Object Store: the first object of a name is kept, and a deleted one leaves nothing behind."""
+"""Objects in the Object Store of NATS: the first object of a name stays, and a deleted object leaves no metadata."""
 
 import base64
 import json
@@ -20,10 +20,10 @@ CHUNK_BYTES: Final = 128 * 1024  # the size that the client libraries use
 
 
 async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
-    """Store an object unless the bucket has one of that name; return the one that the bucket has then.
+    """Store an object unless the bucket already has an object of that name; return the object that the bucket has.
 
-    nats-py's `put` replaces an object: a worker that was frozen in `put` would, once it goes on, replace what another
-    worker has stored meanwhile. Chunks without a name are removed by the bucket's TTL.
+    The `put` of nats-py replaces an object: a worker that was frozen in `put` and goes on would replace the object that
+    another worker has stored since. The bucket's TTL removes chunks that no metadata refers to.
     """
     mine: ObjectInfo | None = None
     while True:
@@ -42,37 +42,40 @@ async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, des
 
 
 def stream_of(bucket: str) -> str:
-    """The stream that holds a bucket's objects."""
+    """Return the name of the stream that holds a bucket's objects."""
     return f"OBJ_{bucket}"
 
 
 def chunks_of(bucket: str, nuid: str) -> str:
-    """The subject of an object's chunks."""
+    """Return the subject of an object's chunks."""
     return f"$O.{bucket}.C.{nuid}"
 
 
-def digest(sha256_of_it: bytes) -> str:
-    """The digest of an object as its metadata has it."""
-    return f"SHA-256={base64.urlsafe_b64encode(sha256_of_it).decode()}"
+def digest(sha256_hash: bytes) -> str:
+    """Write a SHA-256 hash as the metadata of an object holds it."""
+    return f"SHA-256={base64.urlsafe_b64encode(sha256_hash).decode()}"
 
 
 async def find(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | None:
-    """The object of a name, None where there is none."""
+    """Return the object of a name; None if the bucket has none."""
     return (await _named(js, bucket, name))[0]
 
 
 async def erase(js: JetStreamContext, bucket: str, name: str) -> None:
-    """Remove an object, and the metadata with its name that a deletion leaves behind.
+    """Remove an object, and also its metadata, which the deletion of nats-py leaves in the bucket.
 
     Raises:
-        NotFoundError: There is no such object.
+        NotFoundError: The bucket has no such object.
     """
     await (await js.object_store(bucket)).delete(name)
     await js.purge_stream(stream_of(bucket), subject=_meta_subject(bucket, name))
 
 
 async def _named(js: JetStreamContext, bucket: str, name: str) -> tuple[ObjectInfo | None, int]:
-    """The object of a name, and the stream sequence of its metadata."""
+    """Return the object of a name and the stream sequence of its metadata; None and 0 if the bucket has none.
+
+    For a deleted object, return None and the stream sequence of its metadata.
+    """
     try:
         meta = await js.get_last_msg(stream_of(bucket), _meta_subject(bucket, name))
     except NotFoundError:
@@ -82,13 +85,13 @@ async def _named(js: JetStreamContext, bucket: str, name: str) -> tuple[ObjectIn
 
 
 async def _store_chunks(js: JetStreamContext, bucket: str, name: str, body: bytes) -> ObjectInfo:
-    """Store the chunks of an object; nobody finds them before its metadata is stored."""
+    """Store the chunks of an object; no reader finds the chunks before the metadata is stored."""
     nuid = uuid4().hex
     chunks = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
     try:
         for chunk in chunks:
             await js.publish(chunks_of(bucket, nuid), chunk)
-    except BaseException:  # also when cancelled: without metadata nobody could find the chunks and delete them
+    except BaseException:  # cancellation too: without metadata, no later deletion would find the chunks
         with suppress(NatsError):
             await js.purge_stream(stream_of(bucket), subject=chunks_of(bucket, nuid))
         raise

@@ -1,4 +1,4 @@
-"""Provisioning: a worker makes missing streams, consumers and buckets at its start, and changes no existing ones."""
+"""Provisioning: create missing streams, consumers and buckets, and leave the existing ones unchanged."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -23,14 +23,14 @@ log = structlog.get_logger()
 
 
 class Provisioned(NamedTuple):
-    """What `provision` has found and made."""
+    """The result of `provision`."""
 
-    made: set[str]  # names of consumers
-    ack_wait: float  # seconds, of the existing consumers: they may be older than the setting
+    made: set[str]  # names of the consumers that were created
+    ack_wait: float  # seconds; existing consumers may still have the value of an earlier setting
 
 
 async def missing(js: JetStreamContext, settings: Settings) -> list[str]:
-    """The names of the streams, consumers and buckets that do not exist.
+    """List the names of the streams, consumers and buckets that do not exist.
 
     Raises:
         NatsError: NATS does not answer.
@@ -51,12 +51,15 @@ async def missing(js: JetStreamContext, settings: Settings) -> list[str]:
 
 
 async def events_made_at(js: JetStreamContext, settings: Settings) -> str:
-    """When the stream of progress events was made: its sequences began then."""
+    """Return when the stream of progress events was created, as text.
+
+    The sequences of a new stream begin at 1 again, so only sequences of one stream can be compared.
+    """
     return str((await js.stream_info(streams.names(settings).progress)).created)
 
 
 async def project_anew(js: JetStreamContext, settings: Settings) -> None:
-    """Have the projection begin again, with the last event of each task and with all results."""
+    """Restart the projection: create its consumers anew, so that they deliver the last message of each subject."""
     called = streams.names(settings)
     for stream, durable in (
         (called.progress, called.progress_projection),
@@ -69,10 +72,10 @@ async def project_anew(js: JetStreamContext, settings: Settings) -> None:
 
 
 async def provision(js: JetStreamContext, settings: Settings) -> Provisioned:
-    """Make what is missing; log how existing streams, consumers and buckets differ, and leave them as they are.
+    """Create missing streams, consumers and buckets; log how existing ones differ, without changing them.
 
     Raises:
-        ConnectionError: There are streams of a version before 0.2.0.
+        ConnectionError: A stream was created by a version before 0.2.0.
     """
     outdated = [str(stream.name) for stream in streams.stream_configs(settings) if not await _ensure_stream(js, stream)]
     if outdated:
@@ -90,7 +93,7 @@ async def provision(js: JetStreamContext, settings: Settings) -> Provisioned:
 
 
 async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> bool:
-    """Make the stream if it is missing; return whether it is as this version needs it."""
+    """Create the stream if it is missing; return whether its subject transform is that of this version."""
     try:
         info = await js.stream_info(str(wanted.name))
     except NotFoundError:
@@ -101,7 +104,7 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> bool:
 
 
 async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> ConsumerConfig | None:
-    """Make the consumer if it is missing; return the one that existed, or None."""
+    """Create the consumer if it is missing; return the configuration of an existing consumer, or None."""
     name = str(wanted.durable_name)
     try:
         info = await js.consumer_info(stream, name)
@@ -129,5 +132,5 @@ def _log_differences(name: str, wanted: Mapping[str, object], found: Mapping[str
 
 
 def _meant(value: object) -> object:
-    """A value, None where it means `no` or `no limit`: NATS has several values for each."""
+    """Return a value, or None if the value means `no` or `no limit`, for which NATS has several values."""
     return None if value in (0, -1, False, "", ()) or value == [] else value

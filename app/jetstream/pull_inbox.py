@@ -1,7 +1,7 @@
-"""Pulls messages from a JetStream consumer through one permanent inbox.
+"""Pull messages from a JetStream consumer through one permanent inbox.
 
-A delivered message keeps its own subject, so nats-py's `request` does not receive it. nats-py's `fetch`, once it has
-waited for the first message, waits for the whole batch.
+The two ways of nats-py do not fit. `request` does not receive a delivered message, because the message keeps its own
+subject. `fetch` waits for the whole batch if the first message does not arrive at once.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from nats.errors import TimeoutError as NatsTimeoutError
 
 from app.jetstream.stream_pages import bytes_at_once
 
-ANSWER_TIMEOUT_S: Final = 2.0  # beyond the time that the server may wait for messages
+ANSWER_TIMEOUT_S: Final = 2.0  # how long an answer may take, in addition to the server's own wait for messages
 NEXT: Final = "$JS.API.CONSUMER.MSG.NEXT"
-NOTHING_WAITS: Final = {"404", "408"}
-NOBODY_THERE: Final = "503"
-ALL_SENT: Final = "Batch Completed"  # of an earlier request
-MADE_ANEW: Final = "Consumer Deleted"  # to restart the projection
-BATCH_FULL: Final = "Message Size Exceeds MaxBytes"  # the next request gets the next messages
-NANOSECONDS: Final = 1_000_000_000  # of a second
+NOTHING_WAITS: Final = {"404", "408"}  # status codes: the consumer has no message to deliver
+NOBODY_THERE: Final = "503"  # status code: the consumer does not exist, or JetStream is away
+ALL_SENT: Final = "Batch Completed"  # the end of an earlier request: ignored
+MADE_ANEW: Final = "Consumer Deleted"  # a restart of the projection deletes its consumers and creates them anew
+BATCH_FULL: Final = "Message Size Exceeds MaxBytes"  # the next message has to wait for the next request
+NANOSECONDS: Final = 1_000_000_000  # per second
 
 
 class PullInbox:
-    """Pulls from one consumer, one request at a time."""
+    """Pulls messages from one consumer, with one request at a time."""
 
     def __init__(self, nats: Client, stream: str, consumer: str) -> None:
         self._nats = nats
@@ -38,7 +38,7 @@ class PullInbox:
         self._answers: asyncio.Queue[Msg] = asyncio.Queue()
 
     async def ask(self, batch: int, *, within: float = 0.0) -> list[Msg]:
-        """At most `batch` messages that wait; where none does, wait `within` seconds for them.
+        """Return at most `batch` messages; if none is waiting, wait up to `within` seconds for messages.
 
         Raises:
             NatsError: NATS does not answer.
@@ -46,7 +46,7 @@ class PullInbox:
         asked: dict[str, object] = {"batch": batch, "no_wait": True}
         if within:
             asked = {"batch": batch, "expires": int(within * NANOSECONDS)}
-        if batch > 1:  # the server ends a connection that does not read as fast as it sends
+        if batch > 1:  # the server closes the connection of a client that reads more slowly than the server sends
             asked["max_bytes"] = bytes_at_once(self._nats)
         inbox = self._inbox or await self._open_inbox()
         await self._nats.publish(self._next, json.dumps(asked).encode(), reply=inbox.subject)
@@ -76,7 +76,7 @@ class PullInbox:
         return self._inbox
 
     async def _forget_inbox(self) -> None:
-        """Ignore an answer that comes too late: its messages are delivered again."""
+        """Close the inbox, so that a late answer is ignored; JetStream delivers the messages of that answer again."""
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
             with suppress(NatsError):

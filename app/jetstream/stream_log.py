@@ -1,4 +1,4 @@
-"""A log on a subject: records are appended by compare-and-set, and messages of others are left out."""
+"""A log on a subject: append by compare-and-set, and skip messages that the service did not write."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -17,17 +17,17 @@ from app.jetstream import stream_pages
 from schemas import subjects
 from schemas.errors import ErrorCode
 
-GIVE_UP_AFTER_S: Final = 60.0  # without an answer
+GIVE_UP_AFTER_S: Final = 60.0  # how long JetStream may leave requests unanswered while the connection is open
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 EXPECTED_SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
-WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: somebody else has appended
-APPENDING: Final = 10164  # err_code of a cluster's leader: somebody else is appending at this moment
+WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: the expected last sequence is not the last one
+APPENDING: Final = 10164  # err_code of a cluster's leader: another append to this subject is not finished yet
 
 T = TypeVar("T")
 Answer = TypeVar("Answer")
 
-UNANSWERED = (  # errors of an outage: NATS answers again later
+UNANSWERED = (  # errors of an outage, after which a request can be repeated
     NatsTimeoutError,
     NoStreamResponseError,
     NoRespondersError,
@@ -39,25 +39,26 @@ UNANSWERED = (  # errors of an outage: NATS answers again later
 
 
 class StreamLog(Generic[T]):
-    """The logs of one stream, a subject each; `read` raises ValueError for what the service did not write."""
+    """The logs of one stream: one log on each subject."""
 
     def __init__(self, nats: Client, stream: str, read: Callable[[RawStreamMsg], T]) -> None:
+        """`read` makes a record of a message, and raises ValueError if the service did not write the message."""
         self._nats = nats
         self._js = nats.jetstream()
         self._stream = stream
         self._read = read
 
     async def last(self, subject: str) -> T | None:
-        """The last record, None where there is none.
+        """Return the last record of a log; None if the log is empty.
 
         Raises:
-            TransientError: JetStream does not answer for long.
+            TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
         message = await self._insist(subject, partial(stream_pages.last, self._nats, self._stream, subject))
         return None if message is None else await self._own(message, subject)
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
-        """The last records of many logs: of those that have any, and are small enough for one answer.
+        """Return the last records of many logs, except of empty logs and of logs that did not fit into the answer.
 
         Raises:
             NatsError: NATS does not answer.
@@ -69,10 +70,10 @@ class StreamLog(Generic[T]):
         return [record for record in found if record is not None]
 
     async def records(self, subject: str) -> AsyncIterator[T]:
-        """All records, in order.
+        """Yield all records of a log, in order.
 
         Raises:
-            TransientError: JetStream does not answer for long.
+            TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
         async for message in self._messages(subject):
             with suppress(ValueError):
@@ -81,20 +82,24 @@ class StreamLog(Generic[T]):
     async def append(
         self, subject: str, payload: bytes, headers: dict[str, str], *, after: int, among: str | None = None
     ) -> int:
-        """Append behind the record with stream sequence `after`, 0 for the first; return the new stream sequence.
+        """Append a record, and return its stream sequence.
 
-        `among` is a wildcard that includes the subject: `after` is then the last record of all subjects in it.
+        `after` is the stream sequence of the log's last record, 0 for an empty log.
+        `among` is a wildcard that includes the subject. With `among`, no subject that the wildcard includes may have a
+        record behind `after`.
 
         Raises:
-            FencedError: Somebody else has appended a record since `after`.
-            TransientError: JetStream does not answer for long.
+            FencedError: Another writer has appended a record behind `after`.
+            TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
         where, of_subject = subjects.append_to(subject), {EXPECTED_SUBJECT: among} if among else {}
         while True:
             expected = headers | of_subject | {EXPECTED_SEQUENCE: str(after)}
             publish = partial(self._js.publish, where, payload, stream=self._stream, headers=expected)
             try:
-                return (await self._insist(subject, publish)).seq  # its `ce-id` makes a repetition harmless
+                return (
+                    await self._insist(subject, publish)
+                ).seq  # repeatable: `ce-id` shows below whether it was stored
             except BadRequestError as error:
                 if error.err_code != WRONG_LAST_SEQUENCE:
                     raise
@@ -107,14 +112,14 @@ class StreamLog(Generic[T]):
                     raise FencedError(subject)
             if behind == after:  # the record at `after` was removed
                 raise FencedError(subject)
-            after = behind  # messages that are no records fence nobody
+            after = behind  # messages that are no records do not fence a writer
 
     async def purge(self, subject: str, *, up_to: int | None = None) -> None:
-        """Remove all messages of a subject, or those up to a stream sequence."""
+        """Remove the messages of a subject: all, or those up to a stream sequence."""
         await self._js.purge_stream(self._stream, subject=subject, seq=None if up_to is None else up_to + 1)
 
     async def _own(self, last: RawStreamMsg, subject: str) -> T | None:
-        """The last record of a subject whose last message is this one, which may be no record."""
+        """Return the last record of a subject: its last message, or an earlier one if the last message is no record."""
         try:
             return self._read(last)
         except ValueError:
@@ -137,12 +142,12 @@ class StreamLog(Generic[T]):
             after = message.seq or after + 1
 
     async def _insist(self, subject: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Ask until there is an answer; while the connection is lost, wait however long that takes.
+        """Repeat a request until JetStream answers; while the connection is lost, wait without a limit.
 
-        Thus no task loses an attempt because NATS was away.
+        An outage of NATS then costs a task none of its attempts.
 
         Raises:
-            TransientError: The connection stands, and JetStream has not answered for GIVE_UP_AFTER_S.
+            TransientError: JetStream has not answered for GIVE_UP_AFTER_S although the connection is open.
         """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + GIVE_UP_AFTER_S

@@ -1,6 +1,6 @@
-"""Messages as a stream holds them: JetStream's Direct Get, one by one and in batches.
+"""Read messages from a stream by JetStream's Direct Get, one by one and in batches.
 
-nats-py has no batches, and takes a header `Status` that a publisher has set for the server's own.
+nats-py offers no batches, and mistakes a header `Status` that a publisher has set for the status of the server.
 """
 
 import json
@@ -14,18 +14,18 @@ from nats.errors import NoRespondersError
 from nats.js.api import RawStreamMsg
 
 ANSWER_TIMEOUT_S = 5.0
-PAGE_SIZE = 200  # messages
-LARGEST_ANSWER_BYTES = 4 * 1024**2  # messages that do not fit are left out
-ENVELOPE_BYTES = 8 * 1024  # subject and headers that the server adds to a message of the largest size
-PENDING = "Nats-Num-Pending"  # header: how many messages of the subject come after this one
+PAGE_SIZE = 200  # messages that are read in one batch
+LARGEST_ANSWER_BYTES = 4 * 1024**2  # limit of a batch, unless a single message may be larger
+ENVELOPE_BYTES = 8 * 1024  # room for the subject and headers that the server adds to a message
+PENDING = "Nats-Num-Pending"  # header: how many messages of the subject follow this message
 
-NO_MORE, NOBODY = {"204", "404"}, "503"
+NO_MORE, NOBODY = {"204", "404"}, "503"  # status codes: no further message; no server answers
 
 Pages = list[RawStreamMsg]
 
 
 async def page(nats: Client, stream: str, subject: str, *, start: int, count: int) -> Pages:
-    """At most `count` messages of a subject, from stream sequence `start` on.
+    """Return at most `count` messages of a subject, from stream sequence `start` on.
 
     Raises:
         NatsError: NATS does not answer.
@@ -35,7 +35,7 @@ async def page(nats: Client, stream: str, subject: str, *, start: int, count: in
 
 
 async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Pages]:
-    """All messages of a subject after stream sequence `after`, PAGE_SIZE at once.
+    """Yield all messages of a subject after stream sequence `after`, up to PAGE_SIZE at a time.
 
     Raises:
         NatsError: NATS does not answer.
@@ -47,12 +47,12 @@ async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> A
 
 
 def bytes_at_once(nats: Client) -> int:
-    """How many bytes to ask for at once: always enough for a message of the largest size."""
+    """Return how many bytes to request at once: always enough for a message of the largest allowed size."""
     return max(LARGEST_ANSWER_BYTES, nats.max_payload + ENVELOPE_BYTES)
 
 
 async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pages:
-    """The last message of each of these subjects that has one.
+    """Return the last message of each subject; subjects without messages are left out.
 
     Raises:
         NatsError: NATS does not answer.
@@ -65,9 +65,9 @@ async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pa
 
 
 async def one(nats: Client, stream: str, subject: str, sequence: int) -> RawStreamMsg | None:
-    """The message of a subject with this stream sequence, None where there is none.
+    """Return the message of a subject with this stream sequence; None if the stream does not hold that message.
 
-    Without the subject, the server needs several milliseconds more where the stream holds a million messages.
+    The subject saves the server several milliseconds in a stream of a million messages.
 
     Raises:
         NatsError: NATS does not answer.
@@ -77,7 +77,7 @@ async def one(nats: Client, stream: str, subject: str, sequence: int) -> RawStre
 
 
 async def next_from(nats: Client, stream: str, subject: str, start: int) -> RawStreamMsg | None:
-    """The first message of a subject from stream sequence `start` on, however large it is.
+    """Return the first message of a subject from stream sequence `start` on, of any size; None if none follows.
 
     Raises:
         NatsError: NATS does not answer.
@@ -86,7 +86,7 @@ async def next_from(nats: Client, stream: str, subject: str, start: int) -> RawS
 
 
 async def last(nats: Client, stream: str, subject: str) -> RawStreamMsg | None:
-    """The last message of a subject, None where there is none.
+    """Return the last message of a subject; None if the subject has none.
 
     Raises:
         NatsError: NATS does not answer.
@@ -98,7 +98,7 @@ async def _message_of(nats: Client, stream: str, query: dict[str, object]) -> Ra
     asked = json.dumps(query).encode()
     try:
         answer = await nats.request(_api_subject(stream), asked, timeout=ANSWER_TIMEOUT_S)
-    except NoRespondersError:  # nobody answers, or the message itself has the status that means that
+    except NoRespondersError:  # no server answers, or a message has this status as a header: `_is_end` tells
         inbox = await nats.subscribe(nats.new_inbox())
         try:
             await nats.publish(_api_subject(stream), asked, reply=inbox.subject)
@@ -123,10 +123,10 @@ def _api_subject(stream: str) -> str:
 
 
 def _is_end(answer: Msg) -> bool:
-    """Whether an answer says that there is no more; a message may have a `Status` that its publisher has set.
+    """Return whether an answer ends the batch; a message never does, even if its publisher has set a `Status`.
 
     Raises:
-        NatsError: The answer says anything else, so that nobody may take a task for settled.
+        NatsError: The answer is neither a message nor a normal end. Treating it as an end would hide messages.
     """
     headers = answer.headers or {}
     if "Nats-Sequence" in headers:

@@ -1,4 +1,4 @@
-"""The names and settings that streams, consumers and buckets should have."""
+"""The names and configurations that streams, consumers and buckets should have."""
 
 from collections.abc import Iterator
 
@@ -21,15 +21,15 @@ from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
 DAY_S = 24 * 3600.0
-EXPIRES_AFTER_S = 7 * DAY_S
+EXPIRES_AFTER_S = 7 * DAY_S  # how long a task may wait before it fails
 RESULTS_KEPT_S = 7 * DAY_S
 RESULTS_BUCKET = "results"
-QUEUE_FULL = 10077  # err_code of nats-server: no more messages of this subject
-DUPLICATE_WINDOW_S = 120.0  # the default of nats-server, explicit because the document names it
+QUEUE_FULL = 10077  # err_code of nats-server: the stream accepts no more messages on this subject
+DUPLICATE_WINDOW_S = 120.0  # the default of nats-server, repeated here because the AsyncAPI document names the value
 
 
 def names(settings: Settings) -> StreamNames:
-    """The names of the streams and consumers of this deployment."""
+    """Return the names of the streams and consumers of this deployment."""
     return StreamNames(
         tasks=settings.nats_stream_name,
         progress=f"{settings.stem}_progress",
@@ -41,12 +41,12 @@ def names(settings: Settings) -> StreamNames:
 
 
 def task_subjects() -> list[str]:
-    """The literal subjects of the work queue."""
+    """Return the subjects of the six task queues."""
     return [subjects.tasks(kind, priority) for priority in Priority for kind in Kind]
 
 
 def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
-    """The configurations that the streams should have."""
+    """Yield the configurations that the streams should have."""
     called = names(settings)
     yield StreamConfig(
         name=called.tasks,
@@ -54,7 +54,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
         retention=RetentionPolicy.WORK_QUEUE,
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW,
-        discard_new_per_subject=True,  # without it a full queue drops its oldest task without a word
+        discard_new_per_subject=True,  # without this, a full queue would drop its oldest task silently
         max_msgs_per_subject=settings.nats_max_msgs_per_subject,
         max_age=EXPIRES_AFTER_S + DAY_S,
         duplicate_window=DUPLICATE_WINDOW_S,
@@ -67,16 +67,19 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
     results.subjects = [subjects.append_to(subjects.ALL_RESULTS), subjects.append_to(subjects.ALL_NO_RESULTS)]
     results.subject_transform = SubjectTransform(
         src=subjects.append_to("*.*"), dest="{{wildcard(1)}}.{{wildcard(2)}}"
-    )  # both under subjects that `outcomes` includes
+    )  # results and refusals of results, so that one wildcard covers both
     yield results
     letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, 30 * DAY_S)
     letters.subjects = [subjects.append_to(subjects.dead_letters(kind)) for kind in Kind]
-    letters.duplicate_window = EXPIRES_AFTER_S + DAY_S  # one letter a message, however late its next delivery
+    letters.duplicate_window = EXPIRES_AFTER_S + DAY_S  # a message that is delivered again stores no second dead letter
     yield letters
 
 
 def _log(name: str, subject: str, max_age: float) -> StreamConfig:
-    """A stream to which only the service appends; JetStream republishes on `subject` exactly what is stored."""
+    """Make the configuration of a stream that JetStream republishes on `subject`, message by message as stored.
+
+    Only the service may publish to the stream's append subjects.
+    """
     stored = subject.replace("*", "{{wildcard(1)}}")
     return StreamConfig(
         name=name,
@@ -93,12 +96,12 @@ def _log(name: str, subject: str, max_age: float) -> StreamConfig:
 
 
 def stored_subjects(config: StreamConfig) -> list[str]:
-    """The subjects under which a stream stores what is published to it."""
+    """Return the subjects on which a stream stores its messages."""
     return [subject.removeprefix(subjects.append_to("")) for subject in config.subjects or []]
 
 
 def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]:
-    """The configurations that the durable consumers should have, each with the name of its stream."""
+    """Yield the configurations that the durable consumers should have, each with the name of its stream."""
     called = names(settings)
     for priority in Priority:
         for kind in Kind:
@@ -122,13 +125,13 @@ def _durable(
         deliver_policy=begin_with,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=settings.task_ack_wait,
-        max_ack_pending=-1,  # tasks that wait to be tried again must not close their queue
-        max_deliver=-1,  # attempts are counted in the log; a message past its deliveries would be stranded
+        max_ack_pending=-1,  # no limit: tasks that wait for a retry must not block their queue
+        max_deliver=-1,  # no limit: JetStream would keep a message past its limit undelivered for ever
     )
 
 
 def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
-    """The configurations that the Object Store buckets should have."""
+    """Yield the configurations that the Object Store buckets should have."""
     yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_KEPT_S)
     if settings.audio_store.startswith("nats://"):
         bucket = settings.audio_store.removeprefix("nats://")
