@@ -1,1 +1,1 @@
-"""Engines: they turn audio into text and turns, in child processes of their own."""
+"""Engines: child processes that turn recordings into text and speaker turns."""

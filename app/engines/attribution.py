@@ -1,4 +1,4 @@
-"""Attribution: each word gets its speaker."""
+"""Attribute the words of a transcript to the speakers of a diarization."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,9 +11,9 @@ from schemas.transcription import Segment, Word
 
 
 def attribute(segments: Iterable[Segment], turns: Sequence[Turn]) -> list[Segment]:
-    """Give each word to a speaker, and cut segments where the speaker changes.
+    """Assign a speaker to each word, and cut segments where the speaker changes.
 
-    A segment without words goes to one speaker as a whole. Without turns, segments get no speaker.
+    A segment without words gets one speaker as a whole. Without turns, no segment gets a speaker.
     """
     speaker_of = _finder(turns)
     return [part for segment in segments for part in _parts(segment, speaker_of)]
@@ -42,13 +42,16 @@ def _part(segment: Segment, words: list[Word], speaker: str | None) -> Segment:
 
 
 def _finder(turns: Sequence[Turn]) -> Callable[[Segment | Word], str | None]:
-    """Build a quick look-up of speakers: a day of speech has tens of thousands of words and turns."""
+    """Build a function that finds the speaker of a word or segment by binary search in the turns.
+
+    A day of speech has tens of thousands of words and turns.
+    """
     ordered = sorted(turns, key=lambda turn: (turn.start, turn.end))
     starts = [turn.start for turn in ordered]
     longest = max((turn.end - turn.start for turn in turns), default=0.0)
 
     def speaker_of(part: Segment | Word) -> str | None:
-        """Find who speaks in most of a part; where nobody speaks, whose turn is nearest."""
+        """Return the speaker of the turn that overlaps the part most, or else of the nearest turn."""
         first = bisect_right(starts, part.start - longest) - 1
         last = bisect_right(starts, part.end) + 1
         best = max(ordered[max(first, 0) : last], key=lambda turn: _overlap(turn, part), default=None)
@@ -58,5 +61,5 @@ def _finder(turns: Sequence[Turn]) -> Callable[[Segment | Word], str | None]:
 
 
 def _overlap(turn: Turn, part: Segment | Word) -> float:
-    """Count the seconds that a turn and a part have in common; below 0, the seconds between them."""
+    """Return the seconds by which a turn and a part overlap; a negative number is the distance between them."""
     return min(turn.end, part.end) - max(turn.start, part.start)

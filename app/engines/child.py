@@ -1,4 +1,4 @@
-"""The engine process: `python -m app.engines.child` reads jobs as lines and answers in lines."""
+"""The engine process: `python -m app.engines.child` reads jobs from stdin and writes replies to stdout, one a line."""
 
 import ctypes
 import os
@@ -18,7 +18,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Run jobs until the worker closes the standard input."""
+    """Run jobs until the worker closes stdin."""
     _leave_signals_to_parent()
     answers = _take_stdout()
     first = sys.stdin.buffer.readline()
@@ -34,13 +34,13 @@ def main() -> None:
 
 
 def _tie_to(parent: int) -> None:
-    """End this process as soon as `parent` ends, even while a library holds Python's lock (Linux).
+    """Have Linux kill this process when the process `parent` ends, even while a library holds Python's global lock.
 
-    Elsewhere the end of the standard input, which the caller watches, has to do.
+    On other systems, only the end of stdin ends this process (`_read`).
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the tie held
+    if os.getppid() != parent:  # the worker ended before prctl took effect
         os._exit(1)
 
 
@@ -51,7 +51,7 @@ def _leave_signals_to_parent() -> None:
 
 
 def _take_stdout() -> BinaryIO:
-    """Keep the standard output for replies alone: what libraries print goes to the standard error."""
+    """Return stdout for the replies alone: what libraries print from now on goes to stderr."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return answers
@@ -60,7 +60,7 @@ def _take_stdout() -> BinaryIO:
 def _read(source: BinaryIO, lines: SimpleQueue[bytes]) -> None:
     for line in source:
         lines.put(line)
-    os._exit(0)  # the worker is gone or wants no more, and a job may be under way
+    os._exit(0)  # the worker is gone or has closed stdin: exit at once, even in the middle of a job
 
 
 def _serve(runner: JobRunner, line: bytes, answers: BinaryIO) -> None:
@@ -76,7 +76,7 @@ def _serve(runner: JobRunner, line: bytes, answers: BinaryIO) -> None:
     except MemoryError as error:
         _log(error)
         emit(_failed("The engine ran out of memory: give the service more, or use a smaller model."))
-    except Exception as error:  # noqa: BLE001 -- the process stays usable whatever a job meets
+    except Exception as error:  # noqa: BLE001 -- no error of a job may end the process
         _log(error)
         emit(_failed("The engine failed: the service's operator finds the reason in its log."))
 
@@ -86,7 +86,10 @@ def _failed(message: str) -> Failed:
 
 
 def _log(error: BaseException) -> None:
-    """Log the reason for the operator, without the messages of unforeseen errors, which may quote a recording."""
+    """Write the type and place of an error to stderr, but not its message, which may quote a recording.
+
+    Of a `PermanentError`, write only the cause: the worker gets the error itself in the reply.
+    """
     cause = error.__cause__ if isinstance(error, PermanentError) else error
     if cause is None:
         return

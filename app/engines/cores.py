@@ -1,35 +1,38 @@
-"""Cores: whether any are free for more work, as Linux counts it."""
+"""Measure free CPU cores on Linux, and choose how many windows to transcribe at the same time."""
 
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-_TICKS = os.sysconf("SC_CLK_TCK")  # a second
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")  # the unit of the times in _STAT
 _STAT = Path("/proc/stat")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _USAGE = Path("/sys/fs/cgroup/cpu.stat")
-_IDLE = slice(4, 6)  # of a cpu's line: idle, and idle while a disk is waited for
-_ALMOST = 0.7  # of a core counts as free: nothing is ever quite idle
-SHORTEST_S = 0.2  # to measure over: in less, one tick of a clock more or less decides
+_IDLE_COLUMNS = slice(4, 6)  # of a CPU's line in _STAT: the idle time, and the idle time while waiting for a disk
+_IDLE_SHARE = 0.7  # a core that was idle for this share of the time counts as free: no core is ever fully idle
+SHORTEST_S = 0.2  # shortest time between two measurements: in a shorter one, a single clock tick changes the result
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    at: float  # seconds, as are the others
-    idle: float  # of all cores that this process may use
-    used: float  # by the control group
+class _Measurement:
+    at: float  # seconds on the monotonic clock
+    idle: float  # seconds that the cores of this process were idle so far, in total
+    used: float  # seconds of CPU time that the control group has used so far
 
 
 class Cores:
-    """Measures from look to look how many cores were idle, within what the control group may use."""
+    """Counts the cores that were idle between two measurements, and that the control group may use."""
 
     def __init__(self) -> None:
-        self._before = _look()
+        self._before = _measure()
 
     def free(self, wanted: int) -> bool:
-        """Whether `wanted` cores were free since the last measurement; False where nothing can be measured."""
-        before, now = self._before, _look()
+        """Whether `wanted` cores were free since the last measurement.
+
+        False if nothing can be measured, or if the last measurement is less than 0.2 s old.
+        """
+        before, now = self._before, _measure()
         if before is not None and now is not None and now.at - before.at < SHORTEST_S:
             return False
         self._before = now
@@ -38,31 +41,34 @@ class Cores:
         seconds = now.at - before.at
         idle = (now.idle - before.idle) / seconds
         allowed = _quota() - (now.used - before.used) / seconds
-        return min(idle, allowed) >= wanted * _ALMOST
+        return min(idle, allowed) >= wanted * _IDLE_SHARE
 
 
 def windows_at_once(wanted: int, threads: int) -> int:
-    """Choose how many windows are transcribed at the same time, each on `threads` threads; 0 `wanted`: all cores."""
+    """Return how many windows to transcribe at the same time, each on `threads` threads.
+
+    That is `wanted`, or if `wanted` is 0, as many windows as the cores have threads for.
+    """
     usable = min(float(len(os.sched_getaffinity(0))), _quota()) if hasattr(os, "sched_getaffinity") else 1.0
     return wanted or max(int(usable / threads), 1)
 
 
-def _look() -> _Look | None:
+def _measure() -> _Measurement | None:
     try:
         mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}
         lines = [line.split() for line in _STAT.read_text(encoding="ascii").splitlines()]
-        idle = sum(int(ticks) for line in lines if line[0] in mine for ticks in line[_IDLE]) / _TICKS
+        idle = sum(int(ticks) for line in lines if line[0] in mine for ticks in line[_IDLE_COLUMNS]) / _TICKS_A_SECOND
     except (OSError, AttributeError, ValueError):
         return None
-    return _Look(time.monotonic(), idle, _used())
+    return _Measurement(time.monotonic(), idle, _used())
 
 
 def _quota() -> float:
-    """Cores that the control group may use."""
+    """Return how many cores the control group may use; infinity without a limit."""
     try:
         quota, period = _QUOTA.read_text(encoding="ascii").split()
         return float(quota) / float(period)
-    except (OSError, ValueError):  # `cpu.max` says `max`, which is no limit, or there is no control group
+    except (OSError, ValueError):  # the file says `max` (no limit), or there is no control group
         return float("inf")
 
 

@@ -1,6 +1,6 @@
-"""Decoding: recordings in any format become 16 kHz mono, piece by piece, in bounded memory.
+"""Decode recordings of any format into pieces of 16 kHz mono, in bounded memory.
 
-Only the file itself is opened: formats that point to other files or addresses (playlists and the like) are refused.
+Only the file itself is opened: formats that refer to other files or addresses, such as playlists, are refused.
 """
 
 from collections.abc import Iterator
@@ -29,26 +29,26 @@ _NO_RECORDING = "is empty, damaged or no sound file"
 _SILENT = "holds no sound"
 _UNDECODABLE = "holds no sound that can be decoded"
 _DAMAGED = "is damaged"
-_NO_PROMISE = {"aac", "mpegts", "ogg"}  # their duration is guessed from what is there
-_INCREDIBLE_S = 7 * 24 * 3600.0  # live streams write such headers
-_ENDLESS_BYTES = 0x7FFF_0000  # the header of a WAV written to a pipe has this size or more
-_MICROSECONDS = 1_000_000
-_LEAST_GAP_S = 0.5  # below it, time stamps are only inexact
-_SILENCE_SAMPLES = 60 * SAMPLE_RATE
+_NO_PROMISE = {"aac", "mpegts", "ogg"}  # formats without a duration in the header: FFmpeg derives it from the data
+_INCREDIBLE_S = 7 * 24 * 3600.0  # a header with this duration or more is ignored: live streams write such headers
+_ENDLESS_BYTES = 0x7FFF_0000  # a WAV header with this size or more is ignored: it was written to a pipe
+_MICROSECONDS_A_SECOND = 1_000_000
+_LEAST_GAP_S = 0.5  # a gap up to this long is not filled with silence: the time stamps are only inexact
+_SILENCE_SAMPLES = 60 * SAMPLE_RATE  # longest piece of silence
 
-av.logging.set_level(av.logging.PANIC)  # what is wrong with a file is in our own errors
+av.logging.set_level(av.logging.PANIC)  # our own errors say what is wrong with a file
 
 
 @dataclass(frozen=True)
 class Limit:
-    """How long a recording may be, the name of the setting that says so, and how long decoding may take."""
+    """How long a recording may be, which setting limits its length, and how long decoding may take."""
 
     seconds: float
     setting: str
-    decode_seconds: float = 600.0  # AUDIO_MAX_DECODE_SECONDS
+    decode_seconds: float = 600.0  # the setting AUDIO_MAX_DECODE_SECONDS
 
     def check(self, seconds: float) -> None:
-        """Refuse a longer recording.
+        """Refuse a recording of `seconds` seconds if that is longer than the limit.
 
         Raises:
             PermanentError: audio_too_large.
@@ -59,7 +59,7 @@ class Limit:
 
 
 class _Clock:
-    """Measures how long decoding takes, without what is done with the pieces meanwhile."""
+    """Measures how long decoding takes, without the time in which the caller works on a piece."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
@@ -82,10 +82,10 @@ class _Clock:
 
 
 def measure(path: Path) -> tuple[float, int]:
-    """Measure the seconds of sound that are really in the file, and count its channels, without decoding.
+    """Return how many seconds of sound the file really holds, and how many channels, without decoding.
 
     Raises:
-        PermanentError: audio_unreadable, there is no sound, or less than the header promises.
+        PermanentError: audio_unreadable: the file holds no sound, or less than its header promises.
     """
     with _opened(path) as (container, stream):
         seconds = _span(container, stream)
@@ -100,12 +100,12 @@ def measure(path: Path) -> tuple[float, int]:
 
 
 def decode(path: Path, limit: Limit, channel: int | None = None) -> Iterator[Samples]:
-    """Yield the sound as pieces of 16 kHz mono: all channels mixed, or one of them, counted from 0.
+    """Yield the sound as pieces of 16 kHz mono: all channels mixed, or only `channel`, counted from 0.
 
-    Where time stamps leave a gap there is silence, so that times stay true.
+    A gap between time stamps is filled with silence, so that a position in the sound is the time in the recording.
 
     Raises:
-        PermanentError: audio_unreadable, or audio_too_large as soon as the limit is passed.
+        PermanentError: audio_unreadable; audio_too_large as soon as the length or the decoding passes its limit.
     """
     with _opened(path) as (container, stream):
         clock = _Clock(limit.decode_seconds)
@@ -121,7 +121,7 @@ def decode(path: Path, limit: Limit, channel: int | None = None) -> Iterator[Sam
 
 
 def unreadable(what: str) -> PermanentError:
-    """Build the error for a recording of which `what` is true."""
+    """Build the error audio_unreadable; `what` is the predicate of its message, "The recording <what>"."""
     return PermanentError(
         ErrorCode.AUDIO_UNREADABLE,
         f"The recording {what}: upload it again, or in another format, and publish a new task.",
@@ -132,7 +132,7 @@ def unreadable(what: str) -> PermanentError:
 def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
     try:
         container = av.open(str(path.absolute()), options=_OPTIONS, metadata_errors="replace")
-    except FileNotFoundError:  # not the recording's fault
+    except FileNotFoundError:  # not a fault of the recording
         raise
     except (av.FFmpegError, UnicodeError) as error:
         raise unreadable(_NO_RECORDING) from error
@@ -145,7 +145,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator["Packet[AudioStream]"]:
     try:
         yield from container.demux(stream)
-    except av.FFmpegError:  # the file ends here: what was read so far counts
+    except av.FFmpegError:  # the file ends here: use what was read so far
         return
 
 
@@ -191,7 +191,7 @@ def _frames(container: InputContainer, stream: AudioStream, clock: _Clock) -> It
         packets += 1
         try:
             frames = packet.decode()
-        except av.FFmpegError:  # a few bad spots are no reason to refuse a recording
+        except av.FFmpegError:  # a recording with a few damaged packets is accepted
             broken += 1
             continue
         yield from frames
@@ -200,11 +200,13 @@ def _frames(container: InputContainer, stream: AudioStream, clock: _Clock) -> It
 
 
 def _promised_seconds(path: Path, container: InputContainer, stream: AudioStream, found: float) -> float | None:
-    """Read the seconds that the header promises; None where they cannot be believed."""
+    """Return the duration that the header promises, in seconds; None if it is missing or not credible."""
     kind = container.format.name
     if kind == "wav":
         return _by_wav_header(path, found)
-    if kind in _NO_PROMISE or (kind == "mp3" and not stream.start_time):  # no start time: no Xing header, a guess
+    if kind in _NO_PROMISE:
+        return None
+    if kind == "mp3" and not stream.start_time:  # without a Xing header, the duration of an MP3 is only a guess
         return None
     promised = _by_header(container, stream)
     return promised if promised is not None and promised < _INCREDIBLE_S else None
@@ -213,7 +215,7 @@ def _promised_seconds(path: Path, container: InputContainer, stream: AudioStream
 def _by_header(container: InputContainer, stream: AudioStream) -> float | None:
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    return container.duration / _MICROSECONDS if container.duration is not None else None
+    return container.duration / _MICROSECONDS_A_SECOND if container.duration is not None else None
 
 
 def _by_wav_header(path: Path, found: float) -> float | None:

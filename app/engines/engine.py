@@ -10,7 +10,7 @@ Answer = TypeVar("Answer", Loaded, Prepared, WindowsTranscribed)
 
 
 class Engine(Protocol):
-    """Does one job of a kind at a time; closing the generator stops the job at any moment."""
+    """Runs one job of each kind at a time; closing the generator that `run` returns stops the job at once."""
 
     @property
     def ready(self) -> bool:
@@ -19,7 +19,7 @@ class Engine(Protocol):
 
     @property
     def loaded(self) -> Loaded | None:
-        """The transcription model that is loaded."""
+        """The transcription model that is loaded, if any."""
         ...
 
     async def load(self) -> None:
@@ -31,7 +31,7 @@ class Engine(Protocol):
         ...
 
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        """Yield the replies to a job, the one that ends it last.
+        """Run a job and yield the replies to it; the last reply ends the job.
 
         Raises:
             TaskError: The job failed.
@@ -39,15 +39,16 @@ class Engine(Protocol):
         ...
 
     async def close(self) -> None:
-        """End the engine and all that it holds."""
+        """Stop the engine, even in the middle of a job."""
         ...
 
 
 async def answer(engine: Engine, job: Job, kind: type[Answer]) -> Answer:
-    """Do a job that ends with a reply of this kind, and return that reply.
+    """Run a job and return its first reply of the type `kind`.
 
     Raises:
         TaskError: The job failed.
+        RuntimeError: The engine sent no such reply.
     """
     async with aclosing(engine.run(job)) as replies:
         async for reply in replies:

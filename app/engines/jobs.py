@@ -1,6 +1,6 @@
-"""What an engine process can do, with the models that it keeps between jobs."""
+"""Run the jobs of an engine process, and keep its models in memory between jobs."""
 
-# ruff: noqa: PLC0415 -- a process loads the libraries of its own jobs only, and so starts sooner and is smaller
+# ruff: noqa: PLC0415 -- a process imports only what its jobs need, so it starts faster and needs less memory
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -45,7 +45,7 @@ class JobRunner:
 
         Raises:
             PermanentError: The job cannot be done.
-            TransientError: engine_failed, the operator must mend the service's own model first.
+            TransientError: engine_failed: the service's own model cannot be loaded until the operator repairs it.
         """
         match job:
             case Prepare():
@@ -75,23 +75,23 @@ class JobRunner:
         if self._speech_model is None or self._speech_model[0] != name:
             try:
                 weights = Models(self._setup.model, self._setup.models_dir, self._setup.compute_type).find(name)
-                self._speech_model = None  # two large models at once might not fit
+                self._speech_model = None  # first free the old model: two large models may not fit into memory
                 self._speech_model = name, self._loaded(weights)
             except PermanentError as error:
-                raise (_operators(error) if name is None else error) from error
+                raise (_transient(error) if name is None else error) from error
         return self._speech_model[1]
 
     def _loaded(self, weights: Weights) -> SpeechModel:
         if weights.network is None:
             from app.engines import whisper
 
-            return whisper.load(weights, self._way)
+            return whisper.load(weights, self._computing)
         from app.engines import onnx
 
         return onnx.load(weights, device=self._setup.device, threads=self._setup.threads)
 
     @property
-    def _way(self) -> Computing:
+    def _computing(self) -> Computing:
         from app.engines.whisper_network import Computing
 
         setup = self._setup
@@ -112,7 +112,7 @@ class JobRunner:
         return Limit(seconds, setting, self._setup.max_decode_seconds)
 
 
-def _operators(error: PermanentError) -> TransientError:
-    """The error for the service's own model: its tasks wait until the operator has mended it, and are not refused."""
-    message = f"The service's own model cannot be loaded, which its operator has to mend: {error.detail.message}"
+def _transient(error: PermanentError) -> TransientError:
+    """Make an error of the service's own model transient: tasks are retried while the operator repairs the model."""
+    message = f"The service's own model cannot be loaded, and the operator has to repair it: {error.detail.message}"
     return TransientError(ErrorCode.ENGINE_FAILED, message)

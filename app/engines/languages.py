@@ -1,25 +1,25 @@
-"""Languages: which one is spoken in each part of a window, from how probable each part is for each language.
+"""Choose the language of each part of a window from the probabilities of the languages in each part.
 
-The most probable sequence of languages is looked for (Viterbi), where a change costs as much as being e^2, about
-seven times, less probable, and a part of less than two seconds counts for less: a part that is unsure or short takes
-the language of its neighbours, and one that is sure does not. The language before the window counts as a neighbour.
+The Viterbi algorithm finds the most probable sequence of languages. A change of language costs as much as a factor of
+e^2 (about 7) in probability, and a part with less than two seconds of speech weighs less. So an uncertain or short part
+gets the language of its neighbours; a certain part keeps its own. The language before the window counts as a neighbour.
 """
 
 from collections.abc import Mapping, Sequence
 from math import log
 
 Evidence = Mapping[str, float]  # the probability of each language
-Part = tuple[float, Evidence]  # seconds of speech, and the languages they may be in
+Part = tuple[float, Evidence]  # the seconds of speech in a part, and the probabilities of its languages
 
-CHANGE = 2.0  # what a change costs, in natural logarithms of probabilities
-_LEAST = 1e-3  # what is less probable than that is no less possible
-_ENOUGH_S = 2.0  # of speech: of less, languages are often mistaken
+CHANGE = 2.0  # cost of a change of language, as a natural logarithm of probability
+_LEAST = 1e-3  # lower probabilities count as this one
+_ENOUGH_S = 2.0  # a part with less speech weighs less, because its language is often mistaken
 
 Scores = dict[str, float]
 
 
 def languages_of(parts: Sequence[Part], previous: str | None) -> tuple[list[str], bool]:
-    """Find the language of each part, and whether all would be the same whatever was spoken before."""
+    """Return the language of each part, and whether each would be the same with any other `previous` language."""
     scores = _scores(parts)
     ranked = sorted(scores[0].items(), key=lambda each: (-each[1], each[0]))
     settled = len(ranked) == 1 or ranked[0][1] - ranked[1][1] > CHANGE
@@ -30,7 +30,7 @@ def languages_of(parts: Sequence[Part], previous: str | None) -> tuple[list[str]
 
 
 def _scores(parts: Sequence[Part]) -> list[Scores]:
-    """Score each part and language: how probable the rest is if that part is in that language."""
+    """Score each language of each part: the log probability of this part and all later ones, if this part is in it."""
     likely = {language for _, part in parts for language, probable in part.items() if probable >= _LEAST}
     possible = sorted(likely | {max(part, key=lambda language: part[language]) for _, part in parts})
     rest = dict.fromkeys(possible, 0.0)
@@ -45,7 +45,7 @@ def _scores(parts: Sequence[Part]) -> list[Scores]:
 
 
 def _best(scores: Scores, before: str | None) -> str:
-    """Stay with the language before unless another one is better by more than a change costs."""
+    """Keep the language `before` unless another language scores higher by more than a change costs."""
     best = max(scores, key=lambda each: (scores[each], each))
     if before in scores and scores[best] - scores[before] <= CHANGE:
         return before

@@ -1,4 +1,4 @@
-"""Listening: a recording becomes windows of speech, emitted as they are found."""
+"""Listening: find the windows of a recording while it is decoded."""
 
 from collections.abc import Iterator
 
@@ -11,12 +11,12 @@ from app.engines.windows import Window, listen
 
 
 def prepare() -> None:
-    """Load the voice detector, which stays loaded."""
+    """Load the voice detector and keep it in memory."""
     get_vad_model()
 
 
 def find_windows(job: Listen, limit: Limit) -> Iterator[RecordingOpened | WindowFound | Listened | ListeningDone]:
-    """Find the windows of a recording, or of one of its channels, from `job.start_at` on.
+    """Yield the windows of a recording, or of one of its channels, from `job.start_at` seconds on.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.

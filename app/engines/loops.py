@@ -1,18 +1,18 @@
-"""Loops: a model that writes the same words again and again, though they were spoken once."""
+"""Detect loops: a model writes the same words again and again, though they were spoken once."""
 
 from collections.abc import Sequence
 
-_LONGEST_PHRASE = 60  # words
-_TIMES = 4  # in a row: a speaker may repeat a short phrase three times
-_MANY = 16  # words that all repeat: speakers do not repeat so many
+_LONGEST_PHRASE = 60  # words in the longest phrase that is checked for repetition
+_TIMES = 4  # a phrase this many times in a row is a loop: a speaker may say a short phrase three times
+_MANY = 16  # this many repeated words in a row are a loop: no speaker repeats so many
 _FASTEST = 30  # characters a second: no speaker is faster
 
 
 def loops(words: Sequence[str], seconds: float) -> bool:
-    """Whether words that fill so many seconds seem to be written in a loop.
+    """Whether the words that a model wrote for `seconds` of sound look like a loop.
 
-    A phrase follows itself three times or more, or for 16 words or more, or there is more text than can be spoken in
-    that time. Words are compared, because ordinary Russian compresses as well as a loop does.
+    They do if a phrase is repeated three times or more, if a repetition has 16 words or more, or if nobody can speak
+    the words in that time. Words are compared because the compression ratio does not tell a loop from ordinary Russian.
     """
     if too_fast(words, seconds):
         return True
@@ -21,12 +21,12 @@ def loops(words: Sequence[str], seconds: float) -> bool:
 
 
 def too_fast(words: Sequence[str], seconds: float) -> bool:
-    """Whether there is more text than can be spoken in so many seconds."""
+    """Whether the words have more characters than anybody can speak in `seconds`."""
     return sum(map(len, words)) > _FASTEST * seconds
 
 
 def _repeats(plain: Sequence[str], length: int) -> bool:
-    """Whether enough words in a row are the ones `length` words before them."""
+    """Whether enough words in a row are each equal to the word `length` places before."""
     enough = min(length * (_TIMES - 1), max(length, _MANY))
     row = 0
     for before, word in zip(plain, plain[length:], strict=False):

@@ -1,7 +1,7 @@
 """The messages between a worker and its engine process, one JSON object a line.
 
-The worker begins with one `Setup`. Then each `Job` gets any number of replies, the last of which is one of
-`LAST_REPLIES`.
+The worker sends one `Setup`, then jobs. The engine process answers each `Job` with any number of replies; the last
+reply is one of `LAST_REPLIES`.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from schemas.progress import Stage
 from schemas.transcription import Segment, Stretch, TranscribeOptions
 from schemas.wire import Model, Speakers
 
-LONGEST_WINDOW_S = 20.0  # of sound
+LONGEST_WINDOW_S = 20.0  # sound in the longest window
 
 
 class _Line(BaseModel):
@@ -23,13 +23,13 @@ class _Line(BaseModel):
 
 
 class Setup(_Line):
-    """The first line: what all jobs have in common."""
+    """The first line that the worker sends: the settings for all jobs."""
 
     parent: int = Field(description="The worker's process id: the engine process dies with it.")
-    model: str | None = Field(None, description="Name or folder where the job names none; null: the bundled one.")
+    model: str | None = Field(None, description="Model (name or folder) of jobs that name none; null: the bundled one.")
     models_dir: Path | None = None
     device: str = "auto"
-    compute_type: str | None = Field(None, description="Null: what suits the device.")
+    compute_type: str | None = Field(None, description="Number format; null: the usual one of the device.")
     threads: int = 1
     beam: int = 5
     at_once: int = Field(1, description="Windows that are transcribed at the same time, each on `threads` threads.")
@@ -39,7 +39,7 @@ class Setup(_Line):
 
 
 class WindowSound(_Line):
-    """A window: pieces of speech, in seconds from the start of the recording, and their sound, joined.
+    """A window: its pieces of speech, in seconds from the start of the recording, and their joined sound.
 
     The sound is base64 of signed 16-bit samples, 16 kHz.
     """
@@ -54,7 +54,7 @@ class WindowSound(_Line):
 
 
 class Listen(_Line):
-    """Job: find the windows of a recording from `start_at` seconds on; `channel`: in one channel alone, from 0."""
+    """Job: find the windows of a recording from `start_at` seconds on; `channel`: in this channel alone, from 0."""
 
     type: Literal["listen"] = "listen"
     path: Path
@@ -63,7 +63,7 @@ class Listen(_Line):
 
 
 class Transcribe(_Line):
-    """Job: transcribe a batch of windows; `previous` is the language spoken before the first one."""
+    """Job: transcribe a batch of windows; `previous` is the language spoken before the first window."""
 
     type: Literal["transcribe"] = "transcribe"
     windows: list[WindowSound]
@@ -72,7 +72,10 @@ class Transcribe(_Line):
 
 
 class ChunkAnalysed(_Line):
-    """Reply to `Diarize`, and part of the next such job for the same recording: what a minute of it holds."""
+    """Reply: the analysis of one chunk, about a minute of the recording.
+
+    A later `Diarize` job for the same recording passes it as `known`, so that the chunk is not analysed again.
+    """
 
     type: Literal["chunk"] = "chunk"
     index: int
@@ -81,7 +84,7 @@ class ChunkAnalysed(_Line):
 
 
 class Diarize(_Line):
-    """Job: find who speaks when in a recording, of which some chunks may be known."""
+    """Job: find who speaks when in a recording; the chunks in `known` were analysed before."""
 
     type: Literal["diarize"] = "diarize"
     path: Path
@@ -91,20 +94,20 @@ class Diarize(_Line):
 
 
 class Load(_Line):
-    """Job: load a model ahead of the first window, and see whether it can follow the options."""
+    """Job: load a model ahead of the first window, and check that the model can follow the options."""
 
     type: Literal["load"] = "load"
     options: TranscribeOptions = TranscribeOptions()
 
 
 class Prepare(_Line):
-    """Job: load what listening needs ahead of the first recording."""
+    """Job: load the voice detector ahead of the first recording."""
 
     type: Literal["prepare"] = "prepare"
 
 
 class StageAdvanced(_Line):
-    """Reply: how far a stage is, in seconds of audio."""
+    """Reply: how many seconds of the recording a stage has processed."""
 
     type: Literal["advanced"] = "advanced"
     stage: Stage
@@ -113,7 +116,7 @@ class StageAdvanced(_Line):
 
 
 class RecordingOpened(_Line):
-    """Reply: what a recording holds."""
+    """Reply: the duration and the number of channels of the recording."""
 
     type: Literal["opened"] = "opened"
     duration_seconds: float
@@ -136,14 +139,14 @@ class Listened(_Line):
 
 
 class ListeningDone(_Line):
-    """Reply: the recording's end was reached."""
+    """Reply: all windows of the recording are found."""
 
     type: Literal["listening_done"] = "listening_done"
     duration_seconds: float
 
 
 class WindowTranscribed(_Line):
-    """The text of a window, and where it has speech in which no word was found."""
+    """The text of a window, and the sections of its speech for which no words were found."""
 
     segments: list[Segment]
     untranscribed: list[Stretch] = Field(default_factory=list)
@@ -152,8 +155,8 @@ class WindowTranscribed(_Line):
 class WindowsTranscribed(_Line):
     """Reply: the text of each window of a batch, and how many seconds transcribing them took.
 
-    `language` is spoken at the end of the last window; null: the model does not know. `settled`: whether all would be
-    the same if another language had been spoken before the batch.
+    `language` is the one spoken at the end of the last window, null if the model does not know. `settled` is true if
+    the texts do not depend on the language spoken before the batch.
     """
 
     type: Literal["windows_transcribed"] = "windows_transcribed"
@@ -175,7 +178,7 @@ class DiarizationDone(_Line):
 
 
 class Loaded(_Line):
-    """Reply: the model is in memory; `how` says how exactly it computes, which decides on what it finds."""
+    """Reply: the model is loaded; `how` names the device, precision and search, on which the model's texts depend."""
 
     type: Literal["loaded"] = "loaded"
     model: Model
@@ -183,17 +186,17 @@ class Loaded(_Line):
 
 
 class Prepared(_Line):
-    """Reply: a recording can be listened to."""
+    """Reply: the voice detector is loaded."""
 
     type: Literal["prepared"] = "prepared"
 
 
 class Failed(_Line):
-    """Reply: the job cannot be done; the engine process stays usable."""
+    """Reply: the job failed; the engine process can take the next job."""
 
     type: Literal["failed"] = "failed"
     error: ErrorDetail
-    transient: bool = Field(description="Whether trying again can help.")
+    transient: bool = Field(description="Whether another attempt may succeed.")
 
 
 Job = Annotated[Prepare | Load | Listen | Transcribe | Diarize, Field(discriminator="type")]

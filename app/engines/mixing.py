@@ -1,4 +1,4 @@
-"""Mixing: frames of any format become 16 kHz mono, also where the format changes within a recording."""
+"""Convert audio frames of any format to 16 kHz mono, even if the format changes within a recording."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,11 @@ from app.engines.samples import Samples
 
 SAMPLE_RATE = 16_000
 
-_WIDEST_LAYOUT = 8  # channels that the resampler mixes by itself
+_WIDEST_LAYOUT = 8  # the most channels that the resampler can mix
 
 
 class Mixer:
-    """Turns frames into float samples between -1 and 1: all channels mixed, or one of them, counted from 0."""
+    """Converts frames to float samples between -1 and 1: all channels mixed, or only `channel`, counted from 0."""
 
     def __init__(self, channel: int | None = None) -> None:
         self._channel = channel
@@ -32,11 +32,11 @@ class Mixer:
             yield from self.flush()
             self._shape = shape
             self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-        frame.pts = None  # gaps are the caller's business
+        frame.pts = None  # the caller fills gaps between time stamps
         yield from self._resampled(frame)
 
     def flush(self) -> Iterator[Samples]:
-        """Yield the samples that are still held back."""
+        """Yield the samples that the resampler still holds."""
         if self._resampler is not None:
             yield from self._resampled(None)
         self._resampler = None
@@ -48,20 +48,20 @@ class Mixer:
 
 
 def _only(frame: av.AudioFrame, channel: int) -> av.AudioFrame:
-    """Take one channel; the last one where there are fewer, since a format may change within a recording."""
+    """Return one channel of a frame, or its last channel if it has fewer: the format may change within a recording."""
     by_channel = _by_channel(frame)
     return _mono(by_channel[min(channel, len(by_channel) - 1)][np.newaxis], frame.sample_rate)
 
 
 def _mixed(frame: av.AudioFrame) -> av.AudioFrame:
-    """Mix all channels; the root keeps a voice audible that is on one channel of a hundred."""
+    """Mix all channels: divide by the square root of their number, which keeps a voice on one of a hundred audible."""
     by_channel = _by_channel(frame)
     return _mono(by_channel.sum(axis=0, keepdims=True) / np.sqrt(len(by_channel)), frame.sample_rate)
 
 
 def _by_channel(frame: av.AudioFrame) -> npt.NDArray[np.float64]:
     channels = frame.layout.nb_channels
-    if frame.format.is_planar and channels >= _WIDEST_LAYOUT:  # PyAV would read one plane more than there is
+    if frame.format.is_planar and channels >= _WIDEST_LAYOUT:  # PyAV would read one plane too many
         packed = av.AudioResampler(format="flt", layout=frame.layout, rate=frame.sample_rate)
         parts = [part.to_ndarray() for part in (*packed.resample(frame), *packed.resample(None))]
         return np.concatenate(parts, axis=1).reshape(-1, channels).T.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Models: which one a task means, of which family it is, and where its files lie."""
+"""Find the transcription model that a task names: its family and the folder of its files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from schemas.wire import Model
 _WHISPER = "model.bin"
 _NEEDED = (_WHISPER, "config.json", "tokenizer.json", "vocabulary.*")
 _HEX_DIGITS_OF_SHA256 = 64
-_BUNDLED_NAMES = {bundled.NAME, "base"}  # the published `base` is the same file
+_BUNDLED_NAMES = {bundled.NAME, "base"}  # the published model `base` has the same weights
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A transcription model on this machine; `network`: how onnx-asr is to read it, null for a Whisper model."""
+    """The files of a transcription model; `network` says how onnx-asr reads them, and is null for a Whisper model."""
 
     folder: Path
     identity: Model
@@ -30,9 +30,10 @@ class Weights:
 
 @dataclass(frozen=True)
 class Models:
-    """The models that this service may load: `default` is the operator's choice, a name or a folder.
+    """The models that this service may load.
 
-    `compute_type` chooses between files of several precisions, where a model has them.
+    `default` is the name or folder of the operator's model, null for the bundled one; `folder` holds the folders of
+    other models. `compute_type` chooses between files of several precisions.
     """
 
     default: str | None
@@ -40,10 +41,10 @@ class Models:
     compute_type: str | None = None
 
     def find(self, name: str | None) -> Weights:
-        """Find the weights that a task means with `name` (null: the service's own).
+        """Find the model `name`; null: the service's own model.
 
         Raises:
-            PermanentError: unknown_model, there is no such model, or it cannot be downloaded.
+            PermanentError: unknown_model: no model has this name, or its files are incomplete or cannot be downloaded.
         """
         if name is not None:
             return self._named(name)
@@ -112,7 +113,7 @@ def _whisper(folder: Path, name: str) -> Weights:
 def _published(name: str) -> Path:
     try:
         return Path(download_model(name, local_files_only=True))
-    except Exception:  # noqa: BLE001 -- the hub's client raises many kinds; all mean that the model is not here yet
+    except Exception:  # noqa: BLE001 -- any error of the hub's client means that the model is not in the cache
         return _download(name)
 
 
@@ -143,7 +144,7 @@ def _revision(weights: Sequence[Path]) -> str:
 
 
 def _hash(weights: Path) -> str:
-    known = weights.resolve().name  # the hub's cache names large files by their hash
+    known = weights.resolve().name  # in the hub's cache, the name of a large file is its SHA-256
     if len(known) == _HEX_DIGITS_OF_SHA256:
         return known
     with weights.open("rb") as file:
@@ -157,7 +158,7 @@ def _incomplete(name: str, missing: str) -> PermanentError:
 
 def _not_downloaded(name: str) -> PermanentError:
     message = (
-        f"The model {name!r} cannot be had from the model hub: ask for the service's own model,"
+        f"The model {name!r} cannot be downloaded from the model hub: ask for the service's own model,"
         " or let the operator put it into TRANSCRIPTION_MODELS_DIR."
     )
     return _unknown(message)

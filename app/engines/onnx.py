@@ -1,4 +1,4 @@
-"""Models of the library onnx-asr as this program uses them: NVIDIA Parakeet and Canary, GigaAM, T-one, Vosk."""
+"""Models that the library onnx-asr runs: NVIDIA Parakeet and Canary, GigaAM, T-one, Vosk."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions
 from schemas.wire import Model
 
-_SHORTEST_S = 0.5  # less sound gets silence behind it: features need more than one frame
+_SHORTEST_S = 0.5  # shorter sound is padded with silence: the features need more than one frame
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A loaded model; `how` says how exactly it computes, which decides on what it finds."""
+    """A loaded model; `how` names the device, precision and search, `at_once` has clips transcribed in one batch."""
 
     identity: Model
     how: str
@@ -43,7 +43,7 @@ class OnnxModel:
         """Refuse options that the model cannot follow.
 
         Raises:
-            PermanentError: invalid_message, saying what the model can do.
+            PermanentError: invalid_message: names the option, and what the model can do.
         """
         cannot = None
         if options.language is not None and self.languages and options.language not in self.languages:
@@ -77,7 +77,7 @@ class OnnxModel:
 
     @property
     def _takes_language(self) -> bool:
-        """Whether the model must be given the language, and can be given another one to write."""
+        """Whether a task must name the language spoken, and may ask for a translation."""
         return self.architecture == CANARY
 
     def _recognized(self, clips: Sequence[Clip], how: RecognizeOptions) -> list[TimestampedResult]:
@@ -93,15 +93,19 @@ def _long_enough(samples: Samples) -> Samples:
 
 
 def _text(clip: Clip, result: TimestampedResult, language: str | None) -> Text:
-    """Build the text of a clip, also without words: such a model cannot know music from speech."""
+    """Build the text of a clip, even if it has no words.
+
+    A clip without a text would count as a clip without speech, but these models cannot tell speech from music.
+    """
     return Text(words_of(result, clip.seconds, clip.speech), language, mean_logprob(result))
 
 
 def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:
-    """Load a model that `Models.find` found with a `network`; `device`: auto, cpu or cuda.
+    """Load a model that `Models.find` found with a `network`; `device` is auto, cpu or cuda.
 
     Raises:
-        PermanentError: unknown_model, where its files are damaged or of another kind, or the device does not do.
+        PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.
+        ValueError: The weights are those of a Whisper model.
     """
     network = weights.network
     if network is None:
@@ -109,7 +113,7 @@ def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:
         raise ValueError(message)
     on_gpu = _on_gpu(device)
     if on_gpu:
-        onnxruntime.preload_dlls()  # NVIDIA's libraries, where they were installed as packages
+        onnxruntime.preload_dlls()  # finds NVIDIA's libraries if they were installed as Python packages
     try:
         model = load_model(
             network.architecture,
@@ -140,7 +144,7 @@ def _on_gpu(device: str) -> bool:
 
 
 def all_on_gpu(asr: object) -> bool:
-    """Whether no network fell back to the CPU, which ONNX Runtime does without an error."""
+    """Whether all networks run on the GPU: ONNX Runtime falls back to the CPU without an error."""
     sessions = [value for value in vars(asr).values() if isinstance(value, onnxruntime.InferenceSession)]
     return all(_CUDA in session.get_providers() for session in sessions)
 

@@ -1,6 +1,6 @@
-"""Models of the library onnx-asr: which ones it publishes, which files each kind needs, and how a folder is recognised.
+"""Models of the library onnx-asr: their published names, the files that each needs, and how a folder is recognised.
 
-Nothing here loads the library, so that a folder is recognised where the library is not installed.
+A folder is recognised without importing the library, which is an optional extra.
 """
 
 import json
@@ -23,8 +23,8 @@ _EUROPEAN = (
 
 _CONFIG = "config.json"
 CANARY = "nemo-conformer-aed"
-_LANGUAGE_TOKEN = re.compile(r"^<\|([a-z]{2})\|> ", re.MULTILINE)  # by which Canary is given the language
-_PLAIN, _INT8, _FLOAT16 = "", "?int8", "?fp16"  # how the library marks a precision in the name of a file
+_LANGUAGE_TOKEN = re.compile(r"^<\|([a-z]{2})\|> ", re.MULTILINE)  # a language token in Canary's vocabulary
+_PLAIN, _INT8, _FLOAT16 = "", "?int8", "?fp16"  # precisions in the library's patterns of file names
 _MARKS = {"int8": _INT8, "float16": _FLOAT16, "float32": _PLAIN}
 
 
@@ -46,7 +46,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "gigaam-multilingual-ctc": ("multilingual*_ctc{}.onnx", "multilingual_vocab.txt", _CONFIG),
     "vosk": ("*/encoder{}.onnx", "*/decoder{}.onnx", "*/joiner{}.onnx", "*/tokens.txt"),
 }
-"""What each architecture needs, `{}` being the mark of the precision: the library's own patterns."""
+"""The library's own patterns of the files that each architecture needs; `{}` stands for the precision."""
 
 _KNOWN_BY_FILES = (
     "gigaam-v2-ctc",
@@ -60,7 +60,7 @@ _KNOWN_BY_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A model that the library knows by name: how it is built, and its languages (none: not known)."""
+    """A model that the library knows by name: its architecture and its languages (empty: not known)."""
 
     architecture: str
     languages: tuple[str, ...]
@@ -86,17 +86,17 @@ PUBLISHED: Mapping[str, Published] = {
     "alphacep/vosk-model-ru": Published("vosk", _RUSSIAN),
     "alphacep/vosk-model-small-ru": Published("vosk", _RUSSIAN),
 }
-"""The names of onnx-asr 0.12; languages as its documentation and the models' pages have them."""
+"""The model names of onnx-asr 0.12, with the languages in its documentation and on the models' pages."""
 
 _BY_FOLDER_NAME = {alias: name for name in PUBLISHED for alias in (name, name.rpartition("/")[2])}
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Which files of a folder are the model, and how the library is to read them."""
+    """The files of a model in a folder, and how the library reads them."""
 
     architecture: str
-    precision: str | None  # as the library has it: null is the full one
+    precision: str | None  # the library's name for it; null: full precision
     languages: tuple[str, ...]
     files: tuple[Path, ...]
 
@@ -114,13 +114,13 @@ def installed() -> bool:
 
 
 def recognise(folder: Path, name: str, compute_type: str | None) -> Network | None:
-    """Find the model in a folder; null: it holds none that the library could read.
+    """Recognise the model in a folder; return None if the folder holds no model that the library can read.
 
-    What the folder holds is known by its name, if it is a published one, else by `model_type` in its config.json, else
-    by its files. Of several precisions the one that `compute_type` asks for is taken, else the full one.
+    The architecture follows from `name` if a published model has that name, else from `model_type` in config.json, else
+    from the files. Of several precisions, take the one that `compute_type` names, else the full one.
 
     Raises:
-        IncompleteError: It is clear what the folder should hold, and files are missing.
+        IncompleteError: The architecture is known, but some of its files are missing.
     """
     config = _config(folder)
     architecture = _architecture(folder, name, config)
@@ -139,14 +139,14 @@ def recognise(folder: Path, name: str, compute_type: str | None) -> Network | No
 
 
 def fetch(name: str, compute_type: str | None) -> Path:
-    """Find the folder of a published model in the model hub's cache, filled from the hub where none is there yet.
+    """Return the folder of a published model in the cache of the model hub; download the model first if necessary.
 
     Raises:
-        Exception: Of many kinds, where the hub is not reached.
+        Exception: The hub cannot be reached; its client raises many types of error.
     """
     marks = _wanted(compute_type)
     for mark in marks:
-        with suppress(Exception):  # the hub's client raises many kinds; all mean that these files are not here
+        with suppress(Exception):  # any error of the hub's client means that these files are not in the cache
             return _resolved(name, mark, offline=True)
     first, second, *_ = marks
     with suppress(Exception):  # not every model is published in every precision
@@ -155,7 +155,7 @@ def fetch(name: str, compute_type: str | None) -> Path:
 
 
 def _resolved(name: str, mark: str, *, offline: bool) -> Path:
-    from onnx_asr.loader import create_asr_resolver  # noqa: PLC0415 -- an extra, which may not be there
+    from onnx_asr.loader import create_asr_resolver  # noqa: PLC0415 -- an optional extra
 
     files = create_asr_resolver(name, offline=offline).resolve_model(quantization=mark.removeprefix("?") or None)
     depth = NEEDED[PUBLISHED[name].architecture][0].count("/")
@@ -191,7 +191,7 @@ def _missing(folder: Path, architecture: str, mark: str) -> list[str]:
 
 
 def _files(folder: Path, architecture: str, mark: str) -> Iterator[Path]:
-    """Find all files that decide on the text; large weights may lie beside their graph."""
+    """Find all files with weights or vocabulary; large weights may be in a file beside their graph."""
     patterns = [pattern.format(mark) for pattern in NEEDED[architecture]]
     beside = [f"{pattern}?data" for pattern in patterns if pattern.endswith(".onnx")]
     return chain.from_iterable(sorted(folder.glob(pattern)) for pattern in (*patterns, *beside))

@@ -1,4 +1,4 @@
-"""How networks are run by ONNX Runtime in an engine process."""
+"""The options with which ONNX Runtime runs networks in an engine process."""
 
 import onnxruntime
 
@@ -6,13 +6,12 @@ _ERRORS_ONLY = 3
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """Options of a session on so many threads, which logs errors only and holds no memory or cores while idle."""
+    """Return the options of a session that runs on `threads` threads, and holds no spare memory or cores while idle."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
-    options.enable_cpu_mem_arena = False  # saves memory and, as lengths vary, time
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # an idle session leaves its cores to others
+    options.enable_cpu_mem_arena = False  # an arena needs more memory, and more time because input lengths vary
+    # The threads of an idle session sleep instead of using their cores.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

@@ -1,4 +1,4 @@
-"""Tokens of a network become words with times and probabilities."""
+"""Join the tokens of a network to words with times and probabilities."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from onnx_asr.asr import TimestampedResult
 from app.engines.timeline import Piece
 from schemas.transcription import Word
 
-_LETTER_S = 0.07  # a letter of ordinary speech: of a word's last token, networks give the start and no end
+_LETTER_S = 0.07  # time to speak a letter: networks give only the start of a token, also of a word's last token
 
 
 @dataclass(slots=True)
@@ -19,7 +19,7 @@ class _Growing:
 
     text: str = ""
     start: float = 0.0
-    last_start: float = 0.0  # of its last token
+    last_start: float = 0.0  # start of the word's last token, in seconds
     last_letters: int = 0
     probabilities: list[float] = field(default_factory=list)
 
@@ -48,8 +48,8 @@ class _Token:
 def words_of(result: TimestampedResult, seconds: float, speech: Sequence[Piece]) -> list[Word]:
     """Join the tokens to words.
 
-    A word ends where the next one begins, or after its last token by as long as that takes to speak. Where the network
-    gives no times (Canary), the words are spread over the `speech` of the sound, by the number of their letters.
+    A word ends when its last token is spoken, at 0.07 s a letter, or earlier where the next word begins. If the network
+    gives no times (Canary), the words are spread over the pieces of `speech` in proportion to their letters.
     """
     words = list(_joined(_tokens(result)))
     if result.timestamps is None:
@@ -59,7 +59,7 @@ def words_of(result: TimestampedResult, seconds: float, speech: Sequence[Piece])
 
 
 def mean_logprob(result: TimestampedResult) -> float | None:
-    """The mean log probability of the tokens; None where the network gives none."""
+    """Return the mean log probability of the tokens; None if the network gives no probabilities."""
     return fmean(result.logprobs) if result.logprobs else None
 
 
@@ -67,7 +67,7 @@ def _tokens(result: TimestampedResult) -> Iterator[_Token]:
     tokens = result.tokens or []
     starts = result.timestamps or [0.0] * len(tokens)
     logprobs = result.logprobs or []
-    if len(logprobs) != len(tokens):  # Canary's count has what its text leaves out
+    if len(logprobs) != len(tokens):  # Canary also gives probabilities of tokens that its text leaves out
         logprobs = [fmean(logprobs) if logprobs else 0.0] * len(tokens)
     for letters, start, logprob in zip(tokens, starts, logprobs, strict=True):
         if not (letters.startswith("<") and letters.endswith(">")):  # such as <unk>
@@ -75,7 +75,7 @@ def _tokens(result: TimestampedResult) -> Iterator[_Token]:
 
 
 def _joined(tokens: Iterator[_Token]) -> Iterator[_Growing]:
-    """Join tokens to words at blanks; a word without a letter is a mark of the word before."""
+    """Join tokens to words at blanks; append a word without letters, such as a mark, to the word before."""
     finished: _Growing | None = None
     for word in _split(tokens):
         if word.has_letters or finished is None:
@@ -118,7 +118,7 @@ def _spread(words: Sequence[_Growing], speech: Sequence[Piece]) -> list[Word]:
 
 
 def _place(speech: Sequence[Piece], since: float, until: float) -> Piece:
-    """Find where seconds of speech lie in the sound; across a pause: the longer side."""
+    """Map a section from seconds of speech to seconds of sound; of a section with a pause inside, the longest part."""
     sides, before = [], 0.0
     for start, end in speech:
         first, last = max(since - before, 0.0), min(until - before, end - start)

@@ -1,4 +1,4 @@
-"""An engine process as the worker sees it: jobs go in, replies come out, and it is killed when no longer wanted."""
+"""The worker's side of an engine process: send jobs, receive replies, kill the process to stop a job."""
 
 import asyncio
 import os
@@ -21,9 +21,9 @@ from app.errors import PermanentError, TransientError
 from app.settings import Settings
 from schemas.errors import ErrorCode
 
-_LONGEST_LINE_BYTES = 256 * 1024 * 1024  # the turns of hours are one line
-_LONGEST_LOG = 2000  # characters
-_LEFT_OVER_BYTES = 1024 * 1024
+_LONGEST_LINE_BYTES = 256 * 1024 * 1024  # longest reply: the turns of hours are one line
+_LONGEST_LOG = 2000  # characters of one line of stderr that are logged
+_LEFT_OVER_BYTES = 1024 * 1024  # read at once from the output of a killed process
 _STARTER = (sys.executable, "-m", "app.engines.child")
 
 _Stream = TypeVar("_Stream", StreamReader, StreamWriter)
@@ -32,9 +32,9 @@ log = structlog.get_logger(__name__)
 
 
 class EngineProcess:
-    """Runs one job at a time in a child process, which starts when first needed and again after a loss.
+    """Runs one job at a time in a child process, which starts with the first job, and again after it has died.
 
-    No reply has more bytes than `longest_line`. About twice as much is read ahead, then the child waits.
+    A reply has at most `longest_line` bytes. About twice as many bytes are read ahead; then the child waits.
     """
 
     def __init__(self, settings: Settings, *, longest_line: int = _LONGEST_LINE_BYTES) -> None:
@@ -46,7 +46,7 @@ class EngineProcess:
 
     @property
     def running(self) -> bool:
-        """Whether the child process lives."""
+        """Whether the child process is alive."""
         return self._child is not None and self._child.alive
 
     @property
@@ -56,21 +56,21 @@ class EngineProcess:
 
     @property
     def loaded(self) -> Loaded | None:
-        """The transcription model that is loaded."""
+        """The transcription model that is loaded, if any."""
         return self._loaded if self.running else None
 
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        """Run a job; closing or cancelling this before the last reply kills the child at once.
+        """Run a job and yield its replies; closing the generator before the last reply kills the child at once.
 
         Raises:
             PermanentError: The job cannot be done.
-            TransientError: Trying the job again can help; engine_failed when the child has died.
+            TransientError: Another attempt may succeed; engine_failed if the child has died.
         """
         async with self._free:
             finished = False
             try:
                 child = await self._started()
-                child.log_context = get_contextvars()  # what the child logs is about the task of this job
+                child.log_context = get_contextvars()  # the child's log lines name the task of this job
                 await child.send(job)
                 while not finished:
                     reply = await child.receive()
@@ -90,7 +90,7 @@ class EngineProcess:
         return self._child
 
     async def close(self) -> None:
-        """End the child process, whatever it is doing."""
+        """Kill the child process, even in the middle of a job."""
         child, self._child, self._loaded = self._child, None, None
         if child is not None:
             await child.kill()
@@ -124,8 +124,8 @@ class _Child:
         self._process = process
         self._stdin = _piped(process.stdin)
         self._stdout = _piped(process.stdout)
-        self.log_context: dict[str, Any] = {}  # as structlog types it
-        # In a context of its own: it outlives the task that happened to start the child.
+        self.log_context: dict[str, Any] = {}  # structlog's own type
+        # An empty context: the child and its log outlive the task that started the child.
         self._logs = asyncio.create_task(self._forward(_piped(process.stderr)), context=Context())
 
     @classmethod
@@ -135,7 +135,7 @@ class _Child:
         environment = os.environ | {
             "PYTHONPATH": path,
             "OMP_NUM_THREADS": str(threads),
-            "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime would send usage data to its maker
+            "ORT_DISABLE_TELEMETRY": "1",  # otherwise ONNX Runtime sends usage data to its maker
         }
         process = await asyncio.create_subprocess_exec(
             *_STARTER, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=longest_line, env=environment
@@ -147,7 +147,7 @@ class _Child:
         return self._process.returncode is None
 
     async def send(self, line: Setup | Job) -> None:
-        with suppress(ConnectionError):  # receive() finds out that the child is gone
+        with suppress(ConnectionError):  # receive() raises the error if the child is dead
             self._stdin.write(line.model_dump_json().encode() + b"\n")
             await self._stdin.drain()
 
@@ -167,17 +167,16 @@ class _Child:
         await asyncio.shield(self._reaped())
 
     async def _forward(self, stderr: StreamReader) -> None:
-        """Copy what the child writes to its stderr into the log; the child writes no words of a recording there."""
+        """Log what the child writes to stderr, which holds no words of a recording."""
         async for line in stderr:
             text = line.decode(errors="replace").strip()[:_LONGEST_LOG]
             if text:
                 log.warning("engine_wrote", text=text, **self.log_context)
 
     async def _reaped(self) -> None:
-        with suppress(RuntimeError):  # a job is reading, and will see the end
-            while await self._stdout.read(
-                _LEFT_OVER_BYTES
-            ):  # asyncio sees no end of a process before all its output is read
+        # asyncio reports the end of a process only after all its output is read.
+        with suppress(RuntimeError):  # the job that still runs reads the output itself
+            while await self._stdout.read(_LEFT_OVER_BYTES):
                 pass
         await self._process.wait()
         await self._logs

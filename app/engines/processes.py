@@ -1,4 +1,4 @@
-"""The engine as three processes, so that listening, transcribing and diarizing run side by side."""
+"""The engine as three child processes, which listen, transcribe and diarize at the same time."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -8,11 +8,14 @@ from app.engines.messages import Diarize, Job, Listen, Load, Loaded, Prepare, Pr
 from app.engines.process import EngineProcess
 from app.settings import Settings
 
-_LONGEST_WINDOW_BYTES = 2 * 1024 * 1024  # limit of one line from the child; the longest window takes 1.3 MB in base64
+_LONGEST_WINDOW_BYTES = 2 * 1024 * 1024  # longest reply of the listener; a window of 20 s takes 0.85 MB in base64
 
 
 class EngineProcesses:
-    """Gives each job to the process of its kind; memory stays flat because the listener waits until it is read."""
+    """Runs each job in the process for its kind.
+
+    Memory stays flat, because the listener waits until its replies are read.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._listener = EngineProcess(settings, longest_line=_LONGEST_WINDOW_BYTES)
@@ -26,7 +29,7 @@ class EngineProcesses:
 
     @property
     def loaded(self) -> Loaded | None:
-        """The transcription model that is loaded."""
+        """The transcription model that is loaded, if any."""
         return self._transcriber.loaded
 
     async def load(self) -> None:
@@ -36,12 +39,12 @@ class EngineProcesses:
             TaskError: The model cannot be loaded.
         """
         loads = answer(self, Load(), Loaded), answer(self, Prepare(), Prepared)
-        for outcome in await asyncio.gather(*loads, return_exceptions=True):  # neither ends the other
+        for outcome in await asyncio.gather(*loads, return_exceptions=True):  # if one load fails, the other goes on
             if isinstance(outcome, BaseException):
                 raise outcome
 
     def run(self, job: Job) -> AsyncGenerator[Reply, None]:
-        """Run a job; closing or cancelling this before the last reply kills its process at once.
+        """Run a job and yield its replies; closing the generator before the last reply kills the job's process at once.
 
         Raises:
             TaskError: The job failed.
@@ -49,7 +52,7 @@ class EngineProcesses:
         return self._process_for(job).run(job)
 
     async def close(self) -> None:
-        """End all processes, whatever they are doing."""
+        """Kill all processes, even in the middle of a job."""
         await asyncio.gather(self._listener.close(), self._transcriber.close(), self._diarizer.close())
 
     def _process_for(self, job: Job) -> EngineProcess:

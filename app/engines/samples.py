@@ -1,4 +1,4 @@
-"""Samples, and how they travel: as signed 16-bit integers, so that each worker gets the very same sound."""
+"""Samples of sound, sent as signed 16-bit integers so that every worker transcribes exactly the same sound."""
 
 from base64 import b64decode, b64encode
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 Samples = npt.NDArray[np.float32]
 
-_FULL = 32768
+_FULL = 32768  # the 16-bit integer that stands for 1.0
 
 
 def pack(samples: Samples) -> str:
@@ -16,9 +16,9 @@ def pack(samples: Samples) -> str:
 
 
 def unpack(packed: str) -> Samples:
-    """Read the samples that `pack` has written, each to the nearest 16-bit step.
+    """Read the samples that `pack` wrote, rounded to 16 bits.
 
     Raises:
-        ValueError: That is no base64 of 16-bit integers.
+        ValueError: The text is no base64 of 16-bit integers.
     """
     return np.frombuffer(b64decode(packed, validate=True), "<i2").astype(np.float32) / np.float32(_FULL)

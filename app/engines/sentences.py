@@ -1,20 +1,20 @@
-"""Sentences: words are joined to sentences that can be read, or to parts of long ones."""
+"""Cut the words of a transcript into sentences, and long sentences into parts."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 from schemas.transcription import Word
 
-_PAUSE_S = 0.8  # of silence ends a segment
+_PAUSE_S = 0.8  # a silence this long ends a part
 SENTENCE_ENDS = (".", "?", "!", "…", "。", "！", "？", "؟", "।")  # noqa: RUF001 -- other scripts have marks of their own
 _CLAUSE_ENDS = (",", ";", ":", "、", "，", "；")  # noqa: RUF001 -- as above
-_CLOSING = "\"'”’»)]」"  # noqa: RUF001 -- what may follow the mark
-_SHORTEST_S = 1.5  # a full stop before that may belong to an abbreviation
-_LONG_S = 8.0  # from then on a comma ends a segment
-_LONGEST_S = 14.0
+_CLOSING = "\"'”’»)]」"  # noqa: RUF001 -- quotes and brackets that may follow the mark
+_SHORTEST_S = 1.5  # a full stop earlier in a sentence may belong to an abbreviation
+_LONG_S = 8.0  # a comma ends a part that is this long
+_LONGEST_S = 14.0  # a part ends before a word that would make it longer
 
 
 def text_of(words: Iterable[Word]) -> str:
-    """Join words to text; each word has its own leading space, where the language has one."""
+    """Join words to text; each word begins with its own space if the language has spaces."""
     return "".join(word.word for word in words).strip()
 
 

@@ -1,4 +1,4 @@
-"""The seam between the service and the families of speech models: what a model is given, and what it answers."""
+"""The interface of the speech models of all families: what a model gets, and what it returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ from schemas.wire import Model
 class Text:
     """The text of a clip, or of a part of it, in one language.
 
-    The words' times are seconds from the clip's start; each word has its own leading blank. No words: there is speech,
-    and the model finds nothing to write. Null: the model does not know.
+    Times of words are seconds from the clip's start; a word begins with its own space. A text without words means that
+    the clip has speech for which the model found no words. A null value means that the model does not know.
     """
 
     words: Sequence[Word]
@@ -25,10 +25,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The texts of each clip, in order; none where there is no speech.
+    """The texts of each clip, in order; a clip without speech has no texts.
 
-    `language` is spoken at the end of the last clip, null where the model does not know. `settled`: whether all would
-    be the same whatever language was spoken before the first clip.
+    `language` is the one spoken at the end of the last clip, null if the model does not know. `settled` is true if the
+    answer does not depend on the language spoken before the first clip.
     """
 
     texts: list[list[Text]] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Answer:
 
 
 class SpeechModel(Protocol):
-    """A loaded model of any family. What it finds in a clip depends on that clip and on the options alone."""
+    """A loaded model. The texts of a clip depend only on the clip, the options and the language before the clip."""
 
     @property
     def identity(self) -> Model:
@@ -46,17 +46,17 @@ class SpeechModel(Protocol):
 
     @property
     def how(self) -> str:
-        """On which device and how exactly the model computes: two models that compute alike find the same."""
+        """The device, precision and search of the model: if these and the weights are the same, so are the texts."""
         ...
 
     def check(self, options: TranscribeOptions) -> None:
         """Refuse options that the model cannot follow.
 
         Raises:
-            PermanentError: invalid_message, saying what the model can do.
+            PermanentError: invalid_message.
         """
         ...
 
     def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
-        """Transcribe clips that follow each other; `previous` is the language spoken before the first one."""
+        """Transcribe clips that follow each other; `previous` is the language spoken before the first clip."""
         ...

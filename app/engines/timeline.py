@@ -1,4 +1,4 @@
-"""The timeline of a window, whose sound is joined pieces of a recording: times in it become times in the recording."""
+"""Map times in a window, whose sound is joined from pieces of a recording, to times in the recording."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from itertools import accumulate
 
 from schemas.transcription import Word
 
-Piece = tuple[float, float]
+Piece = tuple[float, float]  # start and end, in seconds
 
-_SOME_S = 0.15  # of a word: word times are no more exact than that
+_INEXACT_S = 0.15  # the times of words may be wrong by this much
 
 
 class Timeline:
-    """Maps times in a window to the recording; the pieces are seconds from the recording's start, in order."""
+    """Maps times in a window to the recording; `pieces` are in seconds from the recording's start, in order."""
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self._pieces = pieces
@@ -24,16 +24,16 @@ class Timeline:
         return list(zip(self._starts, self._starts[1:], strict=False))
 
     def word(self, word: Word) -> Word:
-        """Move a word to its time in the recording, in the last piece that has some of it.
+        """Map a word to its times in the recording, within the last piece that the word reaches into.
 
-        A model often begins a word with the silence before it, and seldom ends one with the silence behind it.
+        Models often include the silence before a word in its times, and seldom the silence behind the word.
         """
-        number = self._piece_at(max(word.end - _SOME_S, word.start))
+        number = self._piece_at(max(word.end - _INEXACT_S, word.start))
         start, end = self._within(number, word.start, word.end)
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
 
     def sections(self, start: float, end: float) -> list[Piece]:
-        """Move a section to the recording: the part of each piece that lies in it."""
+        """Map a section of the window to the recording; return the part of each piece that lies in the section."""
         pieces = range(self._piece_at(start), self._piece_at(end) + 1)
         parts = [self._within(piece, start, end) for piece in pieces]
         return [(first, last) for first, last in parts if last > first]
@@ -42,7 +42,7 @@ class Timeline:
         return min(max(bisect_right(self._starts, second) - 1, 0), len(self._pieces) - 1)
 
     def _within(self, number: int, start: float, end: float) -> Piece:
-        """Move a section to the recording, as far as it lies within one piece."""
+        """Map a section of the window to the recording, limited to the piece `number`."""
         first, last = self._pieces[number]
         moved = first - self._starts[number]
         begin = min(max(start + moved, first), last)

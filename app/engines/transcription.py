@@ -1,4 +1,4 @@
-"""Transcription: a batch of windows becomes segments with any family of models, and no speech is lost silently."""
+"""Transcribe windows to segments with a model of any family, and report speech for which no words were found."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,15 +14,15 @@ from app.engines.speech_model import SpeechModel, Text
 from app.engines.timeline import Piece, Timeline
 from schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 
-_MOST_HOLES = 6  # of a clip that are transcribed
-_BELIEVED = -1.0  # mean log probability, at least, of what is found where nothing was found before
+_MOST_HOLES = 6  # most holes of a clip that are transcribed again
+_BELIEVED = -1.0  # lowest mean log probability of a text that fills a hole
 
 
 def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
     """Transcribe a batch of windows.
 
     Raises:
-        PermanentError: invalid_message, the model cannot follow the options.
+        PermanentError: invalid_message: the model cannot follow the options.
     """
     model.check(job.options)
     started = monotonic()
@@ -55,9 +55,10 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
 
 
 def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
-    """Fill the holes between the texts of a clip: each hole is transcribed as a clip of its own.
+    """Fill the holes in the texts of a clip: transcribe each hole again, as a clip of its own.
 
-    Of a clip without words, each half is transcribed on its own. What is found in a hole may leave a smaller hole.
+    A clip without any words is transcribed again in halves. A text may fill only a part of its hole: the smaller hole
+    that is left is transcribed too.
     """
     found, tried = list(texts), set[Piece]()
     while new := [hole for hole in _holes(found, clip) if hole not in tried][: _MOST_HOLES - len(tried)]:
@@ -65,20 +66,20 @@ def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: Tran
         for start, end in new:
             whole = end - start >= clip.seconds
             parts = cut_in_two(clip) if whole else [(start, part_of(clip, start, end))]
-            guided = _guided(options, _before(found, start))
+            guided = _guided(options, _language_before(found, start))
             again = [text for begin, part in parts for text in _again(model, part, begin, guided)]
             found = [*_cut(found, start), *again] if again else found
     return found
 
 
 def _holes(texts: Sequence[Text], clip: Clip) -> list[Piece]:
-    """Find the sections of speech without words; a clip without any text counts as a clip without speech."""
+    """Find the sections of speech without words; a clip without texts has no speech, and so no holes."""
     words = [word for text in texts for word in text.words]
     return holes(word_times(words), clip.speech, clip.seconds) if texts else []
 
 
 def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:
-    """Cut the texts at a hole: a word that seems to last into it ends there."""
+    """Cut the texts where a hole begins, at `second`; a word that seems to last into the hole ends there."""
     for text in texts:
         before = [_ended(word, second) for word in text.words if word.start < second]
         after = [word for word in text.words if word.start >= second]
@@ -100,14 +101,14 @@ def _again(model: SpeechModel, clip: Clip, start: float, options: TranscribeOpti
                 )
 
 
-def _before(texts: Sequence[Text], second: float) -> str | None:
-    """Find the language that is spoken before a second of the clip, or else after it."""
+def _language_before(texts: Sequence[Text], second: float) -> str | None:
+    """Return the language of the last text that begins before `second` of the clip, or else of the first text."""
     before = [text for text in texts if text.words and text.words[0].start <= second]
     return max(before, key=lambda text: text.words[0].start).language if before else texts[0].language
 
 
 def _guided(options: TranscribeOptions, language: str | None) -> TranscribeOptions:
-    """Fit the options to a hole: the language around it, and no prompt, which may have caused the hole."""
+    """Return the options for a hole: with the language around it, without the prompt that may have caused it."""
     return options.model_copy(update={"language": language or options.language, "prompt": None})
 
 
@@ -118,7 +119,7 @@ def _moved(word: Word, seconds: float) -> Word:
 def _segments(text: Text, timeline: Timeline) -> Iterator[Segment]:
     for words in sentences([timeline.word(word) for word in text.words]):
         if not any(character.isalnum() for character in text_of(words)):
-            continue  # such as a dash before a pause
+            continue  # a mark alone, such as a dash
         yield Segment(
             start=words[0].start,
             end=max(word.end for word in words),

@@ -1,33 +1,36 @@
-"""Vocabulary: which of the given terms a text may hold, and whether a text written with them is better.
+"""Choose the terms of a vocabulary that a text may contain, and decide whether a text written with terms is better.
 
-A model that is given a hundred names writes some of them everywhere, and all else worse. So a window is
-transcribed without them first; only terms that resemble something in that text are given to the model, and what it
-writes then is taken only where it differs from the first text by such terms.
+A model that gets a hundred names writes some of them everywhere, and makes more mistakes in other words. So a window
+is first transcribed without terms. Then the model gets only the terms that resemble words of that first text, and its
+second text is kept only if it differs from the first one mainly by those terms.
 """
 
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-_LIKELY = 0.2  # of a term's letters, in order: a term that resembles less is not given to the model
-_ALIKE = 0.5  # of the letters that a term has taken the place of
-_MOST = 20  # terms given for one window: the model reads at most 223 tokens before a text
-_INFLECTED = 4  # letters, at least, of a term that may have endings
-_OTHERS = 0.75  # of the other words that must stay as they were
+_LIKELY = 0.2  # lowest similarity (0 to 1) between words of the text and a term that the model gets
+_ALIKE = 0.5  # lowest similarity (0 to 1) between a term and the words that it has replaced
+_MOST = 20  # most terms for one window: the model reads at most 223 tokens before a text
+_INFLECTED = 4  # letters of the shortest term that may have inflected endings
+_OTHERS = 0.75  # lowest share of the other words that must stay the same
 _CYRILLIC = "абвгдеёжзийклмнопрстуфхцчшщъыьэюя"
 _LATIN = "a,b,v,g,d,e,e,zh,z,i,i,k,l,m,n,o,p,r,s,t,u,f,kh,ts,ch,sh,shch,,y,,e,yu,ya"
 _TO_LATIN = str.maketrans(dict(zip(_CYRILLIC, _LATIN.split(","), strict=True)))
 
 
 def likely(vocabulary: Sequence[str], text: str) -> list[str]:
-    """Find the terms that resemble words of the text and do not stand in it as they are to be spelt, best first."""
+    """Return the terms that resemble words of the text but are missing there as spelt, the most similar first."""
     words = _words(text)
     scored = [(_likeness(term, words), term) for term in vocabulary if not _stands_in(term, text)]
     return [term for likeness, term in sorted(scored, reverse=True) if likeness >= _LIKELY][:_MOST]
 
 
 def improves(before: str, after: str, terms: Sequence[str]) -> bool:
-    """Whether a text written with the terms has some of them, each where something like it stood before."""
+    """Whether `after`, the text written with the terms, is better than `before`.
+
+    It is if it has at least one term, if each term replaces similar words, and if most other words stay the same.
+    """
     if not any(_stands_in(term, after) for term in terms):
         return False
     old, new = _words(before), _words(after)
@@ -44,7 +47,7 @@ def improves(before: str, after: str, terms: Sequence[str]) -> bool:
 
 
 def _likeness(term: str, words: Sequence[str]) -> float:
-    """Measure how well a term resembles the words that are most like it, 0 to 1."""
+    """Return the similarity (0 to 1) between a term and the words of the text that are most like the term."""
     wanted = "".join(_words(term))
     count = len(_words(term))
     best = 0.0
@@ -58,11 +61,11 @@ def _likeness(term: str, words: Sequence[str]) -> float:
 
 
 def _stands_in(term: str, text: str) -> bool:
-    """Whether a text has the term, or a form of it: names have endings in Russian."""
+    """Whether a text has the term or an inflected form of the term: Russian names have endings."""
     ending = r"\w{0,3}" if len(term.strip()) >= _INFLECTED else ""
     return re.search(rf"(?<!\w){re.escape(term.strip())}{ending}(?!\w)", text) is not None
 
 
 def _words(text: str) -> list[str]:
-    """Split text into words in small Latin letters, so that a name in one script is found in another."""
+    """Split text into words, in lower-case Latin letters so that Cyrillic and Latin spellings can be compared."""
     return re.findall(r"[^\W_]+", text.lower().translate(_TO_LATIN))

@@ -25,19 +25,19 @@ from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions, Word
 from schemas.wire import Model
 
-_SURE = 0.9  # probability above which a language is not detected a second time
-_TELLING_S = 1.0  # of speech: the language of a shorter piece cannot be detected reliably
-_NO_SPEECH = 0.6
-_DOUBTFUL = -1.0  # mean log probability
-_SPREAD = 2  # times the usual length of a word: a longer word next to a pause includes that pause
-_LONGEST_USUAL_S = 0.7
+_SURE = 0.9  # a language with at least this probability is not detected a second time
+_TELLING_S = 1.0  # the language of a shorter piece of speech cannot be detected reliably
+_NO_SPEECH = 0.6  # a doubtful text is dropped if the probability that its clip has no speech is higher
+_DOUBTFUL = -1.0  # a text with a lower mean log probability is doubtful
+_SPREAD = 2  # a word that is more than this many times as long as usual includes the pause next to the word
+_LONGEST_USUAL_S = 0.7  # upper limit of the usual length of a word
 
 
 @dataclass(frozen=True, slots=True)
 class _Detected:
     """A clip, its pieces, and how probable each language is in each piece.
 
-    `encoded`: the encoder's output for the whole clip, and for the pieces whose language was detected on their own.
+    `encoded`: the encoder's output for the whole clip, and for each piece that was encoded on its own.
     """
 
     clip: Clip
@@ -48,7 +48,10 @@ class _Detected:
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """Consecutive pieces of a clip in one language, from its second `start` on; `encoded` if it is known already."""
+    """Consecutive pieces of a clip in one language, from second `start` of the clip on.
+
+    `encoded`: the encoder's output for these pieces, null if they were not encoded on their own yet.
+    """
 
     clip: Clip
     start: float
@@ -57,7 +60,7 @@ class _Cut:
 
 
 class Whisper:
-    """A loaded model."""
+    """A loaded Whisper model."""
 
     def __init__(self, identity: Model, how: str, network: Network) -> None:
         self.identity = identity
@@ -79,7 +82,7 @@ class Whisper:
             raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
 
     def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
-        """Transcribe consecutive clips; `previous` is the language spoken before the first of them."""
+        """Transcribe consecutive clips; `previous` is the language spoken before the first clip."""
         detected = self._network.in_parallel(partial(self._detect, options), clips)
         languages, settled = _in_order(detected, previous)
         cuts = [list(_cuts(each, of_clip)) for each, of_clip in zip(detected, languages, strict=True)]
@@ -98,8 +101,8 @@ class Whisper:
     def _languages(self, clip: Clip, whole: Encoded) -> _Detected:
         """Detect how probable each language is in each piece of a clip.
 
-        A piece is first judged by its part of the clip's encoding, which costs little. A piece with an unsure result
-        next to a change of language is then encoded on its own and judged again.
+        A piece is first judged by its part of the clip's encoding, which costs little. A piece with an uncertain
+        result next to a change of language is then encoded on its own and judged again.
         """
         encoded = {_whole(clip): whole}
         pieces = list(clip.speech) or [_whole(clip)]
@@ -122,7 +125,7 @@ class Whisper:
         return Part(cut.clip, cut.start, cut.language, encoded)
 
     def _text(self, part: Part, decoded: Decoded, options: TranscribeOptions) -> list[Text]:
-        """The text to keep of a part: decoded again with terms of the vocabulary, if one of them may occur in it."""
+        """Return the texts of a part; decode again with the terms that may occur in it, and keep the better texts."""
         hints = Hints(prompt=options.prompt, translate=options.translate)
         plain = self._best(part, decoded, hints)
         hints = replace(hints, terms=vocabulary.likely(options.vocabulary, _joined(plain)))
@@ -133,9 +136,10 @@ class Whisper:
         return with_terms if vocabulary.improves(_joined(plain), _joined(with_terms), hints.terms) else plain
 
     def _best(self, part: Part, decoded: Decoded, hints: Hints) -> list[Text]:
-        """The text of a part; one that loops is decoded again in halves, and kept only if that loses speech.
+        """Return the texts of a part; if the text loops, decode the part again in halves.
 
-        Words that come faster than anybody can speak are dropped.
+        The looping text is kept only if somebody can speak so fast and the halves leave more speech without words.
+        If the halves loop too, their words are dropped.
         """
         if self._silent(part, decoded):
             return []
@@ -150,7 +154,7 @@ class Whisper:
         return [text] if possible and lost > LEAST_S else again
 
     def _halves(self, part: Part) -> list[Part]:
-        """Cut a part in its widest silence: shorter sound loops less often."""
+        """Cut a part in its widest silence and encode both halves: models loop less often on shorter sound."""
         halves = cut_in_two(part.clip)
         encoded = [self._network.encode([clip])[0] for _, clip in halves]
         return [
@@ -181,7 +185,7 @@ class Whisper:
 
 
 def load(weights: Weights, computing: Computing) -> Whisper:
-    """Load a model; `device` may be "auto", and an empty `compute_type` means the device's usual one.
+    """Load a Whisper model; `device` may be "auto", and an empty `compute_type` means the device's usual one.
 
     Raises:
         PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.
@@ -204,7 +208,10 @@ def load(weights: Weights, computing: Computing) -> Whisper:
 
 
 def _in_order(detected: Sequence[_Detected], previous: str | None) -> tuple[list[list[str]], bool]:
-    """The languages of each clip, given those of the clip before; True if `previous` made no difference."""
+    """Choose the languages of each clip, given the last language of the clip before.
+
+    The second value is True if the languages do not depend on `previous`, the language before the first clip.
+    """
     found: list[list[str]] = []
     settled = True
     for clip in detected:
@@ -229,7 +236,7 @@ def _whole(clip: Clip) -> Piece:
 
 
 def _doubtful(pieces: Sequence[Piece], found: Sequence[Evidence]) -> list[int]:
-    """The numbers of pieces that are long enough to judge, unsure, and next to a piece in another language."""
+    """Find the pieces (by number) that are long enough to judge, uncertain, and next to a piece in another language."""
     telling = [number for number, (start, end) in enumerate(pieces) if end - start >= _TELLING_S]
     best = {number: max(found[number], key=lambda language: found[number][language]) for number in telling}
     changes = [(one, other) for one, other in pairwise(telling) if best[one] != best[other]]
@@ -237,7 +244,7 @@ def _doubtful(pieces: Sequence[Piece], found: Sequence[Evidence]) -> list[int]:
 
 
 def _both(one: Evidence, other: Evidence) -> Evidence:
-    """The geometric mean of two detections: a language that one of them excludes stays excluded."""
+    """Return the geometric mean of two detections: a language with probability 0 in one of them keeps probability 0."""
     return {language: sqrt(one[language] * other.get(language, 0.0)) for language in one}
 
 
@@ -254,16 +261,16 @@ def _joined(texts: Sequence[Text]) -> str:
 
 
 def _seconds_without_words(texts: Sequence[Text], part: Part) -> float:
-    """Seconds of speech in a part for which the texts have no words."""
+    """Count the seconds of speech in a part for which the texts have no words."""
     times = word_times((word for text in texts for word in text.words), part.start)
     return sum(spoken(part.clip.speech, *hole) for hole in holes(times, part.clip.speech, part.clip.seconds))
 
 
 def _tightened(words: Sequence[Word]) -> list[Word]:
-    """Shorten words at the edges of sentences that include the pause there.
+    """Shorten the first and last words of sentences if their times include the pause before or after the sentence.
 
-    A word is too long if it lasts twice as long as words usually do in this text, the rule of faster-whisper. A number
-    may last as long as one word for each of its digits.
+    As in faster-whisper, a word is too long if it lasts more than twice as long as the median word of the text. A
+    number may last so long for each of its digits.
     """
     usual = _SPREAD * min(median([word.end - word.start for word in words] or [0.0]), _LONGEST_USUAL_S)
     found: list[Word] = []

@@ -30,16 +30,18 @@ from schemas.transcription import Word
 
 Encoded = npt.NDArray[np.float32]  # (frames, width)
 
-FRAMES_A_SECOND = 50  # of what the encoder has made of sound; its own input has twice as many
-_LONGEST_S = 30.0
-_SHORTEST_S = 10.0  # of sound and silence together: with less, the network mistakes languages and short words
-_SILENCE_S = 1.0  # after the sound: without silence the network often misses the last word
+FRAMES_A_SECOND = 50  # frames of the encoder's output for a second of sound; the encoder's input has twice as many
+_LONGEST_S = 30.0  # longest input of the encoder
+_SHORTEST_S = 10.0  # shortest input (sound and silence): with less, the network mistakes languages and short words
+_SILENCE_S = 1.0  # silence after the sound: without silence the network often misses the last word
+# The two lengths of encoded sound in a batch, in frames.
 _PADDED_TO = [ceil(seconds * FRAMES_A_SECOND) for seconds in (_SHORTEST_S, LONGEST_WINDOW_S + _SILENCE_S)]
-_REPEATED = 40  # frames (.8 s) of silence; one repeated frame is mistaken for speech
-_TOKENS_A_SECOND, _TOKENS_AT_LEAST = 25, 40  # nobody speaks faster; without a limit a loop fills the model's context
-_PROMPT_TOKENS, _TERM_TOKENS = 220, 110  # of the model's 448: the whole prompt, and the terms in it
-_NO_REPEAT_TOKENS = 3  # a sequence of that many tokens is decoded once only, where loops are to be broken
-_PREPENDED = "\"'“¿([{-«"
+_REPEATED = 40  # frames (0.8 s) of silence that padding repeats; a single repeated frame is mistaken for speech
+# The longest text: 40 tokens, and 25 for each second. Nobody speaks faster, but a loop would fill the model's context.
+_TOKENS_A_SECOND, _TOKENS_AT_LEAST = 25, 40
+_PROMPT_TOKENS, _TERM_TOKENS = 220, 110  # limits of the prompt with its terms, and of the terms; a context has 448
+_NO_REPEAT_TOKENS = 3  # with `break_loops`, no sequence of this many tokens occurs twice
+_PREPENDED = "\"'“¿([{-«"  # marks that belong to the word behind them; _APPENDED: to the word before them
 _APPENDED = "\"'.。,，!！?？:：”)]}、»"  # noqa: RUF001 -- other scripts have marks of their own
 
 Given = TypeVar("Given")
@@ -140,7 +142,7 @@ class Network:
         return [self._encoded(each[np.newaxis])[0] for each in features]
 
     def detect(self, encoded: Encoded) -> Evidence:
-        """How probable each language is, 0..1, by its code."""
+        """Return the probability (0 to 1) of each language, by the language's code."""
         (found,) = self._model.model.detect_language(_view(encoded[np.newaxis]))
         return {token[2:-2]: probability for token, probability in found}
 
@@ -156,11 +158,14 @@ class Network:
         return [decoded[number] for number in range(len(parts))]
 
     def text(self, part: Part, decoded: Decoded) -> str:
-        """The decoded tokens as text."""
+        """Return the decoded tokens as text."""
         return str(self._tokenizer(part.language, translate=False).decode(decoded.tokens))
 
     def words(self, part: Part, decoded: Decoded, *, translate: bool) -> list[Word]:
-        """The words and their times in the clip (seconds), by the decoder's attention; takes a twelfth more time."""
+        """Return the words with their times (seconds) in the window, from the decoder's attention.
+
+        Finding the times adds a twelfth to the time of decoding.
+        """
         tokenizer = self._tokenizer(part.language, translate=translate)
         frames = 2 * min(ceil(part.clip.seconds * FRAMES_A_SECOND), len(part.encoded))
         encoded = _view(part.encoded[np.newaxis])
@@ -194,7 +199,7 @@ class Network:
             _view(encoded),
             prompts,
             beam_size=self._beam,
-            max_length=min(tokens, self._model.max_length),  # CTranslate2 generates half as many
+            max_length=min(tokens, self._model.max_length),  # CTranslate2 generates up to half of it
             suppress_tokens=self._suppressed,
             no_repeat_ngram_size=_NO_REPEAT_TOKENS if hints.break_loops else 0,
             return_scores=True,
@@ -204,7 +209,7 @@ class Network:
         return [_result(each.sequences_ids[0], each.scores[0], each.no_speech_prob, eot) for each in results]
 
     def _prompt(self, part: Part, hints: Hints) -> list[int]:
-        """The tokens before the text: as many terms, and as much of the prompt's end, as leave room for the text."""
+        """Return the tokens before the text: as many terms, and as much of the prompt's end, as the limits allow."""
         tokenizer = self._tokenizer(part.language, translate=hints.translate)
         terms, length = list[str](), 0
         for term in hints.terms:
@@ -230,12 +235,12 @@ class Network:
 
 
 def _plain(text: str) -> str:
-    """Remove what the tokenizer would take for a control token, such as <|translate|>."""
+    """Break up whatever the tokenizer would take for a control token, such as <|translate|>."""
     return text.replace("<|", "<").replace("|>", ">")
 
 
 def _padded(encoded: Encoded) -> Encoded:
-    """Repeat the silence at the end of encoded sound until it has the next of the fixed lengths."""
+    """Repeat the silence at the end of encoded sound up to the next of the fixed lengths."""
     length = next((length for length in _PADDED_TO if length >= len(encoded)), len(encoded))
     silence = encoded[-_REPEATED:]
     repeated = np.tile(silence, (ceil((length - len(encoded)) / len(silence)), 1))
@@ -243,7 +248,7 @@ def _padded(encoded: Encoded) -> Encoded:
 
 
 def encoded_part(encoded: Encoded, piece: Piece) -> Encoded:
-    """The part of the encoder's output that belongs to a piece of the clip."""
+    """Return the part of the encoder's output that belongs to a piece of the clip."""
     return encoded[int(piece[0] * FRAMES_A_SECOND) : ceil(piece[1] * FRAMES_A_SECOND)]
 
 

@@ -1,13 +1,13 @@
-"""Windows: pieces of speech, 10 to 20 s of it together, found while the recording is decoded.
+"""Find the windows of a recording while it is decoded; each window joins pieces of speech, 10 to 20 s in total.
 
-Silence between pieces is left out, all but .8 s of it, so that a window is speech and little else: what a model needs
-for a window grows with the window's sound. A window is shorter than the 30 s that Whisper takes, because a long one
-is more often transcribed only to its middle, and holds more languages (docs/decisions/0014). It ends in the widest
-pause that its length allows, because half a sentence is transcribed worse.
+Silence between pieces is cut to 0.8 s, because the time and memory that a model needs grow with the window's sound. A
+window is shorter than the 30 s that Whisper can take, because models transcribe a longer window more often only to its
+middle, and because it holds more languages (docs/decisions/0014). A window ends in the widest pause that its length
+allows, because models transcribe half a sentence worse.
 
-All is counted in frames of 512 samples (32 ms, a whole number of milliseconds). Where a window ends, nothing is
-remembered but that place, and voice activity is judged in blocks that begin at fixed places: so a run that resumes
-where a window ended finds the same windows as an uninterrupted one.
+Times are counted in frames of 512 samples (32 ms). Voice activity is judged in blocks that begin at fixed places, and
+only the place where a window ends decides on the next window. So a run that resumes at the end of a window finds the
+same windows as an uninterrupted run.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,28 +25,32 @@ from app.engines.mixing import SAMPLE_RATE
 from app.engines.samples import Samples
 from app.engines.timeline import Piece
 
-FRAME = 512
-FIRST_BLOCK_S = 35.2  # enough for one window that begins by the fourth, so that the first text comes soon
+FRAME = 512  # samples
+FIRST_BLOCK_S = (
+    35.2  # shorter than later blocks, so that the first text comes soon, but usually long enough for a window
+)
 LATER_BLOCK_S = 64
 
 _RATE = SAMPLE_RATE / FRAME  # frames a second
+# Lengths in frames.
 _LONGEST = int(LONGEST_WINDOW_S * _RATE)
-_ENOUGH = round(10 * _RATE)  # with that much speech, a window may end before a piece that does not fit
-_SPAN = round(90 * _RATE)  # from a window's first piece to its end: so long, sound is held at most
-_PADDING = round(0.4 * _RATE)  # kept before and after speech
-_PAUSE = round(0.3 * _RATE)  # a longer silence ends a piece; up to twice the padding of it is kept
-_WIDE = round(0.8 * _RATE)  # of pauses as wide as that, none is better than another
-_WARM_UP = 64  # frames of the block before, which the voice detector reads again to warm up its state
-_LEAST_SPEECH = 4  # frames; less is a click
-_SPEECH = 0.5
+_ENOUGH = round(10 * _RATE)  # a window with this much speech may end before a piece that does not fit
+_SPAN = round(90 * _RATE)  # longest time from a window's start to its end: limits the sound held in memory
+_PADDING = round(0.4 * _RATE)  # silence kept before and after a piece of speech
+_PAUSE = round(0.3 * _RATE)  # a longer silence ends a piece
+_WIDE = round(0.8 * _RATE)  # all pauses this wide or wider are equally good ends of a window
+_WARM_UP = 64  # end of the previous block, which the voice detector reads again to warm up its state
+_LEAST_SPEECH = 4  # a piece with less speech is only a click
+
+_SPEECH = 0.5  # a frame with at least this probability of speech counts as speech
 
 Probabilities = npt.NDArray[np.float32]
-VoiceDetector = Callable[[Samples], Probabilities]  # of speech in each frame; may write into the samples
+VoiceDetector = Callable[[Samples], Probabilities]  # finds the probability of speech per frame; may change the samples
 
 
 @dataclass(frozen=True)
 class Window:
-    """Pieces of speech, in seconds from the start of the recording, and their sound, joined."""
+    """A window: its pieces of speech, in seconds from the start of the recording, and their joined sound."""
 
     pieces: Sequence[Piece]
     samples: Samples
@@ -54,9 +58,9 @@ class Window:
 
 @dataclass(frozen=True)
 class WindowsFound:
-    """The windows that a block completes, how many seconds are decoded so far, and whether that is all.
+    """The windows that a block completes, the seconds decoded so far, and whether the recording ends there.
 
-    Behind `settled` seconds there may be the beginning of a window.
+    All windows before `settled` seconds are found.
     """
 
     windows: list[Window]
@@ -66,7 +70,7 @@ class WindowsFound:
 
 
 class Run(NamedTuple):
-    """A piece in frames, and the silence after it; `open`: the piece may go on behind the sound so far."""
+    """A piece of speech and the pause after it, in frames; `open`: the piece may go on in sound not decoded yet."""
 
     start: int
     end: int
@@ -80,7 +84,7 @@ class Run(NamedTuple):
 
 
 def blocks(pieces: Iterable[Samples]) -> Iterator[Samples]:
-    """Gather pieces into blocks that begin at fixed places, whole frames all but the last."""
+    """Join pieces to blocks that begin at fixed places; each block but the last is a whole number of frames."""
     block, filled = np.zeros(_samples_of(FIRST_BLOCK_S), np.float32), 0
     for piece in pieces:
         left = piece
@@ -106,7 +110,10 @@ def listen(
 
 
 def next_window(speech: Probabilities, *, whole: bool) -> list[Run]:
-    """Find the pieces of the first window; none: there is no speech, or (unless `whole`) more sound is needed first."""
+    """Find the pieces of the first window.
+
+    The list is empty if there is no speech, or if more sound is needed first. `whole`: no more sound will follow.
+    """
     taken: list[Run] = []
     length = 0
     for run in _runs(speech, whole=whole):
@@ -123,14 +130,14 @@ def next_window(speech: Probabilities, *, whole: bool) -> list[Run]:
 
 
 def _to_widest_pause(taken: Sequence[Run]) -> list[Run]:
-    """End the window at the widest pause that leaves it long enough; of pauses wide enough, at the last one."""
+    """Drop the pieces after the widest pause that leaves the window long enough; of several wide ones, the last."""
     lengths = list(accumulate(run.length for run in taken))
     ends = [number for number, length in enumerate(lengths) if length >= _ENOUGH]
     return list(taken[: max(ends, key=lambda number: (min(taken[number].pause, _WIDE), number)) + 1])
 
 
 def _runs(speech: Probabilities, *, whole: bool) -> Iterator[Run]:
-    """Yield the pieces of speech in order: voices without a pause, padded; in a short pause two pieces meet."""
+    """Yield the pieces of speech in order, with padding; in a pause that is too short for it, two pieces meet."""
     voiced = np.flatnonzero(speech >= _SPEECH)
     breaks = np.flatnonzero(np.diff(voiced) > _PAUSE)
     firsts = voiced[np.concatenate(([0], breaks + 1))] if voiced.size else voiced
@@ -149,12 +156,12 @@ def _runs(speech: Probabilities, *, whole: bool) -> Iterator[Run]:
 
 
 def _cut(run: Run, speech: Probabilities, room: int) -> Run:
-    """Cut a piece that is too long for a window, in its widest pause in the later half of the room."""
+    """Cut a piece that is longer than `room`, in the longest silence of the room's second half."""
     return Run(run.start, run.start + _quiet_place(speech[run.start : run.start + room]))
 
 
 def _quiet_place(speech: Probabilities) -> int:
-    """Find the middle of the longest silence in the later half, or else the frame there least like speech."""
+    """Find the middle of the longest silence in the second half, or else the frame there least like speech."""
     half = len(speech) // 2
     later = speech[half:]
     silent = np.concatenate(([0], later < _SPEECH, [0])).astype(np.int8)
@@ -171,13 +178,13 @@ def _samples_of(seconds: float) -> int:
 
 
 class _Listener:
-    """Holds the sound since the last window's end, and how probable speech is in it."""
+    """Holds the sound after the end of the last window, and the probability of speech in each of its frames."""
 
     def __init__(self, start: int, detector: VoiceDetector) -> None:
         self._detector = detector
         self._start = start  # frame at which the held sound begins
-        self._taken = 0  # samples
-        self._before = np.zeros(0, np.float32)  # the end of the block before
+        self._taken = 0  # samples decoded so far
+        self._before = np.zeros(0, np.float32)  # the end of the previous block
         self._samples = np.zeros(0, np.float32)
         self._speech = np.zeros(0, np.float32)
 
@@ -187,7 +194,7 @@ class _Listener:
 
     @property
     def settled(self) -> float:
-        """Seconds before which no sound is held any more."""
+        """The second before which all windows are found: no sound before it is held."""
         return min(self._start * FRAME, self._taken) / SAMPLE_RATE
 
     def windows(self, block: Samples) -> list[Window]:
@@ -206,7 +213,7 @@ class _Listener:
 
     def _judge(self, block: Samples) -> Probabilities:
         padding = np.zeros(-len(block) % FRAME, np.float32)
-        # a copy, always: the detector writes into what it is given
+        # Always a copy, because the detector changes its argument.
         speech = self._detector(np.concatenate([self._before, block, padding]))
         return np.asarray(speech, np.float32)[len(self._before) // FRAME :]
 
