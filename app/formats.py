@@ -1,4 +1,4 @@
-"""Results as text: plain, subtitles, speaker turns."""
+"""Write results as text: plain text, subtitles, speaker turns, JSON."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ from schemas.errors import ErrorCode
 from schemas.requests import ResultFormat, SubtitleLimits
 from schemas.transcription import TranscriptionResult
 
-_BACKSLASH = "\ue000"  # stands for one while pysubs2 writes, which takes some of them for line breaks
+_BACKSLASH = "\ue000"  # replaces backslashes while pysubs2 writes, which takes some backslashes for line breaks
 _VTT_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def write(result: Result, fmt: ResultFormat, limits: SubtitleLimits) -> str:
-    """Write a result in a text format; the limits are those of subtitles.
+    """Write a result in a text format; `limits` is used for subtitles only.
 
     Raises:
         RequestError: The format cannot hold this result.

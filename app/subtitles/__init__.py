@@ -1,6 +1,6 @@
-"""Subtitles as broadcasters want them: short lines that end where the sense does, cues that can be read.
+"""Subtitles by the rules of broadcasters: short lines that end between phrases, and cues with enough time to read.
 
-No cue holds two speakers, and none overlaps another, also where people speak at once: SubRip and the formats of
+A cue has one speaker. Cues never overlap, even if people speak at the same time: SubRip and the formats of
 broadcasters have one place on the screen.
 """
 
@@ -19,7 +19,7 @@ __all__ = ["Cue", "cues"]
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What is shown at a time; times in seconds."""
+    """The lines that are shown together, with their times in seconds."""
 
     start: float
     end: float
@@ -29,7 +29,7 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A cue of a passage before it is placed in time: which of the passage's pieces it holds."""
+    """A cue before its times are chosen: the pieces of a passage from place `first` up to, without, place `behind`."""
 
     passage: Passage
     breaker: Breaker
@@ -46,7 +46,7 @@ class _Draft:
 
 
 def cues(segments: Iterable[Segment], limits: SubtitleLimits, *, with_names: bool) -> list[Cue]:
-    """Turn segments into cues, by time; `with_names` begins a cue with its speaker's name where the speaker changes."""
+    """Turn segments into cues, by time; `with_names` writes the speaker's name in a cue where the speaker changes."""
     drafts = sorted(_drafts(segments, limits, with_names=with_names), key=lambda draft: draft.start)
     texts = _texts(drafts, with_names=with_names)
     spoken = [

@@ -1,4 +1,4 @@
-"""Where cues and lines end: of all ways to break a passage the cheapest one, by one cost function."""
+"""Choose where cues and lines end: among all ways to break a passage, the one with the lowest cost."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -11,20 +11,21 @@ from app.subtitles.pieces import Piece, width
 from app.subtitles.timing import GAP_S, MIN_CUE_S
 from schemas.requests import SubtitleLimits
 
-# What a break costs (`marks`) is the unit of all other costs.
-_CUE = 0.5  # each cue: what fits stands together
-_LINE = 0.5  # a break between lines weighs half of one between cues
-_BALANCE = 2.0  # times the squared differences of a cue's lines from their mean, in full lines
-_PAUSE = 2.0  # times the squared seconds of each pause inside a cue
-_SHORT = 4.0  # times the seconds that a cue lacks to be long enough
-_NAME_ALONE = 2.0  # a speaker's name on a line of its own
+# Costs, in the unit of `break_cost`.
+_CUE = 0.5  # cost of each cue, so that pieces share a cue if they fit
+_LINE = 0.5  # factor of the cost of a break between lines: half of that between cues
+_BALANCE = 2.0  # factor of the squared differences between a cue's lines and their mean, in full lines
+_PAUSE = 2.0  # factor of the squared seconds of each pause inside a cue
+_SHORT = 4.0  # factor of the seconds by which a cue is shorter than MIN_CUE_S
+_NAME_ALONE = 2.0  # cost of a speaker's name on a line of its own
 
-_Lines = tuple[int, ...]  # the place at which each line begins
-_Layouts = dict[int, tuple[float, _Lines]]  # by the place behind a cue: what its lines cost, and where they begin
+# A place is the number of a piece: a line or cue begins at the place of its first piece, and ends before another place.
+_Lines = tuple[int, ...]  # the places at which the lines of a cue begin
+_Layouts = dict[int, tuple[float, _Lines]]  # for each place behind a cue: the cost of the cue's lines, and the lines
 
 
 class Breaker:
-    """Breaks a passage; `name` is what its first cue begins with, `name_each` reserves room for that in all cues."""
+    """Breaks a passage; its first cue begins with `name`, and `name_each` reserves room for the name in all cues."""
 
     def __init__(self, passage: Passage, limits: SubtitleLimits, name: str, *, name_each: bool) -> None:
         self._pieces = passage.pieces
@@ -34,7 +35,7 @@ class Breaker:
         self._weight = _BALANCE / limits.max_line_chars**2
         self._starts = [piece.start for piece in self._pieces] + [passage.following]
         ends = list(accumulate(int(piece.spaced) + width(piece.text) for piece in self._pieces))
-        self._columns_before = [0, *ends]  # a place: the columns of all text before it
+        self._columns_before = [0, *ends]  # for each place: the columns of all text before the place
         self._line_begins = [before + piece.spaced for before, piece in zip([0, *ends], self._pieces, strict=False)]
         self._line_begins += ends[-1:]
         self._breaks = [0.0, *(_break_cost(*pair) for pair in pairwise(self._pieces)), 0.0]
@@ -42,7 +43,7 @@ class Breaker:
         self._pauses = list(accumulate((_PAUSE * pause**2 for pause in pauses), initial=0.0))
 
     def cues(self) -> Iterator[tuple[int, int]]:
-        """Yield the places of the pieces at which each cue begins, and behind which it ends."""
+        """Yield the first place of each cue, and the place behind its last piece."""
         count = len(self._pieces)
         costs, froms = [0.0, *[inf] * count], [0] * (count + 1)
         for first in range(count):
@@ -58,7 +59,7 @@ class Breaker:
         return pairwise(reversed(places))
 
     def lines(self, first: int, behind: int, name: str) -> tuple[str, ...]:
-        """Give the lines of a cue, the first with the speaker's name where there is room for it."""
+        """Return the lines of a cue; the first line begins with the speaker's name if the name fits."""
         named = self._layouts(first, width(name)).get(behind)
         _, begins = named or self._layouts(first, 0)[behind]
         lines = [_text(self._pieces[begin:end]) for begin, end in pairwise([*begins, behind])]
@@ -67,7 +68,7 @@ class Breaker:
         return tuple(lines)
 
     def _cue_cost(self, first: int, behind: int) -> float:
-        """Price a cue whose lines are priced already."""
+        """Return the cost of a cue, without the cost of its lines."""
         start, ceiling = self._starts[first], self._limits.max_cue_seconds
         if behind > first + 1 and self._pieces[behind - 1].end - start > ceiling:
             return inf
@@ -76,7 +77,7 @@ class Breaker:
         return _CUE + self._breaks[behind] + pauses + _SHORT * max(MIN_CUE_S - shown, 0.0)
 
     def _layouts(self, first: int, name: int) -> _Layouts:
-        """Lay out all cues that begin at a place, each in as few lines as hold it."""
+        """Lay out all cues that begin at a place, each in as few lines as possible."""
         lines = self._first_lines(first, name)
         found: _Layouts = {}
         for count in range(1, self._limits.max_lines + 1):
@@ -90,7 +91,7 @@ class Breaker:
         return found
 
     def _first_lines(self, first: int, name: int) -> _Layouts:
-        """Fill a cue's first line; the speaker's name may stand there alone."""
+        """Lay out the first line of a cue for each place where it may end; the name may fill the line alone."""
         lines: _Layouts = {}
         if name and self._limits.max_lines > 1:
             lines[first] = _NAME_ALONE + self._weight * name**2, (first,)
@@ -99,7 +100,7 @@ class Breaker:
         return lines
 
     def _next_lines(self, lines: _Layouts, beyond: int) -> _Layouts:
-        """Add a line to each of the lines before, so that the text goes beyond a place; the cheapest for each end."""
+        """Add a line to each layout, so that it ends behind the place `beyond`; keep the cheapest for each end."""
         longer: _Layouts = {}
         for begin, (cost, begins) in lines.items():
             base = cost + _LINE * self._breaks[begin]
@@ -110,7 +111,7 @@ class Breaker:
         return longer
 
     def _reach(self, begin: int, columns: int) -> int:
-        """Find the last place at which a line of so many columns may end."""
+        """Find the last place before which a line may end that begins at `begin` and has up to `columns` columns."""
         return bisect_right(self._columns_before, self._line_begins[begin] + columns) - 1
 
     def _columns(self, begin: int, behind: int) -> int:

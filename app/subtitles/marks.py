@@ -1,4 +1,4 @@
-"""What a place in a text is worth as the end of a line: sentence ends, clauses and small words of several languages."""
+"""Price a line break between two words, by sentence ends, clauses and small words of several languages."""
 
 # ruff: noqa: RUF001 -- marks and words of other scripts look like those of this one
 
@@ -7,11 +7,11 @@ CLAUSE_ENDS = (",", ";", ":", "—", "–", "、", "，", "；", "：", "،")
 CLOSING = "\"'”’“»)]}」』）】》"
 OPENING = "“‘„«([{「『（【《¿¡"
 
-# Costs of a break, in units of a break between two words of which nothing is known.
+# Costs of a break; a break between two ordinary words costs 1.
 AT_SENTENCE, AT_CLAUSE, BEFORE_CONJUNCTION, BEFORE_SMALL_WORD = 0.0, 0.3, 0.5, 0.8
 BETWEEN_WORDS, AFTER_SMALL_WORD, INSIDE_WORD = 1.0, 1.7, 4.0
 
-# English, Russian, Spanish, French, Italian, a line each.
+# English, Russian, Spanish, French and Italian words, in this order.
 _CLAUSE_BEGINNERS = """
     and but or so because if when while where which who that than as until unless although
     и а но или что чтобы когда если где потому хотя пока либо как после затем
@@ -32,9 +32,9 @@ _SMALL_WORDS = frozenset(_BELONG_TO_THE_NEXT.split())  # articles, prepositions,
 
 
 def break_cost(before: str, after: str) -> float:
-    """Price a break between two neighbouring words.
+    """Return the cost of a break between two neighbouring words.
 
-    A full stop before a small letter, or of an abbreviation, ends no sentence.
+    A full stop ends no sentence if it belongs to an abbreviation or if a small letter follows.
     """
     word = before.rstrip(CLOSING)
     bare = word.strip(".,;:\"'" + OPENING).lower()

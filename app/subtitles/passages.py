@@ -1,4 +1,4 @@
-"""A transcript as passages: the speech of one speaker without a long pause, and who speaks at the same time."""
+"""Divide a transcript into passages: speech of one speaker without a long pause."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ class Passage:
 
     speaker: str | None
     pieces: Sequence[Piece]
-    following: float = inf  # when the next passage begins, in seconds
+    following: float = inf  # start of the first passage after the end of this passage, in seconds
 
     @property
     def start(self) -> float:
@@ -30,7 +30,7 @@ class Passage:
 
 
 def passages(segments: Iterable[Segment], longest: int) -> list[Passage]:
-    """Join the segments of a speaker, and cut at pauses; the pieces of text fill at most `longest` columns."""
+    """Join a speaker's consecutive segments to passages and cut at pauses; a piece fills at most `longest` columns."""
     found = sorted(_passages(segments, longest), key=lambda passage: passage.start)
     starts = [passage.start for passage in found]
     following = [bisect_left(starts, passage.end, lo=place + 1) for place, passage in enumerate(found)]
@@ -58,12 +58,14 @@ def _passages(segments: Iterable[Segment], longest: int) -> Iterator[Passage]:
     speaker: str | None = None
     for segment in sorted(segments, key=lambda segment: segment.start):
         for piece in pieces(segment, longest):
-            pause = round(piece.start - spoken[-1].end, 3) if spoken else 0.0  # to the millisecond, as times are given
+            # Times are exact to the millisecond.
+            pause = round(piece.start - spoken[-1].end, 3) if spoken else 0.0
             if spoken and (segment.speaker != speaker or pause >= PAUSE_S):
                 yield Passage(speaker, spoken)
                 spoken = []
             speaker = segment.speaker
-            start = max(piece.start, spoken[-1].start) if spoken else piece.start  # word times may cross a little
+            # The times of words may overlap a little.
+            start = max(piece.start, spoken[-1].start) if spoken else piece.start
             spoken.append(replace(piece, start=start, end=max(start, piece.end)))
     if spoken:
         yield Passage(speaker, spoken)

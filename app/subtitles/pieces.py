@@ -1,4 +1,4 @@
-"""A transcript's text as pieces with times: what no line break may divide."""
+"""Cut a transcript's text into pieces with times; no line may end inside a piece."""
 
 import unicodedata
 from bisect import bisect_right
@@ -9,26 +9,26 @@ from itertools import accumulate, pairwise
 from app.subtitles.marks import OPENING
 from schemas.transcription import Segment
 
-_NEVER_FIRST = "ーっゃゅょぁぃぅぇぉッャュョァィゥェォ々ゝゞヽヾ"  # of a line, in Japanese
+_NEVER_FIRST = "ーっゃゅょぁぃぅぇぉッャュョァィゥェォ々ゝゞヽヾ"  # a Japanese line never begins with one of these
 _WIDE_BLOCKS = (("\u3040", "\u30ff"), ("\u3400", "\u9fff"), ("\uf900", "\ufaff"), ("\U00020000", "\U0003ffff"))
-_FIRST_VOWELS = "เแโใไເແໂໃໄ"  # of Thai and Lao, written before their consonants
-_FIRST_WIDE = "\u1100"
-_KATAKANA = ("\u30a0", "\u30ff")
+_FIRST_VOWELS = "เแโใไເແໂໃໄ"  # vowels of Thai and Lao that are written before their consonant
+_FIRST_WIDE = "\u1100"  # no character before this one fills two columns
+_KATAKANA = ("\u30a0", "\u30ff")  # first and last character
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A word, or a part of one where its script or its length asks for that; times in seconds."""
+    """A word, or a part of a word that is too long or whose script has no spaces; times in seconds."""
 
     text: str
     start: float
     end: float
-    spaced: bool  # a blank stands before it
-    whole: bool = True  # it does not begin inside a word that was too long for a line
+    spaced: bool  # whether a blank stands before the piece
+    whole: bool = True  # False: the piece continues a word that was too long for a line
 
 
 def width(text: str) -> int:
-    """Count columns: a character of Chinese, Japanese or Korean fills two."""
+    """Count the columns of a text: a character of Chinese, Japanese or Korean fills two."""
     if max(text, default="") < _FIRST_WIDE:
         return len(text)
     return len(text) + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
@@ -37,7 +37,8 @@ def width(text: str) -> int:
 def pieces(segment: Segment, longest: int) -> Iterator[Piece]:
     """Cut a segment's text into pieces of at most `longest` columns.
 
-    Their times come from the segment's words; without words the text is spread evenly over the segment's time.
+    The times come from the segment's words; if these are missing or do not spell the text, the text is spread evenly
+    over the segment's time.
     """
     clock = _Clock(segment)
     place = 0
@@ -53,7 +54,7 @@ def pieces(segment: Segment, longest: int) -> Iterator[Piece]:
 
 
 def _tokens(text: str, longest: int) -> Iterator[str]:
-    """Split text at blanks, but keep marks that stand alone with a word: `«` with the next, `—` with the one before."""
+    """Split text at blanks, but join a mark between blanks to a word: `«` to the next word, `—` to the word before."""
     token, waits = "", False
     for word in text.split():
         is_mark = not any(character.isalnum() for character in word)
@@ -69,7 +70,7 @@ def _tokens(text: str, longest: int) -> Iterator[str]:
 
 
 def _parts(token: str) -> Iterator[str]:
-    """Split a token where a line may end inside it: before nearly each character of Chinese and Japanese."""
+    """Split a token where a line may end: in Chinese and Japanese, before nearly every character."""
     if max(token) < _FIRST_WIDE:
         yield token
         return
@@ -85,7 +86,7 @@ def _divisible(before: str, after: str) -> bool:
     if not (_unspaced(before) or _unspaced(after)) or after in _NEVER_FIRST or before in OPENING:
         return False
     if _KATAKANA[0] <= before <= _KATAKANA[1] and _KATAKANA[0] <= after <= _KATAKANA[1]:
-        return False  # a foreign word
+        return False  # a word in katakana is not divided
     return after.isalnum() or after in OPENING
 
 
@@ -94,7 +95,7 @@ def _unspaced(character: str) -> bool:
 
 
 def _cut(part: str, longest: int) -> Iterator[str]:
-    """Cut what is longer than a line, where possible not between a letter and a mark or vowel that belongs to it."""
+    """Cut a part that is longer than a line; if possible, keep marks and vowels with their letter."""
     while len(part) > longest or width(part) > longest:
         most = longest
         while width(part[:most]) > longest:
@@ -114,7 +115,7 @@ def _length(text: str) -> int:
 
 
 class _Clock:
-    """When each character of a segment is spoken; blanks do not count."""
+    """Finds when the characters of a segment are spoken; blanks do not count as characters."""
 
     def __init__(self, segment: Segment) -> None:
         words = [word for word in segment.words or () if word.word.strip()]
@@ -128,9 +129,9 @@ class _Clock:
         self._firsts = [0, *accumulate(lengths)]
 
     def span(self, text: str, first: int) -> tuple[float, float]:
-        """Find when a text is spoken whose first character is at this place, in seconds.
+        """Return when `text` begins and ends, in seconds; `first` is the number of its first character.
 
-        Words of marks alone make no sound: a dash may have its time at the other end of a pause.
+        Words without letters or digits are ignored at both ends: a dash may be timed at the other end of a pause.
         """
         sounds = [place for place, character in enumerate("".join(text.split()), first) if character.isalnum()]
         behind = first + _length(text)

@@ -1,19 +1,19 @@
-"""When cues are shown: with the speech, long enough to be read, one at a time."""
+"""Choose when cues are shown: with their speech, long enough to be read, one at a time."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, inf
 
-MIN_CUE_S = 1.0
+MIN_CUE_S = 1.0  # a cue should be shown for at least this long
 READING_CPS = 21.0  # columns a second that adults read
-GAP_S = 0.08  # two frames of 25 a second: without a gap viewers miss that the text has changed
-PAUSE_S = 1.0  # of one speaker; no cue reaches across it
+GAP_S = 0.08  # between two cues, two video frames: without a gap, viewers miss that the text has changed
+PAUSE_S = 1.0  # a pause of one speaker across which no cue reaches
 
-_EARLY_S = 0.5  # a cue may begin so much before its speech
-_LATE_S = 0.5  # a cue that can spare the time may begin so much after its speech
-_LATEST_S = 2.0  # after its speech a cue begins at the latest, however short that leaves the one before
-_FLICKER_S = 0.5  # a shorter gap is closed to GAP_S
-_FRAME_S = 0.04
+_EARLY_S = 0.5  # a cue begins at most this long before its speech
+_LATE_S = 0.5  # a cue with time to spare begins at most this long after its speech
+_LATEST_S = 2.0  # any cue begins at most this long after its speech, even if the cue before it becomes too short
+_FLICKER_S = 0.5  # a gap shorter than this is reduced to GAP_S
+_FRAME_S = 0.04  # shortest time that a cue is shown: one video frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class Spoken:
 
 
 def shown(cues: Sequence[Spoken], max_cue_seconds: float) -> Iterator[tuple[float, float]]:
-    """Yield when each cue appears and goes, in seconds; the cues come by start.
+    """Yield when each cue appears and disappears, in seconds; `cues` are sorted by start.
 
-    A cue that is too short or too fast stays on in the silence behind it, or begins in the silence before it, or takes
-    some of the next one's time. No cue overlaps another: where two people speak at once their cues take turns.
+    A cue that is too short or too fast to read stays in the silence after it, or begins in the silence before it, or
+    delays the next cue. Cues never overlap: if two people speak at the same time, their cues are shown in turn.
     """
-    free = 0.0  # from here on no earlier cue is shown
+    free = 0.0  # the second from which on no earlier cue is shown
     for cue, following, spare in zip(cues, _following(cues), _spare(cues), strict=True):
         limit = following - GAP_S
         start = max(cue.start, free)
@@ -52,11 +52,11 @@ def shown(cues: Sequence[Spoken], max_cue_seconds: float) -> Iterator[tuple[floa
 
 
 def _following(cues: Sequence[Spoken]) -> list[float]:
-    """Find for each cue when the next cue's words begin, in seconds."""
+    """Return for each cue when the next cue's words begin, in seconds; infinity for the last cue."""
     return [*(cue.start for cue in cues[1:]), inf][: len(cues)]
 
 
 def _spare(cues: Sequence[Spoken]) -> list[float]:
-    """Find for each cue by how much the next cue may begin late and still be read, in seconds."""
+    """Return for each cue by how many seconds the next cue may begin late and still be read."""
     rooms = [behind - GAP_S - cue.start - cue.need for cue, behind in zip(cues, _following(cues), strict=True)]
     return [*(max(min(room, _LATE_S), 0.0) for room in rooms[1:]), 0.0][: len(cues)]

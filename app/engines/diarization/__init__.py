@@ -1,1 +1,1 @@
-"""Diarization step by step: excerpts, voices in them, their embeddings, speakers, turns."""
+"""Diarization: cut excerpts, find voices in them, embed the voices, cluster the embeddings to speakers, build turns."""

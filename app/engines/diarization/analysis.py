@@ -1,7 +1,7 @@
-"""The analysis of a chunk: when its voices speak, and the embedding of each.
+"""Analyse a chunk: find when each voice speaks, and the embedding of each voice.
 
-A voice is a speaker within one excerpt, which has at most three; whether two excerpts have a speaker in common is
-found later, from the embeddings.
+A voice is a person who speaks in one excerpt; an excerpt has at most three voices. Which voices of different excerpts
+are the same person is found later, from the embeddings.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,16 +19,16 @@ Frames = npt.NDArray[np.bool_]
 Activity = npt.NDArray[np.uint8]
 
 _SETS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
-"""The sets of voices that the segmentation network distinguishes."""
-_SILENCE = 2.0**-15  # not one step of 16 bits
-_LEAST_FRAMES = 6  # a tenth of a second: less is no voice
-_CLEAN_FRAMES = 18  # a voice alone for less is embedded together with the voices that speak at the same time
-_LEAST_SAMPLES = 1_600
-_MOST_SAMPLES = 64_000  # 4 s: more makes an embedding no better, and it takes most of the time
+"""The sets of voices that the segmentation network distinguishes, one set a row."""
+_SILENCE = 2.0**-15  # an excerpt with no louder sample is silent: this is one step of 16 bits
+_LEAST_FRAMES = 6  # 0.1 s: a voice that speaks for less is ignored
+_CLEAN_FRAMES = 18  # 0.3 s: if a voice speaks alone for less, its embedding also uses frames with several voices
+_LEAST_SAMPLES = 1_600  # 0.1 s: shorter speech gets no embedding
+_MOST_SAMPLES = 64_000  # 4 s: more samples make an embedding slower, but no better
 
 
 def analyse(networks: Networks, sound: ChunkSound, progress: Callable[[int], None]) -> Chunk:
-    """Analyse a chunk; `progress` is called with the number of the recording's excerpts that are done."""
+    """Analyse a chunk; call `progress` with the number of excerpts of the recording done so far."""
     activity = np.zeros((sound.excerpts, FRAMES, VOICES), np.uint8)
     embeddings: list[Embedding] = []
     for number in range(sound.excerpts):
@@ -41,7 +41,7 @@ def analyse(networks: Networks, sound: ChunkSound, progress: Callable[[int], Non
 
 
 def _segmented(networks: Networks, samples: Samples) -> tuple[Activity, Frames]:
-    """Find how probably each voice speaks in each frame (255 is surely), and whether it does."""
+    """Return the probability (0 to 255) that each voice speaks in each frame, and whether the voice speaks there."""
     logarithms = networks.segment(np.pad(samples, (0, LENGTH - len(samples))))
     probable = np.rint(np.exp(logarithms) @ _SETS * 255).clip(0, 255).astype(np.uint8)
     return probable, _SETS[logarithms.argmax(axis=-1)] > 0
@@ -67,6 +67,6 @@ def _middle(spoken: Samples) -> Samples:
 
 
 def _joined(samples: Samples, frames: Frames) -> Samples:
-    """Join the samples of the frames, each run one frame longer, as the network looks a little ahead."""
+    """Join the samples of the frames; each run gets one frame more, because the network looks a little ahead."""
     edges = np.flatnonzero(np.diff(frames, prepend=False, append=False)).reshape(-1, 2)
     return np.concatenate([samples[start * FRAME : (end + 1) * FRAME] for start, end in edges])

@@ -1,4 +1,4 @@
-"""The record of a chunk: enough to find its turns again without its sound, in about 20 KB."""
+"""The analysis of a chunk, and its record: a text of about 20 KB, from which turns can be found without the sound."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ import numpy.typing as npt
 from app.engines.diarization.excerpts import FRAMES, PER_CHUNK
 
 VOICES = 3
-"""Voices that the segmentation network distinguishes in an excerpt."""
+"""Number of voices that the segmentation network distinguishes in an excerpt."""
 SIZE = 192
-"""Values of an embedding."""
+"""Number of values in an embedding."""
 
 _ROW = np.dtype([("excerpt", "u1"), ("voice", "u1"), ("frames", "<u2"), ("values", "<f2", SIZE)])
 _ACTIVITY = FRAMES * VOICES
@@ -23,7 +23,7 @@ _NO_RECORD = "not the record of a chunk"
 
 @dataclass(frozen=True)
 class Embedding:
-    """How a voice of an excerpt sounds, found from `frames` frames in which it speaks alone."""
+    """The embedding of a voice of an excerpt; `frames` counts the frames in which the voice speaks alone."""
 
     excerpt: int
     voice: int
@@ -33,7 +33,7 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk: how probably each voice speaks (excerpts, frames, voices; 255 is surely), and its embeddings."""
+    """A chunk: the probability (0 to 255) that each voice speaks (excerpts, frames, voices), and the embeddings."""
 
     index: int
     activity: npt.NDArray[np.uint8]
@@ -41,14 +41,14 @@ class Chunk:
 
 
 def pack(chunk: Chunk) -> str:
-    """Write a chunk as text."""
+    """Write a chunk as a record: base64 of compressed bytes."""
     rows = np.array([(p.excerpt, p.voice, p.frames, p.values) for p in chunk.embeddings], _ROW)
     count = len(chunk.activity).to_bytes(1, "big")
     return b64encode(compress(count + chunk.activity.tobytes() + rows.tobytes(), 1)).decode()
 
 
 def unpack(index: int, record: str) -> Chunk:
-    """Read a chunk from its text.
+    """Read a chunk from its record.
 
     Raises:
         ValueError: The text is not the record of a chunk.

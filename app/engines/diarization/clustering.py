@@ -1,6 +1,6 @@
-"""Clustering by average linkage: which embeddings belong to one speaker depends on their distances alone.
+"""Cluster embeddings by average linkage of the distances between them.
 
-Own, not scipy's: forty lines against a dependency of 35 MB, and half the memory (one matrix of 32-bit floats).
+These forty lines replace scipy, a dependency of 35 MB, and need half its memory: one matrix of 32-bit floats.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Labels = npt.NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Merge:
-    """Two clusters become one; each is named by one of its members."""
+    """A merge of two clusters; each cluster is given by the number of one of its members."""
 
     one: int
     other: int
@@ -24,9 +24,9 @@ class Merge:
 
 
 def linkage(distances: Distances) -> list[Merge]:
-    """Find all merges, nearest first; overwrites the distances (n, n).
+    """Return all merges, nearest first; the matrix `distances` (n, n) is overwritten.
 
-    Follows chains of nearest neighbours (Murtagh 1983): n squared steps.
+    The algorithm follows chains of nearest neighbours (Murtagh 1983) and takes n squared steps.
     """
     np.fill_diagonal(distances, np.inf)
     sizes = np.ones(len(distances), np.float32)
@@ -56,14 +56,14 @@ def _merge(distances: Distances, sizes: Weights, kept: int, gone: int) -> Merge:
 
 
 class Clusters:
-    """Clusters that merge one step at a time; each has the weight of its members."""
+    """Clusters that merge one step at a time; a cluster weighs as much as its members together."""
 
     def __init__(self, weights: Weights) -> None:
         self._parents = list(range(len(weights)))
-        self.weights = weights.copy()  # of its cluster, at each cluster's root
+        self.weights = weights.copy()  # the weight of each cluster stands at the cluster's root
 
     def apply(self, merge: Merge) -> tuple[float, float]:
-        """Merge two clusters, and return the weights that they had."""
+        """Merge two clusters, and return their weights before the merge."""
         one, other = self.root(merge.one), self.root(merge.other)
         before = float(self.weights[one]), float(self.weights[other])
         self._parents[other] = one
@@ -71,19 +71,19 @@ class Clusters:
         return before
 
     def root(self, member: int) -> int:
-        """Find the member that stands for the cluster."""
+        """Return the root of a member's cluster: the member whose number is the cluster's label."""
         while self._parents[member] != member:
             self._parents[member] = self._parents[self._parents[member]]
             member = self._parents[member]
         return member
 
     def labels(self) -> Labels:
-        """The root of each member."""
+        """Return the root of each member's cluster."""
         return np.array([self.root(member) for member in range(len(self._parents))])
 
 
 def counts(weights: Weights, merges: Sequence[Merge], least: float) -> list[int]:
-    """Count the clusters that weigh at least `least`, before the first merge and after each one."""
+    """Count the clusters that weigh at least `least`, before the first merge and after each merge."""
     clusters = Clusters(weights)
     found = [int((weights >= least).sum())]
     for merge in merges:
@@ -93,7 +93,7 @@ def counts(weights: Weights, merges: Sequence[Merge], least: float) -> list[int]
 
 
 def cut(weights: Weights, merges: Sequence[Merge]) -> Labels:
-    """Find the cluster of each member after these merges."""
+    """Return the label of each member's cluster after all `merges`."""
     clusters = Clusters(weights)
     for merge in merges:
         clusters.apply(merge)

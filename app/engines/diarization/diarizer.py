@@ -21,9 +21,9 @@ Emit = Callable[[StageAdvanced | ChunkAnalysed], None]
 
 
 def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> DiarizationDone:
-    """Find the turns of a recording; emit each chunk that is not known yet, and progress once a second.
+    """Find the turns of a recording; emit each newly analysed chunk, and progress once a second.
 
-    Holds 70 s of sound, and 2.5 MB for each hour of the recording.
+    In memory are at most 70 s of sound, and 2.5 MB for each hour of the recording.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -47,7 +47,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
 
 
 def _known(job: Diarize, revision: str) -> dict[int, Chunk]:
-    """Read the chunks that the same networks have analysed before, and leave out those that cannot be read."""
+    """Return the known chunks by index; leave out unreadable chunks and chunks that other networks have analysed."""
     known = {}
     for each in job.known:
         with suppress(ValueError):

@@ -1,7 +1,7 @@
-"""Excerpts: overlapping pieces of ten seconds for the segmentation network, cut while the recording is decoded.
+"""Cut a recording into excerpts while it is decoded: overlapping ten-second pieces for the segmentation network.
 
-A chunk is a run of excerpts, a minute long: the unit in which results are kept. Where chunks and excerpts lie depends
-on the time alone, so that a run that resumes finds the same ones.
+A chunk is a run of 16 excerpts, about a minute, whose analysis is stored as one. Chunks and excerpts begin at fixed
+times, so that a resumed run cuts the same ones.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,16 +13,18 @@ import numpy as np
 from app.engines.samples import Samples
 
 FRAME = 270
-"""Samples from one decision of the network to the next."""
+"""Samples in a frame: the network decides once a frame who speaks."""
 FRAMES = 589
-"""Decisions in an excerpt."""
+"""Frames in an excerpt."""
 LENGTH = 160_000
 """Samples in an excerpt."""
 FRAMES_APART = 222
-"""Frames from the start of one excerpt to the next, 3.75 s: with 5 s changes of speaker suffer, 2.5 s gain nothing."""
+"""Frames between the starts of two excerpts, 3.75 s: 5 s find changes of speaker less exactly, 2.5 s no better."""
 APART = FRAMES_APART * FRAME
+"""Samples between the starts of two excerpts."""
 PER_CHUNK = 16
-_WHOLE = (PER_CHUNK - 1) * APART + LENGTH
+"""Excerpts in a chunk."""
+_WHOLE = (PER_CHUNK - 1) * APART + LENGTH  # samples in a whole chunk
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,17 @@ class ChunkSound:
 
 
 def excerpt(sound: ChunkSound, number: int) -> Samples:
-    """Return the samples of an excerpt; shorter than `LENGTH` where the recording ends."""
+    """Return the samples of an excerpt: `LENGTH`, or fewer where the recording ends."""
     return sound.samples[number * APART :][:LENGTH]
 
 
 def chunks(pieces: Iterable[Samples]) -> Iterator[ChunkSound]:
-    """Cut a recording into chunks; holds about 70 s of it at a time."""
+    """Cut a recording into chunks; hold about 70 s of sound at a time."""
     index = 0
     waiting: list[Samples] = []
     for piece in pieces:
         waiting.append(piece)
-        while sum(map(len, waiting)) > _WHOLE:  # more than that: the next chunk has an excerpt
+        while sum(map(len, waiting)) > _WHOLE:  # only then does the next chunk have an excerpt
             sound = np.concatenate(waiting)
             yield ChunkSound(index, sound[:_WHOLE], PER_CHUNK)
             index += 1

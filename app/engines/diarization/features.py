@@ -1,4 +1,4 @@
-"""Features: the input of the voice embedding network, Kaldi's 80 log mel filter bank energies every 10 ms."""
+"""Compute the input of the embedding network: Kaldi's 80 log mel filter bank energies every 10 ms."""
 
 from functools import cache
 
@@ -12,28 +12,28 @@ Features = npt.NDArray[np.float32]
 Energies = npt.NDArray[np.float64]
 
 _WINDOW = 400  # samples, 25 ms
-_STEP = 160
-_POINTS = 512  # of the Fourier transform
-_BINS = 80
+_STEP = 160  # samples, 10 ms
+_POINTS = 512  # points of the Fourier transform
+_BINS = 80  # filters
 _LOWEST_HZ = 20.0
 _EMPHASIS = np.float32(0.97)
 _FLOOR = np.finfo(np.float32).eps
-_NOTHING = 1e-12  # far below the floor, or quiet speech would hide that there is nothing above it
-_VOICE_HZ = (500.0, 3_000.0)
-_ABOVE_HZ = 4_300.0
-# The natural logarithm of the level above the telephone band divided by the voice's level: -6.9 at most on the
-# telephone, -3.1 at least elsewhere.
+_NOTHING = 1e-12  # floor in `narrow`: at the higher _FLOOR, a quiet voice would be no louder than an empty band
+_VOICE_HZ = (500.0, 3_000.0)  # a band in which voices are loud
+_ABOVE_HZ = 4_300.0  # a telephone carries nothing above this frequency
+# Threshold of the natural logarithm of the level above the telephone band divided by the voice's level. Measured: at
+# most -6.9 on the telephone, at least -3.1 elsewhere.
 _NARROW = -5.0
 
 
 def features(energy: Energies) -> Features:
-    """Take the logarithms of the energies, less their mean over time."""
+    """Return the logarithms of the energies minus their mean over time."""
     logarithm = np.log(np.maximum(energy, _FLOOR))
     return np.ascontiguousarray(logarithm - logarithm.mean(axis=0), np.float32)
 
 
 def narrow(energy: Energies) -> bool:
-    """Whether the sound has nothing above what a telephone carries."""
+    """Whether the sound comes from a telephone: it has no energy above the telephone band."""
     level = np.log(np.maximum(energy, _NOTHING)).mean(axis=0)
     centre = _corners()[1:-1]
     above = level[centre > _mel(np.float64(_ABOVE_HZ))].mean()
@@ -52,13 +52,13 @@ def energies(samples: Samples) -> Energies:
 
 @cache
 def _shape() -> Samples:
-    """Povey's window: Hann's, flatter."""
+    """Return Povey's window, a flatter Hann window."""
     return (np.hanning(_WINDOW) ** 0.85).astype(np.float32)
 
 
 @cache
 def _filters() -> Features:
-    """Triangles that overlap by half, evenly spaced in mel."""
+    """Return triangular filters that overlap by half, evenly spaced in mel."""
     corners = _corners()
     mel = _mel(np.arange(_POINTS // 2) * SAMPLE_RATE / _POINTS)[:, np.newaxis]
     left, middle, right = corners[:-2], corners[1:-1], corners[2:]
@@ -67,7 +67,7 @@ def _filters() -> Features:
 
 
 def _corners() -> npt.NDArray[np.float64]:
-    """Where each filter begins, peaks and ends, in mel: a filter's peak is where its neighbours end and begin."""
+    """Return the corners of the filters, in mel: filter n begins at corner n, peaks at n + 1 and ends at n + 2."""
     return np.linspace(_mel(np.float64(_LOWEST_HZ)), _mel(np.float64(SAMPLE_RATE / 2)), _BINS + 2)
 
 

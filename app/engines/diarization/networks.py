@@ -1,4 +1,4 @@
-"""The two networks of diarization: which voice speaks when in an excerpt, and the embedding of a voice."""
+"""The two networks of diarization: one finds which voice speaks when in an excerpt, one computes voice embeddings."""
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -14,19 +14,19 @@ from app.engines.onnx_session import session_options
 from schemas.wire import Model
 
 Array = npt.NDArray[np.float32]
-Compute = Callable[[None, dict[str, Array]], Sequence[Array]]  # all outputs of a network
+Compute = Callable[[None, dict[str, Array]], Sequence[Array]]  # computes all outputs of a network from its inputs
 
 NAME = "segmentation-3.0+campplus"
 _FILES = ("segmentation-3.0.onnx", "campplus.onnx")
 _TELEPHONE = "telephone.npy"
-_SHIFT = np.float32(0.75)  # of the telephone's mean: with 1 two people of a real call are too near each other
-_PIPELINE = b"2"  # raised when the same networks give other turns, so that no older record is used
-_TINY = 1e-9
-SETS = 7
+_SHIFT = np.float32(0.75)  # share of the telephone mean to subtract: with 1, two people of a real call are too similar
+_PIPELINE = b"2"  # part of the revision: raise it when code changes the turns, so that older chunks are not reused
+_TINY = 1e-9  # prevents a division by zero
+SETS = 7  # sets of voices that the segmentation network distinguishes
 
 
 class Networks:
-    """Both networks in memory, and the name and revision that results carry."""
+    """Both networks, loaded, and the name and revision that results carry."""
 
     def __init__(self, threads: int) -> None:
         folder = Path(str(resources.files("app.engines") / "weights"))
@@ -36,14 +36,14 @@ class Networks:
         self._telephone: Array = np.load(folder / _TELEPHONE)
 
     def segment(self, excerpt: Array) -> Array:
-        """Find the log probabilities (frames, 7 sets of voices) for the samples of an excerpt."""
+        """Return the log probabilities (frames, 7 sets of voices) for the samples of an excerpt."""
         return self._segmentation(None, {"x": excerpt[np.newaxis, np.newaxis]})[0].reshape(-1, SETS)
 
     def embed(self, features: Array, *, telephone: bool = False) -> Array:
-        """Find the embedding (192) of one voice from its features (frames, 80).
+        """Return the embedding (192 values, length 1) of one voice from its features (frames, 80).
 
-        A telephone moves all voices the same way, towards each other, so what they have in common is subtracted. The
-        embedding has length 1 before that.
+        `telephone`: subtract most of the mean embedding of telephone voices, because a telephone makes all voices more
+        alike. The length is then no longer 1.
         """
         embedding = self._embeddings(None, {"x": features[np.newaxis]})[0].reshape(-1)
         embedding = embedding / max(float(np.linalg.norm(embedding)), _TINY)

@@ -1,4 +1,4 @@
-"""Speakers: which voices of all excerpts belong to one person."""
+"""Find the voices of different excerpts that belong to the same speaker."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,34 +12,36 @@ from app.engines.diarization.excerpts import PER_CHUNK
 
 Embeddings = npt.NDArray[np.float32]
 
-NOBODY = -1
+NOBODY = -1  # the label of a voice that belongs to no speaker
 
-_THRESHOLD = 0.6  # how far apart voices are, on average, to be two speakers: 1 less the cosine of their embeddings
-_SAME_EXCERPT = 0.3  # added between two voices of one excerpt, which the segmentation network distinguished
-_RELIABLE_FRAMES = 30  # half a second: an embedding of less decides nothing
-_MOST = 4096  # embeddings that are clustered; any others join the speaker that they are most like
-_SHARE, _ENOUGH_FRAMES = (
-    0.01,
-    592,
-)  # of all frames; 10 s of speech: a voice with fewer frames than the smaller of the two is no speaker
+_THRESHOLD = 0.6  # largest average distance (1 - cosine of the embeddings) between the voices of one speaker
+_SAME_EXCERPT = 0.3  # added to the distance of two voices of one excerpt: the segmentation network tells them apart
+_RELIABLE_FRAMES = 30  # 0.5 s: only a voice that speaks alone for this long is clustered
+_MOST = 4096  # most embeddings that are clustered; each other voice joins the most similar speaker
+_SHARE = 0.01  # a speaker has at least this share of the frames of all voices, or _ENOUGH_FRAMES if that is less
+_ENOUGH_FRAMES = 592  # 10 s
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How many speakers there may be; null: any number."""
+    """The least and the greatest number of speakers; null: no limit."""
 
     least: int | None
     most: int | None
 
     def nearest(self, found: int) -> int:
-        """Move the number that was found into the bounds."""
+        """Return the number within the bounds that is nearest to `found`."""
         enough = max(found, self.least or found)
         return min(enough, self.most or enough)
 
 
 @dataclass(frozen=True)
 class Voices:
-    """All voices with an embedding: their excerpts, numbers there, frames alone, and embeddings of length 1."""
+    """The voices that have an embedding, as parallel arrays.
+
+    For each voice: its excerpt, its number in the excerpt, the frames in which it speaks alone, and its embedding of
+    length 1.
+    """
 
     excerpts: npt.NDArray[np.intp]
     numbers: npt.NDArray[np.intp]
@@ -48,7 +50,7 @@ class Voices:
 
 
 def owners(chunks: Sequence[Chunk], bounds: Bounds) -> Labels:
-    """Find the speaker of each voice (excerpts, voices), from 0; `NOBODY` where there is none."""
+    """Return the speaker of each voice as an array (excerpts, voices): a number from 0, or `NOBODY`."""
     voices = _voices_of(chunks)
     found = np.full((sum(len(chunk.activity) for chunk in chunks), VOICES), NOBODY, np.intp)
     if len(voices.embeddings):
@@ -57,7 +59,7 @@ def owners(chunks: Sequence[Chunk], bounds: Bounds) -> Labels:
 
 
 def _voices_of(chunks: Sequence[Chunk]) -> Voices:
-    """Collect the voices of a recording, in order."""
+    """Collect the voices of a recording, sorted by excerpt."""
     found = [(chunk.index * PER_CHUNK + p.excerpt, p) for chunk in chunks for p in chunk.embeddings]
     return Voices(
         np.array([excerpt for excerpt, _ in found], np.intp),
@@ -68,7 +70,10 @@ def _voices_of(chunks: Sequence[Chunk]) -> Voices:
 
 
 def _nearest(voices: Voices, centres: Embeddings) -> Labels:
-    """Find the speaker that each voice is most like; a doubtful voice gets no speaker whom its excerpt has already."""
+    """Return the most similar speaker for each voice.
+
+    A voice with few frames gets a speaker who has no other voice in its excerpt yet, if there is such a speaker.
+    """
     alike = voices.embeddings @ centres.T
     found: Labels = alike.argmax(axis=1)
     for rows in np.split(np.arange(len(found)), np.flatnonzero(np.diff(voices.excerpts)) + 1):
@@ -82,7 +87,7 @@ def _nearest(voices: Voices, centres: Embeddings) -> Labels:
 
 
 def _centres(voices: Voices, bounds: Bounds) -> Embeddings:
-    """Find the mean embedding of each speaker."""
+    """Return the mean embedding of each speaker."""
     chosen = _reliable(voices.frames, bounds.least or 1)
     embeddings, weights = voices.embeddings[chosen], np.maximum(voices.frames[chosen], 1)
     labels = _clustered(embeddings, weights, voices.excerpts[chosen], bounds)
@@ -91,14 +96,14 @@ def _centres(voices: Voices, bounds: Bounds) -> Embeddings:
 
 
 def _reliable(frames: Weights, least: int) -> Labels:
-    """Choose the voices to cluster: those that speak alone for long enough, or the best there are."""
+    """Choose the voices to cluster: all that speak alone for long enough, and at least the `least` best voices."""
     best = np.argsort(-frames, kind="stable")[:_MOST]
     enough = max(int((frames[best] >= _RELIABLE_FRAMES).sum()), least)
     return np.sort(best[:enough])
 
 
 def _clustered(embeddings: Embeddings, weights: Weights, excerpts: Labels, bounds: Bounds) -> Labels:
-    """Find the cluster of each embedding; `NOBODY` where a cluster is too small to be a speaker."""
+    """Return the cluster of each embedding, or `NOBODY` if the cluster is too small to be a speaker."""
     merges = linkage(_distances(embeddings, excerpts))
     least = min(_SHARE * float(weights.sum()), _ENOUGH_FRAMES)
     speakers = counts(weights, merges, least)
@@ -114,7 +119,7 @@ def _clustered(embeddings: Embeddings, weights: Weights, excerpts: Labels, bound
 
 def _distances(embeddings: Embeddings, excerpts: Labels) -> Embeddings:
     distances: Embeddings = np.subtract(1, embeddings @ embeddings.T, dtype=np.float32)
-    for apart in range(1, VOICES):  # voices come in order, so those of one excerpt are neighbours
+    for apart in range(1, VOICES):  # voices are sorted by excerpt, so the voices of one excerpt are neighbours
         rows = np.flatnonzero(excerpts[apart:] == excerpts[:-apart])
         distances[rows, rows + apart] += _SAME_EXCERPT
         distances[rows + apart, rows] += _SAME_EXCERPT

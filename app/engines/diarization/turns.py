@@ -1,4 +1,4 @@
-"""Turns: the overlapping excerpts vote on each frame, and the frames of a speaker become turns."""
+"""Build turns: overlapping excerpts vote on who speaks in each frame, and the frames of a speaker become turns."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -16,17 +16,20 @@ from schemas.diarization import Turn
 Weights = npt.NDArray[np.float32]
 Runs = npt.NDArray[np.intp]
 
-_FIRST_EDGE_SAMPLES = 360.5  # frame 0 is computed from 991 of them and stands for the 270 in their middle
-_SURE = FRAMES_APART  # from an excerpt's edge
-_AT_EDGE = 0.5  # weight of a decision at an edge: there the network knows one side only
-_SHORTEST_PAUSE_FRAMES = 12  # 0.2 s
-_SHORTEST_TURN_FRAMES = 12
-_SCRAP_FRAMES = 30  # half a second
-_NEAR_FRAMES = 6
+_FIRST_EDGE_SAMPLES = 360.5  # start of frame 0: the network reads 991 samples for the 270 in their middle
+_SURE = FRAMES_APART  # frames from an excerpt's edge to the first decision with full weight
+_AT_EDGE = 0.5  # weight of a decision at an excerpt's edge, where the network hears only one side
+_SHORTEST_PAUSE_FRAMES = 12  # 0.2 s: shorter pauses of a speaker are filled
+_SHORTEST_TURN_FRAMES = 12  # 0.2 s: shorter turns are dropped
+_SCRAP_FRAMES = 30  # 0.5 s: a shorter run is a scrap if another speaker's turn follows it
+_NEAR_FRAMES = 6  # 0.1 s: longest pause between a scrap and the turn that follows it
 
 
 def _votes() -> Weights:
-    """The weight of each probability (of 255), its odds cubed: nearly a vote, so two that lean outweigh a sure one."""
+    """Return a vote (0 to 1) for each probability (0 to 255): its odds cubed, so that most votes are near 0 or 1.
+
+    So two excerpts that tend to a speaker outweigh one excerpt that is certain of the opposite.
+    """
     probable = np.arange(256, dtype=np.float32) / np.float32(255)
     odds = probable**3 / (probable**3 + (1 - probable) ** 3)
     return odds.astype(np.float32)
@@ -42,7 +45,7 @@ class _Run(NamedTuple):
 
 
 def turns(chunks: Sequence[Chunk], owners: Labels, duration: float) -> list[Turn]:
-    """Find the turns by time, none beyond the duration; speakers are numbered by first appearance."""
+    """Return the turns by time, cut at `duration` (seconds); speakers are numbered by their first turns."""
     count = int(owners.max(initial=NOBODY)) + 1
     pieces: list[list[Runs]] = [[] for _ in range(count)]
     for first, speaking in _decided(chunks, owners, count):
@@ -74,7 +77,7 @@ def _decided(chunks: Sequence[Chunk], owners: Labels, speakers: int) -> Iterator
     weights = _weights()
     for chunk in chunks:
         first = chunk.index * PER_CHUNK
-        reach = FRAMES // FRAMES_APART  # excerpts of the chunk before that reach into this one
+        reach = FRAMES // FRAMES_APART  # excerpts of the previous chunk that reach into this chunk
         excerpts = range(max(first - reach, 0), first + len(chunk.activity))
         frames = (len(chunk.activity) - 1) * FRAMES_APART + FRAMES
         votes, total = np.zeros((speakers, frames), np.float32), np.zeros(frames, np.float32)
@@ -102,7 +105,7 @@ def _by_speaker(activity: Weights, owners: Labels, speakers: int) -> Weights:
 
 
 def _speaking(probability: Weights) -> npt.NDArray[np.bool_]:
-    """Choose in each frame as many speakers as are expected, the most probable ones."""
+    """Choose the most probable speakers in each frame: as many as the sum of their probabilities, rounded."""
     expected = np.floor(probability.sum(axis=0) + 0.5)
     speaking = np.zeros(probability.shape, np.bool_)
     ranked = np.argsort(-probability, axis=0, kind="stable")
@@ -128,8 +131,8 @@ def _whole(runs: Runs) -> Runs:
 
 
 def _without_scraps(runs: Sequence[_Run]) -> list[_Run]:
-    """Give a scrap that runs into another speaker's turn to that speaker, who is often recognised a moment late."""
-    kept: list[_Run] = []  # the next one last
+    """Give each scrap to the speaker whose turn follows it, because a new speaker is often recognised a moment late."""
+    kept: list[_Run] = []  # the earliest run is last
     for run in reversed(runs):
         heir = next((place for place in _following(run, kept) if run.end - run.start < _SCRAP_FRAMES), None)
         if heir is None:
@@ -140,7 +143,7 @@ def _without_scraps(runs: Sequence[_Run]) -> list[_Run]:
 
 
 def _following(run: _Run, later: Sequence[_Run]) -> Iterator[int]:
-    """Yield the places of other speakers' runs that begin before a run has ended and go on after it."""
+    """Yield the places of other speakers' runs that begin before or soon after `run` ends, and end after it."""
     for place in range(len(later) - 1, -1, -1):
         if later[place].start > run.end + _NEAR_FRAMES:
             return
