@@ -1,1 +1,1 @@
-"""Work beside the tasks: health, metrics, missing streams, expired tasks."""
+"""What a worker does beside its task: health checks, metrics, missing streams, expired tasks."""

@@ -1,4 +1,4 @@
-"""Expiry: a task that waited too long fails, before JetStream removes its message without a word."""
+"""Expiry: a task that has waited too long fails, before JetStream silently removes its message."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,7 +16,7 @@ from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State
 
-READ_AT_ONCE: Final = 20  # messages
+READ_AT_ONCE: Final = 20  # messages that are read in one batch
 EXPIRED: Final = ErrorDetail(
     code=ErrorCode.EXPIRED,
     message="The task waited too long for a worker: start more workers and publish it under a new id.",
@@ -33,7 +33,7 @@ async def expire_tasks(
     *,
     after: timedelta,
 ) -> None:
-    """End the tasks whose messages were stored so long ago; a task that runs is left to its worker.
+    """Let waiting tasks fail whose messages were stored more than `after` ago; running tasks are left alone.
 
     Raises:
         NatsError: NATS does not answer.
@@ -56,7 +56,10 @@ async def expire_tasks(
 
 
 async def _end(message: StoredMessage, registration: Registration, task_log: TaskLog) -> Record | None:
-    """End the task of a message; None where it does not wait, or where the message is no task: a worker ends that."""
+    """Let the task of a message fail, and return the last record of its log.
+
+    Return None if the task is not waiting, or if the message is invalid: a worker that receives the message settles it.
+    """
     task = message.task
     if task is None:
         return None

@@ -1,4 +1,4 @@
-"""Health: whether a worker lives, is ready for tasks, and has started."""
+"""Health checks: whether a worker is alive, ready for tasks, and started."""
 
 import asyncio
 import inspect
@@ -20,22 +20,22 @@ ANSWER_TIMEOUT_S = 2.0
 
 
 async def nats_answers(broker: NatsBroker, settings: Settings) -> bool:
-    """Whether NATS answers a request: an open connection alone is no sign of that.
+    """Return whether NATS answers a request; an open connection alone does not show that.
 
-    A ping would not do: its answer, once it comes too late, ends the reader of nats-py.
+    A ping is no alternative: if its answer arrives too late, the reader of nats-py ends.
     """
     connection = await broker.connect()
     try:
         await connection.jetstream(timeout=ANSWER_TIMEOUT_S).stream_info(settings.nats_stream_name)
     except APIError:
-        return connection.is_connected  # an error is an answer
+        return connection.is_connected  # an error from JetStream shows that the server answers
     except NatsError:
         return False
     return connection.is_connected
 
 
 async def consumers_exist(broker: NatsBroker, settings: Settings) -> bool:
-    """Whether all streams, consumers and buckets are there."""
+    """Return whether all streams, consumers and buckets exist."""
     js = (await broker.connect()).jetstream(timeout=ANSWER_TIMEOUT_S)
     try:
         return not await provisioning.missing(js, settings)
@@ -44,7 +44,7 @@ async def consumers_exist(broker: NatsBroker, settings: Settings) -> bool:
 
 
 def route(**checks: Check) -> HttpHandler:
-    """A GET route: 200 where every check holds, else 503; the body has the outcome of each."""
+    """Make a GET route that answers 200 if every check holds, else 503; the body has the outcome of each check."""
 
     @get(include_in_schema=False)
     async def health(_: object) -> AsgiResponse:

@@ -1,4 +1,4 @@
-"""Maintenance: what is missing under a running service is made anew, and its metrics are measured."""
+"""Maintenance: restore missing streams and Redis keys, end expired tasks, and measure, beside the running task."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,18 +17,18 @@ from app.settings import Settings
 from app.supervision import run_forever
 from app.telemetry.metrics import Meter
 
-LOOK_EVERY_S = 5.0
+CHECK_EVERY_S = 5.0
 MEASURE_EVERY_S = 15.0
 EXPIRE_EVERY_S = 3600.0
-SAMPLE: Final = 50  # messages of a queue whose audio is added up; those behind them count as the mean of these
+SAMPLE: Final = 50  # how many messages of a queue are read; all waiting messages count with the mean audio of these
 
 log = structlog.get_logger()
 
 
 class Maintenance:
-    """Looks after streams, projection and metrics, whatever the worker is busy with."""
+    """Does the periodic work of a worker, also while the worker runs a task."""
 
-    def __init__(  # noqa: PLR0913 -- it looks after all of them
+    def __init__(  # noqa: PLR0913 -- it maintains all of these parts
         self,
         nats: Client,
         settings: Settings,
@@ -39,7 +39,7 @@ class Maintenance:
         meter: Meter,
         expire: Callable[[], Awaitable[None]],
     ) -> None:
-        """`expire` ends the tasks that have waited too long."""
+        """`expire` lets the tasks fail that have waited too long."""
         self._nats = nats
         self._js = nats.jetstream()
         self._settings = settings
@@ -50,17 +50,20 @@ class Maintenance:
         self._expire = expire
 
     async def run(self) -> None:
-        """Look after everything until cancelled."""
+        """Do all periodic work until cancelled."""
         await asyncio.gather(
-            run_forever("provisioning", self.provision, every_s=LOOK_EVERY_S),
-            run_forever("projection_restart", self.restart_projection, every_s=LOOK_EVERY_S),
+            run_forever("provisioning", self.provision, every_s=CHECK_EVERY_S),
+            run_forever("projection_restart", self.restart_projection, every_s=CHECK_EVERY_S),
             run_forever("queue_metrics", self.measure_queues, every_s=MEASURE_EVERY_S),
-            run_forever("worker_metrics", self._measure_worker, every_s=LOOK_EVERY_S),
+            run_forever("worker_metrics", self._measure_worker, every_s=CHECK_EVERY_S),
             run_forever("expiry", self._expire, every_s=EXPIRE_EVERY_S),
         )
 
     async def provision(self) -> None:
-        """Make anew what somebody has deleted: nothing else tells a client that pulls (faststream#2632)."""
+        """Create streams, consumers and buckets again that an operator has deleted.
+
+        A pulling client receives no error when its consumer is deleted (faststream#2632).
+        """
         missing = await provisioning.missing(self._js, self._settings)
         if missing:
             log.error("streams_found_missing", names=missing)
@@ -68,7 +71,7 @@ class Maintenance:
         self._projection.made_at = await provisioning.events_made_at(self._js, self._settings)
 
     async def restart_projection(self) -> None:
-        """Project everything again where Redis is new or has lost its data."""
+        """Project everything again if Redis is new or has lost its data."""
         if await self._projection.is_empty():
             log.warning("projection_restarted")
             await provisioning.project_anew(self._js, self._settings)

@@ -1,4 +1,4 @@
-"""Memory: how much this process and its children hold, from Linux' /proc."""
+"""Memory: how many bytes this process and its children occupy, read from /proc of Linux."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def resident(process: int | str = "self") -> int:
-    """Resident bytes of a process, 0 where it has ended."""
+    """Return the resident bytes of a process; 0 if the process has ended."""
     try:
         return int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
     except (OSError, IndexError, ValueError):
@@ -16,7 +16,7 @@ def resident(process: int | str = "self") -> int:
 
 
 def resident_children() -> int:
-    """Resident bytes of the child processes, which are the engine."""
+    """Return the resident bytes of the child processes, which are the engine."""
     try:
         found = [tasks.read_text(encoding="ascii") for tasks in Path("/proc/self/task").glob("*/children")]
     except OSError:
@@ -25,7 +25,7 @@ def resident_children() -> int:
 
 
 def limit() -> int:
-    """The control group's limit in bytes, 0 where there is none."""
+    """Return the memory limit of the control group in bytes; 0 if there is none."""
     try:
         return int(_CGROUP_LIMIT.read_text(encoding="ascii"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The cache: what engines have found in a recording, for the next task with the same recording and options."""
+"""The cache of findings: what engines found in a recording, for later tasks with the same recording and options."""
 
 import asyncio
 import zlib
@@ -16,9 +16,9 @@ from app.errors import TransientError
 from app.redis_store import keys
 from schemas.errors import ErrorCode
 
-ANSWER_TIMEOUT_S: Final = 1.0  # a task can compute what the cache does not answer
-LARGEST_BYTES: Final = 32 * 1024 * 1024  # compressed; a day of speech has about 5 MB
-FORGOTTEN_FOR_S: Final = 600  # longer than a worker works on that is cut off from NATS
+ANSWER_TIMEOUT_S: Final = 1.0  # short, because a task can compute a finding itself
+LARGEST_BYTES: Final = 32 * 1024 * 1024  # limit of a compressed finding; a day of speech takes about 5 MB
+FORGOTTEN_FOR_S: Final = 600  # longer than a worker that has lost NATS goes on with its task
 
 KEEP_UNLESS_FORGOTTEN: Final = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
@@ -33,26 +33,26 @@ log = structlog.get_logger()
 
 
 def connected(url: str) -> Redis:
-    """A Redis client that does not retry: a task computes what it does not get at once."""
+    """Make a Redis client that does not retry, because a task can compute a finding itself."""
     return Redis.from_url(
         url, socket_timeout=ANSWER_TIMEOUT_S, socket_connect_timeout=ANSWER_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
     )
 
 
 class Cache:
-    """Keeps findings by the SHA-256 of the recording and by engine and options (the question).
+    """Keeps findings by the SHA-256 of the recording and by a question: the engine and its options as text.
 
-    While Redis is away nothing is found and nothing is kept: tasks compute everything.
+    While Redis is away, the cache finds nothing and keeps nothing: tasks compute everything.
     """
 
     def __init__(self, redis: Redis, *, keep: float) -> None:
-        """`keep`: seconds that findings are kept; 0: nothing is kept."""
+        """`keep` is how many seconds a finding is kept; with 0 the cache keeps nothing."""
         self._redis = redis
         self._seconds = int(keep)
         self._keep = redis.register_script(KEEP_UNLESS_FORGOTTEN)
 
     async def find(self, audio_sha256: str, question: str, kind: type[Found]) -> Found | None:
-        """What was kept earlier, None where nothing was."""
+        """Return a finding that was kept as one piece; None if there is none."""
         pieces = await self.find_pieces(audio_sha256, question)
         return await asyncio.to_thread(read, pieces[0], kind) if len(pieces) == 1 else None
 
@@ -61,14 +61,14 @@ class Cache:
         await self.keep_pieces(audio_sha256, question, [found])
 
     async def find_pieces(self, audio_sha256: str, question: str) -> list[bytes]:
-        """The pieces that were kept earlier, each as JSON; none where nothing was kept."""
+        """Return the pieces of a finding, each as JSON; an empty list if nothing was kept."""
         if not self._seconds:
             return []
         packed = await in_time(self._redis.hget(keys.findings(audio_sha256), question))
         return await asyncio.to_thread(_unpacked, packed) if isinstance(packed, bytes) else []
 
     async def keep_pieces(self, audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
-        """Keep a finding that is too large to be written and read at once: all of its pieces or none."""
+        """Keep a large finding in pieces, which are serialised one by one; Redis gets all pieces or none."""
         if not self._seconds:
             return
         lines = [(await asyncio.to_thread(piece.model_dump_json)).encode() for piece in pieces]
@@ -78,7 +78,7 @@ class Cache:
             await in_time(self._keep(keys=names, args=[question, packed, self._seconds]))
 
     async def forget(self, audio_sha256: str) -> None:
-        """Delete all that is cached of a recording, and cache nothing more of it during FORGOTTEN_FOR_S.
+        """Delete all findings of a recording, and keep no new ones of this recording for FORGOTTEN_FOR_S.
 
         Raises:
             TransientError: Redis is away.
@@ -88,12 +88,12 @@ class Cache:
             await self._redis.delete(keys.findings(audio_sha256))
         except (RedisError, OSError) as error:
             raise TransientError(
-                ErrorCode.INTERNAL, "Redis is away: what was found stays there for a while."
+                ErrorCode.INTERNAL, "Redis is away: the findings of the recording are not deleted yet."
             ) from error
 
 
 async def in_time(answer: "Awaitable[object] | object") -> object:
-    """The answer of Redis, None where there is none within ANSWER_TIMEOUT_S."""
+    """Return the answer of Redis; None if Redis fails or takes longer than ANSWER_TIMEOUT_S."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             return await cast("Awaitable[object]", answer)  # redis-py's commands are typed for both of its clients
@@ -103,7 +103,7 @@ async def in_time(answer: "Awaitable[object] | object") -> object:
 
 
 def read(piece: bytes, kind: type[Found]) -> Found | None:
-    """A piece as the service's type, None where another version has written it."""
+    """Parse a piece of a finding; return None if another version of the service has written it in another form."""
     try:
         return kind.model_validate_json(piece)
     except ValidationError:
@@ -111,11 +111,11 @@ def read(piece: bytes, kind: type[Found]) -> Found | None:
 
 
 def _packed(lines: Sequence[bytes]) -> bytes:
-    return zlib.compress(b"\n".join(lines))  # JSON on one line has none inside
+    return zlib.compress(b"\n".join(lines))  # JSON on one line contains no line end
 
 
 def _unpacked(packed: bytes) -> list[bytes]:
     try:
         return zlib.decompress(packed).split(b"\n")
-    except zlib.error:  # of another version
+    except zlib.error:  # written by another version of the service
         return []

@@ -1,4 +1,4 @@
-"""Analysed chunks of a diarization, so that a lost worker costs no more than one chunk."""
+"""The analysed chunks of a diarization, kept so that a lost worker costs the work on one chunk at most."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,7 +11,7 @@ from app.engines.messages import ChunkAnalysed
 from app.redis_store import keys
 from app.redis_store.cache import in_time
 
-KEEP_S: Final = 24 * 3600  # after the last chunk; a later attempt analyses the recording again
+KEEP_S: Final = 24 * 3600  # counted from the last chunk of a task; an attempt after that analyses the recording again
 
 KEEP_UNLESS_WITHDRAWN: Final = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
@@ -22,14 +22,14 @@ return 1
 
 
 class Chunks:
-    """Keeps chunks until their task ends: their voices are for no other task. While Redis is away, none are kept."""
+    """Keeps analysed chunks until their task ends, for this task only. While Redis is away, chunks are not kept."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._keep = redis.register_script(KEEP_UNLESS_WITHDRAWN)
 
     async def known(self, task_id: str, audio_sha256: str) -> list[ChunkAnalysed]:
-        """The chunks of this recording that earlier attempts have analysed."""
+        """Return the chunks of this recording that earlier attempts of the task have analysed."""
         kept = await in_time(self._redis.hgetall(keys.voices(task_id)))
         lines = kept.items() if isinstance(kept, dict) else ()
         return [chunk for at, line in lines if at.startswith(audio_sha256.encode()) for chunk in _read(line)]
@@ -42,5 +42,5 @@ class Chunks:
 
 
 def _read(line: bytes) -> Iterator[ChunkAnalysed]:
-    with suppress(ValidationError):  # written by another version
+    with suppress(ValidationError):  # another version of the service wrote the chunk
         yield ChunkAnalysed.model_validate_json(line)

@@ -1,43 +1,46 @@
-"""The keys in Redis: three per task that anybody may read, and those that only the service uses."""
+"""The keys in Redis: three documented keys of each task, which any client may read, and keys for the service only."""
 
-MARK = "natscribe:projection"
+MARK = "natscribe:projection"  # exists once the projection has begun; missing in a new or emptied Redis
 
 
 def info(task_id: str) -> str:
-    """The task's status as JSON."""
+    """Return the key of the task's status as JSON."""
     return f"task:{task_id}:info"
 
 
 def progress(task_id: str) -> str:
-    """The task's progress, 0..100."""
+    """Return the key of the task's progress, 0..100."""
     return f"task:{task_id}:progress"
 
 
 def result(task_id: str) -> str:
-    """The task's result as JSON."""
+    """Return the key of the task's result as JSON."""
     return f"task:{task_id}:result"
 
 
 def shown(task_id: str) -> str:
-    """When the stream of progress events was made, and the sequence of the last event that was projected."""
+    """Return the key of the last projected event: when its stream was created, and its stream sequence."""
     return f"natscribe:task:{task_id}:shown"
 
 
 def withdrawn(task_id: str) -> str:
-    """The sequence of a cancelled or deleted task's message, for a while: its result must not be written again."""
+    """Return the key that marks a cancelled or deleted task: its value is the sequence of the task message.
+
+    While the key exists, the result of this task message is not written.
+    """
     return f"natscribe:task:{task_id}:withdrawn"
 
 
 def voices(task_id: str) -> str:
-    """A hash of the analysed chunks of a task's diarization, by recording and number of the chunk."""
+    """Return the key of a hash: a task's analysed chunks of a diarization, by recording and chunk number."""
     return f"natscribe:task:{task_id}:voices"
 
 
 def findings(audio_sha256: str) -> str:
-    """A hash of what engines have found in a recording, by engine and options."""
+    """Return the key of a hash: the findings of engines in a recording, by engine and options."""
     return f"natscribe:heard:{audio_sha256}"
 
 
 def forgotten(audio_sha256: str) -> str:
-    """Set for a while after a task with this recording was deleted."""
+    """Return the key that marks a recording whose findings were deleted: while it exists, no findings are kept."""
     return f"natscribe:heard:{audio_sha256}:forgotten"

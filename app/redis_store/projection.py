@@ -1,4 +1,4 @@
-"""The projection: the status, progress and result of each task as Redis keys."""
+"""The projection: writes the status, progress and result of each task to Redis keys."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,15 +19,15 @@ from schemas.errors import ErrorCode
 DAY_S: Final = 24 * 3600
 ANSWER_TIMEOUT_S: Final = 2.0
 KEEP_S: Final = int(RESULTS_KEPT_S)
-FORGOTTEN_FOR_S: Final = 600  # a slow worker has written by then what it had read before
-KEEP_PROGRESS_S: Final = DAY_S  # seconds after each change
-KEEP_MARK_S: Final = 30 * DAY_S  # after it everything is projected once more
+FORGOTTEN_FOR_S: Final = 600  # after this time, no slow worker still writes what it read before the deletion
+KEEP_PROGRESS_S: Final = DAY_S  # counted from each change of the progress
+KEEP_MARK_S: Final = 30 * DAY_S  # when the mark expires, everything is projected again
 
-# Several workers project one log, so an event is written only if it is newer than the last one. Sequences begin again
-# with a new stream, so the key of the last sequence also holds the time when the stream was made.
-# The progress key lives seven days from the start and a day from each change, whichever is longer.
-# A result that is projected after its task was cancelled is removed.
-# When a task has ended, nobody needs its voices.
+# Several workers project one log, so an event is written only if it is newer than the last projected event. The
+# sequences of a new stream begin at 1 again, so the key of the last sequence also holds when the stream was created.
+# The progress key lives seven days from the first event, and at least one day from each change.
+# `cancelled` removes the result of the task, and prevents that the result is written afterwards.
+# The end of a task removes its analysed chunks.
 WRITE_IF_NEWER: Final = """
 if ARGV[6] == 'cancelled' then
   redis.call('SET', KEYS[4], ARGV[9], 'EX', ARGV[7])
@@ -54,15 +54,18 @@ return 1
 
 
 class Ended(NamedTuple):
-    """The result of a task, to be written to Redis."""
+    """The result of an ended task, as it is written to Redis."""
 
-    task_sequence: int  # of the task's message: another task may use the id again
+    task_sequence: int  # of the task message: a later task may have the same id
     result: bytes  # JSON
     created_at: datetime
 
 
 def _left(keep: int, since: datetime) -> int:
-    """How many of `keep` seconds since then are left, at least one: a key written again is not kept longer."""
+    """Return how many of the `keep` seconds after `since` are left, at least 1.
+
+    A key that is written again thus expires no later.
+    """
     return max(keep - int((datetime.now(UTC) - since).total_seconds()), 1)
 
 
@@ -71,21 +74,23 @@ def _reached() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise TransientError(ErrorCode.INTERNAL, "Redis is away: its keys are caught up when it is back.") from error
+        raise TransientError(
+            ErrorCode.INTERNAL, "Redis is away: the service writes its keys when Redis is back."
+        ) from error
 
 
 class RedisProjection:
-    """Writes the three documented keys of each task."""
+    """Writes and deletes the three documented keys of each task."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self.made_at = ""  # when the stream of progress events was made; empty: not known yet
+        self.made_at = ""  # when the stream of progress events was created; empty: not known yet
 
     async def progressed(self, records: Sequence[Record]) -> None:
-        """Write events, each unless a newer one of its task is written.
+        """Write the status and progress of tasks, unless Redis already has a newer event of the task.
 
         Raises:
-            TransientError: Redis is away; some of the events may be written.
+            TransientError: Redis is away; some of the events may have been written.
         """
         writing = self._redis.pipeline(transaction=False)
         for record in records:
@@ -94,7 +99,7 @@ class RedisProjection:
             names += [keys.withdrawn(task_id), keys.result(task_id), keys.voices(task_id)]
             try:
                 status = status_of(record).model_dump_json()
-            except ValueError:  # no event of the service
+            except ValueError:  # the service did not write this event
                 continue
             state, ended = str(event.state), int(event.state.ended)
             keep, keep_progress = _left(KEEP_S, event.time), _left(KEEP_PROGRESS_S, event.time)
@@ -105,7 +110,7 @@ class RedisProjection:
             await writing.execute()
 
     async def ended(self, results: Mapping[str, Ended]) -> None:
-        """Write results by task id, each unless its task was cancelled or deleted.
+        """Write results by task id, except for tasks that were cancelled or deleted.
 
         Raises:
             TransientError: Redis is away.
@@ -119,7 +124,7 @@ class RedisProjection:
             await writing.execute()
 
     async def is_empty(self) -> bool:
-        """Whether Redis holds nothing of the service: it is new, or has lost its data.
+        """Return whether Redis is new or has lost its data.
 
         Raises:
             TransientError: Redis is away.
@@ -128,7 +133,7 @@ class RedisProjection:
             return not await self._redis.exists(keys.MARK)
 
     async def mark(self) -> None:
-        """Write the mark that the projection has begun; it is lost together with the other data.
+        """Mark in Redis that the projection has begun; if Redis loses its data, it also loses this mark.
 
         Raises:
             TransientError: Redis is away.
@@ -137,7 +142,7 @@ class RedisProjection:
             await self._redis.set(keys.MARK, "1", ex=KEEP_MARK_S)
 
     async def delete(self, last: Record) -> None:
-        """Delete the keys of a task; no event up to the last record of its log is written again.
+        """Delete the keys of a task, and write no event of its log up to the record `last` again.
 
         Raises:
             TransientError: Redis is away.
@@ -150,7 +155,7 @@ class RedisProjection:
             await self._redis.delete(keys.info(task_id), keys.progress(task_id))
 
     async def withdraw(self, last: Record) -> None:
-        """Delete the result of a task; a result that is projected later is not written.
+        """Delete the result of a task, and write no result of this task for FORGOTTEN_FOR_S.
 
         Raises:
             TransientError: Redis is away.
@@ -161,7 +166,7 @@ class RedisProjection:
             await self._redis.delete(keys.result(task_id), keys.voices(task_id))
 
     async def reachable(self) -> bool:
-        """Whether Redis answers."""
+        """Return whether Redis answers within ANSWER_TIMEOUT_S."""
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 return bool(await self._redis.ping())

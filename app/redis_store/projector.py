@@ -1,4 +1,4 @@
-"""The projector: writes progress events and results from their streams to Redis, many at once."""
+"""The projector: copies progress events and results from their streams to Redis, in batches."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -17,12 +17,12 @@ from app.supervision import run_forever
 from app.task_log.record import Metadata, Record, read_result
 from schemas.stream_names import StreamNames
 
-EVENTS_AT_ONCE: Final = 300  # at once
-RESULTS_AT_ONCE: Final = 20  # at once: each may be as large as a message can be
-LINGER_S: Final = 5.0
-GATHER_S: Final = 0.1  # events that arrive within this time are written together, and only the last one of each task
-LONGEST_REST_S: Final = 0.5  # also after a slow Redis or a freeze of the process
-MESSAGES_A_TURN: Final = 30  # everything else in this process waits for them, some milliseconds
+EVENTS_AT_ONCE: Final = 300  # the largest batch of events
+RESULTS_AT_ONCE: Final = 20  # the largest batch of results: each may have the largest allowed size of a message
+LINGER_S: Final = 5.0  # how long a request waits for the first message
+GATHER_S: Final = 0.1  # pause in which the events of the next batch gather; only the last event of a task is written
+LONGEST_REST_S: Final = 0.5  # limit of the pause after a full batch, which may have taken long
+MESSAGES_A_TURN: Final = 30  # messages that are handled, within milliseconds, before the event loop runs other work
 RETRY_AFTER_S: Final = 2.0
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ Project = Callable[[Sequence[RawStreamMsg]], Awaitable[None]]
 
 
 async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> None:
-    """Project both streams until cancelled, through the durable consumers that all workers share."""
+    """Project both streams until cancelled, through durable consumers that all workers share."""
     events = PullInbox(nats, names.progress, names.progress_projection)
     results = PullInbox(nats, names.results, names.results_projection)
     await asyncio.gather(
@@ -45,12 +45,14 @@ async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> 
 
 
 async def _project_next(inbox: PullInbox, at_once: int, project: Project) -> None:
-    """Project the messages that wait, then rest. A message without acknowledgement is delivered again, among others."""
+    """Project one batch of messages, then pause. JetStream delivers a message again that is not acknowledged."""
     loop = asyncio.get_running_loop()
     messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER_S)
     began = loop.time()
     await _settle(messages, project)
-    more_wait = len(messages) == at_once  # then everything else gets as much of the process as these messages did
+    more_wait = (
+        len(messages) == at_once
+    )  # then pause as long as the batch took, so that other work gets half of the time
     await asyncio.sleep(min(loop.time() - began, LONGEST_REST_S) if more_wait else GATHER_S)
 
 
@@ -66,11 +68,11 @@ async def _settle(messages: list[Msg], project: Project) -> None:
 
 
 async def _project_events(projection: RedisProjection, messages: Sequence[RawStreamMsg]) -> None:
-    """Write the last event of each task: Redis keeps no others."""
+    """Write the last event of each task, which is the only one that Redis holds."""
     latest: dict[str | None, Record] = {}
     async for message in _in_turns(sorted(messages, key=lambda of: of.seq or 0, reverse=True)):
         if message.subject not in latest:
-            with suppress(ValueError):  # no event of the service
+            with suppress(ValueError):  # the service did not write this event
                 latest[message.subject] = Record.read(message)
     await projection.progressed(list(latest.values()))
 
@@ -82,12 +84,12 @@ async def _project_results(projection: RedisProjection, messages: Sequence[RawSt
             metadata = Metadata.read(message.headers or {})
             result = read_result(message)
             results[result.task_id] = Ended(metadata.task_sequence, message.data or b"", result.created_at)
-        await asyncio.sleep(0)  # others run meanwhile: parsing a large result takes a while
+        await asyncio.sleep(0)  # run other work between two results: parsing a large result takes long
     await projection.ended(results)
 
 
 async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
-    """The same items; after each MESSAGES_A_TURN of them, other tasks of the event loop run."""
+    """Yield the same items; after each MESSAGES_A_TURN items, let the event loop run other work."""
     for number, message in enumerate(messages, 1):
         yield message
         if number % MESSAGES_A_TURN == 0:
@@ -95,6 +97,6 @@ async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
 
 
 def _stored(message: Msg) -> RawStreamMsg:
-    """A delivered message as the stream holds it."""
+    """Convert a delivered message to the form that the stream holds."""
     sequence = message.metadata.sequence.stream
     return RawStreamMsg(subject=message.subject, seq=sequence, data=message.data, headers=message.headers)

@@ -1,4 +1,4 @@
-"""Logs: structured lines, readable on a terminal and JSON elsewhere."""
+"""Logs: structured lines, as plain text on a terminal and as JSON elsewhere."""
 
 import logging
 import math
@@ -9,8 +9,8 @@ from collections.abc import Callable
 import structlog
 
 BROKER = "natscribe.broker"  # the logger of FastStream's broker
-REPEAT_AFTER_S = 30.0
-WARNINGS_REMEMBERED = 64
+REPEAT_AFTER_S = 30.0  # how long an equal warning is dropped
+WARNINGS_REMEMBERED = 64  # how many different warnings the filter compares with
 
 
 def configure(level: str) -> None:
@@ -53,18 +53,23 @@ def configure(level: str) -> None:
 
 
 def adopt_libraries() -> None:
-    """Have the loggers of libraries log through ours; call it again after the HTTP server has set up its own."""
+    """Send the log lines of libraries to the root logger.
+
+    Call this function again after the HTTP server has configured its loggers.
+    """
     for name in ("faststream", "uvicorn", "uvicorn.error", "uvicorn.access"):
         library = logging.getLogger(name)
         library.handlers = []
         library.propagate = True
-    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # health probes come every few seconds
+    logging.getLogger("uvicorn.access").setLevel(
+        logging.WARNING
+    )  # hides the health probes, which arrive every few seconds
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
-        logging.getLogger(BROKER).setLevel(logging.WARNING)  # it logs each message
+        logging.getLogger(BROKER).setLevel(logging.WARNING)  # the broker logs two lines for each message
 
 
 class RepeatFilter:
-    """Logs an equal warning only every REPEAT_AFTER_S: in an outage the same call fails each second."""
+    """Drops a warning that was already logged in the last REPEAT_AFTER_S: in an outage, a call fails each second."""
 
     def __init__(self, every: float = REPEAT_AFTER_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._every = every
@@ -72,7 +77,7 @@ class RepeatFilter:
         self._logged_at: dict[str, float] = {}
 
     def __call__(self, _: object, level: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        """Drop a warning that was logged a moment ago, with the same words and of the same task.
+        """Drop a warning if an equal one of the same task was logged a moment ago; return every other event.
 
         Raises:
             structlog.DropEvent: The warning is dropped.
@@ -91,7 +96,7 @@ class RepeatFilter:
 
 
 def _flatten_extra(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Move what FastStream nests under `extra` one level up."""
+    """Move the fields that FastStream nests under `extra` one level up."""
     extra = event.pop("extra", None)
     if isinstance(extra, dict):
         event.update({key: value for key, value in extra.items() if value})

@@ -1,9 +1,9 @@
-"""Metrics: the one module that uses the metrics library. No label has a task or user id."""
+"""Metrics: the only module that uses the metrics library. No label contains a task id or a user id."""
 
 from app.telemetry.siblings import shared_folder
 
 # isort: split
-# prometheus_client reads the name of the siblings' folder when it is imported.
+# `siblings` sets the name of the shared folder, which prometheus_client reads when it is imported.
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 
 def task_name(kind: Kind) -> str:
-    """The name of tasks of a kind in metrics and logs."""
+    """Return the name that metrics and logs have for tasks of a kind."""
     return f"process_{kind}"
 
 
@@ -100,27 +100,27 @@ class Meter:
         self.beat(kind, since_progress=0.0, running=0.0)
 
     def beat(self, kind: Kind, *, since_progress: float, running: float) -> None:
-        """Set for how many seconds the running task has run and has made no progress; 0 where none runs."""
+        """Set how many seconds ago the running task began and last made progress; both are 0 if no task runs."""
         self._since.labels(task_name(kind)).set(since_progress)
         self._running.labels(task_name(kind)).set(running)
 
     def redelivered(self, kind: Kind) -> None:
-        """Count a delivery of a task that another delivery had started."""
+        """Count a delivery of a task that an earlier delivery had started."""
         self._redeliveries.labels(task_name(kind)).inc()
 
     def waited(self, kind: Kind, seconds: float) -> None:
-        """Observe how many seconds a task has waited for its first attempt."""
+        """Record how many seconds a task has waited for its first attempt."""
         self._wait.labels(task_name(kind)).observe(seconds)
 
     def resumed(self, kind: Kind, audio_seconds: float) -> None:
-        """Count an attempt that continues behind so many seconds of audio."""
+        """Count an attempt that continues from a checkpoint, and the seconds of audio before that checkpoint."""
         self._resumes.labels(task_name(kind)).inc()
         self._resumed.labels(task_name(kind)).inc(audio_seconds)
 
     def completed(
         self, kind: Kind, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
     ) -> None:
-        """Count a completed task, which took so many seconds."""
+        """Count a completed task, and the seconds from its delivery to its settlement."""
         name = task_name(kind)
         self._success.labels(name).inc()
         self._seconds.labels(name).observe(seconds)
@@ -130,7 +130,7 @@ class Meter:
             self._factor.labels(name).observe(seconds / audio_seconds)
 
     def failed(self, kind: Kind, state: State, code: ErrorCode, seconds: float) -> None:
-        """Count an attempt that failed for good, or that is retried."""
+        """Count an attempt that failed: as a retry, or as the failure of its task."""
         if state is State.RETRYING:
             self._retries.labels(task_name(kind), code).inc()
             return
@@ -138,20 +138,21 @@ class Meter:
         self._seconds.labels(task_name(kind)).observe(seconds)
 
     def doubled(self, kind: Kind) -> None:
-        """Count a message whose task id another message has."""
+        """Count a message whose task id the service knew already from another message."""
         self._duplicates.labels(task_name(kind)).inc()
 
     def letter(self, kind: Kind, code: ErrorCode) -> None:
         """Count a dead letter."""
         self._letters.labels(task_name(kind), code).inc()
 
-    def queue(  # noqa: PLR0913 -- a queue has these figures
+    def queue(  # noqa: PLR0913 -- a queue has all these figures
         self, subject: str, *, waiting: int, oldest: float, audio: float, messages: int, limit: int
     ) -> None:
-        """Set how a task queue stands.
+        """Set the figures of a task queue.
 
-        `waiting`: messages that wait for a worker; `oldest`: seconds since the oldest was stored; `audio`: their
-        seconds of audio, as far as publishers have given them; `messages`: waiting or running.
+        `waiting` counts messages that wait for a worker, and `messages` also those of running tasks. `oldest` is how
+        many seconds ago the oldest waiting message was stored. `audio` is the estimated seconds of audio of the
+        waiting messages; a message that does not give its length counts as 0. `limit` is how many messages the queue may hold.
         """
         self._waiting.labels(subject).set(waiting)
         self._oldest.labels(subject).set(oldest)
@@ -164,31 +165,34 @@ class Meter:
         self._kept.set(kept)
 
     def worker(self, *, nats: bool, redis: bool, model: bool, attempt_limit: float) -> None:
-        """Set whether the worker reaches NATS and Redis, and has a model."""
+        """Set whether NATS, Redis and a model are available, and how many seconds an attempt may run."""
         self._nats.set(nats)
         self._redis.set(redis)
         self._model.set(model)
         self._attempt_limit.set(attempt_limit)
 
     def memory(self, *, worker: int, engine: int, limit: int) -> None:
-        """Set how many bytes worker and engine hold, and how many they may hold."""
+        """Set how many bytes worker and engine occupy, and how many bytes both may occupy together."""
         self._memory.labels("worker").set(worker)
         self._memory.labels("engine").set(engine)
         self._memory_limit.set(limit)
 
     def exposition(self) -> bytes:
-        """All metrics as Prometheus reads them, of all siblings where there are any."""
+        """Write all metrics in the text format of Prometheus; with siblings, the metrics of all of them."""
         folder = shared_folder()
         if folder is None:
             return generate_latest(self.registry)
         _forget_dead(folder)
         siblings = CollectorRegistry()
-        MultiProcessCollector(siblings, str(folder))  # type: ignore[no-untyped-call]  # it has no types
+        MultiProcessCollector(siblings, str(folder))  # type: ignore[no-untyped-call]  # the class has no types
         return generate_latest(siblings)
 
 
 def _begun(metric: Metric, labels: list[str] | None) -> Metric:
-    """The metric, at 0 for each kind: Prometheus sees no increase where a series begins with its first event."""
+    """Return the metric with a series at 0 for each kind of task.
+
+    Prometheus sees an increase only from a value it has read before, so a series must exist before its first event.
+    """
     if labels == ["task_name"]:
         for kind in Kind:
             metric.labels(task_name(kind))
@@ -196,14 +200,14 @@ def _begun(metric: Metric, labels: list[str] | None) -> Metric:
 
 
 def _forget_dead(folder: Path) -> None:
-    """Remove the gauges of killed siblings: nobody else does."""
+    """Remove the gauges of killed siblings, which could not remove them themselves."""
     for process in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*.db")}:
         if not Path(f"/proc/{process}").exists():
-            mark_process_dead(int(process), str(folder))  # type: ignore[no-untyped-call]  # it has no types
+            mark_process_dead(int(process), str(folder))  # type: ignore[no-untyped-call]  # the function has no types
 
 
 def metrics_route(meter: Meter) -> HttpHandler:
-    """The route that Prometheus scrapes."""
+    """Make the route that Prometheus scrapes."""
 
     @get(include_in_schema=False)
     async def metrics(_: object) -> AsgiResponse:

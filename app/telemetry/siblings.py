@@ -1,6 +1,6 @@
-"""Siblings: the processes of one `--workers N`, which share a folder, so that one of them can expose all metrics.
+"""Siblings: the processes of one `--workers N`. They share a folder, so that each can expose the metrics of all.
 
-Import this before `prometheus_client`, which reads the folder's name when it is imported.
+Import this module before `prometheus_client`, which reads the folder's name when it is imported.
 """
 
 import os
@@ -16,11 +16,11 @@ _parent = parent_process()
 if _parent is not None and FOLDER not in os.environ:
     _folder = Path(tempfile.gettempdir()) / f"{PREFIX}{_parent.pid}-metrics"
     _folder.mkdir(mode=0o700, exist_ok=True)
-    if _folder.stat().st_uid == os.getuid():  # not another user's folder
+    if _folder.stat().st_uid == os.getuid():  # otherwise another user has made the folder
         os.environ[FOLDER] = str(_folder)
 
 
 def shared_folder() -> Path | None:
-    """The folder that siblings share; None for a process without siblings."""
+    """Return the folder that siblings share; None if this process has no siblings."""
     found = os.environ.get(FOLDER)
     return Path(found) if found else None

@@ -1,4 +1,4 @@
-"""Traces: the steps of a task as spans; off until OTEL_EXPORTER_OTLP_ENDPOINT is set."""
+"""Traces: the stages of a task as spans; off unless OTEL_EXPORTER_OTLP_ENDPOINT is set."""
 
 import time
 from datetime import datetime
@@ -14,7 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from app.updates import Found, Result, Update
 from schemas.progress import Stage
 
-NANOSECONDS = 1_000_000_000  # of a second
+NANOSECONDS = 1_000_000_000  # per second
 OFF = NoOpTracerProvider()
 _PROPAGATOR = TraceContextTextMapPropagator()
 _STAGES = {
@@ -27,7 +27,7 @@ _STAGES = {
 
 
 def provider(endpoint: str | None) -> trace.TracerProvider:
-    """A provider that sends spans to the collector at this OTLP/HTTP endpoint, or nowhere."""
+    """Make a provider that sends spans to the collector at this OTLP/HTTP endpoint; without one, spans are dropped."""
     if endpoint is None:
         return OFF
     found = TracerProvider(resource=Resource.create({SERVICE_NAME: "natscribe"}))
@@ -36,13 +36,13 @@ def provider(endpoint: str | None) -> trace.TracerProvider:
 
 
 def flush(traces: trace.TracerProvider) -> None:
-    """Send the spans that are not sent yet; blocks."""
+    """Send the spans that are not sent yet; this call blocks."""
     if isinstance(traces, TracerProvider):
         traces.force_flush()
 
 
 def current() -> str | None:
-    """The current span as a `traceparent`; None where nothing is traced."""
+    """Return the current span as a `traceparent`; None if tracing is off."""
     if not trace.get_current_span().is_recording():
         return None
     carrier: dict[str, str] = {}
@@ -58,12 +58,12 @@ def link_to(earlier: str | None) -> None:
 
 
 def waited(tracer: Tracer, since: datetime) -> None:
-    """Record the time that a task has waited in its queue as a span."""
+    """Record the time from `since` until now, in which a task has waited in its queue, as a span."""
     tracer.start_span("queue wait", start_time=int(since.timestamp() * NANOSECONDS)).end()
 
 
 class StageSpans:
-    """The stages of an attempt as spans, one after the other, below the current span."""
+    """Records the stages of an attempt as spans, one after the other, below the current span."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
@@ -75,7 +75,7 @@ class StageSpans:
         self._enter(_STAGES[Stage.FETCHING])
 
     def enter(self, update: Update | Result) -> None:
-        """Begin the span of the stage that an update comes from, or that stores the result."""
+        """Begin the span of an update's stage, or of storing the result, unless that span is the current one."""
         if not isinstance(update, Update):
             self._enter("store")
             return
@@ -84,7 +84,7 @@ class StageSpans:
             self._batch(update.found)
 
     def end(self) -> None:
-        """End the span of the stage that the attempt came to."""
+        """End the current span, if there is one."""
         if self._stage is not None:
             self._stage[1].end()
             self._stage = None
@@ -97,7 +97,7 @@ class StageSpans:
         self._since = time.time_ns()
 
     def _batch(self, found: Found) -> None:
-        """Record a batch of windows as a span: it took the time since the previous batch."""
+        """Record a batch of windows as a span, from the end of the previous batch until now."""
         inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
         figures = {"audio.processed_seconds": found.processed_seconds, "segments": len(found.segments)}
         self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()

@@ -34,7 +34,7 @@ async def nc(nats_server: NatsServer) -> AsyncIterator[Client]:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.operations.maintenance.LOOK_EVERY_S", 3600)
+    monkeypatch.setattr("app.operations.maintenance.CHECK_EVERY_S", 3600)
 
 
 async def ask(worker: Worker, path: str) -> tuple[int, dict[str, bool]]:

@@ -53,7 +53,7 @@ async def redis(valkey: ValkeyServer) -> AsyncIterator[Redis]:
 
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.operations.maintenance.LOOK_EVERY_S", 0.2)
+    monkeypatch.setattr("app.operations.maintenance.CHECK_EVERY_S", 0.2)
 
 
 async def has_result(redis: Redis, task_id: str) -> bool:
