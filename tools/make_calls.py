@@ -1,10 +1,11 @@
-r"""Make telephone calls with known truth, beside the conversations of ``make_conversations.py``.
+r"""Make telephone calls with known speakers, in addition to the conversations of ``make_conversations.py``.
 
-Two or three people take turns, talk into each other and say single words while somebody else speaks; the same is
-written as it is (``wide``) and as a telephone carries it: 300 to 3400 Hz, 8000 samples a second, mu-law. The voices are
-those of Debian's announcements for Asterisk, some of which come through a GSM codec, and of two readings. The two
-halves share no voice: choose by one, check with the other. All is seeded: the same packages give the same calls.
-Conversations that ``make_conversations.py`` mixed or joined can be sent through the telephone, too (``phoned``).
+In each call two or three people take turns, interrupt each other and say single words while another person speaks.
+Each call is written twice: in full quality (``wide``), and as a telephone transmits it (``phone``): 300 to 3400 Hz,
+8000 samples a second, mu-law. The voices are those of Debian's announcements for Asterisk, some of which come through a
+GSM codec, and of two readings. The two halves share no voice: parameters are chosen with one half and checked with the
+other half. All random choices are seeded: the same packages give the same calls. Conversations that
+``make_conversations.py`` mixed or joined can also be written as a telephone transmits them (``phoned``).
 
     apt-get download asterisk-core-sounds-{en,es,fr,it,ru}-g722 asterisk-prompt-{de,es-co,fr-armelle,it-menardi-wav}
     for package in asterisk-*.deb; do dpkg -x $package sounds; done
@@ -43,26 +44,27 @@ HALVES = {
 }
 SEEDS = {"choose": 400, "check": 500}
 KINDS = {"minutes": (12, 70.0), "half minutes": (12, 28.0), "long": (2, 300.0)}
-"""How many calls of how many seconds."""
-SENTENCE = (1.2, 7.0)  # seconds
-WORD = (0.25, 0.8)
-MOST_SENTENCES = 3  # in one turn
-CHANGES, OVERLAPS, LISTENS = 0.85, 0.25, 0.4  # how often the speaker changes, talks into another, is given a word
-BAND = (300.0, 3400.0)  # Hz
-SLOPE = 100.0  # Hz, from nothing to all on either side of the band
-MU = 255.0
+"""For each kind of call, the number of calls and their length in seconds."""
+SENTENCE = (1.2, 7.0)  # seconds; an announcement of this length is a sentence
+WORD = (0.25, 0.8)  # seconds; an announcement of this length is a word
+MOST_SENTENCES = 3  # sentences in one turn
+# Probabilities: that the speaker changes, that a speaker interrupts, that the listener says a word.
+CHANGES, OVERLAPS, LISTENS = 0.85, 0.25, 0.4
+BAND = (300.0, 3400.0)  # Hz that a telephone transmits
+SLOPE = 100.0  # Hz on each side of the band in which the level falls to nothing
+MU = 255.0  # the parameter of mu-law
 
 
 @dataclass(frozen=True)
 class Voice:
-    """What somebody says: sentences for turns, and words for others' turns."""
+    """What one person says: sentences in their own turns, and words in the turns of other people."""
 
     sentences: list[Piece]
     words: list[Piece]
 
 
 def announcer(folders: list[Path]) -> Voice:
-    """Somebody's announcements, by their length."""
+    """Read the announcements of one person; their length decides whether they are sentences or words."""
     found = Voice([], [])
     for path in sorted(path for folder in folders for path in folder.rglob("*.*") if "silence" not in path.parts):
         sound = announced(path)
@@ -78,7 +80,7 @@ def announcer(folders: list[Path]) -> Voice:
 
 
 def announced(path: Path) -> Samples:
-    """An announcement: its format, without a header, is what its name ends in."""
+    """Decode an announcement; the file has no header, its suffix names the format."""
     resampler = AudioResampler("flt", "mono", RATE)
     with av.open(str(path), format=path.suffix[1:]) as file:
         frames = [part for frame in file.decode(audio=0) for part in resampler.resample(frame)]
@@ -86,7 +88,7 @@ def announced(path: Path) -> Samples:
 
 
 def call(voices: dict[str, Voice], names: list[str], seconds: float, random: np.random.Generator) -> Recording:
-    """So many seconds of a call between these people."""
+    """Make a call of this length between these people."""
     placed: list[tuple[float, str, Piece]] = []
     loud = {name: 0.06 * 10 ** (random.uniform(-6, 6) / 20) for name in names}
     clock, before = random.uniform(0.2, 2), ""
@@ -109,13 +111,13 @@ def call(voices: dict[str, Voice], names: list[str], seconds: float, random: np.
 
 
 def pick(pieces: list[Piece], random: np.random.Generator) -> Piece:
-    """One of them; its samples are a copy."""
+    """Choose one piece and copy its samples."""
     piece = pieces[random.integers(len(pieces))]
     return Piece(piece.samples.copy(), piece.spoken)
 
 
 def laid_out(placed: list[tuple[float, str, Piece]], random: np.random.Generator) -> Recording:
-    """The pieces where they are said, in faint noise."""
+    """Put the pieces at their times into a recording with faint noise."""
     length = max(int(start * RATE) + len(piece.samples) for start, _, piece in placed) + RATE
     sound = (random.standard_normal(length) * 10 ** (random.uniform(-62, -48) / 20)).astype(np.float32)
     truth = Annotation()
@@ -128,7 +130,7 @@ def laid_out(placed: list[tuple[float, str, Piece]], random: np.random.Generator
 
 
 def telephone(samples: Samples) -> Samples:
-    """What a telephone makes of it, 8000 samples a second."""
+    """Filter and quantize samples as a telephone does; the result has 8000 samples a second."""
     spectrum = np.fft.rfft(samples)
     hertz = np.fft.rfftfreq(len(samples), 1 / RATE)
     passed = np.minimum((hertz - BAND[0]) / SLOPE, (BAND[1] - hertz) / SLOPE) + 1
@@ -138,11 +140,11 @@ def telephone(samples: Samples) -> Samples:
 
 
 def write_half(folder: Path, voices: dict[str, Voice], seed: int) -> None:
-    """Write the calls of one half: as they are and through a telephone."""
+    """Write the calls of one half, each in full quality and as a telephone transmits it."""
     for kind, (count, seconds) in KINDS.items():
         for number in range(count):
             random = np.random.default_rng([seed, number, int(seconds)])
-            people = 3 if number % 3 == 2 else 2  # noqa: PLR2004 -- each third call
+                people = 3 if number % 3 == 2 else 2  # noqa: PLR2004 -- each third call
             names = [str(name) for name in random.choice(sorted(voices), people, replace=False)]
             spoken = call(voices, names, seconds, random)
             write(folder / f"wide {kind}" / str(number), spoken)
@@ -150,7 +152,7 @@ def write_half(folder: Path, voices: dict[str, Voice], seed: int) -> None:
 
 
 def write_phoned(conversations: Path, folder: Path) -> None:
-    """Write conversations of several people as a telephone carries them."""
+    """Write conversations of several people as a telephone transmits them."""
     for kind in ("mixed", "joined"):
         for sound in sorted((conversations / kind).glob("*.wav")):
             (truth,) = truths(sound.with_suffix(".rttm")).values()
@@ -158,7 +160,7 @@ def write_phoned(conversations: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Write both halves."""
+    """Write the calls of both halves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("asterisk", "pocketsphinx", "moonshine"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="where the packages were unpacked")

@@ -1,10 +1,10 @@
-r"""Make recordings with known truth, to choose how diarization works on one half and to check it on the other.
+r"""Make recordings with known speakers: parameters of diarization are chosen with one half and checked with the other.
 
-What is spoken comes from packages: the Debian package ``pocketsphinx-testdata`` (readings, commands), the source
-archive of ``pyannote.audio`` 4.0.7 (half minutes of AMI meetings, a phone call), the wheel ``moonshine-voice`` 0.0.73
-(readings). Half minutes are also begun later, because it is chance where excerpts begin; meetings are joined; and
-people who never met are mixed, with pauses, overlaps, different loudness and noise. The two halves share no speaker
-but one of the meetings. All is seeded: the same packages give the same recordings.
+The speech comes from packages: the Debian package ``pocketsphinx-testdata`` (readings, commands), the source archive of
+``pyannote.audio`` 4.0.7 (half minutes of AMI meetings, a phone call), the wheel ``moonshine-voice`` 0.0.73 (readings).
+Half minutes are also written with noise before them, because their start is arbitrary. Meetings are joined. People who
+never met are mixed, with pauses, overlaps, different loudness and noise. The two halves share only one speaker, of the
+meetings. All random choices are seeded: the same packages give the same recordings.
 
     apt-get download pocketsphinx-testdata && dpkg -x pocketsphinx-testdata_*.deb testdata
     pip download --no-deps --no-binary :all: pyannote.audio==4.0.7 && tar xzf pyannote_audio-4.0.7.tar.gz
@@ -34,11 +34,12 @@ RATE = 16_000
 FRAME = 320
 DEMO = Path("app/cli/demo/two_readers.flac")
 LONGEST_PIECE = 7.0  # seconds
-LONGEST_MIX = 100.0
-PAUSE, CLICK = 0.3, 0.1
-CHANGES, OVERLAPS, GOES_ON = 0.8, 0.25, 0.93  # how often the speaker changes, talks into another, pauses only shortly
-QUIET = 10 ** (-62 / 20)
-LATER = {"meetings": (1.3, 2.6), "half minutes": (0.7, 1.4, 2.1, 2.8, 3.5)}  # seconds
+LONGEST_MIX = 100.0  # seconds
+PAUSE, CLICK = 0.3, 0.1  # seconds; speech is cut at a longer silence, a shorter sound is no speech
+# Probabilities: that the speaker changes, that a speaker interrupts, that there is no long pause.
+CHANGES, OVERLAPS, GOES_ON = 0.8, 0.25, 0.93
+QUIET = 10 ** (-62 / 20)  # the level of faint noise
+LATER = {"meetings": (1.3, 2.6), "half minutes": (0.7, 1.4, 2.1, 2.8, 3.5)}  # seconds of noise before the recordings
 
 MEETINGS = {
     "choose": ("trn00", "trn01", "trn02", "trn03", "trn04", "trn05", "trn06"),
@@ -63,7 +64,7 @@ MIXES = 10
 
 @dataclass(frozen=True)
 class Recording:
-    """Sound and who speaks when in it."""
+    """A recording, and who speaks when in it."""
 
     samples: Samples
     truth: Annotation
@@ -71,21 +72,21 @@ class Recording:
 
 @dataclass(frozen=True)
 class Piece:
-    """Up to some seconds of one speaker, and where in it they speak."""
+    """Some seconds of one speaker, and the spans of speech in them."""
 
     samples: Samples
     spoken: list[Span]
 
 
 def load(path: Path) -> Samples:
-    """Read a recording; the readings' raw files are 16-bit little-endian mono at 16 kHz."""
+    """Read a recording; raw files are 16-bit little-endian mono at 16 kHz."""
     if path.suffix == ".raw":
         return np.frombuffer(path.read_bytes(), "<i2").astype(np.float32) / np.float32(32768)
     return np.concatenate(list(decode(path, Limit(float("inf"), ""))))
 
 
 def truths(path: Path) -> dict[str, Annotation]:
-    """Read an RTTM file."""
+    """Read an RTTM file: the speakers of each recording that the file names."""
     found: dict[str, Annotation] = {}
     for index, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
         _, name, _, start, duration, _, _, speaker, *_ = line.split()
@@ -95,7 +96,7 @@ def truths(path: Path) -> dict[str, Annotation]:
 
 
 def meetings(folder: Path) -> dict[str, Recording]:
-    """The half minutes of AMI meetings in pyannote's tests."""
+    """Read the half minutes of AMI meetings from pyannote's tests."""
     data = folder / "tests/data"
     known = [truths(data / f"debug.{part}.rttm") for part in ("train", "development", "test")]
     files = {path.stem.replace("\u00f1", "n").replace("n\u0303", "n"): path for path in data.glob("*.wav")}
@@ -103,7 +104,7 @@ def meetings(folder: Path) -> dict[str, Recording]:
 
 
 def joined(parts: list[Recording]) -> Recording:
-    """Recordings one after another."""
+    """Join recordings one after another."""
     truth, before = Annotation(), 0.0
     for part in parts:
         add(truth, part.truth, before)
@@ -112,7 +113,7 @@ def joined(parts: list[Recording]) -> Recording:
 
 
 def later(recording: Recording, seconds: float, seed: int) -> Recording:
-    """The same after some seconds of faint noise."""
+    """Put some seconds of faint noise before a recording."""
     noise = np.random.default_rng(seed).standard_normal(int(seconds * RATE)) * QUIET
     truth = Annotation()
     add(truth, recording.truth, seconds)
@@ -120,13 +121,13 @@ def later(recording: Recording, seconds: float, seed: int) -> Recording:
 
 
 def add(truth: Annotation, more: Annotation, before: float) -> None:
-    """Add what is said after so many seconds."""
+    """Add the turns of `more` to `truth`, each `before` seconds later."""
     for span, _, speaker in more.itertracks(yield_label=True):
         truth[Segment(span.start + before, span.end + before), len(truth)] = speaker
 
 
 def speech(samples: Samples) -> list[Span]:
-    """Where a reading is loud, pauses of .3 s and more left out."""
+    """Find the spans of speech in a reading by its loudness; a pause of .3 s or more ends a span."""
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
     level = 20 * np.log10(np.sqrt((frames**2).mean(axis=1)) + 1e-6)
     quiet = np.percentile(level, 10)
@@ -141,7 +142,7 @@ def speech(samples: Samples) -> list[Span]:
 
 
 def pieces_of_reading(samples: Samples) -> list[Piece]:
-    """A reading cut at its pauses."""
+    """Cut a reading at its pauses into pieces of at most LONGEST_PIECE seconds, if the pauses allow it."""
     groups: list[list[Span]] = []
     for span in speech(samples):
         if not groups or span[1] - groups[-1][0][0] > LONGEST_PIECE:
@@ -156,7 +157,7 @@ def pieces_of_reading(samples: Samples) -> list[Piece]:
 
 
 def pieces_of_talk(recording: Recording) -> dict[str, list[Piece]]:
-    """What each person says alone in a conversation, where it is a second or more."""
+    """Cut from a conversation the pieces of a second or more in which one person speaks alone."""
     found: dict[str, list[Piece]] = {}
     both = recording.truth.get_overlap()
     for speaker in recording.truth.labels():
@@ -172,7 +173,7 @@ def pieces_of_talk(recording: Recording) -> dict[str, list[Piece]]:
 
 
 def mix(pieces: dict[str, list[Piece]], people: int, most: tuple[str, ...], seed: int, *, twice: bool) -> Recording:
-    """Some people taking turns: pauses, overlaps, each of their own loudness, and noise."""
+    """Mix people who take turns, with pauses, overlaps and noise, each person at a loudness of their own."""
     random = np.random.default_rng(seed)
     names = [str(name) for name in random.choice(most, people, replace=False)]
     left = {name: [pieces[name][i] for i in random.permutation(len(pieces[name]))] * (1 + twice) for name in names}
@@ -188,7 +189,7 @@ def mix(pieces: dict[str, list[Piece]], people: int, most: tuple[str, ...], seed
 
 
 def levelled(piece: Piece, loudness: float) -> Piece:
-    """The piece at this loudness, its ends faded."""
+    """Bring a piece to this loudness and fade its ends."""
     spoken = np.concatenate([piece.samples[int(a * RATE) : int(b * RATE)] for a, b in piece.spoken])
     samples = piece.samples * np.float32(loudness / np.sqrt(np.mean(spoken**2)))
     fade = np.linspace(0, 1, RATE // 100, dtype=np.float32)
@@ -198,7 +199,7 @@ def levelled(piece: Piece, loudness: float) -> Piece:
 
 
 def laid_out(said: list[tuple[str, Piece]], random: np.random.Generator) -> Recording:
-    """Pieces one after another, with pauses and overlaps, in noise."""
+    """Put pieces one after another, with pauses and overlaps, into a recording with noise."""
     truth, clock, before = Annotation(), random.uniform(0.2, 2), None
     placed = []
     for name, piece in said:
@@ -221,7 +222,7 @@ def laid_out(said: list[tuple[str, Piece]], random: np.random.Generator) -> Reco
 
 
 def write(path: Path, recording: Recording, rate: int = RATE) -> None:
-    """Write the sound and its truth."""
+    """Write the sound as WAV and its speakers as RTTM."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path.with_suffix(".wav")), "wb") as file:
         file.setnchannels(1)
@@ -236,7 +237,7 @@ def write(path: Path, recording: Recording, rate: int = RATE) -> None:
 
 
 def readings(pocketsphinx: Path, moonshine: Path) -> dict[str, list[Piece]]:
-    """What the readers say, by their names here."""
+    """Read the pieces of each reader, by the reader's name in SPEAKERS."""
     files = {
         "librivox": sorted((pocketsphinx / "librivox").glob("*.wav")),
         "commands": [pocketsphinx / f"{name}.raw" for name in ("something", "goforward", "numbers")],
@@ -249,7 +250,7 @@ def readings(pocketsphinx: Path, moonshine: Path) -> dict[str, list[Piece]]:
 def write_half(
     folder: Path, half: str, singles: dict[str, dict[str, Recording]], pieces: dict[str, list[Piece]]
 ) -> None:
-    """Write the sets of one half; `singles` are recordings by set and name, some of which are joined."""
+    """Write all sets of one half; `singles` has recordings by set and name, `pieces` what each speaker says."""
     for kind, recordings in singles.items():
         for name, recording in recordings.items():
             write(folder / kind / name, recording)

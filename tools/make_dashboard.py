@@ -16,7 +16,7 @@ Json: TypeAlias = dict[str, Any]
 
 
 def number(panel: Json) -> Json:
-    """How something stands now."""
+    """Make a panel that shows the current value of a query."""
     steps = [{"color": color, "value": value} for value, color in panel.get("steps", [[None, "green"]])]
     defaults = {
         "unit": panel.get("unit", "short"),
@@ -39,7 +39,7 @@ def number(panel: Json) -> Json:
 
 
 def course(panel: Json) -> Json:
-    """How something went over time."""
+    """Make a panel that shows queries over time."""
     stacked = panel.get("stacked", False)
     defaults = {
         "unit": panel.get("unit", "short"),
@@ -78,7 +78,7 @@ def _shown(defaults: Json, options: Json, queries: list[dict[str, str]]) -> Json
 
 
 def panels(rows: list[Json]) -> list[Json]:
-    """All rows and what is in them, from left to right."""
+    """Make all rows and their panels, placed from left to right."""
     found: list[Json] = []
     y = 0
     for row in rows:
@@ -102,7 +102,7 @@ def _place(before: list[Json], x: int, y: int, width: int, height: int) -> Json:
 
 
 def choice(name: str, label: str, query: str) -> Json:
-    """A variable that a person chooses: all, one or some of what Prometheus knows."""
+    """Make a variable of the dashboard, with which a person chooses all or some values of a label."""
     return {
         "type": "query",
         "name": name,
@@ -119,7 +119,7 @@ def choice(name: str, label: str, query: str) -> Json:
 
 
 def dashboard() -> Json:
-    """The whole dashboard."""
+    """Make the whole dashboard from `dashboard.yml`."""
     rows = yaml.safe_load((FOLDER / "dashboard.yml").read_text(encoding="utf-8"))
     return {
         "uid": "natscribe",
@@ -145,7 +145,7 @@ def dashboard() -> Json:
 
 
 def written() -> str:
-    """The dashboard as the file has it."""
+    """Return the dashboard as the text of its file."""
     return json.dumps(dashboard(), indent=1) + "\n"
 
 

@@ -1,9 +1,9 @@
-"""Cut the demo recording: two readers taking turns, with the truth about who speaks when.
+"""Make the demo recording, in which two readers take turns, and a file that says who speaks when.
 
 The clips come from the Debian package ``pocketsphinx-testdata`` (BSD-2-Clause). SPEAKER_00 reads
 Jane Austen for LibriVox; SPEAKER_01 is the speaker of the package's command and digit recordings.
-The two never met: this script puts their clips in turn, each at the same loudness. The order was
-chosen so that the speakers are easy to tell apart: it shows the service, it is no benchmark.
+The readers never met: this script joins their clips, each at the same loudness. The order was
+chosen so that the speakers are easy to tell apart: the recording is a demonstration, no benchmark.
 
     apt-get download pocketsphinx-testdata
     dpkg -x pocketsphinx-testdata_*.deb testdata
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 NAME = "two_readers"
 SAMPLE_RATE = 16_000
 FRAME = SAMPLE_RATE // 50
-"""Speech is told from silence in frames of 20 ms."""
+"""Samples in a frame of 20 ms; each frame is taken for speech or for silence."""
 
 BACKGROUND_PERCENTILE = 10
-"""The level that so many percent of a clip's frames stay below is its background."""
+"""The background level of a clip is this percentile of the levels of its frames."""
 
 SPEECH_LEVEL = 1 / 3
-"""Speech is louder than this way in decibels from a clip's background to its loudest frame."""
+"""A frame is speech if its level is above this fraction of the way from background to loudest frame, in decibels."""
 
 MARGIN = 0.2
 """Seconds of a clip's own background kept before and after its speech."""
@@ -50,7 +50,7 @@ AUSTEN = "librivox/sense_and_sensibility_01_austen_64kb-{}.wav"
 
 @dataclass(frozen=True)
 class Clip:
-    """One file of the package, what is said in it, and the pause between it and the next."""
+    """One file of the package, its speaker and text, and the pause after the clip in seconds."""
 
     speaker: str
     file: str
@@ -120,7 +120,7 @@ def speech_bounds(samples: Samples) -> tuple[int, int]:
 
 
 def cut(samples: Samples) -> tuple[Samples, int]:
-    """Trim a clip to its speech and margins, level it and fade its ends; say where speech ends."""
+    """Trim a clip to its speech and margins, level it and fade its ends; return the piece and its offset in the clip."""
     start, end = speech_bounds(samples)
     margin = int(MARGIN * SAMPLE_RATE)
     level = float(np.sqrt(np.mean(samples[start:end] ** 2)))
@@ -133,7 +133,7 @@ def cut(samples: Samples) -> tuple[Samples, int]:
 
 
 def assemble(folder: Path, clips: Sequence[Clip]) -> tuple[Samples, list[Span]]:
-    """Lay the clips one after another so that speech is apart by each clip's pause."""
+    """Join the clips so that between the speech of two clips is the first clip's pause; return the spans of speech."""
     spans: list[Span] = []
     placed: list[tuple[int, Samples]] = []
     clock = int(0.5 * SAMPLE_RATE)
@@ -151,7 +151,7 @@ def assemble(folder: Path, clips: Sequence[Clip]) -> tuple[Samples, list[Span]]:
 
 
 def rttm(clips: Sequence[Clip], spans: Sequence[Span]) -> str:
-    """Say who speaks when, one line a clip."""
+    """Write who speaks when as RTTM, one line for each clip."""
     return "".join(
         f"SPEAKER {NAME} 1 {span.start:.3f} {span.end - span.start:.3f} <NA> <NA> {clip.speaker} <NA> <NA>\n"
         for clip, span in zip(clips, spans, strict=True)
@@ -159,7 +159,7 @@ def rttm(clips: Sequence[Clip], spans: Sequence[Span]) -> str:
 
 
 def turns(clips: Sequence[Clip]) -> str:
-    """Say who says what, one line a turn."""
+    """Write who says what, one line for each turn."""
     lines: list[tuple[str, str]] = []
     for clip in clips:
         if lines and lines[-1][0] == clip.speaker:
@@ -170,7 +170,7 @@ def turns(clips: Sequence[Clip]) -> str:
 
 
 def main() -> None:
-    """Write the recording and its truth beside this script or into ``--to``."""
+    """Write the recording, its RTTM and its text into the folder ``--to``."""
     parser = argparse.ArgumentParser(description="Cut the demo recording.")
     parser.add_argument("data", type=Path, help="the package's folder pocketsphinx/test/data")
     parser.add_argument("--to", type=Path, default=Path("app/cli/demo"), help="folder to write")

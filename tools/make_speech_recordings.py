@@ -1,8 +1,8 @@
-"""Join recordings of telephone announcements into the kinds of recordings that people hand in.
+"""Join telephone announcements into recordings like those that people submit: dictations, calls, messages.
 
 The announcements are Debian's ``asterisk-core-sounds``: en and es read by Allison Smith, fr by June Wallack
 (CC-BY-SA-3.0), it by Carlo Flora, ru by Maxim Topal (CC-BY-3.0), each with its text. ``tests/recordings/README.md``
-describes what is written. Every second announcement is left out: ``--other-half`` makes recordings of those instead.
+describes the recordings. Only every second announcement is used; ``--other-half`` uses the other announcements instead.
 
     apt-get download asterisk-core-sounds-{en,es,fr,it,ru}{,-g722}
     for package in *.deb; do dpkg -x $package sounds; done
@@ -42,16 +42,17 @@ VOICES = {
 }
 SHUFFLE_SEED = 7
 TEXT_CHARACTERS = range(25, 321)
-NOT_WHAT_IS_READ = "[/<("  # a text with one of these describes a sound or holds a variant
-SHORTEST_S = 1.2
-MESSAGE_S = (2.5, 12.0)
+NOT_WHAT_IS_READ = "[/<("  # a text with one of these characters describes a sound or has a variant
+SHORTEST_S = 1.2  # shorter announcements are left out
+MESSAGE_S = (2.5, 12.0)  # an announcement of this length is written as a message of its own
 PROMPT_PAUSE_S, DICTATION_PAUSE_S, LEFT_PAUSE_S, RIGHT_PAUSE_S = 0.7, 3.0, 1.5, 1.2
-DICTATION_FIRST, CHANNELS_FIRST, TURN_STEP = 40, 20, 9  # announcements, so that kinds share few sentences
+# The kinds of recordings begin with different announcements, so that they share few sentences.
+DICTATION_FIRST, CHANNELS_FIRST, TURN_STEP = 40, 20, 9
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Seconds after which each kind of recording ends with its announcement; how many messages and turns there are."""
+    """The seconds after which a recording of each kind ends, and the numbers of messages and turns."""
 
     prompts_s: float
     dictation_s: float
@@ -67,7 +68,7 @@ FULL = Sizes(prompts_s=150, dictation_s=150, part_s=30, channel_s=45, messages=3
 
 @dataclass(frozen=True)
 class Announcement:
-    """One sound file of the packages and what is read in it."""
+    """One sound file of the packages and its text."""
 
     name: str
     text: str
@@ -82,12 +83,12 @@ class Announcement:
 
 
 def announcements(share: Path, language: str, half: int) -> list[Announcement]:
-    """List every second announcement of a language, in an order that is always the same."""
+    """List every second announcement of a language, in a shuffled order that is always the same."""
     listing = share / f"doc/asterisk-core-sounds-{language}/core-sounds-{language}.txt.gz"
     found = []
     for line in gzip.decompress(listing.read_bytes()).decode(errors="replace").splitlines():
         name, colon, text = (part.strip() for part in line.partition(":"))
-        text = re.sub(rf"^{re.escape(name)}:\s*", "", text)  # some lines say the name twice
+        text = re.sub(rf"^{re.escape(name)}:\s*", "", text)  # some lines have the name twice
         path = share / "asterisk/sounds" / VOICES[language] / f"{name}.g722"
         if colon and _is_read_as_written(line, text) and path.exists():
             found.append(Announcement(name, text, path))
@@ -101,7 +102,7 @@ def _is_read_as_written(line: str, text: str) -> bool:
 
 
 def join(chosen: Sequence[Announcement], pause_s: float, limit_s: float) -> tuple[Samples, list[str]]:
-    """Join announcements, a pause after each, until they are longer than the limit; return the texts, too."""
+    """Join announcements, a pause after each, until their length exceeds the limit; return the sound and the texts."""
     pause, parts, texts, length_s = np.zeros(int(pause_s * RATE_HZ), np.int16), [], [], 0.0
     for announcement in chosen:
         samples = announcement.samples()
@@ -125,7 +126,7 @@ class Writer:
     half: int
 
     def write(self) -> None:
-        """Write all of them."""
+        """Write all kinds of recordings."""
         (self.folder / "short").mkdir(parents=True, exist_ok=True)
         for language in VOICES:
             self._recording(f"prompts-{language}", *join(self._of(language), PROMPT_PAUSE_S, self.sizes.prompts_s))
@@ -155,7 +156,7 @@ class Writer:
         listing.write_text(json.dumps(texts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
     def _languages(self) -> None:
-        """Three languages in turn; the times of each turn are written beside."""
+        """Write a recording with three languages in turn, and a file with the times of each turn."""
         parts: list[Samples] = []
         lines: list[str] = []
         times: list[tuple[str, float, float]] = []
@@ -171,7 +172,7 @@ class Writer:
         (self.folder / "languages.json").write_text(json.dumps(times) + "\n", encoding="utf-8")
 
     def _channels(self) -> None:
-        """English in the left channel, Russian in the right one, at the same time."""
+        """Write a recording with English in the left and Russian in the right channel, at the same time."""
         left, left_texts = join(self._of("en")[CHANNELS_FIRST:], LEFT_PAUSE_S, self.sizes.channel_s)
         right, right_texts = join(self._of("ru")[CHANNELS_FIRST:], RIGHT_PAUSE_S, self.sizes.channel_s)
         both = np.zeros((max(len(left), len(right)), 2), np.int16)
@@ -187,8 +188,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Join announcements into kinds of recordings.")
     parser.add_argument("share", type=Path, help="the unpacked packages' folder usr/share")
     parser.add_argument("folder", type=Path, help="where to write")
-    parser.add_argument("--full", action="store_true", help="about 20 minutes instead of what lies in the repository")
-    parser.add_argument("--other-half", action="store_true", help="the announcements that are left out otherwise")
+    parser.add_argument(
+        "--full", action="store_true", help="about 20 minutes instead of the short recordings of the repository"
+    )
+    parser.add_argument("--other-half", action="store_true", help="use the announcements that are left out otherwise")
     asked = parser.parse_args()
     Writer(asked.share, asked.folder, FULL if asked.full else REPOSITORY, int(asked.other_half)).write()
 

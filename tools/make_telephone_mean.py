@@ -1,8 +1,8 @@
-"""Make ``app/engines/weights/telephone.npy``: what the embeddings of all voices have in common on a telephone.
+"""Make ``app/engines/weights/telephone.npy``: the mean embedding of voices on a telephone.
 
-It is the mean over speakers of the mean of each one's embeddings, of length 1, through the telephone of
-``make_calls.py``. The speakers are those of the half that is chosen by; what the other half has checks it. The
-packages are those of ``make_conversations.py`` and ``make_calls.py``::
+The file has the mean over speakers of each speaker's mean embedding; the embeddings have length 1, and the speech went
+through the telephone of ``make_calls.py``. The speakers are those of the half ``choose``; the half ``check`` shares no
+voice with them. The packages are those of ``make_conversations.py`` and ``make_calls.py``::
 
     python tools/make_telephone_mean.py --pyannote pyannote_audio-4.0.7 --moonshine moonshine_voice/assets \
         --pocketsphinx testdata/usr/share/pocketsphinx/test/data --asterisk sounds/usr/share/asterisk/sounds
@@ -23,12 +23,12 @@ from app.engines.diarization.features import energies, features
 from app.engines.diarization.networks import Array, Networks
 
 TO = Path("app/engines/weights/telephone.npy")
-PIECES = 6  # of each speaker, the longest
-LEAST, MOST = 1.5, 4.0  # seconds
+PIECES = 6  # the mean of a speaker is made of this number of the longest pieces
+LEAST, MOST = 1.5, 4.0  # seconds: shorter pieces are not used, longer pieces are cut
 
 
 def speakers(options: argparse.Namespace) -> dict[str, list[Piece]]:
-    """What each speaker of the half says."""
+    """Read the pieces of each speaker of the half `choose`."""
     pieces = readings(options.pocketsphinx, options.moonshine)
     for recording in meetings(options.pyannote).values():
         for name, more in pieces_of_talk(recording).items():
@@ -41,7 +41,7 @@ def speakers(options: argparse.Namespace) -> dict[str, list[Piece]]:
 
 
 def mean(networks: Networks, pieces: list[Piece], folder: Path) -> Array:
-    """The mean embedding of one speaker's longest pieces, heard through a telephone."""
+    """Compute the mean embedding of one speaker's longest pieces, as a telephone transmits them."""
     longest = sorted((p for p in pieces if len(p.samples) > LEAST * RATE), key=lambda p: -len(p.samples))[:PIECES]
     found = []
     for piece in longest:
@@ -52,7 +52,7 @@ def mean(networks: Networks, pieces: list[Piece], folder: Path) -> Array:
 
 
 def main() -> None:
-    """Write the mean."""
+    """Compute the mean over all speakers and write it to the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("asterisk", "pocketsphinx", "pyannote", "moonshine"):
         parser.add_argument(f"--{name}", type=Path, required=True, help="where the packages were unpacked")

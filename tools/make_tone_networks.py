@@ -1,9 +1,9 @@
-"""Make three tiny networks for tests, which count tones: in the layouts of Parakeet, Canary and GigaAM.
+"""Make three tiny networks for tests that count tones, with the files, inputs and outputs of real models.
 
-Parakeet's transducer tells tokens with durations, Canary's decoder is told languages and tells no times,
-and GigaAM has features and files of its own. No package carries their weights, so these networks stand
-in for them: same files, same inputs and outputs, some kilobytes each. What they hear is real (a tone
-begins where features rise), what they say is one word for each tone. Nothing in them is trained.
+The models are Parakeet, a transducer that gives tokens with durations; Canary, an attention model that is given
+languages and gives no times; and GigaAM, which has features and files of its own. No package has their weights, so the
+tests use these networks of some kilobytes in their place. A network finds the tones of a recording (a tone begins where
+features rise) and gives one word for each tone. The networks are not trained.
 
 Install what this script needs as for ``train_small_network.py``, and run it::
 
@@ -23,10 +23,10 @@ from torch.nn import functional
 
 SPACE = "\u2581"
 SURE = 5.0
-"""The logit of what a network says; the rest has nought."""
+"""The logit of the token that a network chooses; the other tokens have 0."""
 
 PREFIX = 10
-"""Tokens that Canary is given before it speaks; the one in place TARGET is the language to write."""
+"""The number of tokens that Canary is given at first; the token at TARGET is the language of the text."""
 
 TARGET = 5
 CANARY_VOCABULARY = [
@@ -49,12 +49,12 @@ TONE, RUSSIAN_TONE = CANARY_VOCABULARY.index(f"{SPACE}tone"), len(CANARY_VOCABUL
 
 
 def frames_after(length: torch.Tensor, subsampling: int) -> torch.Tensor:
-    """Count the frames that a network makes of so many."""
+    """Count the frames that a network makes of `length` frames."""
     return torch.div(length - 1, subsampling, rounding_mode="floor") + 1
 
 
 class Onsets(nn.Module):
-    """Features (windows, bands, frames) to one where a tone begins, else nought (windows, frames / subsampling)."""
+    """Maps features (windows, bands, frames) to 1 where a tone begins, else 0 (windows, frames / subsampling)."""
 
     def __init__(self, subsampling: int, loud: float) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Onsets(nn.Module):
         self.loud = loud
 
     def forward(self, features: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-        """Hear the first `length` frames of each window."""
+        """Find tones in the first `length` frames of each window."""
         loudest = features.amax(dim=1, keepdim=True)
         pooled = functional.max_pool1d(loudest, self.subsampling, self.subsampling, ceil_mode=True).squeeze(1)
         places = torch.arange(pooled.shape[1]).unsqueeze(0)
@@ -72,14 +72,14 @@ class Onsets(nn.Module):
 
 
 class CtcNetwork(nn.Module):
-    """GigaAM's: logarithms of probabilities of two tokens and the blank, for each frame."""
+    """GigaAM's network: gives log probabilities of two tokens and the blank for each frame."""
 
     def __init__(self, onsets: Onsets) -> None:
         super().__init__()
         self.onsets = onsets
 
     def forward(self, features: torch.Tensor, feature_lengths: torch.Tensor) -> torch.Tensor:
-        """Say a letter, and then a blank between words, where a tone begins."""
+        """Give a letter where a tone begins, and a space one frame later."""
         begins = self.onsets(features, feature_lengths)
         follows = functional.pad(begins, (1, 0))[:, :-1]
         logits = SURE * torch.stack([follows, begins, 1 - begins - follows], dim=2)
@@ -94,12 +94,12 @@ class TransducerEncoder(nn.Module):
         self.onsets = onsets
 
     def forward(self, audio_signal: torch.Tensor, length: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tell where a tone begins (windows, 1, frames), and how many frames there are."""
+        """Return where tones begin (windows, 1, frames), and the number of frames."""
         return self.onsets(audio_signal, length).unsqueeze(1), frames_after(length, self.onsets.subsampling)
 
 
 class TransducerDecoder(nn.Module):
-    """Parakeet's decoder and joint network: a word and the blank, and durations of nought and one frame."""
+    """Parakeet's decoder and joint network: has a word and the blank, and durations of 0 and 1 frames."""
 
     def forward(
         self,
@@ -109,7 +109,7 @@ class TransducerDecoder(nn.Module):
         input_states_1: torch.Tensor,
         input_states_2: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Say the word where a tone begins, and always go on by one frame."""
+        """Give the word where a tone begins, and always move on by one frame."""
         begins = encoder_outputs.reshape(1, 1, 1)
         unused = 0.0 * (targets.sum() + target_length.sum())
         logits = torch.cat([begins, 1 - begins, torch.zeros(1, 1, 1), torch.ones(1, 1, 1)], dim=2)
@@ -124,7 +124,7 @@ class AttentionEncoder(nn.Module):
         self.onsets = onsets
 
     def forward(self, audio_signal: torch.Tensor, length: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tell where a tone begins (windows, frames, 1), and which frames there are."""
+        """Return where tones begin (windows, frames, 1), and the mask of frames that are no padding."""
         begins = self.onsets(audio_signal, length)
         places = torch.arange(begins.shape[1]).unsqueeze(0)
         there = places < frames_after(length, self.onsets.subsampling).unsqueeze(1)
@@ -132,7 +132,7 @@ class AttentionEncoder(nn.Module):
 
 
 class AttentionDecoder(nn.Module):
-    """Canary's decoder: remembers all tokens, and says the word in the language that it was told to write."""
+    """Canary's decoder: remembers all tokens, and gives the word in the language that the tokens ask for."""
 
     def forward(
         self,
@@ -141,7 +141,7 @@ class AttentionDecoder(nn.Module):
         encoder_mask: torch.Tensor,
         decoder_mems: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Say one word more, or that all tones were told."""
+        """Give one more word, or the end token after one word for each tone."""
         tokens = torch.cat([decoder_mems, input_ids.float().unsqueeze(0).unsqueeze(3)], dim=2)
         tones = (encoder_embeddings.squeeze(2) * encoder_mask).sum(dim=1)
         said = tokens.shape[2] - PREFIX
@@ -158,7 +158,7 @@ def export(
     axes: dict[str, dict[int, str]],
     target: Path,
 ) -> None:
-    """Trace a network into a file."""
+    """Trace a network, write it to a file and print the file's hash."""
     target.parent.mkdir(parents=True, exist_ok=True)
     torch.onnx.export(
         network,
@@ -174,7 +174,7 @@ def export(
 
 
 def describe(folder: Path, vocabulary_name: str, vocabulary: list[str], config: dict[str, object]) -> None:
-    """Write what lies beside the networks."""
+    """Write the vocabulary and the configuration beside the networks."""
     lines = [f"{token} {number}\n" for number, token in enumerate(vocabulary)]
     (folder / vocabulary_name).write_text("".join(lines), encoding="utf-8")
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -245,7 +245,7 @@ def make_canary(folder: Path) -> None:
 
 
 def main() -> None:
-    """Make all three."""
+    """Make all three networks."""
     parser = argparse.ArgumentParser(description="Make three tiny networks that count tones.")
     parser.add_argument("--to", type=Path, default=Path("tests/networks"), help="folder to write folders into")
     to: Path = parser.parse_args().to

@@ -1,8 +1,8 @@
-"""Measure how well and how fast recordings with known truth are diarized, beside sherpa-onnx where that is installed.
+"""Measure how well and how fast recordings with known speakers are diarized, and compare with sherpa-onnx on request.
 
-Each recording needs an RTTM file of its name beside it; folders are searched for recordings, and what lies in one
-folder is one set in the table. The real-time factor counts the processor's time, so that a busy machine distorts it
-less. ``tools/make_conversations.py`` and ``tools/make_calls.py`` make such folders::
+Each recording needs an RTTM file of the same name beside it. Folders are searched for recordings; the recordings of one
+folder are one row of the table. The real-time factor is computed from processor time, which other load on the machine
+changes little. ``tools/make_conversations.py`` and ``tools/make_calls.py`` make such folders::
 
     python tools/measure_diarization.py app/cli/demo conversations calls
     python tools/measure_diarization.py --sherpa FOLDER conversations  # sherpa-onnx 2.0.1, its two models in the folder
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Diarization = Callable[[Path], Annotation]
 
 COLLARS = (0.0, 0.25)
-"""Seconds on each side of a reference boundary that are not scored."""
+"""Seconds on each side of a true boundary that are not scored; each recording is scored with each collar."""
 
 RATE = 16_000
 NO_LIMIT = Limit(float("inf"), "")
@@ -41,21 +41,18 @@ NO_LIMIT = Limit(float("inf"), "")
 
 @dataclass(frozen=True)
 class Score:
-    """One recording: seconds of error and of speech at each collar; speakers; seconds it took and has.
+    """The result of one recording."""
 
-    `parts` are the seconds missed, invented and given to somebody else, without a collar.
-    """
-
-    errors: list[tuple[float, float]]
-    parts: tuple[float, float, float]
-    found: int
-    true: int
-    taken: float
-    heard: float
+    errors: list[tuple[float, float]]  # for each collar: seconds of errors, seconds of speech
+    parts: tuple[float, float, float]  # seconds missed, invented and given to a wrong speaker, without a collar
+    found: int  # speakers that diarization found
+    true: int  # speakers that there are
+    taken: float  # seconds of processor time
+    heard: float  # seconds of the recording
 
 
 def ours() -> Diarization:
-    """Natscribe's own way, on one thread."""
+    """Make the diarization of Natscribe, on one thread."""
     networks = Networks(threads=1)
 
     def diarize(path: Path) -> Annotation:
@@ -66,8 +63,8 @@ def ours() -> Diarization:
 
 
 def sherpa(models: Path) -> Diarization:
-    """sherpa-onnx as it comes, on one thread."""
-    import sherpa_onnx as library  # noqa: PLC0415 -- no dependency, it is only compared with
+    """Make the diarization of sherpa-onnx with its defaults, on one thread."""
+    import sherpa_onnx as library  # noqa: PLC0415 -- needed only for this comparison
 
     config = library.OfflineSpeakerDiarizationConfig(
         segmentation=library.OfflineSpeakerSegmentationModelConfig(
@@ -86,7 +83,7 @@ def sherpa(models: Path) -> Diarization:
 
 
 def annotated(turns: Iterable[tuple[float, float, str]]) -> Annotation:
-    """Turns as pyannote wants them."""
+    """Convert turns to an annotation of pyannote."""
     annotation = Annotation()
     for index, (start, end, speaker) in enumerate(turns):
         annotation[Segment(start, end), index] = speaker
@@ -100,7 +97,7 @@ def reference(path: Path) -> Annotation:
 
 
 def score(recording: Path, diarize: Diarization) -> Score:
-    """Diarize one recording and compare with its truth."""
+    """Diarize one recording and compare the result with the recording's RTTM file."""
     heard = sum(map(len, decode(recording, NO_LIMIT))) / RATE
     started = time.process_time()
     found = diarize(recording)
@@ -116,7 +113,7 @@ def score(recording: Path, diarize: Diarization) -> Score:
 
 
 def row(name: str, scores: list[Score]) -> str:
-    """One line of the table."""
+    """Write one line of the table."""
     rates = []
     for collar in range(len(COLLARS)):
         wrong, speech = (sum(column) for column in zip(*(each.errors[collar] for each in scores), strict=True))
@@ -131,7 +128,7 @@ def row(name: str, scores: list[Score]) -> str:
 
 
 def report(ways: dict[str, Diarization], recordings: list[Path]) -> None:
-    """Print a table for each way to diarize; they take turns, so that all meet the same machine."""
+    """Print a table for each way to diarize; all ways take turns, so that they run under the same conditions."""
     found: dict[str, dict[str, list[Score]]] = {title: defaultdict(list) for title in ways}
     for recording in recordings:
         for title, diarize in ways.items():

@@ -1,11 +1,11 @@
-"""Train the small speech network of the tests: it reads six clips of this repository, and nothing else.
+"""Train the small speech network of the tests, which recognises six clips of this repository and no other speech.
 
-A test of a speech engine needs weights, and no package carries those of the engines that onnx-asr
-runs. So this script trains a network of a tenth of a million weights in the layout of an NVIDIA NeMo
-CTC model (``model.onnx``, ``vocab.txt``, ``config.json``), which onnx-asr loads from a folder like any
-other. The network is real: it gets the same features as its large relatives, and it has learnt its
-clips by heart, wherever they lie in a window, however loud, with silence or noise around them. Of
-other speech it makes nonsense or nothing.
+A test of a speech engine needs weights, and no package has weights for the engines that onnx-asr
+runs. So this script trains a network of 100,000 weights in the layout of an NVIDIA NeMo CTC model
+(``model.onnx``, ``vocab.txt``, ``config.json``), which onnx-asr loads from a folder like any other
+model. The network gets the same features as the large models of this kind. It recognises its clips
+anywhere in a window, at any loudness, with silence or noise around them; from other speech it makes
+nonsense or nothing.
 
 Install what this script needs into a virtual environment of its own; the product needs no PyTorch::
 
@@ -13,8 +13,8 @@ Install what this script needs into a virtual environment of its own; the produc
     train-env/bin/pip install torch onnx onnx-asr onnxruntime numpy av
     train-env/bin/python tools/train_small_network.py
 
-It takes about ten minutes of one core. The files here were made with torch 2.13.0, onnx 1.23.2 and
-onnx-asr 0.12.0; other versions can give other bytes.
+The training takes about ten minutes of one core. The files in the repository were made with torch
+2.13.0, onnx 1.23.2 and onnx-asr 0.12.0; other versions can give other bytes.
 """
 
 from __future__ import annotations
@@ -41,32 +41,32 @@ Samples = npt.NDArray[np.float32]
 RECORDINGS = Path(__file__).parents[1] / "tests" / "recordings"
 CLIPS = sorted([*RECORDINGS.glob("librivox/*.flac"), *RECORDINGS.glob("announcements/*.flac")])
 SLIP = ("a more a amiable", "a more amiable")
-"""What a transcript says, and what is said: tests/recordings/README.md."""
+"""An error in a transcript, and the words that are spoken; see tests/recordings/README.md."""
 
 SAMPLE_RATE = 16_000
 MELS = 80
 SUBSAMPLING = 4
-"""Frames of 10 ms that become one frame of 40 ms."""
+"""The number of frames of 10 ms that become one frame of 40 ms."""
 
 CHANNELS = 96
 BLOCKS = 6
 KERNEL = 9
-"""Frames of 40 ms: all blocks together hear 1.2 s before and after a frame, and cannot move a word by more."""
+"""Frames of 40 ms. All blocks together see 1.2 s before and after a frame, so no word can be misplaced by more."""
 
 BLANK = "<blk>"
 SPACE = "\u2581"
 LONGEST_GAP_S = 2.2
 MOST_MISREAD = 5
-"""Of a hundred windows that were not trained with."""
+"""The training has failed if more of a hundred new windows are read wrongly."""
 
 SHARE_BACKWARDS = 0.1
 SHARE_OF_SILENCE = 0.05
-"""Of the windows: of these and of speech backwards the network must say nothing."""
+"""The shares of windows with reversed speech and with silence: for both, the right text is empty."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What somebody says, 16 kHz mono, and its text."""
+    """A recording of speech, 16 kHz mono, and its text."""
 
     samples: Samples
     text: str
@@ -74,14 +74,14 @@ class Clip:
 
 @dataclass(frozen=True)
 class Window:
-    """Sound to learn from, and its text with a mark before each word, as in the vocabulary."""
+    """A window of sound for training, and its text, with the vocabulary's space mark before each word."""
 
     samples: Samples
     text: str
 
 
 class Block(nn.Module):
-    """A convolution over time in each channel, then one over channels, added to what came in."""
+    """A convolution over time in each channel, then one over the channels; without a stride the input is added."""
 
     def __init__(self, stride: int = 1) -> None:
         super().__init__()
@@ -91,13 +91,13 @@ class Block(nn.Module):
         self.added = stride == 1
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """(windows, channels, frames) to the same shape, or a part of the frames where there is a stride."""
+        """Map (windows, channels, frames) to the same shape; a stride reduces the number of frames."""
         heard = functional.relu(self.norm(self.over_channels(self.over_time(frames))))
         return heard + frames if self.added else heard
 
 
 class Network(nn.Module):
-    """Features (windows, mels, frames) to logarithms of probabilities (windows, frames / 4, tokens)."""
+    """Maps features (windows, mels, frames) to log probabilities (windows, frames / 4, tokens)."""
 
     def __init__(self, tokens: int) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Network(nn.Module):
         self.last = nn.Conv1d(CHANNELS, tokens, 1)
 
     def forward(self, audio_signal: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
-        """Hear the first `length` frames of each window; the rest is padding."""
+        """Process the first `length` frames of each window; the rest is padding."""
         frames = self.second(functional.relu(self.first(audio_signal)))
         places = torch.arange(frames.shape[2], device=frames.device).unsqueeze(0)
         heard = (places < frames_after(length).unsqueeze(1)).unsqueeze(1).to(frames.dtype)
@@ -117,7 +117,7 @@ class Network(nn.Module):
 
 
 def frames_after(length: torch.Tensor) -> torch.Tensor:
-    """Count the frames that the network makes of so many."""
+    """Count the frames that the network makes of `length` frames."""
     return torch.div(length - 1, SUBSAMPLING, rounding_mode="floor") + 1
 
 
@@ -130,13 +130,13 @@ def read_clip(path: Path) -> Clip:
 
 
 def vocabulary_of(clips: list[Clip]) -> list[str]:
-    """List the characters of all texts, and the blank at the end, as NeMo has it."""
+    """List the characters of all texts, and the blank as the last token, as in NeMo."""
     characters = sorted({character for clip in clips for character in clip.text} - {" "})
     return [SPACE, *characters, BLANK]
 
 
 def make_window(clips: list[Clip], random: np.random.Generator) -> Window:
-    """Put some clips into a window, in any order, anywhere, as loud as it happens."""
+    """Make a window of some clips, with random order, places and loudness."""
     chosen = [clips[place] for place in random.permutation(len(clips))[: random.integers(1, 4)]]
     backwards = random.random() < SHARE_BACKWARDS
     parts = [_quiet(random, 1.2)]
@@ -161,7 +161,7 @@ def _gain(random: np.random.Generator) -> float:
 
 
 def features_of(windows: list[Window], random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute onnx-asr's own features, of which some frames and bands are then lost."""
+    """Compute onnx-asr's features, add noise and erase some frames and bands."""
     lengths = np.array([len(window.samples) for window in windows], np.int64)
     padded = np.zeros((len(windows), lengths.max()), np.float32)
     for row, window in zip(padded, windows, strict=True):
@@ -179,7 +179,7 @@ def features_of(windows: list[Window], random: np.random.Generator) -> tuple[tor
 
 
 def train(clips: list[Clip], vocabulary: list[str], steps: int, seed: int) -> Network:
-    """Train until the network has the clips by heart."""
+    """Train a network on random windows of the clips, for this number of steps."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     random = np.random.default_rng(seed)
@@ -212,7 +212,7 @@ def train(clips: list[Clip], vocabulary: list[str], steps: int, seed: int) -> Ne
 
 
 def export(network: Network, vocabulary: list[str], folder: Path) -> None:
-    """Write the three files."""
+    """Write the model, the vocabulary and the configuration."""
     network.eval()
     folder.mkdir(parents=True, exist_ok=True)
     torch.onnx.export(
@@ -237,7 +237,7 @@ def export(network: Network, vocabulary: list[str], folder: Path) -> None:
 
 
 def misread(clips: list[Clip], folder: Path, seed: int) -> int:
-    """Count the windows, of a hundred that were not trained with, that onnx-asr reads wrongly from the folder."""
+    """Count the windows, of a hundred new ones, that onnx-asr reads wrongly with the network in the folder."""
     model = onnx_asr.load_model("nemo-conformer-ctc", folder, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(seed + 1)
     wrong = 0
@@ -252,7 +252,7 @@ def misread(clips: list[Clip], folder: Path, seed: int) -> int:
 
 
 def main() -> None:
-    """Train, export, read back."""
+    """Train the network, write it, and check it with new windows."""
     parser = argparse.ArgumentParser(description="Train the small speech network of the tests.")
     parser.add_argument("--to", type=Path, default=Path("tests/networks/reader"), help="folder to write")
     parser.add_argument("--steps", type=int, default=1500)
