@@ -144,7 +144,7 @@ def write_half(folder: Path, voices: dict[str, Voice], seed: int) -> None:
     for kind, (count, seconds) in KINDS.items():
         for number in range(count):
             random = np.random.default_rng([seed, number, int(seconds)])
-                people = 3 if number % 3 == 2 else 2  # noqa: PLR2004 -- each third call
+            people = 3 if number % 3 == 2 else 2  # noqa: PLR2004 -- each third call
             names = [str(name) for name in random.choice(sorted(voices), people, replace=False)]
             spoken = call(voices, names, seconds, random)
             write(folder / f"wide {kind}" / str(number), spoken)

@@ -120,7 +120,7 @@ def speech_bounds(samples: Samples) -> tuple[int, int]:
 
 
 def cut(samples: Samples) -> tuple[Samples, int]:
-    """Trim a clip to its speech and margins, level it and fade its ends; return the piece and its offset in the clip."""
+    """Trim a clip to its speech and margins, level it and fade its ends; return it and its offset in the file."""
     start, end = speech_bounds(samples)
     margin = int(MARGIN * SAMPLE_RATE)
     level = float(np.sqrt(np.mean(samples[start:end] ** 2)))
