@@ -1,1 +1,1 @@
-"""How it is done: settings, streams, the task log, Redis, audio, engines; `parts` joins all, `main` runs it."""
+"""The service: `main` runs a worker, `container` builds its parts, and the other modules are these parts."""

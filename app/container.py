@@ -1,4 +1,4 @@
-"""The container: the one place where the parts of a worker are made and joined."""
+"""The container: the only place that makes the parts of a worker and connects them."""
 
 import os
 import socket
@@ -41,8 +41,8 @@ from app.telemetry.metrics import Meter
 from app.work_sharing.coordinator import WorkSharing
 from handlers import channels
 
-REDIS_TIMEOUT_S: Final = 3.0  # clients wait five seconds for a reply
-# Handlers and middlewares find these parts in FastStream's context, by these names.
+REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
+# The parts that handlers and middlewares find in FastStream's context, by these names.
 IN_CONTEXT: Final = (
     "transcriber",
     "diarizer",
@@ -56,12 +56,12 @@ IN_CONTEXT: Final = (
 
 
 class Container:
-    """The parts of one worker: `__init__` makes those that need no connection, `connect` makes the others."""
+    """The parts of one worker: `__init__` makes the parts that work without NATS, `connect` makes the rest."""
 
     def __init__(
         self, settings: Settings, engine: Engine, *, traces: TracerProvider, broken: Callable[[], None]
     ) -> None:
-        """`broken` is called when this worker can take no task any more."""
+        """`broken` is called when this worker can no longer receive tasks."""
         self.settings = settings
         self.engine = engine
         self.names = streams.names(settings)
@@ -86,7 +86,10 @@ class Container:
         channels.published_messages(self.broker)
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
-        """Make what uses NATS; a task is delivered again `ack_wait` seconds after the last heartbeat of its worker."""
+        """Make the parts that use NATS.
+
+        JetStream delivers a task again `ack_wait` seconds after the last heartbeat of its worker.
+        """
         self.nats = nats
         self.log = TaskLog(nats, self.names, self.worker_name)
         self.results = ResultStore(nats.jetstream(), self.log, max_payload=nats.max_payload)

@@ -1,10 +1,10 @@
-"""Errors, named for what happens next."""
+"""The errors of the service; the name of an error tells how the service reacts."""
 
 from schemas.errors import ErrorCode, ErrorDetail
 
 
 class TaskError(Exception):
-    """A task cannot go on; the subclass says whether trying again can help."""
+    """A task cannot go on; the subclass tells whether a retry can help."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
@@ -12,19 +12,19 @@ class TaskError(Exception):
 
 
 class TransientError(TaskError):
-    """Trying again can help: the task is retried after a delay."""
+    """A retry can help: the task is retried after a delay."""
 
 
 class PermanentError(TaskError):
-    """Trying again cannot help: the task fails."""
+    """A retry cannot help: the task fails."""
 
 
 class FencedError(Exception):
-    """Somebody else has appended to the task's log: this worker stops and settles nothing."""
+    """Another writer has appended to the task's log: this worker stops and settles nothing."""
 
 
 class AlreadyKnownError(Exception):
-    """The task has ended, or another message has its id: this message is taken from the queue and changes nothing."""
+    """The task of a message has ended, or its id belongs to another message: remove the message, and change no task."""
 
 
 class RequestError(Exception):

@@ -1,4 +1,4 @@
-"""Natscribe: `faststream run app.main:app`. How a worker starts and ends; an import connects to nothing."""
+"""Start and stop a worker: `faststream run app.main:app`. Importing this module opens no connection."""
 
 import asyncio
 import atexit
@@ -33,19 +33,20 @@ from app.telemetry import logs, tracing
 from app.telemetry.metrics import metrics_route
 from app.temporary import sweep
 
-LOAD_MODEL_EVERY_S = 30.0
-# Full rounds of the garbage collector visit each word of a day's transcript, which takes .4 s: they are to be rare.
+LOAD_MODEL_EVERY_S = 30.0  # how often the worker checks whether a model is loaded
+# A full garbage collection visits each word of a transcript, which takes 0.4 s for a day of speech: collect rarely.
 GC_THRESHOLDS = (700, 10, 1000)
 
 log = structlog.get_logger()
 
 
 def end_process() -> None:
-    """Stop as at Ctrl-C, but with exit code 1, so that whoever runs the service starts it again.
+    """Stop the worker as Ctrl-C does, but with exit code 1, so that a supervisor starts it again.
 
-    uvicorn raises the signal once more at its end. SIGTERM would then end the process, and that counts as success.
+    The signal is SIGINT because uvicorn raises the signal again at its end. With SIGTERM the process would then end
+    without this exit code, and supervisors count an end by SIGTERM as success.
     """
-    atexit.register(os._exit, 1)  # FastStream's command knows no other way to fail
+    atexit.register(os._exit, 1)  # the `faststream` command offers no other way to set the exit code
     signal.raise_signal(signal.SIGINT)
 
 
@@ -119,14 +120,14 @@ class Worker:
             except NatsError as error:
                 if not container.connection.ending:
                     raise
-                log.warning("nats_drain_failed", error=str(error))  # NATS is away
+                log.warning("nats_drain_failed", error=str(error))  # NATS went away before the worker
 
     async def _provision(self, js: JetStreamContext) -> float:
-        """Make what is missing in JetStream; how many seconds its consumers wait for a heartbeat."""
+        """Create what is missing in JetStream; return how many seconds the task consumers wait for a heartbeat."""
         projection = self.container.projection
         made, ack_wait = await provisioning.provision(js, self.settings)
         if self.container.names.progress_projection in made:
-            with suppress(TransientError):  # a new consumer projects everything anyway
+            with suppress(TransientError):  # the new consumer projects everything anyway
                 await projection.mark()
         projection.made_at = await provisioning.events_made_at(js, self.settings)
         return ack_wait
@@ -134,7 +135,9 @@ class Worker:
     async def _begin(self) -> None:
         nats = await self.broker.connect()
         answered = partial(nats.jetstream().stream_info, self.container.names.tasks)
-        await connection.retry_until_answered(answered)  # the server has all subscriptions once it answers
+        await connection.retry_until_answered(
+            answered
+        )  # the answer shows that the server has received all subscriptions
         await self.container.consumer.start(nats)
 
     async def _stop(self) -> None:
@@ -143,14 +146,14 @@ class Worker:
         await self.container.consumer.stop(grace=self.settings.task_grace)
 
     async def _load_model(self) -> None:
-        """Load the model where none is loaded: at the start, and after its process was killed with a cancelled task."""
+        """Load the model if none is loaded: at the start, and after a cancelled task whose engine was killed."""
         consumer, engine = self.container.consumer, self.container.engine
         if engine.ready or (consumer.running and not consumer.idle):
             return
         try:
             await engine.load()
         except TaskError as error:
-            log.error("model_load_failed", error=error.detail.message)  # noqa: TRY400 -- the sentence says all
+            log.error("model_load_failed", error=error.detail.message)  # noqa: TRY400 -- the message is for operators, and needs no traceback
 
 
 _settings = read_settings()

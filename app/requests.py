@@ -1,4 +1,4 @@
-"""Requests about tasks, answered from the tasks' logs."""
+"""Answers to requests about a task, from the task's log."""
 
 import asyncio
 
@@ -21,14 +21,14 @@ from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.requests import ResultFormat, ResultRequest, TaskStatus
 
-READ_WITHIN_S = 4.0  # clients wait for five
-PAUSES_S = (0, 0.01, 0.04, 0.1, 0.15)  # a task that was published a moment ago is registered soon
+READ_WITHIN_S = 4.0  # less than the five seconds that clients wait for a reply
+PAUSES_S = (0, 0.01, 0.04, 0.1, 0.15)  # before each read of a log: a task is registered shortly after its publish
 
 
 class TaskRequests:
-    """Answers what clients ask about tasks."""
+    """Answers requests of clients: status, result, cancel, delete."""
 
-    def __init__(  # noqa: PLR0913 -- all of these hold parts of a task, and a deletion must reach each
+    def __init__(  # noqa: PLR0913 -- each of these holds data of a task, which a deletion must remove
         self,
         log: TaskLog,
         results: ResultStore,
@@ -50,7 +50,7 @@ class TaskRequests:
         self._max_payload = max_payload
 
     async def status(self, task_id: str) -> TaskStatus:
-        """Tell where a task stands.
+        """Return the status of a task, with its position in the queue while it waits.
 
         Raises:
             RequestError: The task is unknown, or JetStream does not answer.
@@ -65,10 +65,10 @@ class TaskRequests:
         return status
 
     async def result(self, request: ResultRequest) -> Result | str:
-        """Give the result of a completed task, as it was published or as text.
+        """Return the result of a completed task, as it was published or as text.
 
         Raises:
-            RequestError: There is no result, or it cannot be written in this format.
+            RequestError: The task has no result, or the result cannot be written in the requested format.
         """
         task_id = request.task_id
         record = await self._record(task_id)
@@ -81,10 +81,10 @@ class TaskRequests:
             return result
         try:
             whole = await self._results.whole(result)
-        except NotFoundError as error:  # the object expires a moment before the message
+        except NotFoundError as error:  # the object of a large result expires a moment before its message
             raise _kept_no_longer(task_id) from error
         text = await asyncio.to_thread(formats.write, whole, request.format, request)
-        if len(text.encode()) <= self._max_payload - HEADROOM_BYTES:  # the server counts headers too
+        if len(text.encode()) <= self._max_payload - HEADROOM_BYTES:  # headers count towards max_payload
             return text
         if result.object:
             return result
@@ -92,7 +92,7 @@ class TaskRequests:
         return await self._results.claim_check(result, body, of=record.metadata.task_sequence)
 
     async def cancel(self, task_id: str) -> TaskStatus:
-        """End a task unless it has ended; its worker reads that in the log.
+        """Cancel a task unless it has ended, and return its status; a running worker sees the end in the task's log.
 
         Raises:
             RequestError: The task is unknown, or JetStream does not answer.
@@ -100,7 +100,7 @@ class TaskRequests:
         return status_of(await self._ended(task_id))
 
     async def _ended(self, task_id: str) -> Record:
-        """The last record of a task's log, which is appended now unless the task has ended."""
+        """Cancel a task unless it has ended, and return the last record of its log."""
         while True:
             record = await self._record(task_id)
             if record.event.state.ended:
@@ -108,8 +108,10 @@ class TaskRequests:
             try:
                 ended = await self._log.end(record)
             except FencedError:
-                continue  # somebody else has appended: read it
-            if ended.event.state is not State.FAILED:  # else whoever gets the message keeps its dead letter first
+                continue  # another writer has appended: read the log again
+            if (
+                ended.event.state is not State.FAILED
+            ):  # if it failed, the worker that gets the message stores the dead letter first
                 await self._waiting.remove(record)
             return ended
 
@@ -117,7 +119,7 @@ class TaskRequests:
         """Delete all that is kept of a task: events, result, Redis keys, dead letters, recording.
 
         Raises:
-            RequestError: The task is unknown, or something is not deleted yet: ask again.
+            RequestError: The task is unknown, or some of its data could not be deleted.
         """
         try:
             last = await self._ended(task_id)

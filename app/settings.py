@@ -1,7 +1,8 @@
-"""Settings: the one place where what operators may set is read, from the environment and `.env`.
+"""Settings: the only module that reads the settings of operators, from the environment and `.env`.
 
-Two names are others' and read where they are needed: `XDG_CACHE_HOME` in an engine process, which reads no settings
-(`engines/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR` before its library is imported (`telemetry/siblings.py`).
+Two variables that belong to other programs are read elsewhere: `XDG_CACHE_HOME` in an engine process, which reads no
+settings (`engines/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR`, which must be set before prometheus_client is imported
+(`telemetry/siblings.py`).
 """
 
 import re
@@ -15,23 +16,23 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.problems import first_problem
 
-SECRETS = Path("/run/secrets")  # where container engines put them, one file a setting; the environment goes first
+SECRETS = Path("/run/secrets")  # container engines put one file here for each secret; the environment overrides it
 STEM_SUFFIX = "_tasks"
-MOST_WINDOWS = 16  # that a model transcribes at once: a worker that helps refuses to be sent more
+MOST_WINDOWS = 16  # limit of windows that a model transcribes at once; a helper refuses larger requests
 STORE = re.compile(r"nats://[A-Za-z0-9_-]+|file:///.*")
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class Share(StrEnum):
-    """When an idle worker helps another one."""
+    """When an idle worker helps another worker."""
 
-    AUTO = "auto"  # when a core is free on its machine
+    AUTO = "auto"  # if the machine of the idle worker has a free core
     ALWAYS = "always"
     NEVER = "never"
 
 
 class Device(StrEnum):
-    """Where models run."""
+    """The device on which models run."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -39,7 +40,7 @@ class Device(StrEnum):
 
 
 class Settings(BaseSettings):
-    """All that an operator may choose, read from the environment, `.env` (UTF-8) and files in /run/secrets."""
+    """All settings of the service, read from the environment, `.env` (UTF-8) and files in /run/secrets."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -47,7 +48,7 @@ class Settings(BaseSettings):
         secrets_dir=SECRETS if SECRETS.is_dir() else None,
         extra="ignore",
         env_ignore_empty=True,
-        hide_input_in_errors=True,  # it holds passwords
+        hide_input_in_errors=True,  # the input may contain passwords
     )
 
     nats_url: str = "nats://localhost:4222"
@@ -65,53 +66,57 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=64,
-        description="Of so many waiting tasks of one queue the shortest begins first; 1: in the order of publishing.",
+        description="Number of tasks at the head of a queue from which the shortest starts first; 1: publishing order.",
     )
     redis_url: str = "redis://localhost:6379/0"
 
-    task_timeout: float = Field(3600, gt=0, description="Seconds one attempt may run.")
-    task_max_retries: int = Field(3, ge=0, description="Further attempts after the first.")
-    task_retry_delay: float = Field(30, gt=0, description="Seconds before the first retry; doubles.")
-    task_ack_wait: float = Field(15, gt=0, description="Seconds until a silent worker counts as dead.")
-    task_heartbeat: float = Field(5, gt=0, description="Seconds between a worker's signs of life.")
+    task_timeout: float = Field(3600, gt=0, description="Seconds that one attempt may run.")
+    task_max_retries: int = Field(3, ge=0, description="Attempts after the first one.")
+    task_retry_delay: float = Field(
+        30, gt=0, description="Seconds before the first retry; doubled for each further retry."
+    )
+    task_ack_wait: float = Field(15, gt=0, description="Seconds without a heartbeat until a worker counts as dead.")
+    task_heartbeat: float = Field(5, gt=0, description="Seconds between two heartbeats of a worker.")
 
-    task_grace: float = Field(10, ge=0, description="Seconds a running task has to end after SIGTERM.")
+    task_grace: float = Field(10, ge=0, description="Seconds that a running task has to end after SIGTERM.")
 
     audio_store: str = "nats://audio"
-    audio_ttl: float = Field(0, ge=0, description="Seconds after which recordings in the bucket go; 0: kept.")
+    audio_ttl: float = Field(0, ge=0, description="Seconds after which recordings in the bucket are deleted; 0: never.")
     audio_max_bytes: int = Field(4 * 1024**3, gt=0)
     audio_max_seconds: float = Field(24 * 3600, gt=0)
     audio_max_decode_seconds: float = Field(600, gt=0, description="Seconds that decoding a recording may take.")
     diarization_max_seconds: float = Field(4 * 3600, gt=0)
 
     cache_ttl: float = Field(
-        7 * 24 * 3600, ge=0, description="Seconds that what was found in a recording is kept in Redis; 0: not at all."
+        7 * 24 * 3600, ge=0, description="Seconds that the cache keeps what engines found in a recording; 0: no cache."
     )
 
-    transcription_model: str | None = Field(None, description="Name or folder; null: the bundled base.")
+    transcription_model: str | None = Field(
+        None, description="Name or folder of a model; null: the bundled whisper-base."
+    )
     transcription_models_dir: Path | None = None
     share_windows: Share = Field(
-        Share.AUTO, description="Whether idle workers help with a long recording of another one: auto, always or never."
+        Share.AUTO, description="Whether idle workers help another worker with a long recording."
     )
-    engine_device: Device = Field(Device.AUTO, description="Where models run; auto: on a GPU where there is one.")
+    engine_device: Device = Field(Device.AUTO, description="Device on which models run; auto: a GPU if there is one.")
     engine_compute_type: str | None = Field(
         None,
         pattern=r"^(int8|int8_float16|int8_bfloat16|int8_float32|int16|float16|bfloat16|float32)$",
-        description="How exactly a transcription model computes; null: int8 on a CPU, float16 on a GPU.",
+        description="Precision of a transcription model; null: int8 on a CPU, float16 on a GPU.",
     )
-    engine_threads: int = Field(1, ge=1, description="CPU threads that a window is transcribed on.")
+    engine_threads: int = Field(1, ge=1, description="CPU threads that transcribe one window.")
     engine_parallel: int = Field(
         0,
         ge=0,
         le=MOST_WINDOWS,
-        description="Windows transcribed at the same time on CPUs; 0: as many as fit the cores.",
+        description="Windows transcribed at the same time on CPUs; 0: as many as the cores allow.",
     )
-    engine_beam: int = Field(5, ge=1, le=20, description="How many texts of a window are weighed against each other.")
+    engine_beam: int = Field(5, ge=1, le=20, description="Candidate texts that are compared for a window.")
     engine_batch: int = Field(
-        4, ge=1, le=MOST_WINDOWS, description="Windows that a model transcribes at once, at most."
+        4, ge=1, le=MOST_WINDOWS, description="Largest number of windows in one batch of a model."
     )
     otel_exporter_otlp_endpoint: str | None = Field(
-        None, pattern=r"^https?://", description="Where traces go (OTLP over HTTP); null: nowhere."
+        None, pattern=r"^https?://", description="Address that receives traces (OTLP over HTTP); null: no traces."
     )
     log_level: str = "INFO"
 
@@ -128,7 +133,7 @@ class Settings(BaseSettings):
         try:
             _ = urlsplit(url).port
         except ValueError as error:
-            message = "write SCHEME://HOST:PORT with a port up to 65535, and what is special in a password as %XX"
+            message = "write SCHEME://HOST:PORT with a port up to 65535, and special characters in a password as %XX"
             raise ValueError(message) from error
         return url
 
@@ -152,23 +157,23 @@ class Settings(BaseSettings):
     @classmethod
     def _is_a_level(cls, level: str) -> str:
         if level.lower() not in LEVELS:
-            message = f"it is one of {', '.join(LEVELS)}"
+            message = f"write one of {', '.join(LEVELS)}"
             raise ValueError(message)
         return level
 
     @property
     def max_attempts(self) -> int:
-        """The first attempt and the retries."""
+        """How many attempts a task has: the first one and the retries."""
         return 1 + self.task_max_retries
 
     @property
     def stem(self) -> str:
-        """What the names of all streams begin with."""
+        """The name of the task stream without `_tasks`: the prefix of the other streams' names."""
         return self.nats_stream_name.removesuffix(STEM_SUFFIX)
 
 
 def read_settings() -> Settings:
-    """The settings of a worker; a wrong one ends the process with one sentence."""
+    """Read the settings of a worker; a wrong setting ends the process with one sentence."""
     try:
         return Settings()
     except ValidationError as error:
@@ -176,8 +181,10 @@ def read_settings() -> Settings:
 
 
 def wrong_setting(error: ValidationError) -> str:
-    """Say which setting is wrong, by the name that it has in the environment."""
-    name = "".join(str(part) for part in error.errors(include_input=False)[0]["loc"])  # none: several together
+    """Write a sentence that names the wrong setting, as the environment names it, and the problem."""
+    name = "".join(
+        str(part) for part in error.errors(include_input=False)[0]["loc"]
+    )  # empty if the problem is a combination of settings
     where = f"The setting {name.upper()}" if name else "A setting"
     what = first_problem(error).removeprefix(f"{name}: ")
     return f"{where} is wrong: {what}. Correct it in the environment or in .env."

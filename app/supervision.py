@@ -1,4 +1,4 @@
-"""Supervision: work that goes on beside the tasks as long as its worker lives."""
+"""Supervision: repeat background work, whatever errors it raises, until the worker ends."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,10 +14,10 @@ log = structlog.get_logger()
 async def run_forever(
     name: str, work: Callable[[], Awaitable[object]], *, every_s: float, retry_after_s: float | None = None
 ) -> None:
-    """Do some work again and again until cancelled, `every_s` seconds after it ended.
+    """Repeat some work until cancelled, with a pause of `every_s` seconds after each round.
 
-    Whatever error it raises is logged under its name, and the work is done again after `retry_after_s` seconds, or
-    `every_s` where that is not given: nobody else does it.
+    If a round raises an error, log the error with the name of the work, and pause for `retry_after_s` seconds; without
+    `retry_after_s`, pause for `every_s` seconds.
     """
     while True:
         pause = every_s

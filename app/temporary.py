@@ -1,4 +1,4 @@
-"""Temporary files, named after their process, so that files of killed processes can be found and removed."""
+"""Temporary files whose names contain the process id, so that the files of killed processes can be removed."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ PREFIX = "natscribe-"
 
 @asynccontextmanager
 async def temporary_file() -> AsyncIterator[Path]:
-    """An empty file that only this user may read, gone after the block."""
+    """Create an empty file that only this user may read, and remove the file after the block."""
     descriptor, name = tempfile.mkstemp(prefix=f"{PREFIX}{os.getpid()}-")
     os.close(descriptor)
     path = Path(name)
@@ -24,11 +24,11 @@ async def temporary_file() -> AsyncIterator[Path]:
 
 
 def sweep() -> None:
-    """Remove files of processes that have ended from the temporary folder."""
+    """Remove the files of processes that have ended from the temporary folder."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         owner = path.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdecimal() and not _lives(int(owner)):
-            with suppress(OSError):  # files of another user
+            with suppress(OSError):  # the file belongs to another user
                 _remove(path)
 
 

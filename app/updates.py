@@ -1,4 +1,4 @@
-"""What work on a task yields: progress updates, then the result; and the checkpoint that it starts from."""
+"""What a transcriber or diarizer receives and yields: the checkpoint, then progress updates and the result."""
 
 from dataclasses import dataclass
 
@@ -13,24 +13,24 @@ Result = TranscriptionResult | DiarizationResult
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What earlier attempts have transcribed: everything up to `processed_seconds` is done."""
+    """What earlier attempts have transcribed: all audio up to `processed_seconds`."""
 
-    language: str | None = None  # of the last words
-    channel: int | None = None  # the one that is transcribed now; those before it are done
+    language: str | None = None  # language of the last words
+    channel: int | None = None  # the channel to go on with; channels with a lower number are done
     processed_seconds: float = 0.0
     segments: tuple[Segment, ...] = ()
     untranscribed: tuple[Stretch, ...] = ()
     audio_sha256: str | None = None
-    diarization_error: ErrorDetail | None = None  # why this attempt must not look for speakers
-    after_trouble: bool = False  # whether the worker before was lost or failed, perhaps over what it did last
+    diarization_error: ErrorDetail | None = None  # if set, the reason why this attempt skips diarization
+    after_trouble: bool = False  # whether the previous attempt failed or was lost, perhaps because of its last work
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The text of a batch of windows: what follows the segments that were found before."""
+    """The text of a batch of windows: the segments that follow those of the previous batch."""
 
     language: str | None
-    processed_seconds: float  # of the channel
+    processed_seconds: float  # end of the batch in its channel
     segments: tuple[Segment, ...]
     audio_sha256: str
     channel: int | None = None
@@ -39,15 +39,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """How far a stage is, in seconds of audio, and the text that has been found since the update before."""
+    """How much of a task is done, and the text found since the previous update."""
 
     stage: Stage
-    fraction: float  # 0..1, of the whole task
-    processed_seconds: float | None = None
-    duration_seconds: float | None = None
+    fraction: float  # done part of the whole task, 0..1
+    processed_seconds: float | None = None  # audio that the stage has processed
+    duration_seconds: float | None = None  # audio of the whole recording
     found: Found | None = None
 
 
 def processed(stage: Stage, seconds: float, duration: float | None, found: Found | None = None) -> Update:
-    """Tell that a stage has done so many seconds of audio of those there are."""
+    """Make an update: a stage has processed `seconds` of a recording that is `duration` seconds long."""
     return Update(stage, min(seconds / duration, 1.0) if duration else 0.0, seconds, duration, found)

@@ -1,1 +1,1 @@
-"""FastStream's edge: one file per channel. FastStream calls the handlers; they call the service."""
+"""Handlers, one file for each channel: FastStream calls a handler, and the handler calls the service."""

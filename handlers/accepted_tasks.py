@@ -1,4 +1,4 @@
-"""accepted.tasks.*: the tasks that the task stream has stored."""
+"""accepted.tasks.*: copies of the tasks that the task stream has stored."""
 
 from typing import Annotated
 
@@ -11,12 +11,12 @@ from schemas.transcription import TranscriptionTask
 async def accept_transcription(
     task: TranscriptionTask, message: Message, registration: Annotated[Registration, FromContext()]
 ) -> None:
-    """Have a transcription task registered, if it has to wait."""
+    """Register a transcription task if it has to wait."""
     await registration.announce(task, message.headers)
 
 
 async def accept_diarization(
     task: DiarizationTask, message: Message, registration: Annotated[Registration, FromContext()]
 ) -> None:
-    """Have a diarization task registered, if it has to wait."""
+    """Register a diarization task if it has to wait."""
     await registration.announce(task, message.headers)

@@ -1,4 +1,4 @@
-"""Which handler receives which subject, and what the service publishes: the source of the AsyncAPI document."""
+"""Connect handlers to their subjects, and declare what the service publishes: the source of the AsyncAPI document."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,11 +16,13 @@ from schemas.stream_names import StreamNames
 from schemas.transcription import SegmentsEvent, TranscriptionResult
 from schemas.wire import Kind, Priority
 
-QUEUE_GROUP = "natscribe"  # of all workers: one of them gets a request
-ANSWERS_AT_ONCE = 16  # on one subject: a slow reply delays no other
+QUEUE_GROUP = "natscribe"  # shared by all workers, so that one worker gets each request
+ANSWERS_AT_ONCE = (
+    16  # requests on one subject that are answered at the same time, so that a slow reply does not delay others
+)
 
 
-_WORK: dict[Kind, Callable[..., Any]] = {  # handlers differ in their parameters
+_WORK: dict[Kind, Callable[..., Any]] = {  # `...`: the handlers differ in their parameters
     Kind.TRANSCRIPTION: transcription.transcribe,
     Kind.DIARIZATION: diarization.diarize,
 }
@@ -28,7 +30,7 @@ _ACCEPT: dict[Kind, Callable[..., Any]] = {
     Kind.TRANSCRIPTION: accepted_tasks.accept_transcription,
     Kind.DIARIZATION: accepted_tasks.accept_diarization,
 }
-ANSWERS: Mapping[str, Callable[..., Any]] = {  # what a handler returns is the reply
+ANSWERS: Mapping[str, Callable[..., Any]] = {  # the reply to a request is what its handler returns
     subjects.STATUS: requests.status,
     subjects.RESULT: requests.result,
     subjects.CANCEL: requests.cancel,
@@ -39,7 +41,7 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {  # what a handler returns is the r
 
 
 def task_queues(router: NatsRouter, names: StreamNames) -> TaskSubscribers:
-    """Consume the six task queues, in the order of priorities."""
+    """Subscribe to the six task queues, and return the subscribers from high to low priority."""
     queues: TaskSubscribers = {}
     for priority in Priority:
         for kind in Kind:
@@ -57,7 +59,7 @@ def task_queues(router: NatsRouter, names: StreamNames) -> TaskSubscribers:
 
 
 def stored_tasks() -> NatsRouter:
-    """Subscribe to copies of what the task stream has stored."""
+    """Subscribe to copies of the tasks that the task stream has stored."""
     router = NatsRouter(middlewares=[replies.ignore_invalid])
     for kind in Kind:
         router.subscriber(
@@ -69,14 +71,14 @@ def stored_tasks() -> NatsRouter:
 
 
 def offered_windows() -> NatsRouter:
-    """Subscribe to offers of windows by other workers."""
+    """Subscribe to other workers' offers of windows."""
     router = NatsRouter(middlewares=[replies.ignore_invalid])
     router.subscriber(subjects.WINDOWS_OFFERED, no_reply=True)(sharing.offered)
     return router
 
 
 def answers() -> NatsRouter:
-    """Subscribe to requests: each gets a reply or an error, if its reply subject is an inbox."""
+    """Subscribe to requests; a request whose reply subject is an inbox gets a reply or an error."""
     router = NatsRouter(middlewares=[replies.InboxesOnly, replies.reply_with_errors])
     for subject, handler in ANSWERS.items():
         router.subscriber(subject, queue=QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)(handler)
@@ -84,7 +86,7 @@ def answers() -> NatsRouter:
 
 
 def published_messages(broker: NatsBroker) -> None:
-    """Declare what the service publishes, for the document only: the task log publishes it."""
+    """Declare the messages that the task log publishes, for the AsyncAPI document only."""
     for channel, schema in (
         (subjects.PROGRESS_CHANNEL, ProgressEvent),
         (subjects.SEGMENTS_CHANNEL, SegmentsEvent),

@@ -1,4 +1,4 @@
-"""dead_letters.*: dead letters are replayed or removed."""
+"""dead_letters.*: requests to replay or delete dead letters."""
 
 from typing import Annotated
 
@@ -9,12 +9,12 @@ from schemas.requests import DeleteLettersRequest, LettersDeleted, Replayed, Rep
 
 
 async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromContext()]) -> Replayed:
-    """Queue tasks of dead letters again, by task, kind or error code."""
+    """Queue the tasks of dead letters again, chosen by task, kind or error code."""
     return Replayed(replayed=await replayer.replay(request))
 
 
 async def delete(
     request: DeleteLettersRequest, dead_letters: Annotated[DeadLetterStore, FromContext()]
 ) -> LettersDeleted:
-    """Remove dead letters, by task, kind or error code."""
+    """Delete dead letters, chosen by task, kind or error code."""
     return await dead_letters.delete(request)

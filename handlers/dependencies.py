@@ -1,4 +1,4 @@
-"""What FastStream gives a handler besides its message: parts of the container, the raw message, the task's run."""
+"""Parameters that handlers get from FastStream's context: parts of the container, the raw message, the task run."""
 
 from typing import Annotated, Any
 
@@ -7,10 +7,10 @@ from faststream.nats.message import NatsMessage
 
 
 class FromContext(CustomField):
-    """What FastStream's context holds under `name`, or else under the parameter's name.
+    """Looks up a parameter in FastStream's context, under `name` or, without `name`, under the parameter's name.
 
-    FastStream has `Context()` for this. FastStream looks such a parameter up in a thread of its own, which takes 2 ms
-    of the start of each task (7.6 ms against 5.4 ms). A look-up that is a coroutine needs no thread.
+    This class replaces FastStream's own `Context()`, which looks up each parameter in a separate thread. The threads
+    add 2 ms to the start of each task (7.6 ms instead of 5.4 ms). A look-up in a coroutine needs no thread.
     """
 
     def __init__(self, name: str | None = None) -> None:
@@ -18,7 +18,7 @@ class FromContext(CustomField):
         self._name = name
 
     async def use(self, /, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # FastStream awaits it
-        """Add the parameter to the others.
+        """Return the handler's arguments together with the value of this parameter.
 
         Raises:
             LookupError: The context holds nothing under this name.

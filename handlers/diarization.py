@@ -1,4 +1,4 @@
-"""tasks.diarization.*: who speaks when in a recording."""
+"""tasks.diarization.*: tasks that find out who speaks when in a recording."""
 
 from contextlib import aclosing
 from typing import Annotated
@@ -14,7 +14,7 @@ async def diarize(
     task_run: Annotated[TaskRun, FromContext()],
     diarizer: Annotated[Diarizer, FromContext()],
 ) -> None:
-    """Find the turns of a recording."""
+    """Find the turns of a recording, and append each update to the task's log."""
     attempt = await task_run.begin(task)
     async with aclosing(diarizer.run(task)) as updates:
         async for update in updates:

@@ -1,4 +1,4 @@
-"""What becomes of errors in handlers: requests get an error reply, other messages are ignored."""
+"""Handle errors of handlers: a request gets an error reply, an invalid message of another kind is ignored."""
 
 from collections.abc import Awaitable, Callable
 from json import JSONDecodeError
@@ -18,8 +18,8 @@ INTERNAL = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")
 )
 
-# Reply subjects begin so, whatever inbox prefix a client has chosen. The second is the server's own, for requests from
-# other accounts; no client may use it.
+# Every inbox begins with one of these, whatever inbox prefix a client has chosen. The server uses the second prefix for
+# requests from other accounts; no client may use it.
 INBOXES = ("_INBOX", "_R_.")
 
 
@@ -27,16 +27,16 @@ log = structlog.get_logger()
 
 
 class InboxesOnly(BaseMiddleware[Any, Any]):  # the library's own type variables
-    """Ignores requests whose reply subject is no inbox.
+    """Ignores requests whose reply subject is not an inbox.
 
-    The client chooses the reply subject, and the service may publish where a client may not: to a task queue, to a log,
-    or to JetStream's API, which takes an empty message for a request to delete a stream.
+    A client chooses the reply subject, and the service may publish on subjects that are closed to the client: a log, or
+    the API of JetStream, where an empty message can delete a stream.
     """
 
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> object:
-        """Handle the request, unless its reply subject is no inbox."""
+        """Handle the request if its reply subject is an inbox."""
         if msg.reply_to and not msg.reply_to.startswith(INBOXES):
             log.warning("request_ignored", subject=msg.raw_message.subject)
             msg.reply_to = ""
@@ -50,13 +50,13 @@ ignore_invalid = ExceptionMiddleware()
 
 @reply_with_errors.add_handler(RequestError, publish=True)
 def reply_refused(error: RequestError) -> ErrorReply:
-    """Reply with the reason."""
+    """Reply with the error that the handler has raised."""
     return ErrorReply(error=error.detail)
 
 
 @reply_with_errors.add_handler(ValidationError, publish=True)
 def reply_invalid(error: ValidationError) -> ErrorReply:
-    """Reply with what is wrong in the request."""
+    """Reply with the first problem in the request."""
     message = f"The request is invalid ({first_problem(error)}): correct it and ask again."
     return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=message))
 
@@ -72,7 +72,7 @@ def reply_no_json(_: Exception) -> ErrorReply:
 
 @reply_with_errors.add_handler(Exception, publish=True)
 def reply_internal(error: Exception) -> ErrorReply:
-    """Reply although the service has a fault."""
+    """Log an unexpected error, and reply that the service could not answer."""
     log.error("request_failed", exc_info=error)
     return INTERNAL
 
@@ -80,4 +80,4 @@ def reply_internal(error: Exception) -> ErrorReply:
 @ignore_invalid.add_handler(ValueError)
 @ignore_invalid.add_handler(RecursionError)  # JSON may nest more deeply than Python reads
 def ignore(_: Exception) -> None:
-    """Ignore the message: the worker that takes an invalid task from its queue settles it."""
+    """Ignore an invalid message; an invalid task is settled by the worker that receives it from its queue."""

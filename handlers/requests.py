@@ -22,11 +22,11 @@ async def result(
 
 
 async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:
-    """Cancel a task, queued or running."""
+    """Cancel a task that is queued or running."""
     return await tasks.cancel(request.task_id)
 
 
 async def delete(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> Deleted:
-    """Delete all that is kept of a task."""
+    """Delete all data of a task."""
     await tasks.delete(request.task_id)
     return Deleted()

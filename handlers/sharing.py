@@ -1,4 +1,4 @@
-"""windows.offered: another worker has more windows of a recording than it can transcribe at once."""
+"""windows.offered: offers of workers whose task has more windows than the worker can transcribe at once."""
 
 from typing import Annotated
 
@@ -8,5 +8,5 @@ from schemas.sharing import WindowsOffered
 
 
 async def offered(offer: WindowsOffered, sharing: Annotated[WorkSharing, FromContext()]) -> None:
-    """Help the other worker, if this one is idle."""
+    """Help the worker that sent the offer, if this worker is idle."""
     await sharing.consider(offer)

@@ -1,4 +1,4 @@
-"""tasks.transcription.*: the text of a recording."""
+"""tasks.transcription.*: tasks that transcribe a recording."""
 
 from contextlib import aclosing
 from typing import Annotated
@@ -14,7 +14,7 @@ async def transcribe(
     task_run: Annotated[TaskRun, FromContext()],
     transcriber: Annotated[Transcriber, FromContext()],
 ) -> None:
-    """Transcribe a recording, from where the last attempt ended."""
+    """Transcribe a recording from the checkpoint on, and append each update to the task's log."""
     attempt = await task_run.begin(task)
     async with aclosing(transcriber.run(task, attempt.checkpoint)) as updates:
         async for update in updates:

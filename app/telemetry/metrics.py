@@ -152,7 +152,8 @@ class Meter:
 
         `waiting` counts messages that wait for a worker, and `messages` also those of running tasks. `oldest` is how
         many seconds ago the oldest waiting message was stored. `audio` is the estimated seconds of audio of the
-        waiting messages; a message that does not give its length counts as 0. `limit` is how many messages the queue may hold.
+        waiting messages; a message that does not give its length counts as 0. `limit` is how many messages the
+        queue may hold.
         """
         self._waiting.labels(subject).set(waiting)
         self._oldest.labels(subject).set(oldest)

@@ -25,7 +25,7 @@ def test_a_wrong_setting_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
         ("NATS_URL", "nats://localhost:99999", "NATS_URL is wrong: write SCHEME://HOST:PORT with a port up to 65535"),
         ("REDIS_URL", "localhost", "REDIS_URL is wrong: write redis://HOST:PORT/DATABASE"),
         ("AUDIO_STORE", "/recordings", "AUDIO_STORE is wrong: write nats://BUCKET or file:///FOLDER"),
-        ("LOG_LEVEL", "loud", "LOG_LEVEL is wrong: it is one of debug, info"),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL is wrong: write one of debug, info"),
         ("NATS_CREDS_FILE", "/nowhere/user.creds", "NATS_CREDS_FILE is wrong: Path does not point to a file"),
         ("NATS_TLS_CA_FILE", "/nowhere/ca.pem", "NATS_TLS_CA_FILE is wrong: Path does not point to a file"),
     ],
