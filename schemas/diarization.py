@@ -49,7 +49,7 @@ class Turn(Message):
 
 
 class DiarizationResult(Message):
-    """Who speaks when."""
+    """The result of a diarization: who speaks when."""
 
     kind: Literal[Kind.DIARIZATION] = Field(Kind.DIARIZATION, description="Distinguishes the two kinds of results.")
     task_id: TaskId

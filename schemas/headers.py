@@ -121,7 +121,7 @@ class CloudEventHeaders(Headers):
 
 
 class TaskEventHeaders(CloudEventHeaders):
-    """CloudEvents attributes, and the service's own metadata in a task's log."""
+    """Headers of the events in a task's log: CloudEvents attributes, and the service's own metadata."""
 
     subject: TaskId = Field(alias="ce-subject", description="The task id.")
     task: str | None = Field(None, alias=TASK, description=_INTERNAL)

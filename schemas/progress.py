@@ -33,7 +33,7 @@ class State(Term):
 
     @property
     def ended(self) -> bool:
-        """Whether the state is final, except that the replay of a dead letter starts a failed task again."""
+        """Whether a task in this state has ended; only the replay of its dead letter starts a failed task again."""
         return self in {State.COMPLETED, State.FAILED, State.CANCELLED}
 
 

@@ -40,7 +40,7 @@ class ResultFormat(Term):
 
 
 class SubtitleLimits(Order):
-    """Limits of subtitles. Formats other than `srt` and `vtt` ignore them."""
+    """Limits of subtitles, which formats other than `srt` and `vtt` ignore."""
 
     max_line_chars: int = Field(
         42,
@@ -86,7 +86,7 @@ class TaskStatus(Message):
 
 
 class Deleted(Message):
-    """The task is deleted, and its recording in the service's bucket, even if other tasks name the same recording."""
+    """The task and its recording in the service's bucket are deleted, even if other tasks name the same recording."""
 
     deleted: Literal[True] = Field(default=True, description="Always true: a failed deletion replies with an error.")
 
@@ -122,7 +122,7 @@ class DeleteLettersRequest(DeadLetterChoice):
 
 
 class Replayed(Message):
-    """How many tasks were queued again."""
+    """The reply to a replay: how many tasks were queued again."""
 
     replayed: int = Field(
         ge=0,
@@ -133,7 +133,7 @@ class Replayed(Message):
 
 
 class LettersDeleted(Message):
-    """How many dead letters were removed."""
+    """The reply to a deletion of dead letters: how many were removed."""
 
     deleted: int = Field(
         ge=0,

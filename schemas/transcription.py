@@ -216,7 +216,7 @@ class SegmentsEvent(Message):
 
 
 class TranscriptionResult(Message):
-    """The text of a recording."""
+    """The result of a transcription: the text of a recording."""
 
     kind: Literal[Kind.TRANSCRIPTION] = Field(Kind.TRANSCRIPTION, description="Distinguishes the two kinds of results.")
     task_id: TaskId

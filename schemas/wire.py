@@ -110,7 +110,7 @@ EXPECTED_START = (
 
 
 class Term(StrEnum):
-    """A value of an enumeration, with its meaning: the document lists both."""
+    """A value of an enumeration with a meaning; the document lists the values with their meanings."""
 
     meaning: str
 

@@ -111,7 +111,7 @@ MESSAGES: Final = (
     MessageWords(
         DeleteLettersRequest, RequestHeaders, "Deletion of dead letters", "Chooses dead letters by exactly one field."
     ),
-    MessageWords(TaskStatus, ReplyHeaders, "Task status", "Where a task stands."),
+    MessageWords(TaskStatus, ReplyHeaders, "Task status", "The current status of a task."),
     MessageWords(
         TranscriptionResult,
         ReplyHeaders,

@@ -38,7 +38,7 @@ def _task_queue(kind: Kind) -> Channel:
         description=f"The queues of {kind} tasks, one for each priority. Publish with JetStream and wait for its "
         "acknowledgement: only a task that is acknowledged is stored. A full queue refuses the task with an error "
         "(err_code 10077); a misspelt priority is an error too (no responders). A message that is no valid task "
-        "becomes a dead letter; if it has a task id that is not known yet, that task is `failed`, too.",
+        "becomes a dead letter; if the message has a task id that is not known yet, the task of this id is `failed`.",
         operation=f"submit{kind.capitalize()}",
         summary=f"Ask for the {kind} of a recording",
         tag=SUBMIT,
@@ -75,10 +75,10 @@ CHANNELS: Final = (
         name="segments",
         address=subjects.SEGMENTS_CHANNEL,
         title="Segments of a transcription",
-        description="The text as it is found, while the task runs: each event has the text since the previous one. "
-        "Live segments have no speakers, unless each channel is one (`channels`: `separate`); then the channels come "
-        "one after the other, each from its start. After a lost worker the next one continues where the last event "
-        "ends, so no text is repeated. Only transcriptions have segments.",
+        description="The text as it is found, while the task runs: each event has the text since the previous event. "
+        "Live segments have no speakers, unless each channel counts as one speaker (`channels`: `separate`); then the "
+        "channels are transcribed one after the other, each from its start. After a lost worker the next worker "
+        "continues where the last event ends, so no text is repeated. Only transcriptions have segments.",
         operation="followSegments",
         summary="Read the text while it is found",
         tag=FOLLOW,
@@ -88,7 +88,7 @@ CHANNELS: Final = (
         address=subjects.RESULTS_CHANNEL,
         title="Result of a task",
         description="One message for each task, stored just before `completed`. If `object` is not null, the whole "
-        "result is in the bucket for results under the task id: fetch it there.",
+        "result is in the bucket for results under the task id: fetch the result there.",
         operation="receiveResult",
         summary="Read the result",
         tag=FOLLOW,
@@ -106,9 +106,9 @@ CHANNELS: Final = (
         name="resultRequests",
         address=subjects.RESULT,
         title="The result in a format",
-        description="Core NATS request and reply. The header `content-type` of the reply tells what it is: "
+        description="Core NATS request and reply. The header `content-type` of the reply tells what the reply is: "
         "`text/plain` is the requested text, `application/json` is the result, or `{error: ...}`, or, if the text is "
-        "too large for a message, the result with `object`. The reply for a failed task is its own error.",
+        "too large for a message, the result with `object`. The reply for a failed task is the error of the task.",
         operation="askResult",
         summary="Ask for the result, as JSON, text or subtitles",
         tag=ASK,
@@ -126,8 +126,8 @@ CHANNELS: Final = (
         name="deleteRequests",
         address=subjects.DELETE,
         title="Delete a task",
-        description="Core NATS request and reply. It deletes events, result, dead letters and the recording in the "
-        "service's bucket; a task that has not ended is cancelled first. JetStream remembers "
+        description="Core NATS request and reply. The service deletes events, result, dead letters and the recording "
+        "in its bucket; a task that has not ended is cancelled first. JetStream remembers "
         "`Nats-Msg-Id` a little longer: see the deduplication window of the task stream.",
         operation="deleteTask",
         summary="Delete everything of a task",
@@ -156,8 +156,8 @@ CHANNELS: Final = (
         name="letterDeletionRequests",
         address=subjects.DELETE_LETTERS,
         title="Delete dead letters",
-        description="Core NATS request and reply. It deletes dead letters, with or without a task id; the rest of "
-        "their tasks stays. If there are many, the reply says where to continue.",
+        description="Core NATS request and reply. The service deletes dead letters, with or without a task id, and "
+        "nothing else of their tasks. If there are many dead letters, the reply says where to continue.",
         operation="deleteDeadLetters",
         summary="Delete dead letters",
         tag=OPERATE,
@@ -168,8 +168,8 @@ CHANNELS: Final = (
         address=subjects.WINDOWS_OFFERED,
         title="Offered windows",
         description="A worker has more windows of a long recording than it can transcribe at once. Idle workers with "
-        "the same model volunteer in its inbox, `windows.inbox.{owner}`, and receive windows in theirs (core NATS, not "
-        "kept). If windows get lost, the owner transcribes them itself.",
+        "the same model volunteer in the owner's inbox, `windows.inbox.{owner}`, and receive windows in their own "
+        "inboxes (core NATS, not kept). If windows get lost, the owner transcribes the lost windows.",
         operation="offerWindows",
         summary="Ask idle workers for help with a long recording",
         tag=INSIDE,

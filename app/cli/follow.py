@@ -12,7 +12,7 @@ ASK_EVERY_S = 3.0  # the position of a waiting task is requested at this interva
 
 
 async def follow(client: Client, display: Display, task_id: str, label: str) -> bool:
-    """Show a task until it ends, and return whether it was completed."""
+    """Show a task until the task ends; return whether the task was completed."""
     last: ProgressEvent | None = None
     waiting = _Waiting(client, display, task_id, label)
     waiting.begin()

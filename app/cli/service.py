@@ -60,7 +60,7 @@ class Service:
         return False
 
     def restart(self) -> None:
-        """Start a new worker in place of one that has ended."""
+        """Start a new worker in place of the worker that has ended."""
         self.worker = self._start()
 
     async def _is_ready(self) -> bool:

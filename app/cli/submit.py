@@ -33,8 +33,8 @@ Files = Annotated[
 Stored = Annotated[bool, typer.Option(help="FILE is the audio_file_id of a recording that is stored already.")]
 TaskIdOption = Annotated[str | None, typer.Option(help="Your own task id; for one FILE only.")]
 User = Annotated[str, typer.Option(help="Owner of the task: an integer or any name.", metavar="ID")]
-Fewest = Annotated[int | None, typer.Option(help="At least so many people speak.")]
-Most = Annotated[int | None, typer.Option(help="At most so many people speak.")]
+Fewest = Annotated[int | None, typer.Option(help="Smallest possible number of speakers.")]
+Most = Annotated[int | None, typer.Option(help="Largest possible number of speakers.")]
 PriorityOption = Annotated[
     Priority | None, typer.Option(help="Default: high for short recordings, low for long ones.", show_default=False)
 ]

@@ -87,7 +87,7 @@ def cancel(task_id: Task, *, as_json: JsonStatus = False) -> None:
 
 
 def delete(task_ids: Tasks) -> None:
-    """Delete everything of tasks, their recordings, too, even if other tasks use the same recording."""
+    """Delete tasks with their results and recordings, even if other tasks use the same recording."""
 
     async def work() -> int:
         refused = 0

@@ -1,4 +1,4 @@
-"""Connects to NATS: the first connection fails at once if no server answers; later outages are waited for."""
+"""Connects to NATS: fails at once if no server answers at first, and waits during later outages."""
 
 import asyncio
 import ssl

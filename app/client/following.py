@@ -27,7 +27,7 @@ _DAWN = datetime.min.replace(tzinfo=UTC)
 
 @dataclass
 class _Log(Generic[Event]):
-    """Reads the events of one subject one by one, with direct gets: a consumer of the server could get lost."""
+    """Reads the events of one subject one by one, with direct gets: a JetStream consumer could be lost in an outage."""
 
     connection: Nats
     stream: str

@@ -57,7 +57,7 @@ async def audio_file_id(store: str, recording: Path | str, task_id: str) -> str:
 
 
 async def upload(js: JetStreamContext, store: str, recording: Path | str, name: str) -> bool:
-    """Upload a recording unless the bucket has it; return whether the bucket had no object with this name.
+    """Upload a recording, unless the bucket has it; return True if the bucket had no object with this name.
 
     Raises:
         RecordingError: The upload failed.

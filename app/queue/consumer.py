@@ -29,9 +29,10 @@ from schemas.wire import Kind, Priority
 
 # All queues are asked at this interval: a redelivery is not announced, and an announcement may be lost.
 POLL_INTERVAL_S = 1.0
-# After an announcement all queues are asked again: the announced message may be available only a moment later.
+# All queues are asked again after an announcement, since the announced message may be available only a moment later,
+# and, with a lookahead, after a task, since the release of a message is not announced.
 RECHECK_AFTER_S = 0.05
-LONG_WITH_ONE_TASK_S, LONG_WITHOUT_REST_S = 1.0, 30.0  # see `keeps_waiting`
+LONG_WITH_ONE_TASK_S, LONG_WITHOUT_REST_S = 1.0, 30.0  # a worker that is busy for longer keeps other tasks waiting
 RELEASE_WITHIN_S = 6.0  # a stopped task has this time to append to its log and to release its message
 CANCEL_AGAIN_AFTER_S = 0.5
 RELEASE: Final = b"-NAK"  # JetStream's acknowledgement for "deliver this message again"
@@ -42,7 +43,7 @@ log = structlog.get_logger()
 
 
 class _NoPullLoop:
-    """Stands where FastStream keeps its pull subscription, so that FastStream starts no pull loop."""
+    """A placeholder for FastStream's pull subscription: with the placeholder FastStream starts no pull loop."""
 
     async def unsubscribe(self) -> None:
         """Do nothing: there is no subscription to end."""
@@ -83,7 +84,7 @@ class TaskConsumer:
         self._unreachable = False
         self._stopping = False
         self._task_since: float | None = None  # when the running task began, in the event loop's time
-        self._busy_since: float | None = None  # when the first of an unbroken series of tasks began
+        self._busy_since: float | None = None  # when the first task of an unbroken series began, in the same time
         self._nats: Client
         self._loop: asyncio.Task[None] | None = None
 
@@ -115,7 +116,7 @@ class TaskConsumer:
 
     @property
     def running(self) -> bool:
-        """Whether the consumer takes messages or works on one."""
+        """Whether the consumer pulls messages or handles a message."""
         return self._loop is not None and not self._loop.done()
 
     @property
@@ -125,13 +126,13 @@ class TaskConsumer:
 
     @property
     def keeps_waiting(self) -> bool:
-        """Whether waiting tasks do not begin soon here: the worker has run one task, or several, for long."""
+        """Whether this worker delays waiting tasks: its task has run for long, or the worker has been busy for long."""
         now = asyncio.get_running_loop().time()
         with_task, busy = (now - (since or now) for since in (self._task_since, self._busy_since))
         return with_task >= LONG_WITH_ONE_TASK_S or busy >= LONG_WITHOUT_REST_S
 
     def _ended(self, loop: asyncio.Task[None]) -> None:
-        """Report a consumer that has ended by itself, so that the worker ends too: it would do nothing."""
+        """Report that the consumer has ended by itself: a worker without a consumer must end, too."""
         if not self._stopping:
             log.critical("consumer_broken", exc_info=None if loop.cancelled() else loop.exception())
             self._broken()

@@ -85,7 +85,7 @@ class WaitingTasks:
         """
         found: list[tuple[StoredMessage, Position | None]] = []
         wanted = sorted(sequences) if subject in QUEUE_KEYS else []
-        while wanted:  # both answers hold counts that must be of the same moment
+        while wanted:  # the counts in the page and in the consumer's state must be of the same moment
             stored, consumer = await asyncio.gather(
                 page(self._nats, self._names.tasks, subject, start=wanted[0], count=len(wanted)),
                 self._consumer(subject),

@@ -23,7 +23,7 @@ QueueKey = tuple[Kind, Priority]
 QUEUE_KEYS: Final = {subjects.tasks(kind, priority): (kind, priority) for priority in Priority for kind in Kind}
 
 PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # other tasks that may begin before this priority is next
-UNSETTLED_READ: Final = 256  # of one queue, the oldest delivered messages that are read; the rest count as running
+UNSETTLED_READ: Final = 256  # only this number of a queue's delivered messages is read; the rest count as running
 TASKS_MEASURED: Final = 30  # the throughput is measured over this number of the latest tasks
 
 
@@ -123,7 +123,9 @@ class Throughput:
     def seconds_until(self, position: int) -> float | None:
         """Estimate the seconds until the task at this position begins; None if the throughput is unknown."""
         seconds, left = (sum(each) for each in zip(*self._busy, strict=True)) if self._busy else (0.0, 0)
-        return (position - 0.5) * seconds / left if left else None  # on average, half of the next interval is over
+        return (
+            (position - 0.5) * seconds / left if left else None
+        )  # on average, half of the time to the next start is over
 
     def _add(self, seconds: float, left: int) -> None:
         if self._busy and self._busy[-1][1] == 0:

@@ -36,7 +36,7 @@ MISSED_AT_ONCE: Final = 50  # messages that one step of the search for missed ta
 MISSED_IN_A_ROUND: Final = 10_000  # messages of one queue that one search reads: a full queue, by default
 MISSED_EVERY_S: Final = 60.0  # the pause between two searches
 POLL_INTERVAL_S: Final = 0.5  # how often the search checks whether tasks have to wait
-SEQUENCES: Final = 2**63  # every stream sequence is smaller
+SEQUENCES: Final = 2**63  # every stream sequence is below this number
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Announcement:
 
     task_id: str
     subject: str
-    sequence: int  # in the task stream
+    sequence: int  # the number of the message in the task stream
 
 
 class Registration:
@@ -60,18 +60,18 @@ class Registration:
         max_attempts: int,
         must_wait: Callable[[], bool],
     ) -> None:
-        """`must_wait` returns whether waiting tasks do not begin soon on this worker."""
+        """`must_wait` returns whether this worker delays waiting tasks."""
         self._log = task_log
         self._waiting = waiting
         self._connection = connection
         self._max_attempts = max_attempts
         self._must_wait = must_wait
         self._announced: asyncio.Queue[Announcement] = asyncio.Queue(ANNOUNCED_AT_ONCE)
-        self._postponed: list[Announcement] = []  # to be registered once NATS answers again
-        self._searched_up_to: dict[str, int] = {}  # of each queue, since the last outage: stream sequences
+        self._postponed: list[Announcement] = []  # announcements whose registration failed and is tried again
+        self._searched_up_to: dict[str, int] = {}  # for each queue, the last sequence searched since the last outage
 
     async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Record:
-        """Register a task whose message this worker has taken, unless that is done; return the last record of its log.
+        """Register the task of a message that this worker has taken, unless it is registered; return its last record.
 
         Raises:
             AlreadyKnownError: The id belongs to another message, or the task was deleted.
@@ -85,7 +85,7 @@ class Registration:
             try:
                 return await self._register(task, message, last, position)
             except FencedError:
-                is_new = False  # another worker was faster: read what it appended
+                is_new = False  # another worker has appended first: read its record
 
     async def announce(self, task: Task, headers: Mapping[str, str]) -> None:
         """Have a stored task registered soon; `headers` are those of the copy that the task stream republished.
@@ -156,7 +156,7 @@ class Registration:
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None
     ) -> None:
-        """Register the task of a waiting message; the worker that takes a message handles invalid and known tasks."""
+        """Register the task of a waiting message; skip invalid and known tasks, which a worker handles later."""
         task = message.task
         if task is not None:
             with suppress(AlreadyKnownError, FencedError):
@@ -191,7 +191,7 @@ class Registration:
                 self._searched_up_to.clear()
 
     async def _register_missed_in(self, subject: str) -> None:
-        """Search one queue in steps, each followed by a pause three times as long."""
+        """Search one queue in steps; pause after each step three times as long as the step took."""
         loop, searched = asyncio.get_running_loop(), 0
         while searched < MISSED_IN_A_ROUND:
             while not self._must_wait():  # noqa: ASYNC110 -- no event tells when tasks have to wait
