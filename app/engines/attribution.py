@@ -51,7 +51,7 @@ def _finder(turns: Sequence[Turn]) -> Callable[[Segment | Word], str | None]:
     longest = max((turn.end - turn.start for turn in turns), default=0.0)
 
     def speaker_of(part: Segment | Word) -> str | None:
-        """Return the speaker of the turn that overlaps the part most, or else of the nearest turn."""
+        """Return the speaker of the turn that overlaps the word or segment most, or else of the nearest turn."""
         first = bisect_right(starts, part.start - longest) - 1
         last = bisect_right(starts, part.end) + 1
         best = max(ordered[max(first, 0) : last], key=lambda turn: _overlap(turn, part), default=None)

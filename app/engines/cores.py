@@ -9,7 +9,7 @@ _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")  # the unit of the times in _STAT
 _STAT = Path("/proc/stat")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _USAGE = Path("/sys/fs/cgroup/cpu.stat")
-_IDLE_COLUMNS = slice(4, 6)  # of a CPU's line in _STAT: the idle time, and the idle time while waiting for a disk
+_IDLE_COLUMNS = slice(4, 6)  # columns of a CPU's line in _STAT with idle time: idle, and waiting for a disk
 _IDLE_SHARE = 0.7  # a core that was idle for this share of the time counts as free: no core is ever fully idle
 SHORTEST_S = 0.2  # shortest time between two measurements: in a shorter one, a single clock tick changes the result
 
@@ -47,7 +47,7 @@ class Cores:
 def windows_at_once(wanted: int, threads: int) -> int:
     """Return how many windows to transcribe at the same time, each on `threads` threads.
 
-    That is `wanted`, or if `wanted` is 0, as many windows as the cores have threads for.
+    That is `wanted`, or if `wanted` is 0, as many windows as the usable cores allow.
     """
     usable = min(float(len(os.sched_getaffinity(0))), _quota()) if hasattr(os, "sched_getaffinity") else 1.0
     return wanted or max(int(usable / threads), 1)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from app.engines.timeline import Piece
 from schemas.transcription import Word
 
-LEAST_S = 1.0  # a hole has at least this much speech
+LEAST_S = 1.0  # the least speech in a hole
 _BETWEEN_S = 1.6  # shortest hole between two words: people pause, and the times of words are not exact
 _LONGEST_WORD_S = 1.5  # a longer word is cut to this length: the rest may be speech that was not transcribed
 _DIGIT_S = 0.6  # time that one digit may take: a number is one word, but may be spoken digit by digit

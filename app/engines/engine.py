@@ -23,7 +23,7 @@ class Engine(Protocol):
         ...
 
     async def load(self) -> None:
-        """Load the default model ahead of the first task.
+        """Load the service's own model ahead of the first task.
 
         Raises:
             TaskError: The model cannot be loaded.

@@ -12,7 +12,7 @@ Evidence = Mapping[str, float]  # the probability of each language
 Part = tuple[float, Evidence]  # the seconds of speech in a part, and the probabilities of its languages
 
 CHANGE = 2.0  # cost of a change of language, as a natural logarithm of probability
-_LEAST = 1e-3  # lower probabilities count as this one
+_LEAST = 1e-3  # a lower probability counts as this one, so that no language is impossible
 _ENOUGH_S = 2.0  # a part with less speech weighs less, because its language is often mistaken
 
 Scores = dict[str, float]
@@ -30,7 +30,7 @@ def languages_of(parts: Sequence[Part], previous: str | None) -> tuple[list[str]
 
 
 def _scores(parts: Sequence[Part]) -> list[Scores]:
-    """Score each language of each part: the log probability of this part and all later ones, if this part is in it."""
+    """Score each language in each part: the log probability of the best sequence of languages that begins there."""
     likely = {language for _, part in parts for language, probable in part.items() if probable >= _LEAST}
     possible = sorted(likely | {max(part, key=lambda language: part[language]) for _, part in parts})
     rest = dict.fromkeys(possible, 0.0)

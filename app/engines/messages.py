@@ -54,7 +54,7 @@ class WindowSound(_Line):
 
 
 class Listen(_Line):
-    """Job: find the windows of a recording from `start_at` seconds on; `channel`: in this channel alone, from 0."""
+    """Job: find the windows of a recording from `start_at` seconds on; `channel`: only in this one, counted from 0."""
 
     type: Literal["listen"] = "listen"
     path: Path
@@ -74,7 +74,7 @@ class Transcribe(_Line):
 class ChunkAnalysed(_Line):
     """Reply: the analysis of one chunk, about a minute of the recording.
 
-    A later `Diarize` job for the same recording passes it as `known`, so that the chunk is not analysed again.
+    A later `Diarize` job for the same recording passes the reply as `known`, so that the chunk is not analysed again.
     """
 
     type: Literal["chunk"] = "chunk"

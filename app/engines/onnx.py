@@ -30,7 +30,7 @@ _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A loaded model; `how` names the device, precision and search, `at_once` has clips transcribed in one batch."""
+    """A loaded model; `how` names the device, precision and search; `at_once`: transcribe clips in a batch."""
 
     identity: Model
     how: str

@@ -118,7 +118,7 @@ def _spread(words: Sequence[_Growing], speech: Sequence[Piece]) -> list[Word]:
 
 
 def _place(speech: Sequence[Piece], since: float, until: float) -> Piece:
-    """Map a section from seconds of speech to seconds of sound; of a section with a pause inside, the longest part."""
+    """Return where a section of the speech lies in the sound (seconds); if a pause divides it, the longer part."""
     sides, before = [], 0.0
     for start, end in speech:
         first, last = max(since - before, 0.0), min(until - before, end - start)

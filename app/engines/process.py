@@ -21,7 +21,7 @@ from app.errors import PermanentError, TransientError
 from app.settings import Settings
 from schemas.errors import ErrorCode
 
-_LONGEST_LINE_BYTES = 256 * 1024 * 1024  # longest reply: the turns of hours are one line
+_LONGEST_LINE_BYTES = 256 * 1024 * 1024  # the longest reply: the turns of a recording of many hours are one line
 _LONGEST_LOG = 2000  # characters of one line of stderr that are logged
 _LEFT_OVER_BYTES = 1024 * 1024  # read at once from the output of a killed process
 _STARTER = (sys.executable, "-m", "app.engines.child")

@@ -108,7 +108,7 @@ def _language_before(texts: Sequence[Text], second: float) -> str | None:
 
 
 def _guided(options: TranscribeOptions, language: str | None) -> TranscribeOptions:
-    """Return the options for a hole: with the language around it, without the prompt that may have caused it."""
+    """Return the options for a hole: the language around the hole, and no prompt, which may have caused the hole."""
     return options.model_copy(update={"language": language or options.language, "prompt": None})
 
 

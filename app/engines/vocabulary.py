@@ -20,7 +20,7 @@ _TO_LATIN = str.maketrans(dict(zip(_CYRILLIC, _LATIN.split(","), strict=True)))
 
 
 def likely(vocabulary: Sequence[str], text: str) -> list[str]:
-    """Return the terms that resemble words of the text but are missing there as spelt, the most similar first."""
+    """Return the terms that resemble words of the text but do not occur in it as spelt, the most similar first."""
     words = _words(text)
     scored = [(_likeness(term, words), term) for term in vocabulary if not _stands_in(term, text)]
     return [term for likeness, term in sorted(scored, reverse=True) if likeness >= _LIKELY][:_MOST]
@@ -29,7 +29,7 @@ def likely(vocabulary: Sequence[str], text: str) -> list[str]:
 def improves(before: str, after: str, terms: Sequence[str]) -> bool:
     """Whether `after`, the text written with the terms, is better than `before`.
 
-    It is if it has at least one term, if each term replaces similar words, and if most other words stay the same.
+    It is better if it has at least one term, if each term replaces similar words, and if most other words are the same.
     """
     if not any(_stands_in(term, after) for term in terms):
         return False

@@ -138,7 +138,7 @@ class Whisper:
     def _best(self, part: Part, decoded: Decoded, hints: Hints) -> list[Text]:
         """Return the texts of a part; if the text loops, decode the part again in halves.
 
-        The looping text is kept only if somebody can speak so fast and the halves leave more speech without words.
+        The looping text is kept only if it is not too fast for speech and the halves leave more speech without words.
         If the halves loop too, their words are dropped.
         """
         if self._silent(part, decoded):
@@ -270,7 +270,7 @@ def _tightened(words: Sequence[Word]) -> list[Word]:
     """Shorten the first and last words of sentences if their times include the pause before or after the sentence.
 
     As in faster-whisper, a word is too long if it lasts more than twice as long as the median word of the text. A
-    number may last so long for each of its digits.
+    number may last that long for each of its digits.
     """
     usual = _SPREAD * min(median([word.end - word.start for word in words] or [0.0]), _LONGEST_USUAL_S)
     found: list[Word] = []

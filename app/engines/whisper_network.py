@@ -82,7 +82,7 @@ class Decoded:
 class Hints:
     """What the decoder gets beside the sound: the prompt, terms that may occur, and how to decode.
 
-    `translate`: into English. `break_loops`: no sequence of tokens occurs twice.
+    `translate`: into English. `break_loops`: no sequence of three tokens occurs twice.
     """
 
     prompt: str | None = None
@@ -147,7 +147,7 @@ class Network:
         return {token[2:-2]: probability for token, probability in found}
 
     def decode(self, parts: Sequence[Part], hints: Hints) -> list[Decoded]:
-        """Decode the text of each part; parts of one padded length form a batch, which takes two thirds of the time."""
+        """Decode the text of each part; parts of one padded length form a batch, which saves a third of the time."""
         padded = [_padded(part.encoded) for part in parts]
         decoded: dict[int, Decoded] = {}
         for length in sorted({len(sound) for sound in padded}):
@@ -199,7 +199,7 @@ class Network:
             _view(encoded),
             prompts,
             beam_size=self._beam,
-            max_length=min(tokens, self._model.max_length),  # CTranslate2 generates up to half of it
+            max_length=min(tokens, self._model.max_length),  # CTranslate2 generates at most half as many
             suppress_tokens=self._suppressed,
             no_repeat_ngram_size=_NO_REPEAT_TOKENS if hints.break_loops else 0,
             return_scores=True,

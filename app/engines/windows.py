@@ -6,8 +6,8 @@ middle, and because it holds more languages (docs/decisions/0014). A window ends
 allows, because models transcribe half a sentence worse.
 
 Times are counted in frames of 512 samples (32 ms). Voice activity is judged in blocks that begin at fixed places, and
-only the place where a window ends decides on the next window. So a run that resumes at the end of a window finds the
-same windows as an uninterrupted run.
+the next window depends only on the place where the last window ended. So a run that resumes at the end of a window
+finds the same windows as an uninterrupted run.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,9 +26,8 @@ from app.engines.samples import Samples
 from app.engines.timeline import Piece
 
 FRAME = 512  # samples
-FIRST_BLOCK_S = (
-    35.2  # shorter than later blocks, so that the first text comes soon, but usually long enough for a window
-)
+# The first block is short, so that the first text comes soon, but usually long enough for one window.
+FIRST_BLOCK_S = 35.2
 LATER_BLOCK_S = 64
 
 _RATE = SAMPLE_RATE / FRAME  # frames a second
@@ -130,14 +129,17 @@ def next_window(speech: Probabilities, *, whole: bool) -> list[Run]:
 
 
 def _to_widest_pause(taken: Sequence[Run]) -> list[Run]:
-    """Drop the pieces after the widest pause that leaves the window long enough; of several wide ones, the last."""
+    """Drop the pieces after the widest pause that leaves the window long enough.
+
+    All pauses of 0.8 s or more count as equally wide; the last of them is chosen.
+    """
     lengths = list(accumulate(run.length for run in taken))
     ends = [number for number, length in enumerate(lengths) if length >= _ENOUGH]
     return list(taken[: max(ends, key=lambda number: (min(taken[number].pause, _WIDE), number)) + 1])
 
 
 def _runs(speech: Probabilities, *, whole: bool) -> Iterator[Run]:
-    """Yield the pieces of speech in order, with padding; in a pause that is too short for it, two pieces meet."""
+    """Yield the pieces of speech in order, with padding; if a pause is shorter than two paddings, two pieces meet."""
     voiced = np.flatnonzero(speech >= _SPEECH)
     breaks = np.flatnonzero(np.diff(voiced) > _PAUSE)
     firsts = voiced[np.concatenate(([0], breaks + 1))] if voiced.size else voiced
@@ -156,7 +158,7 @@ def _runs(speech: Probabilities, *, whole: bool) -> Iterator[Run]:
 
 
 def _cut(run: Run, speech: Probabilities, room: int) -> Run:
-    """Cut a piece that is longer than `room`, in the longest silence of the room's second half."""
+    """Cut a piece to at most `room` frames, in the longest silence of their second half."""
     return Run(run.start, run.start + _quiet_place(speech[run.start : run.start + room]))
 
 

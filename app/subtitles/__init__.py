@@ -29,7 +29,7 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A cue before its times are chosen: the pieces of a passage from place `first` up to, without, place `behind`."""
+    """A cue before its times are chosen: the pieces `first` to `behind - 1` of a passage."""
 
     passage: Passage
     breaker: Breaker

@@ -111,7 +111,7 @@ class Breaker:
         return longer
 
     def _reach(self, begin: int, columns: int) -> int:
-        """Find the last place before which a line may end that begins at `begin` and has up to `columns` columns."""
+        """Find the last place before which a line from `begin` can end if it has at most `columns` columns."""
         return bisect_right(self._columns_before, self._line_begins[begin] + columns) - 1
 
     def _columns(self, begin: int, behind: int) -> int:

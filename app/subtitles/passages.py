@@ -58,7 +58,7 @@ def _passages(segments: Iterable[Segment], longest: int) -> Iterator[Passage]:
     speaker: str | None = None
     for segment in sorted(segments, key=lambda segment: segment.start):
         for piece in pieces(segment, longest):
-            # Times are exact to the millisecond.
+            # Rounded, because the difference of two times in milliseconds is inexact.
             pause = round(piece.start - spoken[-1].end, 3) if spoken else 0.0
             if spoken and (segment.speaker != speaker or pause >= PAUSE_S):
                 yield Passage(speaker, spoken)

@@ -6,8 +6,8 @@ from math import ceil, inf
 
 MIN_CUE_S = 1.0  # a cue should be shown for at least this long
 READING_CPS = 21.0  # columns a second that adults read
-GAP_S = 0.08  # between two cues, two video frames: without a gap, viewers miss that the text has changed
-PAUSE_S = 1.0  # a pause of one speaker across which no cue reaches
+GAP_S = 0.08  # gap between two cues, two video frames: without a gap, viewers miss that the text has changed
+PAUSE_S = 1.0  # no cue reaches across a pause of its speaker that is this long
 
 _EARLY_S = 0.5  # a cue begins at most this long before its speech
 _LATE_S = 0.5  # a cue with time to spare begins at most this long after its speech

@@ -20,7 +20,7 @@ Activity = npt.NDArray[np.uint8]
 
 _SETS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
 """The sets of voices that the segmentation network distinguishes, one set a row."""
-_SILENCE = 2.0**-15  # an excerpt with no louder sample is silent: this is one step of 16 bits
+_SILENCE = 2.0**-15  # one step of 16 bits: an excerpt that is never louder is silent
 _LEAST_FRAMES = 6  # 0.1 s: a voice that speaks for less is ignored
 _CLEAN_FRAMES = 18  # 0.3 s: if a voice speaks alone for less, its embedding also uses frames with several voices
 _LEAST_SAMPLES = 1_600  # 0.1 s: shorter speech gets no embedding

@@ -60,7 +60,7 @@ class Clusters:
 
     def __init__(self, weights: Weights) -> None:
         self._parents = list(range(len(weights)))
-        self.weights = weights.copy()  # the weight of each cluster stands at the cluster's root
+        self.weights = weights.copy()  # at the root of a cluster: the weight of the whole cluster
 
     def apply(self, merge: Merge) -> tuple[float, float]:
         """Merge two clusters, and return their weights before the merge."""

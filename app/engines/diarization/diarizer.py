@@ -1,4 +1,4 @@
-"""Diarization: who speaks when in a recording, analysed chunk by chunk while it is decoded."""
+"""Find who speaks when in a recording: analyse one chunk after the other while the recording is decoded."""
 
 from collections.abc import Callable
 from contextlib import suppress

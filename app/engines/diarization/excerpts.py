@@ -47,7 +47,7 @@ def chunks(pieces: Iterable[Samples]) -> Iterator[ChunkSound]:
     waiting: list[Samples] = []
     for piece in pieces:
         waiting.append(piece)
-        while sum(map(len, waiting)) > _WHOLE:  # only then does the next chunk have an excerpt
+        while sum(map(len, waiting)) > _WHOLE:  # more sound than one chunk: the next chunk has an excerpt
             sound = np.concatenate(waiting)
             yield ChunkSound(index, sound[:_WHOLE], PER_CHUNK)
             index += 1

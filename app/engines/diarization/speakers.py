@@ -19,7 +19,7 @@ _SAME_EXCERPT = 0.3  # added to the distance of two voices of one excerpt: the s
 _RELIABLE_FRAMES = 30  # 0.5 s: only a voice that speaks alone for this long is clustered
 _MOST = 4096  # most embeddings that are clustered; each other voice joins the most similar speaker
 _SHARE = 0.01  # a speaker has at least this share of the frames of all voices, or _ENOUGH_FRAMES if that is less
-_ENOUGH_FRAMES = 592  # 10 s
+_ENOUGH_FRAMES = 592  # 10 s of speech
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def _whole(runs: Runs) -> Runs:
 
 
 def _without_scraps(runs: Sequence[_Run]) -> list[_Run]:
-    """Give each scrap to the speaker whose turn follows it, because a new speaker is often recognised a moment late."""
+    """Give each scrap (under 0.5 s) to the speaker of the next turn: a new speaker is often found a moment late."""
     kept: list[_Run] = []  # the earliest run is last
     for run in reversed(runs):
         heir = next((place for place in _following(run, kept) if run.end - run.start < _SCRAP_FRAMES), None)
@@ -143,7 +143,7 @@ def _without_scraps(runs: Sequence[_Run]) -> list[_Run]:
 
 
 def _following(run: _Run, later: Sequence[_Run]) -> Iterator[int]:
-    """Yield the places of other speakers' runs that begin before or soon after `run` ends, and end after it."""
+    """Yield the indexes of other speakers' runs that begin before or soon after `run` ends, and end after it."""
     for place in range(len(later) - 1, -1, -1):
         if later[place].start > run.end + _NEAR_FRAMES:
             return
