@@ -51,7 +51,7 @@ def end_process() -> None:
 
 
 class Worker:
-    """One worker: how it starts and ends, and its HTTP routes."""
+    """One worker: its start, its end and its HTTP routes."""
 
     def __init__(self, settings: Settings, engine: Engine, traces: TracerProvider = tracing.OFF) -> None:
         self.settings = settings

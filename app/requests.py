@@ -133,20 +133,22 @@ class TaskRequests:
         await self._log.purge_events(task_id)
 
     async def _delete_outside(self, last: Record) -> None:
-        """Delete what lies outside of the streams; as long as the log is there, the client can ask again."""
+        """Delete the data of a task outside its streams; a client can repeat a failed deletion while the log exists."""
         task_id = last.event.task_id
         try:
             await self._projection.delete(last)
             await self._forget_recording(task_id, last.metadata.task_sequence)
-            await self._waiting.remove(last)  # it may not be acknowledged yet
+            await self._waiting.remove(last)  # the message may still be in its queue
             if last.metadata.task is not None:
                 await self._recordings.delete(last.metadata.task.audio_file_id)
         except TransientError as error:
-            message = f"Task {task_id} could not be deleted wholly, Redis or the bucket is away: ask again in a moment."
+            message = (
+                f"Task {task_id} could not be deleted completely, Redis or the bucket is away: ask again in a moment."
+            )
             raise RequestError(ErrorCode.INTERNAL, message) from error
 
     async def _forget_recording(self, task_id: str, task_sequence: int) -> None:
-        """Remove from the cache what was found in the task's recording, which is kept by the recording's hash."""
+        """Remove the findings of the task's recording from the cache, which keeps them by the recording's hash."""
         result = await self._results.find(task_id, of=task_sequence)
         hashes = {batch.audio_sha256 async for batch in self._log.segments(task_id)}
         for audio_sha256 in hashes | ({result.audio_sha256} if result else set()):

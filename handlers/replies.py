@@ -26,7 +26,7 @@ INBOXES = ("_INBOX", "_R_.")
 log = structlog.get_logger()
 
 
-class InboxesOnly(BaseMiddleware[Any, Any]):  # the library's own type variables
+class InboxesOnly(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
     """Ignores requests whose reply subject is not an inbox.
 
     A client chooses the reply subject, and the service may publish on subjects that are closed to the client: a log, or

@@ -55,7 +55,7 @@ def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProv
         middlewares=[] if traces is tracing.OFF else [NatsTelemetryMiddleware(tracer_provider=traces)],
         error_cb=_failed,
         logger=structlog.get_logger(logs.BROKER),
-        log_level=logging.DEBUG,  # FastStream logs two lines for each message: DEBUG hides them
+        log_level=logging.DEBUG,  # hides the two lines that FastStream logs for each message
     )
 
 
@@ -91,9 +91,8 @@ def _ended_by_signals(patience: asyncio.Timeout) -> Iterator[None]:
     The HTTP server handles these signals only after the start, and the start waits for NATS.
     """
     loop = asyncio.get_running_loop()
-    numbers = (
-        (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
-    )  # only the main thread may handle signals
+    # Only the main thread may handle signals.
+    numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
     handlers = {number: signal.getsignal(number) for number in numbers}
     for number in handlers:
         loop.add_signal_handler(number, lambda: patience.reschedule(loop.time()))

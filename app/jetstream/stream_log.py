@@ -97,9 +97,7 @@ class StreamLog(Generic[T]):
             expected = headers | of_subject | {EXPECTED_SEQUENCE: str(after)}
             publish = partial(self._js.publish, where, payload, stream=self._stream, headers=expected)
             try:
-                return (
-                    await self._insist(subject, publish)
-                ).seq  # repeatable: `ce-id` shows below whether it was stored
+                return (await self._insist(subject, publish)).seq  # a repetition is recognised by its `ce-id`, below
             except BadRequestError as error:
                 if error.err_code != WRONG_LAST_SEQUENCE:
                     raise

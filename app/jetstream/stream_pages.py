@@ -15,7 +15,7 @@ from nats.js.api import RawStreamMsg
 
 ANSWER_TIMEOUT_S = 5.0
 PAGE_SIZE = 200  # messages that are read in one batch
-LARGEST_ANSWER_BYTES = 4 * 1024**2  # limit of a batch, unless a single message may be larger
+LARGEST_ANSWER_BYTES = 4 * 1024**2  # limit of a batch; a larger max_payload raises the limit
 ENVELOPE_BYTES = 8 * 1024  # room for the subject and headers that the server adds to a message
 PENDING = "Nats-Num-Pending"  # header: how many messages of the subject follow this message
 

@@ -67,7 +67,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
     results.subjects = [subjects.append_to(subjects.ALL_RESULTS), subjects.append_to(subjects.ALL_NO_RESULTS)]
     results.subject_transform = SubjectTransform(
         src=subjects.append_to("*.*"), dest="{{wildcard(1)}}.{{wildcard(2)}}"
-    )  # results and refusals of results, so that one wildcard covers both
+    )  # stores results as `results.*` and outcomes without a result as `no_results.*`
     yield results
     letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, 30 * DAY_S)
     letters.subjects = [subjects.append_to(subjects.dead_letters(kind)) for kind in Kind]

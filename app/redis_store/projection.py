@@ -26,7 +26,7 @@ KEEP_MARK_S: Final = 30 * DAY_S  # when the mark expires, everything is projecte
 # Several workers project one log, so an event is written only if it is newer than the last projected event. The
 # sequences of a new stream begin at 1 again, so the key of the last sequence also holds when the stream was created.
 # The progress key lives seven days from the first event, and at least one day from each change.
-# `cancelled` removes the result of the task, and prevents that the result is written afterwards.
+# `cancelled` removes the result of the task, and keeps the result from being written afterwards.
 # The end of a task removes its analysed chunks.
 WRITE_IF_NEWER: Final = """
 if ARGV[6] == 'cancelled' then
@@ -56,7 +56,7 @@ return 1
 class Ended(NamedTuple):
     """The result of an ended task, as it is written to Redis."""
 
-    task_sequence: int  # of the task message: a later task may have the same id
+    task_sequence: int  # sequence of the task message; a later task may have the same id
     result: bytes  # JSON
     created_at: datetime
 

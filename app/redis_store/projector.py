@@ -50,9 +50,8 @@ async def _project_next(inbox: PullInbox, at_once: int, project: Project) -> Non
     messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER_S)
     began = loop.time()
     await _settle(messages, project)
-    more_wait = (
-        len(messages) == at_once
-    )  # then pause as long as the batch took, so that other work gets half of the time
+    more_wait = len(messages) == at_once
+    # After a full batch, pause as long as the batch took, so that other work gets half of the time.
     await asyncio.sleep(min(loop.time() - began, LONGEST_REST_S) if more_wait else GATHER_S)
 
 
