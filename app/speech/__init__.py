@@ -1,1 +1,1 @@
-"""The work on a recording: its speech is transcribed and diarized, and becomes a result."""
+"""Speech: transcribe and diarize a recording, and build the task's result."""

@@ -1,4 +1,4 @@
-"""The diarizer: who speaks when in a recording, as a task of its own or beside a transcription."""
+"""The diarizer: finds who speaks when in a recording, for a diarization task or beside a transcription."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -19,11 +19,11 @@ from schemas.diarization import DiarizationResult, DiarizationTask, Turn
 from schemas.errors import ErrorDetail
 from schemas.transcription import TranscriptionTask
 
-_VERSION = version("natscribe")  # another version of the code may find other turns
+_VERSION = version("natscribe")  # part of the cache's keys: another version of the code may find other turns
 
 
 class Diarizer:
-    """Diarizes with the engine; the cache answers what was asked before."""
+    """Diarizes with the engine, unless the cache has the turns from an earlier task."""
 
     def __init__(
         self, recordings: Recordings, engine: Engine, cache: Cache, chunks: Chunks, sharing: WorkSharing
@@ -35,7 +35,7 @@ class Diarizer:
         self._sharing = sharing
 
     async def run(self, task: DiarizationTask) -> AsyncGenerator[Update | Result, None]:
-        """Yield progress, the result last.
+        """Diarize the recording of a task; yield progress updates, then the result.
 
         Raises:
             TaskError: The recording or the engine failed.
@@ -55,7 +55,9 @@ class Diarizer:
     async def turns(
         self, task: DiarizationTask | TranscriptionTask, recording: Recording
     ) -> AsyncGenerator[StageAdvanced | DiarizationDone, None]:
-        """Yield progress from where the task's last attempt ended, the turns last.
+        """Find the turns of a recording; yield progress, then the turns.
+
+        Chunks that an earlier attempt of the task has analysed are not analysed again.
 
         Raises:
             TaskError: The recording or the engine failed.
@@ -96,7 +98,7 @@ def _result(task: DiarizationTask, recording: Recording, found: DiarizationDone)
 
 
 class SpeakerSearch:
-    """Diarization beside a transcription: leads to `turns`, or to an `error`, which leaves the transcript alone."""
+    """The diarization of a transcription task: sets `turns`, or `error`, which does not fail the transcription."""
 
     def __init__(self, replies: AsyncGenerator[StageAdvanced | DiarizationDone, None]) -> None:
         self.turns: Sequence[Turn] | None = None
@@ -109,12 +111,12 @@ class SpeakerSearch:
 
     @property
     def begun(self) -> bool:
-        """Whether the search runs or is done."""
+        """Whether the search has begun."""
         return self._task is not None
 
     @property
     def fraction(self) -> float:
-        """The part of the search that is done."""
+        """How much of the search is done, from 0 to 1."""
         if self._task is not None and self._task.done():
             return 1.0
         latest = self._latest
@@ -123,13 +125,13 @@ class SpeakerSearch:
         return min(latest.processed_seconds / latest.duration_seconds, 1.0)
 
     def begin(self) -> None:
-        """Search in an asyncio task of its own."""
+        """Start the search in an asyncio task of its own, unless the search has begun."""
         if self._task is None:
             self._task = asyncio.create_task(self._search())
             self._task.add_done_callback(lambda _: self._moved.set())
 
     async def progress(self) -> AsyncGenerator[StageAdvanced, None]:
-        """Search to the end, and yield how far the search is."""
+        """Start the search if necessary, and yield its progress until it ends."""
         self.begin()
         task, yielded = self._task, None
         while task is not None and not task.done():
@@ -143,7 +145,7 @@ class SpeakerSearch:
             await task
 
     async def aclose(self) -> None:
-        """End the search."""
+        """Cancel the search."""
         if self._task is not None:
             await cancel_all([self._task])
         await self._replies.aclose()

@@ -1,4 +1,4 @@
-"""The windows that the listener has found and no batch has taken yet, and the silences between them."""
+"""The queue between the listener, which finds windows, and the batches, which take them."""
 
 from collections import deque
 from itertools import takewhile
@@ -7,23 +7,23 @@ from app.engines.messages import Listened, ListeningDone, RecordingOpened, Reply
 
 
 class FoundWindows:
-    """The windows that no batch has taken yet, in order, and the silences between them.
+    """The found windows that are in no batch yet, and the silences between them, in the order of the recording.
 
-    `duration` is how long the recording is, as far as known; `channels` is how many it has.
+    `duration` is the length of the recording in seconds, as far as known; `channels` is the number of its channels.
     """
 
     def __init__(self) -> None:
         self.duration = 0.0
         self.channels = 1
-        self.complete = False  # the recording's end was reached
-        self._found: deque[WindowSound | float] = deque()  # a number: no more speech up to that second
+        self.complete = False  # whether the listener has reached the end of the recording
+        self._found: deque[WindowSound | float] = deque()  # a number is a silence: the second at which it ends
         self._windows_in_block = False
 
     def __len__(self) -> int:
         return len(self._found)
 
     def receive(self, reply: Reply) -> None:
-        """Add the windows of a reply from the process that finds windows."""
+        """Add the window or silence in a reply of the listener, and note the duration and channels."""
         match reply:
             case RecordingOpened():
                 self.duration, self.channels = reply.duration_seconds, reply.channels
@@ -31,7 +31,7 @@ class FoundWindows:
                 self._found.append(reply.window)
                 self._windows_in_block = True
             case Listened():
-                self.duration = max(self.duration, reply.seconds)  # the header may promise less
+                self.duration = max(self.duration, reply.seconds)  # the header may give a shorter duration
                 if not self._windows_in_block:
                     self._add_silence(reply.settled)
                 self._windows_in_block = False
@@ -40,7 +40,7 @@ class FoundWindows:
                 self.complete = True
 
     def take_silence(self) -> float | None:
-        """Take a silence that comes before the next window, if one is known: the second at which it ends."""
+        """Remove the silence before the next window, and return the second at which it ends; None without a silence."""
         silence = self._found[0] if self._found else None
         if not isinstance(silence, float):
             return None
@@ -48,7 +48,10 @@ class FoundWindows:
         return silence
 
     def take_batch(self, size: int) -> list[WindowSound]:
-        """Take `size` windows; fewer where a silence or the end follows, none where more may come."""
+        """Remove and return the next `size` windows, or fewer if a silence or the recording's end follows them.
+
+        If fewer windows are there and more may follow at once, return none.
+        """
         windows = list(takewhile(lambda each: isinstance(each, WindowSound), self._found))
         no_more = self.complete or len(windows) < len(self._found)
         if len(windows) < size and not no_more:

@@ -1,6 +1,6 @@
-"""The pipeline of one recording: the listener finds windows, batches of them are transcribed, the texts come in order.
+"""The pipeline of one recording: find windows, transcribe batches of windows, and yield the texts in order.
 
-Batches are transcribed side by side, by this worker's engine and by helpers.
+This worker's engine and helpers transcribe batches at the same time.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ from schemas.progress import Stage
 from schemas.transcription import Segment, Stretch
 from schemas.wire import Model
 
-_BATCH_S = 10.0  # that transcribing a batch should take
-_AHEAD = 2  # batches for each transcriber that may wait for an earlier one
+_BATCH_S = 10.0  # how long transcribing a batch should take
+_AHEAD = 2  # most batches for each transcriber, counted from the first unfinished batch
 
 Transcriber = Callable[[Transcribe], Coroutine[None, None, WindowsTranscribed]]
 Coordination = Callable[[Model], AbstractAsyncContextManager[Coordinator | None]]
@@ -38,7 +38,7 @@ Coordination = Callable[[Model], AbstractAsyncContextManager[Coordinator | None]
 
 @dataclass(frozen=True, slots=True)
 class Transcribed:
-    """What was found up to `processed_seconds`; `language` is the one spoken last."""
+    """The next part of the transcript, up to `processed_seconds`; `language` is the language spoken last."""
 
     language: str | None
     processed_seconds: float
@@ -49,7 +49,7 @@ class Transcribed:
 
 @dataclass(frozen=True, slots=True)
 class BatchSizes:
-    """How many windows a batch has at most, and the first one: as many as are transcribed at the same time."""
+    """How many windows the largest and the first batch have; the engine transcribes `first` windows at once."""
 
     largest: int
     first: int = 1
@@ -57,7 +57,7 @@ class BatchSizes:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Windows that are transcribed together, assumed to follow speech in the language `previous`."""
+    """Windows that are transcribed together; `previous` is the language assumed before the first window."""
 
     windows: list[WindowSound]
     previous: str | None = None
@@ -65,10 +65,11 @@ class Batch:
 
 
 class Pipeline:
-    """One run over a recording; `language` is the one spoken last, and `model` transcribes.
+    """One run over a recording; `language` is the language spoken last, `model` the model that transcribes.
 
-    The text of a window may depend on the language before it. Where batches are transcribed side by side, each is
-    assumed to follow the language known by then; a batch for which that was wrong, and matters, is transcribed again.
+    The text of a window may depend on the language before the window. A batch may start before that language is known;
+    the latest known language is assumed then. If the assumption was wrong and the texts depend on it, the batch is
+    transcribed again.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Pipeline:
         *,
         batches: BatchSizes,
     ) -> None:
-        """`transcribe` is the job of each batch but for its windows; `coordination` finds helpers.
+        """Take the job of the listener and the job of each batch, without windows; `coordination` finds helpers.
 
         `transcribe.previous` is the language spoken last before `listen.start_at`.
         """
@@ -91,27 +92,27 @@ class Pipeline:
         self._batches = batches
         self.language = transcribe.previous
         self.model: Model | None = None
-        self._reached = listen.start_at  # seconds, up to where progress is in `_order`
-        self._begun = False  # whether `_order` has anything to show that transcription is under way
-        self._has_text = False  # only then it is known how long a window takes
-        self._size = batches.first  # windows of the next batch
+        self._reached = listen.start_at  # the second up to which `_order` has progress
+        self._begun = False  # whether `_order` has had progress of the transcription
+        self._has_text = False  # whether a batch had text: a window without text takes less time
+        self._size = batches.first  # windows in the next batch
         self._window_seconds = 0.0  # how long transcribing one window takes
         self._found = FoundWindows()
         self._pool = TranscriberPool(partial(answer, engine, kind=WindowsTranscribed))
-        self._again: deque[Batch] = deque()  # to be transcribed again
-        self._order: deque[Batch | StageAdvanced] = deque()  # to be yielded
+        self._again: deque[Batch] = deque()  # the batches to transcribe again
+        self._order: deque[Batch | StageAdvanced] = deque()  # what is to be yielded, in the order of the recording
         self._reading: asyncio.Future[Reply] | None = None
         self._coordinator: Coordinator | None = None
         self._joining: asyncio.Task[Transcriber] | None = None
 
     @property
     def duration(self) -> float:
-        """Seconds of the recording, as far as known."""
+        """The length of the recording in seconds, as far as known."""
         return self._found.duration
 
     @property
     def channels(self) -> int:
-        """How many channels the recording has, once it is opened."""
+        """The number of the recording's channels; 1 until the recording is opened."""
         return self._found.channels
 
     async def run(self) -> AsyncGenerator[StageAdvanced | Transcribed, None]:
@@ -139,7 +140,7 @@ class Pipeline:
                     self._coordinator = await stack.enter_async_context(coordination)
 
     def _start_work(self, replies: AsyncGenerator[Reply, None]) -> None:
-        """Start whatever can be started, without waiting."""
+        """Start batches, the listener's next reply and the search for a helper, without waiting for any of them."""
         self._pass_silence()
         while self._pool.idle and (batch := self._next_batch()):
             batch.previous = self.language
@@ -162,7 +163,7 @@ class Pipeline:
             return self._again.popleft()
         from_first_open = dropwhile(lambda each: not isinstance(each, Batch) or each.answer, self._order)
         if sum(isinstance(each, Batch) for each in from_first_open) >= _AHEAD * len(self._pool):
-            return None  # one batch is slow: what is transcribed meanwhile is neither yielded nor saved
+            return None  # texts behind a slow batch can be neither yielded nor saved
         windows = self._found.take_batch(self._size)
         if not windows:
             return None
@@ -184,7 +185,7 @@ class Pipeline:
         )
 
     def _in_order(self) -> Iterator[StageAdvanced | Transcribed]:
-        """Yield what is ready, up to the first batch without its final answer."""
+        """Yield progress and texts up to the first batch without a final answer."""
         while self._order:
             first = self._order[0]
             if isinstance(first, StageAdvanced):
@@ -206,7 +207,7 @@ class Pipeline:
         return Transcribed(self.language, batch.windows[-1].end, self.duration, segments, untranscribed)
 
     async def _wait(self) -> None:
-        """Wait for the listener's next reply, the end of a batch or a helper, and take it into account.
+        """Wait for a reply of the listener, the end of a batch or a new helper, and handle all that have arrived.
 
         Raises:
             TaskError: The recording cannot be read, or the engine failed.
@@ -235,7 +236,7 @@ class Pipeline:
             )
 
     def _measure(self, found: WindowsTranscribed) -> None:
-        """Fit the next batches to how long a window takes; until there is text, batches stay small."""
+        """Choose the size of the next batches by the time that a window takes; until there is text, keep them small."""
         if any(window.segments for window in found.found):
             self._has_text = True
             self._window_seconds = max(found.seconds / len(found.found), 1e-3)
@@ -251,7 +252,7 @@ class Pipeline:
 
 
 class TranscriberPool:
-    """Each transcriber has one batch at a time; a helper that is lost is not asked again."""
+    """This worker's engine and the helpers, each with one batch at a time; a lost helper leaves the pool."""
 
     def __init__(self, own: Transcriber) -> None:
         self._own = own
@@ -268,11 +269,11 @@ class TranscriberPool:
 
     @property
     def tasks(self) -> Sequence[asyncio.Task[WindowsTranscribed]]:
-        """The batches that are being transcribed."""
+        """The asyncio tasks of the batches that are being transcribed."""
         return list(self._busy)
 
     def add(self, helper: Transcriber) -> None:
-        """Add a helper."""
+        """Add a helper to the pool."""
         self._idle.append(helper)
 
     def start(self, job: Transcribe, batch: Batch) -> None:
@@ -281,7 +282,7 @@ class TranscriberPool:
         self._busy[asyncio.create_task(transcriber(job))] = transcriber, batch
 
     def finished(self) -> Iterator[Batch]:
-        """Yield the batches that have ended since; one whose helper was lost has no answer.
+        """Yield the batches that have ended since the last call; a batch whose helper was lost has no answer.
 
         Raises:
             TaskError: The engine failed.
@@ -297,7 +298,7 @@ class TranscriberPool:
             yield batch
 
     async def stop(self) -> None:
-        """Cancel what is being transcribed."""
+        """Cancel the batches that are being transcribed."""
         for task in self._busy:
             task.cancel()
         await asyncio.gather(*self._busy, return_exceptions=True)

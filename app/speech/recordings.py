@@ -1,4 +1,4 @@
-"""Recordings: where `audio_file_id` is looked up, a bucket of the Object Store or a folder."""
+"""The store of recordings, where `audio_file_id` names a recording: a bucket of the Object Store or a folder."""
 
 import asyncio
 import hashlib
@@ -22,27 +22,27 @@ from app.settings import Settings
 from app.temporary import temporary_file
 from schemas.errors import ErrorCode
 
-_FETCHED_AT_ONCE = 32  # chunks of 128 KiB
-_STALLED_S = 10.0  # without a chunk
+_FETCHED_AT_ONCE = 32  # chunks, of 128 KiB each
+_STALLED_S = 10.0  # a download fails after this time without a chunk
 
-GONE = "The recording went away while the task ran: let the operator look at the service's folder."
+GONE = "The recording disappeared while the task ran: let the operator look at the service's folder."
 REPLACED = "The recording was replaced while the task ran: publish it again under a new task id."
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording on this machine, while a task works on it."""
+    """A recording in a file on this machine, while a task works on the recording."""
 
     path: Path
     sha256: str
-    stamp: "_Stamp | None" = None  # null: a copy that only this service has
+    stamp: "_Stamp | None" = None  # null: the file is this service's own copy, which nobody changes
 
     async def check(self) -> None:
-        """Make sure that the recording is what it was when it was hashed.
+        """Check that the recording has not changed since its SHA-256 was computed.
 
         Raises:
-            PermanentError: audio_unreadable, it was replaced.
-            TransientError: internal, it is gone.
+            PermanentError: audio_unreadable: the recording was replaced.
+            TransientError: internal: the recording has disappeared.
         """
         if self.stamp is not None:
             await asyncio.to_thread(self._check)
@@ -57,7 +57,7 @@ class Recording:
 
 
 class _Stamp(NamedTuple):
-    """A file with another stamp may be another file."""
+    """Cheap properties of a file: if they are the same, the file has not changed."""
 
     inode: int
     size: int  # bytes
@@ -73,11 +73,11 @@ class Recordings(Protocol):
     """Where recordings are kept."""
 
     def fetch(self, audio_file_id: str, /) -> AbstractAsyncContextManager[Recording]:
-        """Provide a recording on this machine until the block ends; then a copy is deleted.
+        """Provide a recording as a file on this machine until the block ends; a downloaded copy is deleted then.
 
         Raises:
             PermanentError: audio_not_found, audio_too_large, audio_unreadable.
-            TransientError: internal, the recordings cannot be reached.
+            TransientError: internal: the recordings cannot be reached.
         """
         ...
 
@@ -85,13 +85,13 @@ class Recordings(Protocol):
         """Delete a recording from the service's bucket, if it is there.
 
         Raises:
-            TransientError: internal, the bucket cannot be reached.
+            TransientError: internal: the bucket cannot be reached.
         """
         ...
 
 
 def recordings_of(settings: Settings, jetstream: JetStreamContext) -> Recordings:
-    """Open the recordings behind AUDIO_STORE: a bucket (`nats://bucket`) or a folder (`file:///folder`)."""
+    """Return the store in the setting AUDIO_STORE: a bucket (`nats://bucket`) or a folder (`file:///folder`)."""
     where = urlsplit(settings.audio_store)
     if where.scheme == "file":
         return _Folder(Path(unquote(where.path)), settings.audio_max_bytes)
@@ -99,7 +99,7 @@ def recordings_of(settings: Settings, jetstream: JetStreamContext) -> Recordings
 
 
 class _Folder:
-    """Recordings below a folder that others keep."""
+    """Recordings in a folder that this service only reads."""
 
     def __init__(self, root: Path, max_bytes: int) -> None:
         self._root = root
@@ -110,7 +110,7 @@ class _Folder:
         yield await asyncio.to_thread(self._look_up, audio_file_id)
 
     async def delete(self, audio_file_id: str, /) -> None:
-        pass  # the folder is not the service's own
+        pass  # the service only reads the folder
 
     def _look_up(self, audio_file_id: str) -> Recording:
         try:
@@ -121,7 +121,7 @@ class _Folder:
             found = False
         if not found and not self._root.is_dir():
             message = (
-                "The service's folder of recordings is not there: let its operator mount it, or set AUDIO_STORE right."
+                "The service's folder of recordings is missing: let the operator mount it, or correct AUDIO_STORE."
             )
             raise TransientError(ErrorCode.INTERNAL, message)
         if not found:
@@ -168,7 +168,7 @@ class _Bucket:
             store = await self._jetstream.object_store(self._bucket)
             info = await store.get_info(audio_file_id)
         except BucketNotFoundError as error:
-            message = f"The bucket {self._bucket!r} is missing: restart the service, it makes it."
+            message = f"The bucket {self._bucket!r} is missing: restart the service, which creates the bucket."
             raise TransientError(ErrorCode.INTERNAL, message) from error
         except NotFoundError:
             _not_found(audio_file_id, f"upload it to the bucket {self._bucket!r}, then publish a new task")
@@ -179,7 +179,10 @@ class _Bucket:
         return info
 
     async def _download(self, info: ObjectInfo, file: BinaryIO) -> str:
-        """Write the object into the file, and return its SHA-256 in hex; memory and the event loop stay free."""
+        """Write the object into the file, and return its SHA-256 in hex.
+
+        A thread hashes and writes a few chunks at a time: memory stays flat, and the event loop is not blocked.
+        """
         digest = hashlib.sha256()
 
         def take(messages: list[Msg]) -> int:
@@ -193,7 +196,8 @@ class _Bucket:
             await asyncio.to_thread(file.flush)
         except (nats.errors.Error, OSError) as error:
             raise _trouble() from error
-        if objects.digest(digest.digest()).rstrip("=") != (info.digest or "").rstrip("="):  # some write no padding
+        # Some clients write the digest without padding.
+        if objects.digest(digest.digest()).rstrip("=") != (info.digest or "").rstrip("="):
             raise _trouble()
         return digest.hexdigest()
 
@@ -206,7 +210,7 @@ class _Bucket:
             while left > 0:
                 left -= await asyncio.to_thread(take, await source.fetch(_FETCHED_AT_ONCE, timeout=_STALLED_S))
         finally:
-            with suppress(nats.errors.Error):  # the server removes both by itself after a while
+            with suppress(nats.errors.Error):  # otherwise the server deletes the idle consumer after 60 s
                 await source.unsubscribe()
                 await self._jetstream.delete_consumer(stream, config.name or "")
 
@@ -232,4 +236,4 @@ def _not_found(audio_file_id: str, advice: str) -> NoReturn:
 
 
 def _trouble() -> TransientError:
-    return TransientError(ErrorCode.INTERNAL, "The recording could not be reached in NATS: it is tried again.")
+    return TransientError(ErrorCode.INTERNAL, "The recording could not be reached in NATS: the service tries again.")

@@ -1,4 +1,4 @@
-"""The transcriber: a recording becomes a transcript, with speakers where the task asks for them."""
+"""The transcriber: transcribes a recording, and finds its speakers if the task asks for them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -31,13 +31,13 @@ from schemas.transcription import (
 )
 from schemas.wire import Model
 
-DIARIZING_SHARE = 0.5  # of a task that wants both: the bundled models take about the same time for each
+DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription task: both take about the same time
 
 
 class Transcriber:
-    """Transcribes with the engine, and attributes words to speakers where the task asks for that."""
+    """Transcribes with the engine, and attributes words to speakers if the task asks for speakers."""
 
-    def __init__(  # noqa: PLR0913 -- what a transcript is made with
+    def __init__(  # noqa: PLR0913 -- all parts that a transcription needs
         self,
         recordings: Recordings,
         engine: Engine,
@@ -57,7 +57,7 @@ class Transcriber:
         self._pipeline = partial(Pipeline, engine, coordination=sharing.coordination, batches=batches)
 
     async def run(self, task: TranscriptionTask, checkpoint: Checkpoint) -> AsyncGenerator[Update | Result, None]:
-        """Yield what is found from the checkpoint on, the result last.
+        """Transcribe the recording of a task from the checkpoint on; yield updates, then the result.
 
         Raises:
             TaskError: The recording or the engine failed, or the task asks for what cannot be done.
@@ -74,16 +74,16 @@ class Transcriber:
                 async for update in updates:
                     yield update
             await recording.check()
-            yield await asyncio.to_thread(transcription.result)  # a day has many segments to copy
+            yield await asyncio.to_thread(transcription.result)  # copying the segments of a day blocks the event loop
 
     async def _with_speakers(
         self, transcription: "Transcription", task: TranscriptionTask, recording: Recording, checkpoint: Checkpoint
     ) -> AsyncGenerator[Update, None]:
-        """Give the segments their speakers; the transcript is kept when the search for speakers fails.
+        """Transcribe, and find the speakers of the segments; if the search for speakers fails, keep the transcript.
 
-        The search runs beside the transcription where a core is free. After a lost worker it runs last, when all text
-        is saved, because the search may have been what that worker died of. Where each channel is a speaker of its
-        own, there is nothing to search for.
+        The search runs beside the transcription if cores are free. After a lost or failed attempt the search runs last,
+        when all text is saved, because the search may have been the cause. With separate channels each channel is a
+        speaker, and no search is needed.
         """
         beside = not (checkpoint.processed_seconds and checkpoint.after_trouble)
         cores = Cores()
@@ -107,7 +107,7 @@ class Transcriber:
 
 
 def _with_search(update: Update, searched: float) -> Update:
-    """Count both halves of the work, whichever goes on at the moment."""
+    """Return the update with a fraction that counts both the transcription and the search for speakers."""
     return replace(update, fraction=(1 - DIARIZING_SHARE) * update.fraction + DIARIZING_SHARE * searched)
 
 
@@ -119,7 +119,7 @@ def _searching(search: SpeakerSearch, seconds: float, duration: float | None) ->
 class Transcription:
     """The transcription of one recording: all channels mixed, or one channel after the other.
 
-    What has been found so far is in `segments` and `untranscribed`, the checkpoint's part included.
+    `segments` and `untranscribed` hold what has been found so far, the checkpoint included.
     """
 
     def __init__(
@@ -136,8 +136,8 @@ class Transcription:
         self.segments: list[Segment] = []
         self.untranscribed: list[Stretch] = []
         self.duration = 0.0
-        self.channels = 1  # of the recording, once that is known
-        self.cached = True  # nothing had to be computed so far
+        self.channels = 1  # number of the recording's channels, once known
+        self.cached = True  # whether everything so far came from the cache
         self.model: Model | None = None
         self._speakers: int | None = None
         self._diarization_error: ErrorDetail | None = None
@@ -148,7 +148,7 @@ class Transcription:
         return self._task.channels is Channels.SEPARATE and self.channels > 1
 
     async def run(self, checkpoint: Checkpoint) -> AsyncGenerator[Update, None]:
-        """Yield what is found from the checkpoint on.
+        """Transcribe from the checkpoint on, and yield updates.
 
         Raises:
             TaskError: The recording or the engine failed, or the task asks for what cannot be done.
@@ -176,7 +176,7 @@ class Transcription:
                 return
 
     def add_speakers(self, search: SpeakerSearch) -> None:
-        """Give the words to the speakers that a search has found, or note why it has found none."""
+        """Attribute the words to the speakers that a search has found, or note the error of a failed search."""
         self._diarization_error, self.cached = search.error, self.cached and search.cached
         if search.turns is not None:
             self.segments = attribute(self.segments, search.turns)
@@ -216,7 +216,10 @@ class Transcription:
     async def _source(
         self, channel: int | None, start_at: float, language: str | None
     ) -> tuple[Pipeline | Transcript, AsyncGenerator[StageAdvanced | Transcribed, None]]:
-        """Choose where the text of a channel comes from; `language` was spoken before `start_at` seconds."""
+        """Return the cached transcript of a channel or else a pipeline, with its replies from `start_at` seconds on.
+
+        `language` is the language spoken before `start_at`.
+        """
         known = await self._transcripts.find(self._recording.sha256, self._task, channel)
         if known is not None:
             return known, known.replay(start_at)
@@ -225,7 +228,7 @@ class Transcription:
         return pipeline, pipeline.run()
 
     async def _keep(self, channel: int | None, first: int, first_untranscribed: int) -> None:
-        """Keep the transcript of a channel, which begins at these places of what was found."""
+        """Cache the transcript of a channel: all that was found from these indexes on."""
         if self.model is None:
             return
         transcript = Transcript(
@@ -239,16 +242,16 @@ class Transcription:
         await self._transcripts.keep(self._recording.sha256, self._task, channel, transcript)
 
     def _note(self, source: Pipeline | Transcript) -> None:
-        """Note what the source knows of the recording and of the model.
+        """Copy the duration, the model and the channels from the source.
 
         Raises:
-            PermanentError: invalid_message, the recording has more channels than are transcribed apart.
+            PermanentError: invalid_message: the recording has too many channels to transcribe each on its own.
         """
         self.duration, self.model, self.channels = source.duration, source.model, source.channels
         if self._task.channels is Channels.SEPARATE and self.channels > MOST_CHANNELS:
             message = (
-                f"channels: the recording has {self.channels} channels, and up to {MOST_CHANNELS} are transcribed each"
-                " on its own: leave `channels` out, and they are mixed."
+                f"channels: the recording has {self.channels} channels, and up to {MOST_CHANNELS} can be transcribed"
+                " each on its own: leave `channels` out to have all channels mixed."
             )
             raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
 
@@ -266,7 +269,7 @@ class Transcription:
         )
 
     def _wanted(self, segment: Segment, channel: int | None) -> Segment:
-        """Fit a segment to the task: words only if they are of use, and the channel if that is the speaker."""
+        """Fit a segment to the task: drop words that the task does not need, and add the channel if it is separate."""
         changed: dict[str, object] = {}
         if not (self._task.word_timestamps or self._task.diarize):
             changed["words"] = None
@@ -275,7 +278,7 @@ class Transcription:
         return segment.model_copy(update=changed)
 
     def _update(self, reply: StageAdvanced | Transcribed, channel: int | None) -> Update:
-        """Turn a reply into an update; each of several channels is a part of the whole."""
+        """Turn a reply into an update; with separate channels, count progress over all channels."""
         seconds, duration = reply.processed_seconds, reply.duration_seconds
         if self.separate and duration is not None:
             seconds = ((channel or 0) * duration + seconds) / self.channels
@@ -285,7 +288,7 @@ class Transcription:
 
 
 def _languages(segments: Sequence[Segment]) -> dict[str, float]:
-    """The seconds of each language, the largest first."""
+    """Return the seconds of each language, most first."""
     seconds: dict[str, float] = {}
     for segment in segments:
         if segment.language is not None:

@@ -1,4 +1,4 @@
-"""The cache of transcripts: the same question about the same sound is not transcribed twice."""
+"""The cache of transcripts: the same recording is not transcribed twice with the same model and options."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -13,13 +13,13 @@ from app.speech.pipeline import Transcribed
 from schemas.transcription import Segment, Stretch, TranscriptionTask
 from schemas.wire import Model
 
-SEGMENTS_AT_ONCE = 50  # that a replay yields: as a message they are far below any max_payload
-PIECE = 100  # segments; to read or write them holds the event loop for about 10 ms, a day's for more than a second
-VERSION = version("natscribe")  # another version of the code may find something else in the same recording
+SEGMENTS_AT_ONCE = 50  # segments that a replay yields at once: far less than a NATS message can hold
+PIECE = 100  # segments cached as one: reading them blocks the event loop for about 10 ms; a day's, for over a second
+VERSION = version("natscribe")  # part of the keys: another version of the code may find other text
 
 
 class Transcript(BaseModel):
-    """All that a model finds in a recording, or in one of its channels."""
+    """Everything that a model finds in a recording, or in one of its channels."""
 
     duration: float
     channels: int
@@ -28,15 +28,15 @@ class Transcript(BaseModel):
     untranscribed: list[Stretch]
 
     def pieces(self) -> Iterator["Transcript"]:
-        """Cut the transcript into pieces, at least one."""
+        """Cut the transcript into pieces, at least one; the first piece holds all untranscribed speech."""
         for at in range(0, max(len(self.segments), 1), PIECE):
             missing = self.untranscribed if not at else []
             yield self.model_copy(update={"segments": self.segments[at : at + PIECE], "untranscribed": missing})
 
     async def replay(self, start_at: float) -> AsyncGenerator[Transcribed, None]:
-        """Yield what lies behind `start_at` seconds, in order, as a pipeline would.
+        """Yield the transcript from `start_at` seconds on, part by part, as a pipeline does.
 
-        Each part is done where the next one begins, and another replay may start there.
+        The `processed_seconds` of a part are the start of the next part: a later replay can begin there.
         """
         segments = [segment for segment in self.segments if segment.start >= start_at]
         untranscribed = [stretch for stretch in self.untranscribed if stretch.start >= start_at]
@@ -53,14 +53,14 @@ class Transcript(BaseModel):
 
 
 class TranscriptCache:
-    """Transcripts by the recording's SHA-256, the model and all that the task asks of it."""
+    """Stores transcripts by the recording's SHA-256, the model and the task's options."""
 
     def __init__(self, engine: Engine, cache: Cache) -> None:
         self._engine = engine
         self._cache = cache
 
     async def find(self, audio_sha256: str, task: TranscriptionTask, channel: int | None) -> Transcript | None:
-        """Find the transcript of a channel (null: of all as one) that an earlier task with the same options left.
+        """Find the transcript of a channel (null: all mixed) that an earlier task with the same options has stored.
 
         Raises:
             TaskError: The model cannot be loaded.
@@ -71,7 +71,7 @@ class TranscriptCache:
     async def keep(
         self, audio_sha256: str, task: TranscriptionTask, channel: int | None, transcript: Transcript
     ) -> None:
-        """Keep the transcript of a whole channel."""
+        """Store the transcript of a whole channel."""
         question = self._question(transcript.model, task, channel)
         await self._cache.keep_pieces(audio_sha256, question, transcript.pieces())
 

@@ -1,6 +1,6 @@
-"""The coordinator: finds helpers for one run over a recording, hands them batches, and goes on where one is lost.
+"""The coordinator: finds helpers for one run over a recording and sends them batches; the run survives a lost helper.
 
-`WorkSharing` is a worker's part in this: its inbox leads to its coordinators, and to its helper.
+`WorkSharing` is the work sharing of one worker: its inbox receives the messages for its coordinators and its helper.
 """
 
 import asyncio
@@ -35,19 +35,19 @@ from schemas import subjects
 from schemas.sharing import WindowsOffered
 from schemas.wire import Model
 
-SILENT_FOR_S = 5.0  # after which a helper is lost
-SLOWER = 3  # times what the owner needs for a batch: a slower helper holds back all that comes after its batch
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0  # between offers: the pause doubles while nobody comes
-MOST_HELPERS = 8  # each holds a batch, and the owner holds that batch too until it is transcribed
-_LONGEST_TEXT = 5000  # characters of a window
-_ROUNDING_S = 0.002
-_LARGEST_MESSAGE_BYTES = 960_000  # the longest window, and the line before it
+SILENT_FOR_S = 5.0  # a helper that sends nothing for this long is lost
+SLOWER = 3  # a helper gets this many times the coordinator's own time for a batch: all texts behind the batch wait
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 30.0  # pause between two offers, which doubles while nobody volunteers
+MOST_HELPERS = 8  # limits memory: the coordinator holds the batch of each helper until it is transcribed
+_LONGEST_TEXT = 5000  # most characters in the text of a window
+_ROUNDING_S = 0.002  # rounded times may lie outside of their window by this much
+_LARGEST_MESSAGE_BYTES = 960_000  # the sound of the longest window, and the JSON line before it
 
 log = structlog.get_logger()
 
 
 class HelperLostError(Exception):
-    """A helper does not transcribe its batch: another transcriber has to, and nothing else is wrong."""
+    """A helper does not transcribe its batch, so another transcriber must do it."""
 
 
 class Coordinator:
@@ -61,12 +61,12 @@ class Coordinator:
         self._came = asyncio.Event()
         self._joined: asyncio.Queue[RemoteHelper] = asyncio.Queue()
         self._helpers: set[str] = set()
-        self.handed: dict[str, RemoteHelper] = {}  # by batch
-        self.longest_s = LONGEST_BATCH_S  # that a helper gets for a batch
+        self.handed: dict[str, RemoteHelper] = {}  # the helper of each batch, by the batch's id
+        self.longest_s = LONGEST_BATCH_S  # the time that a helper gets for a batch
         self._offers = asyncio.create_task(self._offer_repeatedly())
 
     def update(self, *, wanted: bool, batch_seconds: float) -> None:
-        """Note whether more windows wait than the owner takes next, and how long a batch takes it."""
+        """Set whether more helpers are wanted, and how many seconds this worker's own engine needs for a batch."""
         self.longest_s = min(max(SLOWER * batch_seconds, SHORTEST_BATCH_S), LONGEST_BATCH_S)
         if wanted and len(self._helpers) < MOST_HELPERS:
             self._wanted.set()
@@ -74,27 +74,27 @@ class Coordinator:
             self._wanted.clear()
 
     async def next_helper(self) -> Callable[[Transcribe], Coroutine[None, None, WindowsTranscribed]]:
-        """Wait for the next helper, and return the function that transcribes a batch there."""
+        """Wait for the next helper, and return the function with which this helper transcribes a batch."""
         return (await self._joined.get()).transcribe
 
     def add(self, helper: str) -> None:
-        """Take a worker that has volunteered, unless there are enough."""
+        """Add a worker that has volunteered, unless there are enough helpers."""
         if helper not in self._helpers and len(self._helpers) < MOST_HELPERS:
             self._helpers.add(helper)
             self._came.set()
             self._joined.put_nowait(RemoteHelper(self, helper, self._offer, self._send))
 
     def remove(self, helper: str) -> None:
-        """Forget a worker, which may volunteer again."""
+        """Remove a helper, which may volunteer again."""
         self._helpers.discard(helper)
 
     def receive(self, line: Alive | Returned) -> None:
-        """Pass on what a helper has sent about its batch."""
+        """Pass a message about a batch to the `RemoteHelper` that waits for it."""
         if helper := self.handed.get(line.batch):
             helper.receive(line)
 
     async def close(self) -> None:
-        """Look for no more helpers."""
+        """Stop looking for helpers."""
         await cancel_all([self._offers])
 
     async def _offer_repeatedly(self) -> None:
@@ -108,7 +108,7 @@ class Coordinator:
 
 
 class RemoteHelper:
-    """The engine of another worker, as its coordinator sees it."""
+    """The coordinator's side of a helper, which is the engine of another worker."""
 
     def __init__(self, coordinator: Coordinator, helper: str, offer: WindowsOffered, send: Send) -> None:
         self._coordinator = coordinator
@@ -119,14 +119,14 @@ class RemoteHelper:
         self._goes_on = True
 
     def receive(self, line: Alive | Returned) -> None:
-        """Take what the helper has sent about its batch."""
+        """Receive a message of the helper about its batch."""
         self._received.put_nowait(line)
 
     async def transcribe(self, job: Transcribe) -> WindowsTranscribed:
-        """Hand over a batch, and return what the helper finds in it.
+        """Send a batch to the helper, and return the helper's answer.
 
         Raises:
-            HelperLostError: The helper is silent, slow or stopped, or its answer cannot be true.
+            HelperLostError: The helper is silent, slow or stopped, or its answer does not fit the batch.
         """
         if not self._goes_on:
             raise HelperLostError
@@ -142,11 +142,12 @@ class RemoteHelper:
             log.warning("helper_lost")
         finally:
             del self._coordinator.handed[batch]
-            if not limit.expired() and (found is None or not self._goes_on):  # a slow helper is not asked again
+            # A helper that was too slow stays in the list, so that it cannot volunteer again.
+            if not limit.expired() and (found is None or not self._goes_on):
                 self._coordinator.remove(self._helper)
         if found is None:
             raise HelperLostError
-        if not _is_answer(found, job, self._offer):  # this helper is not asked again either
+        if not _is_answer(found, job, self._offer):  # this helper stays in the list too
             log.warning("helper_answer_rejected")
             raise HelperLostError
         return found
@@ -183,12 +184,12 @@ class WorkSharing:
         self._token = uuid4().hex
         cores = None if settings.share_windows is Share.ALWAYS else settings.engine_threads
         self._helper = Helper(engine, self._token, self._send, cores=cores)
-        self._coordinators: dict[str, Coordinator] = {}  # by run
+        self._coordinators: dict[str, Coordinator] = {}  # by the run's id
         self._on = settings.share_windows is not Share.NEVER and nats.max_payload >= _LARGEST_MESSAGE_BYTES
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Take part until the block ends."""
+        """Take part in work sharing until the block ends."""
         inbox = await self._nats.subscribe(subjects.windows_inbox(self._token), cb=self._receive) if self._on else None
         try:
             yield
@@ -199,21 +200,21 @@ class WorkSharing:
                     await inbox.unsubscribe()
 
     async def stop_helping(self) -> None:
-        """Return what other workers have handed over, while they can still receive it."""
+        """Stop helping, and release the other worker's batch while that worker can still be told."""
         await self._helper.close()
 
     def own_work(self) -> AbstractAsyncContextManager[None]:
-        """While the block runs, help nobody."""
+        """While the block runs, do not help other workers."""
         return self._helper.own_work()
 
     async def consider(self, offer: WindowsOffered) -> None:
-        """Help another worker, if that is of use."""
+        """Answer another worker's offer if this worker can help."""
         if self._on:
             await self._helper.consider(offer)
 
     @asynccontextmanager
     async def coordination(self, model: Model) -> AsyncIterator[Coordinator | None]:
-        """Find helpers for one run; None where nothing is shared."""
+        """Provide the coordinator of one run; None if work sharing is off."""
         if not self._on:
             yield None
             return
@@ -232,7 +233,7 @@ class WorkSharing:
             await self._nats.publish(subjects.WINDOWS_OFFERED, offer.model_dump_json().encode())
 
     async def _send(self, worker: str, body: bytes) -> None:
-        with suppress(NatsError):  # a worker that receives nothing goes on alone
+        with suppress(NatsError):  # the other worker goes on without the message
             await self._nats.publish(subjects.windows_inbox(worker), body)
 
     async def _receive(self, message: Msg) -> None:
@@ -253,7 +254,7 @@ class WorkSharing:
 
 
 def _is_answer(answer: WindowsTranscribed, job: Transcribe, offer: WindowsOffered) -> bool:
-    """Whether an answer can be true: of the same model, each window in its place, in the task's language."""
+    """Whether an answer fits its batch: the same model, the task's language, and times within each window."""
     return (
         answer.model == offer.model
         and len(answer.found) == len(job.windows)

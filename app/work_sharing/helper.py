@@ -1,6 +1,6 @@
-"""The helper: an idle worker transcribes windows of other workers, and no task of its own waits for that.
+"""The helper: an idle worker transcribes windows of other workers, without delaying tasks of its own.
 
-A message to a worker's inbox is a line of JSON, followed by the sound where there is one.
+A message to a worker's inbox is a line of JSON; in a message with a window, the window's sound follows the line.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ from schemas.sharing import Token, WindowsOffered
 from schemas.transcription import LANGUAGE_PATTERN, TranscribeOptions
 
 SHORTEST_BATCH_S, LONGEST_BATCH_S = 20.0, 120.0  # the least and the most time that a helper gets for a batch
-MOST_PIECES = 100
-_BYTES_A_SECOND = 32_000
-LOOKS_FOR_S = 1.25 * SHORTEST_S  # so long a core must be free; workers of one machine begin at random moments
-ALIVE_EVERY_S = 1.5
-WAITS_FOR_S = 10.0  # for the next window, then another run may be helped
-_WINDOWS_AT_ONCE = 2  # a task of this worker waits for no more
+MOST_PIECES = 100  # most pieces of speech in a window
+_BYTES_A_SECOND = 32_000  # of sound, 16-bit at 16 kHz
+LOOKS_FOR_S = 1.25 * SHORTEST_S  # cores must be free for this long; workers of one machine start after random pauses
+ALIVE_EVERY_S = 1.5  # pause between two `Alive` messages
+WAITS_FOR_S = 10.0  # a helper waits this long for the next window; then it may help another run
+_WINDOWS_AT_ONCE = 2  # windows in one job of the engine: a task of this worker waits for no more than these
 
-_VERSION = version("natscribe")  # another version of the code may find something else
+_VERSION = version("natscribe")  # another version of the code may find other text, so such workers do not help
 
-Send = Callable[[str, bytes], Awaitable[None]]  # to a worker's inbox
+Send = Callable[[str, bytes], Awaitable[None]]  # sends a body to the inbox of the worker with this token
 
 log = structlog.get_logger()
 
@@ -52,13 +52,13 @@ class Volunteered(_Line):
 
 
 class Handed(_Line):
-    """To a helper: one window of a batch; its sound follows, signed 16-bit at 16 kHz."""
+    """To a helper: one window of a batch; the window's sound follows, signed 16-bit at 16 kHz."""
 
     type: Literal["handed"] = "handed"
     run: Token
     owner: Token
     batch: Token
-    number: int = Field(ge=0, lt=MOST_WINDOWS, description="Its place in the batch.")
+    number: int = Field(ge=0, lt=MOST_WINDOWS, description="Place of the window in the batch.")
     of: int = Field(ge=1, le=MOST_WINDOWS)
     pieces: list[tuple[float, float]] = Field(min_length=1, max_length=MOST_PIECES)
     options: TranscribeOptions
@@ -78,7 +78,10 @@ class Alive(_Line):
 
 
 class Returned(_Line):
-    """To the coordinator: what was found, null where the helper cannot; `more`: whether it waits for another batch."""
+    """To the coordinator: the answer to a batch, null if the helper releases the batch.
+
+    `more`: whether the helper waits for another batch.
+    """
 
     type: Literal["returned"] = "returned"
     batch: Token
@@ -96,39 +99,42 @@ def encode(line: Line, sound: bytes = b"") -> bytes:
 
 
 def decode(body: bytes) -> tuple[Line, bytes]:
-    """Read a body: its line, and the sound after it.
+    """Read the body of a message: the line, and the sound after the line.
 
     Raises:
-        ValueError: The body does not begin with such a line.
+        ValueError: The body does not begin with a valid line.
     """
     line, _, sound = body.partition(b"\n")
     return _LINE.validate_json(line), sound
 
 
 def way_of(engine: Engine) -> str:
-    """How an engine computes: two that compute alike find the same in a window."""
+    """Describe how an engine computes: engines with the same description find the same in a window."""
     return f"{_VERSION} {engine.loaded.how}" if engine.loaded is not None else ""
 
 
 class Helper:
-    """Volunteers where this worker is idle, and transcribes what it is handed; `cores`: how many must be free."""
+    """Volunteers while this worker is idle, and transcribes batches of other workers.
+
+    `cores` is how many cores must be free for that; null: none need to be.
+    """
 
     def __init__(self, engine: Engine, token: str, send: Send, *, cores: int | None) -> None:
         self._engine = engine
         self._token = token
         self._send = send
         self._cores = cores
-        self._own_tasks = 0  # of this worker
-        self._run: str | None = None  # which is helped
-        self._until = 0.0
-        self._windows: dict[int, WindowSound] = {}
-        self._held: Handed | None = None  # of the batch that is not returned
+        self._own_tasks = 0  # how many tasks this worker itself runs
+        self._run: str | None = None  # the run that this worker helps
+        self._until = 0.0  # when another run may be helped, on the monotonic clock
+        self._windows: dict[int, WindowSound] = {}  # by their place in the batch
+        self._held: Handed | None = None  # the first window of the batch that is not returned yet
         self._busy = False
         self._transcribing: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def own_work(self) -> AsyncIterator[None]:
-        """While the block runs, do not volunteer, and return what is not transcribed yet."""
+        """While the block runs, do not volunteer, and release an unfinished batch."""
         self._own_tasks += 1
         try:
             yield
@@ -136,7 +142,7 @@ class Helper:
             self._own_tasks -= 1
 
     async def consider(self, offer: WindowsOffered) -> None:
-        """Volunteer for a run, if that is of use."""
+        """Volunteer for a run if this worker is idle, computes as the coordinator does, and has free cores."""
         if not self._may_help(offer):
             return
         if await self._has_room() and self._may_help(offer):
@@ -144,7 +150,7 @@ class Helper:
             await self._send(offer.owner, encode(Volunteered(run=offer.run, helper=self._token)))
 
     async def receive(self, handed: Handed, sound: bytes) -> None:
-        """Take a window, and begin when the batch is complete."""
+        """Receive a window, and start to transcribe when the batch is complete."""
         if not self._takes(handed, sound):
             await self._return(handed, None)
             return
@@ -160,7 +166,7 @@ class Helper:
             self._transcribing = asyncio.create_task(self._help(handed, windows))
 
     async def close(self) -> None:
-        """Help nobody any more, and return the batch that is held."""
+        """Stop helping for good, and release an unfinished batch."""
         self._own_tasks += 1
         if self._transcribing is not None:
             await cancel_all([self._transcribing])
@@ -196,18 +202,18 @@ class Helper:
             log.warning("help_failed", error="timeout")
         except Exception:
             log.exception("help_failed")
-        finally:  # whatever went wrong, the owner need not wait
-            self._busy = False  # before the return: the next batch may come at once
+        finally:  # after an error too, so that the coordinator need not wait
+            self._busy = False  # before the answer is sent: the next batch may follow at once
             self._until = time.monotonic() + WAITS_FOR_S
             await self._return(handed, found)
             await cancel_all([alive])
 
     async def _transcribe(self, handed: Handed, windows: list[WindowSound]) -> WindowsTranscribed | None:
-        """Transcribe a batch a few windows at a time; null where this worker gets a task of its own meanwhile.
+        """Transcribe a batch, a few windows at a time; return None as soon as this worker gets a task of its own.
 
         Raises:
             TaskError: The engine failed.
-            TimeoutError: The engine took so long that the owner has the windows back; it is killed.
+            TimeoutError: The engine took longer than a coordinator waits, and was killed.
         """
         parts: list[WindowsTranscribed] = []
         previous = handed.previous

@@ -293,7 +293,7 @@ async def test_a_folder_that_is_away_for_a_moment_replaces_no_recording(
     away.rename(recordings_folder)
     # Then it is tried again, and done
     assert events[-1].error is not None
-    assert "went away" in events[-1].error.message
+    assert "disappeared" in events[-1].error.message
     await publisher.until("t1", State.COMPLETED)
 
 
