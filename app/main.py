@@ -135,9 +135,8 @@ class Worker:
     async def _begin(self) -> None:
         nats = await self.broker.connect()
         answered = partial(nats.jetstream().stream_info, self.container.names.tasks)
-        await connection.retry_until_answered(
-            answered
-        )  # the answer shows that the server has received all subscriptions
+        # The answer shows that the server has received all subscriptions.
+        await connection.retry_until_answered(answered)
         await self.container.consumer.start(nats)
 
     async def _stop(self) -> None:

@@ -109,9 +109,8 @@ class TaskRequests:
                 ended = await self._log.end(record)
             except FencedError:
                 continue  # another writer has appended: read the log again
-            if (
-                ended.event.state is not State.FAILED
-            ):  # if it failed, the worker that gets the message stores the dead letter first
+            # The message of a failed task stays: the worker that receives it stores the dead letter first.
+            if ended.event.state is not State.FAILED:
                 await self._waiting.remove(record)
             return ended
 

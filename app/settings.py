@@ -182,9 +182,8 @@ def read_settings() -> Settings:
 
 def wrong_setting(error: ValidationError) -> str:
     """Write a sentence that names the wrong setting, as the environment names it, and the problem."""
-    name = "".join(
-        str(part) for part in error.errors(include_input=False)[0]["loc"]
-    )  # empty if the problem is a combination of settings
+    # The name is empty if the problem is a combination of settings.
+    name = "".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
     where = f"The setting {name.upper()}" if name else "A setting"
     what = first_problem(error).removeprefix(f"{name}: ")
     return f"{where} is wrong: {what}. Correct it in the environment or in .env."

@@ -1,1 +1,1 @@
-"""Dead letters: tasks that failed for good, kept until somebody replays or deletes them."""
+"""Dead letters: the messages of tasks that failed for good, kept until they are replayed, deleted or expire."""

@@ -1,4 +1,4 @@
-"""Replay: the tasks of dead letters are queued again when an operator asks for it."""
+"""Replay: queue the tasks of dead letters again, at the request of an operator."""
 
 import asyncio
 import base64
@@ -27,14 +27,14 @@ from schemas.progress import State
 from schemas.requests import ReplayRequest
 from schemas.stream_names import StreamNames
 
-REGISTERED_WITHIN_S = 1.0  # after ANSWER_WITHIN_S
-LOOK_EVERY_S = 0.01
-HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # nats-server takes other names, too, but no client does
-EXPECTATIONS = "nats-expected"  # headers that were meant for the first publish only
+REGISTERED_WITHIN_S = 1.0  # how long a replay waits for the registration of its tasks, after ANSWER_WITHIN_S
+LOOK_EVERY_S = 0.01  # pause between two reads while a replay waits for registrations
+HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # names that clients accept; nats-server accepts more
+EXPECTATIONS = "nats-expected"  # prefix of headers that were conditions of the first publish
 
 
 class QueueFullError(RequestError):
-    """There is no room for another task in its queue."""
+    """The queue of a task is full."""
 
     def __init__(self) -> None:
         super().__init__(ErrorCode.INTERNAL, "The task's queue is full: ask again when tasks are done.")
@@ -42,21 +42,22 @@ class QueueFullError(RequestError):
 
 @dataclass(slots=True)
 class _Replay:
-    """How far a replay is."""
+    """The state of a replay that is in progress."""
 
-    give_up_at: float  # by the monotonic clock, once a task is queued
-    ends: dict[str, int] = field(default_factory=dict)  # by queued task: the stream sequence of its `failed`
-    full: set[str] = field(default_factory=set)  # subjects of queues
-    without_log: bool = False  # whether a task's log is gone: dead letters are kept longer
+    give_up_at: float  # monotonic time after which the replay stops, if it has queued a task
+    # The tasks queued so far: task id, and stream sequence of the event `failed`.
+    ends: dict[str, int] = field(default_factory=dict)
+    full: set[str] = field(default_factory=set)  # subjects of full queues
+    without_log: bool = False  # whether a chosen task has no log any more: logs expire before dead letters
 
     @property
     def is_over(self) -> bool:
-        """Whether there is no time for more."""
+        """Whether the time for the replay is over."""
         return bool(self.ends) and time.monotonic() > self.give_up_at
 
 
 class Replayer:
-    """Publishes the tasks of dead letters again, and deletes the letters."""
+    """Publishes the tasks of dead letters again, and deletes these dead letters."""
 
     def __init__(self, nats: Client, letters: DeadLetterStore, log: TaskLog, names: StreamNames) -> None:
         self._js = nats.jetstream()
@@ -65,13 +66,13 @@ class Replayer:
         self._names = names
 
     async def replay(self, request: ReplayRequest) -> int:
-        """Queue the chosen tasks, each once, as far as there is room and time; return how many.
+        """Queue the chosen tasks, each once, until the queues are full or the time is over; return how many are queued.
 
         Raises:
-            RequestError: Nothing is queued, and the client can do something about it.
+            RequestError: No task is queued: the dead letter or the log of the task is missing, or the queue is full.
         """
         replay, found = _Replay(give_up_at=time.monotonic() + ANSWER_WITHIN_S), False
-        newest = await self._last_of(self._names.dead_letters)  # those that fail again meanwhile are newer
+        newest = await self._last_of(self._names.dead_letters)  # leave out tasks that fail again during the replay
         async for letters in self._letters.pages():
             chosen = [each for each in letters if each[0] <= newest and is_chosen(each[1], request)]
             found = found or bool(chosen)
@@ -79,7 +80,7 @@ class Replayer:
             if replay.is_over or (letters and letters[-1][0] > newest):
                 break
         if request.task_id and not found:
-            message = f"No dead letter is kept of task {request.task_id}: list what is there."
+            message = f"No dead letter is kept of task {request.task_id}: list the dead letters to see which are kept."
             raise RequestError(ErrorCode.NOT_FOUND, message)
         if request.task_id and replay.without_log:
             message = f"The events of task {request.task_id} are kept no longer: publish it again under a new id."
@@ -90,7 +91,8 @@ class Replayer:
         return len(replay.ends)
 
     async def _replay_all(self, letters: Sequence[tuple[int, DeadLetter]], replay: _Replay) -> None:
-        stale = await self._last_of(self._names.segments)  # newer segments may be of a task that another replays
+        # Newer segments than these may belong to the next run of a replayed task.
+        stale = await self._last_of(self._names.segments)
         logs = await self._log.last_of({letter.task_id for _, letter in letters if letter.task_id})
         for sequence, letter in letters:
             if replay.is_over:
@@ -106,9 +108,9 @@ class Replayer:
                 replay.full.add(letter.subject)
 
     async def _replay(self, sequence: int, letter: DeadLetter, last: Record, stale: int) -> bool:
-        """Queue the task of a dead letter, unless it has not failed or is queued already; whether it is queued.
+        """Queue the task of a dead letter again if the task has failed and is not queued; return whether it was queued.
 
-        The segments up to stream sequence `stale` are removed: the task starts from its beginning.
+        Remove the segments of the task up to stream sequence `stale`, so that the task starts from its beginning.
         """
         task_id = last.event.task_id
         if last.event.state is not State.FAILED or not _is_of(letter, last):
@@ -125,14 +127,14 @@ class Replayer:
             if error.err_code == QUEUE_FULL:
                 raise QueueFullError from error
             raise
-        if stored.duplicate:  # somebody else replays it
+        if stored.duplicate:  # another request has replayed this task
             return False
         await self._letters.delete_one(sequence)
         return True
 
     async def _wait_until_registered(self, ends: dict[str, int]) -> None:
-        """Wait a moment for `queued`: a client that looks at once would see the old `failed`."""
-        missing = dict(islice(reversed(ends.items()), PAGE_SIZE))  # the last ones are registered last
+        """Wait until the tasks have their event `queued`: a client that reads earlier would see the old `failed`."""
+        missing = dict(islice(reversed(ends.items()), PAGE_SIZE))  # the last tasks are registered last
         with suppress(TimeoutError, NatsError):
             async with asyncio.timeout(REGISTERED_WITHIN_S):
                 while missing:
@@ -146,7 +148,7 @@ class Replayer:
 
 
 def _is_of(letter: DeadLetter, last: Record) -> bool:
-    """Whether the letter holds the task that has failed: an invalid message may carry the same id."""
+    """Return whether the letter holds the task that has failed: an invalid message may have the same task id."""
     if letter.body_truncated or last.metadata.task is None:
         return False
     with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""The dead letters: the messages of tasks that failed for good, each stored once, until it is replayed or deleted."""
+"""The store of dead letters: each message of a task that failed for good is stored once in a stream."""
 
 import base64
 import json
@@ -24,14 +24,15 @@ from schemas.headers import TRACEPARENT
 from schemas.requests import DeadLetterChoice, DeleteLettersRequest, LettersDeleted
 from schemas.stream_names import StreamNames
 
-NO_SUCH_MESSAGE: Final = 10057  # err_code of nats-server, where a message is to be deleted
-ANSWER_WITHIN_S = 3.5  # clients wait for five
-LARGEST_GROWTH = 2  # control characters take six bytes each in JSON: base64 is shorter for a body with many
-MOST_HEADERS, LONGEST_HEADER = 32, 1024  # characters
+NO_SUCH_MESSAGE: Final = 10057  # err_code of nats-server: the message to delete does not exist
+ANSWER_WITHIN_S = 3.5  # less than the five seconds that clients wait for a reply
+# A body is stored as base64 if JSON would make it longer than this factor: a control character takes six bytes in JSON.
+LARGEST_GROWTH = 2
+MOST_HEADERS, LONGEST_HEADER = 32, 1024  # headers of a dead letter; characters of a header
 
 
 def is_chosen(letter: DeadLetter, choice: DeadLetterChoice) -> bool:
-    """Whether a dead letter matches all that is given."""
+    """Return whether a dead letter matches each criterion that the choice gives."""
     return (
         choice.task_id in (None, letter.task_id)
         and choice.kind in (None, letter.kind)
@@ -40,7 +41,7 @@ def is_chosen(letter: DeadLetter, choice: DeadLetterChoice) -> bool:
 
 
 class DeadLetterStore:
-    """Stores the dead letters in their stream."""
+    """Stores, lists and deletes dead letters."""
 
     def __init__(self, nats: Client, log: TaskLog, names: StreamNames, meter: Meter, *, max_payload: int) -> None:
         self._nats = nats
@@ -51,7 +52,7 @@ class DeadLetterStore:
         self._longest_body = max_payload // 4  # bytes
 
     async def put(self, message: StoredMessage, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
-        """Store the dead letter of a failed message, unless it is stored already."""
+        """Store the dead letter of a failed message, unless the stream has stored it already."""
         body, encoding = _readable(message.body[: self._longest_body])
         letter = DeadLetter(
             task_id=task_id,
@@ -76,13 +77,16 @@ class DeadLetterStore:
             self._meter.letter(message.kind, error.code)
 
     def _headers(self, message: StoredMessage, task_id: str | None) -> dict[str, str]:
-        stored_at = int(message.time.timestamp())  # a new stream counts its sequences from 1
+        # The time distinguishes messages with the same sequence: a new task stream begins at 1 again.
+        stored_at = int(message.time.timestamp())
         letter_id = f"{self._tasks}-{message.sequence}-{stored_at}-{task_id or ''}"
         trace = {TRACEPARENT: message.traceparent} if message.traceparent is not None else {}
         return cloud_events.headers("dead_letters", self._log.source, letter_id, task_id=task_id) | trace
 
     async def pages(self, *, after: int = 0) -> AsyncIterator[list[tuple[int, DeadLetter]]]:
-        """All dead letters behind stream sequence `after`, each with its own, the oldest first, a page at a time.
+        """Yield pages of dead letters with their stream sequences, the oldest first.
+
+        `after` is a stream sequence: dead letters up to this one are left out.
 
         Raises:
             NatsError: NATS does not answer.
@@ -90,12 +94,12 @@ class DeadLetterStore:
         async for messages in stream_pages.pages(self._nats, self._stream, subjects.ALL_DEAD_LETTERS, after=after):
             letters = []
             for message in messages:
-                with suppress(ValueError):  # the service did not write it
+                with suppress(ValueError):  # the service did not write this message
                     letters.append((message.seq or 0, DeadLetter.model_validate_json(message.data or b"")))
             yield letters
 
     async def delete(self, request: DeleteLettersRequest) -> LettersDeleted:
-        """Delete the chosen dead letters, as many as there is time for."""
+        """Delete the chosen dead letters until all are deleted or ANSWER_WITHIN_S is over."""
         give_up_at = time.monotonic() + ANSWER_WITHIN_S
         count = 0
         async for letters in self.pages(after=request.after):
@@ -105,15 +109,15 @@ class DeadLetterStore:
         return LettersDeleted(deleted=count)
 
     async def delete_all(self, task_id: str) -> bool:
-        """Delete all dead letters of a task; return whether there were any."""
+        """Delete all dead letters of a task; return whether any were deleted."""
         choice = DeadLetterChoice(task_id=task_id)
         return sum([await self._delete_chosen(choice, letters) async for letters in self.pages()]) > 0
 
     async def delete_one(self, sequence: int) -> bool:
-        """Delete a dead letter by its stream sequence; False where it was deleted already.
+        """Delete a dead letter by its stream sequence; return False if it was deleted already.
 
         Raises:
-            APIError: JetStream refuses to.
+            APIError: JetStream refuses to delete the dead letter.
         """
         try:
             return await self._js.delete_msg(self._stream, sequence)
@@ -135,5 +139,5 @@ def _readable(body: bytes) -> tuple[str, BodyEncoding]:
 
 
 def _limited(headers: Mapping[str, str]) -> dict[str, str]:
-    """As many headers as fit into a message with everything else."""
+    """Return the first MOST_HEADERS headers, without those that are longer than LONGEST_HEADER."""
     return {name: value for name, value in islice(headers.items(), MOST_HEADERS) if len(name + value) <= LONGEST_HEADER}

@@ -1,1 +1,1 @@
-"""Execution: what a worker does with one task message, from its first record in the task's log to its settlement."""
+"""Execution: what a worker does with one delivery of a task, from its heartbeat to its settlement."""

@@ -1,4 +1,4 @@
-"""One attempt at a task: what it appends to the task's log, and when."""
+"""One attempt at a task: decides what is appended to the task's log, and when."""
 
 import asyncio
 import time
@@ -21,24 +21,24 @@ from schemas.progress import ProgressEvent, Stage, State
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Kind
 
-SHORTEST_SILENCE_S = 1.0  # a running task has at most one event a second
-LONGEST_SILENCE_S = 8.0  # and one at least every ten seconds
-LAST_APPEND_TIMEOUT_S = 2.0  # so long a worker that stops waits for an acknowledgement
-SPEAKERS_MISSING: Final = {Stage.DIARIZING, Stage.MERGING}  # stages of a transcription whose text is complete
+SHORTEST_SILENCE_S = 1.0  # a running task has at most one event per second
+LONGEST_SILENCE_S = 8.0  # after this time the last update is appended again: clients expect an event every 10 s
+LAST_APPEND_TIMEOUT_S = 2.0  # how long a stopping worker waits for the acknowledgement of its last append
+SPEAKERS_MISSING: Final = {Stage.DIARIZING, Stage.MERGING}  # stages in which the text of a transcription is complete
 SPEAKERS_LOST: Final = ErrorDetail(
     code=ErrorCode.WORKER_LOST, message="The workers were lost while they looked for speakers: see the service's logs."
 )
 
 
 class TaskAttempt:
-    """Owns the end of one task's log until the attempt ends or is fenced."""
+    """Appends the events of one attempt to the task's log, until the attempt ends or is fenced."""
 
     def __init__(self, log: TaskLog, results: ResultStore, record: Record, spans: StageSpans) -> None:
-        """`record` is the last one of the task's log."""
+        """`record` is the last record of the task's log."""
         self._log = log
         self._results = results
         self._spans = spans
-        self.record = record  # the last one that this worker has read or appended
+        self.record = record  # the last record that this worker has read or appended
         last = record.event
         self._after_trouble = last.state in {State.RUNNING, State.RETRYING}  # a worker was lost, or an attempt failed
         self.number = min(last.attempt + self._after_trouble, last.max_attempts)
@@ -48,22 +48,22 @@ class TaskAttempt:
         self._segments = CheckpointLog(log, last.task_id, record.metadata.task_sequence)
         self._lock = asyncio.Lock()
         self._started = False
-        self._pending = False  # whether the last update waits to be appended
+        self._pending = False  # whether the last update is not appended yet
         self._appended_at = 0.0
         self._began_at = time.monotonic()
         self._has_result = False
-        self._audio_seconds: float | None = None  # as the result has them
-        self.untranscribed_seconds = 0.0  # as the result has them
-        self.unsure = False  # whether nobody knows if the last append was stored
+        self._audio_seconds: float | None = None  # taken from the result
+        self.untranscribed_seconds = 0.0  # taken from the result
+        self.unsure = False  # whether it is unknown if the last append was stored
 
     @property
     def may_go_without_speakers(self) -> bool:
-        """Whether one attempt more can save the text, though this one was the last."""
+        """Whether the task may have one attempt beyond the last, which stores the complete text without speakers."""
         return self.record.event.kind is Kind.TRANSCRIPTION and self._pace.latest.stage in SPEAKERS_MISSING
 
     @property
     def audio_seconds(self) -> float | None:
-        """How long the recording is, as far as known."""
+        """The length of the recording in seconds; None if unknown."""
         return self._audio_seconds or self._pace.latest.duration_seconds
 
     @property
@@ -78,21 +78,21 @@ class TaskAttempt:
 
     @property
     def runs(self) -> bool:
-        """Whether the task runs by this attempt's own record, and not by that of a worker before it."""
+        """Whether the last record is a `running` that this attempt has appended, not one of a previous worker."""
         return self._started and self.record.event.state is State.RUNNING
 
     @property
     def completed(self) -> bool:
-        """Whether the task has ended with a result, and this attempt has appended the end."""
+        """Whether this attempt has ended the task with a result."""
         return self._has_result and self.record.event.state is State.COMPLETED
 
     async def start(self, span: str | None = None) -> None:
-        """Append `running`, unless that is done, and read the checkpoint of earlier attempts.
+        """Append `running` and read the checkpoint of earlier attempts; a second call does nothing.
 
-        `span` is the delivery's, as a `traceparent`.
+        `span` is the span of the delivery, as a `traceparent`.
 
         Raises:
-            FencedError: Somebody else has appended to the log.
+            FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
         """
         if self._started:
@@ -110,11 +110,11 @@ class TaskAttempt:
         self._spans.begin()
 
     async def append(self, update: Update | Result) -> None:
-        """Append an update to the task's log, or publish the result.
+        """Append an update to the task's log, at most one event per second, or publish the result.
 
         Raises:
-            FencedError: Somebody else has appended to the log.
-            StaleSegmentsError: Somebody who does not own the task has appended segments.
+            FencedError: Another writer has appended to the log.
+            StaleSegmentsError: A worker that does not own the task has appended segments.
             TransientError: JetStream does not answer.
         """
         self._spans.enter(update)
@@ -130,10 +130,10 @@ class TaskAttempt:
                 await self._append(State.RUNNING)
 
     async def tick(self) -> None:
-        """Append the pending update, or the last one again where none has come for long.
+        """Append the pending update; after LONGEST_SILENCE_S without an append, append the last update again.
 
         Raises:
-            FencedError: Somebody else has appended to the log.
+            FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
         """
         silence = time.monotonic() - self._appended_at
@@ -144,21 +144,23 @@ class TaskAttempt:
                 await self._append(State.RUNNING)
 
     async def check(self, sequence: int | None = None) -> None:
-        """Read whether this attempt still owns the log; not where an event with this `sequence` is known already.
+        """Check that this attempt still owns the log.
+
+        With the `sequence` of an event that this attempt knows already, the log is not read.
 
         Raises:
-            FencedError: Somebody else has appended to the log.
+            FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
         """
-        async with self._lock:  # no append of this attempt is on its way then
+        async with self._lock:  # the lock excludes an unfinished append of this attempt
             if sequence is None or sequence > self.record.event.sequence:
                 await self._check()
 
     async def end_as_decided(self) -> bool:
-        """End the log as the stored outcome tells, where there is one; return whether there is.
+        """If an outcome of the task is stored, end the log with it; return whether an outcome is stored.
 
         Raises:
-            FencedError: Somebody else has appended to the log.
+            FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
         """
         outcome = await self._log.outcome(self.record.event.task_id, of=self.record.metadata.task_sequence)
@@ -168,10 +170,10 @@ class TaskAttempt:
         return outcome is not None
 
     async def fail(self, error: ErrorDetail) -> None:
-        """End the log with `failed`, unless another outcome is stored already.
+        """End the log with `failed`, or with the outcome that is stored already.
 
         Raises:
-            FencedError: Somebody else has appended to the log.
+            FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
         """
         await self.check()
@@ -181,27 +183,27 @@ class TaskAttempt:
         """Append `retrying`, with the error and the time of the next attempt.
 
         Raises:
-            FencedError: Somebody else has appended to the log.
+            FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
         """
         async with self._lock:
-            stage = self._pace.latest.stage  # in which it failed
+            stage = self._pace.latest.stage  # the stage in which the attempt failed
             await self._append(State.RETRYING, stage=stage, error=error, retry_at=retry_at)
 
     async def release(self) -> None:
-        """Append `queued`: another worker may continue this attempt.
+        """Append `queued`, so that another worker can continue this attempt.
 
         Raises:
-            FencedError: Somebody else has appended to the log.
+            FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
         """
         async with self._lock:
             await self._append(State.QUEUED)
 
     async def clean_up(self, last: Record | None) -> None:
-        """Remove what this attempt has stored for a task that somebody else has ended or deleted.
+        """Remove what this attempt has stored, if the task was deleted or has ended without a result.
 
-        `last` is the last record of the log, which may be that of a later task with the same id.
+        `last` is the last record of the log; it may belong to a later task with the same id.
         """
         task_id, owner = self.record.event.task_id, self.record.metadata.task_sequence
         if last is None or last.metadata.task_sequence != owner:  # the task was deleted
@@ -215,7 +217,7 @@ class TaskAttempt:
         try:
             await self._segments.append(found, self.record.metadata, attempt=self.number)
         except StaleSegmentsError:
-            await self._check()  # fenced rather than stale
+            await self._check()  # raises FencedError if this attempt no longer owns the log
             raise
 
     async def _publish(self, result: Result) -> None:
@@ -233,7 +235,7 @@ class TaskAttempt:
             await self._append(state, error=error, progress=100 if self._has_result else self._pace.percent)
 
     async def _check(self) -> None:
-        """Read whether this attempt still owns the log: no append to segments or results would tell that."""
+        """Check that this attempt still owns the log; JetStream does not check this for segments and results."""
         last = await self._log.last(self.record.event.task_id)
         if last is None or last.stream_sequence != self.record.stream_sequence:
             raise FencedError
@@ -246,13 +248,13 @@ class TaskAttempt:
         append = asyncio.create_task(self._log.append(event, self.record.metadata, after=self.record.stream_sequence))
         try:
             self.record = await asyncio.shield(append)
-        except asyncio.CancelledError:  # it may be stored already: the next append must know behind what
+        except asyncio.CancelledError:  # the event may be stored: the next append needs its stream sequence
             await despite_cancellation(self._finish(append))
             raise
         self._appended_at, self._pending = time.monotonic(), False
 
     async def _finish(self, append: asyncio.Task[Record]) -> None:
-        """Learn whether an append was stored."""
+        """Wait a moment to find out whether an append was stored."""
         self.unsure = True
         with suppress(TransientError, TimeoutError):
             async with asyncio.timeout(LAST_APPEND_TIMEOUT_S):
@@ -261,6 +263,9 @@ class TaskAttempt:
 
 
 def speakers_are_given_up(last: ProgressEvent) -> bool:
-    """Whether the last of the attempts ended between text and speakers: the text is to be saved without speakers."""
+    """Return whether the last allowed attempt failed or was lost while it looked for speakers of a complete text.
+
+    One more attempt then stores the text without speakers.
+    """
     ended = last.state in {State.RUNNING, State.RETRYING} and last.attempt >= last.max_attempts
     return ended and last.kind is Kind.TRANSCRIPTION and last.stage in SPEAKERS_MISSING

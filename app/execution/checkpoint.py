@@ -1,4 +1,4 @@
-"""The checkpoint of a task: the segments that its attempts have found, read from their log and appended to it."""
+"""The checkpoint of a task: reads the segments that earlier attempts have found, and appends new ones."""
 
 from dataclasses import replace
 
@@ -10,21 +10,21 @@ from schemas.transcription import Segment, SegmentsEvent, Stretch
 
 
 class StaleSegmentsError(Exception):
-    """Somebody who does not own the task has appended segments: read them, and go on where they end."""
+    """A worker that does not own the task has appended segments: the next delivery reads the segments and continues."""
 
 
 class CheckpointLog:
-    """Knows where the log of a task's segments ends; the log of its progress decides who owns the task."""
+    """The log of a task's segments. Only the task's log of events decides which worker owns the task."""
 
     def __init__(self, log: TaskLog, task_id: str, task_sequence: int) -> None:
         self._log = log
         self._task_id = task_id
         self._task_sequence = task_sequence
         self._sequence = 0
-        self._after = 0  # stream sequence of the last batch
+        self._after = 0  # stream sequence of the last batch that this worker has read or appended
 
     async def read(self) -> Checkpoint:
-        """Read what earlier attempts have found; batches of another task that had the same id do not count.
+        """Read what earlier attempts have found, without the batches of an earlier task with the same id.
 
         Raises:
             TransientError: JetStream does not answer.
@@ -44,10 +44,10 @@ class CheckpointLog:
         return replace(found, segments=tuple(segments), untranscribed=tuple(untranscribed))
 
     async def append(self, found: Found, metadata: Metadata, *, attempt: int) -> None:
-        """Append a batch behind the last one.
+        """Append a batch of segments.
 
         Raises:
-            StaleSegmentsError: Somebody who does not own the task has appended a batch.
+            StaleSegmentsError: A worker that does not own the task has appended a batch.
             TransientError: JetStream does not answer.
         """
         event = SegmentsEvent(
@@ -67,6 +67,6 @@ class CheckpointLog:
         self._sequence += 1
 
     async def purge(self) -> None:
-        """Remove the batches that this worker knows."""
+        """Remove the batches up to the last one that this worker has read or appended."""
         if self._after:
             await self._log.purge_segments(self._task_id, up_to=self._after)

@@ -1,4 +1,4 @@
-"""The heartbeat: extends the delivery of a running task, appends to its log, and notices when others append there."""
+"""The heartbeat: extends the delivery of a running task, appends events, and notices when the worker is fenced."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -17,18 +17,18 @@ from schemas import subjects
 from schemas.progress import ProgressEvent
 
 APPEND_EVERY_S: Final = 1.0
-FIRST_AFTER_S: Final = 0.25  # what is done sooner needs no heartbeat
+FIRST_AFTER_S: Final = 0.25  # work that ends within this time needs no heartbeat
 
 log = structlog.get_logger()
 
 
 class Heartbeat:
-    """Keeps a delivery alive, and ends it as soon as somebody else has appended to the task's log."""
+    """Keeps a delivery alive, and cancels the work on it when another writer has appended to the task's log."""
 
     def __init__(
         self, nats: Client, message: Msg, *, every: float, notice: Callable[[TaskAttempt], None] = lambda _: None
     ) -> None:
-        """`every`: seconds; `notice` is called with the attempt about once a second."""
+        """Extend the delivery after each `every` seconds; call `notice` with the attempt about once a second."""
         self._nats = nats
         self._message = message
         self._every = every
@@ -37,15 +37,15 @@ class Heartbeat:
         self._fence: asyncio.Timeout | None = None
 
     def follow(self, attempt: TaskAttempt) -> None:
-        """Append for this attempt from now on, and watch its log."""
+        """Append the updates of this attempt from now on, and watch its log."""
         self._followed.set_result(attempt)
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
-        """Beat while the body runs; the body is cancelled when the attempt is fenced.
+        """Run the heartbeat while the body runs; cancel the body when the attempt is fenced.
 
         Raises:
-            FencedError: Somebody else has appended to the task's log.
+            FencedError: Another writer has appended to the task's log.
         """
         beats: list[asyncio.Task[None]] = []
 
@@ -66,14 +66,15 @@ class Heartbeat:
             await cancel_all(beats)
 
     async def _extend(self) -> None:
-        """Extend the delivery; this waits for no append, which may have to wait for NATS."""
+        """Extend the delivery, separately from the appends, which may have to wait for NATS."""
         while True:
-            with suppress(NatsError):  # when too many fail, another worker gets the task and fences this one
+            # If too many extensions fail, another worker gets the task and fences this worker.
+            with suppress(NatsError):
                 await self._message.in_progress()
             await asyncio.sleep(self._every)
 
     async def _append(self) -> None:
-        """Have the attempt append what clients are to know."""
+        """Let the attempt append its pending update about once a second."""
         while True:
             await asyncio.sleep(min(APPEND_EVERY_S, self._every))
             if not self._followed.done():
@@ -88,11 +89,11 @@ class Heartbeat:
                 log.warning("progress_append_failed", exc_info=True)
 
     async def _watch(self) -> None:
-        """Watch who appends to the log; first of all read who has done so before this worker subscribed."""
+        """Watch the log for appends of other writers, also for one before this worker has subscribed."""
         attempt = await self._followed
         subscription = await self._nats.subscribe(subjects.progress(attempt.record.event.task_id), cb=self._received)
         try:
-            with suppress(NatsError, TransientError):  # if others have appended, the next append is refused
+            with suppress(NatsError, TransientError):  # JetStream refuses the next append of a fenced worker anyway
                 await self._check(attempt)
             await asyncio.Event().wait()
         finally:
@@ -100,7 +101,8 @@ class Heartbeat:
                 await subscription.unsubscribe()
 
     async def _received(self, message: Msg) -> None:
-        with suppress(ValueError, TransientError):  # no event of the service, or JetStream does not answer
+        # ValueError: the service did not write this message. TransientError: JetStream does not answer.
+        with suppress(ValueError, TransientError):
             await self._check(await self._followed, ProgressEvent.model_validate_json(message.data).sequence)
 
     async def _check(self, attempt: TaskAttempt, sequence: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The pace of an attempt: how far it is, and how long the rest takes."""
+"""The pace of an attempt: which part of the task is done, and how many seconds the rest takes."""
 
 import time
 from dataclasses import replace
@@ -6,23 +6,24 @@ from dataclasses import replace
 from app.updates import Update
 from schemas.progress import Stage
 
-ROUNDING = 1e-9  # 100 * .57 is 56.99999999999999
+ROUNDING = 1e-9  # added before rounding down, because 100 * 0.57 is 56.99999999999999
 
 
 class Pace:
-    """Computed from the updates of an attempt; `percent` never falls."""
+    """Computes percent and remaining seconds from the updates of an attempt; `percent` never decreases."""
 
     def __init__(self, *, least: int) -> None:
         self.latest = Update(Stage.FETCHING, 0.0)
-        self._least = least  # percent: what was appended before in the same attempt
+        self._least = least  # percent that an earlier delivery of the same attempt has reached
         self.moved_at = time.monotonic()  # when the last update differed from the one before
-        self._measured_from: tuple[float, float] | None = None  # when that was, and the fraction that was done
+        # Monotonic time and fraction when the first processed audio was reported.
+        self._measured_from: tuple[float, float] | None = None
 
     def advance(self, update: Update) -> None:
-        """Take the next update into account."""
+        """Update the pace with the next update of the attempt."""
         if update != self.latest:
             self.moved_at = time.monotonic()
-        duration = update.duration_seconds or self.latest.duration_seconds  # once known, it stays known
+        duration = update.duration_seconds or self.latest.duration_seconds  # keep the duration once it is known
         fraction = max(update.fraction, self.latest.fraction)
         self.latest = replace(update, fraction=fraction, duration_seconds=duration, found=None)
         if self._measured_from is None and update.processed_seconds is not None:
@@ -30,12 +31,12 @@ class Pace:
 
     @property
     def percent(self) -> int:
-        """How much of the whole task is done, 0 to 99: `completed` alone has 100."""
+        """How much of the whole task is done, 0 to 99; only the event `completed` has 100."""
         percent = int(100 * self.latest.fraction + ROUNDING)
         return min(max(percent, self._least), 99)
 
     def fields(self) -> dict[str, object]:
-        """The fields of a `running` event."""
+        """Return the fields of a `running` event."""
         latest = self.latest
         return {
             "stage": latest.stage,
@@ -46,7 +47,7 @@ class Pace:
 
     @property
     def rest(self) -> float | None:
-        """Seconds until the end, None where that is unknown yet; while the work stands still, it falls to 0."""
+        """Estimated seconds until the end, None if unknown; the estimate decreases to 0 while no progress is made."""
         if self._measured_from is None:
             return None
         since, fraction_then = self._measured_from

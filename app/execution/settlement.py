@@ -1,4 +1,4 @@
-"""Settlement: what becomes of a task and its message, by how the work on it ended."""
+"""Settlement: end, retry or release a task and settle its message, depending on how the work on it ended."""
 
 import random
 from collections.abc import Callable
@@ -21,33 +21,33 @@ from app.telemetry.metrics import Meter
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, State
 
-LONGEST_DELAY_S = 3600.0  # the message must not expire while its task waits to be tried again
+LONGEST_DELAY_S = 3600.0  # limit of a retry's delay, so that no message expires while its task waits for a retry
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How the task stands then."""
+    """The result of a settlement."""
 
-    state: State | None  # null: another worker decides
-    error: ErrorDetail | None = None  # that the attempt has failed with
+    state: State | None  # new state of the task; None: this worker has not changed it
+    error: ErrorDetail | None = None  # error with which the attempt has failed
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Retries what can pass and gives up the rest: the log's record first, then the dead letter, the message last."""
+    """Settles the message of a task in a fixed order: append to the log, store the dead letter, settle the message."""
 
     log: TaskLog
     dead_letters: DeadLetterStore
     projection: RedisProjection
     meter: Meter
     max_attempts: int
-    retry_delay: float  # seconds
-    jitter: Callable[[], float] = field(default=random.random)  # 0..1
+    retry_delay: float  # seconds before the first retry
+    jitter: Callable[[], float] = field(default=random.random)  # returns a random number 0..1
 
     async def completed(self, message: Msg) -> Settled:
-        """Take the message of a task with a result from the queue."""
+        """Acknowledge the message of a task whose result is stored."""
         try:
             await message.ack()
         except NatsError:
@@ -55,20 +55,20 @@ class Settlement:
         return Settled(State.COMPLETED)
 
     async def failed(self, message: Msg, attempt: TaskAttempt | None, error: Exception, *, begun: bool) -> Settled:
-        """Settle by the error's type; `begun` tells whether the message was a task at all."""
+        """Settle a message by the type of the error; `begun` tells whether the handler received a valid task."""
         try:
             return await self._by_type(message, attempt, error, begun=begun)
         except FencedError:
             return Settled(None)
         except (TransientError, NatsError):
-            log.exception("task_settlement_failed")  # it is delivered again after TASK_ACK_WAIT
+            log.exception("task_settlement_failed")  # JetStream delivers the message again after TASK_ACK_WAIT
             return Settled(None)
 
     async def release(self, message: Msg, attempt: TaskAttempt | None) -> Settled:
-        """Have the message delivered again at once: nothing is wrong, but this worker does not go on.
+        """Return the message to its queue at once, so that another worker can take the task.
 
         Raises:
-            FencedError: Somebody else has appended to the task's log.
+            FencedError: Another writer has appended to the task's log.
             TransientError: JetStream does not answer.
         """
         if attempt is not None and attempt.runs:
@@ -102,30 +102,31 @@ class Settlement:
         return Settled(None)
 
     async def _already_known(self, message: Msg, attempt: TaskAttempt | None) -> Settled:
-        """Take the message of a task that has ended, or of another message's task, from the queue."""
+        """Acknowledge the message of a task that has ended, or whose id belongs to another message."""
         stored = StoredMessage.delivered(message)
         if attempt is None:
             log.info("task_duplicated")
             self.meter.doubled(stored.kind)
         else:
-            await self._bury(stored, attempt.record.event)
+            await self._keep_dead_letter(stored, attempt.record.event)
         await message.ack()
         return Settled(State.COMPLETED if attempt is not None and attempt.completed else None)
 
     async def _attempt_failed(self, message: Msg, attempt: TaskAttempt, error: Exception) -> Settled:
-        """Retry where that can help and attempts are left, else give up; nothing follows an end."""
+        """Retry the task if that can help and attempts are left, else let it fail; keep an end that is stored."""
         failure = _as_task_error(error)
-        for_operators = failure.detail.code is ErrorCode.INTERNAL  # any other message may name a file
+        # Messages of other errors may name a file, which the log of the service must not contain.
+        for_operators = failure.detail.code is ErrorCode.INTERNAL
         reason = failure.detail.message if for_operators else None
         log.warning("task_attempt_failed", error=failure.detail.code, reason=reason)
         if not attempt.record.event.state.ended:
-            if not await attempt.end_as_decided():  # only the last append may be missing
+            if not await attempt.end_as_decided():  # if the outcome is stored, only the last event is missing
                 if attempt.record.event.state is State.QUEUED:
-                    await attempt.start()  # what has failed has run
+                    await attempt.start()  # the log shows `running` before it shows a failure
                 if isinstance(failure, TransientError) and _attempts_left(attempt):
                     return await self._retry(message, attempt, failure.detail)
                 await attempt.fail(failure.detail)
-            await self._bury(StoredMessage.delivered(message), attempt.record.event)
+            await self._keep_dead_letter(StoredMessage.delivered(message), attempt.record.event)
         await message.ack()
         return Settled(attempt.record.event.state, failure.detail)
 
@@ -135,8 +136,8 @@ class Settlement:
         await message.nak(delay=delay)
         return Settled(State.RETRYING, error)
 
-    async def _bury(self, stored: StoredMessage, last: ProgressEvent) -> None:
-        """Keep the dead letter of a task that has failed; nothing of a task that was deleted meanwhile."""
+    async def _keep_dead_letter(self, stored: StoredMessage, last: ProgressEvent) -> None:
+        """Keep the dead letter of a task that has failed, unless the task is deleted at the same time."""
         if last.state is not State.FAILED or last.error is None:
             return
         await self.dead_letters.put(stored, last.task_id, last.error, attempts=last.attempt)
@@ -148,10 +149,10 @@ class Settlement:
         return Settled(None)
 
     async def _invalid(self, message: Msg) -> Settled:
-        """Keep the dead letter of a message that is no task, and end the log of the unknown task id that it names."""
+        """Keep the dead letter of an invalid message; if the message names a new task id, end the log of this id."""
         stored = StoredMessage.delivered(message)
         problem, task_id = stored.problem, stored.task_id
-        if problem is None:  # nothing is wrong with it, but with the worker
+        if problem is None:  # the message is a valid task, so the fault is in the worker
             log.error("task_begin_failed")
             return await self._deliver_later(message)
         log.warning("task_rejected", task_id=task_id, kind=stored.kind, error=problem.code)
@@ -172,11 +173,14 @@ class Settlement:
             worker=self.log.worker,
             time=datetime.now(UTC),
         )
-        with suppress(FencedError):  # the id is known: the log of another task stays as it is
+        with suppress(FencedError):  # the id belongs to another task, whose log stays unchanged
             await self.log.append(event, stored.metadata(None), after=0)
 
     def _delay(self, attempt: int) -> float:
-        """Doubling from `retry_delay`, plus up to a quarter of it so that retries do not come all at once."""
+        """Return a delay in seconds: `retry_delay`, doubled for each attempt after the first, plus up to a quarter.
+
+        The random part spreads the retries of tasks that fail together.
+        """
         delay = min(self.retry_delay * 2 ** (attempt - 1), LONGEST_DELAY_S)
         return float(delay * (1 + self.jitter() / 4))
 
@@ -186,7 +190,7 @@ def _attempts_left(attempt: TaskAttempt) -> bool:
 
 
 def _as_task_error(error: Exception) -> TaskError:
-    """The error that clients are told of, where nobody foresaw this one."""
+    """Return the error as a TaskError; log any other error, and replace it with a general TransientError."""
     if isinstance(error, TaskError):
         return error
     log.error("task_broken", exc_info=error)

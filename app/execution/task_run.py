@@ -1,4 +1,4 @@
-"""A task run: what one delivery of a task message goes through, from its heartbeat to its settlement."""
+"""A task run: everything that a worker does with one delivery of a task, from its heartbeat to its settlement."""
 
 import asyncio
 import time
@@ -36,8 +36,8 @@ from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State
 
-RELEASE_TIMEOUT_S = 5.0  # without NATS no message can be released
-LONGEST_SILENCE_S = 10.0  # a task that runs appends so often
+RELEASE_TIMEOUT_S = 5.0  # how long a stopping worker tries to release its message, which fails without NATS
+LONGEST_SILENCE_S = 10.0  # a running task appends an event at least this often
 RECONNECTED_WITHIN_S = (
     5.0  # how long other workers may take to reconnect after an outage that this worker did not notice
 )
@@ -48,7 +48,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What all task runs of a worker share."""
+    """The parts and settings that all task runs of a worker share."""
 
     nats: Client
     log: TaskLog
@@ -58,13 +58,13 @@ class Execution:
     meter: Meter
     connection: ConnectionMonitor
     tracer: Tracer
-    heartbeat: float  # seconds
-    ack_wait: float  # seconds
-    timeout: float  # seconds of an attempt
+    heartbeat: float  # seconds between two heartbeats
+    ack_wait: float  # seconds without a heartbeat until JetStream delivers the message again
+    timeout: float  # seconds that an attempt may run
 
 
 class TaskRun:
-    """One delivery of one task message."""
+    """The run of one delivery of a task message."""
 
     def __init__(self, execution: Execution, message: Msg) -> None:
         self._execution = execution
@@ -77,12 +77,12 @@ class TaskRun:
         self._attempt: TaskAttempt | None = None
 
     async def begin(self, task: Task) -> TaskAttempt:
-        """Own the task's next attempt.
+        """Start the next attempt of the task, or continue the current one, and return the attempt.
 
         Raises:
-            AlreadyKnownError: The task has ended, or the id is that of another message's task.
+            AlreadyKnownError: The task has ended, or its id belongs to another message.
             FencedError: Another worker runs the task.
-            PermanentError: The last attempt was lost.
+            PermanentError: The worker was lost in the last allowed attempt.
             TransientError: JetStream does not answer.
         """
         self._begun = True
@@ -97,14 +97,14 @@ class TaskRun:
         if record.event.state.ended:
             raise AlreadyKnownError
         if record.event.sequence > 1:
-            await self._take_over(attempt)
+            await self._check_previous_attempt(attempt)
         self._heartbeat.follow(attempt)
         await attempt.start(tracing.current())
         self._count_start(record, attempt)
         return attempt
 
     async def work(self, handle: Callable[[], Awaitable[object]]) -> None:
-        """Let the handler work under the heartbeat, settle the message, and count how that ended."""
+        """Run the handler under the heartbeat, settle the message, and count the outcome in the metrics."""
         meter = self._execution.meter
         began_at = time.monotonic()
         with (
@@ -139,11 +139,11 @@ class TaskRun:
             message = f"The attempt took longer than TASK_TIMEOUT ({timeout:g} s): split the recording or raise it."
             raise TransientError(ErrorCode.TIMEOUT, message) from error
 
-    async def _take_over(self, attempt: TaskAttempt) -> None:
-        """Find out how far the previous worker got."""
+    async def _check_previous_attempt(self, attempt: TaskAttempt) -> None:
+        """Raise an error if the previous attempt goes on, has ended the task, or was lost and was the last allowed."""
         last = attempt.record.event
         if last.state is State.RUNNING:
-            await self._wait_for_its_worker(attempt)
+            await self._wait_for_previous_worker(attempt)
         if await attempt.end_as_decided():
             raise AlreadyKnownError
         lost_for_good = last.state is State.RUNNING and last.attempt >= last.max_attempts
@@ -151,10 +151,11 @@ class TaskRun:
             message = f"The worker was lost in attempt {last.attempt}, the last: look at the recording and the logs."
             raise PermanentError(ErrorCode.WORKER_LOST, message)
 
-    async def _wait_for_its_worker(self, attempt: TaskAttempt) -> None:
-        """Leave the task to the worker that runs it, if that was not lost but silent for a while.
+    async def _wait_for_previous_worker(self, attempt: TaskAttempt) -> None:
+        """Wait a while for an append of the previous worker, which may have been silent only because of an outage.
 
-        A delivery that ran out in an outage is handed out long after the outage, though its worker beats again.
+        JetStream delivers a message again if its delivery expired in an outage, even if its worker has recovered since.
+        An append of the previous worker raises FencedError, and leaves the task to that worker.
         """
         execution, connection = self._execution, self._execution.connection
         silent = (datetime.now(UTC) - attempt.record.event.time).total_seconds()
@@ -170,13 +171,13 @@ class TaskRun:
             await attempt.check()
 
     async def _release(self) -> None:
-        """Have another worker go on, unless one may do already."""
+        """Release the message, unless another worker may have received it already or the end of the log is unknown."""
         attempt = self._attempt
         running = attempt is not None and attempt.runs
         unsure = attempt is not None and attempt.unsure
         stale = not running and time.monotonic() - self._received_at > self._execution.heartbeat
         if unsure or stale:
-            return  # it is delivered again after TASK_ACK_WAIT
+            return  # JetStream delivers the message again after TASK_ACK_WAIT
         with suppress(FencedError, TransientError, NatsError, TimeoutError):
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
                 await self._execution.settlement.release(self._message, attempt)
@@ -202,17 +203,17 @@ class TaskRun:
             meter.completed(self.kind, seconds, *audio)
         if error is not None and settled.state in {State.FAILED, State.RETRYING}:
             meter.failed(self.kind, settled.state, error.code, seconds)
-        code = error.code if error else None  # its message is in the task's log, and may name a file
+        code = error.code if error else None  # the message of the error may name a file: it is only in the task's log
         log.info("task_delivery_ended", state=settled.state, execution_time=round(seconds, 3), error=code)
 
 
 class TaskRunMiddleware(BaseMiddleware[Any, Any]):  # the library's own type variables
-    """Makes a task run of each task message; the handler finds the run in its context."""
+    """Starts a task run for each delivery; the handler finds the run in its context."""
 
     async def consume_scope(
         self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
     ) -> None:
-        """Let the handler work on the message."""
+        """Run the handler in a new task run."""
         task_run = TaskRun(self.context.get("execution"), msg.raw_message)
         with self.context.scope("task_run", task_run):
             await task_run.work(partial(call_next, msg))

@@ -65,9 +65,8 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
     yield _log(called.segments, subjects.ALL_SEGMENTS, 8 * DAY_S)
     results = _log(called.results, subjects.ALL_RESULTS, RESULTS_KEPT_S)
     results.subjects = [subjects.append_to(subjects.ALL_RESULTS), subjects.append_to(subjects.ALL_NO_RESULTS)]
-    results.subject_transform = SubjectTransform(
-        src=subjects.append_to("*.*"), dest="{{wildcard(1)}}.{{wildcard(2)}}"
-    )  # stores results as `results.*` and outcomes without a result as `no_results.*`
+    # This stores results as `results.*`, and outcomes without a result as `no_results.*`.
+    results.subject_transform = SubjectTransform(src=subjects.append_to("*.*"), dest="{{wildcard(1)}}.{{wildcard(2)}}")
     yield results
     letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, 30 * DAY_S)
     letters.subjects = [subjects.append_to(subjects.dead_letters(kind)) for kind in Kind]

@@ -1,1 +1,1 @@
-"""A task's log: what is appended to it, and how to read it."""
+"""The log of a task: its records, appending and reading them, and the results."""

@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 attributes in binary mode, as headers of every message that the service publishes."""
+"""The CloudEvents 1.0 attributes (binary mode) in the headers of every event that the service publishes."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ JSON = "application/json"
 
 
 def headers(what: str, source: str, event_id: str, *, task_id: str | None) -> dict[str, str]:
-    """The attributes of an event on the subjects `what.*`; its id is also what the stream deduplicates by."""
+    """Return the headers of an event on the subjects `what.*`; streams use the event's id to recognise duplicates."""
     attributes = {
         "ce-specversion": "1.0",
         "ce-id": event_id,
@@ -14,7 +14,7 @@ def headers(what: str, source: str, event_id: str, *, task_id: str | None) -> di
         "ce-source": source,
         "ce-type": f"natscribe.{what}.v1",
         "ce-time": datetime.now(UTC).isoformat(),
-        "ce-datacontenttype": JSON,  # what the NATS binding asks for
-        "content-type": JSON,  # what clients look at
+        "ce-datacontenttype": JSON,  # the name in the NATS binding of CloudEvents
+        "content-type": JSON,  # the name that clients read
     }
     return attributes if task_id is None else attributes | {"ce-subject": task_id}

@@ -1,4 +1,4 @@
-"""The task log: the one module that appends to the subjects of a task, each time by compare-and-set."""
+"""The task log: the only module that appends to the subjects of a task, always by compare-and-set."""
 
 from collections.abc import AsyncIterator, Iterable
 from uuid import uuid4
@@ -18,7 +18,7 @@ from schemas.transcription import SegmentsEvent
 
 
 class TaskLog:
-    """Appends to `progress.*`, `segments.*` and `results.*` in the name of one worker, and reads them."""
+    """Appends events, segments and outcomes of tasks in the name of one worker, and reads those of all workers."""
 
     def __init__(self, nats: Client, names: StreamNames, worker: str) -> None:
         self.worker = worker
@@ -28,11 +28,11 @@ class TaskLog:
 
     @property
     def source(self) -> str:
-        """The `ce-source` of this worker's own events."""
+        """The CloudEvents source (`ce-source`) of the events that this worker appends."""
         return f"natscribe/{self.worker}"
 
     async def last(self, task_id: str) -> Record | None:
-        """The last record of a task's log, None where the task is unknown.
+        """Return the last record of a task's log; None if the task is unknown.
 
         Raises:
             TransientError: JetStream does not answer.
@@ -40,7 +40,7 @@ class TaskLog:
         return await self._progress.last(subjects.progress(task_id))
 
     async def last_of(self, task_ids: Iterable[str]) -> dict[str, Record]:
-        """The last records of many logs by task id; a log without records is left out.
+        """Return the last records of many logs by task id; a log without records is left out.
 
         Raises:
             NatsError: NATS does not answer.
@@ -49,10 +49,10 @@ class TaskLog:
         return {record.event.task_id: record for record in found}
 
     async def append(self, event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
-        """Append an event behind stream sequence `after`, 0 for the first.
+        """Append an event to a task's log; `after` is the stream sequence of the log's last record, 0 for an empty log.
 
         Raises:
-            FencedError: Somebody else has appended to the log.
+            FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
         """
         headers = self._cloud_event("progress", event.task_id) | metadata.headers()
@@ -61,12 +61,13 @@ class TaskLog:
         return Record(event, metadata, sequence)
 
     async def end(self, last: Record, error: ErrorDetail | None = None) -> Record:
-        """End a task that no worker runs, or without its worker: `failed` with an error, `cancelled` without one.
+        """End a task from outside, even if a worker runs the task; return the last record of its log.
 
-        The task ends with `completed` where its result is stored.
+        With an error the task ends as `failed`, without an error as `cancelled`. If an outcome is stored already, the
+        task ends with this outcome instead: a task whose result is stored ends as `completed`.
 
         Raises:
-            FencedError: Somebody else has appended to the log.
+            FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
         """
         state, error = end_of(await self.forbid_result(last.event.task_id, last.metadata, error))
@@ -75,10 +76,12 @@ class TaskLog:
         return await self.append(event, last.metadata, after=last.stream_sequence)
 
     async def append_segments(self, event: SegmentsEvent, metadata: Metadata, audio_sha256: str, *, after: int) -> int:
-        """Append a batch of segments behind stream sequence `after`, 0 for the first; return the new sequence.
+        """Append a batch of segments, and return its stream sequence.
+
+        `after` is the stream sequence of the task's last batch, 0 if there is none.
 
         Raises:
-            FencedError: Somebody else has appended a batch.
+            FencedError: Another writer has appended a batch.
             TransientError: JetStream does not answer.
         """
         headers = self._cloud_event("segments", event.task_id) | metadata.headers() | {AUDIO_SHA256: audio_sha256}
@@ -86,19 +89,21 @@ class TaskLog:
         return await self._segments.append(subjects.segments(event.task_id), body, headers, after=after)
 
     async def append_result(self, task_id: str, body: bytes, metadata: Metadata) -> None:
-        """Store the one result of a task, as JSON.
+        """Store the result of a task, given as JSON.
 
         Raises:
-            FencedError: The task has a result, or ends without one.
+            FencedError: Another outcome of the task is stored already.
             TransientError: JetStream does not answer.
         """
         await self._append_outcome(subjects.results(task_id), task_id, body, metadata)
 
     async def forbid_result(self, task_id: str, metadata: Metadata, error: ErrorDetail | None) -> Outcome:
-        """Forbid that a result of a task is stored, and return the outcome: another one may be stored already.
+        """Store an outcome that keeps results of the task from being stored later; return the stored outcome.
+
+        The returned outcome may be an earlier one, a result for instance, which stays as it is.
 
         Raises:
-            FencedError: A later task has this id, or the outcome was removed meanwhile.
+            FencedError: A later task has this id, or a deletion has just removed the outcome.
             TransientError: JetStream does not answer.
         """
         forbidden = NoResult(task_id=task_id, error=error)
@@ -114,7 +119,7 @@ class TaskLog:
         return forbidden
 
     async def _append_outcome(self, subject: str, task_id: str, body: bytes, metadata: Metadata) -> None:
-        """Store the one outcome of a task; that of an earlier task with this id is removed."""
+        """Store the outcome of a task; replace the outcome of an earlier task with this id."""
         headers, all_of = self._cloud_event("results", task_id) | metadata.headers(), subjects.outcomes(task_id)
         try:
             await self._outcomes.append(subject, body, headers, after=0, among=all_of)
@@ -126,16 +131,16 @@ class TaskLog:
             await self._outcomes.append(subject, body, headers, after=0, among=all_of)
 
     def segments(self, task_id: str) -> AsyncIterator[Batch]:
-        """All batches of segments of a task, in order."""
+        """Yield all batches of segments of a task, in order."""
         return self._segments.records(subjects.segments(task_id))
 
     async def outcome(self, task_id: str, *, of: int) -> Outcome | None:
-        """The outcome of the task message with the sequence `of`, None where there is none yet."""
+        """Return the outcome of the task message with the sequence `of`; None if no outcome is stored yet."""
         stored = await self._outcomes.last(subjects.outcomes(task_id))
         return stored.outcome if stored is not None and stored.metadata.task_sequence == of else None
 
     async def purge_outcome(self, task_id: str, *, of: int | None = None) -> None:
-        """Remove the outcome; with `of` only that of this task message."""
+        """Remove the outcome of a task; with `of`, only if it is the outcome of the task message with that sequence."""
         all_of = subjects.outcomes(task_id)
         if of is None:
             await self._outcomes.purge(all_of)
@@ -145,11 +150,14 @@ class TaskLog:
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
 
     async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:
-        """Remove all batches of segments, or those up to a stream sequence."""
+        """Remove the batches of segments of a task: all, or those up to a stream sequence."""
         await self._segments.purge(subjects.segments(task_id), up_to=up_to)
 
     async def purge_events(self, task_id: str) -> None:
-        """Remove segments, then events: as long as events are there, a client can ask again to delete the task."""
+        """Remove the segments of a task, then its events.
+
+        The events are last because a client can repeat the deletion only of a task that still has events.
+        """
         await self.purge_segments(task_id)
         await self._progress.purge(subjects.progress(task_id))
 

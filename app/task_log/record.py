@@ -1,4 +1,4 @@
-"""What the streams hold of a task: records with their metadata, batches of segments, the outcome."""
+"""The messages of a task in the streams: records with their metadata, batches of segments, the outcome."""
 
 import json
 from collections.abc import Mapping
@@ -26,23 +26,26 @@ TASKS: Final[dict[Kind, TypeAdapter[Task]]] = {
 }
 
 RESULT: Final[TypeAdapter[Result]] = TypeAdapter(Result)
-CACHED_TASKS: Final = 256  # every record repeats its task, which is written and read once
+CACHED_TASKS: Final = 256  # every record repeats its task, so written and parsed tasks are cached
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What every record has in its headers, so that the last record alone tells the task's status."""
+    """The headers of every record, so that the last record of a log alone gives the task's status."""
 
-    task: Task | None  # None: the message was invalid
-    task_sequence: int  # of the message that owns the log, in the task stream
-    subject: str  # of the message: its queue
+    task: Task | None  # None: the task message was invalid
+    task_sequence: int  # stream sequence of the task message that owns the log
+    subject: str  # subject of the task message, which names its queue
     created_at: datetime
     started_at: datetime | None = None
     traceparent: str | None = None
-    span: str | None = None  # of the delivery that appended the record, as a `traceparent`
+    span: str | None = None  # span of the delivery that appended the record, as a `traceparent`
 
     def is_older_than(self, other: "Metadata") -> bool:
-        """Whether it is of an earlier task; a new task stream counts its messages from 1 again."""
+        """Return whether this metadata belongs to an earlier task than `other`.
+
+        The time is compared first, because the sequences of a new task stream begin at 1 again.
+        """
         return (self.created_at, self.task_sequence) < (other.created_at, other.task_sequence)
 
     def headers(self) -> dict[str, str]:
@@ -63,7 +66,7 @@ class Metadata:
         """Read the metadata from message headers.
 
         Raises:
-            ValueError: The service did not write them.
+            ValueError: The service did not write these headers.
         """
         task, started_at = headers.get(names.TASK), headers.get(names.STARTED_AT)
         try:
@@ -113,7 +116,7 @@ class Record:
         """Read a record from its message.
 
         Raises:
-            ValueError: The service did not write it.
+            ValueError: The service did not write this message.
         """
         event = ProgressEvent.model_validate_json(message.data or b"")
         refuse_copy(message, event.task_id)
@@ -121,7 +124,7 @@ class Record:
 
 
 class NoResult(BaseModel):
-    """Stored in place of a result, which it forbids: the task ends without one."""
+    """The outcome of a task that ends without a result; once stored, no result of the task can be stored."""
 
     task_id: TaskId
     error: ErrorDetail | None  # None: the task was cancelled
@@ -131,7 +134,7 @@ Outcome = TranscriptionResult | DiarizationResult | NoResult
 
 
 def next_event(last: ProgressEvent, state: State, **fields: object) -> ProgressEvent:
-    """The event that follows another one in a task's log, with these fields beside those of every event."""
+    """Make the event that follows `last` in a task's log; `fields` are its values besides state, sequence and time."""
     repeated = {name: getattr(last, name) for name in ("task_id", "kind", "attempt", "max_attempts")}
     added = {"state": state, "sequence": last.sequence + 1, "time": datetime.now(UTC)}
     return ProgressEvent.model_validate(repeated | fields | added)
@@ -144,14 +147,14 @@ class Batch:
     event: SegmentsEvent
     audio_sha256: str
     stream_sequence: int
-    task_sequence: int  # of the message of its task: an id may be used again
+    task_sequence: int  # sequence of the task message: a later task may have the same id
 
     @classmethod
     def read(cls, message: RawStreamMsg) -> "Batch":
         """Read a batch from its message.
 
         Raises:
-            ValueError: The service did not write it.
+            ValueError: The service did not write this message.
         """
         event, headers = SegmentsEvent.model_validate_json(message.data or b""), message.headers or {}
         refuse_copy(message, event.task_id)
@@ -163,7 +166,7 @@ class StoredOutcome:
     """The outcome of a task in the stream of results."""
 
     outcome: Outcome
-    metadata: Metadata  # of its task: an id may be used again
+    metadata: Metadata  # metadata of the task: a later task may have the same id
     stream_sequence: int
 
     @classmethod
@@ -171,7 +174,7 @@ class StoredOutcome:
         """Read an outcome from its message.
 
         Raises:
-            ValueError: The service did not write it.
+            ValueError: The service did not write this message.
         """
         if (message.subject or "").startswith(subjects.no_results("")):
             outcome: Outcome = NoResult.model_validate_json(message.data or b"")
@@ -182,7 +185,7 @@ class StoredOutcome:
 
 
 def end_of(outcome: Outcome) -> tuple[State, ErrorDetail | None]:
-    """The state in which a task with this outcome ends, and its error."""
+    """Return the state in which a task with this outcome ends, and its error."""
     if not isinstance(outcome, NoResult):
         return State.COMPLETED, None
     return (State.CANCELLED if outcome.error is None else State.FAILED), outcome.error
@@ -192,7 +195,7 @@ def read_result(message: RawStreamMsg) -> Result:
     """Read a result from its message.
 
     Raises:
-        ValueError: The service did not write it.
+        ValueError: The service did not write this message.
     """
     result = RESULT.validate_json(message.data or b"")
     refuse_copy(message, result.task_id)
@@ -200,12 +203,13 @@ def read_result(message: RawStreamMsg) -> Result:
 
 
 def refuse_copy(message: RawStreamMsg, task_id: str) -> None:
-    """Refuse a message of one task in the log of another.
+    """Refuse a message of one task in the log of another task.
 
-    A client that may read a log can ask the server for a record, and name another log as the subject of the answer.
+    A client that may read one log can make the server copy a record: the client requests the record and names another
+    log as the reply subject.
 
     Raises:
-        ValueError: The message is of another task.
+        ValueError: The message belongs to another task.
     """
     if not (message.subject or "").endswith(f".{task_id}"):
         text = f"a message of task {task_id} at {message.subject}"

@@ -1,4 +1,4 @@
-"""Results: each published as a message, or as an object where it is too large for a message."""
+"""Results: publish a result as a message, or as an object if it is too large for a message."""
 
 import asyncio
 from contextlib import suppress
@@ -18,14 +18,14 @@ from app.updates import Result
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Object
 
-HEADROOM_BYTES = 16 * 1024  # below max_payload, for headers and envelope
-SEGMENTS_AT_ONCE = 100  # to write those of a whole day at once would hold the event loop for .15 s
-OWNER = "of the task message with the stream sequence "
-NO_SEGMENTS = b'"segments":[]'  # in a text its quotes would be escaped
+HEADROOM_BYTES = 16 * 1024  # part of max_payload that is left free for headers and envelope
+SEGMENTS_AT_ONCE = 100  # serialised without a pause; a whole day of speech would block the event loop for 0.15 s
+OWNER = "of the task message with the stream sequence "  # begins the description of an object
+NO_SEGMENTS = b'"segments":[]'  # cannot occur in a text, where JSON escapes quotes
 
 
 class ResultStore:
-    """Publishes one result of each task and finds it again, as a message or an object."""
+    """Publishes, finds and deletes the results of tasks, as messages or objects."""
 
     def __init__(self, js: JetStreamContext, log: TaskLog, *, max_payload: int) -> None:
         self._js = js
@@ -33,10 +33,10 @@ class ResultStore:
         self._largest = max_payload - HEADROOM_BYTES
 
     async def publish(self, result: Result, metadata: Metadata) -> None:
-        """Publish a result; the message of a large one refers to an object.
+        """Publish a result; a large result is stored as an object, and its message refers to the object.
 
         Raises:
-            FencedError: The task has a result, or ends without one.
+            FencedError: Another outcome of the task is stored already.
             TransientError: JetStream does not answer.
         """
         body = await _written(result)
@@ -45,12 +45,15 @@ class ResultStore:
         await self._log.append_result(result.task_id, body, metadata)
 
     async def find(self, task_id: str, *, of: int) -> Result | None:
-        """The result of the task message `of` as it was published; a large one is a reference to its object."""
+        """Return the result of the task message with the sequence `of`; None if there is none.
+
+        A large result has only a reference to its object in place of its segments.
+        """
         outcome = await self._log.outcome(task_id, of=of)
         return None if isinstance(outcome, NoResult) else outcome
 
     async def whole(self, result: Result) -> Result:
-        """The result with all its segments.
+        """Return a result with all its segments, read from its object if it refers to one.
 
         Raises:
             NotFoundError: The object has expired.
@@ -62,21 +65,23 @@ class ResultStore:
         return await asyncio.to_thread(RESULT.validate_json, found.data or b"")
 
     async def delete(self, task_id: str, *, of: int | None = None) -> None:
-        """Delete the result, message and object; with `of` only that of this task message."""
+        """Delete message and object of a result; with `of`, only those of the task message with that sequence."""
         await self._log.purge_outcome(task_id, of=of)
         await self.delete_object(task_id, of=of)
 
     async def delete_object(self, task_id: str, *, of: int | None = None) -> None:
-        """Delete the object alone, to which no message refers; with `of` only that of this task message."""
+        """Delete an object to which no message refers; with `of`, only that of the task message with that sequence."""
         kept = await objects.find(self._js, RESULTS_BUCKET, task_id)
         if kept is not None and of in (None, _owner(kept)):
             await self._erase(task_id)
 
     async def claim_check(self, result: Result, body: bytes, *, of: int) -> Result:
-        """Store the result of the task message `of` as an object, and return the reference to it.
+        """Store a result as an object, and return a result without segments that refers to the object.
 
-        An object that an earlier attempt has stored stays and is referred to. One of an earlier task with the same id
-        is replaced.
+        `of` is the sequence of the task message.
+
+        If an earlier attempt of the task has stored an object, the returned result refers to that object. The object of
+        an earlier task with the same id is replaced.
 
         Raises:
             FencedError: A later task has this id.
@@ -106,13 +111,13 @@ class ResultStore:
 
 
 def _owner(kept: ObjectInfo) -> int:
-    """The sequence of the task message whose result an object is, 0 where none is noted."""
+    """Return the sequence of the task message whose result the object holds; 0 if the object does not name it."""
     said = (kept.description or "").removeprefix(OWNER)
     return int(said) if said.isdecimal() else 0
 
 
 async def _written(result: Result) -> bytes:
-    """The result as JSON; the event loop is free between two parts."""
+    """Write a result as JSON, in parts between which the event loop runs other work."""
     empty = result.model_copy(update={"segments": []}).model_dump_json().encode()
     before, after = empty.split(NO_SEGMENTS)
     parts: list[bytes] = []

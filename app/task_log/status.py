@@ -1,4 +1,4 @@
-"""The status of a task, as the last record of its log tells it."""
+"""The status of a task, made from the last record of its log."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ RESULTS_KEPT = timedelta(seconds=streams.RESULTS_KEPT_S)
 
 
 def status_of(record: Record) -> TaskStatus:
-    """Tell how the task stands whose log ends with this record."""
+    """Return the status of the task whose log ends with this record."""
     event, metadata = record.event, record.metadata
     return TaskStatus(
         task_id=event.task_id,

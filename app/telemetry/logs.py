@@ -61,9 +61,7 @@ def adopt_libraries() -> None:
         library = logging.getLogger(name)
         library.handlers = []
         library.propagate = True
-    logging.getLogger("uvicorn.access").setLevel(
-        logging.WARNING
-    )  # hides the health probes, which arrive every few seconds
+    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # hides the frequent health probes
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         logging.getLogger(BROKER).setLevel(logging.WARNING)  # the broker logs two lines for each message
 
