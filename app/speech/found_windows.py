@@ -50,7 +50,7 @@ class FoundWindows:
     def take_batch(self, size: int) -> list[WindowSound]:
         """Remove and return the next `size` windows, or fewer if a silence or the recording's end follows them.
 
-        If fewer windows are there and more may follow at once, return none.
+        Return an empty list if there are fewer windows so far, and more may follow without a silence.
         """
         windows = list(takewhile(lambda each: isinstance(each, WindowSound), self._found))
         no_more = self.complete or len(windows) < len(self._found)

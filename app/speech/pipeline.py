@@ -30,7 +30,7 @@ from schemas.transcription import Segment, Stretch
 from schemas.wire import Model
 
 _BATCH_S = 10.0  # how long transcribing a batch should take
-_AHEAD = 2  # most batches for each transcriber, counted from the first unfinished batch
+_AHEAD = 2  # most batches for each transcriber, counted from the first unfinished batch on
 
 Transcriber = Callable[[Transcribe], Coroutine[None, None, WindowsTranscribed]]
 Coordination = Callable[[Model], AbstractAsyncContextManager[Coordinator | None]]
@@ -94,9 +94,9 @@ class Pipeline:
         self.model: Model | None = None
         self._reached = listen.start_at  # the second up to which `_order` has progress
         self._begun = False  # whether `_order` has had progress of the transcription
-        self._has_text = False  # whether a batch had text: a window without text takes less time
+        self._has_text = False  # whether a batch had text: only then is `_window_seconds` known
         self._size = batches.first  # windows in the next batch
-        self._window_seconds = 0.0  # how long transcribing one window takes
+        self._window_seconds = 0.0  # how long transcribing a window with text takes
         self._found = FoundWindows()
         self._pool = TranscriberPool(partial(answer, engine, kind=WindowsTranscribed))
         self._again: deque[Batch] = deque()  # the batches to transcribe again

@@ -57,7 +57,7 @@ class Recording:
 
 
 class _Stamp(NamedTuple):
-    """Cheap properties of a file: if they are the same, the file has not changed."""
+    """Properties of a file that are quick to read: if all of them are the same, the file has not changed."""
 
     inode: int
     size: int  # bytes

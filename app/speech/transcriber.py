@@ -74,7 +74,7 @@ class Transcriber:
                 async for update in updates:
                     yield update
             await recording.check()
-            yield await asyncio.to_thread(transcription.result)  # copying the segments of a day blocks the event loop
+            yield await asyncio.to_thread(transcription.result)  # copying a day's segments would block the event loop
 
     async def _with_speakers(
         self, transcription: "Transcription", task: TranscriptionTask, recording: Recording, checkpoint: Checkpoint
@@ -228,7 +228,7 @@ class Transcription:
         return pipeline, pipeline.run()
 
     async def _keep(self, channel: int | None, first: int, first_untranscribed: int) -> None:
-        """Cache the transcript of a channel: all that was found from these indexes on."""
+        """Cache the transcript of a channel: all segments from index `first` on, and untranscribed speech likewise."""
         if self.model is None:
             return
         transcript = Transcript(
@@ -269,7 +269,7 @@ class Transcription:
         )
 
     def _wanted(self, segment: Segment, channel: int | None) -> Segment:
-        """Fit a segment to the task: drop words that the task does not need, and add the channel if it is separate."""
+        """Fit a segment to the task: drop words that nobody needs; with separate channels, add the channel."""
         changed: dict[str, object] = {}
         if not (self._task.word_timestamps or self._task.diarize):
             changed["words"] = None

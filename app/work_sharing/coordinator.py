@@ -184,7 +184,7 @@ class WorkSharing:
         self._token = uuid4().hex
         cores = None if settings.share_windows is Share.ALWAYS else settings.engine_threads
         self._helper = Helper(engine, self._token, self._send, cores=cores)
-        self._coordinators: dict[str, Coordinator] = {}  # by the run's id
+        self._coordinators: dict[str, Coordinator] = {}  # the coordinator of each run, by the run's id
         self._on = settings.share_windows is not Share.NEVER and nats.max_payload >= _LARGEST_MESSAGE_BYTES
 
     @asynccontextmanager
@@ -200,7 +200,7 @@ class WorkSharing:
                     await inbox.unsubscribe()
 
     async def stop_helping(self) -> None:
-        """Stop helping, and release the other worker's batch while that worker can still be told."""
+        """Stop helping, and release the other worker's batch while NATS can still be reached."""
         await self._helper.close()
 
     def own_work(self) -> AbstractAsyncContextManager[None]:
@@ -254,7 +254,7 @@ class WorkSharing:
 
 
 def _is_answer(answer: WindowsTranscribed, job: Transcribe, offer: WindowsOffered) -> bool:
-    """Whether an answer fits its batch: the same model, the task's language, and times within each window."""
+    """Whether an answer fits its batch: the model, the language, and the times and lengths of texts are possible."""
     return (
         answer.model == offer.model
         and len(answer.found) == len(job.windows)

@@ -26,13 +26,13 @@ from schemas.transcription import LANGUAGE_PATTERN, TranscribeOptions
 
 SHORTEST_BATCH_S, LONGEST_BATCH_S = 20.0, 120.0  # the least and the most time that a helper gets for a batch
 MOST_PIECES = 100  # most pieces of speech in a window
-_BYTES_A_SECOND = 32_000  # of sound, 16-bit at 16 kHz
-LOOKS_FOR_S = 1.25 * SHORTEST_S  # cores must be free for this long; workers of one machine start after random pauses
+_BYTES_A_SECOND = 32_000  # bytes in a second of sound, 16-bit at 16 kHz
+LOOKS_FOR_S = 1.25 * SHORTEST_S  # cores must be free for this long; each worker starts to measure after a random pause
 ALIVE_EVERY_S = 1.5  # pause between two `Alive` messages
 WAITS_FOR_S = 10.0  # a helper waits this long for the next window; then it may help another run
 _WINDOWS_AT_ONCE = 2  # windows in one job of the engine: a task of this worker waits for no more than these
 
-_VERSION = version("natscribe")  # another version of the code may find other text, so such workers do not help
+_VERSION = version("natscribe")  # workers help only workers of the same version: another version may find other text
 
 Send = Callable[[str, bytes], Awaitable[None]]  # sends a body to the inbox of the worker with this token
 
@@ -116,7 +116,7 @@ def way_of(engine: Engine) -> str:
 class Helper:
     """Volunteers while this worker is idle, and transcribes batches of other workers.
 
-    `cores` is how many cores must be free for that; null: none need to be.
+    `cores` is how many cores must be free before this worker volunteers; null: free cores are not required.
     """
 
     def __init__(self, engine: Engine, token: str, send: Send, *, cores: int | None) -> None:
@@ -127,7 +127,7 @@ class Helper:
         self._own_tasks = 0  # how many tasks this worker itself runs
         self._run: str | None = None  # the run that this worker helps
         self._until = 0.0  # when another run may be helped, on the monotonic clock
-        self._windows: dict[int, WindowSound] = {}  # by their place in the batch
+        self._windows: dict[int, WindowSound] = {}  # the windows received so far, by their place in the batch
         self._held: Handed | None = None  # the first window of the batch that is not returned yet
         self._busy = False
         self._transcribing: asyncio.Task[None] | None = None
