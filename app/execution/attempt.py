@@ -40,7 +40,7 @@ class TaskAttempt:
         self._spans = spans
         self.record = record  # the last record that this worker has read or appended
         last = record.event
-        self._after_trouble = last.state in {State.RUNNING, State.RETRYING}  # a worker was lost, or an attempt failed
+        self._after_trouble = last.state in {State.RUNNING, State.RETRYING}  # the last attempt was lost or has failed
         self.number = min(last.attempt + self._after_trouble, last.max_attempts)
         self._pace = Pace(least=last.progress if self.number == last.attempt else 0)
         self.checkpoint = Checkpoint()

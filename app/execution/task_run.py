@@ -38,10 +38,8 @@ from schemas.progress import State
 
 RELEASE_TIMEOUT_S = 5.0  # how long a stopping worker tries to release its message, which fails without NATS
 LONGEST_SILENCE_S = 10.0  # a running task appends an event at least this often
-RECONNECTED_WITHIN_S = (
-    5.0  # how long other workers may take to reconnect after an outage that this worker did not notice
-)
-LOOK_EVERY_S = 0.25
+RECONNECTED_WITHIN_S = 5.0  # how long other workers may take to reconnect after an outage before this worker's start
+LOOK_EVERY_S = 0.25  # pause between two reads of the log while a task run waits for the previous worker
 
 log = structlog.get_logger()
 
@@ -207,7 +205,7 @@ class TaskRun:
         log.info("task_delivery_ended", state=settled.state, execution_time=round(seconds, 3), error=code)
 
 
-class TaskRunMiddleware(BaseMiddleware[Any, Any]):  # the library's own type variables
+class TaskRunMiddleware(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
     """Starts a task run for each delivery; the handler finds the run in its context."""
 
     async def consume_scope(
