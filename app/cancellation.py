@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float = AGAIN_AFTER_S) -> None:
-    """Cancel tasks again every `again_after` seconds until all of them have ended.
+    """Cancel tasks, and repeat this every `again_after` seconds until all tasks have ended.
 
     A single cancellation can be lost: nats-py swallows a cancellation while it flushes, and `asyncio.wait_for` of
     Python 3.11 swallows one that arrives together with the result.

@@ -97,9 +97,9 @@ class TaskRequests:
         Raises:
             RequestError: The task is unknown, or JetStream does not answer.
         """
-        return status_of(await self._ended(task_id))
+        return status_of(await self._cancel_unless_ended(task_id))
 
-    async def _ended(self, task_id: str) -> Record:
+    async def _cancel_unless_ended(self, task_id: str) -> Record:
         """Cancel a task unless it has ended, and return the last record of its log."""
         while True:
             record = await self._record(task_id)
@@ -121,7 +121,7 @@ class TaskRequests:
             RequestError: The task is unknown, or some of its data could not be deleted.
         """
         try:
-            last = await self._ended(task_id)
+            last = await self._cancel_unless_ended(task_id)
         except RequestError as unknown:
             if unknown.detail.code is ErrorCode.NOT_FOUND and await self._dead_letters.delete_all(task_id):
                 return  # dead letters are kept longer than logs

@@ -1,4 +1,4 @@
-"""Handle errors of handlers: a request gets an error reply, an invalid message of another kind is ignored."""
+"""Handle errors of handlers: requests get an error reply, other invalid messages are ignored."""
 
 from collections.abc import Awaitable, Callable
 from json import JSONDecodeError

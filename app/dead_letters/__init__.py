@@ -1,1 +1,1 @@
-"""Dead letters: the messages of tasks that failed for good, kept until they are replayed, deleted or expire."""
+"""Dead letters: the messages of tasks that failed for good, kept for 30 days unless replayed or deleted."""

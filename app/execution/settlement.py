@@ -113,7 +113,7 @@ class Settlement:
         return Settled(State.COMPLETED if attempt is not None and attempt.completed else None)
 
     async def _attempt_failed(self, message: Msg, attempt: TaskAttempt, error: Exception) -> Settled:
-        """Retry the task if that can help and attempts are left, else let it fail; keep an end that is stored."""
+        """Retry the task if that can help and attempts are left, else let it fail; a stored outcome has precedence."""
         failure = _as_task_error(error)
         # Messages of other errors may name a file, which the log of the service must not contain.
         for_operators = failure.detail.code is ErrorCode.INTERNAL

@@ -60,7 +60,7 @@ class ConnectionMonitor:
     async def on_closed(self) -> None:
         """End the process at once.
 
-        nats-py never reopens a closed connection, and the pull loops of FastStream then block the event loop.
+        nats-py never reopens a closed connection, and the pull loops of FastStream would then block the event loop.
         """
         if not self.ending:
             log.critical("nats_closed")

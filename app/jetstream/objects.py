@@ -52,7 +52,7 @@ def chunks_of(bucket: str, nuid: str) -> str:
 
 
 def digest(sha256_hash: bytes) -> str:
-    """Write a SHA-256 hash as the metadata of an object holds it."""
+    """Return a SHA-256 hash in the form that the metadata of objects uses."""
     return f"SHA-256={base64.urlsafe_b64encode(sha256_hash).decode()}"
 
 

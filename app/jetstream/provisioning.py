@@ -93,7 +93,7 @@ async def provision(js: JetStreamContext, settings: Settings) -> Provisioned:
 
 
 async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> bool:
-    """Create the stream if it is missing; return whether its subject transform is that of this version."""
+    """Create the stream if it is missing; return whether the stream has this version's subject transform."""
     try:
         info = await js.stream_info(str(wanted.name))
     except NotFoundError:

@@ -75,7 +75,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
 
 
 def _log(name: str, subject: str, max_age: float) -> StreamConfig:
-    """Make the configuration of a stream that JetStream republishes on `subject`, message by message as stored.
+    """Make the configuration of a stream whose stored messages JetStream republishes on `subject`.
 
     Only the service may publish to the stream's append subjects.
     """

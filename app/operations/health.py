@@ -1,4 +1,4 @@
-"""Health checks: whether a worker is alive, ready for tasks, and started."""
+"""Health checks: HTTP routes that tell whether a worker is alive, is ready for tasks, and has started."""
 
 import asyncio
 import inspect

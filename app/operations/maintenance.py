@@ -1,4 +1,4 @@
-"""Maintenance: restore missing streams and Redis keys, end expired tasks, and measure, beside the running task."""
+"""Maintenance beside the running task: restore missing streams and Redis keys, end expired tasks, set metrics."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

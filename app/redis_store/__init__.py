@@ -1,1 +1,1 @@
-"""What is kept in Redis: the projection of tasks into keys, and the cache of what engines have found."""
+"""Redis: the projection of tasks to keys, the cache of engines' findings, and the chunks of running diarizations."""

@@ -22,7 +22,7 @@ return 1
 
 
 class Chunks:
-    """Keeps analysed chunks until their task ends, for this task only. While Redis is away, chunks are not kept."""
+    """Keeps the analysed chunks of a task until the task ends. While Redis is away, chunks are not kept."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

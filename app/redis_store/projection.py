@@ -54,7 +54,7 @@ return 1
 
 
 class Ended(NamedTuple):
-    """The result of an ended task, as it is written to Redis."""
+    """The result of an ended task, to be written to Redis."""
 
     task_sequence: int  # sequence of the task message; a later task may have the same id
     result: bytes  # JSON
@@ -64,7 +64,7 @@ class Ended(NamedTuple):
 def _left(keep: int, since: datetime) -> int:
     """Return how many of the `keep` seconds after `since` are left, at least 1.
 
-    A key that is written again thus expires no later.
+    A key that is written again thus keeps its time of expiry.
     """
     return max(keep - int((datetime.now(UTC) - since).total_seconds()), 1)
 

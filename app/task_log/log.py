@@ -98,9 +98,9 @@ class TaskLog:
         await self._append_outcome(subjects.results(task_id), task_id, body, metadata)
 
     async def forbid_result(self, task_id: str, metadata: Metadata, error: ErrorDetail | None) -> Outcome:
-        """Store an outcome that keeps results of the task from being stored later; return the stored outcome.
+        """Store that a task ends without a result, so that no result can be stored later; return the stored outcome.
 
-        The returned outcome may be an earlier one, a result for instance, which stays as it is.
+        If an outcome is stored already, a result for instance, this outcome stays and is returned.
 
         Raises:
             FencedError: A later task has this id, or a deletion has just removed the outcome.

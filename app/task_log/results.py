@@ -78,10 +78,8 @@ class ResultStore:
     async def claim_check(self, result: Result, body: bytes, *, of: int) -> Result:
         """Store a result as an object, and return a result without segments that refers to the object.
 
-        `of` is the sequence of the task message.
-
-        If an earlier attempt of the task has stored an object, the returned result refers to that object. The object of
-        an earlier task with the same id is replaced.
+        `of` is the sequence of the task message. If an earlier attempt of the task has stored an object, the returned
+        result refers to that object. The object of an earlier task with the same id is replaced.
 
         Raises:
             FencedError: A later task has this id.

@@ -1,4 +1,4 @@
-"""Siblings: the processes of one `--workers N`. They share a folder, so that each can expose the metrics of all.
+"""Siblings: the processes of one `--workers N`. They share a folder, so that each process can expose all metrics.
 
 Import this module before `prometheus_client`, which reads the folder's name when it is imported.
 """

@@ -27,7 +27,7 @@ _STAGES = {
 
 
 def provider(endpoint: str | None) -> trace.TracerProvider:
-    """Make a provider that sends spans to the collector at this OTLP/HTTP endpoint; without one, spans are dropped."""
+    """Make a provider that sends spans to the collector at this OTLP/HTTP endpoint; None: drop all spans."""
     if endpoint is None:
         return OFF
     found = TracerProvider(resource=Resource.create({SERVICE_NAME: "natscribe"}))
