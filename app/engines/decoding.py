@@ -206,7 +206,8 @@ def _promised_seconds(path: Path, container: InputContainer, stream: AudioStream
         return _by_wav_header(path, found)
     if kind in _NO_PROMISE:
         return None
-    if kind == "mp3" and not stream.start_time:  # without a Xing header, the duration of an MP3 is only a guess
+    # An MP3 without a start time has no Xing header, and its duration is only a guess.
+    if kind == "mp3" and not stream.start_time:
         return None
     promised = _by_header(container, stream)
     return promised if promised is not None and promised < _INCREDIBLE_S else None
