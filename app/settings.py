@@ -19,7 +19,7 @@ from schemas.problems import first_problem
 SECRETS = Path("/run/secrets")  # container engines put one file here for each secret; the environment overrides it
 STEM_SUFFIX = "_tasks"
 MOST_WINDOWS = 16  # limit of windows that a model transcribes at once; a helper refuses larger requests
-STORE = re.compile(r"nats://[A-Za-z0-9_-]+|file:///.*")
+STORE = re.compile(r"nats://[A-Za-z0-9_-]+|file:///.*")  # a bucket or a folder
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 

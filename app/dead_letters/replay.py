@@ -72,7 +72,8 @@ class Replayer:
             RequestError: No task is queued: the dead letter or the log of the task is missing, or the queue is full.
         """
         replay, found = _Replay(give_up_at=time.monotonic() + ANSWER_WITHIN_S), False
-        newest = await self._last_of(self._names.dead_letters)  # leave out tasks that fail again during the replay
+        # Later dead letters are left out: their tasks have failed again during the replay.
+        newest = await self._last_of(self._names.dead_letters)
         async for letters in self._letters.pages():
             chosen = [each for each in letters if each[0] <= newest and is_chosen(each[1], request)]
             found = found or bool(chosen)

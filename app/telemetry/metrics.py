@@ -20,6 +20,7 @@ from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.wire import Kind
 
+# Upper limits of the histograms' buckets: in seconds, and in seconds of work per second of audio.
 SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 14400)
 FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.temporary import PREFIX
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # environment variable that prometheus_client reads
 
 _parent = parent_process()
 if _parent is not None and FOLDER not in os.environ:
