@@ -51,7 +51,7 @@ class Settlement:
         try:
             await message.ack()
         except NatsError:
-            log.exception("task_settlement_failed")  # the next worker that gets the message finds the result
+            log.exception("task_acknowledgement_failed")  # the next worker that gets the message finds the result
         return Settled(State.COMPLETED)
 
     async def failed(self, message: Msg, attempt: TaskAttempt | None, error: Exception, *, begun: bool) -> Settled:

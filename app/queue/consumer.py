@@ -150,7 +150,7 @@ class TaskConsumer:
             try:
                 worked = await self._work_on_next(asked)
             except NatsError as error:
-                log.warning("task_queues_unreachable", error=str(error) or type(error).__name__)
+                log.warning("task_poll_failed", error=str(error) or type(error).__name__)
                 self._to_ask, worked, self._unreachable = set(self._subscribers), False, True
             self._task_since = None
             if worked:
