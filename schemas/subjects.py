@@ -49,7 +49,7 @@ def accepted(kind: Kind) -> str:
 
 
 def accepted_channel(kind: Kind) -> str:
-    """The address of the AsyncAPI channel for the republished tasks of one kind."""
+    """The address of the AsyncAPI channel on which the task stream republishes each accepted task of one kind."""
     return f"accepted.tasks.{kind}.{{priority}}"
 
 
@@ -69,7 +69,7 @@ def progress(task_id: str) -> str:
 
 
 def segments(task_id: str) -> str:
-    """The subject of the checkpoint of one task."""
+    """The subject of one task's segments, which are its checkpoint."""
     return f"segments.{task_id}"
 
 

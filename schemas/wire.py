@@ -115,7 +115,7 @@ class Term(StrEnum):
     meaning: str
 
     def __new__(cls, word: str, meaning: str = "") -> Self:
-        """Make a value of the enumeration that has a `meaning`."""
+        """Make a member with the value `word`; `meaning` is its description in the published schema."""
         term = str.__new__(cls, word)
         term._value_ = word
         term.meaning = meaning

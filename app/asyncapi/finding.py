@@ -56,7 +56,7 @@ def pattern(address: str) -> re.Pattern[str]:
 
 
 def _references(found: Node, node: object) -> Iterator[str]:
-    """Yield the names of all schemas that a part of the document refers to, through messages and unions."""
+    """Yield the name of each schema that a part of the document refers to, directly or through a message or a union."""
     if isinstance(node, list):
         node = dict(enumerate(node))
     if not isinstance(node, dict):

@@ -112,7 +112,7 @@ async def _publish(
         except APIError as error:
             raise _refused(subject, error) from error
         else:
-            # A duplicate of a later attempt is the task of an earlier attempt, whose acknowledgement was lost.
+            # If a repeated publish is a duplicate, the first one has stored the task; its acknowledgement was lost.
             return not stored.duplicate or attempt > 0
     message = f"NATS did not acknowledge task {task.task_id}: publish it again with this id, which is safe."
     raise UnreachableError(message)

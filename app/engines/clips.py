@@ -1,4 +1,4 @@
-"""Clips: short sounds with their pieces of speech, and functions that cut clips."""
+"""Clips: up to 30 s of sound with the times of the speech in it, and functions that cut a clip into shorter ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ class Engine(Protocol):
         ...
 
     async def load(self) -> None:
-        """Load the service's own model ahead of the first task.
+        """Load the model that the settings name before the first task needs it.
 
         Raises:
             TaskError: The model cannot be loaded.

@@ -101,7 +101,7 @@ def _text(clip: Clip, result: TimestampedResult, language: str | None) -> Text:
 
 
 def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:
-    """Load a model that `Models.find` found with a `network`; `device` is auto, cpu or cuda.
+    """Load the weights of a model of onnx-asr (`weights.network` is set); `device` is auto, cpu or cuda.
 
     Raises:
         PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.

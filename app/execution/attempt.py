@@ -58,7 +58,7 @@ class TaskAttempt:
 
     @property
     def may_go_without_speakers(self) -> bool:
-        """Whether the task may have one attempt beyond the last, which stores the complete text without speakers."""
+        """Whether one attempt more than `max_attempts` may store the complete text without speakers."""
         return self.record.event.kind is Kind.TRANSCRIPTION and self._pace.latest.stage in SPEAKERS_MISSING
 
     @property

@@ -37,7 +37,7 @@ class Heartbeat:
         self._fence: asyncio.Timeout | None = None
 
     def follow(self, attempt: TaskAttempt) -> None:
-        """Append the updates of this attempt from now on, and watch its log."""
+        """From now on, append the attempt's updates to the task's log, and watch that log for appends of others."""
         self._followed.set_result(attempt)
 
     @asynccontextmanager

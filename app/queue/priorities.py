@@ -194,9 +194,9 @@ class QueueReader:
 
 
 def _waits(last: RawStreamMsg | None) -> bool:
-    """Whether a task whose message was delivered waits again, judged by the last record of its log."""
+    """Whether a task waits again though its message was delivered; `last` is the last record of its log."""
     if last is None:
-        return True  # a worker has released the message before it registered the task
+        return True  # a worker returned the message before the task had a log, so the task still waits
     event = _event(last)
     if event is None:
         return False

@@ -1,1 +1,1 @@
-"""Redis: the projection of tasks to keys, the cache of engines' findings, and the chunks of running diarizations."""
+"""Redis: task states, the cache of transcripts and turns, and finished chunks of running diarizations."""

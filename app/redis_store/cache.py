@@ -111,7 +111,7 @@ def read(piece: bytes, kind: type[Found]) -> Found | None:
 
 
 def _packed(lines: Sequence[bytes]) -> bytes:
-    return zlib.compress(b"\n".join(lines))  # JSON on one line contains no line end
+    return zlib.compress(b"\n".join(lines))  # a line end separates the items: JSON escapes those inside an item
 
 
 def _unpacked(packed: bytes) -> list[bytes]:

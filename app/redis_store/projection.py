@@ -142,7 +142,7 @@ class RedisProjection:
             await self._redis.set(keys.MARK, "1", ex=KEEP_MARK_S)
 
     async def delete(self, last: Record) -> None:
-        """Delete the keys of a task, and write no event of its log up to the record `last` again.
+        """Delete the keys of a task; records of its log up to `last` that arrive later do not bring the keys back.
 
         Raises:
             TransientError: Redis is away.

@@ -68,7 +68,7 @@ class Breaker:
         return tuple(lines)
 
     def _cue_cost(self, first: int, behind: int) -> float:
-        """Return the cost of a cue, without the cost of its lines."""
+        """Return the cost of a cue of the pieces from `first` to before `behind`, without the cost of its lines."""
         start, ceiling = self._starts[first], self._limits.max_cue_seconds
         if behind > first + 1 and self._pieces[behind - 1].end - start > ceiling:
             return inf

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 MIN_CUE_S = 1.0  # a cue should be shown for at least this long
-READING_CPS = 21.0  # columns a second that adults read
+READING_CPS = 21.0  # reading speed of adults in columns a second; a wide (Chinese) character has two columns
 GAP_S = 0.08  # gap between two cues, two video frames: without a gap, viewers miss that the text has changed
 PAUSE_S = 1.0  # no cue reaches across a pause of its speaker that is this long
 

@@ -1,4 +1,4 @@
-"""The messages of a task in the streams: records with their metadata, batches of segments, the outcome."""
+"""The three kinds of messages that the streams store of a task: records, batches of segments, and the outcome."""
 
 import json
 from collections.abc import Mapping

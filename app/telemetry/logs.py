@@ -10,7 +10,7 @@ import structlog
 
 BROKER = "natscribe.broker"  # the logger of FastStream's broker
 REPEAT_AFTER_S = 30.0  # how long an equal warning is dropped
-WARNINGS_REMEMBERED = 64  # how many different warnings the filter compares with
+WARNINGS_REMEMBERED = 64  # so many of the latest different warnings are remembered, to leave out repetitions
 
 
 def configure(level: str) -> None:

@@ -216,7 +216,7 @@ def _begun(metric: Metric, labels: list[str] | None) -> Metric:
 
 
 def _forget_dead(folder: Path) -> None:
-    """Remove the gauges of killed siblings, which could not remove them themselves."""
+    """Remove the gauge files of killed worker processes; a killed process cannot remove its own."""
     for process in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*.db")}:
         if not Path(f"/proc/{process}").exists():
             mark_process_dead(int(process), str(folder))  # type: ignore[no-untyped-call]  # the function has no types

@@ -36,7 +36,7 @@ class Networks:
         self._telephone: Array = np.load(folder / _TELEPHONE)
 
     def segment(self, excerpt: Array) -> Array:
-        """Return the log probabilities (frames, 7 sets of voices) for the samples of an excerpt."""
+        """Return log probabilities (frames, 7): that nobody, one of three voices, or two of them speak."""
         return self._segmentation(None, {"x": excerpt[np.newaxis, np.newaxis]})[0].reshape(-1, SETS)
 
     def embed(self, features: Array, *, telephone: bool = False) -> Array:
