@@ -200,7 +200,7 @@ class WorkSharing:
                     await inbox.unsubscribe()
 
     async def stop_helping(self) -> None:
-        """Stop helping, and return the batch to the worker that it belongs to; call this before the NATS connection closes."""
+        """Stop helping, and return the batch to its coordinator; call this before the NATS connection closes."""
         await self._helper.close()
 
     def own_work(self) -> AbstractAsyncContextManager[None]:
