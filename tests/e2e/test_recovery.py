@@ -4,7 +4,7 @@ import asyncio
 import signal
 import wave
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import av
@@ -23,6 +23,7 @@ from tests.witness import witness
 pytestmark = pytest.mark.xdist_group("recovery")
 
 # seconds: the promises of the design, the first one at the default settings
+FROZEN_FOR = timedelta(seconds=25)  # longer than anything waits for a worker
 RECOVERY_WITHIN = {signal.SIGKILL: 20, signal.SIGSTOP: 20, signal.SIGTERM: 2}
 IMPATIENT = {"task_ack_wait": 3.0, "task_heartbeat": 1.0, "task_grace": 0.0}
 CLIP = min(LIBRIVOX.glob("*.flac"))
@@ -124,6 +125,7 @@ async def test_another_worker_goes_on_where_the_first_one_was(
                 blown_at = datetime.now(UTC)
                 events = await history(client, task_id)
                 if blow is signal.SIGSTOP:  # and comes back when all is over
+                    await asyncio.sleep((blown_at + FROZEN_FOR - datetime.now(UTC)).total_seconds())
                     owner.process.send_signal(signal.SIGCONT)
                     await eventually(owner.ready)
                 # Then nothing was published twice: each batch once, one end, the same result
