@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from app.engines.timeline import Piece
+from app.engines.timeline import INEXACT_S, Piece
 from schemas.transcription import Word
 
 LEAST_S = 1.0  # the least speech in a hole
@@ -24,10 +24,19 @@ def holes(words: Iterable[Piece], speech: Sequence[Piece], seconds: float) -> li
     return found
 
 
-def word_times(words: Iterable[Word], since: float = 0.0) -> list[Piece]:
-    """Return when each word is spoken, in seconds after `since`; a word that is too long to be true is cut."""
-    longest = [(word, max(_LONGEST_WORD_S, digits(word) * _DIGIT_S)) for word in words]
-    return [(word.start - since, min(word.end, word.start + seconds) - since) for word, seconds in longest]
+def word_times(words: Iterable[Word], speech: Sequence[Piece], since: float = 0.0) -> list[Piece]:
+    """Return when each word is spoken, in seconds after `since`; `speech` has the same origin.
+
+    A word that reaches over a pause is spoken behind it, as the timeline places it. A word that is too long to be true
+    is cut: the rest may be speech that was not transcribed.
+    """
+    return [_spoken_at(word, word.start - since, word.end - since, speech) for word in words]
+
+
+def _spoken_at(word: Word, start: float, end: float, speech: Sequence[Piece]) -> Piece:
+    begins = max((first for first, _ in speech if first < end - INEXACT_S), default=start)
+    start = max(start, begins)
+    return start, min(end, start + max(_LONGEST_WORD_S, digits(word) * _DIGIT_S))
 
 
 def digits(word: Word) -> int:

@@ -8,7 +8,7 @@ from schemas.transcription import Word
 
 Piece = tuple[float, float]  # start and end, in seconds
 
-_INEXACT_S = 0.15  # the times of words may be wrong by this much
+INEXACT_S = 0.15  # the times of words may be wrong by this much
 
 
 class Timeline:
@@ -28,7 +28,7 @@ class Timeline:
 
         Models often include the silence before a word in its times, and seldom the silence behind the word.
         """
-        number = self._piece_at(max(word.end - _INEXACT_S, word.start))
+        number = self._piece_at(max(word.end - INEXACT_S, word.start))
         start, end = self._within(number, word.start, word.end)
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
 

@@ -75,7 +75,7 @@ def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: Tran
 def _holes(texts: Sequence[Text], clip: Clip) -> list[Piece]:
     """Find the sections of speech without words; a clip without texts has no speech, and so no holes."""
     words = [word for text in texts for word in text.words]
-    return holes(word_times(words), clip.speech, clip.seconds) if texts else []
+    return holes(word_times(words, clip.speech), clip.speech, clip.seconds) if texts else []
 
 
 def _cut(texts: Sequence[Text], second: float) -> Iterator[Text]:

@@ -262,7 +262,7 @@ def _joined(texts: Sequence[Text]) -> str:
 
 def _seconds_without_words(texts: Sequence[Text], part: Part) -> float:
     """Count the seconds of speech in a part for which the texts have no words."""
-    times = word_times((word for text in texts for word in text.words), part.start)
+    times = word_times((word for text in texts for word in text.words), part.clip.speech, part.start)
     return sum(spoken(part.clip.speech, *hole) for hole in holes(times, part.clip.speech, part.clip.seconds))
 
 

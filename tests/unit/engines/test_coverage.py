@@ -38,15 +38,24 @@ def test_silence_is_no_hole_however_long() -> None:
     assert holes(said(0.3, 3.0), [(0.0, 3.3)], 20.0) == []
 
 
-@pytest.mark.parametrize(("word", "holes_left"), [("then", 1), ("29,340", 0)])
-def test_a_word_hides_no_hole_unless_it_takes_as_long_to_say_it(word: str, holes_left: int) -> None:
+def word(start: float, end: float, text: str) -> Word:
+    return Word(start=start, end=end, word=f" {text}", probability=0.9)
+
+
+@pytest.mark.parametrize(("last", "holes_left"), [("then", 1), ("29,340", 0)])
+def test_a_word_hides_no_hole_unless_it_takes_as_long_to_say_it(last: str, holes_left: int) -> None:
     # Given a word that seems to last for three seconds, which only a number of five digits can
-    words = [
-        Word(start=0.3, end=2.0, word=" and", probability=0.9),
-        Word(start=3.0, end=6.0, word=word, probability=0.9),
-    ]
-    times = [*said(0.3, 3.0), *word_times(words)]
-    assert len(holes(times, [(0.0, 6.2)], 6.2)) == holes_left
+    speech = [(0.0, 6.2)]
+    times = [*said(0.3, 3.0), *word_times([word(3.0, 6.0, last)], speech)]
+    assert len(holes(times, speech, 6.2)) == holes_left
+
+
+def test_a_word_that_reaches_over_a_pause_hides_no_sentence_before_the_pause() -> None:
+    # Given a sentence that was not transcribed, and the word behind the pause after it, which seems to begin with it
+    speech = [(0.0, 3.2), (3.2, 5.8), (5.8, 8.0)]
+    times = [*said(0.3, 3.0), *word_times([word(3.4, 6.4, "number"), word(6.4, 6.8, "was")], speech), *said(6.8, 7.8)]
+    (hole,) = holes(times, speech, 8.0)
+    assert list(hole) == pytest.approx([3.0, 5.8], abs=0.05)
 
 
 def test_words_found_later_count_wherever_they_stand_in_the_list() -> None:
