@@ -11,7 +11,7 @@ from app.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
 from app.cli.notices import notices
 from app.cli.show import choose
 from app.cli.wording import begins
-from app.client import RequestFailedError, command, written
+from app.client import Client, RequestFailedError, UnreachableError, command, written
 from schemas.progress import State
 from schemas.requests import ResultFormat, TaskStatus
 
@@ -28,7 +28,7 @@ def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
 
     async def work() -> int:
         async with open_client() as client:
-            await client.get_task_progress(task_id)  # fails for an unknown task, for which `follow` would wait
+            await _check_known(client, task_id)
             try:
                 with choose(as_json=as_json, segments=True) as display:
                     return 0 if await follow(client, display, task_id, task_id) else 1
@@ -103,6 +103,19 @@ def delete(task_ids: Tasks) -> None:
         return 1 if refused else 0
 
     run_and_exit(work())
+
+
+async def _check_known(client: Client, task_id: str) -> None:
+    """Check that a task exists: `follow` would wait for an unknown task. Without a worker, look for its events.
+
+    Raises:
+        ClientError: The task is unknown, or the service does not answer and NATS has no event of the task.
+    """
+    try:
+        await client.get_task_progress(task_id)
+    except UnreachableError:
+        if not await client.has_events(task_id):
+            raise
 
 
 def _show(found: TaskStatus, *, as_json: bool) -> None:

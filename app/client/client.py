@@ -15,7 +15,7 @@ from app import formats
 from app.client.connection import OutageCallback, connect
 from app.client.errors import RequestFailedError
 from app.client.exchange import ask, is_text, read, request
-from app.client.following import Follower
+from app.client.following import Follower, has_events
 from app.client.objects import whole
 from app.client.operating import dead_letters, failed, newest_start, task_queues
 from app.client.recordings import audio_file_id, choose_priority, length
@@ -164,6 +164,10 @@ class Client:
     def follow(self, task_id: str) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
         """Yield all events of a task, past events first, until the task ends; wait for a task that is not known yet."""
         return Follower(self._connection, self._settings, task_id).events()
+
+    async def has_events(self, task_id: str) -> bool:
+        """Whether `follow` finds events of a task already; this needs no worker."""
+        return await has_events(self._connection, self._settings, task_id)
 
     async def cancel(self, task_id: str) -> TaskStatus:
         """Cancel a task and return the status of the task; a task that has ended stays unchanged."""

@@ -64,6 +64,13 @@ class _Log(Generic[Event]):
         self.head = None
 
 
+async def has_events(connection: Nats, settings: Settings, task_id: str) -> bool:
+    """Whether the progress stream holds an event of a task; False if the stream cannot be read."""
+    with suppress(nats.errors.Error):
+        return await last(connection, names(settings).progress, subjects.progress(task_id)) is not None
+    return False
+
+
 class Follower:
     """Yields the events of one task."""
 

@@ -17,7 +17,7 @@ from schemas.progress import State
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.fakes.missing_words import MissingWordsEngine
-from tests.integration.conftest import Publisher
+from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)  # a test starts up to eight processes, and other tests run beside it
@@ -300,6 +300,23 @@ async def test_programs_read_the_queue(terminal: Terminal, engine: FakeEngine, p
     assert (await terminal.run("status", "t2"))[1] == "t2: diarization queued, 0 %, position 1 in the queue\n"
     engine.may_go_on.set()
     await publisher.until("t2", State.COMPLETED)
+
+
+async def test_a_task_is_watched_while_no_worker_runs(
+    recordings_folder: Path, settings: Settings, start_worker: StartWorker, engine: FakeEngine, publisher: Publisher
+) -> None:
+    # Given a task that has ended, and no worker any more
+    async with start_worker(engine):
+        await publisher.publish("t1")
+        await publisher.until("t1", State.COMPLETED)
+    terminal = Terminal(recordings_folder, settings)
+    # When the task is watched
+    code, out, err = await terminal.run("watch", "t1")
+    # Then its events are read from NATS
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert "t1: 100 %, completed" in err
+    # And a task without events is not waited for: only a worker could say whether it exists
+    assert (await terminal.run("watch", "t2"))[:2] == (1, "")
 
 
 async def _is_running(publisher: Publisher) -> bool:
