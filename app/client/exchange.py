@@ -119,8 +119,8 @@ async def _publish(
 
 
 def no_worker(what_was_seen: str) -> NoWorkerError:
-    """Make the error for a missing worker; the error says how to start a worker."""
-    how = f"start one with `{command()} up` or `faststream run app.main:app`"
+    """Make the error for a missing worker; the error says how to start a worker, or that one may just be starting."""
+    how = f"start one with `{command()} up` or `faststream run app.main:app`, or wait if one is just starting"
     return NoWorkerError(f"{what_was_seen} no worker of the service runs there: {how}.")
 
 

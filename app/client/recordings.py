@@ -110,7 +110,11 @@ async def _bucket(js: JetStreamContext, store: str, recording: Path | str) -> Ob
     try:
         return await js.object_store(url.netloc)
     except NotFoundError as error:
-        message = f"NATS has no bucket {url.netloc!r}: start the service, which creates it, or correct AUDIO_STORE."
+        message = (
+            f"NATS has no bucket {url.netloc!r}: start the service, which creates it, or wait if it is just starting. "
+            "If the service has another AUDIO_STORE, set AUDIO_STORE here to the same value. If that is a folder, you "
+            "can also put the file there and name it with --stored."
+        )
         raise UnreachableError(message) from error
     except ServiceUnavailableError as error:
         raise NoJetStreamError from error

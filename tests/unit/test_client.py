@@ -5,14 +5,16 @@ import wave
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
+from unittest.mock import AsyncMock
 
 import pytest
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import JetStreamContext
 from nats.js.api import PubAck
-from nats.js.errors import APIError, NoStreamResponseError
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from app.client import (
@@ -25,7 +27,7 @@ from app.client import (
 )
 from app.client.client import new_task_id
 from app.client.exchange import ask, publish_task
-from app.client.recordings import audio_file_id, choose_priority, length
+from app.client.recordings import audio_file_id, choose_priority, length, upload
 from app.client.submission import Submission
 from schemas import subjects
 from schemas.errors import ErrorCode
@@ -139,7 +141,7 @@ async def test_an_error_reply_is_an_exception() -> None:
 @pytest.mark.parametrize(
     ("happens", "error", "words"),
     [
-        (NoRespondersError(), UnreachableError, "natscribe up"),
+        (NoRespondersError(), UnreachableError, "natscribe up.*or wait if one is just starting"),
         (NatsTimeoutError(), UnreachableError, "ask again"),
         (b"{}x", ClientError, "contract"),
     ],
@@ -178,7 +180,7 @@ async def test_the_service_is_told_how_long_the_recording_is_and_who_traces_it()
 @pytest.mark.parametrize(
     ("happens", "error", "words"),
     [
-        (NoStreamResponseError(), UnreachableError, "natscribe up"),
+        (NoStreamResponseError(), UnreachableError, "natscribe up.*or wait if one is just starting"),
         (
             APIError(code=503, err_code=10077, description="maximum messages per subject exceeded"),
             QueueFullError,
@@ -194,6 +196,18 @@ async def test_a_refused_publish_is_explained(happens: Exception, error: type[Ex
     # Then the error says what to do
     with pytest.raises(error, match=words):
         await publish_task(nats.connection, QUEUE, TASK)
+
+
+async def test_a_missing_bucket_is_explained(tmp_path: Path) -> None:
+    # Given a server without the bucket: the service is just starting, or takes its recordings from a folder
+    recording = tmp_path / "r.wav"
+    recording.write_bytes(b"sound")
+    js = AsyncMock(spec=JetStreamContext)
+    js.object_store.side_effect = NotFoundError()
+    # When a recording is uploaded
+    # Then the error says what to do in each case
+    with pytest.raises(UnreachableError, match=r"no bucket 'audio'.*wait.*set AUDIO_STORE here.*--stored"):
+        await upload(js, "nats://audio", recording, "r.wav")
 
 
 async def test_a_server_that_stays_silent_is_not_asked_for_ever() -> None:
