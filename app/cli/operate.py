@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from rich.table import Table
 
 from app.cli.console import err, open_client, out, run_and_exit
-from app.cli.wording import begins, clock
+from app.cli.wording import clock, until
 from app.client import TaskQueue, command
 from schemas.dead_letters import DeadLetter
 from schemas.errors import ErrorCode
@@ -59,10 +59,10 @@ def _show_json(queues: list[TaskQueue], starts: list[datetime | None], failed: i
 
 
 def _show_table(queues: list[TaskQueue], starts: list[datetime | None], failed: int) -> None:
-    table = Table("priority", "kind", "waiting", "running", "oldest", "newest")
+    table = Table("priority", "kind", "waiting", "running", "oldest", "last starts")
     for each, start in zip(queues, starts, strict=True):
-        begin = begins(start).removeprefix(", ")
-        table.add_row(each.priority, each.kind, str(each.waiting), str(each.running), _age(each.oldest), begin)
+        counts = str(each.waiting), str(each.running)
+        table.add_row(each.priority, each.kind, *counts, _age(each.oldest), _countdown(start))
     out.print(table)
     why = (
         f" (`{command()} dead-letters list` shows why, `{command()} dead-letters delete` removes them)"
@@ -92,6 +92,7 @@ def show(*, as_json: JsonDeadLetters = False) -> None:
 @dead_letters.command()
 def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
     """Queue tasks of dead letters again, chosen by exactly one option."""
+    _refuse_unless_one(task_id, kind, code)
 
     async def work() -> int:
         async with open_client() as client:
@@ -107,6 +108,7 @@ def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
 @dead_letters.command()
 def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
     """Remove dead letters, chosen by exactly one option; the rest of their tasks stays."""
+    _refuse_unless_one(task_id, kind, code)
 
     async def work() -> int:
         async with open_client() as client:
@@ -116,8 +118,24 @@ def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
     run_and_exit(work())
 
 
+def _refuse_unless_one(*options: object) -> None:
+    """Refuse to choose dead letters by no option or by several.
+
+    Raises:
+        typer.BadParameter: Not exactly one option is given.
+    """
+    if sum(option is not None for option in options) != 1:
+        message = "give exactly one of --task-id, --kind and --code"
+        raise typer.BadParameter(message)
+
+
 def _age(since: datetime | None) -> str:
     return "" if since is None else f"{clock((datetime.now(UTC) - since).total_seconds())} ago"
+
+
+def _countdown(start: datetime | None) -> str:
+    seconds = until(start)
+    return f"in {clock(seconds)}" if seconds >= 1 else ""
 
 
 def _line(dead_letter: DeadLetter) -> str:

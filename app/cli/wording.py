@@ -18,9 +18,14 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def until(moment: datetime | None) -> float:
+    """Return the seconds from now until a moment; 0 if the moment is unknown, negative if it is past."""
+    return (moment - datetime.now(UTC)).total_seconds() if moment else 0.0
+
+
 def begins(expected_start: datetime | None) -> str:
     """Describe the expected start of a task, for the text after its position; empty if unknown or now."""
-    seconds = (expected_start - datetime.now(UTC)).total_seconds() if expected_start else 0.0
+    seconds = until(expected_start)
     return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
 
 

@@ -253,6 +253,16 @@ def test_messages_name_the_command_as_it_was_called(
     assert f"`{named} up`" in run("status", "t1").stderr
 
 
+@pytest.mark.parametrize("action", ["replay", "delete"])
+@pytest.mark.parametrize("options", [[], ["--task-id", "t1", "--code", "expired"]], ids=["none", "two"])
+def test_dead_letters_are_chosen_by_one_option(run: Run, action: str, options: list[str]) -> None:
+    # When dead letters are chosen by no option, or by two
+    result = run("dead-letters", action, *options)
+    # Then the options are named as they are typed
+    assert result.exit_code == 2
+    assert "give exactly one of --task-id, --kind and --code" in " ".join(result.stderr.split())
+
+
 def test_the_version_is_told(run: Run) -> None:
     assert run("--version").stdout == f"natscribe {version('natscribe')}\n"
 
