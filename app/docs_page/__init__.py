@@ -41,7 +41,8 @@ def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
 
     assets = sorted(path for path in _ASSETS.iterdir() if path.suffix != ".html")
     return [
-        ("/", get(_redirect_to_page, include_in_schema=False)),
+        ("/", _redirect("docs")),
+        ("/docs/", _redirect("../docs")),
         ("/docs", _file(_ASSETS / "page.html")),
         *((f"/docs/{path.name}", _file(path)) for path in assets),
         ("/asyncapi.json", _route(cache(as_json), _FRESH | {"content-type": "application/json"})),
@@ -49,8 +50,14 @@ def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
     ]
 
 
-async def _redirect_to_page(_: object) -> AsgiResponse:
-    return AsgiResponse(b"", 307, _GUARDS | {"location": "docs"})
+def _redirect(location: str) -> HttpHandler:
+    """Redirect to a relative address, which stays right behind a proxy that adds a prefix."""
+
+    @get(include_in_schema=False)
+    async def respond(_: object) -> AsgiResponse:
+        return AsgiResponse(b"", 307, _GUARDS | {"location": location})
+
+    return respond
 
 
 def _file(path: Path) -> HttpHandler:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import yaml
@@ -47,7 +48,7 @@ def site() -> Site:
 async def test_the_page_is_a_page_that_trusts_nobody_else(site: Site) -> None:
     for path in site.routes:
         status, headers, _ = await site.get(path)
-        assert status == (307 if path == "/" else 200)
+        assert status == (307 if path in {"/", "/docs/"} else 200)
         policy = headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; ")
         assert "unsafe" not in policy
@@ -60,6 +61,11 @@ async def test_the_page_is_for_reading_alone(site: Site) -> None:
     for path in site.routes:
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             assert (await site.get(path, method))[0] == 405
+
+
+@pytest.mark.parametrize("path", ["/", "/docs/"])
+async def test_other_addresses_lead_to_the_page(site: Site, path: str) -> None:
+    assert urljoin(path, (await site.get(path))[1]["location"]) == "/docs"
 
 
 async def test_the_document_is_served_as_it_is_written(site: Site) -> None:

@@ -33,7 +33,10 @@ async def last_event(client: Client, task_id: str) -> ProgressEvent:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/docs", "/asyncapi.json", "/asyncapi.yaml", "/metrics", "/health/live", "/health/ready", "/health/startup"],
+    [
+        *("/", "/docs", "/docs/", "/asyncapi.json", "/asyncapi.yaml", "/metrics"),
+        *("/health/live", "/health/ready", "/health/startup"),
+    ],
 )
 async def test_http_tells_and_takes_nothing(service: Running, path: str) -> None:
     status, body = await service.get(path)
