@@ -27,4 +27,4 @@ async def main(recording: str) -> None:
     sys.exit(event["state"] != "completed")  # of a failed task, the result is its error
 
 
-asyncio.run(main(sys.argv[1]))
+asyncio.run(main(sys.argv[1])) if sys.argv[1:] else sys.exit(__doc__)

@@ -62,19 +62,26 @@ Model = Annotated[str | None, typer.Option(help="A published size or one of the 
 Languages = Annotated[
     list[str] | None,
     typer.Option(
-        help="ISO 639-1: once for all, or once for each FILE, in their order. By default the language of each part of "
-        "the speech is detected.",
+        help="The spoken language, ISO 639-1: once for all, or once for each FILE, in their order. Any other language "
+        "may give an invented translation. By default the language of each part of the speech is detected.",
         show_default=False,
     ),
 ]
 Vocabulary = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="Names and terms that may be said, one a line; lines that start with # are comments."
+        metavar="FILE",
+        help="Names and terms that may be said, one a line; lines that start with # are comments. The bundled model "
+        "misses some of them: a larger model is better at names.",
     ),
 ]
 Prompt = Annotated[str | None, typer.Option(help="What was said before, or text in the wanted spelling.")]
-Translate = Annotated[bool, typer.Option("--translate", help="Write the text in English.")]
+Translate = Annotated[
+    bool,
+    typer.Option(
+        "--translate", help="Write the text in English. The bundled model does it badly: choose a larger one."
+    ),
+]
 ChannelsOption = Annotated[
     Channels, typer.Option(help="Mix the channels, or transcribe each on its own, as one speaker.")
 ]

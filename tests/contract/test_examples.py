@@ -31,6 +31,15 @@ def test_a_first_client_is_read_in_a_minute(name: str) -> None:
     assert len(read(EXAMPLES / name).splitlines()) <= READABLE
 
 
+def test_a_first_client_without_a_recording_says_how_it_is_used() -> None:
+    client = subprocess.run(
+        [sys.executable, EXAMPLES / "first_client.py"], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert client.returncode == 1
+    assert client.stderr.endswith("`python first_client.py RECORDING`.\n")
+    assert "Traceback" not in client.stderr
+
+
 @pytest.mark.parametrize("name", READMES)
 def test_the_readme_shows_the_first_client_as_it_is(name: str) -> None:
     assert f"```python\n{read(EXAMPLES / 'first_client.py')}```\n" in read(ROOT / name)
