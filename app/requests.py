@@ -74,7 +74,7 @@ class TaskRequests:
         record = await self._record(task_id)
         if record.event.state is not State.COMPLETED:
             raise _unfinished(record)
-        result = await self._results.find(task_id, of=record.metadata.task_sequence)
+        result = await self._results.find(record)
         if result is None:
             raise _kept_no_longer(task_id)
         if request.format is ResultFormat.JSON:
@@ -89,7 +89,7 @@ class TaskRequests:
         if result.object:
             return result
         body = result.model_dump_json().encode()
-        return await self._results.claim_check(result, body, of=record.metadata.task_sequence)
+        return await self._results.claim_check(result, body, of=record.metadata.owner)
 
     async def cancel(self, task_id: str) -> TaskStatus:
         """Cancel a task unless it has ended, and return its status; a running worker sees the end in the task's log.
@@ -136,7 +136,7 @@ class TaskRequests:
         task_id = last.event.task_id
         try:
             await self._projection.delete(last)
-            await self._forget_recording(task_id, last.metadata.task_sequence)
+            await self._forget_recording(last)
             await self._waiting.remove(last)  # the message may still be in its queue
             if last.metadata.task is not None:
                 await self._recordings.delete(last.metadata.task.audio_file_id)
@@ -146,10 +146,10 @@ class TaskRequests:
             )
             raise RequestError(ErrorCode.INTERNAL, message) from error
 
-    async def _forget_recording(self, task_id: str, task_sequence: int) -> None:
+    async def _forget_recording(self, last: Record) -> None:
         """Remove the findings of the task's recording from the cache, which keeps them by the recording's hash."""
-        result = await self._results.find(task_id, of=task_sequence)
-        hashes = {batch.audio_sha256 async for batch in self._log.segments(task_id)}
+        result = await self._results.find(last)
+        hashes = {batch.audio_sha256 async for batch in self._log.segments(last.event.task_id)}
         for audio_sha256 in hashes | ({result.audio_sha256} if result else set()):
             await self._cache.forget(audio_sha256)
 

@@ -45,7 +45,7 @@ class TaskAttempt:
         self._pace = Pace(least=last.progress if self.number == last.attempt else 0)
         self.checkpoint = Checkpoint()
         self._diarization_error = (last.error or SPEAKERS_LOST) if speakers_are_given_up(last) else None
-        self._segments = CheckpointLog(log, last.task_id, record.metadata.task_sequence)
+        self._segments = CheckpointLog(log, last.task_id, record.metadata.owner)
         self._lock = asyncio.Lock()
         self._started = False
         self._pending = False  # whether the last update is not appended yet
@@ -163,7 +163,7 @@ class TaskAttempt:
             FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
         """
-        outcome = await self._log.outcome(self.record.event.task_id, of=self.record.metadata.task_sequence)
+        outcome = await self._log.outcome(self.record)
         if outcome is not None:
             self.number = self.record.event.attempt
             await self._end(outcome)
@@ -177,7 +177,7 @@ class TaskAttempt:
             TransientError: JetStream does not answer.
         """
         await self.check()
-        await self._end(await self._log.forbid_result(self.record.event.task_id, self.record.metadata, error))
+        await self._end(await self._log.forbid_result(self.record, error))
 
     async def retry(self, error: ErrorDetail, retry_at: datetime) -> None:
         """Append `retrying`, with the error and the time of the next attempt.
@@ -205,11 +205,11 @@ class TaskAttempt:
 
         `last` is the last record of the log; it may belong to a later task with the same id.
         """
-        task_id, owner = self.record.event.task_id, self.record.metadata.task_sequence
-        if last is None or last.metadata.task_sequence != owner:  # the task was deleted
+        task_id, owner = self.record.event.task_id, self.record.metadata.owner
+        if last is None or not last.metadata.owner.is_same_as(owner):  # the task was deleted
             await self._segments.purge()
             await self._results.delete(task_id, of=owner)
-        elif self._has_result and isinstance(await self._log.outcome(task_id, of=owner), NoResult):
+        elif self._has_result and isinstance(await self._log.outcome(self.record), NoResult):
             await self._results.delete_object(task_id, of=owner)
 
     async def _keep(self, found: Found) -> None:
@@ -225,7 +225,7 @@ class TaskAttempt:
         self._has_result, self._audio_seconds = True, result.duration
         if isinstance(result, TranscriptionResult):
             self.untranscribed_seconds = sum(stretch.end - stretch.start for stretch in result.untranscribed)
-        await self._results.publish(result, self.record.metadata)
+        await self._results.publish(result, self.record)
         await self._append(State.COMPLETED, progress=100)
 
     async def _end(self, outcome: Outcome) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from app.errors import FencedError
 from app.task_log.log import TaskLog
-from app.task_log.record import Metadata
+from app.task_log.record import Metadata, Owner
 from app.updates import Checkpoint, Found
 from schemas.transcription import Segment, SegmentsEvent, Stretch
 
@@ -16,10 +16,10 @@ class StaleSegmentsError(Exception):
 class CheckpointLog:
     """The log of a task's segments. Only the task's log of events decides which worker owns the task."""
 
-    def __init__(self, log: TaskLog, task_id: str, task_sequence: int) -> None:
+    def __init__(self, log: TaskLog, task_id: str, owner: Owner) -> None:
         self._log = log
         self._task_id = task_id
-        self._task_sequence = task_sequence
+        self._owner = owner
         self._sequence = 0
         self._after = 0  # stream sequence of the last batch that this worker has read or appended
 
@@ -34,7 +34,7 @@ class CheckpointLog:
         untranscribed: list[Stretch] = []
         async for batch in self._log.segments(self._task_id):
             self._after = batch.stream_sequence
-            if batch.task_sequence != self._task_sequence:
+            if not batch.metadata.owner.is_same_as(self._owner):
                 continue
             event = batch.event
             segments += event.segments

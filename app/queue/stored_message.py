@@ -4,14 +4,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 from pydantic import ValidationError
 
 from app.jetstream.stream_pages import PENDING
-from app.task_log.record import TASKS, Metadata, Record
+from app.task_log.record import TASKS, Metadata, Owner, Record
 from app.updates import Task
 from schemas import subjects
 from schemas.errors import ErrorCode, ErrorDetail
@@ -23,7 +23,6 @@ from schemas.wire import TASK_ID_PATTERN, Kind
 JSON = "application/json"
 LONGEST_RECORDING_S = 24 * 3600.0
 SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
-ROUNDING = timedelta(milliseconds=1)  # largest difference between a message's times in a delivery and in a stream read
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +121,8 @@ class StoredMessage:
         return Metadata(task, self.sequence, self.subject, self.time, traceparent=self.traceparent)
 
     def owns(self, record: Record) -> bool:
-        """Whether the record's log belongs to this message: a recreated stream reuses sequences, so times count too."""
-        same_time = abs(record.metadata.created_at - self.time) < ROUNDING
-        return record.metadata.task_sequence == self.sequence and same_time
+        """Whether the record's log belongs to this message."""
+        return record.metadata.owner.is_same_as(Owner(self.time, self.sequence))
 
     def replays(self, record: Record, task: Task) -> bool:
         """Whether the message replays, with the same task, the failure that is the last record of its log."""

@@ -8,7 +8,7 @@ from nats.aio.client import Client
 from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
 from app.task_log import cloud_events
-from app.task_log.record import Batch, Metadata, NoResult, Outcome, Record, StoredOutcome, end_of, next_event
+from app.task_log.record import Batch, Metadata, NoResult, Outcome, Owner, Record, StoredOutcome, end_of, next_event
 from schemas import subjects
 from schemas.errors import ErrorDetail
 from schemas.headers import AUDIO_SHA256
@@ -70,7 +70,7 @@ class TaskLog:
             FencedError: Another writer has appended to the log.
             TransientError: JetStream does not answer.
         """
-        state, error = end_of(await self.forbid_result(last.event.task_id, last.metadata, error))
+        state, error = end_of(await self.forbid_result(last, error))
         progress = 100 if state is State.COMPLETED else last.event.progress
         event = next_event(last.event, state, progress=progress, error=error)
         return await self.append(event, last.metadata, after=last.stream_sequence)
@@ -88,44 +88,46 @@ class TaskLog:
         body = event.model_dump_json().encode()
         return await self._segments.append(subjects.segments(event.task_id), body, headers, after=after)
 
-    async def append_result(self, task_id: str, body: bytes, metadata: Metadata) -> None:
-        """Store the result of a task, given as JSON.
+    async def append_result(self, body: bytes, last: Record) -> None:
+        """Store the result of a task, given as JSON; `last` is the last record of the task's log.
 
         Raises:
             FencedError: Another outcome of the task is stored already.
             TransientError: JetStream does not answer.
         """
-        await self._append_outcome(subjects.results(task_id), task_id, body, metadata)
+        await self._append_outcome(subjects.results(last.event.task_id), body, last)
 
-    async def forbid_result(self, task_id: str, metadata: Metadata, error: ErrorDetail | None) -> Outcome:
-        """Store that a task ends without a result, so that no result can be stored later; return the stored outcome.
+    async def forbid_result(self, last: Record, error: ErrorDetail | None) -> Outcome:
+        """Store that a task ends without a result right behind the record `last`; return the stored outcome.
 
-        If an outcome is stored already, a result for instance, this outcome stays and is returned.
+        If an outcome is stored already, a result for instance, this outcome stays and is returned. The stored outcome
+        forbids a result only while `last` is the last record of the log or the task's end follows it. So a writer that
+        is refused the append of the end has decided nothing.
 
         Raises:
             FencedError: A later task has this id, or a deletion has just removed the outcome.
             TransientError: JetStream does not answer.
         """
-        forbidden = NoResult(task_id=task_id, error=error)
+        task_id = last.event.task_id
+        forbidden = NoResult(task_id=task_id, after=last.stream_sequence, error=error)
         try:
-            await self._append_outcome(
-                subjects.no_results(task_id), task_id, forbidden.model_dump_json().encode(), metadata
-            )
+            await self._append_outcome(subjects.no_results(task_id), forbidden.model_dump_json().encode(), last)
         except FencedError:
-            outcome = await self.outcome(task_id, of=metadata.task_sequence)
+            outcome = await self.outcome(last)
             if outcome is None:
                 raise
             return outcome
         return forbidden
 
-    async def _append_outcome(self, subject: str, task_id: str, body: bytes, metadata: Metadata) -> None:
-        """Store the outcome of a task; replace the outcome of an earlier task with this id."""
-        headers, all_of = self._cloud_event("results", task_id) | metadata.headers(), subjects.outcomes(task_id)
+    async def _append_outcome(self, subject: str, body: bytes, last: Record) -> None:
+        """Store the outcome of a task; replace an outcome that has lapsed."""
+        task_id = last.event.task_id
+        headers, all_of = self._cloud_event("results", task_id) | last.metadata.headers(), subjects.outcomes(task_id)
         try:
             await self._outcomes.append(subject, body, headers, after=0, among=all_of)
         except FencedError:
             stored = await self._outcomes.last(all_of)
-            if stored is None or not stored.metadata.is_older_than(metadata):
+            if stored is None or not stored.has_lapsed(last):
                 raise
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
             await self._outcomes.append(subject, body, headers, after=0, among=all_of)
@@ -134,19 +136,24 @@ class TaskLog:
         """Yield all batches of segments of a task, in order."""
         return self._segments.records(subjects.segments(task_id))
 
-    async def outcome(self, task_id: str, *, of: int) -> Outcome | None:
-        """Return the outcome of the task message with the sequence `of`; None if no outcome is stored yet."""
-        stored = await self._outcomes.last(subjects.outcomes(task_id))
-        return stored.outcome if stored is not None and stored.metadata.task_sequence == of else None
+    async def outcome(self, last: Record) -> Outcome | None:
+        """Return the outcome that decides how a task ends; None if no such outcome is stored.
 
-    async def purge_outcome(self, task_id: str, *, of: int | None = None) -> None:
-        """Remove the outcome of a task; with `of`, only if it is the outcome of the task message with that sequence."""
+        `last` is the last record of the task's log.
+        """
+        stored = await self._outcomes.last(subjects.outcomes(last.event.task_id))
+        if stored is None or stored.has_lapsed(last) or not stored.metadata.owner.is_same_as(last.metadata.owner):
+            return None
+        return stored.outcome
+
+    async def purge_outcome(self, task_id: str, *, of: Owner | None = None) -> None:
+        """Remove the outcome of a task; with `of`, only if that task message owns the outcome."""
         all_of = subjects.outcomes(task_id)
         if of is None:
             await self._outcomes.purge(all_of)
             return
         stored = await self._outcomes.last(all_of)
-        if stored is not None and stored.metadata.task_sequence == of:
+        if stored is not None and stored.metadata.owner.is_same_as(of):
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
 
     async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
@@ -15,7 +15,7 @@ from schemas import headers as names
 from schemas import subjects
 from schemas.diarization import DiarizationResult, DiarizationTask
 from schemas.errors import ErrorDetail
-from schemas.headers import AUDIO_SHA256, TASK_SEQUENCE
+from schemas.headers import AUDIO_SHA256
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
 from schemas.wire import Kind, TaskId
@@ -27,6 +27,28 @@ TASKS: Final[dict[Kind, TypeAdapter[Task]]] = {
 
 RESULT: Final[TypeAdapter[Result]] = TypeAdapter(Result)
 CACHED_TASKS: Final = 256  # every record repeats its task, so written and parsed tasks are cached
+ROUNDING: Final = timedelta(milliseconds=1)  # a message's times in a delivery and in a stream read differ by less
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The task message that owns a log, an outcome or an object: a later message may have the same task id.
+
+    A new task stream counts its messages from 1 again, so an owner is known by the time and the sequence together.
+    """
+
+    created_at: datetime  # when the task stream stored the message
+    task_sequence: int  # stream sequence of the message
+
+    def is_same_as(self, other: "Owner") -> bool:
+        """Return whether both are the same task message."""
+        same_time = abs(self.created_at - other.created_at) < ROUNDING
+        return same_time and self.task_sequence == other.task_sequence
+
+    def is_older_than(self, other: "Owner") -> bool:
+        """Return whether this is an earlier task message than `other`."""
+        earlier = (self.created_at, self.task_sequence) < (other.created_at, other.task_sequence)
+        return earlier and not self.is_same_as(other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +63,10 @@ class Metadata:
     traceparent: str | None = None
     span: str | None = None  # span of the delivery that appended the record, as a `traceparent`
 
-    def is_older_than(self, other: "Metadata") -> bool:
-        """Return whether this metadata belongs to an earlier task than `other`.
-
-        The time is compared first, because the sequences of a new task stream begin at 1 again.
-        """
-        return (self.created_at, self.task_sequence) < (other.created_at, other.task_sequence)
+    @property
+    def owner(self) -> Owner:
+        """The task message that owns the log."""
+        return Owner(self.created_at, self.task_sequence)
 
     def headers(self) -> dict[str, str]:
         """Write the metadata as message headers, in ASCII."""
@@ -124,9 +144,10 @@ class Record:
 
 
 class NoResult(BaseModel):
-    """The outcome of a task that ends without a result; once stored, no result of the task can be stored."""
+    """The outcome of a task that ends without a result; it forbids a result until the log continues behind `after`."""
 
     task_id: TaskId
+    after: int  # stream sequence of the record behind which the writer of this outcome appends the task's end
     error: ErrorDetail | None  # None: the task was cancelled
 
 
@@ -147,7 +168,7 @@ class Batch:
     event: SegmentsEvent
     audio_sha256: str
     stream_sequence: int
-    task_sequence: int  # sequence of the task message: a later task may have the same id
+    metadata: Metadata  # metadata of the task: a later task may have the same id
 
     @classmethod
     def read(cls, message: RawStreamMsg) -> "Batch":
@@ -158,7 +179,7 @@ class Batch:
         """
         event, headers = SegmentsEvent.model_validate_json(message.data or b""), message.headers or {}
         refuse_copy(message, event.task_id)
-        return cls(event, headers.get(AUDIO_SHA256, ""), message.seq or 0, int(headers.get(TASK_SEQUENCE, "")))
+        return cls(event, headers.get(AUDIO_SHA256, ""), message.seq or 0, Metadata.read(headers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +203,16 @@ class StoredOutcome:
         else:
             outcome = read_result(message)
         return cls(outcome, Metadata.read(message.headers or {}), message.seq or 0)
+
+    def has_lapsed(self, last: Record) -> bool:
+        """Return whether another outcome may replace this one; `last` is the last record of the task's log.
+
+        The outcome of an earlier task with the same id has lapsed. So has a `NoResult` if another writer has appended
+        behind the record that the `NoResult` names: the append of the end is refused there.
+        """
+        if not self.metadata.owner.is_same_as(last.metadata.owner):
+            return self.metadata.owner.is_older_than(last.metadata.owner)
+        return isinstance(self.outcome, NoResult) and self.outcome.after < last.stream_sequence
 
 
 def end_of(outcome: Outcome) -> tuple[State, ErrorDetail | None]:

@@ -1,7 +1,9 @@
 """Results: publish a result as a message, or as an object if it is too large for a message."""
 
 import asyncio
+import re
 from contextlib import suppress
+from datetime import UTC, datetime
 from hashlib import sha256
 
 from nats.js import JetStreamContext
@@ -13,14 +15,16 @@ from app.errors import FencedError
 from app.jetstream import objects
 from app.jetstream.streams import RESULTS_BUCKET
 from app.task_log.log import TaskLog
-from app.task_log.record import RESULT, Metadata, NoResult
+from app.task_log.record import RESULT, NoResult, Owner, Record
 from app.updates import Result
 from schemas.transcription import TranscriptionResult
 from schemas.wire import Object
 
 HEADROOM_BYTES = 16 * 1024  # part of max_payload that is left free for headers and envelope
 SEGMENTS_AT_ONCE = 100  # serialised without a pause; a whole day of speech would block the event loop for 0.15 s
-OWNER = "of the task message with the stream sequence "  # begins the description of an object
+OWNER = "of the task message with the stream sequence {}, stored at {}"  # the description of an object
+OWNER_PATTERN = re.compile(OWNER.format(r"(\d+)", r"(\S+\+00:00)"), re.ASCII)
+NOBODY = Owner(datetime.min.replace(tzinfo=UTC), 0)  # is older than every task message
 NO_SEGMENTS = b'"segments":[]'  # cannot occur in a text, where JSON escapes quotes
 
 
@@ -32,8 +36,10 @@ class ResultStore:
         self._log = log
         self._largest = max_payload - HEADROOM_BYTES
 
-    async def publish(self, result: Result, metadata: Metadata) -> None:
+    async def publish(self, result: Result, last: Record) -> None:
         """Publish a result; a large result is stored as an object, and its message refers to the object.
+
+        `last` is the last record of the task's log.
 
         Raises:
             FencedError: Another outcome of the task is stored already.
@@ -41,15 +47,15 @@ class ResultStore:
         """
         body = await _written(result)
         if len(body) > self._largest:
-            body = (await self.claim_check(result, body, of=metadata.task_sequence)).model_dump_json().encode()
-        await self._log.append_result(result.task_id, body, metadata)
+            body = (await self.claim_check(result, body, of=last.metadata.owner)).model_dump_json().encode()
+        await self._log.append_result(body, last)
 
-    async def find(self, task_id: str, *, of: int) -> Result | None:
-        """Return the result of the task message with the sequence `of`; None if there is none.
+    async def find(self, last: Record) -> Result | None:
+        """Return the result of a task, given the last record of the task's log; None if there is none.
 
         A large result has only a reference to its object in place of its segments.
         """
-        outcome = await self._log.outcome(task_id, of=of)
+        outcome = await self._log.outcome(last)
         return None if isinstance(outcome, NoResult) else outcome
 
     async def whole(self, result: Result) -> Result:
@@ -64,31 +70,33 @@ class ResultStore:
         found = await bucket.get(result.object.name)
         return await asyncio.to_thread(RESULT.validate_json, found.data or b"")
 
-    async def delete(self, task_id: str, *, of: int | None = None) -> None:
-        """Delete message and object of a result; with `of`, only those of the task message with that sequence."""
+    async def delete(self, task_id: str, *, of: Owner | None = None) -> None:
+        """Delete message and object of a result; with `of`, only those that this task message owns."""
         await self._log.purge_outcome(task_id, of=of)
         await self.delete_object(task_id, of=of)
 
-    async def delete_object(self, task_id: str, *, of: int | None = None) -> None:
-        """Delete an object to which no message refers; with `of`, only that of the task message with that sequence."""
+    async def delete_object(self, task_id: str, *, of: Owner | None = None) -> None:
+        """Delete an object to which no message refers; with `of`, only if that task message owns the object."""
         kept = await objects.find(self._js, RESULTS_BUCKET, task_id)
-        if kept is not None and of in (None, _owner(kept)):
+        if kept is not None and (of is None or _owner(kept).is_same_as(of)):
             await self._erase(task_id)
 
-    async def claim_check(self, result: Result, body: bytes, *, of: int) -> Result:
+    async def claim_check(self, result: Result, body: bytes, *, of: Owner) -> Result:
         """Store a result as an object, and return a result without segments that refers to the object.
 
-        `of` is the sequence of the task message. If an earlier attempt of the task has stored an object, the returned
-        result refers to that object. The object of an earlier task with the same id is replaced.
+        `of` is the task message that owns the result. If an earlier attempt of the task has stored an object, the
+        returned result refers to that object. The object of an earlier task with the same id is replaced.
 
         Raises:
             FencedError: A later task has this id.
         """
         task_id = result.task_id
-        info = await objects.keep(self._js, RESULTS_BUCKET, task_id, body, description=f"{OWNER}{of}")
-        if (owner := _owner(info)) > of:
+        description = OWNER.format(of.task_sequence, of.created_at.isoformat())
+        info = await objects.keep(self._js, RESULTS_BUCKET, task_id, body, description=description)
+        owner = _owner(info)
+        if of.is_older_than(owner):
             raise FencedError(task_id)
-        if owner < of:
+        if owner.is_older_than(of):
             await self._erase(task_id)
             return await self.claim_check(result, body, of=of)
         if info.digest != objects.digest(sha256(body).digest()):
@@ -108,10 +116,12 @@ class ResultStore:
         return await self._js.object_store(RESULTS_BUCKET)
 
 
-def _owner(kept: ObjectInfo) -> int:
-    """Return the sequence of the task message whose result the object holds; 0 if the object does not name it."""
-    said = (kept.description or "").removeprefix(OWNER)
-    return int(said) if said.isdecimal() else 0
+def _owner(kept: ObjectInfo) -> Owner:
+    """Return the task message whose result the object holds; NOBODY if the object does not name its owner."""
+    named = OWNER_PATTERN.fullmatch(kept.description or "")
+    with suppress(ValueError):
+        return Owner(datetime.fromisoformat(named[2]), int(named[1])) if named else NOBODY
+    return NOBODY
 
 
 async def _written(result: Result) -> bytes:

@@ -19,7 +19,7 @@ from app.main import Worker
 from app.queue.registration import Announcement
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Metadata
+from app.task_log.record import Owner, Record
 from app.task_log.results import ResultStore
 from app.updates import Result, Task
 from schemas.errors import ErrorCode, ErrorDetail
@@ -39,10 +39,10 @@ def on_the_way(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.
     waits, may_go = asyncio.Event(), asyncio.Event()
     publish = ResultStore.publish
 
-    async def held(self: ResultStore, result: Result, metadata: Metadata) -> None:
+    async def held(self: ResultStore, result: Result, last: Record) -> None:
         waits.set()
         await despite_cancellation(may_go.wait())  # as if the message was on its way
-        await publish(self, result, metadata)
+        await publish(self, result, last)
 
     monkeypatch.setattr(ResultStore, "publish", held)
     return waits, may_go
@@ -134,7 +134,7 @@ async def test_a_late_result_of_a_deleted_task_is_removed_from_redis_too(
     async def not_shown() -> bool:
         return not await shown()
 
-    async def once_shown(self: ResultStore, task_id: str, *, of: int) -> None:
+    async def once_shown(self: ResultStore, task_id: str, *, of: Owner) -> None:
         await eventually(shown)
         was_shown.set()
         await delete(self, task_id, of=of)
@@ -160,8 +160,10 @@ async def test_a_task_is_ended_though_the_worker_that_began_to_end_it_is_lost(
     nc: Nats,
     js: JetStreamContext,
     settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
     error: ErrorDetail | None,
 ) -> None:
+    monkeypatch.setattr("app.execution.attempt.SHORTEST_SILENCE_S", DEADLINE)  # nothing is appended in between
     # Given a task that runs, and somebody who ends it, but is lost before the end is appended
     engine = FakeEngine()
     engine.may_go_on.clear()
@@ -171,7 +173,7 @@ async def test_a_task_is_ended_though_the_worker_that_began_to_end_it_is_lost(
         log = TaskLog(nc, streams.names(settings), "other")
         last = await log.last("t1")
         assert last is not None
-        await log.forbid_result("t1", last.metadata, error)
+        await log.forbid_result(last, error)
         # When its worker is done
         engine.may_go_on.set()
         # Then nobody sees a result, and the next worker ends the task in that way
@@ -194,7 +196,7 @@ async def test_a_cancel_of_a_task_that_is_about_to_fail_leaves_its_dead_letter(
         log = TaskLog(nc, streams.names(settings), "other")
         last = await log.last("t1")
         assert last is not None
-        await log.forbid_result("t1", last.metadata, NO_SOUND.detail)
+        await log.forbid_result(last, NO_SOUND.detail)
         # When it is cancelled
         status = await publisher.ask("tasks.cancel", task_id="t1")
         # Then it has failed
@@ -211,8 +213,8 @@ async def test_a_cancel_that_comes_too_late_completes_the_task(
     published, may_go = asyncio.Event(), asyncio.Event()
     publish = ResultStore.publish
 
-    async def held(self: ResultStore, result: Result, metadata: Metadata) -> None:
-        await publish(self, result, metadata)
+    async def held(self: ResultStore, result: Result, last: Record) -> None:
+        await publish(self, result, last)
         published.set()
         await may_go.wait()
 

@@ -1,14 +1,17 @@
 """A task that waits too long ends with a word."""
 
+import asyncio
 import json
 from functools import partial
 
 import pytest
 from nats.js import JetStreamContext
 
-from app.errors import TransientError
+from app.errors import FencedError, TransientError
 from app.settings import Settings
-from schemas.errors import ErrorCode
+from app.task_log.log import TaskLog
+from app.task_log.record import Record
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import State
 from schemas.wire import Priority
 from tests.fakes.engine import FakeEngine
@@ -49,6 +52,42 @@ async def test_what_waited_too_long_expires_and_what_runs_does_not(
         await publisher.until("running", State.COMPLETED)
         await eventually(lambda: queue_is_empty(js))
     assert engine.stopped == 0
+
+
+async def test_a_task_that_begins_while_it_expires_goes_on(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a sweep that has seen a task wait too long, and pauses before it ends the task
+    pauses, may_go_on, refused = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    end = TaskLog.end
+
+    async def held(self: TaskLog, last: Record, error: ErrorDetail | None = None) -> Record:
+        pauses.set()
+        await may_go_on.wait()
+        try:
+            return await end(self, last, error)
+        except FencedError:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(TaskLog, "end", held)
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("busy")
+        await publisher.until("busy", State.RUNNING)
+        await publisher.publish("t1")
+        await pauses.wait()
+        # When a worker begins the task before the sweep goes on
+        engine.may_go_on.set()
+        await publisher.until("busy", State.COMPLETED)
+        engine.may_go_on.clear()
+        await publisher.until("t1", State.RUNNING)
+        may_go_on.set()
+        await refused.wait()
+        engine.may_go_on.set()
+        # Then the task completes, in its first attempt
+        events = await publisher.until("t1", State.COMPLETED)
+        assert {event.attempt for event in events[1:]} == {1}
 
 
 @pytest.mark.foreign

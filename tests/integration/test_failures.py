@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -446,6 +447,26 @@ async def test_a_task_is_replayed_though_a_new_stream_counts_from_1(
     assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
     # Then it completes
     await eventually(lambda: completed(publisher, "t1"))
+
+
+async def test_tasks_are_replayed_though_a_new_stream_repeats_their_numbers(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given five tasks that failed, and a task stream that was made anew since
+    engine.fail_with = [PERMANENT] * 5
+    ids = [f"t{number}" for number in range(5)]
+    for task_id in ids:
+        await publisher.publish(task_id)
+    for task_id in ids:
+        await publisher.until(task_id, State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    await js.delete_stream("transcription_tasks")
+    await worker.container.maintenance.provision()
+    # When they are replayed, so that some messages have the same number as before
+    assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 5}
+    # Then all complete
+    for task_id in ids:
+        await eventually(partial(completed, publisher, task_id))
 
 
 async def test_after_a_replay_the_status_is_not_the_old_failure(

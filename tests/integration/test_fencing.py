@@ -15,16 +15,16 @@ from nats.js.errors import BadRequestError
 
 from app.cancellation import despite_cancellation
 from app.engines.messages import Listen
-from app.errors import FencedError, TransientError
+from app.errors import FencedError, PermanentError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.jetstream import provisioning, streams
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Metadata, Record
+from app.task_log.record import Metadata, Outcome, Record
 from app.task_log.results import ResultStore
 from app.updates import Result
-from schemas.errors import ErrorCode
+from schemas.errors import ErrorCode, ErrorDetail
 from schemas.headers import TASK_SEQUENCE
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import SegmentsEvent, TranscriptionResult
@@ -100,8 +100,8 @@ async def test_a_result_that_was_published_before_a_stop_is_not_made_again(
     published = asyncio.Event()
     original = ResultStore.publish
 
-    async def stops(self: ResultStore, result: Result, metadata: Metadata) -> None:
-        await original(self, result, metadata)
+    async def stops(self: ResultStore, result: Result, last: Record) -> None:
+        await original(self, result, last)
         published.set()
         await asyncio.Event().wait()
 
@@ -316,6 +316,45 @@ async def test_segments_of_an_earlier_task_with_the_same_id_do_not_count(
     assert [each["start"] for each in (await publisher.ask("tasks.result", task_id="t1"))["segments"]] == [0, 10, 20]
 
 
+async def test_a_late_failure_of_a_fenced_worker_does_not_end_the_task(
+    publisher: Publisher, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker that freezes when it is about to let its task fail
+    freezes, may_go_on, refused = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    forbid, fail = TaskLog.forbid_result, TaskAttempt.fail
+
+    async def held(self: TaskLog, last: Record, error: ErrorDetail | None) -> Outcome:
+        monkeypatch.setattr(TaskLog, "forbid_result", forbid)
+        freezes.set()
+        await despite_cancellation(may_go_on.wait())
+        return await forbid(self, last, error)
+
+    async def noticed(self: TaskAttempt, error: ErrorDetail) -> None:
+        try:
+            await fail(self, error)
+        finally:
+            refused.set()
+
+    monkeypatch.setattr(TaskLog, "forbid_result", held)
+    monkeypatch.setattr(TaskAttempt, "fail", noticed)
+    first, second = FakeEngine(), FakeEngine()
+    first.fail_with = [PermanentError(ErrorCode.ENGINE_FAILED, "The disk of this machine is full.")]
+    second.may_go_on.clear()
+    async with start_worker(first):
+        await publisher.publish("t1")
+        await freezes.wait()
+        async with start_worker(second):
+            # When another worker has taken the task over before the first one goes on
+            await eventually(lambda: begun(second), within=20)
+            may_go_on.set()
+            await refused.wait()
+            second.may_go_on.set()
+            # Then the other one completes the task
+            events = await publisher.until("t1", State.COMPLETED)
+    assert [event.state for event in events].count(State.COMPLETED) == 1
+    assert (events[-1].attempt, len(second.jobs)) == (2, 1)
+
+
 async def test_late_segments_of_a_deleted_task_are_removed(
     publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,7 +413,7 @@ async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
     assert last is not None
     late = found_for(666, f"secret {3 * text}", audio_file_id="secret.flac")
     metadata = replace(last.metadata, task_sequence=last.metadata.task_sequence - 1)
-    await ResultStore(nc.jetstream(), log, max_payload=nc.max_payload).publish(late, metadata)
+    await ResultStore(nc.jetstream(), log, max_payload=nc.max_payload).publish(late, replace(last, metadata=metadata))
     # When the task is done
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
@@ -397,16 +436,16 @@ async def test_a_late_worker_removes_nothing_of_a_later_task_with_the_same_id(
     await provisioning.provision(js, settings)
     log = TaskLog(nc, streams.names(settings), "w")
     results = ResultStore(js, log, max_payload=nc.max_payload)
-    metadata = Metadata(None, 9, "tasks.transcription.normal", datetime.now(UTC))
+    last = Record(QUEUED, Metadata(None, 9, "tasks.transcription.normal", datetime.now(UTC)), 1)
     mine = found_for(7, text)
-    await results.publish(mine, metadata)
+    await results.publish(mine, last)
     # When a worker comes back with the result of an earlier message with this id, and removes it
-    late = replace(metadata, task_sequence=8)
+    late = replace(last, metadata=replace(last.metadata, task_sequence=8))
     with pytest.raises(FencedError):
         await results.publish(mine.model_copy(update={"user_id": 666}), late)
-    await results.delete("t1", of=8)
+    await results.delete("t1", of=late.metadata.owner)
     # Then the other one is there
-    found = await results.find("t1", of=9)
+    found = await results.find(last)
     assert found is not None
     assert (await results.whole(found)) == mine
 

@@ -1,6 +1,7 @@
 """The task log that unit tests use keeps and refuses what the true one keeps and refuses."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from nats.aio.client import Client
@@ -10,7 +11,7 @@ from app.errors import FencedError
 from app.jetstream import provisioning, streams
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Metadata, NoResult
+from app.task_log.record import Metadata, NoResult, Record
 from schemas.errors import ErrorCode, ErrorDetail
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import SegmentsEvent, TranscriptionResult
@@ -46,6 +47,10 @@ def batch(sequence: int) -> SegmentsEvent:
     return SegmentsEvent(
         task_id="t1", sequence=sequence, attempt=1, language="en", processed_seconds=10, segments=[segment(0)], time=NOW
     )
+
+
+LAST = Record(event(1), METADATA, 1)
+LATER_LAST = Record(event(1), LATER_METADATA, 2)
 
 
 @pytest.fixture(params=["in memory", "jetstream"])
@@ -85,7 +90,7 @@ async def test_segments_are_compared_and_set_too(log: TaskLog) -> None:
     with pytest.raises(FencedError):
         await log.append_segments(batch(3), METADATA, "sha", after=first)
     # Then there are two, as they were written
-    found = [(each.event.sequence, each.audio_sha256, each.task_sequence) async for each in log.segments("t1")]
+    found = [(each.event.sequence, each.audio_sha256, each.metadata.task_sequence) async for each in log.segments("t1")]
     assert found == [(1, "sha", 3), (2, "sha", 3)]
     # And those up to a sequence can be removed
     await log.purge_segments("t1", up_to=first)
@@ -95,37 +100,65 @@ async def test_segments_are_compared_and_set_too(log: TaskLog) -> None:
 async def test_a_task_has_one_result(log: TaskLog) -> None:
     # Given a result
     body = RESULT.model_dump_json().encode()
-    await log.append_result("t1", body, METADATA)
+    await log.append_result(body, LAST)
     # When the same task message gives another one, then that is refused
     with pytest.raises(FencedError):
-        await log.append_result("t1", body, METADATA)
+        await log.append_result(body, LAST)
     # But a later task message with this id replaces it
-    await log.append_result("t1", body, LATER_METADATA)
-    assert await log.outcome("t1", of=METADATA.task_sequence) is None
-    assert await log.outcome("t1", of=LATER_METADATA.task_sequence) == RESULT
+    await log.append_result(body, LATER_LAST)
+    assert await log.outcome(LAST) is None
+    assert await log.outcome(LATER_LAST) == RESULT
     # And only its own is removed
-    await log.purge_outcome("t1", of=METADATA.task_sequence)
-    assert await log.outcome("t1", of=LATER_METADATA.task_sequence) == RESULT
-    await log.purge_outcome("t1", of=LATER_METADATA.task_sequence)
-    assert await log.outcome("t1", of=LATER_METADATA.task_sequence) is None
+    await log.purge_outcome("t1", of=METADATA.owner)
+    assert await log.outcome(LATER_LAST) == RESULT
+    await log.purge_outcome("t1", of=LATER_METADATA.owner)
+    assert await log.outcome(LATER_LAST) is None
 
 
 async def test_a_task_has_a_result_or_none_is_ever_stored(log: TaskLog) -> None:
     # Given a task message whose result is forbidden
-    forbidden = await log.forbid_result("t1", METADATA, NO_SOUND)
+    forbidden = await log.forbid_result(LAST, NO_SOUND)
     # When it gives one, then that is refused
     body = RESULT.model_dump_json().encode()
     with pytest.raises(FencedError):
-        await log.append_result("t1", body, METADATA)
+        await log.append_result(body, LAST)
     # And whoever forbids it once more learns what counts
-    assert await log.forbid_result("t1", METADATA, None) == forbidden == NoResult(task_id="t1", error=NO_SOUND)
+    assert await log.forbid_result(LAST, None) == forbidden == NoResult(task_id="t1", after=1, error=NO_SOUND)
     # But a later task message with this id may have one
-    await log.append_result("t1", body, LATER_METADATA)
-    assert await log.forbid_result("t1", LATER_METADATA, None) == RESULT
+    await log.append_result(body, LATER_LAST)
+    assert await log.forbid_result(LATER_LAST, None) == RESULT
     # And an earlier one forbids nothing
     with pytest.raises(FencedError):
-        await log.forbid_result("t1", METADATA, None)
-    assert await log.outcome("t1", of=LATER_METADATA.task_sequence) == RESULT
+        await log.forbid_result(LAST, None)
+    assert await log.outcome(LATER_LAST) == RESULT
+
+
+async def test_a_forbidden_result_is_stored_once_the_log_goes_on(log: TaskLog) -> None:
+    # Given a result that was forbidden behind a record, and another record behind that one
+    await log.forbid_result(LAST, NO_SOUND)
+    further = replace(LAST, stream_sequence=5)
+    assert await log.outcome(further) is None
+    # When whoever wrote the last record forbids it anew, then only that counts
+    forbidden = await log.forbid_result(further, None)
+    assert forbidden == NoResult(task_id="t1", after=5, error=None)
+    assert await log.forbid_result(LAST, NO_SOUND) == forbidden
+    # And when the log goes on once more, then a result is stored, which nobody replaces
+    last = replace(LAST, stream_sequence=9)
+    await log.append_result(RESULT.model_dump_json().encode(), last)
+    assert await log.forbid_result(replace(last, stream_sequence=12), None) == RESULT
+
+
+async def test_a_new_stream_with_the_same_sequences_has_other_owners(log: TaskLog) -> None:
+    # Given the outcome of a stream's third message
+    await log.forbid_result(LAST, NO_SOUND)
+    # When the third message of a new stream has the same id
+    anew = replace(LAST, metadata=replace(METADATA, created_at=NOW + timedelta(days=1)))
+    # Then its outcome is its own
+    assert await log.outcome(anew) is None
+    await log.append_result(RESULT.model_dump_json().encode(), anew)
+    assert await log.outcome(anew) == RESULT
+    await log.purge_outcome("t1", of=METADATA.owner)
+    assert await log.outcome(anew) == RESULT
 
 
 async def test_a_log_that_was_removed_begins_anew(log: TaskLog) -> None:

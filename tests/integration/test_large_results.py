@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,12 +16,15 @@ from app.errors import FencedError
 from app.jetstream import provisioning, streams
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Metadata
+from app.task_log.record import Metadata, Owner, Record
 from app.task_log.results import ResultStore
+from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionResult
-from schemas.wire import Model
+from schemas.wire import Kind, Model
 
-METADATA = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
+NOW = datetime.now(UTC)
+QUEUED = ProgressEvent(task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW)
+LAST = Record(QUEUED, Metadata(None, 1, "tasks.transcription.high", NOW), 1)
 NOTE = "$O.results.M."
 
 
@@ -51,7 +55,7 @@ async def publish(settings: Settings, nc: Client, js: JetStreamContext) -> Publi
         log = TaskLog(nc, streams.names(settings), worker)
         store = ResultStore(nc.jetstream(), log, max_payload=nc.max_payload)
         with suppress(FencedError):
-            await store.publish(transcript(text * nc.max_payload), METADATA)
+            await store.publish(transcript(text * nc.max_payload), LAST)
 
     return as_worker
 
@@ -139,3 +143,23 @@ async def test_an_object_without_a_message_is_the_result(
     result, whole = await published(js)
     assert whole.text[0] == "a"
     assert result.created_at == whole.created_at
+
+
+@pytest.mark.parametrize("left_by", [1, 5])
+async def test_an_object_of_an_earlier_task_stream_is_replaced(
+    nc: Client, js: JetStreamContext, settings: Settings, left_by: int
+) -> None:
+    # Given an object that a worker has left, of a message of a task stream that was made anew since
+    await provisioning.provision(js, settings)
+    log = TaskLog(nc, streams.names(settings), "w")
+    store = ResultStore(js, log, max_payload=nc.max_payload)
+    result = transcript("a" * nc.max_payload)
+    earlier = Owner(NOW - timedelta(days=1), left_by)
+    await store.claim_check(result, result.model_dump_json().encode(), of=earlier)
+    # When the first message of the new stream, with the same id, has a result
+    await store.publish(transcript("b" * nc.max_payload), LAST)
+    # Then that is the one which is found, and the removal of the earlier one leaves it
+    await store.delete("t1", of=earlier)
+    found = await store.find(replace(LAST, stream_sequence=2))
+    assert found is not None
+    assert (await store.whole(found)).text[0] == "b"  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import FencedError
 from app.execution.attempt import TaskAttempt, speakers_are_given_up
-from app.task_log.record import Metadata, NoResult
+from app.task_log.record import Metadata, NoResult, Owner, Record
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import OFF, StageSpans
 from app.updates import Checkpoint, Found, Result, Update
@@ -29,15 +29,15 @@ class FakeResults:
         self._log = log
         self.deleted_objects = 0
 
-    async def publish(self, result: Result, metadata: Metadata) -> None:
-        await self._log.append_result(result.task_id, result.model_dump_json().encode(), metadata)
+    async def publish(self, result: Result, last: Record) -> None:
+        await self._log.append_result(result.model_dump_json().encode(), last)
 
-    async def delete(self, task_id: str, *, of: int) -> None:
+    async def delete(self, task_id: str, *, of: Owner) -> None:
         await self._log.purge_outcome(task_id, of=of)
         await self.delete_object(task_id, of=of)
 
-    async def delete_object(self, _: str, *, of: int) -> None:
-        assert of == METADATA.task_sequence
+    async def delete_object(self, _: str, *, of: Owner) -> None:
+        assert of == METADATA.owner
         self.deleted_objects += 1
 
 
@@ -341,17 +341,15 @@ async def test_a_result_is_refused_when_its_task_was_ended_meanwhile(
     # Given an attempt whose task is cancelled, or fails, right after the attempt has checked its log
     publish = results.publish
 
-    async def too_late(result: Result, metadata: Metadata) -> None:
-        last = await log.last("t1")
-        assert last is not None
+    async def too_late(result: Result, last: Record) -> None:
         await log.of("other").end(last, error)
-        await publish(result, metadata)
+        await publish(result, last)
 
     monkeypatch.setattr(results, "publish", too_late)
     # When it publishes its result, then that is refused
     with pytest.raises(FencedError):
         await attempt.append(RESULT)
-    assert log.outcomes("t1") == [NoResult(task_id="t1", error=error)]
+    assert log.outcomes("t1") == [NoResult(task_id="t1", after=attempt.record.stream_sequence, error=error)]
     assert log.events("t1")[-1].state is state
     # And the object of a large result is deleted
     await attempt.clean_up(await log.last("t1"))
@@ -364,10 +362,8 @@ async def test_a_cancel_of_a_task_whose_result_is_stored_completes_it(
     # Given an attempt whose task is cancelled right after its result was stored
     publish = results.publish
 
-    async def just_in_time(result: Result, metadata: Metadata) -> None:
-        await publish(result, metadata)
-        last = await log.last("t1")
-        assert last is not None
+    async def just_in_time(result: Result, last: Record) -> None:
+        await publish(result, last)
         await log.of("other").end(last)
 
     monkeypatch.setattr(results, "publish", just_in_time)
@@ -386,7 +382,7 @@ async def test_the_next_attempt_ends_a_task_whose_outcome_is_stored(
     attempt: TaskAttempt, log: InMemoryTaskLog, error: ErrorDetail | None, state: State
 ) -> None:
     # Given a task whose result was forbidden by somebody who was lost before the log was ended
-    await log.forbid_result("t1", METADATA, error)
+    await log.forbid_result(attempt.record, error)
     # When its attempt publishes a result, then that is refused
     with pytest.raises(FencedError):
         await attempt.append(RESULT)
@@ -400,7 +396,7 @@ async def test_a_failure_after_the_result_is_no_failure(
     attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults
 ) -> None:
     # Given an attempt whose result was stored
-    await results.publish(RESULT, METADATA)
+    await results.publish(RESULT, attempt.record)
     # When it fails after that, then the task has completed
     await attempt.fail(ENGINE_FAILED)
     assert attempt.completed
@@ -414,6 +410,62 @@ async def test_a_fenced_attempt_forbids_no_result(attempt: TaskAttempt, log: InM
     with pytest.raises(FencedError):
         await attempt.fail(ENGINE_FAILED)
     assert log.outcomes("t1") == []
+
+
+async def test_a_failure_that_comes_after_the_next_worker_decides_nothing(
+    attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an attempt that is about to fail, and has checked that it owns the log
+    append, following = log.outcomes_stream.append, await attempt_on(log, results)
+
+    async def meanwhile(*arguments: Any, **options: Any) -> int:
+        monkeypatch.undo()
+        await following.start()
+        return await append(*arguments, **options)
+
+    monkeypatch.setattr(log.outcomes_stream, "append", meanwhile)
+    # When another worker takes the task over just then
+    with pytest.raises(FencedError):
+        await attempt.fail(ENGINE_FAILED)
+    # Then that worker ends nothing, and its result is stored
+    assert not await following.end_as_decided()
+    await following.append(RESULT)
+    assert log.outcomes("t1") == [RESULT]
+    assert log.events("t1")[-1].state is State.COMPLETED
+
+
+async def test_a_cancel_that_was_refused_is_repeated_behind_the_workers_append(
+    attempt: TaskAttempt, log: InMemoryTaskLog, clock: list[float]
+) -> None:
+    # Given a cancel that has forbidden the result, and whose append comes after one of the worker
+    before = attempt.record
+    await log.of("other").forbid_result(before, None)
+    clock[0] += 1
+    await attempt.append(Update(Stage.TRANSCRIBING, 0.5, 15, 30))
+    with pytest.raises(FencedError):
+        await log.of("other").end(before)
+    # When the cancel looks again
+    await log.of("other").end(attempt.record)
+    # Then the worker's result is refused, and the task is cancelled
+    with pytest.raises(FencedError):
+        await attempt.append(RESULT)
+    assert log.outcomes("t1") == [NoResult(task_id="t1", after=attempt.record.stream_sequence, error=None)]
+    assert log.events("t1")[-1].state is State.CANCELLED
+
+
+async def test_a_cancel_that_was_refused_and_repeated_too_late_completes_the_task(
+    attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults, clock: list[float]
+) -> None:
+    # Given a cancel that has forbidden the result, and was refused its append since the worker has appended
+    await log.of("other").forbid_result(attempt.record, None)
+    clock[0] += 1
+    await attempt.append(Update(Stage.TRANSCRIBING, 0.5, 15, 30))
+    # When the worker stores its result before the cancel looks again
+    await results.publish(RESULT, attempt.record)
+    ended = await log.of("other").end(attempt.record)
+    # Then the task has completed
+    assert ended.event.state is State.COMPLETED
+    assert log.outcomes("t1") == [RESULT]
 
 
 @pytest.mark.parametrize("ending", ["result", "failure"])

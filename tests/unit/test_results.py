@@ -10,15 +10,18 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import NotFoundError
 
-from app.task_log.record import Metadata
+from app.task_log.record import Metadata, Record
 from app.task_log.results import SEGMENTS_AT_ONCE, ResultStore
+from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionResult
-from schemas.wire import Model
+from schemas.wire import Kind, Model
 from tests.fakes.engine import segment
 from tests.fakes.task_log import InMemoryTaskLog
 
 MAX_PAYLOAD = 100_000
-METADATA = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
+NOW = datetime.now(UTC)
+QUEUED = ProgressEvent(task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW)
+LAST = Record(QUEUED, Metadata(None, 1, "tasks.transcription.high", NOW), 1)
 LONGEST_HEADERS = 13 * 1024  # bytes: a name of 1,024 characters of which JSON makes twelve bytes each, and the rest
 
 
@@ -62,7 +65,7 @@ async def test_a_result_that_leaves_no_room_for_headers_is_an_object(room: int) 
     store = ResultStore(cast("JetStreamContext", bucket), log, max_payload=MAX_PAYLOAD)
     result = transcript(MAX_PAYLOAD - room - len(transcript(0).model_dump_json()))
     # When it is published
-    await store.publish(result, METADATA)
+    await store.publish(result, LAST)
     # Then the message names the object that holds it
     (published,) = log.outcomes("t1")
     assert isinstance(published, TranscriptionResult)
@@ -74,7 +77,7 @@ async def test_a_result_that_leaves_no_room_for_headers_is_an_object(room: int) 
 async def test_a_result_that_fits_is_a_message() -> None:
     log, bucket = InMemoryTaskLog(), FakeBucket()
     store = ResultStore(cast("JetStreamContext", bucket), log, max_payload=MAX_PAYLOAD)
-    await store.publish(transcript(MAX_PAYLOAD // 2), METADATA)
+    await store.publish(transcript(MAX_PAYLOAD // 2), LAST)
     (published,) = log.outcomes("t1")
     assert isinstance(published, TranscriptionResult)
     assert published.object is None
@@ -89,7 +92,7 @@ async def test_a_result_with_many_segments_is_written_as_any_other(segments: int
     heard = [segment(number, '"segments":[]') for number in range(segments)]
     result = transcript(0).model_copy(update={"text": '"segments":[]', "segments": heard})
     # When it is published as an object
-    await store.publish(result, METADATA)
+    await store.publish(result, LAST)
     # Then the object is its JSON
     assert b"".join(bucket.pieces).decode() == result.model_dump_json()
 
@@ -99,7 +102,7 @@ async def test_while_a_long_result_is_written_others_get_their_turn() -> None:
     bucket, turns = FakeBucket(), 0
     store = ResultStore(cast("JetStreamContext", bucket), InMemoryTaskLog(), max_payload=0)
     result = transcript(0).model_copy(update={"segments": [segment(0)] * (10 * SEGMENTS_AT_ONCE)})
-    publishing = asyncio.create_task(store.publish(result, METADATA))
+    publishing = asyncio.create_task(store.publish(result, LAST))
     # When it is published
     while not publishing.done():
         turns += 1
