@@ -47,6 +47,7 @@ class TaskAttempt:
         self._diarization_error = (last.error or SPEAKERS_LOST) if speakers_are_given_up(last) else None
         self._segments = CheckpointLog(log, last.task_id, record.metadata.owner)
         self._lock = asyncio.Lock()
+        self._had_ended = last.state.ended
         self._started = False
         self._pending = False  # whether the last update is not appended yet
         self._appended_at = 0.0
@@ -82,9 +83,9 @@ class TaskAttempt:
         return self._started and self.record.event.state is State.RUNNING
 
     @property
-    def completed(self) -> bool:
-        """Whether this attempt has ended the task with a result."""
-        return self._has_result and self.record.event.state is State.COMPLETED
+    def has_ended(self) -> bool:
+        """Whether this attempt has appended the end of the task."""
+        return self.record.event.state.ended and not self._had_ended
 
     async def start(self, span: str | None = None) -> None:
         """Append `running` and read the checkpoint of earlier attempts; a second call does nothing.

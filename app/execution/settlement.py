@@ -107,10 +107,12 @@ class Settlement:
         if attempt is None:
             log.info("task_duplicated")
             self.meter.doubled(stored.kind)
-        else:
-            await self._keep_dead_letter(stored, attempt.record.event)
+            await message.ack()
+            return Settled(None)
+        last = attempt.record.event
+        await self._keep_dead_letter(stored, last)
         await message.ack()
-        return Settled(State.COMPLETED if attempt is not None and attempt.completed else None)
+        return Settled(last.state, last.error) if attempt.has_ended else Settled(None)
 
     async def _attempt_failed(self, message: Msg, attempt: TaskAttempt, error: Exception) -> Settled:
         """Retry the task if that can help and attempts are left, else let it fail; a stored outcome has precedence."""

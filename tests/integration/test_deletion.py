@@ -167,7 +167,7 @@ async def test_a_task_is_ended_though_the_worker_that_began_to_end_it_is_lost(
     # Given a task that runs, and somebody who ends it, but is lost before the end is appended
     engine = FakeEngine()
     engine.may_go_on.clear()
-    async with start_worker(engine), witness(settings.nats_url) as subscriber:
+    async with start_worker(engine) as worker, witness(settings.nats_url) as subscriber:
         await publisher.publish("t1")
         await publisher.until("t1", State.RUNNING)
         log = TaskLog(nc, streams.names(settings), "other")
@@ -182,6 +182,13 @@ async def test_a_task_is_ended_though_the_worker_that_began_to_end_it_is_lost(
         assert (events[-1].attempt, events[-1].error) == (1, error)
         assert (await subscriber.seen())["transcription_results"] == []
         assert (await js.stream_info("transcription_dead_letters")).state.messages == (1 if error else 0)
+        # And a failure is counted, once
+        counted = [
+            line for line in worker.container.meter.exposition().decode().splitlines() if "task_failure_t" in line
+        ]
+        assert [line.endswith(" 1.0") for line in counted if line.startswith("task_failure_total{")] == [True] * bool(
+            error
+        )
 
 
 async def test_a_cancel_of_a_task_that_is_about_to_fail_leaves_its_dead_letter(

@@ -399,7 +399,7 @@ async def test_a_failure_after_the_result_is_no_failure(
     await results.publish(RESULT, attempt.record)
     # When it fails after that, then the task has completed
     await attempt.fail(ENGINE_FAILED)
-    assert attempt.completed
+    assert attempt.has_ended
     assert (log.events("t1")[-1].state, log.events("t1")[-1].error) == (State.COMPLETED, None)
 
 
