@@ -58,8 +58,8 @@ class Settlement:
         """Settle a message by the type of the error; `begun` tells whether the handler received a valid task."""
         try:
             return await self._by_type(message, attempt, error, begun=begun)
-        except FencedError:
-            return Settled(None)
+        except FencedError as fenced:
+            return await self.failed(message, attempt, fenced, begun=begun)
         except (TransientError, NatsError):
             log.exception("task_settlement_failed")  # JetStream delivers the message again after TASK_ACK_WAIT
             return Settled(None)

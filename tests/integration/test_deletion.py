@@ -19,7 +19,7 @@ from app.main import Worker
 from app.queue.registration import Announcement
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from app.task_log.record import Owner, Record
+from app.task_log.record import Outcome, Owner, Record
 from app.task_log.results import ResultStore
 from app.updates import Result, Task
 from schemas.errors import ErrorCode, ErrorDetail
@@ -116,6 +116,36 @@ async def test_a_result_that_was_on_its_way_when_its_task_was_deleted_is_removed
     await eventually(lambda: all_is_projected(js))
     assert (await js.stream_info("transcription_progress")).state.messages == 0
     assert not await redis.keys("task:*")
+
+
+async def test_nothing_is_left_of_a_task_that_was_deleted_while_it_failed(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker that is about to let its task fail
+    waits, may_go = asyncio.Event(), asyncio.Event()
+    forbid = TaskLog.forbid_result
+
+    async def held(self: TaskLog, last: Record, error: ErrorDetail | None) -> Outcome:
+        monkeypatch.setattr(TaskLog, "forbid_result", forbid)
+        waits.set()
+        await despite_cancellation(may_go.wait())
+        return await forbid(self, last, error)
+
+    monkeypatch.setattr(TaskLog, "forbid_result", held)
+    engine.fail_with = [NO_SOUND]
+    await publisher.publish("t1")
+    await waits.wait()
+    # When its task is deleted just then
+    await publisher.ask("tasks.delete", task_id="t1")
+    may_go.set()
+
+    # Then what forbade its result is removed, too
+    async def nothing_left() -> bool:
+        state = (await js.stream_info("transcription_results")).state
+        return state.last_seq == 2 and state.messages == 0  # of the deletion, and of the worker
+
+    await eventually(nothing_left)
+    assert (await js.stream_info("transcription_progress")).state.messages == 0
 
 
 async def test_a_late_result_of_a_deleted_task_is_removed_from_redis_too(

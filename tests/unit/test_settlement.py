@@ -32,6 +32,7 @@ class Story:
     retry_delays: list[float] = field(default_factory=list)
     fenced: bool = False
     deleted: bool = False
+    cleaned_up: bool = False
 
 
 @dataclass
@@ -71,12 +72,24 @@ class FakeLog:
     story: Story
 
     async def last(self, _: str) -> object:
-        return None if self.story.deleted else object()
+        return None if self.story.deleted else FakeRecord(event(State.RUNNING))
 
 
 @dataclass
 class FakeRecord:
     event: ProgressEvent
+
+
+def event(state: State) -> ProgressEvent:
+    return ProgressEvent(
+        task_id="t1",
+        kind=Kind.TRANSCRIPTION,
+        state=state,
+        max_attempts=4,
+        sequence=2,
+        error=PERMANENT.detail,
+        time=datetime.now(UTC),
+    )
 
 
 @dataclass
@@ -89,17 +102,7 @@ class FakeAttempt:
 
     @property
     def record(self) -> FakeRecord:
-        return FakeRecord(
-            ProgressEvent(
-                task_id="t1",
-                kind=Kind.TRANSCRIPTION,
-                state=self.state,
-                max_attempts=4,
-                sequence=2,
-                error=PERMANENT.detail,
-                time=datetime.now(UTC),
-            )
-        )
+        return FakeRecord(event(self.state))
 
     async def retry(self, *_: object) -> None:
         self._append(State.RETRYING)
@@ -112,6 +115,9 @@ class FakeAttempt:
 
     async def end_as_decided(self) -> bool:
         return False
+
+    async def clean_up(self, _: object) -> None:
+        self.story.cleaned_up = True
 
     def _append(self, state: State) -> None:
         if self.story.fenced:
@@ -188,6 +194,7 @@ async def test_a_fenced_worker_settles_nothing(number: int, error: TaskError) ->
     story = Story(fenced=True)
     assert await fail(story, number, error) is None
     assert story.done == []
+    assert story.cleaned_up
 
 
 async def test_a_stopping_worker_releases_its_task_at_once() -> None:
