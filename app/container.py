@@ -110,6 +110,7 @@ class Container:
             self.connection,
             max_attempts=self.settings.max_attempts,
             must_wait=lambda: consumer.keeps_waiting,
+            delete_keys=self.projection.delete,
         )
 
     def _make_execution(self, ack_wait: float) -> None:

@@ -3,11 +3,12 @@
 The worker that takes a message registers its task, unless the task is registered already. Tasks that have to wait are
 registered earlier: when the task stream announces their message or, if no worker received the announcement, by a search
 of the queues. All three ways end in `_register`, which decides whether the message owns the id. If several workers
-register the same task at once, the first append to its log wins.
+register the same task at once, the first append to its log wins. If the task was deleted just before that append, the
+append is undone.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,7 @@ from app.updates import Task
 from schemas.headers import REPLAY_OF
 from schemas.progress import ProgressEvent, State
 
-# The log of a message that is younger than this is assumed to be empty, so it is not read before the first append.
+# The task of a message that is younger than this is assumed to be new, so nothing is read before the first append.
 SURELY_NEW: Final = timedelta(milliseconds=50)
 HEAD_START_S: Final = 0.05  # the delay after an announcement, in which an idle worker takes and registers the task
 RETRY_AFTER_S: Final = 2.0  # the pause after an error
@@ -51,7 +52,7 @@ class Announcement:
 class Registration:
     """Registers tasks, each for the one message that owns the task id."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- where tasks are read, where they are written, and two settings
         self,
         task_log: TaskLog,
         waiting: WaitingTasks,
@@ -59,13 +60,15 @@ class Registration:
         *,
         max_attempts: int,
         must_wait: Callable[[], bool],
+        delete_keys: Callable[[Record], Awaitable[None]],
     ) -> None:
-        """`must_wait` returns whether this worker delays waiting tasks."""
+        """`must_wait` returns whether this worker delays waiting tasks; `delete_keys` removes a task from Redis."""
         self._log = task_log
         self._waiting = waiting
         self._connection = connection
         self._max_attempts = max_attempts
         self._must_wait = must_wait
+        self._delete_keys = delete_keys
         self._announced: asyncio.Queue[Announcement] = asyncio.Queue(ANNOUNCED_AT_ONCE)
         self._postponed: list[Announcement] = []  # announcements whose registration failed and is tried again
         self._searched_up_to: dict[str, int] = {}  # for each queue, the last sequence searched since the last outage
@@ -75,12 +78,13 @@ class Registration:
 
         Raises:
             AlreadyKnownError: The id belongs to another message, or the task was deleted.
+            NatsError: NATS does not answer.
             TransientError: JetStream does not answer.
         """
         is_new = message.replay_of is None and datetime.now(UTC) - message.time < SURELY_NEW
         while True:
             last = None if is_new else await self._log.last(task.task_id)
-            if last is None and await self._waiting.held(message.subject, message.sequence) is None:
+            if last is None and not is_new and not await self._is_held(message):
                 raise AlreadyKnownError(task.task_id)  # the task was deleted and must not get a log again
             try:
                 return await self._register(task, message, last, position)
@@ -132,9 +136,10 @@ class Registration:
         """Append `queued` behind the last record, unless the message is registered already.
 
         Raises:
-            AlreadyKnownError: The id belongs to another message.
+            AlreadyKnownError: The id belongs to another message, or the task was deleted.
             FencedError: Another worker has appended to the log.
-            TransientError: JetStream does not answer.
+            NatsError: NATS does not answer.
+            TransientError: JetStream or Redis does not answer.
         """
         if last is not None and message.owns(last):
             return last
@@ -151,7 +156,30 @@ class Registration:
             expected_start=position and position.expected_start,
             time=datetime.now(UTC),
         )
-        return await self._log.append(event, message.metadata(task), after=last.stream_sequence if last else 0)
+        queued = await self._log.append(event, message.metadata(task), after=last.stream_sequence if last else 0)
+        if last is None and not await self._is_held(message):
+            await self._undo_if_deleted(queued)
+        return queued
+
+    async def _undo_if_deleted(self, queued: Record) -> None:
+        """Remove the first record of a log, whose message is gone, unless another record follows it.
+
+        A worker appends to the log before it settles the message. So if no record follows, the message was removed by
+        a deletion of the task, which found the log and removed it before this record was appended.
+
+        Raises:
+            AlreadyKnownError: The task was deleted.
+            TransientError: JetStream or Redis does not answer.
+        """
+        task_id = queued.event.task_id
+        last = await self._log.last(task_id)
+        if last is not None and last.stream_sequence == queued.stream_sequence:
+            await self._log.purge_events(task_id)
+            await self._delete_keys(queued)
+            raise AlreadyKnownError(task_id)
+
+    async def _is_held(self, message: StoredMessage) -> bool:
+        return await self._waiting.held(message.subject, message.sequence) is not None
 
     async def _register_ahead(
         self, message: StoredMessage, last: Mapping[str, Record], position: Position | None

@@ -1,6 +1,7 @@
 """Cancelled and deleted tasks: nothing follows, and no event, key, dead letter, object or recording is left."""
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 from nats.aio.client import Client as Nats
@@ -10,13 +11,15 @@ from redis.asyncio import Redis
 
 from app.cancellation import despite_cancellation
 from app.client import Client
-from app.errors import PermanentError
+from app.errors import PermanentError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.execution.settlement import Settled, Settlement
 from app.execution.task_run import TaskRun
 from app.jetstream import streams
 from app.main import Worker
+from app.queue.positions import Position, WaitingTasks
 from app.queue.registration import Announcement
+from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Outcome, Owner, Record
@@ -282,6 +285,52 @@ async def test_a_late_announcement_does_not_register_a_deleted_task_again(
     assert (await js.stream_info("transcription_progress")).state.messages == 0
 
 
+async def test_a_registration_that_is_late_does_not_bring_a_deleted_task_back(
+    publisher: Publisher,
+    worker: Worker,
+    js: JetStreamContext,
+    redis: Redis,
+    engine: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    holds, may_go = asyncio.Event(), asyncio.Event()
+    find = WaitingTasks.find
+
+    async def held(
+        self: WaitingTasks, subject: str, sequences: Collection[int]
+    ) -> list[tuple[StoredMessage, Position | None]]:
+        found = await find(self, subject, sequences)
+        if any(message.task_id == "t1" for message, _ in found):
+            holds.set()
+            await may_go.wait()
+        return found
+
+    # Given a busy worker that has read the message of a waiting task, and has not registered the task yet
+    monkeypatch.setattr(WaitingTasks, "find", held)
+    engine.may_go_on.clear()
+    await publisher.publish("busy")
+    await publisher.until("busy", State.RUNNING)
+    await publisher.publish("t1")
+    await holds.wait()
+    # When the task is done and deleted before that
+    engine.may_go_on.set()
+    await publisher.until("t1", State.COMPLETED)
+    await eventually(lambda: queue_is_empty(js))
+    await publisher.ask("tasks.delete", task_id="t1")
+    before = (await js.stream_info("transcription_progress")).state.last_seq
+    may_go.set()
+
+    # Then nothing of it comes back
+    async def appended_and_removed() -> bool:
+        state = (await js.stream_info("transcription_progress", subjects_filter="progress.t1")).state
+        return state.last_seq > before and not state.subjects
+
+    await eventually(appended_and_removed)
+    await eventually(lambda: all_is_projected(js))
+    assert not await redis.keys("task:t1:info")
+    assert not await redis.keys("task:t1:progress")
+
+
 async def test_a_stream_that_was_made_anew_keeps_its_messages(
     publisher: Publisher, worker: Worker, js: JetStreamContext, engine: FakeEngine
 ) -> None:
@@ -340,6 +389,28 @@ async def test_nothing_is_left(
         for bucket in ("OBJ_results", "OBJ_audio"):  # neither its chunks nor its name
             assert (await js.stream_info(bucket)).state.messages == 0
         assert not await redis.keys("task:*")
+
+
+async def test_a_deletion_that_failed_can_be_repeated(
+    publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task whose segments cannot be removed at first
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    await eventually(lambda: queue_is_empty(js))
+    purge_segments = TaskLog.purge_segments
+
+    async def unanswered(_: TaskLog, __: str) -> None:
+        monkeypatch.setattr(TaskLog, "purge_segments", purge_segments)
+        raise TransientError(ErrorCode.INTERNAL, "JetStream does not answer.")
+
+    monkeypatch.setattr(TaskLog, "purge_segments", unanswered)
+    assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "internal"
+    # When the deletion is repeated
+    assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
+    # Then nothing of it is left
+    left = {stream: (await js.stream_info(stream)).state.messages for stream in TASK_STREAMS}
+    assert left == dict.fromkeys(TASK_STREAMS, 0)
 
 
 async def test_a_task_that_was_deleted_before_its_worker_began_does_not_run(

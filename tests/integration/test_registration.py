@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import cast
+from unittest.mock import AsyncMock
 
 import pytest
 from nats.aio.client import Client
@@ -73,7 +74,9 @@ async def alone(nc: Client, js: JetStreamContext, settings: Settings) -> Alone:
         asked.set()
         return answers[-1]
 
-    registration = Registration(log, waiting, ConnectionMonitor(), max_attempts=4, must_wait=must_wait)
+    registration = Registration(
+        log, waiting, ConnectionMonitor(), max_attempts=4, must_wait=must_wait, delete_keys=AsyncMock()
+    )
     return Alone(registration, log, answers, asked)
 
 

@@ -2,21 +2,24 @@
 
 import asyncio
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
 
+from app.cancellation import cancel_all
 from app.errors import AlreadyKnownError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, WaitingTasks
 from app.queue.registration import Announcement, Registration
 from app.queue.stored_message import StoredMessage
+from app.task_log.record import Metadata, Record
 from schemas.headers import REPLAY_OF
-from schemas.progress import State
+from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionTask
 from tests.fakes.task_log import InMemoryTaskLog
+from tests.waiting import eventually
 
 QUEUE = "tasks.transcription.normal"
 TASK = TranscriptionTask(task_id="t1", audio_file_id="a.wav", user_id=1)
@@ -41,6 +44,11 @@ class FakeWaiting:
     async def find(self, _: str, __: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
         return [(self.message, Position(3, None))] if self.message else []
 
+    async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
+        del count
+        found = self.message
+        return [found] if found and found.subject == subject and found.sequence > sequence else []
+
 
 @pytest.fixture
 def log() -> InMemoryTaskLog:
@@ -52,10 +60,33 @@ def waiting() -> FakeWaiting:
     return FakeWaiting()
 
 
+@dataclass
+class Given:
+    """What a registration is given, besides its log and its queue."""
+
+    connection: ConnectionMonitor = field(default_factory=ConnectionMonitor)
+    must_wait: bool = False
+    deleted: list[str] = field(default_factory=list)  # tasks that were removed from Redis
+
+    async def delete_keys(self, last: Record) -> None:
+        self.deleted.append(last.event.task_id)
+
+
 @pytest.fixture
-def registration(log: InMemoryTaskLog, waiting: FakeWaiting) -> Registration:
-    found = cast("WaitingTasks", waiting)
-    return Registration(log, found, ConnectionMonitor(), max_attempts=4, must_wait=lambda: False)
+def given() -> Given:
+    return Given()
+
+
+@pytest.fixture
+def registration(log: InMemoryTaskLog, waiting: FakeWaiting, given: Given) -> Registration:
+    return Registration(
+        log,
+        cast("WaitingTasks", waiting),
+        given.connection,
+        max_attempts=4,
+        must_wait=lambda: given.must_wait,
+        delete_keys=given.delete_keys,
+    )
 
 
 async def test_a_task_is_registered_once_though_it_is_announced_and_taken_in_one_moment(
@@ -105,6 +136,54 @@ async def test_a_task_that_was_deleted_is_not_registered(
     assert await log.last("t1") is None
 
 
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_task_that_is_deleted_just_before_its_registration_does_not_come_back(
+    registration: Registration,
+    log: InMemoryTaskLog,
+    waiting: FakeWaiting,
+    given: Given,
+    monkeypatch: pytest.MonkeyPatch,
+    taken: bool,
+) -> None:
+    # Given a task that waits or was just taken, and that is deleted after its message was read
+    append = log.append
+
+    async def append_late(event: ProgressEvent, metadata: Metadata, *, after: int) -> Record:
+        waiting.message = None
+        return await append(event, metadata, after=after)
+
+    monkeypatch.setattr(log, "append", append_late)
+    # When it is registered
+    if taken:
+        with pytest.raises(AlreadyKnownError):
+            await registration.register(TASK, replace(message(), time=datetime.now(UTC) + timedelta(minutes=1)))
+    else:
+        await registration.register_waiting([ANNOUNCED])
+    # Then nothing is left of it, neither in its log nor in Redis
+    assert log.events("t1") == []
+    assert given.deleted == ["t1"]
+
+
+async def test_a_task_that_is_done_just_after_its_registration_stays(
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, given: Given
+) -> None:
+    # Given a task whose registration is stored, and not acknowledged yet
+    log.progress_stream.acknowledges.clear()
+    ahead = asyncio.create_task(registration.register_waiting([ANNOUNCED]))
+    await log.progress_stream.stored.wait()
+    # When another worker does it and settles its message in that moment
+    log.progress_stream.acknowledges.set()
+    queued = await log.last("t1")
+    assert queued is not None
+    done = queued.event.model_copy(update={"state": State.COMPLETED, "sequence": 2})
+    await log.of("another").push(done, queued.metadata)
+    waiting.message = None
+    await ahead
+    # Then its log stays
+    assert [event.state for event in log.events("t1")] == [State.QUEUED, State.COMPLETED]
+    assert given.deleted == []
+
+
 async def test_what_the_stream_holds_is_registered_whatever_an_announcement_says(
     registration: Registration, log: InMemoryTaskLog
 ) -> None:
@@ -141,3 +220,18 @@ async def test_a_replay_of_a_deleted_task_registers_nothing(
     with pytest.raises(AlreadyKnownError):
         await registration.register(TASK, replay)
     assert await log.last("t1") is None
+
+
+async def test_after_an_outage_the_queues_are_searched_from_their_beginning(
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, given: Given
+) -> None:
+    # Given a busy worker that has searched its queues for tasks whose announcement was missed
+    given.must_wait = True
+    running = asyncio.create_task(registration.run())
+    await eventually(lambda: log.last("t1"), within=5)
+    # When NATS is back after an outage, and its new stream has another task at the same sequence
+    waiting.message = message(TASK.model_copy(update={"task_id": "t2"}))
+    given.connection.restored()
+    # Then this task is registered, too
+    await eventually(lambda: log.last("t2"), within=5)
+    await cancel_all([running])
