@@ -151,8 +151,8 @@ async def test_a_cancel_right_after_the_first_append_is_noticed(
     engine.silent = True
     start = TaskAttempt.start
 
-    async def cancelled(self: TaskAttempt) -> None:
-        await start(self)
+    async def cancelled(self: TaskAttempt, span: str | None = None) -> None:
+        await start(self, span)
         monkeypatch.setattr(TaskAttempt, "start", start)  # the first one only
         await publisher.ask("tasks.cancel", task_id="t1")
 

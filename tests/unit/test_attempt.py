@@ -1,6 +1,7 @@
 """An attempt appends often enough, not too often, and its progress never falls."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -485,6 +486,20 @@ async def test_nothing_is_left_of_a_deleted_task(
     # When it cleans up, then nothing is left of the task
     await attempt.clean_up(await log.last("t1"))
     assert log.outcomes("t1") == []
+
+
+async def test_nothing_is_left_of_a_deleted_task_whose_id_is_used_again(
+    attempt: TaskAttempt, log: InMemoryTaskLog, results: FakeResults
+) -> None:
+    # Given an attempt that has found segments and a result
+    await attempt.append(found("en", 10.0, (segment(0),), "sha"))
+    await results.publish(RESULT, METADATA)
+    # When its task was deleted, and the log is that of a later task with the same id
+    later = replace(METADATA, task_sequence=METADATA.task_sequence + 1)
+    await attempt.clean_up(await log.push(log.events("t1")[0], later))
+    # Then nothing is left of the deleted one
+    assert (log.batches("t1"), log.outcomes("t1")) == ([], [])
+    assert results.deleted_objects == 1
 
 
 async def test_a_worker_that_stops_waits_for_its_last_acknowledgement(

@@ -207,6 +207,26 @@ async def test_between_two_tasks_no_queue_is_asked_that_was_empty_a_moment_ago(
     assert len([queue for queue in server.asked if queue.endswith("_high")]) == 2
 
 
+async def test_a_priority_that_was_found_empty_has_no_precedence_over_a_higher_one(
+    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given tasks of high priority, after three of which the normal queues are asked first, and are empty
+    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
+
+    async def announce_another(server: FakeServer, reply: str) -> None:
+        assert server.announce is not None
+        await server.announce(FakeMessage("accepted.tasks.transcription.normal"))
+        await a_task(server, reply)
+
+    # When a normal task is announced while the next high one is taken
+    server = FakeServer([a_task, a_task, a_task, nothing, nothing, announce_another, nothing, nothing, a_task])
+    await consumer.start(cast("Client", server))
+    await eventually(lambda: _asked(server, 9))
+    # Then the high queues are asked first again
+    priorities = [queue.rpartition("_")[2] for queue in server.asked[:9]]
+    assert priorities == ["high"] * 3 + ["normal"] * 2 + ["high"] * 3 + ["normal"]
+
+
 async def test_after_an_error_no_queue_is_taken_for_empty(
     consumer: TaskConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

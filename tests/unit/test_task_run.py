@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from redis.asyncio import Redis
 
 from app.dead_letters.store import DeadLetterStore
-from app.errors import PermanentError
+from app.errors import PermanentError, TransientError
 from app.execution.settlement import Settlement
 from app.execution.task_run import Execution, TaskRun
 from app.jetstream.connection_monitor import ConnectionMonitor
@@ -176,6 +176,30 @@ async def test_a_task_that_fails_has_run(log: InMemoryTaskLog) -> None:
     # Then its log has both
     assert run.states == [State.QUEUED, State.RUNNING, State.FAILED]
     assert run.story.done == ["letter", "ack"]
+
+
+async def test_a_task_that_fails_before_its_start_has_run(
+    log: InMemoryTaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that was released, and whose outcome cannot be read at first
+    for sequence, state in [(2, State.RUNNING), (3, State.QUEUED)]:
+        await log.push(QUEUED.model_copy(update={"state": state, "sequence": sequence}), METADATA)
+    outcome = log.outcome
+
+    async def unanswered(*_: object, **__: object) -> None:
+        monkeypatch.setattr(log, "outcome", outcome)
+        raise TransientError(ErrorCode.INTERNAL, "JetStream does not answer.")
+
+    monkeypatch.setattr(log, "outcome", unanswered)
+    run = Run(log)
+
+    async def handle() -> None:
+        await run.task_run.begin(TASK)
+
+    # When its run fails for that
+    await run.work(handle)
+    # Then its log shows `running` before it shows the failure
+    assert run.states == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING, State.RETRYING]
 
 
 async def test_another_timeout_is_not_that_of_the_attempt(log: InMemoryTaskLog) -> None:
