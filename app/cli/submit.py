@@ -115,36 +115,17 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     """Turn recordings into text. The service keeps each recording until its task is deleted."""
     if not diarize:
         _refuse_speakers(min_speakers, max_speakers, result_format, channels)
-    options = TranscribeKeywords(
-        model=model,
-        vocabulary=() if vocabulary is None else read_vocabulary(vocabulary),
-        prompt=prompt,
-        translate=translate,
-        channels=channels,
-    )
+    terms = () if vocabulary is None else read_vocabulary(vocabulary)
+    options = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
+    task = partial(Client.create_transcription_task, user_id=_user(user_id), task_id=task_id, priority=priority)
     create = partial(
-        Client.create_transcription_task,
-        user_id=_user(user_id),
-        task_id=task_id,
-        diarize=diarize,
-        min_speakers=min_speakers,
-        max_speakers=max_speakers,
-        word_timestamps=word_timestamps,
-        priority=priority,
-        **options,
+        task, diarize=diarize, min_speakers=min_speakers, max_speakers=max_speakers, word_timestamps=word_timestamps
     )
-    languages = _for_each(files, language or [])
-    for each in languages:
-        _check({**options, "language": each})
-    submission = Submission(
-        result_format,
-        output_dir,
-        as_json=as_json,
-        wait=wait,
-        separate=channels is Channels.SEPARATE,
-        limits=chosen(result_format, max_line_chars, max_lines, max_cue_seconds),
-    )
-    _submit(files, [partial(create, language=each) for each in languages], task_id, submission, stored=stored)
+    creates = [partial(create, **each) for each in _with_languages(options, files, language or [])]
+    limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
+    separate = channels is Channels.SEPARATE
+    submission = Submission(result_format, output_dir, as_json=as_json, wait=wait, separate=separate, limits=limits)
+    _submit(files, creates, task_id, submission, stored=stored)
 
 
 def _refuse_speakers(fewest: int | None, most: int | None, result_format: ResultFormat, channels: Channels) -> None:
@@ -161,6 +142,21 @@ def _refuse_speakers(fewest: int | None, most: int | None, result_format: Result
         raise typer.BadParameter(message)
 
 
+def _with_languages(options: TranscribeKeywords, files: list[str], languages: list[str]) -> list[TranscribeKeywords]:
+    """Return the options of each FILE, and check them before anything is uploaded.
+
+    Raises:
+        typer.BadParameter: An option is wrong.
+    """
+    found: list[TranscribeKeywords] = [{**options, "language": each} for each in _for_each(files, languages)]
+    try:
+        for each in found:
+            TranscribeOptions.model_validate(each)
+    except ValidationError as error:
+        raise typer.BadParameter(first_problem(error)) from error
+    return found
+
+
 def _for_each(files: list[str], languages: list[str]) -> list[str | None]:
     """Return the language of each FILE, None where the service is to detect the language.
 
@@ -174,18 +170,6 @@ def _for_each(files: list[str], languages: list[str]) -> list[str | None]:
         message = f"{given}: give the language once for all, or once for each FILE"
         raise typer.BadParameter(message)
     return [languages[0] if languages else None] * len(files)
-
-
-def _check(options: TranscribeKeywords) -> None:
-    """Check the options before anything is uploaded.
-
-    Raises:
-        typer.BadParameter: An option is wrong.
-    """
-    try:
-        TranscribeOptions.model_validate(options)
-    except ValidationError as error:
-        raise typer.BadParameter(first_problem(error)) from error
 
 
 def _user(written: str) -> int | str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -28,18 +28,30 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
         UnreachableError: No server answers, or the server refuses the login.
     """
     tolerate_lost_writes()
-    connection, limit = Nats(), asyncio.timeout(None)
+    connection = Nats()
     tolerate_unreadable_headers(connection)
-    failures: list[Exception] = []
+
+    async def report(*, away: bool) -> None:
+        if on_outage is not None and not connection.is_closed:  # closing is not an outage
+            on_outage(away)
+
+    await _connect_first(connection, settings, report)
+    connection.options |= {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.5}  # reconnect after later outages
+    return connection
+
+
+async def _connect_first(connection: Nats, settings: Settings, report: Callable[..., Awaitable[None]]) -> None:
+    """Connect for the first time, and have later outages reported.
+
+    Raises:
+        UnreachableError: No server answers, or the server refuses the login.
+    """
+    limit, failures = asyncio.timeout(None), list[Exception]()
 
     async def note(failure: Exception) -> None:
         failures.append(failure)
         if isinstance(failure, ssl.SSLError):  # after this error nats-py waits forever for the end of the connection
             limit.reschedule(asyncio.get_running_loop().time())
-
-    async def report(*, away: bool) -> None:
-        if on_outage is not None and not connection.is_closed:  # closing is not an outage
-            on_outage(away)
 
     try:
         async with limit:
@@ -62,8 +74,6 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
     except (nats.errors.Error, OSError, ValueError) as error:
         await close(connection)
         raise _explained(settings.nats_url, failures[-1] if failures else error) from error
-    connection.options |= {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.5}  # reconnect after later outages
-    return connection
 
 
 def _trusting(authority: Path | None) -> ssl.SSLContext | None:
