@@ -493,7 +493,7 @@ async def test_nothing_is_left_of_a_deleted_task_whose_id_is_used_again(
 ) -> None:
     # Given an attempt that has found segments and a result
     await attempt.append(found("en", 10.0, (segment(0),), "sha"))
-    await results.publish(RESULT, METADATA)
+    await results.publish(RESULT, attempt.record)
     # When its task was deleted, and the log is that of a later task with the same id
     later = replace(METADATA, task_sequence=METADATA.task_sequence + 1)
     await attempt.clean_up(await log.push(log.events("t1")[0], later))
