@@ -11,11 +11,12 @@ from urllib.parse import unquote, urlsplit
 import av
 import nats.errors
 from nats.js import JetStreamContext
-from nats.js.api import ObjectMeta, ObjectMetaOptions
+from nats.js.api import ObjectInfo, ObjectMeta, ObjectMetaOptions
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 from nats.js.object_store import ObjectStore
 
 from app.client.errors import NoJetStreamError, RecordingError, UnreachableError
+from app.jetstream.objects import chunks_of, stream_of
 from schemas.wire import Priority
 
 CHUNK = 512 * 1024  # bytes of an object in one message of the upload
@@ -67,9 +68,10 @@ async def upload(js: JetStreamContext, store: str, recording: Path | str, name: 
     if bucket is None or isinstance(recording, str):
         return False
     try:
-        before = await _digest_in(bucket, name)
-        if before == await asyncio.to_thread(_digest, recording) and not (await bucket.status()).ttl:
-            return False  # in a bucket with a TTL the old object may expire before the task starts: upload it again
+        before = await _object_in(bucket, name)
+        digest = await asyncio.to_thread(_digest, recording)
+        if before is not None and before.digest == digest and await _stays(js, bucket, before):
+            return False
         meta = ObjectMeta(name=name, options=ObjectMetaOptions(max_chunk_size=CHUNK))
         with await asyncio.to_thread(recording.open, "rb") as file:
             await bucket.put(name, file, meta)
@@ -94,8 +96,8 @@ async def differs(js: JetStreamContext, store: str, recording: Path | str, name:
     bucket = await _bucket(js, store, recording)
     if bucket is None or isinstance(recording, str):
         return False
-    found = await _digest_in(bucket, name)
-    return found is not None and found != await asyncio.to_thread(_digest, recording)
+    found = await _object_in(bucket, name)
+    return found is not None and found.digest != await asyncio.to_thread(_digest, recording)
 
 
 async def _bucket(js: JetStreamContext, store: str, recording: Path | str) -> ObjectStore | None:
@@ -123,11 +125,23 @@ async def _bucket(js: JetStreamContext, store: str, recording: Path | str) -> Ob
         raise UnreachableError(message) from error
 
 
-async def _digest_in(bucket: ObjectStore, name: str) -> str | None:
+async def _object_in(bucket: ObjectStore, name: str) -> ObjectInfo | None:
     try:
-        return (await bucket.get_info(name)).digest
+        return await bucket.get_info(name)
     except NotFoundError:
         return None
+
+
+async def _stays(js: JetStreamContext, bucket: ObjectStore, stored: ObjectInfo) -> bool:
+    """Whether an object is whole and stays: in a bucket with a TTL it may expire before the task starts.
+
+    `put` of nats-py removes the chunks of an object whose metadata was stored but not acknowledged.
+    """
+    if (await bucket.status()).ttl:
+        return False
+    chunks = chunks_of(stored.bucket, stored.nuid)
+    info = await js.stream_info(stream_of(stored.bucket), subjects_filter=chunks)
+    return (info.state.subjects or {}).get(chunks, 0) == (stored.chunks or 0)
 
 
 def _digest(recording: Path) -> str:

@@ -157,6 +157,21 @@ async def test_a_known_id_takes_no_other_recording(
     assert stored.size == len(CONTENT)
 
 
+async def test_a_recording_whose_upload_was_half_lost_is_uploaded_again(
+    settings: Settings, worker: Worker, recording: Path, js: JetStreamContext
+) -> None:
+    # Given an upload whose metadata was stored but not acknowledged, so that nats-py has removed its chunks
+    bucket = await js.object_store("audio")
+    stored = await bucket.put("mine-team_meeting.flac", CONTENT)
+    await js.purge_stream("OBJ_audio", subject=f"$O.audio.C.{stored.nuid}")
+    async with Client(settings) as client:
+        # When the task is created
+        await client.create_transcription_task(recording, task_id="mine")
+    # Then its recording is whole
+    async with asyncio.timeout(10):
+        assert (await bucket.get("mine-team_meeting.flac")).data == CONTENT
+
+
 async def test_a_deleted_id_is_not_taken_again_at_once(
     settings: Settings, worker: Worker, recording: Path, js: JetStreamContext
 ) -> None:
