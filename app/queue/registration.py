@@ -118,7 +118,8 @@ class Registration:
         sequences: dict[str, set[int]] = {}  # the stream sequences of each queue's messages
         for each in announced:
             known = last.get(each.task_id)
-            if known is None or known.metadata.task_sequence != each.sequence:
+            # A failure may be replayed by a message with the same number, if the task stream was created anew.
+            if known is None or known.metadata.task_sequence != each.sequence or known.event.state is State.FAILED:
                 sequences.setdefault(each.subject, set()).add(each.sequence)
         found = [pair for subject in sequences for pair in await self._waiting.find(subject, sequences[subject])]
         await asyncio.gather(*(self._register_ahead(message, last, position) for message, position in found))

@@ -222,6 +222,20 @@ async def test_a_replay_of_a_deleted_task_registers_nothing(
     assert await log.last("t1") is None
 
 
+async def test_a_replay_is_registered_whose_number_in_a_new_task_stream_is_that_of_the_failed_task(
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting
+) -> None:
+    # Given a failed task, and a task stream that was created anew and counts from 1
+    queued = await registration.register(TASK, message())
+    failed = await log.push(queued.event.model_copy(update={"state": State.FAILED, "sequence": 2}), queued.metadata)
+    replay = replace(message(replay_of=str(failed.stream_sequence)), time=STORED_AT + timedelta(seconds=30))
+    waiting.message = replay
+    # When its replay waits there
+    await registration.register_waiting([ANNOUNCED])
+    # Then it is registered ahead of a worker
+    assert [event.state for event in log.events("t1")] == [State.QUEUED, State.FAILED, State.QUEUED]
+
+
 async def test_after_an_outage_the_queues_are_searched_from_their_beginning(
     registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, given: Given
 ) -> None:
