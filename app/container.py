@@ -26,13 +26,13 @@ from app.queue.consumer import TaskConsumer
 from app.queue.positions import WaitingTasks
 from app.queue.priorities import QueueReader
 from app.queue.registration import Registration
+from app.recordings import recordings_of
 from app.redis_store import cache
 from app.redis_store.chunks import Chunks
 from app.redis_store.projection import RedisProjection
 from app.requests import TaskRequests
 from app.settings import Settings
 from app.speech.diarizer import Diarizer
-from app.speech.recordings import recordings_of
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
 from app.task_log.log import TaskLog

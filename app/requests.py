@@ -8,9 +8,9 @@ from app import formats
 from app.dead_letters.store import DeadLetterStore
 from app.errors import FencedError, RequestError, TransientError
 from app.queue.positions import WaitingTasks
+from app.recordings import Recordings
 from app.redis_store.cache import Cache
 from app.redis_store.projection import RedisProjection
-from app.speech.recordings import Recordings
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.task_log.results import HEADROOM_BYTES, ResultStore

@@ -10,9 +10,9 @@ from app.cancellation import cancel_all
 from app.engines.engine import Engine
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.errors import TaskError
+from app.recordings import Recording, Recordings
 from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
-from app.speech.recordings import Recording, Recordings
 from app.updates import Result, Update, processed
 from app.work_sharing.coordinator import WorkSharing
 from schemas.diarization import DiarizationResult, DiarizationTask, Turn

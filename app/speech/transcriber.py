@@ -12,10 +12,10 @@ from app.engines.cores import Cores, windows_at_once
 from app.engines.engine import Engine
 from app.engines.messages import Listen, StageAdvanced, Transcribe
 from app.errors import PermanentError
+from app.recordings import REPLACED, Recording, Recordings
 from app.settings import MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer, SpeakerSearch
 from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
-from app.speech.recordings import REPLACED, Recording, Recordings
 from app.speech.transcript_cache import Transcript, TranscriptCache
 from app.updates import Checkpoint, Found, Result, Update, processed
 from app.work_sharing.coordinator import WorkSharing

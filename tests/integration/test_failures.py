@@ -23,8 +23,8 @@ from app.jetstream import provisioning, streams
 from app.main import Worker
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
+from app.recordings import Recording
 from app.settings import Settings
-from app.speech.recordings import Recording
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.telemetry.metrics import Meter

@@ -13,8 +13,8 @@ from nats.js.object_store import ObjectStore
 
 from app.embedded import NatsServer, free_port
 from app.errors import PermanentError, TaskError, TransientError
+from app.recordings import Recordings, recordings_of
 from app.settings import Settings
-from app.speech.recordings import Recordings, recordings_of
 from app.temporary import sweep
 from schemas.errors import ErrorCode
 

@@ -12,11 +12,11 @@ import pytest
 from app.engines.cores import Cores
 from app.engines.messages import ChunkAnalysed, Diarize, Job, Listen, Reply, StageAdvanced, Transcribe
 from app.errors import TransientError
+from app.recordings import Recording, Recordings
 from app.redis_store.cache import Cache, connected
 from app.redis_store.chunks import Chunks
 from app.settings import Settings
 from app.speech.diarizer import Diarizer
-from app.speech.recordings import Recording, Recordings
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
 from app.updates import Checkpoint, Result, Update

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from app.engines.messages import Job, Listen, Reply, Transcribe, WindowsTranscribed, WindowTranscribed
 from app.errors import PermanentError
+from app.recordings import Recording
 from app.redis_store.cache import Cache
 from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
-from app.speech.recordings import Recording
 from app.speech.transcriber import Transcription
 from app.speech.transcript_cache import SEGMENTS_AT_ONCE, Transcript, TranscriptCache
 from app.updates import Checkpoint, Found, Update

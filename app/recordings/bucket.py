@@ -1,0 +1,105 @@
+"""Recordings in a bucket of NATS' Object Store."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import BinaryIO
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, ObjectInfo
+from nats.js.errors import BucketNotFoundError, NotFoundError
+
+from app.errors import TransientError
+from app.jetstream import objects
+from app.recordings.recording import Recording, check_size, not_found
+from app.temporary import temporary_file
+from schemas.errors import ErrorCode
+
+_FETCHED_AT_ONCE = 32  # chunks, of 128 KiB each
+_STALLED_S = 10.0  # a download fails after this time without a chunk
+
+
+class Bucket:
+    """Recordings in a bucket of NATS' Object Store."""
+
+    def __init__(self, bucket: str, max_bytes: int, jetstream: JetStreamContext) -> None:
+        self._bucket = bucket
+        self._max_bytes = max_bytes
+        self._jetstream = jetstream
+
+    @asynccontextmanager
+    async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
+        """Copy a recording from the bucket; see `Recordings.fetch`."""
+        info = await self._info(audio_file_id)
+        check_size(info.size or 0, self._max_bytes)
+        async with temporary_file() as path:
+            with path.open("wb") as file:
+                digest = await self._download(info, file)
+            yield Recording(path, digest)
+
+    async def delete(self, audio_file_id: str, /) -> None:
+        """Delete a recording from the bucket; see `Recordings.delete`."""
+        try:
+            await objects.erase(self._jetstream, self._bucket, audio_file_id)
+        except NotFoundError:
+            return
+        except (nats.errors.Error, OSError) as error:
+            raise _trouble() from error
+
+    async def _info(self, audio_file_id: str) -> ObjectInfo:
+        try:
+            store = await self._jetstream.object_store(self._bucket)
+            info = await store.get_info(audio_file_id)
+        except BucketNotFoundError as error:
+            message = f"The bucket {self._bucket!r} is missing: restart the service, which creates the bucket."
+            raise TransientError(ErrorCode.INTERNAL, message) from error
+        except NotFoundError:
+            not_found(audio_file_id, f"upload it to the bucket {self._bucket!r}, then publish a new task")
+        except (nats.errors.Error, OSError) as error:
+            raise _trouble() from error
+        if info.is_link():
+            not_found(audio_file_id, "upload the recording itself, not a link")
+        return info
+
+    async def _download(self, info: ObjectInfo, file: BinaryIO) -> str:
+        """Write the object into the file, and return its SHA-256 in hex.
+
+        A thread hashes and writes a few chunks at a time: memory stays flat, and the event loop is not blocked.
+        """
+        digest = hashlib.sha256()
+
+        def take(messages: list[Msg]) -> int:
+            for message in messages:
+                digest.update(message.data)
+                file.write(message.data)
+            return sum(len(message.data) for message in messages)
+
+        try:
+            await self._each_batch(info, take)
+            await asyncio.to_thread(file.flush)
+        except (nats.errors.Error, OSError) as error:
+            raise _trouble() from error
+        # Some clients write the digest without padding.
+        if objects.digest(digest.digest()).rstrip("=") != (info.digest or "").rstrip("="):
+            raise _trouble()
+        return digest.hexdigest()
+
+    async def _each_batch(self, info: ObjectInfo, take: Callable[[list[Msg]], int]) -> None:
+        config = ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True, inactive_threshold=60)
+        chunks, stream = objects.chunks_of(self._bucket, info.nuid or ""), objects.stream_of(self._bucket)
+        source = await self._jetstream.pull_subscribe(chunks, stream=stream, config=config)
+        try:
+            left = info.size or 0
+            while left > 0:
+                left -= await asyncio.to_thread(take, await source.fetch(_FETCHED_AT_ONCE, timeout=_STALLED_S))
+        finally:
+            with suppress(nats.errors.Error):  # otherwise the server deletes the idle consumer after 60 s
+                await source.unsubscribe()
+                await self._jetstream.delete_consumer(stream, config.name or "")
+
+
+def _trouble() -> TransientError:
+    return TransientError(ErrorCode.INTERNAL, "The recording could not be reached in NATS: the service tries again.")

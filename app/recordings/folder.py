@@ -1,0 +1,52 @@
+"""Recordings in a folder."""
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from app.errors import TransientError
+from app.recordings.recording import Recording, check_size, not_found, sha256_of, stamp_of
+from schemas.errors import ErrorCode
+
+
+class Folder:
+    """Recordings in a folder that this service only reads."""
+
+    def __init__(self, root: Path, max_bytes: int) -> None:
+        self._root = root
+        self._max_bytes = max_bytes
+
+    @asynccontextmanager
+    async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
+        """Find a recording in the folder; see `Recordings.fetch`."""
+        yield await asyncio.to_thread(self._look_up, audio_file_id)
+
+    async def delete(self, audio_file_id: str, /) -> None:
+        """Do nothing: the service only reads the folder."""
+
+    def _look_up(self, audio_file_id: str) -> Recording:
+        try:
+            path = (self._root / audio_file_id).resolve(strict=True)
+            inside = not Path(audio_file_id).is_absolute() and path.is_relative_to(self._root.resolve())
+            found = inside and stat.S_ISREG(path.stat().st_mode)
+        except (OSError, ValueError, RuntimeError):
+            found = False
+        if not found and not self._root.is_dir():
+            message = (
+                "The service's folder of recordings is missing: let the operator mount it, or correct AUDIO_STORE."
+            )
+            raise TransientError(ErrorCode.INTERNAL, message)
+        if not found:
+            not_found(audio_file_id, "put it into the service's folder first")
+        return self._checked(path)
+
+    def _checked(self, path: Path) -> Recording:
+        try:
+            stamp = stamp_of(path)
+            check_size(stamp.size, self._max_bytes)
+            return Recording(path, sha256_of(path), stamp)
+        except OSError as error:
+            message = "The recording cannot be read from the service's folder: let the operator check its permissions."
+            raise TransientError(ErrorCode.INTERNAL, message) from error

@@ -1,0 +1,85 @@
+"""A recording on this machine, and the reasons for which a recording cannot be used."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from app.errors import PermanentError, TransientError
+from schemas.errors import ErrorCode
+
+GONE = "The recording disappeared while the task ran: let the operator look at the service's folder."
+REPLACED = "The recording was replaced while the task ran: publish it again under a new task id."
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording in a file on this machine, while a task works on the recording."""
+
+    path: Path
+    sha256: str
+    stamp: "Stamp | None" = None  # null: the file is this service's own copy, which nobody changes
+
+    async def check(self) -> None:
+        """Check that the recording has not changed since its SHA-256 was computed.
+
+        Raises:
+            PermanentError: audio_unreadable: the recording was replaced.
+            TransientError: internal: the recording has disappeared.
+        """
+        if self.stamp is not None:
+            await asyncio.to_thread(self._check)
+
+    def _check(self) -> None:
+        try:
+            same = stamp_of(self.path) == self.stamp or sha256_of(self.path) == self.sha256
+        except OSError as error:
+            raise TransientError(ErrorCode.INTERNAL, GONE) from error
+        if not same:
+            raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
+
+
+class Stamp(NamedTuple):
+    """Properties of a file that are quick to read: if all of them are the same, the file has not changed."""
+
+    inode: int
+    size: int  # bytes
+    changed_ns: int
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return the stamp of a file."""
+    found = path.stat()
+    return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_size(size: int, most: int) -> None:
+    """Refuse a recording of `size` bytes that is empty or has more than `most` bytes.
+
+    Raises:
+        PermanentError: audio_unreadable, audio_too_large.
+    """
+    if size == 0:
+        raise PermanentError(
+            ErrorCode.AUDIO_UNREADABLE, "The recording is empty: upload it again, and publish a new task."
+        )
+    if size > most:
+        message = f"The recording has more than {most} bytes (AUDIO_MAX_BYTES): compress it or cut it into parts."
+        raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
+
+
+def not_found(audio_file_id: str, advice: str) -> NoReturn:
+    """Say that the store has no such recording, and what the publisher can do.
+
+    Raises:
+        PermanentError: audio_not_found.
+    """
+    message = f"No recording is named {audio_file_id[:200]!r}: {advice}."
+    raise PermanentError(ErrorCode.AUDIO_NOT_FOUND, message)
