@@ -11,7 +11,7 @@ PEERS := .venv-peers/.ready
 NODE_READY := tools/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit test-long test-python fuzz soak chaos check format spec lock containers test-containers bench clean
+.PHONY: help setup demo up test test-unit test-long test-cluster test-python fuzz soak chaos check format spec lock containers test-containers bench clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -39,16 +39,19 @@ up: $(READY) ## run the service with embedded servers until Ctrl-C
 	@$(BIN)/natscribe up
 
 test: $(READY) ## run all tests but the long ones, against real servers: five minutes
-	@$(BIN)/pytest -n 3 --dist loadgroup -m "not node" $(LONG:%=--ignore=%)
+	@$(BIN)/pytest -n 3 --dist loadgroup -m "not node" $(LONG:%=--ignore=%) --ignore=tests/cluster
 
 test-unit: $(READY) ## run the tests that need no server and no Node: half a minute
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not node" tests/unit tests/handlers tests/contract
 
 test-long: $(READY) $(NODE_READY) ## run the long tests: engines, monitoring, browser, lost workers
-	@$(BIN)/pytest -n 2 --dist loadgroup $(LONG)
+	@$(BIN)/pytest -n 2 --dist loadgroup $(LONG) tests/cluster/test_start.py
 
 test-python: $(READY) ## run unit and integration tests: make test-python PYTHON=python3.13 VENV=.venv-3.13
 	@$(BIN)/pytest -n 2 --dist loadgroup $(TESTS)
+
+test-cluster: $(READY) ## three NATS servers, killed, frozen and wiped while tasks run: about ten minutes
+	@CLUSTER_TASKS=1000 $(BIN)/pytest -q -s tests/cluster
 
 fuzz: $(READY) ## 10,000 hostile messages
 	@FUZZ_MESSAGES=10000 $(BIN)/pytest -q tests/integration -k test_hostile_messages --timeout 1200

@@ -9,7 +9,7 @@ import re
 import sys
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +20,7 @@ SECRETS = Path("/run/secrets")  # container engines put one file here for each s
 STEM_SUFFIX = "_tasks"
 MOST_WINDOWS = 16  # limit of windows that a model transcribes at once; a helper refuses larger requests
 STORE = re.compile(r"nats://[A-Za-z0-9_-]+|file:///.*")  # a bucket or a folder
+REPLICAS = (1, 3, 5)  # an even number survives as few lost servers as the odd number below, and NATS allows up to 5
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -51,7 +52,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # the input may contain passwords
     )
 
-    nats_url: str = "nats://localhost:4222"
+    nats_url: str = Field("nats://localhost:4222", description="Addresses of the NATS servers, separated by commas.")
     nats_user: str | None = None
     nats_password: SecretStr | None = None
     nats_creds_file: FilePath | None = None
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     nats_stream_name: str = Field("transcription_tasks", pattern=r"^[A-Za-z0-9_-]+$")
     nats_consumer_name: str = Field("transcription_worker", pattern=r"^[A-Za-z0-9_-]+$")
     nats_max_msgs_per_subject: int = Field(10_000, ge=1)
+    nats_replicas: int = Field(1, description="Number of NATS servers that keep a copy of each stream: 1, 3 or 5.")
     priority_lookahead: int = Field(
         1,
         ge=1,
@@ -127,20 +129,28 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return self
 
-    @field_validator("nats_url", "redis_url")
+    @field_validator("nats_url")
     @classmethod
-    def _is_address(cls, url: str) -> str:
-        try:
-            _ = urlsplit(url).port
-        except ValueError as error:
-            message = "write SCHEME://HOST:PORT with a port up to 65535, and special characters in a password as %XX"
-            raise ValueError(message) from error
-        return url
+    def _is_of_nats(cls, urls: str) -> str:
+        addresses = [url.strip() for url in urls.split(",")]
+        for address in map(_split, addresses):
+            if address.scheme not in {"nats", "tls"} or not address.hostname:
+                message = "write nats://HOST:PORT, or tls:// with TLS; separate several addresses by commas"
+                raise ValueError(message)
+        return ",".join(addresses)
+
+    @field_validator("nats_replicas")
+    @classmethod
+    def _is_odd(cls, replicas: int) -> int:
+        if replicas not in REPLICAS:
+            message = "write 1, 3 or 5"
+            raise ValueError(message)
+        return replicas
 
     @field_validator("redis_url")
     @classmethod
     def _is_of_redis(cls, url: str) -> str:
-        if urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+        if _split(url).scheme not in {"redis", "rediss", "unix"}:
             message = "write redis://HOST:PORT/DATABASE, rediss:// with TLS, or unix://PATH"
             raise ValueError(message)
         return url
@@ -162,6 +172,16 @@ class Settings(BaseSettings):
         return level
 
     @property
+    def nats_servers(self) -> list[str]:
+        """The addresses in NATS_URL."""
+        return self.nats_url.split(",")
+
+    @property
+    def nats_place(self) -> str:
+        """The addresses in NATS_URL without users and passwords, for messages."""
+        return ", ".join(map(without_login, self.nats_servers))
+
+    @property
     def max_attempts(self) -> int:
         """How many attempts a task has: the first one and the retries."""
         return 1 + self.task_max_retries
@@ -170,6 +190,23 @@ class Settings(BaseSettings):
     def stem(self) -> str:
         """The name of the task stream without `_tasks`: the prefix of the other streams' names."""
         return self.nats_stream_name.removesuffix(STEM_SUFFIX)
+
+
+def without_login(url: str) -> str:
+    """Return an address without its user and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _split(url: str) -> SplitResult:
+    """Split an address into its parts; refuse a port that cannot be."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        message = "write SCHEME://HOST:PORT with a port up to 65535, and special characters in a password as %XX"
+        raise ValueError(message) from error
+    return parts
 
 
 def read_settings() -> Settings:

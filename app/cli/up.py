@@ -12,7 +12,7 @@ from app.cli.console import DATA, ENDPOINTS, err, out, run_and_exit
 from app.cli.service import Service, service, stop_signals
 from app.client import command
 from app.embedded import Endpoints
-from app.settings import Settings
+from app.settings import Settings, without_login
 
 MOST_ENDS, WITHIN_S = 3, 60.0  # if 3 workers end within 60 s, no further worker is started
 
@@ -105,7 +105,8 @@ async def _keep_working(running: Service) -> int:
 
 
 def _print_addresses(running: Service) -> None:
-    out.print(f"NATS   {running.servers['NATS_URL']}")
-    out.print(f"Redis  {running.servers['REDIS_URL']}")
+    settings = Settings(nats_url=running.servers["NATS_URL"])
+    out.print(f"NATS   {settings.nats_place}")
+    out.print(f"Redis  {without_login(running.servers['REDIS_URL'])}")
     out.print(f"Docs   {running.docs}")
     out.print(f"Try    {command()} transcribe FILE     (in another terminal; Ctrl-C here stops everything)")

@@ -56,7 +56,7 @@ async def _connect_first(connection: Nats, settings: Settings, report: Callable[
     try:
         async with limit:
             await connection.connect(
-                settings.nats_url,
+                settings.nats_servers,
                 name="natscribe client",
                 user=settings.nats_user,
                 password=_plain(settings.nats_password),
@@ -73,7 +73,7 @@ async def _connect_first(connection: Nats, settings: Settings, report: Callable[
             )
     except (nats.errors.Error, OSError, ValueError) as error:
         await close(connection)
-        raise _explained(settings.nats_url, failures[-1] if failures else error) from error
+        raise _explained(settings.nats_place, failures[-1] if failures else error) from error
 
 
 def _trusting(authority: Path | None) -> ssl.SSLContext | None:
@@ -84,8 +84,7 @@ def _plain(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
 
-def _explained(url: str, reason: Exception) -> ClientError:
-    place = url.rpartition("@")[2]  # without user and password
+def _explained(place: str, reason: Exception) -> ClientError:
     if isinstance(reason, nats.errors.AuthorizationError) or "authorization" in str(reason).lower():
         return UnreachableError(
             f"NATS at {place} refuses the login: check NATS_USER, NATS_PASSWORD or NATS_CREDS_FILE."

@@ -14,6 +14,7 @@ import structlog
 from faststream.nats import NatsBroker, NatsCredentials, NatsSecurity, NatsUserPassword
 from faststream.nats.opentelemetry import NatsTelemetryMiddleware
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from nats.js.errors import ServiceUnavailableError
 from opentelemetry.trace import TracerProvider
 
@@ -25,6 +26,10 @@ from app.telemetry import logs, tracing
 
 NO_JETSTREAM = (
     "NATS answers, but has no JetStream: start nats-server with -js; in a cluster, start more than half of its servers."
+)
+TOO_FEW_SERVERS = (
+    "NATS cannot keep {replicas} copies of each stream (NATS_REPLICAS): start at least {replicas} servers of the "
+    "cluster, or set NATS_REPLICAS=1."
 )
 
 CONNECT_TIMEOUT_S = 30.0  # how long a starting worker waits for NATS
@@ -39,10 +44,17 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
+class TooFewServersError(NatsError):
+    """The NATS cluster has too few servers for NATS_REPLICAS, perhaps because some servers are still starting."""
+
+    def __init__(self, replicas: int) -> None:
+        super().__init__(TOO_FEW_SERVERS.format(replicas=replicas))
+
+
 def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProvider) -> NatsBroker:
     """Make a broker that is not connected yet; the broker reconnects without a limit and calls the monitor."""
     return NatsBroker(
-        settings.nats_url,
+        settings.nats_servers,
         security=security(settings),
         name="natscribe",
         max_reconnect_attempts=FOREVER,
@@ -71,8 +83,7 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
             with _ended_by_signals(patience):
                 connection = await nats.connect()
     except TimeoutError:
-        address = settings.nats_url.rpartition("@")[2]  # a password may stand before the @
-        message = f"No NATS server answers at {address}: start it first, or correct NATS_URL."
+        message = f"No NATS server answers at {settings.nats_place}: start it first, or correct NATS_URL."
         raise start_failed(message) from None
     tolerate_unreadable_headers(connection)
     return connection
@@ -109,19 +120,22 @@ async def retry_until_answered(work: Callable[[], Awaitable[T]]) -> T:
 
     Raises:
         NatsError: NATS has not answered for CONNECT_TIMEOUT_S.
-        ConnectionError: The server has no JetStream.
+        ConnectionError: The server has no JetStream, or the cluster too few servers.
     """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + CONNECT_TIMEOUT_S
     while True:
         try:
             return await work()
-        except UNANSWERED as error:
-            if loop.time() > give_up_at and isinstance(error, ServiceUnavailableError):
+        except (TooFewServersError, *UNANSWERED) as error:
+            if loop.time() <= give_up_at:
+                await asyncio.sleep(RETRY_EVERY_S)
+            elif isinstance(error, TooFewServersError):
+                raise start_failed(str(error)) from None
+            elif isinstance(error, ServiceUnavailableError):
                 raise start_failed(NO_JETSTREAM) from None
-            if loop.time() > give_up_at:
+            else:
                 raise
-            await asyncio.sleep(RETRY_EVERY_S)
 
 
 def security(settings: Settings) -> NatsSecurity | None:

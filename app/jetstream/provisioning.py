@@ -1,23 +1,26 @@
 """Provisioning: create missing streams, consumers and buckets, and leave the existing ones unchanged."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import structlog
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, ObjectStoreConfig, StreamConfig
-from nats.js.errors import BucketNotFoundError, NotFoundError
+from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
 
 from app.jetstream import streams
-from app.jetstream.connection import start_failed
+from app.jetstream.connection import TooFewServersError, start_failed
+from app.jetstream.objects import stream_of
 from app.settings import Settings
 
 OUTDATED = (
     "A version before 0.2.0 has made these streams: {streams}. Let it finish its tasks, delete them "
     "(nats stream rm NAME), and start again."
 )
+TOO_FEW_CODES = {10005, 10074}  # err_codes of nats-server: no suitable peers; replicas without a cluster
+CHANGE_REPLICAS = "nats stream edit {stream} --replicas {replicas}"
 
 log = structlog.get_logger()
 
@@ -97,7 +100,8 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> bool:
     try:
         info = await js.stream_info(str(wanted.name))
     except NotFoundError:
-        await js.add_stream(wanted)
+        with _enough_servers(wanted.num_replicas):
+            await js.add_stream(wanted)
         return True
     _log_differences(str(wanted.name), wanted.as_dict(), info.config.as_dict())
     return info.config.subject_transform == wanted.subject_transform
@@ -120,15 +124,32 @@ async def _ensure_bucket(js: JetStreamContext, wanted: ObjectStoreConfig) -> Non
     try:
         found = await (await js.object_store(str(wanted.bucket))).status()
     except (BucketNotFoundError, NotFoundError):
-        await js.create_object_store(str(wanted.bucket), config=wanted)
+        with _enough_servers(wanted.replicas):
+            await js.create_object_store(str(wanted.bucket), config=wanted)
     else:
+        name = stream_of(str(wanted.bucket))
         _log_differences(str(wanted.bucket), {"ttl": wanted.ttl or 0}, {"ttl": found.ttl})
+        _log_differences(name, {"num_replicas": wanted.replicas}, {"num_replicas": found.replicas})
+
+
+@contextmanager
+def _enough_servers(replicas: int | None) -> Iterator[None]:
+    """Translate the errors of a cluster that has too few servers for this number of replicas."""
+    try:
+        yield
+    except APIError as error:
+        if replicas == 1 or error.err_code not in TOO_FEW_CODES:
+            raise
+        raise TooFewServersError(replicas or 1) from error
 
 
 def _log_differences(name: str, wanted: Mapping[str, object], found: Mapping[str, object]) -> None:
     for key, value in wanted.items():
         if value is not None and _meant(found.get(key)) != _meant(value):
-            log.warning("configuration_difference_found", of=name, setting=key, wanted=value, found=found.get(key))
+            hint = {"change": CHANGE_REPLICAS.format(stream=name, replicas=value)} if key == "num_replicas" else {}
+            log.warning(
+                "configuration_difference_found", of=name, setting=key, wanted=value, found=found.get(key), **hint
+            )
 
 
 def _meant(value: object) -> object:

@@ -47,6 +47,12 @@ def task_subjects() -> list[str]:
 
 def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
     """Yield the configurations that the streams should have."""
+    for stream in _streams(settings):
+        stream.num_replicas = settings.nats_replicas
+        yield stream
+
+
+def _streams(settings: Settings) -> Iterator[StreamConfig]:
     called = names(settings)
     yield StreamConfig(
         name=called.tasks,
@@ -100,7 +106,10 @@ def stored_subjects(config: StreamConfig) -> list[str]:
 
 
 def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]:
-    """Yield the configurations that the durable consumers should have, each with the name of its stream."""
+    """Yield the configurations that the durable consumers should have, each with the name of its stream.
+
+    A consumer without a number of replicas has as many as its stream, also after the stream is edited.
+    """
     called = names(settings)
     for priority in Priority:
         for kind in Kind:
@@ -131,7 +140,7 @@ def _durable(
 
 def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
     """Yield the configurations that the Object Store buckets should have."""
-    yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_KEPT_S)
+    yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_KEPT_S, replicas=settings.nats_replicas)
     if settings.audio_store.startswith("nats://"):
         bucket = settings.audio_store.removeprefix("nats://")
-        yield ObjectStoreConfig(bucket=bucket, ttl=settings.audio_ttl or None)
+        yield ObjectStoreConfig(bucket=bucket, ttl=settings.audio_ttl or None, replicas=settings.nats_replicas)

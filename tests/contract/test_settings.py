@@ -13,6 +13,7 @@ DEFAULTS = {
     "NATS_STREAM_NAME": "transcription_tasks",
     "NATS_CONSUMER_NAME": "transcription_worker",
     "NATS_MAX_MSGS_PER_SUBJECT": 10_000,
+    "NATS_REPLICAS": 1,
     "PRIORITY_LOOKAHEAD": 1,
     "REDIS_URL": "redis://localhost:6379/0",
     "TASK_TIMEOUT": 3600,
@@ -73,7 +74,13 @@ def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("TASK_HEARTBEAT", "15"), ("AUDIO_STORE", "folder"), ("NATS_STREAM_NAME", "a.b"), ("TASK_TIMEOUT", "0")],
+    [
+        ("TASK_HEARTBEAT", "15"),
+        ("AUDIO_STORE", "folder"),
+        ("NATS_STREAM_NAME", "a.b"),
+        ("NATS_REPLICAS", "2"),
+        ("TASK_TIMEOUT", "0"),
+    ],
 )
 def test_a_setting_that_cannot_work_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)

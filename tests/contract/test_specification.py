@@ -171,6 +171,16 @@ def test_a_folder_for_recordings_is_not_called_a_bucket() -> None:
     assert "into the folder of the service" in document["info"]["description"]
 
 
+def test_the_addresses_of_a_deployment_are_not_shown() -> None:
+    # Given a worker with several addresses and a password
+    settings = Settings(_env_file=None, nats_url="nats://me:secret@a:4222,nats://b:4222")
+    # When its document is made
+    found = _found(settings)
+    # Then it has the servers of the contract, and nothing of the password
+    assert complete(found, settings)["servers"] == DOCUMENT["servers"]
+    assert "secret" not in json.dumps(found)
+
+
 def test_nothing_is_heard_or_said_that_nobody_is_told_of() -> None:
     # Given code with one subject more
     found = _found()
@@ -186,9 +196,9 @@ def test_nothing_is_heard_or_said_that_nobody_is_told_of() -> None:
         complete(found, Settings(_env_file=None))
 
 
-def _found() -> dict[str, Any]:
+def _found(settings: Settings | None = None) -> dict[str, Any]:
     """What FastStream itself finds in the code."""
-    service = Worker(Settings(_env_file=None), FakeEngine())
+    service = Worker(settings or Settings(_env_file=None), FakeEngine())
     found: dict[str, Any] = AsyncAPI(service.broker).to_specification().to_jsonable()
     return found
 

@@ -135,6 +135,29 @@ async def test_what_differs_is_told_and_left_alone(settings: Settings, js: JetSt
     assert (await js.stream_info("transcription_results")).config.max_age == 7 * DAY
 
 
+async def test_another_number_of_replicas_is_told_with_the_command_that_changes_it(
+    made: JetStreamContext, settings: Settings
+) -> None:
+    # Given streams and buckets with one replica each
+    # When the service starts with another number in its settings
+    with capture_logs() as logs:
+        await provision(made, settings.model_copy(update={"nats_replicas": 3}))
+    # Then it says for each how to change it, and changes nothing
+    assert [entry["change"] for entry in logs] == [
+        f"nats stream edit {stream} --replicas 3"
+        for stream in (
+            "transcription_tasks",
+            "transcription_progress",
+            "transcription_segments",
+            "transcription_results",
+            "transcription_dead_letters",
+            "OBJ_results",
+            "OBJ_audio",
+        )
+    ]
+    assert (await made.stream_info("OBJ_audio")).config.num_replicas == 1
+
+
 async def test_streams_of_an_older_version_are_named_with_what_to_do(settings: Settings, js: JetStreamContext) -> None:
     # Given two streams as they were made before 0.2.0
     for of in ("progress", "results"):

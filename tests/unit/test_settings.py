@@ -23,6 +23,10 @@ def test_a_wrong_setting_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ("TASK_TIMEOUT", "abc", "TASK_TIMEOUT is wrong: Input should be a valid number"),
         ("NATS_URL", "nats://localhost:99999", "NATS_URL is wrong: write SCHEME://HOST:PORT with a port up to 65535"),
+        ("NATS_URL", "nats://a:4222,localhost", "NATS_URL is wrong: write nats://HOST:PORT, or tls:// with TLS"),
+        ("NATS_URL", "nats://a:4222,", "NATS_URL is wrong: write nats://HOST:PORT, or tls:// with TLS"),
+        ("NATS_URL", "nats://a:4222,nats://b:c", "NATS_URL is wrong: write SCHEME://HOST:PORT with a port"),
+        ("NATS_REPLICAS", "2", "NATS_REPLICAS is wrong: write 1, 3 or 5"),
         ("REDIS_URL", "localhost", "REDIS_URL is wrong: write redis://HOST:PORT/DATABASE"),
         ("AUDIO_STORE", "/recordings", "AUDIO_STORE is wrong: write nats://BUCKET or file:///FOLDER"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL is wrong: write one of debug, info"),
@@ -40,3 +44,27 @@ def test_a_wrong_setting_ends_a_worker_with_a_sentence(
         read_settings()
     # Then its last words are what is wrong, under the name that it has in the environment
     assert what in str(ended.value.code)
+
+
+def test_several_servers_are_separated_by_commas() -> None:
+    # Given the servers of a cluster, one of them with a user and a password
+    settings = Settings(_env_file=None, nats_url="nats://a:4222, nats://me:sec%2Cret@b:4223,tls://c")
+    # When they are read
+    # Then each is an address of its own
+    assert settings.nats_servers == ["nats://a:4222", "nats://me:sec%2Cret@b:4223", "tls://c"]
+    # And messages show them without the password
+    assert settings.nats_place == "nats://a:4222, nats://b:4223, tls://c"
+
+
+@pytest.mark.parametrize("password", ["a,b", "a:b", "a/b", "a@b", "a#b", "a?b", "1,2"])
+def test_a_password_that_is_not_encoded_is_never_shown(monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    # Given a password with a character that means something in an address
+    monkeypatch.setenv("NATS_URL", f"nats://me:{password}@host:4222,nats://me:{password}@other:4222")
+    # When the settings are read, refused or not
+    try:
+        said = read_settings().nats_place
+    except SystemExit as ended:
+        said = str(ended.code)
+    # Then nothing that is said shows the password
+    assert password not in said
+    assert f"me:{password[0]}" not in said

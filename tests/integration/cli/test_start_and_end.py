@@ -39,11 +39,25 @@ async def test_a_start_without_nats_ends_with_one_sentence(settings: Settings, m
     service = Worker(settings.model_copy(update={"nats_url": f"nats://me:secret@{place}"}), FakeEngine())
     # When the service starts
     # Then it says where it looked and what to do, and nothing of how it got there
-    with pytest.raises(ConnectionError, match=f"No NATS server answers at {place}: .*correct NATS_URL") as ended:
+    with pytest.raises(ConnectionError, match=f"No NATS server answers at nats://{place}: .*correct NATS_URL") as ended:
         async with service.app.start_lifespan_context():
             pass
     assert ended.value.__suppress_context__
     assert sys.tracebacklimit == 0
+
+
+async def test_a_start_with_more_replicas_than_servers_ends_with_one_sentence(
+    nats_server: NatsServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given one server, and a setting for three
+    monkeypatch.setattr("app.jetstream.connection.CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)
+    there = settings.model_copy(update={"nats_url": nats_server.url, "nats_replicas": 3})
+    # When the service starts
+    # Then it says how many servers it needs
+    with pytest.raises(ConnectionError, match="start at least 3 servers of the cluster, or set NATS_REPLICAS=1"):
+        async with Worker(there, FakeEngine()).app.start_lifespan_context():
+            pass
 
 
 async def test_a_start_without_jetstream_ends_with_one_sentence(

@@ -1,0 +1,82 @@
+"""A worker starts on three NATS servers; quick enough for each run of all tests."""
+
+import asyncio
+import sys
+
+import pytest
+from nats.js.errors import BadRequestError
+
+from app.jetstream import streams
+from app.jetstream.connection import RETRY_EVERY_S
+from app.main import Worker
+from app.settings import Settings
+from tests.cluster.conftest import Publisher, SteadyEngine, workers
+from tests.nats_cluster import NatsCluster
+
+PROGRESS = "transcription_progress"
+
+pytestmark = pytest.mark.xdist_group("recovery")
+
+
+async def test_a_task_runs_with_three_replicas(cluster: NatsCluster, settings: Settings, publisher: Publisher) -> None:
+    # Given a worker on a cluster
+    async with workers(settings, 1, SteadyEngine):
+        # Then streams, consumers and buckets have three replicas, and the service finds nothing to say about that
+        for config in streams.stream_configs(settings):
+            info = await publisher.js.stream_info(str(config.name))
+            assert info.config.num_replicas == 3
+        for stream, consumer in streams.consumer_configs(settings):
+            found = await publisher.js.consumer_info(stream, str(consumer.durable_name))
+            assert found.cluster is not None
+            assert len(found.cluster.replicas or []) == 2
+        for bucket in streams.bucket_configs(settings):
+            assert (await (await publisher.js.object_store(str(bucket.bucket))).status()).replicas == 3
+        # And of two appends behind the same record one is refused
+        expected = {"Nats-Expected-Last-Subject-Sequence": "0"}
+        appends = [
+            publisher.js.publish("append.progress.nobody", b"{}", stream=PROGRESS, headers=expected) for _ in range(2)
+        ]
+        refused = [error for error in await asyncio.gather(*appends, return_exceptions=True) if error.__class__]
+        assert [error for error in refused if isinstance(error, BadRequestError)] != []
+        await publisher.js.purge_stream(PROGRESS, subject="progress.nobody")
+        # And a task with a recording in the bucket is done in one attempt
+        await publisher.upload()
+        await publisher.publish("t1")
+        ended = await publisher.ended()
+    ended.check(["t1"])
+    assert ended.tried_again == {}
+
+
+async def test_more_replicas_than_servers_are_refused_with_one_sentence(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a cluster of three, and a setting for five
+    monkeypatch.setattr("app.jetstream.connection.CONNECT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)
+    settings.nats_replicas = 5
+    # When a worker starts
+    # Then it says how many servers it needs
+    with pytest.raises(ConnectionError, match="start at least 5 servers"):
+        async with Worker(settings, SteadyEngine()).app.start_lifespan_context():
+            pass
+
+
+async def test_a_start_waits_for_a_majority(cluster: NatsCluster, settings: Settings, publisher: Publisher) -> None:
+    # Given one node of three, which cannot decide anything
+    first, *others = cluster.nodes
+    await asyncio.gather(*(node.wipe() for node in cluster.nodes))
+    await first.start()
+    starting = asyncio.create_task(_work_on(settings, publisher))
+    # When the others start a while after a worker
+    await asyncio.sleep(3 * RETRY_EVERY_S)
+    assert not starting.done()
+    await asyncio.gather(*(node.start() for node in others))
+    # Then the worker has waited for them, and works
+    await starting
+
+
+async def _work_on(settings: Settings, publisher: Publisher) -> None:
+    async with workers(settings, 1, SteadyEngine):
+        await publisher.upload()
+        await publisher.publish("t1")
+        (await publisher.ended()).check(["t1"])

@@ -1,0 +1,74 @@
+"""NATS_URL with several addresses, of which some lead nowhere."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from app.client import Client
+from app.client.errors import NoServerError
+from app.embedded import free_port
+from app.settings import Settings
+from schemas.progress import State
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker
+
+CONNECT_TIMEOUT = 2.0  # seconds that the client waits for one address
+SLACK = 1.0  # seconds: other tests run beside this one
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and says nothing, as one that is frozen."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield f"nats://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture(autouse=True)
+def _in_the_given_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nats.aio.client.shuffle", lambda _: None)
+
+
+def several(settings: Settings, *first: str) -> Settings:
+    return settings.model_copy(update={"nats_url": ",".join((*first, settings.nats_url))})
+
+
+async def test_a_worker_and_a_client_take_the_address_that_answers(
+    settings: Settings, start_worker: StartWorker, publisher: Publisher, engine: FakeEngine
+) -> None:
+    # Given two addresses, of which the first leads nowhere
+    settings.nats_url = several(settings, f"nats://127.0.0.1:{free_port()}").nats_url
+    # When a worker and a client are given both
+    async with start_worker(engine), Client(settings) as client:
+        await publisher.publish("t1")
+        await publisher.until("t1", State.COMPLETED)
+        # Then both work
+        assert (await client.get_task_progress("t1")).state is State.COMPLETED
+
+
+async def test_a_silent_address_costs_a_client_one_connect_timeout(settings: Settings, silent: str) -> None:
+    # Given a first address that takes connections and says nothing
+    began = time.monotonic()
+    # When a client connects
+    async with Client(several(settings, silent)):
+        took = time.monotonic() - began
+    # Then it goes on to the next address when its time for the first one is up
+    assert CONNECT_TIMEOUT <= took <= CONNECT_TIMEOUT + SLACK
+
+
+async def test_if_nobody_answers_all_addresses_are_named_at_once(settings: Settings) -> None:
+    # Given addresses that lead nowhere, with passwords
+    places = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+    settings.nats_url = ",".join(f"nats://me:secret@{place}" for place in places)
+    began = time.monotonic()
+    # When a client connects
+    with pytest.raises(NoServerError) as refused:
+        async with Client(settings):
+            pass
+    # Then it fails soon and says where it looked, without the passwords
+    assert time.monotonic() - began < SLACK
+    assert all(place in str(refused.value) for place in places)
+    assert "secret" not in str(refused.value)
