@@ -14,5 +14,5 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
   -addext "keyUsage=critical,keyCertSign" -keyout "$ca_key" -out "$folder/ca.crt" 2>/dev/null
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj "/CN=nats" \
   -CA "$folder/ca.crt" -CAkey "$ca_key" -addext "basicConstraints=critical,CA:FALSE" \
-  -addext "subjectAltName=$names" -addext "extendedKeyUsage=serverAuth" \
+  -addext "subjectAltName=$names" -addext "extendedKeyUsage=serverAuth,clientAuth" \
   -keyout "$folder/server.key" -out "$folder/server.crt" 2>/dev/null

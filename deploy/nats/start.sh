@@ -7,4 +7,5 @@ for user in service publisher follower operator monitoring; do
   # In quotes, because the server would read some passwords as numbers.
   export "NATS_$(echo "$user" | tr '[:lower:]' '[:upper:]')_PASSWORD=\"$(cat "$secrets/nats_$user")\""
 done
+export NATS_CERTIFICATE="\"$secrets/server.crt\"" NATS_CERTIFICATE_KEY="\"$secrets/server.key\"" NATS_AUTHORITY="\"$secrets/ca.crt\""
 exec nats-server --config "$(dirname "$0")/nats.conf" "$@"

@@ -14,13 +14,23 @@ from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 WORKERS = 10  # ports for as many
-PORTS = ("NATS_PORT", "NATS_MONITORING_PORT", "REDIS_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT")
+SINGLE = ("compose.yaml",)
+NATS_PORTS = ("NATS_PORT", "NATS_2_PORT", "NATS_3_PORT")
+PORTS = (
+    *NATS_PORTS,
+    *(name.replace("PORT", "MONITORING_PORT") for name in NATS_PORTS),
+    "REDIS_PORT",
+    "PROMETHEUS_PORT",
+    "ALERTMANAGER_PORT",
+    "GRAFANA_PORT",
+)
 
 
 class Stack:
     """What `docker compose` is asked, and where the services answer."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, files: tuple[str, ...]) -> None:
+        self._files = files
         self.ports = {name: free_port() for name in PORTS}
         first = next(port for port in range(18000, 19000, WORKERS) if all(map(is_free, range(port, port + WORKERS))))
         self._environment = os.environ | {name: str(port) for name, port in self.ports.items()}
@@ -30,9 +40,9 @@ class Stack:
         }
         self._folder = folder
 
-    def compose(self, *arguments: str, files: tuple[str, ...] = ("compose.yaml",)) -> str:
+    def compose(self, *arguments: str, files: tuple[str, ...] | None = None) -> str:
         """What it prints; an error is in the test's output."""
-        chosen = [word for file in files for word in ("-f", file)]
+        chosen = [word for file in files or self._files for word in ("-f", file)]
         return self.run("docker", "compose", "--progress", "quiet", *chosen, *arguments)
 
     def run(self, *command: str) -> str:
@@ -53,23 +63,23 @@ class Stack:
     def secret(self, name: str) -> str:
         return self.compose("run", "--rm", "--no-deps", "-T", "prepare", "cat", f"/secrets/{name}")
 
-    def settings(self, user: str, *, trusting: bool = False) -> Settings:
-        """The settings of a client on this machine."""
+    def settings(self, user: str, *, trusting: bool = False, nodes: int = 1) -> Settings:
+        """The settings of a client on this machine, with the addresses of so many NATS servers."""
         file = self._folder / f"{user}.env"
         file.write_text(self.secret(f"clients/{user}.env"))
         authority = self._folder / "ca.crt"
         authority.write_text(self.secret("clients/ca.crt"))
         return Settings(
             _env_file=file,
-            nats_url=f"nats://localhost:{self.ports['NATS_PORT']}",
+            nats_url=",".join(f"nats://localhost:{self.ports[name]}" for name in NATS_PORTS[:nodes]),
             nats_tls_ca_file=authority if trusting else None,
         )
 
 
 @contextmanager
-def production_stack() -> Iterator[Stack]:
+def production_stack(files: tuple[str, ...] = SINGLE) -> Iterator[Stack]:
     with TemporaryDirectory() as folder:
-        stack = Stack(Path(folder))
+        stack = Stack(Path(folder), files)
         try:
             yield stack
         finally:

@@ -193,12 +193,12 @@ def test_the_linter_accepts_the_containerfile() -> None:
     assert (found.returncode, found.stdout) == (0, "")
 
 
-@pytest.mark.parametrize("files", [("compose.yaml",), ("compose.yaml", "compose.tls.yaml")])
-def test_compose_itself_accepts_the_file(files: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("more", [(), ("compose.tls.yaml",), ("compose.cluster.yaml",)])
+def test_compose_itself_accepts_the_file(more: tuple[str, ...]) -> None:
     docker = shutil.which("docker")
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker compose is not installed")
-    chosen = [word for file in files for word in ("--file", str(ROOT / file))]
+    chosen = [word for file in ("compose.yaml", *more) for word in ("--file", str(ROOT / file))]
     command = [docker, "compose", *chosen, "config", "--quiet"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")
