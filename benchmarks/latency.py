@@ -62,7 +62,7 @@ async def _behind(count: int, sizes: Sizes) -> Row:
             await asyncio.sleep(sizes.watched)
             drained = (before - await waiting.still_waiting(stack)) / (time.perf_counter() - began)
             sizes.tell(f"{count:,} wait: urgent tasks meanwhile")
-            busy = await _starts(stack, sizes.urgent_starts) if drained * sizes.watched < before else None
+            busy = await starts(stack, sizes.urgent_starts) if drained * sizes.watched < before else None
             return Row(count, idle, busy, drained)
 
 
@@ -71,11 +71,11 @@ async def _idle(stack: Stack, sizes: Sizes, queue_limit: int = 10_000) -> list[f
     delays: list[float] = []
     for _ in range(sizes.starters):
         async with serving(stack, NO_OP, nats_max_msgs_per_subject=queue_limit):
-            delays += await _starts(stack, sizes.starts)
+            delays += await starts(stack, sizes.starts)
     return delays
 
 
-async def _starts(stack: Stack, count: int) -> list[float]:
+async def starts(stack: Stack, count: int) -> list[float]:
     """Seconds from the publication of an urgent task to its first `running`, one task after the other."""
     caller, delays = Caller(stack.nats), []
     for _ in range(WARM_UP + count):

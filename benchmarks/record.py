@@ -19,6 +19,7 @@ PARTS = {
     "diarization": "Speakers",
     "sharing": "One recording on two workers",
     "latency": "Starts, and tasks without work",
+    "cluster": "Three NATS servers",
     "memory": "Memory",
     "tuning": "The engine's settings",
 }

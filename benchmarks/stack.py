@@ -124,18 +124,27 @@ async def fresh(prepare: Prepare | None = None) -> AsyncIterator[Stack]:
 @asynccontextmanager
 async def _servers(folder: Path, port: int, *, sync_interval: str = "always") -> AsyncIterator[Stack]:
     nats = NatsServer(folder / "nats", port, sync_interval=sync_interval)
-    valkey = ValkeyServer(folder / "valkey", free_port())
     try:
         await nats.start()
+        async with stack_with(folder, nats.url) as stack:
+            yield stack
+    finally:
+        await nats.stop()
+
+
+@asynccontextmanager
+async def stack_with(folder: Path, nats_url: str) -> AsyncIterator[Stack]:
+    """A new Valkey beside a NATS that runs already; `nats_url` may have several addresses."""
+    valkey = ValkeyServer(folder / "valkey", free_port())
+    try:
         await valkey.start()
-        client, redis = await connect(nats.url), Redis.from_url(valkey.url)
+        client, redis = await connect(nats_url.split(",")), Redis.from_url(valkey.url)
         try:
-            yield Stack(folder, nats.url, valkey.url, client, redis)
+            yield Stack(folder, nats_url, valkey.url, client, redis)
         finally:
             await client.close()
             await redis.aclose()
     finally:
-        await nats.stop()
         await valkey.stop()
 
 

@@ -22,7 +22,7 @@ LOOK_EVERY_S = 0.1  # each look takes processor time from the worker
 SUBJECT = subjects.tasks(Kind.TRANSCRIPTION, Priority.NORMAL)
 
 
-async def tasks_a_second(stack: Stack, count: int) -> float:
+async def tasks_a_second(stack: Stack, count: int, *, replicas: int = 1) -> float:
     """Measure a warm worker from the moment it is let go to the last result and the last state in Redis.
 
     It is held while the tasks are published, so that neither its start nor the publisher is in the time.
@@ -31,7 +31,7 @@ async def tasks_a_second(stack: Stack, count: int) -> float:
         MeasurementError: The worker has ended, or the tasks took more than a minute.
     """
     js = stack.nats.jetstream()
-    async with serving(stack, NO_OP) as worker:
+    async with serving(stack, NO_OP, nats_replicas=replicas) as worker:
         await _publish(js, WARM_UP)
         await worker.until(partial(_all_ended, stack, WARM_UP), every=LOOK_EVERY_S)
         with _held(worker):
