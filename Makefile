@@ -11,7 +11,7 @@ PEERS := .venv-peers/.ready
 NODE_READY := tools/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit test-long test-cluster test-python fuzz soak chaos check format spec lock containers test-containers bench clean
+.PHONY: help setup demo up test test-unit test-long test-cluster test-python fuzz soak chaos chaos-cluster check format spec lock containers test-containers bench clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -61,6 +61,9 @@ soak: $(READY) ## a thousand tasks through one worker
 
 chaos: $(READY) ## half an hour of killed workers and servers; CHAOS_SEED=n repeats a run
 	@CHAOS_SECONDS=600 CHAOS_OUTAGES=1,30,300 $(BIN)/pytest -q -s tests/chaos
+
+chaos-cluster: $(READY) ## ten minutes of killed and frozen workers and nodes of a NATS cluster
+	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} CHAOS_CLUSTER=1 $(BIN)/pytest -q -s tests/chaos/test_chaos.py
 
 check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, contract
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }

@@ -1,0 +1,56 @@
+"""The tasks of a chaos test: short recordings of all sorts, published over the time."""
+
+import asyncio
+from pathlib import Path
+from random import Random
+
+import nats
+
+from app.client import Client
+from app.settings import Settings
+from tests.e2e.conftest import LIBRIVOX, TWO_READERS
+
+SORTS = ["text", "words", "speakers", "turns", "turns", "turns"]  # turns of a short clip cost least
+
+
+async def publish(client: Client, chance: Random, tasks: int, seconds: float) -> dict[str, float]:
+    """Publish so many tasks over the time; the seconds of audio of each."""
+    clips = sorted(LIBRIVOX.glob("*.flac"))
+    published = {}
+    for number in range(tasks):
+        clip = chance.choice(clips) if chance.random() < 0.95 else TWO_READERS
+        task_id, sort = f"task-{number}", chance.choice(SORTS)
+        while task_id not in published:
+            try:
+                await create(client, clip, task_id, sort)
+            except Exception as error:  # noqa: BLE001 -- a server is away: a publisher asks again, with the same id
+                print(f"{task_id} refused: {error!r:.100}")
+                await asyncio.sleep(0.5)
+            else:
+                published[task_id] = 32.0 if clip is TWO_READERS else 6.0
+        await asyncio.sleep(seconds / tasks * chance.uniform(0, 1))
+    return published
+
+
+async def create(client: Client, clip: Path, task_id: str, sort: str) -> None:
+    if sort == "turns":
+        await client.create_diarization_task(clip, task_id=task_id)
+    else:
+        await client.create_transcription_task(
+            clip, task_id=task_id, word_timestamps=sort == "words", diarize=sort == "speakers"
+        )
+
+
+async def connected(settings: Settings) -> Client:
+    """A client, once the first worker has made the streams."""
+    nc = await nats.connect(settings.nats_servers)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await nc.jetstream().stream_info("OBJ_audio")
+            except nats.js.errors.NotFoundError:
+                await asyncio.sleep(0.1)
+            else:
+                break
+    await nc.close()
+    return Client(settings)
