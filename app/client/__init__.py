@@ -4,7 +4,9 @@ from app.client.client import Client, TaskQueue, written
 from app.client.command import command
 from app.client.errors import (
     ClientError,
+    InboxRefusedError,
     NoServerError,
+    NotAllowedError,
     NoWorkerError,
     OptionError,
     QueueFullError,
@@ -18,8 +20,10 @@ from app.client.errors import (
 __all__ = [
     "Client",
     "ClientError",
+    "InboxRefusedError",
     "NoServerError",
     "NoWorkerError",
+    "NotAllowedError",
     "OptionError",
     "QueueFullError",
     "RecordingError",

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import nats.errors
-from nats.aio.client import Client as Nats
 from pydantic import SecretStr
 
 from app.client.command import command
 from app.client.errors import ClientError, NoServerError, UnreachableError
+from app.client.permissions import Connection
 from app.jetstream.nats_py_compat import close, tolerate_lost_writes, tolerate_unreadable_headers
 from app.settings import Settings
 
@@ -19,7 +19,7 @@ REPLY_TIMEOUT_S = 5.0
 OutageCallback = Callable[[bool], None]
 
 
-async def connect(settings: Settings, on_outage: OutageCallback | None = None) -> Nats:
+async def connect(settings: Settings, on_outage: OutageCallback | None = None) -> Connection:
     """Connect to NATS with these settings.
 
     `on_outage` is called with True when NATS goes away later, and with False when NATS is back.
@@ -28,10 +28,12 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
         UnreachableError: No server answers, or the server refuses the login.
     """
     tolerate_lost_writes()
-    connection = Nats()
+    connection = Connection(settings.nats_user, settings.nats_inbox_prefix)
     tolerate_unreadable_headers(connection)
 
     async def report(*, away: bool) -> None:
+        if not away:
+            connection.note_reconnect()
         if on_outage is not None and not connection.is_closed:  # closing is not an outage
             on_outage(away)
 
@@ -40,7 +42,7 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
     return connection
 
 
-async def _connect_first(connection: Nats, settings: Settings, report: Callable[..., Awaitable[None]]) -> None:
+async def _connect_first(connection: Connection, settings: Settings, report: Callable[..., Awaitable[None]]) -> None:
     """Connect for the first time, and have later outages reported.
 
     Raises:
@@ -49,7 +51,8 @@ async def _connect_first(connection: Nats, settings: Settings, report: Callable[
     limit, failures = asyncio.timeout(None), list[Exception]()
 
     async def note(failure: Exception) -> None:
-        failures.append(failure)
+        failures[:] = [failure]
+        connection.note_error(failure)
         if isinstance(failure, ssl.SSLError):  # after this error nats-py waits forever for the end of the connection
             limit.reschedule(asyncio.get_running_loop().time())
 
@@ -73,7 +76,7 @@ async def _connect_first(connection: Nats, settings: Settings, report: Callable[
             )
     except (nats.errors.Error, OSError, ValueError) as error:
         await close(connection)
-        raise _explained(settings.nats_place, failures[-1] if failures else error) from error
+        raise _explained(settings.nats_place, failures[0] if failures else error) from error
 
 
 def _trusting(authority: Path | None) -> ssl.SSLContext | None:

@@ -30,6 +30,30 @@ class NoWorkerError(UnreachableError):
     """NATS answers, but no worker of the service runs."""
 
 
+class NotAllowedError(ClientError):
+    """The user may not send this request."""
+
+    def __init__(self, user: str | None, subject: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(
+            f"NATS does not allow {_named(user)} to send requests to {subject}: log in as {' or '.join(allowed)} "
+            "(NATS_USER, NATS_PASSWORD and NATS_INBOX_PREFIX)."
+        )
+
+
+class InboxRefusedError(ClientError):
+    """The user may not receive replies under its inbox prefix."""
+
+    def __init__(self, user: str | None, prefix: str) -> None:
+        super().__init__(
+            f"NATS does not allow {_named(user)} to receive replies under {prefix}: "
+            f"set NATS_INBOX_PREFIX to the user's own prefix, for instance _INBOX_{user or 'USER'}."
+        )
+
+
+def _named(user: str | None) -> str:
+    return f"the user {user!r}" if user else "this login"
+
+
 class QueueFullError(ClientError):
     """The task queue is full."""
 

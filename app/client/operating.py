@@ -74,6 +74,8 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
         NoWorkerError: The stream does not exist, because no worker has created it.
     """
     try:
+        if not await failed(connection, settings):  # also tells whether this user may read them
+            return
         async for found in pages(connection, names(settings).dead_letters, subjects.ALL_DEAD_LETTERS):
             for message in found:
                 with suppress(ValueError):  # skip a message that is no dead letter of the service

@@ -16,6 +16,7 @@ from faststream.nats.opentelemetry import NatsTelemetryMiddleware
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import ServiceUnavailableError
+from nats.protocol.parser import PERMISSIONS_ERR
 from opentelemetry.trace import TracerProvider
 
 from app.jetstream.connection_monitor import ConnectionMonitor
@@ -150,4 +151,7 @@ def security(settings: Settings) -> NatsSecurity | None:
 
 
 async def _failed(error: Exception) -> None:
-    log.warning("nats_error_received", error=str(error) or type(error).__name__)
+    if PERMISSIONS_ERR in str(error):
+        log.error("nats_permission_refused", error=str(error))
+    else:
+        log.warning("nats_error_received", error=str(error) or type(error).__name__)

@@ -1,0 +1,147 @@
+"""Whoever may not ask is told so at once: by the subject, and by the users who may ask."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from app.client import Client, InboxRefusedError, NotAllowedError
+from app.client.permissions import who_may
+from app.main import Worker
+from app.settings import Settings
+from schemas.wire import Kind
+from tests.access.rules import configured, mapped
+from tests.access.servers import CLIENTS, GuardedNats, GuardedValkey, inbox, login, password
+from tests.fakes.engine import FakeEngine
+from tests.workers import working
+
+RECORDING = Path(__file__).parents[2] / "app/cli/demo/two_readers.flac"
+AT_ONCE = 2.0  # seconds; a request without a reply waits for five
+Call = Callable[[Client], Awaitable[object]]
+
+
+@pytest.fixture
+def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
+    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
+    return login(found, "service")
+
+
+@pytest.fixture
+async def worker(settings: Settings) -> AsyncIterator[Worker]:
+    async with working(settings, FakeEngine()) as service:
+        yield service
+
+
+async def letters(client: Client) -> object:
+    return [letter async for letter in client.dead_letters()]
+
+
+async def events(client: Client) -> object:
+    return [event async for event in client.follow("t1")]
+
+
+REFUSED: list[tuple[str, str, Call]] = [
+    ("follower", "cancel", lambda client: client.cancel("t1")),
+    ("follower", "delete", lambda client: client.delete("t1")),
+    ("follower", "transcribe", lambda client: client.create_transcription_task(RECORDING)),
+    ("follower", "transcribe what is stored", lambda client: client.create_transcription_task("stored.flac")),
+    ("follower", "queue", lambda client: client.queue()),
+    ("operator", "cancel", lambda client: client.cancel("t1")),
+    ("operator", "delete", lambda client: client.delete("t1")),
+    ("operator", "diarize", lambda client: client.create_diarization_task(RECORDING)),
+    ("publisher", "queue", lambda client: client.queue()),
+    ("publisher", "failed", lambda client: client.failed()),
+    ("publisher", "dead-letters list", letters),
+    ("publisher", "dead-letters replay", lambda client: client.replay(kind=Kind.DIARIZATION)),
+    ("publisher", "dead-letters delete", lambda client: client.delete_dead_letters(kind=Kind.DIARIZATION)),
+    ("monitoring", "status", lambda client: client.get_task_progress("t1")),
+    ("monitoring", "result", lambda client: client.get_task_result("t1")),
+    ("monitoring", "watch", events),
+    ("admin", "watch", events),
+]
+
+
+@pytest.mark.parametrize(("user", "command", "call"), REFUSED, ids=[f"{user}: {what}" for user, what, _ in REFUSED])
+async def test_a_refused_request_names_its_subject_and_who_may(
+    settings: Settings, worker: Worker, user: str, command: str, call: Call
+) -> None:
+    # Given a worker, and a user without the right
+    async with Client(login(settings, user)) as client:
+        # When it asks all the same
+        with pytest.raises(NotAllowedError) as refused:
+            async with asyncio.timeout(AT_ONCE):
+                await call(client)
+    # Then it is told at once, also which users may
+    said = re.fullmatch(
+        r"NATS does not allow the user '(\w+)' to .* (\S+): log in as ([\w ]+) \(.+\)\.", str(refused.value)
+    )
+    assert said is not None, str(refused.value)
+    assert said[1] == user
+    for other in said[3].split(" or "):
+        # And that is so
+        (subject,) = mapped(other, {said[2]})
+        assert configured()[other].may("publish", subject), (other, subject)
+
+
+async def test_the_same_without_a_worker(settings: Settings) -> None:
+    # Given no worker
+    async with Client(login(settings, "follower")) as client, asyncio.timeout(AT_ONCE):
+        # When a user without the right asks, then it is not told to start one
+        with pytest.raises(NotAllowedError, match="log in as publisher"):
+            await client.cancel("t1")
+
+
+async def test_a_refused_request_disturbs_no_other(settings: Settings, worker: Worker) -> None:
+    # Given a user who asks what it may not while it asks what it may
+    async with Client(login(settings, "operator")) as client:
+        asked = client.cancel("t1"), client.queue(), client.delete("t1"), client.failed()
+        found = await asyncio.gather(*asked, return_exceptions=True)
+    # Then each has its own answer
+    assert [type(each) for each in found] == [NotAllowedError, list, NotAllowedError, int]
+
+
+async def test_a_wrong_inbox_is_named(settings: Settings, worker: Worker) -> None:
+    # Given an operator who has not set the prefix of its inboxes
+    wrong = login(settings, "operator").model_copy(update={"nats_inbox_prefix": inbox("service")})
+    async with Client(wrong) as client:
+        for _ in range(2):
+            # When it asks something, again and again
+            with pytest.raises(InboxRefusedError, match=r"set NATS_INBOX_PREFIX .*_INBOX_operator"):
+                async with asyncio.timeout(AT_ONCE):
+                    await client.queue()
+
+
+def test_every_client_may_what_is_said_of_it() -> None:
+    # Given all that clients may publish in their accounts, in the service's words
+    for user in CLIENTS:
+        for subject in configured()[user].publish:
+            asked = subject.replace("$JS.ACK.natscribe.", "$JS.API.")
+            # Then nobody is sent to another user for what it may itself
+            if not subject.startswith(("$JS.FC.", "$JS.ACK.transcription")):
+                assert user in who_may(asked), (user, asked)
+
+
+async def test_the_command_says_it_in_one_sentence(settings: Settings, worker: Worker, tmp_path: Path) -> None:
+    # Given the command as an operator
+    environment = os.environ | {
+        "NATS_URL": settings.nats_url,
+        "NATS_USER": "operator",
+        "NATS_PASSWORD": password("operator"),
+        "NATS_INBOX_PREFIX": inbox("operator"),
+    }
+    command = Path(sys.executable).parent / "natscribe"
+    process = await asyncio.create_subprocess_exec(
+        command, "cancel", "t1", cwd=tmp_path, env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    # When it cancels a task
+    _, said = await process.communicate()
+    # Then it says who may
+    assert process.returncode == 1
+    assert said.decode().strip() == (
+        "NATS does not allow the user 'operator' to send requests to tasks.cancel: log in as publisher "
+        "(NATS_USER, NATS_PASSWORD and NATS_INBOX_PREFIX)."
+    )
