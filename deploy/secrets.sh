@@ -16,7 +16,7 @@ password() {
 chmod 644 "$folder/nats/"*
 for reader in worker clients; do cp "$folder/nats/ca.crt" "$folder/$reader/ca.crt"; done
 
-for user in publisher follower operator monitoring; do
+for user in admin publisher follower operator monitoring; do
   printf 'NATS_USER=%s\nNATS_PASSWORD=%s\nNATS_INBOX_PREFIX=_INBOX_%s\n' \
     "$user" "$(password "$folder/nats/nats_$user")" "$user" >"$folder/clients/$user.env"
 done

@@ -10,6 +10,7 @@ from nats.aio.client import Client
 
 from app.engines.engine import Engine
 from app.jetstream import provisioning, streams
+from app.jetstream.usage import read_usage
 from app.operations import memory
 from app.queue.priorities import QueueReader, TaskQueue
 from app.redis_store.projection import RedisProjection
@@ -55,6 +56,7 @@ class Maintenance:
             run_forever("provisioning", self.provision, every_s=CHECK_EVERY_S),
             run_forever("projection_restart", self.restart_projection, every_s=CHECK_EVERY_S),
             run_forever("queue_metrics", self.measure_queues, every_s=MEASURE_EVERY_S),
+            run_forever("storage_metrics", self.measure_storage, every_s=MEASURE_EVERY_S),
             run_forever("worker_metrics", self._measure_worker, every_s=CHECK_EVERY_S),
             run_forever("expiry", self._expire, every_s=EXPIRE_EVERY_S),
         )
@@ -91,6 +93,15 @@ class Maintenance:
             )
         dead_letters = await self._js.stream_info(streams.names(self._settings).dead_letters)
         self._meter.dead_letters(dead_letters.state.messages)
+
+    async def measure_storage(self) -> None:
+        """Set the metrics of JetStream's disk and memory, and of the sizes of streams and buckets."""
+        for server in await read_usage(self._nats):
+            used, limit = server.data, server.data.config
+            self._meter.jetstream(server.server.name, "disk", used=used.storage, limit=limit.max_storage)
+            self._meter.jetstream(server.server.name, "memory", used=used.memory, limit=limit.max_memory)
+            for stream, size in server.streams.items():
+                self._meter.stream(server.server.name, stream, size)
 
     async def _measure_worker(self) -> None:
         self._meter.worker(

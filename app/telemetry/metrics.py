@@ -39,6 +39,7 @@ class Meter:
         self.registry = CollectorRegistry()
         self._tasks()
         self._queue()
+        self._storage()
         self._worker()
 
     def _tasks(self) -> None:
@@ -80,6 +81,12 @@ class Meter:
         self._messages = self._gauge("stream_messages", "Messages in a queue, of waiting and of running tasks.", name)
         self._limit = self._gauge("stream_messages_limit", "Messages that a queue may hold.", name)
         self._kept = self._gauge("dead_letters_kept", "Dead letters in their stream.")
+
+    def _storage(self) -> None:
+        place = ["server", "storage"]
+        self._used = self._gauge("jetstream_used_bytes", "Bytes that JetStream occupies on a server.", place)
+        self._allowed = self._gauge("jetstream_limit_bytes", "Bytes that JetStream may occupy on a server.", place)
+        self._stream = self._gauge("stream_bytes", "Size of a stream or bucket on a server.", ["server", "stream"])
 
     def _worker(self) -> None:
         self._attempt_limit = self._gauge(
@@ -175,6 +182,15 @@ class Meter:
         self._backlog.labels(subject).set(audio)
         self._messages.labels(subject).set(messages)
         self._limit.labels(subject).set(limit)
+
+    def jetstream(self, server: str, storage: str, *, used: int, limit: int) -> None:
+        """Set how many bytes JetStream occupies and may occupy on a server; `storage` is disk or memory."""
+        self._used.labels(server, storage).set(used)
+        self._allowed.labels(server, storage).set(limit)
+
+    def stream(self, server: str, stream: str, size: int) -> None:
+        """Set how many bytes a stream occupies on a server; a bucket is the stream OBJ_<bucket>."""
+        self._stream.labels(server, stream).set(size)
 
     def dead_letters(self, kept: int) -> None:
         """Set how many dead letters are kept."""

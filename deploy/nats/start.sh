@@ -3,7 +3,7 @@
 set -eu
 secrets=$1
 shift
-for user in service publisher follower operator monitoring; do
+for user in service admin publisher follower operator monitoring; do
   # In quotes, because the server would read some passwords as numbers.
   export "NATS_$(echo "$user" | tr '[:lower:]' '[:upper:]')_PASSWORD=\"$(cat "$secrets/nats_$user")\""
 done

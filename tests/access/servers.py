@@ -12,7 +12,7 @@ from app.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CLIENTS = ("publisher", "follower", "operator")
-USERS = ("service", *CLIENTS, "monitoring")
+USERS = ("service", "admin", *CLIENTS, "monitoring")
 
 
 def password(user: str) -> str:

@@ -1,5 +1,5 @@
-"""A whole worker in the test's own process, as the integration tests have it."""
+"""The servers of the production stack: those without accounts do not report what they store."""
 
-from tests.integration.conftest import publisher, start_worker, wire
+from tests.access.conftest import guarded, valkey
 
-__all__ = ["publisher", "start_worker", "wire"]
+__all__ = ["guarded", "valkey"]

@@ -8,16 +8,25 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import nats
+import pytest
+import yaml
+
 from app.engines.messages import Diarize, Job, Listen, Reply
 from app.errors import PermanentError, TransientError
+from app.settings import Settings
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.headers import AUDIO_SECONDS
 from schemas.wire import Kind, Priority
+from tests.access.servers import GuardedNats, GuardedValkey, inbox, login, password
+from tests.conftest import quick_settings
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.conftest import Publisher
 from tests.monitoring.stack import DEPLOYED, ROOT, Prometheus, prometheus, rules, serving
+from tests.servers import Servers
 from tests.waiting import eventually
+from tests.workers import working
 
 RUNBOOK = ROOT / "docs/runbook.md"
 WITHIN = 45  # seconds
@@ -106,12 +115,35 @@ async def labels_are_known(found: Prometheus) -> bool:
     return bool(queries)
 
 
-async def test_every_expression_returns_data(publisher: Publisher, start_worker: StartWorker, tmp_path: Path) -> None:
+@pytest.fixture
+def settings(guarded: GuardedNats, valkey: GuardedValkey, recordings_folder: Path) -> Settings:
+    found = quick_settings(Servers(guarded.url, valkey.url_of("service")), recordings_folder)
+    return login(found, "service")
+
+
+@pytest.fixture
+async def publisher(guarded: GuardedNats) -> AsyncIterator[Publisher]:
+    connection = await nats.connect(
+        guarded.url, user="publisher", password=password("publisher"), inbox_prefix=inbox("publisher")
+    )
+    yield Publisher(connection)
+    await connection.close()
+
+
+def scaling() -> Iterator[str]:
+    """The queries by which workers are scaled, but for those that the exporter of NATS answers."""
+    text = (ROOT / "deploy/kubernetes/workers/scaling.yaml").read_text(encoding="utf-8")
+    for trigger in yaml.safe_load(text)["spec"]["triggers"]:
+        if "nats_" not in trigger["metadata"]["query"]:
+            yield trigger["metadata"]["query"]
+
+
+async def test_every_expression_returns_data(publisher: Publisher, settings: Settings, tmp_path: Path) -> None:
     # Given a worker under a load that has all kinds of ends, scraped by Prometheus with the rules
-    missing = {without_thresholds(expr) for expr in expressions()}
+    missing = {without_thresholds(expr) for expr in (*expressions(), *scaling())}
     count = len(missing)
     async with (
-        start_worker(TroubledEngine()) as worker,
+        working(settings, TroubledEngine()) as worker,
         serving(worker.app) as port,
         prometheus(tmp_path / "prometheus", port, speed=SPEED) as found,
         load(publisher),

@@ -1,0 +1,72 @@
+"""Usage: how much disk and memory JetStream takes on each server, how much it may take, and the size of each stream."""
+
+from contextlib import suppress
+from typing import Final
+
+from nats.aio.client import Client
+from pydantic import BaseModel, Field
+
+SUBJECT: Final = "$SYS.REQ.SERVER.PING.JSZ"  # each server of a cluster replies
+QUESTION: Final = b'{"accounts": true, "streams": true}'
+LATER_REPLIES_S: Final = 0.5  # how long to wait for the reply of a further server
+FIRST_REPLY_S: Final = 2.0
+
+
+class _State(BaseModel):
+    bytes: int
+
+
+class _Stream(BaseModel):
+    name: str
+    state: _State
+
+
+class _Account(BaseModel):
+    stream_detail: list[_Stream] = Field(default_factory=list)
+
+
+class _Limits(BaseModel):
+    max_memory: int = 0
+    max_storage: int = 0
+
+
+class _JetStream(BaseModel):
+    memory: int = 0
+    storage: int = 0
+    config: _Limits = Field(default_factory=_Limits)
+    account_details: list[_Account] = Field(default_factory=list)
+
+
+class _Server(BaseModel):
+    name: str
+
+
+class Usage(BaseModel):
+    """What one server stores."""
+
+    server: _Server
+    data: _JetStream
+
+    @property
+    def streams(self) -> dict[str, int]:
+        """The bytes of each stream that this server stores; buckets are streams, too."""
+        return {each.name: each.state.bytes for account in self.data.account_details for each in account.stream_detail}
+
+
+async def read_usage(nats: Client) -> list[Usage]:
+    """Ask all servers; return nothing if this user may not ask, or if the servers have no accounts.
+
+    Raises:
+        NatsError: NATS is away.
+    """
+    inbox = await nats.subscribe(nats.new_inbox())
+    found: list[Usage] = []
+    try:
+        await nats.publish(SUBJECT, QUESTION, reply=inbox.subject)
+        with suppress(TimeoutError, ValueError):  # ValueError: nobody replies, or with something else
+            while True:
+                reply = await inbox.next_msg(timeout=LATER_REPLIES_S if found else FIRST_REPLY_S)
+                found.append(Usage.model_validate_json(reply.data))
+    finally:
+        await inbox.unsubscribe()
+    return found

@@ -1,0 +1,139 @@
+"""The steps of the runbook: each command is run, or its requests are sent, as the user that the runbook names."""
+
+import asyncio
+import os
+import re
+import shlex
+import sys
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import nats
+import pytest
+from nats.aio.client import Client as Nats
+from nats.js import JetStreamContext
+
+from app.client import Client
+from app.errors import PermanentError
+from app.main import Worker
+from app.settings import Settings
+from schemas.errors import ErrorCode
+from schemas.progress import ProgressEvent
+from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, inbox, login, password
+from tests.containers.compose import ROOT
+from tests.fakes.engine import FakeEngine
+from tests.workers import working
+
+RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
+RECORDING = ROOT / "app/cli/demo/two_readers.flac"
+BROKEN = PermanentError(ErrorCode.ENGINE_FAILED, "The engine cannot do this one.")
+STEP = re.compile(r"^((?:natscribe|nats) .+?)(?: +# as (\w+))?$", re.MULTILINE)
+STEPS = sorted({(command, user or "operator") for command, user in STEP.findall(RUNBOOK)})
+NATSCRIBE = Path(sys.executable).parent / "natscribe"
+
+
+@pytest.fixture
+def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
+    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
+    return login(found, "service")
+
+
+@pytest.fixture
+async def worker(settings: Settings) -> AsyncIterator[Worker]:
+    engine = FakeEngine()
+    engine.fail_with = [BROKEN, BROKEN]
+    async with working(settings, engine) as service:
+        yield service
+
+
+@pytest.fixture
+async def task(settings: Settings, worker: Worker) -> str:
+    """A task that has failed, so that there is a dead letter."""
+    async with Client(login(settings, "publisher")) as publisher:
+        task = await publisher.create_transcription_task(RECORDING)
+        assert [event async for event in publisher.follow(task) if isinstance(event, ProgressEvent)]
+    return task
+
+
+async def run(settings: Settings, user: str, words: list[str], folder: Path) -> None:
+    """Run a command of natscribe."""
+    environment = os.environ | {
+        "NATS_URL": settings.nats_url,
+        "NATS_USER": user,
+        "NATS_PASSWORD": password(user),
+        "NATS_INBOX_PREFIX": inbox(user),
+    }
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        NATSCRIBE, *words, cwd=folder, env=environment, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+
+
+async def edit(js: JetStreamContext, stream: str, option: str, value: str) -> None:
+    """What `nats stream edit` asks: for the stream as it is, and for the changed one."""
+    config = (await js.stream_info(stream)).config
+    match option:
+        case "--max-msgs-per-subject":
+            changed = config.evolve(max_msgs_per_subject=int(value))
+        case "--max-age":
+            changed = config.evolve(max_age=timedelta(days=float(value.removesuffix("d"))).total_seconds())
+        case _:
+            pytest.fail(f"no request is known for nats stream edit {option}")
+    assert (await js.update_stream(changed)).config == changed
+
+
+async def ask_nats(connection: Nats, words: list[str]) -> None:
+    """Send what a command of `nats` sends."""
+    match words:
+        case ["stream", "edit", stream, option, value, "--inbox-prefix", _]:
+            await edit(connection.jetstream(), stream, option, value)
+        case ["subscribe", subject, *_]:
+            await connection.subscribe(subject)
+            await connection.flush()
+        case _:
+            pytest.fail(f"no request is known for nats {words}")
+
+
+@pytest.mark.parametrize(("command", "user"), STEPS, ids=[f"{user}: {command}" for command, user in STEPS])
+async def test_the_named_user_may_take_the_step(
+    guarded: GuardedNats, settings: Settings, task: str, command: str, user: str, tmp_path: Path
+) -> None:
+    program, *words = shlex.split(command.replace("TASK_ID TASK_ID", task).replace("TASK_ID", task))
+    if program == "natscribe":
+        await run(settings, user, words, tmp_path)
+    else:
+        if "--inbox-prefix" in words:  # `nats` does not read it from the environment
+            assert words[-1] == inbox(user)
+
+        async def ignore(_: Exception) -> None:
+            """What is refused is seen in the server's log."""
+
+        prefix = inbox(user)
+        connection = await nats.connect(
+            guarded.url, user=user, password=password(user), inbox_prefix=prefix, error_cb=ignore
+        )
+        await ask_nats(connection, words)
+        await connection.close()
+    assert guarded.refused() == []
+
+
+def test_every_step_names_a_program_that_is_known() -> None:
+    programs = {
+        line.split()[0] for block in re.findall(r"```sh\n(.*?)```", RUNBOOK, re.DOTALL) for line in block.splitlines()
+    }
+    assert programs <= {"natscribe", "nats", "docker", "echo", "set"}
+    assert {user for _, user in STEPS} == {"operator", "publisher", "admin"}
+    assert "admin" in (DEPLOY / "secrets.sh").read_text(encoding="utf-8")
+
+
+def test_containers_are_those_of_compose() -> None:
+    services = set(re.findall(r"docker compose (?:exec|restart|stop|start) (\w+)", RUNBOOK))
+    compose = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    assert services
+    assert all(f"\n  {service}:\n" in compose for service in services)
+    # And what is set in .env has a meaning there
+    for name in set(re.findall(r"^echo (\w+)=", RUNBOOK, re.MULTILINE)):
+        assert f"{{{name}:-" in compose or f"\n      {name}:\n" in compose, name

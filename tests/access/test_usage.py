@@ -1,0 +1,70 @@
+"""What JetStream stores and may store: the service alone may ask, and reports it as metrics."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import nats
+import pytest
+
+from app.client import Client
+from app.jetstream.usage import read_usage
+from app.main import Worker
+from app.settings import Settings
+from tests.access.servers import GuardedNats, GuardedValkey, inbox, login, password
+from tests.fakes.engine import FakeEngine
+from tests.integration.test_metrics import sample
+from tests.servers import Servers
+from tests.workers import working
+
+RECORDING = Path(__file__).parents[2] / "app/cli/demo/two_readers.flac"
+
+
+@pytest.fixture
+def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
+    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
+    return login(found, "service")
+
+
+@pytest.fixture
+async def worker(settings: Settings) -> AsyncIterator[Worker]:
+    async with working(settings, FakeEngine()) as service:
+        yield service
+
+
+async def test_metrics_say_how_full_jetstream_is_and_of_what(settings: Settings, worker: Worker) -> None:
+    # Given a task that is done, and its recording in the bucket
+    async with Client(login(settings, "publisher")) as client:
+        task = await client.create_transcription_task(RECORDING)
+        assert [event async for event in client.follow(task)]
+    # When the worker measures
+    await worker.container.maintenance.measure_storage()
+    # Then there are the sizes of bucket and streams, and what is allowed
+    size = sample(worker, "stream_bytes", ("stream", "OBJ_audio"))
+    used = sample(worker, "jetstream_used_bytes", ("storage", "disk"))
+    limit = sample(worker, "jetstream_limit_bytes", ("storage", "disk"))
+    assert size is not None
+    assert used is not None
+    assert limit is not None
+    assert RECORDING.stat().st_size <= size <= used < limit
+    assert sample(worker, "stream_bytes", ("stream", "transcription_progress"))
+    assert sample(worker, "jetstream_used_bytes", ("storage", "memory")) == 0
+    assert sample(worker, "jetstream_limit_bytes", ("storage", "memory"))
+
+
+@pytest.mark.parametrize("user", ["publisher", "admin"])
+async def test_others_learn_nothing_of_it(guarded: GuardedNats, worker: Worker, user: str) -> None:
+    async def ignore(_: Exception) -> None:
+        """What is refused is seen in the server's log."""
+
+    connection = await nats.connect(
+        guarded.url, user=user, password=password(user), inbox_prefix=inbox(user), error_cb=ignore
+    )
+    assert await read_usage(connection) == []
+    assert len(guarded.refused()) == 1
+    await connection.close()
+
+
+async def test_a_server_without_accounts_says_nothing(servers: Servers) -> None:
+    connection = await nats.connect(servers.nats_url)
+    assert await read_usage(connection) == []
+    await connection.close()
