@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TESTS ?= tests/unit tests/integration
 QUICK_E2E := tests/e2e/test_service.py tests/e2e/test_speech.py
-LONG := tests/acceptance tests/chaos tests/integration/engines tests/monitoring \
+LONG := tests/acceptance tests/chaos tests/integration/engines tests/kubernetes tests/monitoring \
 	$(filter-out $(QUICK_E2E),$(wildcard tests/e2e/test_*.py))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

@@ -1,0 +1,214 @@
+"""The manifests for Kubernetes: the types of its API and of KEDA accept them, and they say what the code says."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.settings import SECRETS, Settings
+from app.telemetry.metrics import Meter
+from tests.access.servers import USERS
+
+ROOT = Path(__file__).parents[2]
+DEPLOYED = ROOT / "deploy/kubernetes"
+WORKERS = DEPLOYED / "workers"
+PATCH = DEPLOYED / "gpu/worker.yaml"
+NODE = Path(sys.executable).parent / "node"
+MODULES = ROOT / "tools/node/node_modules"
+OPTIONS = ["--noEmit", "--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler"]
+RELEASES_WITHIN = 10  # seconds that a worker needs to release its task after TASK_GRACE
+Json = dict[str, Any]
+
+
+def read(path: Path) -> Iterator[Json]:
+    yield from yaml.safe_load_all(path.read_text(encoding="utf-8"))
+
+
+def manifests() -> list[Json]:
+    """All objects, also those that an operator has to add."""
+    return [found for path in sorted(WORKERS.glob("*.yaml")) if path.stem != "kustomization" for found in read(path)]
+
+
+def one(kind: str, name: str = "worker") -> Json:
+    (found,) = (each for each in manifests() if (each["kind"], each["metadata"]["name"]) == (kind, name))
+    return found
+
+
+@pytest.fixture
+def pod() -> Json:
+    found: Json = one("Deployment")["spec"]["template"]["spec"]
+    return found
+
+
+@pytest.fixture
+def container(pod: Json) -> Json:
+    (found,) = pod["containers"]
+    return dict(found)
+
+
+def complaints(objects: list[Json], patches: list[Json], folder: Path) -> str:
+    """What the compiler says of these objects, against the types of kubernetes-models."""
+    assert MODULES.is_dir(), "run: make setup"
+    (folder / "node_modules").symlink_to(MODULES)
+    shutil.copy(Path(__file__).with_name("manifests.ts"), folder)
+    lines = ['import type { Manifest, Patch } from "./manifests";']
+    lines += [f"export const object{at}: Manifest = {json.dumps(each)};" for at, each in enumerate(objects)]
+    lines += [f"export const patch{at}: Patch = {json.dumps(each)};" for at, each in enumerate(patches)]
+    (folder / "check.ts").write_text("\n".join(lines), encoding="utf-8")
+    command = [str(NODE), str(MODULES / ".bin/tsc"), *OPTIONS, "check.ts"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder).stdout
+
+
+def test_the_types_of_kubernetes_and_keda_accept_all(tmp_path: Path) -> None:
+    assert complaints(manifests(), list(read(PATCH)), tmp_path) == ""
+
+
+def _unknown_probe(objects: list[Json]) -> None:
+    container = next(each for each in objects if each["kind"] == "Deployment")["spec"]["template"]["spec"][
+        "containers"
+    ][0]
+    container["startProbe"] = container.pop("startupProbe")
+
+
+def _number_as_text(objects: list[Json]) -> None:
+    next(each for each in objects if each["kind"] == "ScaledObject")["spec"]["maxReplicaCount"] = "10"
+
+
+def _missing_template(objects: list[Json]) -> None:
+    del next(each for each in objects if each["kind"] == "Deployment")["spec"]["template"]
+
+
+def _unknown_setting_of_keda(objects: list[Json]) -> None:
+    next(each for each in objects if each["kind"] == "ScaledObject")["spec"]["minReplicas"] = 0
+
+
+@pytest.mark.parametrize("break_it", [_unknown_probe, _number_as_text, _missing_template, _unknown_setting_of_keda])
+def test_they_would_refuse_a_wrong_one(tmp_path: Path, break_it: Callable[[list[Json]], None]) -> None:
+    objects = deepcopy(manifests())
+    break_it(objects)
+    assert "error TS" in complaints(objects, [], tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["workers", "gpu"])
+def test_kustomize_builds_it(folder: str) -> None:
+    command = shutil.which("kustomize")
+    if command is None:
+        pytest.skip("kustomize is not installed")
+    built = subprocess.run([command, "build", DEPLOYED / folder], capture_output=True, text=True, check=True).stdout
+    # Given all that is applied, the worker has the settings, the image of the registry and, if so, a GPU
+    (worker,) = (each for each in yaml.safe_load_all(built) if each["kind"] == "Deployment")
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+    assert container["image"].startswith("registry.example.com/natscribe:")
+    assert container["envFrom"][0]["configMapRef"]["name"].startswith("worker-settings-")
+    assert container["resources"]["limits"].get("nvidia.com/gpu") == (1 if folder == "gpu" else None)
+    assert {each["metadata"]["namespace"] for each in yaml.safe_load_all(built)} == {"natscribe"}
+
+
+def test_every_file_is_applied_or_named_as_an_addition() -> None:
+    text = (WORKERS / "kustomization.yaml").read_text(encoding="utf-8")
+    named = set(re.findall(r"^  (?:# )?- (\S+\.yaml)", text, re.MULTILINE))
+    assert named == {path.name for path in WORKERS.glob("*.yaml")} - {"kustomization.yaml"}
+
+
+def test_probes_ask_what_the_service_answers(container: Json) -> None:
+    asked = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
+    assert asked == {"startup": "/health/startup", "readiness": "/health/ready", "liveness": "/health/live"}
+    (port,) = container["ports"]
+    containerfile = (ROOT / "Containerfile").read_text(encoding="utf-8")
+    assert f'"--port", "{port["containerPort"]}"' in containerfile
+    assert {container[f"{name}Probe"]["httpGet"]["port"] for name in asked} == {port["name"]}
+
+
+def test_a_stopped_worker_has_time_for_its_task(pod: Json) -> None:
+    assert pod["terminationGracePeriodSeconds"] >= settings_given().task_grace + RELEASES_WITHIN
+
+
+def settings_given() -> Settings:
+    """The settings of the workers as their ConfigMap has them."""
+    return Settings(_env_file=WORKERS / "settings.properties", _secrets_dir=None)
+
+
+def test_settings_are_known_and_hold_no_secret() -> None:
+    lines = (WORKERS / "settings.properties").read_text(encoding="utf-8").splitlines()
+    names = {line.partition("=")[0].lower() for line in lines if line and not line.startswith("#")}
+    assert names <= set(Settings.model_fields)
+    assert not names & {"nats_password", "redis_url"}
+    assert settings_given().nats_user == "service"
+
+
+def test_a_worker_may_as_little_as_in_compose(pod: Json, container: Json) -> None:
+    containerfile = (ROOT / "Containerfile").read_text(encoding="utf-8")
+    security = pod["securityContext"]
+    assert security["runAsNonRoot"]
+    assert f"USER {security['runAsUser']}:{security['runAsGroup']}" in containerfile
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    # A token of Kubernetes would lie below the folder of the settings' files, and links set variables like settings
+    assert not pod["automountServiceAccountToken"]
+    assert not pod["enableServiceLinks"]
+
+
+def test_secrets_are_files_where_the_service_looks_for_them(pod: Json, container: Json) -> None:
+    places = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert places["secrets"] == str(SECRETS)
+    assert {"recordings": "/tmp", "models": "/models"}.items() <= places.items()  # noqa: S108 -- a volume of its own
+    (secret,) = (volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume)
+    assert f"create secret generic {secret} --from-file=secrets/worker" in operations()
+
+
+def operations() -> str:
+    return (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+
+
+def test_objects_speak_of_the_same_pods() -> None:
+    labels = one("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert one("Deployment")["spec"]["selector"]["matchLabels"] == labels
+    assert one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == labels
+    assert one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"] == labels
+    assert one("NetworkPolicy", "worker-https")["spec"]["podSelector"]["matchLabels"] == labels
+    assert one("ScaledObject")["spec"]["scaleTargetRef"] == {"name": one("Deployment")["metadata"]["name"]}
+    # KEDA sets the number: a number here would reset it
+    assert "replicas" not in one("Deployment")["spec"]
+
+
+def test_workers_are_scaled_by_metrics_that_there_are() -> None:
+    triggers = {each["name"]: each["metadata"] for each in one("ScaledObject")["spec"]["triggers"]}
+    # By what the workers report
+    described = {family.name for family in Meter().registry.collect()}
+    assert set(re.findall(r"\btask_\w+", triggers["waiting-audio"]["query"])) <= described
+    # And by what NATS reports while there is none, of the stream that they have
+    assert f'stream_name="{settings_given().nats_stream_name}"' in triggers["tasks"]["query"]
+    assert yaml.safe_load((DEPLOYED / "nats.yaml").read_text(encoding="utf-8"))["promExporter"]["enabled"]
+    # KEDA wants all of them as text
+    assert all(isinstance(value, str) for each in triggers.values() for value in each.values())
+
+
+def test_nats_knows_the_password_of_each_user() -> None:
+    values = yaml.safe_load((DEPLOYED / "nats.yaml").read_text(encoding="utf-8"))
+    given = values["container"]["env"]
+    # Given that the accounts read passwords from the environment
+    accounts = (ROOT / "deploy/nats/accounts.conf").read_text(encoding="utf-8")
+    assert set(re.findall(r"password: \$(\w+)", accounts)) == {name for name in given if name.startswith("NATS_")}
+    for user in USERS:
+        # Then each is quoted text, from a key of the Secret that the document has people make
+        name = f"GIVEN_{user.upper()}"
+        assert given[f"NATS_{user.upper()}_PASSWORD"] == f'"$({name})"'
+        assert given[name] == {"valueFrom": {"secretKeyRef": {"name": "nats", "key": user}}}
+        assert user in operations().partition("create secret generic nats ")[2].partition("done)")[0]
+        # And is defined before it is used: the chart sorts them by name
+        assert name < f"NATS_{user.upper()}_PASSWORD"
+    # And the accounts are where NATS looks for them, from /etc/nats-config/nats.conf on
+    (mount,) = (each["value"] for each in values["container"]["patch"])
+    assert values["config"]["merge"]["$include"] == f"../{Path(mount['mountPath']).name}/accounts.conf"
+    assert Path(mount["mountPath"]).parent == Path("/etc")
