@@ -58,6 +58,7 @@ class Worker:
         self._traces = traces
         self.container = Container(settings, engine, traces=traces, broken=end_process)
         self.broker = self.container.broker
+        self._model_loads = False  # whether the last try to load the model succeeded
         self.app: AsgiFastStream = self._application()
 
     def _application(self) -> AsgiFastStream:
@@ -81,7 +82,7 @@ class Worker:
                         task_consumer=lambda: self.container.consumer.running,
                     ),
                 ),
-                ("/health/startup", health.route(model=lambda: self.container.engine.ready)),
+                ("/health/startup", health.route(model=self._model_available)),
             ],
             logger=log,
         )
@@ -151,8 +152,14 @@ class Worker:
             return
         try:
             await engine.load()
+            self._model_loads = True
         except TaskError as error:
+            self._model_loads = False
             log.error("model_load_failed", error=error.detail.message)  # noqa: TRY400 -- the message is for operators, and needs no traceback
+
+    def _model_available(self) -> bool:
+        """Return whether a model is loaded, or was loaded and will be again, as after a cancelled task."""
+        return self.container.engine.ready or self._model_loads
 
 
 _settings = read_settings()

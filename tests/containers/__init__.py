@@ -10,7 +10,7 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-NATS_IMAGE = "nats:2.12-alpine"
+NATS_IMAGE = "nats:2.15.1-alpine"
 REDIS_IMAGE = "redis:8-alpine"
 
 

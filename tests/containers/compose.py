@@ -9,11 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from app.embedded import free_port, is_free
+from app.embedded import free_port
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-WORKERS = 10  # ports for as many
 SINGLE = ("compose.yaml",)
 NATS_PORTS = ("NATS_PORT", "NATS_2_PORT", "NATS_3_PORT")
 PORTS = (
@@ -32,12 +31,8 @@ class Stack:
     def __init__(self, folder: Path, files: tuple[str, ...]) -> None:
         self._files = files
         self.ports = {name: free_port() for name in PORTS}
-        first = next(port for port in range(18000, 19000, WORKERS) if all(map(is_free, range(port, port + WORKERS))))
         self._environment = os.environ | {name: str(port) for name, port in self.ports.items()}
-        self._environment |= {
-            "WORKER_PORTS": f"{first}-{first + WORKERS - 1}",
-            "COMPOSE_PROJECT_NAME": "natscribe-test",
-        }
+        self._environment["COMPOSE_PROJECT_NAME"] = "natscribe-test"
         self._folder = folder
 
     def compose(self, *arguments: str, files: tuple[str, ...] | None = None) -> str:

@@ -51,17 +51,20 @@ class Running:
         except OSError:
             return 0, b""
 
-    async def ready(self) -> bool:
+    async def takes_tasks(self) -> bool:
         assert self.process.returncode is None, "the service ended"
-        return (await self.get("/health/startup"))[0] == 200 and (await self.get("/health/ready"))[0] == 200
+        return (await self.get("/health/ready"))[0] == 200
+
+    async def ready(self) -> bool:
+        return await self.takes_tasks() and (await self.get("/health/startup"))[0] == 200
 
 
 RunService = Callable[..., AbstractAsyncContextManager[Running]]
 
 
 @asynccontextmanager
-async def running(settings: Settings, log: Path, *options: str) -> AsyncIterator[Running]:
-    """`faststream run app.main:app` until the body ends."""
+async def running(settings: Settings, log: Path, *options: str, has_model: bool = True) -> AsyncIterator[Running]:
+    """`faststream run app.main:app` until the body ends; with `has_model` it begins once a model is loaded."""
     chosen = settings.model_dump(exclude_none=True, exclude={"nats_password"})
     environment = os.environ | {name.upper(): str(value) for name, value in chosen.items()}
     port = free_port()
@@ -72,7 +75,7 @@ async def running(settings: Settings, log: Path, *options: str) -> AsyncIterator
         )
     service = Running(settings, port, process)
     try:
-        await eventually(service.ready, within=STARTS_WITHIN)
+        await eventually(service.ready if has_model else service.takes_tasks, within=STARTS_WITHIN)
         yield service
     finally:
         if process.returncode is None:

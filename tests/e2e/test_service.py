@@ -1,7 +1,9 @@
 """The service as a process: its routes, its workers, its end."""
 
 import asyncio
+import json
 import signal
+import sys
 from pathlib import Path
 
 import psutil
@@ -10,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.client import Client
 from schemas.progress import ProgressEvent, State
-from tests.e2e.conftest import LIBRIVOX, Running, running, servers
+from tests.e2e.conftest import LIBRIVOX, ROOT, Running, running, servers
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("service")
@@ -49,6 +51,33 @@ async def test_http_tells_and_takes_nothing(service: Running, path: str) -> None
 async def test_there_is_nothing_else_on_http(service: Running, path: str) -> None:
     assert (await service.get(path))[0] == 404
     assert (await service.get(path, method="POST"))[0] == 404
+
+
+async def container_is_healthy(service: Running) -> bool:
+    """What the health check of the Containerfile says of a worker."""
+    containerfile = (ROOT / "Containerfile").read_text(encoding="utf-8")
+    command = json.loads(containerfile.partition("HEALTHCHECK")[2].partition("CMD ")[2].splitlines()[0])
+    asked = [word.replace(":8000/", f":{service.port}/") for word in command]
+    process = await asyncio.create_subprocess_exec(sys.executable, *asked[1:], stderr=asyncio.subprocess.DEVNULL)
+    return await process.wait() == 0
+
+
+async def test_a_worker_is_healthy_if_it_can_do_tasks(service: Running, tmp_path: Path) -> None:
+    # Given a worker that has a model, and one whose model cannot be loaded
+    assert await container_is_healthy(service)
+    log = tmp_path / "worker.log"
+    settings = service.settings.model_copy(
+        update={"nats_stream_name": "other_tasks", "transcription_model": str(tmp_path / "missing")}
+    )
+    async with running(settings, log, has_model=False) as broken:
+
+        async def has_tried() -> bool:
+            return "model_load_failed" in log.read_text(encoding="utf-8")
+
+        await eventually(has_tried)
+        # Then the second is unhealthy, though it takes tasks, and it says why
+        assert json.loads((await broken.get("/health/startup"))[1]) == {"ok": False, "model": False}
+        assert not await container_is_healthy(broken)
 
 
 async def test_the_metrics_count_what_was_done(service: Running, client: Client) -> None:

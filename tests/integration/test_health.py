@@ -10,8 +10,10 @@ import pytest
 from nats.aio.client import Client
 
 from app.embedded import NatsServer, ValkeyServer
+from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
+from schemas.errors import ErrorCode
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import StartWorker
 from tests.waiting import eventually
@@ -117,7 +119,11 @@ async def test_a_model_that_loads(worker: Worker, engine: FakeEngine) -> None:
 class Forgetful(FakeEngine):
     """Has a model only after it has loaded one."""
 
+    loads = True
+
     async def load(self) -> None:
+        if not self.loads:
+            raise PermanentError(ErrorCode.UNKNOWN_MODEL, "There is no such model.")
         self.ready = True
 
 
@@ -135,3 +141,24 @@ async def test_a_model_that_is_gone_is_loaded_again(start_worker: StartWorker, m
 
         # Then it is ready again without a task
         await eventually(ready)
+
+
+async def test_a_worker_has_started_until_its_model_cannot_be_loaded(
+    start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker that has loaded its model, and whose engine was killed with a cancelled task
+    engine = Forgetful()
+    engine.ready = False
+    async with start_worker(engine) as worker:
+
+        async def started() -> bool:
+            return (await ask(worker, "/health/startup"))[0] == 200
+
+        await eventually(started)
+        engine.ready = False
+        # Then it counts as started, since the model is loaded again soon
+        assert await started()
+        # But no longer when that fails
+        engine.loads = False
+        await worker._load_model()  # noqa: SLF001 -- otherwise 30 s pass before the next try
+        assert await ask(worker, "/health/startup") == (503, {"ok": False, "model": False})
