@@ -18,6 +18,7 @@ from tests.containers import NATS_IMAGE, REDIS_IMAGE
 ROOT = Path(__file__).parents[2]
 SERVICES = ("nats", "redis", "worker", "prometheus", "alertmanager", "grafana")
 OF_A_HOST = {"nats_inbox_prefix", "nats_creds_file", "nats_tls_ca_file", "transcription_models_dir"}
+OF_A_CLUSTER = {"nats_replicas"}  # compose.cluster.yaml
 IN_FILES = {"nats_password", "redis_url"}
 
 
@@ -166,7 +167,7 @@ def test_recordings_are_fetched_to_a_disk_of_the_workers_own(worker: dict[str, A
 
 def test_a_worker_knows_every_setting_that_has_a_meaning_there(worker: dict[str, Any]) -> None:
     given = worker["environment"]
-    assert {name.lower() for name in given} == set(Settings.model_fields) - OF_A_HOST - IN_FILES
+    assert {name.lower() for name in given} == set(Settings.model_fields) - OF_A_HOST - OF_A_CLUSTER - IN_FILES
     # And what an .env of the host says about addresses does not reach into the containers
     assert {name for name, value in given.items() if value is not None} == {"NATS_URL", "NATS_USER"}
 
