@@ -1,7 +1,9 @@
 """Objects in the Object Store of NATS: the first object of a name stays, and a deleted object leaves no metadata."""
 
+import asyncio
 import base64
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,14 +11,17 @@ from hashlib import sha256
 from typing import Final
 from uuid import uuid4
 
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import ObjectInfo, ObjectMetaOptions
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.api import AckPolicy, ConsumerConfig, ObjectInfo, ObjectMetaOptions
+from nats.js.errors import BadRequestError, DigestMismatchError, NotFoundError
 
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 
 CHUNK_BYTES: Final = 128 * 1024  # the size that the client libraries use
+_PULLED_AT_ONCE: Final = 32  # chunks
+_STALLED_S: Final = 10.0  # a pull fails after this time without a chunk
 
 
 async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
@@ -54,6 +59,48 @@ def chunks_of(bucket: str, nuid: str) -> str:
 def digest(sha256_hash: bytes) -> str:
     """Return a SHA-256 hash in the form that the metadata of objects uses."""
     return f"SHA-256={base64.urlsafe_b64encode(sha256_hash).decode()}"
+
+
+async def pull(
+    js: JetStreamContext,
+    bucket: str,
+    info: ObjectInfo,
+    write: Callable[[bytes], object],
+    *,
+    stalled_s: float = _STALLED_S,
+) -> bytes:
+    """Pass each chunk of an object to `write`, and return the SHA-256 of the object.
+
+    The `get` of nats-py has the server push the whole object at once, and the server disconnects a worker that reads
+    several large objects like that. A pull asks for a few chunks at a time. A thread hashes and writes the chunks:
+    memory stays flat, and the event loop is not blocked.
+
+    Raises:
+        NatsError: The object is damaged, or NATS does not answer.
+        TimeoutError: No chunk has come for `stalled_s` seconds.
+    """
+    found = sha256()
+
+    def take(messages: list[Msg]) -> int:
+        for message in messages:
+            found.update(message.data)
+            write(message.data)
+        return sum(len(message.data) for message in messages)
+
+    config = ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True, inactive_threshold=60)
+    chunks, stream = chunks_of(bucket, info.nuid or ""), stream_of(bucket)
+    source = await js.pull_subscribe(chunks, stream=stream, config=config)
+    try:
+        left = info.size or 0
+        while left > 0:
+            left -= await asyncio.to_thread(take, await source.fetch(_PULLED_AT_ONCE, timeout=stalled_s))
+    finally:
+        with suppress(NatsError):  # otherwise the server deletes the idle consumer after 60 s
+            await source.unsubscribe()
+            await js.delete_consumer(stream, config.name or "")
+    if digest(found.digest()).rstrip("=") != (info.digest or "").rstrip("="):  # some clients write no padding
+        raise DigestMismatchError
+    return found.digest()
 
 
 async def find(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | None:

@@ -1,15 +1,13 @@
 """Recordings in a bucket of NATS' Object Store."""
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import BinaryIO
 
 import nats.errors
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, ObjectInfo
+from nats.js.api import ObjectInfo
 from nats.js.errors import BucketNotFoundError, NotFoundError
 
 from app.errors import TransientError
@@ -17,9 +15,6 @@ from app.jetstream import objects
 from app.recordings.recording import Recording, check_size, not_found
 from app.temporary import temporary_file
 from schemas.errors import ErrorCode
-
-_FETCHED_AT_ONCE = 32  # chunks, of 128 KiB each
-_STALLED_S = 10.0  # a download fails after this time without a chunk
 
 
 class Bucket:
@@ -65,40 +60,13 @@ class Bucket:
         return info
 
     async def _download(self, info: ObjectInfo, file: BinaryIO) -> str:
-        """Write the object into the file, and return its SHA-256 in hex.
-
-        A thread hashes and writes a few chunks at a time: memory stays flat, and the event loop is not blocked.
-        """
-        digest = hashlib.sha256()
-
-        def take(messages: list[Msg]) -> int:
-            for message in messages:
-                digest.update(message.data)
-                file.write(message.data)
-            return sum(len(message.data) for message in messages)
-
+        """Write the object into the file, and return its SHA-256 in hex."""
         try:
-            await self._each_batch(info, take)
+            digest = await objects.pull(self._jetstream, self._bucket, info, file.write)
             await asyncio.to_thread(file.flush)
         except (nats.errors.Error, OSError) as error:
             raise _trouble() from error
-        # Some clients write the digest without padding.
-        if objects.digest(digest.digest()).rstrip("=") != (info.digest or "").rstrip("="):
-            raise _trouble()
-        return digest.hexdigest()
-
-    async def _each_batch(self, info: ObjectInfo, take: Callable[[list[Msg]], int]) -> None:
-        config = ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True, inactive_threshold=60)
-        chunks, stream = objects.chunks_of(self._bucket, info.nuid or ""), objects.stream_of(self._bucket)
-        source = await self._jetstream.pull_subscribe(chunks, stream=stream, config=config)
-        try:
-            left = info.size or 0
-            while left > 0:
-                left -= await asyncio.to_thread(take, await source.fetch(_FETCHED_AT_ONCE, timeout=_STALLED_S))
-        finally:
-            with suppress(nats.errors.Error):  # otherwise the server deletes the idle consumer after 60 s
-                await source.unsubscribe()
-                await self._jetstream.delete_consumer(stream, config.name or "")
+        return digest.hex()
 
 
 def _trouble() -> TransientError:

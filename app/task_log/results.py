@@ -9,7 +9,6 @@ from hashlib import sha256
 from nats.js import JetStreamContext
 from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
-from nats.js.object_store import ObjectStore
 
 from app.errors import FencedError
 from app.jetstream import objects
@@ -21,6 +20,7 @@ from schemas.transcription import TranscriptionResult
 from schemas.wire import Object
 
 HEADROOM_BYTES = 16 * 1024  # part of max_payload that is left free for headers and envelope
+STALLED_S = 2.0  # reading an object fails after this time without a chunk: clients wait five seconds for a reply
 SEGMENTS_AT_ONCE = 100  # serialised without a pause; a whole day of speech would block the event loop for 0.15 s
 OWNER = "of the task message with the stream sequence {}, stored at {}"  # the description of an object
 OWNER_PATTERN = re.compile(OWNER.format(r"(\d+)", r"(\S+\+00:00)"), re.ASCII)
@@ -62,13 +62,16 @@ class ResultStore:
         """Return a result with all its segments, read from its object if it refers to one.
 
         Raises:
+            NatsError: The object is damaged, or NATS does not answer.
             NotFoundError: The object has expired.
+            TimeoutError: NATS does not answer.
         """
         if result.object is None:
             return result
-        bucket = await self._bucket()
-        found = await bucket.get(result.object.name)
-        return await asyncio.to_thread(RESULT.validate_json, found.data or b"")
+        info = await objects.find(self._js, RESULTS_BUCKET, result.object.name)
+        if info is None:
+            raise NotFoundError
+        return await self._read(info)
 
     async def delete(self, task_id: str, *, of: Owner | None = None) -> None:
         """Delete message and object of a result; with `of`, only those that this task message owns."""
@@ -100,8 +103,7 @@ class ResultStore:
             await self._erase(task_id)
             return await self.claim_check(result, body, of=of)
         if info.digest != objects.digest(sha256(body).digest()):
-            found = await (await self._bucket()).get(task_id)
-            result = await asyncio.to_thread(RESULT.validate_json, found.data or b"")
+            result = await self._read(info)
         reference = Object(bucket=RESULTS_BUCKET, name=task_id, digest=info.digest or "", size=info.size or 0)
         emptied: dict[str, object] = {"object": reference, "segments": []}
         if isinstance(result, TranscriptionResult):
@@ -112,8 +114,10 @@ class ResultStore:
         with suppress(NotFoundError):
             await objects.erase(self._js, RESULTS_BUCKET, task_id)
 
-    async def _bucket(self) -> ObjectStore:
-        return await self._js.object_store(RESULTS_BUCKET)
+    async def _read(self, info: ObjectInfo) -> Result:
+        body = bytearray()
+        await objects.pull(self._js, RESULTS_BUCKET, info, body.extend, stalled_s=STALLED_S)
+        return await asyncio.to_thread(RESULT.validate_json, body)
 
 
 def _owner(kept: ObjectInfo) -> Owner:
