@@ -1,26 +1,67 @@
 """Temporary files whose names contain the process id, so that the files of killed processes can be removed."""
 
 import asyncio
+import errno
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+
+import structlog
+
+from app.errors import TransientError
+from schemas.errors import ErrorCode
 
 PREFIX = "natscribe-"
 
+log = structlog.get_logger(__name__)
+
 
 @asynccontextmanager
-async def temporary_file() -> AsyncIterator[Path]:
-    """Create an empty file that only this user may read, and remove the file after the block."""
-    descriptor, name = tempfile.mkstemp(prefix=f"{PREFIX}{os.getpid()}-")
+async def temporary_file(size: int) -> AsyncIterator[Path]:
+    """Create an empty file for `size` bytes that only this user may read, and remove the file after the block.
+
+    Raises:
+        TransientError: internal: the temporary folder is full.
+    """
+    with room_for(size):
+        descriptor, name = tempfile.mkstemp(prefix=f"{PREFIX}{os.getpid()}-")
     os.close(descriptor)
     path = Path(name)
     try:
         yield path
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Tell the operator if the temporary folder is full while the block writes a file of `size` bytes.
+
+    Raises:
+        TransientError: internal: the temporary folder is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_full(error):
+            raise
+        folder = tempfile.gettempdir()
+        log.warning(
+            "temporary_folder_filled", folder=folder, needed_bytes=size, free_bytes=shutil.disk_usage(folder).free
+        )
+        message = (
+            f"The worker's temporary folder has no room for the {size} bytes of the recording: the service tries again;"
+            " let the operator free space there, or give the worker a larger folder (TMPDIR)."
+        )
+        raise TransientError(ErrorCode.INTERNAL, message) from error
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that a disk is full, or the part of it that this user may fill."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def sweep() -> None:

@@ -88,6 +88,7 @@ def _failed(message: str) -> Failed:
 def _log(error: BaseException) -> None:
     """Write the type and place of an error to stderr, but not its message, which may quote a recording.
 
+    Of an error of the operating system, also write the reason, such as a full disk.
     Of a `PermanentError`, write only the cause: the worker gets the error itself in the reply.
     """
     cause = error.__cause__ if isinstance(error, PermanentError) else error
@@ -95,7 +96,8 @@ def _log(error: BaseException) -> None:
         return
     frames = traceback.extract_tb(cause.__traceback__)
     where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
-    print(f"{type(cause).__name__} in {where}", file=sys.stderr, flush=True)  # noqa: T201 -- the worker logs this line
+    reason = f" ({os.strerror(cause.errno)})" if isinstance(cause, OSError) and cause.errno else ""
+    print(f"{type(cause).__name__}{reason} in {where}", file=sys.stderr, flush=True)  # noqa: T201 -- the worker logs it
 
 
 if __name__ == "__main__":

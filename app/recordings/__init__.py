@@ -23,7 +23,7 @@ class Recordings(Protocol):
 
         Raises:
             PermanentError: audio_not_found, audio_too_large, audio_unreadable.
-            TransientError: internal: the recordings cannot be reached.
+            TransientError: internal: the recordings cannot be reached, or the temporary folder is full.
         """
         ...
 

@@ -13,7 +13,7 @@ from nats.js.errors import BucketNotFoundError, NotFoundError
 from app.errors import TransientError
 from app.jetstream import objects
 from app.recordings.recording import Recording, check_size, not_found
-from app.temporary import temporary_file
+from app.temporary import is_full, room_for, temporary_file
 from schemas.errors import ErrorCode
 
 
@@ -29,9 +29,10 @@ class Bucket:
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
         """Copy a recording from the bucket; see `Recordings.fetch`."""
         info = await self._info(audio_file_id)
-        check_size(info.size or 0, self._max_bytes)
-        async with temporary_file() as path:
-            with path.open("wb") as file:
+        size = info.size or 0
+        check_size(size, self._max_bytes)
+        async with temporary_file(size) as path:
+            with room_for(size), path.open("wb") as file:  # closing the file writes, too
                 digest = await self._download(info, file)
             yield Recording(path, digest)
 
@@ -65,6 +66,8 @@ class Bucket:
             digest = await objects.pull(self._jetstream, self._bucket, info, file.write)
             await asyncio.to_thread(file.flush)
         except (nats.errors.Error, OSError) as error:
+            if is_full(error):
+                raise
             raise _trouble() from error
         return digest.hex()
 

@@ -10,6 +10,7 @@ import nats
 import pytest
 from nats.js import JetStreamContext
 from nats.js.object_store import ObjectStore
+from structlog.testing import capture_logs
 
 from app.embedded import NatsServer, free_port
 from app.errors import PermanentError, TaskError, TransientError
@@ -162,6 +163,49 @@ async def test_a_fetch_leaves_no_consumer_behind(
 
     # When the bucket is looked at, then nobody reads from it any more
     assert (await js.stream_info("OBJ_audio")).state.consumer_count == 0
+
+
+@pytest.mark.parametrize("size", [100, len(CONTENT)], ids=["in the last buffer", "in the middle"])
+async def test_a_full_temporary_folder_is_told_as_such(
+    in_bucket: Recordings, bucket: ObjectStore, scratch: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    # Given a temporary file on a full disk: each write fails there, as it does to /dev/full
+    await bucket.put("meeting.flac", CONTENT[:size])
+
+    def mkstemp(prefix: str) -> tuple[int, str]:
+        (scratch / f"{prefix}x").symlink_to("/dev/full")
+        return os.open("/dev/full", os.O_WRONLY), str(scratch / f"{prefix}x")
+
+    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+
+    # When a recording is fetched
+    with capture_logs() as lines:
+        error = await refusal(in_bucket, "meeting.flac")
+
+    # Then trying again can help, the message says how much room is needed, and the log says where
+    assert isinstance(error, TransientError)
+    assert f"no room for the {size} bytes" in error.detail.message
+    assert str(scratch) not in error.detail.message
+    (line,) = [line for line in lines if line["event"] == "temporary_folder_filled"]
+    assert (line["folder"], line["needed_bytes"]) == (str(scratch), size)
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.usefixtures("scratch")
+async def test_a_folder_without_room_for_another_file_is_told_as_such(
+    in_bucket: Recordings, bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a temporary folder in which this user may make no more files
+    def mkstemp(prefix: str) -> tuple[int, str]:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), prefix)
+
+    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    await bucket.put("meeting.flac", CONTENT)
+
+    # When a recording is fetched, then the message says so
+    error = await refusal(in_bucket, "meeting.flac")
+    assert isinstance(error, TransientError)
+    assert "TMPDIR" in error.detail.message
 
 
 async def test_deleting_removes_a_recording_once(in_bucket: Recordings, bucket: ObjectStore) -> None:
