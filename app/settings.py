@@ -9,10 +9,11 @@ import re
 import sys
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from schemas.problems import first_problem
 
@@ -86,7 +87,7 @@ class Settings(BaseSettings):
     audio_ttl: float = Field(0, ge=0, description="Seconds after which recordings in the bucket are deleted; 0: never.")
     audio_max_bytes: int = Field(4 * 1024**3, gt=0)
     audio_max_seconds: float = Field(24 * 3600, gt=0)
-    audio_max_decode_seconds: float = Field(600, gt=0, description="Seconds that decoding a recording may take.")
+    audio_max_decode_seconds: float = Field(600, gt=0, description="Seconds that reading a recording may take.")
     diarization_max_seconds: float = Field(4 * 3600, gt=0)
 
     cache_ttl: float = Field(
@@ -95,6 +96,11 @@ class Settings(BaseSettings):
 
     transcription_model: str | None = Field(
         None, description="Name or folder of a model; null: the bundled whisper-base."
+    )
+    transcription_models: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Published models that tasks may name, separated by commas, besides the service's own and those in "
+        "TRANSCRIPTION_MODELS_DIR.",
     )
     transcription_models_dir: Path | None = None
     share_windows: Share = Field(
@@ -128,6 +134,11 @@ class Settings(BaseSettings):
             message = "TASK_HEARTBEAT must be below TASK_ACK_WAIT, or every running task counts as lost"
             raise ValueError(message)
         return self
+
+    @field_validator("transcription_models", mode="before")
+    @classmethod
+    def _is_a_list(cls, names: object) -> object:
+        return tuple(filter(None, map(str.strip, names.split(",")))) if isinstance(names, str) else names
 
     @field_validator("nats_url")
     @classmethod

@@ -18,7 +18,7 @@ class ErrorCode(Term):
     )
     UNKNOWN_MODEL = (
         "unknown_model",
-        "The task names a model that the service does not have: leave `model` out or name another model.",
+        "The task names a model that the service does not offer: leave `model` out or name another model.",
     )
     AUDIO_NOT_FOUND = (
         "audio_not_found",

@@ -65,8 +65,8 @@ class TranscribeOptions(Order):
         None,
         min_length=1,
         max_length=128,
-        description="A published model (a size of Whisper, or a name that onnx-asr knows) or a folder of the service's "
-        "models; null: the service's default.",
+        description="A model that the service offers: a published one (a size of Whisper, or a name that onnx-asr "
+        "knows) or a folder; null: the service's default.",
         examples=["large-v3"],
     )
     language: Language | None = Field(

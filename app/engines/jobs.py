@@ -25,7 +25,7 @@ from schemas.errors import ErrorCode
 if TYPE_CHECKING:
     from app.engines.decoding import Limit
     from app.engines.diarization.networks import Networks
-    from app.engines.models import Weights
+    from app.engines.models import Models, Weights
     from app.engines.speech_model import SpeechModel
     from app.engines.whisper_network import Computing
 
@@ -70,16 +70,21 @@ class JobRunner:
                 emit(self._diarize(job, emit))
 
     def _model(self, name: str | None) -> SpeechModel:
-        from app.engines.models import Models
-
         if self._speech_model is None or self._speech_model[0] != name:
             try:
-                weights = Models(self._setup.model, self._setup.models_dir, self._setup.compute_type).find(name)
+                weights = self._models.find(name)
                 self._speech_model = None  # first free the old model: two large models may not fit into memory
                 self._speech_model = name, self._loaded(weights)
             except PermanentError as error:
                 raise (_transient(error) if name is None else error) from error
         return self._speech_model[1]
+
+    @property
+    def _models(self) -> Models:
+        from app.engines.models import Models
+
+        setup = self._setup
+        return Models(setup.model, setup.models_dir, setup.compute_type, setup.offered_models)
 
     def _loaded(self, weights: Weights) -> SpeechModel:
         if weights.network is None:

@@ -28,6 +28,7 @@ class Setup(_Line):
     parent: int = Field(description="The worker's process id: the engine process dies with it.")
     model: str | None = Field(None, description="Model (name or folder) of jobs that name none; null: the bundled one.")
     models_dir: Path | None = None
+    offered_models: tuple[str, ...] = Field((), description="Published models that tasks may name, besides their own.")
     device: str = "auto"
     compute_type: str | None = Field(None, description="Number format; null: the usual one of the device.")
     threads: int = 1

@@ -32,25 +32,43 @@ class Weights:
 class Models:
     """The models that this service may load.
 
-    `default` is the name or folder of the operator's model, null for the bundled one; `folder` holds the folders of
-    other models. `compute_type` chooses between files of several precisions.
+    `default` is the name or folder of the operator's model, null for the bundled one. Tasks may name it, the bundled
+    one, those in `folder`, which holds a folder for each, and those in `offered`. `compute_type` chooses between files
+    of several precisions.
     """
 
     default: str | None
     folder: Path | None
     compute_type: str | None = None
+    offered: Sequence[str] = ()
 
     def find(self, name: str | None) -> Weights:
         """Find the model `name`; null: the service's own model.
 
         Raises:
-            PermanentError: unknown_model: no model has this name, or its files are incomplete or cannot be downloaded.
+            PermanentError: unknown_model: no model has this name, tasks may not name it, or its files are incomplete or
+                cannot be downloaded.
         """
         if name is not None:
+            self._check_offered(name)
             return self._named(name)
         if self.default is not None and Path(self.default).is_dir():
             return self._in_folder(Path(self.default), Path(self.default).resolve().name)
         return self._named(self.default or bundled.NAME)
+
+    def _check_offered(self, name: str) -> None:
+        offered = {bundled.NAME, *self.offered}
+        if self.default is not None and not Path(self.default).is_dir():
+            offered.add(self.default)
+        if name in offered | _BUNDLED_NAMES or self._own_folder(name) is not None:
+            return
+        if self.folder is not None and self.folder.is_dir():
+            offered |= {each.name for each in self.folder.iterdir() if each.is_dir()}
+        message = (
+            f"The model {name!r} is not offered here: leave `model` out or name one of {', '.join(sorted(offered))};"
+            " the service's operator offers more in TRANSCRIPTION_MODELS."
+        )
+        raise _unknown(message)
 
     def _named(self, name: str) -> Weights:
         own = self._own_folder(name)
@@ -63,8 +81,8 @@ class Models:
         if name in onnx_models.PUBLISHED:
             return self._onnx(_published_onnx(name, self.compute_type), name)
         message = (
-            f"The model {name!r} is not known: name a published one such as 'large-v3' or 'nemo-parakeet-tdt-0.6b-v3',"
-            " or a folder of the service's."
+            f"The model {name!r} is not known: the operator must name a published one such as 'large-v3' or"
+            " 'nemo-parakeet-tdt-0.6b-v3', or a folder (docs/models.md)."
         )
         raise _unknown(message)
 

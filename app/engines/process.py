@@ -101,6 +101,7 @@ def _setup(settings: Settings) -> Setup:
         parent=os.getpid(),
         model=settings.transcription_model,
         models_dir=settings.transcription_models_dir,
+        offered_models=settings.transcription_models,
         device=settings.engine_device,
         compute_type=settings.engine_compute_type,
         threads=settings.engine_threads,

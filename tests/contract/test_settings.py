@@ -37,6 +37,7 @@ DEFAULTS = {
     "ENGINE_BATCH": 4,
     "SHARE_WINDOWS": "auto",
     "TRANSCRIPTION_MODEL": None,
+    "TRANSCRIPTION_MODELS": (),
     "TRANSCRIPTION_MODELS_DIR": None,
     "LOG_LEVEL": "INFO",
     "OTEL_EXPORTER_OTLP_ENDPOINT": None,
@@ -70,6 +71,11 @@ def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("TASK_TIMEOUT", "2")
     settings = Settings(_env_file=file)
     assert (settings.task_timeout, settings.nats_user) == (2, "Юля")
+
+
+def test_the_models_that_tasks_may_name_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSCRIPTION_MODELS", "large-v3, t-tech/t-one,")
+    assert Settings(_env_file=None).transcription_models == ("large-v3", "t-tech/t-one")
 
 
 @pytest.mark.parametrize(

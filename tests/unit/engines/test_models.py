@@ -33,6 +33,10 @@ def make_onnx_model(folder: Path) -> None:
         (folder / name).write_text('{"model_type": "nemo-conformer-ctc"}')
 
 
+def offering(name: str) -> Models:
+    return Models(None, None, offered=[name])
+
+
 def refusal(known: Models, name: str) -> PermanentError:
     with pytest.raises(PermanentError) as caught:
         known.find(name)
@@ -93,7 +97,49 @@ def test_a_published_model_that_cannot_be_had_says_what_to_do(monkeypatch: pytes
     monkeypatch.setattr(models, "download_model", nothing)
 
     # When a task names a published size, then the error says how to get on
-    assert "TRANSCRIPTION_MODELS_DIR" in str(refusal(Models(None, None), "large-v3"))
+    assert "TRANSCRIPTION_MODELS_DIR" in str(refusal(offering("large-v3"), "large-v3"))
+
+
+@pytest.mark.parametrize("name", ["large-v3", "gigaam-v3-ctc", "no-such-model"])
+def test_a_model_that_is_not_offered_is_not_downloaded(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # Given a service that offers one published model, beside its own and a folder
+    def fetched(*_: object, **__: object) -> Path:
+        pytest.fail("the model was looked for")
+
+    monkeypatch.setattr(models, "download_model", fetched)
+    monkeypatch.setattr(onnx_models, "fetch", fetched)
+
+    # When a task names another one
+    message = str(refusal(Models("small", models_dir, None, ["t-tech/t-one"]), name))
+
+    # Then the message tells the publisher what there is, and the operator which setting it is
+    assert "name one of meetings, small, t-tech/t-one, whisper-base;" in message
+    assert "TRANSCRIPTION_MODELS" in message
+
+
+@pytest.mark.parametrize("name", ["whisper-base", "base", "meetings", "small", "tiny"])
+def test_a_task_may_name_what_the_service_has_or_offers(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # Given a service with a model of its own, a folder, and a published model that it offers
+    def cached(name: str, *, local_files_only: bool = False) -> str:
+        assert local_files_only
+        return str(models_dir / "meetings")
+
+    monkeypatch.setattr(models, "download_model", cached)
+
+    # When a task names any of them, then it is found
+    found = Models("small", models_dir, None, ["tiny"]).find(name)
+    assert found.identity.name == {"base": "whisper-base"}.get(name, name)
+
+
+def test_the_operators_folder_is_not_shown(tmp_path: Path) -> None:
+    # Given a service whose own model lies in some folder
+    make_model(tmp_path / "elsewhere")
+    # When a task names a model that is not offered, then the message has no path
+    assert str(tmp_path) not in str(refusal(Models(str(tmp_path / "elsewhere"), None), "large-v3"))
 
 
 def test_a_cached_published_model_needs_no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -111,7 +157,7 @@ def test_a_cached_published_model_needs_no_hub(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(models, "download_model", cached)
 
     # When a task names it
-    found = Models(None, None).find("large-v3")
+    found = offering("large-v3").find("large-v3")
 
     # Then only the cache was asked, and the hash was read from the name
     assert asked == [True]
@@ -177,7 +223,7 @@ def test_without_the_extra_the_message_says_how_to_get_it(
     monkeypatch.setattr(onnx_models, "installed", lambda: False)
 
     # When a task names a model of onnx-asr, published or a folder, then the error says what the operator has to do
-    assert 'pip install "natscribe[onnx]"' in str(refusal(Models(None, models_dir), name))
+    assert 'pip install "natscribe[onnx]"' in str(refusal(Models(None, models_dir, None, [name]), name))
 
 
 def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +241,7 @@ def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: 
     monkeypatch.setattr(onnx_asr.loader, "create_asr_resolver", Resolver)
 
     # When a task names a published model
-    message = str(refusal(Models(None, None, "int8"), "gigaam-v3-ctc"))
+    message = str(refusal(Models(None, None, "int8", ["gigaam-v3-ctc"]), "gigaam-v3-ctc"))
 
     # Then the error says how to get on, and the hub was asked only for what no cache has
     assert "TRANSCRIPTION_MODELS_DIR" in message
@@ -227,7 +273,7 @@ def test_a_cached_published_onnx_model_needs_no_hub(
     monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
 
     # When a task names it, then only the cache is asked
-    found = Models(None, None).find(name)
+    found = offering(name).find(name)
     assert found.folder == tmp_path
     assert found.network is not None
     assert found.network.languages == ("ru",)
