@@ -66,18 +66,17 @@ async def test_a_worker_is_healthy_if_it_can_do_tasks(service: Running, tmp_path
     # Given a worker that has a model, and one whose model cannot be loaded
     assert await container_is_healthy(service)
     log = tmp_path / "worker.log"
-    settings = service.settings.model_copy(
-        update={"nats_stream_name": "other_tasks", "transcription_model": str(tmp_path / "missing")}
-    )
-    async with running(settings, log, has_model=False) as broken:
+    async with servers(tmp_path) as settings:
+        without = settings.model_copy(update={"transcription_model": str(tmp_path / "missing")})
+        async with running(without, log, has_model=False) as broken:
 
-        async def has_tried() -> bool:
-            return "model_load_failed" in log.read_text(encoding="utf-8")
+            async def has_tried() -> bool:
+                return "model_load_failed" in log.read_text(encoding="utf-8")
 
-        await eventually(has_tried)
-        # Then the second is unhealthy, though it takes tasks, and it says why
-        assert json.loads((await broken.get("/health/startup"))[1]) == {"ok": False, "model": False}
-        assert not await container_is_healthy(broken)
+            await eventually(has_tried)
+            # Then the second is unhealthy, though it takes tasks, and it says why
+            assert json.loads((await broken.get("/health/startup"))[1]) == {"ok": False, "model": False}
+            assert not await container_is_healthy(broken)
 
 
 async def test_the_metrics_count_what_was_done(service: Running, client: Client) -> None:
