@@ -1,11 +1,13 @@
 """Sends requests to the service, and publishes tasks."""
 
+import asyncio
 from typing import TypeVar
 
 import nats.errors
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
-from nats.js.errors import APIError, NoStreamResponseError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -22,7 +24,8 @@ from schemas.transcription import TranscriptionTask
 from schemas.wire import Order
 
 NO_ANSWER, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
-_TRIES = 3  # how often a task without an acknowledgement is published
+TRIES = 5  # how often a task without an acknowledgement is published
+ELECTION_S = 2.0  # after this pause the servers of a cluster may have elected the next leader of the task stream
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -101,14 +104,16 @@ async def publish_task(
 async def _publish(
     connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask, headers: dict[str, str]
 ) -> bool:
-    body = task.model_dump_json().encode()
-    for attempt in range(_TRIES):
+    js, body = connection.jetstream(), task.model_dump_json().encode()
+    for attempt in range(TRIES):
         try:
-            stored = await connection.jetstream().publish(subject, body, REPLY_TIMEOUT_S, headers=headers)
+            stored = await js.publish(subject, body, REPLY_TIMEOUT_S, headers=headers)
         except nats.errors.TimeoutError:
             continue
         except NoStreamResponseError as error:
-            raise no_worker(NO_QUEUE) from error
+            if not await _has_stream(js, subject):
+                raise no_worker(NO_QUEUE) from error
+            await asyncio.sleep(ELECTION_S)
         except APIError as error:
             raise _refused(subject, error) from error
         else:
@@ -116,6 +121,17 @@ async def _publish(
             return not stored.duplicate or attempt > 0
     message = f"NATS did not acknowledge task {task.task_id}: publish it again with this id, which is safe."
     raise UnreachableError(message)
+
+
+async def _has_stream(js: JetStreamContext, subject: str) -> bool:
+    """Whether a stream stores this subject; True if NATS cannot say now."""
+    try:
+        await js.find_stream_name_by_subject(subject)
+    except NotFoundError:
+        return False
+    except nats.errors.Error:
+        pass
+    return True
 
 
 def no_worker(what_was_seen: str) -> NoWorkerError:

@@ -58,7 +58,7 @@ async def three_nodes(folder: Path) -> AsyncIterator[Servers]:
     """A cluster: a worker and a node are killed or frozen, at the same time."""
     async with nats_cluster_in(folder / "nats") as cluster, valkey_in(folder / "valkey") as valkey:
         nodes: dict[Way, float] = {partial(hurt_node, cluster, kill): 1, partial(hurt_node, cluster, freeze): 1}
-        yield Servers(cluster.url, valkey.url, 3, lambda crowd: [{crowd.kill: 2, crowd.freeze: 1}, nodes])
+        yield Servers(cluster.url, valkey.url, 3, lambda crowd: [{crowd.kill: 1, crowd.freeze: 2}, nodes])
 
 
 async def hurt_node(cluster: NatsCluster, way: Hurt, chance: Random) -> Blow:

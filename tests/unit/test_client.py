@@ -24,6 +24,7 @@ from app.client import (
     RequestFailedError,
     TaskIdTakenError,
     UnreachableError,
+    exchange,
 )
 from app.client.client import new_task_id
 from app.client.exchange import ask, publish_task
@@ -47,8 +48,9 @@ TASK = TranscriptionTask(task_id="t1", audio_file_id="a.wav", user_id=0)
 class FakeNats:
     """Answers requests and publishes from a script: bytes are a reply, an exception is raised."""
 
-    def __init__(self, *script: bytes | Exception) -> None:
+    def __init__(self, *script: bytes | Exception, has_stream: bool = False) -> None:
         self.script = list(script)
+        self.has_stream = has_stream
         self.headers: list[dict[str, str]] = []
 
     def jetstream(self) -> "FakeNats":
@@ -61,6 +63,11 @@ class FakeNats:
     async def publish(self, _subject: str, _payload: bytes, _timeout: float, headers: dict[str, str]) -> PubAck:
         self.headers.append(headers)
         return PubAck.from_response(json.loads(self._next()))
+
+    async def find_stream_name_by_subject(self, subject: str) -> str:
+        if not self.has_stream:
+            raise NotFoundError
+        return subject
 
     def _next(self) -> bytes:
         step = self.script.pop(0)
@@ -138,6 +145,17 @@ async def test_an_error_reply_is_an_exception() -> None:
     assert refused.value.code is ErrorCode.NOT_FOUND
 
 
+async def test_a_publisher_waits_until_the_servers_of_a_cluster_have_elected_a_leader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exchange, "ELECTION_S", 0)
+    # Given a task stream whose leader was lost a moment ago: nobody answers
+    nats = FakeNats(NoStreamResponseError(), NoStreamResponseError(), STORED, has_stream=True)
+    # When a task is published, then it is stored by the next leader
+    assert await publish_task(nats.connection, QUEUE, TASK)
+    assert nats.script == []
+
+
 @pytest.mark.parametrize(
     ("happens", "error", "words"),
     [
@@ -212,7 +230,7 @@ async def test_a_missing_bucket_is_explained(tmp_path: Path) -> None:
 
 async def test_a_server_that_stays_silent_is_not_asked_for_ever() -> None:
     # Given a server that never acknowledges
-    nats = FakeNats(*[NatsTimeoutError()] * 3)
+    nats = FakeNats(*[NatsTimeoutError()] * exchange.TRIES)
     # When a task is published
     # Then the client gives up and tells the id
     with pytest.raises(UnreachableError, match="t1"):

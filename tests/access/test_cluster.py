@@ -1,0 +1,105 @@
+"""Three nodes as compose.cluster.yaml starts them, on loopback: TLS, accounts, and who may be a node."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from app.client import Client, ClientError
+from app.embedded import free_port
+from app.embedded.process import HOST
+from app.settings import Settings
+from schemas.progress import ProgressEvent, State
+from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, login
+from tests.access.test_tls import RECORDING, make_certificates
+from tests.fakes.engine import FakeEngine
+from tests.waiting import eventually
+from tests.workers import working
+
+
+class GuardedNode(GuardedNats):
+    """A node of the production stack."""
+
+    def __init__(self, folder: Path, certificates: Path, place: int, routes: list[int]) -> None:
+        super().__init__(folder)
+        self._certificates = certificates
+        self.route = routes[place]
+        self._routes = [f"nats://{HOST}:{port}" for port in routes]
+
+    def _command(self, port: int) -> list[str]:
+        command = super()._command(port)
+        shutil.copytree(self._certificates, self.folder / "secrets", dirs_exist_ok=True)
+        command += ["--config", str(DEPLOY / "nats/cluster.conf")]
+        return [*command, "--cluster", f"nats://{HOST}:{self.route}", "--routes", ",".join(self._routes)]
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    return make_certificates(tmp_path / "certificates")
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path, certificates: Path) -> AsyncIterator[list[GuardedNode]]:
+    routes = [free_port() for _ in range(3)]
+    found = [GuardedNode(tmp_path / f"node-{place}", certificates, place, routes) for place in range(3)]
+    async with AsyncExitStack() as closing:
+        for node in found:
+            closing.push_async_callback(node.stop)
+        await asyncio.gather(*(node.start() for node in found))
+        yield found
+
+
+@pytest.fixture
+def settings(nodes: list[GuardedNode], valkey: GuardedValkey, certificates: Path) -> Settings:
+    found = Settings(
+        _env_file=None,
+        nats_url=",".join(node.url for node in nodes),
+        nats_replicas=3,
+        redis_url=valkey.url_of("service"),
+        nats_tls_ca_file=certificates / "ca.crt",
+    )
+    return login(found, "service")
+
+
+async def test_tasks_are_done_with_and_without_one_of_the_nodes(nodes: list[GuardedNode], settings: Settings) -> None:
+    # Given a worker and a client that know all nodes
+    async with working(settings, FakeEngine()), Client(login(settings, "publisher")) as client:
+        # When a task is published, then it is done
+        assert await ended(client) is State.COMPLETED
+        # And so it is when a node is away
+        await nodes[1].kill()
+        assert await ended(client) is State.COMPLETED
+    assert [line for node in nodes for line in node.refused()] == []
+
+
+async def test_a_stranger_is_no_node(tmp_path: Path, nodes: list[GuardedNode]) -> None:
+    # Given a server that has the configuration, but its certificate from another authority
+    strange = make_certificates(tmp_path / "strange")
+    routes = [free_port(), *(node.route for node in nodes)]
+    stranger = GuardedNode(tmp_path / "stranger", strange, 0, routes)
+    # When it asks the nodes to admit it
+    await stranger.start()
+
+    async def refused() -> bool:
+        return any("route" in line and "certificate" in line for line in stranger.log)
+
+    # Then it is refused, and refuses them
+    await eventually(refused)
+    await stranger.stop()
+    assert not [line for line in stranger.log if "JetStream cluster new metadata leader" in line]
+
+
+async def ended(client: Client) -> State:
+    """How a task ends; while nodes elect leaders a publisher tries again."""
+
+    async def published() -> str | None:
+        with suppress(ClientError):
+            return await client.create_transcription_task(RECORDING)
+        return None
+
+    task = await eventually(published)
+    *_, last = [event async for event in client.follow(task) if isinstance(event, ProgressEvent)]
+    return last.state
