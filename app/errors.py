@@ -27,6 +27,14 @@ class AlreadyKnownError(Exception):
     """The task of a message has ended, or its id belongs to another message: remove the message, and change no task."""
 
 
+class NotHeldError(Exception):
+    """The task stream does not hold a message, because its task was deleted: return the message to JetStream.
+
+    JetStream delivers the message again only if the stream holds it after all. A server that was the stream's leader a
+    moment ago may not know the message yet.
+    """
+
+
 class RequestError(Exception):
     """A request cannot be answered: the client is told why."""
 

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 
 from app.client.errors import TaskDeletedError, UnreachableError
-from app.jetstream.stream_pages import last, next_from
+from app.jetstream.leader_reads import last, next_from
 from app.jetstream.streams import names
 from app.settings import Settings
 from schemas import subjects
@@ -27,7 +27,7 @@ _DAWN = datetime.min.replace(tzinfo=UTC)
 
 @dataclass
 class _Log(Generic[Event]):
-    """Reads the events of one subject one by one, with direct gets: a JetStream consumer could be lost in an outage."""
+    """Reads the events of one subject one by one: a JetStream consumer could be lost in an outage."""
 
     connection: Nats
     stream: str

@@ -94,11 +94,10 @@ class Replayer:
     async def _replay_all(self, letters: Sequence[tuple[int, DeadLetter]], replay: _Replay) -> None:
         # Newer segments than these may belong to the next run of a replayed task.
         stale = await self._last_of(self._names.segments)
-        logs = await self._log.last_of({letter.task_id for _, letter in letters if letter.task_id})
         for sequence, letter in letters:
             if replay.is_over:
                 return
-            last = logs.get(letter.task_id or "")
+            last = await self._log.last(letter.task_id) if letter.task_id else None
             replay.without_log |= last is None
             if last is None or letter.subject in replay.full:
                 continue

@@ -238,7 +238,7 @@ class TaskAttempt:
     async def _check(self) -> None:
         """Check that this attempt still owns the log; JetStream does not check this for segments and results."""
         last = await self._log.last(self.record.event.task_id)
-        if last is None or last.stream_sequence != self.record.stream_sequence:
+        if last is None or last.stream_sequence > self.record.stream_sequence:
             raise FencedError
 
     async def _append(self, state: State, **fields: object) -> None:

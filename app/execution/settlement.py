@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from app.dead_letters.store import DeadLetterStore
-from app.errors import AlreadyKnownError, FencedError, TaskError, TransientError
+from app.errors import AlreadyKnownError, FencedError, NotHeldError, TaskError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
 from app.queue.stored_message import StoredMessage
@@ -80,8 +80,8 @@ class Settlement:
         match error:
             case FencedError():
                 return await self._fenced(attempt)
-            case StaleSegmentsError():
-                log.info("segments_found_stale")
+            case StaleSegmentsError() | NotHeldError():
+                log.info("delivery_found_stale", error=type(error).__name__)
                 return await self.release(message, attempt)
             case AlreadyKnownError():
                 return await self._already_known(message, attempt)

@@ -79,6 +79,7 @@ class TaskRun:
 
         Raises:
             AlreadyKnownError: The task has ended, or its id belongs to another message.
+            NotHeldError: The task was deleted.
             FencedError: Another worker runs the task.
             PermanentError: The worker was lost in the last allowed attempt.
             TransientError: JetStream does not answer.

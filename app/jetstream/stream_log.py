@@ -13,7 +13,7 @@ from nats.js.api import RawStreamMsg
 from nats.js.errors import BadRequestError, NoStreamResponseError, ServerError, ServiceUnavailableError
 
 from app.errors import FencedError, TransientError
-from app.jetstream import stream_pages
+from app.jetstream import leader_reads, stream_pages
 from schemas import subjects
 from schemas.errors import ErrorCode
 
@@ -54,7 +54,7 @@ class StreamLog(Generic[T]):
         Raises:
             TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
         """
-        message = await self._insist(subject, partial(stream_pages.last, self._nats, self._stream, subject))
+        message = await self._insist(subject, partial(leader_reads.last, self._nats, self._stream, subject))
         return None if message is None else await self._own(message, subject)
 
     async def last_of(self, subjects: Iterable[str]) -> list[T]:
@@ -134,7 +134,7 @@ class StreamLog(Generic[T]):
         return True
 
     async def _messages(self, subject: str, *, after: int = 0) -> AsyncIterator[RawStreamMsg]:
-        read = partial(stream_pages.next_from, self._nats, self._stream, subject)
+        read = partial(leader_reads.next_from, self._nats, self._stream, subject)
         while (message := await self._insist(subject, partial(read, after + 1))) is not None:
             yield message
             after = message.seq or after + 1

@@ -1,6 +1,8 @@
-"""Read messages from a stream by JetStream's Direct Get, one by one and in batches.
+"""Read batches of messages from a stream by JetStream's Direct Get, which nats-py does not offer.
 
-nats-py offers no batches, and mistakes a header `Status` that a publisher has set for the status of the server.
+Any server of a cluster that has a replica of the stream may answer, even one that is behind the leader. So what is read
+here may only be shown, or be confirmed by an append, which JetStream refuses if the read was out of date. For what
+decides, use `leader_reads`.
 """
 
 import json
@@ -12,6 +14,8 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.js.api import RawStreamMsg
+
+from app.jetstream import leader_reads
 
 ANSWER_TIMEOUT_S = 5.0
 PAGE_SIZE = 200  # messages that are read in one batch
@@ -37,11 +41,20 @@ async def page(nats: Client, stream: str, subject: str, *, start: int, count: in
 async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Pages]:
     """Yield all messages of a subject after stream sequence `after`, up to PAGE_SIZE at a time.
 
+    The last messages are read from the leader if the server that answers is behind the leader. So no message is
+    missing, but one that was deleted a moment ago may be among them.
+
     Raises:
         NatsError: NATS does not answer.
     """
     at = after
-    while found := await page(nats, stream, subject, start=at + 1, count=PAGE_SIZE):
+    while True:
+        found = await page(nats, stream, subject, start=at + 1, count=PAGE_SIZE)
+        if not found:
+            next_one = await leader_reads.next_from(nats, stream, subject, at + 1)
+            if next_one is None:
+                return
+            found = [next_one]
         yield found
         at = found[-1].seq or at + 1
 
@@ -62,50 +75,6 @@ async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pa
         return []
     query = {"multi_last": wanted, "max_bytes": bytes_at_once(nats)}
     return [message async for message in _answers(nats, stream, query)]
-
-
-async def one(nats: Client, stream: str, subject: str, sequence: int) -> RawStreamMsg | None:
-    """Return the message of a subject with this stream sequence; None if the stream does not hold that message.
-
-    The subject saves the server several milliseconds in a stream of a million messages.
-
-    Raises:
-        NatsError: NATS does not answer.
-    """
-    found = await next_from(nats, stream, subject, sequence)
-    return found if found is not None and found.seq == sequence else None
-
-
-async def next_from(nats: Client, stream: str, subject: str, start: int) -> RawStreamMsg | None:
-    """Return the first message of a subject from stream sequence `start` on, of any size; None if none follows.
-
-    Raises:
-        NatsError: NATS does not answer.
-    """
-    return await _message_of(nats, stream, {"seq": start, "next_by_subj": subject})
-
-
-async def last(nats: Client, stream: str, subject: str) -> RawStreamMsg | None:
-    """Return the last message of a subject; None if the subject has none.
-
-    Raises:
-        NatsError: NATS does not answer.
-    """
-    return await _message_of(nats, stream, {"last_by_subj": subject})
-
-
-async def _message_of(nats: Client, stream: str, query: dict[str, object]) -> RawStreamMsg | None:
-    asked = json.dumps(query).encode()
-    try:
-        answer = await nats.request(_api_subject(stream), asked, timeout=ANSWER_TIMEOUT_S)
-    except NoRespondersError:  # no server answers, or a message has this status as a header: `_is_end` tells
-        inbox = await nats.subscribe(nats.new_inbox())
-        try:
-            await nats.publish(_api_subject(stream), asked, reply=inbox.subject)
-            answer = await inbox.next_msg(timeout=ANSWER_TIMEOUT_S)
-        finally:
-            await inbox.unsubscribe()
-    return None if _is_end(answer) else _message(answer)
 
 
 async def _answers(nats: Client, stream: str, query: dict[str, object]) -> AsyncIterator[RawStreamMsg]:

@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 
 from app.dead_letters.store import DeadLetterStore
-from app.errors import AlreadyKnownError, FencedError
+from app.errors import AlreadyKnownError, FencedError, NotHeldError
 from app.queue.positions import WaitingTasks
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
@@ -67,5 +67,5 @@ async def _end(message: StoredMessage, registration: Registration, task_log: Tas
         record = await registration.register(task, message)
         waits = record.event.state in {State.QUEUED, State.RETRYING}
         return await task_log.end(record, EXPIRED) if waits else None
-    except (AlreadyKnownError, FencedError):
+    except (AlreadyKnownError, NotHeldError, FencedError):
         return None

@@ -12,7 +12,8 @@ from nats.errors import Error as NatsError
 from nats.js.api import ConsumerInfo
 from nats.js.errors import APIError
 
-from app.jetstream.stream_pages import one, page
+from app.jetstream import leader_reads
+from app.jetstream.stream_pages import page
 from app.queue.priorities import PATIENCE, QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
@@ -78,7 +79,7 @@ class WaitingTasks:
     async def find(self, subject: str, sequences: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
         """Read the messages with these stream sequences that a queue still holds, each with its current position.
 
-        The position is None if the state of the queues cannot be read.
+        The position is None if the state of the queues cannot be read, or does not show the message yet.
 
         Raises:
             NatsError: NATS does not answer.
@@ -95,6 +96,9 @@ class WaitingTasks:
             messages = [StoredMessage.fetched(message) for message in stored if message.seq in sequences]
             found += zip(messages, await self._positions(messages, consumer), strict=True)
             wanted = [sequence for sequence in wanted if sequence > (stored[-1].seq or 0)]
+        for sequence in set(sequences) - {message.sequence for message, _ in found}:
+            message = await self.held(subject, sequence)  # the server that answered may be behind the leader
+            found += [(message, None)] if message is not None else []
         return found
 
     async def held(self, subject: str, sequence: int) -> StoredMessage | None:
@@ -103,7 +107,7 @@ class WaitingTasks:
         Raises:
             NatsError: NATS does not answer.
         """
-        found = await one(self._nats, self._names.tasks, subject, sequence)
+        found = await leader_reads.one(self._nats, self._names.tasks, subject, sequence)
         return None if found is None else StoredMessage.fetched(found)
 
     async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:

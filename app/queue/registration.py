@@ -16,7 +16,7 @@ from typing import Final
 
 from nats.errors import Error as NatsError
 
-from app.errors import AlreadyKnownError, FencedError, TransientError
+from app.errors import AlreadyKnownError, FencedError, NotHeldError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, WaitingTasks
 from app.queue.priorities import QUEUE_KEYS
@@ -77,7 +77,8 @@ class Registration:
         """Register the task of a message that this worker has taken, unless it is registered; return its last record.
 
         Raises:
-            AlreadyKnownError: The id belongs to another message, or the task was deleted.
+            AlreadyKnownError: The id belongs to another message.
+            NotHeldError: The task was deleted.
             NatsError: NATS does not answer.
             TransientError: JetStream does not answer.
         """
@@ -85,7 +86,7 @@ class Registration:
         while True:
             last = None if is_new else await self._log.last(task.task_id)
             if last is None and not is_new and not await self._is_held(message):
-                raise AlreadyKnownError(task.task_id)  # the task was deleted and must not get a log again
+                raise NotHeldError(task.task_id)  # a deleted task must not get a log again
             try:
                 return await self._register(task, message, last, position)
             except FencedError:
@@ -137,9 +138,10 @@ class Registration:
         """Append `queued` behind the last record, unless the message is registered already.
 
         Raises:
-            AlreadyKnownError: The id belongs to another message, or the task was deleted.
+            AlreadyKnownError: The id belongs to another message.
             FencedError: Another worker has appended to the log.
             NatsError: NATS does not answer.
+            NotHeldError: The task was deleted.
             TransientError: JetStream or Redis does not answer.
         """
         if last is not None and message.owns(last):
@@ -169,15 +171,15 @@ class Registration:
         a deletion of the task, which found the log and removed it before this record was appended.
 
         Raises:
-            AlreadyKnownError: The task was deleted.
+            NotHeldError: The task was deleted.
             TransientError: JetStream or Redis does not answer.
         """
         task_id = queued.event.task_id
         last = await self._log.last(task_id)
         if last is not None and last.stream_sequence == queued.stream_sequence:
-            await self._log.purge_events(task_id)
+            await self._log.undo(queued)
             await self._delete_keys(queued)
-            raise AlreadyKnownError(task_id)
+            raise NotHeldError(task_id)
 
     async def _is_held(self, message: StoredMessage) -> bool:
         return await self._waiting.held(message.subject, message.sequence) is not None
@@ -188,7 +190,7 @@ class Registration:
         """Register the task of a waiting message; skip invalid and known tasks, which a worker handles later."""
         task = message.task
         if task is not None:
-            with suppress(AlreadyKnownError, FencedError):
+            with suppress(AlreadyKnownError, NotHeldError, FencedError):
                 await self._register(task, message, last.get(task.task_id), position)
 
     async def _register_announced(self) -> None:

@@ -44,7 +44,7 @@ class StoredMessage:
 
     @classmethod
     def fetched(cls, message: RawStreamMsg) -> "StoredMessage":
-        """Read a message that a direct get has found."""
+        """Read a message that was read from the stream."""
         time = (message.time or datetime.now(UTC)).astimezone(UTC)
         return cls(message.subject or "", message.seq or 0, time, message.headers or {}, message.data or b"")
 

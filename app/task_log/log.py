@@ -168,5 +168,9 @@ class TaskLog:
         await self.purge_segments(task_id)
         await self._progress.purge(subjects.progress(task_id))
 
+    async def undo(self, record: Record) -> None:
+        """Remove a record that was appended to an empty log; the records behind it stay."""
+        await self._progress.purge(subjects.progress(record.event.task_id), up_to=record.stream_sequence)
+
     def _cloud_event(self, what: str, task_id: str) -> dict[str, str]:
         return cloud_events.headers(what, self.source, uuid4().hex, task_id=task_id)

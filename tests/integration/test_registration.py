@@ -16,7 +16,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 
 from app.cancellation import cancel_all
-from app.errors import AlreadyKnownError, TransientError
+from app.errors import NotHeldError, TransientError
 from app.jetstream import provisioning, streams
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.main import Worker
@@ -182,7 +182,7 @@ async def test_a_task_that_is_deleted_before_its_registration_does_not_come_back
     # When its task is deleted before the worker gets on
     await publisher.ask("tasks.delete", task_id="t1")
     # Then nothing registers it again
-    with pytest.raises(AlreadyKnownError):
+    with pytest.raises(NotHeldError):
         await busy.container.registration.register(TASK, message)
     assert (await publisher.ask("tasks.status", task_id="t1"))["error"]
 

@@ -15,7 +15,7 @@ from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
-from app.jetstream import provisioning, stream_pages, streams
+from app.jetstream import leader_reads, provisioning, streams
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.main import Worker
 from app.operations.health import consumers_exist
@@ -216,8 +216,8 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
     publisher: Publisher, start_worker: StartWorker, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a running task whose worker soon gives up on an answer
-    engine, unanswered, ask = FakeEngine(), asyncio.Event(), stream_pages.last
-    monkeypatch.setattr("app.jetstream.stream_pages.ANSWER_TIMEOUT_S", 0.2)
+    engine, unanswered, ask = FakeEngine(), asyncio.Event(), leader_reads.last
+    monkeypatch.setattr("app.jetstream.leader_reads.ANSWER_TIMEOUT_S", 0.2)
 
     async def ask_in_vain(connection: Client, stream: str, subject: str) -> RawStreamMsg | None:
         try:
@@ -226,7 +226,7 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
             unanswered.set()
             raise
 
-    monkeypatch.setattr("app.jetstream.stream_pages.last", ask_in_vain)
+    monkeypatch.setattr("app.jetstream.leader_reads.last", ask_in_vain)
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("t1")
@@ -276,7 +276,7 @@ async def test_a_request_is_answered_while_jetstream_is_not(
         raise nats.errors.NoRespondersError
 
     monkeypatch.setattr("app.requests.READ_WITHIN_S", 0.2)
-    monkeypatch.setattr("app.jetstream.stream_pages.last", nobody)
+    monkeypatch.setattr("app.jetstream.leader_reads.last", nobody)
     # When somebody asks where a task stands
     answer = await publisher.ask("tasks.status", task_id="t1")
     # Then there is an answer, in time

@@ -239,6 +239,22 @@ async def test_it_notices_that_somebody_else_has_appended(attempt: TaskAttempt, 
         await attempt.check(3)
 
 
+async def test_a_read_that_is_out_of_date_fences_nobody(
+    attempt: TaskAttempt, log: InMemoryTaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a server that was just the leader, and has missed the attempt's last event
+    before = attempt.record
+    await attempt.append(Update(Stage.DECODING, 0.1))
+    await attempt.release()
+
+    async def from_the_past(_: str) -> Record:
+        return before
+
+    monkeypatch.setattr(log, "last", from_the_past)
+    # When the attempt looks whether it still owns the log, then it does
+    await attempt.check()
+
+
 async def test_a_refused_append_of_somebody_else_fences_nobody(attempt: TaskAttempt) -> None:
     await attempt.check(99)  # received on the subject, but not in the log
 

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from app.cancellation import cancel_all
-from app.errors import AlreadyKnownError
+from app.errors import AlreadyKnownError, NotHeldError
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position, WaitingTasks
 from app.queue.registration import Announcement, Registration
@@ -131,7 +131,7 @@ async def test_a_task_that_was_deleted_is_not_registered(
 ) -> None:
     # Given a message that a worker has taken, and whose task was deleted in that moment
     waiting.message = None
-    with pytest.raises(AlreadyKnownError):
+    with pytest.raises(NotHeldError):
         await registration.register(TASK, message())
     assert await log.last("t1") is None
 
@@ -155,7 +155,7 @@ async def test_a_task_that_is_deleted_just_before_its_registration_does_not_come
     monkeypatch.setattr(log, "append", append_late)
     # When it is registered
     if taken:
-        with pytest.raises(AlreadyKnownError):
+        with pytest.raises(NotHeldError):
             await registration.register(TASK, replace(message(), time=datetime.now(UTC) + timedelta(minutes=1)))
     else:
         await registration.register_waiting([ANNOUNCED])

@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from redis.asyncio import Redis
 
 from app.dead_letters.store import DeadLetterStore
-from app.errors import FencedError, PermanentError, TaskError, TransientError
+from app.errors import FencedError, NotHeldError, PermanentError, TaskError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.execution.settlement import Settlement
 from app.redis_store.projection import RedisProjection
@@ -208,6 +208,15 @@ async def test_a_stopping_worker_releases_its_task_at_once() -> None:
 async def test_a_message_without_an_attempt_is_released_without_an_append() -> None:
     story = Story()
     await settlement(story).release(cast("Msg", FakeMessage(story)), None)
+    assert story.done == ["nak"]
+
+
+async def test_a_message_that_the_stream_seems_not_to_hold_is_returned_not_removed() -> None:
+    # Given a message that a read of the task stream has not found: its task was deleted, or the read was out of date
+    story = Story()
+    message = cast("Msg", FakeMessage(story))
+    # When it is settled, then JetStream may deliver it again
+    await settlement(story).failed(message, None, NotHeldError(), begun=True)
     assert story.done == ["nak"]
 
 

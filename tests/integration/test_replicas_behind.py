@@ -1,0 +1,112 @@
+"""A server that is behind the leader answers Direct Gets from the past: that decides nothing.
+
+The mirrors here stand for such servers: JetStream lets them answer about half of the Direct Gets for their stream, and
+they lack all but one message of it.
+"""
+
+import json
+from functools import partial
+
+import pytest
+from nats.js import JetStreamContext
+from nats.js.api import StreamConfig, StreamSource
+
+from app.errors import PermanentError
+from app.main import Worker
+from schemas import subjects
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from schemas.wire import Kind, Priority
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, queue_is_empty
+from tests.waiting import eventually
+
+TASKS = 40
+# For each stream: the subject whose message the mirror has, and where that message is published.
+KNOWN = {
+    "transcription_progress": ("progress.known", "append.progress.known"),
+    "transcription_segments": ("segments.known", "append.segments.known"),
+    "transcription_results": ("results.known", "append.results.known"),
+    "transcription_dead_letters": ("dead_letters.diarization", "append.dead_letters.diarization"),
+}
+
+pytestmark = pytest.mark.foreign
+
+
+@pytest.fixture
+async def behind(worker: Worker, js: JetStreamContext) -> None:
+    """Servers that answer, and know next to nothing."""
+    del worker  # it has made the streams
+    for stream, (subject, append_to) in KNOWN.items():
+        await mirror(js, stream, subject)
+        await js.publish(append_to, b"junk")
+    low = subjects.tasks(Kind.DIARIZATION, Priority.LOW)
+    await mirror(js, "transcription_tasks", low)
+    await js.publish(low, json.dumps({"task_id": "known", "audio_file_id": "meeting.flac", "user_id": 7}).encode())
+    for stream in (*KNOWN, "transcription_tasks"):
+        await eventually(partial(answers, js, stream))
+
+
+async def mirror(js: JetStreamContext, stream: str, subject: str) -> None:
+    source = StreamSource(name=stream, filter_subject=subject)
+    await js.add_stream(StreamConfig(name=f"behind_{stream}", mirror=source, mirror_direct=True, allow_direct=True))
+
+
+async def answers(js: JetStreamContext, stream: str) -> bool:
+    """Whether the mirror has its message: from then on it answers."""
+    return (await js.stream_info(f"behind_{stream}")).state.last_seq > 0
+
+
+async def test_no_task_is_lost_or_begun_twice(behind: None, publisher: Publisher, js: JetStreamContext) -> None:
+    del behind
+    # When tasks are done
+    ids = [f"t{number}" for number in range(TASKS)]
+    for task_id in ids:
+        await publisher.publish(task_id)
+    events = {task_id: await publisher.until(task_id, State.COMPLETED) for task_id in ids}
+    # Then each was done once, in its first attempt, and whoever asks at once gets its result
+    assert {event.attempt for of_task in events.values() for event in of_task if event.state is State.RUNNING} == {1}
+    for task_id in ids:
+        assert (await publisher.ask("tasks.result", task_id=task_id)).get("task_id") == task_id
+    await eventually(partial(queue_is_empty, js))
+    found = (await js.stream_info("transcription_results", subjects_filter="results.*")).state.subjects or {}
+    assert {subject: count for subject, count in found.items() if subject != "results.known"} == {
+        subjects.results(task_id): 1 for task_id in ids
+    }
+
+
+async def test_each_waiting_task_is_known_soon(behind: None, publisher: Publisher, engine: FakeEngine) -> None:
+    del behind
+    # Given a busy worker
+    engine.may_go_on.clear()
+    await publisher.publish("running")
+    await publisher.until("running", State.RUNNING)
+    # When tasks are published behind its task
+    ids = [f"t{number}" for number in range(TASKS)]
+    for task_id in ids:
+        await publisher.publish(task_id)
+    # Then each is registered while it waits, and can be cancelled
+    for task_id in ids:
+        await publisher.until(task_id, State.QUEUED)
+        assert (await publisher.ask("tasks.cancel", task_id=task_id))["state"] == State.CANCELLED
+    engine.may_go_on.set()
+    assert (await publisher.until("running", State.COMPLETED))[-1].attempt == 1
+
+
+async def test_a_deleted_task_leaves_no_dead_letter(
+    behind: None, publisher: Publisher, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    del behind
+    # Given tasks that have failed
+    await eventually(partial(publisher.is_completed, "known"))
+    ids = [f"t{number}" for number in range(10)]
+    engine.fail_with = [PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound: upload the recording again.")] * len(ids)
+    for task_id in ids:
+        await publisher.publish(task_id)
+        await publisher.until(task_id, State.FAILED)
+    await eventually(partial(queue_is_empty, js))
+    # When they are deleted
+    for task_id in ids:
+        assert (await publisher.ask("tasks.delete", task_id=task_id)).get("error") is None
+    # Then their dead letters are, too; the mirror's message is left
+    assert (await js.stream_info("transcription_dead_letters")).state.messages == 1
