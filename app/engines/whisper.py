@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, pairwise
 from math import sqrt
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from statistics import median
 
 from ctranslate2 import get_cuda_device_count
@@ -83,11 +83,11 @@ class Whisper:
 
     def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
         """Transcribe consecutive clips; `previous` is the language spoken before the first clip."""
-        detected = self._network.in_parallel(partial(self._detect, options), clips)
+        detected = self._network.in_parallel(partial(self._detect, options), clips, attrgetter("seconds"))
         languages, settled = _in_order(detected, previous)
         cuts = [list(_cuts(each, of_clip)) for each, of_clip in zip(detected, languages, strict=True)]
         flat = [cut for of_clip in cuts for cut in of_clip]
-        texts = iter(self._network.in_parallel(partial(self._texts, options), flat))
+        texts = iter(self._network.in_parallel(partial(self._texts, options), flat, attrgetter("clip.seconds")))
         found = [[text for _ in of_clip for text in next(texts)] for of_clip in cuts]
         return Answer(found, languages[-1][-1], settled)
 

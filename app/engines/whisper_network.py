@@ -125,14 +125,21 @@ class Network:
             return language == "en"
         return self._model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
-    def in_parallel(self, work: Callable[[Sequence[Given]], list[Made]], given: Sequence[Given]) -> list[Made]:
-        """Give each thread an equal share of the items, and return the results in the items' order.
+    def in_parallel(
+        self, work: Callable[[Sequence[Given]], list[Made]], given: Sequence[Given], seconds: Callable[[Given], float]
+    ) -> list[Made]:
+        """Give each thread items with about as many `seconds` of sound, and return the results in the items' order.
 
         `work` may call the network, but not this method: the threads would wait for each other.
         """
-        share = ceil(len(given) / self._at_once)
-        shares = [given[at : at + share] for at in range(0, len(given), share)]
-        return [made for of_share in self._threads.map(work, shares) for made in of_share]
+        shares = shared([seconds(each) for each in given], self._at_once)
+        done = self._threads.map(work, [[given[number] for number in share] for share in shares])
+        made = {
+            number: each
+            for share, of_share in zip(shares, done, strict=True)
+            for number, each in zip(share, of_share, strict=True)
+        }
+        return [made[number] for number in range(len(given))]
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """Encode clips: for each, an array (frames, width) that the decoder reads."""
@@ -245,6 +252,17 @@ def _padded(encoded: Encoded) -> Encoded:
     silence = encoded[-_REPEATED:]
     repeated = np.tile(silence, (ceil((length - len(encoded)) / len(silence)), 1))
     return np.concatenate([encoded, repeated])[:length]
+
+
+def shared(seconds: Sequence[float], threads: int) -> list[list[int]]:
+    """Deal items of these lengths to threads, so that the threads end at about the same time.
+
+    Return the numbers of the items of each thread that gets any.
+    """
+    shares: list[list[int]] = [[] for _ in range(threads)]
+    for number in sorted(range(len(seconds)), key=lambda number: -seconds[number]):
+        min(shares, key=lambda share: sum(seconds[each] for each in share)).append(number)
+    return [share for share in shares if share]
 
 
 def encoded_part(encoded: Encoded, piece: Piece) -> Encoded:

@@ -12,7 +12,7 @@ from app.engines.mixing import SAMPLE_RATE
 from app.engines.sentences import text_of
 from app.engines.speech_model import Answer
 from app.engines.whisper import Whisper
-from app.engines.whisper_network import Decoded, Encoded, Hints, Part
+from app.engines.whisper_network import Decoded, Encoded, Hints, Part, shared
 from app.errors import PermanentError
 from schemas.transcription import TranscribeOptions, Word
 from schemas.wire import Model
@@ -46,7 +46,9 @@ class FakeNetwork:
     def knows(self, language: str) -> bool:
         return language in {"en", "ru"}
 
-    def in_parallel(self, work: Callable[[Sequence[Given]], list[Made]], given: Sequence[Given]) -> list[Made]:
+    def in_parallel(
+        self, work: Callable[[Sequence[Given]], list[Made]], given: Sequence[Given], _: Callable[[Given], float]
+    ) -> list[Made]:
         return [made for each in given for made in work([each])]
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
@@ -237,3 +239,13 @@ def test_what_the_model_cannot_do_is_refused(options: dict[str, object], english
     model = Whisper(Model(name="fake", revision="1"), "cpu", network)  # type: ignore[arg-type]  # as the network does
     with pytest.raises(PermanentError, match=said):
         model.check(TranscribeOptions.model_validate(options))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "threads", "longest"),
+    [([16, 19, 13, 9], 2, 29), ([20, 1, 1, 1], 2, 20), ([5], 4, 5), ([10] * 8, 3, 30)],
+)
+def test_threads_get_about_as_much_sound_each(seconds: list[float], threads: int, longest: float) -> None:
+    shares = shared(seconds, threads)
+    assert sorted(number for share in shares for number in share) == list(range(len(seconds)))
+    assert max(sum(seconds[number] for number in share) for share in shares) == longest
