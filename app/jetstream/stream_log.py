@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.errors import ConnectionReconnectingError, NoRespondersError, OutboundBufferLimitError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import RawStreamMsg
-from nats.js.errors import BadRequestError, NoStreamResponseError, ServerError, ServiceUnavailableError
+from nats.js.errors import APIError, BadRequestError, NoStreamResponseError, ServerError, ServiceUnavailableError
 
 from app.errors import FencedError, TransientError
 from app.jetstream import leader_reads, stream_pages
@@ -22,7 +22,10 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 EXPECTED_SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: the expected last sequence is not the last one
-APPENDING: Final = 10164  # err_code of a cluster's leader: another append to this subject is not finished yet
+UNFINISHED: Final = {  # err_codes of a cluster's leader, after which a request can be repeated
+    10158,  # a message with this id is not stored on enough servers yet
+    10164,  # another append to this subject is not finished yet
+}
 
 T = TypeVar("T")
 Answer = TypeVar("Answer")
@@ -153,8 +156,8 @@ class StreamLog(Generic[T]):
         while True:
             try:
                 return await ask()
-            except (BadRequestError, *UNANSWERED) as error:
-                if isinstance(error, BadRequestError) and error.err_code != APPENDING:
+            except (APIError, *UNANSWERED) as error:
+                if not isinstance(error, UNANSWERED) and error.err_code not in UNFINISHED:
                     raise
                 if not self._nats.is_connected:
                     give_up_at = loop.time() + GIVE_UP_AFTER_S

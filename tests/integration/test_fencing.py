@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
-from nats.js.errors import BadRequestError
+from nats.js.errors import APIError, BadRequestError
 
 from app.cancellation import despite_cancellation
 from app.engines.messages import Listen
@@ -213,10 +213,11 @@ async def test_a_worker_whose_acknowledgement_is_lost_is_not_fenced_by_itself(
     assert (await js.stream_info("transcription_progress")).state.messages == 2
 
 
+@pytest.mark.parametrize("refusal", [BadRequestError(code=400, err_code=10164), APIError(code=409, err_code=10158)])
 async def test_an_append_waits_for_one_that_is_on_its_way(
-    settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch, refusal: APIError
 ) -> None:
-    # Given a cluster whose leader replicates what somebody else appends to the same log at this moment
+    # Given a cluster whose leader replicates another append to the same log, or the same append, at this moment
     await provisioning.provision(js, settings)
     log = TaskLog(nc, streams.names(settings), "w")
     publish, refused = JetStreamContext.publish, 0
@@ -225,7 +226,7 @@ async def test_an_append_waits_for_one_that_is_on_its_way(
         nonlocal refused
         refused += 1
         if refused < 3:
-            raise BadRequestError(code=400, err_code=10164)
+            raise refusal
         return await publish(self, *arguments, **options)
 
     monkeypatch.setattr(JetStreamContext, "publish", busy)
