@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Collection, Coroutine
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
 
 AGAIN_AFTER_S: Final = 0.05  # how long a cancelled task may run before it is cancelled again
+STOP_AGAIN_AFTER_S: Final = 0.5  # the same for the body of a `Stop`, which may have to clean up
 
 T = TypeVar("T")
 
@@ -21,6 +23,59 @@ async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=again_after)
+
+
+class Stop:
+    """Stops the body of its `async with`: after some seconds, or when `now` is called.
+
+    `asyncio.timeout` cancels its body once. A `Stop` repeats the cancellation until the body has ended, because a
+    single cancellation can be lost: see `cancel_all`.
+
+    Raises:
+        Exception: The given error, if the body was stopped.
+    """
+
+    def __init__(
+        self, error: Exception, *, after: float | None = None, again_after: float = STOP_AGAIN_AFTER_S
+    ) -> None:
+        """Raise `error` in place of the cancellation; `after` is in seconds, and None means only by `now`."""
+        self._error = error
+        self._after = after
+        self._again_after = again_after
+        self._body: asyncio.Task[Any] | None = None
+        self._cancelled_by_others = 0  # before the body began
+        self._cancelled = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        self._body = asyncio.current_task()
+        self._cancelled_by_others = self._body.cancelling() if self._body else 0
+        if self._after is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._after, self.now)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        body, self._body = self._body, None
+        if self._timer is not None:
+            self._timer.cancel()
+        if body is None or not self._cancelled:
+            return
+        for _ in range(self._cancelled):
+            body.uncancel()
+        if isinstance(error, asyncio.CancelledError) and body.cancelling() <= self._cancelled_by_others:
+            raise self._error from error
+
+    def now(self) -> None:
+        """Cancel the body, and do this again until the body has ended; outside of the body this does nothing."""
+        if self._body is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._cancelled += 1
+        self._body.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self._again_after, self.now)
 
 
 async def despite_cancellation(work: Coroutine[Any, Any, T]) -> T:

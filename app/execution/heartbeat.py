@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from app.cancellation import cancel_all
+from app.cancellation import Stop, cancel_all
 from app.errors import FencedError, TransientError
 from app.execution.attempt import TaskAttempt
 from schemas import subjects
@@ -34,7 +34,7 @@ class Heartbeat:
         self._every = every
         self._notice = notice
         self._followed: asyncio.Future[TaskAttempt] = asyncio.get_running_loop().create_future()
-        self._fence: asyncio.Timeout | None = None
+        self._fence = Stop(FencedError())
 
     def follow(self, attempt: TaskAttempt) -> None:
         """From now on, append the attempt's updates to the task's log, and watch that log for appends of others."""
@@ -54,14 +54,9 @@ class Heartbeat:
 
         beginning = asyncio.get_running_loop().call_later(min(FIRST_AFTER_S, self._every), begin)
         try:
-            async with asyncio.timeout(None) as self._fence:
+            async with self._fence:
                 yield
-        except TimeoutError as error:
-            if self._fence is None or not self._fence.expired():
-                raise
-            raise FencedError from error
         finally:
-            self._fence = None
             beginning.cancel()
             await cancel_all(beats)
 
@@ -84,7 +79,7 @@ class Heartbeat:
             try:
                 await attempt.tick()
             except FencedError:
-                self._stop()
+                self._fence.now()
             except Exception:
                 log.warning("progress_append_failed", exc_info=True)
 
@@ -109,8 +104,4 @@ class Heartbeat:
         try:
             await attempt.check(sequence)
         except FencedError:
-            self._stop()
-
-    def _stop(self) -> None:
-        if self._fence is not None and not self._fence.expired():
-            self._fence.reschedule(asyncio.get_running_loop().time())
+            self._fence.now()

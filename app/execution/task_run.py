@@ -17,7 +17,7 @@ from nats.errors import Error as NatsError
 from opentelemetry.trace import Tracer
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
-from app.cancellation import despite_cancellation
+from app.cancellation import Stop, despite_cancellation
 from app.errors import AlreadyKnownError, FencedError, PermanentError, TransientError
 from app.execution.attempt import TaskAttempt, speakers_are_given_up
 from app.execution.heartbeat import Heartbeat
@@ -128,15 +128,9 @@ class TaskRun:
 
     async def _in_time(self, handle: Callable[[], Awaitable[object]]) -> None:
         timeout = self._execution.timeout
-        limit = asyncio.timeout(timeout)
-        try:
-            async with limit:
-                await handle()
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            message = f"The attempt took longer than TASK_TIMEOUT ({timeout:g} s): split the recording or raise it."
-            raise TransientError(ErrorCode.TIMEOUT, message) from error
+        message = f"The attempt took longer than TASK_TIMEOUT ({timeout:g} s): split the recording or raise it."
+        async with Stop(TransientError(ErrorCode.TIMEOUT, message), after=timeout):
+            await handle()
 
     async def _check_previous_attempt(self, attempt: TaskAttempt) -> None:
         """Raise an error if the previous attempt goes on, has ended the task, or was lost and was the last allowed."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from app.cancellation import cancel_all, despite_cancellation
+from app.cancellation import Stop, cancel_all, despite_cancellation
 
 
 async def test_a_cancellation_that_was_swallowed_is_repeated() -> None:
@@ -55,3 +55,66 @@ async def test_what_goes_wrong_with_a_last_word_is_told() -> None:
 
     with pytest.raises(TimeoutError):
         await despite_cancellation(failing())
+
+
+async def deaf(times: int) -> None:
+    """Goes on after some cancellations, as nats-py does after one that comes while it flushes."""
+    for _ in range(times):
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+    await asyncio.Event().wait()
+
+
+async def test_work_that_swallows_cancellations_is_stopped_in_time() -> None:
+    # Given work with a limit, which swallows three cancellations
+    async def limited() -> None:
+        async with Stop(ZeroDivisionError(), after=0.01, again_after=0.01):
+            await deaf(3)
+
+    # When the time is up, then it is stopped
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(limited(), 5)
+
+
+async def test_work_that_swallows_cancellations_is_stopped_at_once() -> None:
+    # Given work without a limit, which swallows three cancellations
+    stop = Stop(ZeroDivisionError(), again_after=0.01)
+
+    async def stoppable() -> None:
+        async with stop:
+            await deaf(3)
+
+    # When somebody stops it, then it is stopped
+    asyncio.get_running_loop().call_later(0.01, stop.now)
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(stoppable(), 5)
+
+
+async def test_work_that_ends_in_time_is_not_stopped() -> None:
+    # Given work that has ended before its limit, and is asked to stop afterwards
+    async with Stop(ZeroDivisionError(), after=0.02) as stop:
+        pass
+    stop.now()
+    # When the time is up, then nobody is cancelled
+    await asyncio.sleep(0.04)
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+async def test_work_that_its_caller_cancels_is_cancelled() -> None:
+    # Given work with a limit that is over
+    stopping = asyncio.Event()
+
+    async def limited() -> None:
+        async with Stop(ZeroDivisionError(), after=0, again_after=60):
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            stopping.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(limited())
+    await stopping.wait()
+    # When its caller cancels it, too, then that counts
+    await cancel_all([task])
+    assert task.cancelled()

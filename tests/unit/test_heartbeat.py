@@ -1,6 +1,7 @@
 """The heart beats whatever the attempt waits for."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
@@ -110,6 +111,22 @@ async def test_an_attempt_that_was_fenced_before_the_subscription_is_stopped() -
         async with asyncio.timeout(5), heartbeat.beating():
             await asyncio.Event().wait()
     assert attempt.looked == 1
+
+
+async def test_a_fenced_worker_stops_though_a_cancellation_is_swallowed() -> None:
+    # Given work that swallows a cancellation, as nats-py does while it flushes
+    heartbeat = Heartbeat(cast("Client", FakeNats()), cast("Msg", FakeMessage()), every=0.01)
+    heartbeat.follow(cast("TaskAttempt", FencedAttempt()))
+
+    async def work() -> None:
+        async with heartbeat.beating():
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+    # When it is fenced, then it stops all the same
+    with pytest.raises(FencedError):
+        await asyncio.wait_for(work(), 5)
 
 
 async def test_work_that_is_done_at_once_needs_no_heartbeat() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -68,7 +69,12 @@ class Run:
     """A task run with all that it needs."""
 
     def __init__(
-        self, log: InMemoryTaskLog, *, heartbeat: float = 60, connection: ConnectionMonitor | None = None
+        self,
+        log: InMemoryTaskLog,
+        *,
+        heartbeat: float = 60,
+        timeout: float = 60,
+        connection: ConnectionMonitor | None = None,
     ) -> None:
         self.log, self.story = log, Story()
         self.message = FakeMessage(story=self.story)
@@ -91,7 +97,7 @@ class Run:
             connection=self.connection,
             heartbeat=heartbeat,
             ack_wait=15,
-            timeout=60,
+            timeout=timeout,
             tracer=OFF.get_tracer("tests"),
         )
         self.task_run = TaskRun(tools, cast("Msg", self.message))
@@ -200,6 +206,24 @@ async def test_a_task_that_fails_before_its_start_has_run(
     await run.work(handle)
     # Then its log shows `running` before it shows the failure
     assert run.states == [State.QUEUED, State.RUNNING, State.QUEUED, State.RUNNING, State.RETRYING]
+
+
+async def test_an_attempt_ends_in_time_though_a_cancellation_is_swallowed(log: InMemoryTaskLog) -> None:
+    # Given an attempt that swallows a cancellation, as nats-py does while it flushes
+    run = Run(log, timeout=0.05)
+
+    async def handle() -> None:
+        await run.task_run.begin(TASK)
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    # When its time is up, then it has ended
+    await asyncio.wait_for(run.work(handle), 5)
+    error = log.events("t1")[-1].error
+    assert error is not None
+    assert error.code is ErrorCode.TIMEOUT
+    assert run.states[-1] is State.RETRYING
 
 
 async def test_another_timeout_is_not_that_of_the_attempt(log: InMemoryTaskLog) -> None:
