@@ -105,7 +105,9 @@ lock: $(READY) ## resolve the requirement files anew
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
 	  requirements/onnx.in -c requirements/runtime.txt --no-emit-package numpy -o requirements/onnx.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
-	  pyproject.toml --extra onnx --group dev -c requirements/runtime.txt -o requirements/development.txt
+	  requirements/s3.in -c requirements/runtime.txt --no-emit-package typing-extensions -o requirements/s3.txt
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	  pyproject.toml --extra onnx --extra s3 --group dev -c requirements/runtime.txt -o requirements/development.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
 	  --group peers -c requirements/runtime.txt -o requirements/peers.txt
 

@@ -8,6 +8,7 @@ settings (`engines/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR`, which must be s
 import re
 import sys
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
@@ -20,7 +21,13 @@ from schemas.problems import first_problem
 SECRETS = Path("/run/secrets")  # container engines put one file here for each secret; the environment overrides it
 STEM_SUFFIX = "_tasks"
 MOST_WINDOWS = 16  # limit of windows that a model transcribes at once; a helper refuses larger requests
-STORE = re.compile(r"nats://[A-Za-z0-9_-]+|file:///.*")  # a bucket or a folder
+STORE = re.compile(
+    r"nats://[A-Za-z0-9_-]+"
+    r"|file:///.*"
+    r"|s3://[a-z0-9][a-z0-9.-]+(/(?!\.)[\w.!()=-]+)*/?"
+    r"|https://[A-Za-z0-9.-]+(:[0-9]{1,5})?/((?!\.)[\w.~-]+/)*"
+)
+S3_EXTRA = "pip install 'natscribe[s3]'"
 REPLICAS = (1, 3, 5)  # an even number survives as few lost servers as the odd number below, and NATS allows up to 5
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -84,6 +91,14 @@ class Settings(BaseSettings):
     task_grace: float = Field(10, ge=0, description="Seconds that a running task has to end after SIGTERM.")
 
     audio_store: str = "nats://audio"
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: SecretStr | None = None
+    aws_region: str | None = None
+    aws_endpoint_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Address of a server that is not Amazon's, such as MinIO; null: Amazon's.",
+    )
     audio_ttl: float = Field(0, ge=0, description="Seconds after which recordings in the bucket are deleted; 0: never.")
     audio_max_bytes: int = Field(4 * 1024**3, gt=0)
     audio_max_seconds: float = Field(24 * 3600, gt=0)
@@ -135,6 +150,13 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _key_and_secret(self) -> "Settings":
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            message = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: set both, or neither"
+            raise ValueError(message)
+        return self
+
     @field_validator("transcription_models", mode="before")
     @classmethod
     def _is_a_list(cls, names: object) -> object:
@@ -170,7 +192,10 @@ class Settings(BaseSettings):
     @classmethod
     def _is_a_store(cls, url: str) -> str:
         if not STORE.fullmatch(url):
-            message = "write nats://BUCKET or file:///FOLDER"
+            message = "write nats://BUCKET, file:///FOLDER, s3://BUCKET/PREFIX or https://HOST/FOLDER/"
+            raise ValueError(message)
+        if url.startswith("s3:") and find_spec("obstore") is None:
+            message = f"S3 needs an extra, install it: {S3_EXTRA}"
             raise ValueError(message)
         return url
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes missing passwords and certificates: `secrets.sh FOLDER [NAME...]`, with the names of the NATS server.
-# One folder for each reader. Where alerts go comes from ALERT_WEBHOOK_URL and WATCHDOG_WEBHOOK_URL.
+# One folder for each reader. Where alerts go comes from ALERT_WEBHOOK_URL and WATCHDOG_WEBHOOK_URL, the key of S3 from
+# AWS_SECRET_ACCESS_KEY.
 set -eu
 folder=$1
 shift
@@ -23,6 +24,7 @@ done
 printf 'REDIS_URL=redis://reader:%s@localhost:6379/0\n' "$(password "$folder/redis/redis_reader")" >"$folder/clients/reader.env"
 password "$folder/nats/nats_service" >"$folder/worker/nats_password"
 printf 'redis://service:%s@redis:6379/0' "$(password "$folder/redis/redis_service")" >"$folder/worker/redis_url"
+if [ -n "${AWS_SECRET_ACCESS_KEY:-}" ]; then echo "$AWS_SECRET_ACCESS_KEY" >"$folder/worker/aws_secret_access_key"; fi
 password "$folder/grafana/admin_password" >/dev/null
 
 nobody=http://127.0.0.1:9/ # nothing listens there

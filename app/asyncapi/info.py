@@ -19,12 +19,10 @@ def description(settings: Settings) -> str:
 def _facts(settings: Settings) -> dict[str, str]:
     called = streams.names(settings)
     kept = {config.name: f"{(config.max_age or 0) / _DAY:g}" for config in streams.stream_configs(settings)}
-    in_bucket = settings.audio_store.startswith("nats://")
-    bucket = settings.audio_store.removeprefix("nats://")
-    put = f"Put the recording into the Object Store bucket `{bucket}`, under a name of your choice."
+    put, kept_for = _recordings(settings)
     return {
-        "put": put if in_bucket else "The operator puts recordings into the folder of the service.",
-        "recordings": _bucket_ttl(settings) if in_bucket else "decided by the owner of the folder",
+        "put": put,
+        "recordings": kept_for,
         "progress": called.progress,
         "segments": called.segments,
         "results": called.results,
@@ -41,6 +39,21 @@ def _facts(settings: Settings) -> dict[str, str]:
         "seconds": f"{settings.audio_max_seconds:g}",
         "diarization": f"{settings.diarization_max_seconds:g}",
     }
+
+
+def _recordings(settings: Settings) -> tuple[str, str]:
+    """Say where publishers put recordings, and how long they are kept there."""
+    kind, _, name = settings.audio_store.partition("://")
+    match kind:
+        case "nats":
+            put = f"Put the recording into the Object Store bucket `{name}`, under a name of your choice."
+            return put, _bucket_ttl(settings)
+        case "s3":
+            put = f"Put the recording into S3, below `{settings.audio_store}`, under a name of your choice."
+            return put, "decided by the owner of the bucket in S3"
+        case "https":
+            return "The operator puts recordings on a web server.", "decided by the owner of the web server"
+    return "The operator puts recordings into the folder of the service.", "decided by the owner of the folder"
 
 
 def _bucket_ttl(settings: Settings) -> str:

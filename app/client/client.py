@@ -18,7 +18,7 @@ from app.client.exchange import ask, is_text, read, request
 from app.client.following import Follower, has_events
 from app.client.objects import whole
 from app.client.operating import dead_letters, failed, newest_start, task_queues
-from app.client.recordings import audio_file_id, choose_priority, length
+from app.client.recordings import audio_file_id, choose_priority, length, store_of
 from app.client.submission import Submission, Task, make
 from app.errors import RequestError
 from app.jetstream.nats_py_compat import close
@@ -221,7 +221,8 @@ class Client:
         self, task: Task, kind: Kind, recording: Path | str, priority: Priority | None, *, is_new: bool
     ) -> str:
         seconds = await length(recording)
-        submission = Submission(self._connection, self._settings.audio_store, recording, task, seconds)
+        store = store_of(self._settings, self._connection.jetstream())
+        submission = Submission(self._connection, store, recording, task, seconds)
         await submission.submit(subjects.tasks(kind, priority or choose_priority(seconds)), is_new=is_new)
         return task.task_id
 

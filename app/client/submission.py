@@ -7,9 +7,9 @@ from typing import TypeVar
 from nats.aio.client import Client as Nats
 from pydantic import ValidationError
 
-from app.client import recordings
 from app.client.errors import ClientError, OptionError, RequestFailedError, TaskIdTakenError, UnreachableError
 from app.client.exchange import ask, publish_task
+from app.client.recordings import Store
 from schemas import subjects
 from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorCode
@@ -46,10 +46,10 @@ class Submission:
     """Submits one task."""
 
     def __init__(
-        self, connection: Nats, store: str, recording: Path | str, task: Task, seconds: float | None = None
+        self, connection: Nats, store: Store | None, recording: Path | str, task: Task, seconds: float | None = None
     ) -> None:
+        """`store` is None if the recording is where it is to be."""
         self._connection = connection
-        self._js = connection.jetstream()
         self._store = store
         self._recording = recording
         self._task = task
@@ -68,13 +68,20 @@ class Submission:
         """
         if not is_new and await self._is_known():
             return
-        uploaded = await recordings.upload(self._js, self._store, self._recording, self._task.audio_file_id)
+        uploaded = await self._upload()
         try:
             await self._publish(subject, is_new=is_new)
         except _UnwantedError as refused:  # after any other error the task may be stored and need its recording
-            if uploaded:
-                await recordings.withdraw(self._js, self._store, self._task.audio_file_id)
+            if uploaded is not None:
+                await uploaded.withdraw(self._task.audio_file_id)
             raise refused.reason from refused
+
+    async def _upload(self) -> Store | None:
+        """Upload the recording; return its store if that had nothing with this name before."""
+        if self._store is None or isinstance(self._recording, str):
+            return None
+        is_first = await self._store.upload(self._recording, self._task.audio_file_id)
+        return self._store if is_first else None
 
     async def _publish(self, subject: str, *, is_new: bool) -> None:
         try:
@@ -126,7 +133,9 @@ class Submission:
             raise TaskIdTakenError(message)
 
     async def _recording_differs(self) -> bool:
-        return await recordings.differs(self._js, self._store, self._recording, self._task.audio_file_id)
+        if self._store is None or isinstance(self._recording, str):
+            return False
+        return await self._store.differs(self._recording, self._task.audio_file_id)
 
 
 def _differences(known: Task | None, wanted: Task) -> list[str]:

@@ -1,4 +1,4 @@
-"""The store of recordings, where `audio_file_id` names a recording: a bucket of the Object Store or a folder."""
+"""The store of recordings, where `audio_file_id` names a recording."""
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -9,6 +9,7 @@ from nats.js import JetStreamContext
 
 from app.recordings.bucket import Bucket
 from app.recordings.folder import Folder
+from app.recordings.https import Https
 from app.recordings.recording import REPLACED, Recording
 from app.settings import Settings
 
@@ -28,17 +29,24 @@ class Recordings(Protocol):
         ...
 
     async def delete(self, audio_file_id: str, /) -> None:
-        """Delete a recording from the service's bucket, if it is there.
+        """Delete a recording, if it is there and the service may do more than read.
 
         Raises:
-            TransientError: internal: the bucket cannot be reached.
+            TransientError: internal: the store cannot be reached.
         """
         ...
 
 
 def recordings_of(settings: Settings, jetstream: JetStreamContext) -> Recordings:
-    """Return the store in the setting AUDIO_STORE: a bucket (`nats://bucket`) or a folder (`file:///folder`)."""
-    where = urlsplit(settings.audio_store)
-    if where.scheme == "file":
-        return Folder(Path(unquote(where.path)), settings.audio_max_bytes)
-    return Bucket(where.netloc, settings.audio_max_bytes, jetstream)
+    """Return the store that the setting AUDIO_STORE names."""
+    where, most = urlsplit(settings.audio_store), settings.audio_max_bytes
+    match where.scheme:
+        case "file":
+            return Folder(Path(unquote(where.path)), most)
+        case "https":
+            return Https(settings.audio_store, most)
+        case "s3":
+            from app.recordings.s3 import S3  # noqa: PLC0415 -- its library is an optional extra
+
+            return S3(settings)
+    return Bucket(where.netloc, most, jetstream)

@@ -2,13 +2,17 @@
 
 import asyncio
 import hashlib
+import re
+from collections.abc import AsyncIterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import BinaryIO, Final, NamedTuple, NoReturn
 
 from app.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 
+_LONGEST_NAME_BYTES: Final = 900  # S3 allows 1024 for prefix and name
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f\\\ud800-\udfff]+")  # some servers take a backslash for a slash
 GONE = "The recording disappeared while the task ran: let the operator look at the service's folder."
 REPLACED = "The recording was replaced while the task ran: publish it again under a new task id."
 
@@ -58,6 +62,36 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+async def save(chunks: AsyncIterable[bytes], file: BinaryIO, most: int) -> str:
+    """Write a recording of up to `most` bytes into the file, and return its SHA-256 in hex.
+
+    A thread hashes and writes one chunk at a time: memory stays flat, and the event loop is not blocked.
+
+    Raises:
+        PermanentError: audio_unreadable, audio_too_large.
+    """
+    digest, size = hashlib.sha256(), 0
+
+    def take(chunk: bytes) -> None:
+        digest.update(chunk)
+        file.write(chunk)
+
+    async for chunk in chunks:
+        size += len(chunk)
+        check_size(size, most)
+        await asyncio.to_thread(take, chunk)
+    check_size(size, most)
+    await asyncio.to_thread(file.flush)
+    return digest.hexdigest()
+
+
+def is_below(audio_file_id: str) -> bool:
+    """Whether a store that joins names with slashes looks for this name below its prefix, and nowhere else."""
+    if _NAME.fullmatch(audio_file_id) is None or len(audio_file_id.encode()) > _LONGEST_NAME_BYTES:
+        return False
+    return not {"", ".", ".."} & set(audio_file_id.split("/"))
 
 
 def check_size(size: int, most: int) -> None:

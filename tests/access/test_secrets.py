@@ -41,16 +41,28 @@ def test_each_reader_finds_what_it_needs(tmp_path: Path) -> None:
     assert publisher.nats_password.get_secret_value() == passwords["publisher"]
 
 
+def test_the_key_of_s3_is_given_to_the_worker_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a key in the environment
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret of S3")
+    # When secrets are made, then only the worker finds it
+    found = make(tmp_path)
+    assert [name for name, text in found.items() if "secret of S3" in text] == ["worker/aws_secret_access_key"]
+
+
 def test_settings_are_read_from_files_and_the_environment_goes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "nats_password").write_text("from a file\n")
     (tmp_path / "redis_url").write_text("redis://file:6379/0\n")
+    (tmp_path / "aws_secret_access_key").write_text("key from a file\n")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
     monkeypatch.setenv("REDIS_URL", "redis://environment:6379/0")
     found = Settings(_env_file=None, _secrets_dir=tmp_path)
     assert found.nats_password is not None
     assert found.nats_password.get_secret_value() == "from a file"
     assert found.redis_url == "redis://environment:6379/0"
+    assert found.aws_secret_access_key is not None
+    assert found.aws_secret_access_key.get_secret_value() == "key from a file"
     assert str(module.SECRETS) == "/run/secrets"
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ("nats", "redis", "worker", "prometheus", "alertmanager", "grafana")
 OF_A_HOST = {"nats_inbox_prefix", "nats_creds_file", "nats_tls_ca_file", "transcription_models_dir"}
 OF_A_CLUSTER = {"nats_replicas"}  # compose.cluster.yaml
-IN_FILES = {"nats_password", "redis_url"}
+IN_FILES = {"nats_password", "redis_url", "aws_secret_access_key"}
 
 
 @pytest.fixture(scope="module")
@@ -217,14 +217,13 @@ def test_compose_itself_accepts_the_file(more: tuple[str, ...]) -> None:
     assert (found.returncode, found.stderr) == (0, "")
 
 
-def test_the_images_extra_is_that_of_the_package() -> None:
-    # Given the extra that `pip install` knows, and what EXTRA=onnx installs into the image
-    extra = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"][
-        "onnx"
-    ]
-    wanted = (ROOT / "requirements" / "onnx.in").read_text(encoding="utf-8").splitlines()[1:]
-    locked = (ROOT / "requirements" / "onnx.txt").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["onnx", "s3"])
+def test_the_images_extra_is_that_of_the_package(name: str) -> None:
+    # Given the extra that `pip install` knows, and what is installed into the image
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    wanted = (ROOT / "requirements" / f"{name}.in").read_text(encoding="utf-8").splitlines()[1:]
+    locked = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
 
     # Then both are the same, and the version is that of the tests
-    assert wanted == extra
+    assert wanted == extras[name]
     assert locked.split(" \\")[0] in (ROOT / "requirements" / "development.txt").read_text(encoding="utf-8")

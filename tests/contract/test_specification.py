@@ -181,6 +181,16 @@ def test_the_addresses_of_a_deployment_are_not_shown() -> None:
     assert "secret" not in json.dumps(found)
 
 
+@pytest.mark.parametrize(
+    ("store", "words"),
+    [("s3://calls/2026", "into S3, below `s3://calls/2026`"), ("https://files.example.com/", "on a web server")],
+)
+def test_recordings_elsewhere_are_not_called_a_bucket_of_nats(store: str, words: str) -> None:
+    document = complete(_found(), Settings(_env_file=None, audio_store=store))
+    assert set(document["x-nats"]["objectStoreBuckets"]) == {"results"}
+    assert words in document["info"]["description"]
+
+
 def test_nothing_is_heard_or_said_that_nobody_is_told_of() -> None:
     # Given code with one subject more
     found = _found()

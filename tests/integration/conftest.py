@@ -10,22 +10,24 @@ from typing import Any
 
 import nats
 import pytest
+import pytest_asyncio
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from redis.asyncio import Redis
 
-from app.embedded import NatsServer, ValkeyServer
+from app.embedded import NatsServer, ValkeyServer, free_port
 from app.jetstream.nats_py_compat import tolerate_unreadable_headers
 from app.main import Worker
 from app.settings import Settings
+from benchmarks.s3_server import S3Server
 from schemas import subjects
 from schemas.headers import AUDIO_SECONDS
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.wire import Wire
-from tests.servers import Servers, nats_server_in, valkey_in
+from tests.servers import Servers, in_memory, nats_server_in, valkey_in
 from tests.workers import working
 
 DEADLINE = 30  # seconds
@@ -87,6 +89,16 @@ async def valkey(tmp_path: Path) -> AsyncIterator[ValkeyServer]:
     """A server of this test's own, to be hurt."""
     async with valkey_in(tmp_path / "valkey") as server:
         yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def s3_server() -> AsyncIterator[S3Server]:
+    """A server with the protocol of S3 for all tests of this process."""
+    with in_memory() as folder:
+        server = S3Server(folder / "s3", free_port())
+        await server.start()
+        yield server
+        await server.kill()  # it would take seconds to end, for nothing
 
 
 class Publisher:

@@ -26,9 +26,10 @@ from app.client import (
     UnreachableError,
     exchange,
 )
+from app.client.bucket import Bucket
 from app.client.client import new_task_id
 from app.client.exchange import ask, publish_task
-from app.client.recordings import audio_file_id, choose_priority, length, upload
+from app.client.recordings import Store, audio_file_id, choose_priority, length
 from app.client.submission import Submission
 from schemas import subjects
 from schemas.errors import ErrorCode
@@ -225,7 +226,7 @@ async def test_a_missing_bucket_is_explained(tmp_path: Path) -> None:
     # When a recording is uploaded
     # Then the error says what to do in each case
     with pytest.raises(UnreachableError, match=r"no bucket 'audio'.*wait.*set AUDIO_STORE here.*--stored"):
-        await upload(js, "nats://audio", recording, "r.wav")
+        await Bucket(js, "audio").upload(recording, "r.wav")
 
 
 async def test_a_server_that_stays_silent_is_not_asked_for_ever() -> None:
@@ -251,8 +252,8 @@ def known(task: TranscriptionTask) -> bytes:
     return status.model_dump_json().encode()
 
 
-def submission(nats: FakeNats) -> Submission:
-    return Submission(nats.connection, "nats://audio", TASK.audio_file_id, TASK)
+def submission(nats: FakeNats, store: Store | None = None) -> Submission:
+    return Submission(nats.connection, store, Path(TASK.audio_file_id), TASK)
 
 
 async def test_an_id_that_was_deleted_a_moment_ago_is_refused() -> None:
@@ -273,39 +274,44 @@ async def test_a_task_that_was_stored_a_moment_ago_is_waited_for() -> None:
     assert not nats.script
 
 
-@pytest.fixture
-def withdrawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of recordings that the client has uploaded and withdrawn again."""
-    names: list[str] = []
+class FakeStore:
+    """A store that has nothing before, and keeps the names of what was uploaded and withdrawn again."""
 
-    async def upload(*_: object) -> bool:
+    def __init__(self) -> None:
+        self.withdrawn: list[str] = []
+
+    async def upload(self, _: Path, __: str, /) -> bool:
         return True
 
-    async def withdraw(_: object, __: str, name: str) -> None:
-        names.append(name)
+    async def withdraw(self, name: str, /) -> None:
+        self.withdrawn.append(name)
 
-    monkeypatch.setattr("app.client.recordings.upload", upload)
-    monkeypatch.setattr("app.client.recordings.withdraw", withdraw)
-    return names
+    async def differs(self, _: Path, __: str, /) -> bool:
+        return False
 
 
-async def test_a_recording_stays_where_its_task_is_stored_whatever_comes_after_it(withdrawn: list[str]) -> None:
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+async def test_a_recording_stays_where_its_task_is_stored_whatever_comes_after_it(store: FakeStore) -> None:
     # Given a service that cannot say how the task stands, once it is stored
     nats = FakeNats(UNKNOWN, STORED, CONFUSED)
     # When it is handed over
     # Then that is no failure
-    await submission(nats).submit(QUEUE, is_new=False)
-    assert withdrawn == []
+    await submission(nats, store).submit(QUEUE, is_new=False)
+    assert store.withdrawn == []
 
 
-async def test_a_recording_stays_where_somebody_else_took_the_id_at_the_same_time(withdrawn: list[str]) -> None:
+async def test_a_recording_stays_where_somebody_else_took_the_id_at_the_same_time(store: FakeStore) -> None:
     # Given another's task under this id, stored between our look and our publish; its recording has our name
     nats = FakeNats(UNKNOWN, DUPLICATE, known(TASK.model_copy(update={"user_id": 8})))
     # When ours is refused
     with pytest.raises(TaskIdTakenError, match="differs in user_id"):
-        await submission(nats).submit(QUEUE, is_new=False)
+        await submission(nats, store).submit(QUEUE, is_new=False)
     # Then the other one keeps its recording
-    assert withdrawn == []
+    assert store.withdrawn == []
 
 
 @pytest.mark.parametrize(
@@ -316,24 +322,24 @@ async def test_a_recording_stays_where_somebody_else_took_the_id_at_the_same_tim
     ],
 )
 async def test_a_recording_goes_where_its_task_was_refused(
-    withdrawn: list[str], script: list[Exception | bytes], error: type[Exception]
+    store: FakeStore, script: list[Exception | bytes], error: type[Exception]
 ) -> None:
     nats = FakeNats(*script)
     with pytest.raises(error):
-        await submission(nats).submit(QUEUE, is_new=False)
-    assert withdrawn == [TASK.audio_file_id]
+        await submission(nats, store).submit(QUEUE, is_new=False)
+    assert store.withdrawn == [TASK.audio_file_id]
 
 
 @pytest.mark.parametrize("is_new", [True, False])
 async def test_a_recording_stays_where_only_the_acknowledgement_of_its_task_was_lost(
-    withdrawn: list[str], is_new: bool
+    store: FakeStore, is_new: bool
 ) -> None:
     # Given a task that was stored without our hearing of it, and whose log nobody has opened
     nats = FakeNats(*([] if is_new else [UNKNOWN]), NatsTimeoutError(), DUPLICATE, *([] if is_new else [UNKNOWN]))
     # When it is published again
-    await submission(nats).submit(QUEUE, is_new=is_new)
+    await submission(nats, store).submit(QUEUE, is_new=is_new)
     # Then it is ours
-    assert withdrawn == []
+    assert store.withdrawn == []
 
 
 async def test_the_same_task_is_not_published_twice() -> None:
@@ -377,3 +383,13 @@ async def test_what_is_no_recording_is_told_before_it_is_uploaded(tmp_path: Path
     (tmp_path / "empty.wav").touch()
     with pytest.raises(RecordingError, match=words):
         await audio_file_id("nats://audio", tmp_path / name, "t1")
+
+
+async def test_a_store_that_is_only_read_takes_no_recording(tmp_path: Path) -> None:
+    # Given recordings on a web server
+    (tmp_path / "call.wav").write_bytes(b"sound")
+    # When a file is to be transcribed, then the client says where to put it
+    with pytest.raises(RecordingError, match=r"https://files\.example\.com/.*can only be read.*--stored"):
+        await audio_file_id("https://files.example.com/", tmp_path / "call.wav", "t1")
+    # And what is there is named as it is
+    assert await audio_file_id("https://files.example.com/", "2026/call.wav", "t1") == "2026/call.wav"

@@ -1,5 +1,7 @@
 """Settings: what is said of a wrong one."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -28,7 +30,9 @@ def test_a_wrong_setting_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
         ("NATS_URL", "nats://a:4222,nats://b:c", "NATS_URL is wrong: write SCHEME://HOST:PORT with a port"),
         ("NATS_REPLICAS", "2", "NATS_REPLICAS is wrong: write 1, 3 or 5"),
         ("REDIS_URL", "localhost", "REDIS_URL is wrong: write redis://HOST:PORT/DATABASE"),
-        ("AUDIO_STORE", "/recordings", "AUDIO_STORE is wrong: write nats://BUCKET or file:///FOLDER"),
+        ("AUDIO_STORE", "/recordings", "AUDIO_STORE is wrong: write nats://BUCKET, file:///FOLDER, s3://"),
+        ("AWS_ENDPOINT_URL", "minio:9000", "AWS_ENDPOINT_URL is wrong: String should match"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2", "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL is wrong: write one of debug, info"),
         ("NATS_CREDS_FILE", "/nowhere/user.creds", "NATS_CREDS_FILE is wrong: Path does not point to a file"),
         ("NATS_TLS_CA_FILE", "/nowhere/ca.pem", "NATS_TLS_CA_FILE is wrong: Path does not point to a file"),
@@ -68,3 +72,53 @@ def test_a_password_that_is_not_encoded_is_never_shown(monkeypatch: pytest.Monke
     # Then nothing that is said shows the password
     assert password not in said
     assert f"me:{password[0]}" not in said
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        "nats://audio",
+        "file:///recordings",
+        "s3://recordings",
+        "s3://recordings/calls/2026",
+        "s3://recordings/calls/",
+        "https://files.example.com/",
+        "https://files.example.com:8443/calls/2026/",
+    ],
+)
+def test_a_store_is_accepted(store: str) -> None:
+    assert Settings(_env_file=None, audio_store=store).audio_store == store
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        "s3://",
+        "s3:///calls",
+        "s3://Recordings",
+        "s3://recordings/../other",
+        "s3://recordings//calls",
+        "s3://recordings/./calls",
+        "s3://user:password@recordings",
+        "s3://recordings?region=x",
+        "http://files.example.com/",
+        "https://files.example.com",
+        "https://files.example.com/calls",
+        "https://user:password@files.example.com/",
+        "https://files.example.com/../",
+        "https://files.example.com/?a=",
+        "ftp://files.example.com/",
+    ],
+)
+def test_a_store_that_cannot_work_is_refused(store: str) -> None:
+    with pytest.raises(ValidationError, match="write nats://BUCKET"):
+        Settings(_env_file=None, audio_store=store)
+
+
+def test_s3_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given the package without its extra
+    monkeypatch.setattr("app.settings.find_spec", lambda _: None)
+    # When recordings are to be in S3
+    # Then the command that installs the extra is named
+    with pytest.raises(ValidationError, match=re.escape("pip install 'natscribe[s3]'")):
+        Settings(_env_file=None, audio_store="s3://recordings")

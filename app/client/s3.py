@@ -1,0 +1,113 @@
+"""Uploads recordings to S3."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+from app.client.errors import RecordingError, UnreachableError
+from app.recordings.recording import sha256_of
+from app.recordings.s3 import connect
+from app.settings import Settings
+
+if TYPE_CHECKING:  # the library has this type for type checkers alone
+    from obstore import PutResult
+
+_PART_BYTES = 5 * 1024 * 1024  # S3 allows 10,000 parts of at least this size
+_PARTS_AT_ONCE = 4
+_PART_WITHIN_S = 300.0
+_CLEAN_UP_S = 10.0  # a cancelled upload removes its parts within this time
+_SHA256 = "sha256"  # field of an object's metadata
+
+
+class S3:
+    """A bucket of S3, with a prefix; the SHA-256 of each recording is in the metadata of its object."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._store = connect(settings, within=timedelta(seconds=_PART_WITHIN_S))
+
+    async def upload(self, recording: Path, name: str, /) -> bool:
+        """Upload a recording; see `Store.upload`."""
+        digest = await asyncio.to_thread(sha256_of, recording)
+        before = await self._digest(name)
+        if before == digest:
+            return False
+        try:
+            await self._put(recording, name, digest)
+        except (BaseError, OSError) as error:
+            message = f"{recording.name} could not be uploaded. {_reason(error)}"
+            raise RecordingError(message) from error
+        return before is None
+
+    async def withdraw(self, name: str, /) -> None:
+        """Delete a recording; see `Store.withdraw`."""
+        with suppress(BaseError, OSError):
+            await self._store.delete_async(name)
+
+    async def differs(self, recording: Path, name: str, /) -> bool:
+        """Compare a recording; see `Store.differs`."""
+        found = await self._digest(name)
+        return found is not None and found != await asyncio.to_thread(sha256_of, recording)
+
+    async def _digest(self, name: str) -> str | None:
+        """Return the SHA-256 of an object, empty if its metadata has none; None if there is no such object."""
+        try:
+            found = await self._store.get_async(name, options={"head": True})
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise UnreachableError(_reason(error)) from error
+        return found.attributes.get(_SHA256, "")
+
+    async def _put(self, recording: Path, name: str, digest: str) -> None:
+        """Upload in parts; nothing is seen under this name before all parts are there.
+
+        A cancelled upload reads no further part: then the library removes the parts that it has sent.
+        """
+        cancelled = asyncio.Event()
+
+        async def parts() -> AsyncIterator[bytes]:
+            with await asyncio.to_thread(recording.open, "rb") as file:
+                while part := await asyncio.to_thread(file.read, _PART_BYTES):
+                    if cancelled.is_set():
+                        raise InterruptedError
+                    yield part
+
+        uploading = asyncio.ensure_future(
+            self._store.put_async(
+                name,
+                parts(),
+                attributes={_SHA256: digest},
+                chunk_size=_PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
+        )
+        try:
+            await asyncio.shield(uploading)
+        except asyncio.CancelledError:
+            cancelled.set()
+            await _ended(uploading)
+            raise
+
+
+async def _ended(uploading: "asyncio.Future[PutResult]") -> None:
+    """Wait for the end of a cancelled upload, whoever cancels the waiting."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + _CLEAN_UP_S
+    while not uploading.done() and clock() < deadline:
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([uploading], timeout=deadline - clock())
+    if uploading.done() and not uploading.cancelled():
+        uploading.exception()  # that the parts ended is no news
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
+        return "S3 refuses this user: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights of the user."
+    if isinstance(error, FileNotFoundError):
+        return "S3 has no such bucket: let the operator create it, or correct AUDIO_STORE."
+    return "S3 does not answer: try again in a moment, or check AWS_ENDPOINT_URL and AWS_REGION."

@@ -1,0 +1,84 @@
+"""Recordings on a web server."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx2
+import structlog
+
+from app.errors import TransientError
+from app.recordings.recording import Recording, check_size, is_below, not_found, save
+from app.temporary import room_for, temporary_file
+from schemas.errors import ErrorCode
+
+log = structlog.get_logger()
+
+_CHUNK_BYTES = 1024 * 1024  # hashed and written at once
+_STALLED_S = 10.0  # a download fails after this time without a byte
+_ADVICE = "let the operator put it on the server of recordings, then publish a new task"
+_TROUBLE = "The recording could not be reached by https: the service tries again."
+_REFUSED = "The server of recordings refuses the service: let the operator check its access rules."
+_REDIRECTED = "The server of recordings redirects to another address: let the operator correct AUDIO_STORE."
+
+
+class Https:
+    """Recordings below an address that this service only reads; redirects are refused."""
+
+    def __init__(self, base: str, max_bytes: int) -> None:
+        self._base = base
+        self._max_bytes = max_bytes
+
+    @asynccontextmanager
+    async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
+        """Copy a recording from the web server; see `Recordings.fetch`."""
+        if not is_below(audio_file_id):
+            not_found(audio_file_id, _ADVICE)
+        async with temporary_file(0) as path:
+            yield Recording(path, await self._download(audio_file_id, path))
+
+    async def delete(self, audio_file_id: str, /) -> None:
+        """Do nothing: the service only reads from the web server."""
+
+    async def _download(self, audio_file_id: str, path: Path) -> str:
+        """Write a recording into the file, and return its SHA-256 in hex."""
+        url = self._base + quote(audio_file_id)
+        trust = ssl.create_default_context()
+        try:
+            async with (
+                httpx2.AsyncClient(timeout=_STALLED_S, verify=trust) as client,
+                client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
+            ):
+                size = self._size(audio_file_id, response)
+                with room_for(size), path.open("wb") as file:
+                    return await save(response.aiter_raw(_CHUNK_BYTES), file, self._max_bytes)
+        except httpx2.HTTPError as error:
+            raise _error(_TROUBLE, cause=str(error) or type(error).__name__) from error
+
+    def _size(self, audio_file_id: str, response: httpx2.Response) -> int:
+        """Return the bytes of a recording; 1 if the server does not say."""
+        status = response.status_code
+        if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}:
+            not_found(audio_file_id, _ADVICE)
+        if status != HTTPStatus.OK:
+            raise _refusal(response)
+        size = int(response.headers.get("Content-Length", 1))
+        check_size(size, self._max_bytes)
+        return size
+
+
+def _refusal(response: httpx2.Response) -> TransientError:
+    message = _TROUBLE
+    if response.is_redirect:
+        message = _REDIRECTED
+    elif response.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        message = _REFUSED
+    return _error(message, cause=f"status {response.status_code}")
+
+
+def _error(message: str, *, cause: str) -> TransientError:
+    log.warning("recordings_access_failed", error=cause)
+    return TransientError(ErrorCode.INTERNAL, message)

@@ -1,0 +1,135 @@
+"""Recordings in a bucket of S3, or of another server that speaks the protocol of S3."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urlsplit
+
+import structlog
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import S3Store
+
+from app.errors import PermanentError, TransientError
+from app.recordings.recording import REPLACED, Recording, check_size, is_below, not_found, save
+from app.settings import Settings
+from app.temporary import room_for, temporary_file
+from schemas.errors import ErrorCode
+
+if TYPE_CHECKING:  # the library has these types for type checkers alone
+    from obstore import GetResult
+    from obstore.store import ClientConfig, S3Config
+
+log = structlog.get_logger()
+
+_CHUNK_BYTES = 1024 * 1024  # smallest number of bytes that are hashed and written at once
+_STALLED_S = 10.0  # a request fails after this time without a byte
+_MOST_RETRIES = 6  # of requests for one recording, with growing pauses: about ten seconds in all
+
+
+def connect(settings: Settings, *, within: timedelta, stalled: timedelta | None = None) -> S3Store:
+    """Return the bucket and prefix that AUDIO_STORE names (`s3://bucket/prefix`); nothing is sent yet.
+
+    A request fails after `within`, and `stalled` after the last byte that was received.
+
+    The library looks for credentials that the settings lack: a web identity token, the container's, the machine's.
+    """
+    where, endpoint = urlsplit(settings.audio_store), settings.aws_endpoint_url
+    options: ClientConfig = {"timeout": within}
+    config: S3Config = {"disable_bulk_delete": True}  # not every server has bulk deletion
+    if settings.aws_access_key_id is not None and settings.aws_secret_access_key is not None:
+        config["access_key_id"] = settings.aws_access_key_id
+        config["secret_access_key"] = settings.aws_secret_access_key.get_secret_value()
+    if settings.aws_region is not None:
+        config["region"] = settings.aws_region
+    if endpoint is not None:
+        config["endpoint"] = endpoint
+        options["allow_http"] = endpoint.startswith("http://")
+    if stalled is not None:
+        options["read_timeout"] = stalled
+    return S3Store(
+        where.netloc,
+        prefix=where.path.strip("/") or None,
+        config=config,
+        client_options=options,
+        retry_config={"max_retries": _MOST_RETRIES, "retry_timeout": within},
+    )
+
+
+class S3:
+    """Recordings in a bucket of S3."""
+
+    def __init__(self, settings: Settings) -> None:
+        stalled, whole = timedelta(seconds=_STALLED_S), timedelta(seconds=settings.task_timeout)
+        self._store = connect(settings, within=whole, stalled=stalled)
+        self._max_bytes = settings.audio_max_bytes
+
+    @asynccontextmanager
+    async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
+        """Copy a recording from S3; see `Recordings.fetch`."""
+        found = await self._find(audio_file_id)
+        size = found.meta["size"]
+        check_size(size, self._max_bytes)
+        async with temporary_file(size) as path:
+            with room_for(size), path.open("wb") as file:
+                digest = await self._download(audio_file_id, found, file)
+            yield Recording(path, digest)
+
+    async def delete(self, audio_file_id: str, /) -> None:
+        """Delete a recording from S3; see `Recordings.delete`."""
+        if not is_below(audio_file_id):
+            return
+        try:
+            await self._store.delete_async(audio_file_id)
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise _explained(error) from error
+
+    async def _find(self, audio_file_id: str) -> "GetResult":
+        """Request a recording, and return the answer, whose content comes only when it is asked for."""
+        if not is_below(audio_file_id):
+            not_found(audio_file_id, _ADVICE)
+        try:
+            return await self._store.get_async(audio_file_id)
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error):
+                message = "The service's bucket in S3 is missing: let the operator create it, or correct AUDIO_STORE."
+                raise TransientError(ErrorCode.INTERNAL, message) from error
+            not_found(audio_file_id, _ADVICE)
+        except (BaseError, OSError) as error:
+            raise _explained(error) from error
+
+    async def _download(self, audio_file_id: str, found: "GetResult", file: BinaryIO) -> str:
+        """Write a recording into the file, and return its SHA-256 in hex.
+
+        After a lost connection the library goes on behind the last byte, unless the recording was replaced.
+        """
+        try:
+            return await save(found.stream(_CHUNK_BYTES), file, self._max_bytes)
+        except BaseError as error:
+            if await self._was_replaced(audio_file_id, found):
+                raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED) from error
+            raise _explained(error) from error
+
+    async def _was_replaced(self, audio_file_id: str, found: "GetResult") -> bool:
+        try:
+            now = await self._store.head_async(audio_file_id)
+        except (BaseError, OSError):
+            return False
+        return now["e_tag"] != found.meta["e_tag"]
+
+
+_ADVICE = "upload it to the service's bucket in S3, then publish a new task"
+
+
+def _explained(error: Exception) -> TransientError:
+    log.warning("recordings_access_failed", error=str(error).partition("\n")[0])
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
+        message = (
+            "S3 refuses the service: let the operator check its credentials and its rights (docs/recordings.md). "
+            "Without the right to list the bucket, S3 also says so of a recording that is missing."
+        )
+    else:
+        message = "The recording could not be reached in S3: the service tries again."
+    return TransientError(ErrorCode.INTERNAL, message)

@@ -1,0 +1,129 @@
+"""A proxy before an HTTP server: it disturbs the requests that a test names, and lets all others pass."""
+
+import asyncio
+import re
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+HOST = "127.0.0.1"
+_PIECE = 64 * 1024  # bytes
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to one request: the proxy answers itself, or cuts the server's answer off."""
+
+    answer: bytes | None = None  # in place of the server's; empty: none at all
+    after: int = 0  # bytes of the server's body that pass
+    ends: str = "reset"  # or "closed", or "stalled"
+    then: Callable[[], Awaitable[object]] | None = None  # done when the answer is cut off
+
+
+def status(code: int, body: str = "", headers: str = "") -> Fault:
+    """An answer of the proxy's own."""
+    told = f"HTTP/1.1 {code} Fault\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{headers}\r\n{body}"
+    return Fault(answer=told.encode())
+
+
+@dataclass
+class Proxy:
+    """Passes requests on; the next ones meet the faults, one each."""
+
+    upstream: int  # port
+    port: int = 0
+    faults: list[Fault | None] = field(default_factory=list)  # None: nothing happens
+    always: Fault | None = None  # met by each request once no other fault is left
+    requests: list[str] = field(default_factory=list)  # first lines
+    sent: int = 0  # bytes of bodies that were passed on to clients
+    released: asyncio.Event = field(default_factory=asyncio.Event)  # ends what is stalled
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """One request, then the connection ends."""
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.requests.append(head.partition(b"\r\n")[0].decode())
+            fault = self.faults.pop(0) if self.faults else self.always
+            if fault is not None and fault.answer is not None:
+                length = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
+                await reader.readexactly(int(length[1]) if length and fault.answer else 0)
+                writer.write(fault.answer)
+                await writer.drain()
+            else:
+                await self._pass_on(head, reader, writer, fault)
+        except (OSError, EOFError):
+            pass  # the client or the server has gone
+        finally:
+            await _close(writer)
+
+    async def _pass_on(self, head: bytes, reader: StreamReader, writer: StreamWriter, fault: Fault | None) -> None:
+        answer, question = await asyncio.open_connection(HOST, self.upstream)
+        question.write(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        body = asyncio.create_task(_pump(reader, question))
+        try:
+            writer.write(await answer.readuntil(b"\r\n\r\n"))
+            left = fault.after if fault is not None else None
+            while left != 0 and (piece := await answer.read(_PIECE if left is None else min(_PIECE, left))):
+                writer.write(piece)
+                await writer.drain()
+                self.sent += len(piece)
+                left = None if left is None else left - len(piece)
+            if fault is not None:
+                await self._cut_off(fault, writer)
+        finally:
+            body.cancel()
+            await asyncio.wait([body])
+            await _close(question)
+
+    async def _cut_off(self, fault: Fault, writer: StreamWriter) -> None:
+        if fault.then is not None:
+            await fault.then()
+        if fault.ends == "stalled":
+            await self.released.wait()
+        if fault.ends == "reset":
+            writer.transport.abort()
+
+
+async def _close(writer: StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+async def _pump(reader: StreamReader, writer: StreamWriter) -> None:
+    with suppress(OSError):
+        while piece := await reader.read(_PIECE):
+            writer.write(piece)
+            await writer.drain()
+
+
+@asynccontextmanager
+async def disturbed(upstream: int) -> AsyncIterator[Proxy]:
+    """A proxy before a server on this machine, until the body ends."""
+    proxy = Proxy(upstream)
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+        with suppress(asyncio.CancelledError):  # of the last lines of this function
+            await proxy.serve(reader, writer)
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        proxy.released.set()
+        server.close()
+        for task in list(serving):
+            task.cancel()
+        if serving:
+            await asyncio.wait(serving)

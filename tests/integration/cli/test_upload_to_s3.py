@@ -1,0 +1,244 @@
+"""The client and the command with recordings in S3."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import urllib.request
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from obstore.store import S3Store
+
+from app.client import Client, RecordingError
+from app.client.errors import UnreachableError
+from app.client.s3 import S3
+from app.main import Worker
+from app.settings import Settings
+from benchmarks.s3_server import S3Server, bucket_of, in_s3
+from schemas.progress import ProgressEvent, State
+from tests.faults import Fault, Proxy, disturbed, status
+from tests.waiting import eventually
+
+ROOT = Path(__file__).parents[3]
+CONTENT = os.urandom(1024) * 17 * 1024  # 17 MiB, four parts
+
+pytestmark = pytest.mark.xdist_group("s3")
+
+
+@pytest.fixture
+async def proxy(s3_server: S3Server) -> AsyncIterator[Proxy]:
+    assert s3_server.port is not None
+    async with disturbed(s3_server.port) as found:
+        yield found
+
+
+@pytest.fixture
+def settings(settings: Settings, proxy: Proxy) -> Settings:
+    """As for all tests, but recordings lie in S3."""
+    return in_s3(settings, proxy.url)
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> S3Store:
+    """The bucket as its owner sees it."""
+    return bucket_of(s3_server)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "team meeting.flac"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def uploads(proxy: Proxy) -> list[str]:
+    return [line for line in proxy.requests if line.startswith(("PUT", "POST"))]
+
+
+async def unfinished(server: S3Server) -> list[str]:
+    """Uploads of which only parts are there."""
+    address = f"http://127.0.0.1:{server.filer_port}/buckets/recordings/.uploads/"
+    asked = urllib.request.Request(address, headers={"Accept": "application/json"})
+
+    def listed() -> dict[str, Any]:
+        with urllib.request.urlopen(asked, timeout=5) as answer:  # noqa: S310
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    return [entry["FullPath"] for entry in (await asyncio.to_thread(listed))["Entries"] or []]
+
+
+async def stored(bucket: S3Store, name: str) -> bytes:
+    return (await (await bucket.get_async(f"calls/{name}")).bytes_async()).to_bytes()
+
+
+async def test_a_recording_is_uploaded_once(settings: Settings, recording: Path, bucket: S3Store, proxy: Proxy) -> None:
+    # Given a recording that was uploaded
+    store = S3(settings)
+    assert await store.upload(recording, "t1-meeting.flac") is True
+    assert await stored(bucket, "t1-meeting.flac") == CONTENT
+    # When it is uploaded again
+    proxy.requests.clear()
+    assert await store.upload(recording, "t1-meeting.flac") is False
+    # Then nothing is sent
+    assert uploads(proxy) == []
+    assert await store.differs(recording, "t1-meeting.flac") is False
+    # And another one replaces it, but is not the first
+    recording.write_bytes(b"another one")
+    assert await store.differs(recording, "t1-meeting.flac") is True
+    assert await store.upload(recording, "t1-meeting.flac") is False
+    assert await stored(bucket, "t1-meeting.flac") == b"another one"
+
+
+async def test_a_recording_is_withdrawn(settings: Settings, recording: Path) -> None:
+    # Given a recording that was uploaded
+    store = S3(settings)
+    await store.upload(recording, "t2-meeting.flac")
+    # When it is withdrawn, twice
+    await store.withdraw("t2-meeting.flac")
+    await store.withdraw("t2-meeting.flac")
+    # Then it is gone
+    assert await store.differs(recording, "t2-meeting.flac") is False
+
+
+@pytest.mark.parametrize("faults", [[status(503)], [Fault(answer=b"")], [Fault()], [status(500), status(503)]], ids=str)
+async def test_a_part_that_fails_is_sent_again(
+    settings: Settings, recording: Path, bucket: S3Store, proxy: Proxy, faults: list[Fault]
+) -> None:
+    # Given S3 that answers a part with an error that passes
+    passes = [None, None]  # the look-up, and the beginning of the upload
+    proxy.faults = [*passes, *faults]
+    # When a recording is uploaded, then it is whole
+    await S3(settings).upload(recording, "t3-meeting.flac")
+    assert await stored(bucket, "t3-meeting.flac") == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (status(403), "refuses this user"),
+        (status(404), "no such bucket"),
+        (status(400), "does not answer"),
+    ],
+)
+async def test_an_upload_that_fails_is_explained_and_leaves_nothing(
+    settings: Settings, recording: Path, bucket: S3Store, s3_server: S3Server, proxy: Proxy, fault: Fault, words: str
+) -> None:
+    # Given S3 that refuses a part
+    proxy.faults = [None, None, fault]
+    # When a recording is uploaded, then the error says what to do
+    with pytest.raises(RecordingError, match=words):
+        await S3(settings).upload(recording, "t4-meeting.flac")
+    # And neither an object nor a part of it is left
+    with pytest.raises(FileNotFoundError):
+        await bucket.head_async("calls/t4-meeting.flac")
+    assert await unfinished(s3_server) == []
+
+
+async def test_s3_that_is_away_is_explained(settings: Settings, recording: Path, proxy: Proxy) -> None:
+    proxy.always = status(403)
+    with pytest.raises(UnreachableError, match="AWS_ACCESS_KEY_ID"):
+        await S3(settings).upload(recording, "t5-meeting.flac")
+
+
+async def test_a_cancelled_upload_leaves_nothing(
+    settings: Settings, recording: Path, bucket: S3Store, s3_server: S3Server, proxy: Proxy
+) -> None:
+    # Given an upload of many parts, of which some are there
+    recording.write_bytes(CONTENT * 4)
+    uploading = asyncio.create_task(S3(settings).upload(recording, "t6-meeting.flac"))
+
+    async def some_are_there() -> bool:
+        return len(uploads(proxy)) > 3
+
+    await eventually(some_are_there)
+    # When it is cancelled
+    uploading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await uploading
+    # Then neither an object nor a part of it is left
+    with pytest.raises(FileNotFoundError):
+        await bucket.head_async("calls/t6-meeting.flac")
+    assert await unfinished(s3_server) == []
+
+
+async def test_from_file_to_result_to_deletion(
+    settings: Settings, worker: Worker, recording: Path, bucket: S3Store
+) -> None:
+    # Given a worker
+    async with Client(settings) as client:
+        # When a file is transcribed
+        task_id = await client.create_transcription_task(recording, task_id="s3-task")
+        events = [event async for event in client.follow(task_id) if isinstance(event, ProgressEvent)]
+        assert events[-1].state is State.COMPLETED
+        # Then its recording is in S3, until the task is deleted
+        assert await stored(bucket, "s3-task-team_meeting.flac") == CONTENT
+        await client.delete(task_id)
+        with pytest.raises(FileNotFoundError):
+            await bucket.head_async("calls/s3-task-team_meeting.flac")
+
+
+class Terminal:
+    """The command as people use it, with recordings in S3."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        assert settings.aws_secret_access_key is not None
+        self.folder = folder
+        self.environment = os.environ | {
+            "NATS_URL": settings.nats_url,
+            "AUDIO_STORE": settings.audio_store,
+            "AWS_ENDPOINT_URL": settings.aws_endpoint_url or "",
+            "AWS_ACCESS_KEY_ID": settings.aws_access_key_id or "",
+            "AWS_SECRET_ACCESS_KEY": settings.aws_secret_access_key.get_secret_value(),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", "from app.cli import main; main()", *arguments),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+
+
+@pytest.fixture
+def terminal(recording: Path, settings: Settings) -> Terminal:
+    return Terminal(recording.parent, settings)
+
+
+async def test_the_command_transcribes_by_s3(terminal: Terminal, worker: Worker) -> None:
+    # Given a worker whose recordings are in S3
+    process = await terminal.start("transcribe", "team meeting.flac")
+    # When a file is transcribed by the command
+    out, err = await process.communicate()
+    # Then its text is there
+    assert process.returncode == 0, err.decode()
+    assert out.decode().splitlines() == ["one two"] * 3
+
+
+async def test_ctrl_c_during_an_upload_leaves_nothing(
+    terminal: Terminal, recording: Path, bucket: S3Store, s3_server: S3Server, proxy: Proxy
+) -> None:
+    # Given a command that uploads many parts
+    recording.write_bytes(CONTENT * 4)
+    process = await terminal.start("transcribe", "team meeting.flac", "--task-id", "t7")
+
+    async def some_are_there() -> bool:
+        return len(uploads(proxy)) > 3
+
+    await eventually(some_are_there)
+    # When it is interrupted
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    # Then it ends without a traceback, and neither an object nor a part of it is left
+    assert b"Traceback" not in err
+    with pytest.raises(FileNotFoundError):
+        await bucket.head_async("calls/t7-team_meeting.flac")
+    assert await unfinished(s3_server) == []

@@ -1,0 +1,214 @@
+"""Recordings on a web server, which says over TLS what a test has it say."""
+
+import asyncio
+import ssl
+import subprocess
+import tempfile
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from app.errors import PermanentError, TaskError, TransientError
+from app.recordings.https import Https
+from schemas.errors import ErrorCode
+
+CONTENT = bytes(range(256)) * 4 * 1024  # 1 MiB
+HALF = len(CONTENT) // 2
+CERTIFICATES = Path(__file__).parents[2] / "deploy/nats/certificates.sh"
+MOST = 8 * 1024 * 1024
+
+
+class WebServer:
+    """Answers each request with the same bytes, and then closes the connection."""
+
+    def __init__(self, port: int) -> None:
+        self.base = f"https://localhost:{port}/calls/"
+        self.answer = told(CONTENT)
+        self.requests: list[str] = []
+        self.stalls = False
+        self.sent = 0
+        self.released = asyncio.Event()
+
+    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.requests.append(head.partition(b"\r\n")[0].decode())
+        try:
+            for at in range(0, len(self.answer), 65536):
+                writer.write(self.answer[at : at + 65536])
+                await writer.drain()
+                self.sent = at
+            if self.stalls:
+                await self.released.wait()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+def told(body: bytes = b"", *, status: str = "200 OK", length: int | None = None, headers: str = "") -> bytes:
+    size = len(body) if length is None else length
+    return f"HTTP/1.1 {status}\r\nContent-Length: {size}\r\nConnection: close\r\n{headers}\r\n".encode() + body
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificates")
+    subprocess.run(["sh", str(CERTIFICATES), str(folder)], check=True)  # noqa: S607
+    return folder
+
+
+@pytest.fixture
+async def web(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WebServer]:
+    """A server whose authority the service trusts."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.crt"))
+    monkeypatch.setattr("app.recordings.https._STALLED_S", 0.5)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates / "server.crt", certificates / "server.key")
+    serving: list[WebServer] = []
+
+    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
+        await serving[0].serve(reader, writer)
+
+    server = await asyncio.start_server(serve, "localhost", 0, ssl=context)
+    serving.append(WebServer(server.sockets[0].getsockname()[1]))
+    yield serving[0]
+    serving[0].released.set()
+    server.close()
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go, empty at first."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def recordings(web: WebServer, scratch: Path) -> Https:
+    return Https(web.base, MOST)
+
+
+async def refusal(recordings: Https, name: str = "meeting.flac") -> TaskError:
+    with pytest.raises(TaskError) as caught:
+        async with recordings.fetch(name):
+            pass
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("2026/meeting.flac", "/calls/2026/meeting.flac"),
+        ("Größe & Co.flac", "/calls/Gr%C3%B6%C3%9Fe%20%26%20Co.flac"),
+        ("%2e%2e/outside.flac", "/calls/%252e%252e/outside.flac"),
+        ("meeting.flac?key=1#x", "/calls/meeting.flac%3Fkey%3D1%23x"),
+        ("@evil.example.com:80", "/calls/%40evil.example.com%3A80"),
+    ],
+)
+async def test_a_recording_is_fetched_from_below_the_address(
+    recordings: Https, web: WebServer, scratch: Path, name: str, path: str
+) -> None:
+    # Given a web server
+    # When a recording is fetched
+    async with recordings.fetch(name) as recording:
+        # Then it is here, with its hash
+        assert recording.path.read_bytes() == CONTENT
+        assert recording.sha256 == sha256(CONTENT).hexdigest()
+    # And the server was asked for this name below the address
+    assert web.requests == [f"GET {path} HTTP/1.1"]
+    # And the copy is gone, and the recording stays when its task is deleted
+    assert list(scratch.iterdir()) == []
+    await recordings.delete(name)
+    assert len(web.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside", "a/../../outside", "/outside", "//evil.example.com/x", "a//b", "..\\outside", ".", ""]
+)
+async def test_no_name_leads_out_of_the_address(recordings: Https, web: WebServer, name: str) -> None:
+    # When a task names what is not below the address, then the server is not even asked
+    assert (await refusal(recordings, name)).detail.code is ErrorCode.AUDIO_NOT_FOUND
+    assert web.requests == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "code", "words"),
+    [
+        (told(status="404 Not Found"), PermanentError, ErrorCode.AUDIO_NOT_FOUND, "let the operator put it"),
+        (told(status="410 Gone"), PermanentError, ErrorCode.AUDIO_NOT_FOUND, "let the operator put it"),
+        (told(status="403 Forbidden"), TransientError, ErrorCode.INTERNAL, "access rules"),
+        (told(status="401 Unauthorized"), TransientError, ErrorCode.INTERNAL, "access rules"),
+        (told(status="503 Away"), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (told(status="599 Odd"), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (told(b"x" * 10, status="206 Part"), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (told(), PermanentError, ErrorCode.AUDIO_UNREADABLE, "empty"),
+        (told(CONTENT[:HALF], length=len(CONTENT)), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (b"this is no HTTP\r\n\r\n", TransientError, ErrorCode.INTERNAL, "tries again"),
+        (b"", TransientError, ErrorCode.INTERNAL, "tries again"),
+    ],
+)
+async def test_a_fault_is_named(
+    recordings: Https, web: WebServer, scratch: Path, answer: bytes, error: type[TaskError], code: ErrorCode, words: str
+) -> None:
+    # Given a server with a fault
+    web.answer = answer
+    # When a recording is fetched
+    found = await refusal(recordings)
+    # Then the fault is named, and nothing is left behind
+    assert type(found) is error
+    assert found.detail.code is code
+    assert words in found.detail.message
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Elsewhere", "308 Elsewhere"])
+@pytest.mark.parametrize(
+    "target", ["https://localhost:1/secret", "http://169.254.169.254/latest/meta-data", "/calls/b"]
+)
+async def test_a_redirect_is_not_followed(recordings: Https, web: WebServer, status: str, target: str) -> None:
+    # Given a server that redirects, to another host or not
+    web.answer = told(status=status, headers=f"Location: {target}\r\n")
+    # When a recording is fetched
+    error = await refusal(recordings)
+    # Then nobody else is asked, and the operator is told
+    assert isinstance(error, TransientError)
+    assert "redirects" in error.detail.message
+    assert len(web.requests) == 1
+
+
+@pytest.mark.parametrize("answer", [b"", told(CONTENT[:HALF], length=len(CONTENT))], ids=["at once", "in the middle"])
+async def test_a_server_that_stalls_is_given_up(recordings: Https, web: WebServer, answer: bytes) -> None:
+    web.answer, web.stalls = answer, True
+    assert isinstance(await refusal(recordings), TransientError)
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["says its size", "does not say its size"])
+async def test_a_recording_above_the_limit_is_not_fetched_whole(web: WebServer, scratch: Path, length: bool) -> None:
+    # Given a recording of 32 MiB, whose size the server may say or not
+    body = b"x" * 32 * 1024 * 1024
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    web.answer = told(body) if length else chunked
+    # When it is fetched
+    error = await refusal(Https(web.base, 1024 * 1024))
+    # Then the limit is named, and most of it was not sent
+    assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
+    assert web.sent < len(body) // 2
+    assert list(scratch.iterdir()) == []
+
+
+async def test_a_server_that_is_not_trusted_is_not_asked(
+    recordings: Https, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a service that trusts the authorities of the system alone
+    monkeypatch.delenv("SSL_CERT_FILE")
+    # When a recording is fetched, then nothing is asked
+    assert isinstance(await refusal(recordings), TransientError)
+    assert web.requests == []

@@ -1,0 +1,286 @@
+"""Recordings in S3: a real server, and a proxy before it that disturbs what it answers."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from obstore.store import S3Store
+
+from app.embedded import free_port
+from app.errors import PermanentError, TaskError, TransientError
+from app.recordings import Recordings
+from app.recordings.recording import REPLACED
+from app.recordings.s3 import S3
+from app.settings import Settings
+from benchmarks.s3_server import S3Server, bucket_of, in_s3
+from schemas.errors import ErrorCode
+from tests.faults import Fault, Proxy, disturbed, status
+
+CONTENT = bytes(range(256)) * 4 * 1024  # 1 MiB
+HALF = len(CONTENT) // 2
+NAME = "2026/meeting.flac"
+
+pytestmark = pytest.mark.xdist_group("s3")  # one server for all of them
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go, empty at first."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+async def bucket(s3_server: S3Server) -> S3Store:
+    """The bucket as its owner sees it, with one recording."""
+    store = bucket_of(s3_server)
+    await store.put_async(f"calls/{NAME}", CONTENT)
+    return store
+
+
+@pytest.fixture
+async def proxy(s3_server: S3Server, bucket: S3Store) -> AsyncIterator[Proxy]:
+    assert s3_server.port is not None
+    async with disturbed(s3_server.port) as found:
+        yield found
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that gives up soon."""
+    monkeypatch.setattr("app.recordings.s3._STALLED_S", 0.5)
+    monkeypatch.setattr("app.recordings.s3._MOST_RETRIES", 3)
+
+
+@pytest.fixture
+def recordings(hasty: None, proxy: Proxy, scratch: Path) -> Recordings:
+    return S3(in_s3(Settings(_env_file=None), proxy.url))
+
+
+async def fetched(recordings: Recordings, name: str = NAME) -> bytes:
+    async with recordings.fetch(name) as recording:
+        found = recording.path.read_bytes()
+        assert recording.sha256 == sha256(found).hexdigest()
+        return found
+
+
+async def refusal(recordings: Recordings, name: str = NAME) -> TaskError:
+    with pytest.raises(TaskError) as caught:
+        await fetched(recordings, name)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", [NAME, "Größe & Co.flac", "%2e%2e/call.flac", "a+b c?d#e=f.flac", "...", "~.flac"])
+async def test_a_recording_is_fetched_and_the_copy_removed(
+    recordings: Recordings, bucket: S3Store, scratch: Path, name: str
+) -> None:
+    # Given a recording in S3
+    await bucket.put_async(f"calls/{name}", CONTENT)
+    # When it is fetched
+    # Then it is whole, and afterwards the copy is gone
+    assert await fetched(recordings, name) == CONTENT
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside.flac",
+        "2026/../../outside.flac",
+        "/outside.flac",
+        "//outside.flac",
+        "2026//meeting.flac",
+        "./2026/meeting.flac",
+        "2026/meeting.flac/",
+        "..\\outside.flac",
+        "..",
+        ".",
+        "/",
+        "",
+        "\x00",
+        "2026/\nmeeting.flac",
+        "\x7f",
+        "\ud800",
+        "x" * 1024,
+        "ж" * 500,
+    ],
+)
+async def test_no_name_leads_out_of_the_prefix(
+    recordings: Recordings, bucket: S3Store, proxy: Proxy, name: str
+) -> None:
+    # Given recordings outside of the prefix
+    for outside in ("outside.flac", "calls", "callsoutside.flac"):
+        await bucket.put_async(outside, b"secret")
+    # When a task names them, or its recording is deleted
+    error = await refusal(recordings, name)
+    await recordings.delete(name)
+    # Then S3 is not even asked
+    assert error.detail.code is ErrorCode.AUDIO_NOT_FOUND
+    assert proxy.requests == []
+
+
+@pytest.mark.parametrize("name", ["%2e%2e/outside.flac", "..%2foutside.flac", "%00", "?versions"])
+async def test_an_encoded_name_is_only_a_name(recordings: Recordings, bucket: S3Store, proxy: Proxy, name: str) -> None:
+    # Given a recording outside of the prefix
+    await bucket.put_async("outside.flac", b"secret")
+    # When a task names it, encoded once more
+    error = await refusal(recordings, name)
+    # Then S3 is asked for exactly this name below the prefix
+    assert error.detail.code is ErrorCode.AUDIO_NOT_FOUND
+    assert [line.split()[0] for line in proxy.requests] == ["GET"]
+    path = urlsplit(proxy.requests[0].split()[1])
+    assert path.path.startswith("/recordings/calls/")
+    assert path.query == ""
+
+
+async def test_a_recording_above_the_limit_is_not_fetched(proxy: Proxy, scratch: Path) -> None:
+    # Given a limit below the size of the recording
+    settings = Settings(_env_file=None, audio_max_bytes=len(CONTENT) - 1)
+    # When it is fetched, then the limit is named
+    error = await refusal(S3(in_s3(settings, proxy.url)))
+    assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
+    assert "AUDIO_MAX_BYTES" in error.detail.message
+    assert list(scratch.iterdir()) == []
+
+
+async def test_an_empty_recording_is_unreadable(recordings: Recordings, bucket: S3Store) -> None:
+    await bucket.put_async("calls/empty.flac", b"")
+    assert (await refusal(recordings, "empty.flac")).detail.code is ErrorCode.AUDIO_UNREADABLE
+
+
+async def test_deleting_removes_a_recording_once(recordings: Recordings, bucket: S3Store) -> None:
+    # Given a recording, and one with the same name outside of the prefix
+    await bucket.put_async(NAME, CONTENT)
+    # When it is deleted, twice
+    await recordings.delete(NAME)
+    await recordings.delete(NAME)
+    # Then it is gone, and the other one is not
+    assert (await refusal(recordings)).detail.code is ErrorCode.AUDIO_NOT_FOUND
+    assert (await bucket.head_async(NAME))["size"] == len(CONTENT)
+
+
+DENIED = "<Error><Code>AccessDenied</Code></Error>"
+SLOW_DOWN = "<Error><Code>SlowDown</Code></Error>"
+NOTHING = Fault(answer=b"")
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param([NOTHING], id="closed before the answer"),
+        pytest.param([Fault()], id="reset after the head"),
+        pytest.param([Fault(ends="stalled")], id="stalled after the head"),
+        pytest.param([Fault(after=HALF)], id="reset in the middle"),
+        pytest.param([Fault(after=1), Fault(after=HALF), Fault(after=HALF // 2)], id="reset three times"),
+        pytest.param([Fault(after=HALF, ends="closed")], id="closed in the middle"),
+        pytest.param([Fault(after=HALF, ends="stalled")], id="stalled in the middle"),
+        pytest.param([Fault(after=HALF), status(503, SLOW_DOWN)], id="reset, then 503"),
+        pytest.param([status(500)], id="500"),
+        pytest.param([status(502), status(504)], id="502 and 504"),
+        pytest.param([status(503, SLOW_DOWN)] * 3, id="503 three times"),
+        pytest.param([status(429)], id="429"),
+    ],
+)
+async def test_a_passing_fault_is_retried(recordings: Recordings, proxy: Proxy, faults: list[Fault]) -> None:
+    # Given S3 with a fault that passes
+    proxy.faults = list(faults)
+    # When a recording is fetched
+    # Then it is whole
+    assert await fetched(recordings) == CONTENT
+    # And the fault was met
+    assert len(proxy.requests) == len(faults) + 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "code", "words"),
+    [
+        (NOTHING, TransientError, ErrorCode.INTERNAL, "tries again"),
+        (Fault(ends="stalled"), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (Fault(after=1), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (status(500), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (status(503, SLOW_DOWN), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (status(400, "<Error><Code>ExpiredToken</Code></Error>"), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (status(301), TransientError, ErrorCode.INTERNAL, "tries again"),
+        (status(403, DENIED), TransientError, ErrorCode.INTERNAL, "let the operator check its credentials"),
+        (status(401, DENIED), TransientError, ErrorCode.INTERNAL, "let the operator check its credentials"),
+        (status(404, "<Error><Code>NoSuchBucket</Code></Error>"), TransientError, ErrorCode.INTERNAL, "AUDIO_STORE"),
+        (status(404, "<Error><Code>NoSuchKey</Code></Error>"), PermanentError, ErrorCode.AUDIO_NOT_FOUND, "upload it"),
+        (Fault(answer=b"this is no HTTP\r\n\r\n"), TransientError, ErrorCode.INTERNAL, "tries again"),
+    ],
+)
+async def test_a_fault_that_stays_is_named(
+    recordings: Recordings,
+    proxy: Proxy,
+    scratch: Path,
+    fault: Fault,
+    error: type[TaskError],
+    code: ErrorCode,
+    words: str,
+) -> None:
+    # Given S3 with a fault that stays
+    proxy.always = fault
+    # When a recording is fetched
+    found = await refusal(recordings)
+    # Then the task is told which one, and nothing is left behind
+    assert type(found) is error
+    assert found.detail.code is code
+    assert words in found.detail.message
+    assert list(scratch.iterdir()) == []
+
+
+async def test_a_server_that_is_away_is_named(hasty: None) -> None:
+    # Given nobody at the address
+    recordings = S3(in_s3(Settings(_env_file=None), f"http://127.0.0.1:{free_port()}"))
+    # When a recording is fetched or deleted, then trying again can help
+    assert isinstance(await refusal(recordings), TransientError)
+    with pytest.raises(TransientError):
+        await recordings.delete(NAME)
+
+
+async def test_a_wrong_key_is_named(hasty: None, s3_server: S3Server, bucket: S3Store) -> None:
+    # Given a key that S3 does not know
+    settings = in_s3(Settings(_env_file=None), s3_server.url).model_copy(update={"aws_access_key_id": "somebody"})
+    # When a recording is fetched, then the operator is told where to look
+    error = await refusal(S3(settings))
+    assert isinstance(error, TransientError)
+    assert "docs/recordings.md" in error.detail.message
+
+
+async def test_a_missing_bucket_is_named(hasty: None, s3_server: S3Server) -> None:
+    settings = in_s3(Settings(_env_file=None), s3_server.url).model_copy(update={"audio_store": "s3://nowhere"})
+    error = await refusal(S3(settings))
+    assert isinstance(error, TransientError)
+    assert "bucket in S3 is missing" in error.detail.message
+
+
+async def test_a_recording_that_is_replaced_while_it_is_read_is_noticed(
+    recordings: Recordings, bucket: S3Store, proxy: Proxy
+) -> None:
+    # Given a connection that is lost in the middle, after which the recording is another one of the same size
+    async def replace() -> None:
+        await bucket.put_async(f"calls/{NAME}", CONTENT[::-1])
+
+    proxy.faults = [Fault(after=HALF, then=replace)]
+    # When the recording is fetched
+    error = await refusal(recordings)
+    # Then no mixture of both is used
+    assert isinstance(error, PermanentError)
+    assert error.detail.message == REPLACED
+
+
+async def test_a_recording_that_is_deleted_while_it_is_read_is_looked_for_again(
+    recordings: Recordings, bucket: S3Store, proxy: Proxy
+) -> None:
+    # Given a connection that is lost in the middle, after which the recording is gone
+    async def delete() -> None:
+        await bucket.delete_async(f"calls/{NAME}")
+
+    proxy.faults = [Fault(after=HALF, then=delete)]
+    # When the recording is fetched, then it is tried again, and then it is not found
+    assert isinstance(await refusal(recordings), TransientError)
+    assert (await refusal(recordings)).detail.code is ErrorCode.AUDIO_NOT_FOUND
