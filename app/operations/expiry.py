@@ -1,6 +1,6 @@
 """Expiry: a task that has waited too long fails, before JetStream silently removes its message."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -39,10 +39,10 @@ async def expire_tasks(
         NatsError: NATS does not answer.
         TransientError: JetStream does not answer.
     """
-    searched_up_to = 0
+    now, searched_up_to = await waiting.now(), 0
     while messages := await waiting.after(subjects.ALL_TASKS, searched_up_to, count=READ_AT_ONCE):
         for message in messages:
-            if datetime.now(UTC) - message.time < after:
+            if now - message.time < after:
                 return
             searched_up_to = message.sequence
             ended = await _end(message, registration, task_log)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -10,6 +9,7 @@ from nats.aio.client import Client
 
 from app.engines.engine import Engine
 from app.jetstream import provisioning, streams
+from app.jetstream.server_time import server_time
 from app.jetstream.usage import read_usage
 from app.operations import memory
 from app.queue.priorities import QueueReader, TaskQueue
@@ -81,7 +81,8 @@ class Maintenance:
 
     async def measure_queues(self) -> None:
         """Set the metrics of the task queues and of the dead letters."""
-        queues, now = await self._queues.read(sample=SAMPLE), datetime.now(UTC)
+        names = streams.names(self._settings)
+        queues, now = await self._queues.read(sample=SAMPLE), await server_time(self._nats, names.tasks)
         for queue in queues.by_key.values():
             self._meter.queue(
                 queue.subject,
@@ -91,7 +92,7 @@ class Maintenance:
                 messages=queues.messages.get(queue.subject, 0),
                 limit=queues.limit,
             )
-        dead_letters = await self._js.stream_info(streams.names(self._settings).dead_letters)
+        dead_letters = await self._js.stream_info(names.dead_letters)
         self._meter.dead_letters(dead_letters.state.messages)
 
     async def measure_storage(self) -> None:

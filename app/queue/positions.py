@@ -13,6 +13,7 @@ from nats.js.api import ConsumerInfo
 from nats.js.errors import APIError
 
 from app.jetstream import leader_reads
+from app.jetstream.server_time import server_time
 from app.jetstream.stream_pages import page
 from app.queue.priorities import PATIENCE, QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
@@ -118,6 +119,14 @@ class WaitingTasks:
         """
         found = await page(self._nats, self._names.tasks, subject, start=sequence + 1, count=count)
         return [StoredMessage.fetched(message) for message in found]
+
+    async def now(self) -> datetime:
+        """Return the time by the clock that has stamped the messages: the server's.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        return await server_time(self._nats, self._names.tasks)
 
     async def remove(self, record: Record) -> None:
         """Remove the message that owns a record's log, if the task stream still holds the message.

@@ -28,7 +28,8 @@ from app.updates import Task
 from schemas.headers import REPLAY_OF
 from schemas.progress import ProgressEvent, State
 
-# The task of a message that is younger than this is assumed to be new, so nothing is read before the first append.
+# The task of a message that is younger than this is assumed to be new, so nothing is read before the first append. A
+# worker whose clock is slow assumes so too often: the append is refused or undone then.
 SURELY_NEW: Final = timedelta(milliseconds=50)
 HEAD_START_S: Final = 0.05  # the delay after an announcement, in which an idle worker takes and registers the task
 RETRY_AFTER_S: Final = 2.0  # the pause after an error

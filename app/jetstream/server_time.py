@@ -1,0 +1,28 @@
+"""The time of the NATS server, whose clock also stamps the stored messages: the clock of a worker may be wrong."""
+
+from datetime import datetime
+from typing import Final
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from pydantic import AwareDatetime, BaseModel, ValidationError
+
+ANSWER_TIMEOUT_S: Final = 5.0
+
+
+class _StreamInfo(BaseModel):
+    ts: AwareDatetime  # nats-py drops this field
+
+
+async def server_time(nats: Client, stream: str) -> datetime:
+    """Return the time of the server that stores the messages of a stream.
+
+    Raises:
+        NatsError: NATS does not answer, or the stream does not exist.
+    """
+    answer = await nats.request(f"$JS.API.STREAM.INFO.{stream}", timeout=ANSWER_TIMEOUT_S)
+    try:
+        return _StreamInfo.model_validate_json(answer.data).ts
+    except ValidationError as error:
+        message = f"the server does not tell the time of the stream {stream}"
+        raise NatsError(message) from error

@@ -1,0 +1,115 @@
+"""Workers whose clock is wrong: what decides is compared with the server's time."""
+
+import re
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+
+import pytest
+
+from app.main import Worker
+from app.operations.expiry import expire_tasks
+from schemas.progress import State
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker
+from tests.waiting import eventually
+
+SetClock = Callable[[timedelta], None]
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    """Give all parts of the workers in this process a clock that is wrong by some time."""
+
+    def shift(by: timedelta) -> None:
+        class Wrong(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> "Wrong":
+                return super().now(tz) + by
+
+        modules = [module for name, module in sys.modules.items() if name.startswith(("app.", "handlers."))]
+        for module in modules:
+            if getattr(module, "datetime", None) is datetime:
+                monkeypatch.setattr(module, "datetime", Wrong)
+
+    return shift
+
+
+@pytest.fixture
+def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One entry for each completed search for tasks that have waited too long."""
+    done: list[None] = []
+
+    async def counted(*arguments: Any, **options: Any) -> None:
+        await expire_tasks(*arguments, **options)
+        done.append(None)
+
+    monkeypatch.setattr("app.container.expire_tasks", counted)
+    monkeypatch.setattr("app.operations.maintenance.EXPIRE_EVERY_S", 0.1)
+    return done
+
+
+async def test_a_worker_whose_clock_is_days_ahead_expires_nothing(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, set_clock: SetClock, sweeps: list[None]
+) -> None:
+    # Given a busy worker whose clock is eight days ahead, and a task that waits
+    set_clock(timedelta(days=8))
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("running")
+        await publisher.until("running", State.RUNNING)
+        await publisher.publish("waiting")
+        await publisher.until("waiting", State.QUEUED)
+        before = len(sweeps)
+
+        async def searched() -> bool:
+            return len(sweeps) > before + 2
+
+        # When it looks for tasks that have waited too long, then it finds none
+        await eventually(searched)
+        assert (await publisher.ask("tasks.status", task_id="waiting"))["state"] == "queued"
+        engine.may_go_on.set()
+        await publisher.until("waiting", State.COMPLETED)
+
+
+async def test_a_worker_whose_clock_is_days_behind_expires_what_has_waited_too_long(
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    set_clock: SetClock,
+    sweeps: list[None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a busy worker whose clock is eight days behind, and a task that waits
+    monkeypatch.setattr("app.jetstream.streams.EXPIRES_AFTER_S", 0.5)
+    set_clock(-timedelta(days=8))
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await publisher.publish("running")
+        await publisher.until("running", State.RUNNING)
+        await publisher.publish("waiting")
+        # When the task has waited too long, then it fails
+        assert (await publisher.until("waiting", State.FAILED))[-1].error is not None
+        engine.may_go_on.set()
+        await publisher.until("running", State.COMPLETED)
+    assert sweeps
+
+
+async def test_a_wrong_clock_makes_no_task_old(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, set_clock: SetClock
+) -> None:
+    # Given a busy worker whose clock is eight days ahead, and a task that waits
+    set_clock(timedelta(days=8))
+    engine.may_go_on.clear()
+    await publisher.publish("running")
+    await publisher.until("running", State.RUNNING)
+    await publisher.publish("waiting")
+    # When it measures the queues
+    await worker.container.maintenance.measure_queues()
+    # Then no operator is told of a task that has waited for days
+    metrics = worker.container.meter.exposition().decode()
+    ages = re.findall(r"^task_oldest_waiting_seconds\{.*\} (\S+)$", metrics, re.MULTILINE)
+    assert 0 < max(map(float, ages)) < 60
+    engine.may_go_on.set()
+    await publisher.until("waiting", State.COMPLETED)
