@@ -115,6 +115,11 @@ class Pipeline:
         """The number of the recording's channels; 1 until the recording is opened."""
         return self._found.channels
 
+    @property
+    def helped(self) -> bool:
+        """Whether a helper has transcribed any batch so far."""
+        return self._pool.helped
+
     async def run(self) -> AsyncGenerator[StageAdvanced | Transcribed, None]:
         """Yield progress and texts, in the order of the recording.
 
@@ -256,6 +261,7 @@ class TranscriberPool:
 
     def __init__(self, own: Transcriber) -> None:
         self._own = own
+        self.helped = False  # whether a helper has transcribed a batch
         self._idle: deque[Transcriber] = deque([own])
         self._busy: dict[asyncio.Task[WindowsTranscribed], tuple[Transcriber, Batch]] = {}
 
@@ -294,6 +300,7 @@ class TranscriberPool:
             except HelperLostError:
                 yield batch
                 continue
+            self.helped = self.helped or transcriber is not self._own
             (self._idle.appendleft if transcriber is self._own else self._idle.append)(transcriber)
             yield batch
 

@@ -169,7 +169,7 @@ class Transcription:
             self._note(source)
             if isinstance(source, Pipeline):
                 self.cached = False
-                if not start_at:
+                if not start_at and not source.helped:  # nobody can prove who has answered as a helper
                     await self._keep(channel, *before)
             channel, start_at, language = (channel or 0) + 1, 0.0, None
             if not self.separate or channel >= self.channels:

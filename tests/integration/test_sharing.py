@@ -167,8 +167,12 @@ class Stranger:
         self.batches = 0
 
     async def start(self) -> None:
-        await self._nc.subscribe(subjects.WINDOWS_OFFERED, cb=self._offered)
+        self._offers = await self._nc.subscribe(subjects.WINDOWS_OFFERED, cb=self._offered)
         await self._nc.subscribe(subjects.windows_inbox(self._token), cb=self._receive)
+        await self._nc.flush()
+
+    async def end(self) -> None:
+        await self._offers.unsubscribe()
         await self._nc.flush()
 
     async def _offered(self, message: Msg) -> None:
@@ -258,6 +262,26 @@ async def test_a_true_answer_is_taken(publisher: Publisher, start_worker: StartW
     # Then it is in the text: so the lies above would have been
     assert "hacked" in str(result["text"])
     assert len(engine.transcribed) < WINDOWS
+
+
+async def test_what_a_helper_has_found_is_not_cached(
+    publisher: Publisher, start_worker: StartWorker, nc: Client, settings: Settings
+) -> None:
+    # Given a recording of which a stranger has transcribed a part
+    settings.cache_ttl = 60
+    stranger = Stranger(nc, returned)
+    engine = SlowEngine()
+    async with start_worker(engine):
+        await stranger.start()
+        await publisher.publish("t1")
+        assert "hacked" in str((await result_of(publisher, "t1"))["text"])
+        # When another task asks the same after the stranger has gone
+        await stranger.end()
+        await publisher.publish("t2")
+        result = await result_of(publisher, "t2")
+    # Then nothing of the stranger is in its result
+    assert result["text"] == TEXT
+    assert not result["cached"]
 
 
 @pytest.mark.parametrize("limit", ["SHORTEST_BATCH_S", "LONGEST_BATCH_S"])

@@ -1,0 +1,35 @@
+"""Workers share recordings among themselves: a client can neither offer windows nor answer for a worker."""
+
+import pytest
+from nats.aio.msg import Msg
+
+from schemas import subjects
+from tests.access.servers import CLIENTS, GuardedNats
+from tests.access.test_answers import connected
+
+WORKER = "0" * 32
+
+
+@pytest.mark.parametrize("user", CLIENTS)
+async def test_a_client_can_neither_offer_windows_nor_answer(guarded: GuardedNats, user: str) -> None:
+    # Given what workers hear of each other
+    heard: list[bytes] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(message.data)
+
+    service, client = await connected(guarded, "service"), await connected(guarded, user)
+    await service.subscribe(subjects.WINDOWS_OFFERED, cb=hear)
+    await service.subscribe(subjects.windows_inbox("*"), cb=hear)
+    await service.flush()
+    # When a client offers windows and answers for a worker
+    for subject in (subjects.WINDOWS_OFFERED, subjects.windows_inbox(WORKER)):
+        await client.publish(subject, b"of a client")
+    await client.flush()
+    # Then the server refuses both, and workers hear only each other
+    await service.publish(subjects.windows_inbox(WORKER), b"of a worker")
+    await service.flush()
+    assert heard == [b"of a worker"]
+    assert len(guarded.refused()) == 2
+    await client.close()
+    await service.close()
