@@ -31,6 +31,7 @@ from app.redis_store import cache
 from app.redis_store.chunks import Chunks
 from app.redis_store.projection import RedisProjection
 from app.requests import TaskRequests
+from app.result_writer import ResultWriter
 from app.settings import Settings
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
@@ -143,9 +144,11 @@ class Container:
         )
 
     def _make_operations(self) -> None:
+        self.result_writer = ResultWriter(self.results, self.meter)
         self.tasks = TaskRequests(
             self.log,
             self.results,
+            self.result_writer,
             waiting=self.waiting,
             dead_letters=self.dead_letters,
             recordings=self.recordings,

@@ -104,6 +104,7 @@ class Worker:
             ack_wait = await connection.retry_until_answered(partial(self._provision, nats.jetstream()))
             container.connection.made()
             container.connect(nats, ack_wait=ack_wait)
+            closing.callback(container.result_writer.close)
             for name in IN_CONTEXT:
                 self.app.context.set_global(name, getattr(container, name))
             await closing.enter_async_context(container.sharing.open())

@@ -4,13 +4,13 @@ import asyncio
 
 from nats.js.errors import NotFoundError
 
-from app import formats
 from app.dead_letters.store import DeadLetterStore
 from app.errors import FencedError, RequestError, TransientError
 from app.queue.positions import WaitingTasks
 from app.recordings import Recordings
 from app.redis_store.cache import Cache
 from app.redis_store.projection import RedisProjection
+from app.result_writer import ResultWriter
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.task_log.results import HEADROOM_BYTES, ResultStore
@@ -32,6 +32,7 @@ class TaskRequests:
         self,
         log: TaskLog,
         results: ResultStore,
+        writer: ResultWriter,
         *,
         waiting: WaitingTasks,
         dead_letters: DeadLetterStore,
@@ -42,6 +43,7 @@ class TaskRequests:
     ) -> None:
         self._log = log
         self._results = results
+        self._writer = writer
         self._waiting = waiting
         self._dead_letters = dead_letters
         self._recordings = recordings
@@ -68,28 +70,40 @@ class TaskRequests:
         """Return the result of a completed task, as it was published or as text.
 
         Raises:
-            RequestError: The task has no result, or the result cannot be written in the requested format.
+            RequestError: The task has no result, the result cannot be written in the requested format, or too many
+                results are asked for at once.
         """
-        task_id = request.task_id
+        if request.format is ResultFormat.JSON:
+            return await self._found(await self._completed(request.task_id))
+        with self._writer.asked():
+            return await self._text(await self._completed(request.task_id), request)
+
+    async def _completed(self, task_id: str) -> Record:
         record = await self._record(task_id)
         if record.event.state is not State.COMPLETED:
             raise _unfinished(record)
-        result = await self._results.find(record)
-        if result is None:
-            raise _kept_no_longer(task_id)
-        if request.format is ResultFormat.JSON:
-            return result
+        return record
+
+    async def _text(self, record: Record, request: ResultRequest) -> Result | str:
+        """Return the result as text; if the text is too large for a message, return a reference to the result."""
+        result = await self._found(record)
         try:
-            whole = await self._results.whole(result)
+            text = await self._writer.write(result, request)
         except NotFoundError as error:  # the object of a large result expires a moment before its message
-            raise _kept_no_longer(task_id) from error
-        text = await asyncio.to_thread(formats.write, whole, request.format, request)
-        if len(text.encode()) <= self._max_payload - HEADROOM_BYTES:  # headers count towards max_payload
+            raise _kept_no_longer(request.task_id) from error
+        # Headers count towards max_payload.
+        if not isinstance(text, str) or len(text.encode()) <= self._max_payload - HEADROOM_BYTES:
             return text
         if result.object:
             return result
         body = result.model_dump_json().encode()
         return await self._results.claim_check(result, body, of=record.metadata.owner)
+
+    async def _found(self, record: Record) -> Result:
+        result = await self._results.find(record)
+        if result is None:
+            raise _kept_no_longer(record.event.task_id)
+        return result
 
     async def cancel(self, task_id: str) -> TaskStatus:
         """Cancel a task unless it has ended, and return its status; a running worker sees the end in the task's log.

@@ -63,6 +63,9 @@ class Meter:
             "task_untranscribed_seconds", "Seconds of speech in which no text was found.", name
         )
         self._letters = self._counter("dead_letters", "Dead letters stored.", code)
+        self._refusals = self._counter(
+            "result_requests_refused", "Requests for a result as text that a busy worker has refused.", []
+        )
         self._in_progress = self._gauge("task_in_progress", "Tasks in progress.", name, "livesum")
         self._since = self._gauge(
             "task_seconds_since_progress", "Seconds since the last progress of the running task.", name, "livemax"
@@ -166,6 +169,10 @@ class Meter:
     def letter(self, kind: Kind, code: ErrorCode) -> None:
         """Count a dead letter."""
         self._letters.labels(task_name(kind), code).inc()
+
+    def result_refused(self) -> None:
+        """Count a request for a result as text that this worker is too busy to answer."""
+        self._refusals.inc()
 
     def queue(  # noqa: PLR0913 -- a queue has all these figures
         self, subject: str, *, waiting: int, oldest: float, audio: float, messages: int, limit: int

@@ -55,6 +55,7 @@ async def test_a_task_has_no_position_by_another_tasks_message(days_later: int, 
     requests = TaskRequests(
         log,
         rest,
+        rest,
         waiting=waiting,
         dead_letters=rest,
         recordings=rest,
