@@ -7,17 +7,20 @@ decides, use `leader_reads`.
 
 import json
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from datetime import datetime
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import RawStreamMsg
 
 from app.jetstream import leader_reads
 
-ANSWER_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 1.5  # a server that is frozen may have received the request: the next request may reach another
+REQUESTS_AT_MOST = 4
 PAGE_SIZE = 200  # messages that are read in one batch
 LARGEST_ANSWER_BYTES = 4 * 1024**2  # limit of a batch; a larger max_payload raises the limit
 ENVELOPE_BYTES = 8 * 1024  # room for the subject and headers that the server adds to a message
@@ -35,7 +38,7 @@ async def page(nats: Client, stream: str, subject: str, *, start: int, count: in
         NatsError: NATS does not answer.
     """
     query = {"seq": start, "next_by_subj": subject, "batch": count, "max_bytes": bytes_at_once(nats)}
-    return [message async for message in _answers(nats, stream, query)]
+    return await _answer(nats, stream, query)
 
 
 async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Pages]:
@@ -74,6 +77,13 @@ async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pa
     if not wanted:
         return []
     query = {"multi_last": wanted, "max_bytes": bytes_at_once(nats)}
+    return await _answer(nats, stream, query)
+
+
+async def _answer(nats: Client, stream: str, query: dict[str, object]) -> Pages:
+    for _ in range(REQUESTS_AT_MOST - 1):
+        with suppress(NatsTimeoutError):
+            return [message async for message in _answers(nats, stream, query)]
     return [message async for message in _answers(nats, stream, query)]
 
 

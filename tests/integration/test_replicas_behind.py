@@ -8,10 +8,13 @@ import json
 from functools import partial
 
 import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig, StreamSource
 
 from app.errors import PermanentError
+from app.jetstream.stream_pages import page
 from app.main import Worker
 from schemas import subjects
 from schemas.errors import ErrorCode
@@ -110,3 +113,19 @@ async def test_a_deleted_task_leaves_no_dead_letter(
         assert (await publisher.ask("tasks.delete", task_id=task_id)).get("error") is None
     # Then their dead letters are, too; the mirror's message is left
     assert (await js.stream_info("transcription_dead_letters")).state.messages == 1
+
+
+async def test_a_frozen_server_delays_a_read_and_fails_it_not(nc: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a server that does not answer, because it is frozen, and another that has no message
+    monkeypatch.setattr("app.jetstream.stream_pages.ANSWER_TIMEOUT_S", 0.2)
+    received = list[str]()
+
+    async def answer(request: Msg) -> None:
+        received.append(request.reply)
+        if len(received) > 1:
+            await nc.publish(request.reply, headers={"Status": "404"})
+
+    await nc.subscribe("$JS.API.DIRECT.GET.elsewhere", cb=answer)
+    # When messages are read, then the second request is answered
+    assert await page(nc, "elsewhere", "any", start=1, count=5) == []
+    assert len(received) == 2
