@@ -37,7 +37,7 @@ pytestmark = pytest.mark.foreign
 
 
 @pytest.fixture
-async def behind(worker: Worker, js: JetStreamContext) -> None:
+async def behind(worker: Worker, publisher: Publisher, js: JetStreamContext) -> None:
     """Servers that answer, and know next to nothing."""
     del worker  # it has made the streams
     for stream, (subject, append_to) in KNOWN.items():
@@ -48,6 +48,7 @@ async def behind(worker: Worker, js: JetStreamContext) -> None:
     await js.publish(low, json.dumps({"task_id": "known", "audio_file_id": "meeting.flac", "user_id": 7}).encode())
     for stream in (*KNOWN, "transcription_tasks"):
         await eventually(partial(answers, js, stream))
+    await eventually(partial(publisher.is_completed, "known"))
 
 
 async def mirror(js: JetStreamContext, stream: str, subject: str) -> None:
@@ -101,7 +102,6 @@ async def test_a_deleted_task_leaves_no_dead_letter(
 ) -> None:
     del behind
     # Given tasks that have failed
-    await eventually(partial(publisher.is_completed, "known"))
     ids = [f"t{number}" for number in range(10)]
     engine.fail_with = [PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound: upload the recording again.")] * len(ids)
     for task_id in ids:
