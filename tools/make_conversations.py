@@ -25,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 from pyannote.core import Annotation, Segment
 
-from app.engines.decoding import Limit, decode
+from app.engines.decoding import decode
+from app.engines.limits import Budget, Limit
 
 Samples: TypeAlias = npt.NDArray[np.float32]
 Span: TypeAlias = tuple[float, float]
@@ -82,7 +83,7 @@ def load(path: Path) -> Samples:
     """Read a recording; raw files are 16-bit little-endian mono at 16 kHz."""
     if path.suffix == ".raw":
         return np.frombuffer(path.read_bytes(), "<i2").astype(np.float32) / np.float32(32768)
-    return np.concatenate(list(decode(path, Limit(float("inf"), ""))))
+    return np.concatenate(list(decode(path, Budget(Limit(float("inf"), "")))))
 
 
 def truths(path: Path) -> dict[str, Annotation]:

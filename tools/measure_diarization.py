@@ -22,9 +22,10 @@ import numpy as np
 from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from app.engines.decoding import Limit, decode
+from app.engines.decoding import decode
 from app.engines.diarization import diarizer
 from app.engines.diarization.networks import Networks
+from app.engines.limits import Budget, Limit
 from app.engines.messages import Diarize
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def sherpa(models: Path) -> Diarization:
     model = library.OfflineSpeakerDiarization(config)
 
     def diarize(path: Path) -> Annotation:
-        found = model.process(np.concatenate(list(decode(path, NO_LIMIT)))).sort_by_start_time()
+        found = model.process(np.concatenate(list(decode(path, Budget(NO_LIMIT))))).sort_by_start_time()
         return annotated((turn.start, turn.end, str(turn.speaker)) for turn in found)
 
     return diarize
@@ -98,7 +99,7 @@ def reference(path: Path) -> Annotation:
 
 def score(recording: Path, diarize: Diarization) -> Score:
     """Diarize one recording and compare the result with the recording's RTTM file."""
-    heard = sum(map(len, decode(recording, NO_LIMIT))) / RATE
+    heard = sum(map(len, decode(recording, Budget(NO_LIMIT)))) / RATE
     started = time.process_time()
     found = diarize(recording)
     taken = time.process_time() - started

@@ -5,9 +5,7 @@ Only the file itself is opened: formats that refer to other files or addresses, 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 
 import av
 import numpy as np
@@ -15,10 +13,9 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 
+from app.engines.limits import Budget, unreadable
 from app.engines.mixing import SAMPLE_RATE, Mixer
 from app.engines.samples import Samples
-from app.errors import PermanentError
-from schemas.errors import ErrorCode
 
 _FORMATS = (
     "3gp,aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,m4a,matroska,mov,mp3,mp4,mpeg,mpegts,ogg,oga,opus,"
@@ -39,56 +36,15 @@ _SILENCE_SAMPLES = 60 * SAMPLE_RATE  # longest piece of silence
 av.logging.set_level(av.logging.PANIC)  # our own errors say what is wrong with a file
 
 
-@dataclass(frozen=True)
-class Limit:
-    """How long a recording may be, which setting limits its length, and how long decoding may take."""
-
-    seconds: float
-    setting: str
-    decode_seconds: float = 600.0  # the setting AUDIO_MAX_DECODE_SECONDS
-
-    def check(self, seconds: float) -> None:
-        """Refuse a recording of `seconds` seconds if that is longer than the limit.
-
-        Raises:
-            PermanentError: audio_too_large.
-        """
-        if seconds > self.seconds:
-            message = f"The recording is longer than {self.seconds:g} s ({self.setting}): cut it into parts."
-            raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
-
-
-class _Clock:
-    """Measures how long decoding takes, without the time in which the caller works on a piece."""
-
-    def __init__(self, limit: float) -> None:
-        self._limit = limit
-        self._spent = 0.0
-        self._since = monotonic()
-
-    def pause(self) -> None:
-        self._spent += monotonic() - self._since
-
-    def run(self) -> None:
-        self._since = monotonic()
-
-    def check(self) -> None:
-        if self._spent + monotonic() - self._since > self._limit:
-            message = (
-                f"The recording takes more than {self._limit:g} s to decode (AUDIO_MAX_DECODE_SECONDS): "
-                "upload it as flac or wav."
-            )
-            raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
-
-
-def measure(path: Path) -> tuple[float, int]:
+def measure(path: Path, budget: Budget) -> tuple[float, int]:
     """Return how many seconds of sound the file really holds, and how many channels, without decoding.
 
     Raises:
-        PermanentError: audio_unreadable: the file holds no sound, or less than its header promises.
+        PermanentError: audio_unreadable: the file holds no sound, or less than its header promises, or needs too much
+            memory; audio_too_large as soon as reading passes its limit.
     """
-    with _opened(path) as (container, stream):
-        seconds = _span(container, stream)
+    with budget.reading(), _opened(path, budget) as (container, stream):
+        seconds = _span(container, stream, budget)
         promised = _promised_seconds(path, container, stream, seconds)
         channels = stream.channels
     if seconds <= 0:
@@ -99,7 +55,7 @@ def measure(path: Path) -> tuple[float, int]:
     return seconds, channels
 
 
-def decode(path: Path, limit: Limit, channel: int | None = None) -> Iterator[Samples]:
+def decode(path: Path, budget: Budget, channel: int | None = None) -> Iterator[Samples]:
     """Yield the sound as pieces of 16 kHz mono: all channels mixed, or only `channel`, counted from 0.
 
     A gap between time stamps is filled with silence, so that a position in the sound is the time in the recording.
@@ -107,34 +63,31 @@ def decode(path: Path, limit: Limit, channel: int | None = None) -> Iterator[Sam
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as the length or the decoding passes its limit.
     """
-    with _opened(path) as (container, stream):
-        clock = _Clock(limit.decode_seconds)
-        produced = 0
-        for piece in _pieces(container, stream, clock, Mixer(channel)):
+    produced = 0
+    with budget.reading(), _opened(path, budget) as (container, stream):
+        for piece in _pieces(container, stream, budget, Mixer(channel)):
             produced += len(piece)
-            limit.check(produced / SAMPLE_RATE)
-            clock.pause()
-            yield piece
-            clock.run()
+            budget.limit.check(produced / SAMPLE_RATE)
+            with budget.paused():
+                yield piece
     if not produced:
         raise unreadable(_UNDECODABLE)
 
 
-def unreadable(what: str) -> PermanentError:
-    """Build the error audio_unreadable; `what` is the predicate of its message, "The recording <what>"."""
-    return PermanentError(
-        ErrorCode.AUDIO_UNREADABLE,
-        f"The recording {what}: upload it again, or in another format, and publish a new task.",
-    )
-
-
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
+def _opened(path: Path, budget: Budget) -> Iterator[tuple[InputContainer, AudioStream]]:
+    budget.check()
     try:
-        container = av.open(str(path.absolute()), options=_OPTIONS, metadata_errors="replace")
+        container = av.open(
+            str(path.absolute()),
+            options=_OPTIONS,
+            metadata_errors="replace",
+            timeout=budget.left,  # also within the library, where nobody looks at the clock
+        )
     except FileNotFoundError:  # not a fault of the recording
         raise
     except (av.FFmpegError, UnicodeError) as error:
+        budget.check_error(error)
         raise unreadable(_NO_RECORDING) from error
     with container:
         if not container.streams.audio:
@@ -142,17 +95,20 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
         yield container, container.streams.audio[0]
 
 
-def _packets(container: InputContainer, stream: AudioStream) -> Iterator["Packet[AudioStream]"]:
+def _packets(container: InputContainer, stream: AudioStream, budget: Budget) -> Iterator["Packet[AudioStream]"]:
     try:
-        yield from container.demux(stream)
-    except av.FFmpegError:  # the file ends here: use what was read so far
-        return
+        for packet in container.demux(stream):
+            budget.check()
+            yield packet
+    except av.FFmpegError as error:
+        budget.check_error(error)
+        return  # the file ends here: use what was read so far
 
 
-def _span(container: InputContainer, stream: AudioStream) -> float:
+def _span(container: InputContainer, stream: AudioStream, budget: Budget) -> float:
     start: int | None = None
     end = total = 0
-    for packet in _packets(container, stream):
+    for packet in _packets(container, stream, budget):
         duration = packet.duration or 0
         total += duration
         if packet.size and packet.pts is not None:
@@ -162,10 +118,10 @@ def _span(container: InputContainer, stream: AudioStream) -> float:
     return float(ticks * stream.time_base) if stream.time_base else 0.0
 
 
-def _pieces(container: InputContainer, stream: AudioStream, clock: _Clock, mixer: Mixer) -> Iterator[Samples]:
+def _pieces(container: InputContainer, stream: AudioStream, budget: Budget, mixer: Mixer) -> Iterator[Samples]:
     produced = 0
     origin: float | None = None
-    for frame in _frames(container, stream, clock):
+    for frame in _frames(container, stream, budget):
         if frame.time is not None:
             origin = frame.time if origin is None else origin
             for silence in _silence(frame.time - origin - produced / SAMPLE_RATE):
@@ -184,14 +140,14 @@ def _silence(gap: float) -> Iterator[Samples]:
         left -= _SILENCE_SAMPLES
 
 
-def _frames(container: InputContainer, stream: AudioStream, clock: _Clock) -> Iterator[av.AudioFrame]:
+def _frames(container: InputContainer, stream: AudioStream, budget: Budget) -> Iterator[av.AudioFrame]:
     packets = broken = 0
-    for packet in _packets(container, stream):
-        clock.check()
+    for packet in _packets(container, stream, budget):
         packets += 1
         try:
             frames = packet.decode()
-        except av.FFmpegError:  # a recording with a few damaged packets is accepted
+        except av.FFmpegError as error:  # a recording with a few damaged packets is accepted
+            budget.check_error(error)
             broken += 1
             continue
         yield from frames

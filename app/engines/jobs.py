@@ -23,8 +23,8 @@ from app.errors import PermanentError, TransientError
 from schemas.errors import ErrorCode
 
 if TYPE_CHECKING:
-    from app.engines.decoding import Limit
     from app.engines.diarization.networks import Networks
+    from app.engines.limits import Limit
     from app.engines.models import Models, Weights
     from app.engines.speech_model import SpeechModel
     from app.engines.whisper_network import Computing
@@ -112,7 +112,7 @@ class JobRunner:
         return diarize(self._networks, job, limit, emit)
 
     def _limit(self, seconds: float, setting: str) -> Limit:
-        from app.engines.decoding import Limit
+        from app.engines.limits import Limit
 
         return Limit(seconds, setting, self._setup.max_decode_seconds)
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from faster_whisper.vad import get_vad_model
 
-from app.engines.decoding import Limit, decode, measure
+from app.engines.decoding import decode, measure
+from app.engines.limits import Budget, Limit
 from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound, WindowSound
 from app.engines.samples import pack
 from app.engines.windows import Window, listen
@@ -21,10 +22,12 @@ def find_windows(job: Listen, limit: Limit) -> Iterator[RecordingOpened | Window
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
     """
-    duration, channels = measure(job.path)
+    prepare()  # the memory of the voice detector is none of the recording's
+    budget = Budget(limit)
+    duration, channels = measure(job.path, budget)
     limit.check(duration)
     yield RecordingOpened(duration_seconds=duration, channels=channels)
-    for found in listen(decode(job.path, limit, job.channel), job.start_at):
+    for found in listen(decode(job.path, budget, job.channel), job.start_at):
         for window in found.windows:
             yield WindowFound(window=_packed(window))
         yield Listened(seconds=found.seconds, settled=found.settled)

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
-from app.engines.decoding import Limit, decode, measure
+from app.engines.decoding import decode, measure
 from app.engines.diarization.analysis import analyse
 from app.engines.diarization.chunk import Chunk, pack, unpack
 from app.engines.diarization.excerpts import APART, LENGTH, PER_CHUNK, chunks
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.speakers import Bounds, owners
 from app.engines.diarization.turns import turns
+from app.engines.limits import Budget, Limit
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.engines.mixing import SAMPLE_RATE
 from schemas.progress import Stage
@@ -28,14 +29,15 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
     """
-    measured, _ = measure(job.path)
+    budget = Budget(limit)
+    measured, _ = measure(job.path, budget)
     limit.check(measured)
     emit(StageAdvanced(stage=Stage.DECODING, processed_seconds=0.0, duration_seconds=measured))
     progress = _progress(measured, emit)
     known = _known(job, networks.identity.revision)
     analysed: list[Chunk] = []
     duration = 0.0
-    for sound in chunks(decode(job.path, limit)):
+    for sound in chunks(decode(job.path, budget)):
         chunk = known.get(sound.index)
         if chunk is None or len(chunk.activity) != sound.excerpts:
             chunk = analyse(networks, sound, progress)

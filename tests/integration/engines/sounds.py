@@ -10,7 +10,8 @@ import numpy.typing as npt
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
-from app.engines.decoding import Limit, decode
+from app.engines.decoding import decode
+from app.engines.limits import Budget, Limit
 from app.engines.mixing import SAMPLE_RATE
 
 Samples = npt.NDArray[np.float32]
@@ -20,7 +21,7 @@ NO_LIMIT = Limit(float("inf"), "AUDIO_MAX_SECONDS")
 
 
 def load(path: Path, channel: int | None = None) -> Samples:
-    return np.concatenate(list(decode(path, NO_LIMIT, channel)))
+    return np.concatenate(list(decode(path, Budget(NO_LIMIT), channel)))
 
 
 def tone(seconds: float, frequency: float = 440) -> Samples:

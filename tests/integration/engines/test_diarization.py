@@ -9,13 +9,13 @@ from pyannote.core import Annotation, Segment, Timeline
 from pyannote.database.util import load_rttm
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from app.engines.decoding import Limit
 from app.engines.diarization.chunk import unpack
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import energies, features, narrow
 from app.engines.diarization.networks import Array, Networks
 from app.engines.diarization.speakers import Bounds, owners
 from app.engines.diarization.turns import turns
+from app.engines.limits import Limit
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.engines.mixing import SAMPLE_RATE
 from app.errors import PermanentError

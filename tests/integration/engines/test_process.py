@@ -8,7 +8,6 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from structlog.contextvars import bound_contextvars
 from structlog.testing import capture_logs
@@ -16,50 +15,25 @@ from structlog.testing import capture_logs
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
-    Job,
     Listen,
     Listened,
     ListeningDone,
     Load,
-    Reply,
     Transcribe,
     WindowFound,
     WindowsTranscribed,
 )
 from app.engines.process import EngineProcess
-from app.errors import PermanentError, TaskError, TransientError
+from app.errors import PermanentError, TransientError
 from app.settings import Settings
 from schemas.errors import ErrorCode
 from schemas.transcription import TranscribeOptions
 from tests.waiting import eventually
 
+from .children import failure, gone, replies, the_child
 from .sounds import CLIPS, load, silence, write
 
 WITHIN = 1.0  # seconds in which an engine process must be gone
-
-
-async def replies(engine: EngineProcess, job: Job) -> list[Reply]:
-    async with aclosing(engine.run(job)) as run:
-        return [reply async for reply in run]
-
-
-async def failure(engine: EngineProcess, job: Job) -> TaskError:
-    with pytest.raises(TaskError) as caught:
-        await replies(engine, job)
-    return caught.value
-
-
-def children(pid: int | None = None) -> list[psutil.Process]:
-    return [each for each in psutil.Process(pid).children() if "app.engines.child" in each.cmdline()]
-
-
-def the_child(pid: int | None = None) -> psutil.Process:
-    (child,) = children(pid)
-    return child
-
-
-async def gone(child: psutil.Process) -> bool:
-    return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.fixture(scope="module")

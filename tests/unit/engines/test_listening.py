@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.engines import listening
-from app.engines.decoding import Limit
+from app.engines.limits import Budget, Limit
 from app.engines.listening import find_windows
 from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound
 from app.engines.samples import unpack
@@ -22,7 +22,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     """Of which channel 100 s are decoded: silence, two windows, and what is left."""
     channels: list[int | None] = []
 
-    def decode(_path: Path, _limit: Limit, channel: int | None) -> tuple[()]:
+    def decode(_path: Path, _budget: Budget, channel: int | None) -> tuple[()]:
         channels.append(channel)
         return ()
 
@@ -35,7 +35,8 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
             WindowsFound([], 100.0, 100.0, last=True),
         ]
 
-    monkeypatch.setattr(listening, "measure", lambda _path: (99.0, 2))
+    monkeypatch.setattr(listening, "measure", lambda _path, _budget: (99.0, 2))
+    monkeypatch.setattr(listening, "prepare", lambda: None)
     monkeypatch.setattr(listening, "decode", decode)
     monkeypatch.setattr(listening, "listen", listen)
     return channels
@@ -80,7 +81,7 @@ def test_one_channel_is_listened_to_where_that_is_asked_for(decoded: list[int | 
 
 def test_a_recording_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a recording longer than the limit
-    monkeypatch.setattr(listening, "measure", lambda _path: (3601.0, 2))
+    monkeypatch.setattr(listening, "measure", lambda _path, _budget: (3601.0, 2))
 
     # When it is listened to, then the setting is named
     with pytest.raises(PermanentError, match="AUDIO_MAX_SECONDS") as caught:

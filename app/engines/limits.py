@@ -1,0 +1,146 @@
+"""The limits of a recording: how long it may be, and how much time and memory reading it may take.
+
+A hostile file can ask for any amount of either: 900 bytes can promise an index of three gigabytes.
+"""
+
+import re
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from app.errors import PermanentError
+from schemas.errors import ErrorCode
+
+_LEAST_BYTES = 64 * 1024**2  # memory for reading a short recording
+# Memory for the index of one second, because some formats list each packet: a day of AAC and 25 pictures a second in an
+# mp4 takes 250 MB.
+_BYTES_A_SECOND = 3 * 1024
+_NO_LIMIT_BYTES = 2**62  # so large a limit is none, and the system call may not take a larger one
+_PRIVATE_MEMORY = re.compile(r"^VmData:\s+(\d+) kB$", re.MULTILINE)
+_TOO_HUNGRY = "needs more memory than reading a recording may take"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How long a recording may be, which setting limits its length, and how long reading it may take."""
+
+    seconds: float
+    setting: str
+    decode_seconds: float = 600.0  # the setting AUDIO_MAX_DECODE_SECONDS
+
+    def check(self, seconds: float) -> None:
+        """Refuse a recording of `seconds` seconds if that is longer than the limit.
+
+        Raises:
+            PermanentError: audio_too_large.
+        """
+        if seconds > self.seconds:
+            message = f"The recording is longer than {self.seconds:g} s ({self.setting}): cut it into parts."
+            raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
+
+    @property
+    def memory(self) -> float:
+        """How many bytes this process may take more while it reads the recording."""
+        return _LEAST_BYTES + _BYTES_A_SECOND * self.seconds
+
+
+class Budget:
+    """The time and memory that all reading of one recording may take.
+
+    Memory is counted from the making of this object on, and limited on Linux only.
+    """
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        self._spent = 0.0  # seconds
+        self._since: float | None = None
+        self._usual = resource.getrlimit(resource.RLIMIT_DATA)
+        self._strict = _strict(self._usual, limit.memory)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Count the time and limit the memory of the block, which reads the recording.
+
+        Raises:
+            PermanentError: audio_unreadable: reading needs more memory than it may take.
+        """
+        self._run()
+        try:
+            yield
+        except MemoryError as error:
+            raise unreadable(_TOO_HUNGRY) from error
+        finally:
+            self._pause()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Neither count nor limit the block, which works on sound that was read."""
+        self._pause()
+        try:
+            yield
+        finally:
+            self._run()
+
+    @property
+    def left(self) -> float:
+        """How many seconds are left."""
+        running = 0.0 if self._since is None else monotonic() - self._since
+        return self.limit.decode_seconds - self._spent - running
+
+    def check(self) -> None:
+        """Refuse a recording that takes too long to read.
+
+        Raises:
+            PermanentError: audio_too_large.
+        """
+        if self.left < 0:
+            message = (
+                f"The recording takes more than {self.limit.decode_seconds:g} s to read (AUDIO_MAX_DECODE_SECONDS): "
+                "upload it as flac or wav."
+            )
+            raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
+
+    def check_error(self, error: Exception) -> None:
+        """Raise what lies behind an error of the decoder if memory or time ran out.
+
+        Raises:
+            MemoryError: The decoder got no more memory.
+            PermanentError: audio_too_large: the time is over.
+        """
+        if isinstance(error, MemoryError):
+            raise error
+        self.check()
+
+    def _run(self) -> None:
+        self._since = monotonic()
+        resource.setrlimit(resource.RLIMIT_DATA, self._strict)
+
+    def _pause(self) -> None:
+        if self._since is not None:
+            self._spent += monotonic() - self._since
+            self._since = None
+        resource.setrlimit(resource.RLIMIT_DATA, self._usual)
+
+
+def unreadable(what: str) -> PermanentError:
+    """Build the error audio_unreadable; `what` is the predicate of its message, "The recording <what>"."""
+    return PermanentError(
+        ErrorCode.AUDIO_UNREADABLE,
+        f"The recording {what}: upload it again, or in another format, and publish a new task.",
+    )
+
+
+def _strict(usual: tuple[int, int], more: float) -> tuple[int, int]:
+    """Return the limits of a process that may take `more` bytes than it has; other systems than Linux have no limit."""
+    soft, hard = usual
+    try:
+        held = _PRIVATE_MEMORY.search(Path("/proc/self/status").read_text(encoding="ascii", errors="replace"))
+    except OSError:
+        return usual
+    if held is None or more > _NO_LIMIT_BYTES:
+        return usual
+    most = int(held[1]) * 1024 + int(more)
+    return (most if soft == resource.RLIM_INFINITY else min(most, soft)), hard

@@ -1,0 +1,34 @@
+"""Engine processes as tests use them: their replies, their failures, and the child itself."""
+
+from contextlib import aclosing
+
+import psutil
+import pytest
+
+from app.engines.messages import Job, Reply
+from app.engines.process import EngineProcess
+from app.errors import TaskError
+
+
+async def replies(engine: EngineProcess, job: Job) -> list[Reply]:
+    async with aclosing(engine.run(job)) as run:
+        return [reply async for reply in run]
+
+
+async def failure(engine: EngineProcess, job: Job) -> TaskError:
+    with pytest.raises(TaskError) as caught:
+        await replies(engine, job)
+    return caught.value
+
+
+def children(pid: int | None = None) -> list[psutil.Process]:
+    return [each for each in psutil.Process(pid).children() if "app.engines.child" in each.cmdline()]
+
+
+def the_child(pid: int | None = None) -> psutil.Process:
+    (child,) = children(pid)
+    return child
+
+
+async def gone(child: psutil.Process) -> bool:
+    return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE

@@ -1,0 +1,77 @@
+"""Uploads that ask for far more memory or time than a recording does: they fail, and the engine goes on."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import psutil
+import pytest
+
+from app.engines.decoding import measure
+from app.engines.limits import Budget, Limit
+from app.engines.messages import DiarizationDone, Diarize, Listen, ListeningDone
+from app.engines.process import EngineProcess
+from app.errors import PermanentError
+from app.settings import Settings
+from schemas.errors import ErrorCode
+
+from .children import failure, replies, the_child
+from .hostile_files import film_with_an_index, large_picture, many_atoms, many_packets
+from .sounds import CLIPS
+
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
+MOST_MB = 600  # of one engine process
+
+
+def peak_mb(child: psutil.Process) -> int:
+    """The most memory that the process has had."""
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{child.pid}/status").read_text("ascii"), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) // 1024
+
+
+@ON_LINUX
+async def test_a_file_that_promises_a_huge_index_fails_for_good(engine: EngineProcess, tmp_path: Path) -> None:
+    # Given less than a kilobyte that has the decoder ask for three gigabytes
+    film_with_an_index(tmp_path / "index.mov")
+    assert (tmp_path / "index.mov").stat().st_size < 1024
+
+    # When it is read, for either kind
+    for job in (Listen(path=tmp_path / "index.mov"), Diarize(path=tmp_path / "index.mov")):
+        error = await failure(engine, job)
+        # Then trying again would not help
+        assert (type(error), error.detail.code) == (PermanentError, ErrorCode.AUDIO_UNREADABLE)
+
+    # And memory stayed within bounds, and the same process does the next jobs
+    child = the_child()
+    assert peak_mb(child) < MOST_MB
+    assert isinstance((await replies(engine, Listen(path=CLIPS[1])))[-1], ListeningDone)
+    assert isinstance((await replies(engine, Diarize(path=CLIPS[1])))[-1], DiarizationDone)
+    assert the_child() == child
+
+
+@ON_LINUX
+async def test_a_huge_picture_is_not_read(engine_settings: Settings, tmp_path: Path) -> None:
+    # Given a service for recordings of up to an hour, and a picture of 200 MB in the tags of one
+    engine = EngineProcess(engine_settings.model_copy(update={"audio_max_seconds": 3600.0}))
+    large_picture(tmp_path / "picture.mp3")
+    # When it is listened to, then it fails for good, and memory did not grow by the picture
+    error = await failure(engine, Listen(path=tmp_path / "picture.mp3"))
+    assert (type(error), error.detail.code) == (PermanentError, ErrorCode.AUDIO_UNREADABLE)
+    assert peak_mb(the_child()) < 250
+    await engine.close()
+
+
+@pytest.mark.parametrize("write", [many_packets, many_atoms])
+def test_reading_ends_in_time_also_before_anything_is_decoded(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    # Given a file that takes the library ten seconds or more to go through, and half a second for all reading
+    write(tmp_path / "long.mov")
+    began = monotonic()
+    # When it is measured
+    with pytest.raises(PermanentError, match="AUDIO_MAX_DECODE_SECONDS") as caught:
+        measure(tmp_path / "long.mov", Budget(Limit(float("inf"), "AUDIO_MAX_SECONDS", decode_seconds=0.5)))
+    # Then it is refused in about that time
+    assert caught.value.detail.code is ErrorCode.AUDIO_TOO_LARGE
+    assert monotonic() - began < 5
