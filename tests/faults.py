@@ -2,10 +2,12 @@
 
 import asyncio
 import re
+import ssl
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 HOST = "127.0.0.1"
 _PIECE = 64 * 1024  # bytes
@@ -103,8 +105,8 @@ async def _pump(reader: StreamReader, writer: StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def disturbed(upstream: int) -> AsyncIterator[Proxy]:
-    """A proxy before a server on this machine, until the body ends."""
+async def disturbed(upstream: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
+    """A proxy before a server on this machine, until the body ends; clients reach it over TLS if that is given."""
     proxy = Proxy(upstream)
     serving: set[asyncio.Task[None]] = set()
 
@@ -116,7 +118,7 @@ async def disturbed(upstream: int) -> AsyncIterator[Proxy]:
         with suppress(asyncio.CancelledError):  # of the last lines of this function
             await proxy.serve(reader, writer)
 
-    server = await asyncio.start_server(serve, HOST, 0)
+    server = await asyncio.start_server(serve, HOST, 0, ssl=tls)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy
@@ -127,3 +129,10 @@ async def disturbed(upstream: int) -> AsyncIterator[Proxy]:
             task.cancel()
         if serving:
             await asyncio.wait(serving)
+
+
+def served_with(certificates: Path) -> ssl.SSLContext:
+    """What a server needs for TLS with the certificate in a folder."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates / "server.crt", certificates / "server.key")
+    return context

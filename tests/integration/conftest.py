@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -30,6 +31,7 @@ from tests.integration.wire import Wire
 from tests.servers import Servers, in_memory, nats_server_in, valkey_in
 from tests.workers import working
 
+CERTIFICATES = Path(__file__).parents[2] / "deploy/nats/certificates.sh"
 DEADLINE = 30  # seconds
 StartWorker = Callable[..., AbstractAsyncContextManager[Worker]]
 
@@ -99,6 +101,14 @@ async def s3_server() -> AsyncIterator[S3Server]:
         await server.start()
         yield server
         await server.kill()  # it would take seconds to end, for nothing
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of `localhost` and 127.0.0.1, and the authority that signed it."""
+    folder = tmp_path_factory.mktemp("certificates")
+    subprocess.run(["sh", str(CERTIFICATES), str(folder)], check=True)  # noqa: S607
+    return folder
 
 
 class Publisher:

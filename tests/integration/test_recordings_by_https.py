@@ -1,8 +1,6 @@
 """Recordings on a web server, which says over TLS what a test has it say."""
 
 import asyncio
-import ssl
-import subprocess
 import tempfile
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
@@ -15,10 +13,10 @@ import pytest
 from app.errors import PermanentError, TaskError, TransientError
 from app.recordings.https import Https
 from schemas.errors import ErrorCode
+from tests.faults import served_with
 
 CONTENT = bytes(range(256)) * 4 * 1024  # 1 MiB
 HALF = len(CONTENT) // 2
-CERTIFICATES = Path(__file__).parents[2] / "deploy/nats/certificates.sh"
 MOST = 8 * 1024 * 1024
 
 
@@ -56,20 +54,12 @@ def told(body: bytes = b"", *, status: str = "200 OK", length: int | None = None
     return f"HTTP/1.1 {status}\r\nContent-Length: {size}\r\nConnection: close\r\n{headers}\r\n".encode() + body
 
 
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("certificates")
-    subprocess.run(["sh", str(CERTIFICATES), str(folder)], check=True)  # noqa: S607
-    return folder
-
-
 @pytest.fixture
 async def web(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WebServer]:
     """A server whose authority the service trusts."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.crt"))
     monkeypatch.setattr("app.recordings.https._STALLED_S", 0.5)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificates / "server.crt", certificates / "server.key")
+    context = served_with(certificates)
     serving: list[WebServer] = []
 
     async def serve(reader: StreamReader, writer: StreamWriter) -> None:

@@ -1,5 +1,6 @@
 """Recordings in S3: a real server, and a proxy before it that disturbs what it answers."""
 
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -17,7 +18,7 @@ from app.recordings.s3 import S3
 from app.settings import Settings
 from benchmarks.s3_server import S3Server, bucket_of, in_s3
 from schemas.errors import ErrorCode
-from tests.faults import Fault, Proxy, disturbed, status
+from tests.faults import Fault, Proxy, disturbed, served_with, status
 
 CONTENT = bytes(range(256)) * 4 * 1024  # 1 MiB
 HALF = len(CONTENT) // 2
@@ -284,3 +285,48 @@ async def test_a_recording_that_is_deleted_while_it_is_read_is_looked_for_again(
     # When the recording is fetched, then it is tried again, and then it is not found
     assert isinstance(await refusal(recordings), TransientError)
     assert (await refusal(recordings)).detail.code is ErrorCode.AUDIO_NOT_FOUND
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_certificate_of_ones_own_is_trusted_by_its_authority(
+    hasty: None,
+    s3_server: S3Server,
+    bucket: S3Store,
+    certificates: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trusted: bool,
+) -> None:
+    # Given S3 behind a certificate that an authority of one's own has signed
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.crt"))
+    assert s3_server.port is not None
+    async with disturbed(s3_server.port, served_with(certificates)) as proxy:
+        recordings = S3(in_s3(Settings(_env_file=None), f"https://127.0.0.1:{proxy.port}"))
+        # When a recording is fetched, then it is whole if the service trusts that authority
+        if trusted:
+            assert await fetched(recordings) == CONTENT
+        # And else nothing is asked
+        else:
+            assert isinstance(await refusal(recordings), TransientError)
+            assert proxy.requests == []
+
+
+@pytest.mark.parametrize("size", [100, len(CONTENT)], ids=["in the last buffer", "in the middle"])
+async def test_a_full_disk_is_named(
+    recordings: Recordings, bucket: S3Store, scratch: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    # Given a temporary file on a full disk
+    await bucket.put_async("calls/call.flac", CONTENT[:size])
+
+    def mkstemp(prefix: str) -> tuple[int, str]:
+        (scratch / f"{prefix}x").symlink_to("/dev/full")
+        return os.open("/dev/full", os.O_WRONLY), str(scratch / f"{prefix}x")
+
+    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    # When a recording is fetched
+    error = await refusal(recordings, "call.flac")
+    # Then it is said how much room is needed, and S3 is asked once
+    assert isinstance(error, TransientError)
+    assert f"no room for the {size} bytes" in error.detail.message
+    assert len(proxy.requests) == 1
+    assert list(scratch.iterdir()) == []
