@@ -67,7 +67,8 @@ def sha256_of(path: Path) -> str:
 async def save(chunks: AsyncIterable[bytes], file: BinaryIO, most: int) -> str:
     """Write a recording of up to `most` bytes into the file, and return its SHA-256 in hex.
 
-    A thread hashes and writes one chunk at a time: memory stays flat, and the event loop is not blocked.
+    A thread hashes and writes a chunk while the next one is on its way: memory stays flat, and the event loop is not
+    blocked.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
@@ -78,10 +79,16 @@ async def save(chunks: AsyncIterable[bytes], file: BinaryIO, most: int) -> str:
         digest.update(chunk)
         file.write(chunk)
 
-    async for chunk in chunks:
-        size += len(chunk)
-        check_size(size, most)
-        await asyncio.to_thread(take, chunk)
+    taking = asyncio.ensure_future(asyncio.to_thread(take, b""))
+    try:
+        async for chunk in chunks:
+            size += len(chunk)
+            check_size(size, most)
+            await taking
+            taking = asyncio.ensure_future(asyncio.to_thread(take, chunk))
+        await taking
+    finally:
+        await asyncio.wait([taking])  # the file is closed after this
     check_size(size, most)
     await asyncio.to_thread(file.flush)
     return digest.hexdigest()
