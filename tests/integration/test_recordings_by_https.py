@@ -58,7 +58,6 @@ def told(body: bytes = b"", *, status: str = "200 OK", length: int | None = None
 async def web(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WebServer]:
     """A server whose authority the service trusts."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.crt"))
-    monkeypatch.setattr("app.recordings.https._STALLED_S", 0.5)
     context = served_with(certificates)
     serving: list[WebServer] = []
 
@@ -175,7 +174,10 @@ async def test_a_redirect_is_not_followed(recordings: Https, web: WebServer, sta
 
 
 @pytest.mark.parametrize("answer", [b"", told(CONTENT[:HALF], length=len(CONTENT))], ids=["at once", "in the middle"])
-async def test_a_server_that_stalls_is_given_up(recordings: Https, web: WebServer, answer: bytes) -> None:
+async def test_a_server_that_stalls_is_given_up(
+    recordings: Https, web: WebServer, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    monkeypatch.setattr("app.recordings.https._STALLED_S", 0.5)
     web.answer, web.stalls = answer, True
     assert isinstance(await refusal(recordings), TransientError)
 

@@ -53,9 +53,14 @@ async def proxy(s3_server: S3Server, bucket: S3Store) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that gives up soon."""
-    monkeypatch.setattr("app.recordings.s3._STALLED_S", 0.5)
+    """A service that tries three times more, and then gives up."""
     monkeypatch.setattr("app.recordings.s3._MOST_RETRIES", 3)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that does not wait long for the next byte."""
+    monkeypatch.setattr("app.recordings.s3._STALLED_S", 0.5)
 
 
 @pytest.fixture
@@ -175,11 +180,9 @@ NOTHING = Fault(answer=b"")
     [
         pytest.param([NOTHING], id="closed before the answer"),
         pytest.param([Fault()], id="reset after the head"),
-        pytest.param([Fault(ends="stalled")], id="stalled after the head"),
         pytest.param([Fault(after=HALF)], id="reset in the middle"),
         pytest.param([Fault(after=1), Fault(after=HALF), Fault(after=HALF // 2)], id="reset three times"),
         pytest.param([Fault(after=HALF, ends="closed")], id="closed in the middle"),
-        pytest.param([Fault(after=HALF, ends="stalled")], id="stalled in the middle"),
         pytest.param([Fault(after=HALF), status(503, SLOW_DOWN)], id="reset, then 503"),
         pytest.param([status(500)], id="500"),
         pytest.param([status(502), status(504)], id="502 and 504"),
@@ -201,7 +204,6 @@ async def test_a_passing_fault_is_retried(recordings: Recordings, proxy: Proxy, 
     ("fault", "error", "code", "words"),
     [
         (NOTHING, TransientError, ErrorCode.INTERNAL, "tries again"),
-        (Fault(ends="stalled"), TransientError, ErrorCode.INTERNAL, "tries again"),
         (Fault(after=1), TransientError, ErrorCode.INTERNAL, "tries again"),
         (status(500), TransientError, ErrorCode.INTERNAL, "tries again"),
         (status(503, SLOW_DOWN), TransientError, ErrorCode.INTERNAL, "tries again"),
@@ -231,6 +233,25 @@ async def test_a_fault_that_stays_is_named(
     assert type(found) is error
     assert found.detail.code is code
     assert words in found.detail.message
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("after", [0, HALF])
+async def test_a_stall_that_passes_is_retried(recordings: Recordings, proxy: Proxy, after: int) -> None:
+    # Given S3 that sends nothing more, once
+    proxy.faults = [Fault(after=after, ends="stalled")]
+    # When a recording is fetched, then it is whole
+    assert await fetched(recordings) == CONTENT
+    assert len(proxy.requests) > 1
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_stall_that_stays_is_named(recordings: Recordings, proxy: Proxy, scratch: Path) -> None:
+    # Given S3 that never sends more than the head of its answer
+    proxy.always = Fault(ends="stalled")
+    # When a recording is fetched, then it is tried again later
+    assert isinstance(await refusal(recordings), TransientError)
     assert list(scratch.iterdir()) == []
 
 
