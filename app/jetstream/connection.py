@@ -35,7 +35,9 @@ TOO_FEW_SERVERS = (
 
 CONNECT_TIMEOUT_S = 30.0  # how long a starting worker waits for NATS
 RETRY_EVERY_S = 0.5
-PING_INTERVAL_S = 10  # nats-py's default of two minutes would notice a silent network partition after four minutes
+PING_INTERVAL_S = (
+    3  # a silent server is given up after three pings, sooner than TASK_ACK_WAIT; nats-py waits six minutes
+)
 # Reconnect without a limit: nats-py's default closes the connection after 60 attempts, and the pull loops of FastStream
 # then block the event loop.
 FOREVER = -1

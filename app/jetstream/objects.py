@@ -3,25 +3,28 @@
 import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeVar
 from uuid import uuid4
 
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, ObjectInfo, ObjectMetaOptions
-from nats.js.errors import BadRequestError, DigestMismatchError, NotFoundError
+from nats.js.api import ObjectInfo, ObjectMetaOptions, RawStreamMsg
+from nats.js.errors import APIError, BadRequestError, DigestMismatchError, NotFoundError
 
-from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
+from app.jetstream.stream_log import UNANSWERED, UNFINISHED, WRONG_LAST_SEQUENCE
 
 CHUNK_BYTES: Final = 128 * 1024  # the size that the client libraries use
-_PULLED_AT_ONCE: Final = 32  # chunks
-_STALLED_S: Final = 10.0  # a pull fails after this time without a chunk
+ANSWERED_WITHIN_S: Final = 30.0  # the servers of a cluster need up to ten seconds to elect a new leader
+_LEADER_AFTER_S: Final = 2.0  # a server that has not answered a Direct Get within this time may be frozen
+_RETRY_AFTER_S: Final = 0.1
+
+T = TypeVar("T")
 
 
 async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
@@ -32,7 +35,7 @@ async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, des
     """
     mine: ObjectInfo | None = None
     while True:
-        found, after = await _named(js, bucket, name)
+        found, after = await until_answered(partial(_named, js, bucket, name))
         if found is not None:
             if mine is not None and found.nuid != mine.nuid:
                 await js.purge_stream(stream_of(bucket), subject=chunks_of(bucket, mine.nuid))
@@ -40,7 +43,8 @@ async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, des
         mine = mine or replace(await _store_chunks(js, bucket, name, body), description=description)
         expected = {"Nats-Rollup": "sub", "Nats-Expected-Last-Subject-Sequence": str(after)}
         try:
-            await js.publish(_meta_subject(bucket, name), json.dumps(mine.as_dict()).encode(), headers=expected)
+            meta = json.dumps(mine.as_dict()).encode()
+            await until_answered(partial(js.publish, _meta_subject(bucket, name), meta, headers=expected))
         except BadRequestError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
@@ -67,40 +71,63 @@ async def pull(
     info: ObjectInfo,
     write: Callable[[bytes], object],
     *,
-    stalled_s: float = _STALLED_S,
+    stalled_s: float = ANSWERED_WITHIN_S,
 ) -> bytes:
     """Pass each chunk of an object to `write`, and return the SHA-256 of the object.
 
     The `get` of nats-py has the server push the whole object at once, and the server disconnects a worker that reads
-    several large objects like that. A pull asks for a few chunks at a time. A thread hashes and writes the chunks:
-    memory stays flat, and the event loop is not blocked.
+    several large objects like that. A pull asks for one chunk at a time, and needs no consumer, which would be lost
+    with its server. A thread hashes and writes the chunks: memory stays flat, and the event loop is not blocked.
 
     Raises:
-        NatsError: The object is damaged, or NATS does not answer.
-        TimeoutError: No chunk has come for `stalled_s` seconds.
+        NatsError: The object is damaged, or NATS has not answered for `stalled_s` seconds.
     """
     found = sha256()
 
-    def take(messages: list[Msg]) -> int:
-        for message in messages:
-            found.update(message.data)
-            write(message.data)
-        return sum(len(message.data) for message in messages)
+    def take(chunk: bytes) -> None:
+        found.update(chunk)
+        write(chunk)
 
-    config = ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True, inactive_threshold=60)
-    chunks, stream = chunks_of(bucket, info.nuid or ""), stream_of(bucket)
-    source = await js.pull_subscribe(chunks, stream=stream, config=config)
-    try:
-        left = info.size or 0
-        while left > 0:
-            left -= await asyncio.to_thread(take, await source.fetch(_PULLED_AT_ONCE, timeout=stalled_s))
-    finally:
-        with suppress(NatsError):  # otherwise the server deletes the idle consumer after 60 s
-            await source.unsubscribe()
-            await js.delete_consumer(stream, config.name or "")
+    left, after = info.size or 0, 0
+    while left > 0:
+        read = partial(_next_chunk, js, bucket, info.nuid or "", after + 1)
+        message = await until_answered(read, within_s=stalled_s)
+        chunk, after = message.data or b"", message.seq or after + 1
+        await asyncio.to_thread(take, chunk)
+        left -= len(chunk)
     if digest(found.digest()).rstrip("=") != (info.digest or "").rstrip("="):  # some clients write no padding
         raise DigestMismatchError
     return found.digest()
+
+
+async def _next_chunk(js: JetStreamContext, bucket: str, nuid: str, start: int) -> RawStreamMsg:
+    """Read the first chunk of an object from stream sequence `start` on.
+
+    Direct Get takes load from the leader, but the server that answers may be frozen or behind: then ask the leader.
+    """
+    read = partial(js.get_msg, stream_of(bucket), start, chunks_of(bucket, nuid), next=True)
+    with suppress(NatsError, TimeoutError):
+        async with asyncio.timeout(_LEADER_AFTER_S):
+            return await read(direct=True)
+    return await read()
+
+
+async def until_answered(ask: Callable[[], Awaitable[T]], *, within_s: float = ANSWERED_WITHIN_S) -> T:
+    """Repeat a request until NATS answers: in a cluster a stream has no leader for seconds after a server was lost.
+
+    Raises:
+        NatsError: NATS has not answered within `within_s` seconds, or answers with an error.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + within_s
+    while True:
+        try:
+            return await ask()
+        except (APIError, *UNANSWERED) as error:
+            repeatable = isinstance(error, UNANSWERED) or error.err_code in UNFINISHED
+            if not repeatable or loop.time() > give_up_at:
+                raise
+        await asyncio.sleep(_RETRY_AFTER_S)
 
 
 async def find(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | None:
@@ -136,8 +163,9 @@ async def _store_chunks(js: JetStreamContext, bucket: str, name: str, body: byte
     nuid = uuid4().hex
     chunks = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
     try:
-        for chunk in chunks:
-            await js.publish(chunks_of(bucket, nuid), chunk)
+        for number, chunk in enumerate(chunks):
+            once = {"Nats-Msg-Id": f"{nuid}-{number}"}  # a repeated publish stores no second chunk
+            await until_answered(partial(js.publish, chunks_of(bucket, nuid), chunk, headers=once))
     except BaseException:  # cancellation too: without metadata, no later deletion would find the chunks
         with suppress(NatsError):
             await js.purge_stream(stream_of(bucket), subject=chunks_of(bucket, nuid))

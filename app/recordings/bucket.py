@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import BinaryIO
 
 import nats.errors
@@ -47,8 +48,8 @@ class Bucket:
 
     async def _info(self, audio_file_id: str) -> ObjectInfo:
         try:
-            store = await self._jetstream.object_store(self._bucket)
-            info = await store.get_info(audio_file_id)
+            store = await objects.until_answered(partial(self._jetstream.object_store, self._bucket))
+            info = await objects.until_answered(partial(store.get_info, audio_file_id))
         except BucketNotFoundError as error:
             message = f"The bucket {self._bucket!r} is missing: restart the service, which creates the bucket."
             raise TransientError(ErrorCode.INTERNAL, message) from error

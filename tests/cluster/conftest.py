@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from app.jetstream.stream_pages import pages
+from app.main import Worker
 from app.settings import Settings
 from schemas.progress import ProgressEvent, State
 from tests.fakes.engine import FakeEngine
@@ -24,6 +25,7 @@ from tests.workers import working
 
 BUCKET = "audio"
 RECORDING = "meeting.flac"
+CONTENT = b"not looked at by a fake engine" * 10_000
 ENDED_WITHIN = 120.0  # seconds, after the last blow
 ASK_TIMEOUT = 5.0  # seconds
 
@@ -73,7 +75,7 @@ class Publisher:
         self.acknowledged: list[str] = []
 
     async def upload(self) -> None:
-        await (await self.js.object_store(BUCKET)).put(RECORDING, b"not looked at by a fake engine" * 10_000)
+        await (await self.js.object_store(BUCKET)).put(RECORDING, CONTENT)
 
     async def publish(self, task_id: str) -> None:
         body = json.dumps({"task_id": task_id, "audio_file_id": RECORDING, "user_id": 7}).encode()
@@ -91,6 +93,10 @@ class Publisher:
     async def log_of(self, task_id: str) -> list[ProgressEvent]:
         """The log of a task as far as it is stored; empty while NATS does not answer."""
         return (await self._logs(f"progress.{task_id}")).get(task_id, [])
+
+    async def started(self, task_id: str) -> bool:
+        """Whether a worker has taken a task."""
+        return any(event.state is not State.QUEUED for event in await self.log_of(task_id))
 
     async def runs(self, task_id: str) -> bool:
         """Whether a worker has found something in the recording."""
@@ -138,11 +144,10 @@ class Publisher:
 
 
 @asynccontextmanager
-async def workers(settings: Settings, count: int, make: Callable[[], SteadyEngine]) -> AsyncIterator[None]:
+async def workers(settings: Settings, count: int, make: Callable[[], SteadyEngine]) -> AsyncIterator[list[Worker]]:
+    """Workers that take tasks until the body ends."""
     async with AsyncExitStack() as closing:
-        for _ in range(count):
-            await closing.enter_async_context(working(settings, make()))
-        yield
+        yield [await closing.enter_async_context(working(settings, make())) for _ in range(count)]
 
 
 @pytest.fixture

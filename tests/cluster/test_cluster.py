@@ -60,12 +60,28 @@ async def test_a_killed_leader_costs_ten_seconds_and_no_attempt(
     assert ended.tried_again == {}
 
 
+async def test_a_task_that_starts_while_its_recording_has_no_leader(
+    cluster: NatsCluster, settings: Settings, publisher: Publisher
+) -> None:
+    async with workers(settings, 2, SteadyEngine):
+        await publisher.upload()
+        # Given a bucket whose leader was killed a moment ago
+        await (await cluster.leader_of("OBJ_audio")).kill()
+        # When tasks start
+        for number in range(3):
+            await publisher.publish(f"task-{number}")
+        ended = await publisher.ended()
+    # Then they wait for their recordings, and no attempt is lost
+    ended.check(publisher.acknowledged)
+    assert ended.tried_again == {}
+
+
 async def test_a_frozen_node(cluster: NatsCluster, settings: Settings, publisher: Publisher) -> None:
     async with workers(settings, 2, lambda: SteadyEngine(windows=4, pace=0.2)):
         # Given workers that are busy
         await publisher.upload()
         publishing = asyncio.create_task(publish_all(publisher, 40, every=0.5))
-        await eventually(lambda: publisher.runs("task-3"))
+        await eventually(lambda: publisher.started("task-3"))
         # When the node that leads the logs freezes for a while
         leader = await cluster.leader_of(PROGRESS)
         leader.pause()
@@ -111,7 +127,7 @@ async def test_a_node_whose_disk_was_wiped(cluster: NatsCluster, settings: Setti
     async with workers(settings, 2, lambda: SteadyEngine(windows=4, pace=0.2)):
         await publisher.upload()
         publishing = asyncio.create_task(publish_all(publisher, 30, every=0.3))
-        await eventually(lambda: publisher.runs("task-3"))
+        await eventually(lambda: publisher.started("task-3"))
         # Given a node that lost its disk while tasks run, and has a new one
         wiped = await cluster.leader_of(PROGRESS)
         await wiped.wipe()
@@ -132,7 +148,7 @@ async def test_a_rolling_restart(cluster: NatsCluster, settings: Settings, publi
     async with workers(settings, 2, lambda: SteadyEngine(windows=4, pace=0.2)):
         await publisher.upload()
         publishing = asyncio.create_task(publish_all(publisher, 60, every=0.5))
-        await eventually(lambda: publisher.runs("task-3"))
+        await eventually(lambda: publisher.started("task-3"))
         # When one node after the other is restarted while tasks run
         for node in cluster.nodes:
             await node.stop()

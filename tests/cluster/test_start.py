@@ -3,14 +3,16 @@
 import asyncio
 import sys
 
+import nats
 import pytest
 from nats.js.errors import BadRequestError
 
 from app.jetstream import streams
 from app.jetstream.connection import RETRY_EVERY_S
 from app.main import Worker
+from app.recordings import recordings_of
 from app.settings import Settings
-from tests.cluster.conftest import Publisher, SteadyEngine, workers
+from tests.cluster.conftest import CONTENT, RECORDING, Publisher, SteadyEngine, workers
 from tests.nats_cluster import NatsCluster
 
 PROGRESS = "transcription_progress"
@@ -45,6 +47,27 @@ async def test_a_task_runs_with_three_replicas(cluster: NatsCluster, settings: S
         ended = await publisher.ended()
     ended.check(["t1"])
     assert ended.tried_again == {}
+
+
+async def test_recordings_are_read_through_any_server(
+    cluster: NatsCluster, settings: Settings, publisher: Publisher
+) -> None:
+    async with workers(settings, 1, SteadyEngine):
+        await publisher.upload()
+    # Given a connection to a server that does not lead the bucket
+    follower, *_ = await cluster.followers_of("OBJ_audio")
+    connection = await nats.connect(follower.url)
+    recordings = recordings_of(settings, connection.jetstream())
+
+    async def read() -> bytes:
+        async with recordings.fetch(RECORDING) as found:
+            return found.path.read_bytes()
+
+    # When a recording is read many times
+    # Then it is there each time
+    for _ in range(100):
+        assert await read() == CONTENT
+    await connection.close()
 
 
 async def test_more_replicas_than_servers_are_refused_with_one_sentence(
