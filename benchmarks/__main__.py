@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import cluster, diarization, latency, memory, sharing, speech, tuning
+from benchmarks import cluster, diarization, latency, memory, s3, sharing, speech, tuning
 from benchmarks.machine import commit, machine, versions
 from benchmarks.record import Record
 from benchmarks.report import Findings
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[Sizes], Awaitable[Findings]]] = {
     "latency": latency.measure,
     "cluster": cluster.measure,
     "memory": memory.measure,
+    "s3": s3.measure,
     "tuning": tuning.measure,
 }
 

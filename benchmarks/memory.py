@@ -1,6 +1,7 @@
 """Memory for recordings of different lengths, and the time to the first text of a long one."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import psutil
@@ -10,7 +11,7 @@ from benchmarks.recordings import CLIPS, talk_and_silence
 from benchmarks.report import Findings, Table, ratio, seconds, whole
 from benchmarks.service import serving
 from benchmarks.sizes import Sizes
-from benchmarks.stack import Child, fresh
+from benchmarks.stack import fresh
 
 LOOK_EVERY = 0.1  # seconds
 MIB = 1024 * 1024
@@ -60,16 +61,16 @@ async def _transcribed(minutes: int) -> tuple[float, Outcome]:
         caller = Caller(stack.nats)
         await caller.run(await caller.upload(CLIPS[0]))  # starts what the worker starts on first use
         name = await caller.upload(recording)
-        async with MemoryWatch(child) as watch:
+        async with MemoryWatch(child.tree) as watch:
             outcome = await caller.run(name)
         return watch.peak / MIB, outcome
 
 
 class MemoryWatch:
-    """Samples the memory of a program and of its children."""
+    """Samples the memory of processes, summed."""
 
-    def __init__(self, child: Child) -> None:
-        self._child = child
+    def __init__(self, processes: Callable[[], Sequence[psutil.Process]]) -> None:
+        self._processes = processes
         self.peak = 0  # bytes
 
     async def __aenter__(self) -> Self:
@@ -82,7 +83,7 @@ class MemoryWatch:
 
     async def _watch(self) -> None:
         while True:
-            self.peak = max(self.peak, sum(map(_resident, self._child.tree())))
+            self.peak = max(self.peak, sum(map(_resident, self._processes())))
             await asyncio.sleep(LOOK_EVERY)
 
 

@@ -21,6 +21,7 @@ PARTS = {
     "latency": "Starts, and tasks without work",
     "cluster": "Three NATS servers",
     "memory": "Memory",
+    "s3": "Recordings from S3",
     "tuning": "The engine's settings",
 }
 

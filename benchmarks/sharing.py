@@ -84,7 +84,7 @@ async def _measured(stack: Stack, recording: Spoken, way: Way, sizes: Sizes) -> 
         clip, uploaded = await caller.upload(CLIPS[0]), await caller.upload(recording.path)
         for _ in range(4):
             await caller.run(clip)
-        async with MemoryWatch(child) as watch:
+        async with MemoryWatch(child.tree) as watch:
             for number in range(sizes.rounds):
                 sizes.tell(f"{way.name}, round {number + 1}")
                 outcome = await caller.run(uploaded)

@@ -19,6 +19,8 @@ class Sizes:
     watched: float = 5.0  # seconds of serving those that wait
     waiting: tuple[int, ...] = (10_000, 1_000_000)
     memory_minutes: tuple[int, ...] = (10, 60, 180)
+    s3_mib: int = 1024
+    s3_rounds: int = 5
     peers: bool = True
     tell: Callable[[str], None] = lambda _: None
 
@@ -37,6 +39,8 @@ def smoke(tell: Callable[[str], None]) -> Sizes:
         watched=0.5,
         waiting=(50,),
         memory_minutes=(1,),
+        s3_mib=128,
+        s3_rounds=1,
         peers=False,
         tell=tell,
     )
