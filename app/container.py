@@ -32,6 +32,10 @@ from app.redis_store.chunks import Chunks
 from app.redis_store.projection import RedisProjection
 from app.requests import TaskRequests
 from app.result_writer import ResultWriter
+from app.retention.erasure import Erasure
+from app.retention.reminders import Reminders
+from app.retention.schedule import Schedule
+from app.retention.users import UserErasure
 from app.settings import Settings
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
@@ -49,6 +53,7 @@ IN_CONTEXT: Final = (
     "diarizer",
     "registration",
     "tasks",
+    "users",
     "dead_letters",
     "replayer",
     "sharing",
@@ -99,6 +104,7 @@ class Container:
         self._make_queue()
         self._make_execution(ack_wait)
         self._make_speech()
+        self._make_retention()
         self._make_operations()
 
     def _make_queue(self) -> None:
@@ -143,18 +149,49 @@ class Container:
             self.recordings, self.engine, transcripts, self.diarizer, self.sharing, settings=self.settings
         )
 
+    def _make_retention(self) -> None:
+        self.reminders = Reminders(self.nats, self.names)
+        self.erasure = Erasure(
+            self.log,
+            self.results,
+            self.reminders,
+            waiting=self.waiting,
+            dead_letters=self.dead_letters,
+            recordings=self.recordings,
+            projection=self.projection,
+            cache=self.cache,
+        )
+        self.retention = Schedule(
+            self.nats,
+            self.names,
+            self.log,
+            waiting=self.waiting,
+            reminders=self.reminders,
+            erasure=self.erasure,
+            audio_ttl=self.settings.audio_ttl if self.settings.recordings_are_erasable else None,
+            count_erased=self.meter.erased,
+        )
+
     def _make_operations(self) -> None:
         self.result_writer = ResultWriter(self.results, self.meter)
         self.tasks = TaskRequests(
             self.log,
             self.results,
             self.result_writer,
-            waiting=self.waiting,
-            dead_letters=self.dead_letters,
-            recordings=self.recordings,
-            projection=self.projection,
-            cache=self.cache,
+            self.waiting,
+            self.erasure,
             max_payload=self.nats.max_payload,
+        )
+        self.users = UserErasure(
+            self.nats,
+            self.names,
+            self.log,
+            registration=self.registration,
+            waiting=self.waiting,
+            reminders=self.reminders,
+            dead_letters=self.dead_letters,
+            erasure=self.erasure,
+            delete=self.tasks.delete,
         )
         after = timedelta(seconds=streams.EXPIRES_AFTER_S)
         self.maintenance = Maintenance(
@@ -165,4 +202,5 @@ class Container:
             engine=self.engine,
             meter=self.meter,
             expire=partial(expire_tasks, self.waiting, self.registration, self.log, self.dead_letters, after=after),
+            oldest_due=self.reminders.oldest_due,
         )

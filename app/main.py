@@ -114,6 +114,7 @@ class Worker:
                 container.maintenance.run(),
                 projector.run(nats, container.names, container.projection),
                 container.registration.run(),
+                container.retention.run(),
             )
             for work in beside:
                 closing.push_async_callback(cancel_all, [asyncio.create_task(work)])

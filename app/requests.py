@@ -4,13 +4,10 @@ import asyncio
 
 from nats.js.errors import NotFoundError
 
-from app.dead_letters.store import DeadLetterStore
 from app.errors import FencedError, RequestError, TransientError
 from app.queue.positions import WaitingTasks
-from app.recordings import Recordings
-from app.redis_store.cache import Cache
-from app.redis_store.projection import RedisProjection
 from app.result_writer import ResultWriter
+from app.retention.erasure import Erasure
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.task_log.results import HEADROOM_BYTES, ResultStore
@@ -28,27 +25,21 @@ PAUSES_S = (0, 0.01, 0.04, 0.1, 0.15)  # before each read of a log: a task is re
 class TaskRequests:
     """Answers requests of clients: status, result, cancel, delete."""
 
-    def __init__(  # noqa: PLR0913 -- each of these holds data of a task, which a deletion must remove
+    def __init__(  # noqa: PLR0913 -- what it reads, and what it removes
         self,
         log: TaskLog,
         results: ResultStore,
         writer: ResultWriter,
-        *,
         waiting: WaitingTasks,
-        dead_letters: DeadLetterStore,
-        recordings: Recordings,
-        projection: RedisProjection,
-        cache: Cache,
+        erasure: Erasure,
+        *,
         max_payload: int,
     ) -> None:
         self._log = log
         self._results = results
         self._writer = writer
         self._waiting = waiting
-        self._dead_letters = dead_letters
-        self._recordings = recordings
-        self._projection = projection
-        self._cache = cache
+        self._erasure = erasure
         self._max_payload = max_payload
 
     async def status(self, task_id: str) -> TaskStatus:
@@ -137,35 +128,16 @@ class TaskRequests:
         try:
             last = await self._cancel_unless_ended(task_id)
         except RequestError as unknown:
-            if unknown.detail.code is ErrorCode.NOT_FOUND and await self._dead_letters.delete_all(task_id):
-                return  # dead letters are kept longer than logs
+            if unknown.detail.code is ErrorCode.NOT_FOUND and await self._erasure.erase_without_log(task_id):
+                return  # recordings and dead letters are kept longer than logs
             raise
-        await self._delete_outside(last)
-        await self._results.delete(task_id)
-        await self._dead_letters.delete_all(task_id)
-        await self._log.purge_events(task_id)
-
-    async def _delete_outside(self, last: Record) -> None:
-        """Delete the data of a task outside its streams; a client can repeat a failed deletion while the log exists."""
-        task_id = last.event.task_id
         try:
-            await self._projection.delete(last)
-            await self._forget_recording(last)
-            await self._waiting.remove(last)  # the message may still be in its queue
-            if last.metadata.task is not None:
-                await self._recordings.delete(last.metadata.task.audio_file_id)
+            await self._erasure.erase(last)
         except TransientError as error:
             message = (
                 f"Task {task_id} could not be deleted completely, Redis or the bucket is away: ask again in a moment."
             )
             raise RequestError(ErrorCode.INTERNAL, message) from error
-
-    async def _forget_recording(self, last: Record) -> None:
-        """Remove the findings of the task's recording from the cache, which keeps them by the recording's hash."""
-        result = await self._results.find(last)
-        hashes = {batch.audio_sha256 async for batch in self._log.segments(last.event.task_id)}
-        for audio_sha256 in hashes | ({result.audio_sha256} if result else set()):
-            await self._cache.forget(audio_sha256)
 
     async def _record(self, task_id: str) -> Record:
         try:

@@ -99,7 +99,12 @@ class Settings(BaseSettings):
         pattern=r"^https?://",
         description="Address of a server that is not Amazon's, such as MinIO; null: Amazon's.",
     )
-    audio_ttl: float = Field(0, ge=0, description="Seconds after which recordings in the bucket are deleted; 0: never.")
+    audio_ttl: float = Field(
+        30 * 24 * 3600,
+        ge=0,
+        description="Seconds after the end of a task until its recording is deleted; 0: never. Folders and web servers "
+        "are only read.",
+    )
     audio_max_bytes: int = Field(4 * 1024**3, gt=0)
     audio_max_seconds: float = Field(24 * 3600, gt=0)
     audio_max_decode_seconds: float = Field(600, gt=0, description="Seconds that reading a recording may take.")
@@ -221,6 +226,11 @@ class Settings(BaseSettings):
     def max_attempts(self) -> int:
         """How many attempts a task has: the first one and the retries."""
         return 1 + self.task_max_retries
+
+    @property
+    def recordings_are_erasable(self) -> bool:
+        """Whether the service may remove recordings: it only reads folders and web servers."""
+        return self.audio_store.startswith(("nats:", "s3:"))
 
     @property
     def stem(self) -> str:

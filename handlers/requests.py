@@ -3,9 +3,10 @@
 from typing import Annotated
 
 from app.requests import TaskRequests
+from app.retention.users import UserErasure
 from handlers.dependencies import FromContext
 from schemas.diarization import DiarizationResult
-from schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus
+from schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus, UserRequest
 from schemas.transcription import TranscriptionResult
 
 
@@ -26,7 +27,13 @@ async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, FromContex
     return await tasks.cancel(request.task_id)
 
 
-async def delete(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> Deleted:
-    """Delete all data of a task."""
+async def delete(
+    request: TaskRequest | UserRequest,
+    tasks: Annotated[TaskRequests, FromContext()],
+    users: Annotated[UserErasure, FromContext()],
+) -> Deleted:
+    """Delete all data of a task, or of all tasks of a user."""
+    if isinstance(request, UserRequest):
+        return await users.delete(request)
     await tasks.delete(request.task_id)
     return Deleted()

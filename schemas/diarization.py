@@ -10,6 +10,7 @@ from schemas.wire import (
     AudioFileId,
     Duration,
     End,
+    KeepSeconds,
     Kind,
     Message,
     Model,
@@ -33,6 +34,7 @@ class DiarizationTask(Order):
     user_id: UserId
     min_speakers: AtLeast = None
     max_speakers: AtMost = None
+    keep_seconds: KeepSeconds = None
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:

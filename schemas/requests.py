@@ -20,6 +20,7 @@ from schemas.wire import (
     TaskId,
     Term,
     Time,
+    UserId,
 )
 
 
@@ -27,6 +28,17 @@ class TaskRequest(Order):
     """Names a task."""
 
     task_id: TaskId
+
+
+class UserRequest(Order):
+    """Names all tasks of a user."""
+
+    user_id: UserId
+    after: str | None = Field(
+        None,
+        pattern=r"^(queue|ended|dead_letters)-[0-9]{1,18}$",
+        description="Where to continue: `more_after` of the last reply; null: at the beginning.",
+    )
 
 
 class ResultFormat(Term):
@@ -86,9 +98,15 @@ class TaskStatus(Message):
 
 
 class Deleted(Message):
-    """The task and its recording in the service's bucket are deleted, even if other tasks name the same recording."""
+    """The tasks and their recordings in the service's bucket are deleted, even if other tasks name these recordings."""
 
     deleted: Literal[True] = Field(default=True, description="Always true: a failed deletion replies with an error.")
+    tasks: int = Field(1, ge=0, description="How many tasks were deleted.", examples=[1])
+    more_after: str | None = Field(
+        None,
+        description="Not null if the time for the request was over before all tasks of the user were deleted: ask "
+        "again with this value as `after`.",
+    )
 
 
 class DeadLetterChoice(Order):

@@ -14,6 +14,7 @@ class StreamNames:
     segments: str
     results: str
     dead_letters: str
+    retention: str
     consumer_stem: str
 
     def queue_consumer(self, kind: Kind, priority: Priority) -> str:
@@ -29,3 +30,13 @@ class StreamNames:
     def results_projection(self) -> str:
         """The durable consumer that feeds the projection with results."""
         return f"{self.consumer_stem}_projection_results"
+
+    @property
+    def ended_tasks(self) -> str:
+        """The durable consumer of outcomes, which lets the service note when a task has ended."""
+        return f"{self.consumer_stem}_retention_of_ended_tasks"
+
+    @property
+    def due_reminders(self) -> str:
+        """The durable consumer of reminders whose time has come."""
+        return f"{self.consumer_stem}_retention_of_due_reminders"

@@ -14,8 +14,11 @@ ALL_PROGRESS = "progress.*"
 ALL_SEGMENTS = "segments.*"
 ALL_RESULTS = "results.*"
 ALL_NO_RESULTS = "no_results.*"  # internal: marks of tasks that end without a result
+ALL_OUTCOMES = "*.*"  # results and no_results, in the stream of results
 ALL_DEAD_LETTERS = "dead_letters.*"
 ALL_ACCEPTED = "accepted.tasks.>"  # the task stream republishes stored tasks on these subjects
+ALL_REMINDERS = "retention.reminders.*.*.*"  # internal: of a user, a recording and a task
+ALL_DUE = "retention.due.*.*.*"  # internal: reminders whose time has come
 WINDOWS_OFFERED = "windows.offered"
 
 PROGRESS_CHANNEL = "progress.{task_id}"
@@ -96,3 +99,18 @@ def dead_letters(kind: Kind) -> str:
 def windows_inbox(worker: str) -> str:
     """The subject on which one worker receives messages about windows; `worker` is the worker's token."""
     return f"windows.inbox.{worker}"
+
+
+def reminder(user: str, recording: str, task_id: str) -> str:
+    """The subject of the reminder of an ended task; `user` and `recording` are tokens."""
+    return f"retention.reminders.{user}.{recording}.{task_id}"
+
+
+def due(user: str, recording: str, task_id: str) -> str:
+    """The subject of a reminder whose time has come."""
+    return f"retention.due.{user}.{recording}.{task_id}"
+
+
+def all_reminders(user: str = "*", recording: str = "*", task_id: str = "*") -> str:
+    """The subjects of reminders, whether they are due or not."""
+    return f"retention.*.{user}.{recording}.{task_id}"

@@ -14,6 +14,7 @@ from schemas.wire import (
     AudioFileId,
     Duration,
     End,
+    KeepSeconds,
     Kind,
     Message,
     Model,
@@ -130,6 +131,7 @@ class TranscriptionTask(TranscribeOptions, _TaskNames):
     min_speakers: AtLeast = None
     max_speakers: AtMost = None
     word_timestamps: bool = Field(default=False, description="Give each word its time and probability.")
+    keep_seconds: KeepSeconds = None
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:

@@ -38,6 +38,17 @@ UserId = Annotated[
         examples=[42],
     ),
 ]
+LEAST_KEPT_S, MOST_KEPT_S = 60, 7 * 24 * 3600  # a result is kept for seven days
+KeepSeconds = Annotated[
+    Annotated[int, Field(ge=LEAST_KEPT_S, le=MOST_KEPT_S)] | None,
+    Field(
+        description="Seconds after the end of the task until the service erases everything of it: recording, events, "
+        "segments, result, keys, dead letters, and what the cache has of the recording. The recording stays as long as "
+        "another task needs it, and if it lies in a folder or on a web server. Null: each part is kept for its own "
+        "time.",
+        examples=[86400],
+    ),
+]
 Seconds = Annotated[float, Field(ge=0), AfterValidator(lambda value: round(value, 3))]
 Start = Annotated[Seconds, Field(description="Seconds from the start of the recording.", examples=[0.0])]
 End = Annotated[Seconds, Field(description="Seconds from the start of the recording.", examples=[2.4])]

@@ -20,6 +20,7 @@ from schemas.requests import (
     ResultRequest,
     TaskRequest,
     TaskStatus,
+    UserRequest,
 )
 from schemas.sharing import WindowsOffered
 from schemas.transcription import Channels, Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask, Word
@@ -215,6 +216,7 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
     "DiarizationResult": (Example("twoSpeakers", "Two people take turns", _TURNS),),
     "DeadLetter": (Example("noRecording", "A task whose recording was not there", _LETTER),),
     "TaskRequest": (Example("task", "The task that is meant", TaskRequest(task_id=TASK_ID)),),
+    "UserRequest": (Example("user", "The user that is meant", UserRequest(user_id=USER)),),
     "ResultRequest": (
         Example("subtitles", "As subtitles", ResultRequest(task_id=TASK_ID, format=ResultFormat.SRT)),
         Example(
@@ -232,7 +234,10 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
         Example("oneError", "All with one error", DeleteLettersRequest(code=ErrorCode.INVALID_MESSAGE)),
     ),
     "TaskStatus": (Example("running", "A task that runs", _STATUS),),
-    "Deleted": (Example("deleted", "Nothing is left", Deleted()),),
+    "Deleted": (
+        Example("deleted", "Nothing is left of the task", Deleted()),
+        Example("more", "The time is over, and more tasks are left", Deleted(tasks=180, more_after="ended-0")),
+    ),
     "Replayed": (Example("one", "One task is queued again", Replayed(replayed=1)),),
     "LettersDeleted": (Example("two", "Two letters are removed", LettersDeleted(deleted=2)),),
     "ErrorReply": (

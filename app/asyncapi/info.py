@@ -47,14 +47,16 @@ def _recordings(settings: Settings) -> tuple[str, str]:
     match kind:
         case "nats":
             put = f"Put the recording into the Object Store bucket `{name}`, under a name of your choice."
-            return put, _bucket_ttl(settings)
+            return put, _recordings_ttl(settings)
         case "s3":
             put = f"Put the recording into S3, below `{settings.audio_store}`, under a name of your choice."
-            return put, "decided by the owner of the bucket in S3"
+            return put, _recordings_ttl(settings)
         case "https":
             return "The operator puts recordings on a web server.", "decided by the owner of the web server"
     return "The operator puts recordings into the folder of the service.", "decided by the owner of the folder"
 
 
-def _bucket_ttl(settings: Settings) -> str:
-    return f"{settings.audio_ttl:g} s" if settings.audio_ttl else "until they are deleted, by `tasks.delete` or by you"
+def _recordings_ttl(settings: Settings) -> str:
+    if not settings.audio_ttl:
+        return "until they are deleted, by `tasks.delete` or by you"
+    return f"{settings.audio_ttl / _DAY:g} days after the end of their last task"

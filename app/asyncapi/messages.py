@@ -33,6 +33,7 @@ from schemas.requests import (
     ResultRequest,
     TaskRequest,
     TaskStatus,
+    UserRequest,
 )
 from schemas.sharing import WindowsOffered
 from schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
@@ -106,6 +107,7 @@ MESSAGES: Final = (
     MessageWords(DiarizationResult, TaskEventHeaders, "Turns", "Who speaks when in a recording."),
     MessageWords(DeadLetter, CloudEventHeaders, "Dead letter", "A task message that failed for good, and why."),
     MessageWords(TaskRequest, RequestHeaders, "Task request", "Names a task."),
+    MessageWords(UserRequest, RequestHeaders, "User request", "Names all tasks of a user."),
     MessageWords(ResultRequest, RequestHeaders, "Result request", "Names a task and the format of its result."),
     MessageWords(ReplayRequest, RequestHeaders, "Replay request", "Chooses dead letters by exactly one field."),
     MessageWords(
@@ -125,7 +127,7 @@ MESSAGES: Final = (
     MessageWords(
         str, TextReplyHeaders, "Result as text", "Text, subtitles or RTTM: the body is the file.", alias="ResultText"
     ),
-    MessageWords(Deleted, ReplyHeaders, "Deleted", "The task is deleted."),
+    MessageWords(Deleted, ReplyHeaders, "Deleted", "The task, or each task of the user, is deleted."),
     MessageWords(Replayed, ReplyHeaders, "Replayed", "How many tasks were queued again."),
     MessageWords(LettersDeleted, ReplyHeaders, "Dead letters deleted", "How many dead letters were removed."),
     MessageWords(ErrorReply, ReplyHeaders, "Error", "Why a request failed, and what to do."),

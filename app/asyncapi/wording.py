@@ -125,12 +125,13 @@ CHANNELS: Final = (
     Channel(
         name="deleteRequests",
         address=subjects.DELETE,
-        title="Delete a task",
+        title="Delete a task, or all tasks of a user",
         description="Core NATS request and reply. The service deletes events, result, dead letters and the recording "
-        "in its bucket; a task that has not ended is cancelled first. JetStream remembers "
-        "`Nats-Msg-Id` a little longer: see the deduplication window of the task stream.",
+        "in its bucket; a task that has not ended is cancelled first. If a user has many tasks, the reply says where "
+        "to continue. JetStream remembers `Nats-Msg-Id` a little longer: see the deduplication window of the task "
+        "stream.",
         operation="deleteTask",
-        summary="Delete everything of a task",
+        summary="Delete everything of a task or of a user",
         tag=ASK,
     ),
     Channel(

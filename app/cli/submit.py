@@ -1,6 +1,5 @@
 """`transcribe` and `diarize`: submit recordings, follow their tasks and write the results."""
 
-import re
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 
+from app.cli import users
 from app.cli.console import run_and_exit
 from app.cli.folders import recordings_of
 from app.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
@@ -19,9 +19,7 @@ from app.client import Client
 from schemas.problems import first_problem
 from schemas.requests import ResultFormat
 from schemas.transcription import Channels, TranscribeKeywords, TranscribeOptions
-from schemas.wire import Priority
-
-INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")
+from schemas.wire import LEAST_KEPT_S, MOST_KEPT_S, Priority
 
 Files = Annotated[
     list[str],
@@ -33,6 +31,16 @@ Files = Annotated[
 Stored = Annotated[bool, typer.Option(help="FILE is the audio_file_id of a recording that is stored already.")]
 TaskIdOption = Annotated[str | None, typer.Option(help="Your own task id; for one FILE only.")]
 User = Annotated[str, typer.Option(help="Owner of the task: an integer or any name.", metavar="ID")]
+Keep = Annotated[
+    int | None,
+    typer.Option(
+        min=LEAST_KEPT_S,
+        max=MOST_KEPT_S,
+        metavar="SECONDS",
+        help="Everything of the task, its recording too, is erased this long after its end.",
+        show_default=False,
+    ),
+]
 Fewest = Annotated[int | None, typer.Option(help="Smallest possible number of speakers.")]
 Most = Annotated[int | None, typer.Option(help="Largest possible number of speakers.")]
 PriorityOption = Annotated[
@@ -101,6 +109,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     max_speakers: Most = None,
     word_timestamps: Annotated[bool, typer.Option("--word-timestamps", help="Give each word its time.")] = False,
     user_id: User = "0",
+    keep_seconds: Keep = None,
     task_id: TaskIdOption = None,
     priority: PriorityOption = None,
     stored: Stored = False,
@@ -112,14 +121,19 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     as_json: Json = False,
     wait: Wait = True,
 ) -> None:
-    """Turn recordings into text. The service keeps each recording until its task is deleted."""
+    """Turn recordings into text. The service keeps each recording for AUDIO_TTL (30 days) after the end of its task."""
     if not diarize:
         _refuse_speakers(min_speakers, max_speakers, result_format, channels)
     terms = () if vocabulary is None else read_vocabulary(vocabulary)
     options = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
-    task = partial(Client.create_transcription_task, user_id=_user(user_id), task_id=task_id, priority=priority)
+    task = partial(Client.create_transcription_task, user_id=users.user_id(user_id), task_id=task_id, priority=priority)
     create = partial(
-        task, diarize=diarize, min_speakers=min_speakers, max_speakers=max_speakers, word_timestamps=word_timestamps
+        task,
+        keep_seconds=keep_seconds,
+        diarize=diarize,
+        min_speakers=min_speakers,
+        max_speakers=max_speakers,
+        word_timestamps=word_timestamps,
     )
     creates = [partial(create, **each) for each in _with_languages(options, files, language or [])]
     limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
@@ -172,18 +186,13 @@ def _for_each(files: list[str], languages: list[str]) -> list[str | None]:
     return [languages[0] if languages else None] * len(files)
 
 
-def _user(written: str) -> int | str:
-    """Parse a user id: an integer of 64 bits, or else a name; `007` is a name."""
-    is_integer = INTEGER.fullmatch(written) and -(2**63) <= int(written) < 2**63
-    return int(written) if is_integer else written
-
-
 def diarize(  # noqa: PLR0913 -- the task's fields
     files: Files,
     *,
     min_speakers: Fewest = None,
     max_speakers: Most = None,
     user_id: User = "0",
+    keep_seconds: Keep = None,
     task_id: TaskIdOption = None,
     priority: PriorityOption = None,
     stored: Stored = False,
@@ -192,13 +201,14 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     as_json: Json = False,
     wait: Wait = True,
 ) -> None:
-    """Find out who speaks when. The service keeps each recording until its task is deleted."""
+    """Find out who speaks when. The service keeps each recording for AUDIO_TTL (30 days) after the end of its task."""
     create = partial(
         Client.create_diarization_task,
-        user_id=_user(user_id),
+        user_id=users.user_id(user_id),
         task_id=task_id,
         min_speakers=min_speakers,
         max_speakers=max_speakers,
+        keep_seconds=keep_seconds,
         priority=priority,
     )
     submission = Submission(ResultFormat(result_format), output_dir, as_json=as_json, wait=wait)

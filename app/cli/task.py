@@ -10,13 +10,18 @@ from app.cli.follow import follow
 from app.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
 from app.cli.notices import notices
 from app.cli.show import choose
+from app.cli.users import user_id
 from app.cli.wording import begins
 from app.client import Client, RequestFailedError, UnreachableError, command, written
 from schemas.progress import State
 from schemas.requests import ResultFormat, TaskStatus
 
 Task = Annotated[str, typer.Argument(metavar="TASK_ID")]
-Tasks = Annotated[list[str], typer.Argument(metavar="TASK_ID...")]
+Tasks = Annotated[list[str] | None, typer.Argument(metavar="TASK_ID...", show_default=False)]
+User = Annotated[
+    str | None, typer.Option("--user", metavar="ID", help="Delete all tasks of this user.", show_default=False)
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Delete the tasks of a user without a question.")]
 JsonEvents = Annotated[
     bool, typer.Option("--json", help="One JSON object a line: the task's ProgressEvent and SegmentsEvent messages.")
 ]
@@ -86,23 +91,36 @@ def cancel(task_id: Task, *, as_json: JsonStatus = False) -> None:
     run_and_exit(work())
 
 
-def delete(task_ids: Tasks) -> None:
+def delete(task_ids: Tasks = None, *, user: User = None, yes: Yes = False) -> None:
     """Delete tasks with their results and recordings, even if other tasks use the same recording."""
+    if (user is None) is (not task_ids):
+        message = "give either TASK_IDs or --user"
+        raise typer.BadParameter(message)
+    if user is None:
+        run_and_exit(_delete_tasks(task_ids or []))
+    if not yes:
+        typer.confirm(f"Delete all tasks of user {user}, with their results and recordings?", abort=True)
+    run_and_exit(_delete_user(user_id(user)))
 
-    async def work() -> int:
-        refused = 0
-        async with open_client() as client:
-            for task_id in task_ids:
-                try:
-                    await client.delete(task_id)
-                except RequestFailedError as error:  # go on with the next task
-                    refused += 1
-                    err.print(f"{task_id}: {error}", style="red")
-                else:
-                    err.print(f"{task_id} is deleted.")
-        return 1 if refused else 0
 
-    run_and_exit(work())
+async def _delete_user(user: int | str) -> int:
+    async with open_client() as client:
+        out.print(f"deleted: {await client.delete_user(user)}")
+    return 0
+
+
+async def _delete_tasks(task_ids: list[str]) -> int:
+    refused = 0
+    async with open_client() as client:
+        for task_id in task_ids:
+            try:
+                await client.delete(task_id)
+            except RequestFailedError as error:  # go on with the next task
+                refused += 1
+                err.print(f"{task_id}: {error}", style="red")
+            else:
+                err.print(f"{task_id} is deleted.")
+    return 1 if refused else 0
 
 
 async def _check_known(client: Client, task_id: str) -> None:

@@ -40,6 +40,7 @@ from schemas.requests import (
     SubtitleLimits,
     TaskRequest,
     TaskStatus,
+    UserRequest,
 )
 from schemas.transcription import SegmentsEvent, TranscribeKeywords, TranscriptionResult, TranscriptionTask
 from schemas.wire import Kind, Priority
@@ -84,6 +85,7 @@ class Client:
         min_speakers: int | None = None,
         max_speakers: int | None = None,
         word_timestamps: bool = False,
+        keep_seconds: int | None = None,
         priority: Priority | None = None,
         **options: Unpack[TranscribeKeywords],
     ) -> str:
@@ -108,6 +110,7 @@ class Client:
             "min_speakers": min_speakers,
             "max_speakers": max_speakers,
             "word_timestamps": word_timestamps,
+            "keep_seconds": keep_seconds,
         }
         task = make(TranscriptionTask, fields | options)
         return await self._submit(task, Kind.TRANSCRIPTION, recording, priority, is_new=task_id is None)
@@ -120,6 +123,7 @@ class Client:
         task_id: str | None = None,
         min_speakers: int | None = None,
         max_speakers: int | None = None,
+        keep_seconds: int | None = None,
         priority: Priority | None = None,
     ) -> str:
         """Queue a diarization and return its task id; see `create_transcription_task` for the rest."""
@@ -130,6 +134,7 @@ class Client:
             "user_id": user_id,
             "min_speakers": min_speakers,
             "max_speakers": max_speakers,
+            "keep_seconds": keep_seconds,
         }
         task = make(DiarizationTask, fields)
         return await self._submit(task, Kind.DIARIZATION, recording, priority, is_new=task_id is None)
@@ -176,6 +181,21 @@ class Client:
     async def delete(self, task_id: str) -> None:
         """Delete everything of a task, including its recording."""
         await ask(self._connection, subjects.DELETE, TaskRequest(task_id=task_id), Deleted)
+
+    async def delete_user(self, user_id: int | str) -> int:
+        """Delete all tasks of a user, including their recordings, and return the number of deleted tasks.
+
+        Raises:
+            ClientError: A request failed; some tasks may have been deleted before.
+        """
+        wanted = UserRequest(user_id=user_id)
+        done = await ask(self._connection, subjects.DELETE, wanted, Deleted)
+        count = done.tasks
+        while done.more_after is not None:
+            wanted = wanted.model_copy(update={"after": done.more_after})
+            done = await ask(self._connection, subjects.DELETE, wanted, Deleted)
+            count += done.tasks
+        return count
 
     async def replay(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None

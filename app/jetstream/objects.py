@@ -136,13 +136,17 @@ async def find(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | Non
 
 
 async def erase(js: JetStreamContext, bucket: str, name: str) -> None:
-    """Remove an object, and also its metadata, which the deletion of nats-py leaves in the bucket.
+    """Remove an object and its metadata, which the deletion of nats-py leaves in the bucket.
+
+    The metadata goes last, so that a deletion that was interrupted can be repeated: it names the chunks.
 
     Raises:
         NotFoundError: The bucket has no such object.
     """
-    await (await js.object_store(bucket)).delete(name)
-    await js.purge_stream(stream_of(bucket), subject=_meta_subject(bucket, name))
+    meta = await js.get_last_msg(stream_of(bucket), _meta_subject(bucket, name))
+    info = ObjectInfo.from_response(json.loads(meta.data or b""))
+    await js.purge_stream(stream_of(bucket), subject=chunks_of(bucket, info.nuid or ""))
+    await js.purge_stream(stream_of(bucket), subject=_meta_subject(bucket, name), seq=(meta.seq or 0) + 1)
 
 
 async def _named(js: JetStreamContext, bucket: str, name: str) -> tuple[ObjectInfo | None, int]:

@@ -23,6 +23,8 @@ from schemas.wire import Kind, Priority
 DAY_S = 24 * 3600.0
 EXPIRES_AFTER_S = 7 * DAY_S  # how long a task may wait before it fails
 RESULTS_KEPT_S = 7 * DAY_S
+LETTERS_KEPT_S = 30 * DAY_S
+UPLOADS_KEPT_S = 90 * DAY_S  # added to AUDIO_TTL: how long the bucket keeps a recording that no task has used
 RESULTS_BUCKET = "results"
 QUEUE_FULL = 10077  # err_code of nats-server: the stream accepts no more messages on this subject
 DUPLICATE_WINDOW_S = 120.0  # the default of nats-server, repeated here because the AsyncAPI document names the value
@@ -36,6 +38,7 @@ def names(settings: Settings) -> StreamNames:
         segments=f"{settings.stem}_segments",
         results=f"{settings.stem}_results",
         dead_letters=f"{settings.stem}_dead_letters",
+        retention=f"{settings.stem}_retention",
         consumer_stem=settings.nats_consumer_name,
     )
 
@@ -74,10 +77,20 @@ def _streams(settings: Settings) -> Iterator[StreamConfig]:
     # This stores results as `results.*`, and outcomes without a result as `no_results.*`.
     results.subject_transform = SubjectTransform(src=subjects.append_to("*.*"), dest="{{wildcard(1)}}.{{wildcard(2)}}")
     yield results
-    letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, 30 * DAY_S)
+    letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, LETTERS_KEPT_S)
     letters.subjects = [subjects.append_to(subjects.dead_letters(kind)) for kind in Kind]
     letters.duplicate_window = EXPIRES_AFTER_S + DAY_S  # a message that is delivered again stores no second dead letter
     yield letters
+    yield StreamConfig(
+        name=called.retention,
+        subjects=[subjects.ALL_REMINDERS, subjects.ALL_DUE],
+        retention=RetentionPolicy.WORK_QUEUE,
+        storage=StorageType.FILE,
+        duplicate_window=DUPLICATE_WINDOW_S,
+        allow_msg_schedules=True,
+        allow_rollup_hdrs=True,  # nats-server turns this on in a stream with schedules
+        allow_direct=True,
+    )
 
 
 def _log(name: str, subject: str, max_age: float) -> StreamConfig:
@@ -122,6 +135,10 @@ def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]
         (called.results, called.results_projection, subjects.ALL_RESULTS),
     ):
         yield stream, _durable(durable, subject, settings, begin_with=DeliverPolicy.LAST_PER_SUBJECT)
+    ended = _durable(called.ended_tasks, subjects.ALL_OUTCOMES, settings)
+    ended.headers_only = True  # the headers name the task; a result may have the largest allowed size of a message
+    yield called.results, ended
+    yield called.retention, _durable(called.due_reminders, subjects.ALL_DUE, settings)
 
 
 def _durable(
@@ -143,4 +160,5 @@ def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
     yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_KEPT_S, replicas=settings.nats_replicas)
     if settings.audio_store.startswith("nats://"):
         bucket = settings.audio_store.removeprefix("nats://")
-        yield ObjectStoreConfig(bucket=bucket, ttl=settings.audio_ttl or None, replicas=settings.nats_replicas)
+        ttl = settings.audio_ttl + UPLOADS_KEPT_S if settings.audio_ttl else None
+        yield ObjectStoreConfig(bucket=bucket, ttl=ttl, replicas=settings.nats_replicas)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -39,8 +40,12 @@ class Maintenance:
         engine: Engine,
         meter: Meter,
         expire: Callable[[], Awaitable[None]],
+        oldest_due: Callable[[], Awaitable[datetime | None]],
     ) -> None:
-        """`expire` lets the tasks fail that have waited too long."""
+        """`expire` lets the tasks fail that have waited too long.
+
+        `oldest_due` returns when the oldest unsettled reminder became due; None if there is none.
+        """
         self._nats = nats
         self._js = nats.jetstream()
         self._settings = settings
@@ -49,6 +54,7 @@ class Maintenance:
         self._engine = engine
         self._meter = meter
         self._expire = expire
+        self._oldest_due = oldest_due
 
     async def run(self) -> None:
         """Do all periodic work until cancelled."""
@@ -80,7 +86,7 @@ class Maintenance:
             await self._projection.mark()
 
     async def measure_queues(self) -> None:
-        """Set the metrics of the task queues and of the dead letters."""
+        """Set the metrics of the task queues, the dead letters and the reminders."""
         names = streams.names(self._settings)
         queues, now = await self._queues.read(sample=SAMPLE), await server_time(self._nats, names.tasks)
         for queue in queues.by_key.values():
@@ -94,6 +100,8 @@ class Maintenance:
             )
         dead_letters = await self._js.stream_info(names.dead_letters)
         self._meter.dead_letters(dead_letters.state.messages)
+        due = await self._oldest_due()
+        self._meter.overdue((now - due).total_seconds() if due else 0.0)
 
     async def measure_storage(self) -> None:
         """Set the metrics of JetStream's disk and memory, and of the sizes of streams and buckets."""

@@ -24,6 +24,8 @@ from schemas.wire import Kind
 SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 14400)
 FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
+ERASED = ("task", "recording")
+
 Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 
@@ -84,6 +86,12 @@ class Meter:
         self._messages = self._gauge("stream_messages", "Messages in a queue, of waiting and of running tasks.", name)
         self._limit = self._gauge("stream_messages_limit", "Messages that a queue may hold.", name)
         self._kept = self._gauge("dead_letters_kept", "Dead letters in their stream.")
+        self._erasures = self._counter("erasures", "What was erased because its time was over.", ["what"])
+        for what in ERASED:
+            self._erasures.labels(what)
+        self._overdue = self._gauge(
+            "erasure_overdue_seconds", "Seconds since the oldest reminder became due that is not settled; 0: none is."
+        )
 
     def _storage(self) -> None:
         place = ["server", "storage"]
@@ -202,6 +210,14 @@ class Meter:
     def dead_letters(self, kept: int) -> None:
         """Set how many dead letters are kept."""
         self._kept.set(kept)
+
+    def erased(self, what: str) -> None:
+        """Count an erasure; `what` is one of ERASED."""
+        self._erasures.labels(what).inc()
+
+    def overdue(self, seconds: float) -> None:
+        """Set how many seconds ago the oldest unsettled reminder became due; 0: there is none."""
+        self._overdue.set(seconds)
 
     def worker(self, *, nats: bool, redis: bool, model: bool, attempt_limit: float) -> None:
         """Set whether NATS, Redis and a model are available, and how many seconds an attempt may run."""

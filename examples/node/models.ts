@@ -20,6 +20,8 @@ export interface DeleteLettersRequest {
 }
 export interface Deleted {
   'deleted': boolean;
+  'tasks': number;
+  'more_after': string | null;
 }
 export interface DiarizationResult {
   'kind': 'diarization';
@@ -41,6 +43,7 @@ export interface DiarizationTask {
   'user_id': number | string;
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
+  'keep_seconds'?: number | null;
 }
 export interface ErrorDetail {
   'code': ErrorCode;
@@ -176,11 +179,16 @@ export interface TranscriptionTask {
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
   'word_timestamps'?: boolean;
+  'keep_seconds'?: number | null;
 }
 export interface Turn {
   'start': number;
   'end': number;
   'speaker': string;
+}
+export interface UserRequest {
+  'user_id': number | string;
+  'after'?: string | null;
 }
 export interface WindowsOffered {
   'run': string;
@@ -197,7 +205,7 @@ export interface Word {
 export type BodyEncoding = "utf-8" | "base64";
 export type CancelRequests = TaskStatus | ErrorReply;
 export type Channels = "mix" | "separate";
-export type DeleteRequests = Deleted | ErrorReply;
+export type DeleteRequests = TaskRequest | UserRequest;
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type Kind = "transcription" | "diarization";
 export type LetterDeletionRequests = LettersDeleted | ErrorReply;

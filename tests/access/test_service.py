@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nats
@@ -16,6 +17,7 @@ from app.client import Client
 from app.errors import PermanentError
 from app.main import Worker
 from app.redis_store.keys import MARK
+from app.retention.reminders import Reminder
 from app.settings import Settings, Share
 from handlers.channels import QUEUE_GROUP
 from schemas.errors import ErrorCode
@@ -137,6 +139,24 @@ async def a_task_with_help(
     return task
 
 
+async def let_time_pass(worker: Worker, publisher: Client) -> None:
+    """A task that asks for a minute, after that minute."""
+    task, reminders = await publisher.create_transcription_task(RECORDING, keep_seconds=60), worker.container.reminders
+    assert await end_of(publisher, task) is State.COMPLETED
+
+    async def found() -> list[Reminder]:
+        return [each async for each in reminders.of_task(task)]
+
+    (reminder,) = await eventually(found)
+    now = datetime.now(UTC)
+    await reminders.put(reminder.model_copy(update={"task_until": now, "recording_until": now}))
+
+    async def is_erased() -> bool:
+        return not await publisher.has_events(task) and not await found()
+
+    await eventually(is_erased)
+
+
 async def test_all_that_the_service_promises(
     guarded: GuardedNats,
     settings: Settings,
@@ -170,6 +190,11 @@ async def test_all_that_the_service_promises(
     # And Redis loses what it had
     await worker.container.projection._redis.delete(MARK)  # noqa: SLF001 -- the service's own user is the one that may
     await worker.container.maintenance.restart_projection()
+    # And the time of a task is over, and a user is deleted
+    await let_time_pass(worker, publisher)
+    anna = await publisher.create_transcription_task(RECORDING, user_id="anna")
+    assert await end_of(publisher, anna) is State.COMPLETED
+    assert await publisher.delete_user("anna") == 1
     # And all is deleted
     for task in (*tasks, large, helped, cancelled):
         await publisher.delete(task)

@@ -20,7 +20,7 @@ from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorCode
 from schemas.progress import State
 from schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
-from schemas.wire import TASK_ID_PATTERN, Kind, Priority
+from schemas.wire import MOST_KEPT_S, TASK_ID_PATTERN, Kind, Priority
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/contract.md").read_text(encoding="utf-8")
@@ -86,7 +86,7 @@ def days(seconds: float | None) -> str:
 
 
 def test_the_streams() -> None:
-    queues = [f"tasks.{kind}.*" for kind in Kind]
+    queues, settings = [f"tasks.{kind}.*" for kind in Kind], Settings(_env_file=None)
     expected = [
         [
             config.name,
@@ -94,19 +94,25 @@ def test_the_streams() -> None:
             "until done" if config.retention is RetentionPolicy.WORK_QUEUE else "all",
             days(config.max_age),
         ]
-        for config in streams.stream_configs(Settings(_env_file=None))
+        for config in streams.stream_configs(settings)
+        if config.name != streams.names(settings).retention  # internal
     ]
     assert [[quoted(name)[0], quoted(heard), keeps, age] for name, heard, keeps, age in table("stream")] == expected
     assert streams.task_subjects() == [f"tasks.{kind}.{priority}" for priority in Priority for kind in Kind]
 
 
 def test_the_buckets() -> None:
-    kept = {config.bucket: config.ttl for config in streams.bucket_configs(Settings(_env_file=None))}
+    settings = Settings(_env_file=None)
+    kept = {config.bucket: config.ttl for config in streams.bucket_configs(settings)}
     said = {quoted(name)[0]: age for name, _, age in table("bucket")}
     assert said.keys() == kept.keys()
     assert said["results"] == days(kept["results"])
-    assert kept["audio"] is None
-    assert said["audio"].startswith("until deleted")
+    assert said["audio"].startswith(f"`AUDIO_TTL` from the end of their last task: {days(settings.audio_ttl)}.")
+    assert f"Without a task: {days((kept['audio'] or 0) - settings.audio_ttl)} more" in said["audio"]
+
+
+def test_a_task_may_ask_for_no_more_than_the_time_that_results_are_kept() -> None:
+    assert MOST_KEPT_S == streams.RESULTS_KEPT_S
 
 
 def test_the_keys() -> None:
@@ -172,7 +178,8 @@ def test_the_requests_and_their_replies() -> None:
         signature = inspect.signature(handler)
         answers = get_args(signature.return_annotation) or (signature.return_annotation,)
         assert quoted(subject) == [expected]
-        assert quoted(request) == [signature.parameters["request"].annotation.__name__]
+        requests = signature.parameters["request"].annotation
+        assert quoted(request) == [request.__name__ for request in get_args(requests) or (requests,)]
         assert quoted(reply) == [answer.__name__ for answer in answers if answer is not str]
 
 

@@ -60,6 +60,7 @@ def test_a_task_has_the_defaults_of_the_contract() -> None:
         "min_speakers": None,
         "max_speakers": None,
         "word_timestamps": False,
+        "keep_seconds": None,
     }
 
 

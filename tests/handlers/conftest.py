@@ -17,12 +17,14 @@ from app.settings import Settings
 from app.updates import Checkpoint, Result, Task, Update
 from handlers import channels
 from schemas.requests import (
+    Deleted,
     DeleteLettersRequest,
     LettersDeleted,
     ReplayRequest,
     ResultFormat,
     ResultRequest,
     TaskStatus,
+    UserRequest,
 )
 from schemas.sharing import WindowsOffered
 
@@ -101,6 +103,15 @@ class FakeRequests:
 
 
 @dataclass
+class FakeUsers:
+    asked: list[UserRequest] = field(default_factory=list)
+
+    async def delete(self, request: UserRequest) -> Deleted:
+        self.asked.append(request)
+        return Deleted(tasks=3, more_after="ended-0")
+
+
+@dataclass
 class FakeDeadLetters:
     """Both the store of dead letters and their replay."""
 
@@ -132,6 +143,7 @@ class Parts:
     task_run: FakeTaskRun = field(default_factory=FakeTaskRun)
     registration: FakeRegistration = field(default_factory=FakeRegistration)
     tasks: FakeRequests = field(default_factory=FakeRequests)
+    users: FakeUsers = field(default_factory=FakeUsers)
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
     replayer: FakeDeadLetters = field(default_factory=FakeDeadLetters)
     sharing: FakeSharing = field(default_factory=FakeSharing)

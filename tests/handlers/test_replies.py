@@ -13,7 +13,7 @@ from handlers.channels import ANSWERS
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State
-from schemas.requests import DeleteLettersRequest, ReplayRequest, ResultFormat, TaskStatus
+from schemas.requests import DeleteLettersRequest, ReplayRequest, ResultFormat, TaskStatus, UserRequest
 from schemas.wire import Kind
 from tests.handlers.conftest import Parts
 
@@ -59,7 +59,7 @@ async def test_a_result_as_text_is_the_reply_as_it_is(broker: NatsBroker, parts:
 
 
 async def test_a_deleted_task_is_confirmed(broker: NatsBroker, parts: Parts) -> None:
-    assert await ask(broker, subjects.DELETE, {"task_id": "t1"}) == {"deleted": True}
+    assert await ask(broker, subjects.DELETE, {"task_id": "t1"}) == {"deleted": True, "tasks": 1, "more_after": None}
     assert parts.tasks.deleted == ["t1"]
 
 
@@ -67,6 +67,27 @@ async def test_dead_letters_are_replayed(broker: NatsBroker, parts: Parts) -> No
     assert await ask(broker, subjects.REPLAY, {"kind": "diarization"}) == {"replayed": 3}
     assert parts.replayer.chosen == [ReplayRequest(kind=Kind.DIARIZATION)]
     assert parts.dead_letters.chosen == []
+
+
+@pytest.mark.parametrize("user_id", [7, "7"], ids=["number", "name"])
+async def test_the_tasks_of_a_user_are_deleted(broker: NatsBroker, parts: Parts, user_id: int | str) -> None:
+    answer = await ask(broker, subjects.DELETE, {"user_id": user_id, "after": "queue-12"})
+    assert answer == {"deleted": True, "tasks": 3, "more_after": "ended-0"}
+    assert parts.users.asked == [UserRequest(user_id=user_id, after="queue-12")]
+    assert parts.tasks.deleted == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{}, {"task_id": "t1", "user_id": 7}, {"user_id": None}, {"user_id": True}],
+    ids=["nobody", "both", "null", "no user"],
+)
+async def test_a_deletion_names_either_a_task_or_a_user(
+    broker: NatsBroker, parts: Parts, names: dict[str, object]
+) -> None:
+    answer = await ask(broker, subjects.DELETE, names)
+    assert answer["error"]["code"] == "invalid_request"
+    assert (parts.tasks.deleted, parts.users.asked) == ([], [])
 
 
 async def test_dead_letters_are_deleted_from_where_the_client_says(broker: NatsBroker, parts: Parts) -> None:

@@ -344,7 +344,7 @@ async def test_a_stream_that_was_made_anew_keeps_its_messages(
     await publisher.publish("busy")
     await publisher.until("busy", State.RUNNING)
     # When the old one is deleted while another one runs under its number
-    assert await publisher.ask("tasks.delete", task_id="old") == {"deleted": True}
+    assert (await publisher.ask("tasks.delete", task_id="old"))["deleted"]
     # Then the other one is still there, and is done
     assert (await js.stream_info("transcription_tasks")).state.messages == 1
     engine.may_go_on.set()
@@ -407,7 +407,7 @@ async def test_a_deletion_that_failed_can_be_repeated(
     monkeypatch.setattr(TaskLog, "purge_segments", unanswered)
     assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "internal"
     # When the deletion is repeated
-    assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
+    assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
     # Then nothing of it is left
     left = {stream: (await js.stream_info(stream)).state.messages for stream in TASK_STREAMS}
     assert left == dict.fromkeys(TASK_STREAMS, 0)
@@ -434,7 +434,7 @@ async def test_a_task_that_was_deleted_before_its_worker_began_does_not_run(
     await holds.wait()
     await publisher.until("t1", State.QUEUED)
     # When the task is deleted just then
-    assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
+    assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
     may_go.set()
     # Then the worker goes on to the next one
     await publisher.publish("t2")
@@ -494,7 +494,7 @@ async def test_a_dead_letter_without_a_log_is_deleted_too(
     await eventually(lambda: queue_is_empty(js))
     await js.purge_stream("transcription_progress", subject="progress.t1")
     # When the task is deleted
-    assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
+    assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
     # Then its dead letter is gone, and the next request is answered with `not_found`
     assert (await js.stream_info("transcription_dead_letters")).state.messages == 0
     assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "not_found"

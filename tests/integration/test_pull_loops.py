@@ -15,7 +15,7 @@ from schemas.wire import Kind, Priority
 from tests.servers import Servers
 from tests.waiting import eventually
 
-NAMES = StreamNames("letters", "progress", "segments", "results", "dead_letters", "worker")
+NAMES = StreamNames("letters", "progress", "segments", "results", "dead_letters", "retention", "worker")
 
 
 @pytest.fixture

@@ -263,7 +263,7 @@ async def test_tasks_that_were_stored_while_no_worker_ran_are_registered(
             await publisher.until(f"t{number}", State.QUEUED)
         assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "queued"
         assert (await publisher.ask("tasks.cancel", task_id="t2"))["state"] == "cancelled"
-        assert await publisher.ask("tasks.delete", task_id="t3") == {"deleted": True}
+        assert (await publisher.ask("tasks.delete", task_id="t3"))["deleted"]
         engine.may_go_on.set()
         await publisher.until("t1", State.COMPLETED)
     assert len(engine.jobs) == 2

@@ -74,7 +74,7 @@ async def test_a_deleted_task_leaves_nothing(
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     await eventually(lambda: redis.get("task:t1:result"))
-    assert await publisher.ask("tasks.delete", task_id="t1") == {"deleted": True}
+    assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
     for stream in ("transcription_progress", "transcription_segments", "transcription_results"):
         assert (await js.stream_info(stream)).state.messages == 0
     assert not await redis.keys("task:*")

@@ -100,7 +100,7 @@ async def test_a_projection_begins_with_the_last_of_each_task(made: JetStreamCon
 
 async def test_objects_go_when_their_time_is_up(made: JetStreamContext) -> None:
     assert (await made.stream_info("OBJ_results")).config.max_age == 7 * DAY
-    assert (await made.stream_info("OBJ_audio")).config.max_age == 3600
+    assert (await made.stream_info("OBJ_audio")).config.max_age == 3600 + 90 * DAY
 
 
 async def test_what_is_as_it_should_be_is_not_spoken_of(made: JetStreamContext, settings: Settings) -> None:
@@ -151,6 +151,7 @@ async def test_another_number_of_replicas_is_told_with_the_command_that_changes_
             "transcription_segments",
             "transcription_results",
             "transcription_dead_letters",
+            "transcription_retention",
             "OBJ_results",
             "OBJ_audio",
         )

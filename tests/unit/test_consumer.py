@@ -14,7 +14,7 @@ from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 from tests.waiting import eventually
 
-NAMES = StreamNames("tasks", "progress", "segments", "results", "dead_letters", "worker")
+NAMES = StreamNames("tasks", "progress", "segments", "results", "dead_letters", "retention", "worker")
 Answer = Callable[["FakeServer", str], Awaitable[None]]
 
 

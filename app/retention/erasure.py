@@ -1,0 +1,103 @@
+"""Erasure: remove everything that the service keeps of a task."""
+
+from collections.abc import Collection
+
+from app.dead_letters.store import DeadLetterStore
+from app.queue.positions import WaitingTasks
+from app.recordings import Recordings
+from app.redis_store.cache import Cache
+from app.redis_store.projection import RedisProjection
+from app.retention.reminders import Reminder, Reminders
+from app.task_log.log import TaskLog
+from app.task_log.record import Record
+from app.task_log.results import ResultStore
+
+
+class Erasure:
+    """Erases tasks; a failed erasure can be repeated."""
+
+    def __init__(  # noqa: PLR0913 -- each of these holds data of a task
+        self,
+        log: TaskLog,
+        results: ResultStore,
+        reminders: Reminders,
+        *,
+        waiting: WaitingTasks,
+        dead_letters: DeadLetterStore,
+        recordings: Recordings,
+        projection: RedisProjection,
+        cache: Cache,
+    ) -> None:
+        self._log = log
+        self._results = results
+        self._reminders = reminders
+        self._waiting = waiting
+        self._dead_letters = dead_letters
+        self._recordings = recordings
+        self._projection = projection
+        self._cache = cache
+
+    async def erase(self, last: Record, *, with_recording: bool = True) -> None:
+        """Erase a task that has ended; `last` is the last record of its log.
+
+        The log is removed after all data that it helps to find, and the reminder after the log, so that each step can
+        be repeated.
+
+        Raises:
+            NatsError: NATS does not answer.
+            TransientError: JetStream or Redis does not answer.
+        """
+        task_id = last.event.task_id
+        await self._projection.delete(last)
+        await self._forget_findings(last)
+        await self._waiting.remove(last)  # the message may still be in its queue
+        if with_recording and last.metadata.task is not None:
+            await self._recordings.delete(last.metadata.task.audio_file_id)
+        await self._results.delete(task_id)
+        await self._dead_letters.delete_all(task_id)
+        await self._log.purge_events(task_id)
+        await self._reminders.forget_task(task_id)
+
+    async def erase_without_log(self, task_id: str) -> bool:
+        """Erase what is left of a task whose log is gone; return whether anything was left.
+
+        Raises:
+            NatsError: NATS does not answer.
+            TransientError: The recordings cannot be reached.
+        """
+        found = await self._dead_letters.delete_all(task_id)
+        async for reminder in self._reminders.of_task(task_id):
+            await self.erase_remains(reminder)
+            found = True
+        return found
+
+    async def erase_remains(self, reminder: Reminder) -> None:
+        """Erase what is left of a task whose log is gone: its recording and its reminder.
+
+        Raises:
+            NatsError: NATS does not answer.
+            TransientError: The recordings cannot be reached.
+        """
+        await self._recordings.delete(reminder.audio_file_id)
+        await self._reminders.forget(reminder)
+
+    async def erase_recording(self, due: Reminder, *, in_use: Collection[str]) -> bool:
+        """Erase the recording of a reminder unless another task needs it; return whether it was erased.
+
+        `in_use` are the recordings of the tasks that have not ended.
+
+        Raises:
+            NatsError: NATS does not answer.
+            TransientError: The recordings cannot be reached.
+        """
+        if due.audio_file_id in in_use or await self._reminders.is_recording_needed(due):
+            return False
+        await self._recordings.delete(due.audio_file_id)
+        return True
+
+    async def _forget_findings(self, last: Record) -> None:
+        """Remove the findings of the task's recording from the cache, which keeps them by the recording's hash."""
+        result = await self._results.find(last)
+        hashes = {batch.audio_sha256 async for batch in self._log.segments(last.event.task_id)}
+        for audio_sha256 in hashes | ({result.audio_sha256} if result else set()):
+            await self._cache.forget(audio_sha256)

@@ -1,0 +1,149 @@
+"""Reminders: one message for each ended task, which JetStream delivers when something of the task has to be erased.
+
+A reminder is a scheduled message (`Nats-Schedule`): JetStream keeps it under `retention.reminders.*`, and stores a copy
+under `retention.due.*` when its time comes. Its subject names the user, the recording and the task, so that a wildcard
+finds all reminders of one of them.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Final
+
+from nats.aio.client import Client
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from app.jetstream import leader_reads, stream_pages
+from app.jetstream.streams import LETTERS_KEPT_S
+from app.task_log.record import Metadata, Owner
+from app.updates import Task
+from schemas import subjects
+from schemas.stream_names import StreamNames
+from schemas.wire import AudioFileId, TaskId, UserId
+
+TOKEN_CHARACTERS: Final = 16  # hexadecimal digits of a hash in a subject; the reminder itself has the whole name
+
+
+class Reminder(BaseModel):
+    """What has to be erased of an ended task, and when."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task_id: TaskId
+    user_id: UserId
+    audio_file_id: AudioFileId
+    task_sequence: int  # with `created_at`, the task message that owns the log: a later task may have the same id
+    created_at: AwareDatetime
+    task_until: AwareDatetime  # until when something of the task may be kept
+    everything: bool  # whether the task asks that nothing is kept after `task_until`
+    recording_until: AwareDatetime | None  # until when the recording is kept; None: it stays, or is erased already
+
+    @property
+    def owner(self) -> Owner:
+        """The task message that owns the log."""
+        return Owner(self.created_at, self.task_sequence)
+
+    @property
+    def due_at(self) -> datetime:
+        """When JetStream delivers the reminder."""
+        return min(self.recording_until or self.task_until, self.task_until)
+
+    @property
+    def is_of_recording_only(self) -> bool:
+        """Whether only the recording has to be erased now, and the reminder is needed for longer."""
+        return self.recording_until is not None and self.recording_until < self.task_until
+
+
+def reminder_of(task: Task, metadata: Metadata, *, ended_at: datetime, audio_ttl: float | None) -> Reminder:
+    """Make the reminder of a task that has just ended.
+
+    `audio_ttl` is how many seconds its recording is kept. With 0 the recording stays unless the task has
+    `keep_seconds`; with None the service cannot erase recordings.
+    """
+    keep = task.keep_seconds
+    limits = [] if audio_ttl is None else [each for each in (audio_ttl, keep) if each]
+    recording_s = min(limits, default=None)
+    task_s = keep or max(LETTERS_KEPT_S, audio_ttl or 0)
+    return Reminder(
+        task_id=task.task_id,
+        user_id=task.user_id,
+        audio_file_id=task.audio_file_id,
+        task_sequence=metadata.task_sequence,
+        created_at=metadata.created_at,
+        task_until=ended_at + timedelta(seconds=task_s),
+        everything=keep is not None,
+        recording_until=ended_at + timedelta(seconds=recording_s) if recording_s else None,
+    )
+
+
+class Reminders:
+    """The stream of reminders."""
+
+    def __init__(self, nats: Client, names: StreamNames) -> None:
+        self._nats = nats
+        self._js = nats.jetstream()
+        self._stream = names.retention
+
+    async def put(self, reminder: Reminder) -> None:
+        """Store a reminder in place of an earlier one of the task.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        names = _token(reminder.user_id), _token(reminder.audio_file_id), reminder.task_id
+        headers = {
+            "Nats-Schedule": f"@at {reminder.due_at.astimezone(UTC).isoformat().replace('+00:00', 'Z')}",
+            "Nats-Schedule-Target": subjects.due(*names),
+        }
+        body = reminder.model_dump_json().encode()
+        await self._js.publish(subjects.reminder(*names), body, stream=self._stream, headers=headers)
+
+    async def forget(self, reminder: Reminder) -> None:
+        """Remove the reminder of a task, whether it is due or not."""
+        names = _token(reminder.user_id), _token(reminder.audio_file_id), reminder.task_id
+        await self._js.purge_stream(self._stream, subject=subjects.all_reminders(*names))
+
+    async def forget_task(self, task_id: str) -> None:
+        """Remove all reminders with this task id, whether they are due or not."""
+        await self._js.purge_stream(self._stream, subject=subjects.all_reminders(task_id=task_id))
+
+    def of_task(self, task_id: str) -> AsyncIterator[Reminder]:
+        """Yield the reminders with this task id, whether they are due or not."""
+        return self._all(subjects.all_reminders(task_id=task_id))
+
+    async def of_user(self, user_id: int | str) -> AsyncIterator[Reminder]:
+        """Yield the reminders of all tasks of a user, whether they are due or not."""
+        async for reminder in self._all(subjects.all_reminders(user=_token(user_id))):
+            if reminder.user_id == user_id:  # another name may have the same token
+                yield reminder
+
+    async def is_recording_needed(self, due: Reminder) -> bool:
+        """Return whether the reminder of another task, which is not due, names the recording: that task keeps it.
+
+        The task's own reminder may have been set again, if a worker was lost before it had noted that.
+        """
+        async for other in self._all(subjects.reminder("*", _token(due.audio_file_id), "*")):
+            is_same = other.owner.is_same_as(due.owner)
+            if other.audio_file_id == due.audio_file_id and other.recording_until is not None and not is_same:
+                return True
+        return False
+
+    async def oldest_due(self) -> datetime | None:
+        """Return when the oldest unsettled reminder became due; None if there is none.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        message = await leader_reads.next_from(self._nats, self._stream, subjects.ALL_DUE, 1)
+        return message.time if message is not None else None
+
+    async def _all(self, subject: str) -> AsyncIterator[Reminder]:
+        async for page in stream_pages.pages(self._nats, self._stream, subject):
+            for message in page:
+                yield Reminder.model_validate_json(message.data or b"")
+
+
+def _token(name: int | str) -> str:
+    """Return a token for a subject: a user or a recording may be named with any characters, and `1` is not `"1"`."""
+    return sha256(json.dumps(name).encode()).hexdigest()[:TOKEN_CHARACTERS]

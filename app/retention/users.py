@@ -1,0 +1,154 @@
+"""Erasing a user: deletes all tasks of a user that a stream still knows, in several answers if that takes long."""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import Final
+
+from nats.aio.client import Client
+from nats.js.errors import APIError
+
+from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore
+from app.errors import AlreadyKnownError, RequestError
+from app.queue.positions import WaitingTasks
+from app.queue.registration import Registration
+from app.queue.stored_message import StoredMessage
+from app.retention.erasure import Erasure
+from app.retention.reminders import Reminder, Reminders
+from app.task_log.log import TaskLog
+from app.updates import Task
+from schemas import subjects
+from schemas.dead_letters import BodyEncoding, DeadLetter
+from schemas.errors import ErrorCode
+from schemas.requests import Deleted, UserRequest
+from schemas.stream_names import StreamNames
+
+READ_AT_ONCE: Final = 200  # messages of the task queues that are read in one batch
+REMINDED_WITHIN_S: Final = 2.0  # how long a deletion waits for the reminders of tasks that have just ended
+LOOK_EVERY_S: Final = 0.05
+
+Steps = AsyncGenerator[
+    tuple[int, int], None
+]  # for each step: where the next step begins, and how many tasks were deleted
+
+
+class UserErasure:
+    """Deletes all tasks of a user: those in the queues, those that have ended, and dead letters."""
+
+    def __init__(  # noqa: PLR0913 -- everything that knows whose task it has
+        self,
+        nats: Client,
+        names: StreamNames,
+        task_log: TaskLog,
+        *,
+        registration: Registration,
+        waiting: WaitingTasks,
+        reminders: Reminders,
+        dead_letters: DeadLetterStore,
+        erasure: Erasure,
+        delete: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """`delete` deletes the task with an id."""
+        self._js = nats.jetstream()
+        self._names = names
+        self._log = task_log
+        self._registration = registration
+        self._waiting = waiting
+        self._reminders = reminders
+        self._dead_letters = dead_letters
+        self._erasure = erasure
+        self._delete = delete
+
+    async def delete(self, request: UserRequest) -> Deleted:
+        """Delete the tasks of a user until all are deleted or ANSWER_WITHIN_S is over.
+
+        Raises:
+            RequestError: Some data could not be deleted.
+        """
+        give_up_at, count = time.monotonic() + ANSWER_WITHIN_S, 0
+        phases = {"queue": self._in_queues, "ended": self._ended, "dead_letters": self._letters}
+        first, _, at = (request.after or "queue-0").partition("-")
+        after = int(at)
+        for phase in list(phases)[list(phases).index(first) :]:
+            async with aclosing(phases[phase](request.user_id, after)) as steps:
+                async for after, deleted in steps:
+                    count += deleted
+                    if time.monotonic() > give_up_at:
+                        return Deleted(tasks=count, more_after=f"{phase}-{after}")
+            after = 0
+        return Deleted(tasks=count)
+
+    async def _in_queues(self, user_id: int | str, after: int) -> Steps:
+        """Delete the tasks that wait or run."""
+        while messages := await self._waiting.after(subjects.ALL_TASKS, after, count=READ_AT_ONCE):
+            for message in messages:
+                task, after = message.task, message.sequence
+                if task is not None and task.user_id == user_id:
+                    await self._delete_unended(task, message)
+                    yield after, 1
+            yield after, 0
+
+    async def _delete_unended(self, task: Task, message: StoredMessage) -> None:
+        """Register the task of a message, so that no worker begins the task, and delete the task."""
+        try:
+            await self._registration.register(task, message)
+        except AlreadyKnownError:  # the id belongs to another message, or the task was deleted just now
+            with suppress(APIError):  # a worker has settled the message in the meantime
+                await self._js.delete_msg(self._names.tasks, message.sequence)
+        else:
+            await self._delete(task.task_id)
+
+    async def _ended(self, user_id: int | str, _: int) -> Steps:
+        """Delete the tasks that have ended; each has a reminder."""
+        await self._wait_for_reminders()
+        async for reminder in self._reminders.of_user(user_id):
+            await self._delete_ended(reminder)
+            yield 0, 1
+
+    async def _delete_ended(self, reminder: Reminder) -> None:
+        last = await self._log.last(reminder.task_id)
+        if last is not None and last.metadata.owner.is_same_as(reminder.owner):
+            await self._delete(reminder.task_id)
+        else:  # the log has expired, and a later task may have its id
+            await self._erasure.erase_remains(reminder)
+
+    async def _wait_for_reminders(self) -> None:
+        """Wait until each task that has ended before has its reminder.
+
+        Raises:
+            RequestError: Some reminders are still missing.
+        """
+        last = (await self._js.stream_info(self._names.results)).state.last_seq
+        give_up_at = time.monotonic() + REMINDED_WITHIN_S
+        while time.monotonic() < give_up_at:
+            if await self._is_reminded_up_to(last):
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
+        message = "Some tasks have ended just now, and the service has not noted whose they are: ask again in a moment."
+        raise RequestError(ErrorCode.INTERNAL, message)
+
+    async def _is_reminded_up_to(self, sequence: int) -> bool:
+        consumer = await self._js.consumer_info(self._names.results, self._names.ended_tasks)
+        settled = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
+        return settled >= sequence or not (consumer.num_pending or consumer.num_ack_pending)
+
+    async def _letters(self, user_id: int | str, after: int) -> Steps:
+        """Delete the dead letters that name the user: their tasks may have no log, and may be invalid."""
+        async for letters in self._dead_letters.pages(after=after):
+            for sequence, letter in letters:
+                if _names(letter, user_id):
+                    await self._dead_letters.delete_one(sequence)
+                yield sequence, 0
+
+
+def _names(letter: DeadLetter, user_id: int | str) -> bool:
+    """Return whether the message in a dead letter names a user; `1` and `"1"` are two users."""
+    is_base64 = letter.body_encoding is BodyEncoding.BASE64
+    try:
+        found = json.loads(base64.b64decode(letter.body) if is_base64 else letter.body)["user_id"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
+    return type(found) is type(user_id) and found == user_id

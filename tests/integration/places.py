@@ -1,0 +1,33 @@
+"""Looks for text in everything that NATS and Redis hold: messages, objects, keys."""
+
+from collections.abc import AsyncIterator
+
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+from redis.asyncio import Redis
+
+
+async def places_with(js: JetStreamContext, redis: Redis, *words: str) -> list[str]:
+    """The streams' messages, with subjects and headers, and the Redis keys in which any of the words occurs."""
+    found = [place async for place, content in _everything(js, redis) if any(word in content for word in words)]
+    return sorted(found)
+
+
+async def _everything(js: JetStreamContext, redis: Redis) -> AsyncIterator[tuple[str, str]]:
+    for info in await js.streams_info():
+        name = str(info.config.name)
+        for sequence in range(max(info.state.first_seq, 1), info.state.last_seq + 1):
+            try:
+                message = await js.get_msg(name, sequence)
+            except NotFoundError:
+                continue
+            body = (message.data or b"").decode(errors="replace")
+            yield f"{name} {message.subject}", f"{message.subject} {message.headers} {body}"
+    async for key in redis.scan_iter():
+        yield f"redis {key}", f"{key} {await _value(redis, key)}"
+
+
+async def _value(redis: Redis, key: str) -> str:
+    if await redis.type(key) == "hash":
+        return str(await redis.hkeys(key))  # the values are compressed
+    return str(await redis.get(key))

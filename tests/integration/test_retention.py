@@ -1,0 +1,286 @@
+"""Retention: what is kept of a task goes when its time is over, and not before."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+from redis.asyncio import Redis
+
+from app.embedded import NatsServer
+from app.errors import PermanentError, TransientError
+from app.recordings import Recordings
+from app.retention.reminders import Reminder
+from app.settings import Settings
+from schemas import subjects
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from schemas.wire import Kind
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.integration.places import places_with
+from tests.waiting import eventually
+
+NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
+RECORDING = "anna's meeting.flac"
+
+
+@pytest.fixture(autouse=True)
+def _in_a_bucket(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.audio_store = "nats://audio"
+    settings.cache_ttl = 3600
+    # The marks that keep late workers from bringing keys back live for ten minutes.
+    monkeypatch.setattr("app.redis_store.projection.FORGOTTEN_FOR_S", 1)
+    monkeypatch.setattr("app.redis_store.cache.FORGOTTEN_FOR_S", 1)
+
+
+async def upload(js: JetStreamContext, name: str = RECORDING) -> None:
+    await (await js.object_store("audio")).put(name, b"not looked at by a fake engine")
+
+
+async def is_uploaded(js: JetStreamContext, name: str = RECORDING) -> bool:
+    try:
+        await (await js.object_store("audio")).get_info(name)
+    except NotFoundError:
+        return False
+    return True
+
+
+async def reminder_of(js: JetStreamContext, task_id: str) -> tuple[Reminder, datetime] | None:
+    """The reminder of a task, and when it is due."""
+    try:
+        message = await js.get_last_msg("transcription_retention", subjects.reminder("*", "*", task_id))
+    except NotFoundError:
+        return None
+    due = datetime.fromisoformat((message.headers or {})["Nats-Schedule"].removeprefix("@at "))
+    return Reminder.model_validate_json(message.data or b""), due
+
+
+async def let_time_pass(js: JetStreamContext, task_id: str) -> None:
+    """Make the reminder of a task due, as if its time was over."""
+    await eventually(lambda: reminder_of(js, task_id))
+    message = await js.get_last_msg("transcription_retention", subjects.reminder("*", "*", task_id))
+    headers = (message.headers or {}) | {"Nats-Schedule": f"@at {datetime.now(UTC).isoformat()}"}
+    await js.publish(message.subject or "", message.data or b"", headers=headers)
+    await eventually(lambda: is_no_longer_scheduled(js, message.subject or ""))
+
+
+async def is_no_longer_scheduled(js: JetStreamContext, subject: str) -> bool:
+    return not (await js.stream_info("transcription_retention", subjects_filter=subject)).state.subjects
+
+
+async def nothing_is_due(js: JetStreamContext) -> bool:
+    info = await js.consumer_info("transcription_retention", "transcription_worker_retention_of_due_reminders")
+    state = (await js.stream_info("transcription_retention", subjects_filter=subjects.ALL_DUE)).state
+    return not state.subjects and not info.num_ack_pending
+
+
+@pytest.mark.parametrize("end", ["completed", "large", "diarized", "failed", "cancelled"])
+async def test_nothing_is_found_anywhere_after_the_time_that_a_task_asks_for(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext, redis: Redis, end: str
+) -> None:
+    async with start_worker(engine):
+        # Given a task that has ended and asks for a minute
+        await upload(js)
+        if end == "large":
+            engine.windows, engine.text = 30, "word " * 10_000
+        engine.fail_with = [NO_SOUND] if end == "failed" else []
+        if end == "cancelled":
+            engine.may_go_on.clear()
+        kind = Kind.DIARIZATION if end == "diarized" else Kind.TRANSCRIPTION
+        await publisher.publish("t-gone", kind=kind, audio_file_id=RECORDING, user_id="anna", keep_seconds=60)
+        if end == "cancelled":
+            await publisher.until("t-gone", State.RUNNING)
+            await publisher.ask("tasks.cancel", task_id="t-gone")
+        events = await publisher.until("t-gone", State(end if end in {"failed", "cancelled"} else "completed"))
+        await eventually(lambda: queue_is_empty(js))
+        await eventually(lambda: redis.exists("task:t-gone:info"))
+        found = await eventually(lambda: reminder_of(js, "t-gone"))
+        assert abs(found[1] - events[-1].time - timedelta(minutes=1)) < timedelta(seconds=2)
+        assert await is_uploaded(js)
+        # When the minute is over
+        await let_time_pass(js, "t-gone")
+
+        # Then there is nothing of it in any stream, bucket or key
+        async def nowhere() -> bool:
+            return not await places_with(js, redis, "t-gone", "anna", "one two", "word word", RECORDING, "heard")
+
+        await eventually(nowhere)
+        for bucket in ("OBJ_audio", "OBJ_results"):
+            assert (await js.stream_info(bucket)).state.messages == 0
+
+
+async def test_a_recording_goes_some_time_after_the_end_and_the_rest_stays(
+    settings: Settings, publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a service that keeps recordings for a second, and a task that takes longer
+    settings.audio_ttl = 1
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await upload(js)
+        await publisher.publish("t1", audio_file_id=RECORDING)
+        await publisher.until("t1", State.RUNNING)
+        await asyncio.sleep(1.2)  # longer than the recording would be kept if that counted from its upload
+        assert await is_uploaded(js)
+        # When the task has ended
+        engine.may_go_on.set()
+        ended = (await publisher.until("t1", State.COMPLETED))[-1].time
+
+        # Then its recording goes after that second
+        async def is_gone() -> bool:
+            return not await is_uploaded(js)
+
+        await eventually(is_gone)
+        assert datetime.now(UTC) - ended >= timedelta(seconds=1)
+        # And the rest stays, also the note whose task it was
+        assert (await publisher.ask("tasks.status", task_id="t1"))["result_available"] is True
+        reminder, due = await eventually(lambda: reminder_of(js, "t1"))
+        assert reminder.recording_until is None
+        assert due - ended > timedelta(days=29)
+
+
+async def test_the_default_is_thirty_days_from_the_end(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    async with start_worker(engine):
+        await upload(js)
+        await publisher.publish("t1", audio_file_id=RECORDING)
+        ended = (await publisher.until("t1", State.COMPLETED))[-1].time
+        _, due = await eventually(lambda: reminder_of(js, "t1"))
+    assert abs(due - ended - timedelta(days=30)) < timedelta(seconds=2)
+
+
+async def test_a_recording_stays_while_another_task_needs_it(
+    settings: Settings, publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    async with start_worker(engine):
+        # Given a recording whose task has ended, and another task with it that runs
+        await upload(js)
+        await publisher.publish("t1", audio_file_id=RECORDING)
+        await publisher.until("t1", State.COMPLETED)
+        engine.may_go_on.clear()
+        await publisher.publish("t2", audio_file_id=RECORDING)
+        await publisher.until("t2", State.RUNNING)
+        # When the time of the first one is over, the recording stays
+        await let_time_pass(js, "t1")
+        await eventually(lambda: nothing_is_due(js))
+        assert await is_uploaded(js)
+        # And it stays after the end of the second one
+        engine.may_go_on.set()
+        await publisher.until("t2", State.COMPLETED)
+        await eventually(lambda: queue_is_empty(js))
+        await publisher.publish("t3", audio_file_id=RECORDING, keep_seconds=60)
+        await publisher.until("t3", State.COMPLETED)
+        await let_time_pass(js, "t3")
+        await eventually(lambda: nothing_is_due(js))
+        assert await is_uploaded(js)
+        # Until its time is over, too
+        await let_time_pass(js, "t2")
+
+        async def is_gone() -> bool:
+            return not await is_uploaded(js)
+
+        await eventually(is_gone)
+
+
+async def test_what_is_due_while_nobody_runs_is_erased_afterwards(
+    settings: Settings, nats_server: NatsServer, start_worker: StartWorker, engine: FakeEngine
+) -> None:
+    """The servers of this test are its own, so that it can stop them."""
+    settings.nats_url, settings.audio_ttl = nats_server.url, 2
+    async with start_worker(engine) as worker:
+        publisher = Publisher(worker.container.nats)
+        await upload(publisher.js)
+        # Given a task that has ended
+        await publisher.publish("t1", audio_file_id=RECORDING)
+        ended = (await publisher.until("t1", State.COMPLETED))[-1].time
+        await eventually(lambda: reminder_of(publisher.js, "t1"))
+    # When its time passes while neither NATS nor a worker runs
+    await nats_server.kill()
+    await asyncio.sleep(max(2 - (datetime.now(UTC) - ended).total_seconds(), 0))
+    await nats_server.start()
+    # Then the next worker erases the recording
+    async with start_worker(engine) as worker:
+        js = worker.container.nats.jetstream()
+
+        async def is_gone() -> bool:
+            return not await is_uploaded(js)
+
+        await eventually(is_gone)
+
+
+async def test_an_erasure_that_fails_is_repeated_and_seen(
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    js: JetStreamContext,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.retention.schedule.RETRY_AFTER_S", 0.2)
+    async with start_worker(engine) as worker:
+        # Given a bucket that cannot be reached
+        recordings: Recordings = worker.container.recordings
+        delete, may_succeed = recordings.delete, asyncio.Event()
+        tries = 0
+
+        async def unreachable(audio_file_id: str, /) -> None:
+            nonlocal tries
+            tries += 1
+            if not may_succeed.is_set():
+                raise TransientError(ErrorCode.INTERNAL, "The bucket is away.")
+            await delete(audio_file_id)
+
+        monkeypatch.setattr(recordings, "delete", unreachable)
+        await upload(js)
+        await publisher.publish("t1", audio_file_id=RECORDING, keep_seconds=60)
+        await publisher.until("t1", State.COMPLETED)
+        # When the time is over
+        await let_time_pass(js, "t1")
+
+        async def tried_twice() -> bool:
+            return tries >= 2
+
+        await eventually(tried_twice)
+        # Then operators see it
+        await worker.container.maintenance.measure_queues()
+        assert overdue(worker.container.meter.exposition()) > 0
+        # And it is erased when the bucket is back
+        may_succeed.set()
+        await eventually(lambda: nothing_is_due(js))
+        assert await places_with(js, redis, RECORDING) == []
+        await worker.container.maintenance.measure_queues()
+        text = worker.container.meter.exposition()
+        assert overdue(text) == 0
+        assert b'erasures_total{what="recording"} 1.0' in text
+        assert b'erasures_total{what="task"} 1.0' in text
+
+
+def overdue(exposition: bytes) -> float:
+    (line,) = (line for line in exposition.decode().splitlines() if line.startswith("erasure_overdue_seconds "))
+    return float(line.split()[1])
+
+
+async def test_a_later_task_with_the_same_id_stays(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    async with start_worker(engine) as worker:
+        # Given the reminder of a task whose log has expired, and a later task with its id
+        await upload(js)
+        await publisher.publish("t1", audio_file_id=RECORDING, keep_seconds=60)
+        await publisher.until("t1", State.COMPLETED)
+        reminder, _ = await eventually(lambda: reminder_of(js, "t1"))
+        earlier = (await js.get_last_msg("transcription_retention", "retention.reminders.*.*.t1")).subject or ""
+        await worker.container.log.purge_events("t1")
+        await worker.container.results.delete("t1")
+        await publisher.publish("t1", audio_file_id=RECORDING, user_id="bert")
+        await publisher.until("t1", State.COMPLETED)
+        await eventually(lambda: queue_is_empty(js))
+        # When the earlier reminder is due
+        await worker.container.reminders.put(reminder.model_copy(update={"task_until": datetime.now(UTC)}))
+        await eventually(lambda: is_no_longer_scheduled(js, earlier))
+        await eventually(lambda: nothing_is_due(js))
+        # Then nothing of the later one is erased
+        assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "completed"
+        assert await is_uploaded(js)
