@@ -173,14 +173,13 @@ class Container:
         )
 
     def _make_operations(self) -> None:
-        self.result_writer = ResultWriter(self.results, self.meter)
+        self.result_writer = ResultWriter(self.results, self.meter, max_payload=self.nats.max_payload)
         self.tasks = TaskRequests(
             self.log,
             self.results,
             self.result_writer,
             self.waiting,
             self.erasure,
-            max_payload=self.nats.max_payload,
         )
         self.users = UserErasure(
             self.nats,

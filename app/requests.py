@@ -10,7 +10,7 @@ from app.result_writer import ResultWriter
 from app.retention.erasure import Erasure
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
-from app.task_log.results import HEADROOM_BYTES, ResultStore
+from app.task_log.results import ResultStore
 from app.task_log.status import status_of
 from app.updates import Result
 from schemas import subjects
@@ -25,22 +25,19 @@ PAUSES_S = (0, 0.01, 0.04, 0.1, 0.15)  # before each read of a log: a task is re
 class TaskRequests:
     """Answers requests of clients: status, result, cancel, delete."""
 
-    def __init__(  # noqa: PLR0913 -- what it reads, and what it removes
+    def __init__(
         self,
         log: TaskLog,
         results: ResultStore,
         writer: ResultWriter,
         waiting: WaitingTasks,
         erasure: Erasure,
-        *,
-        max_payload: int,
     ) -> None:
         self._log = log
         self._results = results
         self._writer = writer
         self._waiting = waiting
         self._erasure = erasure
-        self._max_payload = max_payload
 
     async def status(self, task_id: str) -> TaskStatus:
         """Return the status of a task, with its position in the queue while it waits.
@@ -64,37 +61,18 @@ class TaskRequests:
             RequestError: The task has no result, the result cannot be written in the requested format, or too many
                 results are asked for at once.
         """
-        if request.format is ResultFormat.JSON:
-            return await self._found(await self._completed(request.task_id))
-        with self._writer.asked():
-            return await self._text(await self._completed(request.task_id), request)
-
-    async def _completed(self, task_id: str) -> Record:
-        record = await self._record(task_id)
+        record = await self._record(request.task_id)
         if record.event.state is not State.COMPLETED:
             raise _unfinished(record)
-        return record
-
-    async def _text(self, record: Record, request: ResultRequest) -> Result | str:
-        """Return the result as text; if the text is too large for a message, return a reference to the result."""
-        result = await self._found(record)
+        if request.format is ResultFormat.JSON:
+            result = await self._results.find(record)
+            if result is None:
+                raise _kept_no_longer(request.task_id)
+            return result
         try:
-            text = await self._writer.write(result, request)
+            return await self._writer.write(record, request)
         except NotFoundError as error:  # the object of a large result expires a moment before its message
             raise _kept_no_longer(request.task_id) from error
-        # Headers count towards max_payload.
-        if not isinstance(text, str) or len(text.encode()) <= self._max_payload - HEADROOM_BYTES:
-            return text
-        if result.object:
-            return result
-        body = result.model_dump_json().encode()
-        return await self._results.claim_check(result, body, of=record.metadata.owner)
-
-    async def _found(self, record: Record) -> Result:
-        result = await self._results.find(record)
-        if result is None:
-            raise _kept_no_longer(record.event.task_id)
-        return result
 
     async def cancel(self, task_id: str) -> TaskStatus:
         """Cancel a task unless it has ended, and return its status; a running worker sees the end in the task's log.

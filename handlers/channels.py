@@ -17,7 +17,7 @@ from schemas.transcription import SegmentsEvent, TranscriptionResult
 from schemas.wire import Kind, Priority
 
 QUEUE_GROUP = "natscribe"  # shared by all workers, so that one worker gets each request
-ANSWERS_AT_ONCE = 16  # requests on one subject that are answered at the same time: a slow reply delays no other reply
+ANSWERS_AT_ONCE = 64  # requests on one subject that are answered at the same time: a slow reply delays no other reply
 
 
 _WORK: dict[Kind, Callable[..., Any]] = {  # `...`: the handlers differ in their parameters

@@ -35,6 +35,7 @@ class ResultStore:
         self._js = js
         self._log = log
         self._largest = max_payload - HEADROOM_BYTES
+        self._finding = asyncio.Lock()  # reading many results in a row would block the event loop for half a second
 
     async def publish(self, result: Result, last: Record) -> None:
         """Publish a result; a large result is stored as an object, and its message refers to the object.
@@ -55,7 +56,8 @@ class ResultStore:
 
         A large result has only a reference to its object in place of its segments.
         """
-        outcome = await self._log.outcome(last)
+        async with self._finding:
+            outcome = await self._log.outcome(last)
         return None if isinstance(outcome, NoResult) else outcome
 
     async def whole(self, result: Result) -> Result:
