@@ -48,7 +48,11 @@ class Bucket:
 
     async def differs(self, recording: Path, name: str, /) -> bool:
         """Compare a recording; see `Store.differs`."""
-        found = await _object_in(await self._open(), name)
+        bucket = await self._open()
+        try:
+            found = await _object_in(bucket, name)
+        except nats.errors.Error as error:
+            raise self._unanswered() from error
         return found is not None and found.digest != await asyncio.to_thread(_digest, recording)
 
     async def _open(self) -> ObjectStore:
@@ -66,11 +70,13 @@ class Bucket:
                 "a folder, you can also put the file there and name it with --stored."
             )
             raise UnreachableError(message) from error
-        except ServiceUnavailableError as error:
-            raise NoJetStreamError from error
         except nats.errors.Error as error:
-            message = f"NATS does not answer about the bucket {self._name!r}: try again in a moment."
-            raise UnreachableError(message) from error
+            if isinstance(error, ServiceUnavailableError) and error.err_code is None:  # nobody has answered
+                raise NoJetStreamError from error
+            raise self._unanswered() from error
+
+    def _unanswered(self) -> UnreachableError:
+        return UnreachableError(f"NATS does not answer about the bucket {self._name!r}: try again in a moment.")
 
     async def _stays(self, bucket: ObjectStore, stored: ObjectInfo) -> bool:
         """Whether an object is whole and stays: in a bucket with a TTL it may expire before the task starts.

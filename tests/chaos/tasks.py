@@ -48,7 +48,7 @@ async def connected(settings: Settings) -> Client:
         while True:
             try:
                 await nc.jetstream().stream_info("OBJ_audio")
-            except nats.js.errors.NotFoundError:
+            except nats.errors.Error:  # the stream is missing, or has no leader yet
                 await asyncio.sleep(0.1)
             else:
                 break

@@ -14,7 +14,7 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
-from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from app.client import (
@@ -227,6 +227,20 @@ async def test_a_missing_bucket_is_explained(tmp_path: Path) -> None:
     # Then the error says what to do in each case
     with pytest.raises(UnreachableError, match=r"no bucket 'audio'.*wait.*set AUDIO_STORE here.*--stored"):
         await Bucket(js, "audio").upload(recording, "r.wav")
+
+
+@pytest.mark.parametrize("opened", [True, False])
+async def test_a_cluster_without_a_leader_is_not_taken_for_a_server_without_jetstream(
+    tmp_path: Path, opened: bool
+) -> None:
+    # Given a bucket whose leader was lost, before or after the client has found the bucket
+    js = AsyncMock(spec=JetStreamContext)
+    unavailable = ServiceUnavailableError(code=503, err_code=10008, description="system temporarily unavailable")
+    asked = js.object_store.return_value.get_info if opened else js.object_store
+    asked.side_effect = unavailable
+    # When a recording is compared, then the error says what to do
+    with pytest.raises(UnreachableError, match="try again in a moment"):
+        await Bucket(js, "audio").differs(tmp_path / "r.wav", "r.wav")
 
 
 async def test_a_server_that_stays_silent_is_not_asked_for_ever() -> None:
