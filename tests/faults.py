@@ -19,7 +19,7 @@ class Fault:
 
     answer: bytes | None = None  # in place of the server's; empty: none at all
     after: int = 0  # bytes of the server's body that pass
-    ends: str = "reset"  # or "closed", or "stalled"
+    ends: str = "reset"  # or "closed", "stalled", or "held": it passes once `released` is set
     then: Callable[[], Awaitable[object]] | None = None  # done when the answer is cut off
 
 
@@ -69,23 +69,28 @@ class Proxy:
         body = asyncio.create_task(_pump(reader, question))
         try:
             writer.write(await answer.readuntil(b"\r\n\r\n"))
-            left = fault.after if fault is not None else None
-            while left != 0 and (piece := await answer.read(_PIECE if left is None else min(_PIECE, left))):
-                writer.write(piece)
-                await writer.drain()
-                self.sent += len(piece)
-                left = None if left is None else left - len(piece)
+            await self._pipe(answer, writer, fault.after if fault is not None else None)
             if fault is not None:
                 await self._cut_off(fault, writer)
+                if fault.ends == "held":
+                    await self._pipe(answer, writer, None)
         finally:
             body.cancel()
             await asyncio.wait([body])
             await _close(question)
 
+    async def _pipe(self, answer: StreamReader, writer: StreamWriter, left: int | None) -> None:
+        """Pass so many bytes of an answer on; None: all."""
+        while left != 0 and (piece := await answer.read(_PIECE if left is None else min(_PIECE, left))):
+            writer.write(piece)
+            await writer.drain()
+            self.sent += len(piece)
+            left = None if left is None else left - len(piece)
+
     async def _cut_off(self, fault: Fault, writer: StreamWriter) -> None:
         if fault.then is not None:
             await fault.then()
-        if fault.ends == "stalled":
+        if fault.ends in {"stalled", "held"}:
             await self.released.wait()
         if fault.ends == "reset":
             writer.transport.abort()

@@ -11,7 +11,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 
 from app.client.errors import RecordingError, UnreachableError
 from app.recordings.recording import sha256_of
-from app.recordings.s3 import connect
+from app.recordings.s3 import connect, lacks_credentials
 from app.settings import Settings
 
 if TYPE_CHECKING:  # the library has this type for type checkers alone
@@ -90,24 +90,26 @@ class S3:
             await asyncio.shield(uploading)
         except asyncio.CancelledError:
             cancelled.set()
-            await _ended(uploading)
+            if await _succeeded(uploading):  # all parts were sent before
+                await self.withdraw(name)
             raise
 
 
-async def _ended(uploading: "asyncio.Future[PutResult]") -> None:
-    """Wait for the end of a cancelled upload, whoever cancels the waiting."""
+async def _succeeded(uploading: "asyncio.Future[PutResult]") -> bool:
+    """Wait for the end of a cancelled upload, even if the waiting is cancelled, too; return whether it is complete."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + _CLEAN_UP_S
     while not uploading.done() and clock() < deadline:
         with suppress(asyncio.CancelledError):
             await asyncio.wait([uploading], timeout=deadline - clock())
-    if uploading.done() and not uploading.cancelled():
-        uploading.exception()  # that the parts ended is no news
+    return uploading.done() and not uploading.cancelled() and uploading.exception() is None
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
         return "S3 refuses this user: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights of the user."
+    if lacks_credentials(error):
+        return "The key of S3 is missing: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
     if isinstance(error, FileNotFoundError):
         return "S3 has no such bucket: let the operator create it, or correct AUDIO_STORE."
     return "S3 does not answer: try again in a moment, or check AWS_ENDPOINT_URL and AWS_REGION."

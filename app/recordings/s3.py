@@ -1,5 +1,6 @@
 """Recordings in a bucket of S3, or of another server that speaks the protocol of S3."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -24,6 +25,10 @@ log = structlog.get_logger()
 
 _CHUNK_BYTES = 1024 * 1024  # smallest number of bytes that are hashed and written at once
 _STALLED_S = 10.0  # a request fails after this time without a byte
+_REASONS = re.compile(
+    r"(?<=status code: )\d{3}|(?<=<Code>)\w{1,64}(?=</Code>)"
+    r"|Received redirect[\w ,]*|HTTP error: [a-z ]*|(?<=kind: )[A-Z]\w*"
+)
 _MOST_RETRIES = 6  # of requests for one recording, with growing pauses: about ten seconds in all
 
 
@@ -123,12 +128,26 @@ class S3:
 _ADVICE = "upload it to the service's bucket in S3, then publish a new task"
 
 
+def lacks_credentials(error: Exception) -> bool:
+    """Whether the library looked for credentials in vain."""
+    return "//169.254." in str(error)  # where machines and containers find them
+
+
+def _reason(error: Exception) -> str:
+    """Return what the library says of an error, without the address, which has the name of the recording."""
+    return ", ".join(dict.fromkeys(_REASONS.findall(str(error)))) or type(error).__name__
+
+
 def _explained(error: Exception) -> TransientError:
-    log.warning("recordings_access_failed", error=str(error).partition("\n")[0])
+    log.warning("recordings_access_failed", error=_reason(error))
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
         message = (
             "S3 refuses the service: let the operator check its credentials and its rights (docs/recordings.md). "
             "Without the right to list the bucket, S3 also says so of a recording that is missing."
+        )
+    elif lacks_credentials(error):
+        message = (
+            "The service has no credentials for S3: let the operator set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     else:
         message = "The recording could not be reached in S3: the service tries again."

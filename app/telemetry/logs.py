@@ -62,6 +62,8 @@ def adopt_libraries() -> None:
         library.handlers = []
         library.propagate = True
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # hides the frequent health probes
+    for name in ("httpx2", "httpcore2"):  # they log the addresses of recordings
+        logging.getLogger(name).setLevel(logging.WARNING)
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         logging.getLogger(BROKER).setLevel(logging.WARNING)  # the broker logs two lines for each message
 

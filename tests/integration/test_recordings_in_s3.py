@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from obstore.store import S3Store
+from structlog.testing import capture_logs
 
 from app.embedded import free_port
 from app.errors import PermanentError, TaskError, TransientError
@@ -228,12 +229,15 @@ async def test_a_fault_that_stays_is_named(
     # Given S3 with a fault that stays
     proxy.always = fault
     # When a recording is fetched
-    found = await refusal(recordings)
+    with capture_logs() as lines:
+        found = await refusal(recordings)
     # Then the task is told which one, and nothing is left behind
     assert type(found) is error
     assert found.detail.code is code
     assert words in found.detail.message
     assert list(scratch.iterdir()) == []
+    # And what is logged has no name of a recording
+    assert "meeting" not in str(lines)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -271,6 +275,16 @@ async def test_a_wrong_key_is_named(hasty: None, s3_server: S3Server, bucket: S3
     error = await refusal(S3(settings))
     assert isinstance(error, TransientError)
     assert "docs/recordings.md" in error.detail.message
+
+
+async def test_a_missing_key_is_named(hasty: None, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a service without a key, on a machine that gives it none
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://169.254.169.254:{proxy.port}")
+    settings = in_s3(Settings(_env_file=None), proxy.url)
+    settings = settings.model_copy(update={"aws_access_key_id": None, "aws_secret_access_key": None})
+    # When a recording is fetched, then the operator is told which settings are missing
+    error = await refusal(S3(settings))
+    assert "AWS_ACCESS_KEY_ID" in error.detail.message
 
 
 async def test_a_missing_bucket_is_named(hasty: None, s3_server: S3Server) -> None:
