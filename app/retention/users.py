@@ -139,9 +139,17 @@ class UserErasure:
         """Delete the dead letters that name the user: their tasks may have no log, and may be invalid."""
         async for letters in self._dead_letters.pages(after=after):
             for sequence, letter in letters:
-                if _names(letter, user_id):
-                    await self._dead_letters.delete_one(sequence)
-                yield sequence, 0
+                deleted = _names(letter, user_id) and await self._delete_letter(sequence, letter)
+                yield sequence, int(deleted)
+
+    async def _delete_letter(self, sequence: int, letter: DeadLetter) -> bool:
+        """Delete a dead letter, and the log of its message if it has one; return whether it had one."""
+        last = await self._log.last(letter.task_id) if letter.task_id else None
+        if last is not None and last.metadata.task_sequence == letter.stream_sequence:
+            await self._delete(last.event.task_id)
+            return True
+        await self._dead_letters.delete_one(sequence)
+        return False
 
 
 def _names(letter: DeadLetter, user_id: int | str) -> bool:

@@ -1,0 +1,225 @@
+"""Deleting a user: all tasks of that user go, whatever has become of them, and no task of anybody else."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from nats.js import JetStreamContext
+from redis.asyncio import Redis
+
+from app.client import Client
+from app.errors import PermanentError
+from app.main import Worker
+from app.settings import Settings
+from schemas.errors import ErrorCode
+from schemas.progress import State
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.integration.places import places_with
+from tests.waiting import eventually
+
+NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
+
+HERS = ("done", "old", "failed", "invalid", "runs", "waits")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_bucket(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.audio_store = "nats://audio"
+    # The marks that keep late workers from bringing keys back live for ten minutes.
+    monkeypatch.setattr("app.redis_store.projection.FORGOTTEN_FOR_S", 1)
+    monkeypatch.setattr("app.redis_store.cache.FORGOTTEN_FOR_S", 1)
+
+
+@pytest.fixture
+async def client(settings: Settings, worker: Worker) -> AsyncIterator[Client]:
+    async with Client(settings) as found:
+        yield found
+
+
+async def publish(publisher: Publisher, task_id: str, user_id: int | str) -> None:
+    """Publish a task with a recording of its own."""
+    await (await publisher.js.object_store("audio")).put(f"{task_id}.flac", b"not looked at by a fake engine")
+    await publisher.publish(task_id, audio_file_id=f"{task_id}.flac", user_id=user_id)
+
+
+async def test_nothing_of_a_user_is_found_anywhere(
+    publisher: Publisher, worker: Worker, client: Client, engine: FakeEngine, js: JetStreamContext, redis: Redis
+) -> None:
+    # Given a user with a task that has completed, one that has failed, one that was never valid, one whose log has
+    # expired, one that runs and one that waits behind it; and tasks of another user
+    for task_id, user in (("her-done", "anna"), ("her-old", "anna"), ("bert-done", "bert")):
+        await publish(publisher, task_id, user)
+        await publisher.until(task_id, State.COMPLETED)
+    await eventually(lambda: redis.exists("task:her-old:result"))
+    await worker.container.log.purge_events("her-old")
+    await worker.container.results.delete("her-old")
+    await redis.delete(*[key async for key in redis.scan_iter("*her-old*")])
+    engine.fail_with = [NO_SOUND]
+    await publish(publisher, "her-failed", "anna")
+    await publisher.until("her-failed", State.FAILED)
+    invalid = {"task_id": "her-invalid", "user_id": "anna", "audio_file_id": "t.flac", "title": "unknown field"}
+    await js.publish("tasks.transcription.normal", json.dumps(invalid).encode())
+    await publisher.until("her-invalid", State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    engine.may_go_on.clear()
+    await publish(publisher, "her-runs", "anna")
+    await publisher.until("her-runs", State.RUNNING)
+    await publish(publisher, "her-waits", "anna")
+    await publish(publisher, "bert-waits", "bert")
+    # When the user is deleted
+    assert await client.delete_user("anna") == 6
+    engine.may_go_on.set()
+
+    # Then nothing is left
+    async def nowhere() -> bool:
+        return not await places_with(js, redis, "anna", *(f"her-{each}" for each in HERS))
+
+    await eventually(nowhere)
+    # And nothing of the other user is gone
+    await publisher.until("bert-waits", State.COMPLETED)
+    assert (await publisher.ask("tasks.status", task_id="bert-done"))["result_available"] is True
+    assert (await js.stream_info("OBJ_audio")).state.messages == 2 * 2
+
+
+async def test_one_and_the_text_one_are_two_users(
+    publisher: Publisher, client: Client, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    # Given a task of the user 1 that has completed, one that has failed, and the same of the user "1"
+    for task_id, user in (("number", 1), ("text", "1")):
+        await publish(publisher, f"{task_id}-done", user)
+        await publisher.until(f"{task_id}-done", State.COMPLETED)
+        engine.fail_with = [NO_SOUND]
+        await publish(publisher, f"{task_id}-failed", user)
+        await publisher.until(f"{task_id}-failed", State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    # When one of them is deleted
+    assert await client.delete_user("1") == 2
+    # Then the other one keeps everything
+    for end in ("done", "failed"):
+        assert (await publisher.ask("tasks.status", task_id=f"number-{end}"))["task"]["user_id"] == 1
+        assert (await publisher.ask("tasks.status", task_id=f"text-{end}"))["error"]["code"] == "not_found"
+    assert (await js.stream_info("transcription_dead_letters")).state.messages == 1
+    assert await client.delete_user(1) == 2
+    assert await client.delete_user(1) == 0
+
+
+async def test_many_tasks_are_deleted_in_several_answers(
+    publisher: Publisher, client: Client, engine: FakeEngine, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a service that has time for one step, and a user with tasks in all conditions
+    monkeypatch.setattr("app.retention.users.ANSWER_WITHIN_S", 0)
+    engine.fail_with = [NO_SOUND, NO_SOUND]
+    for number in range(4):
+        await publish(publisher, f"t{number}", "anna")
+        await publisher.until(f"t{number}", State.COMPLETED if number > 1 else State.FAILED)
+    await eventually(lambda: queue_is_empty(js))
+    engine.may_go_on.clear()
+    for number in range(4, 7):
+        await publish(publisher, f"t{number}", "anna")
+    await publisher.until("t4", State.RUNNING)
+    # When the first answer comes, it says where to continue
+    first = await publisher.ask("tasks.delete", user_id="anna")
+    assert (first["tasks"], first["more_after"][:6]) == (1, "queue-")
+    # Then the rest is deleted by asking again
+    assert await client.delete_user("anna") == 6
+    assert (await js.stream_info("transcription_progress")).state.messages == 0
+    assert (await js.stream_info("OBJ_audio")).state.messages == 0
+    engine.may_go_on.set()
+
+
+async def test_a_task_that_is_not_registered_yet_never_runs(
+    settings: Settings, publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
+) -> None:
+    engine = FakeEngine()
+    engine.may_go_on.clear()
+    async with start_worker(engine) as worker, Client(settings) as client:
+        # Given a busy worker, and a task of which no worker has heard, since its announcement was lost
+        await publish(publisher, "busy", "bert")
+        await publisher.until("busy", State.RUNNING)
+        worker.container.registration._announced = asyncio.Queue(0)  # noqa: SLF001 -- nobody takes from this one
+        await publish(publisher, "t1", "anna")
+        # When its user is deleted
+        assert await client.delete_user("anna") == 1
+        engine.may_go_on.set()
+        await publisher.until("busy", State.COMPLETED)
+        await eventually(lambda: queue_is_empty(js))
+    # Then it has not run
+    assert len(engine.jobs) == 1
+
+
+async def test_a_deletion_waits_until_it_is_known_whose_the_ended_tasks_are(
+    publisher: Publisher, worker: Worker, client: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a service that has not noted yet that a task has ended
+    reminders, may_go = worker.container.reminders, asyncio.Event()
+    put = reminders.put
+
+    async def held(reminder: object) -> None:
+        await may_go.wait()
+        await put(reminder)  # type: ignore[arg-type]  # whatever it is
+
+    monkeypatch.setattr(reminders, "put", held)
+    monkeypatch.setattr("app.retention.users.REMINDED_WITHIN_S", 0.2)
+    await publish(publisher, "t1", "anna")
+    await publisher.until("t1", State.COMPLETED)
+    await eventually(lambda: queue_is_empty(js))
+    # When its user is deleted, then the client is asked to try again
+    answer = await publisher.ask("tasks.delete", user_id="anna")
+    assert answer["error"]["code"] == "internal"
+    # And that helps
+    may_go.set()
+
+    async def is_deleted() -> bool:
+        return (await publisher.ask("tasks.delete", user_id="anna")).get("tasks") == 1
+
+    await eventually(is_deleted)
+
+
+async def test_a_reminder_that_is_set_after_a_deletion_is_removed(
+    publisher: Publisher, worker: Worker, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that ends, and a worker that is about to set its reminder
+    reminders, waits, may_go = worker.container.reminders, asyncio.Event(), asyncio.Event()
+    put = reminders.put
+
+    async def held(reminder: object) -> None:
+        waits.set()
+        await may_go.wait()
+        await put(reminder)  # type: ignore[arg-type]  # whatever it is
+
+    monkeypatch.setattr(reminders, "put", held)
+    await publish(publisher, "t1", "anna")
+    await publisher.until("t1", State.COMPLETED)
+    await waits.wait()
+    # When the task is deleted just then
+    await publisher.ask("tasks.delete", task_id="t1")
+    may_go.set()
+
+    # Then no reminder says that there was such a task
+    async def set_and_removed() -> bool:
+        state = (await js.stream_info("transcription_retention")).state
+        return state.last_seq > 0 and state.messages == 0
+
+    await eventually(set_and_removed)
+
+
+async def test_the_recording_of_a_task_whose_log_has_expired_is_deleted_by_its_id(
+    publisher: Publisher, worker: Worker, js: JetStreamContext
+) -> None:
+    # Given a task that has ended, of whose log nothing is left
+    await publish(publisher, "t1", "anna")
+    await publisher.until("t1", State.COMPLETED)
+
+    async def is_noted() -> int:
+        return (await js.stream_info("transcription_retention")).state.messages
+
+    await eventually(is_noted)
+    await worker.container.log.purge_events("t1")
+    # When it is deleted
+    assert (await publisher.ask("tasks.delete", task_id="t1"))["deleted"]
+    # Then its recording is gone, and so is what the service knew of it
+    assert (await js.stream_info("OBJ_audio")).state.messages == 0
+    assert (await js.stream_info("transcription_retention")).state.messages == 0
+    assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "not_found"
