@@ -94,6 +94,9 @@ def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.Monk
         (["transcribe", "a.wav", "--vocabulary", "none.txt"], "--vocabulary none.txt cannot be read: No such file"),
         (["transcribe", "a.wav", "--channels", "left"], "'left' is not one of 'mix', 'separate'"),
         (["transcribe", "."], "there is no recording in .: name a folder"),
+        (["delete"], "give either TASK_IDs or --user"),
+        (["delete", "t1", "--user", "anna"], "give either TASK_IDs or --user"),
+        (["transcribe", "a.wav", "--keep-seconds", "59"], "59 is not in the range 60<=x<=604800"),
         (["diarize", "."], "there is no recording in .: name a folder"),
         (["diarize", "a.wav", "--format", "srt"], "'srt' is not one of 'rttm', 'json'"),
     ],
@@ -199,7 +202,8 @@ def ask_nobody(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
         return "t1"
 
     monkeypatch.setattr("app.client.client.connect", connect)
-    monkeypatch.setattr("app.client.Client.create_transcription_task", create)
+    for kind in ("transcription", "diarization"):
+        monkeypatch.setattr(f"app.client.Client.create_{kind}_task", create)
     return asked
 
 
@@ -283,3 +287,35 @@ main()
     ended = subprocess.run([sys.executable, "-c", interrupting], capture_output=True, text=True, check=False)
     # Then it ends as an interrupted command does, without a traceback
     assert (ended.returncode, ended.stderr) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "arguments", "deleted"),
+    [("y\n", (), [7]), ("n\n", (), []), ("\n", (), []), ("", (), []), ("", ("--yes",), [7])],
+    ids=["yes", "no", "enter", "nobody answers", "--yes"],
+)
+def test_a_user_is_deleted_only_if_somebody_confirms_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, answer: str, arguments: tuple[str, ...], deleted: list[int | str]
+) -> None:
+    # Given a client that only notes whom it is to delete
+    asked: list[int | str] = []
+
+    async def delete_user(_: object, user_id: int | str) -> int:
+        asked.append(user_id)
+        return 3
+
+    ask_nobody(monkeypatch)
+    monkeypatch.setattr("app.client.Client.delete_user", delete_user)
+    # When a user is to be deleted
+    result = CliRunner().invoke(cli, ["delete", "--user", "7", *arguments], input=answer)
+    # Then that is done after a confirmation, and told
+    assert asked == deleted
+    assert ("deleted: 3" in result.stdout) is bool(deleted)
+    assert (result.exit_code == 0) is bool(deleted)
+
+
+@pytest.mark.parametrize("command", ["transcribe", "diarize"])
+def test_a_task_may_ask_to_be_kept_for_less(run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    asked = ask_nobody(monkeypatch)
+    assert run(command, "--stored", "--no-wait", "a.wav", "--keep-seconds", "60").exit_code == 0
+    assert [each["keep_seconds"] for each in asked] == [60]

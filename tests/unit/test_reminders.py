@@ -1,0 +1,43 @@
+"""When something of an ended task has to be erased."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.retention.reminders import reminder_of
+from app.task_log.record import Metadata
+from schemas.diarization import DiarizationTask
+
+ENDED = datetime(2026, 11, 26, tzinfo=UTC)
+DAY = 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("audio_ttl", "keep", "recording", "task"),
+    [
+        (30 * DAY, None, 30 * DAY, 30 * DAY),
+        (DAY, None, DAY, 30 * DAY),  # the dead letter may stay for 30 days
+        (90 * DAY, None, 90 * DAY, 90 * DAY),
+        (0, None, None, 30 * DAY),
+        (None, None, None, 30 * DAY),
+        (30 * DAY, 60, 60, 60),
+        (DAY, 2 * DAY, DAY, 2 * DAY),
+        (0, 60, 60, 60),
+        (None, 60, None, 60),
+    ],
+)
+def test_each_part_of_a_task_has_its_time(
+    audio_ttl: float | None, keep: int | None, recording: float | None, task: float
+) -> None:
+    # Given a task that has ended
+    ended = DiarizationTask(task_id="t1", audio_file_id="a.flac", user_id=1, keep_seconds=keep)
+    metadata = Metadata(ended, 1, "tasks.diarization.high", ENDED)
+    # When its reminder is made
+    reminder = reminder_of(ended, metadata, ended_at=ENDED, audio_ttl=audio_ttl)
+    # Then it says until when the recording and the task are kept
+    assert reminder.recording_until == (None if recording is None else ENDED + timedelta(seconds=recording))
+    assert reminder.task_until == ENDED + timedelta(seconds=task)
+    assert reminder.everything is (keep is not None)
+    # And it is due when the first of them has to go
+    assert reminder.due_at == min(reminder.recording_until or reminder.task_until, reminder.task_until)
+    assert reminder.is_of_recording_only is (recording is not None and recording < task)
