@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
@@ -53,20 +52,27 @@ return 1
 """
 
 
+class Happened(NamedTuple):
+    """An event, to be written to Redis; `age_s` is how many seconds ago JetStream has stored it."""
+
+    record: Record
+    age_s: float
+
+
 class Ended(NamedTuple):
-    """The result of an ended task, to be written to Redis."""
+    """The result of an ended task, to be written to Redis; `age_s` is how many seconds ago JetStream has stored it."""
 
     task_sequence: int  # sequence of the task message; a later task may have the same id
     result: bytes  # JSON
-    created_at: datetime
+    age_s: float
 
 
-def _left(keep: int, since: datetime) -> int:
-    """Return how many of the `keep` seconds after `since` are left, at least 1.
+def _left(keep: int, age_s: float) -> int:
+    """Return how many of `keep` seconds are left for something of this age, at least 1.
 
     A key that is written again thus keeps its time of expiry.
     """
-    return max(keep - int((datetime.now(UTC) - since).total_seconds()), 1)
+    return max(keep - int(age_s), 1)
 
 
 @contextmanager
@@ -86,14 +92,14 @@ class RedisProjection:
         self._redis = redis
         self.made_at = ""  # when the stream of progress events was created; empty: not known yet
 
-    async def progressed(self, records: Sequence[Record]) -> None:
+    async def progressed(self, events: Sequence[Happened]) -> None:
         """Write the status and progress of tasks, unless Redis already has a newer event of the task.
 
         Raises:
             TransientError: Redis is away; some of the events may have been written.
         """
         writing = self._redis.pipeline(transaction=False)
-        for record in records:
+        for record, age_s in events:
             task_id, event = record.event.task_id, record.event
             names = [keys.info(task_id), keys.progress(task_id), keys.shown(task_id)]
             names += [keys.withdrawn(task_id), keys.result(task_id), keys.voices(task_id)]
@@ -102,7 +108,7 @@ class RedisProjection:
             except ValueError:  # the service did not write this event
                 continue
             state, ended = str(event.state), int(event.state.ended)
-            keep, keep_progress = _left(KEEP_S, event.time), _left(KEEP_PROGRESS_S, event.time)
+            keep, keep_progress = _left(KEEP_S, age_s), _left(KEEP_PROGRESS_S, age_s)
             kept = (keep, keep_progress, state, FORGOTTEN_FOR_S, ended, record.metadata.task_sequence, self.made_at)
             values = (record.stream_sequence, status, event.progress, *kept)
             writing.eval(WRITE_IF_NEWER, len(names), *names, *values)
@@ -118,7 +124,7 @@ class RedisProjection:
         writing = self._redis.pipeline(transaction=False)
         for task_id, ended in results.items():
             names = [keys.result(task_id), keys.withdrawn(task_id)]
-            values = (ended.result, _left(KEEP_S, ended.created_at), ended.task_sequence)
+            values = (ended.result, _left(KEEP_S, ended.age_s), ended.task_sequence)
             writing.eval(WRITE_UNLESS_WITHDRAWN, len(names), *names, *values)
         with _reached():
             await writing.execute()

@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
 
 from app.errors import TransientError
 from app.jetstream.pull_inbox import PullInbox
-from app.redis_store.projection import Ended, RedisProjection
+from app.jetstream.server_time import server_time
+from app.redis_store.projection import Ended, Happened, RedisProjection
 from app.supervision import run_forever
 from app.task_log.record import Metadata, Record, read_result
 from schemas.stream_names import StreamNames
@@ -26,39 +29,42 @@ MESSAGES_A_TURN: Final = 30  # messages that are handled, within milliseconds, b
 RETRY_AFTER_S: Final = 2.0
 
 T = TypeVar("T")
-Project = Callable[[Sequence[RawStreamMsg]], Awaitable[None]]
+Project = Callable[[Sequence[RawStreamMsg], datetime], Awaitable[None]]
+Now = Callable[[], Awaitable[datetime]]  # the server's time
 
 
 async def run(nats: Client, names: StreamNames, projection: RedisProjection) -> None:
     """Project both streams until cancelled, through durable consumers that all workers share."""
     events = PullInbox(nats, names.progress, names.progress_projection)
     results = PullInbox(nats, names.results, names.results_projection)
+    now = partial(server_time, nats, names.progress)
     await asyncio.gather(
         *(
             run_forever("projection", work, every_s=0, retry_after_s=RETRY_AFTER_S)
             for work in (
-                partial(_project_next, events, EVENTS_AT_ONCE, partial(_project_events, projection)),
-                partial(_project_next, results, RESULTS_AT_ONCE, partial(_project_results, projection)),
+                partial(_project_next, events, EVENTS_AT_ONCE, partial(_project_events, projection), now),
+                partial(_project_next, results, RESULTS_AT_ONCE, partial(_project_results, projection), now),
             )
         )
     )
 
 
-async def _project_next(inbox: PullInbox, at_once: int, project: Project) -> None:
+async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: Now) -> None:
     """Project one batch of messages, then pause. JetStream delivers a message again that is not acknowledged."""
     loop = asyncio.get_running_loop()
     messages = await inbox.ask(at_once) or await inbox.ask(1, within=LINGER_S)
     began = loop.time()
-    await _settle(messages, project)
+    if messages:
+        await _settle(messages, project, now)
     more_wait = len(messages) == at_once
     # After a full batch, pause as long as the batch took, so that other work gets half of the time.
     await asyncio.sleep(min(loop.time() - began, LONGEST_REST_S) if more_wait else GATHER_S)
 
 
-async def _settle(messages: list[Msg], project: Project) -> None:
+async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
     try:
-        await project([_stored(message) async for message in _in_turns(messages)])
-    except TransientError:
+        await project([_stored(message) async for message in _in_turns(messages)], await now())
+    except (TransientError, NatsError):
         for message in messages:
             await message.nak(delay=RETRY_AFTER_S)
         return
@@ -66,23 +72,23 @@ async def _settle(messages: list[Msg], project: Project) -> None:
         await message.ack()
 
 
-async def _project_events(projection: RedisProjection, messages: Sequence[RawStreamMsg]) -> None:
+async def _project_events(projection: RedisProjection, messages: Sequence[RawStreamMsg], now: datetime) -> None:
     """Write the last event of each task, which is the only one that Redis holds."""
-    latest: dict[str | None, Record] = {}
+    latest: dict[str | None, Happened] = {}
     async for message in _in_turns(sorted(messages, key=lambda of: of.seq or 0, reverse=True)):
         if message.subject not in latest:
             with suppress(ValueError):  # the service did not write this event
-                latest[message.subject] = Record.read(message)
+                latest[message.subject] = Happened(Record.read(message), _age_s(message, now))
     await projection.progressed(list(latest.values()))
 
 
-async def _project_results(projection: RedisProjection, messages: Sequence[RawStreamMsg]) -> None:
+async def _project_results(projection: RedisProjection, messages: Sequence[RawStreamMsg], now: datetime) -> None:
     results: dict[str, Ended] = {}
     for message in messages:
         with suppress(ValueError):
             metadata = Metadata.read(message.headers or {})
             result = read_result(message)
-            results[result.task_id] = Ended(metadata.task_sequence, message.data or b"", result.created_at)
+            results[result.task_id] = Ended(metadata.task_sequence, message.data or b"", _age_s(message, now))
         await asyncio.sleep(0)  # run other work between two results: parsing a large result takes long
     await projection.ended(results)
 
@@ -97,5 +103,15 @@ async def _in_turns(messages: Iterable[T]) -> AsyncIterator[T]:
 
 def _stored(message: Msg) -> RawStreamMsg:
     """Convert a delivered message to the form that the stream holds."""
-    sequence = message.metadata.sequence.stream
-    return RawStreamMsg(subject=message.subject, seq=sequence, data=message.data, headers=message.headers)
+    metadata = message.metadata
+    return RawStreamMsg(
+        subject=message.subject,
+        seq=metadata.sequence.stream,
+        data=message.data,
+        headers=message.headers,
+        time=metadata.timestamp.astimezone(UTC),
+    )
+
+
+def _age_s(message: RawStreamMsg, now: datetime) -> float:
+    return (now - message.time).total_seconds() if message.time else 0.0

@@ -4,10 +4,13 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
+from functools import partial
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
+from app.jetstream.streams import DAY_S
 from app.main import Worker
 from app.operations.expiry import expire_tasks
 from schemas.progress import State
@@ -113,3 +116,21 @@ async def test_a_wrong_clock_makes_no_task_old(
     assert 0 < max(map(float, ages)) < 60
     engine.may_go_on.set()
     await publisher.until("waiting", State.COMPLETED)
+
+
+@pytest.mark.parametrize("days", [8, -8])
+async def test_a_wrong_clock_takes_no_key_from_redis(
+    publisher: Publisher, worker: Worker, set_clock: SetClock, redis: Redis, days: int
+) -> None:
+    # Given a task that is completed
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    await eventually(partial(redis.exists, "task:t1:result"))
+    # When a worker whose clock is wrong writes its keys
+    set_clock(timedelta(days=days))
+    await redis.flushdb()
+    await worker.container.maintenance.restart_projection()
+    for key in ("task:t1:info", "task:t1:result"):
+        await eventually(partial(redis.exists, key))
+        # Then they stay for seven days
+        assert 6.9 < await redis.ttl(key) / DAY_S <= 7

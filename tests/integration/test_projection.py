@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from app.main import Worker
 from app.redis_store.keys import MARK
-from app.redis_store.projection import Ended, RedisProjection
+from app.redis_store.projection import Ended, Happened, RedisProjection
 from app.task_log.record import Metadata, Record
 from schemas.progress import ProgressEvent, State
 from schemas.transcription import TranscriptionTask
@@ -28,7 +28,7 @@ def projection(redis: Redis) -> RedisProjection:
     return RedisProjection(redis)
 
 
-def record(sequence: int, state: State, progress: int, stream_sequence: int, *, age: timedelta = timedelta()) -> Record:
+def happened(sequence: int, state: State, progress: int, stream_sequence: int, *, age_s: float = 0) -> Happened:
     event = ProgressEvent(
         task_id="t1",
         kind=Kind.TRANSCRIPTION,
@@ -36,9 +36,9 @@ def record(sequence: int, state: State, progress: int, stream_sequence: int, *, 
         progress=progress,
         max_attempts=4,
         sequence=sequence,
-        time=datetime.now(UTC) - age,
+        time=datetime.now(UTC) - timedelta(seconds=age_s),
     )
-    return Record(event, METADATA, stream_sequence)
+    return Happened(Record(event, METADATA, stream_sequence), age_s)
 
 
 async def projected(redis: Redis) -> tuple[str, str]:
@@ -51,9 +51,9 @@ async def test_an_older_event_does_not_overwrite_a_newer_one(
     projection: RedisProjection, redis: Redis, stream_sequence: int
 ) -> None:
     # Given that the end is projected
-    await projection.progressed([record(5, State.COMPLETED, 100, 11)])
+    await projection.progressed([happened(5, State.COMPLETED, 100, 11)])
     # When another worker comes with an event from before, or with the same one again
-    await projection.progressed([record(4, State.RUNNING, 80, stream_sequence)])
+    await projection.progressed([happened(4, State.RUNNING, 80, stream_sequence)])
     # Then the end stays
     assert await projected(redis) == ("completed", "100")
 
@@ -63,27 +63,27 @@ async def test_an_event_of_a_new_stream_is_shown_and_an_older_one_of_it_is_not(
 ) -> None:
     # Given an event that is projected
     projection.made_at = "monday"
-    await projection.progressed([record(5, State.COMPLETED, 100, 100)])
+    await projection.progressed([happened(5, State.COMPLETED, 100, 100)])
     # When the stream is made anew, and an event of that one comes
     projection.made_at = "tuesday"
-    await projection.progressed([record(1, State.QUEUED, 0, 2)])
+    await projection.progressed([happened(1, State.QUEUED, 0, 2)])
     # Then it is projected, and nothing before it
-    await projection.progressed([record(1, State.RUNNING, 50, 1)])
+    await projection.progressed([happened(1, State.RUNNING, 50, 1)])
     assert await projected(redis) == ("queued", "0")
 
 
 async def test_a_newer_event_is_shown(projection: RedisProjection, redis: Redis) -> None:
-    await projection.progressed([record(4, State.RUNNING, 80, 9)])
-    await projection.progressed([record(5, State.COMPLETED, 100, 100)])  # as numbers, not as text
+    await projection.progressed([happened(4, State.RUNNING, 80, 9)])
+    await projection.progressed([happened(5, State.COMPLETED, 100, 100)])  # as numbers, not as text
     assert await projected(redis) == ("completed", "100")
 
 
 async def test_what_is_shown_once_more_is_kept_no_longer_for_it(projection: RedisProjection, redis: Redis) -> None:
     # Given what happened six of seven days ago
-    age, day = timedelta(days=6), 24 * 3600
+    day = 24 * 3600
     # When it is projected to a new Redis
-    await projection.progressed([record(5, State.COMPLETED, 100, 10, age=age)])
-    await projection.ended({"t1": Ended(1, b"{}", datetime.now(UTC) - age)})
+    await projection.progressed([happened(5, State.COMPLETED, 100, 10, age_s=6 * day)])
+    await projection.ended({"t1": Ended(1, b"{}", 6 * day)})
     # Then it goes when it would have gone
     for key in ("task:t1:info", "task:t1:result", "task:t1:progress"):
         assert 0 < await redis.ttl(key) <= day
@@ -91,10 +91,10 @@ async def test_what_is_shown_once_more_is_kept_no_longer_for_it(projection: Redi
 
 async def test_a_deleted_task_does_not_come_back(projection: RedisProjection, redis: Redis) -> None:
     # Given a task that was deleted
-    await projection.progressed([record(5, State.COMPLETED, 100, 11)])
-    await projection.delete(record(5, State.COMPLETED, 100, 11))
+    await projection.progressed([happened(5, State.COMPLETED, 100, 11)])
+    await projection.delete(happened(5, State.COMPLETED, 100, 11).record)
     # When another worker has still to project an event of it
-    await projection.progressed([record(5, State.COMPLETED, 100, 11)])
+    await projection.progressed([happened(5, State.COMPLETED, 100, 11)])
     # Then nothing is projected, and nothing of the task is kept for good
     assert not await redis.exists("task:t1:info", "task:t1:progress", "task:t1:result")
     assert [key for key in await redis.keys("*t1*") if await redis.ttl(key) < 0] == []

@@ -16,10 +16,10 @@ from app.cancellation import cancel_all
 from app.jetstream import streams
 from app.jetstream.pull_inbox import PullInbox
 from app.redis_store import projector
-from app.redis_store.projection import RedisProjection
+from app.redis_store.projection import Happened, RedisProjection
 from app.redis_store.projector import EVENTS_AT_ONCE, RESULTS_AT_ONCE
 from app.settings import Settings
-from app.task_log.record import Metadata, Record
+from app.task_log.record import Metadata
 from schemas.diarization import DiarizationResult
 from schemas.progress import ProgressEvent, State
 from schemas.wire import Kind, Model
@@ -33,14 +33,14 @@ class FakeProjection:
     """Keeps what is projected."""
 
     takes: float = 0.0  # seconds
-    projected: list[Record] = field(default_factory=list)
+    projected: list[Happened] = field(default_factory=list)
     projected_at: float = 0.0
     results: dict[str, bytes] = field(default_factory=dict)
 
-    async def progressed(self, records: Sequence[Record]) -> None:
+    async def progressed(self, events: Sequence[Happened]) -> None:
         if self.takes:
             await asyncio.sleep(self.takes)
-        self.projected += records
+        self.projected += events
         self.projected_at = asyncio.get_running_loop().time()
 
     async def ended(self, results: Mapping[str, bytes]) -> None:
@@ -53,6 +53,9 @@ class FakeClient:
 
     async def publish(self, subject: str, *_: object, **__: object) -> None:
         self.acknowledged.append(subject)
+
+    async def request(self, subject: str, **_: object) -> Msg:
+        return Msg(cast("Client", self), subject, data=b'{"ts": "2026-01-01T12:00:00Z"}')
 
 
 def stored(client: FakeClient, subject: str, number: int, body: BaseModel) -> Msg:
