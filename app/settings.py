@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     )
     audio_max_bytes: int = Field(4 * 1024**3, gt=0)
     audio_max_seconds: float = Field(24 * 3600, gt=0)
-    audio_max_decode_seconds: float = Field(600, gt=0, description="Seconds that reading a recording may take.")
+    audio_max_decode_seconds: float = Field(600, gt=0, description="Seconds of CPU time that reading may take.")
     diarization_max_seconds: float = Field(4 * 3600, gt=0)
 
     cache_ttl: float = Field(

@@ -82,7 +82,7 @@ def _opened(path: Path, budget: Budget) -> Iterator[tuple[InputContainer, AudioS
             str(path.absolute()),
             options=_OPTIONS,
             metadata_errors="replace",
-            timeout=budget.left,  # also within the library, where nobody looks at the clock
+            timeout=budget.left,  # ends the work of the library itself, which may go through a whole file here
         )
     except FileNotFoundError:  # not a fault of the recording
         raise

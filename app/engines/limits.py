@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import thread_time
 
 from app.errors import PermanentError
 from schemas.errors import ErrorCode
@@ -25,7 +25,7 @@ _TOO_HUNGRY = "needs more memory than reading a recording may take"
 
 @dataclass(frozen=True)
 class Limit:
-    """How long a recording may be, which setting limits its length, and how long reading it may take."""
+    """How long a recording may be, which setting limits its length, and how much CPU time reading it may take."""
 
     seconds: float
     setting: str
@@ -50,12 +50,13 @@ class Limit:
 class Budget:
     """The time and memory that all reading of one recording may take.
 
-    Memory is counted from the making of this object on, and limited on Linux only.
+    Time is CPU time of this thread, so that a busy machine refuses no recording. Memory is counted from the making of
+    this object on, and limited on Linux only.
     """
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
-        self._spent = 0.0  # seconds
+        self._spent = 0.0  # seconds of CPU time
         self._since: float | None = None
         self._usual = resource.getrlimit(resource.RLIMIT_DATA)
         self._strict = _strict(self._usual, limit.memory)
@@ -86,8 +87,8 @@ class Budget:
 
     @property
     def left(self) -> float:
-        """How many seconds are left."""
-        running = 0.0 if self._since is None else monotonic() - self._since
+        """How many seconds of CPU time are left."""
+        running = 0.0 if self._since is None else thread_time() - self._since
         return self.limit.decode_seconds - self._spent - running
 
     def check(self) -> None:
@@ -98,8 +99,8 @@ class Budget:
         """
         if self.left < 0:
             message = (
-                f"The recording takes more than {self.limit.decode_seconds:g} s to read (AUDIO_MAX_DECODE_SECONDS): "
-                "upload it as flac or wav."
+                f"The recording takes more than {self.limit.decode_seconds:g} s of CPU time to read "
+                "(AUDIO_MAX_DECODE_SECONDS): upload it as flac or wav."
             )
             raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, message)
 
@@ -115,12 +116,12 @@ class Budget:
         self.check()
 
     def _run(self) -> None:
-        self._since = monotonic()
+        self._since = thread_time()
         resource.setrlimit(resource.RLIMIT_DATA, self._strict)
 
     def _pause(self) -> None:
         if self._since is not None:
-            self._spent += monotonic() - self._since
+            self._spent += thread_time() - self._since
             self._since = None
         resource.setrlimit(resource.RLIMIT_DATA, self._usual)
 
