@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.js.errors import APIError
 
 from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore
-from app.errors import AlreadyKnownError, RequestError
+from app.errors import AlreadyKnownError, NotHeldError, RequestError
 from app.queue.positions import WaitingTasks
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
@@ -95,7 +95,7 @@ class UserErasure:
         """Register the task of a message, so that no worker begins the task, and delete the task."""
         try:
             await self._registration.register(task, message)
-        except AlreadyKnownError:  # the id belongs to another message, or the task was deleted just now
+        except (AlreadyKnownError, NotHeldError):  # the id belongs to another message, or the task was deleted just now
             with suppress(APIError):  # a worker has settled the message in the meantime
                 await self._js.delete_msg(self._names.tasks, message.sequence)
         else:
