@@ -9,11 +9,12 @@ from pathlib import Path
 import nats.errors
 from nats.js import JetStreamContext
 from nats.js.api import ObjectInfo, ObjectMeta, ObjectMetaOptions
-from nats.js.errors import NotFoundError, ServiceUnavailableError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 from nats.js.object_store import ObjectStore
 
-from app.client.errors import NoJetStreamError, RecordingError, UnreachableError
+from app.client.errors import NoJetStreamError, RecordingError, StorageFullError, UnreachableError
 from app.jetstream.objects import chunks_of, stream_of
+from app.jetstream.streams import STORAGE_FULL
 
 CHUNK = 512 * 1024  # bytes of an object in one message of the upload
 
@@ -37,6 +38,8 @@ class Bucket:
             with await asyncio.to_thread(recording.open, "rb") as file:
                 await bucket.put(name, file, meta)
         except (nats.errors.Error, OSError) as error:
+            if isinstance(error, APIError) and error.err_code in STORAGE_FULL:
+                raise StorageFullError(recording.name) from error
             message = f"{recording.name} could not be uploaded ({error}): try again."
             raise RecordingError(message) from error
         return before is None

@@ -58,6 +58,13 @@ class QueueFullError(ClientError):
     """The task queue is full."""
 
 
+class StorageFullError(ClientError):
+    """JetStream may not store more on its disk."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"NATS has no room for {what}: the operator has to make some (runbook: StorageAlmostFull).")
+
+
 class RecordingError(ClientError):
     """The recording cannot be read or uploaded."""
 

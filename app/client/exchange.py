@@ -15,8 +15,15 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from app.client.command import command
 from app.client.connection import REPLY_TIMEOUT_S
-from app.client.errors import ClientError, NoWorkerError, QueueFullError, RequestFailedError, UnreachableError
-from app.jetstream.streams import QUEUE_FULL
+from app.client.errors import (
+    ClientError,
+    NoWorkerError,
+    QueueFullError,
+    RequestFailedError,
+    StorageFullError,
+    UnreachableError,
+)
+from app.jetstream.streams import QUEUE_FULL, STORAGE_FULL
 from schemas.diarization import DiarizationTask
 from schemas.errors import ErrorDetail
 from schemas.headers import AUDIO_SECONDS
@@ -150,6 +157,8 @@ def _refused(subject: str, error: APIError) -> ClientError:
         return QueueFullError(
             f"The task queue {subject} is full: wait until tasks are done, or choose another priority."
         )
+    if error.err_code in STORAGE_FULL:
+        return StorageFullError("the task")
     return ClientError(f"NATS refuses the task ({error.description}): see the log of the server.")
 
 

@@ -27,6 +27,7 @@ LETTERS_KEPT_S = 30 * DAY_S
 UPLOADS_KEPT_S = 90 * DAY_S  # added to AUDIO_TTL: how long the bucket keeps a recording that no task has used
 RESULTS_BUCKET = "results"
 QUEUE_FULL = 10077  # err_code of nats-server: the stream accepts no more messages on this subject
+STORAGE_FULL = (10023, 10047)  # err_codes: JetStream may store no more, on the server or in the account
 DUPLICATE_WINDOW_S = 120.0  # the default of nats-server, repeated here because the AsyncAPI document names the value
 
 

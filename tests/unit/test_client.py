@@ -22,6 +22,7 @@ from app.client import (
     QueueFullError,
     RecordingError,
     RequestFailedError,
+    StorageFullError,
     TaskIdTakenError,
     UnreachableError,
     exchange,
@@ -205,6 +206,7 @@ async def test_the_service_is_told_how_long_the_recording_is_and_who_traces_it()
             QueueFullError,
             QUEUE,
         ),
+        (APIError(code=503, err_code=10023, description="insufficient resources"), StorageFullError, "no room"),
         (APIError(code=400, err_code=10054, description="message size exceeds maximum"), ClientError, "message size"),
     ],
 )
