@@ -1,6 +1,7 @@
 """The tasks of a chaos test: short recordings of all sorts, published over the time."""
 
 import asyncio
+import time
 from pathlib import Path
 from random import Random
 
@@ -14,10 +15,11 @@ SORTS = ["text", "words", "speakers", "turns", "turns", "turns"]  # turns of a s
 
 
 async def publish(client: Client, chance: Random, tasks: int, seconds: float) -> dict[str, float]:
-    """Publish so many tasks over the time; the seconds of audio of each."""
-    clips = sorted(LIBRIVOX.glob("*.flac"))
-    published = {}
+    """Publish so many tasks at most, until the time is up; the seconds of audio of each."""
+    clips, published, end = sorted(LIBRIVOX.glob("*.flac")), dict[str, float](), time.monotonic() + seconds
     for number in range(tasks):
+        if time.monotonic() > end:
+            break
         clip = chance.choice(clips) if chance.random() < 0.95 else TWO_READERS
         task_id, sort = f"task-{number}", chance.choice(SORTS)
         while task_id not in published:

@@ -189,6 +189,13 @@ def test_the_image_is_made_from_the_lock(containerfile: str) -> None:
     assert all("--require-hashes" in line or "--no-deps" in line for line in installs if "uninstall" not in line)
 
 
+def test_the_build_is_given_each_lock_that_it_installs(containerfile: str) -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    installed = set(re.findall(r"requirements/\w+\.txt", containerfile))
+    assert installed
+    assert installed <= {line.removeprefix("!") for line in ignored if line.startswith("!")}
+
+
 def test_the_image_says_what_it_is(containerfile: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="(.+?)"', containerfile))
