@@ -97,6 +97,7 @@ async def ask_nats(connection: Nats, words: list[str]) -> None:
             pytest.fail(f"no request is known for nats {words}")
 
 
+@pytest.mark.timeout(300)  # each command is a process, which a busy machine starts slowly
 @pytest.mark.parametrize("user", USERS)
 async def test_the_named_user_may_take_each_step(
     guarded: GuardedNats, settings: Settings, worker: Worker, user: str, tmp_path: Path
