@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.skipif(os.environ.get("TEST_CONTAINERS") != "1", reason="make test-containers runs it"),
     pytest.mark.timeout(600),
     pytest.mark.xdist_group("containers"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # nats-py at each try to reconnect
 ]
 
 
