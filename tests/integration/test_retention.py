@@ -7,6 +7,7 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from app.embedded import NatsServer
 from app.errors import PermanentError, TransientError
@@ -76,39 +77,51 @@ async def nothing_is_due(js: JetStreamContext) -> bool:
     return not state.subjects and not info.num_ack_pending
 
 
+async def end_a_task(publisher: Publisher, engine: FakeEngine, js: JetStreamContext, end: str) -> datetime:
+    """A task of anna's that asks for a minute, and when it has ended."""
+    await upload(js)
+    if end == "large":
+        engine.windows, engine.text = 30, "word " * 10_000
+    engine.fail_with = [NO_SOUND] if end == "failed" else []
+    if end == "cancelled":
+        engine.may_go_on.clear()
+    kind = Kind.DIARIZATION if end == "diarized" else Kind.TRANSCRIPTION
+    await publisher.publish("t-gone", kind=kind, audio_file_id=RECORDING, user_id="anna", keep_seconds=60)
+    if end == "cancelled":
+        await publisher.until("t-gone", State.RUNNING)
+        await publisher.ask("tasks.cancel", task_id="t-gone")
+    events = await publisher.until("t-gone", State(end if end in {"failed", "cancelled"} else "completed"))
+    await eventually(lambda: queue_is_empty(js))
+    return events[-1].time
+
+
 @pytest.mark.parametrize("end", ["completed", "large", "diarized", "failed", "cancelled"])
 async def test_nothing_is_found_anywhere_after_the_time_that_a_task_asks_for(
     publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext, redis: Redis, end: str
 ) -> None:
-    async with start_worker(engine):
-        # Given a task that has ended and asks for a minute
-        await upload(js)
-        if end == "large":
-            engine.windows, engine.text = 30, "word " * 10_000
-        engine.fail_with = [NO_SOUND] if end == "failed" else []
-        if end == "cancelled":
-            engine.may_go_on.clear()
-        kind = Kind.DIARIZATION if end == "diarized" else Kind.TRANSCRIPTION
-        await publisher.publish("t-gone", kind=kind, audio_file_id=RECORDING, user_id="anna", keep_seconds=60)
-        if end == "cancelled":
-            await publisher.until("t-gone", State.RUNNING)
-            await publisher.ask("tasks.cancel", task_id="t-gone")
-        events = await publisher.until("t-gone", State(end if end in {"failed", "cancelled"} else "completed"))
-        await eventually(lambda: queue_is_empty(js))
-        await eventually(lambda: redis.exists("task:t-gone:info"))
-        found = await eventually(lambda: reminder_of(js, "t-gone"))
-        assert abs(found[1] - events[-1].time - timedelta(minutes=1)) < timedelta(seconds=2)
-        assert await is_uploaded(js)
-        # When the minute is over
-        await let_time_pass(js, "t-gone")
+    of_hers = ("t-gone", "anna", "one two", "word word", RECORDING, "heard")
+    with capture_logs() as logs:
+        async with start_worker(engine):
+            # Given a task that has ended and asks for a minute, of which something is in many places
+            ended = await end_a_task(publisher, engine, js, end)
+            await eventually(lambda: redis.exists("task:t-gone:info"))
+            found = await eventually(lambda: reminder_of(js, "t-gone"))
+            assert abs(found[1] - ended - timedelta(minutes=1)) < timedelta(seconds=2)
+            places = {place.split()[0] for place in await places_with(js, redis, *of_hers)}
+            assert places > {"transcription_progress", "transcription_results", "transcription_retention", "OBJ_audio"}
+            # When the minute is over
+            await let_time_pass(js, "t-gone")
 
-        # Then there is nothing of it in any stream, bucket or key
-        async def nowhere() -> bool:
-            return not await places_with(js, redis, "t-gone", "anna", "one two", "word word", RECORDING, "heard")
+            # Then there is nothing of it in any stream, bucket or key
+            async def nowhere() -> bool:
+                return not await places_with(js, redis, *of_hers)
 
-        await eventually(nowhere)
-        for bucket in ("OBJ_audio", "OBJ_results"):
-            assert (await js.stream_info(bucket)).state.messages == 0
+            await eventually(nowhere)
+            for bucket in ("OBJ_audio", "OBJ_results"):
+                assert (await js.stream_info(bucket)).state.messages == 0
+    # And the log names the task, and neither its user, nor its recording, nor what was said
+    assert [entry["task_id"] for entry in logs if entry["event"] == "task_erased"] == ["t-gone"]
+    assert not [word for word in ("anna", RECORDING, "one two", "word word") if word in str(logs)]
 
 
 async def test_a_recording_goes_some_time_after_the_end_and_the_rest_stays(
