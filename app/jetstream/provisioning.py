@@ -96,13 +96,15 @@ async def provision(js: JetStreamContext, settings: Settings) -> Provisioned:
 
 
 async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> bool:
-    """Create the stream if it is missing; return whether the stream has this version's subject transform."""
+    """Create the stream if it is missing; return whether the stream has this version's subject transform.
+
+    A new stream differs from the wanted one if nats-server is too old for some setting.
+    """
     try:
         info = await js.stream_info(str(wanted.name))
     except NotFoundError:
         with _enough_servers(wanted.num_replicas):
-            await js.add_stream(wanted)
-        return True
+            info = await js.add_stream(wanted)
     _log_differences(str(wanted.name), wanted.as_dict(), info.config.as_dict())
     return info.config.subject_transform == wanted.subject_transform
 

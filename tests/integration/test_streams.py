@@ -103,6 +103,10 @@ async def test_objects_go_when_their_time_is_up(made: JetStreamContext) -> None:
     assert (await made.stream_info("OBJ_audio")).config.max_age == 3600 + 90 * DAY
 
 
+async def test_a_new_stream_is_as_it_should_be(settings: Settings, js: JetStreamContext) -> None:
+    assert await differences(js, settings) == []
+
+
 async def test_what_is_as_it_should_be_is_not_spoken_of(made: JetStreamContext, settings: Settings) -> None:
     assert await differences(made, settings) == []
 
