@@ -9,7 +9,7 @@ from faststream import AckPolicy, FastStream
 from faststream.nats import JStream, NatsBroker, PullSub
 from pydantic import BaseModel
 
-broker = NatsBroker(os.environ.get("NATS_URL", "nats://localhost:4222"), max_reconnect_attempts=-1)
+broker = NatsBroker(os.environ.get("NATS_URL", "nats://localhost:4222").split(","), max_reconnect_attempts=-1)
 app = FastStream(broker)
 
 # With a plain string, or without declare=False, FastStream would reset the stream to its own defaults.

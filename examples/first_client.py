@@ -9,7 +9,7 @@ import nats
 
 
 async def main(recording: str) -> None:
-    nc = await nats.connect(os.environ.get("NATS_URL", "nats://localhost:4222"))
+    nc = await nats.connect(os.environ.get("NATS_URL", "nats://localhost:4222").split(","))
     js = nc.jetstream()
     task_id = os.urandom(16).hex()  # used once: a known id changes nothing
     with open(recording, "rb") as file:

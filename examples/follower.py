@@ -20,7 +20,7 @@ async def whole(js: JetStreamContext, body: bytes) -> Any:
 
 
 async def main() -> None:
-    nc = await nats.connect(os.environ.get("NATS_URL", "nats://localhost:4222"), max_reconnect_attempts=-1)
+    nc = await nats.connect(os.environ.get("NATS_URL", "nats://localhost:4222").split(","), max_reconnect_attempts=-1)
     js = nc.jetstream()
     # Durable: the server remembers how far this service came, and does not repeat acknowledged messages.
     results = await js.pull_subscribe("results.*", durable="follower", stream="transcription_results")

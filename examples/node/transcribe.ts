@@ -7,7 +7,7 @@ import { connect } from "@nats-io/transport-node";
 import type { ProgressEvent, ResultRequest, TranscriptionTask } from "./models.js"; // generated from asyncapi.yaml
 
 const recording = await readFile(process.argv[2] ?? "");
-const nc = await connect({ servers: process.env["NATS_URL"] ?? "nats://localhost:4222" });
+const nc = await connect({ servers: (process.env["NATS_URL"] ?? "nats://localhost:4222").split(",") });
 const js = jetstream(nc);
 const task_id = randomUUID(); // used once: a known id changes nothing
 

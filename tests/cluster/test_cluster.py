@@ -47,7 +47,7 @@ def longest_silence(logs: Iterable[list[ProgressEvent]], *, after: datetime) -> 
 async def test_a_killed_leader_costs_ten_seconds_and_no_attempt(
     cluster: NatsCluster, settings: Settings, publisher: Publisher, stream: str
 ) -> None:
-    async with workers(settings, 2, lambda: SteadyEngine(windows=60, pace=0.5)):
+    async with workers(settings, 2, lambda: SteadyEngine(windows=36, pace=0.5)):
         # Given a task in the middle of its recording
         await publisher.upload()
         await publisher.publish("t1")
