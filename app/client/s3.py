@@ -1,7 +1,7 @@
 """Uploads recordings to S3."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import io
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -68,31 +68,40 @@ class S3:
 
         A cancelled upload reads no further part: then the library removes the parts that it has sent.
         """
-        cancelled = asyncio.Event()
-
-        async def parts() -> AsyncIterator[bytes]:
-            with await asyncio.to_thread(recording.open, "rb") as file:
-                while part := await asyncio.to_thread(file.read, _PART_BYTES):
-                    if cancelled.is_set():
-                        raise InterruptedError
-                    yield part
-
-        uploading = asyncio.ensure_future(
-            self._store.put_async(
-                name,
-                parts(),
-                attributes={_SHA256: digest},
-                chunk_size=_PART_BYTES,
-                max_concurrency=_PARTS_AT_ONCE,
+        with await asyncio.to_thread(_Source, recording) as source:
+            uploading = asyncio.ensure_future(
+                self._store.put_async(
+                    name,
+                    source,
+                    attributes={_SHA256: digest},
+                    use_multipart=True,
+                    chunk_size=_PART_BYTES,
+                    max_concurrency=_PARTS_AT_ONCE,
+                )
             )
-        )
-        try:
-            await asyncio.shield(uploading)
-        except asyncio.CancelledError:
-            cancelled.set()
-            if await _succeeded(uploading):  # all parts were sent before
-                await self.withdraw(name)
-            raise
+            try:
+                await asyncio.shield(uploading)
+            except asyncio.CancelledError:
+                source.cancelled = True
+                if await _succeeded(uploading):  # all parts were sent before
+                    await self.withdraw(name)
+                raise
+
+
+class _Source(io.FileIO):
+    """A recording that is read until the upload is cancelled.
+
+    The library copies what it reads. It would keep parts that are Python objects, and abort a process that ends before
+    they are freed.
+    """
+
+    cancelled = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.cancelled:
+            message = "the upload was cancelled"
+            raise OSError(message)
+        return super().read(-1 if size is None else size)
 
 
 async def _succeeded(uploading: "asyncio.Future[PutResult]") -> bool:

@@ -1,6 +1,8 @@
 """Recordings in a bucket of S3, or of another server that speaks the protocol of S3."""
 
+import atexit
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -30,6 +32,10 @@ _REASONS = re.compile(
     r"|Received redirect[\w ,]*|HTTP error: [a-z ]*|(?<=kind: )[A-Z]\w*"
 )
 _MOST_RETRIES = 6  # of requests for one recording, with growing pauses: about ten seconds in all
+
+# Before Python 3.13, a thread of the library that hands over its last answer while Python ends aborts the process.
+_LAST_ANSWER_S = 0.1
+atexit.register(time.sleep, _LAST_ANSWER_S)
 
 
 def connect(settings: Settings, *, within: timedelta, stalled: timedelta | None = None) -> S3Store:
