@@ -8,6 +8,7 @@ from typing import Any
 import nats
 from nats.errors import TimeoutError as NothingNewError
 from nats.js import JetStreamContext
+from nats.js.errors import ServiceUnavailableError
 
 
 async def whole(js: JetStreamContext, body: bytes) -> Any:
@@ -28,6 +29,9 @@ async def main() -> None:
         try:
             messages = await results.fetch(10, timeout=30)
         except NothingNewError:
+            continue
+        except ServiceUnavailableError:  # in a cluster, while the servers elect a new leader or the consumer is new
+            await asyncio.sleep(1)
             continue
         for message in messages:
             result = await whole(js, message.data)
