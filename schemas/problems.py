@@ -1,7 +1,9 @@
 """Turns a validation error of pydantic into one sentence."""
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
+from schemas.requests import PLACE_PATTERN, TaskRequest, UserRequest
 from schemas.transcription import LANGUAGE_PATTERN, TERM_PATTERN
 from schemas.wire import TASK_ID_PATTERN
 
@@ -9,24 +11,35 @@ LONGEST_NAME = 100  # characters of a field's name that the sentence repeats
 IN_WORDS = {  # for each pattern, the advice for a value that does not match the pattern
     TASK_ID_PATTERN: "use letters, digits, - and _, at most 64",
     LANGUAGE_PATTERN: "use a code of ISO 639-1, like en",
+    PLACE_PATTERN: "use `more_after` of the last reply",
     TERM_PATTERN: "write letters, without control characters such as tabs",
 }
 OF_SEVERAL_TYPES = {  # fields for which pydantic reports a problem for each type; the advice replaces these reports
     "user_id": "use an integer of 64 bits, or 1 to 64 characters",
 }
-
+EITHER = {TaskRequest.__name__, UserRequest.__name__}  # a request may be of one of these classes
 NO_OBJECT = {"model_type", "model_attributes_type"}  # pydantic's error types for JSON that is not an object
 
 
 def first_problem(error: ValidationError) -> str:
     """Describe the first problem of a message, without quoting its values."""
-    problem = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in problem["loc"])
+    problem = _of_best_fit(error.errors(include_url=False, include_input=False))[0]
+    location = [part for part in problem["loc"] if part not in EITHER]
+    place = ".".join(str(part) for part in location)
     if problem["type"] in NO_OBJECT:
         return "it is no JSON object"
-    field, *inside = problem["loc"] or ("",)
-    if inside and field in OF_SEVERAL_TYPES:
-        return f"{field}: {OF_SEVERAL_TYPES[field]}"
+    several = next((part for part in location[:-1] if part in OF_SEVERAL_TYPES), None)
+    if several is not None:
+        return f"{several}: {OF_SEVERAL_TYPES[str(several)]}"
     what = IN_WORDS.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].removeprefix("Value error, "))
     found = f"{place[:LONGEST_NAME]}: {what}" if place else what
     return found.encode("ascii", "backslashreplace").decode()  # the name of an unknown field may have any characters
+
+
+def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Return the problems of the class that lacks the fewest fields, if the message may be of several classes."""
+    of_classes: dict[object, list[ErrorDetails]] = {}
+    for problem in problems:
+        named = next((part for part in problem["loc"] if part in EITHER), None)
+        of_classes.setdefault(named, []).append(problem)
+    return min(of_classes.values(), key=lambda found: sum(problem["type"] == "missing" for problem in found))

@@ -23,6 +23,8 @@ from schemas.wire import (
     UserId,
 )
 
+PLACE_PATTERN = r"^(queue|ended|dead_letters)-[0-9]{1,18}$"
+
 
 class TaskRequest(Order):
     """Names a task."""
@@ -36,7 +38,7 @@ class UserRequest(Order):
     user_id: UserId
     after: str | None = Field(
         None,
-        pattern=r"^(queue|ended|dead_letters)-[0-9]{1,18}$",
+        pattern=PLACE_PATTERN,
         description="Where to continue: `more_after` of the last reply; null: at the beginning.",
     )
 

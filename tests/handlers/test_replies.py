@@ -78,15 +78,23 @@ async def test_the_tasks_of_a_user_are_deleted(broker: NatsBroker, parts: Parts,
 
 
 @pytest.mark.parametrize(
-    "names",
-    [{}, {"task_id": "t1", "user_id": 7}, {"user_id": None}, {"user_id": True}],
-    ids=["nobody", "both", "null", "no user"],
+    ("names", "problem"),
+    [
+        ({}, "task_id: Field required"),
+        ({"task_id": "t1", "user_id": 7}, "user_id: Extra inputs are not permitted"),
+        ({"user_id": None}, "user_id: use an integer of 64 bits, or 1 to 64 characters"),
+        ({"user_id": True}, "user_id: use an integer of 64 bits, or 1 to 64 characters"),
+        ({"task_id": "a b"}, "task_id: use letters, digits, - and _, at most 64"),
+        ({"user_id": 7, "after": "here"}, "after: use `more_after` of the last reply"),
+    ],
+    ids=["nobody", "both", "null", "no user", "no task", "no place"],
 )
 async def test_a_deletion_names_either_a_task_or_a_user(
-    broker: NatsBroker, parts: Parts, names: dict[str, object]
+    broker: NatsBroker, parts: Parts, names: dict[str, object], problem: str
 ) -> None:
     answer = await ask(broker, subjects.DELETE, names)
     assert answer["error"]["code"] == "invalid_request"
+    assert f"{problem})" in answer["error"]["message"]
     assert (parts.tasks.deleted, parts.users.asked) == ([], [])
 
 
