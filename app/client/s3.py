@@ -89,15 +89,16 @@ class S3:
 
 
 class _Source(io.FileIO):
-    """A recording that is read until the upload is cancelled.
-
-    The library copies what it reads. It would keep parts that are Python objects, and abort a process that ends before
-    they are freed.
-    """
+    """A recording that is read until the upload is cancelled."""
 
     cancelled = False
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """Read so many bytes, in a thread of the library.
+
+        Raises:
+            OSError: The upload was cancelled.
+        """
         if self.cancelled:
             message = "the upload was cancelled"
             raise OSError(message)
