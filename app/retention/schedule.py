@@ -7,9 +7,7 @@ from typing import Final
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
-from app.errors import TransientError
 from app.jetstream.pull_inbox import PullInbox
 from app.queue.positions import WaitingTasks
 from app.queue.stored_message import StoredMessage
@@ -99,7 +97,7 @@ class Schedule:
         for message, reminder in zip(messages, due, strict=True):
             try:
                 await self._erase(reminder, in_use)
-            except (TransientError, NatsError) as error:
+            except Exception as error:  # noqa: BLE001 -- the other reminders must not wait for this one
                 log.warning("task_erasure_failed", task_id=reminder.task_id, error=type(error).__name__)
                 await message.nak(delay=RETRY_AFTER_S)
             else:

@@ -99,7 +99,15 @@ class UserErasure:
             with suppress(APIError):  # a worker has settled the message in the meantime
                 await self._js.delete_msg(self._names.tasks, message.sequence)
         else:
-            await self._delete(task.task_id)
+            await self._delete_if_known(task.task_id)
+
+    async def _delete_if_known(self, task_id: str) -> None:
+        """Delete a task, unless another request has just deleted it."""
+        try:
+            await self._delete(task_id)
+        except RequestError as error:
+            if error.detail.code is not ErrorCode.NOT_FOUND:
+                raise
 
     async def _ended(self, user_id: int | str, _: int) -> Steps:
         """Delete the tasks that have ended; each has a reminder."""
@@ -111,7 +119,7 @@ class UserErasure:
     async def _delete_ended(self, reminder: Reminder) -> None:
         last = await self._log.last(reminder.task_id)
         if last is not None and last.metadata.owner.is_same_as(reminder.owner):
-            await self._delete(reminder.task_id)
+            await self._delete_if_known(reminder.task_id)
         else:  # the log has expired, and a later task may have its id
             await self._erasure.erase_remains(reminder)
 
@@ -146,7 +154,7 @@ class UserErasure:
         """Delete a dead letter, and the log of its message if it has one; return whether it had one."""
         last = await self._log.last(letter.task_id) if letter.task_id else None
         if last is not None and last.metadata.task_sequence == letter.stream_sequence:
-            await self._delete(last.event.task_id)
+            await self._delete_if_known(last.event.task_id)
             return True
         await self._dead_letters.delete_one(sequence)
         return False

@@ -223,6 +223,9 @@ async def test_what_is_due_while_nobody_runs_is_erased_afterwards(
         await eventually(is_gone)
 
 
+@pytest.mark.parametrize(
+    "error", [TransientError(ErrorCode.INTERNAL, "The bucket is away."), ValueError("a fault")], ids=["away", "fault"]
+)
 async def test_an_erasure_that_fails_is_repeated_and_seen(
     publisher: Publisher,
     start_worker: StartWorker,
@@ -230,6 +233,7 @@ async def test_an_erasure_that_fails_is_repeated_and_seen(
     js: JetStreamContext,
     redis: Redis,
     monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
 ) -> None:
     monkeypatch.setattr("app.retention.schedule.RETRY_AFTER_S", 0.2)
     async with start_worker(engine) as worker:
@@ -242,7 +246,7 @@ async def test_an_erasure_that_fails_is_repeated_and_seen(
             nonlocal tries
             tries += 1
             if not may_succeed.is_set():
-                raise TransientError(ErrorCode.INTERNAL, "The bucket is away.")
+                raise error
             await delete(audio_file_id)
 
         monkeypatch.setattr(recordings, "delete", unreachable)

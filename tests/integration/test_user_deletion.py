@@ -129,6 +129,17 @@ async def test_many_tasks_are_deleted_in_several_answers(
     engine.may_go_on.set()
 
 
+async def test_a_user_may_be_deleted_twice_at_once(publisher: Publisher, client: Client, js: JetStreamContext) -> None:
+    # Given a user with some tasks
+    for number in range(5):
+        await publish(publisher, f"t{number}", "anna")
+    await publisher.until("t4", State.COMPLETED)
+    await eventually(lambda: queue_is_empty(js))
+    # When two clients delete the user at once, then both are told that it is done
+    await asyncio.gather(client.delete_user("anna"), client.delete_user("anna"))
+    assert (await js.stream_info("transcription_progress")).state.messages == 0
+
+
 async def test_a_task_that_is_not_registered_yet_never_runs(
     settings: Settings, publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
 ) -> None:
