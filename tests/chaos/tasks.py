@@ -14,14 +14,14 @@ from tests.e2e.conftest import LIBRIVOX, TWO_READERS
 SORTS = ["text", "words", "speakers", "turns", "turns", "turns"]  # turns of a short clip cost least
 
 
-async def publish(client: Client, chance: Random, tasks: int, seconds: float) -> dict[str, float]:
-    """Publish so many tasks at most, until the time is up; the seconds of audio of each."""
+async def publish(client: Client, name: str, chance: Random, tasks: int, seconds: float) -> dict[str, float]:
+    """Publish so many tasks at most, one by one, until the time is up; the seconds of audio of each."""
     clips, published, end = sorted(LIBRIVOX.glob("*.flac")), dict[str, float](), time.monotonic() + seconds
     for number in range(tasks):
         if time.monotonic() > end:
             break
         clip = chance.choice(clips) if chance.random() < 0.95 else TWO_READERS
-        task_id, sort = f"task-{number}", chance.choice(SORTS)
+        task_id, sort = f"{name}-{number}", chance.choice(SORTS)
         while task_id not in published:
             try:
                 await create(client, clip, task_id, sort)
