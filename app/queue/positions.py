@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,10 +14,11 @@ from nats.js.errors import APIError
 
 from app.jetstream import leader_reads
 from app.jetstream.server_time import server_time
-from app.jetstream.stream_pages import page
+from app.jetstream.stream_pages import page, pages
 from app.queue.priorities import PATIENCE, QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
+from schemas import subjects
 from schemas.progress import State
 from schemas.requests import TaskStatus
 from schemas.stream_names import StreamNames
@@ -119,6 +120,15 @@ class WaitingTasks:
         """
         found = await page(self._nats, self._names.tasks, subject, start=sequence + 1, count=count)
         return [StoredMessage.fetched(message) for message in found]
+
+    async def all_after(self, sequence: int) -> AsyncIterator[list[StoredMessage]]:
+        """Yield all messages of all queues behind a stream sequence, page by page; no message is missing.
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        async for found in pages(self._nats, self._names.tasks, subjects.ALL_TASKS, after=sequence):
+            yield [StoredMessage.fetched(message) for message in found]
 
     async def now(self) -> datetime:
         """Return the time by the clock that has stamped the messages: the server's.

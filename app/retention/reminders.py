@@ -54,6 +54,11 @@ class Reminder(BaseModel):
         """Whether only the recording has to be erased now, and the reminder is needed for longer."""
         return self.recording_until is not None and self.recording_until < self.task_until
 
+    def not_before(self, time: datetime) -> "Reminder":
+        """Return the same reminder, due at `time` at the earliest."""
+        recording_until = None if self.recording_until is None else max(self.recording_until, time)
+        return self.model_copy(update={"task_until": max(self.task_until, time), "recording_until": recording_until})
+
 
 def reminder_of(task: Task, metadata: Metadata, *, ended_at: datetime, audio_ttl: float | None) -> Reminder:
     """Make the reminder of a task that has just ended.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -17,7 +18,6 @@ from app.supervision import run_forever
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Owner
 from app.updates import Task
-from schemas import subjects
 from schemas.stream_names import StreamNames
 
 ENDED_AT_ONCE: Final = 50  # ended tasks that get their reminders in one step
@@ -26,7 +26,7 @@ LINGER_S: Final = 5.0  # how long a request waits for the first message
 GATHER_S: Final = 0.1  # pause in which the messages of the next step gather
 OUTAGE_PAUSE_S: Final = 2.0  # pause after an error of NATS
 RETRY_AFTER_S: Final = 30.0  # an erasure that failed is repeated after this time
-READ_AT_ONCE: Final = 200  # messages of the task queues that are read in one batch
+GOES_ON: Final = timedelta(hours=1)  # when a reminder comes again whose task has not ended
 
 log = structlog.get_logger()
 
@@ -92,43 +92,53 @@ class Schedule:
         messages = await self._due.ask(DUE_AT_ONCE) or await self._due.ask(1, within=LINGER_S)
         if not messages:
             return
-        due = [Reminder.model_validate_json(message.data) for message in messages]
-        in_use = await self._in_use(due)
-        for message, reminder in zip(messages, due, strict=True):
+        due: list[tuple[Msg, Reminder]] = []
+        for message in messages:
             try:
-                await self._erase(reminder, in_use)
+                due.append((message, Reminder.model_validate_json(message.data)))
+            except ValueError as error:  # a later version of the service has written it
+                await _try_again_later(message, error)
+        in_use = await self._in_use([reminder for _, reminder in due])
+        for message, reminder in due:
+            try:
+                await self._erase(reminder, in_use, since=message.metadata.timestamp)
             except Exception as error:  # noqa: BLE001 -- the other reminders must not wait for this one
-                log.warning("task_erasure_failed", task_id=reminder.task_id, error=type(error).__name__)
-                await message.nak(delay=RETRY_AFTER_S)
+                await _try_again_later(message, error)
             else:
                 await message.ack()
 
-    async def _erase(self, reminder: Reminder, in_use: Collection[str]) -> None:
+    async def _erase(self, reminder: Reminder, in_use: Collection[str], *, since: datetime) -> None:
+        """Erase what is due since a time.
+
+        Nothing is erased of a task that goes on: a cancellation that was given up has stored an outcome, which counts
+        no more. The end of the task usually sets the reminder anew.
+        """
+        last = await self._log.last(reminder.task_id)
+        # Not the same: the task was replayed, or a later task has its id. That task gets a reminder of its own.
+        known = last is not None and last.metadata.owner.is_same_as(reminder.owner)
+        if last is not None and known and not last.event.state.ended:
+            await self._reminders.put(reminder.not_before(since + GOES_ON))
+            return
         if reminder.recording_until is not None and (self._audio_ttl or reminder.everything):
             await self._erase_recording(reminder, in_use)
         if reminder.is_of_recording_only:
             await self._reminders.put(reminder.model_copy(update={"recording_until": None}))
-        elif reminder.everything:
-            await self._erase_task(reminder)
+        elif last is not None and known and reminder.everything:
+            await self._erasure.erase(last, with_recording=False)
+            self._count_erased("task")
+            log.info("task_erased", task_id=reminder.task_id)
 
     async def _erase_recording(self, reminder: Reminder, in_use: Collection[str]) -> None:
         if await self._erasure.erase_recording(reminder, in_use=in_use):
             self._count_erased("recording")
             log.info("recording_erased", task_id=reminder.task_id)
 
-    async def _erase_task(self, reminder: Reminder) -> None:
-        """Erase a task, unless it was replayed, or a later task has its id: that task gets a reminder of its own."""
-        last = await self._log.last(reminder.task_id)
-        if last is not None and last.event.state.ended and last.metadata.owner.is_same_as(reminder.owner):
-            await self._erasure.erase(last, with_recording=False)
-            self._count_erased("task")
-            log.info("task_erased", task_id=reminder.task_id)
-
     async def _in_use(self, due: Sequence[Reminder]) -> set[str]:
         """Return the recordings of these reminders that a task in the queues names, other than the ended tasks."""
-        wanted, found, at = {reminder.audio_file_id for reminder in due}, set[str](), 0
-        while messages := await self._waiting.after(subjects.ALL_TASKS, at, count=READ_AT_ONCE):
-            at = messages[-1].sequence
+        wanted, found = {reminder.audio_file_id for reminder in due}, set[str]()
+        if not wanted:
+            return found
+        async for messages in self._waiting.all_after(0):
             for message in messages:
                 task = message.task
                 if task is not None and task.audio_file_id in wanted and not _is_of_any(message, due):
@@ -143,6 +153,11 @@ def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:
     except ValueError:
         return None
     return None if metadata.task is None else (metadata.task, metadata)
+
+
+async def _try_again_later(message: Msg, error: Exception) -> None:
+    log.warning("task_erasure_failed", task_id=message.subject.rpartition(".")[2], error=type(error).__name__)
+    await message.nak(delay=RETRY_AFTER_S)
 
 
 def _is_of_any(message: StoredMessage, reminders: Sequence[Reminder]) -> bool:

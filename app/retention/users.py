@@ -20,13 +20,11 @@ from app.retention.erasure import Erasure
 from app.retention.reminders import Reminder, Reminders
 from app.task_log.log import TaskLog
 from app.updates import Task
-from schemas import subjects
 from schemas.dead_letters import BodyEncoding, DeadLetter
 from schemas.errors import ErrorCode
 from schemas.requests import Deleted, UserRequest
 from schemas.stream_names import StreamNames
 
-READ_AT_ONCE: Final = 200  # messages of the task queues that are read in one batch
 REMINDED_WITHIN_S: Final = 2.0  # how long a deletion waits for the reminders of tasks that have just ended
 LOOK_EVERY_S: Final = 0.05
 
@@ -83,7 +81,7 @@ class UserErasure:
 
     async def _in_queues(self, user_id: int | str, after: int) -> Steps:
         """Delete the tasks that wait or run."""
-        while messages := await self._waiting.after(subjects.ALL_TASKS, after, count=READ_AT_ONCE):
+        async for messages in self._waiting.all_after(after):
             for message in messages:
                 task, after = message.task, message.sequence
                 if task is not None and task.user_id == user_id:

@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator
 
+import pytest
 from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
@@ -31,3 +33,14 @@ async def _value(redis: Redis, key: str) -> str:
     if await redis.type(key) == "hash":
         return str(await redis.hkeys(key))  # the values are compressed
     return str(await redis.get(key))
+
+
+async def know_nothing(*_: object, **__: object) -> list[RawStreamMsg]:
+    """In place of `page`: what a server reads that is far behind the leader."""
+    return []
+
+
+def read_behind_the_leader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let only the leader of a stream know messages, as if another server answered each Direct Get."""
+    for module in ("app.jetstream.stream_pages", "app.queue.positions"):
+        monkeypatch.setattr(f"{module}.page", know_nothing)

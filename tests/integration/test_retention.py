@@ -20,7 +20,7 @@ from schemas.progress import State
 from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
-from tests.integration.places import places_with
+from tests.integration.places import places_with, read_behind_the_leader
 from tests.waiting import eventually
 
 NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
@@ -167,6 +167,7 @@ async def test_the_default_is_thirty_days_from_the_end(
 async def test_a_recording_stays_while_another_task_needs_it(
     settings: Settings, publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
 ) -> None:
+    settings.cache_ttl = 0  # so that the second task has to run
     async with start_worker(engine):
         # Given a recording whose task has ended, and another task with it that runs
         await upload(js)
@@ -301,3 +302,105 @@ async def test_a_later_task_with_the_same_id_stays(
         # Then nothing of the later one is erased
         assert (await publisher.ask("tasks.status", task_id="t1"))["state"] == "completed"
         assert await is_uploaded(js)
+
+
+async def test_a_recording_stays_whose_next_task_only_the_leader_knows(
+    settings: Settings,
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    js: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.audio_ttl, settings.cache_ttl = 3600, 0
+    async with start_worker(engine) as worker:
+        # Given a recording whose task has ended, and another task with it that runs
+        await upload(js)
+        await publisher.publish("t1", audio_file_id=RECORDING)
+        await publisher.until("t1", State.COMPLETED)
+        reminder, _ = await eventually(lambda: reminder_of(js, "t1"))
+        engine.may_go_on.clear()
+        await publisher.publish("t2", audio_file_id=RECORDING)
+        await publisher.until("t2", State.RUNNING)
+        # When the time of the first one is over, and a server answers that is behind the leader
+        read_behind_the_leader(monkeypatch)
+        due = reminder.model_copy(update={"recording_until": datetime.now(UTC)})
+        await worker.container.reminders.put(due)
+
+        async def is_settled() -> bool:
+            found = await reminder_of(js, "t1")
+            return found is not None and found[0].recording_until is None
+
+        await eventually(is_settled)
+        # Then the recording stays
+        assert await is_uploaded(js)
+        engine.may_go_on.set()
+
+
+async def test_nothing_is_erased_of_a_task_that_goes_on_after_a_cancellation_was_given_up(
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    js: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.execution.attempt.LONGEST_SILENCE_S", 0.1)
+    engine.may_go_on.clear()
+    async with start_worker(engine) as worker:
+        # Given a task that runs, and a worker that was lost after the first half of its cancellation
+        await upload(js)
+        await publisher.publish("t1", audio_file_id=RECORDING, keep_seconds=60)
+        await publisher.until("t1", State.RUNNING)
+        last = await worker.container.log.last("t1")
+        assert last is not None
+        await worker.container.log.forbid_result(last, None)
+        reminder, _ = await eventually(lambda: reminder_of(js, "t1"))
+
+        async def goes_on() -> bool:
+            now = await worker.container.log.last("t1")
+            return now is not None and now.stream_sequence > last.stream_sequence
+
+        await eventually(goes_on)
+        # When the reminder that this half has set is due
+        await worker.container.reminders.put(reminder.model_copy(update={"recording_until": datetime.now(UTC)}))
+
+        # Then it comes again later
+        async def is_later() -> bool:
+            found = await reminder_of(js, "t1")
+            return found is not None and found[1] - datetime.now(UTC) > timedelta(minutes=30)
+
+        await eventually(is_later)
+        # And the recording is there until the task has ended and its own time is over
+        assert await is_uploaded(js)
+        engine.may_go_on.set()
+        await publisher.until("t1", State.COMPLETED)
+
+        async def is_sooner() -> bool:
+            return not await is_later()
+
+        await eventually(is_sooner)
+
+
+async def test_a_reminder_that_cannot_be_read_keeps_nothing_else_from_erasure(
+    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext
+) -> None:
+    async with start_worker(engine):
+        # Given a due reminder in a form that this version does not know
+        await upload(js)
+        await js.publish(subjects.due("user", "recording", "t0"), b'{"task": "t0"}')
+        # When the time of a task is over
+        await publisher.publish("t1", audio_file_id=RECORDING, keep_seconds=60)
+        await publisher.until("t1", State.COMPLETED)
+        await let_time_pass(js, "t1")
+
+        # Then it is erased, and the unknown reminder waits for a worker that can read it
+        async def is_gone() -> bool:
+            return not await is_uploaded(js)
+
+        await eventually(is_gone)
+
+        async def only_that_is_left() -> bool:
+            state = (await js.stream_info("transcription_retention", subjects_filter=subjects.ALL_DUE)).state
+            return list(state.subjects or {}) == [subjects.due("user", "recording", "t0")]
+
+        await eventually(only_that_is_left)

@@ -16,7 +16,7 @@ from schemas.errors import ErrorCode
 from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
-from tests.integration.places import places_with
+from tests.integration.places import places_with, read_behind_the_leader
 from tests.waiting import eventually
 
 NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
@@ -234,3 +234,17 @@ async def test_the_recording_of_a_task_whose_log_has_expired_is_deleted_by_its_i
     assert (await js.stream_info("OBJ_audio")).state.messages == 0
     assert (await js.stream_info("transcription_retention")).state.messages == 0
     assert (await publisher.ask("tasks.delete", task_id="t1"))["error"]["code"] == "not_found"
+
+
+async def test_a_waiting_task_that_only_the_leader_knows_is_deleted(
+    publisher: Publisher, worker: Worker, client: Client, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a task that runs
+    engine.may_go_on.clear()
+    await publish(publisher, "t1", "anna")
+    await publisher.until("t1", State.RUNNING)
+    # When its user is deleted, and a server answers that is behind the leader
+    read_behind_the_leader(monkeypatch)
+    # Then the task is deleted all the same
+    assert await client.delete_user("anna") == 1
+    engine.may_go_on.set()
