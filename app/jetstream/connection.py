@@ -19,9 +19,9 @@ from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
 from opentelemetry.trace import TracerProvider
 
+from app.jetstream.answers import UNANSWERED
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_headers
-from app.jetstream.stream_log import UNANSWERED
 from app.settings import Settings
 from app.telemetry import logs, tracing
 

@@ -3,28 +3,25 @@
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
-from typing import Final, TypeVar
+from typing import Final
 from uuid import uuid4
 
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import ObjectInfo, ObjectMetaOptions, RawStreamMsg
-from nats.js.errors import APIError, BadRequestError, DigestMismatchError, NotFoundError
+from nats.js.errors import BadRequestError, DigestMismatchError, NotFoundError
 
-from app.jetstream.stream_log import UNANSWERED, UNFINISHED, WRONG_LAST_SEQUENCE
+from app.jetstream.answers import ANSWERED_WITHIN_S, until_answered
+from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 
 CHUNK_BYTES: Final = 128 * 1024  # the size that the client libraries use
-ANSWERED_WITHIN_S: Final = 30.0  # the servers of a cluster need up to ten seconds to elect a new leader
 _LEADER_AFTER_S: Final = 2.0  # a server that has not answered a Direct Get within this time may be frozen
-_RETRY_AFTER_S: Final = 0.1
-
-T = TypeVar("T")
 
 
 async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
@@ -110,24 +107,6 @@ async def _next_chunk(js: JetStreamContext, bucket: str, nuid: str, start: int) 
         async with asyncio.timeout(_LEADER_AFTER_S):
             return await read(direct=True)
     return await read()
-
-
-async def until_answered(ask: Callable[[], Awaitable[T]], *, within_s: float = ANSWERED_WITHIN_S) -> T:
-    """Repeat a request until NATS answers: in a cluster a stream has no leader for seconds after a server was lost.
-
-    Raises:
-        NatsError: NATS has not answered within `within_s` seconds, or answers with an error.
-    """
-    loop = asyncio.get_running_loop()
-    give_up_at = loop.time() + within_s
-    while True:
-        try:
-            return await ask()
-        except (APIError, *UNANSWERED) as error:
-            repeatable = isinstance(error, UNANSWERED) or error.err_code in UNFINISHED
-            if not repeatable or loop.time() > give_up_at:
-                raise
-        await asyncio.sleep(_RETRY_AFTER_S)
 
 
 async def find(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | None:

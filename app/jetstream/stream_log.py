@@ -7,38 +7,23 @@ from functools import partial
 from typing import Final, Generic, TypeVar
 
 from nats.aio.client import Client
-from nats.errors import ConnectionReconnectingError, NoRespondersError, OutboundBufferLimitError
-from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import RawStreamMsg
-from nats.js.errors import APIError, BadRequestError, NoStreamResponseError, ServerError, ServiceUnavailableError
+from nats.js.errors import APIError, BadRequestError
 
 from app.errors import FencedError, TransientError
 from app.jetstream import leader_reads, stream_pages
+from app.jetstream.answers import UNANSWERED, is_repeatable
 from schemas import subjects
 from schemas.errors import ErrorCode
 
+ANSWER_TIMEOUT_S: Final = 2.0  # an append that a leader took with it when it died is repeated after this time
 GIVE_UP_AFTER_S: Final = 60.0  # how long JetStream may leave requests unanswered while the connection is open
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 EXPECTED_SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: the expected last sequence is not the last one
-UNFINISHED: Final = {  # err_codes of a cluster's leader, after which a request can be repeated
-    10158,  # a message with this id is not stored on enough servers yet
-    10164,  # another append to this subject is not finished yet
-}
-
 T = TypeVar("T")
 Answer = TypeVar("Answer")
-
-UNANSWERED = (  # errors of an outage, after which a request can be repeated
-    NatsTimeoutError,
-    NoStreamResponseError,
-    NoRespondersError,
-    ConnectionReconnectingError,
-    OutboundBufferLimitError,
-    ServiceUnavailableError,
-    ServerError,
-)
 
 
 class StreamLog(Generic[T]):
@@ -47,7 +32,7 @@ class StreamLog(Generic[T]):
     def __init__(self, nats: Client, stream: str, read: Callable[[RawStreamMsg], T]) -> None:
         """`read` makes a record of a message, and raises ValueError if the service did not write the message."""
         self._nats = nats
-        self._js = nats.jetstream()
+        self._js = nats.jetstream(timeout=ANSWER_TIMEOUT_S)
         self._stream = stream
         self._read = read
 
@@ -157,7 +142,7 @@ class StreamLog(Generic[T]):
             try:
                 return await ask()
             except (APIError, *UNANSWERED) as error:
-                if not isinstance(error, UNANSWERED) and error.err_code not in UNFINISHED:
+                if not is_repeatable(error):
                     raise
                 if not self._nats.is_connected:
                     give_up_at = loop.time() + GIVE_UP_AFTER_S

@@ -13,6 +13,7 @@ from nats.js.errors import BucketNotFoundError, NotFoundError
 
 from app.errors import TransientError
 from app.jetstream import objects
+from app.jetstream.answers import until_answered
 from app.recordings.recording import Recording, check_size, not_found
 from app.temporary import is_full, room_for, temporary_file
 from schemas.errors import ErrorCode
@@ -48,8 +49,8 @@ class Bucket:
 
     async def _info(self, audio_file_id: str) -> ObjectInfo:
         try:
-            store = await objects.until_answered(partial(self._jetstream.object_store, self._bucket))
-            info = await objects.until_answered(partial(store.get_info, audio_file_id))
+            store = await until_answered(partial(self._jetstream.object_store, self._bucket))
+            info = await until_answered(partial(store.get_info, audio_file_id))
         except BucketNotFoundError as error:
             message = f"The bucket {self._bucket!r} is missing: restart the service, which creates the bucket."
             raise TransientError(ErrorCode.INTERNAL, message) from error

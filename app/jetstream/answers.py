@@ -1,0 +1,49 @@
+"""Repeat requests that JetStream does not answer: after a server was lost, a stream has no leader for some seconds."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from nats.errors import ConnectionReconnectingError, NoRespondersError, OutboundBufferLimitError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.errors import APIError, NoStreamResponseError, ServerError, ServiceUnavailableError
+
+ANSWERED_WITHIN_S: Final = 30.0  # the servers of a cluster need up to ten seconds to elect a new leader
+RETRY_AFTER_S: Final = 0.1
+UNFINISHED: Final = {  # err_codes of a cluster's leader, after which a request can be repeated
+    10158,  # a message with this id is not stored on enough servers yet
+    10164,  # another append to this subject is not finished yet
+}
+UNANSWERED = (  # errors of an outage, after which a request can be repeated
+    NatsTimeoutError,
+    NoStreamResponseError,
+    NoRespondersError,
+    ConnectionReconnectingError,
+    OutboundBufferLimitError,
+    ServiceUnavailableError,
+    ServerError,
+)
+
+T = TypeVar("T")
+
+
+def is_repeatable(error: Exception) -> bool:
+    """Whether the request that ended with this error can be repeated."""
+    return isinstance(error, UNANSWERED) or (isinstance(error, APIError) and error.err_code in UNFINISHED)
+
+
+async def until_answered(ask: Callable[[], Awaitable[T]], *, within_s: float = ANSWERED_WITHIN_S) -> T:
+    """Repeat a request until NATS answers.
+
+    Raises:
+        NatsError: NATS has not answered within `within_s` seconds, or answers with an error.
+    """
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + within_s
+    while True:
+        try:
+            return await ask()
+        except (APIError, *UNANSWERED) as error:
+            if not is_repeatable(error) or loop.time() > give_up_at:
+                raise
+        await asyncio.sleep(RETRY_AFTER_S)
