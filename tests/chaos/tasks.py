@@ -14,11 +14,13 @@ from tests.e2e.conftest import LIBRIVOX, TWO_READERS
 SORTS = ["text", "words", "speakers", "turns", "turns", "turns"]  # turns of a short clip cost least
 
 
-async def publish(client: Client, name: str, chance: Random, tasks: int, seconds: float) -> dict[str, float]:
-    """Publish so many tasks at most, one by one, until the time is up; the seconds of audio of each."""
+async def publish(
+    client: Client, name: str, chance: Random, tasks: int, seconds: float, *, in_time: bool
+) -> dict[str, float]:
+    """Publish so many tasks over the time, with `in_time` none after it; the seconds of audio of each."""
     clips, published, end = sorted(LIBRIVOX.glob("*.flac")), dict[str, float](), time.monotonic() + seconds
     for number in range(tasks):
-        if time.monotonic() > end:
+        if in_time and time.monotonic() > end:
             break
         clip = chance.choice(clips) if chance.random() < 0.95 else TWO_READERS
         task_id, sort = f"{name}-{number}", chance.choice(SORTS)

@@ -88,7 +88,9 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(tmp_path: Path) -> None
         # When tasks are published while workers and servers are hurt
         async with asyncio.TaskGroup() as group:
             publishing = [
-                group.create_task(publish(client, name, chance(name), TASKS // len(PUBLISHERS), SECONDS))
+                group.create_task(
+                    publish(client, name, chance(name), TASKS // len(PUBLISHERS), SECONDS, in_time=CLUSTER)
+                )
                 for name in PUBLISHERS
             ]
             striking = [
