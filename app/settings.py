@@ -102,6 +102,7 @@ class Settings(BaseSettings):
     audio_ttl: float = Field(
         30 * 24 * 3600,
         ge=0,
+        le=100 * 365 * 24 * 3600,
         description="Seconds after the end of a task until its recording is deleted; 0: never. Folders and web servers "
         "are only read.",
     )
