@@ -5,7 +5,9 @@ under `retention.due.*` when its time comes. Its subject names the user, the rec
 finds all reminders of one of them.
 """
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -14,14 +16,18 @@ from typing import Final
 from nats.aio.client import Client
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from app.errors import TransientError
 from app.jetstream import leader_reads, stream_pages
 from app.jetstream.streams import LETTERS_KEPT_S
 from app.task_log.record import Metadata, Owner
 from app.updates import Task
 from schemas import subjects
+from schemas.errors import ErrorCode
 from schemas.stream_names import StreamNames
 from schemas.wire import AudioFileId, TaskId, UserId
 
+SET_WITHIN_S: Final = 2.0  # how long to wait for the reminders of tasks that have just ended
+LOOK_EVERY_S: Final = 0.05
 TOKEN_CHARACTERS: Final = 16  # hexadecimal digits of a hash in a subject; the reminder itself has the whole name
 
 
@@ -89,6 +95,7 @@ class Reminders:
         self._nats = nats
         self._js = nats.jetstream()
         self._stream = names.retention
+        self._results, self._ended_tasks = names.results, names.ended_tasks
 
     async def put(self, reminder: Reminder) -> None:
         """Store a reminder in place of an earlier one of the task.
@@ -133,6 +140,27 @@ class Reminders:
             if other.audio_file_id == due.audio_file_id and other.recording_until is not None and not is_same:
                 return True
         return False
+
+    async def wait_until_set(self) -> None:
+        """Wait until each task that has ended before has its reminder.
+
+        Raises:
+            NatsError: NATS does not answer.
+            TransientError: Some reminders are still missing.
+        """
+        last = (await self._js.stream_info(self._results)).state.last_seq
+        give_up_at = time.monotonic() + SET_WITHIN_S
+        while time.monotonic() < give_up_at:
+            if await self._are_set_up_to(last):
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
+        message = "Some tasks have ended just now, and the service has not noted whose they are: ask again in a moment."
+        raise TransientError(ErrorCode.INTERNAL, message)
+
+    async def _are_set_up_to(self, sequence: int) -> bool:
+        consumer = await self._js.consumer_info(self._results, self._ended_tasks)
+        settled = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
+        return settled >= sequence or not (consumer.num_pending or consumer.num_ack_pending)
 
     async def oldest_due(self) -> datetime | None:
         """Return when the oldest unsettled reminder became due; None if there is none.

@@ -99,6 +99,7 @@ class Schedule:
             except ValueError as error:  # a later version of the service has written it
                 await _try_again_later(message, error)
         in_use = await self._in_use([reminder for _, reminder in due])
+        await self._reminders.wait_until_set()  # a task that is in no queue now may have ended just before
         for message, reminder in due:
             try:
                 await self._erase(reminder, in_use, since=message.metadata.timestamp)

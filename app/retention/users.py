@@ -1,18 +1,16 @@
 """Erasing a user: deletes all tasks of a user that a stream still knows, in several answers if that takes long."""
 
-import asyncio
 import base64
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
-from typing import Final
 
 from nats.aio.client import Client
 from nats.js.errors import APIError
 
 from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore
-from app.errors import AlreadyKnownError, NotHeldError, RequestError
+from app.errors import AlreadyKnownError, NotHeldError, RequestError, TransientError
 from app.queue.positions import WaitingTasks
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
@@ -24,9 +22,6 @@ from schemas.dead_letters import BodyEncoding, DeadLetter
 from schemas.errors import ErrorCode
 from schemas.requests import Deleted, UserRequest
 from schemas.stream_names import StreamNames
-
-REMINDED_WITHIN_S: Final = 2.0  # how long a deletion waits for the reminders of tasks that have just ended
-LOOK_EVERY_S: Final = 0.05
 
 Steps = AsyncGenerator[
     tuple[int, int], None
@@ -109,7 +104,10 @@ class UserErasure:
 
     async def _ended(self, user_id: int | str, _: int) -> Steps:
         """Delete the tasks that have ended; each has a reminder."""
-        await self._wait_for_reminders()
+        try:
+            await self._reminders.wait_until_set()
+        except TransientError as error:
+            raise RequestError(error.detail.code, error.detail.message) from error
         async for reminder in self._reminders.of_user(user_id):
             await self._delete_ended(reminder)
             yield 0, 1
@@ -120,26 +118,6 @@ class UserErasure:
             await self._delete_if_known(reminder.task_id)
         else:  # the log has expired, and a later task may have its id
             await self._erasure.erase_remains(reminder)
-
-    async def _wait_for_reminders(self) -> None:
-        """Wait until each task that has ended before has its reminder.
-
-        Raises:
-            RequestError: Some reminders are still missing.
-        """
-        last = (await self._js.stream_info(self._names.results)).state.last_seq
-        give_up_at = time.monotonic() + REMINDED_WITHIN_S
-        while time.monotonic() < give_up_at:
-            if await self._is_reminded_up_to(last):
-                return
-            await asyncio.sleep(LOOK_EVERY_S)
-        message = "Some tasks have ended just now, and the service has not noted whose they are: ask again in a moment."
-        raise RequestError(ErrorCode.INTERNAL, message)
-
-    async def _is_reminded_up_to(self, sequence: int) -> bool:
-        consumer = await self._js.consumer_info(self._names.results, self._names.ended_tasks)
-        settled = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
-        return settled >= sequence or not (consumer.num_pending or consumer.num_ack_pending)
 
     async def _letters(self, user_id: int | str, after: int) -> Steps:
         """Delete the dead letters that name the user: their tasks may have no log, and may be invalid."""

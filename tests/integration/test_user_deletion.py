@@ -172,7 +172,7 @@ async def test_a_deletion_waits_until_it_is_known_whose_the_ended_tasks_are(
         await put(reminder)  # type: ignore[arg-type]  # whatever it is
 
     monkeypatch.setattr(reminders, "put", held)
-    monkeypatch.setattr("app.retention.users.REMINDED_WITHIN_S", 0.2)
+    monkeypatch.setattr("app.retention.reminders.SET_WITHIN_S", 0.2)
     await publish(publisher, "t1", "anna")
     await publisher.until("t1", State.COMPLETED)
     await eventually(lambda: queue_is_empty(js))
