@@ -92,8 +92,8 @@ class S3:
             return
         try:
             await self._store.delete_async(audio_file_id)
-        except FileNotFoundError:
-            return
+        except FileNotFoundError as error:
+            _check_bucket(error)
         except (BaseError, OSError) as error:
             raise _explained(error) from error
 
@@ -104,9 +104,7 @@ class S3:
         try:
             return await self._store.get_async(audio_file_id)
         except FileNotFoundError as error:
-            if "NoSuchBucket" in str(error):
-                message = "The service's bucket in S3 is missing: let the operator create it, or correct AUDIO_STORE."
-                raise TransientError(ErrorCode.INTERNAL, message) from error
+            _check_bucket(error)
             not_found(audio_file_id, _ADVICE)
         except (BaseError, OSError) as error:
             raise _explained(error) from error
@@ -132,6 +130,13 @@ class S3:
 
 
 _ADVICE = "upload it to the service's bucket in S3, then publish a new task"
+
+
+def _check_bucket(error: FileNotFoundError) -> None:
+    """Raise a TransientError if the whole bucket is missing, not only a recording."""
+    if "NoSuchBucket" in str(error):
+        message = "The service's bucket in S3 is missing: let the operator create it, or correct AUDIO_STORE."
+        raise TransientError(ErrorCode.INTERNAL, message) from error
 
 
 def lacks_credentials(error: Exception) -> bool:

@@ -171,6 +171,15 @@ async def test_deleting_removes_a_recording_once(recordings: Recordings, bucket:
     assert (await bucket.head_async(NAME))["size"] == len(CONTENT)
 
 
+async def test_a_missing_bucket_is_no_deletion(s3_server: S3Server, bucket: S3Store) -> None:
+    # Given a bucket that does not exist
+    settings = in_s3(Settings(_env_file=None), s3_server.url).model_copy(update={"audio_store": "s3://nowhere/calls"})
+    # When a recording is deleted, then the operator is told what is wrong
+    with pytest.raises(TransientError) as caught:
+        await S3(settings).delete(NAME)
+    assert "AUDIO_STORE" in caught.value.detail.message
+
+
 DENIED = "<Error><Code>AccessDenied</Code></Error>"
 SLOW_DOWN = "<Error><Code>SlowDown</Code></Error>"
 NOTHING = Fault(answer=b"")
