@@ -96,9 +96,23 @@ class StreamLog(Generic[T]):
                     return behind  # this append was stored, and its acknowledgement was lost
                 if self._is_record(message):
                     raise FencedError(subject)
-            if behind == after:  # the record at `after` was removed
-                raise FencedError(subject)
+            if behind == after:
+                await self._check_removed(among or subject, after)
             after = behind  # messages that are no records do not fence a writer
+
+    async def _check_removed(self, subject: str, after: int) -> None:
+        """Check that the record at `after`, behind which nothing was found, is still the last one.
+
+        A server that has just lost the leadership of the stream may know nothing of what refuses the append.
+
+        Raises:
+            FencedError: The record was removed.
+            TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
+        """
+        last = await self._insist(subject, partial(leader_reads.last, self._nats, self._stream, subject))
+        if last is None or last.seq != after:
+            raise FencedError(subject)
+        await asyncio.sleep(FIRST_PAUSE_S)
 
     async def purge(self, subject: str, *, up_to: int | None = None) -> None:
         """Remove the messages of a subject: all, or those up to a stream sequence."""

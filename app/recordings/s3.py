@@ -1,5 +1,6 @@
 """Recordings in a bucket of S3, or of another server that speaks the protocol of S3."""
 
+import asyncio
 import atexit
 import re
 import time
@@ -31,6 +32,7 @@ _REASONS = re.compile(
     r"(?<=status code: )\d{3}|(?<=<Code>)\w{1,64}(?=</Code>)"
     r"|Received redirect[\w ,]*|HTTP error: [a-z ]*|(?<=kind: )[A-Z]\w*"
 )
+_DELETED_WITHIN_S = 4.0  # less than the five seconds that clients wait for a reply
 _MOST_RETRIES = 6  # of requests for one recording, with growing pauses: about ten seconds in all
 
 # Before Python 3.13, a thread of the library that hands over its last answer while Python ends aborts the process.
@@ -91,7 +93,8 @@ class S3:
         if not is_below(audio_file_id):
             return
         try:
-            await self._store.delete_async(audio_file_id)
+            async with asyncio.timeout(_DELETED_WITHIN_S):
+                await self._store.delete_async(audio_file_id)
         except FileNotFoundError as error:
             _check_bucket(error)
         except (BaseError, OSError) as error:

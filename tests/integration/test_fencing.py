@@ -10,14 +10,14 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
-from nats.js.api import PubAck
+from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
 
 from app.cancellation import despite_cancellation
 from app.engines.messages import Listen
 from app.errors import FencedError, PermanentError, TransientError
 from app.execution.attempt import TaskAttempt
-from app.jetstream import provisioning, streams
+from app.jetstream import leader_reads, provisioning, streams
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
@@ -211,6 +211,41 @@ async def test_a_worker_whose_acknowledgement_is_lost_is_not_fenced_by_itself(
     running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2})
     await log.append(running, metadata, after=record.stream_sequence)
     assert (await js.stream_info("transcription_progress")).state.messages == 2
+
+
+async def test_a_server_that_was_just_the_leader_fences_nobody(
+    settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a log, and a stream that does not recognize a repetition any more at the next try
+    monkeypatch.setattr("app.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
+    monkeypatch.setattr("app.jetstream.stream_log.FIRST_PAUSE_S", 0.5)
+    await provisioning.provision(js, settings)
+    log = TaskLog(nc, streams.names(settings), "w")
+    metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
+    first = await log.append(QUEUED, metadata, after=0)
+    before = await leader_reads.last(nc, "transcription_progress", "progress.t1")
+    publish, last, next_from = JetStreamContext.publish, leader_reads.last, leader_reads.next_from
+
+    async def unacknowledged(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
+        await publish(self, *arguments, **options)
+        monkeypatch.setattr(JetStreamContext, "publish", publish)  # once
+        raise NatsTimeoutError
+
+    async def nothing_behind(*_: object) -> None:
+        monkeypatch.setattr(leader_reads, "next_from", next_from)  # once
+
+    async def the_first(*_: object) -> RawStreamMsg | None:
+        monkeypatch.setattr(leader_reads, "last", last)  # once
+        return before
+
+    # When the acknowledgement of the next event is lost, and the reads after it are out of date
+    monkeypatch.setattr(JetStreamContext, "publish", unacknowledged)
+    monkeypatch.setattr(leader_reads, "next_from", nothing_behind)
+    monkeypatch.setattr(leader_reads, "last", the_first)
+    running = QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2})
+    record = await log.append(running, metadata, after=first.stream_sequence)
+    # Then the writer goes on
+    assert record == await log.last("t1")
 
 
 @pytest.mark.parametrize("refusal", [BadRequestError(code=400, err_code=10164), APIError(code=409, err_code=10158)])
