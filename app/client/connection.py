@@ -2,7 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from app.jetstream.nats_py_compat import close, tolerate_lost_writes, tolerate_u
 from app.settings import Settings
 
 REPLY_TIMEOUT_S = 5.0
+FAILURES_AT_MOST = 4  # of the first connection, for each address
 OutageCallback = Callable[[bool], None]
 
 
@@ -45,16 +47,22 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
 async def _connect_first(connection: Connection, settings: Settings, report: Callable[..., Awaitable[None]]) -> None:
     """Connect for the first time, and have later outages reported.
 
+    nats-py drops an address after some failures, but takes up again each address that a server of a cluster names, even
+    if that server refuses the login. So the number of failures is limited here.
+
     Raises:
         UnreachableError: No server answers, or the server refuses the login.
     """
-    limit, failures = asyncio.timeout(None), list[Exception]()
+    failures = deque[Exception](maxlen=FAILURES_AT_MOST * len(settings.nats_servers))
+    limit, connected = asyncio.timeout(None), asyncio.Event()
 
     async def note(failure: Exception) -> None:
-        failures[:] = [failure]
+        failures.append(failure)
         connection.note_error(failure)
         if isinstance(failure, ssl.SSLError):  # after this error nats-py waits forever for the end of the connection
             limit.reschedule(asyncio.get_running_loop().time())
+        if len(failures) == failures.maxlen and not connected.is_set():
+            connection.options["allow_reconnect"] = False  # ends the first connection with this failure
 
     try:
         async with limit:
@@ -74,9 +82,10 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
                 max_reconnect_attempts=1,
                 ping_interval=5,
             )
+        connected.set()
     except (nats.errors.Error, OSError, ValueError) as error:
         await close(connection)
-        raise _explained(settings.nats_place, failures[0] if failures else error) from error
+        raise _explained(settings.nats_place, failures or [error]) from error
 
 
 def _trusting(authority: Path | None) -> ssl.SSLContext | None:
@@ -87,11 +96,13 @@ def _plain(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None
 
 
-def _explained(place: str, reason: Exception) -> ClientError:
-    if isinstance(reason, nats.errors.AuthorizationError) or "authorization" in str(reason).lower():
-        return UnreachableError(
-            f"NATS at {place} refuses the login: check NATS_USER, NATS_PASSWORD or NATS_CREDS_FILE."
-        )
-    if isinstance(reason, ssl.SSLError):
-        return UnreachableError(f"NATS at {place} is not trusted ({reason}): check NATS_TLS_CA_FILE.")
+def _explained(place: str, failures: Iterable[Exception]) -> ClientError:
+    """Explain what has failed: a server that has answered tells more than one that is away."""
+    for failure in failures:
+        if isinstance(failure, nats.errors.AuthorizationError) or "authorization" in str(failure).lower():
+            return UnreachableError(
+                f"NATS at {place} refuses the login: check NATS_USER, NATS_PASSWORD or NATS_CREDS_FILE."
+            )
+        if isinstance(failure, ssl.SSLError):
+            return UnreachableError(f"NATS at {place} is not trusted ({failure}): check NATS_TLS_CA_FILE.")
     return NoServerError(place, f"start one with `{command()} up`, or set NATS_URL to the address of your server")

@@ -1,7 +1,10 @@
 """The client, as far as it needs nobody else."""
 
+import asyncio
 import json
 import wave
+from asyncio import StreamReader, StreamWriter
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -16,6 +19,7 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
+from pydantic import SecretStr
 
 from app.client import (
     ClientError,
@@ -29,9 +33,12 @@ from app.client import (
 )
 from app.client.bucket import Bucket
 from app.client.client import new_task_id
+from app.client.connection import connect
 from app.client.exchange import ask, publish_task
 from app.client.recordings import Store, audio_file_id, choose_priority, length
 from app.client.submission import Submission
+from app.embedded import free_port
+from app.settings import Settings
 from schemas import subjects
 from schemas.errors import ErrorCode
 from schemas.progress import State
@@ -409,3 +416,28 @@ async def test_a_store_that_is_only_read_takes_no_recording(tmp_path: Path) -> N
         await audio_file_id("https://files.example.com/", tmp_path / "call.wav", "t1")
     # And what is there is named as it is
     assert await audio_file_id("https://files.example.com/", "2026/call.wav", "t1") == "2026/call.wav"
+
+
+async def test_a_refused_login_is_told_at_once_though_another_server_is_away() -> None:
+    # Given servers of a cluster that refuse the login and name each other, and an address without a server
+    ports, dead = [free_port(), free_port()], free_port()
+    urls = [f"127.0.0.1:{port}" for port in ports]
+    hello = {"server_id": "n", "version": "2.15.1", "proto": 1, "max_payload": 2**20, "connect_urls": urls}
+
+    async def refuse(reader: StreamReader, writer: StreamWriter) -> None:
+        writer.write(b"INFO " + json.dumps(hello).encode() + b"\r\n")
+        with suppress(ConnectionError):
+            await reader.readline()
+            writer.write(b"-ERR 'Authorization Violation'\r\n")
+            await writer.drain()
+        writer.close()
+
+    async with AsyncExitStack() as servers:
+        for port in ports:
+            await servers.enter_async_context(await asyncio.start_server(refuse, "127.0.0.1", port))
+        addresses = f"nats://{urls[0]},nats://127.0.0.1:{dead}"
+        settings = Settings(_env_file=None, nats_url=addresses, nats_user="u", nats_password=SecretStr("wrong"))
+        # When somebody connects, then the login is what is wrong
+        async with asyncio.timeout(5):
+            with pytest.raises(UnreachableError, match="refuses the login"):
+                await connect(settings)
