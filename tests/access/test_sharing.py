@@ -1,11 +1,14 @@
 """Workers share recordings among themselves: a client can neither offer windows nor answer for a worker."""
 
+import asyncio
+
 import pytest
 from nats.aio.msg import Msg
 
 from schemas import subjects
 from tests.access.servers import CLIENTS, GuardedNats
 from tests.access.test_answers import connected
+from tests.waiting import DEADLINE
 
 WORKER = "0" * 32
 
@@ -14,9 +17,12 @@ WORKER = "0" * 32
 async def test_a_client_can_neither_offer_windows_nor_answer(guarded: GuardedNats, user: str) -> None:
     # Given what workers hear of each other
     heard: list[bytes] = []
+    of_a_worker = asyncio.Event()
 
     async def hear(message: Msg) -> None:
         heard.append(message.data)
+        if message.data == b"of a worker":
+            of_a_worker.set()
 
     service, client = await connected(guarded, "service"), await connected(guarded, user)
     await service.subscribe(subjects.WINDOWS_OFFERED, cb=hear)
@@ -28,7 +34,8 @@ async def test_a_client_can_neither_offer_windows_nor_answer(guarded: GuardedNat
     await client.flush()
     # Then the server refuses both, and workers hear only each other
     await service.publish(subjects.windows_inbox(WORKER), b"of a worker")
-    await service.flush()
+    async with asyncio.timeout(DEADLINE):
+        await of_a_worker.wait()
     assert heard == [b"of a worker"]
     assert len(guarded.refused()) == 2
     await client.close()
