@@ -4,6 +4,7 @@ VENV ?= .venv
 TESTS ?= tests/unit tests/integration
 QUICK_E2E := tests/e2e/test_service.py tests/e2e/test_speech.py
 LONG := tests/acceptance tests/chaos tests/integration/engines tests/kubernetes tests/monitoring \
+	tests/access/test_cluster.py tests/integration/test_many_requests.py tests/integration/test_recordings_in_s3.py \
 	$(filter-out $(QUICK_E2E),$(wildcard tests/e2e/test_*.py))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -38,13 +39,13 @@ demo: $(READY) ## transcribe a recording of two people, servers and all
 up: $(READY) ## run the service with embedded servers until Ctrl-C
 	@$(BIN)/natscribe up
 
-test: $(READY) ## run all tests but the long ones, against real servers: five minutes
-	@$(BIN)/pytest -n 3 --dist loadgroup -m "not node" $(LONG:%=--ignore=%) --ignore=tests/cluster
+test: $(READY) ## run all tests but the long ones and those of `check`, against real servers: five minutes
+	@$(BIN)/pytest -n 3 --dist loadgroup $(LONG:%=--ignore=%) --ignore=tests/cluster --ignore=tests/contract
 
 test-unit: $(READY) ## run the tests that need no server and no Node: half a minute
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not node" tests/unit tests/handlers tests/contract
 
-test-long: $(READY) $(NODE_READY) ## run the long tests: engines, monitoring, browser, lost workers
+test-long: $(READY) $(NODE_READY) ## run the long tests: engines, monitoring, browser, lost workers, S3
 	@$(BIN)/pytest -n 2 --dist loadgroup $(LONG) tests/cluster/test_start.py
 
 test-python: $(READY) ## run unit and integration tests: make test-python PYTHON=python3.13 VENV=.venv-3.13
