@@ -4,17 +4,12 @@ JetStream's Direct Get, which `stream_pages` uses, is answered by any server tha
 one that is behind the leader. The leader answers with all that it has acknowledged.
 """
 
-from functools import partial
-
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
-from app.jetstream.answers import until_answered
-
 ANSWER_TIMEOUT_S = 2.0
-ANSWERED_WITHIN_S = 8.0  # with repeated requests: a cluster takes some seconds to elect the next leader of a stream
 NO_MESSAGE = 10037  # err_code of nats-server: the stream has no such message
 
 
@@ -49,8 +44,7 @@ async def last(nats: Client, stream: str, subject: str) -> RawStreamMsg | None:
 async def _message(nats: Client, stream: str, start: int | None, subject: str | None = None) -> RawStreamMsg | None:
     js, follows = nats.jetstream(timeout=ANSWER_TIMEOUT_S), start is not None and subject is not None
     try:
-        read = partial(js.get_msg, stream, start, subject, next=follows)
-        return await until_answered(read, within_s=ANSWERED_WITHIN_S)
+        return await js.get_msg(stream, start, subject, next=follows)
     except NotFoundError as error:
         if error.err_code != NO_MESSAGE:  # the stream is missing: the service makes it again
             raise NoRespondersError from error

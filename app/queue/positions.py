@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -13,6 +14,7 @@ from nats.js.api import ConsumerInfo
 from nats.js.errors import APIError
 
 from app.jetstream import leader_reads
+from app.jetstream.answers import until_answered
 from app.jetstream.server_time import server_time
 from app.jetstream.stream_pages import page, pages
 from app.queue.priorities import PATIENCE, QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
@@ -24,6 +26,7 @@ from schemas.requests import TaskStatus
 from schemas.stream_names import StreamNames
 from schemas.wire import Kind, Priority
 
+HELD_WITHIN_S = 8.0  # a cluster takes some seconds to elect the next leader of the task stream
 READING_KEPT_S = 1.0  # positions are computed from a state of the queues that is at most this old
 
 
@@ -109,7 +112,8 @@ class WaitingTasks:
         Raises:
             NatsError: NATS does not answer.
         """
-        found = await leader_reads.one(self._nats, self._names.tasks, subject, sequence)
+        read = partial(leader_reads.one, self._nats, self._names.tasks, subject, sequence)
+        found = await until_answered(read, within_s=HELD_WITHIN_S)
         return None if found is None else StoredMessage.fetched(found)
 
     async def after(self, subject: str, sequence: int, *, count: int) -> list[StoredMessage]:
