@@ -2,8 +2,8 @@
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -44,28 +44,40 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
     return connection
 
 
-async def _connect_first(connection: Connection, settings: Settings, report: Callable[..., Awaitable[None]]) -> None:
-    """Connect for the first time, and have later outages reported.
+@dataclass
+class _FirstConnection:
+    """Notes the failures while a client connects for the first time, and ends that when there are too many.
 
     nats-py drops an address after some failures, but takes up again each address that a server of a cluster names, even
-    if that server refuses the login. So the number of failures is limited here.
+    if that server refuses the login.
+    """
+
+    connection: Connection
+    most: int  # failures
+    limit: asyncio.Timeout
+    failures: list[Exception] = field(default_factory=list)
+    made: bool = False  # whether the client is connected, so that later failures are those of outages
+
+    async def note(self, failure: Exception) -> None:
+        self.connection.note_error(failure)
+        if self.made:
+            return
+        self.failures.append(failure)
+        if isinstance(failure, ssl.SSLError):  # after this error nats-py waits forever for the end of the connection
+            self.limit.reschedule(asyncio.get_running_loop().time())
+        if len(self.failures) >= self.most:
+            self.connection.options["allow_reconnect"] = False  # nats-py gives up with this failure
+
+
+async def _connect_first(connection: Connection, settings: Settings, report: Callable[..., Awaitable[None]]) -> None:
+    """Connect for the first time, and have later outages reported.
 
     Raises:
         UnreachableError: No server answers, or the server refuses the login.
     """
-    failures = deque[Exception](maxlen=FAILURES_AT_MOST * len(settings.nats_servers))
-    limit, connected = asyncio.timeout(None), asyncio.Event()
-
-    async def note(failure: Exception) -> None:
-        failures.append(failure)
-        connection.note_error(failure)
-        if isinstance(failure, ssl.SSLError):  # after this error nats-py waits forever for the end of the connection
-            limit.reschedule(asyncio.get_running_loop().time())
-        if len(failures) == failures.maxlen and not connected.is_set():
-            connection.options["allow_reconnect"] = False  # ends the first connection with this failure
-
+    first = _FirstConnection(connection, FAILURES_AT_MOST * len(settings.nats_servers), asyncio.timeout(None))
     try:
-        async with limit:
+        async with first.limit:
             await connection.connect(
                 settings.nats_servers,
                 name="natscribe client",
@@ -74,7 +86,7 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
                 user_credentials=str(settings.nats_creds_file or "") or None,
                 tls=_trusting(settings.nats_tls_ca_file),
                 inbox_prefix=settings.nats_inbox_prefix,
-                error_cb=note,
+                error_cb=first.note,
                 disconnected_cb=partial(report, away=True),
                 reconnected_cb=partial(report, away=False),
                 connect_timeout=2,
@@ -82,10 +94,10 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
                 max_reconnect_attempts=1,
                 ping_interval=5,
             )
-        connected.set()
+        first.made = True
     except (nats.errors.Error, OSError, ValueError) as error:
         await close(connection)
-        raise _explained(settings.nats_place, failures or [error]) from error
+        raise _explained(settings.nats_place, first.failures or [error]) from error
 
 
 def _trusting(authority: Path | None) -> ssl.SSLContext | None:
