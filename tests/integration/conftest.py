@@ -3,6 +3,7 @@
 import asyncio
 import json
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -108,6 +109,15 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate of `localhost` and 127.0.0.1, and the authority that signed it."""
     folder = tmp_path_factory.mktemp("certificates")
     subprocess.run(["sh", str(CERTIFICATES), str(folder)], check=True)  # noqa: S607
+    return folder
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go, empty at first."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 

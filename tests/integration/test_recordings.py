@@ -23,15 +23,6 @@ CONTENT = bytes(range(256)) * 4000  # about 1 MB, several chunks
 
 
 @pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files go, empty at first."""
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
-
-
-@pytest.fixture
 async def bucket(js: JetStreamContext) -> ObjectStore:
     return await js.create_object_store("audio")
 

@@ -1,7 +1,6 @@
 """Recordings on a web server, which says over TLS what a test has it say."""
 
 import asyncio
-import tempfile
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -69,15 +68,6 @@ async def web(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     yield serving[0]
     serving[0].released.set()
     server.close()
-
-
-@pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files go, empty at first."""
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 @pytest.fixture

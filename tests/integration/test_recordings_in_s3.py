@@ -29,15 +29,6 @@ pytestmark = pytest.mark.xdist_group("s3")  # one server for all of them
 
 
 @pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files go, empty at first."""
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
-
-
-@pytest.fixture
 async def bucket(s3_server: S3Server) -> S3Store:
     """The bucket as its owner sees it, with one recording."""
     store = bucket_of(s3_server)
