@@ -47,68 +47,88 @@ class Meter:
     def _tasks(self) -> None:
         name, code = ["task_name"], ["task_name", "error_code"]
         self._seconds = self._histogram("task_processing_time_seconds", "Seconds from delivery to settlement.", SECONDS)
-        self._factor = self._histogram("task_real_time_factor", "Seconds of work per second of audio.", FACTORS)
-        self._wait = self._histogram("task_queue_wait_seconds", "Seconds from publish to the first `running`.", SECONDS)
+        self._factor = self._histogram(
+            "natscribe_task_real_time_factor", "Seconds of work per second of audio.", FACTORS
+        )
+        self._wait = self._histogram(
+            "natscribe_task_queue_wait_seconds", "Seconds from publish to the first `running`.", SECONDS
+        )
         self._success = self._counter("task_success", "Tasks completed.", name)
         self._failure = self._counter("task_failure", "Tasks failed for good.", code)
-        self._retries = self._counter("task_retries", "Attempts that are retried.", code)
-        self._redeliveries = self._counter("task_redeliveries", "Deliveries of tasks that were begun before.", name)
+        self._retries = self._counter("natscribe_task_retries", "Attempts that are retried.", code)
+        self._redeliveries = self._counter(
+            "natscribe_task_redeliveries", "Deliveries of tasks that were begun before.", name
+        )
         self._duplicates = self._counter(
-            "task_duplicates", "Messages removed because another message has the same task id.", name
+            "natscribe_task_duplicates", "Messages removed because another message has the same task id.", name
         )
-        self._resumes = self._counter("task_resumes", "Attempts that continued from a checkpoint.", name)
+        self._resumes = self._counter("natscribe_task_resumes", "Attempts that continued from a checkpoint.", name)
         self._resumed = self._counter(
-            "task_resumed_audio_seconds", "Seconds of audio that attempts skipped because of a checkpoint.", name
+            "natscribe_task_resumed_audio_seconds",
+            "Seconds of audio that attempts skipped because of a checkpoint.",
+            name,
         )
-        self._audio = self._counter("task_audio_seconds", "Seconds of audio of completed tasks.", name)
+        self._audio = self._counter("natscribe_task_audio_seconds", "Seconds of audio of completed tasks.", name)
         self._untranscribed = self._counter(
-            "task_untranscribed_seconds", "Seconds of speech in which no text was found.", name
+            "natscribe_task_untranscribed_seconds", "Seconds of speech in which no text was found.", name
         )
-        self._letters = self._counter("dead_letters", "Dead letters stored.", code)
+        self._letters = self._counter("natscribe_dead_letters", "Dead letters stored.", code)
         self._refusals = self._counter(
-            "result_requests_refused", "Requests for a result as text that a busy worker has refused.", []
+            "natscribe_result_requests_refused", "Requests for a result as text that a busy worker has refused.", []
         )
         self._in_progress = self._gauge("task_in_progress", "Tasks in progress.", name, "livesum")
         self._since = self._gauge(
-            "task_seconds_since_progress", "Seconds since the last progress of the running task.", name, "livemax"
+            "natscribe_task_seconds_since_progress",
+            "Seconds since the last progress of the running task.",
+            name,
+            "livemax",
         )
-        self._running = self._gauge("task_running_seconds", "Seconds since the running task began.", name, "livemax")
+        self._running = self._gauge(
+            "natscribe_task_running_seconds", "Seconds since the running task began.", name, "livemax"
+        )
 
     def _queue(self) -> None:
         name = ["queue_name"]
         self._waiting = self._gauge("task_queue_size", "Messages that wait for a worker.", name)
         self._oldest = self._gauge(
-            "task_oldest_waiting_seconds", "Seconds since the oldest waiting message was stored.", name
+            "natscribe_task_oldest_waiting_seconds", "Seconds since the oldest waiting message was stored.", name
         )
         self._backlog = self._gauge(
-            "task_backlog_audio_seconds", "Estimated seconds of audio of the waiting messages.", name
+            "natscribe_task_backlog_audio_seconds", "Estimated seconds of audio of the waiting messages.", name
         )
-        self._messages = self._gauge("stream_messages", "Messages in a queue, of waiting and of running tasks.", name)
-        self._limit = self._gauge("stream_messages_limit", "Messages that a queue may hold.", name)
-        self._kept = self._gauge("dead_letters_kept", "Dead letters in their stream.")
-        self._erasures = self._counter("erasures", "What was erased because its time was over.", ["what"])
+        self._messages = self._gauge(
+            "natscribe_stream_messages", "Messages in a queue, of waiting and of running tasks.", name
+        )
+        self._limit = self._gauge("natscribe_stream_messages_limit", "Messages that a queue may hold.", name)
+        self._kept = self._gauge("natscribe_dead_letters_kept", "Dead letters in their stream.")
+        self._erasures = self._counter("natscribe_erasures", "What was erased because its time was over.", ["what"])
         for what in ERASED:
             self._erasures.labels(what)
         self._overdue = self._gauge(
-            "erasure_overdue_seconds", "Seconds since the oldest reminder became due that is not settled; 0: none is."
+            "natscribe_erasure_overdue_seconds",
+            "Seconds since the oldest reminder became due that is not settled; 0: none is.",
         )
 
     def _storage(self) -> None:
         place = ["server", "storage"]
-        self._used = self._gauge("jetstream_used_bytes", "Bytes that JetStream occupies on a server.", place)
-        self._allowed = self._gauge("jetstream_limit_bytes", "Bytes that JetStream may occupy on a server.", place)
-        self._stream = self._gauge("stream_bytes", "Size of a stream or bucket on a server.", ["server", "stream"])
+        self._used = self._gauge("natscribe_jetstream_used_bytes", "Bytes that JetStream occupies on a server.", place)
+        self._allowed = self._gauge(
+            "natscribe_jetstream_limit_bytes", "Bytes that JetStream may occupy on a server.", place
+        )
+        self._stream = self._gauge(
+            "natscribe_stream_bytes", "Size of a stream or bucket on a server.", ["server", "stream"]
+        )
 
     def _worker(self) -> None:
         self._attempt_limit = self._gauge(
-            "task_attempt_limit_seconds", "Seconds that an attempt may run (TASK_TIMEOUT)."
+            "natscribe_task_attempt_limit_seconds", "Seconds that an attempt may run (TASK_TIMEOUT)."
         )
-        self._model = self._gauge("model_loaded", "Whether a transcription model is loaded.", mode="livemin")
-        self._nats = self._gauge("nats_up", "Whether NATS is connected.", mode="livemin")
-        self._redis = self._gauge("redis_up", "Whether Redis answers.", mode="livemin")
-        self._memory = self._gauge("worker_memory_bytes", "Resident memory in bytes.", ["part"], "livesum")
+        self._model = self._gauge("natscribe_model_loaded", "Whether a transcription model is loaded.", mode="livemin")
+        self._nats = self._gauge("natscribe_nats_up", "Whether NATS is connected.", mode="livemin")
+        self._redis = self._gauge("natscribe_redis_up", "Whether Redis answers.", mode="livemin")
+        self._memory = self._gauge("natscribe_worker_memory_bytes", "Resident memory in bytes.", ["part"], "livesum")
         self._memory_limit = self._gauge(
-            "worker_memory_limit_bytes", "Memory limit of the control group in bytes; 0: no limit."
+            "natscribe_worker_memory_limit_bytes", "Memory limit of the control group in bytes; 0: no limit."
         )
         build = self._gauge(
             "natscribe_build_info", "Versions of service, Python and engine.", ["version", "python", "engine"]

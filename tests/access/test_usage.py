@@ -39,16 +39,16 @@ async def test_metrics_say_how_full_jetstream_is_and_of_what(settings: Settings,
     # When the worker measures
     await worker.container.maintenance.measure_storage()
     # Then there are the sizes of bucket and streams, and what is allowed
-    size = sample(worker, "stream_bytes", ("stream", "OBJ_audio"))
-    used = sample(worker, "jetstream_used_bytes", ("storage", "disk"))
-    limit = sample(worker, "jetstream_limit_bytes", ("storage", "disk"))
+    size = sample(worker, "natscribe_stream_bytes", ("stream", "OBJ_audio"))
+    used = sample(worker, "natscribe_jetstream_used_bytes", ("storage", "disk"))
+    limit = sample(worker, "natscribe_jetstream_limit_bytes", ("storage", "disk"))
     assert size is not None
     assert used is not None
     assert limit is not None
     assert RECORDING.stat().st_size <= size <= used < limit
-    assert sample(worker, "stream_bytes", ("stream", "transcription_progress"))
-    assert sample(worker, "jetstream_used_bytes", ("storage", "memory")) == 0
-    assert sample(worker, "jetstream_limit_bytes", ("storage", "memory"))
+    assert sample(worker, "natscribe_stream_bytes", ("stream", "transcription_progress"))
+    assert sample(worker, "natscribe_jetstream_used_bytes", ("storage", "memory")) == 0
+    assert sample(worker, "natscribe_jetstream_limit_bytes", ("storage", "memory"))
 
 
 @pytest.mark.parametrize("user", ["publisher", "admin"])

@@ -75,7 +75,7 @@ async def test_a_copy_of_the_data_of_nats_goes_on_elsewhere(tmp_path: Path) -> N
     ):
         # Then what was half done is continued from its checkpoint, and what waited is done
         assert (await end_of(client, half_done)).state is State.COMPLETED
-        assert sample(worker, "task_resumes_total", TRANSCRIPTION) == 1
+        assert sample(worker, "natscribe_task_resumes_total", TRANSCRIPTION) == 1
         assert (await end_of(client, waiting)).state is State.COMPLETED
         result = await client.get_task_result(half_done)
         assert isinstance(result, TranscriptionResult)

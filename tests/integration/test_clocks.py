@@ -112,7 +112,7 @@ async def test_a_wrong_clock_makes_no_task_old(
     await worker.container.maintenance.measure_queues()
     # Then no operator is told of a task that has waited for days
     metrics = worker.container.meter.exposition().decode()
-    ages = re.findall(r"^task_oldest_waiting_seconds\{.*\} (\S+)$", metrics, re.MULTILINE)
+    ages = re.findall(r"^natscribe_task_oldest_waiting_seconds\{.*\} (\S+)$", metrics, re.MULTILINE)
     assert 0 < max(map(float, ages)) < 60
     engine.may_go_on.set()
     await publisher.until("waiting", State.COMPLETED)

@@ -46,7 +46,7 @@ async def test_of_the_first_few_the_shortest_goes_first(
             assert {event.attempt for event in events} == {1}
         await eventually(lambda: queue_is_empty(js))
         # And no delivery of what was begun before
-        assert sample(worker, "task_redeliveries_total", TRANSCRIPTION) == 0
+        assert sample(worker, "natscribe_task_redeliveries_total", TRANSCRIPTION) == 0
     # And the shortest of four went first each time, those of unknown length last and in their order
     assert await results(js) == ["busy", "urgent", "minutes", "short", "hour", "unknown", "nonsense"]
 
@@ -130,7 +130,7 @@ async def test_what_a_killed_worker_had_taken_is_served_by_another(
         for task_id in ("hour", "minutes", "short"):
             events = await publisher.until(task_id, State.COMPLETED)
             assert {event.attempt for event in events} == {1}
-        assert sample(worker, "task_redeliveries_total", TRANSCRIPTION) == 0
+        assert sample(worker, "natscribe_task_redeliveries_total", TRANSCRIPTION) == 0
 
 
 async def test_tasks_that_were_taken_and_released_are_registered(

@@ -52,20 +52,20 @@ async def test_what_was_done_is_counted(
 
     # Then each is counted once
     async def all_settled() -> bool:
-        return sample(worker, "task_duplicates_total", TRANSCRIPTION) == 1
+        return sample(worker, "natscribe_task_duplicates_total", TRANSCRIPTION) == 1
 
     await eventually(all_settled)
     assert sample(worker, "task_success_total", TRANSCRIPTION) == 1
     assert sample(worker, "task_failure_total", TRANSCRIPTION, ("error_code", "audio_unreadable")) == 1
-    assert sample(worker, "task_retries_total", TRANSCRIPTION, ("error_code", "engine_failed")) == 1
-    assert sample(worker, "task_redeliveries_total", TRANSCRIPTION) == 1
-    assert sample(worker, "dead_letters_total", TRANSCRIPTION, ("error_code", "audio_unreadable")) == 1
+    assert sample(worker, "natscribe_task_retries_total", TRANSCRIPTION, ("error_code", "engine_failed")) == 1
+    assert sample(worker, "natscribe_task_redeliveries_total", TRANSCRIPTION) == 1
+    assert sample(worker, "natscribe_dead_letters_total", TRANSCRIPTION, ("error_code", "audio_unreadable")) == 1
     # And so is the time it took
     assert sample(worker, "task_processing_time_seconds_count", TRANSCRIPTION) == 2
-    assert sample(worker, "task_queue_wait_seconds_count", TRANSCRIPTION) == 2
-    assert sample(worker, "task_audio_seconds_total", TRANSCRIPTION) == 30
-    assert sample(worker, "task_real_time_factor_count", TRANSCRIPTION) == 1
-    assert sample(worker, "task_untranscribed_seconds_total", TRANSCRIPTION) == 0
+    assert sample(worker, "natscribe_task_queue_wait_seconds_count", TRANSCRIPTION) == 2
+    assert sample(worker, "natscribe_task_audio_seconds_total", TRANSCRIPTION) == 30
+    assert sample(worker, "natscribe_task_real_time_factor_count", TRANSCRIPTION) == 1
+    assert sample(worker, "natscribe_task_untranscribed_seconds_total", TRANSCRIPTION) == 0
 
 
 async def test_speech_without_text_is_counted(publisher: Publisher, start_worker: StartWorker) -> None:
@@ -80,7 +80,7 @@ async def test_speech_without_text_is_counted(publisher: Publisher, start_worker
 
         await eventually(settled)
         # Then its seconds are counted
-        assert sample(worker, "task_untranscribed_seconds_total", TRANSCRIPTION) == 7.5
+        assert sample(worker, "natscribe_task_untranscribed_seconds_total", TRANSCRIPTION) == 7.5
 
 
 async def test_a_resumed_task_says_how_much_it_saved(
@@ -99,8 +99,8 @@ async def test_a_resumed_task_says_how_much_it_saved(
     async with start_worker(second) as worker:
         await publisher.until("t1", State.COMPLETED)
         # Then ten seconds of audio were not transcribed again
-        assert sample(worker, "task_resumes_total", TRANSCRIPTION) == 1
-        assert sample(worker, "task_resumed_audio_seconds_total", TRANSCRIPTION) == 10
+        assert sample(worker, "natscribe_task_resumes_total", TRANSCRIPTION) == 1
+        assert sample(worker, "natscribe_task_resumed_audio_seconds_total", TRANSCRIPTION) == 10
 
 
 async def test_the_queue_is_measured_queue_by_queue(
@@ -122,10 +122,10 @@ async def test_the_queue_is_measured_queue_by_queue(
         # Then each queue has its own figures
         assert sample(worker, "task_queue_size", queue) == 3
         assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.high")) == 0
-        assert sample(worker, "stream_messages", ("queue_name", "tasks.transcription.high")) == 1
-        assert sample(worker, "stream_messages_limit", queue) == 10_000
-        assert sample(worker, "task_backlog_audio_seconds", queue) == 660
-        oldest = sample(worker, "task_oldest_waiting_seconds", queue)
+        assert sample(worker, "natscribe_stream_messages", ("queue_name", "tasks.transcription.high")) == 1
+        assert sample(worker, "natscribe_stream_messages_limit", queue) == 10_000
+        assert sample(worker, "natscribe_task_backlog_audio_seconds", queue) == 660
+        oldest = sample(worker, "natscribe_task_oldest_waiting_seconds", queue)
         assert oldest is not None
         assert 0 < oldest < 60
         assert sample(worker, "task_in_progress", TRANSCRIPTION) == 1
@@ -142,26 +142,28 @@ async def test_a_task_that_does_not_get_on_shows(
         await publisher.until("t1", State.RUNNING)
 
         async def stands_still() -> bool:
-            return (sample(worker, "task_seconds_since_progress", TRANSCRIPTION) or 0) > 1
+            return (sample(worker, "natscribe_task_seconds_since_progress", TRANSCRIPTION) or 0) > 1
 
         await eventually(stands_still)
-        assert (sample(worker, "task_running_seconds", TRANSCRIPTION) or 0) > 1
+        assert (sample(worker, "natscribe_task_running_seconds", TRANSCRIPTION) or 0) > 1
         engine.may_go_on.set()
         await publisher.until("t1", State.COMPLETED)
 
         async def is_over() -> bool:
-            return sample(worker, "task_running_seconds", TRANSCRIPTION) == 0
+            return sample(worker, "natscribe_task_running_seconds", TRANSCRIPTION) == 0
 
         await eventually(is_over)
 
 
-@pytest.mark.parametrize(("name", "value"), [("nats_up", 1), ("redis_up", 1), ("model_loaded", 1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("natscribe_nats_up", 1), ("natscribe_redis_up", 1), ("natscribe_model_loaded", 1)]
+)
 async def test_the_worker_says_what_it_has_at_hand(worker: Worker, name: str, value: float) -> None:
     async def exposed() -> bool:
         return sample(worker, name) == value
 
     await eventually(exposed)
-    assert (sample(worker, "worker_memory_bytes", ("part", "worker")) or 0) > 10_000_000
+    assert (sample(worker, "natscribe_worker_memory_bytes", ("part", "worker")) or 0) > 10_000_000
 
 
 async def test_a_worker_begins_at_nought(worker: Worker) -> None:

@@ -271,12 +271,14 @@ async def test_an_erasure_that_fails_is_repeated_and_seen(
         await worker.container.maintenance.measure_queues()
         text = worker.container.meter.exposition()
         assert overdue(text) == 0
-        assert b'erasures_total{what="recording"} 1.0' in text
-        assert b'erasures_total{what="task"} 1.0' in text
+        assert b'natscribe_erasures_total{what="recording"} 1.0' in text
+        assert b'natscribe_erasures_total{what="task"} 1.0' in text
 
 
 def overdue(exposition: bytes) -> float:
-    (line,) = (line for line in exposition.decode().splitlines() if line.startswith("erasure_overdue_seconds "))
+    (line,) = (
+        line for line in exposition.decode().splitlines() if line.startswith("natscribe_erasure_overdue_seconds ")
+    )
     return float(line.split()[1])
 
 

@@ -186,7 +186,7 @@ def test_workers_are_scaled_by_metrics_that_there_are() -> None:
     triggers = {each["name"]: each["metadata"] for each in one("ScaledObject")["spec"]["triggers"]}
     # By what the workers report
     described = {family.name for family in Meter().registry.collect()}
-    assert set(re.findall(r"\btask_\w+", triggers["waiting-audio"]["query"])) <= described
+    assert set(re.findall(r"\b(?:natscribe|task)_\w+", triggers["waiting-audio"]["query"])) <= described
     # And by what NATS reports while there is none, of the stream that they have
     assert f'stream_name="{settings_given().nats_stream_name}"' in triggers["tasks"]["query"]
     assert yaml.safe_load((DEPLOYED / "nats.yaml").read_text(encoding="utf-8"))["promExporter"]["enabled"]
