@@ -19,13 +19,14 @@ help: ## say what there is
 
 setup: $(READY) $(NODE_READY) ## install everything into .venv and tools/node, from the hashed locks
 
-$(READY): requirements/bootstrap.txt requirements/development.txt pyproject.toml
+$(READY): requirements/bootstrap.txt requirements/development.txt pyproject.toml clients/python/pyproject.toml
 	@echo "setting up $(VENV), once: half a minute with a quick network" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes \
 		requirements/bootstrap.txt requirements/development.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
+		--editable clients/python --editable .
 	@touch $@
 
 $(NODE_READY): tools/node/package.json tools/node/package-lock.json | $(READY)
@@ -99,17 +100,17 @@ $(PEERS): requirements/peers.txt | $(READY)
 	@touch $@
 
 lock: $(READY) ## resolve the requirement files anew
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  requirements/bootstrap.in -o requirements/bootstrap.txt
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  pyproject.toml -o requirements/runtime.txt
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  requirements/onnx.in -c requirements/runtime.txt --no-emit-package numpy -o requirements/onnx.txt
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  requirements/s3.in -c requirements/runtime.txt --no-emit-package typing-extensions -o requirements/s3.txt
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  pyproject.toml --extra onnx --extra s3 --group dev -c requirements/runtime.txt -o requirements/development.txt
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 \
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  --group peers -c requirements/runtime.txt -o requirements/peers.txt
 
 clean: ## remove what was installed and written

@@ -1,6 +1,6 @@
 """The errors of the service; the name of an error tells how the service reacts."""
 
-from schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
 
 class TaskError(Exception):

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 import pysubs2
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.requests import ResultFormat, SubtitleLimits
+from natscribe.schemas.transcription import TranscriptionResult
 
 from app.errors import RequestError
 from app.subtitles import Cue, cues
 from app.updates import Result
-from schemas.errors import ErrorCode
-from schemas.requests import ResultFormat, SubtitleLimits
-from schemas.transcription import TranscriptionResult
 
 _BACKSLASH = "\ue000"  # replaces backslashes while pysubs2 writes, which takes some backslashes for line breaks
 _VTT_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}

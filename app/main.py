@@ -62,7 +62,7 @@ class Worker:
         self.app: AsgiFastStream = self._application()
 
     def _application(self) -> AsgiFastStream:
-        specification = document(version("natscribe"), self.settings)
+        specification = document(version("natscribe-service"), self.settings)
         return AsgiFastStream(
             self.broker,
             lifespan=self._lifespan,

@@ -3,6 +3,10 @@
 import asyncio
 
 from nats.js.errors import NotFoundError
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import ResultFormat, ResultRequest, TaskStatus
 
 from app.errors import FencedError, RequestError, TransientError
 from app.queue.positions import WaitingTasks
@@ -13,10 +17,6 @@ from app.task_log.record import Record
 from app.task_log.results import ResultStore
 from app.task_log.status import status_of
 from app.updates import Result
-from schemas import subjects
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.requests import ResultFormat, ResultRequest, TaskStatus
 
 READ_WITHIN_S = 4.0  # less than the five seconds that clients wait for a reply
 PAUSES_S = (0, 0.01, 0.04, 0.1, 0.15)  # before each read of a log: a task is registered shortly after its publish

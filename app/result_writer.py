@@ -7,6 +7,8 @@ from typing import Final
 
 import structlog
 from nats.js.errors import NotFoundError
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.requests import ResultRequest
 
 from app import formats
 from app.errors import RequestError
@@ -14,8 +16,6 @@ from app.task_log.record import Record
 from app.task_log.results import HEADROOM_BYTES, ResultStore
 from app.telemetry.metrics import Meter
 from app.updates import Result
-from schemas.errors import ErrorCode
-from schemas.requests import ResultRequest
 
 # An object above this is not written as text, because that takes longer than clients wait: subtitles take 0.6 s a
 # megabyte. The result of five hours of speech with word times is smaller.

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
+from natscribe.schemas.problems import first_problem
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-
-from schemas.problems import first_problem
 
 SECRETS = Path("/run/secrets")  # container engines put one file here for each secret; the environment overrides it
 STEM_SUFFIX = "_tasks"
@@ -27,7 +26,7 @@ STORE = re.compile(
     r"|s3://[a-z0-9][a-z0-9.-]+(/(?!\.)[\w.!()=-]+)*/?"
     r"|https://[A-Za-z0-9.-]+(:[0-9]{1,5})?/((?!\.)[\w.~-]+/)*"
 )
-S3_EXTRA = "pip install 'natscribe[s3]'"
+S3_EXTRA = "pip install 'natscribe-service[s3]'"
 REPLICAS = (1, 3, 5)  # an even number survives as few lost servers as the odd number below, and NATS allows up to 5
 LEVELS = ("debug", "info", "warning", "error", "critical")
 

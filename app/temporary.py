@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import structlog
+from natscribe.schemas.errors import ErrorCode
 
 from app.errors import TransientError
-from schemas.errors import ErrorCode
 
 PREFIX = "natscribe-"
 

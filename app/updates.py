@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from schemas.diarization import DiarizationResult, DiarizationTask
-from schemas.errors import ErrorDetail
-from schemas.progress import Stage
-from schemas.transcription import Segment, Stretch, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
+from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.progress import Stage
+from natscribe.schemas.transcription import Segment, Stretch, TranscriptionResult, TranscriptionTask
 
 Task = TranscriptionTask | DiarizationTask
 Result = TranscriptionResult | DiarizationResult

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.wire import Kind, Priority
 
 from benchmarks.stack import MeasurementError
-from schemas import subjects
-from schemas.progress import ProgressEvent, State
-from schemas.wire import Kind, Priority
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import cast
 
+from natscribe.schemas.wire import Kind
+
 from benchmarks.accuracy import diarization_error_rate
 from benchmarks.caller import Caller
 from benchmarks.peers.environment import PEERS_PYTHON, installed
@@ -16,7 +18,6 @@ from benchmarks.service import serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import MeasurementError, Stack, fresh, python
 from benchmarks.talkers import talking
-from schemas.wire import Kind
 
 OURS, SHERPA = "this service", "sherpa-onnx as it comes"
 Turns = Iterable[Mapping[str, object]]

@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
+from natscribe.schemas.wire import Priority
+
 from benchmarks import waiting
 from benchmarks.caller import Caller
 from benchmarks.report import Findings, Table, milliseconds, quantile, ratio, whole
@@ -12,7 +14,6 @@ from benchmarks.service import NO_OP, serving
 from benchmarks.sizes import Sizes
 from benchmarks.stack import Stack, fresh
 from benchmarks.tasks_a_second import tasks_a_second
-from schemas.wire import Priority
 
 WARM_UP = 10  # tasks
 IDLE_S = 0.02  # between tasks

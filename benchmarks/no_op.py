@@ -3,13 +3,14 @@
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
+from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
+from natscribe.schemas.wire import Model
+
 from app.engines.messages import Job, Loaded, Reply
 from app.main import Worker
 from app.settings import Settings
 from app.telemetry import logs
 from app.updates import Checkpoint, Result, Update
-from schemas.transcription import TranscriptionResult, TranscriptionTask
-from schemas.wire import Model
 
 MODEL = Model(name="none", revision="0")
 

@@ -10,11 +10,11 @@ from functools import partial
 
 import psutil
 from nats.js import JetStreamContext
+from natscribe.schemas import subjects
+from natscribe.schemas.wire import Kind, Priority
 
 from benchmarks.service import NO_OP, serving
 from benchmarks.stack import Child, Stack
-from schemas import subjects
-from schemas.wire import Kind, Priority
 
 WARM_UP = 20  # tasks
 PUBLISHED_AT_ONCE = 100  # tasks

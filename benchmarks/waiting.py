@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from nats.js.api import DeliverPolicy
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.wire import Kind, Priority
 
 from app.jetstream import streams
 from app.redis_store.projection import RedisProjection
 from app.settings import Settings
 from benchmarks.service import provision
 from benchmarks.stack import Stack
-from schemas import subjects
-from schemas.progress import ProgressEvent, State
-from schemas.wire import Kind, Priority
 
 AT_ONCE = 5_000  # messages
 NAMES = streams.names(Settings(_env_file=None))

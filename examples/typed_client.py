@@ -4,9 +4,10 @@ import asyncio
 import sys
 from pathlib import Path
 
+from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.requests import ResultFormat
+
 from app.client import Client, RequestFailedError
-from schemas.progress import ProgressEvent
-from schemas.requests import ResultFormat
 
 
 async def main(recording: Path) -> None:

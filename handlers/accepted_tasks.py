@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
+from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.transcription import TranscriptionTask
+
 from app.queue.registration import Registration
 from handlers.dependencies import FromContext, Message
-from schemas.diarization import DiarizationTask
-from schemas.transcription import TranscriptionTask
 
 
 async def accept_transcription(

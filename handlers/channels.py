@@ -5,16 +5,16 @@ from typing import Any
 
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsRouter, PullSub
+from natscribe.schemas import subjects
+from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.wire import Kind, Priority
 
 from app.queue.consumer import TaskSubscribers
 from handlers import accepted_tasks, dead_letters, diarization, replies, requests, sharing, transcription
-from schemas import subjects
-from schemas.dead_letters import DeadLetter
-from schemas.diarization import DiarizationResult
-from schemas.progress import ProgressEvent
-from schemas.stream_names import StreamNames
-from schemas.transcription import SegmentsEvent, TranscriptionResult
-from schemas.wire import Kind, Priority
 
 QUEUE_GROUP = "natscribe"  # shared by all workers, so that one worker gets each request
 ANSWERS_AT_ONCE = 64  # requests on one subject that are answered at the same time: a slow reply delays no other reply

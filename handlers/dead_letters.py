@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
+from natscribe.schemas.requests import DeleteLettersRequest, LettersDeleted, Replayed, ReplayRequest
+
 from app.dead_letters.replay import Replayer
 from app.dead_letters.store import DeadLetterStore
 from handlers.dependencies import FromContext
-from schemas.requests import DeleteLettersRequest, LettersDeleted, Replayed, ReplayRequest
 
 
 async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromContext()]) -> Replayed:

@@ -3,10 +3,11 @@
 from contextlib import aclosing
 from typing import Annotated
 
+from natscribe.schemas.diarization import DiarizationTask
+
 from app.execution.task_run import TaskRun
 from app.speech.diarizer import Diarizer
 from handlers.dependencies import FromContext
-from schemas.diarization import DiarizationTask
 
 
 async def diarize(

@@ -8,11 +8,11 @@ import structlog
 from faststream import BaseMiddleware, StreamMessage
 from faststream.middlewares import ExceptionMiddleware
 from nats.aio.msg import Msg
+from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
+from natscribe.schemas.problems import first_problem
 from pydantic import ValidationError
 
 from app.errors import RequestError
-from schemas.errors import ErrorCode, ErrorDetail, ErrorReply
-from schemas.problems import first_problem
 
 INTERNAL = ErrorReply(
     error=ErrorDetail(code=ErrorCode.INTERNAL, message="The service could not answer: ask again in a moment.")

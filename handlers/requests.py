@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus, UserRequest
+from natscribe.schemas.transcription import TranscriptionResult
+
 from app.requests import TaskRequests
 from app.retention.users import UserErasure
 from handlers.dependencies import FromContext
-from schemas.diarization import DiarizationResult
-from schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus, UserRequest
-from schemas.transcription import TranscriptionResult
 
 
 async def status(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:

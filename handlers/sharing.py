@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
+from natscribe.schemas.sharing import WindowsOffered
+
 from app.work_sharing.coordinator import WorkSharing
 from handlers.dependencies import FromContext
-from schemas.sharing import WindowsOffered
 
 
 async def offered(offer: WindowsOffered, sharing: Annotated[WorkSharing, FromContext()]) -> None:

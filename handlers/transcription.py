@@ -3,10 +3,11 @@
 from contextlib import aclosing
 from typing import Annotated
 
+from natscribe.schemas.transcription import TranscriptionTask
+
 from app.execution.task_run import TaskRun
 from app.speech.transcriber import Transcriber
 from handlers.dependencies import FromContext
-from schemas.transcription import TranscriptionTask
 
 
 async def transcribe(

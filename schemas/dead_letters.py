@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from schemas.errors import ErrorDetail
-from schemas.wire import Kind, Message, TaskId, Term, Time
+from .errors import ErrorDetail
+from .wire import Kind, Message, TaskId, Term, Time
 
 
 class BodyEncoding(Term):

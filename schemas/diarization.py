@@ -1,10 +1,11 @@
 """Diarization: the task and the result."""
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import Self
 
-from schemas.wire import (
+from .wire import (
     AtLeast,
     AtMost,
     AudioFileId,

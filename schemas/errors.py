@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from schemas.wire import Message, Term
+from .wire import Message, Term
 
 
 class ErrorCode(Term):

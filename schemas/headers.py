@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from schemas.wire import TaskId, Time
+from .wire import TaskId, Time
 
 AUDIO_SECONDS = "Natscribe-Audio-Seconds"
 TASK = "Natscribe-Task"

@@ -3,9 +3,9 @@
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.requests import PLACE_PATTERN, TaskRequest, UserRequest
-from schemas.transcription import LANGUAGE_PATTERN, TERM_PATTERN
-from schemas.wire import TASK_ID_PATTERN
+from .requests import PLACE_PATTERN, TaskRequest, UserRequest
+from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
+from .wire import TASK_ID_PATTERN
 
 LONGEST_NAME = 100  # characters of a field's name that the sentence repeats
 IN_WORDS = {  # for each pattern, the advice for a value that does not match the pattern

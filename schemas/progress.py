@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from schemas.errors import ErrorDetail
-from schemas.wire import (
+from .errors import ErrorDetail
+from .wire import (
     EXPECTED_START,
     QUEUE_POSITION,
     Attempt,

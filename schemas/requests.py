@@ -1,14 +1,15 @@
 """Requests and their replies."""
 
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import Self
 
-from schemas.diarization import DiarizationTask
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.progress import Stage, State
-from schemas.transcription import TranscriptionTask
-from schemas.wire import (
+from .diarization import DiarizationTask
+from .errors import ErrorCode, ErrorDetail
+from .progress import Stage, State
+from .transcription import TranscriptionTask
+from .wire import (
     EXPECTED_START,
     QUEUE_POSITION,
     Attempt,

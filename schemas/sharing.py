@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.wire import Message, Model
+from .wire import Message, Model
 
 Token = Annotated[
     str,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from schemas.wire import Kind, Priority
+from .wire import Kind, Priority
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The subjects of the contract: apart from examples, only this module spells them out."""
 
-from schemas.wire import Kind, Priority
+from .wire import Kind, Priority
 
 STATUS = "tasks.status"
 RESULT = "tasks.result"

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Annotated, Literal, Self, TypedDict
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
+from typing_extensions import Self, TypedDict
 
-from schemas.errors import ErrorDetail
-from schemas.wire import (
+from .errors import ErrorDetail
+from .wire import (
     AtLeast,
     AtMost,
     Attempt,

@@ -1,12 +1,13 @@
 """The types that the messages share."""
 
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Annotated, Self
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+from typing_extensions import Self
 
 TASK_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
@@ -101,7 +102,7 @@ Position = Annotated[int, Field(ge=1, examples=[3])]
 
 
 def _to_utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
+    return value.astimezone(timezone.utc)
 
 
 Time = Annotated[
@@ -120,9 +121,10 @@ EXPECTED_START = (
 )
 
 
-class Term(StrEnum):
+class Term(str, Enum):
     """A value of an enumeration with a meaning; the document lists the values with their meanings."""
 
+    __str__ = str.__str__  # as enum.StrEnum, which Python 3.10 lacks
     meaning: str
 
     def __new__(cls, word: str, meaning: str = "") -> Self:

@@ -4,6 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Final, get_args, get_type_hints
 
+from natscribe.schemas.errors import ErrorReply
+from natscribe.schemas.wire import TASK_ID_PATTERN
+
 from app.asyncapi import info, jetstream
 from app.asyncapi.finding import ENUMS, Finding, find, pattern
 from app.asyncapi.messages import CORRELATIONS, MESSAGES, MessageWords, schemas
@@ -12,8 +15,6 @@ from app.asyncapi.servers import SECURITY_SCHEMES, SERVERS
 from app.asyncapi.wording import CHANNELS, INSIDE, TAGS, Channel
 from app.settings import Settings
 from handlers.channels import ANSWERS
-from schemas.errors import ErrorReply
-from schemas.wire import TASK_ID_PATTERN
 
 BINDING: Final = "0.1.0"  # the version of AsyncAPI's NATS binding
 _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The inbox that the NATS request names."}

@@ -4,13 +4,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pydantic import BaseModel
-
-from schemas.dead_letters import BodyEncoding, DeadLetter
-from schemas.diarization import DiarizationResult, DiarizationTask, Turn
-from schemas.errors import ErrorCode, ErrorDetail, ErrorReply
-from schemas.progress import ProgressEvent, Stage, State
-from schemas.requests import (
+from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
+from natscribe.schemas.diarization import DiarizationResult, DiarizationTask, Turn
+from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
+from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.requests import (
     Deleted,
     DeleteLettersRequest,
     LettersDeleted,
@@ -22,9 +20,17 @@ from schemas.requests import (
     TaskStatus,
     UserRequest,
 )
-from schemas.sharing import WindowsOffered
-from schemas.transcription import Channels, Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask, Word
-from schemas.wire import Kind, Model, Object
+from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.transcription import (
+    Channels,
+    Segment,
+    SegmentsEvent,
+    TranscriptionResult,
+    TranscriptionTask,
+    Word,
+)
+from natscribe.schemas.wire import Kind, Model, Object
+from pydantic import BaseModel
 
 TASK_ID: Final = "meeting-2026-11-24"
 TURNS_ID: Final = "meeting-2026-11-24-turns"

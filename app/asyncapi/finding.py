@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from natscribe.schemas.wire import Kind, Priority, Term
+
 from app.asyncapi.node import Node
-from schemas.wire import Kind, Priority, Term
 
 ENUMS: Final[Mapping[str, type[Term]]] = {"priority": Priority, "kind": Kind}
 

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 
 from nats.js.api import ConsumerConfig, ObjectStoreConfig, StreamConfig
+from natscribe.schemas import subjects
 
 from app.asyncapi.node import Node
 from app.jetstream import objects, streams
 from app.settings import Settings
-from schemas import subjects
 
 
 def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:

@@ -4,15 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
-
-from app.asyncapi.examples import EXAMPLES, Example
-from app.asyncapi.node import Node
-from schemas.dead_letters import DeadLetter
-from schemas.diarization import DiarizationResult, DiarizationTask
-from schemas.errors import ErrorReply
-from schemas.headers import (
+from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
+from natscribe.schemas.errors import ErrorReply
+from natscribe.schemas.headers import (
     AcceptedHeaders,
     CloudEventHeaders,
     Headers,
@@ -23,8 +18,8 @@ from schemas.headers import (
     TaskHeaders,
     TextReplyHeaders,
 )
-from schemas.progress import ProgressEvent
-from schemas.requests import (
+from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.requests import (
     Deleted,
     DeleteLettersRequest,
     LettersDeleted,
@@ -35,9 +30,14 @@ from schemas.requests import (
     TaskStatus,
     UserRequest,
 )
-from schemas.sharing import WindowsOffered
-from schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
-from schemas.wire import Order
+from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.wire import Order
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app.asyncapi.examples import EXAMPLES, Example
+from app.asyncapi.node import Node
 
 CORRELATIONS: Final = {
     "taskId": {"location": "$message.payload#/task_id", "description": "All messages about a task have its id."},

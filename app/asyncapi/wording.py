@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from schemas import subjects
-from schemas.wire import Kind
+from natscribe.schemas import subjects
+from natscribe.schemas.wire import Kind
 
 SUBMIT, FOLLOW, ASK, OPERATE, INSIDE = "submit", "follow", "ask", "operate", "inside"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import typer
+from natscribe.schemas.problems import first_problem
 from pydantic import ValidationError
 from rich.console import Console
 
@@ -18,7 +19,6 @@ from app.cli import INTERRUPTED
 from app.client import Client, ClientError, OptionError
 from app.embedded import EmbeddedError
 from app.settings import Settings, wrong_setting
-from schemas.problems import first_problem
 
 DATA = Path(".data")
 ENDPOINTS = DATA / "endpoints.env"

@@ -3,10 +3,11 @@
 import asyncio
 from contextlib import aclosing
 
+from natscribe.schemas.progress import ProgressEvent, State
+
 from app.cli.console import err
 from app.cli.show import Display
 from app.client import Client, ClientError, NoWorkerError
-from schemas.progress import ProgressEvent, State
 
 ASK_EVERY_S = 3.0  # the position of a waiting task is requested at this interval: no event reports its changes
 

@@ -3,10 +3,9 @@
 from typing import Annotated
 
 import typer
+from natscribe.schemas.problems import first_problem
+from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from pydantic import ValidationError
-
-from schemas.problems import first_problem
-from schemas.requests import ResultFormat, SubtitleLimits
 
 MaxLineChars = Annotated[
     int | None, typer.Option(help="Characters in a line of subtitles, at most; 42 by default.", show_default=False)

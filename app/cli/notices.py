@@ -2,9 +2,10 @@
 
 import math
 
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.transcription import Stretch, TranscriptionResult
+
 from app.cli.wording import clock
-from schemas.diarization import DiarizationResult
-from schemas.transcription import Stretch, TranscriptionResult
 
 SHOWN = 3  # at most this number of places in the recording is listed
 _TRY_SEPARATE = " If it is a call with a channel for each side, try --channels separate."

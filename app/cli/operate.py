@@ -4,15 +4,15 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.wire import Kind
 from pydantic_core import to_json
 from rich.table import Table
 
 from app.cli.console import err, open_client, out, run_and_exit
 from app.cli.wording import clock, until
 from app.client import TaskQueue, command
-from schemas.dead_letters import DeadLetter
-from schemas.errors import ErrorCode
-from schemas.wire import Kind
 
 JsonQueue = Annotated[
     bool,

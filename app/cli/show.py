@@ -6,15 +6,15 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Protocol, Self
 
+from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.transcription import SegmentsEvent
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Column
 from rich.text import Text
 
 from app.cli.console import err, out
 from app.cli.wording import describe, segment_line
-from schemas.progress import ProgressEvent
-from schemas.requests import TaskStatus
-from schemas.transcription import SegmentsEvent
 
 Event = ProgressEvent | SegmentsEvent
 LONGEST_LABEL = 24  # columns on the screen; a longer label is shortened

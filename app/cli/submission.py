@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from pydantic_core import to_json
 
 from app.cli.console import err, open_client, out
@@ -13,7 +14,6 @@ from app.cli.names import file_names, labels_of
 from app.cli.notices import notices
 from app.cli.show import Display, choose
 from app.client import Client, ClientError, command, written
-from schemas.requests import ResultFormat, SubtitleLimits
 
 UPLOADS = 4  # the number of recordings that are uploaded at once
 

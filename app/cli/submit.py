@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from natscribe.schemas.problems import first_problem
+from natscribe.schemas.requests import ResultFormat
+from natscribe.schemas.transcription import Channels, TranscribeKeywords, TranscribeOptions
+from natscribe.schemas.wire import LEAST_KEPT_S, MOST_KEPT_S, Priority
 from pydantic import ValidationError
 
 from app.cli import users
@@ -16,10 +20,6 @@ from app.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
 from app.cli.submission import Create, Submission
 from app.cli.vocabulary import read_vocabulary
 from app.client import Client
-from schemas.problems import first_problem
-from schemas.requests import ResultFormat
-from schemas.transcription import Channels, TranscribeKeywords, TranscribeOptions
-from schemas.wire import LEAST_KEPT_S, MOST_KEPT_S, Priority
 
 Files = Annotated[
     list[str],

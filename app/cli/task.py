@@ -4,6 +4,8 @@ import asyncio
 from typing import Annotated
 
 import typer
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import ResultFormat, TaskStatus
 
 from app.cli.console import err, open_client, out, run_and_exit
 from app.cli.follow import follow
@@ -13,8 +15,6 @@ from app.cli.show import choose
 from app.cli.users import user_id
 from app.cli.wording import begins
 from app.client import Client, RequestFailedError, UnreachableError, command, written
-from schemas.progress import State
-from schemas.requests import ResultFormat, TaskStatus
 
 Task = Annotated[str, typer.Argument(metavar="TASK_ID")]
 Tasks = Annotated[list[str] | None, typer.Argument(metavar="TASK_ID...", show_default=False)]

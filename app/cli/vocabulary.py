@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import typer
+from natscribe.schemas.problems import first_problem
+from natscribe.schemas.transcription import TranscribeOptions
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-
-from schemas.problems import first_problem
-from schemas.transcription import TranscribeOptions
 
 COMMENT = "#"
 _MOST_CHARACTERS = 1_000_000  # a longer file is refused: it is no list of terms, or endless, like /dev/zero

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import groupby
 
-from schemas.diarization import DiarizationResult
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import Segment, TranscriptionResult
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import Segment, TranscriptionResult
 
 _LONGEST_SILENCE_S = 12.0  # without an event for this time a worker may be lost: events are at most 10 s apart
 

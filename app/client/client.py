@@ -9,6 +9,26 @@ from types import TracebackType
 from typing import Self, Unpack, overload
 
 from nats.aio.client import Client as Nats
+from natscribe.schemas import subjects
+from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.requests import (
+    Deleted,
+    DeleteLettersRequest,
+    LettersDeleted,
+    Replayed,
+    ReplayRequest,
+    ResultFormat,
+    ResultRequest,
+    SubtitleLimits,
+    TaskRequest,
+    TaskStatus,
+    UserRequest,
+)
+from natscribe.schemas.transcription import SegmentsEvent, TranscribeKeywords, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.wire import Kind, Priority
 from pydantic import TypeAdapter
 
 from app import formats
@@ -24,26 +44,6 @@ from app.errors import RequestError
 from app.jetstream.nats_py_compat import close
 from app.queue.priorities import TaskQueue
 from app.settings import Settings
-from schemas import subjects
-from schemas.dead_letters import DeadLetter
-from schemas.diarization import DiarizationResult, DiarizationTask
-from schemas.errors import ErrorCode
-from schemas.progress import ProgressEvent
-from schemas.requests import (
-    Deleted,
-    DeleteLettersRequest,
-    LettersDeleted,
-    Replayed,
-    ReplayRequest,
-    ResultFormat,
-    ResultRequest,
-    SubtitleLimits,
-    TaskRequest,
-    TaskStatus,
-    UserRequest,
-)
-from schemas.transcription import SegmentsEvent, TranscribeKeywords, TranscriptionResult, TranscriptionTask
-from schemas.wire import Kind, Priority
 
 __all__ = ["Client", "TaskQueue", "written"]
 

@@ -1,6 +1,6 @@
 """The errors of the client; each message says what to do next."""
 
-from schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
 
 class ClientError(Exception):

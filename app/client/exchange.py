@@ -8,6 +8,11 @@ from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.headers import AUDIO_SECONDS
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Order
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -24,11 +29,6 @@ from app.client.errors import (
     UnreachableError,
 )
 from app.jetstream.streams import QUEUE_FULL, STORAGE_FULL
-from schemas.diarization import DiarizationTask
-from schemas.errors import ErrorDetail
-from schemas.headers import AUDIO_SECONDS
-from schemas.transcription import TranscriptionTask
-from schemas.wire import Order
 
 NO_ANSWER, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
 TRIES = 5  # how often a task without an acknowledgement is published

@@ -11,14 +11,14 @@ import nats.errors
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.transcription import SegmentsEvent
 
 from app.client.errors import TaskDeletedError, UnreachableError
 from app.jetstream.leader_reads import last, next_from
 from app.jetstream.streams import names
 from app.settings import Settings
-from schemas import subjects
-from schemas.progress import ProgressEvent
-from schemas.transcription import SegmentsEvent
 
 Event = TypeVar("Event", ProgressEvent, SegmentsEvent)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0  # between two reads; a published event ends a pause early

@@ -2,10 +2,10 @@
 
 import nats.errors
 from nats.aio.client import Client as Nats
+from natscribe.schemas.wire import Object
 from pydantic import BaseModel, ValidationError
 
 from app.client.errors import ClientError
-from schemas.wire import Object
 
 
 class _Reference(BaseModel):

@@ -7,6 +7,9 @@ from datetime import datetime
 import nats.errors
 from nats.aio.client import Client as Nats
 from nats.js.errors import ServiceUnavailableError
+from natscribe.schemas import subjects
+from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.requests import TaskRequest, TaskStatus
 
 from app.client.errors import NoJetStreamError, NoWorkerError, RequestFailedError
 from app.client.exchange import NO_QUEUE, ask, no_worker
@@ -15,9 +18,6 @@ from app.jetstream.streams import names
 from app.queue.priorities import QueueReader, TaskQueue
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
-from schemas import subjects
-from schemas.dead_letters import DeadLetter
-from schemas.requests import TaskRequest, TaskStatus
 
 NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
 

@@ -8,11 +8,11 @@ from urllib.parse import unquote, urlsplit
 
 import av
 from nats.js import JetStreamContext
+from natscribe.schemas.wire import Priority
 
 from app.client.bucket import Bucket
 from app.client.errors import RecordingError
 from app.settings import Settings
-from schemas.wire import Priority
 
 SHORT, LONG = 2 * 60, 30 * 60  # seconds; a recording below the first is `high`, from the second on `low`
 

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from nats.aio.client import Client as Nats
+from natscribe.schemas import subjects
+from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.problems import first_problem
+from natscribe.schemas.requests import TaskRequest, TaskStatus
+from natscribe.schemas.transcription import TranscriptionTask
 from pydantic import ValidationError
 
 from app.client.errors import ClientError, OptionError, RequestFailedError, TaskIdTakenError, UnreachableError
 from app.client.exchange import ask, publish_task
 from app.client.recordings import Store
-from schemas import subjects
-from schemas.diarization import DiarizationTask
-from schemas.errors import ErrorCode
-from schemas.problems import first_problem
-from schemas.requests import TaskRequest, TaskStatus
-from schemas.transcription import TranscriptionTask
 
 Task = TranscriptionTask | DiarizationTask
 AnyTask = TypeVar("AnyTask", TranscriptionTask, DiarizationTask)

@@ -12,6 +12,13 @@ from itertools import islice
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
+from natscribe.schemas import subjects
+from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.headers import REPLAY_OF
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import ReplayRequest
+from natscribe.schemas.stream_names import StreamNames
 
 from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore, is_chosen
 from app.errors import RequestError
@@ -19,13 +26,6 @@ from app.jetstream.stream_pages import PAGE_SIZE
 from app.jetstream.streams import QUEUE_FULL
 from app.task_log.log import TaskLog
 from app.task_log.record import TASKS, Record
-from schemas import subjects
-from schemas.dead_letters import BodyEncoding, DeadLetter
-from schemas.errors import ErrorCode
-from schemas.headers import REPLAY_OF
-from schemas.progress import State
-from schemas.requests import ReplayRequest
-from schemas.stream_names import StreamNames
 
 REGISTERED_WITHIN_S = 1.0  # how long a replay waits for the registration of its tasks, after ANSWER_WITHIN_S
 LOOK_EVERY_S = 0.01  # pause between two reads while a replay waits for registrations

@@ -11,18 +11,18 @@ from typing import Final
 
 from nats.aio.client import Client
 from nats.js.errors import APIError
+from natscribe.schemas import subjects
+from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
+from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.headers import TRACEPARENT
+from natscribe.schemas.requests import DeadLetterChoice, DeleteLettersRequest, LettersDeleted
+from natscribe.schemas.stream_names import StreamNames
 
 from app.jetstream import stream_pages
 from app.queue.stored_message import StoredMessage
 from app.task_log import cloud_events
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
-from schemas import subjects
-from schemas.dead_letters import BodyEncoding, DeadLetter
-from schemas.errors import ErrorDetail
-from schemas.headers import TRACEPARENT
-from schemas.requests import DeadLetterChoice, DeleteLettersRequest, LettersDeleted
-from schemas.stream_names import StreamNames
 
 NO_SUCH_MESSAGE: Final = 10057  # err_code of nats-server: the message to delete does not exist
 ANSWER_WITHIN_S = 3.5  # less than the five seconds that clients wait for a reply

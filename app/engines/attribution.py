@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from statistics import fmean
 
+from natscribe.schemas.diarization import Turn
+from natscribe.schemas.transcription import Segment, Word
+
 from app.engines.sentences import text_of
-from schemas.diarization import Turn
-from schemas.transcription import Segment, Word
 
 
 def attribute(segments: Iterable[Segment], turns: Sequence[Turn]) -> list[Segment]:

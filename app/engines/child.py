@@ -9,10 +9,11 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import BinaryIO
 
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+
 from app.engines.jobs import JobRunner
 from app.engines.messages import JOB, Failed, Reply, Setup
 from app.errors import PermanentError, TaskError, TransientError
-from schemas.errors import ErrorCode, ErrorDetail
 
 _PR_SET_PDEATHSIG = 1
 

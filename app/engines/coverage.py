@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
+from natscribe.schemas.transcription import Word
+
 from app.engines.timeline import INEXACT_S, Piece
-from schemas.transcription import Word
 
 LEAST_S = 1.0  # the least speech in a hole
 _BETWEEN_S = 1.6  # shortest hole between two words: people pause, and the times of words are not exact

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from natscribe.schemas.errors import ErrorCode
+
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
@@ -20,7 +22,6 @@ from app.engines.messages import (
     Transcribe,
 )
 from app.errors import PermanentError, TransientError
-from schemas.errors import ErrorCode
 
 if TYPE_CHECKING:
     from app.engines.diarization.networks import Networks

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import thread_time
 
+from natscribe.schemas.errors import ErrorCode
+
 from app.errors import PermanentError
-from schemas.errors import ErrorCode
 
 _LEAST_BYTES = 64 * 1024**2  # memory for reading a short recording
 # Memory for the index of one second, because some formats list each packet: a day of AAC and 25 pictures a second in an

@@ -7,13 +7,12 @@ reply is one of `LAST_REPLIES`.
 from pathlib import Path
 from typing import Annotated, Literal
 
+from natscribe.schemas.diarization import Turn
+from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.progress import Stage
+from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions
+from natscribe.schemas.wire import Model, Speakers
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-
-from schemas.diarization import Turn
-from schemas.errors import ErrorDetail
-from schemas.progress import Stage
-from schemas.transcription import Segment, Stretch, TranscribeOptions
-from schemas.wire import Model, Speakers
 
 LONGEST_WINDOW_S = 20.0  # sound in the longest window
 

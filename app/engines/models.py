@@ -6,12 +6,12 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 
 from faster_whisper.utils import available_models, download_model
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.wire import Model
 
 from app.engines import bundled, onnx_models
 from app.engines.onnx_models import IncompleteError, Network
 from app.errors import PermanentError
-from schemas.errors import ErrorCode
-from schemas.wire import Model
 
 _WHISPER = "model.bin"
 _NEEDED = (_WHISPER, "config.json", "tokenizer.json", "vocabulary.*")

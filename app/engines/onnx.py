@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from ctranslate2 import get_cuda_device_count
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.transcription import TranscribeOptions
+from natscribe.schemas.wire import Model
 from onnx_asr import load_model
 from onnx_asr.adapters import RecognizeOptions, TimestampedResultsAsrAdapter
 from onnx_asr.asr import TimestampedResult
@@ -20,9 +23,6 @@ from app.engines.onnx_words import mean_logprob, words_of
 from app.engines.samples import Samples
 from app.engines.speech_model import Answer, Text
 from app.errors import PermanentError
-from schemas.errors import ErrorCode
-from schemas.transcription import TranscribeOptions
-from schemas.wire import Model
 
 _SHORTEST_S = 0.5  # shorter sound is padded with silence: the features need more than one frame
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
+from natscribe.schemas.errors import ErrorCode
 from structlog.contextvars import get_contextvars
 
 import app
@@ -19,7 +20,6 @@ from app.engines.cores import windows_at_once
 from app.engines.messages import LAST_REPLIES, REPLY, Failed, Job, Loaded, Reply, Setup
 from app.errors import PermanentError, TransientError
 from app.settings import Settings
-from schemas.errors import ErrorCode
 
 _LONGEST_LINE_BYTES = 256 * 1024 * 1024  # the longest reply: the turns of a recording of many hours are one line
 _LONGEST_LOG = 2000  # characters of one line of stderr that are logged

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from schemas.transcription import Word
+from natscribe.schemas.transcription import Word
 
 _PAUSE_S = 0.8  # a silence this long ends a part
 SENTENCE_ENDS = (".", "?", "!", "…", "。", "！", "？", "؟", "।")  # noqa: RUF001 -- other scripts have marks of their own

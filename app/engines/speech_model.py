@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from natscribe.schemas.transcription import TranscribeOptions, Word
+from natscribe.schemas.wire import Model
+
 from app.engines.clips import Clip
-from schemas.transcription import TranscribeOptions, Word
-from schemas.wire import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
-from schemas.transcription import Word
+from natscribe.schemas.transcription import Word
 
 Piece = tuple[float, float]  # start and end, in seconds
 

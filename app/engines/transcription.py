@@ -5,6 +5,8 @@ from dataclasses import replace
 from statistics import fmean
 from time import monotonic
 
+from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions, Word
+
 from app.engines.clips import Clip, cut_in_two, part_of
 from app.engines.coverage import holes, word_times
 from app.engines.messages import Transcribe, WindowsTranscribed, WindowTranscribed
@@ -12,7 +14,6 @@ from app.engines.samples import unpack
 from app.engines.sentences import sentences, text_of
 from app.engines.speech_model import SpeechModel, Text
 from app.engines.timeline import Piece, Timeline
-from schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 
 _MOST_HOLES = 6  # most holes of a clip that are transcribed again
 _BELIEVED = -1.0  # lowest mean log probability of a text that fills a hole

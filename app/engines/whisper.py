@@ -9,6 +9,9 @@ from operator import attrgetter, itemgetter
 from statistics import median
 
 from ctranslate2 import get_cuda_device_count
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.transcription import TranscribeOptions, Word
+from natscribe.schemas.wire import Model
 
 from app.engines import vocabulary
 from app.engines.clips import Clip, cut_in_two, part_of
@@ -21,9 +24,6 @@ from app.engines.speech_model import Answer, Text
 from app.engines.timeline import Piece
 from app.engines.whisper_network import Computing, Decoded, Encoded, Hints, Network, Part, encoded_part
 from app.errors import PermanentError
-from schemas.errors import ErrorCode
-from schemas.transcription import TranscribeOptions, Word
-from schemas.wire import Model
 
 _SURE = 0.9  # a language with at least this probability is not detected a second time
 _TELLING_S = 1.0  # the language of a shorter piece of speech cannot be detected reliably

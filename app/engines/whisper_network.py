@@ -21,12 +21,12 @@ from ctranslate2 import StorageView
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
+from natscribe.schemas.transcription import Word
 
 from app.engines.clips import Clip
 from app.engines.languages import Evidence
 from app.engines.messages import LONGEST_WINDOW_S
 from app.engines.timeline import Piece
-from schemas.transcription import Word
 
 Encoded = npt.NDArray[np.float32]  # (frames, width)
 

@@ -7,6 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.wire import Kind
+
 from app.cancellation import despite_cancellation
 from app.errors import FencedError, TransientError
 from app.execution.checkpoint import CheckpointLog, StaleSegmentsError
@@ -16,10 +21,6 @@ from app.task_log.record import NoResult, Outcome, Record, end_of, next_event
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import StageSpans
 from app.updates import Checkpoint, Found, Result, Update
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.progress import ProgressEvent, Stage, State
-from schemas.transcription import TranscriptionResult
-from schemas.wire import Kind
 
 SHORTEST_SILENCE_S = 1.0  # a running task has at most one event per second
 LONGEST_SILENCE_S = 8.0  # after this time the last update is appended again: clients expect an event every 10 s

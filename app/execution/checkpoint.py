@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+from natscribe.schemas.transcription import Segment, SegmentsEvent, Stretch
+
 from app.errors import FencedError
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Owner
 from app.updates import Checkpoint, Found
-from schemas.transcription import Segment, SegmentsEvent, Stretch
 
 
 class StaleSegmentsError(Exception):

@@ -9,12 +9,12 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import ProgressEvent
 
 from app.cancellation import Stop, cancel_all
 from app.errors import FencedError, TransientError
 from app.execution.attempt import TaskAttempt
-from schemas import subjects
-from schemas.progress import ProgressEvent
 
 APPEND_EVERY_S: Final = 1.0
 FIRST_AFTER_S: Final = 0.25  # work that ends within this time needs no heartbeat

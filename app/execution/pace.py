@@ -3,8 +3,9 @@
 import time
 from dataclasses import replace
 
+from natscribe.schemas.progress import Stage
+
 from app.updates import Update
-from schemas.progress import Stage
 
 ROUNDING = 1e-9  # added before rounding down, because 100 * 0.57 is 56.99999999999999
 

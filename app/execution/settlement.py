@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import ProgressEvent, State
 
 from app.dead_letters.store import DeadLetterStore
 from app.errors import AlreadyKnownError, FencedError, NotHeldError, TaskError, TransientError
@@ -18,8 +20,6 @@ from app.queue.stored_message import StoredMessage
 from app.redis_store.projection import RedisProjection
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.progress import ProgressEvent, State
 
 LONGEST_DELAY_S = 3600.0  # limit of a retry's delay, so that no message expires while its task waits for a retry
 

@@ -14,6 +14,9 @@ from faststream import BaseMiddleware, StreamMessage
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
 from opentelemetry.trace import Tracer
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
@@ -32,9 +35,6 @@ from app.task_log.results import ResultStore
 from app.telemetry import tracing
 from app.telemetry.metrics import Meter, task_name
 from app.updates import Task
-from schemas import subjects
-from schemas.errors import ErrorCode
-from schemas.progress import State
 
 RELEASE_TIMEOUT_S = 5.0  # how long a stopping worker tries to release its message, which fails without NATS
 LONGEST_SILENCE_S = 10.0  # a running task appends an event at least this often

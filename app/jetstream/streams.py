@@ -14,11 +14,11 @@ from nats.js.api import (
     StreamConfig,
     SubjectTransform,
 )
+from natscribe.schemas import subjects
+from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.wire import Kind, Priority
 
 from app.settings import Settings
-from schemas import subjects
-from schemas.stream_names import StreamNames
-from schemas.wire import Kind, Priority
 
 DAY_S = 24 * 3600.0
 EXPIRES_AFTER_S = 7 * DAY_S  # how long a task may wait before it fails

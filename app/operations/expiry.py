@@ -4,6 +4,9 @@ from datetime import timedelta
 from typing import Final
 
 import structlog
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import State
 
 from app.dead_letters.store import DeadLetterStore
 from app.errors import AlreadyKnownError, FencedError, NotHeldError
@@ -12,9 +15,6 @@ from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
-from schemas import subjects
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.progress import State
 
 READ_AT_ONCE: Final = 20  # messages that are read in one batch
 EXPIRED: Final = ErrorDetail(

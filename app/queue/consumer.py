@@ -18,14 +18,14 @@ from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from natscribe.schemas import subjects
+from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.wire import Kind, Priority
 
 from app.cancellation import cancel_all
 from app.jetstream.pull_inbox import ANSWER_TIMEOUT_S, PullInbox
 from app.queue.priorities import PriorityOrder
 from app.queue.stored_message import StoredMessage
-from schemas import subjects
-from schemas.stream_names import StreamNames
-from schemas.wire import Kind, Priority
 
 # All queues are asked at this interval: a redelivery is not announced, and an announcement may be lost.
 POLL_INTERVAL_S = 1.0

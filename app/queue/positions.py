@@ -12,6 +12,11 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import ConsumerInfo
 from nats.js.errors import APIError
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.wire import Kind, Priority
 
 from app.jetstream import leader_reads
 from app.jetstream.answers import until_answered
@@ -20,11 +25,6 @@ from app.jetstream.stream_pages import page, pages
 from app.queue.priorities import PATIENCE, QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
-from schemas import subjects
-from schemas.progress import State
-from schemas.requests import TaskStatus
-from schemas.stream_names import StreamNames
-from schemas.wire import Kind, Priority
 
 HELD_WITHIN_S = 8.0  # a cluster takes some seconds to elect the next leader of the task stream
 READING_KEPT_S = 1.0  # positions are computed from a state of the queues that is at most this old

@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from nats.errors import Error as NatsError
+from natscribe.schemas.headers import REPLAY_OF
+from natscribe.schemas.progress import ProgressEvent, State
 
 from app.errors import AlreadyKnownError, FencedError, NotHeldError, TransientError
 from app.jetstream.connection_monitor import ConnectionMonitor
@@ -25,8 +27,6 @@ from app.supervision import run_forever
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.updates import Task
-from schemas.headers import REPLAY_OF
-from schemas.progress import ProgressEvent, State
 
 # The task of a message that is younger than this is assumed to be new, so nothing is read before the first append. A
 # worker whose clock is slow assumes so too often: the append is refused or undone then.

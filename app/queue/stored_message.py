@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 
 from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.headers import AUDIO_SECONDS, REPLAY_OF, TRACE_PATTERN, TRACEPARENT
+from natscribe.schemas.problems import first_problem
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import TASK_ID_PATTERN, Kind
 from pydantic import ValidationError
 
 from app.jetstream.stream_pages import PENDING
 from app.task_log.record import TASKS, Metadata, Owner, Record
 from app.updates import Task
-from schemas import subjects
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.headers import AUDIO_SECONDS, REPLAY_OF, TRACE_PATTERN, TRACEPARENT
-from schemas.problems import first_problem
-from schemas.progress import State
-from schemas.wire import TASK_ID_PATTERN, Kind
 
 JSON = "application/json"
 LONGEST_RECORDING_S = 24 * 3600.0

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from natscribe.schemas.errors import ErrorCode
+
 from app.errors import TransientError
 from app.recordings.recording import Recording, check_size, not_found, sha256_of, stamp_of
-from schemas.errors import ErrorCode
 
 
 class Folder:

@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 import httpx2
 import structlog
+from natscribe.schemas.errors import ErrorCode
 
 from app.errors import TransientError
 from app.recordings.recording import Recording, check_size, is_below, not_found, save
 from app.temporary import room_for, temporary_file
-from schemas.errors import ErrorCode
 
 log = structlog.get_logger()
 

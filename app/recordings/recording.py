@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, NoReturn
 
+from natscribe.schemas.errors import ErrorCode
+
 from app.errors import PermanentError, TransientError
-from schemas.errors import ErrorCode
 
 _LONGEST_NAME_BYTES: Final = 900  # S3 allows 1024 for prefix and name
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f\\\ud800-\udfff]+")  # some servers take a backslash for a slash

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 import structlog
+from natscribe.schemas.errors import ErrorCode
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
@@ -18,7 +19,6 @@ from app.errors import PermanentError, TransientError
 from app.recordings.recording import REPLACED, Recording, check_size, is_below, not_found, save
 from app.settings import Settings
 from app.temporary import room_for, temporary_file
-from schemas.errors import ErrorCode
 
 if TYPE_CHECKING:  # the library has these types for type checkers alone
     from obstore import GetResult

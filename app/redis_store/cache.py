@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from typing import Final, TypeVar, cast
 
 import structlog
+from natscribe.schemas.errors import ErrorCode
 from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -14,7 +15,6 @@ from redis.exceptions import RedisError
 
 from app.errors import TransientError
 from app.redis_store import keys
-from schemas.errors import ErrorCode
 
 ANSWER_TIMEOUT_S: Final = 1.0  # short, because a task can compute a finding itself
 LARGEST_BYTES: Final = 32 * 1024 * 1024  # limit of a compressed finding; a day of speech takes about 5 MB

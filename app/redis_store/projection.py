@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
+from natscribe.schemas.errors import ErrorCode
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -13,7 +14,6 @@ from app.jetstream.streams import RESULTS_KEPT_S
 from app.redis_store import keys
 from app.task_log.record import Record
 from app.task_log.status import status_of
-from schemas.errors import ErrorCode
 
 DAY_S: Final = 24 * 3600
 ANSWER_TIMEOUT_S: Final = 2.0

@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import RawStreamMsg
+from natscribe.schemas.stream_names import StreamNames
 
 from app.errors import TransientError
 from app.jetstream.pull_inbox import PullInbox
@@ -18,7 +19,6 @@ from app.jetstream.server_time import server_time
 from app.redis_store.projection import Ended, Happened, RedisProjection
 from app.supervision import run_forever
 from app.task_log.record import Metadata, Record, read_result
-from schemas.stream_names import StreamNames
 
 EVENTS_AT_ONCE: Final = 300  # the largest batch of events
 RESULTS_AT_ONCE: Final = 20  # the largest batch of results: each may have the largest allowed size of a message

@@ -14,6 +14,10 @@ from hashlib import sha256
 from typing import Final
 
 from nats.aio.client import Client
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.wire import AudioFileId, TaskId, UserId
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from app.errors import TransientError
@@ -21,10 +25,6 @@ from app.jetstream import leader_reads, stream_pages
 from app.jetstream.streams import LETTERS_KEPT_S
 from app.task_log.record import Metadata, Owner
 from app.updates import Task
-from schemas import subjects
-from schemas.errors import ErrorCode
-from schemas.stream_names import StreamNames
-from schemas.wire import AudioFileId, TaskId, UserId
 
 SET_WITHIN_S: Final = 2.0  # how long to wait for the reminders of tasks that have just ended
 LOOK_EVERY_S: Final = 0.05

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from natscribe.schemas.stream_names import StreamNames
 
 from app.jetstream.pull_inbox import PullInbox
 from app.queue.positions import WaitingTasks
@@ -18,7 +19,6 @@ from app.supervision import run_forever
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Owner
 from app.updates import Task
-from schemas.stream_names import StreamNames
 
 ENDED_AT_ONCE: Final = 50  # ended tasks that get their reminders in one step
 DUE_AT_ONCE: Final = 10  # due reminders of one step: all must be settled within TASK_ACK_WAIT

@@ -8,6 +8,10 @@ from contextlib import aclosing, suppress
 
 from nats.aio.client import Client
 from nats.js.errors import APIError
+from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.requests import Deleted, UserRequest
+from natscribe.schemas.stream_names import StreamNames
 
 from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore
 from app.errors import AlreadyKnownError, NotHeldError, RequestError, TransientError
@@ -18,10 +22,6 @@ from app.retention.erasure import Erasure
 from app.retention.reminders import Reminder, Reminders
 from app.task_log.log import TaskLog
 from app.updates import Task
-from schemas.dead_letters import BodyEncoding, DeadLetter
-from schemas.errors import ErrorCode
-from schemas.requests import Deleted, UserRequest
-from schemas.stream_names import StreamNames
 
 Steps = AsyncGenerator[
     tuple[int, int], None

@@ -6,6 +6,10 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from natscribe.schemas.diarization import DiarizationResult, DiarizationTask, Turn
+from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.transcription import TranscriptionTask
+
 from app.cancellation import cancel_all
 from app.engines.engine import Engine
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
@@ -15,11 +19,8 @@ from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
 from app.updates import Result, Update, processed
 from app.work_sharing.coordinator import WorkSharing
-from schemas.diarization import DiarizationResult, DiarizationTask, Turn
-from schemas.errors import ErrorDetail
-from schemas.transcription import TranscriptionTask
 
-_VERSION = version("natscribe")  # part of the cache's keys: another version of the code may find other turns
+_VERSION = version("natscribe-service")  # part of the cache's keys: another version of the code may find other turns
 
 
 class Diarizer:

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import dropwhile
 
+from natscribe.schemas.progress import Stage
+from natscribe.schemas.transcription import Segment, Stretch
+from natscribe.schemas.wire import Model
+
 from app.engines.engine import Engine, answer
 from app.engines.messages import (
     Listen,
@@ -25,9 +29,6 @@ from app.engines.messages import (
 )
 from app.speech.found_windows import FoundWindows
 from app.work_sharing.coordinator import Coordinator, HelperLostError
-from schemas.progress import Stage
-from schemas.transcription import Segment, Stretch
-from schemas.wire import Model
 
 _BATCH_S = 10.0  # how long transcribing a batch should take
 _AHEAD = 2  # most batches for each transcriber, counted from the first unfinished batch on

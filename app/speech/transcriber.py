@@ -7,6 +7,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import Stage
+from natscribe.schemas.transcription import (
+    MOST_CHANNELS,
+    Channels,
+    Segment,
+    Stretch,
+    TranscriptionResult,
+    TranscriptionTask,
+)
+from natscribe.schemas.wire import Model
+
 from app.engines.attribution import attribute
 from app.engines.cores import Cores, windows_at_once
 from app.engines.engine import Engine
@@ -19,17 +31,6 @@ from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from app.speech.transcript_cache import Transcript, TranscriptCache
 from app.updates import Checkpoint, Found, Result, Update, processed
 from app.work_sharing.coordinator import WorkSharing
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.progress import Stage
-from schemas.transcription import (
-    MOST_CHANNELS,
-    Channels,
-    Segment,
-    Stretch,
-    TranscriptionResult,
-    TranscriptionTask,
-)
-from schemas.wire import Model
 
 DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription task: both take about the same time
 

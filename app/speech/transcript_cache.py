@@ -4,18 +4,18 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from importlib.metadata import version
 
+from natscribe.schemas.transcription import Segment, Stretch, TranscriptionTask
+from natscribe.schemas.wire import Model
 from pydantic import BaseModel
 
 from app.engines.engine import Engine, answer
 from app.engines.messages import Load, Loaded
 from app.redis_store.cache import Cache, read
 from app.speech.pipeline import Transcribed
-from schemas.transcription import Segment, Stretch, TranscriptionTask
-from schemas.wire import Model
 
 SEGMENTS_AT_ONCE = 50  # segments that a replay yields at once: far less than a NATS message can hold
 PIECE = 100  # segments cached as one: reading them blocks the event loop for about 10 ms; a day's, for over a second
-VERSION = version("natscribe")  # part of the keys: another version of the code may find other text
+VERSION = version("natscribe-service")  # part of the keys: another version of the code may find other text
 
 
 class Transcript(BaseModel):

@@ -7,12 +7,13 @@ broadcasters have one place on the screen.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from natscribe.schemas.requests import SubtitleLimits
+from natscribe.schemas.transcription import Segment
+
 from app.subtitles.breaking import Breaker
 from app.subtitles.passages import Passage, interrupted, passages
 from app.subtitles.pieces import width
 from app.subtitles.timing import Spoken, shown
-from schemas.requests import SubtitleLimits
-from schemas.transcription import Segment
 
 __all__ = ["Cue", "cues"]
 

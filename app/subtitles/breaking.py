@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from math import inf
 
+from natscribe.schemas.requests import SubtitleLimits
+
 from app.subtitles.marks import INSIDE_WORD, break_cost
 from app.subtitles.passages import Passage
 from app.subtitles.pieces import Piece, width
 from app.subtitles.timing import GAP_S, MIN_CUE_S
-from schemas.requests import SubtitleLimits
 
 # Costs, in the unit of `break_cost`.
 _CUE = 0.5  # cost of each cue, so that pieces share a cue if they fit

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
+from natscribe.schemas.transcription import Segment
+
 from app.subtitles.pieces import Piece, pieces
 from app.subtitles.timing import PAUSE_S
-from schemas.transcription import Segment
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
+from natscribe.schemas.transcription import Segment
+
 from app.subtitles.marks import OPENING
-from schemas.transcription import Segment
 
 _NEVER_FIRST = "ーっゃゅょぁぃぅぇぉッャュョァィゥェォ々ゝゞヽヾ"  # a Japanese line never begins with one of these
 _WIDE_BLOCKS = (("\u3040", "\u30ff"), ("\u3400", "\u9fff"), ("\uf900", "\ufaff"), ("\U00020000", "\U0003ffff"))

@@ -4,17 +4,17 @@ from collections.abc import AsyncIterator, Iterable
 from uuid import uuid4
 
 from nats.aio.client import Client
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.headers import AUDIO_SHA256
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.transcription import SegmentsEvent
 
 from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
 from app.task_log import cloud_events
 from app.task_log.record import Batch, Metadata, NoResult, Outcome, Owner, Record, StoredOutcome, end_of, next_event
-from schemas import subjects
-from schemas.errors import ErrorDetail
-from schemas.headers import AUDIO_SHA256
-from schemas.progress import ProgressEvent, State
-from schemas.stream_names import StreamNames
-from schemas.transcription import SegmentsEvent
 
 
 class TaskLog:

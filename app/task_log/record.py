@@ -8,17 +8,17 @@ from functools import lru_cache
 from typing import Final
 
 from nats.js.api import RawStreamMsg
+from natscribe.schemas import headers as names
+from natscribe.schemas import subjects
+from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
+from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.headers import AUDIO_SHA256
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.wire import Kind, TaskId
 from pydantic import BaseModel, TypeAdapter
 
 from app.updates import Result, Task
-from schemas import headers as names
-from schemas import subjects
-from schemas.diarization import DiarizationResult, DiarizationTask
-from schemas.errors import ErrorDetail
-from schemas.headers import AUDIO_SHA256
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
-from schemas.wire import Kind, TaskId
 
 TASKS: Final[dict[Kind, TypeAdapter[Task]]] = {
     Kind.TRANSCRIPTION: TypeAdapter(TranscriptionTask),

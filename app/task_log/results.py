@@ -9,6 +9,8 @@ from hashlib import sha256
 from nats.js import JetStreamContext
 from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
+from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.wire import Object
 
 from app.errors import FencedError
 from app.jetstream import objects
@@ -16,8 +18,6 @@ from app.jetstream.streams import RESULTS_BUCKET
 from app.task_log.log import TaskLog
 from app.task_log.record import RESULT, NoResult, Owner, Record
 from app.updates import Result
-from schemas.transcription import TranscriptionResult
-from schemas.wire import Object
 
 HEADROOM_BYTES = 16 * 1024  # part of max_payload that is left free for headers and envelope
 STALLED_S = 2.0  # reading an object fails after this time without a chunk: clients wait five seconds for a reply

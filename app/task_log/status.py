@@ -2,10 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import TaskStatus
+
 from app.jetstream import streams
 from app.task_log.record import Record
-from schemas.progress import State
-from schemas.requests import TaskStatus
 
 RESULTS_KEPT = timedelta(seconds=streams.RESULTS_KEPT_S)
 

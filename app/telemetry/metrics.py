@@ -13,12 +13,11 @@ from typing import TypeVar
 
 from faststream.asgi import AsgiResponse, get
 from faststream.asgi.handlers import HttpHandler
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
-
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.wire import Kind
 
 # Upper limits of the histograms' buckets: in seconds, and in seconds of work per second of audio.
 SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 14400)
@@ -133,7 +132,7 @@ class Meter:
         build = self._gauge(
             "natscribe_build_info", "Versions of service, Python and engine.", ["version", "python", "engine"]
         )
-        build.labels(version("natscribe"), platform.python_version(), version("faster-whisper")).set(1)
+        build.labels(version("natscribe-service"), platform.python_version(), version("faster-whisper")).set(1)
 
     def _counter(self, name: str, what: str, labels: list[str]) -> Counter:
         return _begun(Counter(name, what, labels, registry=self.registry), labels)

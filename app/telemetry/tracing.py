@@ -3,6 +3,7 @@
 import time
 from datetime import datetime
 
+from natscribe.schemas.progress import Stage
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -12,7 +13,6 @@ from opentelemetry.trace import NoOpTracerProvider, Span, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.updates import Found, Result, Update
-from schemas.progress import Stage
 
 NANOSECONDS = 1_000_000_000  # per second
 OFF = NoOpTracerProvider()

@@ -13,6 +13,9 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from natscribe.schemas import subjects
+from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.wire import Model
 
 from app.cancellation import cancel_all
 from app.engines.engine import Engine
@@ -31,9 +34,6 @@ from app.work_sharing.helper import (
     encode,
     way_of,
 )
-from schemas import subjects
-from schemas.sharing import WindowsOffered
-from schemas.wire import Model
 
 SILENT_FOR_S = 5.0  # a helper that sends nothing for this long is lost
 SLOWER = 3  # a helper gets this many times the coordinator's own time for a batch: all texts behind the batch wait

@@ -13,6 +13,8 @@ from importlib.metadata import version
 from typing import Annotated, Literal
 
 import structlog
+from natscribe.schemas.sharing import Token, WindowsOffered
+from natscribe.schemas.transcription import LANGUAGE_PATTERN, TranscribeOptions
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from app.cancellation import cancel_all
@@ -21,8 +23,6 @@ from app.engines.engine import Engine, answer
 from app.engines.messages import LONGEST_WINDOW_S, Transcribe, WindowSound, WindowsTranscribed
 from app.errors import TaskError
 from app.settings import MOST_WINDOWS
-from schemas.sharing import Token, WindowsOffered
-from schemas.transcription import LANGUAGE_PATTERN, TranscribeOptions
 
 SHORTEST_BATCH_S, LONGEST_BATCH_S = 20.0, 120.0  # the least and the most time that a helper gets for a batch
 MOST_PIECES = 100  # most pieces of speech in a window
@@ -32,7 +32,8 @@ ALIVE_EVERY_S = 1.5  # pause between two `Alive` messages
 WAITS_FOR_S = 10.0  # a helper waits this long for the next window; then it may help another run
 _WINDOWS_AT_ONCE = 2  # windows in one job of the engine: a task of this worker waits for no more than these
 
-_VERSION = version("natscribe")  # workers help only workers of the same version: another version may find other text
+# Workers help only workers of the same version: another version may find other text.
+_VERSION = version("natscribe-service")
 
 Send = Callable[[str, bytes], Awaitable[None]]  # sends a body to the inbox of the worker with this token
 

@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
+from natscribe.schemas.progress import ProgressEvent, State
 
 from app.client import Client, ClientError
 from app.embedded import free_port
 from app.embedded.process import HOST
 from app.settings import Settings
-from schemas.progress import ProgressEvent, State
 from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, login
 from tests.access.test_tls import RECORDING, make_certificates
 from tests.fakes.engine import FakeEngine

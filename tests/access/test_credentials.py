@@ -10,11 +10,11 @@ from pathlib import Path
 
 import nkeys
 import pytest
+from natscribe.schemas.progress import ProgressEvent, State
 
 from app.client import Client
 from app.embedded import NatsServer, free_port
 from app.settings import Settings
-from schemas.progress import ProgressEvent, State
 from tests.access.servers import GuardedValkey
 from tests.fakes.engine import FakeEngine
 from tests.workers import working

@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from natscribe.schemas.wire import Model
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
 from app.redis_store.cache import Cache
 from app.redis_store.keys import MARK, info, progress, result
-from schemas.wire import Model
 from tests.access.servers import GuardedValkey
 
 DOCUMENTED = [key("t1") for key in (info, progress, result)]

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from natscribe.schemas.wire import Kind
 
 from app.client import Client, InboxRefusedError, NotAllowedError
 from app.client.permissions import who_may
 from app.main import Worker
 from app.settings import Settings
-from schemas.wire import Kind
 from tests.access.rules import configured, mapped
 from tests.access.servers import CLIENTS, GuardedNats, GuardedValkey, inbox, login, password
 from tests.fakes.engine import FakeEngine

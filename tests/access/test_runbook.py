@@ -13,13 +13,13 @@ import nats
 import pytest
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import ProgressEvent
 
 from app.client import Client
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
-from schemas.errors import ErrorCode
-from schemas.progress import ProgressEvent
 from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, inbox, login, password
 from tests.containers.compose import ROOT
 from tests.fakes.engine import FakeEngine

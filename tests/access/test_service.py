@@ -12,6 +12,11 @@ import pytest
 from nats.aio.client import Client as Nats
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import AckPolicy, ConsumerConfig
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import ResultFormat
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.wire import Kind, Priority
 
 from app.client import Client
 from app.errors import PermanentError
@@ -20,11 +25,6 @@ from app.redis_store.keys import MARK
 from app.retention.reminders import Reminder
 from app.settings import Settings, Share
 from handlers.channels import QUEUE_GROUP
-from schemas.errors import ErrorCode
-from schemas.progress import ProgressEvent, State
-from schemas.requests import ResultFormat
-from schemas.transcription import SegmentsEvent, TranscriptionResult
-from schemas.wire import Kind, Priority
 from tests.access.rules import configured, covers
 from tests.access.servers import GuardedNats, GuardedValkey, inbox, login, password
 from tests.fakes.engine import FakeEngine

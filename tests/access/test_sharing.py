@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 from nats.aio.msg import Msg
+from natscribe.schemas import subjects
 
-from schemas import subjects
 from tests.access.servers import CLIENTS, GuardedNats
 from tests.access.test_answers import connected
 from tests.waiting import DEADLINE

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from natscribe.schemas.progress import ProgressEvent, State
 
 from app.client import Client
 from app.client.errors import UnreachableError
 from app.settings import Settings
-from schemas.progress import ProgressEvent, State
 from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, guarded_nats, login
 from tests.fakes.engine import FakeEngine
 from tests.workers import working

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import SegmentsEvent
 
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.settings import Settings
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import SegmentsEvent
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, Running, running
 from tests.waiting import eventually
 

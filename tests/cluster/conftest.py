@@ -12,11 +12,11 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from natscribe.schemas.progress import ProgressEvent, State
 
 from app.jetstream.stream_pages import pages
 from app.main import Worker
 from app.settings import Settings
-from schemas.progress import ProgressEvent, State
 from tests.fakes.engine import FakeEngine
 from tests.nats_cluster import NatsCluster, nats_cluster_in
 from tests.servers import valkey_in

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from natscribe.schemas.progress import ProgressEvent, State
 
 from app.settings import Settings
-from schemas.progress import ProgressEvent, State
 from tests.cluster.conftest import Publisher, SteadyEngine, workers
 from tests.nats_cluster import NatsCluster, Node
 from tests.waiting import eventually

@@ -5,10 +5,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from natscribe.schemas.progress import State
 
 from app.client import Client
 from app.settings import Settings
-from schemas.progress import State
 from tests.containers import engine_answers
 from tests.containers.compose import Stack, production_stack
 from tests.containers.test_stack import RECORDING, ended

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import ResultFormat
 from redis.asyncio import Redis
 
 from app.client import Client
 from app.client.errors import ClientError
 from app.settings import Settings
-from schemas.progress import ProgressEvent, State
-from schemas.requests import ResultFormat
 from tests.containers import engine_answers
 from tests.containers.compose import ROOT, Stack, production_stack
 from tests.waiting import eventually

@@ -9,18 +9,18 @@ from typing import Any, get_args
 
 import pytest
 from nats.js.api import RetentionPolicy
+from natscribe.schemas import subjects
+from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
+from natscribe.schemas.wire import MOST_KEPT_S, TASK_ID_PATTERN, Kind, Priority
 
 from app.jetstream import streams
 from app.redis_store import keys, projection
 from app.settings import Settings
 from app.task_log import cloud_events
 from handlers import dead_letters, requests
-from schemas import subjects
-from schemas.diarization import DiarizationTask
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
-from schemas.wire import MOST_KEPT_S, TASK_ID_PATTERN, Kind, Priority
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/contract.md").read_text(encoding="utf-8")

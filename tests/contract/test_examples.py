@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from natscribe.schemas import subjects
+from natscribe.schemas.requests import ResultRequest
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Kind, Priority
 
 from app.settings import Settings
-from schemas import subjects
-from schemas.requests import ResultRequest
-from schemas.transcription import TranscriptionTask
-from schemas.wire import Kind, Priority
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -4,16 +4,15 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from natscribe.schemas import subjects
+from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.problems import first_problem
+from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.requests import ReplayRequest, ResultRequest
+from natscribe.schemas.transcription import TranscribeKeywords, TranscribeOptions, TranscriptionTask
+from natscribe.schemas.wire import Kind, Priority
 from pydantic import ValidationError
-
-from schemas import subjects
-from schemas.diarization import DiarizationTask
-from schemas.errors import ErrorCode
-from schemas.problems import first_problem
-from schemas.progress import ProgressEvent, Stage, State
-from schemas.requests import ReplayRequest, ResultRequest
-from schemas.transcription import TranscribeKeywords, TranscribeOptions, TranscriptionTask
-from schemas.wire import Kind, Priority
 
 LEAST = {"task_id": "t1", "audio_file_id": "a.wav", "user_id": 1}
 

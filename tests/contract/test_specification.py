@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 from faststream.specification import AsyncAPI
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Order, Priority
 from pydantic import TypeAdapter
 
 from app.asyncapi.completion import complete
@@ -17,10 +21,6 @@ from app.asyncapi.messages import MESSAGES, MessageWords
 from app.jetstream import streams
 from app.main import Worker
 from app.settings import Settings
-from schemas import subjects
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.wire import TASK_ID_PATTERN, Kind, Order, Priority
 from tests.document import COMPONENTS, DOCUMENT, ROOT, channel_of, names, operation_at, validator
 from tests.fakes.engine import FakeEngine
 

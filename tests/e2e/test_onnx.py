@@ -11,13 +11,13 @@ from statistics import fmean
 import numpy as np
 import pytest
 import pytest_asyncio
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import ResultFormat
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
 from app.client import Client
 from app.settings import Settings
-from schemas.errors import ErrorCode
-from schemas.progress import ProgressEvent, State
-from schemas.requests import ResultFormat
-from schemas.transcription import SegmentsEvent, TranscriptionResult
 from tests.e2e.conftest import LIBRIVOX, ROOT, Running, running, servers
 from tests.integration.engines.sounds import load, silence, write
 

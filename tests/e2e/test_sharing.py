@@ -10,11 +10,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import TranscriptionResult
 
 from app.client import Client
 from app.settings import Settings, Share
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import TranscriptionResult
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, Running, running, servers
 from tests.e2e.test_recovery import batches_of, history, is_same, owner_of, progress_of, result_of
 from tests.waiting import eventually

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import jiwer
 import pytest
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import ResultFormat
+from natscribe.schemas.transcription import TranscriptionResult
 from pyannote.core import Annotation, Segment, Timeline
 from pyannote.database.util import load_rttm
 from pyannote.metrics.diarization import DiarizationErrorRate
 
 from app.client import Client
-from schemas.diarization import DiarizationResult
-from schemas.progress import ProgressEvent, State
-from schemas.requests import ResultFormat
-from schemas.transcription import TranscriptionResult
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS
 from tools import check_subtitles
 

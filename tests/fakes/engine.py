@@ -5,6 +5,11 @@ from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 
+from natscribe.schemas.diarization import Turn
+from natscribe.schemas.progress import Stage
+from natscribe.schemas.transcription import Segment, TranscribeOptions, Word
+from natscribe.schemas.wire import Model
+
 from app.engines.messages import (
     LAST_REPLIES,
     ChunkAnalysed,
@@ -27,10 +32,6 @@ from app.engines.messages import (
     WindowsTranscribed,
     WindowTranscribed,
 )
-from schemas.diarization import Turn
-from schemas.progress import Stage
-from schemas.transcription import Segment, TranscribeOptions, Word
-from schemas.wire import Model
 
 MODEL = Model(name="fake", revision="0")
 WINDOW = 10.0  # seconds

@@ -3,8 +3,9 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from natscribe.schemas.transcription import Stretch
+
 from app.engines.messages import Job, Reply, WindowsTranscribed
-from schemas.transcription import Stretch
 from tests.fakes.engine import FakeEngine
 
 MISSED = Stretch(start=2, end=4.5)

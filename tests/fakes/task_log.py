@@ -6,14 +6,14 @@ from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from nats.js.api import RawStreamMsg
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.transcription import SegmentsEvent
 
 from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
 from app.task_log.log import TaskLog
 from app.task_log.record import Batch, Metadata, Outcome, Record, StoredOutcome
-from schemas import subjects
-from schemas.progress import ProgressEvent
-from schemas.transcription import SegmentsEvent
 
 T = TypeVar("T")
 

@@ -11,12 +11,7 @@ from functools import cache
 
 import pytest
 from faststream.nats import NatsBroker, NatsRouter, TestNatsBroker
-
-from app.jetstream import streams
-from app.settings import Settings
-from app.updates import Checkpoint, Result, Task, Update
-from handlers import channels
-from schemas.requests import (
+from natscribe.schemas.requests import (
     Deleted,
     DeleteLettersRequest,
     LettersDeleted,
@@ -26,7 +21,12 @@ from schemas.requests import (
     TaskStatus,
     UserRequest,
 )
-from schemas.sharing import WindowsOffered
+from natscribe.schemas.sharing import WindowsOffered
+
+from app.jetstream import streams
+from app.settings import Settings
+from app.updates import Checkpoint, Result, Task, Update
+from handlers import channels
 
 UPDATES: tuple[Update | Result, ...] = ("first", "second")  # type: ignore[assignment]  # handlers pass on whatever it is
 

@@ -2,12 +2,12 @@
 
 import pytest
 from faststream.nats import NatsBroker
+from natscribe.schemas import subjects
+from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Kind, Model, Priority
 
-from schemas import subjects
-from schemas.diarization import DiarizationTask
-from schemas.sharing import WindowsOffered
-from schemas.transcription import TranscriptionTask
-from schemas.wire import Kind, Model, Priority
 from tests.handlers.conftest import Parts
 
 TASK = {"task_id": "t1", "audio_file_id": "meeting.flac", "user_id": 7}

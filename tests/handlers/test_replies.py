@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 from faststream.nats import NatsBroker
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import DeleteLettersRequest, ReplayRequest, ResultFormat, TaskStatus, UserRequest
+from natscribe.schemas.wire import Kind
 from structlog.testing import capture_logs
 
 from app.errors import RequestError
 from handlers.channels import ANSWERS
-from schemas import subjects
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.requests import DeleteLettersRequest, ReplayRequest, ResultFormat, TaskStatus, UserRequest
-from schemas.wire import Kind
 from tests.handlers.conftest import Parts
 
 STATUS = TaskStatus(

@@ -16,6 +16,10 @@ import pytest_asyncio
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
+from natscribe.schemas import subjects
+from natscribe.schemas.headers import AUDIO_SECONDS
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.wire import Kind, Priority
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer, free_port
@@ -23,10 +27,6 @@ from app.jetstream.nats_py_compat import tolerate_unreadable_headers
 from app.main import Worker
 from app.settings import Settings
 from benchmarks.s3_server import S3Server
-from schemas import subjects
-from schemas.headers import AUDIO_SECONDS
-from schemas.progress import ProgressEvent, State
-from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.wire import Wire
 from tests.servers import Servers, in_memory, nats_server_in, valkey_in

@@ -6,15 +6,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.wire import Priority
 from redis.asyncio import Redis
 
 from app.client import Client
 from app.errors import PermanentError
 from app.settings import Settings
-from schemas.errors import ErrorCode
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import SegmentsEvent, TranscriptionResult
-from schemas.wire import Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.test_metrics import TRANSCRIPTION, sample
 from tests.servers import nats_server_in, valkey_in

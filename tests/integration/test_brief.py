@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import TranscriptionResult
 from redis.asyncio import Redis
 
 from app.client import Client
 from app.main import Worker
 from app.settings import Settings
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import TranscriptionResult
 from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
 

@@ -1,12 +1,12 @@
 """The cache: the same question about the same recording is answered from what was found before."""
 
 import pytest
+from natscribe.schemas.wire import Model
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from app.redis_store import keys
 from app.redis_store.cache import Cache, connected, read
-from schemas.wire import Model
 
 AUDIO = "a" * 64
 FOUND = Model(name="whisper-base", revision="1")  # any message will do

@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.transcription import SegmentsEvent
+from natscribe.schemas.wire import Kind, Model, Priority
 from redis.asyncio import Redis
 
 from app.engines.messages import ChunkAnalysed, Diarize, Job, Loaded, Reply
@@ -14,11 +19,6 @@ from app.main import Worker
 from app.redis_store import keys
 from app.redis_store.chunks import Chunks
 from app.settings import Settings
-from schemas import subjects
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.transcription import SegmentsEvent
-from schemas.wire import Kind, Model, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher, StartWorker
 from tests.waiting import eventually

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any
 
 import pytest
+from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
 from app.jetstream.streams import DAY_S
 from app.main import Worker
 from app.operations.expiry import expire_tasks
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually

@@ -3,11 +3,11 @@
 import json
 
 from nats.js import JetStreamContext
+from natscribe.schemas.progress import State
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
 from app.main import Worker
 from app.settings import Settings
-from schemas.progress import State
-from schemas.transcription import SegmentsEvent, TranscriptionResult
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 

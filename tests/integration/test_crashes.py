@@ -6,6 +6,8 @@ from functools import partial
 import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
 
 from app.dead_letters.store import DeadLetterStore
 from app.errors import PermanentError
@@ -15,8 +17,6 @@ from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
-from schemas.errors import ErrorCode
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
 from tests.waiting import eventually

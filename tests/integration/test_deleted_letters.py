@@ -4,14 +4,14 @@ from functools import partial
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind
 
 from app.client import Client
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually

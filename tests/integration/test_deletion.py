@@ -7,6 +7,8 @@ import pytest
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
 from app.cancellation import despite_cancellation
@@ -25,8 +27,6 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Outcome, Owner, Record
 from app.task_log.results import ResultStore
 from app.updates import Result, Task
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import DEADLINE, eventually

@@ -8,11 +8,11 @@ from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.http import HTTPMessage, from_binary_event
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
 
 from app.errors import PermanentError, TransientError
 from app.main import Worker
-from schemas.errors import ErrorCode
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually

@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import pytest
 from nats.errors import NoRespondersError
+from natscribe.schemas.progress import State
 
 from app.main import Worker
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 from tests.programs import BIN, WITHIN, line_with, started

@@ -6,14 +6,14 @@ from functools import partial
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Priority
 
 from app.errors import FencedError, TransientError
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.progress import State
-from schemas.wire import Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually

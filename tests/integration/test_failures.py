@@ -13,6 +13,11 @@ import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
+from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import ReplayRequest
+from natscribe.schemas.wire import Priority
 from redis.asyncio import Redis
 
 from app.dead_letters.replay import Replayer
@@ -29,11 +34,6 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.telemetry.metrics import Meter
 from app.updates import Task
-from schemas.dead_letters import DeadLetter
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.requests import ReplayRequest
-from schemas.wire import Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually

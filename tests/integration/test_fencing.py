@@ -12,6 +12,11 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.headers import TASK_SEQUENCE
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.wire import Kind, Model
 
 from app.cancellation import despite_cancellation
 from app.engines.messages import Listen
@@ -24,11 +29,6 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Outcome, Record
 from app.task_log.results import ResultStore
 from app.updates import Result
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.headers import TASK_SEQUENCE
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import SegmentsEvent, TranscriptionResult
-from schemas.wire import Kind, Model
 from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually

@@ -4,11 +4,11 @@ import json
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.schemas.progress import State
 
 from app.client import Client
 from app.main import Worker
 from app.settings import Settings
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from natscribe.schemas.progress import ProgressEvent, State
 
 from app.client import Client, StorageFullError
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.settings import Settings
-from schemas.progress import ProgressEvent, State
 from tests.fakes.engine import FakeEngine
 from tests.workers import working
 

@@ -3,10 +3,10 @@
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
 from app.main import Worker
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually

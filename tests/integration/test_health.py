@@ -8,12 +8,12 @@ from typing import Any
 import nats
 import pytest
 from nats.aio.client import Client
+from natscribe.schemas.errors import ErrorCode
 
 from app.embedded import NatsServer, ValkeyServer
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
-from schemas.errors import ErrorCode
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import StartWorker
 from tests.waiting import eventually

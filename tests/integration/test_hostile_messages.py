@@ -6,13 +6,13 @@ from functools import partial
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 
 from app.main import Worker
 from app.queue.stored_message import StoredMessage
-from schemas.progress import State
-from schemas.requests import TaskStatus
-from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.integration.hostile import MESSAGES, QUEUES, filled, invented

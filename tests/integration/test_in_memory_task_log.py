@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.wire import Kind, Model
 
 from app.errors import FencedError
 from app.jetstream import provisioning, streams
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, NoResult, Record
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import SegmentsEvent, TranscriptionResult
-from schemas.wire import Kind, Model
 from tests.fakes.engine import segment
 from tests.fakes.task_log import InMemoryTaskLog
 

@@ -11,6 +11,9 @@ import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.wire import Kind, Model
 
 from app.errors import FencedError
 from app.jetstream import provisioning, streams
@@ -18,9 +21,6 @@ from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Owner, Record
 from app.task_log.results import ResultStore
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import TranscriptionResult
-from schemas.wire import Kind, Model
 
 NOW = datetime.now(UTC)
 QUEUED = ProgressEvent(task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import structlog
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
 
 from app.errors import PermanentError
 from app.telemetry import logs
-from schemas.errors import ErrorCode
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually

@@ -4,12 +4,12 @@ from functools import partial
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Priority
 from redis.asyncio import Redis
 
 from app.jetstream.provisioning import provision
 from app.settings import Settings
-from schemas.progress import State
-from schemas.wire import Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty, results
 from tests.integration.test_metrics import TRANSCRIPTION, sample

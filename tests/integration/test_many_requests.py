@@ -14,6 +14,10 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.wire import Kind, Model
 
 from app.embedded import NatsServer, ValkeyServer
 from app.jetstream import streams
@@ -22,10 +26,6 @@ from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata
 from app.task_log.results import ResultStore
-from schemas import subjects
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import TranscriptionResult
-from schemas.wire import Kind, Model
 from tests.fakes.worker import STARTED
 from tests.programs import line_with, started
 from tests.waiting import eventually

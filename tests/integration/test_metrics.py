@@ -5,13 +5,13 @@ import json
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind, Priority
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.errors import PermanentError, TransientError
 from app.main import Worker
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.fakes.missing_words import MissingWordsEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty

@@ -5,6 +5,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
@@ -12,9 +15,6 @@ from app.main import Worker
 from app.redis_store.keys import MARK
 from app.redis_store.projection import Ended, Happened, RedisProjection
 from app.task_log.record import Metadata, Record
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import TranscriptionTask
-from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually

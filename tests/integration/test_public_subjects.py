@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
 
 from app.errors import PermanentError
 from app.settings import Settings
-from schemas.errors import ErrorCode
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually

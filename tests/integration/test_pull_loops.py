@@ -7,11 +7,11 @@ from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
+from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.wire import Kind, Priority
 
 from app.jetstream.pull_inbox import PullInbox
 from app.queue.consumer import TaskConsumer
-from schemas.stream_names import StreamNames
-from schemas.wire import Kind, Priority
 from tests.servers import Servers
 from tests.waiting import eventually
 

@@ -9,6 +9,9 @@ from typing import Literal
 import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.wire import Kind, Priority
 
 from app.client import Client
 from app.jetstream.provisioning import provision
@@ -16,9 +19,6 @@ from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Record
-from schemas import subjects
-from schemas.progress import ProgressEvent, Stage, State
-from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty, results
 from tests.waiting import eventually

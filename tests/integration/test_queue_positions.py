@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind, Priority
 from redis.asyncio import Redis
 
 from app.client import Client as TaskClient
@@ -16,9 +19,6 @@ from app.execution.pace import Pace
 from app.main import Worker
 from app.queue.priorities import QueueReader, TaskQueues
 from app.settings import Settings
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.integration.test_metrics import sample

@@ -10,6 +10,7 @@ import nats
 import pytest
 from nats.js import JetStreamContext
 from nats.js.object_store import ObjectStore
+from natscribe.schemas.errors import ErrorCode
 from structlog.testing import capture_logs
 
 from app.embedded import NatsServer, free_port
@@ -17,7 +18,6 @@ from app.errors import PermanentError, TaskError, TransientError
 from app.recordings import Recordings, recordings_of
 from app.settings import Settings
 from app.temporary import sweep
-from schemas.errors import ErrorCode
 
 CONTENT = bytes(range(256)) * 4000  # about 1 MB, several chunks
 

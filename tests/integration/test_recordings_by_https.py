@@ -8,10 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from natscribe.schemas.errors import ErrorCode
 
 from app.errors import PermanentError, TaskError, TransientError
 from app.recordings.https import Https
-from schemas.errors import ErrorCode
 from tests.faults import served_with
 
 CONTENT = bytes(range(256)) * 4 * 1024  # 1 MiB

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from natscribe.schemas.errors import ErrorCode
 from obstore.store import S3Store
 from structlog.testing import capture_logs
 
@@ -18,7 +19,6 @@ from app.recordings.recording import REPLACED
 from app.recordings.s3 import S3
 from app.settings import Settings
 from benchmarks.s3_server import S3Server, bucket_of, in_s3
-from schemas.errors import ErrorCode
 from tests.faults import Fault, Proxy, disturbed, served_with, status
 
 CONTENT = bytes(range(256)) * 4 * 1024  # 1 MiB

@@ -14,6 +14,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.headers import REPLAY_OF
+from natscribe.schemas.progress import State
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Kind, Priority
 
 from app.cancellation import cancel_all
 from app.errors import NotHeldError, TransientError
@@ -28,11 +33,6 @@ from app.queue.stored_message import StoredMessage
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.headers import REPLAY_OF
-from schemas.progress import State
-from schemas.transcription import TranscriptionTask
-from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually

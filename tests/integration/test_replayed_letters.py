@@ -4,9 +4,9 @@ import json
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.schemas.progress import State
 
 from app.main import Worker
-from schemas.progress import State
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.integration.hostile import publish_bytes
 from tests.servers import Servers

@@ -12,14 +12,14 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig, StreamSource
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind, Priority
 
 from app.errors import PermanentError
 from app.jetstream.stream_pages import page
 from app.main import Worker
-from schemas import subjects
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually

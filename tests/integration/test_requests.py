@@ -6,12 +6,12 @@ import json
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
 from app.main import Worker
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher
 from tests.waiting import eventually

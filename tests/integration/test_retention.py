@@ -6,6 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
@@ -14,10 +18,6 @@ from app.errors import PermanentError, TransientError
 from app.recordings import Recordings
 from app.retention.reminders import Reminder
 from app.settings import Settings
-from schemas import subjects
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.places import places_with, read_behind_the_leader

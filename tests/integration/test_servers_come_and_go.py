@@ -12,6 +12,8 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
@@ -22,8 +24,6 @@ from app.operations.health import consumers_exist
 from app.queue.registration import Registration
 from app.redis_store.keys import MARK
 from app.settings import Settings
-from schemas.progress import State
-from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
 from tests.waiting import eventually

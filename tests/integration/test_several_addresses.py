@@ -5,12 +5,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from natscribe.schemas.progress import State
 
 from app.client import Client
 from app.client.errors import NoServerError
 from app.embedded import free_port
 from app.settings import Settings
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 

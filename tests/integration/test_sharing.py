@@ -10,16 +10,16 @@ from uuid import uuid4
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import State
+from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions
+from natscribe.schemas.wire import Kind, Model
 
 from app.engines.cores import Cores
 from app.engines.messages import Loaded, WindowsTranscribed, WindowTranscribed
 from app.settings import Settings, Share
 from app.work_sharing.helper import Alive, Handed, Line, Returned, Volunteered, decode, encode, way_of
-from schemas import subjects
-from schemas.progress import State
-from schemas.sharing import WindowsOffered
-from schemas.transcription import Segment, Stretch, TranscribeOptions
-from schemas.wire import Kind, Model
 from tests.fakes.engine import MODEL, FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from natscribe.schemas.progress import State
 
 from app.jetstream.pull_inbox import PullInbox
 from app.main import Worker
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher
 

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
+from natscribe.schemas.progress import ProgressEvent, Stage, State
 
 from app.engines.messages import Diarize, Job, Listen, Reply, StageAdvanced
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Record
-from schemas.progress import ProgressEvent, Stage, State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from app.errors import TransientError
 from app.main import Worker
-from schemas.errors import ErrorCode
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually

@@ -4,12 +4,12 @@ import json
 import zlib
 
 import pytest
+from natscribe.schemas.transcription import Stretch, TranscriptionTask
 from redis.asyncio import Redis
 
 from app.redis_store import keys
 from app.redis_store.cache import Cache
 from app.speech.transcript_cache import PIECE, VERSION, Transcript, TranscriptCache
-from schemas.transcription import Stretch, TranscriptionTask
 from tests.fakes.engine import MODEL, FakeEngine, segment
 
 AUDIO = "a" * 64

@@ -4,14 +4,14 @@ import json
 from typing import Any
 
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.transcription import TranscribeOptions
+from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 
 from app.engines.messages import Diarize
 from app.main import Worker
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.transcription import TranscribeOptions
-from schemas.wire import Kind
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, parsed, queue_is_empty
 from tests.waiting import eventually

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
 from app.client import Client
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
-from schemas.errors import ErrorCode
-from schemas.progress import State
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.places import places_with, read_behind_the_leader

@@ -1,10 +1,10 @@
 """Messages that are tasks are done, sooner or later."""
 
 from nats.js import JetStreamContext
+from natscribe.schemas.progress import State
 from structlog.testing import capture_logs
 
 from app.main import Worker
-from schemas.progress import State
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from nats.aio.client import Client
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind, Priority
 
 from app.main import Worker
-from schemas import subjects
-from schemas.progress import State
-from schemas.wire import Kind, Priority
 from tests import document
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher

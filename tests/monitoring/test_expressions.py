@@ -11,14 +11,14 @@ from pathlib import Path
 import nats
 import pytest
 import yaml
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.headers import AUDIO_SECONDS
+from natscribe.schemas.wire import Kind, Priority
 
 from app.engines.messages import Diarize, Job, Listen, Reply
 from app.errors import PermanentError, TransientError
 from app.settings import Settings
-from schemas import subjects
-from schemas.errors import ErrorCode
-from schemas.headers import AUDIO_SECONDS
-from schemas.wire import Kind, Priority
 from tests.access.servers import GuardedNats, GuardedValkey, inbox, login, password
 from tests.conftest import quick_settings
 from tests.fakes.engine import FakeEngine

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from natscribe.schemas.errors import ErrorCode
 from typer.testing import CliRunner
 
 from app.cli.commands import cli
 from app.telemetry.metrics import Meter
-from schemas.errors import ErrorCode
 from tests.monitoring.stack import DEPLOYED, ROOT, program, read, rules, seconds
 
 SCENARIOS = sorted((Path(__file__).parent / "rules").glob("*.yml"))

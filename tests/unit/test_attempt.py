@@ -6,6 +6,10 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.transcription import Segment, Stretch, TranscriptionResult
+from natscribe.schemas.wire import Kind, Model
 
 from app.errors import FencedError
 from app.execution.attempt import TaskAttempt, speakers_are_given_up
@@ -13,10 +17,6 @@ from app.task_log.record import Metadata, NoResult, Owner, Record
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import OFF, StageSpans
 from app.updates import Checkpoint, Found, Result, Update
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.progress import ProgressEvent, Stage, State
-from schemas.transcription import Segment, Stretch, TranscriptionResult
-from schemas.wire import Kind, Model
 from tests.fakes.engine import segment
 from tests.fakes.task_log import InMemoryTaskLog
 

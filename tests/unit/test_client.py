@@ -18,6 +18,12 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import Deleted, TaskRequest, TaskStatus
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Kind, Priority
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from pydantic import SecretStr
 
@@ -39,12 +45,6 @@ from app.client.recordings import Store, audio_file_id, choose_priority, length
 from app.client.submission import Submission
 from app.embedded import free_port
 from app.settings import Settings
-from schemas import subjects
-from schemas.errors import ErrorCode
-from schemas.progress import State
-from schemas.requests import Deleted, TaskRequest, TaskStatus
-from schemas.transcription import TranscriptionTask
-from schemas.wire import Kind, Priority
 
 QUEUE = subjects.tasks(Kind.TRANSCRIPTION, Priority.HIGH)
 STORED = b'{"stream": "transcription_tasks", "seq": 1}'

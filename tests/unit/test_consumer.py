@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.aio.client import Client
+from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.wire import Kind, Priority
 
 from app.queue.consumer import TaskConsumer
-from schemas.stream_names import StreamNames
-from schemas.wire import Kind, Priority
 from tests.waiting import eventually
 
 NAMES = StreamNames("tasks", "progress", "segments", "results", "dead_letters", "retention", "worker")

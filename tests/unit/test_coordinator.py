@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from natscribe.schemas.sharing import WindowsOffered
 
 from app.work_sharing.coordinator import MOST_HELPERS, Coordinator
-from schemas.sharing import WindowsOffered
 from tests.fakes.engine import MODEL
 from tests.waiting import eventually
 

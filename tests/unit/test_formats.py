@@ -3,14 +3,14 @@
 from datetime import UTC, datetime
 
 import pytest
+from natscribe.schemas.diarization import DiarizationResult, Turn
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.requests import ResultFormat, SubtitleLimits
+from natscribe.schemas.transcription import Segment, TranscriptionResult
+from natscribe.schemas.wire import Model
 
 from app import formats
 from app.errors import RequestError
-from schemas.diarization import DiarizationResult, Turn
-from schemas.errors import ErrorCode
-from schemas.requests import ResultFormat, SubtitleLimits
-from schemas.transcription import Segment, TranscriptionResult
-from schemas.wire import Model
 
 METADATA = {
     "task_id": "t1",

@@ -7,14 +7,14 @@ from uuid import uuid4
 
 import pytest
 from annotated_types import Le
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.transcription import TranscribeOptions
 
 from app.engines.messages import Job, Reply, Transcribe, WindowsTranscribed
 from app.errors import TransientError
 from app.settings import Settings
 from app.work_sharing.helper import Alive, Handed, Helper, Returned, Volunteered, decode, way_of
-from schemas.errors import ErrorCode
-from schemas.sharing import WindowsOffered
-from schemas.transcription import TranscribeOptions
 from tests.fakes.engine import MODEL, FakeEngine, number_of
 from tests.waiting import eventually
 

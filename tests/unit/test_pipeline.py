@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import Stage
+from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions
+from natscribe.schemas.wire import Model
 
 from app.engines.messages import (
     Job,
@@ -29,10 +33,6 @@ from app.engines.messages import (
 from app.errors import PermanentError, TransientError
 from app.speech.pipeline import Batch, BatchSizes, Pipeline, Transcribed, Transcriber, TranscriberPool
 from app.work_sharing.coordinator import Coordinator, HelperLostError
-from schemas.errors import ErrorCode
-from schemas.progress import Stage
-from schemas.transcription import Segment, Stretch, TranscribeOptions
-from schemas.wire import Model
 
 MODEL = Model(name="scripted", revision="1")
 DAMAGED = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is damaged.")

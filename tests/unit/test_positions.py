@@ -1,10 +1,10 @@
 """The position of a waiting task among all that wait."""
 
 import pytest
+from natscribe.schemas.wire import Kind, Priority
 
 from app.queue.positions import position_number
 from app.queue.priorities import PATIENCE, PriorityOrder
-from schemas.wire import Kind, Priority
 from tests.unit.test_priorities import serve
 
 HIGH, NORMAL, LOW = Priority

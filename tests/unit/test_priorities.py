@@ -3,9 +3,9 @@
 from collections import Counter
 
 import pytest
+from natscribe.schemas.wire import Kind, Priority
 
 from app.queue.priorities import TASKS_MEASURED, PriorityOrder, Throughput
-from schemas.wire import Kind, Priority
 
 HIGH, NORMAL, LOW = Priority
 

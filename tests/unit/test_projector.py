@@ -10,6 +10,9 @@ from typing import cast
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.wire import Kind, Model
 from pydantic import BaseModel
 
 from app.cancellation import cancel_all
@@ -20,9 +23,6 @@ from app.redis_store.projection import Happened, RedisProjection
 from app.redis_store.projector import EVENTS_AT_ONCE, RESULTS_AT_ONCE
 from app.settings import Settings
 from app.task_log.record import Metadata
-from schemas.diarization import DiarizationResult
-from schemas.progress import ProgressEvent, State
-from schemas.wire import Kind, Model
 
 NAMES = streams.names(Settings(_env_file=None))
 WITHIN = 10  # seconds

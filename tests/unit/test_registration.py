@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
+from natscribe.schemas.headers import REPLAY_OF
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import TranscriptionTask
 
 from app.cancellation import cancel_all
 from app.errors import AlreadyKnownError, NotHeldError
@@ -15,9 +18,6 @@ from app.queue.positions import Position, WaitingTasks
 from app.queue.registration import Announcement, Registration
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Metadata, Record
-from schemas.headers import REPLAY_OF
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import TranscriptionTask
 from tests.fakes.task_log import InMemoryTaskLog
 from tests.waiting import eventually
 

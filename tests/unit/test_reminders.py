@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from natscribe.schemas.diarization import DiarizationTask
 
 from app.retention.reminders import reminder_of
 from app.task_log.record import Metadata
-from schemas.diarization import DiarizationTask
 
 ENDED = datetime(2026, 11, 26, tzinfo=UTC)
 DAY = 24 * 3600

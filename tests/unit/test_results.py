@@ -9,12 +9,12 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import NotFoundError
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.wire import Kind, Model
 
 from app.task_log.record import Metadata, Record
 from app.task_log.results import SEGMENTS_AT_ONCE, ResultStore
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import TranscriptionResult
-from schemas.wire import Kind, Model
 from tests.fakes.engine import segment
 from tests.fakes.task_log import InMemoryTaskLog
 

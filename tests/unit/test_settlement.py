@@ -7,6 +7,9 @@ from typing import cast
 
 import pytest
 from nats.aio.msg import Msg
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 
 from app.dead_letters.store import DeadLetterStore
@@ -16,9 +19,6 @@ from app.execution.settlement import Settlement
 from app.redis_store.projection import RedisProjection
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.progress import ProgressEvent, State
-from schemas.wire import Kind
 
 TRANSIENT = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 PERMANENT = PermanentError(ErrorCode.AUDIO_UNREADABLE, "No sound.")

@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.wire import Kind
 
 from app.queue.positions import Position, WaitingTasks
 from app.queue.stored_message import StoredMessage
 from app.requests import TaskRequests
 from app.task_log.record import Metadata, Record
 from app.task_log.status import status_of
-from schemas.progress import ProgressEvent, State
-from schemas.wire import Kind
 from tests.fakes.task_log import InMemoryTaskLog
 
 NOW = datetime.now(UTC)

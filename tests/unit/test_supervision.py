@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
+from natscribe.schemas.errors import ErrorCode
 from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
 from app.errors import TransientError
 from app.supervision import run_forever
-from schemas.errors import ErrorCode
 
 AWAY = TransientError(ErrorCode.INTERNAL, "Redis is away: it is tried again.")
 

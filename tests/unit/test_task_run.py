@@ -10,6 +10,10 @@ from typing import cast
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 
 from app.dead_letters.store import DeadLetterStore
@@ -23,10 +27,6 @@ from app.task_log.record import Record
 from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
-from schemas.errors import ErrorCode
-from schemas.progress import ProgressEvent, State
-from schemas.transcription import TranscriptionTask
-from schemas.wire import Kind
 from tests.fakes.task_log import InMemoryTaskLog
 from tests.unit.test_attempt import METADATA, FakeResults
 from tests.unit.test_heartbeat import FakeMessage as Beating

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import Stage
+from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
 
 from app.engines.cores import Cores
 from app.engines.messages import ChunkAnalysed, Diarize, Job, Listen, Reply, StageAdvanced, Transcribe
@@ -21,9 +24,6 @@ from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
 from app.updates import Checkpoint, Result, Update
 from app.work_sharing.coordinator import WorkSharing
-from schemas.errors import ErrorCode
-from schemas.progress import Stage
-from schemas.transcription import TranscriptionResult, TranscriptionTask
 from tests.fakes.engine import FakeEngine, segment
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7, diarize=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.transcription import Channels, Segment, Stretch, TranscriptionTask
 from pydantic import BaseModel
 
 from app.engines.messages import Job, Listen, Reply, Transcribe, WindowsTranscribed, WindowTranscribed
@@ -18,8 +20,6 @@ from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from app.speech.transcriber import Transcription
 from app.speech.transcript_cache import SEGMENTS_AT_ONCE, Transcript, TranscriptCache
 from app.updates import Checkpoint, Found, Update
-from schemas.errors import ErrorCode
-from schemas.transcription import Channels, Segment, Stretch, TranscriptionTask
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
 
 SHA = "0" * 64

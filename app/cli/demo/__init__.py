@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from natscribe.schemas import subjects
+from natscribe.schemas.transcription import TranscriptionResult
 from rich.console import Console
 
 from app.cli import INTERRUPTED
@@ -16,8 +18,6 @@ from app.cli.show import choose
 from app.cli.wording import clock, turns
 from app.client import Client, ClientError, command
 from app.settings import Settings
-from schemas import subjects
-from schemas.transcription import TranscriptionResult
 
 RECORDING = Path(__file__).parent / "two_readers.flac"
 _READY_WITHIN_S = 120.0  # the servers start and the model is loaded within this time

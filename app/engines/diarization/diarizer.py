@@ -4,6 +4,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
+from natscribe.schemas.progress import Stage
+
 from app.engines.decoding import decode, measure
 from app.engines.diarization.analysis import analyse
 from app.engines.diarization.chunk import Chunk, pack, unpack
@@ -14,7 +16,6 @@ from app.engines.diarization.turns import turns
 from app.engines.limits import Budget, Limit
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.engines.mixing import SAMPLE_RATE
-from schemas.progress import Stage
 
 _PROGRESS_EVERY_S = 1.0
 

@@ -9,9 +9,9 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from natscribe.schemas.wire import Model
 
 from app.engines.onnx_session import session_options
-from schemas.wire import Model
 
 Array = npt.NDArray[np.float32]
 Compute = Callable[[None, dict[str, Array]], Sequence[Array]]  # computes all outputs of a network from its inputs

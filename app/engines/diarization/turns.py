@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from natscribe.schemas.diarization import Turn
 
 from app.engines.diarization.chunk import VOICES, Chunk
 from app.engines.diarization.clustering import Labels
 from app.engines.diarization.excerpts import FRAME, FRAMES, FRAMES_APART, PER_CHUNK
 from app.engines.diarization.speakers import NOBODY
 from app.engines.mixing import SAMPLE_RATE
-from schemas.diarization import Turn
 
 Weights = npt.NDArray[np.float32]
 Runs = npt.NDArray[np.intp]

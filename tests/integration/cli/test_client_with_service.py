@@ -9,14 +9,10 @@ import pytest
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
-
-from app.client import Client, OptionError, RequestFailedError, TaskIdTakenError
-from app.main import Worker
-from app.settings import Settings
-from schemas.errors import ErrorCode
-from schemas.progress import ProgressEvent, State
-from schemas.requests import ResultFormat, SubtitleLimits
-from schemas.transcription import (
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import ResultFormat, SubtitleLimits
+from natscribe.schemas.transcription import (
     Channels,
     SegmentsEvent,
     TranscribeKeywords,
@@ -24,7 +20,11 @@ from schemas.transcription import (
     TranscriptionResult,
     TranscriptionTask,
 )
-from schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Kind, Priority
+
+from app.client import Client, OptionError, RequestFailedError, TaskIdTakenError
+from app.main import Worker
+from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
 

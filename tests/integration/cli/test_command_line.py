@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind, Priority
 
 from app.main import Worker
 from app.settings import Settings
-from schemas.progress import State
-from schemas.wire import Kind, Priority
 from tests.fakes.engine import FakeEngine
 from tests.fakes.missing_words import MissingWordsEngine
 from tests.integration.conftest import Publisher, StartWorker

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.schemas.requests import TaskStatus
 
 from app.cancellation import cancel_all
 from app.cli import follow as following
@@ -18,7 +19,6 @@ from app.embedded import NatsServer, free_port
 from app.jetstream import provisioning
 from app.main import Worker
 from app.settings import Settings
-from schemas.requests import TaskStatus
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
 from tests.waiting import eventually

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from natscribe.schemas.progress import ProgressEvent, State
 from obstore.store import S3Store
 
 from app.cli import INTERRUPTED
@@ -19,7 +20,6 @@ from app.client.s3 import S3
 from app.main import Worker
 from app.settings import Settings
 from benchmarks.s3_server import S3Server, bucket_of, in_s3
-from schemas.progress import ProgressEvent, State
 from tests.faults import Fault, Proxy, disturbed, status
 from tests.waiting import eventually
 

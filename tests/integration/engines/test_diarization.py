@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from natscribe.schemas.diarization import Turn
+from natscribe.schemas.errors import ErrorCode
 from pyannote.core import Annotation, Segment, Timeline
 from pyannote.database.util import load_rttm
 from pyannote.metrics.diarization import DiarizationErrorRate
@@ -19,8 +21,6 @@ from app.engines.limits import Limit
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.engines.mixing import SAMPLE_RATE
 from app.errors import PermanentError
-from schemas.diarization import Turn
-from schemas.errors import ErrorCode
 
 from .sounds import CLIPS, NO_LIMIT, Samples, load, silence, write
 

@@ -8,6 +8,7 @@ from time import thread_time
 
 import psutil
 import pytest
+from natscribe.schemas.errors import ErrorCode
 
 from app.engines.decoding import measure
 from app.engines.limits import Budget, Limit
@@ -15,7 +16,6 @@ from app.engines.messages import DiarizationDone, Diarize, Listen, ListeningDone
 from app.engines.process import EngineProcess
 from app.errors import PermanentError
 from app.settings import Settings
-from schemas.errors import ErrorCode
 
 from .children import failure, replies, the_child
 from .hostile_files import film_with_an_index, large_picture, many_atoms, many_packets

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from natscribe.schemas.transcription import TranscribeOptions
 
 from app.engines import onnx
 from app.engines.clips import Clip
@@ -18,7 +19,6 @@ from app.engines.samples import Samples
 from app.engines.speech_model import Text
 from app.engines.transcription import transcribe
 from app.errors import PermanentError
-from schemas.transcription import TranscribeOptions
 
 from .sounds import CLIPS, NO_LIMIT, load, silence, tone, write
 

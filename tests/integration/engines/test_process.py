@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.transcription import TranscribeOptions
 from structlog.contextvars import bound_contextvars
 from structlog.testing import capture_logs
 
@@ -26,8 +28,6 @@ from app.engines.messages import (
 from app.engines.process import EngineProcess
 from app.errors import PermanentError, TransientError
 from app.settings import Settings
-from schemas.errors import ErrorCode
-from schemas.transcription import TranscribeOptions
 from tests.waiting import eventually
 
 from .children import failure, gone, replies, the_child

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from natscribe.schemas.transcription import Segment, TranscribeOptions
 
 from app.engines.messages import Transcribe, WindowSound
 from app.engines.mixing import SAMPLE_RATE
@@ -16,7 +17,6 @@ from app.engines.whisper_network import Computing, Network
 from app.engines.windows import listen
 from benchmarks.recordings import read
 from benchmarks.words import scored
-from schemas.transcription import Segment, TranscribeOptions
 from tests.document import ROOT
 
 from .sounds import silence

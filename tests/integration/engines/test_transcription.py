@@ -10,6 +10,8 @@ import jiwer
 import numpy as np
 import pytest
 import pytest_asyncio
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.transcription import Segment, TranscribeOptions
 
 from app.engines.clips import Clip
 from app.engines.listening import find_windows
@@ -20,8 +22,6 @@ from app.engines.whisper import Whisper
 from app.engines.whisper_network import Encoded, Network
 from app.errors import PermanentError
 from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
-from schemas.errors import ErrorCode
-from schemas.transcription import Segment, TranscribeOptions
 
 from .sounds import CLIPS, NO_LIMIT, load, silence, write
 

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from natscribe.schemas.progress import State
 
-from schemas.progress import State
 from tests.integration.conftest import DEADLINE, Publisher
 
 

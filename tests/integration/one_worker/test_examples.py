@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
+from natscribe.schemas.errors import ErrorCode
 
-from schemas.errors import ErrorCode
 from tests import document
 from tests.integration.conftest import Publisher
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.schemas.progress import State
 
-from schemas.progress import State
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually
 

@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import TaskStatus
 
-from schemas.progress import State
-from schemas.requests import TaskStatus
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.integration.hostile import HOSTILE_HEADERS, publish_bytes
 from tests.servers import Servers

@@ -6,9 +6,9 @@ import pytest
 from nats.aio.client import Client
 from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
+from natscribe.schemas.progress import State
 
 from app.main import Worker
-from schemas.progress import State
 from tests.integration.conftest import DEADLINE, Publisher, queue_is_empty
 from tests.integration.hostile import MESSAGES, QUEUES, REQUESTS, filled, invented
 from tests.waiting import eventually

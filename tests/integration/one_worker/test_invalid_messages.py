@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
 
-from schemas.dead_letters import DeadLetter
-from schemas.errors import ErrorCode
-from schemas.progress import State
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually
 

@@ -5,9 +5,9 @@ import json
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind
 
-from schemas.progress import State
-from schemas.wire import Kind
 from tests.integration.conftest import DEADLINE, Publisher
 
 REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]

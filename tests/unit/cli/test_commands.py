@@ -9,10 +9,10 @@ from pathlib import Path
 from unittest.mock import AsyncMock
 
 import pytest
+from natscribe.schemas.transcription import Channels, TranscribeOptions
 from typer.testing import CliRunner, Result
 
 from app.cli.commands import cli
-from schemas.transcription import Channels, TranscribeOptions
 
 Run = Callable[..., Result]
 

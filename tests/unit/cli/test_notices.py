@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 
 import pytest
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.transcription import Stretch, TranscriptionResult
+from natscribe.schemas.wire import Model
 
 from app.cli.notices import notices
-from schemas.diarization import DiarizationResult
-from schemas.transcription import Stretch, TranscriptionResult
-from schemas.wire import Model
 
 RESULT = TranscriptionResult(
     task_id="t1",

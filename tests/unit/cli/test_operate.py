@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from unittest.mock import AsyncMock
 
 import pytest
+from natscribe.schemas.wire import Kind, Priority
 from typer.testing import CliRunner
 
 from app.cli import operate
@@ -11,7 +12,6 @@ from app.cli.commands import cli
 from app.cli.console import Terminal
 from app.client import TaskQueue
 from app.queue.stored_message import StoredMessage
-from schemas.wire import Kind, Priority
 
 WIDTH = 80
 

@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.transcription import Segment, SegmentsEvent
+from natscribe.schemas.wire import Kind
 from rich.console import Console
 
 from app.cli.show import Bars, JsonLines, Lines, choose, shortened
-from schemas.errors import ErrorCode, ErrorDetail
-from schemas.progress import ProgressEvent, Stage, State
-from schemas.requests import TaskStatus
-from schemas.transcription import Segment, SegmentsEvent
-from schemas.wire import Kind
 
 RUNNING = ProgressEvent(
     task_id="t1",

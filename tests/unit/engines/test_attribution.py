@@ -1,6 +1,7 @@
+from natscribe.schemas.diarization import Turn
+from natscribe.schemas.transcription import Segment, Word
+
 from app.engines.attribution import attribute
-from schemas.diarization import Turn
-from schemas.transcription import Segment, Word
 
 A, B = "SPEAKER_00", "SPEAKER_01"
 

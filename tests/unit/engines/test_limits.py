@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+from natscribe.schemas.errors import ErrorCode
 
 from app.engines import limits
 from app.engines.limits import Budget, Limit
 from app.errors import PermanentError
-from schemas.errors import ErrorCode
 
 MEGABYTE = 1024**2
 

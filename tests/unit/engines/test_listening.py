@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from natscribe.schemas.errors import ErrorCode
 
 from app.engines import listening
 from app.engines.limits import Budget, Limit
@@ -12,7 +13,6 @@ from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpene
 from app.engines.samples import unpack
 from app.engines.windows import Window, WindowsFound
 from app.errors import PermanentError
-from schemas.errors import ErrorCode
 
 LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")
 

@@ -4,11 +4,11 @@ from pathlib import Path
 import huggingface_hub
 import onnx_asr.loader
 import pytest
+from natscribe.schemas.errors import ErrorCode
 
 from app.engines import models, onnx_models
 from app.engines.models import Models
 from app.errors import PermanentError
-from schemas.errors import ErrorCode
 
 ONNX_FILES = ("model.onnx", "vocab.txt", "config.json")
 FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt")
@@ -223,7 +223,7 @@ def test_without_the_extra_the_message_says_how_to_get_it(
     monkeypatch.setattr(onnx_models, "installed", lambda: False)
 
     # When a task names a model of onnx-asr, published or a folder, then the error says what the operator has to do
-    assert 'pip install "natscribe[onnx]"' in str(refusal(Models(None, models_dir, None, [name]), name))
+    assert 'pip install "natscribe-service[onnx]"' in str(refusal(Models(None, models_dir, None, [name]), name))
 
 
 def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,9 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.transcription import TranscribeOptions
+from natscribe.schemas.wire import Model
 from onnx_asr.adapters import TimestampedResultsAsrAdapter
 from onnx_asr.asr import TimestampedResult
 
@@ -16,9 +19,6 @@ from app.engines.onnx import OnnxModel
 from app.engines.onnx_models import Network
 from app.engines.samples import Samples
 from app.errors import PermanentError
-from schemas.errors import ErrorCode
-from schemas.transcription import TranscribeOptions
-from schemas.wire import Model
 
 EUROPEAN = ("en", "ru")
 

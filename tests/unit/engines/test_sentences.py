@@ -1,5 +1,6 @@
+from natscribe.schemas.transcription import Word
+
 from app.engines.sentences import sentences, text_of
-from schemas.transcription import Word
 
 
 def words(*spoken: tuple[str, float, float]) -> list[Word]:

@@ -6,6 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.transcription import TranscribeOptions, Word
+from natscribe.schemas.wire import Model
 
 from app.engines.clips import Clip
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
@@ -15,9 +18,6 @@ from app.engines.speech_model import Answer, Text
 from app.engines.timeline import Piece
 from app.engines.transcription import transcribe
 from app.errors import PermanentError
-from schemas.errors import ErrorCode
-from schemas.transcription import TranscribeOptions, Word
-from schemas.wire import Model
 
 MODEL = Model(name="scripted", revision="1")
 UNKNOWN = PermanentError(ErrorCode.INVALID_MESSAGE, "The model does not know the language 'xx': name another one.")

@@ -5,6 +5,8 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+from natscribe.schemas.transcription import TranscribeOptions, Word
+from natscribe.schemas.wire import Model
 
 from app.engines.clips import Clip
 from app.engines.languages import Evidence
@@ -14,8 +16,6 @@ from app.engines.speech_model import Answer
 from app.engines.whisper import Whisper
 from app.engines.whisper_network import Decoded, Encoded, Hints, Part, shared
 from app.errors import PermanentError
-from schemas.transcription import TranscribeOptions, Word
-from schemas.wire import Model
 
 EN, RU, UNSURE = 1.0, 2.0, 1.5
 STEP = SAMPLE_RATE // 50

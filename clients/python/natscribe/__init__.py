@@ -1,0 +1,1 @@
+"""The client of Natscribe: submits recordings over NATS, follows tasks, and fetches their results."""
