@@ -23,6 +23,7 @@ from app.jetstream.connection_monitor import ConnectionMonitor
 from app.operations.expiry import expire_tasks
 from app.operations.maintenance import Maintenance
 from app.queue.consumer import TaskConsumer
+from app.queue.overview import Overview
 from app.queue.positions import WaitingTasks
 from app.queue.priorities import QueueReader
 from app.queue.registration import Registration
@@ -53,6 +54,7 @@ IN_CONTEXT: Final = (
     "diarizer",
     "registration",
     "tasks",
+    "overview",
     "users",
     "dead_letters",
     "replayer",
@@ -181,6 +183,7 @@ class Container:
             self.waiting,
             self.erasure,
         )
+        self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
         self.users = UserErasure(
             self.nats,
             self.names,

@@ -1,11 +1,13 @@
-"""tasks.status, tasks.result, tasks.cancel, tasks.delete: requests of clients about a task."""
+"""tasks.*: requests of clients about a task, a user's tasks or the task queues."""
 
 from typing import Annotated
 
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus, UserRequest
+from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import TranscriptionResult
 
+from app.queue.overview import Overview
 from app.requests import TaskRequests
 from app.retention.users import UserErasure
 from handlers.dependencies import FromContext
@@ -21,6 +23,12 @@ async def result(
 ) -> TranscriptionResult | DiarizationResult | str:
     """Reply with the result of a task, in the requested format."""
     return await tasks.result(request)
+
+
+async def queue(request: QueueRequest, overview: Annotated[Overview, FromContext()]) -> QueueOverview:
+    """Reply with the state of the task queues."""
+    del request  # it has no fields
+    return await overview.read()
 
 
 async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:

@@ -4,6 +4,7 @@ from .wire import Kind, Priority
 
 STATUS = "tasks.status"
 RESULT = "tasks.result"
+QUEUE = "tasks.queue"
 CANCEL = "tasks.cancel"
 DELETE = "tasks.delete"
 REPLAY = "dead_letters.replay"

@@ -21,6 +21,7 @@ from natscribe.schemas.requests import (
     UserRequest,
 )
 from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
 from natscribe.schemas.transcription import (
     Channels,
     Segment,
@@ -29,7 +30,7 @@ from natscribe.schemas.transcription import (
     TranscriptionTask,
     Word,
 )
-from natscribe.schemas.wire import Kind, Model, Object
+from natscribe.schemas.wire import Kind, Model, Object, Priority
 from pydantic import BaseModel
 
 TASK_ID: Final = "meeting-2026-11-24"
@@ -181,6 +182,22 @@ _LETTER = DeadLetter(
     stream_sequence=112,
     time=_at(2),
 )
+_QUEUES = QueueOverview(
+    queues=[
+        QueueStatus(
+            kind=kind,
+            priority=priority,
+            waiting=12 * busy,
+            running=2 * busy,
+            oldest=_at(0) if busy else None,
+            newest_start=_at(300) if busy else None,
+        )
+        for priority in Priority
+        for kind in Kind
+        for busy in [priority is Priority.NORMAL and kind is Kind.TRANSCRIPTION]
+    ],
+    dead_letters=1,
+)
 _SRT = "1\n00:00:00,000 --> 00:00:02,400\nSPEAKER_00: Good morning.\n"
 
 EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
@@ -240,6 +257,8 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
         Example("oneError", "All with one error", DeleteLettersRequest(code=ErrorCode.INVALID_MESSAGE)),
     ),
     "TaskStatus": (Example("running", "A task that runs", _STATUS),),
+    "QueueRequest": (Example("all", "It has no fields", QueueRequest()),),
+    "QueueOverview": (Example("oneBusy", "Twelve transcriptions of normal priority wait", _QUEUES),),
     "Deleted": (
         Example("deleted", "Nothing is left of the task", Deleted()),
         Example("more", "The time is over, and more tasks are left", Deleted(tasks=180, more_after="ended-0")),

@@ -11,7 +11,7 @@ SUBMIT, FOLLOW, ASK, OPERATE, INSIDE = "submit", "follow", "ask", "operate", "in
 TAGS: Final = {
     SUBMIT: "Publish tasks.",
     FOLLOW: "Follow tasks and read their results.",
-    ASK: "Ask about a task, cancel or delete it.",
+    ASK: "Ask about tasks, cancel or delete them.",
     OPERATE: "For operators.",
     INSIDE: "Between workers: not for clients.",
 }
@@ -111,6 +111,16 @@ CHANNELS: Final = (
         "too large for a message, the result with `object`. The reply for a failed task is the error of the task.",
         operation="askResult",
         summary="Ask for the result, as JSON, text or subtitles",
+        tag=ASK,
+    ),
+    Channel(
+        name="queueRequests",
+        address=subjects.QUEUE,
+        title="State of the task queues",
+        description="Core NATS request and reply. The request is an object without fields, `{}`. The reply has the six "
+        "task queues, from high to low priority, and the number of dead letters.",
+        operation="askQueue",
+        summary="Ask how many tasks wait and run",
         tag=ASK,
     ),
     Channel(

@@ -79,6 +79,21 @@ export interface ProgressEvent {
   'error': ErrorDetail | null;
   'time': string;
 }
+export interface QueueOverview {
+  'queues': QueueStatus[];
+  'dead_letters': number;
+}
+export interface QueueRequest {
+  
+}
+export interface QueueStatus {
+  'kind': Kind;
+  'priority': Priority;
+  'waiting': number;
+  'running': number;
+  'oldest': string | null;
+  'newest_start': string | null;
+}
 export interface ReplayRequest {
   'task_id'?: string | null;
   'kind'?: Kind | null;
@@ -209,6 +224,8 @@ export type DeleteRequests = TaskRequest | UserRequest;
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type Kind = "transcription" | "diarization";
 export type LetterDeletionRequests = LettersDeleted | ErrorReply;
+export type Priority = "high" | "normal" | "low";
+export type QueueRequests = QueueOverview | ErrorReply;
 export type ReplayRequests = Replayed | ErrorReply;
 export type ResultFormat = "json" | "txt" | "srt" | "vtt" | "rttm";
 export type ResultRequests = TranscriptionResult | DiarizationResult | string | ErrorReply;

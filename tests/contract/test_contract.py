@@ -28,6 +28,7 @@ CODE = re.compile(r"`([^`]+)`")
 ANSWERS: dict[str, Callable[..., object]] = {
     subjects.STATUS: requests.status,
     subjects.RESULT: requests.result,
+    subjects.QUEUE: requests.queue,
     subjects.CANCEL: requests.cancel,
     subjects.DELETE: requests.delete,
     subjects.REPLAY: dead_letters.replay,

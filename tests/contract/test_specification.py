@@ -32,6 +32,7 @@ OPERATIONS = {
     "receiveResult": ("send", "results.{task_id}"),
     "askStatus": ("receive", "tasks.status"),
     "askResult": ("receive", "tasks.result"),
+    "askQueue": ("receive", "tasks.queue"),
     "cancelTask": ("receive", "tasks.cancel"),
     "deleteTask": ("receive", "tasks.delete"),
     "watchDeadLetters": ("send", "dead_letters.{kind}"),
@@ -44,6 +45,7 @@ OPERATIONS = {
 REPLIES = {
     "askStatus": {"TaskStatus", "ErrorReply"},
     "askResult": {"TranscriptionResultReply", "DiarizationResultReply", "ResultText", "ErrorReply"},
+    "askQueue": {"QueueOverview", "ErrorReply"},
     "cancelTask": {"TaskStatus", "ErrorReply"},
     "deleteTask": {"Deleted", "ErrorReply"},
     "replayDeadLetters": {"Replayed", "ErrorReply"},

@@ -22,6 +22,7 @@ from natscribe.schemas.requests import (
     UserRequest,
 )
 from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.task_queues import QueueOverview
 
 from app.jetstream import streams
 from app.settings import Settings
@@ -103,6 +104,14 @@ class FakeRequests:
 
 
 @dataclass
+class FakeOverview:
+    overview: QueueOverview = field(default_factory=lambda: QueueOverview(queues=[], dead_letters=3))
+
+    async def read(self) -> QueueOverview:
+        return self.overview
+
+
+@dataclass
 class FakeUsers:
     asked: list[UserRequest] = field(default_factory=list)
 
@@ -143,6 +152,7 @@ class Parts:
     task_run: FakeTaskRun = field(default_factory=FakeTaskRun)
     registration: FakeRegistration = field(default_factory=FakeRegistration)
     tasks: FakeRequests = field(default_factory=FakeRequests)
+    overview: FakeOverview = field(default_factory=FakeOverview)
     users: FakeUsers = field(default_factory=FakeUsers)
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
     replayer: FakeDeadLetters = field(default_factory=FakeDeadLetters)

@@ -63,6 +63,10 @@ async def test_a_deleted_task_is_confirmed(broker: NatsBroker, parts: Parts) -> 
     assert parts.tasks.deleted == ["t1"]
 
 
+async def test_the_state_of_the_queues_is_the_reply(broker: NatsBroker) -> None:
+    assert await ask(broker, subjects.QUEUE, {}) == {"queues": [], "dead_letters": 3}
+
+
 async def test_dead_letters_are_replayed(broker: NatsBroker, parts: Parts) -> None:
     assert await ask(broker, subjects.REPLAY, {"kind": "diarization"}) == {"replayed": 3}
     assert parts.replayer.chosen == [ReplayRequest(kind=Kind.DIARIZATION)]
@@ -125,7 +129,8 @@ async def test_what_is_no_object_is_answered(broker: NatsBroker, subject: str, b
 
 @every_request
 async def test_an_unknown_field_is_named(broker: NatsBroker, subject: str) -> None:
-    error = (await ask(broker, subject, {"task_id": "t1", "taskid": "t1"}))["error"]
+    known = {} if subject == subjects.QUEUE else {"task_id": "t1"}
+    error = (await ask(broker, subject, known | {"taskid": "t1"}))["error"]
     assert error["code"] == "invalid_request"
     assert "taskid" in error["message"]
 

@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
+from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.wire import Kind, Priority
 from redis.asyncio import Redis
 
@@ -104,6 +105,14 @@ async def test_released_messages_count_as_waiting(
     assert abs(queue.oldest - held[0].metadata.timestamp) < timedelta(milliseconds=1)
     await worker.container.maintenance.measure_queues()
     assert sample(worker, "task_queue_size", ("queue_name", "tasks.transcription.normal")) == 6
+    # And a client that asks for the queues is told the same
+    overview = QueueOverview.model_validate(await publisher.ask("tasks.queue"))
+    told = {(each.kind, each.priority): each for each in overview.queues}
+    assert [(key, each.waiting, each.running) for key, each in told.items() if each.waiting or each.running] == [
+        ((Kind.TRANSCRIPTION, Priority.NORMAL), 6, 1)
+    ]
+    assert told[Kind.TRANSCRIPTION, Priority.NORMAL].oldest == queue.oldest
+    assert (len(told), overview.dead_letters) == (6, 0)
     # And stand where they stood
     assert [await position(publisher, f"t{number}") for number in range(1, 7)] == [("queued", at) for at in range(1, 7)]
     await held[2].nak()
@@ -159,8 +168,11 @@ async def test_the_expected_start_is_about_true(
         async with TaskClient(settings) as client:
             queue = next(each for each in await client.queue() if each.waiting)
             newest = await client.newest_start(queue)
-        assert newest is not None
-        assert abs(newest - expected["t15"][1]) < SOON
+        overview = QueueOverview.model_validate(await publisher.ask("tasks.queue"))
+        (told,) = [each.newest_start for each in overview.queues if each.waiting]
+        for start in (newest, told):
+            assert start is not None
+            assert abs(start - expected["t15"][1]) < SOON
         # Then each starts about when it was expected
         for task_id, (asked, start) in expected.items():
             running = next(
