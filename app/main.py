@@ -5,6 +5,7 @@ import atexit
 import gc
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -15,6 +16,8 @@ from faststream.asgi import AsgiFastStream
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from opentelemetry.trace import TracerProvider
+from pydantic import ValidationError
+from uvicorn.config import STARTUP_FAILURE
 
 from app import docs_page
 from app.asyncapi import document
@@ -27,7 +30,7 @@ from app.jetstream import connection, provisioning
 from app.jetstream.nats_py_compat import close
 from app.operations import health
 from app.redis_store import projector
-from app.settings import Settings, read_settings
+from app.settings import Settings, wrong_setting
 from app.supervision import run_forever
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import metrics_route
@@ -90,6 +93,16 @@ class Worker:
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         logs.adopt_libraries()
+        log.info("worker_configured", worker=self.container.worker_name, **logs.summary(self.settings))
+        try:
+            async with self._opened():
+                yield
+        except connection.StartError as error:
+            logs.end_with_start_error(str(error))
+            raise
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[None]:
         gc.set_threshold(*GC_THRESHOLDS)
         await asyncio.to_thread(sweep)
         container = self.container
@@ -98,10 +111,11 @@ class Worker:
             closing.push_async_callback(container.projection.close)
             closing.push_async_callback(container.redis_of_cache.aclose)
             closing.push_async_callback(container.engine.close)
-            nats = await connection.reach(self.broker, self.settings)
-            closing.push_async_callback(close, nats)
-            closing.callback(container.connection.expect_close)
-            ack_wait = await connection.retry_until_answered(partial(self._provision, nats.jetstream()))
+            async with connection.ended_by_refusals(container.connection, self.settings):
+                nats = await connection.reach(self.broker, self.settings)
+                closing.push_async_callback(close, nats)
+                closing.callback(container.connection.expect_close)
+                ack_wait = await connection.retry_until_answered(partial(self._provision, nats.jetstream()))
             container.connection.made()
             container.connect(nats, ack_wait=ack_wait)
             closing.callback(container.result_writer.close)
@@ -155,6 +169,8 @@ class Worker:
         try:
             await engine.load()
             self._model_loads = True
+            if engine.loaded is not None:
+                log.info("model_loaded", model=engine.loaded.model.name, how=engine.loaded.how)
         except TaskError as error:
             self._model_loads = False
             log.error("model_load_failed", error=error.detail.message)  # noqa: TRY400 -- the message is for operators, and needs no traceback
@@ -164,6 +180,17 @@ class Worker:
         return self.container.engine.ready or self._model_loads
 
 
-_settings = read_settings()
-logs.configure(_settings.log_level)
+def _read_settings() -> Settings:
+    """Read the settings and set up the log; a wrong setting ends the process with one line."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        logs.configure()
+        logs.end_with_start_error(wrong_setting(error))
+        sys.exit(STARTUP_FAILURE)  # after any other code, the parent of `--workers N` would start a new process
+    logs.configure(settings.log_level)
+    return settings
+
+
+_settings = _read_settings()
 app = Worker(_settings, EngineProcesses(_settings), tracing.provider(_settings.otel_exporter_otlp_endpoint)).app

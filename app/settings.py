@@ -6,7 +6,6 @@ settings (`engines/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR`, which must be s
 """
 
 import re
-import sys
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -239,8 +238,8 @@ class Settings(BaseSettings):
 
 
 def without_login(url: str) -> str:
-    """Return an address without its user and password."""
-    scheme, _, rest = url.partition("://")
+    """Return an address without its user and password, and without a query, which may hold them too."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
@@ -253,14 +252,6 @@ def _split(url: str) -> SplitResult:
         message = "write SCHEME://HOST:PORT with a port up to 65535, and special characters in a password as %XX"
         raise ValueError(message) from error
     return parts
-
-
-def read_settings() -> Settings:
-    """Read the settings of a worker; a wrong setting ends the process with one sentence."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        sys.exit(wrong_setting(error))
 
 
 def wrong_setting(error: ValidationError) -> str:

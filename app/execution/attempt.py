@@ -56,6 +56,7 @@ class TaskAttempt:
         self._has_result = False
         self._audio_seconds: float | None = None  # taken from the result
         self.untranscribed_seconds = 0.0  # taken from the result
+        self.cached: bool | None = None  # whether the result comes from the cache; None before there is a result
         self.unsure = False  # whether it is unknown if the last append was stored
 
     @property
@@ -224,7 +225,7 @@ class TaskAttempt:
 
     async def _publish(self, result: Result) -> None:
         await self._check()
-        self._has_result, self._audio_seconds = True, result.duration
+        self._has_result, self._audio_seconds, self.cached = True, result.duration, result.cached
         if isinstance(result, TranscriptionResult):
             self.untranscribed_seconds = sum(stretch.end - stretch.start for stretch in result.untranscribed)
         await self._results.publish(result, self.record)

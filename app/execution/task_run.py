@@ -86,7 +86,7 @@ class TaskRun:
         """
         self._begun = True
         execution, stored = self._execution, StoredMessage.delivered(self._message)
-        bind_contextvars(task_id=task.task_id, trace_id=stored.trace_id)
+        bind_contextvars(task_id=task.task_id, user_id=task.user_id, trace_id=stored.trace_id)
         record = await execution.registration.register(task, stored, position=Position.immediate())
         tracing.link_to(record.metadata.span)
         self._attempt = attempt = TaskAttempt(execution.log, execution.results, record, self._spans)
@@ -106,9 +106,10 @@ class TaskRun:
         """Run the handler under the heartbeat, settle the message, and count the outcome in the metrics."""
         meter = self._execution.meter
         began_at = time.monotonic()
+        known = {"task_name": task_name(self.kind), "worker": self._execution.log.worker}
         with (
             meter.in_progress(self.kind),
-            bound_contextvars(task_name=task_name(self.kind), task_id=None, attempt=None, trace_id=None),
+            bound_contextvars(**known, task_id=None, user_id=None, attempt=None, trace_id=None),
         ):
             settled = await self._settle(handle)
             self._spans.end()
@@ -181,7 +182,7 @@ class TaskRun:
         )
 
     def _count_start(self, before: Record, attempt: TaskAttempt) -> None:
-        log.info("task_started")
+        log.info("task_started", audio_seconds=StoredMessage.delivered(self._message).audio_seconds)
         meter, metadata = self._execution.meter, attempt.record.metadata
         if before.metadata.started_at is None and metadata.started_at is not None:
             meter.waited(self.kind, max((metadata.started_at - metadata.created_at).total_seconds(), 0.0))
@@ -196,8 +197,14 @@ class TaskRun:
             meter.completed(self.kind, seconds, *audio)
         if error is not None and settled.state in {State.FAILED, State.RETRYING}:
             meter.failed(self.kind, settled.state, error.code, seconds)
-        code = error.code if error else None  # the message of the error may name a file: it is only in the task's log
-        log.info("task_delivery_ended", state=settled.state, execution_time=round(seconds, 3), error=code)
+        log.info(
+            "task_delivery_ended",
+            state=settled.state,
+            execution_time=round(seconds, 3),
+            audio_seconds=attempt.audio_seconds if attempt else None,
+            cached=attempt.cached if attempt else None,
+            error=error.code if error else None,  # its message may name a file: that is only in the task's log
+        )
 
 
 class TaskRunMiddleware(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters

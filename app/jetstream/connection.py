@@ -4,9 +4,8 @@ import asyncio
 import logging
 import signal
 import ssl
-import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from threading import current_thread, main_thread
 from typing import TypeVar
 
@@ -19,6 +18,7 @@ from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
 from opentelemetry.trace import TracerProvider
 
+from app.cancellation import Stop
 from app.jetstream.answers import UNANSWERED
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_headers
@@ -27,6 +27,9 @@ from app.telemetry import logs, tracing
 
 NO_JETSTREAM = (
     "NATS answers, but has no JetStream: start nats-server with -js; in a cluster, start more than half of its servers."
+)
+NO_ANSWER = (
+    "JetStream does not answer ({error}): look at the log of NATS; in a cluster, start more than half of its servers."
 )
 TOO_FEW_SERVERS = (
     "NATS cannot keep {replicas} copies of each stream (NATS_REPLICAS): start at least {replicas} servers of the "
@@ -44,7 +47,9 @@ FOREVER = -1
 
 T = TypeVar("T")
 
-log = structlog.get_logger()
+
+class StartError(ConnectionError):
+    """The worker cannot start; the message tells the operator why, and what to do."""
 
 
 class TooFewServersError(NatsError):
@@ -68,7 +73,7 @@ def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProv
         reconnected_cb=monitor.on_reconnected,
         closed_cb=monitor.on_closed,
         middlewares=[] if traces is tracing.OFF else [NatsTelemetryMiddleware(tracer_provider=traces)],
-        error_cb=_failed,
+        error_cb=monitor.on_error,
         logger=structlog.get_logger(logs.BROKER),
         log_level=logging.DEBUG,  # hides the two lines that FastStream logs for each message
     )
@@ -78,7 +83,7 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
     """Connect to NATS. Ctrl-C and SIGTERM end the wait.
 
     Raises:
-        ConnectionError: No server has answered within CONNECT_TIMEOUT_S; the message is for the operator.
+        StartError: No server has answered within CONNECT_TIMEOUT_S; the message is for the operator.
     """
     tolerate_lost_writes()
     try:
@@ -87,15 +92,45 @@ async def reach(nats: NatsBroker, settings: Settings) -> Client:
                 connection = await nats.connect()
     except TimeoutError:
         message = f"No NATS server answers at {settings.nats_place}: start it first, or correct NATS_URL."
-        raise start_failed(message) from None
+        raise StartError(message) from None
     tolerate_unreadable_headers(connection)
     return connection
 
 
-def start_failed(message: str) -> ConnectionError:
-    """Make the error that ends a start with one sentence for the operator, and switch tracebacks off."""
-    sys.tracebacklimit = 0
-    return ConnectionError(message)
+@asynccontextmanager
+async def ended_by_refusals(monitor: ConnectionMonitor, settings: Settings) -> AsyncIterator[None]:
+    """End the block as soon as NATS refuses the login or a right: a refused request would only stay unanswered.
+
+    Raises:
+        StartError: NATS has refused something.
+    """
+    try:
+        async with Stop(StartError()) as stop:
+            with monitor.refusals_call(stop.now):
+                yield
+    except (StartError, NatsError):
+        if monitor.refusal is None:
+            raise
+        raise StartError(_explained(monitor.refusal, settings)) from None
+
+
+def _explained(refusal: Exception, settings: Settings) -> str:
+    """Write which user NATS has refused, what the user lacks, and what to do."""
+    user = f"the user {settings.nats_user}" if settings.nats_user else "a client without NATS_USER"
+    if settings.nats_creds_file is not None:
+        user = f"the user of {settings.nats_creds_file}"
+    words = str(refusal).removeprefix("nats: ").strip("'")
+    if PERMISSIONS_ERR in words.lower():
+        return (
+            f"NATS refuses {user} what a worker needs: {words}. Set NATS_USER to the user of the service, or give this "
+            "user the service's rights: docs/access.md lists them."
+        )
+    if isinstance(refusal, ssl.SSLError):
+        return f"NATS at {settings.nats_place} is not trusted ({words}): correct NATS_TLS_CA_FILE."
+    return (
+        f"NATS at {settings.nats_place} refuses the login of {user} ({words}): correct NATS_USER and NATS_PASSWORD, or "
+        "NATS_CREDS_FILE."
+    )
 
 
 @contextmanager
@@ -122,8 +157,7 @@ async def retry_until_answered(work: Callable[[], Awaitable[T]]) -> T:
     """Repeat a step of the start until NATS answers, and return what the step returns.
 
     Raises:
-        NatsError: NATS has not answered for CONNECT_TIMEOUT_S.
-        ConnectionError: The server has no JetStream, or the cluster too few servers.
+        StartError: NATS has not answered for CONNECT_TIMEOUT_S, has no JetStream, or is a cluster of too few servers.
     """
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + CONNECT_TIMEOUT_S
@@ -131,14 +165,15 @@ async def retry_until_answered(work: Callable[[], Awaitable[T]]) -> T:
         try:
             return await work()
         except (TooFewServersError, *UNANSWERED) as error:
-            if loop.time() <= give_up_at:
-                await asyncio.sleep(RETRY_EVERY_S)
-            elif isinstance(error, TooFewServersError):
-                raise start_failed(str(error)) from None
-            elif isinstance(error, ServiceUnavailableError):
-                raise start_failed(NO_JETSTREAM) from None
-            else:
-                raise
+            if loop.time() > give_up_at:
+                raise StartError(_unanswered(error)) from None
+        await asyncio.sleep(RETRY_EVERY_S)
+
+
+def _unanswered(error: Exception) -> str:
+    if isinstance(error, TooFewServersError):
+        return str(error)
+    return NO_JETSTREAM if isinstance(error, ServiceUnavailableError) else NO_ANSWER.format(error=error)
 
 
 def security(settings: Settings) -> NatsSecurity | None:
@@ -150,10 +185,3 @@ def security(settings: Settings) -> NatsSecurity | None:
         password = settings.nats_password.get_secret_value() if settings.nats_password else ""
         return NatsUserPassword(settings.nats_user, password, ssl_context=tls)
     return NatsSecurity(ssl_context=tls) if tls else None
-
-
-async def _failed(error: Exception) -> None:
-    if PERMISSIONS_ERR in str(error):
-        log.error("nats_permission_refused", error=str(error))
-    else:
-        log.warning("nats_error_received", error=str(error) or type(error).__name__)

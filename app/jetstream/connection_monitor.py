@@ -1,11 +1,18 @@
-"""The connection monitor: notes when the connection to NATS is made, lost, restored and closed."""
+"""The connection monitor: notes what happens to the connection to NATS, and what NATS refuses."""
 
 import asyncio
 import math
 import os
+import ssl
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
 
 import structlog
+from nats.protocol.parser import AUTHORIZATION_VIOLATION, PERMISSIONS_ERR
+
+REFUSALS: Final = (PERMISSIONS_ERR, AUTHORIZATION_VIOLATION, "authentication expired", "authentication revoked")
 
 log = structlog.get_logger()
 
@@ -18,6 +25,17 @@ class ConnectionMonitor:
         self._made_at = -math.inf
         self._restored_at = -math.inf
         self._restored = asyncio.Event()
+        self.refusal: Exception | None = None  # why NATS has refused the start of this worker
+        self._end_start: Callable[[], None] | None = None  # set while the worker starts
+
+    @contextmanager
+    def refusals_call(self, end_start: Callable[[], None]) -> Iterator[None]:
+        """Call `end_start` if NATS refuses the login or a right, until the block ends."""
+        self._end_start = end_start
+        try:
+            yield
+        finally:
+            self._end_start = None
 
     def made(self) -> None:
         """Note that the worker is connected for the first time."""
@@ -57,6 +75,16 @@ class ConnectionMonitor:
         self.restored()
         log.info("nats_reconnected")
 
+    async def on_error(self, error: Exception) -> None:
+        """Log an error that NATS reports; a refusal that ends the start is only noted, because the start logs it."""
+        if self._end_start is not None and _is_refusal(error):
+            self.refusal = self.refusal or error
+            asyncio.get_running_loop().call_soon(self._end_start)  # later: nats-py calls this method inside the start
+        elif PERMISSIONS_ERR in str(error):
+            log.error("nats_permission_refused", error=str(error))
+        else:
+            log.warning("nats_error_received", error=str(error) or type(error).__name__)
+
     async def on_closed(self) -> None:
         """End the process at once.
 
@@ -65,3 +93,7 @@ class ConnectionMonitor:
         if not self.ending:
             log.critical("nats_closed")
             os._exit(1)
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, ssl.SSLError) or any(words in str(error).lower() for words in REFUSALS)

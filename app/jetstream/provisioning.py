@@ -11,7 +11,7 @@ from nats.js.api import ConsumerConfig, ObjectStoreConfig, StreamConfig
 from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
 
 from app.jetstream import streams
-from app.jetstream.connection import TooFewServersError, start_failed
+from app.jetstream.connection import StartError, TooFewServersError
 from app.jetstream.objects import stream_of
 from app.settings import Settings
 
@@ -78,11 +78,11 @@ async def provision(js: JetStreamContext, settings: Settings) -> Provisioned:
     """Create missing streams, consumers and buckets; log how existing ones differ, without changing them.
 
     Raises:
-        ConnectionError: A stream was created by a version before 0.2.0.
+        StartError: A stream was created by a version before 0.2.0.
     """
     outdated = [str(stream.name) for stream in streams.stream_configs(settings) if not await _ensure_stream(js, stream)]
     if outdated:
-        raise start_failed(OUTDATED.format(streams=", ".join(outdated)))
+        raise StartError(OUTDATED.format(streams=", ".join(outdated)))
     made, ack_wait = set[str](), settings.task_ack_wait
     for stream_name, consumer in streams.consumer_configs(settings):
         found = await _ensure_consumer(js, stream_name, consumer)

@@ -5,15 +5,26 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
+from typing import Final
 
 import structlog
+from uvicorn.config import LOGGING_CONFIG
 
+from app.settings import Settings, without_login
+
+DEFAULT_LEVEL: Final = "INFO"
+SERVER: Final = "uvicorn.error"  # the logger of the HTTP server, for all of its lines but those of requests
+UNSAID: Final = ("Started server process", "Waiting for application startup")  # `worker_configured` is the first line
 BROKER = "natscribe.broker"  # the logger of FastStream's broker
 REPEAT_AFTER_S = 30.0  # how long an equal warning is dropped
 WARNINGS_REMEMBERED = 64  # so many of the latest different warnings are remembered, to leave out repetitions
 
 
-def configure(level: str) -> None:
+log = structlog.get_logger()
+
+
+def configure(level: str = DEFAULT_LEVEL) -> None:
     """Send all log lines, also those of libraries, through structlog to standard error."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -25,6 +36,7 @@ def configure(level: str) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            _drop_broken_connection,
             RepeatFilter(),
             *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
@@ -49,6 +61,10 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    # The HTTP server would configure its loggers anew with this dictionary, in the parent of `--workers N` as well.
+    LOGGING_CONFIG.clear()
+    LOGGING_CONFIG.update(version=1, incremental=True)
+    logging.getLogger(SERVER).addFilter(_is_said)
     adopt_libraries()
 
 
@@ -66,6 +82,23 @@ def adopt_libraries() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     if not logging.getLogger().isEnabledFor(logging.DEBUG):
         logging.getLogger(BROKER).setLevel(logging.WARNING)  # the broker logs two lines for each message
+
+
+def summary(settings: Settings) -> dict[str, str]:
+    """Return what the first line of the log says about the service: its version, servers, model and device."""
+    return {
+        "version": version("natscribe"),
+        "nats": settings.nats_place,
+        "redis": without_login(settings.redis_url),
+        "model": settings.transcription_model or "whisper-base",
+        "device": settings.engine_device,
+    }
+
+
+def end_with_start_error(error: str) -> None:
+    """Log why the worker cannot start, as the last line: the HTTP server would add a traceback."""
+    log.critical("worker_start_failed", error=error)
+    logging.getLogger(SERVER).disabled = True
 
 
 class RepeatFilter:
@@ -93,6 +126,17 @@ class RepeatFilter:
         if len(self._logged_at) > WARNINGS_REMEMBERED:
             del self._logged_at[next(iter(self._logged_at))]
         return event
+
+
+def _is_said(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(UNSAID)
+
+
+def _drop_broken_connection(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Drop the line, with a traceback, in which FastStream repeats what the connection monitor has logged."""
+    if str(event["event"]).startswith("Connection broken"):
+        raise structlog.DropEvent
+    return event
 
 
 def _flatten_extra(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -5,15 +5,18 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import structlog
 from nats.js import JetStreamContext
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.progress import State
 
 from app.errors import PermanentError
+from app.settings import Settings, without_login
 from app.telemetry import logs
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher, StartWorker, queue_is_empty
@@ -51,7 +54,7 @@ def test_a_library_logs_no_addresses_of_recordings(log: io.StringIO, library: st
 async def run_three(publisher: Publisher, js: JetStreamContext) -> None:
     """A task that ends well, two that fail, and one that is no task."""
     task = {"task_id": "t1", "audio_file_id": "secret-meeting.flac", "user_id": 90071992547409911, "language": "en"}
-    headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+    headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", AUDIO_SECONDS: "30"}
     await js.publish("tasks.transcription.high", json.dumps(task).encode(), headers=headers)
     await publisher.until("t1", State.COMPLETED)
     await publisher.publish("t2", audio_file_id="secret-meeting.flac")
@@ -67,7 +70,12 @@ async def run_three(publisher: Publisher, js: JetStreamContext) -> None:
 
 
 async def test_each_line_says_what_it_is_about(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext, log: io.StringIO
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    js: JetStreamContext,
+    settings: Settings,
+    log: io.StringIO,
 ) -> None:
     engine.fail_with = [None, PERMANENT]
     async with start_worker(engine):
@@ -81,6 +89,16 @@ async def test_each_line_says_what_it_is_about(
     assert (ends["t1"]["attempt"], ends["t1"]["trace_id"], ends["t1"]["state"]) == (1, TRACE, "completed")
     assert ends["t1"]["execution_time"] >= 0
     assert "error" not in ends["t1"]
+    # Its start and its end say for whom, how much sound, by which worker, and whether the cache knew the result
+    starts = {line.get("task_id"): line for line in lines if line["event"] == "task_started"}
+    first = next(line for line in lines if line["event"] == "worker_configured")
+    for line in (starts["t1"], ends["t1"]):
+        assert (line["user_id"], line["audio_seconds"], line["worker"]) == (90071992547409911, 30, first["worker"])
+    assert ends["t1"]["cached"] is False
+    # The first line says what the service uses, without passwords
+    assert first["nats"] == settings.nats_place
+    assert (first["model"], first["device"], first["version"]) == ("whisper-base", "auto", version("natscribe"))
+    assert first["redis"] == without_login(settings.redis_url)
     assert ends["t2"]["error"] == "audio_unreadable"
     # FastStream's lines go the same way
     assert any("FastStream app" in line["event"] for line in lines)
@@ -99,7 +117,6 @@ async def test_no_payload_and_no_transcript_is_logged(
         "secret-name",
         "secret-value",
         "secret-field",
-        "90071992547409911",
     ):
         assert hidden not in log.getvalue(), hidden
 
