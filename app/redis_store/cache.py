@@ -18,13 +18,24 @@ from app.redis_store import keys
 
 ANSWER_TIMEOUT_S: Final = 1.0  # short, because a task can compute a finding itself
 LARGEST_BYTES: Final = 32 * 1024 * 1024  # limit of a compressed finding; a day of speech takes about 5 MB
-FORGOTTEN_FOR_S: Final = 600  # longer than a worker that has lost NATS goes on with its task
 
-KEEP_UNLESS_FORGOTTEN: Final = """
-if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if redis.call('TTL', KEYS[1]) < 0 then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
+# Both scripts note the recording under the task's id, for as long as its findings can stay. A cancelled or deleted task
+# keeps nothing and notes nothing.
+KEEP: Final = """
+if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+redis.call('HSET', KEYS[2], ARGV[1], '')
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+redis.call('HSET', KEYS[1], ARGV[3], ARGV[4])
+if redis.call('TTL', KEYS[1]) < 0 then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
 return 1
+"""
+FIND: Final = """
+local found = redis.call('HGET', KEYS[1], ARGV[3])
+if found and redis.call('EXISTS', KEYS[3]) == 0 then
+  redis.call('HSET', KEYS[2], ARGV[1], '')
+  redis.call('EXPIRE', KEYS[2], ARGV[2])
+end
+return found
 """
 
 Found = TypeVar("Found", bound=BaseModel)
@@ -42,6 +53,8 @@ def connected(url: str) -> Redis:
 class Cache:
     """Keeps findings by the SHA-256 of the recording and by a question: the engine and its options as text.
 
+    Redis also notes which recordings a task has asked about, so that their findings go when the task is erased.
+
     While Redis is away, the cache finds nothing and keeps nothing: tasks compute everything.
     """
 
@@ -49,43 +62,46 @@ class Cache:
         """`keep` is how many seconds a finding is kept; with 0 the cache keeps nothing."""
         self._redis = redis
         self._seconds = int(keep)
-        self._keep = redis.register_script(KEEP_UNLESS_FORGOTTEN)
+        self._keep = redis.register_script(KEEP)
+        self._find = redis.register_script(FIND)
 
-    async def find(self, audio_sha256: str, question: str, kind: type[Found]) -> Found | None:
+    async def find(self, task_id: str, audio_sha256: str, question: str, kind: type[Found]) -> Found | None:
         """Return a finding that was kept as one piece; None if there is none."""
-        pieces = await self.find_pieces(audio_sha256, question)
+        pieces = await self.find_pieces(task_id, audio_sha256, question)
         return await asyncio.to_thread(read, pieces[0], kind) if len(pieces) == 1 else None
 
-    async def keep(self, audio_sha256: str, question: str, found: BaseModel) -> None:
-        """Keep a finding, unless a task with this recording was deleted a moment ago."""
-        await self.keep_pieces(audio_sha256, question, [found])
+    async def keep(self, task_id: str, audio_sha256: str, question: str, found: BaseModel) -> None:
+        """Keep a finding of a task, unless the task was cancelled or deleted a moment ago."""
+        await self.keep_pieces(task_id, audio_sha256, question, [found])
 
-    async def find_pieces(self, audio_sha256: str, question: str) -> list[bytes]:
+    async def find_pieces(self, task_id: str, audio_sha256: str, question: str) -> list[bytes]:
         """Return the pieces of a finding, each as JSON; an empty list if nothing was kept."""
         if not self._seconds:
             return []
-        packed = await in_time(self._redis.hget(keys.findings(audio_sha256), question))
+        names = _names(task_id, audio_sha256)
+        packed = await in_time(self._find(keys=names, args=[audio_sha256, self._seconds, question]))
         return await asyncio.to_thread(_unpacked, packed) if isinstance(packed, bytes) else []
 
-    async def keep_pieces(self, audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
+    async def keep_pieces(self, task_id: str, audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
         """Keep a large finding in pieces, which are serialised one by one; Redis gets all pieces or none."""
         if not self._seconds:
             return
         lines = [(await asyncio.to_thread(piece.model_dump_json)).encode() for piece in pieces]
         packed = await asyncio.to_thread(_packed, lines)
         if len(packed) <= LARGEST_BYTES:
-            names = [keys.findings(audio_sha256), keys.forgotten(audio_sha256)]
-            await in_time(self._keep(keys=names, args=[question, packed, self._seconds]))
+            names = _names(task_id, audio_sha256)
+            await in_time(self._keep(keys=names, args=[audio_sha256, self._seconds, question, packed]))
 
-    async def forget(self, audio_sha256: str) -> None:
-        """Delete all findings of a recording, and keep no new ones of this recording for FORGOTTEN_FOR_S.
+    async def forget(self, task_id: str) -> None:
+        """Delete all findings of the recordings of a task, also what other tasks have found in them.
 
         Raises:
             TransientError: Redis is away.
         """
+        noted = keys.recordings(task_id)
         try:
-            await self._redis.set(keys.forgotten(audio_sha256), "1", ex=FORGOTTEN_FOR_S)
-            await self._redis.delete(keys.findings(audio_sha256))
+            found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(noted))
+            await self._redis.delete(*(keys.findings(each.decode()) for each in found), noted)
         except (RedisError, OSError) as error:
             raise TransientError(
                 ErrorCode.INTERNAL, "Redis is away: the findings of the recording are not deleted yet."
@@ -108,6 +124,11 @@ def read(piece: bytes, kind: type[Found]) -> Found | None:
         return kind.model_validate_json(piece)
     except ValidationError:
         return None
+
+
+def _names(task_id: str, audio_sha256: str) -> list[str]:
+    """Return the keys that both scripts use."""
+    return [keys.findings(audio_sha256), keys.recordings(task_id), keys.withdrawn(task_id)]
 
 
 def _packed(lines: Sequence[bytes]) -> bytes:

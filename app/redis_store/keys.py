@@ -26,7 +26,7 @@ def shown(task_id: str) -> str:
 def withdrawn(task_id: str) -> str:
     """Return the key that marks a cancelled or deleted task: its value is the sequence of the task message.
 
-    While the key exists, the result of this task message is not written.
+    While the key exists, the result of this task message is not written, and the cache takes no findings of the task.
     """
     return f"natscribe:task:{task_id}:withdrawn"
 
@@ -36,11 +36,11 @@ def voices(task_id: str) -> str:
     return f"natscribe:task:{task_id}:voices"
 
 
+def recordings(task_id: str) -> str:
+    """Return the key of a hash: the SHA-256 of each recording of a task of which the cache has findings."""
+    return f"natscribe:task:{task_id}:recordings"
+
+
 def findings(audio_sha256: str) -> str:
     """Return the key of a hash: the findings of engines in a recording, by engine and options."""
     return f"natscribe:heard:{audio_sha256}"
-
-
-def forgotten(audio_sha256: str) -> str:
-    """Return the key that marks a recording whose findings were deleted: while it exists, no findings are kept."""
-    return f"natscribe:heard:{audio_sha256}:forgotten"

@@ -49,7 +49,7 @@ class Erasure:
         """
         task_id = last.event.task_id
         await self._projection.delete(last)
-        await self._forget_findings(last)
+        await self._cache.forget(task_id)
         await self._waiting.remove(last)  # the message may still be in its queue
         if with_recording and last.metadata.task is not None:
             await self._recordings.delete(last.metadata.task.audio_file_id)
@@ -63,7 +63,7 @@ class Erasure:
 
         Raises:
             NatsError: NATS does not answer.
-            TransientError: The recordings cannot be reached.
+            TransientError: The recordings or Redis cannot be reached.
         """
         found = await self._dead_letters.delete_all(task_id)
         async for reminder in self._reminders.of_task(task_id):
@@ -72,12 +72,13 @@ class Erasure:
         return found
 
     async def erase_remains(self, reminder: Reminder) -> None:
-        """Erase what is left of a task whose log is gone: its recording and its reminder.
+        """Erase what is left of a task whose log is gone: its recording, its findings in the cache, its reminder.
 
         Raises:
             NatsError: NATS does not answer.
-            TransientError: The recordings cannot be reached.
+            TransientError: The recordings or Redis cannot be reached.
         """
+        await self._cache.forget(reminder.task_id)
         await self._recordings.delete(reminder.audio_file_id)
         await self._reminders.forget(reminder)
 
@@ -94,10 +95,3 @@ class Erasure:
             return False
         await self._recordings.delete(due.audio_file_id)
         return True
-
-    async def _forget_findings(self, last: Record) -> None:
-        """Remove the findings of the task's recording from the cache, which keeps them by the recording's hash."""
-        result = await self._results.find(last)
-        hashes = {batch.audio_sha256 async for batch in self._log.segments(last.event.task_id)}
-        for audio_sha256 in hashes | ({result.audio_sha256} if result else set()):
-            await self._cache.forget(audio_sha256)

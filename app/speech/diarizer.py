@@ -64,7 +64,7 @@ class Diarizer:
             TaskError: The recording or the engine failed.
         """
         question = f"turns of votes {_VERSION} {task.min_speakers}-{task.max_speakers}"
-        found = await self._cache.find(recording.sha256, question, DiarizationDone)
+        found = await self._cache.find(task.task_id, recording.sha256, question, DiarizationDone)
         if found is not None:
             yield found.model_copy(update={"cached": True})
             return
@@ -79,7 +79,7 @@ class Diarizer:
                         yield reply
                     case DiarizationDone():
                         await recording.check()
-                        await self._cache.keep(recording.sha256, question, reply)
+                        await self._cache.keep(task.task_id, recording.sha256, question, reply)
                         yield reply
 
 

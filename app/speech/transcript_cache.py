@@ -66,14 +66,15 @@ class TranscriptCache:
             TaskError: The model cannot be loaded.
         """
         model = (await answer(self._engine, Load(options=task.options), Loaded)).model
-        return await _joined(await self._cache.find_pieces(audio_sha256, self._question(model, task, channel)))
+        question = self._question(model, task, channel)
+        return await _joined(await self._cache.find_pieces(task.task_id, audio_sha256, question))
 
     async def keep(
         self, audio_sha256: str, task: TranscriptionTask, channel: int | None, transcript: Transcript
     ) -> None:
         """Store the transcript of a whole channel."""
         question = self._question(transcript.model, task, channel)
-        await self._cache.keep_pieces(audio_sha256, question, transcript.pieces())
+        await self._cache.keep_pieces(task.task_id, audio_sha256, question, transcript.pieces())
 
     def _question(self, model: Model, task: TranscriptionTask, channel: int | None) -> str:
         words = "words" if task.word_timestamps or task.diarize else "text"

@@ -15,9 +15,13 @@ from structlog.testing import capture_logs
 
 from app.embedded import NatsServer
 from app.errors import PermanentError, TransientError
+from app.main import Worker
 from app.recordings import Recordings
 from app.retention.reminders import Reminder
 from app.settings import Settings
+from app.task_log.record import Record
+from app.task_log.results import ResultStore
+from app.updates import Result
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.places import places_with, read_behind_the_leader
@@ -33,7 +37,6 @@ def _in_a_bucket(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.cache_ttl = 3600
     # The marks that keep late workers from bringing keys back live for ten minutes.
     monkeypatch.setattr("app.redis_store.projection.FORGOTTEN_FOR_S", 1)
-    monkeypatch.setattr("app.redis_store.cache.FORGOTTEN_FOR_S", 1)
 
 
 async def upload(js: JetStreamContext, name: str = RECORDING) -> None:
@@ -77,33 +80,67 @@ async def nothing_is_due(js: JetStreamContext) -> bool:
     return not state.subjects and not info.num_ack_pending
 
 
-async def end_a_task(publisher: Publisher, engine: FakeEngine, js: JetStreamContext, end: str) -> datetime:
+class LateResults:
+    """Publishes the results of a worker when the test lets it, or fails."""
+
+    def __init__(self, results: ResultStore, *, fail: bool) -> None:
+        self.reached = asyncio.Event()  # the engine has found everything
+        self.may_go_on = asyncio.Event()
+        self._publish = results.publish
+        self._fail = fail
+
+    async def publish(self, result: Result, last: Record) -> None:
+        self.reached.set()
+        if self._fail:
+            raise NO_SOUND
+        await self.may_go_on.wait()
+        await self._publish(result, last)
+
+
+async def end_a_task(
+    publisher: Publisher, engine: FakeEngine, worker: Worker, monkeypatch: pytest.MonkeyPatch, *, how: str
+) -> datetime:
     """A task of anna's that asks for a minute, and when it has ended."""
-    await upload(js)
+    what, _, end = how.rpartition(", then ")
+    results = LateResults(worker.container.results, fail=end == "failed")
+    await upload(publisher.js)
     if end == "large":
         engine.windows, engine.text = 30, "word " * 10_000
-    engine.fail_with = [NO_SOUND] if end == "failed" else []
-    if end == "cancelled":
+    if what:
+        monkeypatch.setattr(worker.container.results, "publish", results.publish)
+    elif end == "cancelled":
         engine.may_go_on.clear()
-    kind = Kind.DIARIZATION if end == "diarized" else Kind.TRANSCRIPTION
+    kind = Kind.DIARIZATION if "diarized" in how else Kind.TRANSCRIPTION
     await publisher.publish("t-gone", kind=kind, audio_file_id=RECORDING, user_id="anna", keep_seconds=60)
     if end == "cancelled":
         await publisher.until("t-gone", State.RUNNING)
+        if what:
+            await results.reached.wait()
         await publisher.ask("tasks.cancel", task_id="t-gone")
+        results.may_go_on.set()
     events = await publisher.until("t-gone", State(end if end in {"failed", "cancelled"} else "completed"))
-    await eventually(lambda: queue_is_empty(js))
+    await eventually(lambda: queue_is_empty(publisher.js))
     return events[-1].time
 
 
-@pytest.mark.parametrize("end", ["completed", "large", "diarized", "failed", "cancelled"])
+@pytest.mark.parametrize(
+    "end",
+    ["completed", "large", "diarized", "cancelled", "diarized, then failed", "diarized, then cancelled"],
+)
 async def test_nothing_is_found_anywhere_after_the_time_that_a_task_asks_for(
-    publisher: Publisher, start_worker: StartWorker, engine: FakeEngine, js: JetStreamContext, redis: Redis, end: str
+    publisher: Publisher,
+    start_worker: StartWorker,
+    engine: FakeEngine,
+    js: JetStreamContext,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    end: str,
 ) -> None:
     of_hers = ("t-gone", "anna", "one two", "word word", RECORDING, "heard")
     with capture_logs() as logs:
-        async with start_worker(engine):
+        async with start_worker(engine) as worker:
             # Given a task that has ended and asks for a minute, of which something is in many places
-            ended = await end_a_task(publisher, engine, js, end)
+            ended = await end_a_task(publisher, engine, worker, monkeypatch, how=end)
             await eventually(lambda: redis.exists("task:t-gone:info"))
             found = await eventually(lambda: reminder_of(js, "t-gone"))
             assert abs(found[1] - ended - timedelta(minutes=1)) < timedelta(seconds=2)

@@ -29,7 +29,6 @@ def _in_a_bucket(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.audio_store = "nats://audio"
     # The marks that keep late workers from bringing keys back live for ten minutes.
     monkeypatch.setattr("app.redis_store.projection.FORGOTTEN_FOR_S", 1)
-    monkeypatch.setattr("app.redis_store.cache.FORGOTTEN_FOR_S", 1)
 
 
 @pytest.fixture

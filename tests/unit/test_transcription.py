@@ -62,10 +62,10 @@ class Memory:
     def __init__(self) -> None:
         self.kept: dict[str, list[bytes]] = {}
 
-    async def find_pieces(self, _: str, question: str) -> list[bytes]:
+    async def find_pieces(self, _task_id: str, _audio_sha256: str, question: str) -> list[bytes]:
         return self.kept.get(question, [])
 
-    async def keep_pieces(self, _: str, question: str, pieces: Iterable[BaseModel]) -> None:
+    async def keep_pieces(self, _task_id: str, _audio_sha256: str, question: str, pieces: Iterable[BaseModel]) -> None:
         self.kept[question] = [piece.model_dump_json().encode() for piece in pieces]
 
 
