@@ -72,7 +72,7 @@ class Container:
         """`broken` is called when this worker can no longer receive tasks."""
         self.settings = settings
         self.engine = engine
-        self.names = streams.names(settings)
+        self.names = settings.stream_names
         self.worker_name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self.tracer = traces.get_tracer("natscribe")
         self.meter = Meter()

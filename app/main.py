@@ -15,6 +15,8 @@ import structlog
 from faststream.asgi import AsgiFastStream
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
+from natscribe.jetstream.nats_py_compat import close
+from natscribe.settings import wrong_setting
 from opentelemetry.trace import TracerProvider
 from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
@@ -27,10 +29,9 @@ from app.engines.engine import Engine
 from app.engines.processes import EngineProcesses
 from app.errors import TaskError, TransientError
 from app.jetstream import connection, provisioning
-from app.jetstream.nats_py_compat import close
 from app.operations import health
 from app.redis_store import projector
-from app.settings import Settings, wrong_setting
+from app.settings import Settings
 from app.supervision import run_forever
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import metrics_route

@@ -7,10 +7,10 @@ from typing import Final
 
 import structlog
 from nats.js.errors import NotFoundError
+from natscribe import formats
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import ResultRequest
 
-from app import formats
 from app.errors import RequestError
 from app.task_log.record import Record
 from app.task_log.results import HEADROOM_BYTES, ResultStore
@@ -84,7 +84,10 @@ class ResultWriter:
         if result.object and result.object.size > LARGEST_WRITTEN_BYTES:
             return result
         write = partial(formats.write, await self._results.whole(result), request.format, request)
-        text = await asyncio.get_running_loop().run_in_executor(self._thread, write)
+        try:
+            text = await asyncio.get_running_loop().run_in_executor(self._thread, write)
+        except formats.FormatUnavailableError as error:
+            raise RequestError(ErrorCode.FORMAT_UNAVAILABLE, str(error)) from error
         if len(text.encode()) <= self._largest:
             return text
         if result.object:

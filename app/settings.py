@@ -5,27 +5,16 @@ settings (`engines/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR`, which must be s
 (`telemetry/siblings.py`).
 """
 
-import re
 from enum import StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
 
-from natscribe.schemas.problems import first_problem
-from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
+from natscribe.settings import SECRETS, split_address
+from natscribe.settings import Settings as Client
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-SECRETS = Path("/run/secrets")  # container engines put one file here for each secret; the environment overrides it
-STEM_SUFFIX = "_tasks"
 MOST_WINDOWS = 16  # limit of windows that a model transcribes at once; a helper refuses larger requests
-STORE = re.compile(
-    r"nats://[A-Za-z0-9_-]+"
-    r"|file:///.*"
-    r"|s3://[a-z0-9][a-z0-9.-]+(/(?!\.)[\w.!()=-]+)*/?"
-    r"|https://[A-Za-z0-9.-]+(:[0-9]{1,5})?/((?!\.)[\w.~-]+/)*"
-)
-S3_EXTRA = "pip install 'natscribe-service[s3]'"
 REPLICAS = (1, 3, 5)  # an even number survives as few lost servers as the odd number below, and NATS allows up to 5
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -46,7 +35,7 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
-class Settings(BaseSettings):
+class Settings(Client, BaseSettings):
     """All settings of the service, read from the environment, `.env` (UTF-8) and files in /run/secrets."""
 
     model_config = SettingsConfigDict(
@@ -58,16 +47,6 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # the input may contain passwords
     )
 
-    nats_url: str = Field("nats://localhost:4222", description="Addresses of the NATS servers, separated by commas.")
-    nats_user: str | None = None
-    nats_password: SecretStr | None = None
-    nats_creds_file: FilePath | None = None
-    nats_tls_ca_file: FilePath | None = None
-    nats_inbox_prefix: str = Field(
-        "_INBOX", pattern=r"^[A-Za-z0-9_.-]+$", description="Prefix of the inboxes in which a client receives replies."
-    )
-    nats_stream_name: str = Field("transcription_tasks", pattern=r"^[A-Za-z0-9_-]+$")
-    nats_consumer_name: str = Field("transcription_worker", pattern=r"^[A-Za-z0-9_-]+$")
     nats_max_msgs_per_subject: int = Field(10_000, ge=1)
     nats_replicas: int = Field(1, description="Number of NATS servers that keep a copy of each stream: 1, 3 or 5.")
     priority_lookahead: int = Field(
@@ -88,15 +67,6 @@ class Settings(BaseSettings):
 
     task_grace: float = Field(10, ge=0, description="Seconds that a running task has to end after SIGTERM.")
 
-    audio_store: str = "nats://audio"
-    aws_access_key_id: str | None = None
-    aws_secret_access_key: SecretStr | None = None
-    aws_region: str | None = None
-    aws_endpoint_url: str | None = Field(
-        None,
-        pattern=r"^https?://",
-        description="Address of a server that is not Amazon's, such as MinIO; null: Amazon's.",
-    )
     audio_ttl: float = Field(
         30 * 24 * 3600,
         ge=0,
@@ -154,27 +124,10 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return self
 
-    @model_validator(mode="after")
-    def _key_and_secret(self) -> "Settings":
-        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
-            message = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: set both, or neither"
-            raise ValueError(message)
-        return self
-
     @field_validator("transcription_models", mode="before")
     @classmethod
     def _is_a_list(cls, names: object) -> object:
         return tuple(filter(None, map(str.strip, names.split(",")))) if isinstance(names, str) else names
-
-    @field_validator("nats_url")
-    @classmethod
-    def _is_of_nats(cls, urls: str) -> str:
-        addresses = [url.strip() for url in urls.split(",")]
-        for address in map(_split, addresses):
-            if address.scheme not in {"nats", "tls"} or not address.hostname:
-                message = "write nats://HOST:PORT, or tls:// with TLS; separate several addresses by commas"
-                raise ValueError(message)
-        return ",".join(addresses)
 
     @field_validator("nats_replicas")
     @classmethod
@@ -187,19 +140,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_of_redis(cls, url: str) -> str:
-        if _split(url).scheme not in {"redis", "rediss", "unix"}:
+        if split_address(url).scheme not in {"redis", "rediss", "unix"}:
             message = "write redis://HOST:PORT/DATABASE, rediss:// with TLS, or unix://PATH"
-            raise ValueError(message)
-        return url
-
-    @field_validator("audio_store")
-    @classmethod
-    def _is_a_store(cls, url: str) -> str:
-        if not STORE.fullmatch(url):
-            message = "write nats://BUCKET, file:///FOLDER, s3://BUCKET/PREFIX or https://HOST/FOLDER/"
-            raise ValueError(message)
-        if url.startswith("s3:") and find_spec("obstore") is None:
-            message = f"S3 needs an extra, install it: {S3_EXTRA}"
             raise ValueError(message)
         return url
 
@@ -212,16 +154,6 @@ class Settings(BaseSettings):
         return level
 
     @property
-    def nats_servers(self) -> list[str]:
-        """The addresses in NATS_URL."""
-        return self.nats_url.split(",")
-
-    @property
-    def nats_place(self) -> str:
-        """The addresses in NATS_URL without users and passwords, for messages."""
-        return ", ".join(map(without_login, self.nats_servers))
-
-    @property
     def max_attempts(self) -> int:
         """How many attempts a task has: the first one and the retries."""
         return 1 + self.task_max_retries
@@ -230,34 +162,3 @@ class Settings(BaseSettings):
     def recordings_are_erasable(self) -> bool:
         """Whether the service may remove recordings: it only reads folders and web servers."""
         return self.audio_store.startswith(("nats:", "s3:"))
-
-    @property
-    def stem(self) -> str:
-        """The name of the task stream without `_tasks`: the prefix of the other streams' names."""
-        return self.nats_stream_name.removesuffix(STEM_SUFFIX)
-
-
-def without_login(url: str) -> str:
-    """Return an address without its user and password, and without a query, which may hold them too."""
-    scheme, _, rest = url.partition("?")[0].partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
-
-
-def _split(url: str) -> SplitResult:
-    """Split an address into its parts; refuse a port that cannot be."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        message = "write SCHEME://HOST:PORT with a port up to 65535, and special characters in a password as %XX"
-        raise ValueError(message) from error
-    return parts
-
-
-def wrong_setting(error: ValidationError) -> str:
-    """Write a sentence that names the wrong setting, as the environment names it, and the problem."""
-    # The name is empty if the problem is a combination of settings.
-    name = "".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
-    where = f"The setting {name.upper()}" if name else "A setting"
-    what = first_problem(error).removeprefix(f"{name}: ")
-    return f"{where} is wrong: {what}. Correct it in the environment or in .env."

@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+from natscribe.s3 import connect
 from obstore.store import S3Store
 
 from app.embedded import free_port
-from app.recordings.s3 import S3, connect
+from app.recordings.s3 import S3
 from app.settings import Settings
 from benchmarks.memory import MIB, MemoryWatch
 from benchmarks.report import Findings, Table, ratio, seconds, whole

@@ -17,7 +17,7 @@ from benchmarks.service import provision
 from benchmarks.stack import Stack
 
 AT_ONCE = 5_000  # messages
-NAMES = streams.names(Settings(_env_file=None))
+NAMES = Settings(_env_file=None).stream_names
 QUEUE = NAMES.queue_consumer(Kind.TRANSCRIPTION, Priority.LOW)
 Messages = Iterator[tuple[str, bytes]]
 

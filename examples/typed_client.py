@@ -4,10 +4,9 @@ import asyncio
 import sys
 from pathlib import Path
 
+from natscribe.client import Client, RequestFailedError
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.requests import ResultFormat
-
-from app.client import Client, RequestFailedError
 
 
 async def main(recording: Path) -> None:

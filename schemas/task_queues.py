@@ -1,7 +1,8 @@
 """The state of the task queues: the request and its reply."""
 
-from natscribe.schemas.wire import Kind, Message, Order, Priority, Time
 from pydantic import Field
+
+from .wire import Kind, Message, Order, Priority, Time
 
 
 class QueueRequest(Order):

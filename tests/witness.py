@@ -6,8 +6,7 @@ from contextlib import asynccontextmanager
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-
-from app.jetstream.stream_pages import pages
+from natscribe.jetstream.stream_pages import pages
 
 STREAMS = {
     "progress.*": "transcription_progress",

@@ -17,7 +17,7 @@ def description(settings: Settings) -> str:
 
 
 def _facts(settings: Settings) -> dict[str, str]:
-    called = streams.names(settings)
+    called = settings.stream_names
     kept = {config.name: f"{(config.max_age or 0) / _DAY:g}" for config in streams.stream_configs(settings)}
     put, kept_for = _recordings(settings)
     return {

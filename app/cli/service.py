@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from app.client import Client, ClientError, NoServerError
+from natscribe.client import Client, ClientError, NoServerError
+
 from app.embedded import Endpoints, Guarded, free_port, is_free, servers
 from app.engines.cores import windows_at_once
 from app.settings import MOST_WINDOWS, Settings

@@ -6,13 +6,14 @@ from collections import deque
 from typing import Annotated
 
 import typer
+from natscribe.cli.console import DATA, ENDPOINTS, err, out, run_and_exit
+from natscribe.client import ClientError, command
+from natscribe.settings import without_login
 
 from app.cancellation import cancel_all
-from app.cli.console import DATA, ENDPOINTS, err, out, run_and_exit
 from app.cli.service import Service, service, stop_signals
-from app.client import command
-from app.embedded import Endpoints
-from app.settings import Settings, without_login
+from app.embedded import EmbeddedError, Endpoints
+from app.settings import Settings
 
 MOST_ENDS, WITHIN_S = 3, 60.0  # if 3 workers end within 60 s, no further worker is started
 
@@ -29,7 +30,7 @@ def up(
     ] = None,
 ) -> None:
     """Run the service, with embedded servers if NATS_URL and REDIS_URL name none."""
-    run_and_exit(_run(workers, host, port))
+    run_and_exit(_run(workers, host, port), expected=(ClientError, EmbeddedError))
 
 
 async def _run(workers: int, host: str, port: int | None) -> int:

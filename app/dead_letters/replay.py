@@ -12,6 +12,8 @@ from itertools import islice
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
+from natscribe.jetstream.error_codes import QUEUE_FULL
+from natscribe.jetstream.stream_pages import PAGE_SIZE
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorCode
@@ -22,8 +24,6 @@ from natscribe.schemas.stream_names import StreamNames
 
 from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore, is_chosen
 from app.errors import RequestError
-from app.jetstream.stream_pages import PAGE_SIZE
-from app.jetstream.streams import QUEUE_FULL
 from app.task_log.log import TaskLog
 from app.task_log.record import TASKS, Record
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from nats.aio.client import Client
 from nats.js.errors import APIError
+from natscribe.jetstream import stream_pages
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorDetail
@@ -18,7 +19,6 @@ from natscribe.schemas.headers import TRACEPARENT
 from natscribe.schemas.requests import DeadLetterChoice, DeleteLettersRequest, LettersDeleted
 from natscribe.schemas.stream_names import StreamNames
 
-from app.jetstream import stream_pages
 from app.queue.stored_message import StoredMessage
 from app.task_log import cloud_events
 from app.task_log.log import TaskLog

@@ -58,12 +58,12 @@ async def events_made_at(js: JetStreamContext, settings: Settings) -> str:
 
     The sequences of a new stream begin at 1 again, so only sequences of one stream can be compared.
     """
-    return str((await js.stream_info(streams.names(settings).progress)).created)
+    return str((await js.stream_info(settings.stream_names.progress)).created)
 
 
 async def project_anew(js: JetStreamContext, settings: Settings) -> None:
     """Restart the projection: create its consumers anew, so that they deliver the last message of each subject."""
-    called = streams.names(settings)
+    called = settings.stream_names
     for stream, durable in (
         (called.progress, called.progress_projection),
         (called.results, called.results_projection),

@@ -15,8 +15,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
-
-from app.jetstream.stream_pages import bytes_at_once
+from natscribe.jetstream.stream_pages import bytes_at_once
 
 ANSWER_TIMEOUT_S: Final = 2.0  # how long an answer may take, in addition to the server's own wait for messages
 NEXT: Final = "$JS.API.CONSUMER.MSG.NEXT"

@@ -15,7 +15,6 @@ from nats.js.api import (
     SubjectTransform,
 )
 from natscribe.schemas import subjects
-from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Kind, Priority
 
 from app.settings import Settings
@@ -26,22 +25,7 @@ RESULTS_KEPT_S = 7 * DAY_S
 LETTERS_KEPT_S = 30 * DAY_S
 UPLOADS_KEPT_S = 90 * DAY_S  # added to AUDIO_TTL: how long the bucket keeps a recording that no task has used
 RESULTS_BUCKET = "results"
-QUEUE_FULL = 10077  # err_code of nats-server: the stream accepts no more messages on this subject
-STORAGE_FULL = (10023, 10047)  # err_codes: JetStream may store no more, on the server or in the account
 DUPLICATE_WINDOW_S = 120.0  # the default of nats-server, repeated here because the AsyncAPI document names the value
-
-
-def names(settings: Settings) -> StreamNames:
-    """Return the names of the streams and consumers of this deployment."""
-    return StreamNames(
-        tasks=settings.nats_stream_name,
-        progress=f"{settings.stem}_progress",
-        segments=f"{settings.stem}_segments",
-        results=f"{settings.stem}_results",
-        dead_letters=f"{settings.stem}_dead_letters",
-        retention=f"{settings.stem}_retention",
-        consumer_stem=settings.nats_consumer_name,
-    )
 
 
 def task_subjects() -> list[str]:
@@ -57,7 +41,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
 
 
 def _streams(settings: Settings) -> Iterator[StreamConfig]:
-    called = names(settings)
+    called = settings.stream_names
     yield StreamConfig(
         name=called.tasks,
         subjects=task_subjects(),
@@ -124,7 +108,7 @@ def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]
 
     A consumer without a number of replicas has as many as its stream, also after the stream is edited.
     """
-    called = names(settings)
+    called = settings.stream_names
     for priority in Priority:
         for kind in Kind:
             yield (

@@ -9,7 +9,7 @@ import structlog
 from nats.aio.client import Client
 
 from app.engines.engine import Engine
-from app.jetstream import provisioning, streams
+from app.jetstream import provisioning
 from app.jetstream.server_time import server_time
 from app.jetstream.usage import read_usage
 from app.operations import memory
@@ -87,7 +87,7 @@ class Maintenance:
 
     async def measure_queues(self) -> None:
         """Set the metrics of the task queues, the dead letters and the reminders."""
-        names = streams.names(self._settings)
+        names = self._settings.stream_names
         queues, now = await self._queues.read(sample=SAMPLE), await server_time(self._nats, names.tasks)
         for queue in queues.by_key.values():
             self._meter.queue(

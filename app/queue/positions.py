@@ -12,16 +12,16 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.api import ConsumerInfo
 from nats.js.errors import APIError
+from natscribe.jetstream import leader_reads
+from natscribe.jetstream.stream_pages import page, pages
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Kind, Priority
 
-from app.jetstream import leader_reads
 from app.jetstream.answers import until_answered
 from app.jetstream.server_time import server_time
-from app.jetstream.stream_pages import page, pages
 from app.queue.priorities import PATIENCE, QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record

@@ -10,12 +10,12 @@ from typing import Final
 
 from nats.aio.client import Client
 from nats.js.api import ConsumerInfo, RawStreamMsg
+from natscribe.jetstream.stream_pages import last_of_each, page
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Kind, Priority
 
-from app.jetstream.stream_pages import last_of_each, page
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 

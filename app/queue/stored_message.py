@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
+from natscribe.jetstream.stream_pages import PENDING
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import AUDIO_SECONDS, REPLAY_OF, TRACE_PATTERN, TRACEPARENT
@@ -16,7 +17,6 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.wire import TASK_ID_PATTERN, Kind
 from pydantic import ValidationError
 
-from app.jetstream.stream_pages import PENDING
 from app.task_log.record import TASKS, Metadata, Owner, Record
 from app.updates import Task
 

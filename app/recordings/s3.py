@@ -1,28 +1,24 @@
 """Recordings in a bucket of S3, or of another server that speaks the protocol of S3."""
 
 import asyncio
-import atexit
 import re
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import urlsplit
 
 import structlog
+from natscribe.s3 import connect, lacks_credentials
 from natscribe.schemas.errors import ErrorCode
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import S3Store
 
 from app.errors import PermanentError, TransientError
 from app.recordings.recording import REPLACED, Recording, check_size, is_below, not_found, save
 from app.settings import Settings
 from app.temporary import room_for, temporary_file
 
-if TYPE_CHECKING:  # the library has these types for type checkers alone
+if TYPE_CHECKING:  # the library has this type for type checkers alone
     from obstore import GetResult
-    from obstore.store import ClientConfig, S3Config
 
 log = structlog.get_logger()
 
@@ -33,40 +29,6 @@ _REASONS = re.compile(
     r"|Received redirect[\w ,]*|HTTP error: [a-z ]*|(?<=kind: )[A-Z]\w*"
 )
 _DELETED_WITHIN_S = 4.0  # less than the five seconds that clients wait for a reply
-_MOST_RETRIES = 6  # of requests for one recording, with growing pauses: about ten seconds in all
-
-# Before Python 3.13, a thread of the library that hands over its last answer while Python ends aborts the process.
-_LAST_ANSWER_S = 0.1
-atexit.register(time.sleep, _LAST_ANSWER_S)
-
-
-def connect(settings: Settings, *, within: timedelta, stalled: timedelta | None = None) -> S3Store:
-    """Return the bucket and prefix that AUDIO_STORE names (`s3://bucket/prefix`); nothing is sent yet.
-
-    A request fails after `within`, and `stalled` after the last byte that was received.
-
-    The library looks for credentials that the settings lack: a web identity token, the container's, the machine's.
-    """
-    where, endpoint = urlsplit(settings.audio_store), settings.aws_endpoint_url
-    options: ClientConfig = {"timeout": within}
-    config: S3Config = {"disable_bulk_delete": True}  # not every server has bulk deletion
-    if settings.aws_access_key_id is not None and settings.aws_secret_access_key is not None:
-        config["access_key_id"] = settings.aws_access_key_id
-        config["secret_access_key"] = settings.aws_secret_access_key.get_secret_value()
-    if settings.aws_region is not None:
-        config["region"] = settings.aws_region
-    if endpoint is not None:
-        config["endpoint"] = endpoint
-        options["allow_http"] = endpoint.startswith("http://")
-    if stalled is not None:
-        options["read_timeout"] = stalled
-    return S3Store(
-        where.netloc,
-        prefix=where.path.strip("/") or None,
-        config=config,
-        client_options=options,
-        retry_config={"max_retries": _MOST_RETRIES, "retry_timeout": within},
-    )
 
 
 class S3:
@@ -140,11 +102,6 @@ def _check_bucket(error: FileNotFoundError) -> None:
     if "NoSuchBucket" in str(error):
         message = "The service's bucket in S3 is missing: let the operator create it, or correct AUDIO_STORE."
         raise TransientError(ErrorCode.INTERNAL, message) from error
-
-
-def lacks_credentials(error: Exception) -> bool:
-    """Whether the library looked for credentials in vain."""
-    return "//169.254." in str(error)  # where machines and containers find them
 
 
 def _reason(error: Exception) -> str:

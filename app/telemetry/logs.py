@@ -9,9 +9,10 @@ from importlib.metadata import version
 from typing import Final
 
 import structlog
+from natscribe.settings import without_login
 from uvicorn.config import LOGGING_CONFIG
 
-from app.settings import Settings, without_login
+from app.settings import Settings
 
 DEFAULT_LEVEL: Final = "INFO"
 SERVER: Final = "uvicorn.error"  # the logger of the HTTP server, for all of its lines but those of requests

@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
+from natscribe.client import Client, ClientError
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.client import Client, ClientError
 from app.embedded import free_port
 from app.embedded.process import HOST
 from app.settings import Settings

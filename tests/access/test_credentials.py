@@ -10,9 +10,9 @@ from pathlib import Path
 
 import nkeys
 import pytest
+from natscribe.client import Client
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.client import Client
 from app.embedded import NatsServer, free_port
 from app.settings import Settings
 from tests.access.servers import GuardedValkey

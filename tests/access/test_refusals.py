@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from natscribe.client import Client, InboxRefusedError, NotAllowedError, RequestFailedError
+from natscribe.client.permissions import who_may
+from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.wire import Kind
 
-from app.client import Client, InboxRefusedError, NotAllowedError
-from app.client.permissions import who_may
 from app.main import Worker
 from app.settings import Settings
 from tests.access.rules import configured, mapped
@@ -50,7 +51,6 @@ REFUSED: dict[str, dict[str, Call]] = {
         "delete": lambda client: client.delete("t1"),
         "transcribe": lambda client: client.create_transcription_task(RECORDING),
         "transcribe what is stored": lambda client: client.create_transcription_task("stored.flac"),
-        "queue": lambda client: client.queue(),
     },
     "operator": {
         "cancel": lambda client: client.cancel("t1"),
@@ -58,8 +58,6 @@ REFUSED: dict[str, dict[str, Call]] = {
         "diarize": lambda client: client.create_diarization_task(RECORDING),
     },
     "publisher": {
-        "queue": lambda client: client.queue(),
-        "failed": lambda client: client.failed(),
         "dead-letters list": letters,
         "dead-letters replay": lambda client: client.replay(kind=Kind.DIARIZATION),
         "dead-letters delete": lambda client: client.delete_dead_letters(kind=Kind.DIARIZATION),
@@ -108,10 +106,10 @@ async def test_the_same_without_a_worker(settings: Settings) -> None:
 async def test_a_refused_request_disturbs_no_other(settings: Settings, worker: Worker) -> None:
     # Given a user who asks what it may not while it asks what it may
     async with Client(login(settings, "operator")) as client:
-        asked = client.cancel("t1"), client.queue(), client.delete("t1"), client.failed()
+        asked = client.cancel("t1"), client.queue(), client.delete("t1"), client.get_task_progress("t1")
         found = await asyncio.gather(*asked, return_exceptions=True)
     # Then each has its own answer
-    assert [type(each) for each in found] == [NotAllowedError, list, NotAllowedError, int]
+    assert [type(each) for each in found] == [NotAllowedError, QueueOverview, NotAllowedError, RequestFailedError]
 
 
 async def test_a_wrong_inbox_is_named(settings: Settings, worker: Worker) -> None:

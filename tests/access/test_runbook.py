@@ -13,10 +13,10 @@ import nats
 import pytest
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
+from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent
 
-from app.client import Client
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings

@@ -4,8 +4,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from natscribe import settings as module
 
-from app import settings as module
 from app.settings import Settings
 from tests.access.servers import DEPLOY, USERS
 

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from natscribe.client import Client
+from natscribe.client.errors import UnreachableError
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.client import Client
-from app.client.errors import UnreachableError
 from app.settings import Settings
 from tests.access.servers import DEPLOY, GuardedNats, GuardedValkey, guarded_nats, login
 from tests.fakes.engine import FakeEngine

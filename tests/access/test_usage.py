@@ -5,8 +5,8 @@ from pathlib import Path
 
 import nats
 import pytest
+from natscribe.client import Client
 
-from app.client import Client
 from app.jetstream.usage import read_usage
 from app.main import Worker
 from app.settings import Settings

@@ -6,8 +6,8 @@ from pathlib import Path
 from random import Random
 
 import nats
+from natscribe.client import Client
 
-from app.client import Client
 from app.settings import Settings
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS
 

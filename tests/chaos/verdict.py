@@ -11,11 +11,11 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
+from natscribe.client import Client
+from natscribe.client.errors import ClientError
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Kind
 
-from app.client import Client
-from app.client.errors import ClientError
 from tests.chaos.blows import Blow
 
 AFTER_A_SERVER_S = 10.0  # a worker notices within this time that its server is away, and is connected again

@@ -12,9 +12,9 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from natscribe.jetstream.stream_pages import pages
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.jetstream.stream_pages import pages
 from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine

@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from natscribe.client import Client
 from natscribe.schemas.progress import State
 
-from app.client import Client
 from app.settings import Settings
 from tests.containers import engine_answers
 from tests.containers.compose import Stack, production_stack

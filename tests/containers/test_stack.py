@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from natscribe.client import Client
+from natscribe.client.errors import ClientError
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
 from redis.asyncio import Redis
 
-from app.client import Client
-from app.client.errors import ClientError
 from app.settings import Settings
 from tests.containers import engine_answers
 from tests.containers.compose import ROOT, Stack, production_stack

@@ -227,7 +227,9 @@ def test_compose_itself_accepts_the_file(more: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("name", ["onnx", "s3"])
 def test_the_images_extra_is_that_of_the_package(name: str) -> None:
     # Given the extra that `pip install` knows, and what is installed into the image
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    package = {"onnx": ".", "s3": "clients/python"}[name]
+    project = tomllib.loads((ROOT / package / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
     wanted = (ROOT / "requirements" / f"{name}.in").read_text(encoding="utf-8").splitlines()[1:]
     locked = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
 

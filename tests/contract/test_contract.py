@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import pytest
 from nats.js.api import RetentionPolicy
+from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
@@ -96,7 +97,7 @@ def test_the_streams() -> None:
             days(config.max_age),
         ]
         for config in streams.stream_configs(settings)
-        if config.name != streams.names(settings).retention  # internal
+        if config.name != settings.stream_names.retention  # internal
     ]
     assert [[quoted(name)[0], quoted(heard), keeps, age] for name, heard, keeps, age in table("stream")] == expected
     assert streams.task_subjects() == [f"tasks.{kind}.{priority}" for priority in Priority for kind in Kind]
@@ -128,7 +129,7 @@ def test_the_limits_and_their_defaults() -> None:
     settings = Settings(_env_file=None)
     for name, default, _ in table("setting"):
         assert float(default.split()[0]) == getattr(settings, quoted(name)[0].lower()), name
-    assert f"`err_code` {streams.QUEUE_FULL}" in TEXT
+    assert f"`err_code` {QUEUE_FULL}" in TEXT
     assert f"waited {days(streams.EXPIRES_AFTER_S)} for a worker" in TEXT
 
 

@@ -11,7 +11,7 @@ DOCUMENTS = [
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md"))
     if "node_modules" not in path.parts
 ]
-FILE = re.compile(r"`((?:app|handlers|schemas|tests|tools|deploy|docs|examples|benchmarks)/[\w./-]*)`")
+FILE = re.compile(r"`((?:app|clients|handlers|schemas|tests|tools|deploy|docs|examples|benchmarks)/[\w./-]*)`")
 IN_APP = re.compile(r"`([a-z_]+/(?:[a-z_]+/)*(?:[a-z_]+\.py)?)`")  # as CONTRIBUTING.md writes it
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 

@@ -141,7 +141,7 @@ def test_every_error_code_and_state_is_told_with_its_meaning() -> None:
 def test_what_stands_under_x_nats_is_what_the_service_makes() -> None:
     # Given what is made at the start
     settings = Settings(_env_file=None)
-    retention = streams.names(settings).retention  # internal
+    retention = settings.stream_names.retention  # internal
     made = {config.name: config for config in streams.stream_configs(settings) if config.name != retention}
     told = [channel["x-nats"] for channel in DOCUMENT["channels"].values() if "x-nats" in channel]
     # Then each stream is told of, with its subjects, and for how long it keeps what it gets
@@ -155,7 +155,7 @@ def test_what_stands_under_x_nats_is_what_the_service_makes() -> None:
         assert {fact["duplicateWindowSeconds"] for fact in facts} == {config.duplicate_window}
     # And each durable consumer
     durables = {consumer["durable"] for fact in told for consumer in fact.get("consumersOfTheService", ())}
-    inside = {streams.names(settings).ended_tasks, streams.names(settings).due_reminders}
+    inside = {settings.stream_names.ended_tasks, settings.stream_names.due_reminders}
     assert durables == {config.durable_name for _, config in streams.consumer_configs(settings)} - inside
     # And both buckets
     assert set(DOCUMENT["x-nats"]["objectStoreBuckets"]) == {"audio", "results"}

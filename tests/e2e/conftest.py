@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from natscribe.client import Client
 
-from app.client import Client
 from app.embedded import free_port
 from app.settings import Settings
 from tests.servers import nats_server_in, valkey_in

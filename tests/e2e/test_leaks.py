@@ -7,9 +7,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from natscribe.client import Client
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.client import Client
 from tests.e2e.conftest import LIBRIVOX, running, servers
 
 TASKS = int(os.environ.get("SOAK_TASKS", "60"))

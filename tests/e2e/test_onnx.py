@@ -11,12 +11,12 @@ from statistics import fmean
 import numpy as np
 import pytest
 import pytest_asyncio
+from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
-from app.client import Client
 from app.settings import Settings
 from tests.e2e.conftest import LIBRIVOX, ROOT, Running, running, servers
 from tests.integration.engines.sounds import load, silence, write

@@ -12,10 +12,10 @@ import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
+from natscribe.client import Client
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
-from app.client import Client
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, Running, running, servers
 from tests.waiting import eventually
 from tests.witness import witness

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from natscribe.client import Client
 from natscribe.schemas.progress import ProgressEvent, State
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.client import Client
 from tests.e2e.conftest import LIBRIVOX, ROOT, Running, running, servers
 from tests.waiting import eventually
 

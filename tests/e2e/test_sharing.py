@@ -10,10 +10,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from natscribe.client import Client
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionResult
 
-from app.client import Client
 from app.settings import Settings, Share
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, Running, running, servers
 from tests.e2e.test_recovery import batches_of, history, is_same, owner_of, progress_of, result_of

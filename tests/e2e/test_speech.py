@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jiwer
 import pytest
+from natscribe.client import Client
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
@@ -15,7 +16,6 @@ from pyannote.core import Annotation, Segment, Timeline
 from pyannote.database.util import load_rttm
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from app.client import Client
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS
 from tools import check_subtitles
 

@@ -24,7 +24,6 @@ from natscribe.schemas.requests import (
 from natscribe.schemas.sharing import WindowsOffered
 from natscribe.schemas.task_queues import QueueOverview
 
-from app.jetstream import streams
 from app.settings import Settings
 from app.updates import Checkpoint, Result, Task, Update
 from handlers import channels
@@ -167,7 +166,7 @@ def parts() -> Parts:
 @cache
 def service_broker() -> NatsBroker:
     broker, queues = NatsBroker(), NatsRouter()
-    channels.task_queues(queues, streams.names(Settings(_env_file=None)))
+    channels.task_queues(queues, Settings(_env_file=None).stream_names)
     broker.include_routers(queues, channels.stored_tasks(), channels.offered_windows(), channels.answers())
     return broker
 

@@ -16,6 +16,7 @@ import pytest_asyncio
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
+from natscribe.jetstream.nats_py_compat import tolerate_unreadable_headers
 from natscribe.schemas import subjects
 from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.progress import ProgressEvent, State
@@ -23,7 +24,6 @@ from natscribe.schemas.wire import Kind, Priority
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer, free_port
-from app.jetstream.nats_py_compat import tolerate_unreadable_headers
 from app.main import Worker
 from app.settings import Settings
 from benchmarks.s3_server import S3Server

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 from natscribe.schemas.wire import Priority
 from redis.asyncio import Redis
 
-from app.client import Client
 from app.errors import PermanentError
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine

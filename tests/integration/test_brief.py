@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.client import Client
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionResult
 from redis.asyncio import Redis
 
-from app.client import Client
 from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine

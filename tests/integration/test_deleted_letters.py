@@ -4,11 +4,11 @@ from functools import partial
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind
 
-from app.client import Client
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings
@@ -44,7 +44,7 @@ async def test_many_dead_letters_are_deleted_in_several_answers(
 ) -> None:
     # Given several dead letters, the wanted ones last, and time for one in each answer
     monkeypatch.setattr("app.dead_letters.store.ANSWER_WITHIN_S", -1.0)
-    monkeypatch.setattr("app.jetstream.stream_pages.PAGE_SIZE", 1)
+    monkeypatch.setattr("natscribe.jetstream.stream_pages.PAGE_SIZE", 1)
     for kind, bodies in (("diarization", (b"{", b"[")), ("transcription", (b"{", b"[", b"1"))):
         for body in bodies:
             await js.publish(f"tasks.{kind}.normal", body)

@@ -7,17 +7,16 @@ import pytest
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
 from app.cancellation import despite_cancellation
-from app.client import Client
 from app.errors import PermanentError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.execution.settlement import Settled, Settlement
 from app.execution.task_run import TaskRun
-from app.jetstream import streams
 from app.main import Worker
 from app.queue.positions import Position, WaitingTasks
 from app.queue.registration import Announcement
@@ -78,7 +77,7 @@ async def test_a_result_that_was_on_its_way_when_its_task_ended_is_never_seen(
         await waits.wait()
         # When its task is cancelled, or ended as failed, just then
         if given_up:
-            log = TaskLog(nc, streams.names(settings), "other")
+            log = TaskLog(nc, settings.stream_names, "other")
             last = await log.last("t1")
             assert last is not None
             await log.end(last, NO_SOUND.detail)
@@ -203,7 +202,7 @@ async def test_a_task_is_ended_though_the_worker_that_began_to_end_it_is_lost(
     async with start_worker(engine) as worker, witness(settings.nats_url) as subscriber:
         await publisher.publish("t1")
         await publisher.until("t1", State.RUNNING)
-        log = TaskLog(nc, streams.names(settings), "other")
+        log = TaskLog(nc, settings.stream_names, "other")
         last = await log.last("t1")
         assert last is not None
         await log.forbid_result(last, error)
@@ -233,7 +232,7 @@ async def test_a_cancel_of_a_task_that_is_about_to_fail_leaves_its_dead_letter(
     async with start_worker(engine):
         await publisher.publish("t1")
         await publisher.until("t1", State.RUNNING)
-        log = TaskLog(nc, streams.names(settings), "other")
+        log = TaskLog(nc, settings.stream_names, "other")
         last = await log.last("t1")
         assert last is not None
         await log.forbid_result(last, NO_SOUND.detail)

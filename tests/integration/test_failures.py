@@ -24,7 +24,7 @@ from app.dead_letters.replay import Replayer
 from app.dead_letters.store import DeadLetterStore
 from app.engines.messages import Listen
 from app.errors import PermanentError, TransientError
-from app.jetstream import provisioning, streams
+from app.jetstream import provisioning
 from app.main import Worker
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
@@ -419,7 +419,7 @@ async def test_each_message_has_one_dead_letter_though_a_new_stream_counts_from_
 ) -> None:
     # Given the dead letter of a stream's first message, stored twice since its worker was lost in between
     await provisioning.provision(js, settings)
-    names = streams.names(settings)
+    names = settings.stream_names
     box = DeadLetterStore(nc, TaskLog(nc, names, "w"), names, Meter(), max_payload=nc.max_payload)
     message = StoredMessage("tasks.transcription.normal", 1, datetime.now(UTC), {}, b"{}")
     for _ in range(2):

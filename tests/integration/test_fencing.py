@@ -12,6 +12,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
+from natscribe.jetstream import leader_reads
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import TASK_SEQUENCE
 from natscribe.schemas.progress import ProgressEvent, State
@@ -22,7 +23,7 @@ from app.cancellation import despite_cancellation
 from app.engines.messages import Listen
 from app.errors import FencedError, PermanentError, TransientError
 from app.execution.attempt import TaskAttempt
-from app.jetstream import leader_reads, provisioning, streams
+from app.jetstream import provisioning
 from app.main import Worker
 from app.settings import Settings
 from app.task_log.log import TaskLog
@@ -61,7 +62,7 @@ async def test_a_fenced_worker_leaves_the_message_to_others(
     await publisher.until("t1", State.RUNNING)
     await eventually(lambda: begun(engine))
     # When another one appends `running`
-    other = TaskLog(nc, streams.names(settings), "other")
+    other = TaskLog(nc, settings.stream_names, "other")
     last = await other.last("t1")
     assert last is not None
     changes = {"sequence": last.event.sequence + 1, "worker": "other", "time": datetime.now(UTC)}
@@ -194,7 +195,7 @@ async def test_a_worker_whose_acknowledgement_is_lost_is_not_fenced_by_itself(
     monkeypatch.setattr("app.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
     monkeypatch.setattr("app.jetstream.stream_log.FIRST_PAUSE_S", 0.5)
     await provisioning.provision(js, settings)
-    log = TaskLog(nc, streams.names(settings), "w")
+    log = TaskLog(nc, settings.stream_names, "w")
     metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
     publish = JetStreamContext.publish
 
@@ -220,7 +221,7 @@ async def test_a_server_that_was_just_the_leader_fences_nobody(
     monkeypatch.setattr("app.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
     monkeypatch.setattr("app.jetstream.stream_log.FIRST_PAUSE_S", 0.5)
     await provisioning.provision(js, settings)
-    log = TaskLog(nc, streams.names(settings), "w")
+    log = TaskLog(nc, settings.stream_names, "w")
     metadata = Metadata(None, 1, "tasks.transcription.high", datetime.now(UTC))
     first = await log.append(QUEUED, metadata, after=0)
     before = await leader_reads.last(nc, "transcription_progress", "progress.t1")
@@ -254,7 +255,7 @@ async def test_an_append_waits_for_one_that_is_on_its_way(
 ) -> None:
     # Given a cluster whose leader replicates another append to the same log, or the same append, at this moment
     await provisioning.provision(js, settings)
-    log = TaskLog(nc, streams.names(settings), "w")
+    log = TaskLog(nc, settings.stream_names, "w")
     publish, refused = JetStreamContext.publish, 0
 
     async def busy(self: JetStreamContext, *arguments: Any, **options: Any) -> PubAck:
@@ -307,7 +308,7 @@ async def append_batch(nc: Client, settings: Settings, metadata: Metadata, numbe
         processed_seconds=10.0 * (number + 1),
         segments=[segment(number)],
     )
-    await TaskLog(nc, streams.names(settings), "stale").append_segments(event, metadata, MEETING, after=after)
+    await TaskLog(nc, settings.stream_names, "stale").append_segments(event, metadata, MEETING, after=after)
 
 
 async def test_a_late_batch_of_a_lost_worker_ends_no_attempt_of_another(
@@ -328,7 +329,7 @@ async def test_a_late_batch_of_a_lost_worker_ends_no_attempt_of_another(
 
     await eventually(first_appended)
     # When one that was frozen, and was taken for lost, appends the next
-    last = await TaskLog(nc, streams.names(settings), "stale").last("t1")
+    last = await TaskLog(nc, settings.stream_names, "stale").last("t1")
     assert last is not None
     await append_batch(nc, settings, last.metadata, 1, after=1)
     may_go_on.set()
@@ -444,7 +445,7 @@ async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
     await publisher.js.publish("tasks.transcription.low", b"{")  # whatever was there before has a lower sequence
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)
-    log = TaskLog(nc, streams.names(settings), "late")
+    log = TaskLog(nc, settings.stream_names, "late")
     last = await log.last("t1")
     assert last is not None
     late = found_for(666, f"secret {3 * text}", audio_file_id="secret.flac")
@@ -470,7 +471,7 @@ async def test_a_late_worker_removes_nothing_of_a_later_task_with_the_same_id(
 ) -> None:
     # Given the result of a task message
     await provisioning.provision(js, settings)
-    log = TaskLog(nc, streams.names(settings), "w")
+    log = TaskLog(nc, settings.stream_names, "w")
     results = ResultStore(js, log, max_payload=nc.max_payload)
     last = Record(QUEUED, Metadata(None, 9, "tasks.transcription.normal", datetime.now(UTC)), 1)
     mine = found_for(7, text)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.client import Client
 from natscribe.schemas.progress import State
 
-from app.client import Client
 from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from natscribe.client import Client, StorageFullError
 from natscribe.schemas.progress import ProgressEvent, State
 
-from app.client import Client, StorageFullError
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import nats
 import pytest
 from nats.aio.client import Client
+from natscribe.jetstream.nats_py_compat import tolerate_unreadable_headers
 
-from app.jetstream.nats_py_compat import tolerate_unreadable_headers
 from tests.integration.hostile import HOSTILE_HEADERS, publish_bytes
 from tests.servers import Servers
 

@@ -12,7 +12,7 @@ from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
 
 from app.errors import FencedError
-from app.jetstream import provisioning, streams
+from app.jetstream import provisioning
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, NoResult, Record
@@ -58,7 +58,7 @@ async def log(request: pytest.FixtureRequest, settings: Settings, nc: Client, js
     if request.param == "in memory":
         return InMemoryTaskLog()
     await provisioning.provision(js, settings)
-    return TaskLog(nc, streams.names(settings), "w")
+    return TaskLog(nc, settings.stream_names, "w")
 
 
 async def test_only_who_knows_the_last_record_appends(log: TaskLog) -> None:

@@ -16,7 +16,7 @@ from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
 
 from app.errors import FencedError
-from app.jetstream import provisioning, streams
+from app.jetstream import provisioning
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Owner, Record
@@ -52,7 +52,7 @@ async def publish(settings: Settings, nc: Client, js: JetStreamContext) -> Publi
     await provisioning.provision(js, settings)
 
     async def as_worker(worker: str, text: str) -> None:
-        log = TaskLog(nc, streams.names(settings), worker)
+        log = TaskLog(nc, settings.stream_names, worker)
         store = ResultStore(nc.jetstream(), log, max_payload=nc.max_payload)
         with suppress(FencedError):
             await store.publish(transcript(text * nc.max_payload), LAST)
@@ -151,7 +151,7 @@ async def test_an_object_of_an_earlier_task_stream_is_replaced(
 ) -> None:
     # Given an object that a worker has left, of a message of a task stream that was made anew since
     await provisioning.provision(js, settings)
-    log = TaskLog(nc, streams.names(settings), "w")
+    log = TaskLog(nc, settings.stream_names, "w")
     store = ResultStore(js, log, max_payload=nc.max_payload)
     result = transcript("a" * nc.max_payload)
     earlier = Owner(NOW - timedelta(days=1), left_by)

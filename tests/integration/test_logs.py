@@ -14,9 +14,10 @@ from nats.js import JetStreamContext
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.progress import State
+from natscribe.settings import without_login
 
 from app.errors import PermanentError
-from app.settings import Settings, without_login
+from app.settings import Settings
 from app.telemetry import logs
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher, StartWorker, queue_is_empty

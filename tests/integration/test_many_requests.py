@@ -20,7 +20,6 @@ from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
 
 from app.embedded import NatsServer, ValkeyServer
-from app.jetstream import streams
 from app.result_writer import LARGEST_WRITTEN_BYTES
 from app.settings import Settings
 from app.task_log.log import TaskLog
@@ -92,7 +91,7 @@ def segments(size: int) -> str:
 
 async def complete(client: Client, task_id: str, size: int) -> None:
     """Store a completed task with a result of this size, as a worker does."""
-    log = TaskLog(client, streams.names(Settings(_env_file=None)), "w")
+    log = TaskLog(client, Settings(_env_file=None).stream_names, "w")
     results = ResultStore(client.jetstream(), log, max_payload=client.max_payload)
     queued = ProgressEvent(
         task_id=task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW

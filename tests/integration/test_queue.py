@@ -9,11 +9,11 @@ from typing import Literal
 import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
+from natscribe.client import Client
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.wire import Kind, Priority
 
-from app.client import Client
 from app.jetstream.provisioning import provision
 from app.main import Worker
 from app.settings import Settings

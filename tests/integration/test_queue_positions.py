@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from natscribe.client import Client as TaskClient
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.wire import Kind, Priority
 from redis.asyncio import Redis
 
-from app.client import Client as TaskClient
 from app.engines.messages import Job, Reply
 from app.errors import TransientError
 from app.execution.pace import Pace
@@ -166,8 +166,8 @@ async def test_the_expected_start_is_about_true(
             expected[task_id] = asked, datetime.fromisoformat(str(status["expected_start"]))
         # And somebody asks when the queue will be empty
         async with TaskClient(settings) as client:
-            queue = next(each for each in await client.queue() if each.waiting)
-            newest = await client.newest_start(queue)
+            queues = (await client.queue()).queues
+        newest = next(each for each in queues if each.waiting).newest_start
         overview = QueueOverview.model_validate(await publisher.ask("tasks.queue"))
         (told,) = [each.newest_start for each in overview.queues if each.waiting]
         for start in (newest, told):

@@ -22,7 +22,7 @@ from natscribe.schemas.wire import Kind, Priority
 
 from app.cancellation import cancel_all
 from app.errors import NotHeldError, TransientError
-from app.jetstream import provisioning, streams
+from app.jetstream import provisioning
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.main import Worker
 from app.queue.consumer import TaskConsumer
@@ -65,7 +65,7 @@ class Alone:
 @pytest.fixture
 async def alone(nc: Client, js: JetStreamContext, settings: Settings) -> Alone:
     await provisioning.provision(js, settings)
-    names = streams.names(settings)
+    names = settings.stream_names
     log = TaskLog(nc, names, "w")
     waiting = WaitingTasks(nc, names, QueueReader(nc, names), idle=lambda: False)
     answers, asked = [False], asyncio.Event()

@@ -12,13 +12,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig, StreamSource
+from natscribe.jetstream.stream_pages import page
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind, Priority
 
 from app.errors import PermanentError
-from app.jetstream.stream_pages import page
 from app.main import Worker
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
@@ -117,7 +117,7 @@ async def test_a_deleted_task_leaves_no_dead_letter(
 
 async def test_a_frozen_server_delays_a_read_and_fails_it_not(nc: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a server that does not answer, because it is frozen, and another that has no message
-    monkeypatch.setattr("app.jetstream.stream_pages.ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("natscribe.jetstream.stream_pages.ANSWER_TIMEOUT_S", 0.2)
     received = list[str]()
 
     async def answer(request: Msg) -> None:

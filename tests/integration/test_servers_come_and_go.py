@@ -12,12 +12,13 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
+from natscribe.jetstream import leader_reads
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 
 from app.embedded import NatsServer, ValkeyServer
-from app.jetstream import leader_reads, provisioning, streams
+from app.jetstream import provisioning
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.main import Worker
 from app.operations.health import consumers_exist
@@ -131,7 +132,7 @@ async def test_what_is_deleted_under_a_worker_is_made_anew(
     await publisher.publish("before")
     await publisher.until("before", State.COMPLETED)
     # When somebody deletes what it stands on
-    called = streams.names(settings)
+    called = settings.stream_names
     if what == "queue":
         await publisher.js.delete_consumer(called.tasks, "transcription_worker_transcription_normal")
     elif what == "projection":
@@ -217,7 +218,7 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
 ) -> None:
     # Given a running task whose worker soon gives up on an answer
     engine, unanswered, ask = FakeEngine(), asyncio.Event(), leader_reads.last
-    monkeypatch.setattr("app.jetstream.leader_reads.ANSWER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("natscribe.jetstream.leader_reads.ANSWER_TIMEOUT_S", 0.2)
 
     async def ask_in_vain(connection: Client, stream: str, subject: str) -> RawStreamMsg | None:
         try:
@@ -226,7 +227,7 @@ async def test_a_silence_of_nats_costs_a_task_no_attempt(
             unanswered.set()
             raise
 
-    monkeypatch.setattr("app.jetstream.leader_reads.last", ask_in_vain)
+    monkeypatch.setattr("natscribe.jetstream.leader_reads.last", ask_in_vain)
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.publish("t1")
@@ -276,7 +277,7 @@ async def test_a_request_is_answered_while_jetstream_is_not(
         raise nats.errors.NoRespondersError
 
     monkeypatch.setattr("app.requests.READ_WITHIN_S", 0.2)
-    monkeypatch.setattr("app.jetstream.leader_reads.last", nobody)
+    monkeypatch.setattr("natscribe.jetstream.leader_reads.last", nobody)
     # When somebody asks where a task stands
     answer = await publisher.ask("tasks.status", task_id="t1")
     # Then there is an answer, in time

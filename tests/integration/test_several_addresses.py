@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from natscribe.client import Client
+from natscribe.client.errors import NoServerError
 from natscribe.schemas.progress import State
 
-from app.client import Client
-from app.client.errors import NoServerError
 from app.embedded import free_port
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine

@@ -79,7 +79,7 @@ async def test_a_message_of_the_largest_size_is_pulled_like_any_other(
     nc: Client, worker: Worker, engine: FakeEngine, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a busy worker that asks for no more bytes at once than a message may have
-    monkeypatch.setattr("app.jetstream.stream_pages.LARGEST_ANSWER_BYTES", 0)
+    monkeypatch.setattr("natscribe.jetstream.stream_pages.LARGEST_ANSWER_BYTES", 0)
     engine.may_go_on.clear()
     await publisher.publish("t1")
     await publisher.until("t1", State.RUNNING)

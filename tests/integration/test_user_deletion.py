@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
-from app.client import Client
 from app.errors import PermanentError
 from app.main import Worker
 from app.settings import Settings

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from natscribe.settings import SECRETS
 
-from app.settings import SECRETS, Settings
+from app.settings import Settings
 from app.telemetry.metrics import Meter
 from tests.access.servers import USERS
 

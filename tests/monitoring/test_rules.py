@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from natscribe.cli.commands import cli
 from natscribe.schemas.errors import ErrorCode
 from typer.testing import CliRunner
 
-from app.cli.commands import cli
 from app.telemetry.metrics import Meter
 from tests.monitoring.stack import DEPLOYED, ROOT, program, read, rules, seconds
 

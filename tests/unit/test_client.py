@@ -18,16 +18,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
-from natscribe.schemas import subjects
-from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.progress import State
-from natscribe.schemas.requests import Deleted, TaskRequest, TaskStatus
-from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Kind, Priority
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
-from pydantic import SecretStr
-
-from app.client import (
+from natscribe.client import (
     ClientError,
     QueueFullError,
     RecordingError,
@@ -37,12 +28,22 @@ from app.client import (
     UnreachableError,
     exchange,
 )
-from app.client.bucket import Bucket
-from app.client.client import new_task_id
-from app.client.connection import connect
-from app.client.exchange import ask, publish_task
-from app.client.recordings import Store, audio_file_id, choose_priority, length
-from app.client.submission import Submission
+from natscribe.client.bucket import Bucket
+from natscribe.client.client import new_task_id
+from natscribe.client.connection import connect
+from natscribe.client.exchange import ask, publish_task
+from natscribe.client.recordings import audio_file_id, choose_priority, length
+from natscribe.client.stores import Store
+from natscribe.client.submission import Submission
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import Deleted, TaskRequest, TaskStatus
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Kind, Priority
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
+from pydantic import SecretStr
+
 from app.embedded import free_port
 from app.settings import Settings
 

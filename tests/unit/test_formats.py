@@ -3,14 +3,11 @@
 from datetime import UTC, datetime
 
 import pytest
+from natscribe import formats
 from natscribe.schemas.diarization import DiarizationResult, Turn
-from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.transcription import Segment, TranscriptionResult
 from natscribe.schemas.wire import Model
-
-from app import formats
-from app.errors import RequestError
 
 METADATA = {
     "task_id": "t1",
@@ -97,6 +94,5 @@ def test_turns_are_written_as_rttm() -> None:
     ],
 )
 def test_a_format_that_cannot_hold_a_result_says_so(result: TranscriptionResult, fmt: ResultFormat) -> None:
-    with pytest.raises(RequestError) as refused:
+    with pytest.raises(formats.FormatUnavailableError, match="ask for"):
         formats.write(result, fmt, LIMITS)
-    assert refused.value.detail.code is ErrorCode.FORMAT_UNAVAILABLE

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 from nats.aio.client import Client
+from natscribe.jetstream.nats_py_compat import close, tolerate_lost_writes
 
-from app.jetstream.nats_py_compat import close, tolerate_lost_writes
 from tests.waiting import eventually
 
 

@@ -16,7 +16,6 @@ from natscribe.schemas.wire import Kind, Model
 from pydantic import BaseModel
 
 from app.cancellation import cancel_all
-from app.jetstream import streams
 from app.jetstream.pull_inbox import PullInbox
 from app.redis_store import projector
 from app.redis_store.projection import Happened, RedisProjection
@@ -24,7 +23,7 @@ from app.redis_store.projector import EVENTS_AT_ONCE, RESULTS_AT_ONCE
 from app.settings import Settings
 from app.task_log.record import Metadata
 
-NAMES = streams.names(Settings(_env_file=None))
+NAMES = Settings(_env_file=None).stream_names
 WITHIN = 10  # seconds
 
 

@@ -3,9 +3,10 @@
 import re
 
 import pytest
+from natscribe.settings import without_login, wrong_setting
 from pydantic import ValidationError
 
-from app.settings import Settings, without_login, wrong_setting
+from app.settings import Settings
 
 
 def test_a_wrong_setting_tells_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,8 +123,8 @@ def test_a_store_that_cannot_work_is_refused(store: str) -> None:
 
 def test_s3_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given the package without its extra
-    monkeypatch.setattr("app.settings.find_spec", lambda _: None)
+    monkeypatch.setattr("natscribe.settings.find_spec", lambda _: None)
     # When recordings are to be in S3
     # Then the command that installs the extra is named
-    with pytest.raises(ValidationError, match=re.escape("pip install 'natscribe-service[s3]'")):
+    with pytest.raises(ValidationError, match=re.escape("pip install 'natscribe[s3]'")):
         Settings(_env_file=None, audio_store="s3://recordings")

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from natscribe.cli import INTERRUPTED
+from natscribe.cli.console import err, out, run_and_exit
+from natscribe.cli.follow import follow
+from natscribe.cli.show import choose
+from natscribe.cli.wording import clock, turns
+from natscribe.client import Client, ClientError, command
 from natscribe.schemas import subjects
 from natscribe.schemas.transcription import TranscriptionResult
 from rich.console import Console
 
-from app.cli import INTERRUPTED
-from app.cli.console import err, out, run_and_exit
-from app.cli.follow import follow
 from app.cli.service import Service, service, stop_signals
-from app.cli.show import choose
-from app.cli.wording import clock, turns
-from app.client import Client, ClientError, command
+from app.embedded import EmbeddedError
 from app.settings import Settings
 
 RECORDING = Path(__file__).parent / "two_readers.flac"
@@ -34,7 +35,7 @@ def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the servers and the result until Ctrl-C.")] = False,
 ) -> None:
     """Transcribe a recording of two readers, with speakers, on servers that run as long as the demo."""
-    run_and_exit(_interruptible(recording, keep=keep))
+    run_and_exit(_interruptible(recording, keep=keep), expected=(ClientError, EmbeddedError))
 
 
 async def _interruptible(recording: Path, *, keep: bool) -> int:

@@ -9,6 +9,7 @@ import pytest
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
+from natscribe.client import Client, OptionError, RequestFailedError, TaskIdTakenError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
@@ -22,7 +23,6 @@ from natscribe.schemas.transcription import (
 )
 from natscribe.schemas.wire import Kind, Priority
 
-from app.client import Client, OptionError, RequestFailedError, TaskIdTakenError
 from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
@@ -237,7 +237,8 @@ async def test_the_queue_shows_what_waits(
         for _ in range(2):
             await client.create_diarization_task(recording, priority=Priority.LOW)
         # When one looks
-        queues = {(queue.kind, queue.priority): (queue.waiting, queue.running) for queue in await client.queue()}
+        found = (await client.queue()).queues
+        queues = {(queue.kind, queue.priority): (queue.waiting, queue.running) for queue in found}
         # Then they are in their queues
         assert queues[Kind.TRANSCRIPTION, Priority.HIGH] == (0, 1)
         assert queues[Kind.DIARIZATION, Priority.LOW] == (2, 0)

@@ -35,7 +35,7 @@ class Terminal:
     async def start(self, *arguments: str, stdout: int = PIPE) -> Process:
         found = {"NATS_URL": self.settings.nats_url, "AUDIO_STORE": self.settings.audio_store, "PYTHONPATH": str(ROOT)}
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from app.cli import main; main()", *arguments),
+            *(sys.executable, "-c", "from natscribe.cli import main; main()", *arguments),
             cwd=self.folder,
             env={**os.environ, **found},
             stdout=stdout,
@@ -288,7 +288,7 @@ async def test_programs_read_the_queue(terminal: Terminal, engine: FakeEngine, p
     # Then it gets all queues, and the times as on the wire
     assert (code, err) == (0, "")
     found = json.loads(out)
-    assert found["failed"] == 0
+    assert found["dead_letters"] == 0
     queues = {(queue["kind"], queue["priority"]): queue for queue in found["queues"]}
     assert list(queues) == [(kind, priority) for priority in Priority for kind in Kind]
     at_work, waits = queues["transcription", "high"], queues["diarization", "normal"]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from nats.js import JetStreamContext
+from natscribe.cli import follow as following
+from natscribe.cli.follow import follow
+from natscribe.cli.show import JsonLines, Lines
+from natscribe.client import Client, TaskDeletedError
 from natscribe.schemas.requests import TaskStatus
 
 from app.cancellation import cancel_all
-from app.cli import follow as following
-from app.cli.follow import follow
-from app.cli.show import JsonLines, Lines
-from app.client import Client, TaskDeletedError
 from app.embedded import NatsServer, free_port
 from app.jetstream import provisioning
 from app.main import Worker

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from natscribe.client import Client
+from natscribe.client.errors import NoJetStreamError
 
-from app.client import Client
-from app.client.errors import NoJetStreamError
 from app.embedded import NatsServer, free_port
 from app.jetstream.connection import CONNECT_TIMEOUT_S
 from app.main import Worker

@@ -59,7 +59,7 @@ async def running_in(folder: Path) -> AsyncIterator[Up]:
     port = free_port()
     with (folder / "up.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from app.cli import main; main()", "up", "--port", str(port)),
+            *(sys.executable, "-c", "from natscribe.cli import main; main()", "up", "--port", str(port)),
             cwd=folder,
             env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
             stdout=log,
@@ -140,7 +140,7 @@ async def test_a_port_that_is_in_use_is_said_at_once(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from app.cli import main; main()", "up", "--port", str(port)),
+            *(sys.executable, "-c", "from natscribe.cli import main; main()", "up", "--port", str(port)),
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stderr=asyncio.subprocess.PIPE,
@@ -182,7 +182,7 @@ async def test_workers_that_die_again_and_again_end_it(up: Up) -> None:
 async def test_a_named_server_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
     # Given NATS_URL with nobody there
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from app.cli import main; main()", "up"),
+        *(sys.executable, "-c", "from natscribe.cli import main; main()", "up"),
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "NATS_URL": f"nats://me:secret@127.0.0.1:{free_port()}"},
         stderr=asyncio.subprocess.PIPE,
@@ -201,7 +201,7 @@ def _left(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cwd", "cmdline"]):
         words = process.info["cmdline"] or []
-        is_ours = "-IS" in words or "from app.cli import main; main()" in words
+        is_ours = "-IS" in words or "from natscribe.cli import main; main()" in words
         if str(process.info["cwd"]).startswith(str(folder)) and not is_ours:
             found.append(process)
     return found

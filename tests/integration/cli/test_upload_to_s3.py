@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from natscribe.cli import INTERRUPTED
+from natscribe.client import Client, RecordingError
+from natscribe.client.errors import UnreachableError
+from natscribe.client.s3 import S3
 from natscribe.schemas.progress import ProgressEvent, State
 from obstore.store import S3Store
 
-from app.cli import INTERRUPTED
-from app.client import Client, RecordingError
-from app.client.errors import UnreachableError
-from app.client.s3 import S3
 from app.main import Worker
 from app.settings import Settings
 from benchmarks.s3_server import S3Server, bucket_of, in_s3
@@ -216,7 +216,7 @@ class Terminal:
 
     async def start(self, *arguments: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from app.cli import main; main()", *arguments),
+            *(sys.executable, "-c", "from natscribe.cli import main; main()", *arguments),
             cwd=self.folder,
             env=self.environment,
             stdout=PIPE,

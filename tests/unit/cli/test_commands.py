@@ -9,10 +9,9 @@ from pathlib import Path
 from unittest.mock import AsyncMock
 
 import pytest
+from natscribe.cli.commands import cli
 from natscribe.schemas.transcription import Channels, TranscribeOptions
 from typer.testing import CliRunner, Result
-
-from app.cli.commands import cli
 
 Run = Callable[..., Result]
 
@@ -201,20 +200,20 @@ def ask_nobody(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
         asked.append({"recording": recording, **fields})
         return "t1"
 
-    monkeypatch.setattr("app.client.client.connect", connect)
+    monkeypatch.setattr("natscribe.client.client.connect", connect)
     for kind in ("transcription", "diarization"):
-        monkeypatch.setattr(f"app.client.Client.create_{kind}_task", create)
+        monkeypatch.setattr(f"natscribe.client.Client.create_{kind}_task", create)
     return asked
 
 
 def test_a_wrong_setting_is_misuse_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a setting that cannot be
-    monkeypatch.setenv("TASK_HEARTBEAT", "1000")
+    monkeypatch.setenv("AUDIO_STORE", "ftp://recordings")
     # When any command reads the settings
     result = run("queue")
     # Then it says which and why
     assert result.exit_code == 2
-    assert "TASK_HEARTBEAT must be below TASK_ACK_WAIT" in result.stderr
+    assert "The setting AUDIO_STORE is wrong: write nats://BUCKET" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -234,7 +233,7 @@ def test_what_cannot_be_is_said_in_words(
     async def connect(*_: object) -> AsyncMock:
         return AsyncMock()
 
-    monkeypatch.setattr("app.client.client.connect", connect)
+    monkeypatch.setattr("natscribe.client.client.connect", connect)
     # When something is asked for that cannot be
     result = run(*arguments)
     # Then no pattern is shown
@@ -277,10 +276,10 @@ def test_a_command_that_is_interrupted_before_it_has_begun_ends_quietly() -> Non
 import sys
 class CtrlC:
     def find_spec(name, *_):
-        if name == "app.cli.commands":
+        if name == "natscribe.cli.commands":
             raise KeyboardInterrupt
 sys.meta_path.insert(0, CtrlC)
-from app.cli import main
+from natscribe.cli import main
 main()
 """
     # When it is run
@@ -305,7 +304,7 @@ def test_a_user_is_deleted_only_if_somebody_confirms_it(
         return 3
 
     ask_nobody(monkeypatch)
-    monkeypatch.setattr("app.client.Client.delete_user", delete_user)
+    monkeypatch.setattr("natscribe.client.Client.delete_user", delete_user)
     # When a user is to be deleted
     result = CliRunner().invoke(cli, ["delete", "--user", "7", *arguments], input=answer)
     # Then that is done after a confirmation, and told

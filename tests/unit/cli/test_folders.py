@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 import typer
-
-from app.cli.folders import recordings_of
+from natscribe.cli.folders import recordings_of
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """How recordings and the files of their results are called."""
 
 import pytest
-
-from app.cli.names import file_names, labels_of
+from natscribe.cli.names import file_names, labels_of
 
 
 @pytest.mark.parametrize(

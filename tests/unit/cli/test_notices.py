@@ -3,11 +3,10 @@
 from datetime import UTC, datetime
 
 import pytest
+from natscribe.cli.notices import notices
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.transcription import Stretch, TranscriptionResult
 from natscribe.schemas.wire import Model
-
-from app.cli.notices import notices
 
 RESULT = TranscriptionResult(
     task_id="t1",

@@ -4,14 +4,12 @@ from datetime import UTC, datetime, timedelta
 from unittest.mock import AsyncMock
 
 import pytest
+from natscribe.cli import operate
+from natscribe.cli.commands import cli
+from natscribe.cli.console import Terminal
+from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 from natscribe.schemas.wire import Kind, Priority
 from typer.testing import CliRunner
-
-from app.cli import operate
-from app.cli.commands import cli
-from app.cli.console import Terminal
-from app.client import TaskQueue
-from app.queue.stored_message import StoredMessage
 
 WIDTH = 80
 
@@ -19,16 +17,15 @@ WIDTH = 80
 def test_each_queue_is_one_row_of_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given long queues, whose tasks wait for long
     now = datetime.now(UTC)
-    oldest = StoredMessage("tasks.transcription.high", 1, now - timedelta(hours=99), headers={})
+    old, start = now - timedelta(hours=99), now + timedelta(hours=12, minutes=1)
     queues = [
-        TaskQueue(kind, priority, undelivered=9_999_999, redelivered=(), running=9_999_999, ends=(), sample=(oldest,))
+        QueueStatus(kind=kind, priority=priority, waiting=9_999_999, running=9_999_999, oldest=old, newest_start=start)
         for priority in Priority
         for kind in Kind
     ]
-    monkeypatch.setattr("app.client.client.connect", AsyncMock())
-    monkeypatch.setattr("app.client.Client.queue", AsyncMock(return_value=queues))
-    monkeypatch.setattr("app.client.Client.failed", AsyncMock(return_value=0))
-    monkeypatch.setattr("app.client.Client.newest_start", AsyncMock(return_value=now + timedelta(hours=12, minutes=1)))
+    overview = QueueOverview(queues=queues, dead_letters=0)
+    monkeypatch.setattr("natscribe.client.client.connect", AsyncMock())
+    monkeypatch.setattr("natscribe.client.Client.queue", AsyncMock(return_value=overview))
     # When they are shown on a terminal of the usual width
     monkeypatch.setenv("COLUMNS", str(WIDTH))
     monkeypatch.setattr(operate, "out", Terminal(stderr=False))

@@ -5,14 +5,13 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
+from natscribe.cli.show import Bars, JsonLines, Lines, choose, shortened
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import Segment, SegmentsEvent
 from natscribe.schemas.wire import Kind
 from rich.console import Console
-
-from app.cli.show import Bars, JsonLines, Lines, choose, shortened
 
 RUNNING = ProgressEvent(
     task_id="t1",
@@ -105,7 +104,7 @@ def waiting(position: int, seconds: float) -> TaskStatus:
 def test_failures_are_told_whole_above_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a narrow terminal
     screen = Console(file=StringIO(), force_terminal=True, width=40, soft_wrap=True, highlight=False)
-    monkeypatch.setattr("app.cli.show.err", screen)
+    monkeypatch.setattr("natscribe.cli.show.err", screen)
     message = "The recording is not there: " + "publish it first; " * 10 + "ask again."
     error = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message=message)
     with Bars(segments=False) as display:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 import typer
-
-from app.cli.vocabulary import read_vocabulary
+from natscribe.cli.vocabulary import read_vocabulary
 
 
 @pytest.fixture

@@ -3,12 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from natscribe.cli.wording import clock, describe, segment_line, turns
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.transcription import Segment, TranscriptionResult
 from natscribe.schemas.wire import Kind, Model
-
-from app.cli.wording import clock, describe, segment_line, turns
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 QUEUED = ProgressEvent(task_id="t1", kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW)

@@ -1,0 +1,108 @@
+"""The terminal: prints the output of a command, sets its exit code, and finds the addresses of the servers."""
+
+import asyncio
+import errno
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from natscribe.cli import INTERRUPTED
+from natscribe.client import Client, ClientError, OptionError
+from natscribe.schemas.problems import first_problem
+from natscribe.settings import Settings, wrong_setting
+
+DATA = Path(".data")
+ENDPOINTS = DATA / "endpoints.env"
+USAGE = 2  # the exit code for wrong options and settings
+_CANCEL_AGAIN_AFTER_S = 2.0  # a cancelled command closes its connections within this time
+NOBODY_READS = 141  # the exit code of a process that was ended by SIGPIPE
+
+
+class NobodyReadsError(Exception):
+    """The process that reads the output has ended, as in `natscribe watch ID | head -1`."""
+
+
+class Terminal(Console):
+    """A console that prints text unchanged: without markup, and without cutting lines."""
+
+    def __init__(self, *, stderr: bool) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=stderr)
+
+    def on_broken_pipe(self) -> None:
+        """Raise an error, so that the command closes its connections before it ends.
+
+        Raises:
+            NobodyReadsError: Always.
+        """
+        with suppress(SystemExit):  # rich would exit at once
+            super().on_broken_pipe()
+        raise NobodyReadsError
+
+
+out = Terminal(stderr=False)  # results
+err = Terminal(stderr=True)  # everything else
+
+
+def find_servers() -> Settings:
+    """Read each setting from the environment, else from `.env`, else from the file that `natscribe up` writes."""
+    return Settings.read(Path(".env"), ENDPOINTS)
+
+
+def open_client() -> Client:
+    """Make a client that prints when NATS goes away and when NATS is back."""
+    return Client(find_servers(), on_outage=_print_outage)
+
+
+def run_and_exit(
+    work: Coroutine[None, None, int], *, expected: tuple[type[Exception], ...] = (ClientError,)
+) -> NoReturn:
+    """Run a command and exit with its code; print an expected error as one sentence, without a traceback."""
+    try:
+        code = asyncio.run(_until_interrupted(work))
+    except OptionError as error:
+        raise typer.BadParameter(str(error)) from error
+    except ValidationError as error:
+        if error.title == Settings.__name__:
+            err.print(wrong_setting(error), style="red")
+            raise typer.Exit(USAGE) from error
+        raise typer.BadParameter(first_problem(error)) from error
+    except NobodyReadsError:
+        code = NOBODY_READS
+    except expected as error:
+        err.print(str(error), style="red")
+        code = 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushing the rest would fail again
+        err.print("The output could not be written: there is no space left on its disk.", style="red")
+        code = 1
+    raise typer.Exit(code)
+
+
+async def _until_interrupted(work: Coroutine[None, None, int]) -> int:
+    """Do the work; after Ctrl-C cancel it again and again until it ends: nats-py swallows some cancellations."""
+    loop, task = asyncio.get_running_loop(), asyncio.create_task(work)
+
+    def cancel() -> None:
+        if not task.done():
+            task.cancel()
+            loop.call_later(_CANCEL_AGAIN_AFTER_S, cancel)
+
+    loop.add_signal_handler(signal.SIGINT, cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return INTERRUPTED
+
+
+def _print_outage(away: bool) -> None:  # noqa: FBT001 -- the only argument of the callback
+    err.print("NATS is away, waiting ..." if away else "NATS is back.", style="yellow")

@@ -1,0 +1,30 @@
+"""Warnings about a result, for the person who reads the result."""
+
+import math
+
+from natscribe.cli.wording import clock
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.transcription import Stretch, TranscriptionResult
+
+SHOWN = 3  # at most this number of places in the recording is listed
+_TRY_SEPARATE = " If it is a call with a channel for each side, try --channels separate."
+
+
+def notices(label: str, result: TranscriptionResult | DiarizationResult, *, separate: bool = False) -> list[str]:
+    """Return warnings, a sentence each: about speech without text, and about a missing second channel."""
+    found: list[str] = []
+    if not isinstance(result, TranscriptionResult):
+        return found
+    if result.untranscribed:
+        mixed = not separate and result.channels is None  # a result with mixed channels does not tell their number
+        hint = _TRY_SEPARATE if mixed else ""
+        found.append(f"{label}: speech without text at {_places(result.untranscribed)}: listen there.{hint}")
+    if separate and result.channels is None:
+        found.append(f"{label} has one channel: transcribed as one.")
+    return found
+
+
+def _places(stretches: list[Stretch]) -> str:
+    places = [f"{clock(each.start)}-{clock(math.ceil(each.end))}" for each in stretches[:SHOWN]]
+    more = len(stretches) - SHOWN
+    return ", ".join(places) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,125 @@
+"""The commands `queue` and `dead-letters`, for operators."""
+
+from datetime import datetime, timezone
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from natscribe.cli.console import err, open_client, out, run_and_exit
+from natscribe.cli.wording import clock, until
+from natscribe.client import command
+from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.task_queues import QueueOverview
+from natscribe.schemas.wire import Kind
+
+JsonQueue = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="The QueueOverview message as one line of JSON.",
+    ),
+]
+JsonDeadLetters = Annotated[bool, typer.Option("--json", help="One JSON object a line: the DeadLetter messages.")]
+
+OfTask = Annotated[str | None, typer.Option("--task-id", help="The dead letter of this task.")]
+OfKind = Annotated[Kind | None, typer.Option("--kind", help="All dead letters of this kind.")]
+OfCode = Annotated[ErrorCode | None, typer.Option("--code", help="All dead letters with this error code.")]
+
+dead_letters = typer.Typer(no_args_is_help=True, help="List, replay or delete tasks that failed for good.")
+
+
+def queue(*, as_json: JsonQueue = False) -> None:
+    """Show how many tasks wait, run and have failed, how long the first has waited, when the last should start."""
+
+    async def work() -> int:
+        async with open_client() as client:
+            found = await client.queue()
+        out.print(found.model_dump_json()) if as_json else _show_table(found)
+        return 0
+
+    run_and_exit(work())
+
+
+def _show_table(found: QueueOverview) -> None:
+    table = Table("priority", "kind", "waiting", "running", "oldest", "last starts")
+    for each in found.queues:
+        counts = str(each.waiting), str(each.running)
+        table.add_row(each.priority, each.kind, *counts, _age(each.oldest), _countdown(each.newest_start))
+    out.print(table)
+    failed, here = found.dead_letters, command()
+    why = f" (`{here} dead-letters list` shows why, `{here} dead-letters delete` removes them)" if failed else ""
+    out.print(f"failed: {failed}{why}")
+
+
+@dead_letters.command("list")
+def show(*, as_json: JsonDeadLetters = False) -> None:
+    """List dead letters, oldest first."""
+
+    async def work() -> int:
+        count = 0
+        async with open_client() as client:
+            async for dead_letter in client.dead_letters():
+                count += 1
+                out.print(dead_letter.model_dump_json() if as_json else _line(dead_letter))
+        if not count:
+            err.print("There are no dead letters.")
+        return 0
+
+    run_and_exit(work())
+
+
+@dead_letters.command()
+def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
+    """Queue tasks of dead letters again, chosen by exactly one option."""
+    _refuse_unless_one(task_id, kind, code)
+
+    async def work() -> int:
+        async with open_client() as client:
+            count = await client.replay(task_id=task_id, kind=kind, code=code)
+        out.print(f"queued again: {count}")
+        if not count:
+            err.print("Nothing to queue again: no matching dead letter is of a valid task that failed within 8 days.")
+        return 0
+
+    run_and_exit(work())
+
+
+@dead_letters.command()
+def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
+    """Remove dead letters, chosen by exactly one option; the rest of their tasks stays."""
+    _refuse_unless_one(task_id, kind, code)
+
+    async def work() -> int:
+        async with open_client() as client:
+            out.print(f"deleted: {await client.delete_dead_letters(task_id=task_id, kind=kind, code=code)}")
+        return 0
+
+    run_and_exit(work())
+
+
+def _refuse_unless_one(*options: object) -> None:
+    """Refuse to choose dead letters by no option or by several.
+
+    Raises:
+        typer.BadParameter: Not exactly one option is given.
+    """
+    if sum(option is not None for option in options) != 1:
+        message = "give exactly one of --task-id, --kind and --code"
+        raise typer.BadParameter(message)
+
+
+def _age(since: datetime | None) -> str:
+    return "" if since is None else f"{clock((datetime.now(timezone.utc) - since).total_seconds())} ago"
+
+
+def _countdown(start: datetime | None) -> str:
+    seconds = until(start)
+    return f"in {clock(seconds)}" if seconds >= 1 else ""
+
+
+def _line(dead_letter: DeadLetter) -> str:
+    task = dead_letter.task_id or "(no task id)"
+    error = dead_letter.error
+    return f"{dead_letter.time:%Y-%m-%d %H:%M:%S}  {task}  {dead_letter.kind}  {error.code}: {error.message}"

@@ -1,0 +1,234 @@
+"""`transcribe` and `diarize`: submit recordings, follow their tasks and write the results."""
+
+from collections.abc import Sequence
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from natscribe.cli import users
+from natscribe.cli.console import run_and_exit
+from natscribe.cli.folders import recordings_of
+from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
+from natscribe.cli.submission import Create, Submission
+from natscribe.cli.vocabulary import read_vocabulary
+from natscribe.client import Client
+from natscribe.schemas.problems import first_problem
+from natscribe.schemas.requests import ResultFormat
+from natscribe.schemas.transcription import Channels, TranscribeKeywords, TranscribeOptions
+from natscribe.schemas.wire import LEAST_KEPT_S, MOST_KEPT_S, Priority
+
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE...",
+        help="Recordings, in any format that ffmpeg reads, or folders of them; hidden files are left out.",
+    ),
+]
+Stored = Annotated[bool, typer.Option(help="FILE is the audio_file_id of a recording that is stored already.")]
+TaskIdOption = Annotated[str | None, typer.Option(help="Your own task id; for one FILE only.")]
+User = Annotated[str, typer.Option(help="Owner of the task: an integer or any name.", metavar="ID")]
+Keep = Annotated[
+    int | None,
+    typer.Option(
+        min=LEAST_KEPT_S,
+        max=MOST_KEPT_S,
+        metavar="SECONDS",
+        help="Everything of the task, its recording too, is erased this long after its end.",
+        show_default=False,
+    ),
+]
+Fewest = Annotated[int | None, typer.Option(help="Smallest possible number of speakers.")]
+Most = Annotated[int | None, typer.Option(help="Largest possible number of speakers.")]
+PriorityOption = Annotated[
+    Priority | None, typer.Option(help="Default: high for short recordings, low for long ones.", show_default=False)
+]
+Format = Annotated[ResultFormat, typer.Option("--format", help="Format of the result.")]
+OutputDir = Annotated[Path | None, typer.Option(help="Write results into this folder, not to standard output.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="One JSON object a line: the task's ProgressEvent and SegmentsEvent messages, then its result "
+        "(with --output-dir in a file); with --no-wait only its id.",
+    ),
+]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the tasks, or only print their ids.")]
+
+
+class TurnsFormat(str, Enum):
+    """Formats of the result of a diarization, which has turns and no text."""
+
+    RTTM = ResultFormat.RTTM.value
+    JSON = ResultFormat.JSON.value
+
+
+Model = Annotated[str | None, typer.Option(help="A published size or one of the service's models.")]
+Languages = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="The spoken language, ISO 639-1: once for all, or once for each FILE, in their order. Any other language "
+        "may give an invented translation. By default the language of each part of the speech is detected.",
+        show_default=False,
+    ),
+]
+Vocabulary = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Names and terms that may be said, one a line; lines that start with # are comments. The bundled model "
+        "misses some of them: a larger model is better at names.",
+    ),
+]
+Prompt = Annotated[str | None, typer.Option(help="What was said before, or text in the wanted spelling.")]
+Translate = Annotated[
+    bool,
+    typer.Option(
+        "--translate", help="Write the text in English. The bundled model does it badly: choose a larger one."
+    ),
+]
+ChannelsOption = Annotated[
+    Channels, typer.Option(help="Mix the channels, or transcribe each on its own, as one speaker.")
+]
+
+
+def transcribe(  # noqa: PLR0913 -- the task's fields
+    files: Files,
+    *,
+    model: Model = None,
+    language: Languages = None,
+    vocabulary: Vocabulary = None,
+    prompt: Prompt = None,
+    translate: Translate = False,
+    channels: ChannelsOption = Channels.MIX,
+    diarize: Annotated[bool, typer.Option("--diarize", help="Find the speakers.")] = False,
+    min_speakers: Fewest = None,
+    max_speakers: Most = None,
+    word_timestamps: Annotated[bool, typer.Option("--word-timestamps", help="Give each word its time.")] = False,
+    user_id: User = "0",
+    keep_seconds: Keep = None,
+    task_id: TaskIdOption = None,
+    priority: PriorityOption = None,
+    stored: Stored = False,
+    result_format: Format = ResultFormat.TXT,
+    max_line_chars: MaxLineChars = None,
+    max_lines: MaxLines = None,
+    max_cue_seconds: MaxCueSeconds = None,
+    output_dir: OutputDir = None,
+    as_json: Json = False,
+    wait: Wait = True,
+) -> None:
+    """Turn recordings into text. The service keeps each recording for AUDIO_TTL (30 days) after the end of its task."""
+    if not diarize:
+        _refuse_speakers(min_speakers, max_speakers, result_format, channels)
+    terms = () if vocabulary is None else read_vocabulary(vocabulary)
+    options = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
+    task = partial(Client.create_transcription_task, user_id=users.user_id(user_id), task_id=task_id, priority=priority)
+    create = partial(
+        task,
+        keep_seconds=keep_seconds,
+        diarize=diarize,
+        min_speakers=min_speakers,
+        max_speakers=max_speakers,
+        word_timestamps=word_timestamps,
+    )
+    creates = [partial(create, **each) for each in _with_languages(options, files, language or [])]
+    limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
+    separate = channels is Channels.SEPARATE
+    submission = Submission(result_format, output_dir, as_json=as_json, wait=wait, separate=separate, limits=limits)
+    _submit(files, creates, task_id, submission, stored=stored)
+
+
+def _refuse_speakers(fewest: int | None, most: int | None, result_format: ResultFormat, channels: Channels) -> None:
+    """Refuse options that have an effect only with --diarize.
+
+    Raises:
+        typer.BadParameter: Such an option is given.
+    """
+    if (fewest, most) != (None, None):
+        message = "--min-speakers and --max-speakers have no effect alone: add --diarize"
+        raise typer.BadParameter(message)
+    if result_format is ResultFormat.RTTM and channels is Channels.MIX:
+        message = "rttm needs speakers: add --diarize, or choose another --format"
+        raise typer.BadParameter(message)
+
+
+def _with_languages(options: TranscribeKeywords, files: list[str], languages: list[str]) -> list[TranscribeKeywords]:
+    """Return the options of each FILE, and check them before anything is uploaded.
+
+    Raises:
+        typer.BadParameter: An option is wrong.
+    """
+    found: list[TranscribeKeywords] = [{**options, "language": each} for each in _for_each(files, languages)]
+    try:
+        for each in found:
+            TranscribeOptions.model_validate(each)
+    except ValidationError as error:
+        raise typer.BadParameter(first_problem(error)) from error
+    return found
+
+
+def _for_each(files: list[str], languages: list[str]) -> list[str | None]:
+    """Return the language of each FILE, None where the service is to detect the language.
+
+    Raises:
+        typer.BadParameter: The number of languages is neither 0, nor 1, nor the number of files.
+    """
+    if len(languages) == len(files):
+        return list(languages)
+    if len(languages) > 1:
+        given = f"--language is given {len(languages)} times, and FILE {len(files)} times"
+        message = f"{given}: give the language once for all, or once for each FILE"
+        raise typer.BadParameter(message)
+    return [languages[0] if languages else None] * len(files)
+
+
+def diarize(  # noqa: PLR0913 -- the task's fields
+    files: Files,
+    *,
+    min_speakers: Fewest = None,
+    max_speakers: Most = None,
+    user_id: User = "0",
+    keep_seconds: Keep = None,
+    task_id: TaskIdOption = None,
+    priority: PriorityOption = None,
+    stored: Stored = False,
+    result_format: Annotated[TurnsFormat, typer.Option("--format", help="Format of the result.")] = TurnsFormat.RTTM,
+    output_dir: OutputDir = None,
+    as_json: Json = False,
+    wait: Wait = True,
+) -> None:
+    """Find out who speaks when. The service keeps each recording for AUDIO_TTL (30 days) after the end of its task."""
+    create = partial(
+        Client.create_diarization_task,
+        user_id=users.user_id(user_id),
+        task_id=task_id,
+        min_speakers=min_speakers,
+        max_speakers=max_speakers,
+        keep_seconds=keep_seconds,
+        priority=priority,
+    )
+    submission = Submission(ResultFormat(result_format), output_dir, as_json=as_json, wait=wait)
+    _submit(files, [create] * len(files), task_id, submission, stored=stored)
+
+
+def _submit(
+    files: list[str], creates: Sequence[Create], task_id: str | None, submission: Submission, *, stored: bool
+) -> NoReturn:
+    """Submit a task for each file and for each recording in a folder; `creates` has one function for each file."""
+    tasks: list[tuple[Path | str, Create]] = []
+    for file, create in zip(files, creates, strict=True):
+        tasks += [(each, create) for each in ([file] if stored else recordings_of(Path(file)))]
+    if task_id is not None and len(tasks) > 1:
+        message = "--task-id names one task, but there are several files"
+        raise typer.BadParameter(message)
+    if submission.output_dir is not None:
+        try:
+            submission.output_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"--output-dir {submission.output_dir} cannot be created: {error.strerror}"
+            raise typer.BadParameter(message) from error
+    run_and_exit(submission.run(tasks))

@@ -1,0 +1,147 @@
+"""The commands for an existing task: `watch`, `status`, `result`, `cancel`, `delete`."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from natscribe.cli.console import err, open_client, out, run_and_exit
+from natscribe.cli.follow import follow
+from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
+from natscribe.cli.notices import notices
+from natscribe.cli.show import choose
+from natscribe.cli.users import user_id
+from natscribe.cli.wording import begins
+from natscribe.client import Client, RequestFailedError, UnreachableError, command, written
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import ResultFormat, TaskStatus
+
+Task = Annotated[str, typer.Argument(metavar="TASK_ID")]
+Tasks = Annotated[list[str] | None, typer.Argument(metavar="TASK_ID...", show_default=False)]
+User = Annotated[
+    str | None, typer.Option("--user", metavar="ID", help="Delete all tasks of this user.", show_default=False)
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Delete the tasks of a user without a question.")]
+JsonEvents = Annotated[
+    bool, typer.Option("--json", help="One JSON object a line: the task's ProgressEvent and SegmentsEvent messages.")
+]
+JsonStatus = Annotated[bool, typer.Option("--json", help="The TaskStatus message as one line of JSON.")]
+
+
+def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
+    """Show a task from its first event until it ends, and its text as it is found."""
+
+    async def work() -> int:
+        async with open_client() as client:
+            await _check_known(client, task_id)
+            try:
+                with choose(as_json=as_json, segments=True) as display:
+                    return 0 if await follow(client, display, task_id, task_id) else 1
+            except asyncio.CancelledError:
+                err.print(f"{task_id} still runs: `{command()} cancel {task_id}` ends it.")
+                raise
+
+    run_and_exit(work())
+
+
+def status(task_id: Task, *, as_json: JsonStatus = False) -> None:
+    """Show the state of a task."""
+
+    async def work() -> int:
+        async with open_client() as client:
+            _show(await client.get_task_progress(task_id), as_json=as_json)
+        return 0
+
+    run_and_exit(work())
+
+
+def result(
+    task_id: Task,
+    *,
+    result_format: Annotated[ResultFormat, typer.Option("--format", help="Format of the result.")] = ResultFormat.TXT,
+    max_line_chars: MaxLineChars = None,
+    max_lines: MaxLines = None,
+    max_cue_seconds: MaxCueSeconds = None,
+) -> None:
+    """Print the result of a task."""
+
+    async def work() -> int:
+        limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
+        async with open_client() as client:
+            found = await client.get_task_result(task_id)
+        out.print(written(found, result_format, limits).rstrip("\n"))
+        for notice in notices(task_id, found):
+            err.print(notice, style="yellow")
+        return 0
+
+    run_and_exit(work())
+
+
+def cancel(task_id: Task, *, as_json: JsonStatus = False) -> None:
+    """Cancel a task that waits or runs."""
+
+    async def work() -> int:
+        async with open_client() as client:
+            found = await client.cancel(task_id)
+        _show(found, as_json=as_json)
+        if found.state is not State.CANCELLED:
+            err.print(f"{task_id} is {found.state} already: there is nothing left to cancel.")
+        return 0
+
+    run_and_exit(work())
+
+
+def delete(task_ids: Tasks = None, *, user: User = None, yes: Yes = False) -> None:
+    """Delete tasks with their results and recordings, even if other tasks use the same recording."""
+    if (user is None) is (not task_ids):
+        message = "give either TASK_IDs or --user"
+        raise typer.BadParameter(message)
+    if user is None:
+        run_and_exit(_delete_tasks(task_ids or []))
+    if not yes:
+        typer.confirm(f"Delete all tasks of user {user}, with their results and recordings?", abort=True)
+    run_and_exit(_delete_user(user_id(user)))
+
+
+async def _delete_user(user: int | str) -> int:
+    async with open_client() as client:
+        out.print(f"deleted: {await client.delete_user(user)}")
+    return 0
+
+
+async def _delete_tasks(task_ids: list[str]) -> int:
+    refused = 0
+    async with open_client() as client:
+        for task_id in task_ids:
+            try:
+                await client.delete(task_id)
+            except RequestFailedError as error:  # go on with the next task
+                refused += 1
+                err.print(f"{task_id}: {error}", style="red")
+            else:
+                err.print(f"{task_id} is deleted.")
+    return 1 if refused else 0
+
+
+async def _check_known(client: Client, task_id: str) -> None:
+    """Check that a task exists: `follow` would wait for an unknown task. Without a worker, look for its events.
+
+    Raises:
+        ClientError: The task is unknown, or the service does not answer and NATS has no event of the task.
+    """
+    try:
+        await client.get_task_progress(task_id)
+    except UnreachableError:
+        if not await client.has_events(task_id):
+            raise
+
+
+def _show(found: TaskStatus, *, as_json: bool) -> None:
+    if as_json:
+        out.print(found.model_dump_json())
+        return
+    stage = f", {found.stage}" if found.stage else ""
+    position = f", position {found.queue_position} in the queue" if found.queue_position else ""
+    begin = begins(found.expected_start)
+    why = f": {found.error.message} ({found.error.code})" if found.error else ""
+    out.print(f"{found.task_id}: {found.kind} {found.state}{stage}, {found.progress} %{position}{begin}{why}")

@@ -1,0 +1,55 @@
+"""Reads the file of the option `--vocabulary`, which has one term a line."""
+
+from pathlib import Path
+
+import typer
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from natscribe.schemas.problems import first_problem
+from natscribe.schemas.transcription import TranscribeOptions
+
+COMMENT = "#"
+_MOST_CHARACTERS = 1_000_000  # a longer file is refused: it is no list of terms, or endless, like /dev/zero
+
+
+def read_vocabulary(file: Path) -> tuple[str, ...]:
+    """Read the terms of a file; skip blank lines and lines that start with #.
+
+    Raises:
+        typer.BadParameter: The file cannot be read, or a line is no valid term of `TranscribeOptions`.
+    """
+    lines = [(number, line.strip()) for number, line in enumerate(_text(file).split("\n"), start=1)]
+    terms = [(number, line) for number, line in lines if line and not line.startswith(COMMENT)]
+    try:
+        return TranscribeOptions(vocabulary=tuple(term for _, term in terms)).vocabulary
+    except ValidationError as error:
+        problem = error.errors()[0]
+        index = problem["loc"][1] if len(problem["loc"]) > 1 else problem["ctx"]["max_length"]
+        message = f"--vocabulary {file}, line {terms[int(index)][0]}: {_allowed(problem, error)}"
+        raise typer.BadParameter(message) from error
+
+
+def _allowed(problem: ErrorDetails, error: ValidationError) -> str:
+    if problem["type"] == "string_too_long":
+        return f"a term has at most {problem['ctx']['max_length']} characters"
+    if problem["type"] == "too_long":
+        return f"a vocabulary has at most {problem['ctx']['max_length']} terms, and this is one more"
+    return first_problem(error).partition(": ")[2]
+
+
+def _text(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8-sig") as opened:
+            text = opened.read(_MOST_CHARACTERS + 1)
+    except OSError as error:
+        message = f"--vocabulary {file} cannot be read: {error.strerror}"
+        raise typer.BadParameter(message) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        message = f"--vocabulary {file}, line {line}: this is not UTF-8, save the file as UTF-8 text"
+        raise typer.BadParameter(message) from error
+    if len(text) > _MOST_CHARACTERS:
+        message = f"--vocabulary {file} has more than {_MOST_CHARACTERS} characters: name a list of terms, one a line"
+        raise typer.BadParameter(message)
+    return text

@@ -1,0 +1,72 @@
+"""Describes events and results in words."""
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from itertools import groupby
+
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.transcription import Segment, TranscriptionResult
+
+_LONGEST_SILENCE_S = 12.0  # without an event for this time a worker may be lost: events are at most 10 s apart
+
+
+def clock(seconds: float) -> str:
+    """Write seconds as people write a time: `1:02:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def until(moment: datetime | None) -> float:
+    """Return the seconds from now until a moment; 0 if the moment is unknown, negative if it is past."""
+    return (moment - datetime.now(timezone.utc)).total_seconds() if moment else 0.0
+
+
+def begins(expected_start: datetime | None) -> str:
+    """Describe the expected start of a task, for the text after its position; empty if unknown or now."""
+    seconds = until(expected_start)
+    return f", starts in about {clock(seconds)}" if seconds >= 1 else ""
+
+
+def describe(event: ProgressEvent, *, age: float = 0.0, reason: bool = True) -> str:
+    """Describe an event that is `age` seconds old in a few words; without `reason`, leave its error out."""
+    why = f": {event.error.message} ({event.error.code})" if event.error and reason else ""
+    if event.state is State.RUNNING:
+        return _running(event, age)
+    if event.state is State.QUEUED:
+        position = f", position {event.queue_position}" if event.queue_position else ""
+        return f"queued{position}{begins(event.expected_start)}"
+    if event.state is State.RETRYING:
+        when = f" at {event.retry_at.astimezone():%H:%M:%S}" if event.retry_at else ""
+        return f"attempt {event.attempt} of {event.max_attempts} failed, trying again{when}{why}"
+    return f"{event.state}{why}"
+
+
+def segment_line(segment: Segment) -> str:
+    """Write a segment as one line, with its time and speaker."""
+    speaker = f"{segment.speaker}: " if segment.speaker else ""
+    return f"[{clock(segment.start)}] {speaker}{segment.text.strip()}"
+
+
+def turns(result: TranscriptionResult | DiarizationResult) -> Iterator[tuple[float, str, str]]:
+    """Yield the start in seconds, the speaker and the text of each turn."""
+    if isinstance(result, DiarizationResult):
+        yield from ((turn.start, turn.speaker, f"until {clock(turn.end)}") for turn in result.segments)
+        return
+    for speaker, segments in groupby(result.segments, key=lambda segment: segment.speaker or "(unknown)"):
+        said = list(segments)
+        yield said[0].start, speaker, " ".join(segment.text.strip() for segment in said)
+
+
+def _running(event: ProgressEvent, age: float) -> str:
+    words = [str(event.stage or event.state)]
+    if event.processed_seconds is not None and event.duration_seconds is not None:
+        words.append(f"{clock(event.processed_seconds)} of {clock(event.duration_seconds)}")
+    if age > _LONGEST_SILENCE_S:
+        words.append(f"no event for {clock(age)}")
+    elif event.eta_seconds is not None and event.eta_seconds - age >= 1:
+        words.append(f"about {clock(event.eta_seconds - age)} left")
+    if event.attempt > 1:
+        words.append(f"attempt {event.attempt}")
+    return ", ".join(words)

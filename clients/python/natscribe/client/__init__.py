@@ -1,0 +1,38 @@
+"""A small typed client of the service, for the console command and for other Python programs."""
+
+from natscribe.client.client import Client, written
+from natscribe.client.command import command
+from natscribe.client.errors import (
+    ClientError,
+    InboxRefusedError,
+    NoServerError,
+    NotAllowedError,
+    NoWorkerError,
+    OptionError,
+    QueueFullError,
+    RecordingError,
+    RequestFailedError,
+    StorageFullError,
+    TaskDeletedError,
+    TaskIdTakenError,
+    UnreachableError,
+)
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "InboxRefusedError",
+    "NoServerError",
+    "NoWorkerError",
+    "NotAllowedError",
+    "OptionError",
+    "QueueFullError",
+    "RecordingError",
+    "RequestFailedError",
+    "StorageFullError",
+    "TaskDeletedError",
+    "TaskIdTakenError",
+    "UnreachableError",
+    "command",
+    "written",
+]

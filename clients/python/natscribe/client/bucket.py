@@ -1,0 +1,103 @@
+"""Uploads recordings to a bucket of NATS' Object Store."""
+
+import asyncio
+import base64
+from contextlib import suppress
+from pathlib import Path
+
+import nats.errors
+from nats.js import JetStreamContext
+from nats.js.api import ObjectInfo, ObjectMeta, ObjectMetaOptions
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
+from nats.js.object_store import ObjectStore
+
+from natscribe.client.errors import NoJetStreamError, RecordingError, StorageFullError, UnreachableError
+from natscribe.client.stores import sha256_of
+from natscribe.jetstream.error_codes import STORAGE_FULL
+
+CHUNK = 512 * 1024  # bytes of an object in one message of the upload
+
+
+class Bucket:
+    """A bucket of the Object Store."""
+
+    def __init__(self, js: JetStreamContext, name: str) -> None:
+        self._js = js
+        self._name = name
+
+    async def upload(self, recording: Path, name: str, /) -> bool:
+        """Upload a recording; see `Store.upload`."""
+        bucket = await self._open()
+        try:
+            before = await _object_in(bucket, name)
+            digest = await asyncio.to_thread(_digest, recording)
+            if before is not None and before.digest == digest and await self._stays(bucket, before):
+                return False
+            meta = ObjectMeta(name=name, options=ObjectMetaOptions(max_chunk_size=CHUNK))
+            with await asyncio.to_thread(recording.open, "rb") as file:
+                await bucket.put(name, file, meta)
+        except (nats.errors.Error, OSError) as error:
+            if isinstance(error, APIError) and error.err_code in STORAGE_FULL:
+                raise StorageFullError(recording.name) from error
+            message = f"{recording.name} could not be uploaded ({error}): try again."
+            raise RecordingError(message) from error
+        return before is None
+
+    async def withdraw(self, name: str, /) -> None:
+        """Delete a recording; see `Store.withdraw`."""
+        with suppress(nats.errors.Error):
+            await (await self._js.object_store(self._name)).delete(name)
+
+    async def differs(self, recording: Path, name: str, /) -> bool:
+        """Compare a recording; see `Store.differs`."""
+        bucket = await self._open()
+        try:
+            found = await _object_in(bucket, name)
+        except nats.errors.Error as error:
+            raise self._unanswered() from error
+        return found is not None and found.digest != await asyncio.to_thread(_digest, recording)
+
+    async def _open(self) -> ObjectStore:
+        """Open the bucket.
+
+        Raises:
+            UnreachableError: NATS does not answer about the bucket.
+        """
+        try:
+            return await self._js.object_store(self._name)
+        except NotFoundError as error:
+            message = (
+                f"NATS has no bucket {self._name!r}: start the service, which creates it, or wait if it is just "
+                "starting. If the service has another AUDIO_STORE, set AUDIO_STORE here to the same value. If that is "
+                "a folder, you can also put the file there and name it with --stored."
+            )
+            raise UnreachableError(message) from error
+        except nats.errors.Error as error:
+            if isinstance(error, ServiceUnavailableError) and error.err_code is None:  # nobody has answered
+                raise NoJetStreamError from error
+            raise self._unanswered() from error
+
+    def _unanswered(self) -> UnreachableError:
+        return UnreachableError(f"NATS does not answer about the bucket {self._name!r}: try again in a moment.")
+
+    async def _stays(self, bucket: ObjectStore, stored: ObjectInfo) -> bool:
+        """Whether an object is whole and stays: in a bucket with a TTL it may expire before the task starts.
+
+        `put` of nats-py removes the chunks of an object whose metadata was stored but not acknowledged.
+        """
+        if (await bucket.status()).ttl:
+            return False
+        chunks = f"$O.{stored.bucket}.C.{stored.nuid}"
+        info = await self._js.stream_info(f"OBJ_{stored.bucket}", subjects_filter=chunks)
+        return (info.state.subjects or {}).get(chunks, 0) == (stored.chunks or 0)
+
+
+async def _object_in(bucket: ObjectStore, name: str) -> ObjectInfo | None:
+    try:
+        return await bucket.get_info(name)
+    except NotFoundError:
+        return None
+
+
+def _digest(recording: Path) -> str:
+    return f"SHA-256={base64.urlsafe_b64encode(bytes.fromhex(sha256_of(recording))).decode()}"

@@ -1,0 +1,263 @@
+"""The client: one method for each request to the service."""
+
+import re
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import overload
+
+from nats.aio.client import Client as Nats
+from pydantic import TypeAdapter
+from typing_extensions import Self, Unpack
+
+from natscribe import formats
+from natscribe.client.connection import OutageCallback, connect
+from natscribe.client.errors import RequestFailedError
+from natscribe.client.exchange import ask, is_text, read, request
+from natscribe.client.following import Follower, has_events
+from natscribe.client.objects import whole
+from natscribe.client.operating import dead_letters, overview
+from natscribe.client.recordings import audio_file_id, choose_priority, length, store_of
+from natscribe.client.submission import Submission, Task, make
+from natscribe.jetstream.nats_py_compat import close
+from natscribe.schemas import subjects
+from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.requests import (
+    Deleted,
+    DeleteLettersRequest,
+    LettersDeleted,
+    Replayed,
+    ReplayRequest,
+    ResultFormat,
+    ResultRequest,
+    SubtitleLimits,
+    TaskRequest,
+    TaskStatus,
+    UserRequest,
+)
+from natscribe.schemas.task_queues import QueueOverview
+from natscribe.schemas.transcription import SegmentsEvent, TranscribeKeywords, TranscriptionResult, TranscriptionTask
+from natscribe.schemas.wire import Kind, Priority
+from natscribe.settings import Settings
+
+__all__ = ["Client", "written"]
+
+DEFAULT_LIMITS = SubtitleLimits()
+
+
+class Client:
+    """Calls the service over NATS; use it as `async with Client() as client`.
+
+    The client waits for the end of an outage. `on_outage` is called with True when NATS goes away, and with False when
+    NATS is back.
+
+    Raises:
+        UnreachableError: From any method: NATS or the service does not answer.
+        RequestFailedError: From any method: the service replies with an error.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, on_outage: OutageCallback | None = None) -> None:
+        self._settings = settings or Settings.read()
+        self._on_outage = on_outage
+        self._connection = Nats()
+
+    async def __aenter__(self) -> Self:
+        self._connection = await connect(self._settings, self._on_outage)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await close(self._connection)
+
+    async def create_transcription_task(  # noqa: PLR0913 -- the task's fields
+        self,
+        recording: Path | str,
+        *,
+        user_id: int | str = 0,
+        task_id: str | None = None,
+        diarize: bool = False,
+        min_speakers: int | None = None,
+        max_speakers: int | None = None,
+        word_timestamps: bool = False,
+        keep_seconds: int | None = None,
+        priority: Priority | None = None,
+        **options: Unpack[TranscribeKeywords],
+    ) -> str:
+        """Queue a transcription and return its task id.
+
+        A `Path` is uploaded; a string is the `audio_file_id` of a stored recording. `options` are the fields of
+        `TranscribeOptions`. The default priority is `high` for recordings below 2 min, `low` from 30 min on, and else
+        `normal`. A second call with the same `task_id` and fields changes nothing.
+
+        Raises:
+            RecordingError: The recording cannot be read or uploaded.
+            QueueFullError: The task queue is full.
+            TaskIdTakenError: The task id belongs to another task.
+            OptionError: A field is wrong.
+        """
+        used = task_id or new_task_id(recording)
+        fields = {
+            "task_id": used,
+            "audio_file_id": await audio_file_id(self._settings.audio_store, recording, used),
+            "user_id": user_id,
+            "diarize": diarize,
+            "min_speakers": min_speakers,
+            "max_speakers": max_speakers,
+            "word_timestamps": word_timestamps,
+            "keep_seconds": keep_seconds,
+        }
+        task = make(TranscriptionTask, fields | options)
+        return await self._submit(task, Kind.TRANSCRIPTION, recording, priority, is_new=task_id is None)
+
+    async def create_diarization_task(  # noqa: PLR0913 -- the task's fields
+        self,
+        recording: Path | str,
+        *,
+        user_id: int | str = 0,
+        task_id: str | None = None,
+        min_speakers: int | None = None,
+        max_speakers: int | None = None,
+        keep_seconds: int | None = None,
+        priority: Priority | None = None,
+    ) -> str:
+        """Queue a diarization and return its task id; see `create_transcription_task` for the rest."""
+        used = task_id or new_task_id(recording)
+        fields = {
+            "task_id": used,
+            "audio_file_id": await audio_file_id(self._settings.audio_store, recording, used),
+            "user_id": user_id,
+            "min_speakers": min_speakers,
+            "max_speakers": max_speakers,
+            "keep_seconds": keep_seconds,
+        }
+        task = make(DiarizationTask, fields)
+        return await self._submit(task, Kind.DIARIZATION, recording, priority, is_new=task_id is None)
+
+    async def get_task_progress(self, task_id: str) -> TaskStatus:
+        """Return the status of a task."""
+        return await ask(self._connection, subjects.STATUS, TaskRequest(task_id=task_id), TaskStatus)
+
+    @overload
+    async def get_task_result(self, task_id: str) -> TranscriptionResult | DiarizationResult: ...
+
+    @overload
+    async def get_task_result(
+        self, task_id: str, result_format: ResultFormat, *, limits: SubtitleLimits = DEFAULT_LIMITS
+    ) -> TranscriptionResult | DiarizationResult | str: ...
+
+    async def get_task_result(
+        self,
+        task_id: str,
+        result_format: ResultFormat = ResultFormat.JSON,
+        *,
+        limits: SubtitleLimits = DEFAULT_LIMITS,
+    ) -> TranscriptionResult | DiarizationResult | str:
+        """Fetch the result, which may be in the Object Store: return an object for `json`, else text."""
+        wanted = ResultRequest(task_id=task_id, format=result_format, **limits.model_dump())
+        reply = await request(self._connection, subjects.RESULT, wanted)
+        if is_text(reply):
+            return reply.data.decode()
+        result = read(_RESULT, await whole(self._connection, reply.data))
+        return result if result_format is ResultFormat.JSON else written(result, result_format, limits)
+
+    def follow(self, task_id: str) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
+        """Yield all events of a task, past events first, until the task ends; wait for a task that is not known yet."""
+        return Follower(self._connection, self._settings, task_id).events()
+
+    async def has_events(self, task_id: str) -> bool:
+        """Whether `follow` finds events of a task already; this needs no worker."""
+        return await has_events(self._connection, self._settings, task_id)
+
+    async def cancel(self, task_id: str) -> TaskStatus:
+        """Cancel a task and return the status of the task; a task that has ended stays unchanged."""
+        return await ask(self._connection, subjects.CANCEL, TaskRequest(task_id=task_id), TaskStatus)
+
+    async def delete(self, task_id: str) -> None:
+        """Delete everything of a task, including its recording."""
+        await ask(self._connection, subjects.DELETE, TaskRequest(task_id=task_id), Deleted)
+
+    async def delete_user(self, user_id: int | str) -> int:
+        """Delete all tasks of a user, including their recordings, and return the number of deleted tasks.
+
+        Raises:
+            ClientError: A request failed; some tasks may have been deleted before.
+        """
+        wanted = UserRequest(user_id=user_id)
+        done = await ask(self._connection, subjects.DELETE, wanted, Deleted)
+        count = done.tasks
+        while done.more_after is not None:
+            wanted = wanted.model_copy(update={"after": done.more_after})
+            done = await ask(self._connection, subjects.DELETE, wanted, Deleted)
+            count += done.tasks
+        return count
+
+    async def replay(
+        self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
+    ) -> int:
+        """Queue the tasks of dead letters again, chosen by exactly one argument; return the number of queued tasks."""
+        chosen = ReplayRequest(task_id=task_id, kind=kind, code=code)
+        return (await ask(self._connection, subjects.REPLAY, chosen, Replayed)).replayed
+
+    async def delete_dead_letters(
+        self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
+    ) -> int:
+        """Remove dead letters, chosen by exactly one argument; return the number of removed dead letters.
+
+        Raises:
+            ClientError: A request failed; some dead letters may have been removed before.
+        """
+        chosen = DeleteLettersRequest(task_id=task_id, kind=kind, code=code)
+        done = await ask(self._connection, subjects.DELETE_LETTERS, chosen, LettersDeleted)
+        count = done.deleted
+        while done.more_after is not None:
+            chosen = chosen.model_copy(update={"after": done.more_after})
+            done = await ask(self._connection, subjects.DELETE_LETTERS, chosen, LettersDeleted)
+            count += done.deleted
+        return count
+
+    def dead_letters(self) -> AsyncIterator[DeadLetter]:
+        """Yield the dead letters, oldest first."""
+        return dead_letters(self._connection, self._settings)
+
+    async def queue(self) -> QueueOverview:
+        """Return the six task queues, with the numbers of their waiting and running tasks, and of the dead letters."""
+        return await overview(self._connection, self._settings)
+
+    async def _submit(
+        self, task: Task, kind: Kind, recording: Path | str, priority: Priority | None, *, is_new: bool
+    ) -> str:
+        seconds = await length(recording)
+        store = store_of(self._settings, self._connection.jetstream())
+        submission = Submission(self._connection, store, recording, task, seconds)
+        await submission.submit(subjects.tasks(kind, priority or choose_priority(seconds)), is_new=is_new)
+        return task.task_id
+
+
+def new_task_id(recording: Path | str) -> str:
+    """Make an id that people recognise: the name of the recording and eight random hexadecimal digits."""
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(recording).stem).strip("-")[:40] or "task"
+    return f"{readable}-{secrets.token_hex(4)}"
+
+
+def written(
+    result: TranscriptionResult | DiarizationResult,
+    result_format: ResultFormat,
+    limits: SubtitleLimits = DEFAULT_LIMITS,
+) -> str:
+    """Write a result in the given format, as the service does.
+
+    Raises:
+        RequestFailedError: This kind of result cannot be written in this format.
+    """
+    try:
+        return formats.write(result, result_format, limits)
+    except formats.FormatUnavailableError as error:
+        raise RequestFailedError(ErrorDetail(code=ErrorCode.FORMAT_UNAVAILABLE, message=str(error))) from error
+
+
+_RESULT: TypeAdapter[TranscriptionResult | DiarizationResult] = TypeAdapter(TranscriptionResult | DiarizationResult)

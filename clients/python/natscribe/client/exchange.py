@@ -1,0 +1,167 @@
+"""Sends requests to the service, and publishes tasks."""
+
+import asyncio
+from typing import TypeVar
+
+import nats.errors
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from natscribe.client.command import command
+from natscribe.client.connection import REPLY_TIMEOUT_S
+from natscribe.client.errors import (
+    ClientError,
+    NoWorkerError,
+    QueueFullError,
+    RequestFailedError,
+    StorageFullError,
+    UnreachableError,
+)
+from natscribe.client.tracing import publishing
+from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
+from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.headers import AUDIO_SECONDS
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Order
+
+NO_ANSWER, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
+TRIES = 5  # how often a task without an acknowledgement is published
+ELECTION_S = 2.0  # after this pause the servers of a cluster may have elected the next leader of the task stream
+
+Answer = TypeVar("Answer", bound=BaseModel)
+T = TypeVar("T")
+
+
+class _Refusal(BaseModel):
+    """An error reply: `error` is its only field; a task status has a field `error`, too, beside other fields."""
+
+    model_config = ConfigDict(extra="forbid")
+    error: ErrorDetail
+
+
+async def ask(connection: Nats, subject: str, order: Order, answer: type[Answer]) -> Answer:
+    """Send a request and return the parsed reply.
+
+    Raises:
+        UnreachableError: The service does not reply.
+        RequestFailedError: The service replies with an error.
+    """
+    return read(TypeAdapter(answer), (await request(connection, subject, order)).data)
+
+
+def read(answer: TypeAdapter[T], body: bytes) -> T:
+    """Parse a reply of the service.
+
+    Raises:
+        ClientError: The reply does not have this type.
+    """
+    try:
+        return answer.validate_json(body)
+    except ValidationError as error:
+        message = "The service's reply does not fit this version of the contract: update the older side."
+        raise ClientError(message) from error
+
+
+async def request(connection: Nats, subject: str, order: Order) -> Msg:
+    """Send a request and return the reply as a message.
+
+    Raises:
+        UnreachableError: The service does not reply.
+        RequestFailedError: The service replies with an error.
+    """
+    try:
+        reply = await connection.request(subject, order.model_dump_json().encode(), timeout=REPLY_TIMEOUT_S)
+    except nats.errors.NoRespondersError as error:
+        raise no_worker(NO_ANSWER) from error
+    except nats.errors.Error as error:
+        message = f"The service did not reply within {REPLY_TIMEOUT_S:.0f} s: ask again in a moment."
+        raise UnreachableError(message) from error
+    if (detail := _refusal(reply)) is not None:
+        raise RequestFailedError(detail)
+    return reply
+
+
+async def publish_task(
+    connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask, *, seconds: float | None = None
+) -> bool:
+    """Publish a task; return True if JetStream stored the task, False if JetStream dropped it as a duplicate.
+
+    `seconds` is the length of the recording, if known. Without an acknowledgement the task is published again, and
+    still stored once. The span of the publish is the parent of all spans of the service.
+
+    Raises:
+        UnreachableError: NATS does not acknowledge the task.
+        QueueFullError: The task queue is full.
+    """
+    headers = {"Nats-Msg-Id": task.task_id, "content-type": "application/json"}
+    if seconds is not None:
+        headers[AUDIO_SECONDS] = f"{seconds:.1f}"
+    with publishing(subject, headers):
+        return await _publish(connection, subject, task, headers)
+
+
+async def _publish(
+    connection: Nats, subject: str, task: TranscriptionTask | DiarizationTask, headers: dict[str, str]
+) -> bool:
+    js, body = connection.jetstream(), task.model_dump_json().encode()
+    for attempt in range(TRIES):
+        try:
+            stored = await js.publish(subject, body, REPLY_TIMEOUT_S, headers=headers)
+        except nats.errors.TimeoutError:
+            continue
+        except NoStreamResponseError as error:
+            if not await _has_stream(js, subject):
+                raise no_worker(NO_QUEUE) from error
+            await asyncio.sleep(ELECTION_S)
+        except APIError as error:
+            raise _refused(subject, error) from error
+        else:
+            # If a repeated publish is a duplicate, the first one has stored the task; its acknowledgement was lost.
+            return not stored.duplicate or attempt > 0
+    message = f"NATS did not acknowledge task {task.task_id}: publish it again with this id, which is safe."
+    raise UnreachableError(message)
+
+
+async def _has_stream(js: JetStreamContext, subject: str) -> bool:
+    """Whether a stream stores this subject; True if NATS cannot say now."""
+    try:
+        await js.find_stream_name_by_subject(subject)
+    except NotFoundError:
+        return False
+    except nats.errors.Error:
+        pass
+    return True
+
+
+def no_worker(what_was_seen: str) -> NoWorkerError:
+    """Make the error for a missing worker; the error says how to start a worker, or that one may just be starting."""
+    how = f"start one with `{command()} up` or `faststream run app.main:app`, or wait if one is just starting"
+    return NoWorkerError(f"{what_was_seen} no worker of the service runs there: {how}.")
+
+
+def is_text(reply: Msg) -> bool:
+    """Whether a reply is plain text and not JSON."""
+    return (reply.headers or {}).get("content-type") == "text/plain"
+
+
+def _refused(subject: str, error: APIError) -> ClientError:
+    if error.err_code == QUEUE_FULL:
+        return QueueFullError(
+            f"The task queue {subject} is full: wait until tasks are done, or choose another priority."
+        )
+    if error.err_code in STORAGE_FULL:
+        return StorageFullError("the task")
+    return ClientError(f"NATS refuses the task ({error.description}): see the log of the server.")
+
+
+def _refusal(reply: Msg) -> ErrorDetail | None:
+    if is_text(reply):
+        return None
+    try:
+        return _Refusal.model_validate_json(reply.data).error
+    except ValidationError:
+        return None

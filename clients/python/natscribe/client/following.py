@@ -1,0 +1,144 @@
+"""Follows a task: yields all progress and segments events of the task in order, also across outages."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Generic, TypeVar
+
+import nats.errors
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+from nats.js.api import RawStreamMsg
+
+from natscribe.client.errors import TaskDeletedError, UnreachableError
+from natscribe.jetstream.leader_reads import last, next_from
+from natscribe.schemas import subjects
+from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.transcription import SegmentsEvent
+from natscribe.settings import Settings
+
+Event = TypeVar("Event", ProgressEvent, SegmentsEvent)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0  # between two reads; a published event ends a pause early
+_DAWN = datetime.min.replace(tzinfo=timezone.utc)
+
+
+@dataclass
+class _Log(Generic[Event]):
+    """Reads the events of one subject one by one: a JetStream consumer could be lost in an outage."""
+
+    connection: Nats
+    stream: str
+    subject: str
+    type: type[Event]
+    head: Event | None = None
+    time: datetime = _DAWN
+    after: int = 0
+
+    async def peek(self) -> Event | None:
+        """Return the next event without taking it, or None if there is no next event yet."""
+        while self.head is None:
+            message = await next_from(self.connection, self.stream, self.subject, self.after + 1)
+            if message is None:
+                return None
+            self.after, self.time = message.seq or 0, message.time or _DAWN
+            self.head = self._event(message)
+        return self.head
+
+    def _event(self, message: RawStreamMsg) -> Event | None:
+        """Parse an event of this task; return None for any other message."""
+        with suppress(ValueError):
+            event = self.type.model_validate_json(message.data or b"")
+            if self.subject.endswith(f".{event.task_id}"):
+                return event
+        return None
+
+    async def is_gone(self) -> bool:
+        """Whether the events that were read have been deleted since."""
+        return bool(self.after) and await last(self.connection, self.stream, self.subject) is None
+
+    def take(self) -> None:
+        """Take the event that `peek` returned, so that `peek` reads the next event."""
+        self.head = None
+
+
+async def has_events(connection: Nats, settings: Settings, task_id: str) -> bool:
+    """Whether the progress stream holds an event of a task; False if the stream cannot be read."""
+    with suppress(nats.errors.Error):
+        return await last(connection, settings.stream_names.progress, subjects.progress(task_id)) is not None
+    return False
+
+
+class Follower:
+    """Yields the events of one task."""
+
+    def __init__(self, connection: Nats, settings: Settings, task_id: str) -> None:
+        streams = settings.stream_names
+        self._connection = connection
+        self._progress = _Log(connection, streams.progress, subjects.progress(task_id), ProgressEvent)
+        self._segments = _Log(connection, streams.segments, subjects.segments(task_id), SegmentsEvent)
+        self._published = asyncio.Event()
+        self._ended = False
+
+    async def events(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
+        """Yield past and new events in order until the task ends.
+
+        Raises:
+            TaskDeletedError: The task was deleted.
+            UnreachableError: The connection was closed.
+        """
+        subscriptions = [
+            await self._connection.subscribe(log.subject, cb=self._on_message)
+            for log in (self._progress, self._segments)
+        ]
+        pause = _FIRST_PAUSE_S
+        try:
+            while True:
+                event = await self._next()
+                if event is not None:
+                    pause = _FIRST_PAUSE_S
+                    yield event
+                elif self._ended:
+                    return
+                else:
+                    pause = await self._wait(pause)
+        finally:
+            for subscription in subscriptions:
+                with suppress(nats.errors.ConnectionClosedError):
+                    await subscription.unsubscribe()
+
+    async def _on_message(self, _: Msg) -> None:
+        self._published.set()
+
+    async def _next(self) -> ProgressEvent | SegmentsEvent | None:
+        try:
+            # Read progress first: the last segments are appended before the event that ends the task.
+            event, found = await self._progress.peek(), await self._segments.peek()
+            nothing_new = event is None and found is None and not self._ended
+            deleted = nothing_new and await self._progress.is_gone()
+        except nats.errors.ConnectionClosedError as error:
+            message = "The connection to NATS was closed: connect again and follow the task again."
+            raise UnreachableError(message) from error
+        except nats.errors.Error:
+            return None  # NATS does not answer: the events are read after the outage
+        if deleted:
+            raise TaskDeletedError(self._progress.subject.rpartition(".")[2])
+        if found is not None and (event is None or self._segments.time <= self._progress.time):
+            self._segments.take()
+            return found
+        if event is not None:
+            self._progress.take()
+            self._ended = event.state.ended
+        return event
+
+    async def _wait(self, pause: float) -> float:
+        published = asyncio.ensure_future(self._published.wait())
+        try:
+            await asyncio.wait([published], timeout=pause)  # wait_for sometimes swallows a cancellation (cpython#86296)
+        finally:
+            published.cancel()
+        if not self._published.is_set():
+            return min(2 * pause, _LONGEST_PAUSE_S)
+        self._published.clear()
+        return _FIRST_PAUSE_S

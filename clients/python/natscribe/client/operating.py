@@ -1,0 +1,84 @@
+"""Reads the task queues and the dead letters, for operators."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import nats.errors
+from nats.aio.client import Client as Nats
+from nats.js.errors import ServiceUnavailableError
+
+from natscribe.client.errors import NoJetStreamError, NoWorkerError
+from natscribe.client.exchange import NO_QUEUE, ask, no_worker
+from natscribe.jetstream.leader_reads import next_from
+from natscribe.jetstream.stream_pages import pages
+from natscribe.schemas import subjects
+from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
+from natscribe.schemas.wire import Kind, Priority
+from natscribe.settings import Settings
+
+NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
+
+
+async def overview(connection: Nats, settings: Settings) -> QueueOverview:
+    """Return the state of the task queues; without a worker NATS is asked: then all tasks wait.
+
+    Raises:
+        NoJetStreamError: NATS has no JetStream.
+        NoWorkerError: The task stream does not exist, because no worker has created it.
+    """
+    try:
+        return await ask(connection, subjects.QUEUE, QueueRequest(), QueueOverview)
+    except NoWorkerError:
+        return await _without_a_worker(connection, settings.stream_names)
+
+
+async def _without_a_worker(connection: Nats, names: StreamNames) -> QueueOverview:
+    try:
+        queues = [await _waiting(connection, names, kind, priority) for priority in Priority for kind in Kind]
+    except ServiceUnavailableError as error:
+        raise NoJetStreamError from error
+    except nats.errors.Error as error:
+        raise no_worker(NO_QUEUE) from error
+    return QueueOverview(queues=queues, dead_letters=await failed(connection, names))
+
+
+async def _waiting(connection: Nats, names: StreamNames, kind: Kind, priority: Priority) -> QueueStatus:
+    """Read a queue from its consumer, which counts what was never delivered and what was delivered without an end."""
+    info = await connection.jetstream().consumer_info(names.tasks, names.queue_consumer(kind, priority))
+    waiting = (info.num_pending or 0) + (info.num_ack_pending or 0)
+    settled = info.ack_floor.stream_seq if info.ack_floor else 0
+    first = await next_from(connection, names.tasks, subjects.tasks(kind, priority), settled + 1) if waiting else None
+    oldest = first.time if first else None
+    return QueueStatus(kind=kind, priority=priority, waiting=waiting, running=0, oldest=oldest, newest_start=None)
+
+
+async def failed(connection: Nats, names: StreamNames) -> int:
+    """Return the number of stored dead letters.
+
+    Raises:
+        NoWorkerError: The stream does not exist, because no worker has created it.
+    """
+    try:
+        info = await connection.jetstream().stream_info(names.dead_letters)
+    except nats.errors.Error as error:
+        raise no_worker(NO_DEAD_LETTERS) from error
+    return info.state.messages
+
+
+async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[DeadLetter]:
+    """Yield the dead letters, oldest first.
+
+    Raises:
+        NoWorkerError: The stream does not exist, because no worker has created it.
+    """
+    try:
+        if not await failed(connection, settings.stream_names):  # also tells whether this user may read them
+            return
+        async for found in pages(connection, settings.stream_names.dead_letters, subjects.ALL_DEAD_LETTERS):
+            for message in found:
+                with suppress(ValueError):  # skip a message that is no dead letter of the service
+                    yield DeadLetter.model_validate_json(message.data or b"")
+    except nats.errors.Error as error:
+        raise no_worker(NO_DEAD_LETTERS) from error

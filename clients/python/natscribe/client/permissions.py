@@ -1,0 +1,96 @@
+"""Permissions: a request that NATS refuses fails at once, with an error that names the users who may send it."""
+
+import asyncio
+import re
+from typing import Final
+
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+
+from natscribe.client.errors import InboxRefusedError, NotAllowedError
+
+_REFUSAL: Final = re.compile(
+    r'permissions violation for (publish|subscription) to "([^"]+)"'
+)  # nats-py lowers the case
+_JETSTREAM: Final = re.compile(
+    r"^\$js\.(?:api|ack\.natscribe)\."
+)  # deploy/nats/accounts.conf maps the first to the second
+_EVERYBODY: Final = ("publisher", "follower", "operator")
+# The users of deploy/nats/accounts.conf who may send a request; the first pattern that fits its subject counts.
+_USERS: Final = (
+    (re.compile(r"tasks\.(status|result|queue)|.*OBJ_results"), _EVERYBODY),
+    (re.compile(r"tasks\.|\$O\.|.*OBJ_"), ("publisher",)),
+    (re.compile(r"dead_letters\.|.*_(tasks|dead_letters)\b"), ("operator",)),
+    (re.compile(r""), _EVERYBODY),
+)
+
+
+class Connection(Nats):
+    """A connection to NATS whose requests fail at once if the server refuses them.
+
+    The server sends no reply to a refused request, but an error that names only the subject.
+    """
+
+    def __init__(self, user: str | None, inbox_prefix: str) -> None:
+        super().__init__()
+        self._user = user
+        self._prefix = inbox_prefix
+        self._waiting: dict[asyncio.Future[None], str] = {}  # the subject of each request without a reply yet
+        self._no_inbox = False
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,
+        old_style: bool = False,  # noqa: FBT001, FBT002 -- nats-py's signature
+        headers: dict[str, str] | None = None,
+    ) -> Msg:
+        """Send a request and return the reply.
+
+        Raises:
+            NotAllowedError: The user may not send this request.
+            InboxRefusedError: The user may not receive replies under this inbox prefix.
+            NatsError: There is no reply.
+        """
+        if self._no_inbox:
+            raise InboxRefusedError(self._user, self._prefix)
+        refused = asyncio.get_running_loop().create_future()
+        self._waiting[refused] = subject
+        sending = asyncio.ensure_future(super().request(subject, payload, timeout, old_style, headers))
+        try:
+            await asyncio.wait([sending, refused], return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                return sending.result()
+        finally:
+            del self._waiting[refused]
+            sending.cancel()
+        if self._no_inbox:
+            raise InboxRefusedError(self._user, self._prefix)
+        raise NotAllowedError(self._user, subject, who_may(subject))
+
+    def note_error(self, error: Exception) -> None:
+        """End the requests that the server refuses with this error."""
+        refusal = _REFUSAL.search(str(error))
+        if refusal is None:
+            return
+        what, refused = refusal.groups()
+        self._no_inbox |= what == "subscription" and refused.startswith(f"{self._prefix.lower()}.")
+        for request, subject in self._waiting.items():
+            if not request.done() and (self._no_inbox or (what == "publish" and _is_same(refused, subject))):
+                request.set_result(None)
+
+    def note_reconnect(self) -> None:
+        """Try the inbox again: the permissions may have changed."""
+        self._no_inbox = False
+
+
+def who_may(subject: str) -> tuple[str, ...]:
+    """Return the users of the production stack who may send a request to a subject."""
+    return next(users for pattern, users in _USERS if pattern.match(subject))
+
+
+def _is_same(refused: str, subject: str) -> bool:
+    """Whether the server's error is about this subject, which an account may have mapped and extended."""
+    said, asked = _JETSTREAM.sub("", refused), _JETSTREAM.sub("", subject.lower())
+    return said == asked or said.startswith(f"{asked}.")

@@ -1,0 +1,96 @@
+"""Measures recordings and puts them where AUDIO_STORE says."""
+
+import asyncio
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from nats.js import JetStreamContext
+
+from natscribe.client.bucket import Bucket
+from natscribe.client.errors import RecordingError
+from natscribe.client.stores import Store
+from natscribe.schemas.wire import Priority
+from natscribe.settings import Settings
+
+SHORT, LONG = 2 * 60, 30 * 60  # seconds; a recording below the first is `high`, from the second on `low`
+
+
+def store_of(settings: Settings, jetstream: JetStreamContext) -> Store | None:
+    """Return the store that AUDIO_STORE names; None if the client only names recordings there."""
+    where = urlsplit(settings.audio_store)
+    match where.scheme:
+        case "nats":
+            return Bucket(jetstream, where.netloc)
+        case "s3":
+            from natscribe.client.s3 import S3  # noqa: PLC0415 -- its library is an optional extra
+
+            return S3(settings)
+    return None
+
+
+async def length(recording: Path | str) -> float | None:
+    """Return the length of a recording in seconds, or None if the client cannot read the recording."""
+    return await asyncio.to_thread(_duration, recording) if isinstance(recording, Path) else None
+
+
+def choose_priority(seconds: float | None) -> Priority:
+    """Choose `high` below 2 min, `low` from 30 min on, and `normal` between, or if the length is unknown."""
+    if seconds is None:
+        return Priority.NORMAL
+    if seconds < SHORT:
+        return Priority.HIGH
+    return Priority.NORMAL if seconds < LONG else Priority.LOW
+
+
+async def audio_file_id(store: str, recording: Path | str, task_id: str) -> str:
+    """Return the `audio_file_id` of a recording; a string is such an id already.
+
+    If the client uploads to AUDIO_STORE, each task gets an id of its own for the file, because deleting a task deletes
+    its recording. If AUDIO_STORE is a folder, the file must be in this folder.
+
+    Raises:
+        RecordingError: The file cannot be read, is not in the folder, or AUDIO_STORE can only be read.
+    """
+    if isinstance(recording, str):
+        return recording
+    if (trouble := await asyncio.to_thread(_trouble, recording)) is not None:
+        raise RecordingError(trouble)
+    url = urlsplit(store)
+    if url.scheme == "file":
+        return await asyncio.to_thread(_place_in, Path(unquote(url.path)), recording)
+    if url.scheme == "https":
+        message = f"AUDIO_STORE ({store}) can only be read: put {recording.name} there, and name it with --stored."
+        raise RecordingError(message)
+    safe = re.sub(r"[^\w.-]+", "_", recording.name)[-80:]
+    return f"{task_id}-{safe}"
+
+
+def _duration(recording: Path) -> float | None:
+    try:
+        from tinytag import TinyTag, TinyTagException  # noqa: PLC0415 -- part of the extra `command`
+    except ImportError:
+        return None
+    try:
+        return TinyTag.get(recording, tags=False).duration or None
+    except (TinyTagException, OSError, ValueError):
+        return None
+
+
+def _place_in(root: Path, recording: Path) -> str:
+    try:
+        return recording.resolve().relative_to(root.resolve()).as_posix()
+    except ValueError as error:
+        message = f"{recording.name} is not in AUDIO_STORE ({root}): copy it there first."
+        raise RecordingError(message) from error
+
+
+def _trouble(recording: Path) -> str | None:
+    """Say what is wrong with a file in one sentence, or return None."""
+    if recording.is_dir():
+        return f"{recording} is a folder: name the recordings in it."
+    if not recording.exists():
+        return f"There is no file {recording}: check the name."
+    if not recording.is_file():
+        return f"{recording} is not a regular file: save it as a file first."
+    return f"{recording} is empty: record it again." if not recording.stat().st_size else None

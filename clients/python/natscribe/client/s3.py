@@ -1,0 +1,125 @@
+"""Uploads recordings to S3."""
+
+import asyncio
+import io
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+from natscribe.client.errors import RecordingError, UnreachableError
+from natscribe.client.stores import sha256_of
+from natscribe.s3 import connect, lacks_credentials
+from natscribe.settings import Settings
+
+if TYPE_CHECKING:  # the library has this type for type checkers alone
+    from obstore import PutResult
+
+_PART_BYTES = 5 * 1024 * 1024  # S3 allows 10,000 parts of at least this size
+_PARTS_AT_ONCE = 4
+_PART_WITHIN_S = 300.0
+_CLEAN_UP_S = 10.0  # a cancelled upload removes its parts within this time
+_SHA256 = "sha256"  # field of an object's metadata
+
+
+class S3:
+    """A bucket of S3, with a prefix; the SHA-256 of each recording is in the metadata of its object."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._store = connect(settings, within=timedelta(seconds=_PART_WITHIN_S))
+
+    async def upload(self, recording: Path, name: str, /) -> bool:
+        """Upload a recording; see `Store.upload`."""
+        digest = await asyncio.to_thread(sha256_of, recording)
+        before = await self._digest(name)
+        if before == digest:
+            return False
+        try:
+            await self._put(recording, name, digest)
+        except (BaseError, OSError) as error:
+            message = f"{recording.name} could not be uploaded. {_reason(error)}"
+            raise RecordingError(message) from error
+        return before is None
+
+    async def withdraw(self, name: str, /) -> None:
+        """Delete a recording; see `Store.withdraw`."""
+        with suppress(BaseError, OSError):
+            await self._store.delete_async(name)
+
+    async def differs(self, recording: Path, name: str, /) -> bool:
+        """Compare a recording; see `Store.differs`."""
+        found = await self._digest(name)
+        return found is not None and found != await asyncio.to_thread(sha256_of, recording)
+
+    async def _digest(self, name: str) -> str | None:
+        """Return the SHA-256 of an object, empty if its metadata has none; None if there is no such object."""
+        try:
+            found = await self._store.get_async(name, options={"head": True})
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise UnreachableError(_reason(error)) from error
+        return found.attributes.get(_SHA256, "")
+
+    async def _put(self, recording: Path, name: str, digest: str) -> None:
+        """Upload in parts; nothing is seen under this name before all parts are there.
+
+        A cancelled upload reads no further part: then the library removes the parts that it has sent.
+        """
+        with await asyncio.to_thread(_Source, recording) as source:
+            uploading = asyncio.ensure_future(
+                self._store.put_async(
+                    name,
+                    source,
+                    attributes={_SHA256: digest},
+                    use_multipart=True,
+                    chunk_size=_PART_BYTES,
+                    max_concurrency=_PARTS_AT_ONCE,
+                )
+            )
+            try:
+                await asyncio.shield(uploading)
+            except asyncio.CancelledError:
+                source.cancelled = True
+                if await _succeeded(uploading):  # all parts were sent before
+                    await self.withdraw(name)
+                raise
+
+
+class _Source(io.FileIO):
+    """A recording that is read until the upload is cancelled."""
+
+    cancelled = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read so many bytes, in a thread of the library.
+
+        Raises:
+            OSError: The upload was cancelled.
+        """
+        if self.cancelled:
+            message = "the upload was cancelled"
+            raise OSError(message)
+        return super().read(-1 if size is None else size)
+
+
+async def _succeeded(uploading: "asyncio.Future[PutResult]") -> bool:
+    """Wait for the end of a cancelled upload, even if the waiting is cancelled, too; return whether it is complete."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + _CLEAN_UP_S
+    while not uploading.done() and clock() < deadline:
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([uploading], timeout=deadline - clock())
+    return uploading.done() and not uploading.cancelled() and uploading.exception() is None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
+        return "S3 refuses this user: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights of the user."
+    if lacks_credentials(error):
+        return "The key of S3 is missing: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    if isinstance(error, FileNotFoundError):
+        return "S3 has no such bucket: let the operator create it, or correct AUDIO_STORE."
+    return "S3 does not answer: try again in a moment, or check AWS_ENDPOINT_URL and AWS_REGION."

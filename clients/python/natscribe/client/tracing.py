@@ -1,0 +1,23 @@
+"""Traces: a span for each published task, if the program has OpenTelemetry."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+try:
+    from opentelemetry import trace
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+except ImportError:
+    _HAS_TRACES = False
+else:
+    _HAS_TRACES = True
+
+
+@contextmanager
+def publishing(subject: str, headers: dict[str, str]) -> Generator[None, None, None]:
+    """Add the context of a new span to the headers; the span ends with the block, which publishes the task."""
+    if not _HAS_TRACES:
+        yield
+        return
+    with trace.get_tracer("natscribe").start_as_current_span(f"{subject} publish", kind=trace.SpanKind.PRODUCER):
+        TraceContextTextMapPropagator().inject(headers)
+        yield

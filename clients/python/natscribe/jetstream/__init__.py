@@ -1,0 +1,1 @@
+"""Reads from JetStream streams, for the client and for the service."""

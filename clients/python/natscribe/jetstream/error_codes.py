@@ -1,0 +1,5 @@
+"""The `err_code`s of nats-server that decide what happens next."""
+
+NO_MESSAGE = 10037  # the stream has no such message
+QUEUE_FULL = 10077  # the stream accepts no more messages on this subject
+STORAGE_FULL = (10023, 10047)  # JetStream may store no more, on the server or in the account

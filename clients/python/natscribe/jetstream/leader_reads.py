@@ -1,0 +1,52 @@
+"""Read single messages from the leader of a stream: only these reads may decide what happens to a task.
+
+JetStream's Direct Get, which `stream_pages` uses, is answered by any server that has a replica of the stream, even by
+one that is behind the leader. The leader answers with all that it has acknowledged.
+"""
+
+from nats.aio.client import Client
+from nats.errors import NoRespondersError
+from nats.js.api import RawStreamMsg
+from nats.js.errors import NotFoundError
+
+from natscribe.jetstream.error_codes import NO_MESSAGE
+
+ANSWER_TIMEOUT_S = 2.0
+
+
+async def one(nats: Client, stream: str, subject: str, sequence: int) -> RawStreamMsg | None:
+    """Return the message of a subject with this stream sequence; None if the stream does not hold that message.
+
+    Raises:
+        NatsError: The leader does not answer.
+    """
+    found = await _message(nats, stream, sequence)
+    return found if found is not None and found.subject == subject else None
+
+
+async def next_from(nats: Client, stream: str, subject: str, start: int) -> RawStreamMsg | None:
+    """Return the first message of a subject from stream sequence `start` on; None if no message follows.
+
+    Raises:
+        NatsError: The leader does not answer.
+    """
+    return await _message(nats, stream, start, subject)
+
+
+async def last(nats: Client, stream: str, subject: str) -> RawStreamMsg | None:
+    """Return the last message of a subject; None if the subject has no message.
+
+    Raises:
+        NatsError: The leader does not answer.
+    """
+    return await _message(nats, stream, None, subject)
+
+
+async def _message(nats: Client, stream: str, start: int | None, subject: str | None = None) -> RawStreamMsg | None:
+    js, follows = nats.jetstream(timeout=ANSWER_TIMEOUT_S), start is not None and subject is not None
+    try:
+        return await js.get_msg(stream, start, subject, next=follows)
+    except NotFoundError as error:
+        if error.err_code != NO_MESSAGE:  # the stream is missing: the service makes it again
+            raise NoRespondersError from error
+        return None

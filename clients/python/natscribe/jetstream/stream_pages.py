@@ -1,0 +1,124 @@
+"""Read batches of messages from a stream by JetStream's Direct Get, which nats-py does not offer.
+
+Any server of a cluster that has a replica of the stream may answer, even one that is behind the leader. So what is read
+here may only be shown, or be confirmed by an append, which JetStream refuses if the read was out of date. For what
+decides, use `leader_reads`.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from datetime import datetime
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.api import RawStreamMsg
+
+from natscribe.jetstream import leader_reads
+
+ANSWER_TIMEOUT_S = 1.5  # a server that is frozen may have received the request: the next request may reach another
+REQUESTS_AT_MOST = 4
+PAGE_SIZE = 200  # messages that are read in one batch
+LARGEST_ANSWER_BYTES = 4 * 1024**2  # limit of a batch; a larger max_payload raises the limit
+ENVELOPE_BYTES = 8 * 1024  # room for the subject and headers that the server adds to a message
+PENDING = "Nats-Num-Pending"  # header: how many messages of the subject follow this message
+
+NO_MORE, NOBODY = {"204", "404"}, "503"  # status codes: no further message; no server answers
+
+Pages = list[RawStreamMsg]
+
+
+async def page(nats: Client, stream: str, subject: str, *, start: int, count: int) -> Pages:
+    """Return at most `count` messages of a subject, from stream sequence `start` on.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
+    query = {"seq": start, "next_by_subj": subject, "batch": count, "max_bytes": bytes_at_once(nats)}
+    return await _answer(nats, stream, query)
+
+
+async def pages(nats: Client, stream: str, subject: str, *, after: int = 0) -> AsyncIterator[Pages]:
+    """Yield all messages of a subject after stream sequence `after`, up to PAGE_SIZE at a time.
+
+    The last messages are read from the leader if the server that answers is behind the leader. So no message is
+    missing, but one that was deleted a moment ago may be among them.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
+    at = after
+    while True:
+        found = await page(nats, stream, subject, start=at + 1, count=PAGE_SIZE)
+        if not found:
+            next_one = await leader_reads.next_from(nats, stream, subject, at + 1)
+            if next_one is None:
+                return
+            found = [next_one]
+        yield found
+        at = found[-1].seq or at + 1
+
+
+def bytes_at_once(nats: Client) -> int:
+    """Return how many bytes to request at once: always enough for a message of the largest allowed size."""
+    return max(LARGEST_ANSWER_BYTES, nats.max_payload + ENVELOPE_BYTES)
+
+
+async def last_of_each(nats: Client, stream: str, subjects: Iterable[str]) -> Pages:
+    """Return the last message of each subject; subjects without messages are left out.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
+    wanted = list(subjects)
+    if not wanted:
+        return []
+    query = {"multi_last": wanted, "max_bytes": bytes_at_once(nats)}
+    return await _answer(nats, stream, query)
+
+
+async def _answer(nats: Client, stream: str, query: dict[str, object]) -> Pages:
+    for _ in range(REQUESTS_AT_MOST - 1):
+        with suppress(NatsTimeoutError):
+            return [message async for message in _answers(nats, stream, query)]
+    return [message async for message in _answers(nats, stream, query)]
+
+
+async def _answers(nats: Client, stream: str, query: dict[str, object]) -> AsyncIterator[RawStreamMsg]:
+    inbox = await nats.subscribe(nats.new_inbox())
+    try:
+        await nats.publish(_api_subject(stream), json.dumps(query).encode(), reply=inbox.subject)
+        while not _is_end(answer := await inbox.next_msg(timeout=ANSWER_TIMEOUT_S)):
+            yield _message(answer)
+    finally:
+        await inbox.unsubscribe()
+
+
+def _api_subject(stream: str) -> str:
+    return f"$JS.API.DIRECT.GET.{stream}"
+
+
+def _is_end(answer: Msg) -> bool:
+    """Return whether an answer ends the batch; a message never does, even if its publisher has set a `Status`.
+
+    Raises:
+        NatsError: The answer is neither a message nor a normal end. Treating it as an end would hide messages.
+    """
+    headers = answer.headers or {}
+    if "Nats-Sequence" in headers:
+        return False
+    if headers.get("Status") == NOBODY:
+        raise NoRespondersError
+    if headers.get("Status") not in NO_MORE:
+        message = f"the stream answers with status {headers.get('Status')}"
+        raise NatsError(message)
+    return True
+
+
+def _message(answer: Msg) -> RawStreamMsg:
+    headers = answer.headers or {}
+    time = datetime.fromisoformat(headers["Nats-Time-Stamp"])
+    return RawStreamMsg(headers["Nats-Subject"], int(headers["Nats-Sequence"]), answer.data, headers=headers, time=time)

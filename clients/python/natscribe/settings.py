@@ -1,0 +1,186 @@
+"""Settings of a client, which the service has, too: how to reach NATS, and where recordings are."""
+
+import os
+import re
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from typing_extensions import Self
+
+from natscribe.schemas.problems import first_problem
+from natscribe.schemas.stream_names import StreamNames
+
+SECRETS = Path("/run/secrets")  # container engines put one file here for each secret; the environment overrides it
+STEM_SUFFIX = "_tasks"
+STORE = re.compile(
+    r"nats://[A-Za-z0-9_-]+"
+    r"|file:///.*"
+    r"|s3://[a-z0-9][a-z0-9.-]+(/(?!\.)[\w.!()=-]+)*/?"
+    r"|https://[A-Za-z0-9.-]+(:[0-9]{1,5})?/((?!\.)[\w.~-]+/)*"
+)
+
+
+class Settings(BaseModel):
+    """How to reach NATS, and where recordings are.
+
+    The fields are named like the environment variables: `nats_url` is NATS_URL.
+    """
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)  # the input may contain passwords
+
+    nats_url: str = Field("nats://localhost:4222", description="Addresses of the NATS servers, separated by commas.")
+    nats_user: str | None = None
+    nats_password: SecretStr | None = None
+    nats_creds_file: FilePath | None = None
+    nats_tls_ca_file: FilePath | None = None
+    nats_inbox_prefix: str = Field(
+        "_INBOX", pattern=r"^[A-Za-z0-9_.-]+$", description="Prefix of the inboxes in which a client receives replies."
+    )
+    nats_stream_name: str = Field("transcription_tasks", pattern=r"^[A-Za-z0-9_-]+$")
+    nats_consumer_name: str = Field("transcription_worker", pattern=r"^[A-Za-z0-9_-]+$")
+
+    audio_store: str = "nats://audio"
+    aws_access_key_id: str | None = None
+    aws_secret_access_key: SecretStr | None = None
+    aws_region: str | None = None
+    aws_endpoint_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Address of a server that is not Amazon's, such as MinIO; null: Amazon's.",
+    )
+
+    @classmethod
+    def read(cls, *files: Path) -> Self:
+        """Read each setting from the environment, else from these files of `NAME=value` lines, else from /run/secrets.
+
+        Raises:
+            ValidationError: A setting is wrong; `wrong_setting` makes a sentence of the error.
+        """
+        sources: list[Mapping[str, str | None]] = [os.environ, *_lines_of(files)]
+        found: dict[str, str] = {}
+        for name in cls.model_fields:
+            values = (source.get(name.upper()) for source in sources)
+            value = next(filter(None, values), None) or _secret(name)
+            if value:
+                found[name] = value
+        return cls.model_validate(found)
+
+    @model_validator(mode="after")
+    def _key_and_secret(self) -> Self:
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            message = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: set both, or neither"
+            raise ValueError(message)
+        return self
+
+    @field_validator("nats_url")
+    @classmethod
+    def _is_of_nats(cls, urls: str) -> str:
+        addresses = [url.strip() for url in urls.split(",")]
+        for address in map(split_address, addresses):
+            if address.scheme not in {"nats", "tls"} or not address.hostname:
+                message = "write nats://HOST:PORT, or tls:// with TLS; separate several addresses by commas"
+                raise ValueError(message)
+        return ",".join(addresses)
+
+    @field_validator("nats_creds_file")
+    @classmethod
+    def _can_be_signed(cls, file: Path | None) -> Path | None:
+        if file is not None and find_spec("nkeys") is None:
+            message = "a credentials file needs an extra, install it: pip install 'natscribe[creds]'"
+            raise ValueError(message)
+        return file
+
+    @field_validator("audio_store")
+    @classmethod
+    def _is_a_store(cls, url: str) -> str:
+        if not STORE.fullmatch(url):
+            message = "write nats://BUCKET, file:///FOLDER, s3://BUCKET/PREFIX or https://HOST/FOLDER/"
+            raise ValueError(message)
+        if url.startswith("s3:") and find_spec("obstore") is None:
+            message = "S3 needs an extra, install it: pip install 'natscribe[s3]'"
+            raise ValueError(message)
+        return url
+
+    @property
+    def nats_servers(self) -> list[str]:
+        """The addresses in NATS_URL."""
+        return self.nats_url.split(",")
+
+    @property
+    def nats_place(self) -> str:
+        """The addresses in NATS_URL without users and passwords, for messages."""
+        return ", ".join(map(without_login, self.nats_servers))
+
+    @property
+    def stem(self) -> str:
+        """The name of the task stream without `_tasks`: the prefix of the other streams' names."""
+        return self.nats_stream_name.removesuffix(STEM_SUFFIX)
+
+    @property
+    def stream_names(self) -> StreamNames:
+        """The names of the streams and consumers of this deployment."""
+        return StreamNames(
+            tasks=self.nats_stream_name,
+            progress=f"{self.stem}_progress",
+            segments=f"{self.stem}_segments",
+            results=f"{self.stem}_results",
+            dead_letters=f"{self.stem}_dead_letters",
+            retention=f"{self.stem}_retention",
+            consumer_stem=self.nats_consumer_name,
+        )
+
+
+def without_login(url: str) -> str:
+    """Return an address without its user and password, and without a query, which may hold them too."""
+    scheme, _, rest = url.partition("?")[0].partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def split_address(url: str) -> SplitResult:
+    """Split an address into its parts.
+
+    Raises:
+        ValueError: The port cannot be one.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        message = "write SCHEME://HOST:PORT with a port up to 65535, and special characters in a password as %XX"
+        raise ValueError(message) from error
+    return parts
+
+
+def wrong_setting(error: ValidationError) -> str:
+    """Write a sentence that names the wrong setting, as the environment names it, and the problem."""
+    # The name is empty if the problem is a combination of settings.
+    name = "".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
+    where = f"The setting {name.upper()}" if name else "A setting"
+    what = first_problem(error).removeprefix(f"{name}: ")
+    return f"{where} is wrong: {what}. Correct it in the environment or in .env."
+
+
+def _lines_of(files: tuple[Path, ...]) -> list[Mapping[str, str | None]]:
+    present = [file for file in files if file.is_file()]
+    if not present:
+        return []
+    from dotenv import dotenv_values  # noqa: PLC0415 -- part of the extra `command`, which alone reads files
+
+    return [dotenv_values(file, interpolate=False) for file in present]
+
+
+def _secret(name: str) -> str | None:
+    file = SECRETS / name
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else None
