@@ -82,16 +82,17 @@ class Erasure:
         await self._recordings.delete(reminder.audio_file_id)
         await self._reminders.forget(reminder)
 
-    async def erase_recording(self, due: Reminder, *, in_use: Collection[str]) -> bool:
+    async def erase_recording(self, due: Reminder, *, in_use: Collection[str], kept_for_ever: bool) -> bool:
         """Erase the recording of a reminder unless another task needs it; return whether it was erased.
 
-        `in_use` are the recordings of the tasks that have not ended.
+        `in_use` are the recordings of the tasks that have not ended. `kept_for_ever` is whether a recording stays of an
+        ended task that does not ask for less.
 
         Raises:
             NatsError: NATS does not answer.
             TransientError: The recordings cannot be reached.
         """
-        if due.audio_file_id in in_use or await self._reminders.is_recording_needed(due):
+        if due.audio_file_id in in_use or await self._reminders.is_recording_needed(due, kept_for_ever=kept_for_ever):
             return False
         await self._recordings.delete(due.audio_file_id)
         return True

@@ -130,14 +130,15 @@ class Reminders:
             if reminder.user_id == user_id:  # another name may have the same token
                 yield reminder
 
-    async def is_recording_needed(self, due: Reminder) -> bool:
+    async def is_recording_needed(self, due: Reminder, *, kept_for_ever: bool) -> bool:
         """Return whether the reminder of another task, which is not due, names the recording: that task keeps it.
 
-        The task's own reminder may have been set again, if a worker was lost before it had noted that.
+        `kept_for_ever` is whether a recording stays of a task that does not ask for less. The task's own reminder may
+        have been set again, if a worker was lost before it had noted that.
         """
         async for other in self._all(subjects.reminder("*", _token(due.audio_file_id), "*")):
-            is_same = other.owner.is_same_as(due.owner)
-            if other.audio_file_id == due.audio_file_id and other.recording_until is not None and not is_same:
+            is_other = other.audio_file_id == due.audio_file_id and not other.owner.is_same_as(due.owner)
+            if is_other and (other.recording_until is not None or (kept_for_ever and not other.everything)):
                 return True
         return False
 

@@ -130,7 +130,7 @@ class Schedule:
             log.info("task_erased", task_id=reminder.task_id)
 
     async def _erase_recording(self, reminder: Reminder, in_use: Collection[str]) -> None:
-        if await self._erasure.erase_recording(reminder, in_use=in_use):
+        if await self._erasure.erase_recording(reminder, in_use=in_use, kept_for_ever=self._audio_ttl == 0):
             self._count_erased("recording")
             log.info("recording_erased", task_id=reminder.task_id)
 
