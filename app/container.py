@@ -31,6 +31,7 @@ from app.recordings import recordings_of
 from app.redis_store import cache
 from app.redis_store.chunks import Chunks
 from app.redis_store.projection import RedisProjection
+from app.redis_store.task_list import TaskList
 from app.requests import TaskRequests
 from app.result_writer import ResultWriter
 from app.retention.erasure import Erasure
@@ -54,6 +55,7 @@ IN_CONTEXT: Final = (
     "diarizer",
     "registration",
     "tasks",
+    "task_list",
     "overview",
     "users",
     "dead_letters",
@@ -183,6 +185,7 @@ class Container:
             self.waiting,
             self.erasure,
         )
+        self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
         self.users = UserErasure(
             self.nats,
@@ -201,6 +204,7 @@ class Container:
             self.settings,
             queues=self.queues,
             projection=self.projection,
+            task_list=self.task_list,
             engine=self.engine,
             meter=self.meter,
             expire=partial(expire_tasks, self.waiting, self.registration, self.log, self.dead_letters, after=after),

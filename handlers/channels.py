@@ -31,6 +31,7 @@ _ACCEPT: dict[Kind, Callable[..., Any]] = {
 ANSWERS: Mapping[str, Callable[..., Any]] = {  # the reply to a request is what its handler returns
     subjects.STATUS: requests.status,
     subjects.RESULT: requests.result,
+    subjects.LIST: requests.list_tasks,
     subjects.QUEUE: requests.queue,
     subjects.CANCEL: requests.cancel,
     subjects.DELETE: requests.delete,

@@ -4,10 +4,12 @@ from typing import Annotated
 
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus, UserRequest
+from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import TranscriptionResult
 
 from app.queue.overview import Overview
+from app.redis_store.task_list import TaskList
 from app.requests import TaskRequests
 from app.retention.users import UserErasure
 from handlers.dependencies import FromContext
@@ -23,6 +25,11 @@ async def result(
 ) -> TranscriptionResult | DiarizationResult | str:
     """Reply with the result of a task, in the requested format."""
     return await tasks.result(request)
+
+
+async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromContext()]) -> TaskPage:
+    """Reply with a page of tasks, the newest first."""
+    return await task_list.page(request)
 
 
 async def queue(request: QueueRequest, overview: Annotated[Overview, FromContext()]) -> QueueOverview:

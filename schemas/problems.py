@@ -4,6 +4,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .requests import PLACE_PATTERN, TaskRequest, UserRequest
+from .task_list import LISTED_PLACE_PATTERN
 from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
 from .wire import TASK_ID_PATTERN
 
@@ -12,6 +13,7 @@ IN_WORDS = {  # for each pattern, the advice for a value that does not match the
     TASK_ID_PATTERN: "use letters, digits, - and _, at most 64",
     LANGUAGE_PATTERN: "use a code of ISO 639-1, like en",
     PLACE_PATTERN: "use `more_after` of the last reply",
+    LISTED_PLACE_PATTERN: "use `more_before` of the last reply",
     TERM_PATTERN: "write letters, without control characters such as tabs",
 }
 OF_SEVERAL_TYPES = {  # fields for which pydantic reports a problem for each type; the advice replaces these reports

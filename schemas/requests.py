@@ -18,6 +18,7 @@ from .wire import (
     Order,
     Percent,
     Position,
+    Priority,
     TaskId,
     Term,
     Time,
@@ -83,6 +84,7 @@ class TaskStatus(Message):
         union_mode="left_to_right",  # a DiarizationTask refuses the fields that only a TranscriptionTask has
         description="The task as it was sent; null if the message is no valid task.",
     )
+    priority: Priority = Field(description="Priority of the task.")
     state: State = Field(description="State of the task.")
     stage: Stage | None = Field(
         None,

@@ -4,6 +4,7 @@ from .wire import Kind, Priority
 
 STATUS = "tasks.status"
 RESULT = "tasks.result"
+LIST = "tasks.list"
 QUEUE = "tasks.queue"
 CANCEL = "tasks.cancel"
 DELETE = "tasks.delete"
@@ -40,6 +41,15 @@ def kind_of(subject: str) -> Kind:
         IndexError, ValueError: The subject is no subject of tasks.
     """
     return Kind(subject.split(".")[1])
+
+
+def priority_of(subject: str) -> Priority:
+    """The priority of the tasks on a subject.
+
+    Raises:
+        IndexError, ValueError: The subject is no subject of tasks.
+    """
+    return Priority(subject.split(".")[2])
 
 
 def tasks_channel(kind: Kind) -> str:

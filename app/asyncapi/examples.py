@@ -21,6 +21,7 @@ from natscribe.schemas.requests import (
     UserRequest,
 )
 from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.task_list import ListedTask, ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
 from natscribe.schemas.transcription import (
     Channels,
@@ -39,6 +40,7 @@ RECORDING: Final = "meeting.flac"
 WORKER: Final = "gpu-1-4711-9f3c"
 DURATION: Final = 61.5  # seconds
 USER: Final = 42
+_PLACE: Final = f"1795512600000000000112-{TASK_ID}"
 SHA256: Final = "d681eeef56ee8e6757bcabf3634a4922c195009c4fb85abdd7c713684886e0d1"
 
 
@@ -123,6 +125,7 @@ _STATUS = TaskStatus(
     task_id=TASK_ID,
     kind=Kind.TRANSCRIPTION,
     task=_TASK,
+    priority=Priority.NORMAL,
     state=State.RUNNING,
     stage=Stage.TRANSCRIBING,
     progress=23,
@@ -181,6 +184,19 @@ _LETTER = DeadLetter(
     attempts=1,
     stream_sequence=112,
     time=_at(2),
+)
+_LISTED = ListedTask(
+    task_id=TASK_ID,
+    kind=Kind.TRANSCRIPTION,
+    priority=Priority.NORMAL,
+    user_id=USER,
+    audio_file_id=RECORDING,
+    state=State.RUNNING,
+    stage=Stage.TRANSCRIBING,
+    progress=23,
+    attempt=1,
+    created_at=_at(0),
+    started_at=_at(1),
 )
 _QUEUES = QueueOverview(
     queues=[
@@ -257,6 +273,13 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
         Example("oneError", "All with one error", DeleteLettersRequest(code=ErrorCode.INVALID_MESSAGE)),
     ),
     "TaskStatus": (Example("running", "A task that runs", _STATUS),),
+    "ListRequest": (
+        Example("newest", "The newest tasks", ListRequest()),
+        Example("failed", "What has failed of a user", ListRequest(user_id=USER, state=State.FAILED, limit=200)),
+    ),
+    "TaskPage": (
+        Example("onePage", "One task, and older ones are before it", TaskPage(tasks=[_LISTED], more_before=_PLACE)),
+    ),
     "QueueRequest": (Example("all", "It has no fields", QueueRequest()),),
     "QueueOverview": (Example("oneBusy", "Twelve transcriptions of normal priority wait", _QUEUES),),
     "Deleted": (

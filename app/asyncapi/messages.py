@@ -31,6 +31,7 @@ from natscribe.schemas.requests import (
     UserRequest,
 )
 from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
 from natscribe.schemas.wire import Order
@@ -110,6 +111,7 @@ MESSAGES: Final = (
     MessageWords(TaskRequest, RequestHeaders, "Task request", "Names a task."),
     MessageWords(UserRequest, RequestHeaders, "User request", "Names all tasks of a user."),
     MessageWords(ResultRequest, RequestHeaders, "Result request", "Names a task and the format of its result."),
+    MessageWords(ListRequest, RequestHeaders, "List request", "Asks for the newest tasks."),
     MessageWords(QueueRequest, RequestHeaders, "Queue request", "Asks for the state of the task queues."),
     MessageWords(ReplayRequest, RequestHeaders, "Replay request", "Chooses dead letters by exactly one field."),
     MessageWords(
@@ -129,6 +131,7 @@ MESSAGES: Final = (
     MessageWords(
         str, TextReplyHeaders, "Result as text", "Text, subtitles or RTTM: the body is the file.", alias="ResultText"
     ),
+    MessageWords(TaskPage, ReplyHeaders, "Page of tasks", "Tasks, the newest first."),
     MessageWords(QueueOverview, ReplyHeaders, "Task queues", "How many tasks wait and run in each queue."),
     MessageWords(Deleted, ReplyHeaders, "Deleted", "The task, or each task of the user, is deleted."),
     MessageWords(Replayed, ReplyHeaders, "Replayed", "How many tasks were queued again."),

@@ -15,6 +15,7 @@ from app.jetstream.usage import read_usage
 from app.operations import memory
 from app.queue.priorities import QueueReader, TaskQueue
 from app.redis_store.projection import RedisProjection
+from app.redis_store.task_list import TaskList
 from app.settings import Settings
 from app.supervision import run_forever
 from app.telemetry.metrics import Meter
@@ -22,6 +23,7 @@ from app.telemetry.metrics import Meter
 CHECK_EVERY_S = 5.0
 MEASURE_EVERY_S = 15.0
 EXPIRE_EVERY_S = 3600.0
+CLEAN_LISTS_EVERY_S = 60.0
 SAMPLE: Final = 50  # how many messages of a queue are read; all waiting messages count with the mean audio of these
 
 log = structlog.get_logger()
@@ -37,6 +39,7 @@ class Maintenance:
         *,
         queues: QueueReader,
         projection: RedisProjection,
+        task_list: TaskList,
         engine: Engine,
         meter: Meter,
         expire: Callable[[], Awaitable[None]],
@@ -51,6 +54,7 @@ class Maintenance:
         self._settings = settings
         self._queues = queues
         self._projection = projection
+        self._task_list = task_list
         self._engine = engine
         self._meter = meter
         self._expire = expire
@@ -64,6 +68,7 @@ class Maintenance:
             run_forever("queue_metrics", self.measure_queues, every_s=MEASURE_EVERY_S),
             run_forever("storage_metrics", self.measure_storage, every_s=MEASURE_EVERY_S),
             run_forever("worker_metrics", self._measure_worker, every_s=CHECK_EVERY_S),
+            run_forever("task_list_cleaning", self._task_list.remove_expired, every_s=CLEAN_LISTS_EVERY_S),
             run_forever("expiry", self._expire, every_s=EXPIRE_EVERY_S),
         )
 

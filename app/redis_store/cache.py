@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 
 def connected(url: str) -> Redis:
-    """Make a Redis client that does not retry, because a task can compute a finding itself."""
+    """Make a Redis client that fails soon: a task can compute a finding itself, and a client can ask again."""
     return Redis.from_url(
         url, socket_timeout=ANSWER_TIMEOUT_S, socket_connect_timeout=ANSWER_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
     )

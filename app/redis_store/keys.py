@@ -1,6 +1,16 @@
 """The keys in Redis: three documented keys of each task, which any client may read, and keys for the service only."""
 
-MARK = "natscribe:projection"  # exists once the projection has begun; missing in a new or emptied Redis
+import json
+from hashlib import sha256
+from typing import Final
+
+# The mark exists once the projection has begun; it is missing in a new or emptied Redis. The number counts the forms of
+# the projection: after a change of the form, everything is projected again.
+MARK: Final = "natscribe:projection:2"
+ANYBODY: Final = "*"  # in the name of a task list: the tasks of all users
+NOBODY: Final = "-"  # in place of a user, for a task message without a valid user
+USER_DIGITS: Final = 32  # hexadecimal digits of a user's hash: with so many, no two users have the same
+LISTED: Final = "natscribe:listed"  # a sorted set of all listed tasks, by the time at which their keys may expire
 
 
 def info(task_id: str) -> str:
@@ -18,9 +28,23 @@ def result(task_id: str) -> str:
     return f"task:{task_id}:result"
 
 
-def shown(task_id: str) -> str:
-    """Return the key of the last projected event: when its stream was created, and its stream sequence."""
-    return f"natscribe:task:{task_id}:shown"
+def projected(task_id: str) -> str:
+    """Return the key about the last projected event of a task.
+
+    Its value is the stream sequence of the event, the task's place, state and user in the task lists (`-` if the task
+    was deleted), and when the stream of the event was created.
+    """
+    return f"natscribe:task:{task_id}:projected"
+
+
+def task_list(user: str, state: str) -> str:
+    """Return the key of a task list: the places of the tasks in a state, of one user or of ANYBODY."""
+    return f"natscribe:tasks:{user}:{state}"
+
+
+def user(user_id: int | str) -> str:
+    """Return the user in the name of a task list, a hash: a user may have any name, and `1` is not `"1"`."""
+    return sha256(json.dumps(user_id).encode()).hexdigest()[:USER_DIGITS]
 
 
 def withdrawn(task_id: str) -> str:

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from app.errors import TransientError
 from app.jetstream.streams import RESULTS_KEPT_S
 from app.redis_store import keys
+from app.redis_store.task_list import FUNCTIONS, place_of, user_of
 from app.task_log.record import Record
 from app.task_log.status import status_of
 
@@ -23,27 +24,44 @@ KEEP_PROGRESS_S: Final = DAY_S  # counted from each change of the progress
 KEEP_MARK_S: Final = 30 * DAY_S  # when the mark expires, everything is projected again
 
 # Several workers project one log, so an event is written only if it is newer than the last projected event. The
-# sequences of a new stream begin at 1 again, so the key of the last sequence also holds when the stream was created.
+# sequences of a new stream begin at 1 again, so the key of the last event also holds when the stream was created.
 # The progress key lives seven days from the first event, and at least one day from each change.
 # `cancelled` removes the result of the task, and keeps the result from being written afterwards.
 # The end of a task removes its analysed chunks.
-WRITE_IF_NEWER: Final = """
+WRITE_IF_NEWER: Final = (
+    FUNCTIONS
+    + """
 if ARGV[6] == 'cancelled' then
   redis.call('SET', KEYS[4], ARGV[9], 'EX', ARGV[7])
   redis.call('DEL', KEYS[5])
 end
 if ARGV[8] == '1' then redis.call('DEL', KEYS[6]) end
-local made = ARGV[10] .. ' '
-local shown = redis.call('GET', KEYS[3]) or ''
-local comparable = string.sub(shown, 1, #made) == made
-if comparable and tonumber(ARGV[1]) <= tonumber(string.sub(shown, #made + 1)) then return 0 end
+local place, user, state, expires_at = ARGV[11], ARGV[12], ARGV[6], ARGV[13]
+local number, old_place, old_user, old_state, made =
+  string.match(redis.call('GET', KEYS[3]) or '', '^(%d+) (%S+) (%S+) (%S+) (.*)$')
+if made == ARGV[10] and tonumber(ARGV[1]) <= tonumber(number) then return 0 end
+if old_place ~= place or old_user ~= user or old_state ~= state then
+  if old_place then unlist(old_place, old_user, old_state) end
+  enlist(place, user, state, expires_at)
+end
+redis.call('SET', KEYS[3], table.concat({ARGV[1], place, user, state, ARGV[10]}, ' '), 'EX', ARGV[4])
 local left = redis.call('TTL', KEYS[2])
-redis.call('SET', KEYS[3], made .. ARGV[1], 'EX', ARGV[4])
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[4])
 if left < 0 then left = tonumber(ARGV[4]) end
 redis.call('SET', KEYS[2], ARGV[3], 'EX', math.max(left, tonumber(ARGV[5])))
 return 1
 """
+)
+
+DELETE: Final = (
+    FUNCTIONS
+    + """
+local place, user, state = string.match(redis.call('GET', KEYS[3]) or '', '^%d+ (%S+) (%S+) (%S+)')
+if place then unlist(place, user, state) end
+redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('SET', KEYS[3], ARGV[1] .. ' - - - ' .. ARGV[2], 'EX', ARGV[3])
+"""
+)
 
 WRITE_UNLESS_WITHDRAWN: Final = """
 if tonumber(ARGV[3]) <= tonumber(redis.call('GET', KEYS[2]) or '0') then return 0 end
@@ -90,6 +108,7 @@ class RedisProjection:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._delete = redis.register_script(DELETE)
         self.made_at = ""  # when the stream of progress events was created; empty: not known yet
 
     async def progressed(self, events: Sequence[Happened]) -> None:
@@ -101,7 +120,7 @@ class RedisProjection:
         writing = self._redis.pipeline(transaction=False)
         for record, age_s in events:
             task_id, event = record.event.task_id, record.event
-            names = [keys.info(task_id), keys.progress(task_id), keys.shown(task_id)]
+            names = [keys.info(task_id), keys.progress(task_id), keys.projected(task_id)]
             names += [keys.withdrawn(task_id), keys.result(task_id), keys.voices(task_id)]
             try:
                 status = status_of(record).model_dump_json()
@@ -110,7 +129,8 @@ class RedisProjection:
             state, ended = str(event.state), int(event.state.ended)
             keep, keep_progress = _left(KEEP_S, age_s), _left(KEEP_PROGRESS_S, age_s)
             kept = (keep, keep_progress, state, FORGOTTEN_FOR_S, ended, record.metadata.task_sequence, self.made_at)
-            values = (record.stream_sequence, status, event.progress, *kept)
+            listed = (place_of(record), user_of(record), int(record.metadata.created_at.timestamp()) + KEEP_S)
+            values = (record.stream_sequence, status, event.progress, *kept, *listed)
             writing.eval(WRITE_IF_NEWER, len(names), *names, *values)
         with _reached():
             await writing.execute()
@@ -156,9 +176,10 @@ class RedisProjection:
         task_id = last.event.task_id
         await self.withdraw(last)
         with _reached():
-            shown = f"{self.made_at} {last.stream_sequence}"
-            await self._redis.set(keys.shown(task_id), shown, ex=FORGOTTEN_FOR_S)
-            await self._redis.delete(keys.info(task_id), keys.progress(task_id))
+            await self._delete(
+                keys=[keys.info(task_id), keys.progress(task_id), keys.projected(task_id)],
+                args=[last.stream_sequence, self.made_at, FORGOTTEN_FOR_S],
+            )
 
     async def withdraw(self, last: Record) -> None:
         """Delete the result of a task, and write no result of this task for FORGOTTEN_FOR_S.

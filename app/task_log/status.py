@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
 
@@ -18,6 +19,7 @@ def status_of(record: Record) -> TaskStatus:
         task_id=event.task_id,
         kind=event.kind,
         task=metadata.task,
+        priority=subjects.priority_of(metadata.subject),
         state=event.state,
         stage=event.stage,
         progress=event.progress,

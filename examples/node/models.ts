@@ -56,6 +56,28 @@ export interface LettersDeleted {
   'deleted': number;
   'more_after': number | null;
 }
+export interface ListRequest {
+  'user_id'?: number | string | null;
+  'state'?: State | null;
+  'limit'?: number;
+  'before'?: string | null;
+}
+export interface ListedTask {
+  'task_id': string;
+  'kind': Kind;
+  'priority': Priority;
+  'user_id': number | string | null;
+  'audio_file_id': string | null;
+  'state': State;
+  'stage': Stage | null;
+  'progress': number;
+  'attempt': number;
+  'error': ErrorDetail | null;
+  'created_at': string;
+  'started_at': string | null;
+  'finished_at': string | null;
+  'result_available': boolean;
+}
 export interface Model {
   'name': string;
   'revision': string;
@@ -141,6 +163,10 @@ export interface Stretch {
   'start': number;
   'end': number;
 }
+export interface TaskPage {
+  'tasks': ListedTask[];
+  'more_before': string | null;
+}
 export interface TaskRequest {
   'task_id': string;
 }
@@ -148,6 +174,7 @@ export interface TaskStatus {
   'task_id': string;
   'kind': Kind;
   'task': DiarizationTask | TranscriptionTask | null;
+  'priority': Priority;
   'state': State;
   'stage': Stage | null;
   'progress': number;
@@ -224,6 +251,7 @@ export type DeleteRequests = TaskRequest | UserRequest;
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type Kind = "transcription" | "diarization";
 export type LetterDeletionRequests = LettersDeleted | ErrorReply;
+export type ListRequests = TaskPage | ErrorReply;
 export type Priority = "high" | "normal" | "low";
 export type QueueRequests = QueueOverview | ErrorReply;
 export type ReplayRequests = Replayed | ErrorReply;

@@ -29,6 +29,7 @@ CODE = re.compile(r"`([^`]+)`")
 ANSWERS: dict[str, Callable[..., object]] = {
     subjects.STATUS: requests.status,
     subjects.RESULT: requests.result,
+    subjects.LIST: requests.list_tasks,
     subjects.QUEUE: requests.queue,
     subjects.CANCEL: requests.cancel,
     subjects.DELETE: requests.delete,

@@ -32,6 +32,7 @@ OPERATIONS = {
     "receiveResult": ("send", "results.{task_id}"),
     "askStatus": ("receive", "tasks.status"),
     "askResult": ("receive", "tasks.result"),
+    "listTasks": ("receive", "tasks.list"),
     "askQueue": ("receive", "tasks.queue"),
     "cancelTask": ("receive", "tasks.cancel"),
     "deleteTask": ("receive", "tasks.delete"),
@@ -45,6 +46,7 @@ OPERATIONS = {
 REPLIES = {
     "askStatus": {"TaskStatus", "ErrorReply"},
     "askResult": {"TranscriptionResultReply", "DiarizationResultReply", "ResultText", "ErrorReply"},
+    "listTasks": {"TaskPage", "ErrorReply"},
     "askQueue": {"QueueOverview", "ErrorReply"},
     "cancelTask": {"TaskStatus", "ErrorReply"},
     "deleteTask": {"Deleted", "ErrorReply"},

@@ -22,6 +22,7 @@ from natscribe.schemas.requests import (
     UserRequest,
 )
 from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
 
 from app.settings import Settings
@@ -103,6 +104,15 @@ class FakeRequests:
 
 
 @dataclass
+class FakeTaskList:
+    asked: list[ListRequest] = field(default_factory=list)
+
+    async def page(self, request: ListRequest) -> TaskPage:
+        self.asked.append(request)
+        return TaskPage(tasks=[], more_before=request.before)
+
+
+@dataclass
 class FakeOverview:
     overview: QueueOverview = field(default_factory=lambda: QueueOverview(queues=[], dead_letters=3))
 
@@ -151,6 +161,7 @@ class Parts:
     task_run: FakeTaskRun = field(default_factory=FakeTaskRun)
     registration: FakeRegistration = field(default_factory=FakeRegistration)
     tasks: FakeRequests = field(default_factory=FakeRequests)
+    task_list: FakeTaskList = field(default_factory=FakeTaskList)
     overview: FakeOverview = field(default_factory=FakeOverview)
     users: FakeUsers = field(default_factory=FakeUsers)
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)

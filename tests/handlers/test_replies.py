@@ -10,7 +10,8 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import DeleteLettersRequest, ReplayRequest, ResultFormat, TaskStatus, UserRequest
-from natscribe.schemas.wire import Kind
+from natscribe.schemas.task_list import ListRequest
+from natscribe.schemas.wire import Kind, Priority
 from structlog.testing import capture_logs
 
 from app.errors import RequestError
@@ -21,6 +22,7 @@ STATUS = TaskStatus(
     task_id="t1",
     kind=Kind.TRANSCRIPTION,
     task=None,
+    priority=Priority.NORMAL,
     state=State.QUEUED,
     progress=0,
     attempt=1,
@@ -61,6 +63,36 @@ async def test_a_result_as_text_is_the_reply_as_it_is(broker: NatsBroker, parts:
 async def test_a_deleted_task_is_confirmed(broker: NatsBroker, parts: Parts) -> None:
     assert await ask(broker, subjects.DELETE, {"task_id": "t1"}) == {"deleted": True, "tasks": 1, "more_after": None}
     assert parts.tasks.deleted == ["t1"]
+
+
+@pytest.mark.parametrize("user_id", [7, "7"], ids=["number", "name"])
+async def test_a_page_of_tasks_is_the_reply(broker: NatsBroker, parts: Parts, user_id: int | str) -> None:
+    place = "1795595445000000000112-t1"
+    wanted = {"user_id": user_id, "state": "failed", "limit": 200, "before": place}
+    assert await ask(broker, subjects.LIST, wanted) == {"tasks": [], "more_before": place}
+    assert parts.task_list.asked == [ListRequest(user_id=user_id, state=State.FAILED, limit=200, before=place)]
+    assert type(parts.task_list.asked[0].user_id) is type(user_id)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "problem"),
+    [
+        ({"limit": 0}, "limit: "),
+        ({"limit": 201}, "limit: "),
+        ({"before": "here"}, "before: use `more_before` of the last reply"),
+        ({"before": "+"}, "before: use `more_before` of the last reply"),
+        ({"state": "*"}, "state: "),
+        ({"user_id": True}, "user_id: use an integer of 64 bits, or 1 to 64 characters"),
+    ],
+    ids=["none", "too many", "no place", "another mark of Redis", "another list", "no user"],
+)
+async def test_a_wrong_condition_of_a_list_is_named(
+    broker: NatsBroker, parts: Parts, wanted: dict[str, object], problem: str
+) -> None:
+    error = (await ask(broker, subjects.LIST, wanted))["error"]
+    assert error["code"] == "invalid_request"
+    assert problem in error["message"]
+    assert parts.task_list.asked == []
 
 
 async def test_the_state_of_the_queues_is_the_reply(broker: NatsBroker) -> None:
@@ -129,7 +161,7 @@ async def test_what_is_no_object_is_answered(broker: NatsBroker, subject: str, b
 
 @every_request
 async def test_an_unknown_field_is_named(broker: NatsBroker, subject: str) -> None:
-    known = {} if subject == subjects.QUEUE else {"task_id": "t1"}
+    known = {} if subject in {subjects.LIST, subjects.QUEUE} else {"task_id": "t1"}
     error = (await ask(broker, subject, known | {"taskid": "t1"}))["error"]
     assert error["code"] == "invalid_request"
     assert "taskid" in error["message"]

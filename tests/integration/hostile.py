@@ -16,6 +16,7 @@ QUEUES = [f"tasks.{kind}.{priority}" for kind in ("transcription", "diarization"
 REQUESTS = [
     "tasks.status",
     "tasks.result",
+    "tasks.list",
     "tasks.queue",
     "tasks.cancel",
     "tasks.delete",

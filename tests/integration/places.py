@@ -30,9 +30,13 @@ async def _everything(js: JetStreamContext, redis: Redis) -> AsyncIterator[tuple
 
 
 async def _value(redis: Redis, key: str) -> str:
-    if await redis.type(key) == "hash":
-        return str(await redis.hkeys(key))  # the values are compressed
-    return str(await redis.get(key))
+    match await redis.type(key):
+        case "hash":
+            return str(await redis.hkeys(key))  # the values are compressed
+        case "zset":
+            return str(await redis.zrange(key, 0, -1))
+        case _:
+            return str(await redis.get(key))
 
 
 async def know_nothing(*_: object, **__: object) -> list[RawStreamMsg]:

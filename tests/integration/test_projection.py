@@ -129,6 +129,8 @@ async def test_a_redis_that_lost_its_data_is_caught_up(publisher: Publisher, wor
     await worker.container.maintenance.restart_projection()
     await eventually(lambda: redis.get("task:t1:result"))
     assert json.loads(await eventually(lambda: redis.get("task:t1:info")))["state"] == "completed"
+    # And the list of tasks is as before
+    assert [task["task_id"] for task in (await publisher.ask("tasks.list", state="completed"))["tasks"]] == ["t1"]
     # And once is enough
     with capture_logs() as lines:
         await worker.container.maintenance.restart_projection()
@@ -145,12 +147,12 @@ async def test_what_redis_does_not_take_holds_up_nothing_else(
         await eventually(partial(redis.exists, f"task:{task}:result"))
     # When they are projected again, all at once, and Redis does not take the first, for what somebody has left there
     await redis.flushdb()
-    await redis.lpush("natscribe:task:t1:shown", "no number")
+    await redis.lpush("natscribe:task:t1:projected", "no number")
     await worker.container.maintenance.restart_projection()
     # Then the others are projected
     for task in ("t2", "t3"):
         await eventually(partial(redis.exists, f"task:{task}:info"))
     assert not await redis.exists("task:t1:info")
     # And that one, when the way is free
-    await redis.delete("natscribe:task:t1:shown")
+    await redis.delete("natscribe:task:t1:projected")
     await eventually(lambda: redis.exists("task:t1:info"))

@@ -268,6 +268,7 @@ def known(task: TranscriptionTask) -> bytes:
         task_id=task.task_id,
         kind=Kind.TRANSCRIPTION,
         task=task,
+        priority=Priority.NORMAL,
         state=State.RUNNING,
         progress=1,
         attempt=1,

@@ -6,9 +6,11 @@ import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from natscribe.schemas.progress import State
+from natscribe.schemas.task_list import TaskPage
 from natscribe.schemas.wire import Kind
 
 from tests.integration.conftest import DEADLINE, Publisher
+from tests.waiting import eventually
 
 REQUESTS = ["tasks.status", "tasks.result", "tasks.cancel", "tasks.delete"]
 
@@ -64,6 +66,23 @@ async def test_an_answer_goes_into_an_inbox_or_nowhere(
 async def test_an_unknown_task_is_not_found(publisher: Publisher, subject: str) -> None:
     answer = await publisher.ask(subject, task_id="nobody")
     assert answer["error"]["code"] == "not_found"
+
+
+async def test_a_user_finds_its_own_tasks(publisher: Publisher, task_id: str) -> None:
+    # Given two tasks of a user, one of which waits for the other
+    for number in (1, 2):
+        await publisher.publish(f"{task_id}-{number}", user_id=task_id)
+    await publisher.until(f"{task_id}-2", State.COMPLETED)
+
+    async def listed() -> bool:
+        # When the user asks for what is done, in pages of one
+        first = TaskPage.model_validate(await publisher.ask("tasks.list", user_id=task_id, state="completed", limit=1))
+        rest = await publisher.ask("tasks.list", user_id=task_id, limit=1, before=first.more_before)
+        found = first.tasks + TaskPage.model_validate(rest).tasks
+        return [task.task_id for task in found if task.result_available] == [f"{task_id}-2", f"{task_id}-1"]
+
+    # Then both are there as soon as they are projected
+    await eventually(listed)
 
 
 async def test_a_result_in_every_format(publisher: Publisher, nc: Client, task_id: str) -> None:

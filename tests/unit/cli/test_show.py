@@ -10,7 +10,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import Segment, SegmentsEvent
-from natscribe.schemas.wire import Kind
+from natscribe.schemas.wire import Kind, Priority
 from rich.console import Console
 
 RUNNING = ProgressEvent(
@@ -92,6 +92,7 @@ def waiting(position: int, seconds: float) -> TaskStatus:
         task_id="t1",
         kind=Kind.TRANSCRIPTION,
         task=None,
+        priority=Priority.NORMAL,
         state=State.QUEUED,
         progress=0,
         attempt=1,

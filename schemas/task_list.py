@@ -1,0 +1,70 @@
+"""The list of tasks: the request and its reply."""
+
+from pydantic import Field
+
+from .errors import ErrorDetail
+from .progress import Stage, State
+from .wire import (
+    Attempt,
+    AudioFileId,
+    Kind,
+    Message,
+    Order,
+    Percent,
+    Priority,
+    TaskId,
+    Time,
+    UserId,
+)
+
+MOST_LISTED = 200  # tasks in one reply
+LISTED_PLACE_PATTERN = r"^[0-9]{22}-[A-Za-z0-9_-]{1,64}$"
+
+
+class ListRequest(Order):
+    """Asks for tasks, the newest first: all tasks, or those of a user, in a state, or both."""
+
+    user_id: UserId | None = Field(None, description="The tasks of this user; null: of all users.", examples=[42])
+    state: State | None = Field(None, strict=False, description="The tasks in this state; null: in any state.")
+    limit: int = Field(50, ge=1, le=MOST_LISTED, description="How many tasks the reply has at most.")
+    before: str | None = Field(
+        None,
+        pattern=LISTED_PLACE_PATTERN,
+        description="Where to continue: `more_before` of the last reply; null: with the newest task.",
+    )
+
+
+class ListedTask(Message):
+    """A task in the list: the short form of its status."""
+
+    task_id: TaskId
+    kind: Kind = Field(description="Kind of the task.")
+    priority: Priority = Field(description="Priority of the task.")
+    user_id: UserId | None = Field(description="Owner of the task; null if the message is no valid task.")
+    audio_file_id: AudioFileId | None = Field(
+        description="Name of the recording; null if the message is no valid task."
+    )
+    state: State = Field(description="State of the task.")
+    stage: Stage | None = Field(
+        None,
+        description="What the worker does now or, for a `retrying` task, did when the attempt failed; null in other "
+        "states.",
+    )
+    progress: Percent
+    attempt: Attempt
+    error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
+    created_at: Time = Field(description="When the task was stored: the list is in this order.")
+    started_at: Time | None = Field(None, description="When the first attempt started; null before.")
+    finished_at: Time | None = Field(None, description="When the task ended; null before.")
+    result_available: bool = Field(default=False, description="Whether `tasks.result` replies with a result.")
+
+
+class TaskPage(Message):
+    """The tasks that a request asked for, the newest first."""
+
+    tasks: list[ListedTask] = Field(description="The tasks, the newest first.")
+    more_before: str | None = Field(
+        None,
+        description="Not null if there may be older tasks: ask again with this value as `before`.",
+        examples=["1795595445000000000112-meeting-2026-11-24"],
+    )
