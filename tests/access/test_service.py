@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import nats
@@ -100,6 +101,10 @@ async def create(client: Client, kind: Kind, priority: Priority) -> str:
     return await client.create_diarization_task(RECORDING, priority=priority)
 
 
+async def all_are_listed(client: Client) -> bool:
+    return len((await client.tasks(state=State.FAILED)).tasks) == 6
+
+
 async def every_queue(publisher: Client, operator: Client, engine: FakeEngine) -> list[str]:
     """A task in each queue that fails, and is replayed."""
     engine.fail_with = [FAILURE] * 6
@@ -107,6 +112,8 @@ async def every_queue(publisher: Client, operator: Client, engine: FakeEngine) -
     assert [await end_of(publisher, task) for task in tasks] == [State.FAILED] * 6
     assert {letter.task_id async for letter in operator.dead_letters()} == set(tasks)
     assert (await operator.queue()).dead_letters == 6
+    for client in (publisher, operator):
+        await eventually(partial(all_are_listed, client))
     assert await operator.replay(code=ErrorCode.AUDIO_UNREADABLE) == 6
     assert [await end_of(publisher, task) for task in tasks] == [State.COMPLETED] * 6
     return tasks

@@ -245,6 +245,27 @@ async def test_the_queue_shows_what_waits(
         engine.may_go_on.set()
 
 
+async def test_a_user_lists_its_tasks_page_by_page(settings: Settings, worker: Worker, recording: Path) -> None:
+    async with Client(settings) as client:
+        # Given two tasks of a user, and one of another user with the same number as a text
+        ids = [await client.create_transcription_task(recording, user_id=user) for user in (7, 7, "7")]
+        assert (await _ended(client, ids[-1])).state is State.COMPLETED
+
+        async def all_listed() -> bool:
+            return len((await client.tasks(state=State.COMPLETED)).tasks) == len(ids)
+
+        await eventually(all_listed)
+        # When the user asks for one after the other
+        first = await client.tasks(user_id=7, limit=1)
+        second = await client.tasks(user_id=7, limit=1, before=first.more_before)
+        # Then the newest comes first, and nothing after the last
+        assert [task.task_id for task in first.tasks + second.tasks] == [ids[1], ids[0]]
+        assert second.more_before is None
+        # And more than a page may have is refused before it is asked for
+        with pytest.raises(OptionError, match="limit"):
+            await client.tasks(limit=201)
+
+
 async def test_a_task_is_followed_before_it_is_known(settings: Settings, worker: Worker, recording: Path) -> None:
     async with Client(settings) as client:
         # Given somebody who follows a task that is not there yet

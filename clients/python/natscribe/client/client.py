@@ -25,7 +25,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import (
     Deleted,
     DeleteLettersRequest,
@@ -39,6 +39,7 @@ from natscribe.schemas.requests import (
     TaskStatus,
     UserRequest,
 )
+from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.transcription import SegmentsEvent, TranscribeKeywords, TranscriptionResult, TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority
@@ -141,6 +142,24 @@ class Client:
     async def get_task_progress(self, task_id: str) -> TaskStatus:
         """Return the status of a task."""
         return await ask(self._connection, subjects.STATUS, TaskRequest(task_id=task_id), TaskStatus)
+
+    async def tasks(
+        self,
+        *,
+        user_id: int | str | None = None,
+        state: State | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> TaskPage:
+        """Return the newest tasks: all, or those of a user, in a state, or both; at most 200.
+
+        To read on, pass `more_before` of the page as `before`, until it is None.
+
+        Raises:
+            OptionError: An argument is wrong.
+        """
+        wanted = make(ListRequest, {"user_id": user_id, "state": state, "limit": limit, "before": before})
+        return await ask(self._connection, subjects.LIST, wanted, TaskPage)
 
     @overload
     async def get_task_result(self, task_id: str) -> TranscriptionResult | DiarizationResult: ...

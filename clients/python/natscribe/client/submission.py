@@ -16,14 +16,15 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.problems import first_problem
 from natscribe.schemas.requests import TaskRequest, TaskStatus
 from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import Order
 
 Task = TranscriptionTask | DiarizationTask
-AnyTask = TypeVar("AnyTask", TranscriptionTask, DiarizationTask)
+AnyOrder = TypeVar("AnyOrder", bound=Order)
 _TRIES = 3  # status requests for a task that was stored a moment ago and may not be registered yet
 
 
-def make(kind: type[AnyTask], fields: Mapping[str, object]) -> AnyTask:
-    """Make a task from its fields.
+def make(kind: type[AnyOrder], fields: Mapping[str, object]) -> AnyOrder:
+    """Make a task or a request from its fields.
 
     Raises:
         OptionError: A field is wrong.
