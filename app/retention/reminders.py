@@ -103,7 +103,7 @@ class Reminders:
         Raises:
             NatsError: NATS does not answer.
         """
-        names = _token(reminder.user_id), _token(reminder.audio_file_id), reminder.task_id
+        names = token(reminder.user_id), token(reminder.audio_file_id), reminder.task_id
         headers = {
             "Nats-Schedule": f"@at {reminder.due_at.astimezone(UTC).isoformat().replace('+00:00', 'Z')}",
             "Nats-Schedule-Target": subjects.due(*names),
@@ -113,7 +113,7 @@ class Reminders:
 
     async def forget(self, reminder: Reminder) -> None:
         """Remove the reminder of a task, whether it is due or not."""
-        names = _token(reminder.user_id), _token(reminder.audio_file_id), reminder.task_id
+        names = token(reminder.user_id), token(reminder.audio_file_id), reminder.task_id
         await self._js.purge_stream(self._stream, subject=subjects.all_reminders(*names))
 
     async def forget_task(self, task_id: str) -> None:
@@ -126,7 +126,7 @@ class Reminders:
 
     async def of_user(self, user_id: int | str) -> AsyncIterator[Reminder]:
         """Yield the reminders of all tasks of a user, whether they are due or not."""
-        async for reminder in self._all(subjects.all_reminders(user=_token(user_id))):
+        async for reminder in self._all(subjects.all_reminders(user=token(user_id))):
             if reminder.user_id == user_id:  # another name may have the same token
                 yield reminder
 
@@ -136,7 +136,7 @@ class Reminders:
         `kept_for_ever` is whether a recording stays of a task that does not ask for less. The task's own reminder may
         have been set again, if a worker was lost before it had noted that.
         """
-        async for other in self._all(subjects.reminder("*", _token(due.audio_file_id), "*")):
+        async for other in self._all(subjects.reminder("*", token(due.audio_file_id), "*")):
             is_other = other.audio_file_id == due.audio_file_id and not other.owner.is_same_as(due.owner)
             if is_other and (other.recording_until is not None or (kept_for_ever and not other.everything)):
                 return True
@@ -178,6 +178,6 @@ class Reminders:
                 yield Reminder.model_validate_json(message.data or b"")
 
 
-def _token(name: int | str) -> str:
+def token(name: int | str) -> str:
     """Return a token for a subject: a user or a recording may be named with any characters, and `1` is not `"1"`."""
     return sha256(json.dumps(name).encode()).hexdigest()[:TOKEN_CHARACTERS]

@@ -12,12 +12,12 @@ from natscribe.schemas.stream_names import StreamNames
 
 from app.jetstream.pull_inbox import PullInbox
 from app.queue.positions import WaitingTasks
-from app.queue.stored_message import StoredMessage
 from app.retention.erasure import Erasure
+from app.retention.queued_recordings import QueuedRecordings
 from app.retention.reminders import Reminder, Reminders, reminder_of
 from app.supervision import run_forever
 from app.task_log.log import TaskLog
-from app.task_log.record import Metadata, Owner
+from app.task_log.record import Metadata
 from app.updates import Task
 
 ENDED_AT_ONCE: Final = 50  # ended tasks that get their reminders in one step
@@ -55,7 +55,7 @@ class Schedule:
         self._ended = PullInbox(nats, names.results, names.ended_tasks)
         self._due = PullInbox(nats, names.retention, names.due_reminders)
         self._log = task_log
-        self._waiting = waiting
+        self._queued = QueuedRecordings(nats, names, waiting)
         self._reminders = reminders
         self._erasure = erasure
         self._audio_ttl = audio_ttl
@@ -136,15 +136,8 @@ class Schedule:
 
     async def _in_use(self, due: Sequence[Reminder]) -> set[str]:
         """Return the recordings of these reminders that a task in the queues names, other than the ended tasks."""
-        wanted, found = {reminder.audio_file_id for reminder in due}, set[str]()
-        if not wanted:
-            return found
-        async for messages in self._waiting.all_after(0):
-            for message in messages:
-                task = message.task
-                if task is not None and task.audio_file_id in wanted and not _is_of_any(message, due):
-                    found.add(task.audio_file_id)
-        return found
+        wanted, ended = {reminder.audio_file_id for reminder in due}, [reminder.owner for reminder in due]
+        return await self._queued.among(wanted, besides=ended) if wanted else set()
 
 
 def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:
@@ -159,8 +152,3 @@ def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:
 async def _try_again_later(message: Msg, error: Exception) -> None:
     log.warning("task_erasure_failed", task_id=message.subject.rpartition(".")[2], error=type(error).__name__)
     await message.nak(delay=RETRY_AFTER_S)
-
-
-def _is_of_any(message: StoredMessage, reminders: Sequence[Reminder]) -> bool:
-    owner = Owner(message.time, message.sequence)
-    return any(reminder.owner.is_same_as(owner) for reminder in reminders)
