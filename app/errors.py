@@ -1,6 +1,21 @@
 """The errors of the service; the name of an error tells how the service reacts."""
 
+from typing import Final
+
+from nats.errors import NoRespondersError, StaleConnectionError, UnexpectedEOF
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
+
+NO_LEADER: Final = "JetStream has no leader at the moment"
+WORDS: Final[dict[type[Exception], str]] = {  # of nats-py's errors, whose own texts are like `nats: timeout`
+    NatsTimeoutError: "NATS did not answer in time",
+    NoRespondersError: NO_LEADER,
+    NoStreamResponseError: NO_LEADER,
+    ServiceUnavailableError: NO_LEADER,
+    UnexpectedEOF: "NATS closed the connection",
+    StaleConnectionError: "NATS was silent for too long",  # nats-py's superclass of the one above
+}
 
 
 class TaskError(Exception):
@@ -41,3 +56,9 @@ class RequestError(Exception):
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
         self.detail = ErrorDetail(code=code, message=message)
+
+
+def in_words(error: Exception) -> str:
+    """Write an error of NATS or Redis in words, for the log."""
+    words = next((words for kind, words in WORDS.items() if isinstance(error, kind)), None)
+    return words or str(error) or type(error).__name__

@@ -1,12 +1,15 @@
 """Supervision: repeat background work, whatever errors it raises, until the worker ends."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import structlog
 from nats.errors import Error as NatsError
 
-from app.errors import TransientError
+from app.errors import TransientError, in_words
+
+LOG_EVERY_S = 60.0  # during an outage, work that is interrupted again and again logs this at most once in this time
 
 log = structlog.get_logger()
 
@@ -19,14 +22,16 @@ async def run_forever(
     If a round raises an error, log the error with the name of the work, and pause for `retry_after_s` seconds; without
     `retry_after_s`, pause for `every_s` seconds.
     """
+    loop, logged_at = asyncio.get_running_loop(), -math.inf
     while True:
         pause = every_s
         try:
             await work()
         except Exception as error:
             pause = every_s if retry_after_s is None else retry_after_s
-            if isinstance(error, (NatsError, TransientError)):
-                log.warning("work_interrupted", work=name, error=str(error) or type(error).__name__)
-            else:
+            if not isinstance(error, (NatsError, TransientError)):
                 log.exception("work_failed", work=name)
+            elif loop.time() - logged_at >= LOG_EVERY_S:
+                log.warning("work_interrupted", work=name, error=in_words(error))
+                logged_at = loop.time()
         await asyncio.sleep(pause)

@@ -13,7 +13,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent
 
 from app.cancellation import Stop, cancel_all
-from app.errors import FencedError, TransientError
+from app.errors import FencedError, TransientError, in_words
 from app.execution.attempt import TaskAttempt
 
 APPEND_EVERY_S: Final = 1.0
@@ -80,8 +80,10 @@ class Heartbeat:
                 await attempt.tick()
             except FencedError:
                 self._fence.now()
+            except (TransientError, NatsError) as error:
+                log.warning("progress_append_failed", error=in_words(error))
             except Exception:
-                log.warning("progress_append_failed", exc_info=True)
+                log.exception("progress_append_failed")
 
     async def _watch(self) -> None:
         """Watch the log for appends of other writers, also for one before this worker has subscribed."""

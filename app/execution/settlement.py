@@ -13,7 +13,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
 
 from app.dead_letters.store import DeadLetterStore
-from app.errors import AlreadyKnownError, FencedError, NotHeldError, TaskError, TransientError
+from app.errors import AlreadyKnownError, FencedError, NotHeldError, TaskError, TransientError, in_words
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
 from app.queue.stored_message import StoredMessage
@@ -50,8 +50,8 @@ class Settlement:
         """Acknowledge the message of a task whose result is stored."""
         try:
             await message.ack()
-        except NatsError:
-            log.exception("task_acknowledgement_failed")  # the next worker that gets the message finds the result
+        except NatsError as broken:  # the next worker that gets the message finds the result
+            log.warning("task_acknowledgement_failed", error=in_words(broken))
         return Settled(State.COMPLETED)
 
     async def failed(self, message: Msg, attempt: TaskAttempt | None, error: Exception, *, begun: bool) -> Settled:
@@ -60,8 +60,8 @@ class Settlement:
             return await self._by_type(message, attempt, error, begun=begun)
         except FencedError as fenced:
             return await self.failed(message, attempt, fenced, begun=begun)
-        except (TransientError, NatsError):
-            log.exception("task_settlement_failed")  # JetStream delivers the message again after TASK_ACK_WAIT
+        except (TransientError, NatsError) as broken:  # JetStream delivers the message again after TASK_ACK_WAIT
+            log.warning("task_settlement_failed", error=in_words(broken))
             return Settled(None)
 
     async def release(self, message: Msg, attempt: TaskAttempt | None) -> Settled:

@@ -10,9 +10,14 @@ from contextlib import contextmanager
 from typing import Final
 
 import structlog
+from nats.errors import StaleConnectionError, UnexpectedEOF
 from nats.protocol.parser import AUTHORIZATION_VIOLATION, PERMISSIONS_ERR
 
+from app.errors import in_words
+
 REFUSALS: Final = (PERMISSIONS_ERR, AUTHORIZATION_VIOLATION, "authentication expired", "authentication revoked")
+
+LOSSES: Final = (ConnectionError, TimeoutError, StaleConnectionError, UnexpectedEOF)  # errors of a lost connection
 
 log = structlog.get_logger()
 
@@ -26,6 +31,7 @@ class ConnectionMonitor:
         self._restored_at = -math.inf
         self._restored = asyncio.Event()
         self.refusal: Exception | None = None  # why NATS has refused the start of this worker
+        self._loss: str | None = None  # why the connection was lost
         self._end_start: Callable[[], None] | None = None  # set while the worker starts
 
     @contextmanager
@@ -68,22 +74,28 @@ class ConnectionMonitor:
     async def on_disconnected(self) -> None:
         """Log that the connection is lost."""
         if not self.ending:
-            log.warning("nats_disconnected")
+            log.warning("nats_disconnected", error=self._loss)
 
     async def on_reconnected(self) -> None:
         """Note and log that the connection is restored."""
         self.restored()
+        self._loss = None
         log.info("nats_reconnected")
 
     async def on_error(self, error: Exception) -> None:
-        """Log an error that NATS reports; a refusal that ends the start is only noted, because the start logs it."""
+        """Log an error that NATS reports, unless another line tells it.
+
+        Other lines tell a refusal that ends the start, and why a connection was lost.
+        """
         if self._end_start is not None and _is_refusal(error):
             self.refusal = self.refusal or error
             asyncio.get_running_loop().call_soon(self._end_start)  # later: nats-py calls this method inside the start
         elif PERMISSIONS_ERR in str(error):
             log.error("nats_permission_refused", error=str(error))
+        elif self._end_start is None and isinstance(error, LOSSES):  # also for each server that is away meanwhile
+            self._loss = in_words(error)
         else:
-            log.warning("nats_error_received", error=str(error) or type(error).__name__)
+            log.warning("nats_error_received", error=in_words(error))
 
     async def on_closed(self) -> None:
         """End the process at once.

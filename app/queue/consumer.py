@@ -23,6 +23,7 @@ from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Kind, Priority
 
 from app.cancellation import cancel_all
+from app.errors import in_words
 from app.jetstream.pull_inbox import ANSWER_TIMEOUT_S, PullInbox
 from app.queue.priorities import PriorityOrder
 from app.queue.stored_message import StoredMessage
@@ -150,7 +151,7 @@ class TaskConsumer:
             try:
                 worked = await self._work_on_next(asked)
             except NatsError as error:
-                log.warning("task_poll_failed", error=str(error) or type(error).__name__)
+                log.warning("task_poll_failed", error=in_words(error))
                 self._to_ask, worked, self._unreachable = set(self._subscribers), False, True
             self._task_since = None
             if worked:

@@ -5,6 +5,7 @@ import math
 import os
 
 import pytest
+from nats.errors import UnexpectedEOF
 from structlog.testing import capture_logs
 
 from app.jetstream.connection_monitor import ConnectionMonitor
@@ -53,3 +54,20 @@ async def test_a_worker_that_ends_expects_that_its_connection_is_closed(monkeypa
         await monitor.on_disconnected()
         await monitor.on_closed()
     assert (codes, lines) == ([], [])
+
+
+async def test_a_lost_connection_is_one_line_that_says_why() -> None:
+    # Given a worker that is connected
+    monitor = ConnectionMonitor()
+    with capture_logs() as lines:
+        # When its server closes the connection, and two others are away
+        await monitor.on_error(UnexpectedEOF())
+        await monitor.on_disconnected()
+        for _ in range(2):
+            await monitor.on_error(ConnectionRefusedError("Connect call failed"))
+        await monitor.on_reconnected()
+    # Then one line warns of it, and another one says that it is over
+    assert lines == [
+        {"event": "nats_disconnected", "log_level": "warning", "error": "NATS closed the connection"},
+        {"event": "nats_reconnected", "log_level": "info"},
+    ]

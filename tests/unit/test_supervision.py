@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas.errors import ErrorCode
 from structlog.testing import capture_logs
@@ -17,7 +18,10 @@ AWAY = TransientError(ErrorCode.INTERNAL, "Redis is away: it is tried again.")
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (NatsTimeoutError(), {"event": "work_interrupted", "log_level": "warning", "error": "nats: timeout"}),
+        (
+            NatsTimeoutError(),
+            {"event": "work_interrupted", "log_level": "warning", "error": "NATS did not answer in time"},
+        ),
         (AWAY, {"event": "work_interrupted", "log_level": "warning", "error": "Redis is away: it is tried again."}),
         (ValueError("a fault"), {"event": "work_failed", "log_level": "error", "exc_info": True}),
     ],
@@ -52,4 +56,24 @@ async def test_work_is_done_again_after_a_pause() -> None:
     async with asyncio.timeout(5):
         first, second = await done.get(), await done.get()
     assert second - first >= 0.05
+    await cancel_all([running])
+
+
+async def test_an_outage_is_logged_once() -> None:
+    # Given work that several outages interrupt, one after the other
+    errors = [NatsTimeoutError(), NoRespondersError(), NatsTimeoutError()]
+    done = asyncio.Event()
+
+    async def work() -> None:
+        if errors:
+            raise errors.pop(0)
+        done.set()
+
+    # When it is repeated meanwhile
+    with capture_logs() as lines:
+        running = asyncio.create_task(run_forever("example", work, every_s=0))
+        async with asyncio.timeout(5):
+            await done.wait()
+    # Then one line tells of it
+    assert [line["error"] for line in lines] == ["NATS did not answer in time"]
     await cancel_all([running])
