@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from faststream.nats import NatsRouter
 from nats.aio.client import Client
+from natscribe.jetstream import streams
 from opentelemetry.trace import TracerProvider
 from redis.asyncio import Redis
 
@@ -18,7 +19,7 @@ from app.dead_letters.store import DeadLetterStore
 from app.engines.engine import Engine
 from app.execution.settlement import Settlement
 from app.execution.task_run import Execution, TaskRunMiddleware
-from app.jetstream import connection, streams
+from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.operations.expiry import expire_tasks
 from app.operations.maintenance import Maintenance

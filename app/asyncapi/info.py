@@ -4,6 +4,8 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
+from natscribe.jetstream.streams import DUPLICATE_WINDOW_S, EXPIRES_AFTER_S, RESULTS_BUCKET
+
 from app.jetstream import streams
 from app.settings import Settings
 
@@ -29,9 +31,9 @@ def _facts(settings: Settings) -> dict[str, str]:
         "events": kept[called.progress],
         "kept": kept[called.results],
         "letters": kept[called.dead_letters],
-        "large": streams.RESULTS_BUCKET,
-        "window": f"{streams.DUPLICATE_WINDOW_S:g}",
-        "expires": f"{streams.EXPIRES_AFTER_S / _DAY:g}",
+        "large": RESULTS_BUCKET,
+        "window": f"{DUPLICATE_WINDOW_S:g}",
+        "expires": f"{EXPIRES_AFTER_S / _DAY:g}",
         "queue_limit": str(settings.nats_max_msgs_per_subject),
         "attempts": str(settings.max_attempts),
         "timeout": f"{settings.task_timeout:g}",

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from nats.js.api import ConsumerConfig, ObjectStoreConfig, StreamConfig
+from natscribe.jetstream.streams import RESULTS_BUCKET, stored_subjects
 from natscribe.schemas import subjects
 
 from app.asyncapi.node import Node
@@ -14,7 +15,7 @@ from app.settings import Settings
 def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
     """Describe the stream behind a channel and its durable consumers; None if the channel has no stream."""
     for config in streams.stream_configs(settings):
-        stored = [subject for subject in streams.stored_subjects(config) if address.fullmatch(subject)]
+        stored = [subject for subject in stored_subjects(config) if address.fullmatch(subject)]
         if stored:
             return _where(config, stored) | _stream(config, stored) | _durables(settings, str(config.name), stored)
     return None
@@ -69,7 +70,7 @@ def _consumer(config: ConsumerConfig) -> Node:
 def buckets(settings: Settings) -> Iterator[tuple[str, Node]]:
     """Yield the purpose of each Object Store bucket, and how NATS stores the bucket's objects."""
     for config in streams.bucket_configs(settings):
-        results = config.bucket == streams.RESULTS_BUCKET
+        results = config.bucket == RESULTS_BUCKET
         yield "results" if results else "audio", _bucket(config) | (_of_results() if results else _of_audio(settings))
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
 from natscribe.schemas.errors import ErrorReply
+from natscribe.schemas.examples import EXAMPLES, Example
 from natscribe.schemas.headers import (
     AcceptedHeaders,
     CloudEventHeaders,
@@ -38,7 +39,6 @@ from natscribe.schemas.wire import Order
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.asyncapi.examples import EXAMPLES, Example
 from app.asyncapi.node import Node
 
 CORRELATIONS: Final = {

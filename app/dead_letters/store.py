@@ -11,7 +11,7 @@ from typing import Final
 
 from nats.aio.client import Client
 from nats.js.errors import APIError
-from natscribe.jetstream import stream_pages
+from natscribe.jetstream import cloud_events, stream_pages
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorDetail
@@ -20,7 +20,6 @@ from natscribe.schemas.requests import DeadLetterChoice, DeleteLettersRequest, L
 from natscribe.schemas.stream_names import StreamNames
 
 from app.queue.stored_message import StoredMessage
-from app.task_log import cloud_events
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
+from natscribe.jetstream.streams import RESULTS_KEPT_S
 from natscribe.schemas.errors import ErrorCode
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from app.errors import TransientError
-from app.jetstream.streams import RESULTS_KEPT_S
 from app.redis_store import keys
 from app.redis_store.task_list import FUNCTIONS, place_of, user_of
 from app.task_log.record import Record

@@ -15,6 +15,7 @@ from typing import Final
 
 from nats.aio.client import Client
 from natscribe.jetstream import leader_reads, stream_pages
+from natscribe.jetstream.streams import LETTERS_KEPT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.stream_names import StreamNames
@@ -22,7 +23,6 @@ from natscribe.schemas.wire import AudioFileId, TaskId, UserId
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from app.errors import TransientError
-from app.jetstream.streams import LETTERS_KEPT_S
 from app.task_log.record import Metadata, Owner
 from app.updates import Task
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 from uuid import uuid4
 
 from nats.aio.client import Client
+from natscribe.jetstream import cloud_events
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import AUDIO_SHA256
@@ -13,7 +14,6 @@ from natscribe.schemas.transcription import SegmentsEvent
 
 from app.errors import FencedError
 from app.jetstream.stream_log import StreamLog
-from app.task_log import cloud_events
 from app.task_log.record import Batch, Metadata, NoResult, Outcome, Owner, Record, StoredOutcome, end_of, next_event
 
 

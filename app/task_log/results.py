@@ -9,12 +9,12 @@ from hashlib import sha256
 from nats.js import JetStreamContext
 from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
+from natscribe.jetstream.streams import RESULTS_BUCKET
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Object
 
 from app.errors import FencedError
 from app.jetstream import objects
-from app.jetstream.streams import RESULTS_BUCKET
 from app.task_log.log import TaskLog
 from app.task_log.record import RESULT, NoResult, Owner, Record
 from app.updates import Result

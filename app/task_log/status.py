@@ -2,14 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+from natscribe.jetstream.streams import RESULTS_KEPT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
 
-from app.jetstream import streams
 from app.task_log.record import Record
 
-RESULTS_KEPT = timedelta(seconds=streams.RESULTS_KEPT_S)
+RESULTS_KEPT = timedelta(seconds=RESULTS_KEPT_S)
 
 
 def status_of(record: Record) -> TaskStatus:

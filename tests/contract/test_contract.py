@@ -9,7 +9,9 @@ from typing import Any, get_args
 
 import pytest
 from nats.js.api import RetentionPolicy
+from natscribe.jetstream import cloud_events
 from natscribe.jetstream.error_codes import QUEUE_FULL
+from natscribe.jetstream.streams import DAY_S, EXPIRES_AFTER_S, RESULTS_KEPT_S, stored_subjects, task_subjects
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
@@ -20,7 +22,6 @@ from natscribe.schemas.wire import MOST_KEPT_S, TASK_ID_PATTERN, Kind, Priority
 from app.jetstream import streams
 from app.redis_store import keys, projection
 from app.settings import Settings
-from app.task_log import cloud_events
 from handlers import dead_letters, requests
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +86,7 @@ def limits(schema: dict[str, Any]) -> str:
 
 
 def days(seconds: float | None) -> str:
-    return f"{(seconds or 0) / streams.DAY_S:g} days"
+    return f"{(seconds or 0) / DAY_S:g} days"
 
 
 def test_the_streams() -> None:
@@ -93,7 +94,7 @@ def test_the_streams() -> None:
     expected = [
         [
             config.name,
-            queues if config.retention is RetentionPolicy.WORK_QUEUE else streams.stored_subjects(config),
+            queues if config.retention is RetentionPolicy.WORK_QUEUE else stored_subjects(config),
             "until done" if config.retention is RetentionPolicy.WORK_QUEUE else "all",
             days(config.max_age),
         ]
@@ -101,7 +102,7 @@ def test_the_streams() -> None:
         if config.name != settings.stream_names.retention  # internal
     ]
     assert [[quoted(name)[0], quoted(heard), keeps, age] for name, heard, keeps, age in table("stream")] == expected
-    assert streams.task_subjects() == [f"tasks.{kind}.{priority}" for priority in Priority for kind in Kind]
+    assert task_subjects() == [f"tasks.{kind}.{priority}" for priority in Priority for kind in Kind]
 
 
 def test_the_buckets() -> None:
@@ -115,7 +116,7 @@ def test_the_buckets() -> None:
 
 
 def test_a_task_may_ask_for_no_more_than_the_time_that_results_are_kept() -> None:
-    assert MOST_KEPT_S == streams.RESULTS_KEPT_S
+    assert MOST_KEPT_S == RESULTS_KEPT_S
 
 
 def test_the_keys() -> None:
@@ -123,7 +124,7 @@ def test_the_keys() -> None:
     documented = (keys.info, keys.progress, keys.result)
     assert list(said) == [key("{id}") for key in documented]
     assert all(age.startswith(days(projection.KEEP_S)) for age in said.values())
-    assert projection.KEEP_PROGRESS_S == streams.DAY_S
+    assert projection.KEEP_PROGRESS_S == DAY_S
 
 
 def test_the_limits_and_their_defaults() -> None:
@@ -131,7 +132,7 @@ def test_the_limits_and_their_defaults() -> None:
     for name, default, _ in table("setting"):
         assert float(default.split()[0]) == getattr(settings, quoted(name)[0].lower()), name
     assert f"`err_code` {QUEUE_FULL}" in TEXT
-    assert f"waited {days(streams.EXPIRES_AFTER_S)} for a worker" in TEXT
+    assert f"waited {days(EXPIRES_AFTER_S)} for a worker" in TEXT
 
 
 def test_the_error_codes() -> None:
@@ -193,7 +194,7 @@ def test_the_headers_of_events() -> None:
 
 
 def test_every_subject_that_it_names_is_one() -> None:
-    known = {*streams.task_subjects(), *ANSWERS, *(subjects.dead_letters(kind) for kind in Kind)}
+    known = {*task_subjects(), *ANSWERS, *(subjects.dead_letters(kind) for kind in Kind)}
     known |= {subjects.ALL_PROGRESS, subjects.ALL_SEGMENTS, subjects.ALL_RESULTS, subjects.ALL_DEAD_LETTERS}
     known |= {subjects.progress("t1"), subjects.segments("t1"), subjects.results("t1")}
     known |= {f"tasks.{kind}.*" for kind in Kind}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from faststream.specification import AsyncAPI
+from natscribe.jetstream.streams import stored_subjects
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
@@ -150,7 +151,7 @@ def test_what_stands_under_x_nats_is_what_the_service_makes() -> None:
     assert {facts["stream"] for facts in told} == set(made)
     for name, config in made.items():
         facts = [fact for fact in told if fact["stream"] == name]
-        stored = set(streams.stored_subjects(config)) - {subjects.ALL_NO_RESULTS}  # which is published nowhere
+        stored = set(stored_subjects(config)) - {subjects.ALL_NO_RESULTS}  # which is published nowhere
         assert sorted(subject for fact in facts for subject in fact["subjects"]) == sorted(stored)
         assert {fact["maxAgeSeconds"] for fact in facts} == {config.max_age}
         assert {fact["retention"] for fact in facts} == {config.retention}

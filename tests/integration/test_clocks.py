@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 import pytest
+from natscribe.jetstream.streams import DAY_S
 from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
-from app.jetstream.streams import DAY_S
 from app.main import Worker
 from app.operations.expiry import expire_tasks
 from tests.fakes.engine import FakeEngine
@@ -85,7 +85,7 @@ async def test_a_worker_whose_clock_is_days_behind_expires_what_has_waited_too_l
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given a busy worker whose clock is eight days behind, and a task that waits
-    monkeypatch.setattr("app.jetstream.streams.EXPIRES_AFTER_S", 0.5)
+    monkeypatch.setattr("natscribe.jetstream.streams.EXPIRES_AFTER_S", 0.5)
     set_clock(-timedelta(days=8))
     engine.may_go_on.clear()
     async with start_worker(engine):

@@ -195,7 +195,7 @@ async def test_two_deaths_before_the_acknowledgement_leave_one_dead_letter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given a task stream that soon recognizes no repetition, and two workers in a row that die after the dead letter
-    monkeypatch.setattr("app.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
+    monkeypatch.setattr("natscribe.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
     settings.task_ack_wait = 1
     first = FakeEngine()
     first.fail_with = [PERMANENT]

@@ -192,7 +192,7 @@ async def test_a_worker_whose_acknowledgement_is_lost_is_not_fenced_by_itself(
     settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a stream that does not recognize a repetition any more at the next try
-    monkeypatch.setattr("app.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
+    monkeypatch.setattr("natscribe.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
     monkeypatch.setattr("app.jetstream.stream_log.FIRST_PAUSE_S", 0.5)
     await provisioning.provision(js, settings)
     log = TaskLog(nc, settings.stream_names, "w")
@@ -218,7 +218,7 @@ async def test_a_server_that_was_just_the_leader_fences_nobody(
     settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a log, and a stream that does not recognize a repetition any more at the next try
-    monkeypatch.setattr("app.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
+    monkeypatch.setattr("natscribe.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
     monkeypatch.setattr("app.jetstream.stream_log.FIRST_PAUSE_S", 0.5)
     await provisioning.provision(js, settings)
     log = TaskLog(nc, settings.stream_names, "w")

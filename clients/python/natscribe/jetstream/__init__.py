@@ -1,1 +1,1 @@
-"""Reads from JetStream streams, for the client and for the service."""
+"""JetStream: streams, reads from them and headers of events, for the client, the mock and the service."""

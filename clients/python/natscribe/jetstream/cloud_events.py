@@ -1,6 +1,6 @@
 """The CloudEvents 1.0 attributes (binary mode) in the headers of every event that the service publishes."""
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 JSON = "application/json"
 
@@ -13,7 +13,7 @@ def headers(what: str, source: str, event_id: str, *, task_id: str | None) -> di
         "Nats-Msg-Id": event_id,
         "ce-source": source,
         "ce-type": f"natscribe.{what}.v1",
-        "ce-time": datetime.now(UTC).isoformat(),
+        "ce-time": datetime.now(timezone.utc).isoformat(),
         "ce-datacontenttype": JSON,  # the name in the NATS binding of CloudEvents
         "content-type": JSON,  # the name that clients read
     }

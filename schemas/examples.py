@@ -1,14 +1,16 @@
 """The examples of the document: the messages of one meeting, from the task to the transcript."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Final
 
-from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
-from natscribe.schemas.diarization import DiarizationResult, DiarizationTask, Turn
-from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
-from natscribe.schemas.progress import ProgressEvent, Stage, State
-from natscribe.schemas.requests import (
+from pydantic import BaseModel
+
+from .dead_letters import BodyEncoding, DeadLetter
+from .diarization import DiarizationResult, DiarizationTask, Turn
+from .errors import ErrorCode, ErrorDetail, ErrorReply
+from .progress import ProgressEvent, Stage, State
+from .requests import (
     Deleted,
     DeleteLettersRequest,
     LettersDeleted,
@@ -20,10 +22,10 @@ from natscribe.schemas.requests import (
     TaskStatus,
     UserRequest,
 )
-from natscribe.schemas.sharing import WindowsOffered
-from natscribe.schemas.task_list import ListedTask, ListRequest, TaskPage
-from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
-from natscribe.schemas.transcription import (
+from .sharing import WindowsOffered
+from .task_list import ListedTask, ListRequest, TaskPage
+from .task_queues import QueueOverview, QueueRequest, QueueStatus
+from .transcription import (
     Channels,
     Segment,
     SegmentsEvent,
@@ -31,8 +33,7 @@ from natscribe.schemas.transcription import (
     TranscriptionTask,
     Word,
 )
-from natscribe.schemas.wire import Kind, Model, Object, Priority
-from pydantic import BaseModel
+from .wire import Kind, Model, Object, Priority
 
 TASK_ID: Final = "meeting-2026-11-24"
 TURNS_ID: Final = "meeting-2026-11-24-turns"
@@ -54,7 +55,7 @@ class Example:
 
 
 def _at(seconds: float) -> datetime:
-    return datetime(2026, 11, 24, 9, 30, tzinfo=UTC) + timedelta(seconds=seconds)
+    return datetime(2026, 11, 24, 9, 30, tzinfo=timezone.utc) + timedelta(seconds=seconds)
 
 
 def _event(state: State, sequence: int, seconds: float, **more: object) -> ProgressEvent:

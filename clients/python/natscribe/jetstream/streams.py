@@ -1,0 +1,122 @@
+"""The streams, queues and buckets that clients see: the service makes them, and the mock."""
+
+from collections.abc import Iterator
+
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    ObjectStoreConfig,
+    RePublish,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+    SubjectTransform,
+)
+
+from natscribe.schemas import subjects
+from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.wire import Kind, Priority
+
+DAY_S = 24 * 3600.0
+EXPIRES_AFTER_S = 7 * DAY_S  # how long a task may wait before it fails
+RESULTS_KEPT_S = 7 * DAY_S
+LETTERS_KEPT_S = 30 * DAY_S
+UPLOADS_KEPT_S = 90 * DAY_S  # added to AUDIO_TTL: how long the bucket keeps a recording that no task has used
+RESULTS_BUCKET = "results"
+DUPLICATE_WINDOW_S = 120.0  # the default of nats-server, repeated here because the AsyncAPI document names the value
+BUCKET_SCHEME = "nats://"  # of an AUDIO_STORE that is a bucket
+
+# Defaults of the service's settings
+QUEUE_LENGTH = 10_000  # tasks in one task queue
+AUDIO_TTL_S = 30 * DAY_S
+ACK_WAIT_S = 15.0
+
+
+def task_subjects() -> list[str]:
+    """Return the subjects of the six task queues."""
+    return [subjects.tasks(kind, priority) for priority in Priority for kind in Kind]
+
+
+def public_streams(called: StreamNames, *, queue_length: int = QUEUE_LENGTH) -> Iterator[StreamConfig]:
+    """Yield the configurations of the streams that clients see; `queue_length` is that of each task queue, in tasks."""
+    yield StreamConfig(
+        name=called.tasks,
+        subjects=task_subjects(),
+        retention=RetentionPolicy.WORK_QUEUE,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        discard_new_per_subject=True,  # without this, a full queue would drop its oldest task silently
+        max_msgs_per_subject=queue_length,
+        max_age=EXPIRES_AFTER_S + DAY_S,
+        duplicate_window=DUPLICATE_WINDOW_S,
+        republish=RePublish(src=subjects.ALL_TASKS, dest=subjects.ALL_ACCEPTED),
+        allow_direct=True,
+    )
+    yield _log(called.progress, subjects.ALL_PROGRESS, 8 * DAY_S)
+    yield _log(called.segments, subjects.ALL_SEGMENTS, 8 * DAY_S)
+    results = _log(called.results, subjects.ALL_RESULTS, RESULTS_KEPT_S)
+    results.subjects = [subjects.append_to(subjects.ALL_RESULTS), subjects.append_to(subjects.ALL_NO_RESULTS)]
+    # This stores results as `results.*`, and outcomes without a result as `no_results.*`.
+    results.subject_transform = SubjectTransform(src=subjects.append_to("*.*"), dest="{{wildcard(1)}}.{{wildcard(2)}}")
+    yield results
+    letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, LETTERS_KEPT_S)
+    letters.subjects = [subjects.append_to(subjects.dead_letters(kind)) for kind in Kind]
+    letters.duplicate_window = EXPIRES_AFTER_S + DAY_S  # a message that is delivered again stores no second dead letter
+    yield letters
+
+
+def _log(name: str, subject: str, max_age: float) -> StreamConfig:
+    """Make the configuration of a stream whose stored messages JetStream republishes on `subject`.
+
+    Only the service may publish to the stream's append subjects.
+    """
+    stored = subject.replace("*", "{{wildcard(1)}}")
+    return StreamConfig(
+        name=name,
+        subjects=[subjects.append_to(subject)],
+        subject_transform=SubjectTransform(src=subjects.append_to(subject), dest=stored),
+        republish=RePublish(src=subject, dest=stored),
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.OLD,
+        max_age=max_age,
+        duplicate_window=DUPLICATE_WINDOW_S,
+        allow_direct=True,
+    )
+
+
+def stored_subjects(config: StreamConfig) -> list[str]:
+    """Return the subjects on which a stream stores its messages."""
+    return [subject.removeprefix(subjects.append_to("")) for subject in config.subjects or []]
+
+
+def queue_consumers(called: StreamNames, *, ack_wait_s: float = ACK_WAIT_S) -> Iterator[ConsumerConfig]:
+    """Yield the configurations of the durable consumers of the six task queues, the highest priority first."""
+    for priority in Priority:
+        for kind in Kind:
+            yield durable(called.queue_consumer(kind, priority), subjects.tasks(kind, priority), ack_wait_s=ack_wait_s)
+
+
+def durable(
+    name: str, subject: str, *, ack_wait_s: float, begin_with: DeliverPolicy = DeliverPolicy.ALL
+) -> ConsumerConfig:
+    """Make the configuration of a durable consumer that delivers each message until the message is acknowledged."""
+    return ConsumerConfig(
+        durable_name=name,
+        filter_subject=subject,
+        deliver_policy=begin_with,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ack_wait_s,
+        max_ack_pending=-1,  # no limit: tasks that wait for a retry must not block their queue
+        max_deliver=-1,  # no limit: JetStream would keep a message past its limit undelivered for ever
+    )
+
+
+def bucket_configs(audio_store: str, *, audio_ttl_s: float = AUDIO_TTL_S) -> Iterator[ObjectStoreConfig]:
+    """Yield the configurations of the Object Store buckets; `audio_store` is the setting AUDIO_STORE."""
+    yield ObjectStoreConfig(bucket=RESULTS_BUCKET, ttl=RESULTS_KEPT_S)
+    if audio_store.startswith(BUCKET_SCHEME):
+        ttl = audio_ttl_s + UPLOADS_KEPT_S if audio_ttl_s else None
+        yield ObjectStoreConfig(bucket=audio_store.removeprefix(BUCKET_SCHEME), ttl=ttl)
