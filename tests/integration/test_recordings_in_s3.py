@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
 from obstore.store import S3Store
 from structlog.testing import capture_logs
 
@@ -19,7 +20,11 @@ from app.recordings.recording import REPLACED
 from app.recordings.s3 import S3
 from app.settings import Settings
 from benchmarks.s3_server import S3Server, bucket_of, in_s3
+from tests.fakes.engine import FakeEngine
 from tests.faults import Fault, Proxy, disturbed, served_with, status
+from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.reminders import let_time_pass
+from tests.waiting import eventually
 
 CONTENT = bytes(range(256)) * 4 * 1024  # 1 MiB
 HALF = len(CONTENT) // 2
@@ -46,7 +51,7 @@ async def proxy(s3_server: S3Server, bucket: S3Store) -> AsyncIterator[Proxy]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that tries three times more, and then gives up."""
-    monkeypatch.setattr("app.recordings.s3._MOST_RETRIES", 3)
+    monkeypatch.setattr("natscribe.s3._MOST_RETRIES", 3)
 
 
 @pytest.fixture
@@ -320,6 +325,49 @@ async def test_a_recording_that_is_deleted_while_it_is_read_is_looked_for_again(
     # When the recording is fetched, then it is tried again, and then it is not found
     assert isinstance(await refusal(recordings), TransientError)
     assert (await refusal(recordings)).detail.code is ErrorCode.AUDIO_NOT_FOUND
+
+
+async def test_a_recording_goes_when_the_time_of_its_task_is_over(
+    settings: Settings,
+    start_worker: StartWorker,
+    publisher: Publisher,
+    proxy: Proxy,
+    bucket: S3Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.retention.schedule.RETRY_AFTER_S", 0.2)
+    # Given a service whose recordings are in S3, and a task that has ended and asks for a minute
+    there = in_s3(settings, proxy.url)
+    for name in ("audio_store", "aws_endpoint_url", "aws_access_key_id", "aws_secret_access_key"):
+        setattr(settings, name, getattr(there, name))
+    async with start_worker(FakeEngine()) as worker:
+        await publisher.publish("t1", audio_file_id=NAME, keep_seconds=60)
+        await publisher.until("t1", State.COMPLETED)
+        assert await exists(bucket, f"calls/{NAME}")
+        # When the minute is over while S3 refuses the service
+        proxy.faults = [status(403, DENIED)]
+        await let_time_pass(publisher.js, "t1")
+
+        # Then it is erased when S3 lets it
+        async def is_gone() -> bool:
+            return not await exists(bucket, f"calls/{NAME}")
+
+        await eventually(is_gone)
+        assert proxy.faults == []
+
+        # And the rest of the task goes with it
+        async def is_erased() -> bool:
+            return await worker.container.log.last("t1") is None
+
+        await eventually(is_erased)
+
+
+async def exists(bucket: S3Store, name: str) -> bool:
+    try:
+        await bucket.head_async(name)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("trusted", [True, False])

@@ -25,6 +25,7 @@ from app.updates import Result
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.places import places_with, read_behind_the_leader
+from tests.integration.reminders import is_no_longer_scheduled, let_time_pass, reminder_of
 from tests.waiting import eventually
 
 NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
@@ -49,29 +50,6 @@ async def is_uploaded(js: JetStreamContext, name: str = RECORDING) -> bool:
     except NotFoundError:
         return False
     return True
-
-
-async def reminder_of(js: JetStreamContext, task_id: str) -> tuple[Reminder, datetime] | None:
-    """The reminder of a task, and when it is due."""
-    try:
-        message = await js.get_last_msg("transcription_retention", subjects.reminder("*", "*", task_id))
-    except NotFoundError:
-        return None
-    due = datetime.fromisoformat((message.headers or {})["Nats-Schedule"].removeprefix("@at "))
-    return Reminder.model_validate_json(message.data or b""), due
-
-
-async def let_time_pass(js: JetStreamContext, task_id: str) -> None:
-    """Make the reminder of a task due, as if its time was over."""
-    await eventually(lambda: reminder_of(js, task_id))
-    message = await js.get_last_msg("transcription_retention", subjects.reminder("*", "*", task_id))
-    headers = (message.headers or {}) | {"Nats-Schedule": f"@at {datetime.now(UTC).isoformat()}"}
-    await js.publish(message.subject or "", message.data or b"", headers=headers)
-    await eventually(lambda: is_no_longer_scheduled(js, message.subject or ""))
-
-
-async def is_no_longer_scheduled(js: JetStreamContext, subject: str) -> bool:
-    return not (await js.stream_info("transcription_retention", subjects_filter=subject)).state.subjects
 
 
 async def nothing_is_due(js: JetStreamContext) -> bool:
