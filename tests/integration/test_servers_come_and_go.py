@@ -185,7 +185,7 @@ async def test_a_valkey_that_lost_its_data_is_filled_again(publisher: Publisher,
     await publisher.publish("t1")
     await publisher.until("t1", State.COMPLETED)
     await eventually(lambda: has_result(redis, "t1"))
-    await eventually(lambda: redis.exists("natscribe:projection"))
+    await eventually(lambda: redis.exists(MARK))
     # When all keys are lost
     await redis.flushall()
     # Then they come back
