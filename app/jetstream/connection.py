@@ -16,11 +16,11 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
+from natscribe.jetstream.answers import UNANSWERED
 from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_headers
 from opentelemetry.trace import TracerProvider
 
 from app.cancellation import Stop
-from app.jetstream.answers import UNANSWERED
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.settings import Settings
 from app.telemetry import logs, tracing

@@ -16,8 +16,8 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import ObjectInfo, ObjectMetaOptions, RawStreamMsg
 from nats.js.errors import BadRequestError, DigestMismatchError, NotFoundError
+from natscribe.jetstream.answers import ANSWERED_WITHIN_S, until_answered
 
-from app.jetstream.answers import ANSWERED_WITHIN_S, until_answered
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 
 CHUNK_BYTES: Final = 128 * 1024  # the size that the client libraries use

@@ -10,11 +10,11 @@ from nats.aio.client import Client
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
 from natscribe.jetstream import leader_reads, stream_pages
+from natscribe.jetstream.answers import UNANSWERED, is_repeatable
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 
 from app.errors import FencedError, TransientError
-from app.jetstream.answers import UNANSWERED, is_repeatable
 
 ANSWER_TIMEOUT_S: Final = 2.0  # an append that a leader took with it when it died is repeated after this time
 GIVE_UP_AFTER_S: Final = 60.0  # how long JetStream may leave requests unanswered while the connection is open

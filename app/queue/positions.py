@@ -13,6 +13,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import ConsumerInfo
 from nats.js.errors import APIError
 from natscribe.jetstream import leader_reads
+from natscribe.jetstream.answers import until_answered
 from natscribe.jetstream.stream_pages import page, pages
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
@@ -20,7 +21,6 @@ from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Kind, Priority
 
-from app.jetstream.answers import until_answered
 from app.jetstream.server_time import server_time
 from app.queue.priorities import PATIENCE, QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage

@@ -10,11 +10,11 @@ import nats.errors
 from nats.js import JetStreamContext
 from nats.js.api import ObjectInfo
 from nats.js.errors import BucketNotFoundError, NotFoundError
+from natscribe.jetstream.answers import until_answered
 from natscribe.schemas.errors import ErrorCode
 
 from app.errors import TransientError
 from app.jetstream import objects
-from app.jetstream.answers import until_answered
 from app.recordings.recording import Recording, check_size, not_found
 from app.temporary import is_full, room_for, temporary_file
 

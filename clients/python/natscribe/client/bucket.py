@@ -3,19 +3,44 @@
 import asyncio
 import base64
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import nats.errors
 from nats.js import JetStreamContext
-from nats.js.api import ObjectInfo, ObjectMeta, ObjectMetaOptions
+from nats.js.api import ObjectInfo, ObjectMeta, ObjectMetaOptions, PubAck
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 from nats.js.object_store import ObjectStore
 
 from natscribe.client.errors import NoJetStreamError, RecordingError, StorageFullError, UnreachableError
 from natscribe.client.stores import sha256_of
+from natscribe.jetstream.answers import until_answered
 from natscribe.jetstream.error_codes import STORAGE_FULL
 
 CHUNK = 512 * 1024  # bytes of an object in one message of the upload
+
+
+class PatientJetStream(JetStreamContext):
+    """Publishes again what JetStream does not acknowledge: after a lost server, a bucket has no leader for seconds."""
+
+    async def publish(  # noqa: PLR0913, PLR0917 -- the parameters of nats-py
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float | None = None,
+        stream: str | None = None,
+        headers: dict[str, str] | None = None,
+        msg_ttl: float | None = None,
+    ) -> PubAck:
+        """Publish a message, which JetStream stores once even if an acknowledgement was lost.
+
+        Raises:
+            NatsError: JetStream has not acknowledged for half a minute, or refuses the message.
+        """
+        once = (headers or {}) | {"Nats-Msg-Id": uuid4().hex}
+        publish = partial(super().publish, subject, payload, timeout, stream, once, msg_ttl)
+        return await until_answered(publish, final=STORAGE_FULL)
 
 
 class Bucket:
@@ -29,7 +54,7 @@ class Bucket:
         """Upload a recording; see `Store.upload`."""
         bucket = await self._open()
         try:
-            before = await _object_in(bucket, name)
+            before = await until_answered(partial(_object_in, bucket, name))
             digest = await asyncio.to_thread(_digest, recording)
             if before is not None and before.digest == digest and await self._stays(bucket, before):
                 return False

@@ -251,7 +251,7 @@ class Client:
         self, task: Task, kind: Kind, recording: Path | str, priority: Priority | None, *, is_new: bool
     ) -> str:
         seconds = await length(recording)
-        store = store_of(self._settings, self._connection.jetstream())
+        store = store_of(self._settings, self._connection)
         submission = Submission(self._connection, store, recording, task, seconds)
         await submission.submit(subjects.tasks(kind, priority or choose_priority(seconds)), is_new=is_new)
         return task.task_id

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from nats.js import JetStreamContext
+from nats.aio.client import Client
 
-from natscribe.client.bucket import Bucket
+from natscribe.client.bucket import Bucket, PatientJetStream
 from natscribe.client.errors import RecordingError
 from natscribe.client.stores import Store
 from natscribe.schemas.wire import Priority
@@ -16,12 +16,12 @@ from natscribe.settings import Settings
 SHORT, LONG = 2 * 60, 30 * 60  # seconds; a recording below the first is `high`, from the second on `low`
 
 
-def store_of(settings: Settings, jetstream: JetStreamContext) -> Store | None:
+def store_of(settings: Settings, connection: Client) -> Store | None:
     """Return the store that AUDIO_STORE names; None if the client only names recordings there."""
     where = urlsplit(settings.audio_store)
     match where.scheme:
         case "nats":
-            return Bucket(jetstream, where.netloc)
+            return Bucket(PatientJetStream(connection), where.netloc)
         case "s3":
             from natscribe.client.s3 import S3  # noqa: PLC0415 -- its library is an optional extra
 

@@ -1,7 +1,7 @@
 """Repeat requests that JetStream does not answer: after a server was lost, a stream has no leader for some seconds."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final, TypeVar
 
 from nats.errors import ConnectionReconnectingError, NoRespondersError, OutboundBufferLimitError
@@ -32,8 +32,10 @@ def is_repeatable(error: Exception) -> bool:
     return isinstance(error, UNANSWERED) or (isinstance(error, APIError) and error.err_code in UNFINISHED)
 
 
-async def until_answered(ask: Callable[[], Awaitable[T]], *, within_s: float = ANSWERED_WITHIN_S) -> T:
-    """Repeat a request until NATS answers.
+async def until_answered(
+    ask: Callable[[], Awaitable[T]], *, within_s: float = ANSWERED_WITHIN_S, final: Collection[int] = ()
+) -> T:
+    """Repeat a request until NATS answers; errors with an `err_code` in `final` are answers, too.
 
     Raises:
         NatsError: NATS has not answered within `within_s` seconds, or answers with an error.
@@ -44,6 +46,7 @@ async def until_answered(ask: Callable[[], Awaitable[T]], *, within_s: float = A
         try:
             return await ask()
         except (APIError, *UNANSWERED) as error:
-            if not is_repeatable(error) or loop.time() > give_up_at:
+            is_final = isinstance(error, APIError) and error.err_code in final
+            if is_final or not is_repeatable(error) or loop.time() > give_up_at:
                 raise
         await asyncio.sleep(RETRY_AFTER_S)

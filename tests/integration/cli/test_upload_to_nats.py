@@ -1,0 +1,41 @@
+"""Uploads to a bucket of NATS whose leader is lost for a moment."""
+
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import JetStreamContext
+from natscribe.client.bucket import CHUNK, Bucket, PatientJetStream
+
+
+async def test_an_upload_goes_on_after_an_election(
+    nc: Client, js: JetStreamContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a recording of three chunks, and a bucket
+    recording = tmp_path / "meeting.flac"
+    recording.write_bytes(bytes(range(256)) * (CHUNK // 100))
+    await js.create_object_store("audio")
+    # When the acknowledgement of the first chunk is lost, and nobody answers the next request
+    request, published = nc.request, 0
+
+    async def disturbed(subject: str, *args: object, **options: object) -> Msg:
+        nonlocal published
+        published += subject.startswith("$O.")
+        if published == 2 and subject.startswith("$O."):
+            raise NoRespondersError
+        answer = await request(subject, *args, **options)  # type: ignore[arg-type] # handed on as they are
+        if published == 1 and subject.startswith("$O."):
+            raise NatsTimeoutError
+        return answer
+
+    monkeypatch.setattr(nc, "request", disturbed)
+    assert await Bucket(PatientJetStream(nc), "audio").upload(recording, "m.flac") is True
+    # Then the recording is there, each chunk once
+    assert published == 3 + 1 + 2
+    found = await (await js.object_store("audio")).get("m.flac")
+    assert found.data == recording.read_bytes()
+    assert found.info.chunks == 3
+    assert (await js.stream_info("OBJ_audio")).state.messages == 3 + 1
