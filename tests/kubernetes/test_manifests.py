@@ -21,6 +21,7 @@ from tests.access.servers import USERS
 ROOT = Path(__file__).parents[2]
 DEPLOYED = ROOT / "deploy/kubernetes"
 WORKERS = DEPLOYED / "workers"
+APPLIED = (WORKERS, DEPLOYED / "redis", DEPLOYED / "monitoring")
 PATCH = DEPLOYED / "gpu/worker.yaml"
 NODE = Path(sys.executable).parent / "node"
 MODULES = ROOT / "tools/node/node_modules"
@@ -35,7 +36,13 @@ def read(path: Path) -> Iterator[Json]:
 
 def manifests() -> list[Json]:
     """All objects, also those that an operator has to add."""
-    return [found for path in sorted(WORKERS.glob("*.yaml")) if path.stem != "kustomization" for found in read(path)]
+    paths = sorted(path for folder in APPLIED for path in folder.glob("*.yaml") if path.stem != "kustomization")
+    return [found for path in paths for found in read(path)]
+
+
+def prometheus_rules() -> list[Json]:
+    command = ["sh", str(DEPLOYED / "rules.sh")]
+    return list(yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
 
 
 def one(kind: str, name: str = "worker") -> Json:
@@ -69,7 +76,7 @@ def complaints(objects: list[Json], patches: list[Json], folder: Path) -> str:
 
 
 def test_the_types_of_kubernetes_and_keda_accept_all(tmp_path: Path) -> None:
-    assert complaints(manifests(), list(read(PATCH)), tmp_path) == ""
+    assert complaints(manifests() + prometheus_rules(), list(read(PATCH)), tmp_path) == ""
 
 
 def _unknown_probe(objects: list[Json]) -> None:
@@ -98,19 +105,98 @@ def test_they_would_refuse_a_wrong_one(tmp_path: Path, break_it: Callable[[list[
     assert "error TS" in complaints(objects, [], tmp_path)
 
 
-@pytest.mark.parametrize("folder", ["workers", "gpu"])
-def test_kustomize_builds_it(folder: str) -> None:
+def built(folder: str) -> list[Json]:
+    """All objects that kustomize makes of a folder."""
     command = shutil.which("kustomize")
     if command is None:
         pytest.skip("kustomize is not installed")
-    built = subprocess.run([command, "build", DEPLOYED / folder], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run([command, "build", DEPLOYED / folder], capture_output=True, text=True, check=True).stdout
+    return list(yaml.safe_load_all(text))
+
+
+@pytest.mark.parametrize("folder", ["workers", "gpu"])
+def test_kustomize_builds_workers(folder: str) -> None:
+    objects = built(folder)
     # Given all that is applied, the worker has the settings, the image of the registry and, if so, a GPU
-    (worker,) = (each for each in yaml.safe_load_all(built) if each["kind"] == "Deployment")
+    (worker,) = (each for each in objects if each["kind"] == "Deployment")
     (container,) = worker["spec"]["template"]["spec"]["containers"]
     assert container["image"].startswith("registry.example.com/natscribe:")
     assert container["envFrom"][0]["configMapRef"]["name"].startswith("worker-settings-")
     assert container["resources"]["limits"].get("nvidia.com/gpu") == (1 if folder == "gpu" else None)
-    assert {each["metadata"]["namespace"] for each in yaml.safe_load_all(built)} == {"natscribe"}
+    assert {each["metadata"]["namespace"] for each in objects} == {"natscribe"}
+
+
+def test_kustomize_builds_redis_with_its_users() -> None:
+    objects = {each["kind"]: each for each in built("redis")}
+    users = objects["ConfigMap"]
+    assert users["data"]["users.sh"] == (ROOT / "deploy/redis/users.sh").read_text(encoding="utf-8")
+    volumes = objects["StatefulSet"]["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "users", "configMap": {"name": users["metadata"]["name"]}} in volumes
+    assert {each["metadata"]["namespace"] for each in objects.values()} == {"natscribe"}
+
+
+def test_kustomize_builds_the_dashboard_for_grafana() -> None:
+    (found,) = (each for each in built("monitoring") if each["kind"] == "ConfigMap")
+    assert found["metadata"]["labels"] == {"grafana_dashboard": "1"}
+    dashboard = ROOT / "deploy/monitoring/grafana/dashboards/natscribe.json"
+    assert found["data"] == {"natscribe.json": dashboard.read_text(encoding="utf-8")}
+
+
+def test_the_operator_of_prometheus_gets_all_rules() -> None:
+    for found, name in zip(prometheus_rules(), ("records", "alerts"), strict=True):
+        (deployed,) = read(ROOT / f"deploy/monitoring/{name}.yml")
+        assert found["spec"] == deployed
+        assert found["metadata"]["name"] == f"natscribe-{name}"
+
+
+def test_prometheus_asks_workers_under_the_job_of_the_alerts() -> None:
+    endpoints = {name: one("PodMonitor", name)["spec"] for name in ("natscribe-worker", "natscribe-nats")}
+    worker = endpoints["natscribe-worker"]
+    assert worker["selector"]["matchLabels"] == one("Deployment")["spec"]["selector"]["matchLabels"]
+    (asked,) = worker["podMetricsEndpoints"]
+    assert asked["relabelings"] == [{"targetLabel": "job", "replacement": "natscribe"}]
+    assert 'job="natscribe"' in (ROOT / "deploy/monitoring/alerts.yml").read_text(encoding="utf-8")
+    # And as often as the time until an alert assumes
+    (deployed,) = read(ROOT / "deploy/monitoring/prometheus.yml")
+    assert {each["podMetricsEndpoints"][0]["interval"] for each in endpoints.values()} == {
+        deployed["global"]["scrape_interval"]
+    }
+
+
+def test_redis_is_that_of_compose() -> None:
+    # Given the containers of both
+    (compose,) = read(ROOT / "compose.yaml")
+    pod = one("StatefulSet", "redis")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    # Then image and commands are the same
+    there = compose["services"]["redis"]
+    assert container["image"] == there["image"]
+    assert container["command"] == there["command"]
+    assert container["readinessProbe"]["exec"]["command"][2] == there["healthcheck"]["test"].replace("$$", "$")
+    # And its passwords are the files that the document has people put into a Secret
+    (secret,) = (volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume)
+    assert f"create secret generic {secret} --from-file=secrets/redis" in operations()
+    # And workers reach it by the name of its Service
+    (selected,) = (each["spec"]["selector"] for each in manifests() if each["kind"] == "Service")
+    assert selected == one("StatefulSet", "redis")["spec"]["template"]["metadata"]["labels"]
+    assert one("NetworkPolicy", "redis")["spec"]["podSelector"]["matchLabels"] == selected
+    assert "@redis:6379" in (ROOT / "deploy/secrets.sh").read_text(encoding="utf-8")
+
+
+def test_workers_and_nats_speak_tls() -> None:
+    # Given the certificate that NATS has from a Secret
+    values = yaml.safe_load((DEPLOYED / "nats.yaml").read_text(encoding="utf-8"))
+    tls = values["config"]["nats"]["tls"]
+    assert tls["enabled"]
+    assert (
+        f"create secret tls {tls['secretName']} --cert=secrets/nats/server.crt --key=secrets/nats/server.key"
+        in operations()
+    )
+    # Then workers trust its authority, whose file is in their Secret, under a name that the certificate has
+    lines = (WORKERS / "settings.properties").read_text(encoding="utf-8").splitlines()
+    assert f"NATS_TLS_CA_FILE={SECRETS}/ca.crt" in lines
+    assert "NATS_URL=nats://nats:4222" in lines
+    assert "sh deploy/secrets.sh secrets nats nats.natscribe.svc" in operations()
 
 
 def test_every_file_is_applied_or_named_as_an_addition() -> None:
@@ -133,8 +219,11 @@ def test_a_stopped_worker_has_time_for_its_task(pod: Json) -> None:
 
 
 def settings_given() -> Settings:
-    """The settings of the workers as their ConfigMap has them."""
-    return Settings(_env_file=WORKERS / "settings.properties", _secrets_dir=None)
+    """The settings of the workers as their ConfigMap has them, but for the file that is in their Secret."""
+    text = (WORKERS / "settings.properties").read_text(encoding="utf-8")
+    given: Json = dict(line.lower().split("=", 1) for line in text.splitlines() if line and not line.startswith("#"))
+    assert given.pop("nats_tls_ca_file").startswith(str(SECRETS))
+    return Settings(_env_file=None, _secrets_dir=None, **given)
 
 
 def test_settings_are_known_and_hold_no_secret() -> None:
