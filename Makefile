@@ -5,6 +5,7 @@ TESTS ?= tests/unit tests/integration
 QUICK_E2E := tests/e2e/test_service.py tests/e2e/test_speech.py
 LONG := tests/acceptance tests/chaos tests/integration/engines tests/kubernetes tests/monitoring \
 	tests/access/test_cluster.py tests/integration/test_many_requests.py tests/integration/test_recordings_in_s3.py \
+	tests/integration/test_package.py \
 	$(filter-out $(QUICK_E2E),$(wildcard tests/e2e/test_*.py))
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

@@ -1,12 +1,10 @@
-"""The project's own client, typed from end to end: `python typed_client.py RECORDING`."""
+"""The package `natscribe` (clients/python), typed from end to end: `python typed_client.py RECORDING`."""
 
 import asyncio
 import sys
 from pathlib import Path
 
-from natscribe.client import Client, RequestFailedError
-from natscribe.schemas.progress import ProgressEvent
-from natscribe.schemas.requests import ResultFormat
+from natscribe import Client, ProgressEvent, RequestFailedError, ResultFormat
 
 
 async def main(recording: Path) -> None:

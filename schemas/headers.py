@@ -52,7 +52,7 @@ def _never_null(schema: JsonDict) -> None:
 class Headers(BaseModel):
     """Headers of a NATS message: all values are text, and a message may have other headers, too."""
 
-    model_config = ConfigDict(frozen=True, json_schema_extra=_never_null)
+    model_config = ConfigDict(frozen=True, json_schema_extra=_never_null, defer_build=True)
 
 
 class TaskHeaders(Headers):

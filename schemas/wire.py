@@ -171,13 +171,15 @@ class Priority(Term):
 class Message(BaseModel):
     """A message that the service sends: all described fields are present, and readers ignore unknown fields."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, json_schema_serialization_defaults_required=True, defer_build=True
+    )
 
 
 class Order(BaseModel):
     """A message that the service receives: an unknown field is refused, because it may be a misspelt option."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class Object(Message):

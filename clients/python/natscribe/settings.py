@@ -38,7 +38,11 @@ class Settings(BaseModel):
     The fields are named like the environment variables: `nats_url` is NATS_URL.
     """
 
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)  # the input may contain passwords
+    model_config = ConfigDict(
+        extra="ignore",
+        hide_input_in_errors=True,  # the input may contain passwords
+        defer_build=True,
+    )
 
     nats_url: str = Field("nats://localhost:4222", description="Addresses of the NATS servers, separated by commas.")
     nats_user: str | None = None

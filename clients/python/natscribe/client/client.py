@@ -3,17 +3,17 @@
 import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import overload
 
 from nats.aio.client import Client as Nats
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import Self, Unpack
 
-from natscribe import formats
 from natscribe.client.connection import OutageCallback, connect
-from natscribe.client.errors import RequestFailedError
+from natscribe.client.errors import ClientError, RequestFailedError
 from natscribe.client.exchange import ask, is_text, read, request
 from natscribe.client.following import Follower, has_events
 from natscribe.client.objects import whole
@@ -139,6 +139,27 @@ class Client:
         task = make(DiarizationTask, fields)
         return await self._submit(task, Kind.DIARIZATION, recording, priority, is_new=task_id is None)
 
+    async def upload(self, recording: Path) -> str:
+        """Upload a recording to AUDIO_STORE, for tasks that name it; return its `audio_file_id`.
+
+        Raises:
+            RecordingError: The recording cannot be read or uploaded.
+        """
+        name = await audio_file_id(self._settings.audio_store, recording, new_task_id(recording))
+        if (store := store_of(self._settings, self._connection.jetstream())) is not None:
+            await store.upload(recording, name)
+        return name
+
+    async def submit(self, task: Task, *, priority: Priority = Priority.NORMAL) -> str:
+        """Queue a task whose recording is stored, and return its task id; a second call changes nothing.
+
+        Raises:
+            QueueFullError: The task queue is full.
+            TaskIdTakenError: The task id belongs to another task.
+        """
+        kind = Kind.TRANSCRIPTION if isinstance(task, TranscriptionTask) else Kind.DIARIZATION
+        return await self._submit(task, kind, task.audio_file_id, priority, is_new=False)
+
     async def get_task_progress(self, task_id: str) -> TaskStatus:
         """Return the status of a task."""
         return await ask(self._connection, subjects.STATUS, TaskRequest(task_id=task_id), TaskStatus)
@@ -183,6 +204,31 @@ class Client:
             return reply.data.decode()
         result = read(_RESULT, await whole(self._connection, reply.data))
         return result if result_format is ResultFormat.JSON else written(result, result_format, limits)
+
+    @overload
+    async def wait_for_result(self, task_id: str) -> TranscriptionResult | DiarizationResult: ...
+
+    @overload
+    async def wait_for_result(
+        self, task_id: str, result_format: ResultFormat, *, limits: SubtitleLimits = DEFAULT_LIMITS
+    ) -> TranscriptionResult | DiarizationResult | str: ...
+
+    async def wait_for_result(
+        self,
+        task_id: str,
+        result_format: ResultFormat = ResultFormat.JSON,
+        *,
+        limits: SubtitleLimits = DEFAULT_LIMITS,
+    ) -> TranscriptionResult | DiarizationResult | str:
+        """Wait until a task ends, and return its result as `get_task_result` does.
+
+        Raises:
+            RequestFailedError: The task has failed or was cancelled.
+        """
+        async with aclosing(self.follow(task_id)) as events:
+            async for _ in events:
+                pass
+        return await self.get_task_result(task_id, result_format, limits=limits)
 
     def follow(self, task_id: str) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
         """Yield all events of a task, past events first, until the task ends; wait for a task that is not known yet."""
@@ -274,9 +320,16 @@ def written(
         RequestFailedError: This kind of result cannot be written in this format.
     """
     try:
+        from natscribe import formats  # noqa: PLC0415 -- its library is part of the extra `command`
+    except ImportError as error:
+        message = "Writing a result needs an extra, install it: pip install 'natscribe[command]'"
+        raise ClientError(message) from error
+    try:
         return formats.write(result, result_format, limits)
     except formats.FormatUnavailableError as error:
         raise RequestFailedError(ErrorDetail(code=ErrorCode.FORMAT_UNAVAILABLE, message=str(error))) from error
 
 
-_RESULT: TypeAdapter[TranscriptionResult | DiarizationResult] = TypeAdapter(TranscriptionResult | DiarizationResult)
+_RESULT: TypeAdapter[TranscriptionResult | DiarizationResult] = TypeAdapter(
+    TranscriptionResult | DiarizationResult, config=ConfigDict(defer_build=True)
+)

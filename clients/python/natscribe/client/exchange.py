@@ -39,7 +39,7 @@ T = TypeVar("T")
 class _Refusal(BaseModel):
     """An error reply: `error` is its only field; a task status has a field `error`, too, beside other fields."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
     error: ErrorDetail
 
 

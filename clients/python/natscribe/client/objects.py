@@ -8,7 +8,7 @@ from natscribe.client.errors import ClientError
 from natscribe.schemas.wire import Object
 
 
-class _Reference(BaseModel):
+class _Reference(BaseModel, defer_build=True):
     object: Object
 
 
