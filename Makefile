@@ -13,7 +13,7 @@ PEERS := .venv-peers/.ready
 NODE_READY := tools/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit test-long test-cluster test-python fuzz soak chaos chaos-cluster check format spec lock containers test-containers bench clean
+.PHONY: help setup demo up test test-unit test-long test-cluster test-python fuzz soak chaos chaos-cluster check format pictures spec lock containers test-containers bench clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -75,6 +75,9 @@ check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, contrac
 	@$(BIN)/mypy examples tools
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/pytest -q -n 2 tests/contract
+
+pictures: $(READY) $(NODE_READY) ## take the pictures anew that the docs page is compared with
+	@RENEW_PICTURES=1 $(BIN)/pytest -q tests/e2e/test_docs_page_in_a_browser.py
 
 format: $(READY) ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet .

@@ -1,6 +1,7 @@
 """Serves the page that shows the AsyncAPI document; the page is read-only and loads nothing from other hosts."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,24 +11,24 @@ from faststream.asgi import AsgiResponse, get
 from faststream.asgi.handlers import HttpHandler
 from faststream.specification.base import SpecificationFactory
 
+from app.docs_page.page import render
+
 _ASSETS: Final = Path(__file__).parent / "assets"
 _TYPES: Final = {
-    ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
-    ".txt": "text/plain; charset=utf-8",
 }
 _GUARDS: Final = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
 _FRESH: Final = {"cache-control": "no-cache"}
-_CACHED: Final = {"cache-control": "max-age=3600"}  # for the assets of the page, which have 2.5 MB
+_CACHED: Final = {"cache-control": "max-age=3600"}
 
 
 def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
@@ -39,12 +40,14 @@ def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
     def as_yaml() -> bytes:
         return factory.to_specification().to_yaml().encode()
 
-    assets = sorted(path for path in _ASSETS.iterdir() if path.suffix != ".html")
+    def as_page() -> bytes:
+        return render(json.loads(as_json())).encode()
+
     return [
         ("/", _redirect("docs")),
         ("/docs/", _redirect("../docs")),
-        ("/docs", _file(_ASSETS / "page.html")),
-        *((f"/docs/{path.name}", _file(path)) for path in assets),
+        ("/docs", _route(cache(as_page), _FRESH | {"content-type": "text/html; charset=utf-8"})),
+        *((f"/docs/{path.name}", _file(path)) for path in sorted(_ASSETS.iterdir())),
         ("/asyncapi.json", _route(cache(as_json), _FRESH | {"content-type": "application/json"})),
         ("/asyncapi.yaml", _route(cache(as_yaml), _FRESH | {"content-type": "application/yaml"})),
     ]

@@ -1,7 +1,9 @@
 """The page that shows the document: served from here alone, and for reading alone."""
 
-import hashlib
+import copy
 import json
+from collections.abc import Iterator
+from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urljoin
 
@@ -10,12 +12,13 @@ import yaml
 
 from app import docs_page
 from app.asyncapi import document
+from app.docs_page.page import render
 from app.main import Worker
 from app.settings import Settings
-from tests.document import DOCUMENT, ROOT
+from tests.document import COMPONENTS, DOCUMENT, MESSAGES, channel_of, names
 from tests.fakes.engine import FakeEngine
 
-ASSETS = ROOT / "app" / "docs_page" / "assets"
+INSIDE = {name for name, found in DOCUMENT["operations"].items() if {"name": "inside"} in found["tags"]}
 
 
 class Site:
@@ -38,6 +41,47 @@ class Site:
         await self({"type": "http", "method": method, "path": path}, None, send)
         headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
         return sent[0]["status"], headers, sent[1]["body"]
+
+
+class Page(HTMLParser):
+    """What a person sees of a page, and what is behind a click."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.links: set[str] = set()
+        self.anchors: list[str] = []
+        self._closed: list[bool] = []  # for each `details` around: whether it is closed
+        self._in_summary = False
+        self._seen: list[str] = []
+        self._all: list[str] = []
+        self.feed(html)
+
+    @property
+    def seen(self) -> str:
+        return " ".join("".join(self._seen).split())
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self._all).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self.links |= {attributes[name] or "" for name in ("href", "src") if name in attributes}
+        self.anchors += [attributes["id"] or ""] if "id" in attributes else []
+        if tag == "details":
+            self._closed.append("open" not in attributes)
+        self._in_summary |= tag == "summary"
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "details":
+            self._closed.pop()
+        if tag == "summary":
+            self._in_summary = False
+
+    def handle_data(self, data: str) -> None:
+        self._all.append(data)
+        if not any(self._closed[:-1] if self._in_summary else self._closed):
+            self._seen.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +118,75 @@ async def test_the_document_is_served_as_it_is_written(site: Site) -> None:
 
 
 async def test_all_that_the_page_names_is_there(site: Site) -> None:
-    page = (await site.get("/docs"))[2].decode()
-    assert "://" not in page
-    named = {part.split('"')[0] for attribute in ('href="', 'src="') for part in page.split(attribute)[1:]}
-    assert {f"/{name}" for name in named} <= set(site.routes)
+    page = Page((await site.get("/docs"))[2].decode())
+    inner = {link for link in page.links if link.startswith("#")}
+    assert {f"/{link}" for link in page.links - inner} <= set(site.routes)
+    assert {link.removeprefix("#") for link in inner} <= set(page.anchors)
+    assert len(set(page.anchors)) == len(page.anchors)
 
 
-def test_the_viewer_is_the_one_of_the_notice() -> None:
-    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
-    for name in ("viewer.js", "viewer.css", "viewer.LICENSE.txt"):
-        digest = hashlib.sha256((ASSETS / name).read_bytes()).hexdigest()
-        assert f"{digest}  app/docs_page/assets/{name}\n" in notice
+async def test_a_person_reads_all_that_the_document_says(site: Site) -> None:
+    # Given the page, and what the document says of its operations, messages and fields
+    page = Page((await site.get("/docs"))[2].decode())
+    said = {_plain(text) for text in _texts()}
+    # Then the page says all of it
+    assert {text for text in said if text not in page.text} == set()
+
+
+async def test_a_client_sees_the_fields_of_its_messages_without_a_click(site: Site) -> None:
+    # Given the messages that clients publish and receive
+    seen = Page((await site.get("/docs"))[2].decode()).seen
+    payloads = [
+        MESSAGES[name]["payload"]
+        for operation in set(DOCUMENT["operations"]) - INSIDE
+        for name in names(channel_of(DOCUMENT["operations"][operation])["messages"].values())
+    ]
+    fields = {
+        f"{name} {_plain(field['description'])}"
+        for schema in names(payloads)
+        for name, field in COMPONENTS["schemas"][schema]["properties"].items()
+    }
+    # Then name and description of each field stand open on the page
+    missing = {field for field in fields if not all(part in seen for part in field.split(" ", 1))}
+    assert missing == set()
+
+
+async def test_a_client_reads_its_own_part_and_nothing_of_what_workers_do(site: Site) -> None:
+    seen = Page((await site.get("/docs"))[2].decode()).seen
+    for name, operation in DOCUMENT["operations"].items():
+        role = "You receive" if operation["action"] == "send" else "You ask" if "reply" in operation else "You publish"
+        assert (f"{role} {channel_of(operation)['address']}" in seen) == (name not in INSIDE), name
+
+
+def test_a_text_of_the_document_is_no_markup_of_the_page() -> None:
+    # Given a document whose texts hold markup
+    hostile = copy.deepcopy(DOCUMENT)
+    hostile["info"]["description"] = "## <script>a</script>\n\n<script>b</script> [c](javascript:c)"
+    task = hostile["components"]["schemas"]["TranscriptionTask"]
+    task["properties"]["task_id"] |= {"description": "<script>d</script>", "pattern": "<script>e</script>"}
+    hostile["components"]["messages"]["TranscriptionTask"]["examples"][0]["payload"]["task_id"] = "<script>f</script>"
+    # Then the page shows it as text
+    page = render(hostile)
+    assert page.count("<script") == render(DOCUMENT).count("<script")
+    assert page.count("&lt;script&gt;") >= 6
+    assert 'href="javascript' not in page
+
+
+def _texts() -> Iterator[str]:
+    for operation in DOCUMENT["operations"].values():
+        channel = channel_of(operation)
+        yield from (channel["address"], channel["description"], operation["summary"])
+        yield from (parameter["description"] for parameter in COMPONENTS["parameters"].values())
+    for message in MESSAGES.values():
+        yield message["title"]
+        yield from (example["summary"] for example in message["examples"])
+    for schema in COMPONENTS["schemas"].values():
+        yield from schema.get("x-enum-descriptions", [])
+        yield from (f"{value}" for value in schema.get("enum", []))
+        yield from (field["description"] for field in schema.get("properties", {}).values())
+    for server in DOCUMENT["servers"].values():
+        yield server["description"]
+
+
+def _plain(markdown: str) -> str:
+    return " ".join(markdown.replace("`", "").split())

@@ -1,0 +1,62 @@
+"""Says in words which values a schema allows."""
+
+import json
+from collections.abc import Iterator
+from typing import Final
+
+from markupsafe import Markup, escape
+
+from app.docs_page.contract import Node, name_of
+
+_LARGEST: Final = {2**63: "2⁶³", -(2**63): "-2⁶³"}  # numbers that nobody recognizes by their digits
+
+
+def type_of(schema: Node) -> Markup:
+    """Name the type of a value in HTML: a type that the page explains is a link."""
+    if name := name_of(schema):
+        return Markup('<a href="#schema-{0}">{0}</a>').format(name)
+    if "anyOf" in schema:
+        return Markup(" or ").join(type_of(each) for each in schema["anyOf"])
+    if "const" in schema:
+        return Markup("<code>{}</code>").format(schema["const"])
+    if schema["type"] == "array":
+        return Markup("list of ") + type_of(schema["items"])
+    if "additionalProperties" in schema and "properties" not in schema:
+        return Markup("object, each value: ") + type_of(schema["additionalProperties"])
+    return escape(schema.get("format", schema["type"]))
+
+
+def limits(schema: Node) -> Iterator[Markup]:
+    """Say in HTML what a value must keep to beside its type, and what it is by default."""
+    if "minLength" in schema or "maxLength" in schema:
+        yield _range(schema.get("minLength"), schema.get("maxLength"), " characters")
+    if "maxItems" in schema:
+        yield _range(None, schema["maxItems"], " items")
+    yield from _bounds(schema)
+    if "pattern" in schema:
+        yield Markup("matches <code>{}</code>").format(schema["pattern"])
+    for each in schema.get("anyOf", []):
+        yield from limits(each)
+    if "items" in schema:
+        yield from (Markup("each: ") + limit for limit in limits(schema["items"]))
+    if "default" in schema:
+        yield Markup("default <code>{}</code>").format(json.dumps(schema["default"]))
+
+
+def _bounds(schema: Node) -> Iterator[Markup]:
+    if "minimum" in schema or "maximum" in schema:
+        yield _range(schema.get("minimum"), schema.get("maximum"), "")
+    if "exclusiveMaximum" in schema:
+        yield Markup("below {}").format(_number(schema["exclusiveMaximum"]))
+
+
+def _range(least: float | None, most: float | None, unit: str) -> Markup:
+    if least is None:
+        return Markup("up to {}{}").format(_number(most), unit)
+    if most is None:
+        return Markup("at least {}{}").format(_number(least), unit)
+    return Markup("{} to {}{}").format(_number(least), _number(most), unit)
+
+
+def _number(value: float | None) -> str:
+    return next((word for number, word in _LARGEST.items() if number == value), str(value))
