@@ -23,6 +23,7 @@ from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.operations.expiry import expire_tasks
 from app.operations.maintenance import Maintenance
+from app.operations.worker_report import WorkerReport
 from app.queue.consumer import TaskConsumer
 from app.queue.overview import Overview
 from app.queue.positions import WaitingTasks
@@ -58,6 +59,7 @@ IN_CONTEXT: Final = (
     "tasks",
     "task_list",
     "overview",
+    "worker_report",
     "users",
     "dead_letters",
     "replayer",
@@ -188,6 +190,14 @@ class Container:
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
+        self.worker_report = WorkerReport(
+            self.worker_name,
+            self.settings.audio_store,
+            engine=self.engine,
+            recordings=self.recordings,
+            projection=self.projection,
+            idle=lambda: self.consumer.idle,
+        )
         self.users = UserErasure(
             self.nats,
             self.names,

@@ -33,11 +33,13 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {  # the reply to a request is what 
     subjects.RESULT: requests.result,
     subjects.LIST: requests.list_tasks,
     subjects.QUEUE: requests.queue,
+    subjects.WORKERS: requests.worker,
     subjects.CANCEL: requests.cancel,
     subjects.DELETE: requests.delete,
     subjects.REPLAY: dead_letters.replay,
     subjects.DELETE_LETTERS: dead_letters.delete,
 }
+EACH_WORKER_ANSWERS = frozenset({subjects.WORKERS})  # one worker answers each other request
 
 
 def task_queues(router: NatsRouter, names: StreamNames) -> TaskSubscribers:
@@ -81,7 +83,8 @@ def answers() -> NatsRouter:
     """Subscribe to requests; a request whose reply subject is an inbox gets a reply or an error."""
     router = NatsRouter(middlewares=[replies.InboxesOnly, replies.reply_with_errors])
     for subject, handler in ANSWERS.items():
-        router.subscriber(subject, queue=QUEUE_GROUP, max_workers=ANSWERS_AT_ONCE)(handler)
+        group = "" if subject in EACH_WORKER_ANSWERS else QUEUE_GROUP
+        router.subscriber(subject, queue=group, max_workers=ANSWERS_AT_ONCE)(handler)
     return router
 
 

@@ -1,4 +1,4 @@
-"""tasks.*: requests of clients about a task, a user's tasks or the task queues."""
+"""Requests of clients about a task, a user's tasks, the task queues or the workers."""
 
 from typing import Annotated
 
@@ -7,7 +7,9 @@ from natscribe.schemas.requests import Deleted, ResultRequest, TaskRequest, Task
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
+from app.operations.worker_report import WorkerReport
 from app.queue.overview import Overview
 from app.redis_store.task_list import TaskList
 from app.requests import TaskRequests
@@ -36,6 +38,12 @@ async def queue(request: QueueRequest, overview: Annotated[Overview, FromContext
     """Reply with the state of the task queues."""
     del request  # it has no fields
     return await overview.read()
+
+
+async def worker(request: WorkersRequest, worker_report: Annotated[WorkerReport, FromContext()]) -> WorkerInfo:
+    """Reply with what this worker is."""
+    del request  # it has no fields
+    return await worker_report.read()
 
 
 async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:

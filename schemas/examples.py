@@ -34,6 +34,7 @@ from .transcription import (
     Word,
 )
 from .wire import Kind, Model, Object, Priority
+from .workers import WorkerInfo, WorkersRequest
 
 TASK_ID: Final = "meeting-2026-11-24"
 TURNS_ID: Final = "meeting-2026-11-24-turns"
@@ -199,6 +200,17 @@ _LISTED = ListedTask(
     created_at=_at(0),
     started_at=_at(1),
 )
+_WORKER = WorkerInfo(
+    worker=WORKER,
+    version="0.2.0",
+    started_at=_at(-3600),
+    idle=False,
+    model=Model(name="whisper-base", revision="d01c3014881c"),
+    engine="cpu int8 beam 5",
+    audio_store="nats://audio",
+    audio_store_answers=True,
+    redis_answers=True,
+)
 _QUEUES = QueueOverview(
     queues=[
         QueueStatus(
@@ -283,6 +295,8 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
     ),
     "QueueRequest": (Example("all", "It has no fields", QueueRequest()),),
     "QueueOverview": (Example("oneBusy", "Twelve transcriptions of normal priority wait", _QUEUES),),
+    "WorkersRequest": (Example("all", "It has no fields", WorkersRequest()),),
+    "WorkerInfo": (Example("busy", "A worker that runs a task", _WORKER),),
     "Deleted": (
         Example("deleted", "Nothing is left of the task", Deleted()),
         Example("more", "The time is over, and more tasks are left", Deleted(tasks=180, more_after="ended-0")),

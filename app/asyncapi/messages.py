@@ -36,6 +36,7 @@ from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
 from natscribe.schemas.wire import Order
+from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -113,6 +114,7 @@ MESSAGES: Final = (
     MessageWords(ResultRequest, RequestHeaders, "Result request", "Names a task and the format of its result."),
     MessageWords(ListRequest, RequestHeaders, "List request", "Asks for the newest tasks."),
     MessageWords(QueueRequest, RequestHeaders, "Queue request", "Asks for the state of the task queues."),
+    MessageWords(WorkersRequest, RequestHeaders, "Workers request", "Asks each worker what it is."),
     MessageWords(ReplayRequest, RequestHeaders, "Replay request", "Chooses dead letters by exactly one field."),
     MessageWords(
         DeleteLettersRequest, RequestHeaders, "Deletion of dead letters", "Chooses dead letters by exactly one field."
@@ -133,6 +135,7 @@ MESSAGES: Final = (
     ),
     MessageWords(TaskPage, ReplyHeaders, "Page of tasks", "Tasks, the newest first."),
     MessageWords(QueueOverview, ReplyHeaders, "Task queues", "How many tasks wait and run in each queue."),
+    MessageWords(WorkerInfo, ReplyHeaders, "Worker", "What one worker is, and whether it is well."),
     MessageWords(Deleted, ReplyHeaders, "Deleted", "The task, or each task of the user, is deleted."),
     MessageWords(Replayed, ReplyHeaders, "Replayed", "How many tasks were queued again."),
     MessageWords(LettersDeleted, ReplyHeaders, "Dead letters deleted", "How many dead letters were removed."),

@@ -135,6 +135,17 @@ CHANNELS: Final = (
         tag=ASK,
     ),
     Channel(
+        name="workerRequests",
+        address=subjects.WORKERS,
+        title="Workers",
+        description="Core NATS request and reply. The request is an object without fields, `{}`. Each worker replies: "
+        "subscribe to an inbox, publish the request with that inbox as its reply subject, and gather replies for two "
+        "seconds.",
+        operation="askWorkers",
+        summary="Ask each worker for its version, its model and its health",
+        tag=ASK,
+    ),
+    Channel(
         name="cancelRequests",
         address=subjects.CANCEL,
         title="Cancel a task",

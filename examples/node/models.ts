@@ -244,6 +244,20 @@ export interface Word {
   'word': string;
   'probability': number;
 }
+export interface WorkerInfo {
+  'worker': string;
+  'version': string;
+  'started_at': string;
+  'idle': boolean;
+  'model': Model | null;
+  'engine': string;
+  'audio_store': string;
+  'audio_store_answers': boolean;
+  'redis_answers': boolean;
+}
+export interface WorkersRequest {
+  
+}
 export type BodyEncoding = "utf-8" | "base64";
 export type CancelRequests = TaskStatus | ErrorReply;
 export type Channels = "mix" | "separate";
@@ -261,3 +275,4 @@ export type Results = TranscriptionResult | DiarizationResult;
 export type Stage = "fetching" | "decoding" | "transcribing" | "diarizing" | "merging";
 export type State = "queued" | "running" | "retrying" | "completed" | "failed" | "cancelled";
 export type StatusRequests = TaskStatus | ErrorReply;
+export type WorkerRequests = WorkerInfo | ErrorReply;

@@ -32,6 +32,7 @@ ANSWERS: dict[str, Callable[..., object]] = {
     subjects.RESULT: requests.result,
     subjects.LIST: requests.list_tasks,
     subjects.QUEUE: requests.queue,
+    subjects.WORKERS: requests.worker,
     subjects.CANCEL: requests.cancel,
     subjects.DELETE: requests.delete,
     subjects.REPLAY: dead_letters.replay,

@@ -7,6 +7,7 @@ how the task consumer pulls.
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 
 import pytest
@@ -24,6 +25,7 @@ from natscribe.schemas.requests import (
 from natscribe.schemas.sharing import WindowsOffered
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
+from natscribe.schemas.workers import WorkerInfo
 
 from app.settings import Settings
 from app.updates import Checkpoint, Result, Task, Update
@@ -120,6 +122,24 @@ class FakeOverview:
         return self.overview
 
 
+WORKER = WorkerInfo(
+    worker="w1",
+    version="0.2.0",
+    started_at=datetime(2026, 11, 26, tzinfo=UTC),
+    idle=True,
+    model=None,
+    engine="",
+    audio_store="nats://audio",
+    audio_store_answers=True,
+    redis_answers=False,
+)
+
+
+class FakeWorkerReport:
+    async def read(self) -> WorkerInfo:
+        return WORKER
+
+
 @dataclass
 class FakeUsers:
     asked: list[UserRequest] = field(default_factory=list)
@@ -163,6 +183,7 @@ class Parts:
     tasks: FakeRequests = field(default_factory=FakeRequests)
     task_list: FakeTaskList = field(default_factory=FakeTaskList)
     overview: FakeOverview = field(default_factory=FakeOverview)
+    worker_report: FakeWorkerReport = field(default_factory=FakeWorkerReport)
     users: FakeUsers = field(default_factory=FakeUsers)
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
     replayer: FakeDeadLetters = field(default_factory=FakeDeadLetters)

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from app.errors import RequestError
 from handlers.channels import ANSWERS
-from tests.handlers.conftest import Parts
+from tests.handlers.conftest import WORKER, Parts
 
 STATUS = TaskStatus(
     task_id="t1",
@@ -99,6 +99,10 @@ async def test_the_state_of_the_queues_is_the_reply(broker: NatsBroker) -> None:
     assert await ask(broker, subjects.QUEUE, {}) == {"queues": [], "dead_letters": 3}
 
 
+async def test_what_a_worker_is_is_the_reply(broker: NatsBroker) -> None:
+    assert await ask(broker, subjects.WORKERS, {}) == WORKER.model_dump(mode="json")
+
+
 async def test_dead_letters_are_replayed(broker: NatsBroker, parts: Parts) -> None:
     assert await ask(broker, subjects.REPLAY, {"kind": "diarization"}) == {"replayed": 3}
     assert parts.replayer.chosen == [ReplayRequest(kind=Kind.DIARIZATION)]
@@ -161,7 +165,7 @@ async def test_what_is_no_object_is_answered(broker: NatsBroker, subject: str, b
 
 @every_request
 async def test_an_unknown_field_is_named(broker: NatsBroker, subject: str) -> None:
-    known = {} if subject in {subjects.LIST, subjects.QUEUE} else {"task_id": "t1"}
+    known = {} if subject in {subjects.LIST, subjects.QUEUE, subjects.WORKERS} else {"task_id": "t1"}
     error = (await ask(broker, subject, known | {"taskid": "t1"}))["error"]
     assert error["code"] == "invalid_request"
     assert "taskid" in error["message"]

@@ -18,6 +18,7 @@ REQUESTS = [
     "tasks.result",
     "tasks.list",
     "tasks.queue",
+    "workers.info",
     "tasks.cancel",
     "tasks.delete",
     "dead_letters.replay",

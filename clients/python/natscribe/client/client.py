@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import overload
 
-from nats.aio.client import Client as Nats
 from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import Self, Unpack
 
@@ -18,8 +17,10 @@ from natscribe.client.exchange import ask, is_text, read, request
 from natscribe.client.following import Follower, has_events
 from natscribe.client.objects import whole
 from natscribe.client.operating import dead_letters, overview
+from natscribe.client.permissions import Connection
 from natscribe.client.recordings import audio_file_id, choose_priority, length, store_of
 from natscribe.client.submission import Submission, Task, make
+from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
@@ -43,6 +44,7 @@ from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.transcription import SegmentsEvent, TranscribeKeywords, TranscriptionResult, TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.workers import WorkerInfo
 from natscribe.settings import Settings
 
 __all__ = ["Client", "written"]
@@ -64,7 +66,7 @@ class Client:
     def __init__(self, settings: Settings | None = None, *, on_outage: OutageCallback | None = None) -> None:
         self._settings = settings or Settings.read()
         self._on_outage = on_outage
-        self._connection = Nats()
+        self._connection = Connection(self._settings.nats_user, self._settings.nats_inbox_prefix)
 
     async def __aenter__(self) -> Self:
         self._connection = await connect(self._settings, self._on_outage)
@@ -292,6 +294,10 @@ class Client:
     async def queue(self) -> QueueOverview:
         """Return the six task queues, with the numbers of their waiting and running tasks, and of the dead letters."""
         return await overview(self._connection, self._settings)
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return what each worker tells of itself: its version, its model, and which servers answer it."""
+        return await workers(self._connection)
 
     async def _submit(
         self, task: Task, kind: Kind, recording: Path | str, priority: Priority | None, *, is_new: bool

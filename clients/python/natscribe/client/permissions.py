@@ -2,10 +2,13 @@
 
 import asyncio
 import re
-from typing import Final
+from collections.abc import Coroutine
+from typing import Final, TypeVar
 
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from nats.js.api import Header, StatusCode
 
 from natscribe.client.errors import InboxRefusedError, NotAllowedError
 
@@ -18,11 +21,12 @@ _JETSTREAM: Final = re.compile(
 _EVERYBODY: Final = ("publisher", "follower", "operator")
 # The users of deploy/nats/accounts.conf who may send a request; the first pattern that fits its subject counts.
 _USERS: Final = (
-    (re.compile(r"tasks\.(status|result|list|queue)|.*OBJ_results"), _EVERYBODY),
+    (re.compile(r"tasks\.(status|result|list|queue)|workers\.info|.*OBJ_results"), _EVERYBODY),
     (re.compile(r"tasks\.|\$O\.|.*OBJ_"), ("publisher",)),
     (re.compile(r"dead_letters\.|.*_(tasks|dead_letters)\b"), ("operator",)),
     (re.compile(r""), _EVERYBODY),
 )
+Reply = TypeVar("Reply")
 
 
 class Connection(Nats):
@@ -53,13 +57,47 @@ class Connection(Nats):
             InboxRefusedError: The user may not receive replies under this inbox prefix.
             NatsError: There is no reply.
         """
-        if self._no_inbox:
-            raise InboxRefusedError(self._user, self._prefix)
+        return await self._unless_refused(subject, super().request(subject, payload, timeout, old_style, headers))
+
+    async def request_all(self, subject: str, payload: bytes, *, within: float) -> list[Msg]:
+        """Send a request that several clients may answer, and return the replies that arrive in `within` seconds.
+
+        Raises:
+            NotAllowedError: The user may not send this request.
+            InboxRefusedError: The user may not receive replies under this inbox prefix.
+            NoRespondersError: Nobody receives this request.
+        """
+        return await self._unless_refused(subject, self._gather(subject, payload, within))
+
+    async def _gather(self, subject: str, payload: bytes, within: float) -> list[Msg]:
+        replies: list[Msg] = []
+        nobody = asyncio.Event()
+
+        async def note(reply: Msg) -> None:
+            replies.append(reply)
+            if (reply.headers or {}).get(Header.STATUS) == StatusCode.SERVICE_UNAVAILABLE:
+                nobody.set()
+
+        inbox = await self.subscribe(self.new_inbox(), cb=note)
+        ended = asyncio.ensure_future(nobody.wait())
+        try:
+            await self.publish(subject, payload, reply=inbox.subject)
+            await asyncio.wait([ended], timeout=within)
+        finally:
+            ended.cancel()
+            await inbox.unsubscribe()
+        if nobody.is_set():
+            raise NoRespondersError
+        return replies
+
+    async def _unless_refused(self, subject: str, work: Coroutine[None, None, Reply]) -> Reply:
+        """Do the work of a request until it is done or the server refuses the request."""
+        sending = asyncio.ensure_future(work)
         refused = asyncio.get_running_loop().create_future()
         self._waiting[refused] = subject
-        sending = asyncio.ensure_future(super().request(subject, payload, timeout, old_style, headers))
         try:
-            await asyncio.wait([sending, refused], return_when=asyncio.FIRST_COMPLETED)
+            if not self._no_inbox:
+                await asyncio.wait([sending, refused], return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 return sending.result()
         finally:

@@ -1,0 +1,36 @@
+"""Asks all workers what they are."""
+
+from contextlib import suppress
+
+import nats.errors
+
+from natscribe.client.errors import UnreachableError
+from natscribe.client.exchange import NO_ANSWER, no_worker
+from natscribe.client.permissions import Connection
+from natscribe.schemas import subjects
+from natscribe.schemas.workers import WorkerInfo, WorkersRequest
+
+REPLIES_WITHIN_S = 1.5  # a worker checks its servers for a second
+
+
+async def workers(connection: Connection) -> list[WorkerInfo]:
+    """Return what each worker tells of itself, sorted by name.
+
+    Raises:
+        NoWorkerError: No worker runs.
+        UnreachableError: No worker replies in time.
+        NotAllowedError: The user may not ask.
+    """
+    body = WorkersRequest().model_dump_json().encode()
+    try:
+        replies = await connection.request_all(subjects.WORKERS, body, within=REPLIES_WITHIN_S)
+    except nats.errors.NoRespondersError as error:
+        raise no_worker(NO_ANSWER) from error
+    if not replies:
+        message = "No worker replied in time: ask again in a moment."
+        raise UnreachableError(message)
+    found: list[WorkerInfo] = []
+    for reply in replies:
+        with suppress(ValueError):  # a worker of another version
+            found.append(WorkerInfo.model_validate_json(reply.data))
+    return sorted(found, key=lambda worker: worker.worker)
