@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import overload
+from typing import TypeVar, overload
 
 from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import Self, Unpack
@@ -50,6 +50,7 @@ from natscribe.settings import Settings
 __all__ = ["Client", "written"]
 
 DEFAULT_LIMITS = SubtitleLimits()
+Deletion = TypeVar("Deletion", Deleted, LettersDeleted)
 
 
 class Client:
@@ -148,7 +149,7 @@ class Client:
             RecordingError: The recording cannot be read or uploaded.
         """
         name = await audio_file_id(self._settings.audio_store, recording, new_task_id(recording))
-        if (store := store_of(self._settings, self._connection.jetstream())) is not None:
+        if (store := store_of(self._settings, self._connection)) is not None:
             await store.upload(recording, name)
         return name
 
@@ -254,14 +255,8 @@ class Client:
         Raises:
             ClientError: A request failed; some tasks may have been deleted before.
         """
-        wanted = UserRequest(user_id=user_id)
-        done = await ask(self._connection, subjects.DELETE, wanted, Deleted)
-        count = done.tasks
-        while done.more_after is not None:
-            wanted = wanted.model_copy(update={"after": done.more_after})
-            done = await ask(self._connection, subjects.DELETE, wanted, Deleted)
-            count += done.tasks
-        return count
+        replies = self._delete_all(subjects.DELETE, UserRequest(user_id=user_id), Deleted)
+        return sum([reply.tasks async for reply in replies])
 
     async def replay(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
@@ -279,13 +274,8 @@ class Client:
             ClientError: A request failed; some dead letters may have been removed before.
         """
         chosen = DeleteLettersRequest(task_id=task_id, kind=kind, code=code)
-        done = await ask(self._connection, subjects.DELETE_LETTERS, chosen, LettersDeleted)
-        count = done.deleted
-        while done.more_after is not None:
-            chosen = chosen.model_copy(update={"after": done.more_after})
-            done = await ask(self._connection, subjects.DELETE_LETTERS, chosen, LettersDeleted)
-            count += done.deleted
-        return count
+        replies = self._delete_all(subjects.DELETE_LETTERS, chosen, LettersDeleted)
+        return sum([reply.deleted async for reply in replies])
 
     def dead_letters(self) -> AsyncIterator[DeadLetter]:
         """Yield the dead letters, oldest first."""
@@ -298,6 +288,17 @@ class Client:
     async def workers(self) -> list[WorkerInfo]:
         """Return what each worker tells of itself: its version, its model, and which servers answer it."""
         return await workers(self._connection)
+
+    async def _delete_all(
+        self, subject: str, wanted: UserRequest | DeleteLettersRequest, reply: type[Deletion]
+    ) -> AsyncIterator[Deletion]:
+        """Ask again and again, each time from where the last reply has ended; yield the replies."""
+        while True:
+            done = await ask(self._connection, subject, wanted, reply)
+            yield done
+            if done.more_after is None:
+                return
+            wanted = wanted.model_copy(update={"after": done.more_after})
 
     async def _submit(
         self, task: Task, kind: Kind, recording: Path | str, priority: Priority | None, *, is_new: bool
