@@ -35,22 +35,14 @@ def tasks(kind: Kind, priority: Priority) -> str:
     return f"tasks.{kind}.{priority}"
 
 
-def kind_of(subject: str) -> Kind:
-    """The kind of the tasks on a subject.
+def queue_of(subject: str) -> tuple[Kind, Priority]:
+    """The kind and priority of the tasks on a subject.
 
     Raises:
-        IndexError, ValueError: The subject is no subject of tasks.
+        ValueError: The subject is no subject of tasks.
     """
-    return Kind(subject.split(".")[1])
-
-
-def priority_of(subject: str) -> Priority:
-    """The priority of the tasks on a subject.
-
-    Raises:
-        IndexError, ValueError: The subject is no subject of tasks.
-    """
-    return Priority(subject.split(".")[2])
+    _, kind, priority = subject.split(".")
+    return Kind(kind), Priority(priority)
 
 
 def tasks_channel(kind: Kind) -> str:

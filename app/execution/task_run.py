@@ -68,7 +68,7 @@ class TaskRun:
         self._execution = execution
         self._message = message
         self._received_at = time.monotonic()
-        self.kind = subjects.kind_of(message.subject)
+        self.kind, _ = subjects.queue_of(message.subject)
         self._spans = tracing.StageSpans(execution.tracer)
         self._heartbeat = Heartbeat(execution.nats, message, every=execution.heartbeat, notice=self._notice)
         self._begun = False

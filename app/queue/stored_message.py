@@ -51,7 +51,8 @@ class StoredMessage:
     @property
     def kind(self) -> Kind:
         """The kind of the task, read from the subject."""
-        return subjects.kind_of(self.subject)
+        kind, _ = subjects.queue_of(self.subject)
+        return kind
 
     @property
     def task(self) -> Task | None:

@@ -91,8 +91,9 @@ class Metadata:
         task, started_at = headers.get(names.TASK), headers.get(names.STARTED_AT)
         try:
             subject = headers[names.TASK_SUBJECT]
+            kind, _ = subjects.queue_of(subject)
             return cls(
-                task=_read(subjects.kind_of(subject), task) if task else None,
+                task=_read(kind, task) if task else None,
                 task_sequence=int(headers[names.TASK_SEQUENCE]),
                 subject=subject,
                 created_at=_time(headers[names.CREATED_AT]),

@@ -15,11 +15,12 @@ RESULTS_KEPT = timedelta(seconds=RESULTS_KEPT_S)
 def status_of(record: Record) -> TaskStatus:
     """Return the status of the task whose log ends with this record."""
     event, metadata = record.event, record.metadata
+    _, priority = subjects.queue_of(metadata.subject)
     return TaskStatus(
         task_id=event.task_id,
         kind=event.kind,
         task=metadata.task,
-        priority=subjects.priority_of(metadata.subject),
+        priority=priority,
         state=event.state,
         stage=event.stage,
         progress=event.progress,
