@@ -176,7 +176,7 @@ class Container:
             reminders=self.reminders,
             erasure=self.erasure,
             audio_ttl=self.settings.audio_ttl if self.settings.recordings_are_erasable else None,
-            count_erased=self.meter.erased,
+            meter=self.meter,
         )
 
     def _make_operations(self) -> None:

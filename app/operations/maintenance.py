@@ -19,6 +19,7 @@ from app.redis_store.task_list import TaskList
 from app.settings import Settings
 from app.supervision import run_forever
 from app.telemetry.metrics import Meter
+from app.telemetry.storage_metrics import Stored
 
 CHECK_EVERY_S = 5.0
 MEASURE_EVERY_S = 15.0
@@ -106,16 +107,19 @@ class Maintenance:
         dead_letters = await self._js.stream_info(names.dead_letters)
         self._meter.dead_letters(dead_letters.state.messages)
         due = await self._oldest_due()
-        self._meter.overdue((now - due).total_seconds() if due else 0.0)
+        reminders = (await self._js.stream_info(names.retention)).state.messages
+        self._meter.reminders(reminders, overdue=(now - due).total_seconds() if due else 0.0)
 
     async def measure_storage(self) -> None:
         """Set the metrics of JetStream's disk and memory, and of the sizes of streams and buckets."""
         for server in await read_usage(self._nats):
             used, limit = server.data, server.data.config
-            self._meter.jetstream(server.server.name, "disk", used=used.storage, limit=limit.max_storage)
-            self._meter.jetstream(server.server.name, "memory", used=used.memory, limit=limit.max_memory)
-            for stream, size in server.streams.items():
-                self._meter.stream(server.server.name, stream, size)
+            stored = Stored(
+                used={"disk": used.storage, "memory": used.memory},
+                limits={"disk": limit.max_storage, "memory": limit.max_memory},
+                streams=server.streams,
+            )
+            self._meter.storage.note(server.server.name, stored)
 
     async def _measure_worker(self) -> None:
         self._meter.worker(

@@ -1,7 +1,7 @@
 """The schedule of retention: sets a reminder when a task ends, and erases what is due."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,6 +18,7 @@ from app.retention.reminders import Reminder, Reminders, reminder_of
 from app.supervision import run_forever
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata
+from app.telemetry.metrics import Meter
 from app.updates import Task
 
 ENDED_AT_ONCE: Final = 50  # ended tasks that get their reminders in one step
@@ -44,13 +45,11 @@ class Schedule:
         reminders: Reminders,
         erasure: Erasure,
         audio_ttl: float | None,
-        count_erased: Callable[[str], None],
+        meter: Meter,
     ) -> None:
         """`audio_ttl` is how many seconds a recording is kept after the end of its task.
 
         0: without a limit. None: the service only reads the store of recordings.
-
-        `count_erased` is called with `task` or `recording` after each erasure.
         """
         self._ended = PullInbox(nats, names.results, names.ended_tasks)
         self._due = PullInbox(nats, names.retention, names.due_reminders)
@@ -59,7 +58,7 @@ class Schedule:
         self._reminders = reminders
         self._erasure = erasure
         self._audio_ttl = audio_ttl
-        self._count_erased = count_erased
+        self._meter = meter
 
     async def run(self) -> None:
         """Do both until cancelled."""
@@ -97,14 +96,14 @@ class Schedule:
             try:
                 due.append((message, Reminder.model_validate_json(message.data)))
             except ValueError as error:  # a later version of the service has written it
-                await _try_again_later(message, error)
+                await self._try_again_later(message, error)
         in_use = await self._in_use([reminder for _, reminder in due])
         await self._reminders.wait_until_set()  # a task that is in no queue now may have ended just before
         for message, reminder in due:
             try:
                 await self._erase(reminder, in_use, since=message.metadata.timestamp)
             except Exception as error:  # noqa: BLE001 -- the other reminders must not wait for this one
-                await _try_again_later(message, error)
+                await self._try_again_later(message, error)
             else:
                 await message.ack()
 
@@ -126,18 +125,23 @@ class Schedule:
             await self._reminders.put(reminder.model_copy(update={"recording_until": None}))
         elif last is not None and known and reminder.everything:
             await self._erasure.erase(last, with_recording=False)
-            self._count_erased("task")
+            self._meter.erased("task")
             log.info("task_erased", task_id=reminder.task_id)
 
     async def _erase_recording(self, reminder: Reminder, in_use: Collection[str]) -> None:
         if await self._erasure.erase_recording(reminder, in_use=in_use, kept_for_ever=self._audio_ttl == 0):
-            self._count_erased("recording")
+            self._meter.erased("recording")
             log.info("recording_erased", task_id=reminder.task_id)
 
     async def _in_use(self, due: Sequence[Reminder]) -> set[str]:
         """Return the recordings of these reminders that a task in the queues names, other than the ended tasks."""
         wanted, ended = {reminder.audio_file_id for reminder in due}, [reminder.owner for reminder in due]
         return await self._queued.among(wanted, besides=ended) if wanted else set()
+
+    async def _try_again_later(self, message: Msg, error: Exception) -> None:
+        self._meter.erasure_failed()
+        log.warning("task_erasure_failed", task_id=message.subject.rpartition(".")[2], error=type(error).__name__)
+        await message.nak(delay=RETRY_AFTER_S)
 
 
 def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:
@@ -147,8 +151,3 @@ def _task_of(outcome: Msg) -> tuple[Task, Metadata] | None:
     except ValueError:
         return None
     return None if metadata.task is None else (metadata.task, metadata)
-
-
-async def _try_again_later(message: Msg, error: Exception) -> None:
-    log.warning("task_erasure_failed", task_id=message.subject.rpartition(".")[2], error=type(error).__name__)
-    await message.nak(delay=RETRY_AFTER_S)

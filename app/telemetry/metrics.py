@@ -19,6 +19,8 @@ from natscribe.schemas.wire import Kind
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from app.telemetry.storage_metrics import StorageMetrics
+
 # Upper limits of the histograms' buckets: in seconds, and in seconds of work per second of audio.
 SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 14400)
 FACTORS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -40,7 +42,8 @@ class Meter:
         self.registry = CollectorRegistry()
         self._tasks()
         self._queue()
-        self._storage()
+        self.storage = StorageMetrics()
+        self.registry.register(self.storage)
         self._worker()
 
     def _tasks(self) -> None:
@@ -103,19 +106,13 @@ class Meter:
         self._erasures = self._counter("natscribe_erasures", "What was erased because its time was over.", ["what"])
         for what in ERASED:
             self._erasures.labels(what)
+        self._failed_erasures = self._counter(
+            "natscribe_erasures_failed", "Reminders that were due and could not be carried out; they are repeated.", []
+        )
+        self._reminders = self._gauge("natscribe_reminders", "Reminders of ended tasks, waiting or due.")
         self._overdue = self._gauge(
             "natscribe_erasure_overdue_seconds",
             "Seconds since the oldest reminder became due that is not settled; 0: none is.",
-        )
-
-    def _storage(self) -> None:
-        place = ["server", "storage"]
-        self._used = self._gauge("natscribe_jetstream_used_bytes", "Bytes that JetStream occupies on a server.", place)
-        self._allowed = self._gauge(
-            "natscribe_jetstream_limit_bytes", "Bytes that JetStream may occupy on a server.", place
-        )
-        self._stream = self._gauge(
-            "natscribe_stream_bytes", "Size of a stream or bucket on a server.", ["server", "stream"]
         )
 
     def _worker(self) -> None:
@@ -217,15 +214,6 @@ class Meter:
         self._messages.labels(subject).set(messages)
         self._limit.labels(subject).set(limit)
 
-    def jetstream(self, server: str, storage: str, *, used: int, limit: int) -> None:
-        """Set how many bytes JetStream occupies and may occupy on a server; `storage` is disk or memory."""
-        self._used.labels(server, storage).set(used)
-        self._allowed.labels(server, storage).set(limit)
-
-    def stream(self, server: str, stream: str, size: int) -> None:
-        """Set how many bytes a stream occupies on a server; a bucket is the stream OBJ_<bucket>."""
-        self._stream.labels(server, stream).set(size)
-
     def dead_letters(self, kept: int) -> None:
         """Set how many dead letters are kept."""
         self._kept.set(kept)
@@ -234,9 +222,14 @@ class Meter:
         """Count an erasure; `what` is one of ERASED."""
         self._erasures.labels(what).inc()
 
-    def overdue(self, seconds: float) -> None:
-        """Set how many seconds ago the oldest unsettled reminder became due; 0: there is none."""
-        self._overdue.set(seconds)
+    def erasure_failed(self) -> None:
+        """Count a due reminder that could not be carried out."""
+        self._failed_erasures.inc()
+
+    def reminders(self, count: int, *, overdue: float) -> None:
+        """Set how many reminders there are, and how many seconds ago the oldest became due; 0: none is due."""
+        self._reminders.set(count)
+        self._overdue.set(overdue)
 
     def worker(self, *, nats: bool, redis: bool, model: bool, attempt_limit: float) -> None:
         """Set whether NATS, Redis and a model are available, and how many seconds an attempt may run."""
@@ -258,6 +251,7 @@ class Meter:
             return generate_latest(self.registry)
         _forget_dead(folder)
         siblings = CollectorRegistry()
+        siblings.register(self.storage)
         MultiProcessCollector(siblings, str(folder))  # type: ignore[no-untyped-call]  # the class has no types
         return generate_latest(siblings)
 

@@ -301,7 +301,10 @@ async def test_an_erasure_that_fails_is_repeated_and_seen(
         await eventually(tried_twice)
         # Then operators see it
         await worker.container.maintenance.measure_queues()
-        assert overdue(worker.container.meter.exposition()) > 0
+        text = worker.container.meter.exposition()
+        assert overdue(text) > 0
+        assert b"natscribe_reminders 1.0" in text
+        assert b"natscribe_erasures_failed_total 0.0" not in text
         # And it is erased when the bucket is back
         may_succeed.set()
         await eventually(lambda: nothing_is_due(js))
@@ -309,6 +312,7 @@ async def test_an_erasure_that_fails_is_repeated_and_seen(
         await worker.container.maintenance.measure_queues()
         text = worker.container.meter.exposition()
         assert overdue(text) == 0
+        assert b"natscribe_reminders 0.0" in text
         assert b'natscribe_erasures_total{what="recording"} 1.0' in text
         assert b'natscribe_erasures_total{what="task"} 1.0' in text
 

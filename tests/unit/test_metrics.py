@@ -1,6 +1,7 @@
-"""Metrics have names of one service."""
+"""Metrics have names of one service, and figures of those that are there."""
 
 from app.telemetry.metrics import Meter
+from app.telemetry.storage_metrics import KEPT_S, StorageMetrics, Stored
 
 NAMED_BY_THE_BRIEF = {
     "task_processing_time_seconds",
@@ -17,3 +18,24 @@ def test_every_name_but_those_of_the_brief_begins_with_the_service() -> None:
     # Then the brief's names are there, and all others have one prefix, so that no other service has the same name
     assert names >= NAMED_BY_THE_BRIEF
     assert {name for name in names if not name.startswith("natscribe_")} == NAMED_BY_THE_BRIEF
+
+
+def servers(metrics: StorageMetrics) -> set[str]:
+    return {sample.labels["server"] for family in metrics.collect() for sample in family.samples}
+
+
+def test_a_server_that_has_left_has_no_figures() -> None:
+    # Given two servers that have answered
+    now = 0.0
+    metrics = StorageMetrics(clock=lambda: now)
+    stored = Stored(used={"disk": 1}, limits={"disk": 2}, streams={"OBJ_audio": 1})
+    metrics.note("stays", stored)
+    metrics.note("leaves", stored)
+    assert servers(metrics) == {"stays", "leaves"}
+    # When one of them misses an answer, then its figures stay
+    now = KEPT_S - 1
+    metrics.note("stays", stored)
+    assert servers(metrics) == {"stays", "leaves"}
+    # And when it has left, they go
+    now = KEPT_S
+    assert servers(metrics) == {"stays"}

@@ -1,0 +1,56 @@
+"""Metrics of what JetStream stores on its servers, as long as they answer.
+
+A gauge would keep the last figures of a server that has left the cluster, and the library cannot remove a gauge of
+several processes. So this collector makes its metrics anew for each scrape, from what the process itself has read.
+"""
+
+import app.telemetry.siblings  # noqa: F401 -- must be imported before prometheus_client
+
+# isort: split
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+KEPT_S: Final = 60.0  # a server that has not answered for so long has left; a busy one may miss an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What one server stores, in bytes: what it uses and may use of `disk` and `memory`, and each stream."""
+
+    used: Mapping[str, int]
+    limits: Mapping[str, int]
+    streams: Mapping[str, int]  # a bucket is the stream OBJ_<bucket>
+
+
+class StorageMetrics(Collector):
+    """The figures of the servers that have answered lately."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._servers: dict[str, tuple[float, Stored]] = {}
+
+    def note(self, server: str, stored: Stored) -> None:
+        """Note what a server has answered."""
+        self._servers[server] = self._clock(), stored
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Make the metrics; the library calls this for each scrape."""
+        used = _gauge("natscribe_jetstream_used_bytes", "Bytes that JetStream occupies on a server.", "storage")
+        limit = _gauge("natscribe_jetstream_limit_bytes", "Bytes that JetStream may occupy on a server.", "storage")
+        size = _gauge("natscribe_stream_bytes", "Size of a stream or bucket on a server.", "stream")
+        oldest = self._clock() - KEPT_S
+        self._servers = {name: each for name, each in self._servers.items() if each[0] > oldest}
+        for server, (_, stored) in self._servers.items():
+            for gauge, figures in ((used, stored.used), (limit, stored.limits), (size, stored.streams)):
+                for name, value in figures.items():
+                    gauge.add_metric([server, name], value)
+        yield from (used, limit, size)
+
+
+def _gauge(name: str, what: str, label: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, what, labels=["server", label])
