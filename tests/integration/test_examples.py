@@ -33,11 +33,15 @@ async def test_the_follower_hears_what_it_missed(
         assert f"{WINDOWS} segments" in await line_with(follower, "t1 transcription")
 
 
-@pytest.mark.parametrize("text", [SHORT, LONG], ids=["short", "long"])
-async def test_the_faststream_client_has_its_own_words_for_all_of_it(
-    publisher: Publisher, worker: Worker, engine: FakeEngine, text: str
+@pytest.mark.parametrize(
+    ("example", "text"),
+    [("faststream_client", SHORT), ("faststream_client", LONG), ("faststream_typed", LONG)],
+    ids=["short", "long", "typed"],
+)
+async def test_a_faststream_service_has_recordings_transcribed(
+    publisher: Publisher, worker: Worker, engine: FakeEngine, example: str, text: str
 ) -> None:
-    # Given a service with schemas of its own
+    # Given a service that speaks of recordings and transcripts, with schemas of its own or with those of the package
     engine.windows, engine.text = WINDOWS, text
     heard = await publisher.nc.subscribe("transcripts.ready")
     recording = {"id": "r1", "name": "meeting.flac", "user_id": 1}
@@ -47,7 +51,7 @@ async def test_the_faststream_client_has_its_own_words_for_all_of_it(
             return bool(await publisher.nc.request("recordings.uploaded", json.dumps(recording).encode(), timeout=5))
         return False
 
-    async with started(worker.settings.nats_url, BIN / "faststream", "run", "faststream_client:app"):
+    async with started(worker.settings.nats_url, BIN / "faststream", "run", f"{example}:app"):
         # When somebody tells it of a recording
         await eventually(told)
         # Then it tells its own world of the transcript
