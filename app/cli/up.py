@@ -3,9 +3,8 @@
 import asyncio
 import time
 from collections import deque
-from typing import Annotated
+from typing import NoReturn
 
-import typer
 from natscribe.cli.console import DATA, ENDPOINTS, err, out, run_and_exit
 from natscribe.client import ClientError, command
 from natscribe.settings import without_login
@@ -18,18 +17,8 @@ from app.settings import Settings
 MOST_ENDS, WITHIN_S = 3, 60.0  # if 3 workers end within 60 s, no further worker is started
 
 
-def up(
-    *,
-    workers: Annotated[
-        int,
-        typer.Option(min=1, help="Number of workers: each runs one task at a time, on an equal share of the cores."),
-    ] = 1,
-    host: Annotated[str, typer.Option(help="Address of the documentation page.")] = "127.0.0.1",
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of the documentation page.", show_default="8000 if free")
-    ] = None,
-) -> None:
-    """Run the service, with embedded servers if NATS_URL and REDIS_URL name none."""
+def run(workers: int, host: str, port: int | None) -> NoReturn:
+    """Run the service, with embedded servers if NATS_URL and REDIS_URL name none, until Ctrl-C."""
     run_and_exit(_run(workers, host, port), expected=(ClientError, EmbeddedError))
 
 

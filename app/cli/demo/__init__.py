@@ -3,9 +3,8 @@
 import asyncio
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import NoReturn
 
-import typer
 from natscribe.cli import INTERRUPTED
 from natscribe.cli.console import err, out, run_and_exit
 from natscribe.cli.follow import follow
@@ -20,21 +19,13 @@ from app.cli.service import Service, service, stop_signals
 from app.embedded import EmbeddedError
 from app.settings import Settings
 
-RECORDING = Path(__file__).parent / "two_readers.flac"
 _READY_WITHIN_S = 120.0  # the servers start and the model is loaded within this time
 LAST_LINES = 5  # lines of the worker's log that are shown if the worker does not start
 COLOURS = ("cyan", "yellow", "magenta", "green")
 
 
-def demo(
-    recording: Annotated[
-        Path,
-        typer.Argument(metavar="[FILE]", help="Another recording.", show_default=False, exists=True, dir_okay=False),
-    ] = RECORDING,
-    *,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the servers and the result until Ctrl-C.")] = False,
-) -> None:
-    """Transcribe a recording of two readers, with speakers, on servers that run as long as the demo."""
+def run(recording: Path, *, keep: bool) -> NoReturn:
+    """Transcribe a recording, with speakers, on servers that run as long as the demo, or with `keep` until Ctrl-C."""
     run_and_exit(_interruptible(recording, keep=keep), expected=(ClientError, EmbeddedError))
 
 

@@ -1,0 +1,42 @@
+"""The commands `up` and `demo`, which the command `natscribe` finds by the entry points of this package.
+
+Each imports the service when it is called: the other commands start without that.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TWO_READERS = Path(__file__).parent / "demo" / "two_readers.flac"
+
+
+def up(
+    *,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Number of workers: each runs one task at a time, on an equal share of the cores."),
+    ] = 1,
+    host: Annotated[str, typer.Option(help="Address of the documentation page.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the documentation page.", show_default="8000 if free")
+    ] = None,
+) -> None:
+    """Run the service, with embedded servers if NATS_URL and REDIS_URL name none."""
+    from app.cli.up import run  # noqa: PLC0415 -- see above
+
+    run(workers, host, port)
+
+
+def demo(
+    recording: Annotated[
+        Path,
+        typer.Argument(metavar="[FILE]", help="Another recording.", show_default=False, exists=True, dir_okay=False),
+    ] = TWO_READERS,
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the servers and the result until Ctrl-C.")] = False,
+) -> None:
+    """Transcribe a recording of two readers, with speakers, on servers that run as long as the demo."""
+    from app.cli.demo import run  # noqa: PLC0415 -- see above
+
+    run(recording, keep=keep)
