@@ -44,7 +44,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Operations for one purpose, and the types that only they use."""
+    """The operations of one purpose: those with one tag."""
 
     name: str
     title: str
@@ -76,7 +76,7 @@ def read(document: Node) -> Contract:
     uses = Counter(name for schema in schemas.values() for name in references(schema))
     explained = {name: schema for name, schema in schemas.items() if name not in shown and uses[name] == 1}
     types = {name: schema for name, schema in schemas.items() if name not in shown and name not in explained}
-    known = _reachable(schemas, [group for group in public if group.operations])
+    known = _reachable(schemas, public)
     return Contract(
         groups=public,
         inside=[group for group in groups if group.name == _INSIDE],
