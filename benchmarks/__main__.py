@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import cluster, diarization, latency, memory, s3, sharing, speech, tuning
+from benchmarks import cluster, diarization, latency, listing, memory, s3, sharing, speech, tuning
 from benchmarks.machine import commit, machine, versions
 from benchmarks.record import Record
 from benchmarks.report import Findings
@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[Sizes], Awaitable[Findings]]] = {
     "diarization": diarization.measure,
     "sharing": sharing.measure,
     "latency": latency.measure,
+    "listing": listing.measure,
     "cluster": cluster.measure,
     "memory": memory.measure,
     "s3": s3.measure,

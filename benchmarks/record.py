@@ -19,6 +19,7 @@ PARTS = {
     "diarization": "Speakers",
     "sharing": "One recording on two workers",
     "latency": "Starts, and tasks without work",
+    "listing": "Lists of tasks",
     "cluster": "Three NATS servers",
     "memory": "Memory",
     "s3": "Recordings from S3",

@@ -18,6 +18,8 @@ class Sizes:
     urgent_starts: int = 100
     watched: float = 5.0  # seconds of serving those that wait
     waiting: tuple[int, ...] = (10_000, 1_000_000)
+    listed: int = 100_000  # tasks
+    lists: int = 100  # requests
     memory_minutes: tuple[int, ...] = (10, 60, 180)
     s3_mib: int = 1024
     s3_rounds: int = 5
@@ -38,6 +40,8 @@ def smoke(tell: Callable[[str], None]) -> Sizes:
         urgent_starts=5,
         watched=0.5,
         waiting=(50,),
+        listed=500,
+        lists=5,
         memory_minutes=(1,),
         s3_mib=128,
         s3_rounds=1,
