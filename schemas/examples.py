@@ -70,7 +70,7 @@ _NO_RECORDING = ErrorDetail(
 )
 _TASK = TranscriptionTask(task_id=TASK_ID, audio_file_id=RECORDING, user_id=USER, language="en", diarize=True)
 _TURNS_TASK = DiarizationTask(task_id=TURNS_ID, audio_file_id=RECORDING, user_id=USER, min_speakers=2, max_speakers=4)
-_LIVE = Segment(
+SEGMENT = Segment(
     start=0,
     end=2.4,
     text="Good morning.",
@@ -83,21 +83,21 @@ _LIVE = Segment(
     avg_logprob=-0.21,
     no_speech_prob=0.02,
 )
-_RESULT = TranscriptionResult(
+RESULT = TranscriptionResult(
     task_id=TASK_ID,
     audio_file_id=RECORDING,
     user_id=USER,
-    text=_LIVE.text,
+    text=SEGMENT.text,
     language="en",
     languages={"en": 2.4},
     duration=DURATION,
-    segments=[_LIVE.model_copy(update={"speaker": "SPEAKER_00", "words": None})],
+    segments=[SEGMENT.model_copy(update={"speaker": "SPEAKER_00", "words": None})],
     speakers=1,
     model=Model(name="whisper-base", revision="d01c3014881c"),
     audio_sha256=SHA256,
     created_at=_at(21),
 )
-_LARGE_RESULT = _RESULT.model_copy(
+_LARGE_RESULT = RESULT.model_copy(
     update={
         "text": "",
         "segments": [],
@@ -109,7 +109,7 @@ _LARGE_RESULT = _RESULT.model_copy(
         ),
     }
 )
-_TURNS = DiarizationResult(
+TURNS = DiarizationResult(
     task_id=TURNS_ID,
     audio_file_id=RECORDING,
     user_id=USER,
@@ -257,15 +257,15 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
             "first",
             "The beginning, with words and without speakers",
             SegmentsEvent(
-                task_id=TASK_ID, attempt=1, sequence=1, language="en", processed_seconds=28.4, segments=[_LIVE]
+                task_id=TASK_ID, attempt=1, sequence=1, language="en", processed_seconds=28.4, segments=[SEGMENT]
             ),
         ),
     ),
     "TranscriptionResult": (
-        Example("whole", "A transcript with speakers", _RESULT),
+        Example("whole", "A transcript with speakers", RESULT),
         Example("large", "Too large for a message: fetch the object", _LARGE_RESULT),
     ),
-    "DiarizationResult": (Example("twoSpeakers", "Two people take turns", _TURNS),),
+    "DiarizationResult": (Example("twoSpeakers", "Two people take turns", TURNS),),
     "DeadLetter": (Example("noRecording", "A task whose recording was not there", _LETTER),),
     "TaskRequest": (Example("task", "The task that is meant", TaskRequest(task_id=TASK_ID)),),
     "UserRequest": (Example("user", "The user that is meant", UserRequest(user_id=USER)),),

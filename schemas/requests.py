@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from .dead_letters import DeadLetter
 from .diarization import DiarizationTask
 from .errors import ErrorCode, ErrorDetail
 from .progress import Stage, State
@@ -127,6 +128,14 @@ class DeadLetterChoice(Order):
             message = "give exactly one of task_id, kind and code"
             raise ValueError(message)
         return self
+
+    def chooses(self, letter: DeadLetter) -> bool:
+        """Return whether a dead letter matches the field that is given."""
+        return (
+            self.task_id in (None, letter.task_id)
+            and self.kind in (None, letter.kind)
+            and self.code in (None, letter.error.code)
+        )
 
 
 class ReplayRequest(DeadLetterChoice):

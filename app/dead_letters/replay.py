@@ -22,7 +22,7 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.requests import ReplayRequest
 from natscribe.schemas.stream_names import StreamNames
 
-from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore, is_chosen
+from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore
 from app.errors import RequestError
 from app.task_log.log import TaskLog
 from app.task_log.record import TASKS, Record
@@ -75,7 +75,7 @@ class Replayer:
         # Later dead letters are left out: their tasks have failed again during the replay.
         newest = await self._last_of(self._names.dead_letters)
         async for letters in self._letters.pages():
-            chosen = [each for each in letters if each[0] <= newest and is_chosen(each[1], request)]
+            chosen = [each for each in letters if each[0] <= newest and request.chooses(each[1])]
             found = found or bool(chosen)
             await self._replay_all(chosen, replay)
             if replay.is_over or (letters and letters[-1][0] > newest):

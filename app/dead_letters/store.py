@@ -30,15 +30,6 @@ LARGEST_GROWTH = 2
 MOST_HEADERS, LONGEST_HEADER = 32, 1024  # headers of a dead letter; characters of a header
 
 
-def is_chosen(letter: DeadLetter, choice: DeadLetterChoice) -> bool:
-    """Return whether a dead letter matches each criterion that the choice gives."""
-    return (
-        choice.task_id in (None, letter.task_id)
-        and choice.kind in (None, letter.kind)
-        and choice.code in (None, letter.error.code)
-    )
-
-
 class DeadLetterStore:
     """Stores, lists and deletes dead letters."""
 
@@ -126,7 +117,7 @@ class DeadLetterStore:
             return False
 
     async def _delete_chosen(self, choice: DeadLetterChoice, letters: Iterable[tuple[int, DeadLetter]]) -> int:
-        return sum([await self.delete_one(sequence) for sequence, letter in letters if is_chosen(letter, choice)])
+        return sum([await self.delete_one(sequence) for sequence, letter in letters if choice.chooses(letter)])
 
 
 def _readable(body: bytes) -> tuple[str, BodyEncoding]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from natscribe.cli import operate, submit, task
+from natscribe.cli import mock, operate, submit, task
 from natscribe.cli.console import err
 
 
@@ -60,6 +60,7 @@ for command in (
     task.cancel,
     task.delete,
     operate.queue,
+    mock.mock,
 ):
     cli.command()(command)
 cli.add_typer(operate.dead_letters, name="dead-letters")

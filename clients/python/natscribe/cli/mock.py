@@ -1,0 +1,30 @@
+"""The command `mock`, for teams that test their clients."""
+
+from typing import Annotated
+
+import nats.errors
+import typer
+
+from natscribe.cli.console import err, find_servers, out, run_and_exit
+from natscribe.client import ClientError
+from natscribe.mock import Mock
+
+Seconds = Annotated[
+    float, typer.Option("--seconds", min=0, max=3600, help="How long an attempt of a task takes; 0: no time.")
+]
+
+
+def mock(*, seconds: Seconds = 6.0) -> None:
+    """Play the service on an empty NATS server, without models, until Ctrl-C: for tests of clients.
+
+    Tasks whose ids begin with error-CODE, reply-CODE, retry-, lost- or large- end as the id says: docs/mock.md.
+    """
+
+    async def work() -> int:
+        settings = find_servers()
+        async with Mock(settings, seconds=seconds, report=out.print) as playing:
+            err.print(f"The mock plays the service at {settings.nats_place}, until Ctrl-C.")
+            await playing.serve()
+        return 0
+
+    run_and_exit(work(), expected=(ClientError, nats.errors.Error))

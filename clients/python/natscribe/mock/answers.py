@@ -1,0 +1,231 @@
+"""Answers requests about the tasks that the mock plays."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from uuid import uuid4
+
+from nats.aio.msg import Msg
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from natscribe import formats
+from natscribe.mock.letters import Letters
+from natscribe.mock.log import Log
+from natscribe.mock.player import Player
+from natscribe.mock.script import refusal
+from natscribe.mock.task import EndedError, PlayedTask
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
+from natscribe.schemas.problems import first_problem
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import (
+    Deleted,
+    DeleteLettersRequest,
+    LettersDeleted,
+    Replayed,
+    ReplayRequest,
+    ResultFormat,
+    ResultRequest,
+    TaskRequest,
+    TaskStatus,
+    UserRequest,
+)
+from natscribe.schemas.task_list import ListRequest, TaskPage
+from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
+from natscribe.schemas.wire import Kind, Priority
+
+_PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each look: a task is known shortly after its publish
+_JSON, _TEXT = "application/json", "text/plain"
+
+Answer = BaseModel | str
+Handler = Callable[[Any], Awaitable[Answer]]  # `Any`: the request, whose type the adapter beside the handler knows
+
+
+class RefusedError(Exception):
+    """The request gets an error reply."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.detail = ErrorDetail(code=code, message=message)
+
+
+class Answers:
+    """Answers each request of the contract."""
+
+    def __init__(self, tasks: dict[str, PlayedTask], player: Player, log: Log, letters: Letters) -> None:
+        self._tasks = tasks
+        self._player = player
+        self._log = log
+        self._letters = letters
+        self._handlers: dict[str, tuple[TypeAdapter[Any], Handler]] = {  # `Any`: as above
+            subjects.STATUS: (TypeAdapter(TaskRequest), self._status),
+            subjects.RESULT: (TypeAdapter(ResultRequest), self._result),
+            subjects.LIST: (TypeAdapter(ListRequest), self._list),
+            subjects.QUEUE: (TypeAdapter(QueueRequest), self._queue),
+            subjects.CANCEL: (TypeAdapter(TaskRequest), self._cancel),
+            subjects.DELETE: (TypeAdapter(TaskRequest | UserRequest), self._delete),
+            subjects.REPLAY: (TypeAdapter(ReplayRequest), self._replay),
+            subjects.DELETE_LETTERS: (TypeAdapter(DeleteLettersRequest), self._delete_letters),
+        }
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subjects of all requests."""
+        return list(self._handlers)
+
+    async def reply(self, message: Msg) -> tuple[bytes, dict[str, str]]:
+        """Return the reply to a request, and its headers."""
+        found = await self._answer(message)
+        body, content_type = (found, _TEXT) if isinstance(found, str) else (found.model_dump_json(), _JSON)
+        correlation = (message.headers or {}).get("correlation_id") or uuid4().hex
+        return body.encode(), {"content-type": content_type, "correlation_id": correlation}
+
+    async def _answer(self, message: Msg) -> Answer:
+        adapter, handle = self._handlers[message.subject]
+        try:
+            request = adapter.validate_json(message.data)
+            task_id = getattr(request, "task_id", None)
+            if task_id is not None and (refused := refusal(task_id)) is not None:
+                return ErrorReply(error=refused)
+            return await handle(request)
+        except ValidationError as error:
+            text = f"The request is invalid ({first_problem(error)}): correct it and ask again."
+            return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=text))
+        except RefusedError as error:
+            return ErrorReply(error=error.detail)
+
+    async def _status(self, request: TaskRequest) -> TaskStatus:
+        return self._status_of(await self._known(request.task_id))
+
+    async def _result(self, request: ResultRequest) -> Answer:
+        task = await self._known(request.task_id)
+        if task.result is None:
+            raise _without_result(task)
+        if request.format is ResultFormat.JSON:
+            return await self._log.message_of(task.result)
+        try:
+            text = formats.write(task.result, request.format, request)
+        except formats.FormatUnavailableError as error:
+            raise RefusedError(ErrorCode.FORMAT_UNAVAILABLE, str(error)) from error
+        return text if len(text.encode()) <= self._log.largest else await self._log.message_of(task.result)
+
+    async def _list(self, request: ListRequest) -> TaskPage:
+        found = sorted(self._tasks.values(), key=lambda task: task.place, reverse=True)
+        chosen = [
+            task
+            for task in found
+            if (request.user_id is None or (task.order is not None and task.order.user_id == request.user_id))
+            and request.state in (None, task.state)
+            and (request.before is None or task.place < request.before)
+        ]
+        page = chosen[: request.limit]
+        more = page[-1].place if len(chosen) > len(page) else None
+        return TaskPage(tasks=[task.listed() for task in page], more_before=more)
+
+    async def _queue(self, _: QueueRequest) -> QueueOverview:
+        return QueueOverview(
+            queues=[self._queue_of(kind, priority) for priority in Priority for kind in Kind],
+            dead_letters=len(await self._letters.chosen(None)),
+        )
+
+    async def _cancel(self, request: TaskRequest) -> TaskStatus:
+        task = await self._known(request.task_id)
+        await self._end(task)
+        return self._status_of(task)
+
+    async def _delete(self, request: TaskRequest | UserRequest) -> Deleted:
+        if isinstance(request, TaskRequest):
+            await self._erase(await self._known(request.task_id))
+            return Deleted()
+        of_user = [each for each in self._tasks.values() if each.order and each.order.user_id == request.user_id]
+        for task in of_user:
+            await self._erase(task)
+        return Deleted(tasks=len(of_user))
+
+    async def _replay(self, request: ReplayRequest) -> Replayed:
+        count, letters = 0, await self._letters.chosen(request)
+        for sequence, letter in letters:
+            task = self._tasks.get(letter.task_id or "")
+            if task is not None and task.state is State.FAILED and task.order is not None:
+                await self._letters.delete(sequence)
+                await self._letters.publish_again(task)
+                await _queued_again(task)
+                count += 1
+        if request.task_id and not letters:
+            message = f"No dead letter is kept of task {request.task_id}: list the dead letters to see which are kept."
+            raise RefusedError(ErrorCode.NOT_FOUND, message)
+        return Replayed(replayed=count)
+
+    async def _delete_letters(self, request: DeleteLettersRequest) -> LettersDeleted:
+        letters = await self._letters.chosen(request)
+        for sequence, _ in letters:
+            await self._letters.delete(sequence)
+        return LettersDeleted(deleted=len(letters))
+
+    async def _known(self, task_id: str) -> PlayedTask:
+        for pause in _PAUSES_S:
+            await asyncio.sleep(pause)
+            task = self._tasks.get(task_id)
+            if task is not None and task.last is not None:
+                return task
+        message = f"No task {task_id} is known: check the id, or publish the task first."
+        raise RefusedError(ErrorCode.NOT_FOUND, message)
+
+    def _status_of(self, task: PlayedTask) -> TaskStatus:
+        position, start = self._player.place_of(task)
+        status = task.status()
+        return (
+            status
+            if position is None
+            else status.model_copy(update={"queue_position": position, "expected_start": start})
+        )
+
+    def _queue_of(self, kind: Kind, priority: Priority) -> QueueStatus:
+        mine = [task for task in self._tasks.values() if (task.kind, task.priority) == (kind, priority)]
+        waiting = [task for task in self._player.waiting() if task in mine]
+        newest = max(mine, key=lambda task: task.sequence, default=None)
+        return QueueStatus(
+            kind=kind,
+            priority=priority,
+            waiting=len(waiting),
+            running=sum(self._player.is_running(task) for task in mine),
+            oldest=waiting[0].created_at if waiting else None,
+            newest_start=self._player.place_of(newest)[1] if newest else None,
+        )
+
+    async def _end(self, task: PlayedTask) -> None:
+        """Cancel a task unless it has ended."""
+        try:
+            async with task.turn():
+                await self._log.append(task, State.CANCELLED)
+        except EndedError:
+            return
+        await task.message.ack()
+
+    async def _erase(self, task: PlayedTask) -> None:
+        await self._end(task)
+        self._tasks.pop(task.task_id, None)
+        for sequence, letter in await self._letters.chosen(None):
+            if letter.task_id == task.task_id:
+                await self._letters.delete(sequence)
+        await self._log.erase(task)
+
+
+async def _queued_again(task: PlayedTask) -> None:
+    """Wait until the task has its event `queued`: a client that reads earlier would see the old `failed`."""
+    for pause in _PAUSES_S:
+        if task.state is not State.FAILED:
+            return
+        await asyncio.sleep(pause)
+
+
+def _without_result(task: PlayedTask) -> RefusedError:
+    last = task.status()
+    if last.error is not None and last.state.ended:
+        return RefusedError(last.error.code, last.error.message)
+    if last.state.ended:
+        message = f"Task {task.task_id} was cancelled and has no result: publish it again under a new id."
+        return RefusedError(ErrorCode.NOT_FOUND, message)
+    where = subjects.progress(task.task_id)
+    message = f"Task {task.task_id} is {last.state} at {last.progress} %: wait for `completed` on {where}."
+    return RefusedError(ErrorCode.NOT_FINISHED, message)

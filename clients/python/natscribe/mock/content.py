@@ -1,0 +1,103 @@
+"""What the mock finds in a recording: the segments and turns of the document's examples, one after the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TypeVar
+
+from natscribe.schemas import examples
+from natscribe.schemas.diarization import DiarizationResult, DiarizationTask, Turn
+from natscribe.schemas.transcription import Segment, TranscriptionResult, TranscriptionTask, Word
+
+BATCHES = 3  # in which a transcript comes, and in which its time passes
+_LARGE = 60  # segments of a large transcript
+_SECONDS_BETWEEN = examples.DURATION / BATCHES  # from the start of one segment to the start of the next
+_USUAL_SPEAKERS = 2
+
+Task = TranscriptionTask | DiarizationTask
+Result = TranscriptionResult | DiarizationResult
+Span = TypeVar("Span", Segment, Turn, Word)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is found in the recording of a task."""
+
+    order: Task
+    larger_than: int = 0  # bytes that the text has at least
+
+    @property
+    def count(self) -> int:
+        """The number of segments, or of turns."""
+        return _LARGE if self.larger_than else BATCHES
+
+    @property
+    def duration(self) -> float:
+        """Seconds of the recording."""
+        return self.count * _SECONDS_BETWEEN
+
+    def batch(self, order: TranscriptionTask, number: int) -> list[Segment]:
+        """Return the live segments of one of the batches, which are counted from 0."""
+        numbers = range(self.count * number // BATCHES, self.count * (number + 1) // BATCHES)
+        return [self._segment(order, each, with_words=order.word_timestamps or order.diarize) for each in numbers]
+
+    def result(self, sha256: str | None) -> Result:
+        """Return the result of the task; `sha256` is that of its recording, None if the mock cannot read it."""
+        order = self.order
+        fields: dict[str, object] = {
+            "task_id": order.task_id,
+            "audio_file_id": order.audio_file_id,
+            "user_id": order.user_id,
+            "duration": self.duration,
+            "audio_sha256": sha256 or examples.SHA256,
+            "created_at": datetime.now(timezone.utc),
+        }
+        if isinstance(order, TranscriptionTask):
+            return examples.RESULT.model_copy(update=fields | self._transcript(order))
+        return examples.TURNS.model_copy(update=fields | self._turns(order))
+
+    def _transcript(self, order: TranscriptionTask) -> dict[str, object]:
+        found = [self._segment(order, number, with_words=order.word_timestamps) for number in range(self.count)]
+        if order.diarize:
+            found = [each.model_copy(update={"speaker": _speaker(order, number)}) for number, each in enumerate(found)]
+        language = order.language or examples.SEGMENT.language
+        return {
+            "segments": found,
+            "text": " ".join(segment.text for segment in found),
+            "language": language,
+            "languages": {language: round(sum(segment.end - segment.start for segment in found), 3)},
+            "speakers": _speakers(found) if order.diarize else None,
+        }
+
+    def _turns(self, order: DiarizationTask) -> dict[str, object]:
+        example = examples.TURNS.segments[0]
+        found = [
+            _moved(example, number).model_copy(update={"speaker": _speaker(order, number)})
+            for number in range(self.count)
+        ]
+        return {"segments": found, "speakers": _speakers(found)}
+
+    def _segment(self, order: TranscriptionTask, number: int, *, with_words: bool) -> Segment:
+        example = examples.SEGMENT
+        repeats = self.larger_than // (len(example.text) * self.count) + 1
+        fields = {
+            "text": " ".join([example.text] * repeats),
+            "words": [_moved(word, number) for word in example.words or []] if with_words else None,
+            "language": order.language or example.language,
+        }
+        return _moved(example, number).model_copy(update=fields)
+
+
+def _moved(example: Span, number: int) -> Span:
+    """Return the example at the place of the segment with this number."""
+    by = number * _SECONDS_BETWEEN
+    return example.model_copy(update={"start": round(example.start + by, 3), "end": round(example.end + by, 3)})
+
+
+def _speaker(order: Task, number: int) -> str:
+    speakers = max(order.min_speakers or 1, min(_USUAL_SPEAKERS, order.max_speakers or _USUAL_SPEAKERS))
+    return f"SPEAKER_{number % speakers:02}"
+
+
+def _speakers(found: Sequence[Segment | Turn]) -> int:
+    return len({each.speaker for each in found})

@@ -1,0 +1,143 @@
+"""What the mock writes to streams and buckets: it appends by compare-and-set, as the service does."""
+
+import base64
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Final
+from uuid import uuid4
+
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+from nats.js.api import Header
+from nats.js.errors import NotFoundError
+from pydantic import BaseModel
+
+from natscribe.jetstream import cloud_events
+from natscribe.jetstream.streams import BUCKET_SCHEME, RESULTS_BUCKET
+from natscribe.mock.content import Result
+from natscribe.mock.task import PlayedTask
+from natscribe.schemas import subjects
+from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
+from natscribe.schemas.errors import ErrorDetail
+from natscribe.schemas.examples import WORKER
+from natscribe.schemas.progress import State
+from natscribe.schemas.stream_names import StreamNames
+from natscribe.schemas.transcription import Segment, SegmentsEvent, TranscriptionResult
+from natscribe.schemas.wire import Object
+
+HEADROOM_BYTES: Final = 16 * 1024  # part of max_payload that is left free for headers
+
+
+class Log:
+    """Writes the logs, results and dead letters of tasks, and erases them."""
+
+    def __init__(self, nats: Nats, names: StreamNames, audio_store: str) -> None:
+        self.largest = nats.max_payload - HEADROOM_BYTES
+        self._js = nats.jetstream()
+        self._names = names
+        in_bucket = audio_store.startswith(BUCKET_SCHEME)
+        self._bucket = audio_store.removeprefix(BUCKET_SCHEME) if in_bucket else None
+
+    async def append(self, task: PlayedTask, state: State, **fields: object) -> None:
+        """Append an event to the log of a task.
+
+        Raises:
+            BadRequestError: The stream has events of the task that this mock has not written.
+        """
+        event = task.next_event(state, **fields)
+        where, stream = subjects.progress(task.task_id), self._names.progress
+        task.note(event, await self._append(stream, where, event, task, after=task.log_end))
+
+    async def append_segments(self, task: PlayedTask, found: Sequence[Segment], processed_seconds: float) -> None:
+        """Append the next batch of segments; `processed_seconds` is how far the recording is transcribed."""
+        event = SegmentsEvent(
+            task_id=task.task_id,
+            attempt=task.last.attempt if task.last else 1,
+            sequence=task.batches + 1,
+            language=found[-1].language,
+            processed_seconds=processed_seconds,
+            segments=list(found),
+        )
+        where, stream = subjects.segments(task.task_id), self._names.segments
+        task.segments_end = await self._append(stream, where, event, task, after=task.segments_end)
+        task.batches += 1
+
+    async def store_result(self, task: PlayedTask, result: Result) -> None:
+        """Store the result of a task: in a message, or in the bucket if it is too large for a message."""
+        task.result = result
+        body = result.model_dump_json().encode()
+        if len(body) > self.largest:
+            await (await self._js.object_store(RESULTS_BUCKET)).put(task.task_id, body)
+        message = await self.message_of(result)
+        await self._append(self._names.results, subjects.results(task.task_id), message, task, after=0)
+
+    async def message_of(self, result: Result) -> Result:
+        """Return a stored result as its message has it: without segments if it is too large for a message."""
+        if len(result.model_dump_json()) <= self.largest:
+            return result
+        info = await (await self._js.object_store(RESULTS_BUCKET)).get_info(result.task_id)
+        reference = Object(bucket=RESULTS_BUCKET, name=result.task_id, digest=info.digest or "", size=info.size or 0)
+        emptied: dict[str, object] = {"object": reference, "segments": []}
+        return result.model_copy(update=emptied | ({"text": ""} if isinstance(result, TranscriptionResult) else {}))
+
+    async def store_letter(self, message: Msg, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
+        """Store the dead letter of a task message."""
+        kind = subjects.kind_of(message.subject)
+        kept = message.data[: self.largest // 4]
+        try:
+            body, encoding = kept.decode(), BodyEncoding.UTF_8
+        except UnicodeDecodeError:
+            body, encoding = base64.b64encode(kept).decode(), BodyEncoding.BASE64
+        letter = DeadLetter(
+            task_id=task_id,
+            kind=kind,
+            subject=message.subject,
+            body=body,
+            body_encoding=encoding,
+            body_truncated=len(kept) < len(message.data),
+            headers=message.headers or {},
+            error=error,
+            attempts=attempts,
+            stream_sequence=message.metadata.sequence.stream,
+            time=datetime.now(timezone.utc),
+        )
+        headers = cloud_events.headers("dead_letters", f"natscribe/{WORKER}", uuid4().hex, task_id=task_id)
+        where = subjects.append_to(subjects.dead_letters(kind))
+        written = letter.model_dump_json().encode()
+        await self._js.publish(where, written, stream=self._names.dead_letters, headers=headers)
+
+    async def sha256_of(self, name: str) -> str | None:
+        """Return the SHA-256 of a recording in the bucket; None if recordings are elsewhere.
+
+        Raises:
+            NotFoundError: The bucket has no such recording.
+        """
+        if self._bucket is None:
+            return None
+        info = await (await self._js.object_store(self._bucket)).get_info(name)
+        digest = (info.digest or "").removeprefix("SHA-256=").rstrip("=")
+        return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()
+
+    async def forget_segments(self, task: PlayedTask) -> None:
+        """Remove the segments of a task."""
+        await self._js.purge_stream(self._names.segments, subject=subjects.segments(task.task_id))
+
+    async def erase(self, task: PlayedTask) -> None:
+        """Remove everything of a task but its dead letter."""
+        with suppress(NotFoundError):
+            await (await self._js.object_store(RESULTS_BUCKET)).delete(task.task_id)
+        if self._bucket is not None and task.order is not None:
+            with suppress(NotFoundError):
+                await (await self._js.object_store(self._bucket)).delete(task.order.audio_file_id)
+        await self._js.purge_stream(self._names.results, subject=subjects.results(task.task_id))
+        await self.forget_segments(task)
+        await self._js.purge_stream(self._names.progress, subject=subjects.progress(task.task_id))
+
+    async def _append(self, stream: str, subject: str, event: BaseModel, task: PlayedTask, *, after: int) -> int:
+        what = subject.partition(".")[0]
+        headers = cloud_events.headers(what, f"natscribe/{WORKER}", uuid4().hex, task_id=task.task_id)
+        expected = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(after)} | task.traceparent
+        body = event.model_dump_json().encode()
+        stored = await self._js.publish(subjects.append_to(subject), body, stream=stream, headers=headers | expected)
+        return stored.seq

@@ -1,0 +1,232 @@
+"""The mock: connects to NATS, makes what clients see there, takes tasks and answers requests."""
+
+import asyncio
+import json
+import re
+from collections.abc import Coroutine
+from contextlib import suppress
+from types import TracebackType
+
+import nats.errors
+from nats.aio.client import Client as Nats
+from nats.aio.msg import Msg
+from nats.js.errors import APIError, BadRequestError
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import Self
+
+from natscribe.client.connection import connect
+from natscribe.client.errors import ClientError
+from natscribe.jetstream.nats_py_compat import close
+from natscribe.jetstream.streams import bucket_configs, public_streams, queue_consumers
+from natscribe.mock.answers import Answers
+from natscribe.mock.content import Task
+from natscribe.mock.letters import Letters
+from natscribe.mock.log import Log
+from natscribe.mock.player import Player, Report
+from natscribe.mock.task import PlayedTask
+from natscribe.schemas import subjects
+from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.headers import REPLAY_OF
+from natscribe.schemas.problems import first_problem
+from natscribe.schemas.progress import State
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import TASK_ID_PATTERN, Kind
+from natscribe.settings import Settings
+
+_SOMEBODY_REPLIES_WITHIN_S = 0.3
+_FETCH_S = 5.0  # how long one request for a task waits
+_HEARTBEAT_S = 5.0  # less than the time after which JetStream delivers a task again
+_JSON = "application/json"
+_INBOXES = ("_INBOX", "_R_.")  # beginnings of the reply subjects to which the service replies
+_TASKS: dict[Kind, TypeAdapter[Task]] = {
+    Kind.TRANSCRIPTION: TypeAdapter(TranscriptionTask),
+    Kind.DIARIZATION: TypeAdapter(DiarizationTask),
+}
+
+
+class Mock:
+    """Plays the service on an empty NATS server: `async with Mock(settings):`.
+
+    Each attempt of a task takes `seconds`. `report` is called with a line about each thing that the mock does.
+
+    Raises:
+        ClientError: From `async with`: NATS does not answer, or a service runs there already.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, seconds: float = 0.0, report: Report = lambda _: None
+    ) -> None:
+        self._settings = settings or Settings.read()
+        self._seconds = seconds
+        self._report = report
+        self._tasks: dict[str, PlayedTask] = {}
+        self._loops: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._nats: Nats = await connect(self._settings)
+        try:
+            await self._start()
+        except BaseException:
+            await close(self._nats)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        left = set(self._loops)
+        while left:
+            for loop in left:
+                loop.cancel()  # more than once: before Python 3.12 a request may swallow its cancellation
+            _, left = await asyncio.wait(left, timeout=0.1)
+        with suppress(nats.errors.Error):
+            await self._nats.flush()
+        await close(self._nats)
+
+    async def serve(self) -> None:
+        """Play until the mock breaks.
+
+        Raises:
+            NatsError: NATS has gone, or its streams were changed.
+        """
+        done, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
+        for loop in done:
+            loop.result()
+
+    async def _start(self) -> None:
+        names = self._settings.stream_names
+        await self._refuse_second()
+        await self._provision()
+        self._log = Log(self._nats, names, self._settings.audio_store)
+        self._player = Player(self._log, self._report, seconds=self._seconds)
+        self._answers = Answers(self._tasks, self._player, self._log, Letters(self._nats, names))
+        for subject in self._answers.subjects:
+            await self._nats.subscribe(subject, cb=self._reply)
+        queues = [str(consumer.durable_name) for consumer in queue_consumers(names)]
+        work: list[Coroutine[None, None, None]] = [self._take(queue) for queue in queues]
+        self._loops = [asyncio.create_task(each) for each in (*work, self._player.play(), self._beat())]
+        await self._nats.flush()
+
+    async def _refuse_second(self) -> None:
+        """Check that nobody plays the service here yet.
+
+        Raises:
+            ClientError: A service or another mock answers.
+        """
+        try:
+            await self._nats.request(subjects.QUEUE, b"{}", timeout=_SOMEBODY_REPLIES_WITHIN_S)
+        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+            return
+        place = self._settings.nats_place
+        message = (
+            f"A service or another mock runs at {place} already: stop it, or set NATS_URL to an empty NATS server."
+        )
+        raise ClientError(message)
+
+    async def _provision(self) -> None:
+        """Make the streams, consumers and buckets that clients see.
+
+        Raises:
+            ClientError: NATS refuses one of them.
+        """
+        js, names = self._nats.jetstream(), self._settings.stream_names
+        try:
+            for stream in public_streams(names):
+                await js.add_stream(stream)
+            for consumer in queue_consumers(names):
+                await js.add_consumer(names.tasks, consumer)
+            for bucket in bucket_configs(self._settings.audio_store):
+                await js.create_object_store(str(bucket.bucket), config=bucket)
+        except (APIError, nats.errors.Error) as error:
+            place = self._settings.nats_place
+            message = f"NATS at {place} refuses a stream ({error}): start an empty nats-server with -js for the mock."
+            raise ClientError(message) from error
+
+    async def _take(self, queue: str) -> None:
+        """Take the tasks of one task queue, for ever."""
+        names = self._settings.stream_names
+        subscription = await self._nats.jetstream().pull_subscribe_bind(queue, names.tasks)
+        try:
+            while True:
+                with suppress(nats.errors.TimeoutError):
+                    for message in await subscription.fetch(1, timeout=_FETCH_S):
+                        await self._accept(message)
+        finally:
+            with suppress(nats.errors.Error):
+                await subscription.unsubscribe()  # the server must not deliver the next task to nobody
+
+    async def _beat(self) -> None:
+        """Tell JetStream every few seconds which tasks are not done yet, for ever."""
+        while True:
+            await asyncio.sleep(_HEARTBEAT_S)
+            for task in list(self._tasks.values()):
+                if not task.ended.is_set():
+                    await task.message.in_progress()
+
+    async def _reply(self, request: Msg) -> None:
+        """Reply to a request, unless its reply subject is no inbox."""
+        if request.reply.startswith(_INBOXES):
+            self._report(f"{request.subject} {request.data.decode(errors='replace')}")
+            body, headers = await self._answers.reply(request)
+            await self._nats.publish(request.reply, body, headers=headers)
+
+    async def _accept(self, message: Msg) -> None:
+        """Queue the task of a message; a message whose task id is known changes nothing, unless it is a replay."""
+        order, problem = _read(message)
+        task_id = order.task_id if order is not None else _task_id(message.data)
+        known = self._tasks.get(task_id or "")
+        if known is not None and (message.headers or {}).get(REPLAY_OF) == str(known.log_end):
+            known.restart(message)
+            await self._log.forget_segments(known)
+            await self._player.enqueue(known)
+        elif problem is not None:
+            await self._reject(message, None if known else task_id, problem)
+        elif known is not None or task_id is None:
+            self._report(f"{task_id}: known already, nothing changes")
+            await message.ack()
+        else:
+            await self._begin(PlayedTask(task_id, order, message))
+
+    async def _begin(self, task: PlayedTask) -> None:
+        self._tasks[task.task_id] = task
+        try:
+            await self._player.enqueue(task)
+        except BadRequestError:  # the log has events already
+            del self._tasks[task.task_id]
+            self._report(f"{task.task_id}: known from an earlier run of the mock, nothing changes")
+            await task.message.ack()
+
+    async def _reject(self, message: Msg, task_id: str | None, problem: ErrorDetail) -> None:
+        """Store the dead letter of an invalid message; if the message names a new task id, end the log of this id."""
+        await self._log.store_letter(message, task_id, problem, attempts=0)
+        if task_id is not None:
+            task = PlayedTask(task_id, None, message)
+            await self._log.append(task, State.FAILED, error=problem)
+            self._tasks[task_id] = task
+        self._report(f"{task_id or 'a message'}: {problem.message}")
+        await message.ack()
+
+
+def _read(message: Msg) -> tuple[Task | None, ErrorDetail | None]:
+    """Return the task of a message, or what is wrong with the message."""
+    kind = subjects.kind_of(message.subject)
+    try:
+        order = _TASKS[kind].validate_json(message.data)
+    except ValidationError as error:
+        problem = first_problem(error)
+    else:
+        if (message.headers or {}).get("content-type", "") in {"", _JSON}:
+            return order, None
+        problem = f"its content-type is not {_JSON}"
+    text = f"The message is no valid {kind} task ({problem}): correct it and publish it under a new id."
+    return None, ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=text)
+
+
+def _task_id(body: bytes) -> str | None:
+    """Return the task id of an invalid message; None if it has no valid id."""
+    try:
+        found = json.loads(body)["task_id"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, str) and re.fullmatch(TASK_ID_PATTERN, found) else None

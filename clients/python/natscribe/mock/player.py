@@ -1,0 +1,170 @@
+"""Plays tasks one after the other, as one worker of the service runs them."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+
+from nats.js.errors import NotFoundError
+
+from natscribe.mock.content import BATCHES, Content, Result, Task
+from natscribe.mock.log import Log
+from natscribe.mock.script import Ending
+from natscribe.mock.task import EndedError, PlayedTask
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import Stage, State
+from natscribe.schemas.transcription import TranscriptionTask
+
+_BEAT_S = 5.0  # a running task appends an event at least every 10 s
+_LEAST_BETWEEN_S = 1.0  # and at most once a second
+
+Report = Callable[[str], None]
+
+
+class Player:
+    """Plays tasks; each attempt takes `seconds`, and so does the pause before the next attempt."""
+
+    def __init__(self, log: Log, report: Report, *, seconds: float) -> None:
+        self._log = log
+        self._report = report
+        self._seconds = seconds
+        self._queue: asyncio.PriorityQueue[tuple[tuple[int, int], PlayedTask]] = asyncio.PriorityQueue()
+        self._waiting: set[PlayedTask] = set()
+        self._running: PlayedTask | None = None
+
+    async def enqueue(self, task: PlayedTask) -> None:
+        """Append `queued` to the log of a task, and let it wait for its turn."""
+        self._waiting.add(task)
+        position, start = self.place_of(task)
+        await self._append(task, State.QUEUED, queue_position=position, expected_start=start, worker=None, attempt=1)
+        self._queue.put_nowait((task.rank, task))
+
+    def is_running(self, task: PlayedTask) -> bool:
+        """Whether the task runs, or waits for its next attempt."""
+        return not task.ended.is_set() and task not in self._waiting
+
+    def waiting(self) -> list[PlayedTask]:
+        """Return the tasks that wait, in the order in which they start."""
+        return sorted((task for task in self._waiting if not task.ended.is_set()), key=lambda task: task.rank)
+
+    def place_of(self, task: PlayedTask) -> tuple[int | None, datetime | None]:
+        """Return the position of a waiting task and its expected start; None for both if the task does not wait."""
+        waiting = self.waiting()
+        if task not in waiting:
+            return None, None
+        before = waiting.index(task)
+        ahead = before + (self._running is not None)
+        return before + 1, datetime.now(timezone.utc) + timedelta(seconds=ahead * self._seconds)
+
+    async def play(self) -> None:
+        """Play tasks for ever, the next one when the last one has ended."""
+        while True:
+            _, task = await self._queue.get()
+            self._waiting.discard(task)
+            self._running = task
+            try:
+                await self._attempt(task)
+            except EndedError:
+                pass
+            finally:
+                self._running = None
+
+    async def _attempt(self, task: PlayedTask) -> None:
+        """Play one attempt of a task.
+
+        Raises:
+            EndedError: A client has cancelled or deleted the task.
+        """
+        order, script = task.order, task.script
+        if order is None or not script.runs:
+            await self._fail(task, script.error)
+            return
+        task.attempts += 1
+        await self._append(task, State.RUNNING, stage=Stage.FETCHING, progress=0, attempt=task.attempts)
+        try:
+            sha256 = await self._log.sha256_of(order.audio_file_id)
+        except NotFoundError:
+            await self._fail(task, _no_recording(order))
+            return
+        content = Content(order, larger_than=self._log.largest if script.large else 0)
+        ending = script.ending(task.attempts)
+        await self._work(task, content, parts=None if ending is Ending.COMPLETED else 1)
+        await self._end(task, ending, content.result(sha256))
+
+    async def _work(self, task: PlayedTask, content: Content, *, parts: int | None) -> None:
+        """Pass the time of an attempt, and append segments and progress; with `parts`, stop behind so many."""
+        order, duration = content.order, content.duration
+        stages = _stages(order)
+        last = len(stages) if parts is None else min(task.batches + parts, len(stages))
+        for number in range(task.batches, last):
+            stage, seconds = stages[number], self._seconds / len(stages)
+            beats = math.ceil(seconds / _BEAT_S) or 1
+            for beat in range(1, beats + 1):
+                await task.sleep(seconds / beats)
+                done = number + beat / beats
+                if beat == beats and stage is Stage.TRANSCRIBING and isinstance(order, TranscriptionTask):
+                    found = content.batch(order, number)
+                    async with task.turn():
+                        await self._log.append_segments(task, found, duration * (number + 1) / BATCHES)
+                    self._report(f"{task.task_id}: {len(found)} segments")
+                await self._progress(
+                    task,
+                    stage=stage,
+                    progress=min(int(100 * done / len(stages)), 99),
+                    processed_seconds=duration * (int(done) - stages.index(stage)) / stages.count(stage),
+                    duration_seconds=duration,
+                    eta_seconds=self._seconds * (1 - done / len(stages)),
+                )
+
+    async def _progress(self, task: PlayedTask, **fields: object) -> None:
+        """Append `running`, unless the last event is too young."""
+        last = task.last
+        if last is None or (datetime.now(timezone.utc) - last.time).total_seconds() >= _LEAST_BETWEEN_S:
+            await self._append(task, State.RUNNING, **fields)
+
+    async def _end(self, task: PlayedTask, ending: Ending, result: Result) -> None:
+        """End an attempt, and the task with it unless another attempt follows."""
+        loop, error = asyncio.get_running_loop(), task.script.error
+        if ending is Ending.COMPLETED:
+            async with task.turn():
+                await self._log.store_result(task, result)
+                await self._log.append(task, State.COMPLETED, progress=100)
+            await self._settle(task)
+        elif ending is Ending.FAILED:
+            await self._fail(task, error)
+        else:
+            if ending is Ending.RETRYING:
+                retry_at = datetime.now(timezone.utc) + timedelta(seconds=self._seconds)
+                stage = task.last.stage if task.last else None
+                await self._append(task, State.RETRYING, stage=stage, error=error, retry_at=retry_at)
+            else:
+                self._report(f"{task.task_id}: its worker is lost")
+            loop.call_later(self._seconds, self._queue.put_nowait, (task.rank, task))
+
+    async def _fail(self, task: PlayedTask, error: ErrorDetail | None) -> None:
+        async with task.turn():
+            if error is not None:
+                await self._log.store_letter(task.message, task.task_id, error, attempts=task.attempts)
+            await self._log.append(task, State.FAILED, error=error)
+        await self._settle(task)
+
+    async def _settle(self, task: PlayedTask) -> None:
+        self._report(f"{task.task_id}: {task.state}")
+        await task.message.ack()
+
+    async def _append(self, task: PlayedTask, state: State, **fields: object) -> None:
+        async with task.turn():
+            await self._log.append(task, state, **fields)
+        self._report(f"{task.task_id}: {state}, {task.last.progress if task.last else 0} %")
+
+
+def _stages(order: Task) -> list[Stage]:
+    """Return the stages of an attempt, each as often as it has parts; the parts take the same time."""
+    if not isinstance(order, TranscriptionTask):
+        return [Stage.DIARIZING] * BATCHES
+    return [Stage.TRANSCRIBING] * BATCHES + [Stage.DIARIZING] * order.diarize
+
+
+def _no_recording(order: Task) -> ErrorDetail:
+    message = f"No recording is named {order.audio_file_id!r}: upload it to the bucket, then publish a new task."
+    return ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message=message)

@@ -1,0 +1,82 @@
+"""What the mock does with a task, and with requests about it: the beginning of the task id decides."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+
+ATTEMPTS = 4  # of a task, as the service has by default
+FAIL, REFUSE, RETRY, LOSE, LARGE = "error-", "reply-", "retry-", "lost-", "large-"  # beginnings of task ids
+OF_REQUESTS = {
+    ErrorCode.INVALID_REQUEST,
+    ErrorCode.NOT_FOUND,
+    ErrorCode.NOT_FINISHED,
+    ErrorCode.FORMAT_UNAVAILABLE,
+}
+OF_TASKS = [code for code in ErrorCode if code not in OF_REQUESTS]
+_RETRIED = {ErrorCode.TIMEOUT, ErrorCode.ENGINE_FAILED, ErrorCode.INTERNAL}
+_NEVER_RUN = {ErrorCode.EXPIRED, ErrorCode.INVALID_MESSAGE}
+
+
+class Ending(Enum):
+    """How an attempt ends."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    RETRYING = "retrying"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Script:
+    """How the attempts of a task end, and whether its result is large."""
+
+    error: ErrorDetail | None = None  # None: the task completes
+    failures: int = ATTEMPTS  # how many attempts end with `error`
+    large: bool = False
+
+    @classmethod
+    def of(cls, task_id: str) -> "Script":
+        """Return the script that a task id asks for."""
+        if task_id.startswith(RETRY):
+            return cls(_detail(ErrorCode.ENGINE_FAILED), failures=1)
+        if task_id.startswith(LOSE):
+            return cls(_detail(ErrorCode.WORKER_LOST), failures=1)
+        if task_id.startswith(FAIL):
+            return cls(_named(task_id, FAIL, OF_TASKS))
+        return cls(large=task_id.startswith(LARGE))
+
+    @property
+    def runs(self) -> bool:
+        """Whether a worker starts the task at all."""
+        return self.error is None or self.error.code not in _NEVER_RUN
+
+    def ending(self, attempt: int) -> Ending:
+        """Return how an attempt ends."""
+        if self.error is None or attempt > self.failures:
+            return Ending.COMPLETED
+        if attempt < ATTEMPTS and self.error.code in _RETRIED:
+            return Ending.RETRYING
+        if attempt < ATTEMPTS and self.error.code is ErrorCode.WORKER_LOST:
+            return Ending.LOST
+        return Ending.FAILED
+
+
+def refusal(task_id: str) -> ErrorDetail | None:
+    """Return the error with which requests about a task are refused; None if they are answered."""
+    return _named(task_id, REFUSE, list(ErrorCode)) if task_id.startswith(REFUSE) else None
+
+
+def _named(task_id: str, beginning: str, codes: list[ErrorCode]) -> ErrorDetail:
+    """Return the error that a task id names behind its beginning."""
+    word = task_id.removeprefix(beginning).partition("-")[0]
+    for code in codes:
+        if code == word:
+            return _detail(code)
+    known = ", ".join(codes)
+    message = f"The mock has no error {word!r} for {beginning}: write {beginning}CODE with one of {known}."
+    return ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message=message)
+
+
+def _detail(code: ErrorCode) -> ErrorDetail:
+    return ErrorDetail(code=code, message=code.meaning)

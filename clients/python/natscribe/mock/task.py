@@ -1,0 +1,153 @@
+"""A task that the mock plays: what its message says, and where its log ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+
+from nats.aio.msg import Msg
+
+from natscribe.mock.content import Result, Task
+from natscribe.mock.script import ATTEMPTS, Script
+from natscribe.schemas.examples import WORKER
+from natscribe.schemas.headers import TRACEPARENT
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.task_list import ListedTask
+from natscribe.schemas.wire import Kind, Priority
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class EndedError(Exception):
+    """The task has ended, so its attempt must say nothing more."""
+
+
+@dataclass(eq=False)
+class PlayedTask:
+    """A task, and the mock's notes about it."""
+
+    task_id: str
+    order: Task | None  # None: the message was no valid task
+    message: Msg
+    last: ProgressEvent | None = None  # the last event of the task's log
+    log_end: int = 0  # stream sequence of that event
+    attempts: int = 0  # that have begun
+    batches: int = 0  # of segments that are stored: the next attempt continues behind them
+    segments_end: int = 0  # stream sequence of the last batch
+    started_at: datetime | None = None
+    result: Result | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        found = self.message.metadata
+        self.kind, self.priority = (
+            Kind(self.message.subject.split(".")[1]),
+            Priority(self.message.subject.split(".")[2]),
+        )
+        self.created_at, self.sequence = found.timestamp.astimezone(timezone.utc), found.sequence.stream
+        self.script = Script.of(self.task_id)
+
+    @property
+    def state(self) -> State | None:
+        """The state of the task; None before its first event."""
+        return self.last.state if self.last is not None else None
+
+    @property
+    def traceparent(self) -> dict[str, str]:
+        """The header with the publisher's trace, if the publisher has sent one."""
+        found = (self.message.headers or {}).get(TRACEPARENT)
+        return {} if found is None else {TRACEPARENT: found}
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Tasks with smaller ranks start first."""
+        return list(Priority).index(self.priority), self.sequence
+
+    @property
+    def place(self) -> str:
+        """The place of the task in the list of tasks; a newer task has a larger place."""
+        micros = (self.created_at - datetime.fromtimestamp(0, timezone.utc)) // _MICROSECOND
+        return f"{micros * 10**6 + self.sequence % 10**6:022}-{self.task_id}"
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Keep others from appending to the task's log in the meantime.
+
+        Raises:
+            EndedError: The task has ended.
+        """
+        async with self._turn:
+            if self.ended.is_set():
+                raise EndedError
+            yield
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep until the time is over or the task has ended."""
+        waiting = asyncio.ensure_future(self.ended.wait())
+        try:
+            await asyncio.wait([waiting], timeout=seconds)
+        finally:
+            waiting.cancel()
+
+    def next_event(self, state: State, **fields: object) -> ProgressEvent:
+        """Make the next event of the task's log."""
+        known: dict[str, object] = {
+            "task_id": self.task_id,
+            "kind": self.kind,
+            "state": state,
+            "progress": 0,
+            "attempt": 1,
+            "max_attempts": ATTEMPTS,
+            "sequence": 1,
+            "worker": WORKER,
+            "time": datetime.now(timezone.utc),
+        }
+        if self.last is not None:
+            known |= {"progress": self.last.progress, "attempt": self.last.attempt, "sequence": self.last.sequence + 1}
+        return ProgressEvent.model_validate(known | fields)
+
+    def note(self, event: ProgressEvent, log_end: int) -> None:
+        """Note that the log ends with this event."""
+        self.last, self.log_end = event, log_end
+        if event.state is State.RUNNING:
+            self.started_at = self.started_at or event.time
+        if event.state.ended:
+            self.ended.set()
+
+    def restart(self, message: Msg) -> None:
+        """Start again with the message of a replay."""
+        self.message, self.ended = message, asyncio.Event()
+        self.attempts = self.batches = self.segments_end = 0
+
+    def status(self) -> TaskStatus:
+        """Return the status of the task, without its place in the queue."""
+        assert self.last is not None  # noqa: S101 -- a task is known from its first event on
+        event = self.last
+        return TaskStatus(
+            task_id=self.task_id,
+            kind=self.kind,
+            priority=self.priority,
+            task=self.order,
+            state=event.state,
+            stage=event.stage,
+            progress=event.progress,
+            attempt=event.attempt,
+            expected_start=event.retry_at,
+            error=event.error,
+            created_at=self.created_at,
+            started_at=self.started_at,
+            finished_at=event.time if event.state.ended else None,
+            result_available=event.state is State.COMPLETED,
+        )
+
+    def listed(self) -> ListedTask:
+        """Return the entry of the task in the list of tasks."""
+        order = self.order
+        return ListedTask(
+            user_id=order.user_id if order else None,
+            audio_file_id=order.audio_file_id if order else None,
+            **self.status().model_dump(include=set(ListedTask.model_fields)),
+        )

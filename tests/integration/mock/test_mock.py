@@ -1,0 +1,283 @@
+"""The mock keeps the promises of the contract, and says only what the document describes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client as Nats
+from nats.js import JetStreamContext
+from natscribe.client import Client, ClientError, RequestFailedError
+from natscribe.mock import Mock
+from natscribe.mock.script import OF_TASKS
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.requests import ResultFormat
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from structlog.testing import capture_logs
+
+from app.jetstream import provisioning
+from app.settings import Settings
+from tests.integration.conftest import Publisher
+from tests.integration.test_wire import SAID
+from tests.integration.wire import Wire
+from tests.waiting import eventually
+from tests.witness import witness
+
+STATES = {  # of tasks whose ids ask for them
+    "retry-1": ["queued", "running", "retrying", "running", "completed"],
+    "lost-1": ["queued", "running", "running", "completed"],
+    **{f"error-{code}-1": ["queued", "running", "failed"] for code in OF_TASKS},
+    "error-expired-1": ["queued", "failed"],
+    "error-invalid_message-1": ["queued", "failed"],
+    "error-no_such_code": ["queued", "failed"],
+    "error-worker_lost-1": ["queued", *["running"] * 4, "failed"],
+    **{
+        f"error-{code}-1": ["queued", *["running", "retrying"] * 3, "running", "failed"]
+        for code in (ErrorCode.TIMEOUT, ErrorCode.ENGINE_FAILED, ErrorCode.INTERNAL)
+    },
+}
+
+
+@pytest.fixture
+async def client(settings: Settings, mock: Mock, js: JetStreamContext) -> Client:
+    await (await js.object_store("audio")).put("meeting.flac", b"not looked at")
+    return Client(settings)
+
+
+async def test_from_a_file_to_the_result(client: Client, tmp_path: Path) -> None:
+    # Given a file
+    recording = tmp_path / "team meeting.flac"
+    recording.write_bytes(b"not looked at")
+    async with client:
+        # When it is transcribed, with speakers and words
+        task_id = await client.create_transcription_task(
+            recording, user_id="anna", diarize=True, word_timestamps=True, language="ru"
+        )
+        events = [event async for event in client.follow(task_id)]
+        result = await client.get_task_result(task_id)
+        text = await client.get_task_result(task_id, ResultFormat.TXT)
+        turns = await client.get_task_result(task_id, ResultFormat.RTTM)
+        status = await client.get_task_progress(task_id)
+    # Then its story is that of the service
+    told = [event for event in events if isinstance(event, ProgressEvent)]
+    assert [(event.sequence, event.state) for event in told] == [(1, "queued"), (2, "running"), (3, "completed")]
+    found = [segment for event in events if isinstance(event, SegmentsEvent) for segment in event.segments]
+    # And its result is the task's
+    assert isinstance(result, TranscriptionResult)
+    assert (result.task_id, result.user_id, result.language) == (task_id, "anna", "ru")
+    assert [(each.start, each.text, each.words) for each in result.segments] == [
+        (each.start, each.text, each.words) for each in found
+    ]
+    assert {each.speaker for each in result.segments} == {"SPEAKER_00", "SPEAKER_01"}
+    assert isinstance(text, str)
+    assert text.count("Good morning.") == 3
+    assert isinstance(turns, str)
+    assert turns.count(task_id) == 3
+    # And times are true
+    assert status.finished_at == told[-1].time == max(event.time for event in told)
+    assert status.created_at <= told[0].time <= result.created_at <= told[-1].time
+
+
+@pytest.mark.parametrize(("task_id", "states"), STATES.items(), ids=list(STATES))
+async def test_an_id_asks_for_what_happens(client: Client, task_id: str, states: list[str]) -> None:
+    async with client:
+        # Given a task whose id asks for something
+        await client.create_transcription_task("meeting.flac", task_id=task_id)
+        # When it is followed
+        events = [event async for event in client.follow(task_id)]
+        # Then that happens
+        told = [event for event in events if isinstance(event, ProgressEvent)]
+        assert [event.state for event in told] == states
+        if told[-1].state is State.COMPLETED:
+            # And no segment is lost or said twice
+            counted = [event.sequence for event in events if isinstance(event, SegmentsEvent)]
+            assert counted == [1, 2, 3]
+            return
+        # And whoever asks is told the same
+        (letter,) = [letter async for letter in client.dead_letters()]
+        assert letter.error == told[-1].error
+        assert letter.error.code == (ErrorCode.INVALID_MESSAGE if "no_such" in task_id else task_id.split("-")[1])
+        with pytest.raises(RequestFailedError) as refused:
+            await client.get_task_result(task_id)
+        assert refused.value.code is letter.error.code
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+async def test_an_id_asks_for_a_refusal(client: Client, code: ErrorCode) -> None:
+    # Given an id that asks for an error of requests
+    async with client:
+        # When something is asked about it, then it is refused so
+        with pytest.raises(RequestFailedError) as refused:
+            await client.get_task_result(f"reply-{code}-1")
+        assert refused.value.code is code
+
+
+async def test_a_large_result_is_in_the_bucket(client: Client, js: JetStreamContext) -> None:
+    async with client:
+        # Given a task whose result is large
+        await client.create_transcription_task("meeting.flac", task_id="large-1")
+        assert [event async for event in client.follow("large-1")]
+        result = await client.get_task_result("large-1")
+        text = await client.get_task_result("large-1", ResultFormat.TXT)
+    # Then its message names the object, and the client has the whole
+    message = json.loads((await js.get_last_msg("transcription_results", "results.large-1")).data or b"")
+    assert (message["object"]["bucket"], message["text"], message["segments"]) == ("results", "", [])
+    assert isinstance(result, TranscriptionResult)
+    assert message["object"]["size"] > 1024**2
+    assert text == "\n".join(segment.text for segment in result.segments) + "\n"
+
+
+async def test_a_running_task_is_cancelled_and_the_next_one_waits(
+    settings: Settings, wire: Wire, js: JetStreamContext
+) -> None:
+    # Given a task at work, and one that waits
+    async with Mock(settings, seconds=100), Client(settings) as client:
+        await (await js.object_store("audio")).put("meeting.flac", b"not looked at")
+        await client.create_transcription_task("meeting.flac", task_id="first", user_id=1)
+        await client.create_diarization_task("meeting.flac", task_id="second", user_id=2)
+        await eventually(lambda: _is(client, "first", State.RUNNING))
+        status = await client.get_task_progress("second")
+        assert (status.state, status.queue_position) == (State.QUEUED, 1)
+        assert status.expected_start is not None
+        assert [(each.waiting, each.running) for each in (await client.queue()).queues][2:4] == [(0, 1), (1, 0)]
+        page = await client.tasks(limit=1)
+        rest = await client.tasks(limit=1, before=page.more_before)
+        assert [task.task_id for task in (*page.tasks, *rest.tasks)] == ["second", "first"]
+        assert rest.more_before is None
+        found = await client.tasks(user_id=1, state=State.RUNNING)
+        assert [(task.task_id, task.audio_file_id) for task in found.tasks] == [("first", "meeting.flac")]
+        # When the first is cancelled
+        assert (await client.cancel("first")).state is State.CANCELLED
+        # Then the second starts at once
+        await eventually(lambda: _is(client, "second", State.RUNNING))
+        # And when its user is deleted, nothing is left of it
+        assert await client.delete_user(2) == 1
+        with pytest.raises(RequestFailedError, match="No task second is known"):
+            await client.get_task_progress("second")
+
+
+async def test_a_dead_letter_is_replayed(client: Client, js: JetStreamContext) -> None:
+    async with client:
+        # Given a task whose recording was not there
+        await client.create_transcription_task("gone.flac", task_id="t1")
+        assert [event.state async for event in client.follow("t1") if isinstance(event, ProgressEvent)][-1] == "failed"
+        # When it is there, and the letter is replayed
+        await (await js.object_store("audio")).put("gone.flac", b"not looked at")
+        assert await client.replay(task_id="t1") == 1
+        # Then the task completes, and its log goes on
+        events = [event async for event in client.follow("t1")]
+        told = [event for event in events if isinstance(event, ProgressEvent)]
+        assert [event.state for event in told] == ["queued", "running", "failed", "queued", "running", "completed"]
+        assert [event.sequence for event in told] == [1, 2, 3, 4, 5, 6]
+        assert [letter async for letter in client.dead_letters()] == []
+
+
+async def test_a_known_id_changes_nothing(client: Client, publisher: Publisher, js: JetStreamContext) -> None:
+    # Given a task that has ended
+    await publisher.publish("t1")
+    await publisher.until("t1", State.COMPLETED)
+    before = (await js.stream_info("transcription_progress")).state.messages
+    # When its id is published again
+    await publisher.publish("t1", user_id=8)
+    await publisher.publish("t2")
+    await publisher.until("t2", State.COMPLETED)
+    # Then nothing happened to it
+    assert (await js.stream_info("transcription_progress")).state.messages == 2 * before
+    assert (await publisher.ask(subjects.STATUS, task_id="t1"))["task"]["user_id"] == 7
+    assert (await js.stream_info("transcription_tasks")).state.messages == 0
+
+
+async def test_core_subscribers_see_what_is_stored(settings: Settings, client: Client, publisher: Publisher) -> None:
+    # Given somebody who listens
+    async with witness(settings.nats_url) as listening:
+        # When tasks complete and fail
+        for task_id in ("t1", "error-audio_unreadable", "retry-1"):
+            await publisher.publish(task_id)
+        await publisher.until("retry-1", State.COMPLETED)
+        # Then each message was heard, and nothing else
+        await eventually(listening.agrees)
+
+
+async def test_all_that_is_described_is_said(client: Client, publisher: Publisher, nc: Nats, wire: Wire) -> None:
+    # Given a task of each kind, one that fails, and one that is none
+    await publisher.publish("text", diarize=True, word_timestamps=True)
+    await publisher.js.publish(
+        "tasks.diarization.low", b'{"task_id":"turns","audio_file_id":"meeting.flac","user_id":1}'
+    )
+    await publisher.publish("error-audio_not_found")
+    await publisher.publish("wrong", unknown=True)
+    await publisher.js.publish("tasks.diarization.low", b"\xff")
+    for task_id in ("text", "turns"):
+        await publisher.until(task_id, State.COMPLETED)
+    for task_id in ("error-audio_not_found", "wrong"):
+        await publisher.until(task_id, State.FAILED)
+    # When everything is asked that can be
+    for subject in (subjects.STATUS, subjects.CANCEL, subjects.RESULT):
+        for task_id in ("text", "turns", "wrong", "unknown"):
+            await publisher.ask(subject, task_id=task_id)
+    await nc.request(subjects.RESULT, b'{"task_id": "text", "format": "srt"}')
+    await nc.request(subjects.RESULT, b"no JSON")
+    await publisher.ask(subjects.LIST)
+    await publisher.ask(subjects.QUEUE)
+    await publisher.ask(subjects.REPLAY, kind="transcription")
+    await publisher.ask(subjects.DELETE_LETTERS, kind="transcription")
+    await publisher.ask(subjects.DELETE, task_id="text")
+    # Then each message of the document was seen that is not between workers; the fixture finds those not in it
+    assert wire.seen() == SAID - {"WindowsOffered"}
+
+
+async def test_a_second_one_is_refused(settings: Settings, mock: Mock) -> None:
+    # Given a mock, when another one is started on the same server, then it says why it does not
+    with pytest.raises(ClientError, match="already: stop it, or set NATS_URL"):
+        async with Mock(settings):
+            pass
+
+
+async def test_it_can_be_started_again(settings: Settings, publisher: Publisher) -> None:
+    # Given what an earlier mock has left; `wire` listens to all inboxes, which keeps requests of a lost client alive
+    no_bucket = settings.model_copy(update={"audio_store": "file:///nowhere"})
+    async with Mock(no_bucket):
+        await publisher.publish("t1")
+        await publisher.until("t1", State.COMPLETED)
+    said: list[str] = []
+    # When another one starts, and an old and a new id are published
+    async with Mock(no_bucket, report=said.append):
+        await publisher.publish("t1")
+        await publisher.publish("t2")
+        await publisher.until("t2", State.COMPLETED)
+    # Then the old one stays as it was
+    assert len(await publisher.until("t1", State.COMPLETED)) == 3
+    assert "t1: known from an earlier run of the mock, nothing changes" in said
+
+
+async def test_time_passes_with_progress(settings: Settings, wire: Wire, publisher: Publisher) -> None:
+    # Given a mock whose tasks take some seconds
+    no_bucket = settings.model_copy(update={"audio_store": "file:///nowhere"})
+    async with Mock(no_bucket, seconds=3.3):
+        # When a task is followed
+        await publisher.publish("t1")
+        events = await publisher.until("t1", State.COMPLETED)
+    # Then it shows how far it is
+    assert [(event.state, event.progress) for event in events] == [
+        *[(State.QUEUED, 0), (State.RUNNING, 0)],
+        *[(State.RUNNING, percent) for percent in (33, 66, 99)],
+        (State.COMPLETED, 100),
+    ]
+    assert [event.processed_seconds for event in events[2:5]] == [20.5, 41.0, 61.5]
+    assert [round(event.eta_seconds or 0, 1) for event in events[2:5]] == [2.2, 1.1, 0]
+
+
+async def test_its_streams_and_buckets_are_those_of_the_service(settings: Settings, mock: Mock, nc: Nats) -> None:
+    # Given a mock, when a service looks for what it needs, then only that is missing which no client sees
+    named = settings.stream_names
+    inside = {named.retention, named.progress_projection, named.results_projection, named.ended_tasks}
+    assert set(await provisioning.missing(nc.jetstream(), settings)) == inside | {named.due_reminders}
+    # And the rest is as the service would make it
+    with capture_logs() as said:
+        await provisioning.provision(nc.jetstream(), Settings(_env_file=None))
+    assert said == []
+
+
+async def _is(client: Client, task_id: str, state: State) -> bool:
+    return (await client.get_task_progress(task_id)).state is state
