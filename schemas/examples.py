@@ -200,7 +200,7 @@ _LISTED = ListedTask(
     created_at=_at(0),
     started_at=_at(1),
 )
-_WORKER = WorkerInfo(
+WORKER_INFO = WorkerInfo(
     worker=WORKER,
     version="0.2.0",
     started_at=_at(-3600),
@@ -296,7 +296,7 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
     "QueueRequest": (Example("all", "It has no fields", QueueRequest()),),
     "QueueOverview": (Example("oneBusy", "Twelve transcriptions of normal priority wait", _QUEUES),),
     "WorkersRequest": (Example("all", "It has no fields", WorkersRequest()),),
-    "WorkerInfo": (Example("busy", "A worker that runs a task", _WORKER),),
+    "WorkerInfo": (Example("busy", "A worker that runs a task", WORKER_INFO),),
     "Deleted": (
         Example("deleted", "Nothing is left of the task", Deleted()),
         Example("more", "The time is over, and more tasks are left", Deleted(tasks=180, more_after="ended-0")),

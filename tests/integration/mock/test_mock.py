@@ -220,6 +220,7 @@ async def test_all_that_is_described_is_said(client: Client, publisher: Publishe
     await nc.request(subjects.RESULT, b"no JSON")
     await publisher.ask(subjects.LIST)
     await publisher.ask(subjects.QUEUE)
+    await publisher.ask(subjects.WORKERS)
     await publisher.ask(subjects.REPLAY, kind="transcription")
     await publisher.ask(subjects.DELETE_LETTERS, kind="transcription")
     await publisher.ask(subjects.DELETE, task_id="text")

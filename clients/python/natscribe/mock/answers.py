@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timezone
+from importlib.metadata import version
 from typing import Any, Final
 from uuid import uuid4
 
@@ -16,6 +18,7 @@ from natscribe.mock.script import refusal
 from natscribe.mock.task import EndedError, PlayedTask
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
+from natscribe.schemas.examples import WORKER_INFO
 from natscribe.schemas.problems import first_problem
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import (
@@ -33,6 +36,7 @@ from natscribe.schemas.requests import (
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
 from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
 _PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each look: a task is known shortly after its publish
 _JSON, _TEXT = "application/json", "text/plain"
@@ -52,16 +56,21 @@ class RefusedError(Exception):
 class Answers:
     """Answers each request of the contract."""
 
-    def __init__(self, tasks: dict[str, PlayedTask], player: Player, log: Log, letters: Letters) -> None:
+    def __init__(
+        self, tasks: dict[str, PlayedTask], player: Player, log: Log, letters: Letters, *, audio_store: str
+    ) -> None:
         self._tasks = tasks
         self._player = player
         self._log = log
         self._letters = letters
+        self._audio_store = audio_store
+        self._started_at = datetime.now(timezone.utc)
         self._handlers: dict[str, tuple[TypeAdapter[Any], Handler]] = {  # `Any`: as above
             subjects.STATUS: (TypeAdapter(TaskRequest), self._status),
             subjects.RESULT: (TypeAdapter(ResultRequest), self._result),
             subjects.LIST: (TypeAdapter(ListRequest), self._list),
             subjects.QUEUE: (TypeAdapter(QueueRequest), self._queue),
+            subjects.WORKERS: (TypeAdapter(WorkersRequest), self._worker),
             subjects.CANCEL: (TypeAdapter(TaskRequest), self._cancel),
             subjects.DELETE: (TypeAdapter(TaskRequest | UserRequest), self._delete),
             subjects.REPLAY: (TypeAdapter(ReplayRequest), self._replay),
@@ -127,6 +136,10 @@ class Answers:
             queues=[self._queue_of(kind, priority) for priority in Priority for kind in Kind],
             dead_letters=len(await self._letters.chosen(None)),
         )
+
+    async def _worker(self, _: WorkersRequest) -> WorkerInfo:
+        now = {"version": version("natscribe"), "started_at": self._started_at, "idle": self._player.is_idle}
+        return WORKER_INFO.model_copy(update=now | {"audio_store": self._audio_store})
 
     async def _cancel(self, request: TaskRequest) -> TaskStatus:
         task = await self._known(request.task_id)

@@ -83,7 +83,7 @@ class Log:
 
     async def store_letter(self, message: Msg, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
         """Store the dead letter of a task message."""
-        kind = subjects.kind_of(message.subject)
+        kind, _ = subjects.queue_of(message.subject)
         kept = message.data[: self.largest // 4]
         try:
             body, encoding = kept.decode(), BodyEncoding.UTF_8

@@ -100,7 +100,8 @@ class Mock:
         await self._provision()
         self._log = Log(self._nats, names, self._settings.audio_store)
         self._player = Player(self._log, self._report, seconds=self._seconds)
-        self._answers = Answers(self._tasks, self._player, self._log, Letters(self._nats, names))
+        store = self._settings.audio_store
+        self._answers = Answers(self._tasks, self._player, self._log, Letters(self._nats, names), audio_store=store)
         for subject in self._answers.subjects:
             await self._nats.subscribe(subject, cb=self._reply)
         queues = [str(consumer.durable_name) for consumer in queue_consumers(names)]
@@ -210,7 +211,7 @@ class Mock:
 
 def _read(message: Msg) -> tuple[Task | None, ErrorDetail | None]:
     """Return the task of a message, or what is wrong with the message."""
-    kind = subjects.kind_of(message.subject)
+    kind, _ = subjects.queue_of(message.subject)
     try:
         order = _TASKS[kind].validate_json(message.data)
     except ValidationError as error:

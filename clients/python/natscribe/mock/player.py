@@ -39,6 +39,11 @@ class Player:
         await self._append(task, State.QUEUED, queue_position=position, expected_start=start, worker=None, attempt=1)
         self._queue.put_nowait((task.rank, task))
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no attempt runs."""
+        return self._running is None
+
     def is_running(self, task: PlayedTask) -> bool:
         """Whether the task runs, or waits for its next attempt."""
         return not task.ended.is_set() and task not in self._waiting

@@ -10,12 +10,13 @@ from nats.aio.msg import Msg
 
 from natscribe.mock.content import Result, Task
 from natscribe.mock.script import ATTEMPTS, Script
+from natscribe.schemas import subjects
 from natscribe.schemas.examples import WORKER
 from natscribe.schemas.headers import TRACEPARENT
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.task_list import ListedTask
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -43,10 +44,7 @@ class PlayedTask:
 
     def __post_init__(self) -> None:
         found = self.message.metadata
-        self.kind, self.priority = (
-            Kind(self.message.subject.split(".")[1]),
-            Priority(self.message.subject.split(".")[2]),
-        )
+        self.kind, self.priority = subjects.queue_of(self.message.subject)
         self.created_at, self.sequence = found.timestamp.astimezone(timezone.utc), found.sequence.stream
         self.script = Script.of(self.task_id)
 
