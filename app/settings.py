@@ -74,7 +74,6 @@ class Settings(Client, BaseSettings):
         description="Seconds after the end of a task until its recording is deleted; 0: never. Folders and web servers "
         "are only read.",
     )
-    audio_max_bytes: int = Field(4 * 1024**3, gt=0)
     audio_max_seconds: float = Field(24 * 3600, gt=0)
     audio_max_decode_seconds: float = Field(600, gt=0, description="Seconds of CPU time that reading may take.")
     diarization_max_seconds: float = Field(4 * 3600, gt=0)

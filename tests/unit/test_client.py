@@ -130,7 +130,7 @@ async def test_a_file_in_the_folder_store_is_named_from_its_root(tmp_path: Path)
     recording.parent.mkdir(parents=True)
     recording.write_bytes(b"sound")
     # When its id is asked for
-    found = await audio_file_id((tmp_path / "store").as_uri(), recording, "t1")
+    found = await audio_file_id(Settings(audio_store=(tmp_path / "store").as_uri()), recording, "t1")
     # Then its id is the path from the store's root
     assert found == "2026/r.wav"
 
@@ -142,7 +142,7 @@ async def test_a_file_outside_of_the_folder_store_is_an_error(tmp_path: Path, na
     # When its id is asked for
     # Then the client says so
     with pytest.raises(RecordingError, match=name):
-        await audio_file_id((tmp_path / "store").as_uri(), tmp_path / name, "t1")
+        await audio_file_id(Settings(audio_store=(tmp_path / "store").as_uri()), tmp_path / name, "t1")
 
 
 async def test_an_error_reply_is_an_exception() -> None:
@@ -407,7 +407,7 @@ async def test_a_task_can_be_queued_while_no_worker_runs() -> None:
 async def test_what_is_no_recording_is_told_before_it_is_uploaded(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / "empty.wav").touch()
     with pytest.raises(RecordingError, match=words):
-        await audio_file_id("nats://audio", tmp_path / name, "t1")
+        await audio_file_id(Settings(audio_store="nats://audio"), tmp_path / name, "t1")
 
 
 async def test_a_store_that_is_only_read_takes_no_recording(tmp_path: Path) -> None:
@@ -415,9 +415,12 @@ async def test_a_store_that_is_only_read_takes_no_recording(tmp_path: Path) -> N
     (tmp_path / "call.wav").write_bytes(b"sound")
     # When a file is to be transcribed, then the client says where to put it
     with pytest.raises(RecordingError, match=r"https://files\.example\.com/.*can only be read.*--stored"):
-        await audio_file_id("https://files.example.com/", tmp_path / "call.wav", "t1")
+        await audio_file_id(Settings(audio_store="https://files.example.com/"), tmp_path / "call.wav", "t1")
     # And what is there is named as it is
-    assert await audio_file_id("https://files.example.com/", "2026/call.wav", "t1") == "2026/call.wav"
+    assert (
+        await audio_file_id(Settings(audio_store="https://files.example.com/"), "2026/call.wav", "t1")
+        == "2026/call.wav"
+    )
 
 
 async def test_a_refused_login_is_told_at_once_though_another_server_is_away() -> None:

@@ -9,11 +9,10 @@ from natscribe.cli import INTERRUPTED
 from natscribe.cli.console import err, out, run_and_exit
 from natscribe.cli.follow import follow
 from natscribe.cli.show import choose
-from natscribe.cli.wording import clock, turns
+from natscribe.cli.turns import turns_table
 from natscribe.client import Client, ClientError, command
 from natscribe.schemas import subjects
 from natscribe.schemas.transcription import TranscriptionResult
-from rich.console import Console
 
 from app.cli.service import Service, service, stop_signals
 from app.embedded import EmbeddedError
@@ -21,7 +20,6 @@ from app.settings import Settings
 
 _READY_WITHIN_S = 120.0  # the servers start and the model is loaded within this time
 LAST_LINES = 5  # lines of the worker's log that are shown if the worker does not start
-COLOURS = ("cyan", "yellow", "magenta", "green")
 
 
 def run(recording: Path, *, keep: bool) -> NoReturn:
@@ -83,17 +81,9 @@ async def _transcribe(running: Service, recording: Path) -> str | None:
                 return None
         result = await client.get_task_result(task_id)
     if isinstance(result, TranscriptionResult):
-        show_turns(result, out)
+        out.print()
+        out.print(turns_table(result), soft_wrap=False)
     return task_id
-
-
-def show_turns(result: TranscriptionResult, console: Console) -> None:
-    """Print who said what, each speaker in a colour of their own."""
-    colours: dict[str, str] = {}
-    console.print()
-    for start, speaker, text in turns(result):
-        colour = colours.setdefault(speaker, COLOURS[len(colours) % len(COLOURS)])
-        console.print(f"{clock(start):>6}  {speaker}  {text}", style=colour)
 
 
 def _print_next_steps(running: Service, task_id: str, *, keep: bool) -> None:

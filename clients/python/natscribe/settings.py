@@ -56,6 +56,7 @@ class Settings(BaseModel):
     nats_consumer_name: str = Field("transcription_worker", pattern=r"^[A-Za-z0-9_-]+$")
 
     audio_store: str = "nats://audio"
+    audio_max_bytes: int = Field(4 * 1024**3, gt=0, description="The largest recording that the service takes.")
     aws_access_key_id: str | None = None
     aws_secret_access_key: SecretStr | None = None
     aws_region: str | None = None

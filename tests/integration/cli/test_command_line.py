@@ -58,9 +58,9 @@ async def test_results_go_to_standard_output(terminal: Terminal) -> None:
     # Given a worker
     # When two files are transcribed
     code, out, err = await terminal.run("transcribe", "meeting.flac", "second.flac")
-    # Then their texts are on standard output, and all else is not
+    # Then their texts are on standard output, each below its name, and all else is not
     assert code == 0
-    assert out.splitlines() == ["one two"] * 6
+    assert sorted(out.split("== ")) == ["", *(f"{name}.flac\n" + "one two\n" * 3 for name in ("meeting", "second"))]
     assert "meeting.flac: 100 %, completed" in err
 
 
@@ -70,9 +70,9 @@ async def test_a_folder_stands_for_the_recordings_in_it(terminal: Terminal, reco
     # When it is transcribed
     code, out, err = await terminal.run("transcribe", ".")
     # Then both are, and what is left out is named
-    assert (code, out.splitlines()) == (0, ["one two"] * 6)
+    assert code == 0
+    assert sorted(out.splitlines()) == ["== meeting.flac", "== second.flac", *["one two"] * 6]
     assert err.splitlines()[0] == ".: left out, because their names are not those of recordings: notes.txt"
-    assert [line for line in err.splitlines() if line.startswith("== ")] == ["== meeting.flac", "== second.flac"]
 
 
 @pytest.mark.parametrize("engine", [MissingWordsEngine()], ids=["misses words"])
@@ -109,10 +109,21 @@ async def test_who_wants_channels_that_are_not_there_is_told(terminal: Terminal,
 async def test_results_are_files_where_a_folder_is_named(terminal: Terminal, recordings_folder: Path) -> None:
     # Given a worker
     # When a file is diarized into a folder
-    code, out, _ = await terminal.run("diarize", "meeting.flac", "--output-dir", "found")
-    # Then the result is there
+    wanted = ("--output-dir", "found", "--format", "rttm", "--format", "turns")
+    code, out, err = await terminal.run("diarize", "meeting.flac", "--task-id", "t1", *wanted)
+    # Then the result is there in each format
     assert (code, out) == (0, "")
-    assert (recordings_folder / "found" / "meeting.flac.rttm").read_text(encoding="utf-8").startswith("SPEAKER ")
+    assert err.splitlines()[-1] == "wrote found/meeting.flac.rttm, found/meeting.flac.turns.txt"
+    rttm = (recordings_folder / "found" / "meeting.flac.rttm").read_text(encoding="utf-8")
+    turns = (recordings_folder / "found" / "meeting.flac.turns.txt").read_text(encoding="utf-8")
+    assert rttm.startswith("SPEAKER ")
+    assert turns.splitlines()[0].split()[:2] == ["0:00", "SPEAKER_00"]
+    # And so it is fetched later, beside one that is not there
+    code, out, err = await terminal.run("result", "t1", "unknown", *wanted)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[0] == "wrote found/t1.rttm, found/t1.turns.txt"
+    assert err.splitlines()[1].startswith("unknown: No task unknown is known")
+    assert (recordings_folder / "found" / "t1.turns.txt").read_text(encoding="utf-8") == turns
 
 
 async def test_files_of_one_name_have_results_that_are_seen(terminal: Terminal, recordings_folder: Path) -> None:
@@ -161,7 +172,7 @@ async def test_a_failed_task_ends_with_one(terminal: Terminal) -> None:
     assert code == 1
     assert "audio_not_found" in err
     assert "Traceback" not in err
-    assert out.splitlines() == ["one two"] * 3
+    assert out.splitlines() == ["== meeting.flac", *["one two"] * 3]
 
 
 async def test_an_interrupted_command_says_how_to_go_on(terminal: Terminal, engine: FakeEngine) -> None:
@@ -184,6 +195,33 @@ async def test_an_interrupted_command_says_how_to_go_on(terminal: Terminal, engi
     assert "[0:00] one two" in out
 
 
+async def test_results_are_written_before_an_interruption(
+    terminal: Terminal, engine: FakeEngine, recordings_folder: Path
+) -> None:
+    # Given a command of which one recording is done, and the other one is at work
+    engine.hangs_after = [engine.windows, 1]
+    process = await terminal.start("transcribe", "--stored", "meeting.flac", "second.flac", "--output-dir", "found")
+    assert process.stderr is not None
+    told = ""
+    while "wrote found/" not in told or "transcribing" not in told.partition("wrote found/")[2]:
+        told += (line := (await process.stderr.readline()).decode())
+        assert line
+    # When it is interrupted
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    # Then the first result is on the disk, and the command says how to come back to the other one
+    assert process.returncode == 130
+    written = [path.name for path in (recordings_folder / "found").iterdir()]
+    assert written in (["meeting.flac.txt"], ["second.flac.txt"])
+    done, runs, watch, fetch, cancel = err.decode().splitlines()[-5:]
+    assert done == "1 of 2 are done, and written to found."
+    task_id = runs.removesuffix(" still runs:")
+    assert task_id.startswith("second" if written == ["meeting.flac.txt"] else "meeting")
+    assert watch == f"  natscribe watch {task_id}    shows it"
+    assert fetch == f"  natscribe result {task_id} --output-dir found    fetches what has ended"
+    assert cancel == f"  natscribe cancel {task_id}    ends it"
+
+
 async def test_an_output_without_space_is_told_in_a_sentence(terminal: Terminal) -> None:
     # Given a disk that is full
     with Path("/dev/full").open("wb") as full:
@@ -194,14 +232,6 @@ async def test_an_output_without_space_is_told_in_a_sentence(terminal: Terminal)
     assert process.returncode == 1
     assert "no space left" in err.decode()
     assert "Traceback" not in err.decode()
-
-
-async def test_a_pipe_is_no_recording(terminal: Terminal) -> None:
-    # When something is named that is no file
-    code, _, err = await terminal.run("transcribe", "/dev/zero")
-    # Then it is not said to be absent
-    assert code == 1
-    assert "save it as a file first" in err
 
 
 async def test_a_reader_may_leave(terminal: Terminal) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from nats.js import JetStreamContext
 from natscribe.cli import follow as following
+from natscribe.cli.display import JsonLines, Lines
 from natscribe.cli.follow import follow
-from natscribe.cli.show import JsonLines, Lines
 from natscribe.client import Client, TaskDeletedError
 from natscribe.schemas.requests import TaskStatus
 

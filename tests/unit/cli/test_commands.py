@@ -41,6 +41,7 @@ def test_a_missing_server_is_one_sentence(
     run: Run, nobody: str, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     # Given that no server answers
+    Path("a.wav").write_bytes(b"sound")
     monkeypatch.setenv("NATS_URL", nobody)
     # When a command needs one
     result = run(*command)
@@ -81,6 +82,15 @@ def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.Monk
         (["result", "t1", "--format", "pdf"], "'pdf' is not one of"),
         (["transcribe", "a.wav", "--max-speakers", "2"], "add --diarize"),
         (["transcribe", "a.wav", "--format", "rttm"], "add --diarize"),
+        (
+            ["transcribe", "gone.wav", "https://a.b/c.mp3"],
+            "There is no file gone.wav: check the name. https://a.b/c.mp3 is a",
+        ),
+        (["transcribe", "*.wav"], "no recording matches *.wav: check the pattern"),
+        (["transcribe", "a.wav", "--format", "txt", "--format", "srt"], "several --format go into files: add"),
+        (["result", "t1", "--format", "txt", "--format", "srt"], "several --format go into files: add"),
+        (["transcribe", "a.wav", "--json", "--format", "srt"], "--json prints results as JSON: leave --format srt out"),
+        (["transcribe", "a.wav", "--output-dir", "/dev/null"], "--output-dir /dev/null cannot be created: File exists"),
         (["result", "t1", "--max-lines", "1"], "--max-lines is for subtitles: add --format srt or --format vtt"),
         (["result", "t1", "--format", "srt", "--max-line-chars", "5"], "max_line_chars: Input should be greater"),
         (["transcribe", "a.wav", "--max-cue-seconds", "4"], "--max-cue-seconds is for subtitles"),
@@ -97,7 +107,7 @@ def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.Monk
         (["delete", "t1", "--user", "anna"], "give either TASK_IDs or --user"),
         (["transcribe", "a.wav", "--keep-seconds", "59"], "59 is not in the range 60<=x<=604800"),
         (["diarize", "."], "there is no recording in .: name a folder"),
-        (["diarize", "a.wav", "--format", "srt"], "'srt' is not one of 'rttm', 'json'"),
+        (["diarize", "a.wav", "--format", "srt"], "'srt' is not one of 'rttm', 'turns', 'json'"),
     ],
 )
 def test_misuse_ends_with_two(run: Run, arguments: list[str], words: str) -> None:
@@ -147,7 +157,7 @@ def test_the_language_of_a_folder_is_that_of_its_recordings(run: Run, monkeypatc
     asked = ask_nobody(monkeypatch)
     Path("calls").mkdir()
     for name in ("calls/b.mp3", "calls/a.mp3", "c.mp3"):
-        Path(name).touch()
+        Path(name).write_bytes(b"sound")
     # When both are given, with a language each
     result = run("transcribe", "--no-wait", "--language", "ru", "--language", "en", "calls", "c.mp3")
     # Then that of the folder is that of each recording in it

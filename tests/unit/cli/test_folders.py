@@ -6,6 +6,8 @@ import pytest
 import typer
 from natscribe.cli.folders import recordings_of
 
+MOST = 10**9  # bytes of a recording
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -22,9 +24,14 @@ def folder(tmp_path: Path) -> Path:
 def test_the_recordings_in_a_folder_are_found_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Given a folder with recordings in it and below it, other files and hidden ones
     # When its recordings are looked for
-    found = recordings_of(folder)
+    found = recordings_of(str(folder), MOST)
     # Then they come by name
-    assert [str(path.relative_to(folder)) for path in found] == ["a 10.opus", "a.WAV", "b.m4a", "calls/monday.mp3"]
+    assert [str(Path(path).relative_to(folder)) for path in found] == [
+        "a 10.opus",
+        "a.WAV",
+        "b.m4a",
+        "calls/monday.mp3",
+    ]
     # And what is left out is said in one line, without the hidden
     assert capsys.readouterr().err == (
         f"{folder}: left out, because their names are not those of recordings: README, calls/cover.jpg, notes.txt\n"
@@ -35,24 +42,75 @@ def test_of_many_other_files_a_few_are_named(tmp_path: Path, capsys: pytest.Capt
     for number in range(8):
         (tmp_path / f"{number}.txt").touch()
     (tmp_path / "a.flac").touch()
-    recordings_of(tmp_path)
+    recordings_of(str(tmp_path), MOST)
     assert capsys.readouterr().err.endswith(": 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 3 more\n")
 
 
 def test_a_folder_without_recordings_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(typer.BadParameter, match=f"no recording in {tmp_path}"):
-        recordings_of(tmp_path)
+        recordings_of(str(tmp_path), MOST)
 
 
-@pytest.mark.parametrize("name", ["b.m4a", "notes.txt", "missing.wav"])
-def test_a_file_that_is_named_is_taken_as_it_is(folder: Path, name: str) -> None:
-    assert recordings_of(folder / name) == [folder / name]
+@pytest.mark.parametrize("name", ["call.wav", "notes.txt", "call [1].wav", ".hidden.wav"])
+def test_a_file_that_is_named_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"sound")
+    assert recordings_of(str(tmp_path / name), MOST) == [tmp_path / name]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("missing.wav", "There is no file .*missing.wav"),
+        ("empty.wav", "empty.wav is empty"),
+        ("/dev/zero", "save it as a file first"),
+        ("long.wav", "long.wav has 101 bytes, and AUDIO_MAX_BYTES is 100: compress it"),
+        ("https://example.com/a.mp3", "is a URL, and FILE is a file on this computer: download it first"),
+        ("file:///tmp/a.mp3", "name the file by its path"),
+    ],
+)
+def test_what_cannot_be_a_recording_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, why: str
+) -> None:
+    # Given an empty file, and one that is larger than the service allows
+    monkeypatch.chdir(tmp_path)
+    Path("empty.wav").touch()
+    Path("long.wav").write_bytes(b"." * 101)
+    # When it is named, then the reason is told
+    with pytest.raises(typer.BadParameter, match=why):
+        recordings_of(name, 100)
+
+
+def test_a_stored_recording_is_named_without_an_address() -> None:
+    assert recordings_of("2026/*.wav", MOST, stored=True) == ["2026/*.wav"]
+    with pytest.raises(typer.BadParameter, match="without the address"):
+        recordings_of("https://example.com/a.mp3", MOST, stored=True)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [
+        ("*.m4a", ["b.m4a"]),
+        ("c*/*", ["calls/monday.mp3"]),
+        ("**/*.mp3", ["calls/monday.mp3"]),
+        ("[ab]*", ["a 10.opus", "a.WAV", "b.m4a"]),
+    ],
+)
+def test_a_pattern_stands_for_the_recordings_that_match(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, wanted: list[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    assert [str(path) for path in recordings_of(pattern, MOST)] == wanted
+
+
+def test_a_pattern_without_recordings_is_an_error(folder: Path) -> None:
+    with pytest.raises(typer.BadParameter, match=r"no recording matches .*\*.txt: check the pattern"):
+        recordings_of(str(folder / "*.txt"), MOST)
 
 
 def test_a_link_to_the_folder_itself_ends(folder: Path) -> None:
     (folder / "calls/again").symlink_to(folder)
-    assert len(recordings_of(folder)) == 4
+    assert len(recordings_of(str(folder), MOST)) == 4
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,4 +121,4 @@ def test_a_folder_that_cannot_be_read_is_an_error(folder: Path, monkeypatch: pyt
     monkeypatch.setattr("os.scandir", refuse)
     # When the recordings are looked for, then none is left out silently
     with pytest.raises(typer.BadParameter, match="the folder calls cannot be read: Permission denied"):
-        recordings_of(folder)
+        recordings_of(str(folder), MOST)

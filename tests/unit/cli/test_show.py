@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
-from natscribe.cli.show import Bars, JsonLines, Lines, choose, shortened
+from natscribe.cli.bars import Bars, shortened
+from natscribe.cli.display import JsonLines, Lines
+from natscribe.cli.show import choose
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.requests import TaskStatus
@@ -105,7 +107,7 @@ def waiting(position: int, seconds: float) -> TaskStatus:
 def test_failures_are_told_whole_above_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a narrow terminal
     screen = Console(file=StringIO(), force_terminal=True, width=40, soft_wrap=True, highlight=False)
-    monkeypatch.setattr("natscribe.cli.show.err", screen)
+    monkeypatch.setattr("natscribe.cli.bars.err", screen)
     message = "The recording is not there: " + "publish it first; " * 10 + "ask again."
     error = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message=message)
     with Bars(segments=False) as display:

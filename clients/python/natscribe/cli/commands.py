@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from natscribe.cli import mock, operate, submit, task
-from natscribe.cli.console import err
+from natscribe.cli.console import ERROR, err
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 -- typer calls it
@@ -42,7 +42,7 @@ def _of_service(name: str) -> Callable[..., None]:
         return command
 
     def missing() -> None:
-        err.print(f"`natscribe {name}` runs the service itself: pip install natscribe-service", style="red")
+        err.print(f"`natscribe {name}` runs the service itself: pip install natscribe-service", style=ERROR)
         raise typer.Exit(1)
 
     missing.__doc__ = "Needs the service: pip install natscribe-service."

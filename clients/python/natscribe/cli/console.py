@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from natscribe.cli import INTERRUPTED
-from natscribe.client import Client, ClientError, OptionError
+from natscribe.client import Client, ClientError, OptionError, UploadCallback
 from natscribe.schemas.problems import first_problem
 from natscribe.settings import Settings, wrong_setting
 
@@ -47,6 +47,8 @@ class Terminal(Console):
         raise NobodyReadsError
 
 
+ERROR = "red"
+WARNING = "color(130)"  # a dark orange, which can be read on black and on white: plain yellow cannot be on white
 out = Terminal(stderr=False)  # results
 err = Terminal(stderr=True)  # everything else
 
@@ -56,9 +58,9 @@ def find_servers() -> Settings:
     return Settings.read(Path(".env"), ENDPOINTS)
 
 
-def open_client() -> Client:
+def open_client(on_upload: UploadCallback | None = None) -> Client:
     """Make a client that prints when NATS goes away and when NATS is back."""
-    return Client(find_servers(), on_outage=_print_outage)
+    return Client(find_servers(), on_outage=_print_outage, on_upload=on_upload)
 
 
 def run_and_exit(
@@ -71,19 +73,19 @@ def run_and_exit(
         raise typer.BadParameter(str(error)) from error
     except ValidationError as error:
         if error.title == Settings.__name__:
-            err.print(wrong_setting(error), style="red")
+            err.print(wrong_setting(error), style=ERROR)
             raise typer.Exit(USAGE) from error
         raise typer.BadParameter(first_problem(error)) from error
     except NobodyReadsError:
         code = NOBODY_READS
     except expected as error:
-        err.print(str(error), style="red")
+        err.print(str(error), style=ERROR)
         code = 1
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushing the rest would fail again
-        err.print("The output could not be written: there is no space left on its disk.", style="red")
+        err.print("The output could not be written: there is no space left on its disk.", style=ERROR)
         code = 1
     raise typer.Exit(code)
 
@@ -105,4 +107,4 @@ async def _until_interrupted(work: Coroutine[None, None, int]) -> int:
 
 
 def _print_outage(away: bool) -> None:  # noqa: FBT001 -- the only argument of the callback
-    err.print("NATS is away, waiting ..." if away else "NATS is back.", style="yellow")
+    err.print("NATS is away, waiting ..." if away else "NATS is back.", style=WARNING)

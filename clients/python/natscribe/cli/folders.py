@@ -1,13 +1,16 @@
-"""Finds the recordings in folders that are given as arguments."""
+"""Finds the recordings that are given as arguments: as files, folders or patterns."""
 
+import glob
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import typer
 
 from natscribe.cli.console import err
+from natscribe.client.recordings import trouble
 
 SHOWN = 5  # at most this number of skipped files is listed by name
 RECORDING = re.compile(  # suffixes of sound or video files that ffmpeg recognises
@@ -16,28 +19,66 @@ RECORDING = re.compile(  # suffixes of sound or video files that ffmpeg recognis
     r"|weba|webm|wma|wmv|wv)",
     re.IGNORECASE,
 )
+URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
-def recordings_of(argument: Path) -> list[Path]:
-    """Return the argument itself or, for a folder, the recordings in it and in its subfolders, sorted by name.
+def recordings_of(argument: str, most_bytes: int, *, stored: bool = False) -> Sequence[Path | str]:
+    """Return the recordings that an argument names, sorted by name.
 
-    Hidden files are left out. Files without the suffix of a recording are listed on standard error.
+    The argument is a file, a folder with recordings in it or in its subfolders, a pattern of files, or, if `stored` is
+    set, the name of a recording in AUDIO_STORE. In folders and behind patterns, hidden files are left out, and files
+    without the suffix of a recording are listed on standard error.
 
     Raises:
-        typer.BadParameter: The folder cannot be read, or it has no recording.
+        typer.BadParameter: The argument is a URL, names no recording, or names a file that cannot be one.
     """
-    if not argument.is_dir():
+    if (url := URL.match(argument)) is not None:
+        raise typer.BadParameter(_instead_of_url(argument, url[1].lower(), stored=stored))
+    if stored:
         return [argument]
-    files = _files(argument)
+    path = Path(argument).expanduser()  # the shell leaves a quoted ~ as it is
+    if path.is_dir():
+        return _recordings_among(_files(path), path)
+    if glob.has_magic(str(path)) and not path.exists():
+        found = glob.glob(str(path), recursive=True)  # noqa: PTH207 -- unlike Path.glob, it leaves hidden files out
+        matched = [Path(each) for each in sorted(found)]
+        return _recordings_among([each for each in matched if each.is_file()], path)
+    if (why := trouble(path, most_bytes)) is not None:
+        raise typer.BadParameter(why)
+    return [path]
+
+
+def _instead_of_url(argument: str, scheme: str, *, stored: bool) -> str:
+    if stored:
+        return (
+            f"{argument} is a URL: with --stored, FILE is the name of the recording in AUDIO_STORE, without the address"
+        )
+    if scheme == "file":
+        return f"{argument} is a URL: name the file by its path"
+    return (
+        f"{argument} is a URL, and FILE is a file on this computer: download it first; or, if the service reads its "
+        "recordings from this web server (AUDIO_STORE=https://...), name it with --stored"
+    )
+
+
+def _recordings_among(files: list[Path], argument: Path) -> list[Path]:
     found = [file for file in files if RECORDING.fullmatch(file.suffix)]
-    others = [str(file.relative_to(argument)) for file in files if not RECORDING.fullmatch(file.suffix)]
+    others = [
+        str(file.relative_to(argument) if file.is_relative_to(argument) else file)
+        for file in files
+        if not RECORDING.fullmatch(file.suffix)
+    ]
     if others:
         more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
         err.print(
             f"{argument}: left out, because their names are not those of recordings: {', '.join(others[:SHOWN])}{more}"
         )
     if not found:
-        message = f"there is no recording in {argument}: name a folder that has some, or the files"
+        message = (
+            f"there is no recording in {argument}: name a folder that has some, or the files"
+            if argument.is_dir()
+            else f"no recording matches {argument}: check the pattern, or name the files"
+        )
         raise typer.BadParameter(message)
     return found
 

@@ -3,18 +3,18 @@
 import asyncio
 from contextlib import aclosing
 
-from natscribe.cli.console import err
-from natscribe.cli.show import Display
+from natscribe.cli.display import Display
 from natscribe.client import Client, ClientError, NoWorkerError
 from natscribe.schemas.progress import ProgressEvent, State
 
 ASK_EVERY_S = 3.0  # the position of a waiting task is requested at this interval: no event reports its changes
+_ASKING_AT_ONCE = 8  # if more tasks are followed, the position of each is requested less often
 
 
-async def follow(client: Client, display: Display, task_id: str, label: str) -> bool:
-    """Show a task until the task ends; return whether the task was completed."""
+async def follow(client: Client, display: Display, task_id: str, label: str, *, tasks: int = 1) -> bool:
+    """Show a task, one of `tasks`, until the task ends; return whether the task was completed."""
     last: ProgressEvent | None = None
-    waiting = _Waiting(client, display, task_id, label)
+    waiting = _Waiting(client, display, task_id, label, ASK_EVERY_S * max(1.0, tasks / _ASKING_AT_ONCE))
     waiting.begin()
     try:
         async with aclosing(client.follow(task_id)) as events:
@@ -33,13 +33,13 @@ async def follow(client: Client, display: Display, task_id: str, label: str) -> 
 class _Waiting:
     """Requests the position of a task every few seconds while the task waits."""
 
-    def __init__(self, client: Client, display: Display, task_id: str, label: str) -> None:
+    def __init__(self, client: Client, display: Display, task_id: str, label: str, every_s: float) -> None:
         self._client = client
         self._display = display
         self._task_id = task_id
         self._label = label
+        self._every_s = every_s
         self._asking: asyncio.Task[None] | None = None
-        self._no_worker_shown = False
 
     def begin(self) -> None:
         self._asking = asyncio.create_task(self._ask())
@@ -52,13 +52,11 @@ class _Waiting:
 
     async def _ask(self) -> None:
         while self._asking is asyncio.current_task():  # before Python 3.12 a request may swallow a cancellation
-            await asyncio.sleep(ASK_EVERY_S)
+            await asyncio.sleep(self._every_s)
             try:
                 found = await self._client.get_task_progress(self._task_id)
             except NoWorkerError as error:
-                if not self._no_worker_shown:
-                    self._no_worker_shown = True
-                    err.print(f"{self._label} waits: {error}", style="yellow")
+                self._display.warn(self._label, f"waits: {error}")
             except ClientError:
                 continue  # the client's `on_outage` has printed it
             else:

@@ -15,6 +15,8 @@ def notices(label: str, result: TranscriptionResult | DiarizationResult, *, sepa
     found: list[str] = []
     if not isinstance(result, TranscriptionResult):
         return found
+    if result.diarization_error is not None:
+        found.append(f"{label} has no speakers: {result.diarization_error.message}")
     if result.untranscribed:
         mixed = not separate and result.channels is None  # a result with mixed channels does not tell their number
         hint = _TRY_SEPARATE if mixed else ""

@@ -1,4 +1,4 @@
-"""Submits recordings, follows their tasks and writes the results."""
+"""Submits recordings, follows their tasks, and writes each result when its task has ended."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,13 +7,17 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
-from natscribe.cli.console import err, open_client, out
+from natscribe.cli.console import ERROR, WARNING, err, open_client, out
+from natscribe.cli.display import Display
 from natscribe.cli.follow import follow
+from natscribe.cli.interruption import how_to_continue
 from natscribe.cli.names import file_names, labels_of
 from natscribe.cli.notices import notices
-from natscribe.cli.show import Display, choose
-from natscribe.client import Client, ClientError, command, written
-from natscribe.schemas.requests import ResultFormat, SubtitleLimits
+from natscribe.cli.results import NotWrittenError, Output
+from natscribe.cli.show import choose
+from natscribe.cli.wording import has_speakers
+from natscribe.client import Client, ClientError, command
+from natscribe.formats import Result
 
 UPLOADS = 4  # the number of recordings that are uploaded at once
 
@@ -21,24 +25,27 @@ Create = Callable[[Client, Path | str], Awaitable[str]]
 
 
 @dataclass
-class Outcome:
-    """The result of a recording as text, and the warnings about the result."""
+class Job:
+    """A recording, its task, and what became of the task."""
 
-    text: str
-    notices: list[str] = field(default_factory=list)
+    recording: Path | str
+    create: Create
+    label: str
+    name: str  # of its files, without the suffix
+    task_id: str | None = None
+    is_completed: bool = False  # the service has the result
+    is_done: bool = False  # the result is written
+    has_failed: bool = False
 
 
 @dataclass
 class Submission:
     """Submits recordings; its fields say whether to follow the tasks and where to write their results."""
 
-    format: ResultFormat
-    output_dir: Path | None
+    output: Output
     as_json: bool
     wait: bool
     separate: bool = False  # whether each channel is to be transcribed on its own
-    limits: SubtitleLimits = field(default_factory=SubtitleLimits)
-    unfinished: list[str] = field(default_factory=list)
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
 
     async def run(self, tasks: list[tuple[Path | str, Create]]) -> int:
@@ -48,66 +55,58 @@ class Submission:
             The exit code: 1 if a task failed, else 0.
         """
         labels = labels_of([recording for recording, _ in tasks])
-        async with open_client() as client:
-            try:
-                with choose(as_json=self.as_json) as display:
-                    results = await asyncio.gather(
-                        *(self._one(client, display, *task, label) for task, label in zip(tasks, labels, strict=True))
-                    )
-            except asyncio.CancelledError:
-                self._print_how_to_continue()
-                raise
-        for label, name, result in zip(labels, file_names(labels), results, strict=True):
-            if result is not None:
-                if len(tasks) > 1 and self.output_dir is None and not self.as_json:
-                    err.print(f"== {label}")
-                self._write(label, name, result)
-        failed = [label for label, result in zip(labels, results, strict=True) if result is None]
-        if failed and len(tasks) > 1:
-            err.print(f"{len(failed)} of {len(tasks)} failed: {', '.join(failed)}", style="red")
+        names = file_names(labels)
+        jobs = [Job(*task, label, name) for task, label, name in zip(tasks, labels, names, strict=True)]
+        live = len(jobs) == 1 and out.is_terminal
+        try:
+            with choose(as_json=self.as_json, segments=live, tasks=len(jobs)) as display:
+                await self._run(display, jobs)
+        except asyncio.CancelledError:
+            for line in how_to_continue(jobs, self.output.folder):
+                err.print(line)
+            raise
+        if not self.wait:
+            self._print_ids(jobs)
+        failed = [job.label for job in jobs if job.has_failed]
+        if failed and len(jobs) > 1:
+            err.print(f"{len(failed)} of {len(jobs)} failed: {', '.join(failed)}", style=ERROR)
         return int(bool(failed))
 
-    async def _one(
-        self, client: Client, display: Display, recording: Path | str, create: Create, label: str
-    ) -> Outcome | None:
+    async def _run(self, display: Display, jobs: list[Job]) -> None:
+        labels = {job.recording: job.label for job in jobs}
+
+        def on_upload(recording: Path, sent: int) -> None:
+            display.upload(labels[recording], sent, recording.stat().st_size)
+
+        async with open_client(on_upload) as client:
+            await asyncio.gather(*(self._one(client, display, job, len(jobs)) for job in jobs))
+
+    async def _one(self, client: Client, display: Display, job: Job, count: int) -> None:
         try:
             async with self.gate:
-                task_id = await create(client, recording)
-            if not self.wait:
-                return Outcome(to_json({"task_id": task_id}).decode() if self.as_json else task_id)
-            self.unfinished.append(task_id)
-            if not self.as_json:
-                err.print(f"{label} is task {task_id}")
-            done = await follow(client, display, task_id, label)
-            self.unfinished.remove(task_id)
-            return await self._outcome(client, task_id, label) if done else None
-        except ClientError as error:
-            err.print(f"{label}: {error}", style="red")
-            return None
+                job.task_id = await job.create(client, job.recording)
+            if self.wait:
+                display.begin(job.label, job.task_id)
+                job.is_completed = await follow(client, display, job.task_id, job.label, tasks=count)
+                job.has_failed = not job.is_completed
+            if job.is_completed:
+                self._write(display, job, await client.get_task_result(job.task_id), heading=count > 1)
+        except (ClientError, NotWrittenError) as error:
+            job.has_failed = True
+            fetch = f" `{command()} result {job.task_id}` prints the result." if job.is_completed else ""
+            err.print(f"{job.label}: {error}{fetch}", style=ERROR)
+        display.end(job.label, failed=job.has_failed)
 
-    @property
-    def _format(self) -> ResultFormat:
-        return ResultFormat.JSON if self.as_json else self.format
+    def _write(self, display: Display, job: Job, result: Result, *, heading: bool) -> None:
+        if self.output.folder is not None:
+            err.print(f"wrote {', '.join(map(str, self.output.write(job.name, result)))}")
+        elif self.output.formats or has_speakers(result) or not display.has_shown(result):
+            self.output.show(display.text, result, label=job.label, heading=heading and not self.as_json)
+        job.is_done = True
+        for notice in notices(job.label, result, separate=self.separate):
+            err.print(notice, style=WARNING)
 
-    async def _outcome(self, client: Client, task_id: str, label: str) -> Outcome:
-        result = await client.get_task_result(task_id)
-        text = written(result, self._format, self.limits)
-        return Outcome(text, notices(label, result, separate=self.separate))
-
-    def _write(self, label: str, name: str, outcome: Outcome) -> None:
-        if self.output_dir is not None and self.wait:
-            path = self.output_dir / f"{name}.{self._format}"
-            path.write_text(outcome.text, encoding="utf-8")
-            err.print(f"wrote {path}")
-        elif outcome.text.strip():
-            out.print(outcome.text.rstrip("\n"))
-        else:
-            err.print(f"{label}: no speech in it.")
-        for notice in outcome.notices:
-            err.print(notice, style="yellow")
-
-    def _print_how_to_continue(self) -> None:
-        for task_id in self.unfinished:
-            err.print(
-                f"{task_id} still runs: `{command()} watch {task_id}` shows it, `{command()} cancel {task_id}` ends it."
-            )
+    def _print_ids(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if job.task_id is not None:
+                out.print(to_json({"task_id": job.task_id}).decode() if self.as_json else job.task_id)

@@ -1,7 +1,6 @@
 """`transcribe` and `diarize`: submit recordings, follow their tasks and write the results."""
 
 from collections.abc import Sequence
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -10,14 +9,15 @@ import typer
 from pydantic import ValidationError
 
 from natscribe.cli import users
-from natscribe.cli.console import run_and_exit
+from natscribe.cli.console import find_servers, run_and_exit
 from natscribe.cli.folders import recordings_of
 from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
+from natscribe.cli.results import FORMAT_HELP, Format, OutputDir, TurnsFormat, output_of
 from natscribe.cli.submission import Create, Submission
 from natscribe.cli.vocabulary import read_vocabulary
 from natscribe.client import Client
 from natscribe.schemas.problems import first_problem
-from natscribe.schemas.requests import ResultFormat
+from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.transcription import Channels, TranscribeKeywords, TranscribeOptions
 from natscribe.schemas.wire import LEAST_KEPT_S, MOST_KEPT_S, Priority
 
@@ -25,7 +25,8 @@ Files = Annotated[
     list[str],
     typer.Argument(
         metavar="FILE...",
-        help="Recordings, in any format that ffmpeg reads, or folders of them; hidden files are left out.",
+        help="Recordings, in any format that ffmpeg reads, folders of them, or patterns like 'calls/*.mp3'; hidden "
+        "files are left out.",
     ),
 ]
 Stored = Annotated[bool, typer.Option(help="FILE is the audio_file_id of a recording that is stored already.")]
@@ -46,8 +47,7 @@ Most = Annotated[int | None, typer.Option(help="Largest possible number of speak
 PriorityOption = Annotated[
     Priority | None, typer.Option(help="Default: high for short recordings, low for long ones.", show_default=False)
 ]
-Format = Annotated[ResultFormat, typer.Option("--format", help="Format of the result.")]
-OutputDir = Annotated[Path | None, typer.Option(help="Write results into this folder, not to standard output.")]
+Formats = Annotated[list[Format] | None, typer.Option("--format", help=FORMAT_HELP, show_default=False)]
 Json = Annotated[
     bool,
     typer.Option(
@@ -57,13 +57,6 @@ Json = Annotated[
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the tasks, or only print their ids.")]
-
-
-class TurnsFormat(str, Enum):
-    """Formats of the result of a diarization, which has turns and no text."""
-
-    RTTM = ResultFormat.RTTM.value
-    JSON = ResultFormat.JSON.value
 
 
 Model = Annotated[str | None, typer.Option(help="A published size or one of the service's models.")]
@@ -113,7 +106,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     task_id: TaskIdOption = None,
     priority: PriorityOption = None,
     stored: Stored = False,
-    result_format: Format = ResultFormat.TXT,
+    result_format: Formats = None,
     max_line_chars: MaxLineChars = None,
     max_lines: MaxLines = None,
     max_cue_seconds: MaxCueSeconds = None,
@@ -127,22 +120,18 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     terms = () if vocabulary is None else read_vocabulary(vocabulary)
     options = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
     task = partial(Client.create_transcription_task, user_id=users.user_id(user_id), task_id=task_id, priority=priority)
-    create = partial(
-        task,
-        keep_seconds=keep_seconds,
-        diarize=diarize,
-        min_speakers=min_speakers,
-        max_speakers=max_speakers,
-        word_timestamps=word_timestamps,
-    )
+    speakers = partial(task, diarize=diarize, min_speakers=min_speakers, max_speakers=max_speakers)
+    create = partial(speakers, keep_seconds=keep_seconds, word_timestamps=word_timestamps)
     creates = [partial(create, **each) for each in _with_languages(options, files, language or [])]
     limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
-    separate = channels is Channels.SEPARATE
-    submission = Submission(result_format, output_dir, as_json=as_json, wait=wait, separate=separate, limits=limits)
+    output = output_of(result_format, output_dir, limits, as_json=as_json)
+    submission = Submission(output, as_json=as_json, wait=wait, separate=channels is Channels.SEPARATE)
     _submit(files, creates, task_id, submission, stored=stored)
 
 
-def _refuse_speakers(fewest: int | None, most: int | None, result_format: ResultFormat, channels: Channels) -> None:
+def _refuse_speakers(
+    fewest: int | None, most: int | None, formats: Sequence[Format] | None, channels: Channels
+) -> None:
     """Refuse options that have an effect only with --diarize.
 
     Raises:
@@ -151,7 +140,7 @@ def _refuse_speakers(fewest: int | None, most: int | None, result_format: Result
     if (fewest, most) != (None, None):
         message = "--min-speakers and --max-speakers have no effect alone: add --diarize"
         raise typer.BadParameter(message)
-    if result_format is ResultFormat.RTTM and channels is Channels.MIX:
+    if Format.RTTM in (formats or ()) and channels is Channels.MIX:
         message = "rttm needs speakers: add --diarize, or choose another --format"
         raise typer.BadParameter(message)
 
@@ -196,7 +185,9 @@ def diarize(  # noqa: PLR0913 -- the task's fields
     task_id: TaskIdOption = None,
     priority: PriorityOption = None,
     stored: Stored = False,
-    result_format: Annotated[TurnsFormat, typer.Option("--format", help="Format of the result.")] = TurnsFormat.RTTM,
+    result_format: Annotated[
+        list[TurnsFormat] | None, typer.Option("--format", help=FORMAT_HELP, show_default=False)
+    ] = None,
     output_dir: OutputDir = None,
     as_json: Json = False,
     wait: Wait = True,
@@ -211,7 +202,9 @@ def diarize(  # noqa: PLR0913 -- the task's fields
         keep_seconds=keep_seconds,
         priority=priority,
     )
-    submission = Submission(ResultFormat(result_format), output_dir, as_json=as_json, wait=wait)
+    formats = [Format(each.value) for each in result_format or ()]
+    output = output_of(formats, output_dir, SubtitleLimits(), as_json=as_json)
+    submission = Submission(output, as_json=as_json, wait=wait)
     _submit(files, [create] * len(files), task_id, submission, stored=stored)
 
 
@@ -219,16 +212,32 @@ def _submit(
     files: list[str], creates: Sequence[Create], task_id: str | None, submission: Submission, *, stored: bool
 ) -> NoReturn:
     """Submit a task for each file and for each recording in a folder; `creates` has one function for each file."""
+
+    async def work() -> int:
+        return await submission.run(_tasks(files, creates, task_id, stored=stored))
+
+    run_and_exit(work())
+
+
+def _tasks(
+    files: list[str], creates: Sequence[Create], task_id: str | None, *, stored: bool
+) -> list[tuple[Path | str, Create]]:
+    """Find the recordings, and check them before anything is uploaded.
+
+    Raises:
+        typer.BadParameter: A file cannot be a recording, or one task id is given for several recordings.
+    """
     tasks: list[tuple[Path | str, Create]] = []
+    refused: list[str] = []
+    most_bytes = find_servers().audio_max_bytes
     for file, create in zip(files, creates, strict=True):
-        tasks += [(each, create) for each in ([file] if stored else recordings_of(Path(file)))]
-    if task_id is not None and len(tasks) > 1:
+        try:
+            tasks += [(each, create) for each in recordings_of(file, most_bytes, stored=stored)]
+        except typer.BadParameter as error:
+            refused.append(error.message)
+    if task_id is not None and len(tasks) + len(refused) > 1:
         message = "--task-id names one task, but there are several files"
         raise typer.BadParameter(message)
-    if submission.output_dir is not None:
-        try:
-            submission.output_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            message = f"--output-dir {submission.output_dir} cannot be created: {error.strerror}"
-            raise typer.BadParameter(message) from error
-    run_and_exit(submission.run(tasks))
+    if refused:
+        raise typer.BadParameter("\n".join(refused))
+    return tasks

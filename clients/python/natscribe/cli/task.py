@@ -5,18 +5,20 @@ from typing import Annotated
 
 import typer
 
-from natscribe.cli.console import err, open_client, out, run_and_exit
+from natscribe.cli.console import ERROR, WARNING, err, open_client, out, run_and_exit
 from natscribe.cli.follow import follow
 from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
 from natscribe.cli.notices import notices
+from natscribe.cli.results import FORMAT_HELP, Format, NotWrittenError, Output, OutputDir, output_of
 from natscribe.cli.show import choose
 from natscribe.cli.users import user_id
 from natscribe.cli.wording import begins
-from natscribe.client import Client, RequestFailedError, UnreachableError, command, written
+from natscribe.client import Client, RequestFailedError, UnreachableError, command
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import ResultFormat, TaskStatus
+from natscribe.schemas.requests import TaskStatus
 
 Task = Annotated[str, typer.Argument(metavar="TASK_ID")]
+SeveralTasks = Annotated[list[str], typer.Argument(metavar="TASK_ID...")]
 Tasks = Annotated[list[str] | None, typer.Argument(metavar="TASK_ID...", show_default=False)]
 User = Annotated[
     str | None, typer.Option("--user", metavar="ID", help="Delete all tasks of this user.", show_default=False)
@@ -38,7 +40,10 @@ def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
                 with choose(as_json=as_json, segments=True) as display:
                     return 0 if await follow(client, display, task_id, task_id) else 1
             except asyncio.CancelledError:
-                err.print(f"{task_id} still runs: `{command()} cancel {task_id}` ends it.")
+                here = command()
+                err.print(
+                    f"{task_id} still runs: `{here} watch {task_id}` shows it, `{here} cancel {task_id}` ends it."
+                )
                 raise
 
     run_and_exit(work())
@@ -55,26 +60,39 @@ def status(task_id: Task, *, as_json: JsonStatus = False) -> None:
     run_and_exit(work())
 
 
-def result(
-    task_id: Task,
+def result(  # noqa: PLR0913 -- the options of the command
+    task_ids: SeveralTasks,
     *,
-    result_format: Annotated[ResultFormat, typer.Option("--format", help="Format of the result.")] = ResultFormat.TXT,
+    result_format: Annotated[
+        list[Format] | None, typer.Option("--format", help=FORMAT_HELP, show_default=False)
+    ] = None,
     max_line_chars: MaxLineChars = None,
     max_lines: MaxLines = None,
     max_cue_seconds: MaxCueSeconds = None,
+    output_dir: OutputDir = None,
 ) -> None:
-    """Print the result of a task."""
+    """Print the results of tasks, or write them into a folder; each file has the name of its task."""
+    limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
+    run_and_exit(_fetch_results(task_ids, output_of(result_format, output_dir, limits)))
 
-    async def work() -> int:
-        limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
-        async with open_client() as client:
-            found = await client.get_task_result(task_id)
-        out.print(written(found, result_format, limits).rstrip("\n"))
-        for notice in notices(task_id, found):
-            err.print(notice, style="yellow")
-        return 0
 
-    run_and_exit(work())
+async def _fetch_results(task_ids: list[str], output: Output) -> int:
+    failed = 0
+    async with open_client() as client:
+        for task_id in dict.fromkeys(task_ids):
+            try:
+                found = await client.get_task_result(task_id)
+                if output.folder is None:
+                    output.show(out, found, label=task_id, heading=len(task_ids) > 1)
+                else:
+                    err.print(f"wrote {', '.join(map(str, output.write(task_id, found)))}")
+            except (RequestFailedError, NotWrittenError) as error:  # go on with the next task
+                failed += 1
+                err.print(f"{task_id}: {error}" if len(task_ids) > 1 else str(error), style=ERROR)
+            else:
+                for notice in notices(task_id, found):
+                    err.print(notice, style=WARNING)
+    return 1 if failed else 0
 
 
 def cancel(task_id: Task, *, as_json: JsonStatus = False) -> None:
@@ -117,7 +135,7 @@ async def _delete_tasks(task_ids: list[str]) -> int:
                 await client.delete(task_id)
             except RequestFailedError as error:  # go on with the next task
                 refused += 1
-                err.print(f"{task_id}: {error}", style="red")
+                err.print(f"{task_id}: {error}", style=ERROR)
             else:
                 err.print(f"{task_id} is deleted.")
     return 1 if refused else 0

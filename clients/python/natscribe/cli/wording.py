@@ -49,10 +49,18 @@ def segment_line(segment: Segment) -> str:
     return f"[{clock(segment.start)}] {speaker}{segment.text.strip()}"
 
 
+def has_speakers(result: TranscriptionResult | DiarizationResult) -> bool:
+    """Whether a result says who speaks."""
+    return any(segment.speaker for segment in result.segments)
+
+
 def turns(result: TranscriptionResult | DiarizationResult) -> Iterator[tuple[float, str, str]]:
-    """Yield the start in seconds, the speaker and the text of each turn."""
+    """Yield the start in seconds, the speaker and the text of each turn; of each segment if there are no speakers."""
     if isinstance(result, DiarizationResult):
         yield from ((turn.start, turn.speaker, f"until {clock(turn.end)}") for turn in result.segments)
+        return
+    if not has_speakers(result):
+        yield from ((segment.start, "", segment.text.strip()) for segment in result.segments)
         return
     for speaker, segments in groupby(result.segments, key=lambda segment: segment.speaker or "(unknown)"):
         said = list(segments)

@@ -17,6 +17,7 @@ from natscribe.client.errors import (
     TaskIdTakenError,
     UnreachableError,
 )
+from natscribe.client.stores import UploadCallback
 
 __all__ = [
     "Client",
@@ -33,6 +34,7 @@ __all__ = [
     "TaskDeletedError",
     "TaskIdTakenError",
     "UnreachableError",
+    "UploadCallback",
     "command",
     "written",
 ]

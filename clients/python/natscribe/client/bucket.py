@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 from nats.js.object_store import ObjectStore
 
 from natscribe.client.errors import NoJetStreamError, RecordingError, StorageFullError, UnreachableError
-from natscribe.client.stores import sha256_of
+from natscribe.client.stores import Source, UploadCallback, sha256_of
 from natscribe.jetstream.answers import until_answered
 from natscribe.jetstream.error_codes import STORAGE_FULL
 
@@ -46,9 +47,10 @@ class PatientJetStream(JetStreamContext):
 class Bucket:
     """A bucket of the Object Store."""
 
-    def __init__(self, js: JetStreamContext, name: str) -> None:
+    def __init__(self, js: JetStreamContext, name: str, on_upload: UploadCallback | None = None) -> None:
         self._js = js
         self._name = name
+        self._on_upload = on_upload
 
     async def upload(self, recording: Path, name: str, /) -> bool:
         """Upload a recording; see `Store.upload`."""
@@ -59,7 +61,8 @@ class Bucket:
             if before is not None and before.digest == digest and await self._stays(bucket, before):
                 return False
             meta = ObjectMeta(name=name, options=ObjectMetaOptions(max_chunk_size=CHUNK))
-            with await asyncio.to_thread(recording.open, "rb") as file:
+            source = await asyncio.to_thread(Source, recording, self._on_upload)
+            with io.BufferedReader(source) as file:
                 await bucket.put(name, file, meta)
         except (nats.errors.Error, OSError) as error:
             if isinstance(error, APIError) and error.err_code in STORAGE_FULL:

@@ -19,6 +19,7 @@ from natscribe.client.objects import whole
 from natscribe.client.operating import dead_letters, overview
 from natscribe.client.permissions import Connection
 from natscribe.client.recordings import audio_file_id, choose_priority, length, store_of
+from natscribe.client.stores import UploadCallback
 from natscribe.client.submission import Submission, Task, make
 from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
@@ -57,16 +58,24 @@ class Client:
     """Calls the service over NATS; use it as `async with Client() as client`.
 
     The client waits for the end of an outage. `on_outage` is called with True when NATS goes away, and with False when
-    NATS is back.
+    NATS is back. `on_upload` is called in another thread while a recording is uploaded, with the recording and the
+    number of its bytes that were read.
 
     Raises:
         UnreachableError: From any method: NATS or the service does not answer.
         RequestFailedError: From any method: the service replies with an error.
     """
 
-    def __init__(self, settings: Settings | None = None, *, on_outage: OutageCallback | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        on_outage: OutageCallback | None = None,
+        on_upload: UploadCallback | None = None,
+    ) -> None:
         self._settings = settings or Settings.read()
         self._on_outage = on_outage
+        self._on_upload = on_upload
         self._connection = Connection(self._settings.nats_user, self._settings.nats_inbox_prefix)
 
     async def __aenter__(self) -> Self:
@@ -107,7 +116,7 @@ class Client:
         used = task_id or new_task_id(recording)
         fields = {
             "task_id": used,
-            "audio_file_id": await audio_file_id(self._settings.audio_store, recording, used),
+            "audio_file_id": await audio_file_id(self._settings, recording, used),
             "user_id": user_id,
             "diarize": diarize,
             "min_speakers": min_speakers,
@@ -133,7 +142,7 @@ class Client:
         used = task_id or new_task_id(recording)
         fields = {
             "task_id": used,
-            "audio_file_id": await audio_file_id(self._settings.audio_store, recording, used),
+            "audio_file_id": await audio_file_id(self._settings, recording, used),
             "user_id": user_id,
             "min_speakers": min_speakers,
             "max_speakers": max_speakers,
@@ -148,8 +157,8 @@ class Client:
         Raises:
             RecordingError: The recording cannot be read or uploaded.
         """
-        name = await audio_file_id(self._settings.audio_store, recording, new_task_id(recording))
-        if (store := store_of(self._settings, self._connection)) is not None:
+        name = await audio_file_id(self._settings, recording, new_task_id(recording))
+        if (store := store_of(self._settings, self._connection, self._on_upload)) is not None:
             await store.upload(recording, name)
         return name
 
@@ -304,7 +313,7 @@ class Client:
         self, task: Task, kind: Kind, recording: Path | str, priority: Priority | None, *, is_new: bool
     ) -> str:
         seconds = await length(recording)
-        store = store_of(self._settings, self._connection)
+        store = store_of(self._settings, self._connection, self._on_upload)
         submission = Submission(self._connection, store, recording, task, seconds)
         await submission.submit(subjects.tasks(kind, priority or choose_priority(seconds)), is_new=is_new)
         return task.task_id

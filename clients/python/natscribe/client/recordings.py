@@ -1,6 +1,7 @@
 """Measures recordings and puts them where AUDIO_STORE says."""
 
 import asyncio
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -9,23 +10,23 @@ from nats.aio.client import Client
 
 from natscribe.client.bucket import Bucket, PatientJetStream
 from natscribe.client.errors import RecordingError
-from natscribe.client.stores import Store
+from natscribe.client.stores import Store, UploadCallback
 from natscribe.schemas.wire import Priority
 from natscribe.settings import Settings
 
 SHORT, LONG = 2 * 60, 30 * 60  # seconds; a recording below the first is `high`, from the second on `low`
 
 
-def store_of(settings: Settings, connection: Client) -> Store | None:
+def store_of(settings: Settings, connection: Client, on_upload: UploadCallback | None = None) -> Store | None:
     """Return the store that AUDIO_STORE names; None if the client only names recordings there."""
     where = urlsplit(settings.audio_store)
     match where.scheme:
         case "nats":
-            return Bucket(PatientJetStream(connection), where.netloc)
+            return Bucket(PatientJetStream(connection), where.netloc, on_upload)
         case "s3":
             from natscribe.client.s3 import S3  # noqa: PLC0415 -- its library is an optional extra
 
-            return S3(settings)
+            return S3(settings, on_upload)
     return None
 
 
@@ -43,23 +44,24 @@ def choose_priority(seconds: float | None) -> Priority:
     return Priority.NORMAL if seconds < LONG else Priority.LOW
 
 
-async def audio_file_id(store: str, recording: Path | str, task_id: str) -> str:
+async def audio_file_id(settings: Settings, recording: Path | str, task_id: str) -> str:
     """Return the `audio_file_id` of a recording; a string is such an id already.
 
     If the client uploads to AUDIO_STORE, each task gets an id of its own for the file, because deleting a task deletes
     its recording. If AUDIO_STORE is a folder, the file must be in this folder.
 
     Raises:
-        RecordingError: The file cannot be read, is not in the folder, or AUDIO_STORE can only be read.
+        RecordingError: The file cannot be read, is too large, is not in the folder, or AUDIO_STORE can only be read.
     """
     if isinstance(recording, str):
         return recording
-    if (trouble := await asyncio.to_thread(_trouble, recording)) is not None:
-        raise RecordingError(trouble)
-    url = urlsplit(store)
+    if (found := await asyncio.to_thread(trouble, recording, settings.audio_max_bytes)) is not None:
+        raise RecordingError(found)
+    url = urlsplit(settings.audio_store)
     if url.scheme == "file":
         return await asyncio.to_thread(_place_in, Path(unquote(url.path)), recording)
     if url.scheme == "https":
+        store = settings.audio_store
         message = f"AUDIO_STORE ({store}) can only be read: put {recording.name} there, and name it with --stored."
         raise RecordingError(message)
     safe = re.sub(r"[^\w.-]+", "_", recording.name)[-80:]
@@ -85,7 +87,7 @@ def _place_in(root: Path, recording: Path) -> str:
         raise RecordingError(message) from error
 
 
-def _trouble(recording: Path) -> str | None:
+def trouble(recording: Path, most_bytes: int) -> str | None:
     """Say what is wrong with a file in one sentence, or return None."""
     if recording.is_dir():
         return f"{recording} is a folder: name the recordings in it."
@@ -93,4 +95,12 @@ def _trouble(recording: Path) -> str | None:
         return f"There is no file {recording}: check the name."
     if not recording.is_file():
         return f"{recording} is not a regular file: save it as a file first."
-    return f"{recording} is empty: record it again." if not recording.stat().st_size else None
+    if not os.access(recording, os.R_OK):
+        return f"{recording} cannot be read: change its permissions."
+    size = recording.stat().st_size
+    if size > most_bytes:
+        return (
+            f"{recording} has {size} bytes, and AUDIO_MAX_BYTES is {most_bytes}: compress it or cut it into parts. "
+            "If the service allows more, set AUDIO_MAX_BYTES here to the same value."
+        )
+    return None if size else f"{recording} is empty: record it again."

@@ -1,7 +1,6 @@
 """Uploads recordings to S3."""
 
 import asyncio
-import io
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from natscribe.client.errors import RecordingError, UnreachableError
-from natscribe.client.stores import sha256_of
+from natscribe.client.stores import Source, UploadCallback, sha256_of
 from natscribe.s3 import connect, lacks_credentials
 from natscribe.settings import Settings
 
@@ -27,7 +26,8 @@ _SHA256 = "sha256"  # field of an object's metadata
 class S3:
     """A bucket of S3, with a prefix; the SHA-256 of each recording is in the metadata of its object."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_upload: UploadCallback | None = None) -> None:
+        self._on_upload = on_upload
         self._store = connect(settings, within=timedelta(seconds=_PART_WITHIN_S))
 
     async def upload(self, recording: Path, name: str, /) -> bool:
@@ -68,7 +68,7 @@ class S3:
 
         A cancelled upload reads no further part: then the library removes the parts that it has sent.
         """
-        with await asyncio.to_thread(_Source, recording) as source:
+        with await asyncio.to_thread(_Source, recording, self._on_upload) as source:
             uploading = asyncio.ensure_future(
                 self._store.put_async(
                     name,
@@ -88,7 +88,7 @@ class S3:
                 raise
 
 
-class _Source(io.FileIO):
+class _Source(Source):
     """A recording that is read until the upload is cancelled."""
 
     cancelled = False
@@ -102,7 +102,7 @@ class _Source(io.FileIO):
         if self.cancelled:
             message = "the upload was cancelled"
             raise OSError(message)
-        return super().read(-1 if size is None else size)
+        return super().read(size)
 
 
 async def _succeeded(uploading: "asyncio.Future[PutResult]") -> bool:

@@ -1,9 +1,14 @@
 """Stores, to which the client uploads recordings."""
 
 import hashlib
+import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from typing_extensions import Buffer
+
+UploadCallback = Callable[[Path, int], None]  # called with a recording, and the number of its bytes that were read
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -30,6 +35,33 @@ class Store(Protocol):
             UnreachableError: The store does not answer.
         """
         ...
+
+
+class Source(io.FileIO):
+    """A recording that calls back after each read of an upload, in the thread that reads."""
+
+    def __init__(self, recording: Path, on_upload: UploadCallback | None) -> None:
+        super().__init__(recording)
+        self._recording = recording
+        self._on_upload = on_upload
+        self._read_bytes = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read at most so many bytes."""
+        content = super().read(-1 if size is None else size)
+        self._report(len(content))
+        return content
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Fill a buffer, and return the number of bytes."""
+        count = super().readinto(buffer)
+        self._report(count)
+        return count
+
+    def _report(self, count: int) -> None:
+        self._read_bytes += count
+        if self._on_upload is not None:
+            self._on_upload(self._recording, self._read_bytes)
 
 
 def sha256_of(recording: Path) -> str:

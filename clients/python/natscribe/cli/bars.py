@@ -1,0 +1,136 @@
+"""Shows the progress of tasks as bars on a terminal."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import TracebackType
+
+from rich.console import RenderableType
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TaskProgressColumn, TextColumn
+from rich.table import Column
+from rich.text import Text
+from typing_extensions import Self
+
+from natscribe.cli.console import ERROR, err
+from natscribe.cli.display import ForPeople
+from natscribe.cli.wording import describe
+from natscribe.schemas.progress import ProgressEvent, State
+
+LONGEST_LABEL = 24  # columns on the screen; a longer label is shortened
+MOST_ROWS = 8  # more tasks have a line only when they are at work, and never more than this number
+
+
+class Bars(ForPeople):
+    """Shows a bar for each task on standard error, and prints text and errors above the bars.
+
+    Of several tasks it shows those at work first, removes those that have ended, and counts all in a last line.
+    """
+
+    def __init__(self, *, segments: bool, tasks: int = 1) -> None:
+        super().__init__(segments=segments)
+        self._tasks = tasks
+        self._ended: set[str] = set()
+        self._failed = 0
+        self._bars: dict[str, TaskID] = {}
+        self._rows = _Rows(tasks)
+        if sys.stdout.isatty():
+            self.text = err
+
+    def __enter__(self) -> Self:
+        self._rows.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._rows.stop()
+
+    def begin(self, label: str, task_id: str) -> None:
+        """Print the id of the only task; the ids of many would hide everything else."""
+        if self._tasks == 1:
+            err.print(f"{label} is task {task_id}")
+
+    def upload(self, label: str, sent: int, size: int) -> None:
+        """Show how many bytes of a recording are uploaded."""
+        if label not in self._ended:
+            words = f"uploading, {decimal(sent)} of {decimal(size)}"
+            self._update(label, 100 * sent / max(size, 1), lambda: words, at_work=True)
+
+    def end(self, label: str, *, failed: bool) -> None:
+        """Count a recording; remove its bar if there are others."""
+        self._ended.add(label)
+        self._failed += failed
+        if self._tasks > 1:
+            if label in self._bars:
+                self._rows.remove_task(self._bars.pop(label))
+            self._rows.count(len(self._ended), self._failed)
+
+    def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
+        if event.error is not None and (before is None or before.error != event.error):
+            err.print(Text(f"{label}: {describe(event)}", ERROR))  # with `style=`, print() would colour the bars
+        words = partial(_describe_later, event, time.monotonic())
+        self._update(label, event.progress, words, at_work=event.state is not State.QUEUED)
+
+    def _update(self, label: str, percent: float, words: Callable[[], str], *, at_work: bool) -> None:
+        if label not in self._bars:
+            self._bars[label] = self._rows.add_task(shortened(label), words=words, at_work=at_work)
+        self._rows.update(self._bars[label], completed=percent, words=words, at_work=at_work)
+
+
+class _Rows(Progress):
+    """A row for each task that is shown and, if there are several tasks, a last row for all."""
+
+    def __init__(self, tasks: int) -> None:
+        self._all: TaskID | None = None
+        super().__init__(
+            TextColumn("{task.description}", markup=False, table_column=_one_line(max_width=LONGEST_LABEL)),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
+            _Words(),
+            console=err,
+            redirect_stdout=False,
+        )
+        if tasks > 1:
+            self._all = self.add_task(f"all {tasks} files", total=tasks, words=lambda: "", at_work=False)
+
+    def count(self, ended: int, failed: int) -> None:
+        """Show how many tasks have ended, and how many of these have failed."""
+        if self._all is not None:
+            words = f"{ended - failed} done" + (f", {failed} failed" if failed else "")
+            self.update(self._all, completed=ended, words=lambda: words)
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Yield the table of all rows that are shown now."""
+        rows = [task for task in self.tasks if task.id != self._all]
+        rows.sort(key=lambda task: not task.fields["at_work"])
+        fits = max(1, min(MOST_ROWS, err.height - 2))
+        yield self.make_tasks_table(rows[:fits] + [task for task in self.tasks if task.id == self._all])
+
+
+def shortened(label: str) -> str:
+    """Cut the middle out of a label that is too long: names in one folder often start alike."""
+    if len(label) <= LONGEST_LABEL:
+        return label
+    half = (LONGEST_LABEL - 1) // 2
+    return f"{label[:half]}…{label[-half:]}"
+
+
+class _Words(ProgressColumn):
+    """Shows in a few words what happens to a task, and counts the remaining time down."""
+
+    def __init__(self) -> None:
+        super().__init__(table_column=_one_line())
+
+    def render(self, task: Task) -> Text:
+        words: Callable[[], str] = task.fields["words"]
+        return Text(words())
+
+
+def _describe_later(event: ProgressEvent, received_at: float) -> str:
+    return describe(event, age=time.monotonic() - received_at, reason=False)
+
+
+def _one_line(max_width: int | None = None) -> Column:
+    return Column(no_wrap=True, overflow="ellipsis", max_width=max_width)

@@ -1,0 +1,113 @@
+"""Shows the progress of tasks: the base of all displays, JSON messages, and plain lines where there is no terminal."""
+
+from types import TracebackType
+
+from typing_extensions import Self
+
+from natscribe.cli.console import WARNING, err, out
+from natscribe.cli.wording import describe, segment_line
+from natscribe.formats import Result
+from natscribe.schemas.progress import ProgressEvent
+from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.transcription import SegmentsEvent
+
+Event = ProgressEvent | SegmentsEvent
+
+
+class Display:
+    """Shows what happens to tasks, each under the label of its task; this class shows only warnings."""
+
+    def __init__(self) -> None:
+        self.text = out  # prints text and results: on a terminal they must not cut through the bars
+        self._warnings: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def upload(self, label: str, sent: int, size: int) -> None:
+        """Show how many bytes of a recording are uploaded; may be called in any thread."""
+
+    def begin(self, label: str, task_id: str) -> None:
+        """Show the id of a task."""
+
+    def show(self, label: str, event: Event) -> None:
+        """Show an event."""
+
+    def position(self, label: str, status: TaskStatus) -> None:
+        """Show the current position of a waiting task."""
+
+    def warn(self, label: str, warning: str) -> None:
+        """Print a warning, unless it was printed for another task before."""
+        if warning not in self._warnings:
+            self._warnings.add(warning)
+            err.print(f"{label} {warning}", style=WARNING)
+
+    def end(self, label: str, *, failed: bool) -> None:
+        """Count a recording that is done or has failed."""
+
+    def has_shown(self, result: Result) -> bool:  # noqa: ARG002 -- this display shows no text
+        """Whether all text of a result was shown as it was found."""
+        return False
+
+
+class JsonLines(Display):
+    """Prints the messages as JSON on standard output, one a line."""
+
+    def show(self, label: str, event: Event) -> None:  # noqa: ARG002 -- the message names its task
+        """Print the message."""
+        self.text.print(event.model_dump_json())
+
+
+class ForPeople(Display):
+    """Prints the text as it is found if `segments` is set, and describes the last event of each task in words."""
+
+    def __init__(self, *, segments: bool) -> None:
+        super().__init__()
+        self._segments = segments
+        self._found: list[str] = []
+        self._last: dict[str, ProgressEvent] = {}
+
+    def show(self, label: str, event: Event) -> None:
+        """Print new text, or show the progress of the task."""
+        if isinstance(event, ProgressEvent):
+            before, self._last[label] = self._last.get(label), event
+            self._show_progress(label, event, before)
+        elif self._segments:
+            for segment in event.segments:
+                self._found.append(segment.text)
+                self.text.print(segment_line(segment), soft_wrap=not self.text.is_terminal)
+
+    def position(self, label: str, status: TaskStatus) -> None:
+        """Show the last event of the task with its new position."""
+        last = self._last.get(label)
+        if last is not None:
+            now = {"queue_position": status.queue_position, "expected_start": status.expected_start}
+            self.show(label, last.model_copy(update=now))
+
+    def has_shown(self, result: Result) -> bool:
+        """Whether all text of a result was shown as it was found."""
+        return self._segments and self._found == [getattr(segment, "text", None) for segment in result.segments]
+
+    def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
+        raise NotImplementedError
+
+
+class Lines(ForPeople):
+    """Prints a line for each change of state, stage, attempt or position, and for each ten percent."""
+
+    def begin(self, label: str, task_id: str) -> None:
+        """Print the id of a task."""
+        err.print(f"{label} is task {task_id}")
+
+    def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
+        if before is None or _shown(event) != _shown(before):
+            err.print(f"{label}: {event.progress} %, {describe(event)}")
+
+
+def _shown(event: ProgressEvent) -> tuple[object, ...]:
+    return event.state, event.stage, event.attempt, event.queue_position, event.progress // 10

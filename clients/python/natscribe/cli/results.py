@@ -1,0 +1,151 @@
+"""Writes results: into files of a folder, or to the terminal."""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from natscribe.cli.console import err
+from natscribe.cli.turns import turns_table, turns_text
+from natscribe.cli.wording import has_speakers
+from natscribe.client import written
+from natscribe.client.client import DEFAULT_LIMITS
+from natscribe.formats import Result
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.requests import ResultFormat, SubtitleLimits
+
+
+class Format(str, Enum):
+    """Formats of results: those of the service, and `turns`, which the command makes."""
+
+    TXT = ResultFormat.TXT.value
+    TURNS = "turns"
+    SRT = ResultFormat.SRT.value
+    VTT = ResultFormat.VTT.value
+    RTTM = ResultFormat.RTTM.value
+    JSON = ResultFormat.JSON.value
+
+
+class TurnsFormat(str, Enum):
+    """Formats of the result of a diarization, which has turns and no text."""
+
+    RTTM = Format.RTTM.value
+    TURNS = Format.TURNS.value
+    JSON = Format.JSON.value
+
+
+FORMAT_HELP = (
+    "Format of the result, by default txt, or rttm of a diarization; on a terminal `turns` (who says what when) if "
+    "there are speakers. With --output-dir it may be given several times."
+)
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write each result into this folder when it is there, not to standard output.", show_default=False
+    ),
+]
+_NAMES_TASKS = {Format.RTTM, Format.JSON}  # their lines name the task, and a program reads them
+
+
+class NotWrittenError(Exception):
+    """A result could not be written to a file."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go, and in which formats: by default as turns for people, and as text or rttm for programs."""
+
+    formats: tuple[Format, ...] = ()
+    folder: Path | None = None
+    limits: SubtitleLimits = DEFAULT_LIMITS
+
+    def write(self, name: str, result: Result) -> list[Path]:
+        """Write a result into the folder, a file for each format, and return the files.
+
+        A file is there with all its content, or not at all.
+
+        Raises:
+            NotWrittenError: The folder cannot be written to.
+            RequestFailedError: This kind of result cannot be written in this format.
+        """
+        files: list[Path] = []
+        for fmt in self.formats or (_default(result, for_people=False),):
+            suffix = "turns.txt" if fmt is Format.TURNS else fmt.value
+            files.append((self.folder or Path()) / f"{name}.{suffix}")
+            _write_whole(files[-1], self._text(result, fmt))
+        return files
+
+    def show(self, console: Console, result: Result, *, label: str, heading: bool) -> None:
+        """Print a result in one format, below its label if `heading` is set.
+
+        Raises:
+            RequestFailedError: This kind of result cannot be written in this format.
+        """
+        fmt = self.formats[0] if self.formats else _default(result, for_people=console.is_terminal)
+        text = self._text(result, fmt)
+        if heading:
+            (err if fmt in _NAMES_TASKS else console).print(f"== {label}")
+        if not text.strip():
+            err.print(f"{label}: no speech in it.")
+        elif fmt is Format.TURNS and console.is_terminal:
+            console.print(turns_table(result), soft_wrap=False)
+        else:
+            console.print(text.rstrip("\n"))
+
+    def _text(self, result: Result, fmt: Format) -> str:
+        return turns_text(result) if fmt is Format.TURNS else written(result, ResultFormat(fmt.value), self.limits)
+
+
+def output_of(
+    formats: Sequence[Format] | None, folder: Path | None, limits: SubtitleLimits, *, as_json: bool = False
+) -> Output:
+    """Make the output from the options, and the folder if there is none.
+
+    Raises:
+        typer.BadParameter: The formats do not go together, or the folder cannot be written to.
+    """
+    chosen = tuple(dict.fromkeys(formats or ()))
+    if folder is None and len(chosen) > 1:
+        message = "several --format go into files: add --output-dir FOLDER"
+        raise typer.BadParameter(message)
+    if as_json and folder is None and chosen not in {(), (Format.JSON,)}:
+        message = f"--json prints results as JSON: leave --format {chosen[0].value} out, or add --output-dir FOLDER"
+        raise typer.BadParameter(message)
+    if folder is not None:
+        _make(folder)
+    return Output(chosen or ((Format.JSON,) if as_json else ()), folder, limits)
+
+
+def _default(result: Result, *, for_people: bool) -> Format:
+    if for_people and has_speakers(result):
+        return Format.TURNS
+    return Format.RTTM if isinstance(result, DiarizationResult) else Format.TXT
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"--output-dir {folder} cannot be created: {error.strerror}"
+        raise typer.BadParameter(message) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        message = f"--output-dir {folder} cannot be written to: choose another folder, or change its permissions"
+        raise typer.BadParameter(message)
+
+
+def _write_whole(file: Path, text: str) -> None:
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        message = f"{file} could not be written: {error.strerror}."
+        raise NotWrittenError(message) from error

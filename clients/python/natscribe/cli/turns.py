@@ -1,0 +1,29 @@
+"""Writes results for people: who speaks when, and what."""
+
+from rich.table import Table
+from rich.text import Text
+
+from natscribe.cli.wording import clock, turns
+from natscribe.formats import Result
+
+COLOURS = ("color(32)", "color(162)", "color(28)", "color(130)", "color(97)", "color(30)")
+"""Colours of speakers: each can be read on black and on white."""
+
+
+def turns_text(result: Result) -> str:
+    """Write a line for each turn, or for each segment if nobody looked for speakers."""
+    lines = ["  ".join(filter(None, (f"{clock(start):>7}", speaker, text))) for start, speaker, text in turns(result)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def turns_table(result: Result) -> Table:
+    """Make a table of the turns, with the names of the speakers in colours."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(justify="right", min_width=len("1:02:03"), no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    colours: dict[str, str] = {}
+    for start, speaker, text in turns(result):
+        colour = colours.setdefault(speaker, COLOURS[len(colours) % len(COLOURS)])
+        table.add_row(clock(start), Text(speaker, f"bold {colour}"), Text(text))
+    return table
