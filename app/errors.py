@@ -7,12 +7,12 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import NoStreamResponseError, ServiceUnavailableError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
-NO_LEADER: Final = "JetStream has no leader at the moment"
+NOT_NOW: Final = "JetStream does not answer this request at the moment"
 WORDS: Final[dict[type[Exception], str]] = {  # of nats-py's errors, whose own texts are like `nats: timeout`
     NatsTimeoutError: "NATS did not answer in time",
-    NoRespondersError: NO_LEADER,
-    NoStreamResponseError: NO_LEADER,
-    ServiceUnavailableError: NO_LEADER,
+    NoRespondersError: NOT_NOW,
+    NoStreamResponseError: NOT_NOW,
+    ServiceUnavailableError: NOT_NOW,
     UnexpectedEOF: "NATS closed the connection",
     StaleConnectionError: "NATS was silent for too long",  # nats-py's superclass of the one above
 }

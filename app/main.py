@@ -19,7 +19,7 @@ from natscribe.jetstream.nats_py_compat import close
 from natscribe.settings import wrong_setting
 from opentelemetry.trace import TracerProvider
 from pydantic import ValidationError
-from uvicorn.config import STARTUP_FAILURE
+from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
 
 from app import docs_page
 from app.asyncapi import document
@@ -190,6 +190,9 @@ def _read_settings() -> Settings:
         logs.end_with_start_error(wrong_setting(error))
         sys.exit(STARTUP_FAILURE)  # after any other code, the parent of `--workers N` would start a new process
     logs.configure(settings.log_level)
+    # The HTTP server would configure its loggers anew with this dictionary, in the parent of `--workers N` as well.
+    LOGGING_CONFIG.clear()
+    LOGGING_CONFIG.update(version=1, incremental=True)
     return settings
 
 

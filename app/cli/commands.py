@@ -22,7 +22,7 @@ def up(
         int | None, typer.Option(min=1, max=65535, help="Port of the documentation page.", show_default="8000 if free")
     ] = None,
 ) -> None:
-    """Run the service, with embedded servers if NATS_URL and REDIS_URL name none."""
+    """Run the service, with an embedded server for each of NATS_URL and REDIS_URL that is not set."""
     from app.cli.up import run  # noqa: PLC0415 -- see above
 
     run(workers, host, port)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import IO
 
 from natscribe.client import Client, ClientError, NoServerError
 
-from app.embedded import Endpoints, Guarded, free_port, is_free, servers
+from app.embedded import Guarded, NatsServer, Server, ValkeyServer, free_port, is_free, running
 from app.engines.cores import windows_at_once
 from app.settings import MOST_WINDOWS, Settings
 
@@ -35,7 +35,7 @@ class Service:
         self,
         worker: Callable[[], Guarded],
         servers: Mapping[str, str],
-        embedded: Endpoints | None,
+        embedded: Sequence[Server],
         *,
         host: str,
         port: int,
@@ -99,11 +99,11 @@ async def service(
             environment["ENGINE_PARALLEL"] = str(share_of_cores(settings, workers))
         grace = settings.task_grace + _GRACE_S
         worker = partial(Guarded, command, lock=data / "worker.lock", grace=grace, output=output, env=environment)
-        running = Service(worker, found, embedded, host=host, port=port)
+        served = Service(worker, found, embedded, host=host, port=port)
         try:
-            yield running
+            yield served
         finally:
-            await running.worker.stop()
+            await served.worker.stop()
 
 
 def share_of_cores(settings: Settings, workers: int) -> int:
@@ -112,18 +112,19 @@ def share_of_cores(settings: Settings, workers: int) -> int:
 
 
 @asynccontextmanager
-async def _servers(data: Path, settings: Settings) -> AsyncGenerator[tuple[dict[str, str], Endpoints | None]]:
-    """Yield the addresses of the servers, and the embedded servers, which run if an address is not set."""
+async def _servers(data: Path, settings: Settings) -> AsyncGenerator[tuple[dict[str, str], Sequence[Server]]]:
+    """Yield the addresses of the servers, and the embedded servers, which run where an address is not set."""
     named = settings.model_fields_set
     if "nats_url" in named:
         await _check_nats(settings)
-    if {"nats_url", "redis_url"} <= named:
-        yield {"NATS_URL": settings.nats_url, "REDIS_URL": settings.redis_url}, None
-        return
-    async with servers(data) as embedded:
-        nats_url = settings.nats_url if "nats_url" in named else embedded.nats_url
-        redis_url = settings.redis_url if "redis_url" in named else embedded.redis_url
-        yield {"NATS_URL": nats_url, "REDIS_URL": redis_url}, embedded
+    embedded: dict[str, Server] = {}
+    if "nats_url" not in named:
+        embedded["NATS_URL"] = NatsServer(data / "nats")
+    if "redis_url" not in named:
+        embedded["REDIS_URL"] = ValkeyServer(data / "valkey")
+    async with running(*embedded.values()):
+        addresses = {"NATS_URL": settings.nats_url, "REDIS_URL": settings.redis_url}
+        yield addresses | {name: server.url for name, server in embedded.items()}, list(embedded.values())
 
 
 async def _check_nats(settings: Settings) -> None:

@@ -3,34 +3,73 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Coroutine, Iterable
 from typing import NoReturn
 
-from natscribe.cli.console import DATA, ENDPOINTS, err, out, run_and_exit
+import structlog
+from natscribe.cli.console import DATA, ENDPOINTS, USAGE, err, out, run_and_exit
 from natscribe.client import ClientError, command
-from natscribe.settings import without_login
+from natscribe.settings import without_login, wrong_setting
+from pydantic import ValidationError
 
 from app.cancellation import cancel_all
 from app.cli.service import Service, service, stop_signals
-from app.embedded import EmbeddedError, Endpoints
+from app.embedded import EmbeddedError, Server, keep
 from app.settings import Settings
+from app.telemetry import logs
 
 MOST_ENDS, WITHIN_S = 3, 60.0  # if 3 workers end within 60 s, no further worker is started
 
+log = structlog.get_logger()
+
 
 def run(workers: int, host: str, port: int | None) -> NoReturn:
-    """Run the service, with embedded servers if NATS_URL and REDIS_URL name none, until Ctrl-C."""
-    run_and_exit(_run(workers, host, port), expected=(ClientError, EmbeddedError))
+    """Run the service, with an embedded server for each of NATS_URL and REDIS_URL that is not set, until Ctrl-C."""
+    if not err.is_terminal:
+        logs.configure()
+    run_and_exit(_log_errors(_run(workers, host, port)), expected=(ClientError, EmbeddedError))
+
+
+def _tell(event: str, words: str, *, failed: bool = False, **fields: object) -> None:
+    """Tell a person at a terminal in words; without a terminal, write a line of the log."""
+    if err.is_terminal:
+        err.print(words, style="red" if failed else None)
+    else:
+        (log.error if failed else log.info)(event, **fields)
+
+
+async def _log_errors(work: Coroutine[None, None, int]) -> int:
+    """Do the work and return its exit code; without a terminal, an expected error becomes a line of the log."""
+    try:
+        return await work
+    except (ClientError, EmbeddedError) as error:
+        if err.is_terminal:
+            raise
+        log.critical("service_start_failed", error=str(error))
+        return 1
+    except ValidationError as error:
+        if err.is_terminal:
+            raise
+        log.critical("service_start_failed", error=wrong_setting(error))
+        return USAGE
 
 
 async def _run(workers: int, host: str, port: int | None) -> int:
     stop = stop_signals()
-    err.print("starting ...")
+    if err.is_terminal:
+        err.print("starting ...")
     async with service(DATA, workers=workers, host=host, port=port) as running:
+        if not err.is_terminal:
+            log.info("service_configured", workers=workers, **logs.summary(_settings_of(running)))
         ENDPOINTS.write_text("".join(f"{name}={url}\n" for name, url in running.servers.items()), encoding="utf-8")
         try:
             return await _until(stop, running)
         finally:
             ENDPOINTS.unlink(missing_ok=True)
+
+
+def _settings_of(running: Service) -> Settings:
+    return Settings(nats_url=running.servers["NATS_URL"], redis_url=running.servers["REDIS_URL"])
 
 
 async def _until(stop: asyncio.Event, running: Service) -> int:
@@ -41,7 +80,7 @@ async def _until(stop: asyncio.Event, running: Service) -> int:
     """
     stopped = asyncio.create_task(stop.wait())
     kept = [asyncio.create_task(_keep_working(running))]
-    if running.embedded is not None:
+    if running.embedded:
         kept.append(asyncio.create_task(_keep_serving(running.embedded)))
     done, _ = await asyncio.wait({stopped, *kept}, return_when=asyncio.FIRST_COMPLETED)
     await cancel_all([stopped, *kept])
@@ -53,10 +92,9 @@ async def _until(stop: asyncio.Event, running: Service) -> int:
 
 async def _stop(stop: asyncio.Event, running: Service) -> None:
     """Stop the worker; kill it at once if a second stop signal arrives."""
-    err.print(
-        f"stopping: running tasks have {Settings().task_grace:g} s to end, then they are released; "
-        "Ctrl-C again stops at once"
-    )
+    grace = Settings().task_grace
+    words = f"stopping: running tasks have {grace:g} s to end, then they are released; Ctrl-C again stops at once"
+    _tell("service_stopped", words, grace_s=grace)
     stop.clear()
     at_once = asyncio.create_task(stop.wait())
     stopping = asyncio.create_task(running.worker.stop())
@@ -67,36 +105,47 @@ async def _stop(stop: asyncio.Event, running: Service) -> None:
     await cancel_all([at_once])
 
 
-async def _keep_serving(servers: Endpoints) -> int:
+async def _keep_serving(servers: Iterable[Server]) -> int:
     """Restart embedded servers that end; their clients wait and connect again.
 
     Raises:
         EmbeddedError: A server does not start again.
     """
-    await servers.keep(lambda server: err.print(f"{server} has ended: starting it again.", style="red"))
+
+    def tell(server: str) -> None:
+        _tell("server_restarted", f"{server} has ended: starting it again.", failed=True, server=server)
+
+    await keep(servers, tell)
     return 0
 
 
 async def _keep_working(running: Service) -> int:
     """Replace each worker that ends, until the first one fails to start or too many end; return the exit code."""
     if not await running.becomes_ready():
-        err.print("The worker ended before it took tasks; its last lines say why.", style="red")
-        return await running.worker.wait() or 1
+        code = await running.worker.wait() or 1
+        words = "The worker ended before it took tasks; its last lines say why."
+        _tell("worker_not_started", words, failed=True, exit_code=code)
+        return code
     _print_addresses(running)
     ends = deque[float](maxlen=MOST_ENDS)
     while True:
         code = await running.worker.wait()
         ends.append(time.monotonic())
         if len(ends) == MOST_ENDS and ends[-1] - ends[0] < WITHIN_S:
-            err.print(f"Workers end again and again (code {code}); their last lines say why.", style="red")
+            words = f"Workers end again and again (code {code}); their last lines say why."
+            _tell("workers_given_up", words, failed=True, exit_code=code)
             return code or 1
-        err.print(f"The worker has ended (code {code}): starting another one, which continues its task.", style="red")
+        words = f"The worker has ended (code {code}): starting another one, which continues its task."
+        _tell("worker_restarted", words, failed=True, exit_code=code)
         running.restart()
 
 
 def _print_addresses(running: Service) -> None:
-    settings = Settings(nats_url=running.servers["NATS_URL"])
+    settings = _settings_of(running)
+    if not err.is_terminal:
+        log.info("service_ready", docs=running.docs)
+        return
     out.print(f"NATS   {settings.nats_place}")
-    out.print(f"Redis  {without_login(running.servers['REDIS_URL'])}")
+    out.print(f"Redis  {without_login(settings.redis_url)}")
     out.print(f"Docs   {running.docs}")
     out.print(f"Try    {command()} transcribe FILE     (in another terminal; Ctrl-C here stops everything)")

@@ -10,7 +10,6 @@ from typing import Final
 
 import structlog
 from natscribe.settings import without_login
-from uvicorn.config import LOGGING_CONFIG
 
 from app.settings import Settings
 
@@ -62,9 +61,6 @@ def configure(level: str = DEFAULT_LEVEL) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # The HTTP server would configure its loggers anew with this dictionary, in the parent of `--workers N` as well.
-    LOGGING_CONFIG.clear()
-    LOGGING_CONFIG.update(version=1, incremental=True)
     logging.getLogger(SERVER).addFilter(_is_said)
     adopt_libraries()
 

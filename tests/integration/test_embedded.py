@@ -14,7 +14,7 @@ import pytest
 from nats.js.errors import NotFoundError
 from redis.asyncio import Redis
 
-from app.embedded import EmbeddedError, NatsServer, Server, ValkeyServer, free_port, servers
+from app.embedded import EmbeddedError, NatsServer, Server, ValkeyServer, free_port, running
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.xdist_group("usual ports")  # where a killed server starts again nobody else may be
@@ -22,11 +22,13 @@ pytestmark = pytest.mark.xdist_group("usual ports")  # where a killed server sta
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from app.embedded import servers
+from app.embedded import NatsServer, ValkeyServer, running
 
 async def main():
-    async with servers(Path(sys.argv[1]), nats_port=int(sys.argv[2]), redis_port=int(sys.argv[3])) as found:
-        print(found.nats_url, flush=True)
+    folder, nats_port, redis_port = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    nats = NatsServer(folder / "nats", nats_port)
+    async with running(nats, ValkeyServer(folder / "valkey", redis_port)):
+        print(nats.url, flush=True)
         await asyncio.sleep(60)
 
 asyncio.run(main())
@@ -35,12 +37,13 @@ asyncio.run(main())
 
 async def test_both_answer_and_are_gone_afterwards(tmp_path: Path) -> None:
     # Given both servers
-    async with servers(tmp_path, nats_port=free_port(), redis_port=free_port()) as found:
+    nats_server, valkey = NatsServer(tmp_path / "nats", free_port()), ValkeyServer(tmp_path / "valkey", free_port())
+    async with running(nats_server, valkey):
         # When they are used
-        client = await nats.connect(found.nats_url)
+        client = await nats.connect(nats_server.url)
         assert client.max_payload == 1024 * 1024
         await client.close()
-        redis = Redis.from_url(found.redis_url)
+        redis = Redis.from_url(valkey.url)
         assert await redis.set("key", "value")
         await redis.aclose()
     # Then nothing of them is left
@@ -106,10 +109,11 @@ async def test_a_port_that_is_taken_is_left_alone(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(NatsServer, "usual_port", one.getsockname()[1])
         monkeypatch.setattr(ValkeyServer, "usual_port", other.getsockname()[1])
         # When servers are started
-        async with servers(tmp_path) as found:
+        nats_server, valkey = NatsServer(tmp_path / "nats"), ValkeyServer(tmp_path / "valkey")
+        async with running(nats_server, valkey):
             # Then they answer elsewhere
-            assert str(one.getsockname()[1]) not in found.nats_url
-            assert str(other.getsockname()[1]) not in found.redis_url
+            assert str(one.getsockname()[1]) not in nats_server.url
+            assert str(other.getsockname()[1]) not in valkey.url
 
 
 async def test_a_wanted_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
@@ -151,8 +155,9 @@ async def test_a_new_run_follows_a_killed_one_at_once(tmp_path: Path) -> None:
     await parent.wait()
     # When another one starts on the same folder and ports
     # Then it waits until the first one's servers have left
-    async with servers(tmp_path, nats_port=ports[0], redis_port=ports[1]) as found:
-        assert found.nats_url.endswith(str(ports[0]))
+    nats_server = NatsServer(tmp_path / "nats", ports[0])
+    async with running(nats_server, ValkeyServer(tmp_path / "valkey", ports[1])):
+        assert nats_server.url.endswith(str(ports[0]))
 
 
 async def _parent(folder: Path, *ports: int) -> asyncio.subprocess.Process:

@@ -1,6 +1,7 @@
 """`natscribe up`: the whole service from one command, and nothing left of it afterwards."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -15,7 +16,9 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from app.cli.service import service
 from app.embedded import free_port
+from tests.servers import Servers
 from tests.waiting import eventually
 
 pytestmark = [
@@ -66,7 +69,7 @@ async def running_in(folder: Path) -> AsyncIterator[Up]:
             stderr=log,
         )
     found = Up(process, folder, port)
-    await eventually(lambda: found.has_said("Try "), within=PATIENCE_S)
+    await eventually(lambda: found.has_said("service_ready"), within=PATIENCE_S)
     yield found
     if process.returncode is None:
         process.terminate()
@@ -96,8 +99,29 @@ async def test_it_tells_where_it_is_and_stops_in_order(up: Up) -> None:
     up.process.terminate()
     # Then it ends well, and nothing is left
     assert await asyncio.wait_for(up.process.wait(), PATIENCE_S) == 0
+    # And without a terminal all its lines are JSON, of which the first says what it uses
+    lines = [json.loads(line) for line in (up.folder / "up.log").read_text(encoding="utf-8").splitlines()]
+    assert lines[0]["event"] == "service_configured"
+    assert lines[0]["nats"].startswith("nats://127.0.0.1:")
+    assert {"worker_configured", "service_ready", "service_stopped"} <= {line["event"] for line in lines}
     assert not endpoints.exists()
     assert not _left(up.folder)
+
+
+async def test_a_named_server_is_used_and_only_the_other_one_is_started(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a server of NATS that is named, and none of Redis
+    monkeypatch.chdir(tmp_path)  # a folder without `.env`
+    monkeypatch.setenv("NATS_URL", servers.nats_url)
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    # When the service is started
+    with (tmp_path / "log").open("wb") as output:
+        async with service(tmp_path / "data", output=output) as running:
+            # Then it uses the one and starts the other one
+            assert running.servers["NATS_URL"] == servers.nats_url
+            assert [server.binary for server in running.embedded] == ["valkey-server"]
+            assert running.servers["REDIS_URL"] == running.embedded[0].url
 
 
 async def test_nothing_survives_when_it_is_killed(up: Up) -> None:
@@ -113,14 +137,14 @@ async def test_nothing_survives_when_it_is_killed(up: Up) -> None:
 @pytest.mark.parametrize("victim", ["the worker", "its guard"])
 async def test_a_worker_that_dies_is_followed_by_another(lasting: Up, victim: str) -> None:
     # Given a running service
-    worker, followed = _worker(lasting.folder), lasting.times_said("starting another one")
+    worker, followed = _worker(lasting.folder), lasting.times_said("worker_restarted")
     # When its worker dies, or the process that looks after it
     (worker if victim == "the worker" else psutil.Process(worker.ppid())).kill()
     # Then the old worker is gone and another one takes tasks
     await eventually(lambda: _is_gone(worker), within=PATIENCE_S)
     await eventually(lasting.is_ready, within=PATIENCE_S)
     assert _worker(lasting.folder) != worker
-    assert lasting.times_said("starting another one") == followed + 1
+    assert lasting.times_said("worker_restarted") == followed + 1
 
 
 @pytest.mark.parametrize("server", ["nats-server", "valkey-server"])
@@ -130,7 +154,7 @@ async def test_a_server_that_dies_is_started_again(lasting: Up, server: str) -> 
     # When one of its servers dies
     before.kill()
     # Then it is started again at its place, and the worker takes tasks as before
-    await eventually(lambda: lasting.has_said(f"{server} has ended: starting it again."), within=PATIENCE_S)
+    await eventually(lambda: lasting.has_said(f'"server": "{server}"'), within=PATIENCE_S)
     await eventually(lasting.is_ready, within=PATIENCE_S)
     assert _server(lasting.folder, server) != before
 
@@ -158,7 +182,7 @@ async def test_asked_twice_to_stop_it_stops_at_once(up: Up) -> None:
     for process in (worker, *worker.children(recursive=True)):
         process.suspend()
     up.process.send_signal(signal.SIGINT)
-    await eventually(lambda: up.has_said("Ctrl-C again stops at once"), within=PATIENCE_S)
+    await eventually(lambda: up.has_said("service_stopped"), within=PATIENCE_S)
     # When it is asked once more
     up.process.send_signal(signal.SIGINT)
     # Then nothing is waited for, and nothing is left
@@ -175,7 +199,7 @@ async def test_workers_that_die_again_and_again_end_it(up: Up) -> None:
         worker.kill()
     # Then the command says so and fails, and nothing is left
     assert await asyncio.wait_for(up.process.wait(), PATIENCE_S) == 128 + signal.SIGKILL
-    assert await up.has_said("again and again")
+    assert await up.has_said("workers_given_up")
     await eventually(lambda: _nothing_left(up.folder), within=PATIENCE_S)
 
 
