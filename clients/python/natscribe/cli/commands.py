@@ -8,6 +8,7 @@ import typer
 
 from natscribe.cli import mock, operate, submit, task
 from natscribe.cli.console import ERROR, err
+from natscribe.cli.doctor import doctor
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 -- typer calls it
@@ -61,6 +62,7 @@ for command in (
     task.delete,
     operate.queue,
     mock.mock,
+    doctor,
 ):
     cli.command()(command)
 cli.add_typer(operate.dead_letters, name="dead-letters")

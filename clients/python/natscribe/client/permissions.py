@@ -41,6 +41,7 @@ class Connection(Nats):
         self._prefix = inbox_prefix
         self._waiting: dict[asyncio.Future[None], str] = {}  # the subject of each request without a reply yet
         self._no_inbox = False
+        self.refused_subscriptions: set[str] = set()  # in small letters
 
     async def request(
         self,
@@ -113,6 +114,8 @@ class Connection(Nats):
         if refusal is None:
             return
         what, refused = refusal.groups()
+        if what == "subscription":
+            self.refused_subscriptions.add(refused)
         self._no_inbox |= what == "subscription" and refused.startswith(f"{self._prefix.lower()}.")
         for request, subject in self._waiting.items():
             if not request.done() and (self._no_inbox or (what == "publish" and _is_same(refused, subject))):

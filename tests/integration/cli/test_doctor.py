@@ -1,0 +1,136 @@
+"""The examination of what a client depends on, with real servers."""
+
+from pathlib import Path
+
+import pytest
+from nats.js import JetStreamContext
+from natscribe.client import connection, examination
+from natscribe.client.examination import Examination, examine
+from natscribe.schemas.wire import Model
+
+from app.embedded import NatsServer, ValkeyServer, free_port
+from app.main import Worker
+from app.settings import Settings
+from tests.fakes.engine import FakeEngine
+from tests.integration.cli.test_command_line import Terminal
+from tests.servers import in_memory
+from tests.waiting import eventually
+from tests.workers import working
+
+
+class NatsWithoutJetStream(NatsServer):
+    def _command(self, port: int) -> list[str]:
+        return [self._executable(), "--name", self.name, "--addr", "127.0.0.1", "--port", str(port)]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"audio_store": "nats://audio"})
+
+
+def problems(found: Examination) -> list[str]:
+    return [problem.what for problem in found.problems]
+
+
+async def test_all_is_well(settings: Settings, worker: Worker, js: JetStreamContext, tmp_path: Path) -> None:
+    # Given a worker that has loaded its model
+    async def loaded() -> bool:
+        return worker.container.engine.ready
+
+    await eventually(loaded)
+    # When the command examines
+    terminal = Terminal(tmp_path, settings)
+    code, out, err = await terminal.run("doctor", "--json")
+    # Then it finds all that is there, and nothing wrong
+    assert (code, err) == (0, "")
+    found = Examination.model_validate_json(out)
+    assert found.problems == []
+    assert found.server is not None
+    assert found.server.address == settings.nats_url.removeprefix("nats://").replace("localhost", "127.0.0.1")
+    assert found.task_stream == "transcription_tasks"
+    (one,) = found.workers
+    assert one.worker == worker.container.worker_name
+    assert (one.version, one.idle, one.redis_answers, one.audio_store_answers) == ("0.2.0", True, True, True)
+    assert one.model == Model(name="fake", revision="0")
+    assert [right.command for right in found.rights if not right.allowed] == []
+    # And it has changed nothing: no task, no recording, no dead letter
+    for stream in ("transcription_tasks", "OBJ_audio", "transcription_dead_letters", "transcription_progress"):
+        assert (await js.stream_info(stream)).state.last_seq == 0, stream
+
+
+async def test_no_server(settings: Settings) -> None:
+    # Given an address where nothing answers
+    away = settings.model_copy(update={"nats_url": f"nats://127.0.0.1:{free_port()}"})
+    found = await examine(away)
+    # Then that is found, with what to do
+    assert not found.ok
+    assert problems(found) == [f"No NATS server answers at {away.nats_url}"]
+    assert "set NATS_URL" in found.problems[0].next_step
+
+
+async def test_a_server_without_jetstream(settings: Settings) -> None:
+    # Given such a server
+    with in_memory() as folder:
+        server = NatsWithoutJetStream(folder, free_port())
+        await server.start()
+        try:
+            found = await examine(settings.model_copy(update={"nats_url": server.url}))
+        finally:
+            await server.stop()
+    # Then that is found, besides that no worker can run there
+    assert not found.ok
+    assert "NATS answers, but has no JetStream" in problems(found)
+    assert found.server is not None
+
+
+async def test_a_server_that_hangs(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a server that stops while it is examined
+    monkeypatch.setattr(examination, "ROUND_TRIP_WITHIN_S", 0.2)
+    with in_memory() as folder:
+        server = NatsServer(folder, free_port())
+        await server.start()
+        try:
+
+            async def then_hang(chosen: Settings) -> object:
+                made = await connection.connect(chosen)
+                server.pause()
+                return made
+
+            monkeypatch.setattr(examination, "connect", then_hang)
+            found = await examine(settings.model_copy(update={"nats_url": server.url}))
+        finally:
+            server.resume()
+            await server.stop()
+    # Then the examination ends all the same
+    assert found.problems
+    assert [what for what in problems(found) if "answer" not in what and "replied" not in what] == []
+
+
+async def test_no_worker(settings: Settings, js: JetStreamContext) -> None:
+    # Given NATS alone
+    found = await examine(settings)
+    # Then no worker is the only thing that is wrong
+    assert problems(found) == ["NATS answers, but no worker of the service runs there"]
+    assert "start one with" in found.problems[0].next_step
+
+
+async def test_what_is_wrong_with_workers(
+    settings: Settings, js: JetStreamContext, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker without Redis and with another store of recordings, which is gone, and a client of another release
+    theirs = settings.model_copy(update={"redis_url": valkey.url, "audio_store": "nats://elsewhere"})
+    monkeypatch.setattr(examination, "_CLIENT", "0.1.9")
+    async with working(theirs, FakeEngine()) as worker:
+        await valkey.kill()
+        await js.delete_object_store("elsewhere")
+        found = await examine(settings)
+    # Then each is found, with the worker's name, and told apart from what depends on it
+    name = worker.container.worker_name
+    told = "\n".join(problems(found))
+    assert f"Redis does not answer 1 of 1 workers ({name})" in told
+    assert f"The store of recordings does not answer 1 of 1 workers ({name})" in told
+    assert "This client has version 0.1.9, and 0.2.0 is the version of 1 of 1 workers" in told
+    assert "The service looks for recordings in nats://elsewhere, not in nats://audio" in told
+    steps = [problem.next_step for problem in found.problems]
+    assert "update this client (pip install -U natscribe)" in steps
+    assert "set AUDIO_STORE=nats://elsewhere" in steps
