@@ -7,10 +7,11 @@ from importlib.metadata import version
 from typing import Any, Final
 from uuid import uuid4
 
+import nats.errors
 from nats.aio.msg import Msg
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from natscribe import formats
+from natscribe.client import ClientError, RequestFailedError, written
 from natscribe.mock.letters import Letters
 from natscribe.mock.log import Log
 from natscribe.mock.player import Player
@@ -102,6 +103,9 @@ class Answers:
             return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=text))
         except RefusedError as error:
             return ErrorReply(error=error.detail)
+        except nats.errors.Error as error:
+            text = f"NATS does not do what the mock asks ({error}): ask again in a moment."
+            return ErrorReply(error=ErrorDetail(code=ErrorCode.INTERNAL, message=text))
 
     async def _status(self, request: TaskRequest) -> TaskStatus:
         return self._status_of(await self._known(request.task_id))
@@ -113,9 +117,11 @@ class Answers:
         if request.format is ResultFormat.JSON:
             return await self._log.message_of(task.result)
         try:
-            text = formats.write(task.result, request.format, request)
-        except formats.FormatUnavailableError as error:
-            raise RefusedError(ErrorCode.FORMAT_UNAVAILABLE, str(error)) from error
+            text = written(task.result, request.format, request)
+        except RequestFailedError as error:
+            raise RefusedError(error.code, error.message) from error
+        except ClientError as error:  # the extra that writes subtitles is missing
+            raise RefusedError(ErrorCode.INTERNAL, str(error)) from error
         return text if len(text.encode()) <= self._log.largest else await self._log.message_of(task.result)
 
     async def _list(self, request: ListRequest) -> TaskPage:

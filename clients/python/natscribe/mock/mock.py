@@ -83,16 +83,26 @@ class Mock:
         with suppress(nats.errors.Error):
             await self._nats.flush()
         await close(self._nats)
+        if error is None:
+            self._raise_if_broken()
 
     async def serve(self) -> None:
         """Play until the mock breaks.
 
         Raises:
-            NatsError: NATS has gone, or its streams were changed.
+            ClientError: NATS has gone, or its streams were changed.
         """
-        done, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
-        for loop in done:
-            loop.result()
+        await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
+        self._raise_if_broken()
+
+    def _raise_if_broken(self) -> None:
+        for loop in self._loops:
+            if loop.done() and not loop.cancelled() and isinstance(error := loop.exception(), nats.errors.Error):
+                what = str(error) or type(error).__name__
+                message = (
+                    f"NATS has gone, or its streams were changed ({what}): start the mock again on an empty server."
+                )
+                raise ClientError(message) from error
 
     async def _start(self) -> None:
         names = self._settings.stream_names

@@ -111,7 +111,7 @@ class Player:
                     found = content.batch(order, number)
                     async with task.turn():
                         await self._log.append_segments(task, found, duration * (number + 1) / BATCHES)
-                    self._report(f"{task.task_id}: {len(found)} segments")
+                    self._report(f"{task.task_id}: segments up to {found[-1].end:.1f} s")
                 await self._progress(
                     task,
                     stage=stage,

@@ -117,7 +117,7 @@ class PlayedTask:
 
     def restart(self, message: Msg) -> None:
         """Start again with the message of a replay."""
-        self.message, self.ended = message, asyncio.Event()
+        self.message, self.sequence, self.ended = message, message.metadata.sequence.stream, asyncio.Event()
         self.attempts = self.batches = self.segments_end = 0
 
     def status(self) -> TaskStatus:
