@@ -113,7 +113,7 @@ async def test_results_are_files_where_a_folder_is_named(terminal: Terminal, rec
     code, out, err = await terminal.run("diarize", "meeting.flac", "--task-id", "t1", *wanted)
     # Then the result is there in each format
     assert (code, out) == (0, "")
-    assert err.splitlines()[-1] == "wrote found/meeting.flac.rttm, found/meeting.flac.turns.txt"
+    assert err.splitlines()[-1] == "wrote found/meeting.flac.rttm and .turns.txt"
     rttm = (recordings_folder / "found" / "meeting.flac.rttm").read_text(encoding="utf-8")
     turns = (recordings_folder / "found" / "meeting.flac.turns.txt").read_text(encoding="utf-8")
     assert rttm.startswith("SPEAKER ")
@@ -121,7 +121,7 @@ async def test_results_are_files_where_a_folder_is_named(terminal: Terminal, rec
     # And so it is fetched later, beside one that is not there
     code, out, err = await terminal.run("result", "t1", "unknown", *wanted)
     assert (code, out) == (1, "")
-    assert err.splitlines()[0] == "wrote found/t1.rttm, found/t1.turns.txt"
+    assert err.splitlines()[0] == "wrote found/t1.rttm and .turns.txt"
     assert err.splitlines()[1].startswith("unknown: No task unknown is known")
     assert (recordings_folder / "found" / "t1.turns.txt").read_text(encoding="utf-8") == turns
 
@@ -213,12 +213,12 @@ async def test_results_are_written_before_an_interruption(
     assert process.returncode == 130
     written = [path.name for path in (recordings_folder / "found").iterdir()]
     assert written in (["meeting.flac.txt"], ["second.flac.txt"])
-    done, runs, watch, fetch, cancel = err.decode().splitlines()[-5:]
+    done, runs, watch, cancel, _, fetch = err.decode().splitlines()[-6:]
     assert done == "1 of 2 are done, and written to found."
     task_id = runs.removesuffix(" still runs:")
     assert task_id.startswith("second" if written == ["meeting.flac.txt"] else "meeting")
-    assert watch == f"  natscribe watch {task_id}    shows it"
-    assert fetch == f"  natscribe result {task_id} --output-dir found    fetches what has ended"
+    assert watch == f"  natscribe watch {task_id}    shows its text as it is found"
+    assert fetch == f"  natscribe result --output-dir found {task_id}"
     assert cancel == f"  natscribe cancel {task_id}    ends it"
 
 
@@ -302,6 +302,7 @@ async def test_operators_see_queues_and_dead_letters(terminal: Terminal) -> None
     # When an operator looks
     # Then queues and letters are shown, and the letter can be replayed
     assert "transcription" in (await terminal.run("queue"))[1]
+    assert "  failed (audio_not_found)  transcription  0  t1\n" in (await terminal.run("list", "--state", "failed"))[1]
     assert "t1  transcription  audio_not_found" in (await terminal.run("dead-letters", "list"))[1]
     assert (await terminal.run("dead-letters", "replay", "--task-id", "t1"))[1] == "queued again: 1\n"
 

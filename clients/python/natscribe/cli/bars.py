@@ -19,13 +19,13 @@ from natscribe.cli.wording import describe
 from natscribe.schemas.progress import ProgressEvent, State
 
 LONGEST_LABEL = 24  # columns on the screen; a longer label is shortened
-MOST_ROWS = 8  # more tasks have a line only when they are at work, and never more than this number
+MOST_ROWS = 8  # of more tasks only those at work have a row
 
 
 class Bars(ForPeople):
     """Shows a bar for each task on standard error, and prints text and errors above the bars.
 
-    Of several tasks it shows those at work first, removes those that have ended, and counts all in a last line.
+    Of several tasks it removes the bars of those that have ended, and counts all in a last row.
     """
 
     def __init__(self, *, segments: bool, tasks: int = 1) -> None:
@@ -83,6 +83,7 @@ class _Rows(Progress):
     """A row for each task that is shown and, if there are several tasks, a last row for all."""
 
     def __init__(self, tasks: int) -> None:
+        self._tasks_in_all = tasks
         self._all: TaskID | None = None
         super().__init__(
             TextColumn("{task.description}", markup=False, table_column=_one_line(max_width=LONGEST_LABEL)),
@@ -93,7 +94,7 @@ class _Rows(Progress):
             redirect_stdout=False,
         )
         if tasks > 1:
-            self._all = self.add_task(f"all {tasks} files", total=tasks, words=lambda: "", at_work=False)
+            self._all = self.add_task(f"all {tasks} files", total=tasks, words=lambda: "0 done", at_work=True)
 
     def count(self, ended: int, failed: int) -> None:
         """Show how many tasks have ended, and how many of these have failed."""
@@ -104,8 +105,9 @@ class _Rows(Progress):
     def get_renderables(self) -> Iterator[RenderableType]:
         """Yield the table of all rows that are shown now."""
         rows = [task for task in self.tasks if task.id != self._all]
-        rows.sort(key=lambda task: not task.fields["at_work"])
-        fits = max(1, min(MOST_ROWS, err.height - 2))
+        if self._tasks_in_all > MOST_ROWS:
+            rows = [task for task in rows if task.fields["at_work"]][:MOST_ROWS]
+        fits = max(0, err.height - 2)
         yield self.make_tasks_table(rows[:fits] + [task for task in self.tasks if task.id == self._all])
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from natscribe.cli import mock, operate, submit, task
+from natscribe.cli import listing, mock, operate, submit, task
 from natscribe.cli.console import ERROR, err
 from natscribe.cli.doctor import doctor
 
@@ -65,4 +65,5 @@ for command in (
     doctor,
 ):
     cli.command()(command)
+cli.command("list")(listing.list_tasks)
 cli.add_typer(operate.dead_letters, name="dead-letters")

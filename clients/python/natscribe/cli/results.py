@@ -65,8 +65,8 @@ class Output:
     folder: Path | None = None
     limits: SubtitleLimits = DEFAULT_LIMITS
 
-    def write(self, name: str, result: Result) -> list[Path]:
-        """Write a result into the folder, a file for each format, and return the files.
+    def write(self, name: str, result: Result) -> str:
+        """Write a result into the folder, a file for each format, and return which files these are, in words.
 
         A file is there with all its content, or not at all.
 
@@ -74,12 +74,12 @@ class Output:
             NotWrittenError: The folder cannot be written to.
             RequestFailedError: This kind of result cannot be written in this format.
         """
-        files: list[Path] = []
+        file = (self.folder or Path()) / name
+        written_as: list[str] = []
         for fmt in self.formats or (_default(result, for_people=False),):
-            suffix = "turns.txt" if fmt is Format.TURNS else fmt.value
-            files.append((self.folder or Path()) / f"{name}.{suffix}")
-            _write_whole(files[-1], self._text(result, fmt))
-        return files
+            written_as.append(".turns.txt" if fmt is Format.TURNS else f".{fmt.value}")
+            _write_whole(file.with_name(f"{name}{written_as[-1]}"), self._text(result, fmt))
+        return f"{file}{' and '.join(written_as)}"
 
     def show(self, console: Console, result: Result, *, label: str, heading: bool) -> None:
         """Print a result in one format, below its label if `heading` is set.

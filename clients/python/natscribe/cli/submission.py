@@ -99,8 +99,10 @@ class Submission:
 
     def _write(self, display: Display, job: Job, result: Result, *, heading: bool) -> None:
         if self.output.folder is not None:
-            err.print(f"wrote {', '.join(map(str, self.output.write(job.name, result)))}")
+            err.print(f"wrote {self.output.write(job.name, result)}")
         elif self.output.formats or has_speakers(result) or not display.has_shown(result):
+            if display.has_shown(result):
+                display.text.print()
             self.output.show(display.text, result, label=job.label, heading=heading and not self.as_json)
         job.is_done = True
         for notice in notices(job.label, result, separate=self.separate):

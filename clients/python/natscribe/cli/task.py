@@ -85,7 +85,7 @@ async def _fetch_results(task_ids: list[str], output: Output) -> int:
                 if output.folder is None:
                     output.show(out, found, label=task_id, heading=len(task_ids) > 1)
                 else:
-                    err.print(f"wrote {', '.join(map(str, output.write(task_id, found)))}")
+                    err.print(f"wrote {output.write(task_id, found)}")
             except (RequestFailedError, NotWrittenError) as error:  # go on with the next task
                 failed += 1
                 err.print(f"{task_id}: {error}" if len(task_ids) > 1 else str(error), style=ERROR)

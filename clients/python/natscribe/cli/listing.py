@@ -1,0 +1,82 @@
+"""The command `list`: shows the newest tasks."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from natscribe.cli.console import err, open_client, out, run_and_exit
+from natscribe.cli.users import user_id
+from natscribe.client import Client
+from natscribe.schemas.progress import State
+from natscribe.schemas.task_list import MOST_LISTED, ListedTask
+
+OfUser = Annotated[
+    str | None, typer.Option("--user", metavar="ID", help="Only the tasks of this user.", show_default=False)
+]
+InState = Annotated[State | None, typer.Option("--state", help="Only the tasks in this state.", show_default=False)]
+Limit = Annotated[int, typer.Option(min=1, help="How many tasks are listed at most.")]
+JsonTasks = Annotated[bool, typer.Option("--json", help="One JSON object a line: the ListedTask messages.")]
+
+
+def list_tasks(*, user: OfUser = None, state: InState = None, limit: Limit = 20, as_json: JsonTasks = False) -> None:
+    """List tasks, newest first."""
+    owner = None if user is None else user_id(user)
+
+    async def work() -> int:
+        async with open_client() as client, aclosing(_tasks(client, owner, state, limit)) as tasks:
+            found = [task async for task in tasks]
+        if as_json:
+            for task in found:
+                out.print(task.model_dump_json())
+        elif found:
+            _show(found)
+        else:
+            err.print("There are no such tasks." if user or state else "There are no tasks.")
+        return 0
+
+    run_and_exit(work())
+
+
+async def _tasks(
+    client: Client, owner: int | str | None, state: State | None, limit: int
+) -> AsyncGenerator[ListedTask, None]:
+    """Yield tasks page by page, the newest first."""
+    before: str | None = None
+    while limit > 0:
+        page = await client.tasks(user_id=owner, state=state, limit=min(limit, MOST_LISTED), before=before)
+        for task in page.tasks:
+            yield task
+        limit -= len(page.tasks)
+        before = page.more_before
+        if before is None:
+            return
+
+
+def _show(tasks: list[ListedTask]) -> None:
+    """Print a table that fits the terminal, or else one line a task."""
+    if not out.is_terminal:
+        for task in tasks:
+            out.print("  ".join(_columns(task)))
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("created", no_wrap=True)
+    for name in ("state", "kind"):
+        table.add_column(name, overflow="fold")
+    table.add_column("user", overflow="fold", max_width=12)  # so that a long name leaves room for the state
+    table.add_column("task", overflow="fold")
+    for task in tasks:
+        table.add_row(*_columns(task))
+    out.print(table, soft_wrap=False)
+
+
+def _columns(task: ListedTask) -> tuple[str, ...]:
+    state = str(task.state)
+    if task.state is State.RUNNING:
+        state += f" {task.progress} %"
+    if task.error is not None:
+        state += f" ({task.error.code})"
+    owner = "" if task.user_id is None else str(task.user_id)
+    return f"{task.created_at.astimezone():%Y-%m-%d %H:%M}", state, str(task.kind), owner, task.task_id

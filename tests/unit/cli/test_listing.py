@@ -1,0 +1,83 @@
+"""The list of tasks."""
+
+import json
+from datetime import UTC, datetime
+from unittest.mock import AsyncMock
+
+import pytest
+from natscribe.cli import listing
+from natscribe.cli.commands import cli
+from natscribe.cli.console import Terminal
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import State
+from natscribe.schemas.task_list import ListedTask, TaskPage
+from natscribe.schemas.wire import Kind, Priority
+from rich.text import Text
+from typer.testing import CliRunner
+
+WIDTH = 80
+RUNNING = ListedTask(
+    task_id="meeting-4619fe73",
+    kind=Kind.TRANSCRIPTION,
+    priority=Priority.NORMAL,
+    user_id="anna",
+    audio_file_id="meeting.m4a",
+    state=State.RUNNING,
+    progress=42,
+    attempt=1,
+    created_at=datetime(2026, 11, 24, 12, tzinfo=UTC),
+)
+FAILED = RUNNING.model_copy(
+    update={
+        "task_id": "x" * 64,
+        "user_id": "u" * 64,
+        "state": State.FAILED,
+        "error": ErrorDetail(code=ErrorCode.FORMAT_UNAVAILABLE, message="No."),
+    }
+)
+
+
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
+    """The client's answer: two pages, with one task each."""
+    pages = [TaskPage(tasks=[RUNNING], more_before="1-meeting"), TaskPage(tasks=[FAILED])]
+    asked = AsyncMock(side_effect=pages)
+    monkeypatch.setattr("natscribe.client.client.connect", AsyncMock())
+    monkeypatch.setattr("natscribe.client.Client.tasks", asked)
+    return asked
+
+
+def test_tasks_are_a_table_that_fits_a_narrow_terminal(tasks: AsyncMock, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a terminal of the usual width, and a task with the longest id
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setattr(listing, "out", Terminal(stderr=False))
+    # When the tasks are listed
+    shown = Text.from_ansi(CliRunner().invoke(cli, ["list", "--user", "7", "--state", "running"]).stdout).plain
+    # Then nothing is cut, and all pages were asked for
+    assert all(len(line) <= WIDTH for line in shown.splitlines())
+    assert "running 42 %" in shown
+    assert "meeting-4619fe73" in shown
+    assert "".join(shown.split()).count("x") == len(FAILED.task_id)
+    assert [call.kwargs["before"] for call in tasks.await_args_list] == [None, "1-meeting"]
+    assert {(call.kwargs["user_id"], call.kwargs["state"]) for call in tasks.await_args_list} == {(7, State.RUNNING)}
+
+
+def test_a_program_reads_one_task_a_line(tasks: AsyncMock) -> None:
+    assert tasks.side_effect is not None
+    lines = CliRunner().invoke(cli, ["list"]).stdout.splitlines()
+    assert [line.split("  ")[1:] for line in lines] == [
+        ["running 42 %", "transcription", "anna", "meeting-4619fe73"],
+        ["failed (format_unavailable)", "transcription", "u" * 64, "x" * 64],
+    ]
+
+
+def test_a_limit_is_kept_over_pages(tasks: AsyncMock) -> None:
+    found = CliRunner().invoke(cli, ["list", "--limit", "1", "--json"]).stdout.splitlines()
+    assert [ListedTask.model_validate(json.loads(line)) for line in found] == [RUNNING]
+    assert tasks.await_count == 1
+
+
+def test_no_tasks_are_told(tasks: AsyncMock) -> None:
+    tasks.side_effect = [TaskPage(tasks=[])]
+    assert CliRunner().invoke(cli, ["list", "--user", "anna"]).stderr == "There are no such tasks.\n"
