@@ -14,6 +14,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
+from natscribe.schemas.wire import Kind
 from structlog.testing import capture_logs
 
 from app.jetstream import provisioning
@@ -79,44 +80,43 @@ async def test_from_a_file_to_the_result(client: Client, tmp_path: Path) -> None
     assert status.created_at <= told[0].time <= result.created_at <= told[-1].time
 
 
-@pytest.mark.parametrize(("task_id", "states"), STATES.items(), ids=list(STATES))
-async def test_an_id_asks_for_what_happens(client: Client, task_id: str, states: list[str]) -> None:
+async def test_an_id_asks_for_what_happens(client: Client, publisher: Publisher) -> None:
     async with client:
-        # Given a task whose id asks for something
-        await client.create_transcription_task("meeting.flac", task_id=task_id)
-        # When it is followed
-        events = [event async for event in client.follow(task_id)]
-        # Then that happens
-        told = [event for event in events if isinstance(event, ProgressEvent)]
-        assert [event.state for event in told] == states
-        if told[-1].state is State.COMPLETED:
-            # And no segment is lost or said twice
-            counted = [event.sequence for event in events if isinstance(event, SegmentsEvent)]
-            assert counted == [1, 2, 3]
-            return
-        # And whoever asks is told the same
-        (letter,) = [letter async for letter in client.dead_letters()]
-        assert letter.error == told[-1].error
-        assert letter.error.code == (ErrorCode.INVALID_MESSAGE if "no_such" in task_id else task_id.split("-")[1])
-        with pytest.raises(RequestFailedError) as refused:
-            await client.get_task_result(task_id)
-        assert refused.value.code is letter.error.code
+        # Given tasks whose ids ask for something
+        for task_id in STATES:
+            await publisher.publish(task_id)
+        # When they are followed
+        events = {task_id: [event async for event in client.follow(task_id)] for task_id in STATES}
+        letters = {letter.task_id: letter.error async for letter in client.dead_letters()}
+    # Then that happens
+    told = {
+        task_id: [event for event in found if isinstance(event, ProgressEvent)] for task_id, found in events.items()
+    }
+    assert {task_id: [event.state for event in found] for task_id, found in told.items()} == STATES
+    # And no segment is lost or said twice
+    for task_id in ("retry-1", "lost-1"):
+        counted = [(e.sequence, len(e.segments)) for e in events[task_id] if isinstance(e, SegmentsEvent)]
+        assert counted == [(1, 1), (2, 1), (3, 1)]
+    # And the dead letters say the same
+    assert letters == {task_id: found[-1].error for task_id, found in told.items() if found[-1].state is State.FAILED}
+    codes = {task_id: error.code for task_id, error in letters.items()}
+    assert codes == {f"error-{code}-1": code for code in OF_TASKS} | {"error-no_such_code": "invalid_message"}
 
 
-@pytest.mark.parametrize("code", ErrorCode)
-async def test_an_id_asks_for_a_refusal(client: Client, code: ErrorCode) -> None:
-    # Given an id that asks for an error of requests
+async def test_an_id_asks_for_a_refusal(client: Client) -> None:
+    # Given ids that ask for an error of requests
     async with client:
-        # When something is asked about it, then it is refused so
-        with pytest.raises(RequestFailedError) as refused:
-            await client.get_task_result(f"reply-{code}-1")
-        assert refused.value.code is code
+        for code in ErrorCode:
+            # When something is asked about one, then it is refused so
+            with pytest.raises(RequestFailedError) as refused:
+                await client.get_task_result(f"reply-{code}-1")
+            assert refused.value.code is code
 
 
-async def test_a_large_result_is_in_the_bucket(client: Client, js: JetStreamContext) -> None:
+async def test_a_large_result_is_in_the_bucket(client: Client, publisher: Publisher, js: JetStreamContext) -> None:
     async with client:
         # Given a task whose result is large
-        await client.create_transcription_task("meeting.flac", task_id="large-1")
+        await publisher.publish("large-1")
         assert [event async for event in client.follow("large-1")]
         result = await client.get_task_result("large-1")
         text = await client.get_task_result("large-1", ResultFormat.TXT)
@@ -128,33 +128,30 @@ async def test_a_large_result_is_in_the_bucket(client: Client, js: JetStreamCont
     assert text == "\n".join(segment.text for segment in result.segments) + "\n"
 
 
-async def test_a_running_task_is_cancelled_and_the_next_one_waits(
-    settings: Settings, wire: Wire, js: JetStreamContext
-) -> None:
+async def test_a_running_task_is_cancelled_and_the_next_one_waits(client: Client, publisher: Publisher) -> None:
     # Given a task at work, and one that waits
-    async with Mock(settings, seconds=100), Client(settings) as client:
-        await (await js.object_store("audio")).put("meeting.flac", b"not looked at")
-        await client.create_transcription_task("meeting.flac", task_id="first", user_id=1)
-        await client.create_diarization_task("meeting.flac", task_id="second", user_id=2)
-        await eventually(lambda: _is(client, "first", State.RUNNING))
-        status = await client.get_task_progress("second")
+    async with client:
+        await publisher.publish("slow-1", user_id=1)
+        await eventually(lambda: _is(client, "slow-1", State.RUNNING))
+        await publisher.publish("slow-2", kind=Kind.DIARIZATION, user_id=2)
+        status = await client.get_task_progress("slow-2")
         assert (status.state, status.queue_position) == (State.QUEUED, 1)
         assert status.expected_start is not None
         assert [(each.waiting, each.running) for each in (await client.queue()).queues][2:4] == [(0, 1), (1, 0)]
         page = await client.tasks(limit=1)
         rest = await client.tasks(limit=1, before=page.more_before)
-        assert [task.task_id for task in (*page.tasks, *rest.tasks)] == ["second", "first"]
+        assert [task.task_id for task in (*page.tasks, *rest.tasks)] == ["slow-2", "slow-1"]
         assert rest.more_before is None
         found = await client.tasks(user_id=1, state=State.RUNNING)
-        assert [(task.task_id, task.audio_file_id) for task in found.tasks] == [("first", "meeting.flac")]
+        assert [(task.task_id, task.audio_file_id) for task in found.tasks] == [("slow-1", "meeting.flac")]
         # When the first is cancelled
-        assert (await client.cancel("first")).state is State.CANCELLED
+        assert (await client.cancel("slow-1")).state is State.CANCELLED
         # Then the second starts at once
-        await eventually(lambda: _is(client, "second", State.RUNNING))
+        await eventually(lambda: _is(client, "slow-2", State.RUNNING))
         # And when its user is deleted, nothing is left of it
         assert await client.delete_user(2) == 1
-        with pytest.raises(RequestFailedError, match="No task second is known"):
-            await client.get_task_progress("second")
+        with pytest.raises(RequestFailedError, match="No task slow-2 is known"):
+            await client.get_task_progress("slow-2")
 
 
 async def test_a_dead_letter_is_replayed(client: Client, js: JetStreamContext) -> None:
@@ -202,9 +199,7 @@ async def test_core_subscribers_see_what_is_stored(settings: Settings, client: C
 async def test_all_that_is_described_is_said(client: Client, publisher: Publisher, nc: Nats, wire: Wire) -> None:
     # Given a task of each kind, one that fails, and one that is none
     await publisher.publish("text", diarize=True, word_timestamps=True)
-    await publisher.js.publish(
-        "tasks.diarization.low", b'{"task_id":"turns","audio_file_id":"meeting.flac","user_id":1}'
-    )
+    await publisher.publish("turns", kind=Kind.DIARIZATION)
     await publisher.publish("error-audio_not_found")
     await publisher.publish("wrong", unknown=True)
     await publisher.js.publish("tasks.diarization.low", b"\xff")
@@ -252,10 +247,13 @@ async def test_it_can_be_started_again(settings: Settings, publisher: Publisher)
     assert "t1: known from an earlier run of the mock, nothing changes" in said
 
 
-async def test_time_passes_with_progress(settings: Settings, wire: Wire, publisher: Publisher) -> None:
-    # Given a mock whose tasks take some seconds
+async def test_time_passes_with_progress(
+    settings: Settings, wire: Wire, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a mock whose tasks take some time
+    monkeypatch.setattr("natscribe.mock.player._LEAST_BETWEEN_S", 0.01)
     no_bucket = settings.model_copy(update={"audio_store": "file:///nowhere"})
-    async with Mock(no_bucket, seconds=3.3):
+    async with Mock(no_bucket, seconds=0.33):
         # When a task is followed
         await publisher.publish("t1")
         events = await publisher.until("t1", State.COMPLETED)
@@ -266,7 +264,7 @@ async def test_time_passes_with_progress(settings: Settings, wire: Wire, publish
         (State.COMPLETED, 100),
     ]
     assert [event.processed_seconds for event in events[2:5]] == [20.5, 41.0, 61.5]
-    assert [round(event.eta_seconds or 0, 1) for event in events[2:5]] == [2.2, 1.1, 0]
+    assert [event.eta_seconds for event in events[2:5]] == [0.22, 0.11, 0]
 
 
 async def test_its_streams_and_buckets_are_those_of_the_service(settings: Settings, mock: Mock, nc: Nats) -> None:

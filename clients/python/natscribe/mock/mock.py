@@ -10,12 +10,12 @@ from types import TracebackType
 import nats.errors
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
-from nats.js.errors import APIError, BadRequestError
+from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
 from natscribe.client.connection import connect
-from natscribe.client.errors import ClientError
+from natscribe.client.errors import ClientError, NoJetStreamError
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.jetstream.streams import bucket_configs, public_streams, queue_consumers
 from natscribe.mock.answers import Answers
@@ -34,7 +34,7 @@ from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import TASK_ID_PATTERN, Kind
 from natscribe.settings import Settings
 
-_SOMEBODY_REPLIES_WITHIN_S = 0.3
+_SOMEBODY_REPLIES_WITHIN_S = 1.0
 _FETCH_S = 5.0  # how long one request for a task waits
 _HEARTBEAT_S = 5.0  # less than the time after which JetStream delivers a task again
 _JSON = "application/json"
@@ -124,11 +124,15 @@ class Mock:
 
         Raises:
             ClientError: A service or another mock answers.
+            NoJetStreamError: NATS has no JetStream.
         """
         try:
+            await self._nats.jetstream().stream_info(self._settings.stream_names.tasks)
             await self._nats.request(subjects.QUEUE, b"{}", timeout=_SOMEBODY_REPLIES_WITHIN_S)
-        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
-            return
+        except ServiceUnavailableError as error:
+            raise NoJetStreamError from error
+        except (NotFoundError, nats.errors.NoRespondersError, nats.errors.TimeoutError):
+            return  # a service makes its streams before it answers
         place = self._settings.nats_place
         message = (
             f"A service or another mock runs at {place} already: stop it, or set NATS_URL to an empty NATS server."

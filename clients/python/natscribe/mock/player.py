@@ -99,10 +99,11 @@ class Player:
     async def _work(self, task: PlayedTask, content: Content, *, parts: int | None) -> None:
         """Pass the time of an attempt, and append segments and progress; with `parts`, stop behind so many."""
         order, duration = content.order, content.duration
+        whole = self._seconds if task.script.seconds is None else task.script.seconds
         stages = _stages(order)
         last = len(stages) if parts is None else min(task.batches + parts, len(stages))
         for number in range(task.batches, last):
-            stage, seconds = stages[number], self._seconds / len(stages)
+            stage, seconds = stages[number], whole / len(stages)
             beats = math.ceil(seconds / _BEAT_S) or 1
             for beat in range(1, beats + 1):
                 await task.sleep(seconds / beats)
@@ -118,7 +119,7 @@ class Player:
                     progress=min(int(100 * done / len(stages)), 99),
                     processed_seconds=duration * (int(done) - stages.index(stage)) / stages.count(stage),
                     duration_seconds=duration,
-                    eta_seconds=self._seconds * (1 - done / len(stages)),
+                    eta_seconds=whole * (1 - done / len(stages)),
                 )
 
     async def _progress(self, task: PlayedTask, **fields: object) -> None:

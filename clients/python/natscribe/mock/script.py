@@ -6,7 +6,8 @@ from enum import Enum
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
 ATTEMPTS = 4  # of a task, as the service has by default
-FAIL, REFUSE, RETRY, LOSE, LARGE = "error-", "reply-", "retry-", "lost-", "large-"  # beginnings of task ids
+SLOW_S = 600.0  # how long an attempt of a slow task takes
+FAIL, REFUSE, RETRY, LOSE, LARGE, SLOW = "error-", "reply-", "retry-", "lost-", "large-", "slow-"  # beginnings of ids
 OF_REQUESTS = {
     ErrorCode.INVALID_REQUEST,
     ErrorCode.NOT_FOUND,
@@ -29,11 +30,12 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class Script:
-    """How the attempts of a task end, and whether its result is large."""
+    """How the attempts of a task end, and whether the task is large or slow."""
 
     error: ErrorDetail | None = None  # None: the task completes
     failures: int = ATTEMPTS  # how many attempts end with `error`
     large: bool = False
+    seconds: float | None = None  # of an attempt; None: as of all tasks
 
     @classmethod
     def of(cls, task_id: str) -> "Script":
@@ -44,7 +46,7 @@ class Script:
             return cls(_detail(ErrorCode.WORKER_LOST), failures=1)
         if task_id.startswith(FAIL):
             return cls(_named(task_id, FAIL, OF_TASKS))
-        return cls(large=task_id.startswith(LARGE))
+        return cls(large=task_id.startswith(LARGE), seconds=SLOW_S if task_id.startswith(SLOW) else None)
 
     @property
     def runs(self) -> bool:
