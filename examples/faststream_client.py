@@ -1,16 +1,30 @@
 """A FastStream service that has recordings transcribed: `faststream run faststream_client:app`.
 
-It subscribes to `recordings.uploaded` of your system, and publishes `transcripts.ready` when the text is there.
+It subscribes to `recordings.uploaded` of your system, and publishes `transcripts.ready` when the text is there. Your
+system may have a NATS of its own: the users of the service's NATS have no right to your subjects.
 """
 
 import os
+import ssl
 
 from faststream import AckPolicy, FastStream
 from faststream.nats import JStream, NatsBroker, PullSub
+from faststream.nats.security import NatsUserPassword
 from pydantic import BaseModel
 
-broker = NatsBroker(os.environ.get("NATS_URL", "nats://localhost:4222").split(","), max_reconnect_attempts=-1)
-app = FastStream(broker)
+env = os.environ.get
+NATS_URL = env("NATS_URL", "nats://localhost:4222")
+INBOX_PREFIX = env("NATS_INBOX_PREFIX", "_INBOX")
+TLS = ssl.create_default_context(cafile=env("NATS_TLS_CA_FILE"))  # used if the server asks for TLS
+
+natscribe = NatsBroker(
+    NATS_URL.split(","),
+    security=NatsUserPassword(env("NATS_USER", ""), env("NATS_PASSWORD", ""), ssl_context=TLS),
+    inbox_prefix=INBOX_PREFIX,
+    max_reconnect_attempts=-1,
+)
+own = NatsBroker(env("OWN_NATS_URL", NATS_URL).split(","), max_reconnect_attempts=-1)
+app = FastStream(natscribe, own)
 
 # With a plain string, or without declare=False, FastStream would reset the stream to its own defaults.
 RESULTS = JStream("transcription_results", declare=False)
@@ -62,22 +76,27 @@ class Ready(BaseModel):
     lines: list[str]
 
 
-@broker.subscriber("recordings.uploaded", queue="transcripts")
+@own.subscriber("recordings.uploaded", queue="transcripts")
 async def submit(recording: Uploaded) -> None:
     """Publish a task for each recording; with the same id it is safe to do so twice."""
     task = Task(task_id=recording.id, audio_file_id=recording.name, user_id=recording.user_id)
-    await broker.publish(
+    await natscribe.publish(
         task, "tasks.transcription.normal", stream="transcription_tasks", headers={"Nats-Msg-Id": task.task_id}
     )
 
 
-@broker.subscriber(
-    "results.*", stream=RESULTS, durable="transcripts", pull_sub=PullSub(), ack_policy=AckPolicy.NACK_ON_ERROR
+@natscribe.subscriber(
+    "results.*",
+    stream=RESULTS,
+    durable="transcripts",
+    pull_sub=PullSub(),
+    inbox_prefix=f"{INBOX_PREFIX}.".encode(),  # FastStream does not take this from the broker
+    ack_policy=AckPolicy.NACK_ON_ERROR,
 )
-@broker.publisher("transcripts.ready")
+@own.publisher("transcripts.ready")
 async def deliver(result: Result) -> Ready:
     """Publish each transcript as lines, also those that came while this service was down."""
     if result.object:
-        bucket = await broker.object_storage(result.object.bucket, declare=False)
+        bucket = await natscribe.object_storage(result.object.bucket, declare=False)
         result = Result.model_validate_json((await bucket.get(result.object.name)).data or b"")
     return Ready(task_id=result.task_id, lines=[f"{line.speaker}: {line.text}" for line in result.segments])

@@ -3,13 +3,21 @@
 import asyncio
 import json
 import os
+import ssl
 import sys
 
 import nats
 
 
 async def main(recording: str) -> None:
-    nc = await nats.connect(os.environ.get("NATS_URL", "nats://localhost:4222").split(","))
+    env = os.environ.get
+    nc = await nats.connect(
+        env("NATS_URL", "nats://localhost:4222").split(","),
+        user=env("NATS_USER"),
+        password=env("NATS_PASSWORD"),
+        inbox_prefix=env("NATS_INBOX_PREFIX", "_INBOX"),
+        tls=ssl.create_default_context(cafile=env("NATS_TLS_CA_FILE")),  # used if the server asks for TLS
+    )
     js = nc.jetstream()
     task_id = os.urandom(16).hex()  # used once: a known id changes nothing
     with open(recording, "rb") as file:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import ssl
 from typing import Any
 
 import nats
@@ -21,7 +22,15 @@ async def whole(js: JetStreamContext, body: bytes) -> Any:
 
 
 async def main() -> None:
-    nc = await nats.connect(os.environ.get("NATS_URL", "nats://localhost:4222").split(","), max_reconnect_attempts=-1)
+    env = os.environ.get
+    nc = await nats.connect(
+        env("NATS_URL", "nats://localhost:4222").split(","),
+        user=env("NATS_USER"),
+        password=env("NATS_PASSWORD"),
+        inbox_prefix=env("NATS_INBOX_PREFIX", "_INBOX"),
+        tls=ssl.create_default_context(cafile=env("NATS_TLS_CA_FILE")),  # used if the server asks for TLS
+        max_reconnect_attempts=-1,
+    )
     js = nc.jetstream()
     # Durable: the server remembers how far this service came, and does not repeat acknowledged messages.
     results = await js.pull_subscribe("results.*", durable="follower", stream="transcription_results")

@@ -7,8 +7,14 @@ import { connect } from "@nats-io/transport-node";
 import type { ProgressEvent, ResultRequest, TranscriptionTask } from "./models.js"; // generated from asyncapi.yaml
 
 const recording = await readFile(process.argv[2] ?? "");
-const nc = await connect({ servers: (process.env["NATS_URL"] ?? "nats://localhost:4222").split(",") });
-const js = jetstream(nc);
+const env = process.env;
+const nc = await connect({
+  servers: (env["NATS_URL"] ?? "nats://localhost:4222").split(","),
+  inboxPrefix: env["NATS_INBOX_PREFIX"] ?? "_INBOX",
+  ...(env["NATS_USER"] && { user: env["NATS_USER"], pass: env["NATS_PASSWORD"] ?? "" }),
+  ...(env["NATS_TLS_CA_FILE"] && { tls: { caFile: env["NATS_TLS_CA_FILE"] } }),
+});
+const js = jetstream(nc, { checkAPI: false }); // a publisher may not ask for $JS.API.INFO
 const task_id = randomUUID(); // used once: a known id changes nothing
 
 await (await new Objm(js).open("audio")).putBlob({ name: task_id }, recording);

@@ -1,0 +1,88 @@
+"""The examples as users of the production stack, over TLS: with a login, an inbox prefix and an authority to trust."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import nats
+import pytest
+from nats.errors import NoRespondersError
+from natscribe.client import Client
+
+from app.main import Worker
+from app.settings import Settings
+from tests.access.servers import GuardedNats, GuardedValkey, guarded_nats, inbox, login, password
+from tests.access.test_tls import RECORDING, make_certificates
+from tests.fakes.engine import FakeEngine
+from tests.programs import BIN, WITHIN, line_with, output, started
+from tests.servers import Servers
+from tests.waiting import eventually
+from tests.workers import working
+
+
+@pytest.fixture
+async def encrypted(tmp_path: Path) -> AsyncIterator[GuardedNats]:
+    async with guarded_nats(tmp_path / "nats", tls=make_certificates(tmp_path / "certificates")) as server:
+        yield server
+
+
+@pytest.fixture
+async def worker(encrypted: GuardedNats, valkey: GuardedValkey, tmp_path: Path) -> AsyncIterator[Worker]:
+    settings = Settings(
+        _env_file=None,
+        nats_url=encrypted.url,
+        redis_url=valkey.url_of("service"),
+        nats_tls_ca_file=tmp_path / "certificates/ca.crt",
+    )
+    async with working(login(settings, "service"), FakeEngine()) as service:
+        yield service
+
+
+def log_in(user: str, monkeypatch: pytest.MonkeyPatch, authority: Path) -> None:
+    """Set the variables that an example reads."""
+    monkeypatch.setenv("NATS_USER", user)
+    monkeypatch.setenv("NATS_PASSWORD", password(user))
+    monkeypatch.setenv("NATS_INBOX_PREFIX", inbox(user))
+    monkeypatch.setenv("NATS_TLS_CA_FILE", str(authority))
+
+
+async def test_each_example_works_with_the_login_of_its_user(
+    encrypted: GuardedNats, worker: Worker, servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url, python = encrypted.url, BIN / "python"
+    # Given a program that may publish
+    log_in("publisher", monkeypatch, tmp_path / "certificates/ca.crt")
+    # Then the first client transcribes a recording
+    assert "completed" in await output(url, python, "first_client.py", RECORDING)
+    # And the FastStream service does it for a system with a NATS of its own
+    async with Client(login(worker.container.settings, "publisher")) as client:
+        name = await client.upload(RECORDING)
+    await transcribed_by_faststream(name, url, servers.nats_url, monkeypatch)
+    # Given a program that may only read
+    log_in("follower", monkeypatch, tmp_path / "certificates/ca.crt")
+    # Then it gets the results
+    async with started(url, python, "follower.py") as follower:
+        assert "segments" in await line_with(follower, "transcription")
+    # And NATS has refused nothing
+    assert encrypted.refused() == []
+
+
+async def transcribed_by_faststream(name: str, url: str, own_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the FastStream example transcribe a recording, asked from the system's own NATS."""
+    monkeypatch.setenv("OWN_NATS_URL", own_url)
+    system = await nats.connect(own_url)
+    transcripts = await system.subscribe("transcripts.ready")
+    recording = json.dumps({"id": "r1", "name": name, "user_id": 1}).encode()
+
+    async def told() -> bool:
+        with suppress(NoRespondersError):
+            return bool(await system.request("recordings.uploaded", recording, timeout=5))
+        return False
+
+    try:
+        async with started(url, BIN / "faststream", "run", "faststream_client:app"):
+            await eventually(told)
+            assert json.loads((await transcripts.next_msg(WITHIN)).data)["lines"]
+    finally:
+        await system.close()
