@@ -9,6 +9,7 @@ import typer
 from natscribe.cli import listing, mock, operate, submit, task
 from natscribe.cli.console import ERROR, err
 from natscribe.cli.doctor import doctor
+from natscribe.cli.top import top
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 -- typer calls it
@@ -63,6 +64,7 @@ for command in (
     operate.queue,
     mock.mock,
     doctor,
+    top,
 ):
     cli.command()(command)
 cli.command("list")(listing.list_tasks)

@@ -14,7 +14,7 @@ from typing_extensions import Self, Unpack
 from natscribe.client.connection import OutageCallback, connect
 from natscribe.client.errors import ClientError, RequestFailedError
 from natscribe.client.exchange import ask, is_text, read, request
-from natscribe.client.following import Follower, has_events
+from natscribe.client.following import Follower, follow_all, has_events
 from natscribe.client.objects import whole
 from natscribe.client.operating import dead_letters, overview
 from natscribe.client.permissions import Connection
@@ -245,6 +245,14 @@ class Client:
     def follow(self, task_id: str) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
         """Yield all events of a task, past events first, until the task ends; wait for a task that is not known yet."""
         return Follower(self._connection, self._settings, task_id).events()
+
+    def follow_all(self) -> AsyncGenerator[ProgressEvent]:
+        """Yield the progress events of all tasks from now on. During an outage events are lost.
+
+        Raises:
+            NotAllowedError: The user may not receive them.
+        """
+        return follow_all(self._connection)
 
     async def has_events(self, task_id: str) -> bool:
         """Whether `follow` finds events of a task already; this needs no worker."""

@@ -33,9 +33,11 @@ class NoWorkerError(UnreachableError):
 class NotAllowedError(ClientError):
     """The user may not send this request."""
 
-    def __init__(self, user: str | None, subject: str, allowed: tuple[str, ...]) -> None:
+    def __init__(
+        self, user: str | None, subject: str, allowed: tuple[str, ...], *, action: str = "send requests to"
+    ) -> None:
         super().__init__(
-            f"NATS does not allow {_named(user)} to send requests to {subject}: log in as {' or '.join(allowed)} "
+            f"NATS does not allow {_named(user)} to {action} {subject}: log in as {' or '.join(allowed)} "
             "(NATS_USER, NATS_PASSWORD and NATS_INBOX_PREFIX)."
         )
 

@@ -13,6 +13,7 @@ from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 
 from natscribe.client.errors import TaskDeletedError, UnreachableError
+from natscribe.client.permissions import Connection
 from natscribe.jetstream.leader_reads import last, next_from
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent
@@ -68,6 +69,23 @@ async def has_events(connection: Nats, settings: Settings, task_id: str) -> bool
     with suppress(nats.errors.Error):
         return await last(connection, settings.stream_names.progress, subjects.progress(task_id)) is not None
     return False
+
+
+async def follow_all(connection: Connection) -> AsyncGenerator[ProgressEvent]:
+    """Yield the progress events of all tasks as they are published.
+
+    Raises:
+        NotAllowedError: The user may not receive them.
+    """
+    subscription = await connection.subscribe(subjects.ALL_PROGRESS)
+    try:
+        await connection.refuse_unheard(subjects.ALL_PROGRESS)
+        async for message in subscription.messages:
+            with suppress(ValueError):  # skip a message that is no event of the service
+                yield ProgressEvent.model_validate_json(message.data)
+    finally:
+        with suppress(nats.errors.ConnectionClosedError):
+            await subscription.unsubscribe()
 
 
 class Follower:

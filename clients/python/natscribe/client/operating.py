@@ -7,7 +7,7 @@ import nats.errors
 from nats.aio.client import Client as Nats
 from nats.js.errors import ServiceUnavailableError
 
-from natscribe.client.errors import NoJetStreamError, NoWorkerError
+from natscribe.client.errors import NoJetStreamError, NotAllowedError, NoWorkerError
 from natscribe.client.exchange import NO_QUEUE, ask, no_worker
 from natscribe.jetstream.leader_reads import next_from
 from natscribe.jetstream.stream_pages import pages
@@ -30,8 +30,11 @@ async def overview(connection: Nats, settings: Settings) -> QueueOverview:
     """
     try:
         return await ask(connection, subjects.QUEUE, QueueRequest(), QueueOverview)
-    except NoWorkerError:
-        return await _without_a_worker(connection, settings.stream_names)
+    except NoWorkerError as error:
+        try:
+            return await _without_a_worker(connection, settings.stream_names)
+        except NotAllowedError:  # only an operator may ask NATS itself
+            raise error from None
 
 
 async def _without_a_worker(connection: Nats, names: StreamNames) -> QueueOverview:

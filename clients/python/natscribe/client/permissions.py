@@ -3,8 +3,10 @@
 import asyncio
 import re
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Final, TypeVar
 
+import nats.errors
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
@@ -18,6 +20,7 @@ _REFUSAL: Final = re.compile(
 _JETSTREAM: Final = re.compile(
     r"^\$js\.(?:api|ack\.natscribe)\."
 )  # deploy/nats/accounts.conf maps the first to the second
+_ACCEPTED_WITHIN_S: Final = 60  # a late answer to a flush that was given up would end the reader of nats-py
 _EVERYBODY: Final = ("publisher", "follower", "operator")
 # The users of deploy/nats/accounts.conf who may send a request; the first pattern that fits its subject counts.
 _USERS: Final = (
@@ -69,6 +72,17 @@ class Connection(Nats):
             NoRespondersError: Nobody receives this request.
         """
         return await self._unless_refused(subject, self._gather(subject, payload, within))
+
+    async def refuse_unheard(self, subject: str) -> None:
+        """Wait until the server has accepted a subscription.
+
+        Raises:
+            NotAllowedError: The user may not subscribe to this subject.
+        """
+        with suppress(nats.errors.Error):  # an outage: the server says later whether it refuses
+            await self.flush(timeout=_ACCEPTED_WITHIN_S)
+        if subject in self.refused_subscriptions:
+            raise NotAllowedError(self._user, subject, who_may(subject), action="subscribe to")
 
     async def _gather(self, subject: str, payload: bytes, within: float) -> list[Msg]:
         replies: list[Msg] = []

@@ -1,0 +1,151 @@
+"""The command `top`: shows the queue, the running tasks and the failures, as they change."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+from rich.console import Console
+from rich.live import Live
+
+from natscribe.cli.console import find_servers, out, run_and_exit
+from natscribe.cli.top.board import MOST_FAILURES, Board
+from natscribe.cli.top.keys import keys
+from natscribe.cli.top.picture import UNLIMITED, draw
+from natscribe.client import Client, ClientError, NotAllowedError
+from natscribe.schemas.progress import State
+from natscribe.schemas.task_list import MOST_LISTED
+from natscribe.settings import Settings
+
+REDRAW_EVERY_S = 0.25
+REDRAW_UNCHANGED_EVERY_S = 1.0  # the times on the screen count on
+ASK_QUEUE_EVERY_S = 2.0
+ASK_LIST_EVERY_S = 10.0
+HEARD_FOR_S = 1.0  # how long events are gathered for a snapshot
+
+
+def top() -> None:
+    """Show the queue, what runs and what has failed, as it changes; q ends it. Without a terminal: one snapshot."""
+    run_and_exit(_run(find_servers()))
+
+
+async def _run(settings: Settings) -> int:
+    board = Board()
+
+    def note_outage(away: bool) -> None:  # noqa: FBT001 -- the only argument of the callback
+        board.troubles.pop("nats", None)
+        if away:
+            board.troubles["nats"] = "NATS is away, waiting ..."
+
+    async with Client(settings, on_outage=note_outage) as client:
+        if out.is_terminal and not out.is_dumb_terminal:
+            await _watch(client, board, settings.nats_place)
+        else:
+            await gather(client, board)
+            _print(board, settings.nats_place)
+    return 0
+
+
+async def _watch(client: Client, board: Board, place: str) -> None:
+    """Show the board until the key q."""
+    quit_pressed = asyncio.Event()
+
+    def pressed(text: str) -> None:
+        if "q" in text.lower():
+            quit_pressed.set()
+
+    screen = Console()
+    with keys(pressed), Live(console=screen, screen=True, auto_refresh=False) as live:
+        await _until_first(
+            quit_pressed.wait(),
+            _hear(client, board),
+            _every(ASK_QUEUE_EVERY_S, board, "queue", lambda: _ask_queue(client, board)),
+            _every(ASK_LIST_EVERY_S, board, "list", lambda: _ask_list(client, board)),
+            _redraw(live, board, place),
+        )
+
+
+async def gather(client: Client, board: Board) -> None:
+    """Put on the board what is known now, and what is heard in a moment."""
+    hearing = asyncio.create_task(_hear(client, board))
+    asked = [
+        _tell(board, "queue", lambda: _ask_queue(client, board)),
+        _tell(board, "list", lambda: _ask_list(client, board)),
+    ]
+    try:
+        await asyncio.gather(*asked, asyncio.sleep(HEARD_FOR_S))
+    finally:
+        hearing.cancel()
+        await asyncio.wait([hearing])
+
+
+def _print(board: Board, place: str) -> None:
+    picture = draw(board, place, width=out.width, height=UNLIMITED, now=time.monotonic())
+    out.print(picture, soft_wrap=False)
+
+
+async def _until_first(*works: Awaitable[object]) -> None:
+    """Do all works until the first one ends or fails."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _hear(client: Client, board: Board) -> None:
+    """Put the events of all tasks on the board; if the user may not receive them, say so and wait."""
+    try:
+        async with aclosing(client.follow_all()) as events:
+            async for event in events:
+                board.apply(event, time.monotonic())
+    except NotAllowedError as error:
+        board.troubles["progress"] = str(error)
+        await asyncio.Event().wait()
+
+
+async def _every(seconds: float, board: Board, name: str, ask: Callable[[], Awaitable[None]]) -> None:
+    """Ask again and again, until the user turns out not to be allowed to ask."""
+    while True:
+        if not await _tell(board, name, ask):
+            await asyncio.Event().wait()
+        await asyncio.sleep(seconds)
+
+
+async def _tell(board: Board, name: str, ask: Callable[[], Awaitable[None]]) -> bool:
+    """Ask, and put an error on the board; return whether it makes sense to ask again."""
+    try:
+        await ask()
+    except ClientError as error:
+        board.troubles[name] = str(error)
+        return not isinstance(error, NotAllowedError)
+    board.troubles.pop(name, None)
+    return True
+
+
+async def _ask_queue(client: Client, board: Board) -> None:
+    board.queue = await client.queue()
+    board.changed = True
+
+
+async def _ask_list(client: Client, board: Board) -> None:
+    asked_at = time.monotonic()
+    running = await client.tasks(state=State.RUNNING, limit=MOST_LISTED)
+    board.reconcile(running, asked_at, time.monotonic())
+    if not board.failures:
+        board.note_failed(await client.tasks(state=State.FAILED, limit=MOST_FAILURES))
+
+
+async def _redraw(live: Live, board: Board, place: str) -> None:
+    drawn_at = 0.0
+    while True:
+        now = time.monotonic()
+        if board.changed or now - drawn_at >= REDRAW_UNCHANGED_EVERY_S:
+            board.changed, drawn_at = False, now
+            size = live.console.size
+            live.update(draw(board, f"{place}, q quits", width=size.width, height=size.height, now=now), refresh=True)
+        await asyncio.sleep(REDRAW_EVERY_S)

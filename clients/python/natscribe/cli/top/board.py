@@ -1,0 +1,116 @@
+"""What `natscribe top` knows: the task queues, the tasks that run, and what has failed lately.
+
+The board keeps only what can be shown. How many tasks wait or have ended does not change its size.
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.task_list import ListedTask, TaskPage
+from natscribe.schemas.task_queues import QueueOverview
+
+MOST_RUNNING = 2000  # further running tasks are counted, but not kept
+MOST_FAILURES = 20
+LOST_AFTER_S = 60.0  # a running task has an event every 10 s; without one for so long it has ended unheard
+UNHEARD_AFTER_S = 12.0
+
+_ENDED = (State.COMPLETED, State.FAILED, State.CANCELLED)
+
+
+@dataclass
+class Running:
+    """A task that runs."""
+
+    stage: Stage | None
+    progress: int
+    attempt: int
+    heard_at: float  # monotonic seconds
+    recording: str | None = None
+    worker: str | None = None
+    processed_s: float | None = None
+    duration_s: float | None = None
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task whose attempt has failed; `final` if it was the last attempt."""
+
+    task_id: str
+    time: datetime
+    reason: str
+    final: bool
+
+
+@dataclass
+class Board:
+    """All that is shown; `apply` and `reconcile` keep it true."""
+
+    running: dict[str, Running] = field(default_factory=dict)
+    failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MOST_FAILURES))
+    ended: Counter[State] = field(default_factory=Counter)  # since the start of the board
+    queue: QueueOverview | None = None
+    troubles: dict[str, str] = field(default_factory=dict)  # a sentence each, by what cannot be read
+    changed: bool = True
+
+    def apply(self, event: ProgressEvent, now: float) -> None:
+        """Take an event of any task; `now` is in monotonic seconds."""
+        self.changed = True
+        if event.state is State.RUNNING:
+            self._run(event, now)
+            return
+        self.running.pop(event.task_id, None)
+        if event.state in _ENDED:
+            self.ended[event.state] += 1
+        if event.error is not None:
+            reason = f"{event.error.message} ({event.error.code})"
+            final = event.state is State.FAILED
+            self.failures.appendleft(Failure(event.task_id, event.time, reason, final=final))
+
+    def reconcile(self, page: TaskPage, asked_at: float, now: float) -> None:
+        """Take the service's list of running tasks: add what was not heard of, and forget what has ended unheard."""
+        self.changed = True
+        listed = {task.task_id: task for task in page.tasks if task.state is State.RUNNING}
+        for task_id, task in listed.items():
+            known = self.running.get(task_id)
+            if known is not None:
+                known.recording = task.audio_file_id
+            elif len(self.running) < MOST_RUNNING:
+                self.running[task_id] = _listed(task, now)
+        complete = page.more_before is None
+        for task_id, known in list(self.running.items()):
+            silent = asked_at - known.heard_at
+            if task_id not in listed and (silent > LOST_AFTER_S or (complete and silent > UNHEARD_AFTER_S)):
+                del self.running[task_id]
+
+    def note_failed(self, page: TaskPage) -> None:
+        """Take the tasks that had failed before the first event."""
+        heard = {failure.task_id for failure in self.failures}
+        for task in page.tasks:
+            if task.task_id not in heard and task.error is not None and len(self.failures) < MOST_FAILURES:
+                reason = f"{task.error.message} ({task.error.code})"
+                time = task.finished_at or task.created_at
+                self.failures.append(Failure(task.task_id, time, reason, final=True))
+        self.changed = True
+
+    def _run(self, event: ProgressEvent, now: float) -> None:
+        known = self.running.get(event.task_id)
+        if known is None and len(self.running) >= MOST_RUNNING:
+            return
+        self.running[event.task_id] = Running(
+            stage=event.stage,
+            progress=event.progress,
+            attempt=event.attempt,
+            heard_at=now,
+            recording=known.recording if known is not None else None,
+            worker=event.worker,
+            processed_s=event.processed_seconds,
+            duration_s=event.duration_seconds,
+            eta_s=event.eta_seconds,
+        )
+
+
+def _listed(task: ListedTask, now: float) -> Running:
+    return Running(task.stage, task.progress, task.attempt, now, recording=task.audio_file_id)

@@ -1,0 +1,143 @@
+"""Draws the board: what fits into the terminal, at any width from 60 columns on."""
+
+import sys
+from datetime import datetime, timezone
+from itertools import islice
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from natscribe.cli.console import ERROR, WARNING
+from natscribe.cli.top.board import UNHEARD_AFTER_S, Board, Running
+from natscribe.cli.wording import clock, until
+from natscribe.schemas.progress import State
+from natscribe.schemas.task_queues import QueueOverview, QueueStatus
+
+WIDE = 110  # from this number of columns on, the name of the recording is shown, too
+UNLIMITED = sys.maxsize
+_BAR_COLUMNS = 12  # on a wide screen
+_LONGEST_NAME, _SHORTEST_NAME = 28, 9  # columns
+_OTHER_COLUMNS = 45  # of a narrow screen, beside the names of a task and its worker
+_FEWEST_ROWS = 3  # of the running tasks, and of the failures if there are so many
+
+
+def draw(board: Board, place: str, *, width: int, height: int, now: float) -> RenderableType:
+    """Draw the board on `height` lines of `width` columns; `place` is the address of NATS, `now` monotonic seconds."""
+    head = [_headline(board, place), *(_trouble(sentence) for sentence in board.troubles.values())]
+    queues = _queues(board.queue) if board.queue is not None else []
+    left = max(height - len(head) - len(queues) - 3, 2 * _FEWEST_ROWS)  # three lines are titles
+    failed = min(len(board.failures), max(_FEWEST_ROWS, left // 4, left - len(board.running) - 1))
+    shown = min(len(board.running), left - failed - 1)
+    parts: list[RenderableType] = [*head]
+    if queues:
+        parts.append(_queue_table(queues))
+    parts.append(_running_table(board, shown, width=width, now=now))
+    more = _running_tasks(board) - shown
+    if more > 0:
+        parts.append(Text(f"and {more} more that run" if shown else f"{more} run", style="dim"))
+    if failed or (board.queue is not None and board.queue.dead_letters):
+        parts.append(_failure_table(board, failed))
+    return Group(*parts)
+
+
+def _headline(board: Board, place: str) -> Text:
+    counts = ", ".join(f"{board.ended[state]} {state}" for state in (State.COMPLETED, State.FAILED, State.CANCELLED))
+    return _one_line(Text.assemble((place, "bold"), f"  seen to end: {counts}"))
+
+
+def _trouble(sentence: str) -> Text:
+    return _one_line(Text(sentence, style=WARNING))
+
+
+def _one_line(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def _table(*columns: str, expand: bool = True) -> Table:
+    """Make a table with a column for each title; `>` before a title aligns to the right, `*` lets the column grow."""
+    table = Table(box=None, expand=expand, padding=(0, 1, 0, 0), header_style="bold underline")
+    for title in columns:
+        table.add_column(
+            title.lstrip(">*"),
+            no_wrap=True,
+            overflow="ellipsis",
+            justify="right" if title.startswith(">") else "left",
+            ratio=1 if title.startswith("*") else None,
+        )
+    return table
+
+
+def _queues(overview: QueueOverview) -> list[QueueStatus]:
+    """Return the task queues that have tasks; the first one, if none has."""
+    return [queue for queue in overview.queues if queue.waiting or queue.running] or overview.queues[:1]
+
+
+def _queue_table(queues: list[QueueStatus]) -> Table:
+    table = _table("queue", "", ">waiting", ">running", ">oldest", ">last starts", expand=False)
+    for queue in queues:
+        oldest = clock(max(-until(queue.oldest), 0)) if queue.oldest else ""
+        starts = until(queue.newest_start)
+        last = f"in {clock(starts)}" if starts >= 1 else ""
+        table.add_row(queue.priority, queue.kind, str(queue.waiting), str(queue.running), oldest, last)
+    return table
+
+
+def _running_tasks(board: Board) -> int:
+    """Return how many tasks run: as many as the board knows, or as the queues count."""
+    counted = sum(queue.running for queue in board.queue.queues) if board.queue is not None else 0
+    return max(len(board.running), counted)
+
+
+def _running_table(board: Board, rows: int, *, width: int, now: float) -> Table:
+    wide = width >= WIDE
+    longest = max(width - _OTHER_COLUMNS, 2 * _SHORTEST_NAME) // 2 if not wide else _LONGEST_NAME
+    bar_columns = _BAR_COLUMNS if wide else _BAR_COLUMNS // 2
+    table = _table("running", *(("*recording",) if wide else ()), "stage", ">of", "", ">", ">left", "worker")
+    table.columns[0].min_width = table.columns[-1].min_width = longest
+    for task_id, task in islice(board.running.items(), rows):
+        table.add_row(
+            _shortened(task_id, longest),
+            *((task.recording or "",) if wide else ()),
+            str(task.stage or "running") + (f", attempt {task.attempt}" if wide and task.attempt > 1 else ""),
+            clock(task.duration_s) if task.duration_s else "",
+            ProgressBar(total=100, completed=task.progress, width=bar_columns, style="dim"),
+            f"{task.progress} %",
+            _left(task, now),
+            _shortened(task.worker or "", longest),
+        )
+    return table
+
+
+def _shortened(name: str, longest: int) -> str:
+    """Cut the middle out of a name that is too long: names often start alike."""
+    if len(name) <= longest:
+        return name
+    end = longest // 2
+    return f"{name[: longest - end - 1]}…{name[-end:]}"
+
+
+def _left(task: Running, now: float) -> str | Text:
+    age = now - task.heard_at
+    if age > UNHEARD_AFTER_S and task.worker is not None:
+        return Text("silent", style=WARNING)
+    return clock(max(task.eta_s - age, 0)) if task.eta_s is not None else ""
+
+
+def _failure_table(board: Board, rows: int) -> Table:
+    letters = board.queue.dead_letters if board.queue is not None else 0
+    table = _table("failed", "", f"*{letters} dead letters are kept" if letters else "*")
+    for failure in islice(board.failures, rows):
+        local = failure.time.astimezone()
+        time = f"{local:%H:%M:%S}" if _is_today(failure.time) else f"{local:%d %b}"
+        why = failure.reason if failure.final else f"will be tried again: {failure.reason}"
+        table.add_row(
+            Text(time, style=ERROR if failure.final else WARNING), _shortened(failure.task_id, _LONGEST_NAME), Text(why)
+        )
+    return table
+
+
+def _is_today(time: datetime) -> bool:
+    return time.astimezone().date() == datetime.now(timezone.utc).astimezone().date()

@@ -1,0 +1,69 @@
+"""`natscribe top` for each user of the production stack."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from natscribe.cli import top
+from natscribe.cli.top.board import Board
+from natscribe.client import Client
+
+from app.main import Worker
+from app.settings import Settings
+from tests.access.servers import CLIENTS, GuardedNats, GuardedValkey, login
+from tests.access.test_refusals import RECORDING
+from tests.fakes.engine import FakeEngine
+from tests.waiting import eventually
+from tests.workers import working
+
+
+@pytest.fixture
+def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
+    found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
+    return login(found, "service")
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+async def worker(settings: Settings, engine: FakeEngine) -> AsyncIterator[Worker]:
+    async with working(settings, engine) as service:
+        yield service
+
+
+async def test_each_client_sees_what_runs_waits_and_has_failed(
+    settings: Settings, worker: Worker, engine: FakeEngine
+) -> None:
+    # Given a task that has failed, one that runs, and one that waits
+    async with Client(login(settings, "publisher")) as client:
+        failed = await client.create_transcription_task("gone.flac", task_id="gone")
+        assert [event async for event in client.follow(failed)]
+        engine.may_go_on.clear()
+        await client.create_transcription_task(RECORDING, task_id="runs")
+        await client.create_transcription_task(RECORDING, task_id="waits")
+
+        async def listed() -> bool:
+            page = await client.tasks(limit=3)
+            return {(task.task_id, str(task.state)) for task in page.tasks} >= {("runs", "running"), ("gone", "failed")}
+
+        await eventually(listed)
+        for user in CLIENTS:
+            # When each kind of client looks
+            board = Board()
+            async with Client(login(settings, user)) as looking:
+                await top.gather(looking, board)
+            # Then it sees all of it
+            assert board.troubles == {}, user
+            assert list(board.running) == ["runs"]
+            assert [failure.task_id for failure in board.failures] == ["gone"]
+            assert board.queue is not None
+            assert sum(queue.waiting for queue in board.queue.queues) == 1
+        # And others are told what they lack
+        board = Board()
+        async with Client(login(settings, "monitoring")) as looking:
+            await top.gather(looking, board)
+        assert set(board.troubles) == {"queue", "list", "progress"}
+        assert all("log in as publisher or follower or operator" in each for each in board.troubles.values())
+        engine.may_go_on.set()

@@ -1,0 +1,157 @@
+"""What `natscribe top` keeps of the events of all tasks, and how it is drawn."""
+
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+
+import pytest
+from natscribe.cli.top.board import MOST_FAILURES, MOST_RUNNING, Board
+from natscribe.cli.top.picture import UNLIMITED, draw
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.task_list import ListedTask, TaskPage
+from natscribe.schemas.task_queues import QueueOverview, QueueStatus
+from natscribe.schemas.wire import Kind, Priority
+from rich.console import Console
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+GONE = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message="No recording is named 'meeting.flac': upload it.")
+
+
+def event(task_id: str, state: State = State.RUNNING, **fields: object) -> ProgressEvent:
+    known = {"kind": Kind.TRANSCRIPTION, "max_attempts": 4, "sequence": 2, "time": NOW, "worker": "gpu-1-4711-9f3c"}
+    return ProgressEvent.model_validate(known | {"task_id": task_id, "state": state} | fields)
+
+
+def listed(task_id: str, state: State = State.RUNNING, error: ErrorDetail | None = None) -> ListedTask:
+    return ListedTask(
+        task_id=task_id,
+        kind=Kind.TRANSCRIPTION,
+        priority=Priority.NORMAL,
+        user_id=7,
+        audio_file_id="meeting.flac",
+        state=state,
+        progress=40,
+        attempt=1,
+        error=error,
+        created_at=NOW,
+    )
+
+
+def drawn(board: Board, *, width: int, height: int, now: float = 0) -> list[str]:
+    console = Console(file=StringIO(), width=width, height=height)
+    with console.capture() as captured:
+        console.print(draw(board, "nats://localhost:4222", width=width, height=height, now=now))
+    return captured.get().splitlines()
+
+
+def busy() -> Board:
+    """A board with more of everything than a screen has lines."""
+    board = Board()
+    for number in range(100):
+        name = f"weekly-meeting-of-the-team-{number}-ab12cd34"
+        board.apply(
+            event(
+                name, stage=Stage.TRANSCRIBING, progress=number, attempt=2, duration_seconds=36_000, eta_seconds=35_999
+            ),
+            0,
+        )
+        board.apply(event(f"gone-{number}", State.FAILED, error=GONE), 0)
+    long = {"oldest": NOW - timedelta(hours=99), "newest_start": datetime.now(UTC) + timedelta(hours=12)}
+    board.queue = QueueOverview(
+        queues=[
+            QueueStatus(kind=kind, priority=priority, waiting=99_999, running=999, **long)
+            for priority in Priority
+            for kind in Kind
+        ],
+        dead_letters=9999,
+    )
+    board.troubles["list"] = "NATS does not allow the user 'other' to send requests to tasks.list: log in as another."
+    return board
+
+
+def test_only_running_tasks_and_the_latest_failures_are_kept() -> None:
+    # Given ten thousand tasks
+    board = Board()
+    for number in range(10_000):
+        task_id = f"t{number}"
+        board.apply(event(task_id, State.QUEUED, worker=None), 0)
+        board.apply(event(task_id), 1)
+        # When most of them end, in different ways
+        if number % 4:
+            end = [State.COMPLETED, State.FAILED, State.CANCELLED][number % 4 - 1]
+            board.apply(event(task_id, end, error=GONE if end is State.FAILED else None), 2)
+    # Then no more is kept than can be shown, and the rest is counted
+    assert len(board.running) == MOST_RUNNING
+    assert [failure.task_id for failure in board.failures] == [f"t{9998 - 4 * n}" for n in range(MOST_FAILURES)]
+    assert board.ended == {State.COMPLETED: 2500, State.FAILED: 2500, State.CANCELLED: 2500}
+
+
+def test_a_task_that_is_tried_again_is_no_longer_shown_as_running() -> None:
+    board = Board()
+    board.apply(event("t1"), 0)
+    board.apply(event("t1", State.RETRYING, error=GONE, worker=None), 1)
+    assert board.running == {}
+    assert [(failure.task_id, failure.final) for failure in board.failures] == [("t1", False)]
+    assert board.ended == {}
+
+
+def test_the_list_adds_what_was_not_heard_of_and_removes_what_ended_unheard() -> None:
+    # Given a task whose end was lost in an outage, one that has just begun, and one that runs
+    board = Board()
+    board.apply(event("ended"), 0)
+    board.apply(event("runs"), 0)
+    board.apply(event("new"), 29)
+    # When the list comes, which is a moment old
+    board.reconcile(TaskPage(tasks=[listed("runs"), listed("unheard")]), asked_at=30, now=30.1)
+    # Then the board is true
+    assert list(board.running) == ["runs", "new", "unheard"]
+    assert board.running["runs"].recording == "meeting.flac"
+    assert board.running["runs"].worker == "gpu-1-4711-9f3c"
+    assert board.running["unheard"].progress == 40
+
+
+def test_a_part_of_the_list_removes_only_what_is_silent_for_long() -> None:
+    board = Board()
+    board.apply(event("silent"), 0)
+    board.apply(event("runs"), 50)
+    some = TaskPage(tasks=[listed("another")], more_before="1795595445000000000112-another")
+    board.reconcile(some, asked_at=70, now=70)
+    assert list(board.running) == ["runs", "another"]
+
+
+def test_earlier_failures_stand_behind_those_that_were_heard() -> None:
+    board = Board()
+    board.apply(event("heard", State.FAILED, error=GONE), 0)
+    board.note_failed(TaskPage(tasks=[listed(name, State.FAILED, GONE) for name in ("heard", "before")]))
+    assert [failure.task_id for failure in board.failures] == ["heard", "before"]
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60), (66, 20)])
+def test_everything_fits_the_screen(width: int, height: int) -> None:
+    lines = drawn(busy(), width=width, height=height)
+    assert len(lines) <= height
+    assert max(len(line) for line in lines) <= width
+    # And no room is wasted, the parts are told apart, and so are tasks whose names start alike
+    assert len(lines) >= height - 1
+    text = "\n".join(lines)
+    for title in ("waiting", "running", "failed", "9999 dead letters are kept"):
+        assert title in text
+    assert "transcribing" in text
+    assert f"and {999 * 6 - sum('transcribing' in line for line in lines)} more that run" in text
+
+
+def test_a_snapshot_has_all_that_is_kept() -> None:
+    lines = drawn(busy(), width=120, height=UNLIMITED)
+    assert sum("transcribing" in line for line in lines) == 100
+    assert sum("gone-" in line for line in lines) == MOST_FAILURES
+
+
+def test_the_time_that_is_left_counts_down_and_silence_is_told() -> None:
+    board = Board()
+    board.apply(event("t1", eta_seconds=65), 0)
+    assert "1:00" in "\n".join(drawn(board, width=80, height=24, now=5))
+    assert "silent" in "\n".join(drawn(board, width=80, height=24, now=20))
+
+
+def test_nothing_at_all_is_drawn_too() -> None:
+    assert drawn(Board(), width=80, height=24)[0].startswith("nats://localhost:4222")
