@@ -63,7 +63,7 @@ async def checkout(tmp_path: Path) -> AsyncIterator[dict[str, str]]:
     (tmp_path / ".venv").symlink_to(sys.prefix)
     ports = {port: port if is_free(int(port)) else str(free_port()) for port in ("8000", "8001")}
     async with _Terminal(tmp_path, _with_ports(blocks()[0][0], ports)) as up:
-        await line_with(up, "Docs ")
+        await line_with(up, "service_ready")
         draining = asyncio.create_task(_drain(up))  # a full pipe would stop the service
         yield ports
         draining.cancel()
