@@ -75,8 +75,8 @@ class Bars(ForPeople):
 
     def _update(self, label: str, percent: float, words: Callable[[], str], *, at_work: bool) -> None:
         if label not in self._bars:
-            self._bars[label] = self._rows.add_task(shortened(label), words=words, at_work=at_work)
-        self._rows.update(self._bars[label], completed=percent, words=words, at_work=at_work)
+            self._bars[label] = self._rows.add_task(shortened(label), words=words, at_work=at_work, visible=False)
+        self._rows.update(self._bars[label], completed=percent, words=words, at_work=at_work, visible=True)
 
 
 class _Rows(Progress):

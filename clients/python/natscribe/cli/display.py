@@ -6,7 +6,6 @@ from typing_extensions import Self
 
 from natscribe.cli.console import WARNING, err, out
 from natscribe.cli.wording import describe, segment_line
-from natscribe.formats import Result
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import SegmentsEvent
@@ -19,6 +18,7 @@ class Display:
 
     def __init__(self) -> None:
         self.text = out  # prints text and results: on a terminal they must not cut through the bars
+        self.found: list[str] = []  # the text that was printed as it was found
         self._warnings: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -50,10 +50,6 @@ class Display:
     def end(self, label: str, *, failed: bool) -> None:
         """Count a recording that is done or has failed."""
 
-    def has_shown(self, result: Result) -> bool:  # noqa: ARG002 -- this display shows no text
-        """Whether all text of a result was shown as it was found."""
-        return False
-
 
 class JsonLines(Display):
     """Prints the messages as JSON on standard output, one a line."""
@@ -69,7 +65,6 @@ class ForPeople(Display):
     def __init__(self, *, segments: bool) -> None:
         super().__init__()
         self._segments = segments
-        self._found: list[str] = []
         self._last: dict[str, ProgressEvent] = {}
 
     def show(self, label: str, event: Event) -> None:
@@ -79,7 +74,7 @@ class ForPeople(Display):
             self._show_progress(label, event, before)
         elif self._segments:
             for segment in event.segments:
-                self._found.append(segment.text)
+                self.found.append(segment.text)
                 self.text.print(segment_line(segment), soft_wrap=not self.text.is_terminal)
 
     def position(self, label: str, status: TaskStatus) -> None:
@@ -88,10 +83,6 @@ class ForPeople(Display):
         if last is not None:
             now = {"queue_position": status.queue_position, "expected_start": status.expected_start}
             self.show(label, last.model_copy(update=now))
-
-    def has_shown(self, result: Result) -> bool:
-        """Whether all text of a result was shown as it was found."""
-        return self._segments and self._found == [getattr(segment, "text", None) for segment in result.segments]
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
         raise NotImplementedError

@@ -100,8 +100,8 @@ class Submission:
     def _write(self, display: Display, job: Job, result: Result, *, heading: bool) -> None:
         if self.output.folder is not None:
             err.print(f"wrote {self.output.write(job.name, result)}")
-        elif self.output.formats or has_speakers(result) or not display.has_shown(result):
-            if display.has_shown(result):
+        elif self.output.formats or has_speakers(result) or not _is_shown(display, result):
+            if display.found:
                 display.text.print()
             self.output.show(display.text, result, label=job.label, heading=heading and not self.as_json)
         job.is_done = True
@@ -112,3 +112,7 @@ class Submission:
         for job in jobs:
             if job.task_id is not None:
                 out.print(to_json({"task_id": job.task_id}).decode() if self.as_json else job.task_id)
+
+
+def _is_shown(display: Display, result: Result) -> bool:
+    return bool(display.found) and display.found == [getattr(segment, "text", None) for segment in result.segments]

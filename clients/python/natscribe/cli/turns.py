@@ -6,7 +6,7 @@ from rich.text import Text
 from natscribe.cli.wording import clock, turns
 from natscribe.formats import Result
 
-COLOURS = ("color(32)", "color(162)", "color(28)", "color(130)", "color(97)", "color(30)")
+COLOURS = ("color(27)", "color(162)", "color(28)", "color(130)")  # blue, magenta, green, orange
 """Colours of speakers: each can be read on black and on white."""
 
 
