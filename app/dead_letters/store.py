@@ -1,19 +1,16 @@
 """The store of dead letters: each message of a task that failed for good is stored once in a stream."""
 
-import base64
-import json
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
-from itertools import islice
 from typing import Final
 
 from nats.aio.client import Client
 from nats.js.errors import APIError
 from natscribe.jetstream import cloud_events, stream_pages
+from natscribe.jetstream.dead_letters import letter_of
 from natscribe.schemas import subjects
-from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
+from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import TRACEPARENT
 from natscribe.schemas.requests import DeadLetterChoice, DeleteLettersRequest, LettersDeleted
@@ -25,9 +22,6 @@ from app.telemetry.metrics import Meter
 
 NO_SUCH_MESSAGE: Final = 10057  # err_code of nats-server: the message to delete does not exist
 ANSWER_WITHIN_S = 3.5  # less than the five seconds that clients wait for a reply
-# A body is stored as base64 if JSON would make it longer than this factor: a control character takes six bytes in JSON.
-LARGEST_GROWTH = 2
-MOST_HEADERS, LONGEST_HEADER = 32, 1024  # headers of a dead letter; characters of a header
 
 
 class DeadLetterStore:
@@ -39,23 +33,19 @@ class DeadLetterStore:
         self._log = log
         self._meter = meter
         self._tasks, self._stream = names.tasks, names.dead_letters
-        self._longest_body = max_payload // 4  # bytes
+        self._max_payload = max_payload
 
     async def put(self, message: StoredMessage, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
         """Store the dead letter of a failed message, unless the stream has stored it already."""
-        body, encoding = _readable(message.body[: self._longest_body])
-        letter = DeadLetter(
+        letter = letter_of(
+            message.subject,
+            message.body,
+            message.headers,
             task_id=task_id,
-            kind=message.kind,
-            subject=message.subject,
-            body=body,
-            body_encoding=encoding,
-            body_truncated=len(message.body) > self._longest_body,
-            headers=_limited(message.headers),
             error=error,
             attempts=attempts,
-            stream_sequence=message.sequence,
-            time=datetime.now(UTC),
+            sequence=message.sequence,
+            max_payload=self._max_payload,
         )
         stored = await self._js.publish(
             subjects.append_to(subjects.dead_letters(message.kind)),
@@ -118,16 +108,3 @@ class DeadLetterStore:
 
     async def _delete_chosen(self, choice: DeadLetterChoice, letters: Iterable[tuple[int, DeadLetter]]) -> int:
         return sum([await self.delete_one(sequence) for sequence, letter in letters if choice.chooses(letter)])
-
-
-def _readable(body: bytes) -> tuple[str, BodyEncoding]:
-    with suppress(UnicodeDecodeError):
-        text = body.decode()
-        if len(json.dumps(text, ensure_ascii=False)) < LARGEST_GROWTH * len(body) + 3:
-            return text, BodyEncoding.UTF_8
-    return base64.b64encode(body).decode(), BodyEncoding.BASE64
-
-
-def _limited(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the first MOST_HEADERS headers, without those that are longer than LONGEST_HEADER."""
-    return {name: value for name, value in islice(headers.items(), MOST_HEADERS) if len(name + value) <= LONGEST_HEADER}

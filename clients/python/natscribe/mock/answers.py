@@ -99,7 +99,9 @@ class Answers:
                 return ErrorReply(error=refused)
             return await handle(request)
         except ValidationError as error:
-            text = f"The request is invalid ({first_problem(error)}): correct it and ask again."
+            no_json = error.errors(include_input=False)[0]["type"] == "json_invalid"
+            problem = "it is no JSON object" if no_json else first_problem(error)
+            text = f"The request is invalid ({problem}): correct it and ask again."
             return ErrorReply(error=ErrorDetail(code=ErrorCode.INVALID_REQUEST, message=text))
         except RefusedError as error:
             return ErrorReply(error=error.detail)

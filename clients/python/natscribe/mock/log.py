@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import Final
 from uuid import uuid4
 
@@ -14,11 +13,11 @@ from nats.js.errors import NotFoundError
 from pydantic import BaseModel
 
 from natscribe.jetstream import cloud_events
+from natscribe.jetstream.dead_letters import letter_of
 from natscribe.jetstream.streams import BUCKET_SCHEME, RESULTS_BUCKET
 from natscribe.mock.content import Result
 from natscribe.mock.task import PlayedTask
 from natscribe.schemas import subjects
-from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.examples import WORKER
 from natscribe.schemas.progress import State
@@ -33,7 +32,8 @@ class Log:
     """Writes the logs, results and dead letters of tasks, and erases them."""
 
     def __init__(self, nats: Nats, names: StreamNames, audio_store: str) -> None:
-        self.largest = nats.max_payload - HEADROOM_BYTES
+        self._max_payload = nats.max_payload
+        self.largest = self._max_payload - HEADROOM_BYTES
         self._js = nats.jetstream()
         self._names = names
         in_bucket = audio_store.startswith(BUCKET_SCHEME)
@@ -83,27 +83,18 @@ class Log:
 
     async def store_letter(self, message: Msg, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
         """Store the dead letter of a task message."""
-        kind, _ = subjects.queue_of(message.subject)
-        kept = message.data[: self.largest // 4]
-        try:
-            body, encoding = kept.decode(), BodyEncoding.UTF_8
-        except UnicodeDecodeError:
-            body, encoding = base64.b64encode(kept).decode(), BodyEncoding.BASE64
-        letter = DeadLetter(
+        letter = letter_of(
+            message.subject,
+            message.data,
+            message.headers or {},
             task_id=task_id,
-            kind=kind,
-            subject=message.subject,
-            body=body,
-            body_encoding=encoding,
-            body_truncated=len(kept) < len(message.data),
-            headers=message.headers or {},
             error=error,
             attempts=attempts,
-            stream_sequence=message.metadata.sequence.stream,
-            time=datetime.now(timezone.utc),
+            sequence=message.metadata.sequence.stream,
+            max_payload=self._max_payload,
         )
         headers = cloud_events.headers("dead_letters", f"natscribe/{WORKER}", uuid4().hex, task_id=task_id)
-        where = subjects.append_to(subjects.dead_letters(kind))
+        where = subjects.append_to(subjects.dead_letters(letter.kind))
         written = letter.model_dump_json().encode()
         await self._js.publish(where, written, stream=self._names.dead_letters, headers=headers)
 

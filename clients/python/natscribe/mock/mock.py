@@ -196,7 +196,7 @@ class Mock:
             await self._log.forget_segments(known)
             await self._player.enqueue(known)
         elif problem is not None:
-            await self._reject(message, None if known else task_id, problem)
+            await self._reject(message, task_id, problem)
         elif known is not None or task_id is None:
             self._report(f"{task_id}: known already, nothing changes")
             await message.ack()
@@ -215,7 +215,7 @@ class Mock:
     async def _reject(self, message: Msg, task_id: str | None, problem: ErrorDetail) -> None:
         """Store the dead letter of an invalid message; if the message names a new task id, end the log of this id."""
         await self._log.store_letter(message, task_id, problem, attempts=0)
-        if task_id is not None:
+        if task_id is not None and task_id not in self._tasks:
             task = PlayedTask(task_id, None, message)
             await self._log.append(task, State.FAILED, error=problem)
             self._tasks[task_id] = task

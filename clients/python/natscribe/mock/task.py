@@ -1,6 +1,7 @@
 """A task that the mock plays: what its message says, and where its log ends."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from natscribe.mock.content import Result, Task
 from natscribe.mock.script import ATTEMPTS, Script
 from natscribe.schemas import subjects
 from natscribe.schemas.examples import WORKER
-from natscribe.schemas.headers import TRACEPARENT
+from natscribe.schemas.headers import TRACE_PATTERN, TRACEPARENT
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.task_list import ListedTask
@@ -56,8 +57,8 @@ class PlayedTask:
     @property
     def traceparent(self) -> dict[str, str]:
         """The header with the publisher's trace, if the publisher has sent one."""
-        found = (self.message.headers or {}).get(TRACEPARENT)
-        return {} if found is None else {TRACEPARENT: found}
+        found = (self.message.headers or {}).get(TRACEPARENT, "")
+        return {TRACEPARENT: found} if re.fullmatch(TRACE_PATTERN, found) else {}
 
     @property
     def rank(self) -> tuple[int, int]:
