@@ -24,7 +24,7 @@ class Content:
     """What is found in the recording of a task."""
 
     order: Task
-    larger_than: int = 0  # bytes that the text has at least
+    larger_than: int = 0  # bytes: the result is larger
 
     @property
     def count(self) -> int:
@@ -79,7 +79,7 @@ class Content:
 
     def _segment(self, order: TranscriptionTask, number: int, *, with_words: bool) -> Segment:
         example = examples.SEGMENT
-        repeats = self.larger_than // (len(example.text) * self.count) + 1
+        repeats = self.larger_than // (2 * len(example.text) * self.count) + 1  # a result has its text twice
         fields = {
             "text": " ".join([example.text] * repeats),
             "words": [_moved(word, number) for word in example.words or []] if with_words else None,
