@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from natscribe.jetstream.streams import RESULTS_KEPT_S
 from natscribe.schemas.errors import ErrorCode
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from app.errors import TransientError
 from app.redis_store import keys
@@ -97,6 +97,9 @@ def _left(keep: int, age_s: float) -> int:
 def _reached() -> Iterator[None]:
     try:
         yield
+    except (AuthenticationError, NoPermissionError) as error:
+        text = f"Redis refuses the service ({error}): correct REDIS_URL, or run Redis with deploy/redis/users.sh."
+        raise TransientError(ErrorCode.INTERNAL, text) from error
     except (RedisError, OSError) as error:
         raise TransientError(
             ErrorCode.INTERNAL, "Redis is away: the service writes its keys when Redis is back."

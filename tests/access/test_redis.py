@@ -7,8 +7,10 @@ from natscribe.schemas.wire import Model
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
+from app.errors import TransientError
 from app.redis_store.cache import Cache
 from app.redis_store.keys import MARK, info, progress, result
+from app.redis_store.projection import RedisProjection
 from tests.access.servers import GuardedValkey
 
 DOCUMENTED = [key("t1") for key in (info, progress, result)]
@@ -73,3 +75,12 @@ async def test_nobody_else_gets_in(valkey: GuardedValkey) -> None:
     async with Redis.from_url(valkey.url.replace("://", "://service:guessed@")) as guessing:
         with pytest.raises(AuthenticationError):
             await guessing.ping()
+
+
+@pytest.mark.parametrize(("login", "why"), [("reader:reader-redis", "no permissions"), ("service:guessed", "password")])
+async def test_a_wrong_login_of_the_service_is_told_as_such(valkey: GuardedValkey, login: str, why: str) -> None:
+    # Given the address of Redis with another user, or with a wrong password
+    async with Redis.from_url(valkey.url.replace("://", f"://{login}@")) as redis:
+        # When the service writes its mark, then it is told what is wrong, and not that Redis is away
+        with pytest.raises(TransientError, match=f"Redis refuses the service .*{why}.*correct REDIS_URL"):
+            await RedisProjection(redis).mark()
