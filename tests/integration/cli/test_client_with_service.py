@@ -1,16 +1,12 @@
 """The client with a real server and a worker whose engine answers from a script."""
 
 import asyncio
-import base64
-import hashlib
 from pathlib import Path
 
 import pytest
-from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
-from natscribe.client import Client, OptionError, RequestFailedError, TaskIdTakenError
-from natscribe.schemas.errors import ErrorCode
+from natscribe.client import Client, RequestFailedError
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.transcription import (
@@ -21,11 +17,10 @@ from natscribe.schemas.transcription import (
     TranscriptionResult,
     TranscriptionTask,
 )
-from natscribe.schemas.wire import Kind, Priority
+from natscribe.schemas.wire import Priority
 
 from app.main import Worker
 from app.settings import Settings
-from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
 
 CONTENT = bytes(range(256)) * 8192
@@ -71,40 +66,6 @@ async def test_from_file_to_result(settings: Settings, worker: Worker, recording
     assert (status.state, status.result_available) == (State.COMPLETED, True)
 
 
-async def test_each_task_has_a_recording_of_its_own(
-    settings: Settings, worker: Worker, recording: Path, js: JetStreamContext
-) -> None:
-    # Given two tasks on one file
-    async with Client(settings) as client:
-        first = await client.create_transcription_task(recording)
-        second = await client.create_diarization_task(recording, priority=Priority.LOW)
-        await _ended(client, first)
-        await _ended(client, second)
-        # When one is deleted
-        await client.delete(first)
-    # Then the other one's recording is still there, and its content is the file's
-    (stored,) = await (await js.object_store("audio")).list(ignore_deletes=True)
-    digest = base64.urlsafe_b64encode(hashlib.sha256(CONTENT).digest()).decode()
-    assert (stored.name, stored.digest) == (f"{second}-team_meeting.flac", f"SHA-256={digest}")
-
-
-async def test_a_running_task_is_cancelled(
-    settings: Settings, worker: Worker, engine: FakeEngine, recording: Path
-) -> None:
-    # Given a task whose engine is at work
-    engine.may_go_on.clear()
-    async with Client(settings) as client:
-        task_id = await client.create_transcription_task(recording)
-        await eventually(lambda: _state(client, task_id, State.RUNNING))
-        # When it is cancelled
-        status = await client.cancel(task_id)
-        # Then it has ended, and has no result
-        assert status.state is State.CANCELLED
-        assert (await _ended(client, task_id)).state is State.CANCELLED
-        with pytest.raises(RequestFailedError, match="cancelled"):
-            await client.get_task_result(task_id)
-
-
 async def test_a_failed_task_is_a_dead_letter_until_it_is_replayed(
     settings: Settings, worker: Worker, recording: Path
 ) -> None:
@@ -119,89 +80,6 @@ async def test_a_failed_task_is_a_dead_letter_until_it_is_replayed(
         await eventually(lambda: _state(client, task_id, State.FAILED))
         states = [event.state async for event in client.follow(task_id) if isinstance(event, ProgressEvent)]
         assert states.count(State.QUEUED) == 2
-
-
-async def test_deleting_leaves_nothing(settings: Settings, worker: Worker, recording: Path) -> None:
-    async with Client(settings) as client:
-        # Given an ended task
-        task_id = await client.create_transcription_task(recording)
-        await _ended(client, task_id)
-        # When it is deleted
-        await client.delete(task_id)
-        # Then it is not known any more
-        with pytest.raises(RequestFailedError) as refused:
-            await client.get_task_progress(task_id)
-        assert refused.value.code is ErrorCode.NOT_FOUND
-
-
-async def test_a_known_id_takes_no_other_recording(
-    settings: Settings, worker: Worker, recording: Path, tmp_path: Path, js: JetStreamContext
-) -> None:
-    async with Client(settings) as client:
-        # Given a task with an id of the caller's
-        await client.create_transcription_task(recording, task_id="mine")
-        await _ended(client, "mine")
-        # When the same is asked for once more
-        # Then that is safe
-        assert await client.create_transcription_task(recording, task_id="mine") == "mine"
-        # But another file, whatever its name, is refused, and nothing is left of it
-        (tmp_path / "other.flac").write_bytes(b"other")
-        with pytest.raises(TaskIdTakenError, match="differs in recording"):
-            await client.create_transcription_task(tmp_path / "other.flac", task_id="mine")
-        recording.write_bytes(b"replaced")
-        with pytest.raises(TaskIdTakenError, match="differs in recording"):
-            await client.create_transcription_task(recording, task_id="mine")
-        with pytest.raises(TaskIdTakenError, match="differs in kind"):
-            await client.create_diarization_task(recording, task_id="mine")
-    (stored,) = await (await js.object_store("audio")).list(ignore_deletes=True)
-    assert stored.size == len(CONTENT)
-
-
-async def test_a_recording_whose_upload_was_half_lost_is_uploaded_again(
-    settings: Settings, worker: Worker, recording: Path, js: JetStreamContext
-) -> None:
-    # Given an upload whose metadata was stored but not acknowledged, so that nats-py has removed its chunks
-    bucket = await js.object_store("audio")
-    stored = await bucket.put("mine-team_meeting.flac", CONTENT)
-    await js.purge_stream("OBJ_audio", subject=f"$O.audio.C.{stored.nuid}")
-    async with Client(settings) as client:
-        # When the task is created
-        await client.create_transcription_task(recording, task_id="mine")
-    # Then its recording is whole
-    async with asyncio.timeout(10):
-        assert (await bucket.get("mine-team_meeting.flac")).data == CONTENT
-
-
-async def test_a_deleted_id_is_not_taken_again_at_once(
-    settings: Settings, worker: Worker, recording: Path, js: JetStreamContext
-) -> None:
-    async with Client(settings) as client:
-        # Given a task that was deleted
-        await client.create_transcription_task(recording, task_id="mine")
-        await _ended(client, "mine")
-        await client.delete("mine")
-        # When its id is used again at once
-        # Then the client says why that cannot be
-        with pytest.raises(TaskIdTakenError, match="deleted moments ago"):
-            await client.create_transcription_task(recording, task_id="mine")
-    # And leaves no recording behind
-    assert await _recordings(js) == []
-
-
-async def test_what_is_wrong_is_said_before_anything_is_uploaded(
-    settings: Settings, worker: Worker, recording: Path, js: JetStreamContext
-) -> None:
-    async with Client(settings) as client:
-        # Given options that cannot be
-        # When a task is made of them
-        with pytest.raises(ValueError, match="min_speakers must not be above"):
-            await client.create_transcription_task(recording, min_speakers=3, max_speakers=2)
-        with pytest.raises(OptionError, match=r"^vocabulary\.0: String should have at most 60 characters$"):
-            await client.create_transcription_task(recording, vocabulary=["x" * 61])
-        with pytest.raises(OptionError, match=r"^user_id: use an integer of 64 bits, or 1 to 64 characters$"):
-            await client.create_diarization_task(recording, user_id="")
-    # Then nothing was uploaded
-    assert await _recordings(js) == []
 
 
 async def test_all_options_reach_the_service(settings: Settings, worker: Worker, recording: Path) -> None:
@@ -224,74 +102,6 @@ async def test_all_options_reach_the_service(settings: Settings, worker: Worker,
     assert isinstance(task, TranscriptionTask)
     assert task.options == TranscribeOptions.model_validate(options)
     assert result.user_id == "anna"
-
-
-async def test_the_queue_shows_what_waits(
-    settings: Settings, worker: Worker, engine: FakeEngine, recording: Path
-) -> None:
-    # Given one task at work and two that wait
-    engine.may_go_on.clear()
-    async with Client(settings) as client:
-        running = await client.create_transcription_task(recording, priority=Priority.HIGH)
-        await eventually(lambda: _state(client, running, State.RUNNING))
-        for _ in range(2):
-            await client.create_diarization_task(recording, priority=Priority.LOW)
-        # When one looks
-        found = (await client.queue()).queues
-        queues = {(queue.kind, queue.priority): (queue.waiting, queue.running) for queue in found}
-        # Then they are in their queues
-        assert queues[Kind.TRANSCRIPTION, Priority.HIGH] == (0, 1)
-        assert queues[Kind.DIARIZATION, Priority.LOW] == (2, 0)
-        engine.may_go_on.set()
-
-
-async def test_a_user_lists_its_tasks_page_by_page(settings: Settings, worker: Worker, recording: Path) -> None:
-    async with Client(settings) as client:
-        # Given two tasks of a user, and one of another user with the same number as a text
-        ids = [await client.create_transcription_task(recording, user_id=user) for user in (7, 7, "7")]
-        assert (await _ended(client, ids[-1])).state is State.COMPLETED
-
-        async def all_listed() -> bool:
-            return len((await client.tasks(state=State.COMPLETED)).tasks) == len(ids)
-
-        await eventually(all_listed)
-        # When the user asks for one after the other
-        first = await client.tasks(user_id=7, limit=1)
-        second = await client.tasks(user_id=7, limit=1, before=first.more_before)
-        # Then the newest comes first, and nothing after the last
-        assert [task.task_id for task in first.tasks + second.tasks] == [ids[1], ids[0]]
-        assert second.more_before is None
-        # And more than a page may have is refused before it is asked for
-        with pytest.raises(OptionError, match="limit"):
-            await client.tasks(limit=201)
-
-
-async def test_a_task_is_followed_before_it_is_known(settings: Settings, worker: Worker, recording: Path) -> None:
-    async with Client(settings) as client:
-        # Given somebody who follows a task that is not there yet
-        following = asyncio.create_task(_ended(client, "later"))
-        await asyncio.sleep(0)
-        # When it is published
-        await client.create_transcription_task(recording, task_id="later")
-        # Then its end is seen
-        assert (await following).state is State.COMPLETED
-
-
-async def test_following_outlives_a_lost_connection(
-    settings: Settings, worker: Worker, engine: FakeEngine, recording: Path
-) -> None:
-    # Given a task that is followed
-    engine.may_go_on.clear()
-    async with Client(settings) as client:
-        task_id = await client.create_transcription_task(recording)
-        following = asyncio.create_task(_ended(client, task_id))
-        await eventually(lambda: _state(client, task_id, State.RUNNING))
-        # When the connection is lost and the task goes on in the meantime
-        lost: Nats = client._connection  # noqa: SLF001 -- nothing else can hurt it
-        await lost.force_reconnect()
-        engine.may_go_on.set()
-        # Then its end is seen
-        assert (await following).state is State.COMPLETED
 
 
 async def _ended(client: Client, task_id: str) -> ProgressEvent:
