@@ -66,15 +66,15 @@ class Record:
         }
 
     def _report(self) -> str:
-        """The report; machine and versions stand there once if they are the same for all parts."""
+        """The sentences, then the tables. Machine and versions stand there once if all parts have the same."""
         measured = [(title, self.parts[name]) for name, title in PARTS.items() if name in self.parts]
         places = {_where(part) for _, part in measured}
         once = list(places) if len(places) == 1 else []
         sections = [_section(title, part, [] if once else [_where(part)]) for title, part in measured]
-        return "\n\n".join([*once, *sections])
+        return "\n\n".join(["## In short", self._summary("summary.md"), *once, *sections])
 
     def _summary(self, name: str) -> str:
-        """The lines for README, without those that have no figure yet."""
+        """The figures in sentences, without those that have no figure yet."""
         said = []
         for line in (ROOT / "benchmarks" / name).read_text(encoding="utf-8").splitlines():
             with suppress(KeyError):
