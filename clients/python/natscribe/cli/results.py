@@ -98,6 +98,11 @@ class Output:
         else:
             console.print(text.rstrip("\n"))
 
+    def options(self) -> list[str]:
+        """Return the options of the command that choose this output, but for limits of subtitles."""
+        folder = [] if self.folder is None else ["--output-dir", str(self.folder)]
+        return folder + [word for fmt in self.formats for word in ("--format", fmt.value)]
+
     def _text(self, result: Result, fmt: Format) -> str:
         return turns_text(result) if fmt is Format.TURNS else written(result, ResultFormat(fmt.value), self.limits)
 

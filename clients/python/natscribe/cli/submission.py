@@ -1,7 +1,6 @@
 """Submits recordings, follows their tasks, and writes each result when its task has ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from pydantic_core import to_json
 from natscribe.cli.console import ERROR, WARNING, err, open_client, out
 from natscribe.cli.display import Display
 from natscribe.cli.follow import follow
-from natscribe.cli.interruption import how_to_continue
+from natscribe.cli.jobs import Create, Job, how_to_continue
 from natscribe.cli.names import file_names, labels_of
 from natscribe.cli.notices import notices
 from natscribe.cli.results import NotWrittenError, Output
@@ -20,22 +19,6 @@ from natscribe.client import Client, ClientError, command
 from natscribe.formats import Result
 
 UPLOADS = 4  # the number of recordings that are uploaded at once
-
-Create = Callable[[Client, Path | str], Awaitable[str]]
-
-
-@dataclass
-class Job:
-    """A recording, its task, and what became of the task."""
-
-    recording: Path | str
-    create: Create
-    label: str
-    name: str  # of its files, without the suffix
-    task_id: str | None = None
-    is_completed: bool = False  # the service has the result
-    is_done: bool = False  # the result is written
-    has_failed: bool = False
 
 
 @dataclass
@@ -62,7 +45,7 @@ class Submission:
             with choose(as_json=self.as_json, segments=live, tasks=len(jobs)) as display:
                 await self._run(display, jobs)
         except asyncio.CancelledError:
-            for line in how_to_continue(jobs, self.output.folder):
+            for line in how_to_continue(jobs, self.output):
                 err.print(line)
             raise
         if not self.wait:

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from natscribe.cli import users
 from natscribe.cli.console import find_servers, run_and_exit
 from natscribe.cli.folders import recordings_of
+from natscribe.cli.jobs import Create
 from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
 from natscribe.cli.results import FORMAT_HELP, Format, OutputDir, TurnsFormat, output_of
-from natscribe.cli.submission import Create, Submission
+from natscribe.cli.submission import Submission
 from natscribe.cli.vocabulary import read_vocabulary
 from natscribe.client import Client
 from natscribe.schemas.problems import first_problem

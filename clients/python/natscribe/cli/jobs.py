@@ -1,0 +1,51 @@
+"""What becomes of each recording, and what a person is told of it who ends the command with Ctrl-C."""
+
+import shlex
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from natscribe.cli.results import Output
+from natscribe.client import Client, command
+
+SHOWN = 5  # at most this number of recordings is listed by name
+
+Create = Callable[[Client, Path | str], Awaitable[str]]
+
+
+@dataclass
+class Job:
+    """A recording, its task, and what became of the task."""
+
+    recording: Path | str
+    create: Create
+    label: str
+    name: str  # of its files, without the suffix
+    task_id: str | None = None
+    is_completed: bool = False  # the service has the result
+    is_done: bool = False  # the result is written
+    has_failed: bool = False
+
+
+def how_to_continue(jobs: Sequence[Job], output: Output) -> Iterator[str]:
+    """Yield lines: how many recordings are done, which tasks go on, and how to come back to these."""
+    here = command()
+    if len(jobs) > 1:
+        where = "printed above" if output.folder is None else f"written to {output.folder}"
+        yield f"{sum(job.is_done for job in jobs)} of {len(jobs)} are done, and {where}."
+        unsent = [job.label for job in jobs if job.task_id is None and not job.has_failed]
+        if unsent:
+            more = f" and {len(unsent) - SHOWN} more" if len(unsent) > SHOWN else ""
+            yield f"{len(unsent)} not sent: {', '.join(unsent[:SHOWN])}{more}"
+    running = [job.task_id for job in jobs if job.task_id and not job.is_done and not job.has_failed]
+    if not running:
+        return
+    is_one = len(running) == 1
+    shown = running[0] if is_one else "TASK_ID"
+    yield f"{running[0]} still runs:" if is_one else f"{len(running)} go on in the service:"
+    if not is_one:
+        yield f"  {here} list --limit {len(jobs)}    shows the state of each"
+    yield f"  {here} watch {shown}    shows its text as it is found"
+    yield f"  {here} cancel {shown}    ends it"
+    yield "Fetch the result later:" if is_one else "Fetch their results later:"
+    yield f"  {here} {shlex.join(['result', *output.options(), *running])}"

@@ -1,0 +1,83 @@
+"""Results as text: in files, and on a screen."""
+
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from natscribe.cli.console import WARNING
+from natscribe.cli.results import Format, NotWrittenError, Output
+from natscribe.cli.turns import COLOURS, turns_table, turns_text
+from natscribe.schemas.transcription import Segment, TranscriptionResult
+from natscribe.schemas.wire import Model
+from rich.color import Color
+from rich.console import Console
+
+
+def said(start: float, text: str, speaker: str | None = None) -> Segment:
+    return Segment(start=start, end=start + 1, text=text, speaker=speaker, avg_logprob=-0.1, no_speech_prob=0)
+
+
+def result_of(*segments: Segment) -> TranscriptionResult:
+    return TranscriptionResult(
+        task_id="t1",
+        audio_file_id="a",
+        user_id=0,
+        text=" ".join(segment.text for segment in segments),
+        language="en",
+        duration=100,
+        segments=list(segments),
+        model=Model(name="m", revision="1"),
+        audio_sha256="0" * 64,
+        created_at=datetime(2026, 11, 24, tzinfo=UTC),
+    )
+
+
+def test_turns_have_their_time_and_speaker() -> None:
+    with_speakers = result_of(said(0, "One."), said(61, "Two.", "SPEAKER_00"), said(62, "Three.", "SPEAKER_00"))
+    assert turns_text(with_speakers) == "   0:00  (unknown)  One.\n   1:01  SPEAKER_00  Two. Three.\n"
+    assert turns_text(result_of(said(0, "One."), said(61, "Two."))) == "   0:00  One.\n   1:01  Two.\n"
+
+
+def test_long_turns_are_wrapped_between_words() -> None:
+    # Given a narrow terminal
+    screen = Console(file=StringIO(), width=40)
+    # When a long turn is shown there
+    screen.print(turns_table(result_of(said(0, "[b]first second third fourth", "SPEAKER_00"))))
+    # Then the text keeps its column, whatever it looks like
+    assert isinstance(screen.file, StringIO)
+    assert [line.rstrip() for line in screen.file.getvalue().splitlines()] == [
+        "   0:00  SPEAKER_00  [b]first second",
+        "                     third fourth",
+    ]
+
+
+@pytest.mark.parametrize("style", sorted({*COLOURS, WARNING}))
+@pytest.mark.parametrize("background", [0.0, 1.0], ids=["black", "white"])
+def test_colours_can_be_read_on_black_and_on_white(style: str, background: float) -> None:
+    bright, dark = sorted((_luminance(Color.parse(style)), background), reverse=True)
+    assert (bright + 0.05) / (dark + 0.05) > 4  # WCAG wants 3 for large text, 4.5 for small text
+
+
+def _luminance(colour: Color) -> float:
+    """The relative luminance that WCAG 2 defines."""
+    parts = [part / 255 for part in colour.get_truecolor()]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a folder with an earlier result, and a disk that is full
+    output = Output((Format.TXT,), tmp_path)
+    assert output.write("a", result_of(said(0, "Earlier."))) == str(tmp_path / "a.txt")
+
+    def half(file: Path, text: str, encoding: str) -> None:
+        file.write_bytes(text.encode(encoding)[:3])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    # When another result is written
+    with pytest.raises(NotWrittenError, match=r"a.txt could not be written: No space left on device"):
+        output.write("a", result_of(said(0, "Later.")))
+    # Then the earlier one stays, and nothing else is left
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "Earlier.\n")]
