@@ -1,6 +1,7 @@
 """The service as a process: what a person sees when it starts or ends while NATS is not there."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -113,6 +114,10 @@ async def test_workers_end_quietly_when_nats_has_gone(nats_server: NatsServer, s
         # Then they end in order
         assert await process.wait() == 0
     assert b"Traceback" not in said
+    # And all lines are JSON, those of the workers' parent too
+    events = [json.loads(line)["event"] for line in said.splitlines()]
+    assert any(event.startswith("Started parent process") for event in events)
+    assert events.count("worker_configured") == 2
 
 
 async def test_a_start_that_waits_for_nats_can_be_interrupted(settings: Settings) -> None:
