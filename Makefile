@@ -13,7 +13,7 @@ PEERS := .venv-peers/.ready
 NODE_READY := tools/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit test-long test-cluster test-python fuzz soak chaos chaos-cluster check format pictures spec lock containers test-containers bench clean
+.PHONY: help setup demo up test test-unit test-long test-cluster test-python fuzz soak chaos chaos-cluster check format pictures spec lock top-picture containers test-containers bench clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -86,6 +86,9 @@ format: $(READY) ## format and mend what can be mended
 spec: $(READY) $(NODE_READY) ## write asyncapi.yaml from the code, and the examples' models from that
 	@$(BIN)/faststream docs gen app.main:app --yaml --out asyncapi.yaml
 	@$(BIN)/node tools/node/models.mjs asyncapi.yaml > examples/node/models.ts
+
+top-picture: $(READY) ## draw docs/top.svg from a run with real tasks: two minutes
+	@$(BIN)/python -m tools.draw_top
 
 test-containers: $(READY) ## build, start, use and hurt the production stack; needs a container engine
 	@TEST_CONTAINERS=1 $(BIN)/pytest -q -s tests/containers

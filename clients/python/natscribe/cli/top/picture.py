@@ -15,17 +15,17 @@ from natscribe.cli.wording import clock, until
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 
-WIDE = 110  # from this number of columns on, the name of the recording is shown, too
+WIDE = 130  # from this number of columns on, the name of the recording is shown, too
 UNLIMITED = sys.maxsize
 _BAR_COLUMNS = 12  # on a wide screen
 _LONGEST_NAME, _SHORTEST_NAME = 28, 9  # columns
-_OTHER_COLUMNS = 45  # of a narrow screen, beside the names of a task and its worker
+_OTHER_COLUMNS = 46  # of a narrow screen, beside the names of a task and its worker
 _FEWEST_ROWS = 3  # of the running tasks, and of the failures if there are so many
 
 
 def draw(board: Board, place: str, *, width: int, height: int, now: float) -> RenderableType:
     """Draw the board on `height` lines of `width` columns; `place` is the address of NATS, `now` monotonic seconds."""
-    head = [_headline(board, place), *(_trouble(sentence) for sentence in board.troubles.values())]
+    head = [_headline(board, place), *(_trouble(sentence) for sentence in dict.fromkeys(board.troubles.values()))]
     queues = _queues(board.queue) if board.queue is not None else []
     left = max(height - len(head) - len(queues) - 3, 2 * _FEWEST_ROWS)  # three lines are titles
     failed = min(len(board.failures), max(_FEWEST_ROWS, left // 4, left - len(board.running) - 1))
@@ -44,7 +44,7 @@ def draw(board: Board, place: str, *, width: int, height: int, now: float) -> Re
 
 def _headline(board: Board, place: str) -> Text:
     counts = ", ".join(f"{board.ended[state]} {state}" for state in (State.COMPLETED, State.FAILED, State.CANCELLED))
-    return _one_line(Text.assemble((place, "bold"), f"  seen to end: {counts}"))
+    return _one_line(Text.assemble((place, "bold"), f"  ended: {counts}"))
 
 
 def _trouble(sentence: str) -> Text:
@@ -95,7 +95,7 @@ def _running_table(board: Board, rows: int, *, width: int, now: float) -> Table:
     wide = width >= WIDE
     longest = max(width - _OTHER_COLUMNS, 2 * _SHORTEST_NAME) // 2 if not wide else _LONGEST_NAME
     bar_columns = _BAR_COLUMNS if wide else _BAR_COLUMNS // 2
-    table = _table("running", *(("*recording",) if wide else ()), "stage", ">of", "", ">", ">left", "worker")
+    table = _table("running", *(("*recording",) if wide else ()), "stage", ">length", "", ">", ">left", "worker")
     table.columns[0].min_width = table.columns[-1].min_width = longest
     for task_id, task in islice(board.running.items(), rows):
         table.add_row(
@@ -103,7 +103,7 @@ def _running_table(board: Board, rows: int, *, width: int, now: float) -> Table:
             *((task.recording or "",) if wide else ()),
             str(task.stage or "running") + (f", attempt {task.attempt}" if wide and task.attempt > 1 else ""),
             clock(task.duration_s) if task.duration_s else "",
-            ProgressBar(total=100, completed=task.progress, width=bar_columns, style="dim"),
+            ProgressBar(total=100, completed=task.progress, width=bar_columns, style="dim", complete_style="green"),
             f"{task.progress} %",
             _left(task, now),
             _shortened(task.worker or "", longest),
@@ -128,7 +128,7 @@ def _left(task: Running, now: float) -> str | Text:
 
 def _failure_table(board: Board, rows: int) -> Table:
     letters = board.queue.dead_letters if board.queue is not None else 0
-    table = _table("failed", "", f"*{letters} dead letters are kept" if letters else "*")
+    table = _table("failed", "", f"*{letters} dead letter{'s' * (letters > 1)} kept" if letters else "*")
     for failure in islice(board.failures, rows):
         local = failure.time.astimezone()
         time = f"{local:%H:%M:%S}" if _is_today(failure.time) else f"{local:%d %b}"
