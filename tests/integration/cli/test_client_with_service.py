@@ -41,7 +41,8 @@ def recording(tmp_path: Path) -> Path:
 
 async def test_from_file_to_result(settings: Settings, worker: Worker, recording: Path) -> None:
     # Given a worker
-    async with Client(settings) as client:
+    uploads: list[tuple[Path, int]] = []
+    async with Client(settings, on_upload=lambda file, sent: uploads.append((file, sent))) as client:
         # When a file is transcribed
         task_id = await client.create_transcription_task(recording, user_id=7)
         events = [event async for event in client.follow(task_id)]
@@ -49,7 +50,10 @@ async def test_from_file_to_result(settings: Settings, worker: Worker, recording
         text = await client.get_task_result(task_id, ResultFormat.TXT)
         lines = await client.get_task_result(task_id, ResultFormat.SRT, limits=SubtitleLimits(max_lines=1))
         status = await client.get_task_progress(task_id)
-    # Then its whole story is heard, in order, with the text before the end
+    # Then the bytes of its upload are counted
+    assert uploads[0] < uploads[-1] == (recording, len(CONTENT))
+    assert uploads == sorted(uploads)
+    # And its whole story is heard, in order, with the text before the end
     told = [event for event in events if isinstance(event, ProgressEvent)]
     assert [event.sequence for event in told] == list(range(1, len(told) + 1))
     assert events[-1] is told[-1]

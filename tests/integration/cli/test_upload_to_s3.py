@@ -70,8 +70,10 @@ async def stored(bucket: S3Store, name: str) -> bytes:
 
 async def test_a_recording_is_uploaded_once(settings: Settings, recording: Path, bucket: S3Store, proxy: Proxy) -> None:
     # Given a recording that was uploaded
-    store = S3(settings)
+    sent: list[int] = []
+    store = S3(settings, lambda _, count: sent.append(count))
     assert await store.upload(recording, "t1-meeting.flac") is True
+    assert sent[-1] == len(CONTENT)
     assert await stored(bucket, "t1-meeting.flac") == CONTENT
     # When it is uploaded again
     proxy.requests.clear()

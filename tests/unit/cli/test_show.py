@@ -14,6 +14,7 @@ from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import Segment, SegmentsEvent
 from natscribe.schemas.wire import Kind, Priority
 from rich.console import Console
+from rich.text import Text
 
 RUNNING = ProgressEvent(
     task_id="t1",
@@ -116,6 +117,42 @@ def test_failures_are_told_whole_above_the_bars(monkeypatch: pytest.MonkeyPatch)
     # Then the reason is not cut
     assert isinstance(screen.file, StringIO)
     assert f"a.wav: failed: {message} (audio_not_found)" in screen.file.getvalue()
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> StringIO:
+    """A terminal of 24 lines, without the codes that move its cursor."""
+    written = StringIO()
+    console = Console(file=written, force_terminal=True, width=80, height=24, color_system=None)
+    monkeypatch.setattr("natscribe.cli.bars.err", console)
+    return written
+
+
+def last_rows(written: StringIO) -> list[str]:
+    """The rows that were drawn last, in words."""
+    text = Text.from_ansi(written.getvalue().rpartition("\x1b[2K")[2]).plain
+    return [" ".join(row.replace("━", "").split()) for row in text.splitlines()]
+
+
+def test_an_upload_is_shown_until_its_task_begins(screen: StringIO) -> None:
+    # Given a recording of which a half is uploaded
+    with Bars(segments=False) as display:
+        display.upload("a.wav", 1_000_000, 2_000_000)
+    # Then both sizes are shown
+    assert last_rows(screen) == ["a.wav 50% uploading, 1.0 MB of 2.0 MB"]
+
+
+def test_of_many_tasks_only_those_at_work_are_shown(screen: StringIO) -> None:
+    # Given more tasks than a terminal shows: one has ended, one is at work and the others wait
+    with Bars(segments=False, tasks=50) as display:
+        waiting = RUNNING.model_copy(update={"state": State.QUEUED, "stage": None, "progress": 0})
+        for number in range(50):
+            display.show(f"{number}.wav", waiting)
+        display.show("7.wav", RUNNING)
+        display.show("8.wav", RUNNING)
+        display.end("8.wav", failed=True)
+    # Then the one at work has a row, and the last row counts all
+    assert last_rows(screen) == ["7.wav 11% transcribing", "all 50 files 2% 0 done, 1 failed"]
 
 
 def test_long_names_that_begin_alike_are_told_apart() -> None:

@@ -31,7 +31,7 @@ dead_letters = typer.Typer(no_args_is_help=True, help="List, replay or delete ta
 
 
 def queue(*, as_json: JsonQueue = False) -> None:
-    """Show how many tasks wait, run and have failed, how long the first has waited, when the last should start."""
+    """Show how many tasks wait, run and have failed. Also when the first came and when the last should start."""
 
     async def work() -> int:
         async with open_client() as client:

@@ -31,7 +31,7 @@ JsonStatus = Annotated[bool, typer.Option("--json", help="The TaskStatus message
 
 
 def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
-    """Show a task from its first event until it ends, and its text as it is found."""
+    """Show a task until it ends, and its text as it is found."""
 
     async def work() -> int:
         async with open_client() as client:
@@ -71,7 +71,7 @@ def result(  # noqa: PLR0913 -- the options of the command
     max_cue_seconds: MaxCueSeconds = None,
     output_dir: OutputDir = None,
 ) -> None:
-    """Print the results of tasks, or write them into a folder; each file has the name of its task."""
+    """Print results, or write them into a folder. Each file has the name of its task."""
     limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
     run_and_exit(_fetch_results(task_ids, output_of(result_format, output_dir, limits)))
 
@@ -110,7 +110,7 @@ def cancel(task_id: Task, *, as_json: JsonStatus = False) -> None:
 
 
 def delete(task_ids: Tasks = None, *, user: User = None, yes: Yes = False) -> None:
-    """Delete tasks with their results and recordings, even if other tasks use the same recording."""
+    """Delete tasks, their results and recordings. Other tasks lose the same recording, too."""
     if (user is None) is (not task_ids):
         message = "give either TASK_IDs or --user"
         raise typer.BadParameter(message)
