@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from natscribe.jetstream.streams import RESULTS_KEPT_S
 from natscribe.schemas.errors import ErrorCode
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from app.errors import TransientError
 from app.redis_store import keys
@@ -97,8 +97,9 @@ def _left(keep: int, age_s: float) -> int:
 def _reached() -> Iterator[None]:
     try:
         yield
-    except (AuthenticationError, NoPermissionError) as error:
-        text = f"Redis refuses the service ({error}): correct REDIS_URL, or run Redis with deploy/redis/users.sh."
+    except (AuthenticationError, ResponseError) as error:
+        why = str(error).rpartition("caused error: ")[2]  # a pipeline's error begins with the command: a whole script
+        text = f"Redis refuses the service ({why}): correct REDIS_URL, or restart Redis with deploy/redis/users.sh."
         raise TransientError(ErrorCode.INTERNAL, text) from error
     except (RedisError, OSError) as error:
         raise TransientError(

@@ -62,12 +62,18 @@ async def _project_next(inbox: PullInbox, at_once: int, project: Project, now: N
 
 
 async def _settle(messages: list[Msg], project: Project, now: Now) -> None:
+    """Project messages and acknowledge them; give them back if NATS or Redis refuses or does not answer.
+
+    Raises:
+        TransientError: Redis is away, or refuses the service.
+        NatsError: NATS does not answer.
+    """
     try:
         await project([_stored(message) async for message in _in_turns(messages)], await now())
     except (TransientError, NatsError):
         for message in messages:
             await message.nak(delay=RETRY_AFTER_S)
-        return
+        raise
     async for message in _in_turns(messages):
         await message.ack()
 

@@ -11,12 +11,14 @@ from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from app.errors import TransientError
 from app.main import Worker
 from app.redis_store.keys import MARK
 from app.redis_store.projection import Ended, Happened, RedisProjection
 from app.task_log.record import Metadata, Record
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
+from tests.servers import Servers
 from tests.waiting import eventually
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
@@ -70,6 +72,18 @@ async def test_an_event_of_a_new_stream_is_shown_and_an_older_one_of_it_is_not(
     # Then it is projected, and nothing before it
     await projection.progressed([happened(1, State.RUNNING, 50, 1)])
     assert await projected(redis) == ("queued", "0")
+
+
+async def test_a_redis_with_the_rights_of_an_older_version_is_told_as_such(redis: Redis, servers: Servers) -> None:
+    # Given a Redis whose rules lack a command that the script of the projection calls
+    await redis.acl_setuser("older", enabled=True, nopass=True, keys=["*"], categories=["+@all"], commands=["-zadd"])
+    async with Redis.from_url(servers.redis_url.replace("://", "://older:any@")) as older:
+        # When an event is projected, then the error says what Redis refuses, and not that Redis is away
+        with pytest.raises(TransientError, match=r"^Redis refuses the service \(.*zadd.*users\.sh") as refused:
+            await RedisProjection(older).progressed([happened(4, State.RUNNING, 80, 9)])
+    # And it does not repeat the script
+    assert "EVAL" not in str(refused.value)
+    await redis.acl_deluser("older")
 
 
 async def test_a_newer_event_is_shown(projection: RedisProjection, redis: Redis) -> None:

@@ -11,17 +11,21 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Kind, Model
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
+from app.errors import TransientError
 from app.jetstream.pull_inbox import PullInbox
 from app.redis_store import projector
 from app.redis_store.projection import Happened, RedisProjection
 from app.redis_store.projector import EVENTS_AT_ONCE, RESULTS_AT_ONCE
 from app.settings import Settings
 from app.task_log.record import Metadata
+from tests.waiting import eventually
 
 NAMES = Settings(_env_file=None).stream_names
 WITHIN = 10  # seconds
@@ -153,3 +157,27 @@ async def test_what_is_shown_takes_no_more_than_half_of_the_time(client: FakeCli
         await asked.wait()
         # Then the worker has as long for itself before the next ones are asked for
         assert asyncio.get_running_loop().time() - projection.projected_at >= projection.takes
+
+
+class RefusingProjection(FakeProjection):
+    """Writes nothing, as Redis refuses it."""
+
+    async def progressed(self, events: Sequence[Happened]) -> None:
+        del events
+        raise TransientError(ErrorCode.INTERNAL, "Redis refuses the service.")
+
+
+@pytest.mark.usefixtures("asked")
+async def test_a_projection_that_cannot_go_on_is_logged(client: FakeClient) -> None:
+    # Given a Redis that refuses what the projector writes
+    async def logged() -> bool:
+        return bool(logs)
+
+    with capture_logs() as logs:
+        async with projecting(client, RefusingProjection()):
+            # When the projector tries
+            await eventually(logged)
+    # Then the log says why the keys are not up to date
+    assert [(line["event"], line["work"], line["error"]) for line in logs] == [
+        ("work_interrupted", "projection", "Redis refuses the service.")
+    ]
