@@ -19,24 +19,33 @@ from app.redis_store import keys
 ANSWER_TIMEOUT_S: Final = 1.0  # short, because a task can compute a finding itself
 LARGEST_BYTES: Final = 32 * 1024 * 1024  # limit of a compressed finding; a day of speech takes about 5 MB
 
-# Both scripts note the recording under the task's id, for as long as its findings can stay. A cancelled or deleted task
-# keeps nothing and notes nothing.
-KEEP: Final = """
+# Both scripts note the recording under the task's id, for as long as its findings can stay: findings that were kept
+# before CACHE_TTL was shortened stay longer than ARGV[2]. A cancelled or deleted task keeps nothing and notes nothing.
+NOTE: Final = """
+local function note()
+  redis.call('HSET', KEYS[2], ARGV[1], '')
+  local left = math.max(redis.call('TTL', KEYS[1]), redis.call('TTL', KEYS[2]))
+  redis.call('EXPIRE', KEYS[2], math.max(left, tonumber(ARGV[2])))
+end
+"""
+KEEP: Final = (
+    NOTE
+    + """
 if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
-redis.call('HSET', KEYS[2], ARGV[1], '')
-redis.call('EXPIRE', KEYS[2], ARGV[2])
 redis.call('HSET', KEYS[1], ARGV[3], ARGV[4])
 if redis.call('TTL', KEYS[1]) < 0 then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
+note()
 return 1
 """
-FIND: Final = """
+)
+FIND: Final = (
+    NOTE
+    + """
 local found = redis.call('HGET', KEYS[1], ARGV[3])
-if found and redis.call('EXISTS', KEYS[3]) == 0 then
-  redis.call('HSET', KEYS[2], ARGV[1], '')
-  redis.call('EXPIRE', KEYS[2], ARGV[2])
-end
+if found and redis.call('EXISTS', KEYS[3]) == 0 then note() end
 return found
 """
+)
 
 Found = TypeVar("Found", bound=BaseModel)
 

@@ -62,6 +62,24 @@ async def test_an_answer_goes_with_each_task_that_has_it(cache: Cache, redis: Re
     assert await redis.keys("natscribe:[th]*") == [keys.recordings("t1")]
 
 
+@pytest.mark.parametrize("again", [Cache.find, Cache.keep])
+async def test_findings_go_with_their_task_after_the_time_was_shortened(
+    binary_redis: Redis, redis: Redis, cache: Cache, again: object
+) -> None:
+    # Given a finding that is kept for a day, and an operator who then chooses a minute
+    await cache.keep("t1", AUDIO, "transcription base", FOUND)
+    short = Cache(binary_redis, keep=60)
+    # When the same task, and another one, find it again or add another finding
+    for task_id in ("t1", "t2"):
+        if again is Cache.find:
+            await short.find(task_id, AUDIO, "transcription base", Model)
+        else:
+            await short.keep(task_id, AUDIO, "diarization", FOUND)
+    # Then the service knows the recording of both as long as there are findings
+    for task_id in ("t1", "t2"):
+        assert await redis.ttl(keys.recordings(task_id)) >= await redis.ttl(keys.findings(AUDIO)) - 1 > DAY / 2
+
+
 async def test_what_was_kept_in_pieces_is_found_in_pieces(cache: Cache, redis: Redis) -> None:
     # Given an answer of several pieces, whatever is in them
     pieces = [FOUND, Model(name="two\nlines", revision="1")]
