@@ -58,7 +58,7 @@ class Record:
         """The documents with these results, by path."""
         wanted = {
             "docs/performance.md": self._report(),
-            "README.md": self._summary("summary.md"),
+            "README.md": self._summary("summary.md").partition("\n\n")[0],
             "README.ru.md": self._summary("summary.ru.md"),
         }
         return {
@@ -74,7 +74,7 @@ class Record:
         return "\n\n".join(["## In short", self._summary("summary.md"), *once, *sections])
 
     def _summary(self, name: str) -> str:
-        """The figures in sentences, without those that have no figure yet."""
+        """The sentences that have their figures; README shows those before the empty line."""
         said = []
         for line in (ROOT / "benchmarks" / name).read_text(encoding="utf-8").splitlines():
             with suppress(KeyError):
