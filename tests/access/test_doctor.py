@@ -1,8 +1,10 @@
 """What the doctor finds about users, on a server with the users of the production stack."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from natscribe.client import workers
 from natscribe.client.examination import Examination, examine
 from pydantic import SecretStr
 
@@ -16,7 +18,8 @@ from tests.workers import working
 
 
 @pytest.fixture
-def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
+def settings(guarded: GuardedNats, valkey: GuardedValkey, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr(workers, "REPLIES_WITHIN_S", 0.5)
     found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
     return login(found, "service")
 
@@ -37,12 +40,13 @@ def problems(found: Examination) -> list[str]:
 
 
 async def test_each_user_learns_what_it_may_do(settings: Settings, worker: Worker) -> None:
+    # When each client with its own rights examines
+    examined = await asyncio.gather(*(examine(login(settings, user)) for user in CLIENTS))
     rules = configured()
-    for user in CLIENTS:
-        # When a user with its own rights examines
-        found = await examine(login(settings, user))
+    for user, found in zip(CLIENTS, examined, strict=True):
         # Then nothing is wrong, and each right is as the server's configuration has it
         assert problems(found) == [], user
+        assert [each.worker for each in found.workers] == [worker.container.worker_name]
         for right in found.rights:
             subject = right.subject.replace("$JS.API.", "$JS.ACK.natscribe.")  # as the accounts map it
             action = "subscribe" if right.command == "top" else "publish"
@@ -51,25 +55,22 @@ async def test_each_user_learns_what_it_may_do(settings: Settings, worker: Worke
             assert {other for other in CLIENTS if rules[other].may(action, subject)} == set(right.users), right
 
 
-@pytest.mark.parametrize("user", ["monitoring", "admin"])
-async def test_a_user_without_rights_is_told_which_users_have_some(
-    settings: Settings, worker: Worker, user: str
-) -> None:
-    found = await examine(login(settings, user))
-    assert problems(found) == [f"The user '{user}' may send no request of the service"]
-    assert found.problems[0].next_step.startswith("log in as publisher, follower or operator")
+async def test_a_user_who_may_ask_nothing_is_told_which_users_may(settings: Settings, worker: Worker) -> None:
+    users = ("monitoring", "admin")
+    examined = await asyncio.gather(*(examine(login(settings, user)) for user in users))
+    for user, found in zip(users, examined, strict=True):
+        assert problems(found) == [f"The user '{user}' may send no request of the service"]
+        assert found.problems[0].next_step.startswith("log in as publisher, follower or operator")
 
 
-async def test_a_wrong_password_is_named(settings: Settings) -> None:
-    wrong = login(settings, "publisher").model_copy(update={"nats_password": SecretStr("guessed")})
-    found = await examine(wrong)
-    assert problems(found) == [f"NATS at {settings.nats_url} refuses the login"]
-    assert "NATS_PASSWORD" in found.problems[0].next_step
-    assert "guessed" not in found.model_dump_json()
-
-
-async def test_a_wrong_inbox_prefix_is_named(settings: Settings, worker: Worker) -> None:
-    wrong = login(settings, "operator").model_copy(update={"nats_inbox_prefix": inbox("service")})
-    found = await examine(wrong)
-    assert problems(found) == ["NATS does not allow the user 'operator' to receive replies under _INBOX"]
-    assert found.problems[0].next_step.startswith("set NATS_INBOX_PREFIX")
+async def test_a_wrong_password_and_a_wrong_inbox_prefix_are_named(settings: Settings) -> None:
+    # Given a user with another password, and one without its inbox prefix
+    guessed = login(settings, "publisher").model_copy(update={"nats_password": SecretStr("guessed")})
+    elsewhere = login(settings, "operator").model_copy(update={"nats_inbox_prefix": inbox("service")})
+    refused, unheard = await asyncio.gather(examine(guessed), examine(elsewhere))
+    # Then each is told what to correct
+    assert problems(refused) == [f"NATS at {settings.nats_url} refuses the login"]
+    assert "NATS_PASSWORD" in refused.problems[0].next_step
+    assert "guessed" not in refused.model_dump_json()
+    assert problems(unheard) == ["NATS does not allow the user 'operator' to receive replies under _INBOX"]
+    assert unheard.problems[0].next_step.startswith("set NATS_INBOX_PREFIX")

@@ -1,5 +1,6 @@
 """`natscribe top` for each user of the production stack."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -33,6 +34,13 @@ async def worker(settings: Settings, engine: FakeEngine) -> AsyncIterator[Worker
         yield service
 
 
+async def seen(settings: Settings) -> Board:
+    board = Board()
+    async with Client(settings) as client:
+        await top.gather(client, board)
+    return board
+
+
 async def test_each_client_sees_what_runs_waits_and_has_failed(
     settings: Settings, worker: Worker, engine: FakeEngine
 ) -> None:
@@ -49,21 +57,19 @@ async def test_each_client_sees_what_runs_waits_and_has_failed(
             return {(task.task_id, str(task.state)) for task in page.tasks} >= {("runs", "running"), ("gone", "failed")}
 
         await eventually(listed)
-        for user in CLIENTS:
-            # When each kind of client looks
-            board = Board()
-            async with Client(login(settings, user)) as looking:
-                await top.gather(looking, board)
-            # Then it sees all of it
-            assert board.troubles == {}, user
-            assert list(board.running) == ["runs"]
-            assert [failure.task_id for failure in board.failures] == ["gone"]
-            assert board.queue is not None
-            assert sum(queue.waiting for queue in board.queue.queues) == 1
-        # And others are told what they lack
-        board = Board()
-        async with Client(login(settings, "monitoring")) as looking:
-            await top.gather(looking, board)
-        assert set(board.troubles) == {"queue", "list", "progress"}
-        assert all("log in as publisher or follower or operator" in each for each in board.troubles.values())
+        # When each user looks
+        users = (*CLIENTS, "monitoring")
+        boards = dict(zip(users, await asyncio.gather(*(seen(login(settings, user)) for user in users)), strict=True))
         engine.may_go_on.set()
+    # Then each kind of client sees all of it
+    for user in CLIENTS:
+        board = boards[user]
+        assert board.troubles == {}, user
+        assert list(board.running) == ["runs"]
+        assert [failure.task_id for failure in board.failures] == ["gone"]
+        assert board.queue is not None
+        assert sum(queue.waiting for queue in board.queue.queues) == 1
+    # And another user is told what it lacks
+    troubles = boards["monitoring"].troubles
+    assert set(troubles) == {"queue", "list", "progress"}
+    assert all("log in as publisher or follower or operator" in each for each in troubles.values())

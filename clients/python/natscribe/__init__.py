@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from natscribe.schemas.task_queues import QueueOverview
     from natscribe.schemas.transcription import Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask
     from natscribe.schemas.wire import Kind, Priority
+    from natscribe.schemas.workers import WorkerInfo
     from natscribe.settings import Settings
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "TranscriptionResult",
     "TranscriptionTask",
     "UnreachableError",
+    "WorkerInfo",
 ]
 
 _MODULES = {
@@ -94,6 +96,7 @@ _MODULES = {
     "natscribe.schemas.task_queues": ("QueueOverview",),
     "natscribe.schemas.transcription": ("Segment", "SegmentsEvent", "TranscriptionResult", "TranscriptionTask"),
     "natscribe.schemas.wire": ("Kind", "Priority"),
+    "natscribe.schemas.workers": ("WorkerInfo",),
     "natscribe.settings": ("Settings",),
 }
 

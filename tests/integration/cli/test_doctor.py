@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from nats.js import JetStreamContext
-from natscribe.client import connection, examination
+from natscribe.client import connection, examination, workers
 from natscribe.client.examination import Examination, examine
 from natscribe.schemas.wire import Model
 
@@ -24,7 +24,9 @@ class NatsWithoutJetStream(NatsServer):
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
+def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setattr(workers, "REPLIES_WITHIN_S", 0.5)
+    monkeypatch.setattr(examination, "CHECKED_WITHIN_S", 2.0)
     return settings.model_copy(update={"audio_store": "nats://audio"})
 
 
@@ -104,6 +106,15 @@ async def test_a_server_that_hangs(settings: Settings, monkeypatch: pytest.Monke
     # Then the examination ends all the same
     assert found.problems
     assert [what for what in problems(found) if "answer" not in what and "replied" not in what] == []
+
+
+async def test_a_server_that_is_too_old(
+    settings: Settings, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examination, "OLDEST_SERVER", (99, 0))
+    found = await examine(settings)
+    assert "and the service needs 99.0" in problems(found)[0]
+    assert found.problems[0].next_step == "update nats-server"
 
 
 async def test_no_worker(settings: Settings, js: JetStreamContext) -> None:

@@ -35,6 +35,7 @@ CONNECTED_WITHIN_S = 10.0
 CHECKED_WITHIN_S = 4.0
 CLOSED_WITHIN_S = 1.0
 ROUND_TRIP_WITHIN_S = 2
+OLDEST_SERVER = (2, 12)  # earlier servers cannot schedule messages
 _NAMED = 3  # at most this number of workers is named in a sentence
 
 T = TypeVar("T")
@@ -109,6 +110,11 @@ class _Examiner:
             ClientError: NATS does not answer, or refuses the inbox: no check can find anything then.
         """
         self.found.server = await _server(self.connection, self.settings)
+        if tuple(map(int, self.found.server.version.split(".")[:2])) < OLDEST_SERVER:
+            oldest = ".".join(map(str, OLDEST_SERVER))
+            self._wrong(
+                f"NATS has version {self.found.server.version}, and the service needs {oldest}", "update nats-server"
+            )
         self.found.rights = await _in_time(rights(self.connection, self.settings), CHECKED_WITHIN_S, "NATS")
         if not any(right.allowed and right.subject.islower() for right in self.found.rights):
             name = f"user {self.found.user!r}" if self.found.user else "login"
