@@ -9,7 +9,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from importlib.metadata import version
 
 import structlog
 from faststream.asgi import AsgiFastStream
@@ -31,7 +30,7 @@ from app.errors import TaskError, TransientError
 from app.jetstream import connection, provisioning
 from app.operations import health
 from app.redis_store import projector
-from app.settings import Settings
+from app.settings import VERSION, Settings
 from app.supervision import run_forever
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import metrics_route
@@ -66,7 +65,7 @@ class Worker:
         self.app: AsgiFastStream = self._application()
 
     def _application(self) -> AsgiFastStream:
-        specification = document(version("natscribe-service"), self.settings)
+        specification = document(VERSION, self.settings)
         return AsgiFastStream(
             self.broker,
             lifespan=self._lifespan,
@@ -120,6 +119,7 @@ class Worker:
             container.connection.made()
             container.connect(nats, ack_wait=ack_wait)
             closing.callback(container.result_writer.close)
+            closing.push_async_callback(container.worker_report.close)
             for name in IN_CONTEXT:
                 self.app.context.set_global(name, getattr(container, name))
             await closing.enter_async_context(container.sharing.open())

@@ -3,19 +3,46 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Final
 from uuid import uuid4
 
 from natscribe.schemas.workers import WorkerInfo
 
+from app.cancellation import cancel_all
 from app.engines.engine import Engine
 from app.errors import PermanentError, TransientError
 from app.recordings import Recordings
 from app.redis_store.projection import RedisProjection
+from app.settings import VERSION
 
 CHECKED_WITHIN_S: Final = 1.0  # a client waits two seconds for the replies of all workers
-_VERSION: Final = version("natscribe-service")
+SHARED_FOR_S: Final = 5.0  # how long the answer of a server is given to all who ask
+
+
+class _Check:
+    """Asks a server whether it answers, one question at a time; all who ask within SHARED_FOR_S share the answer.
+
+    A thread that waits for a folder cannot be cancelled: a question for each request could take all threads from tasks.
+    """
+
+    def __init__(self, ask: Callable[[], Coroutine[None, None, bool]]) -> None:
+        self._ask = ask
+        self._asked: asyncio.Task[bool] | None = None
+        self._asked_at = 0.0
+
+    async def answers(self) -> bool:
+        """Return whether the server answers; False if it takes longer than CHECKED_WITHIN_S."""
+        now = asyncio.get_running_loop().time()
+        if self._asked is None or (self._asked.done() and now - self._asked_at >= SHARED_FOR_S):
+            self._asked, self._asked_at = asyncio.create_task(self._ask()), now
+        asked = self._asked
+        done, _ = await asyncio.wait([asked], timeout=CHECKED_WITHIN_S)
+        return bool(done) and asked.result()
+
+    async def close(self) -> None:
+        """Stop waiting for the server."""
+        if self._asked is not None:
+            await cancel_all([self._asked])
 
 
 class WorkerReport:
@@ -36,17 +63,18 @@ class WorkerReport:
         self._audio_store = audio_store
         self._engine = engine
         self._recordings = recordings
-        self._projection = projection
+        self._redis = _Check(projection.reachable)
+        self._store = _Check(self._store_answers)
         self._idle = idle
         self._started_at = datetime.now(UTC)
 
     async def read(self) -> WorkerInfo:
         """Return what this worker is now."""
-        redis, store = await asyncio.gather(_in_time(self._projection.reachable()), _in_time(self._store_answers()))
+        redis, store = await asyncio.gather(self._redis.answers(), self._store.answers())
         loaded = self._engine.loaded
         return WorkerInfo(
             worker=self._name,
-            version=_VERSION,
+            version=VERSION,
             started_at=self._started_at,
             idle=self._idle(),
             model=loaded.model if loaded is not None else None,
@@ -55,6 +83,10 @@ class WorkerReport:
             audio_store_answers=store,
             redis_answers=redis,
         )
+
+    async def close(self) -> None:
+        """Stop waiting for the servers."""
+        await asyncio.gather(self._redis.close(), self._store.close())
 
     async def _store_answers(self) -> bool:
         """Ask the store for a recording that does not exist: a store that works says so."""
@@ -65,11 +97,3 @@ class WorkerReport:
             return True
         except TransientError:
             return False
-
-
-async def _in_time(check: Coroutine[None, None, bool]) -> bool:
-    """Return what a check finds; False if the check takes too long."""
-    try:
-        return await asyncio.wait_for(check, CHECKED_WITHIN_S)
-    except TimeoutError:
-        return False

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from importlib.metadata import version
 
 from natscribe.schemas.diarization import DiarizationResult, DiarizationTask, Turn
 from natscribe.schemas.errors import ErrorDetail
@@ -17,10 +16,9 @@ from app.errors import TaskError
 from app.recordings import Recording, Recordings
 from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
+from app.settings import VERSION
 from app.updates import Result, Update, processed
 from app.work_sharing.coordinator import WorkSharing
-
-_VERSION = version("natscribe-service")  # part of the cache's keys: another version of the code may find other turns
 
 
 class Diarizer:
@@ -63,7 +61,8 @@ class Diarizer:
         Raises:
             TaskError: The recording or the engine failed.
         """
-        question = f"turns of votes {_VERSION} {task.min_speakers}-{task.max_speakers}"
+        # VERSION, because another version of the code may find other turns
+        question = f"turns of votes {VERSION} {task.min_speakers}-{task.max_speakers}"
         found = await self._cache.find(task.task_id, recording.sha256, question, DiarizationDone)
         if found is not None:
             yield found.model_copy(update={"cached": True})

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from importlib.metadata import version
 
 from natscribe.schemas.transcription import Segment, Stretch, TranscriptionTask
 from natscribe.schemas.wire import Model
@@ -11,11 +10,11 @@ from pydantic import BaseModel
 from app.engines.engine import Engine, answer
 from app.engines.messages import Load, Loaded
 from app.redis_store.cache import Cache, read
+from app.settings import VERSION
 from app.speech.pipeline import Transcribed
 
 SEGMENTS_AT_ONCE = 50  # segments that a replay yields at once: far less than a NATS message can hold
 PIECE = 100  # segments cached as one: reading them blocks the event loop for about 10 ms; a day's, for over a second
-VERSION = version("natscribe-service")  # part of the keys: another version of the code may find other text
 
 
 class Transcript(BaseModel):
@@ -80,6 +79,7 @@ class TranscriptCache:
         words = "words" if task.word_timestamps or task.diarize else "text"
         how = self._engine.loaded.how if self._engine.loaded else ""
         options = f"{task.options.digest()} {channel} {words}"
+        # VERSION, because another version of the code may find other text
         return f"transcript in pieces {VERSION} {model.name} {model.revision} {how} {options}"
 
 

@@ -5,13 +5,12 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Final
 
 import structlog
 from natscribe.settings import without_login
 
-from app.settings import Settings
+from app.settings import VERSION, Settings
 
 DEFAULT_LEVEL: Final = "INFO"
 SERVER: Final = "uvicorn.error"  # the logger of the HTTP server, for all of its lines but those of requests
@@ -84,7 +83,7 @@ def adopt_libraries() -> None:
 def summary(settings: Settings) -> dict[str, str]:
     """Return what the first line of the log says about the service: its version, servers, model and device."""
     return {
-        "version": version("natscribe"),
+        "version": VERSION,
         "nats": settings.nats_place,
         "redis": without_login(settings.redis_url),
         "model": settings.transcription_model or "whisper-base",

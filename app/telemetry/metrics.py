@@ -19,6 +19,7 @@ from natscribe.schemas.wire import Kind
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from app.settings import VERSION
 from app.telemetry.storage_metrics import StorageMetrics
 
 # Upper limits of the histograms' buckets: in seconds, and in seconds of work per second of audio.
@@ -129,7 +130,7 @@ class Meter:
         build = self._gauge(
             "natscribe_build_info", "Versions of service, Python and engine.", ["version", "python", "engine"]
         )
-        build.labels(version("natscribe-service"), platform.python_version(), version("faster-whisper")).set(1)
+        build.labels(VERSION, platform.python_version(), version("faster-whisper")).set(1)
 
     def _counter(self, name: str, what: str, labels: list[str]) -> Counter:
         return _begun(Counter(name, what, labels, registry=self.registry), labels)

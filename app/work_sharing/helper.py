@@ -9,7 +9,6 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import Annotated, Literal
 
 import structlog
@@ -22,7 +21,7 @@ from app.engines.cores import SHORTEST_S, Cores
 from app.engines.engine import Engine, answer
 from app.engines.messages import LONGEST_WINDOW_S, Transcribe, WindowSound, WindowsTranscribed
 from app.errors import TaskError
-from app.settings import MOST_WINDOWS
+from app.settings import MOST_WINDOWS, VERSION
 
 SHORTEST_BATCH_S, LONGEST_BATCH_S = 20.0, 120.0  # the least and the most time that a helper gets for a batch
 MOST_PIECES = 100  # most pieces of speech in a window
@@ -31,9 +30,6 @@ LOOKS_FOR_S = 1.25 * SHORTEST_S  # cores must be free for this long; each worker
 ALIVE_EVERY_S = 1.5  # pause between two `Alive` messages
 WAITS_FOR_S = 10.0  # a helper waits this long for the next window; then it may help another run
 _WINDOWS_AT_ONCE = 2  # windows in one job of the engine: a task of this worker waits for no more than these
-
-# Workers help only workers of the same version: another version may find other text.
-_VERSION = version("natscribe-service")
 
 Send = Callable[[str, bytes], Awaitable[None]]  # sends a body to the inbox of the worker with this token
 
@@ -110,8 +106,11 @@ def decode(body: bytes) -> tuple[Line, bytes]:
 
 
 def way_of(engine: Engine) -> str:
-    """Describe how an engine computes: engines with the same description find the same in a window."""
-    return f"{_VERSION} {engine.loaded.how}" if engine.loaded is not None else ""
+    """Describe how an engine computes: engines with the same description find the same in a window.
+
+    The version belongs to it, because another version of the service may find other text.
+    """
+    return f"{VERSION} {engine.loaded.how}" if engine.loaded is not None else ""
 
 
 class Helper:

@@ -5,7 +5,6 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from natscribe.schemas.progress import State
 from natscribe.settings import without_login
 
 from app.errors import PermanentError
-from app.settings import Settings
+from app.settings import VERSION, Settings
 from app.telemetry import logs
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import DEADLINE, Publisher, StartWorker, queue_is_empty
@@ -98,7 +97,7 @@ async def test_each_line_says_what_it_is_about(
     assert ends["t1"]["cached"] is False
     # The first line says what the service uses, without passwords
     assert first["nats"] == settings.nats_place
-    assert (first["model"], first["device"], first["version"]) == ("whisper-base", "auto", version("natscribe"))
+    assert (first["model"], first["device"], first["version"]) == ("whisper-base", "auto", VERSION)
     assert first["redis"] == without_login(settings.redis_url)
     assert ends["t2"]["error"] == "audio_unreadable"
     # FastStream's lines go the same way

@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 
 from app.redis_store import keys
 from app.redis_store.cache import Cache
-from app.speech.transcript_cache import PIECE, VERSION, Transcript, TranscriptCache
+from app.settings import VERSION
+from app.speech.transcript_cache import PIECE, Transcript, TranscriptCache
 from tests.fakes.engine import MODEL, FakeEngine, segment
 
 AUDIO = "a" * 64

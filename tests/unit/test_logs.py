@@ -3,7 +3,8 @@
 import pytest
 import structlog
 
-from app.telemetry.logs import WARNINGS_REMEMBERED, RepeatFilter
+from app.settings import VERSION, Settings
+from app.telemetry.logs import WARNINGS_REMEMBERED, RepeatFilter, summary
 
 
 class Clock:
@@ -63,3 +64,8 @@ def test_it_remembers_so_many(seldom: RepeatFilter) -> None:
     for number in range(WARNINGS_REMEMBERED):
         assert passes(seldom, "other", number=number)
     assert passes(seldom, "first")
+
+
+def test_the_first_line_names_the_version_of_the_service_and_not_that_of_the_client() -> None:
+    # both packages may have the same version, so it is compared by identity
+    assert summary(Settings(_env_file=None))["version"] is VERSION

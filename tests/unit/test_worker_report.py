@@ -1,0 +1,97 @@
+"""What a worker tells of itself: many who ask at once cost its tasks no more than one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import pytest
+from natscribe.schemas.errors import ErrorCode
+
+from app.errors import PermanentError, TransientError
+from app.operations import worker_report
+from app.operations.worker_report import WorkerReport
+from app.recordings import Recording, Recordings
+from app.redis_store.projection import RedisProjection
+from tests.fakes.engine import FakeEngine
+
+
+class FakeRecordings:
+    """A store that answers nobody before `answers` is set."""
+
+    def __init__(self) -> None:
+        self.answers = asyncio.Event()
+        self.error: Exception | None = PermanentError(ErrorCode.AUDIO_NOT_FOUND, "not found")
+        self.asked = self.cancelled = 0
+
+    @asynccontextmanager
+    async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
+        del audio_file_id
+        self.asked += 1
+        try:
+            await self.answers.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.error is not None:
+            raise self.error
+        yield cast("Recording", None)
+
+    async def delete(self, audio_file_id: str, /) -> None:
+        raise NotImplementedError
+
+
+class FakeProjection:
+    """Redis, which answers."""
+
+    async def reachable(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def recordings() -> FakeRecordings:
+    return FakeRecordings()
+
+
+@pytest.fixture
+async def report(recordings: Recordings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WorkerReport]:
+    monkeypatch.setattr(worker_report, "CHECKED_WITHIN_S", 0.05)
+    projection = cast("RedisProjection", FakeProjection())
+    report = WorkerReport(
+        "w1", "file:///a", engine=FakeEngine(), recordings=recordings, projection=projection, idle=lambda: True
+    )
+    yield report
+    await report.close()
+
+
+async def test_a_store_that_hangs_is_asked_once(report: WorkerReport, recordings: FakeRecordings) -> None:
+    # Given a store that answers nobody, as a folder whose server is away
+    # When many ask at once, and again
+    infos = [await report.read(), *await asyncio.gather(*(report.read() for _ in range(20)))]
+    # Then all are told, and the store is asked once: a thread that waits for a folder cannot be cancelled
+    assert {(info.audio_store_answers, info.redis_answers) for info in infos} == {(False, True)}
+    assert (recordings.asked, recordings.cancelled) == (1, 0)
+    # When the store answers after all, then it is told at once
+    recordings.answers.set()
+    assert (await report.read()).audio_store_answers
+    # And it is not asked again for a few seconds
+    assert (await report.read()).audio_store_answers
+    assert recordings.asked == 1
+
+
+async def test_an_answer_is_not_shared_for_ever(
+    report: WorkerReport, recordings: FakeRecordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a store that has answered a while ago
+    monkeypatch.setattr(worker_report, "SHARED_FOR_S", 0.0)
+    recordings.answers.set()
+    assert (await report.read()).audio_store_answers
+    # When it goes away, then the next one who asks is told
+    recordings.error = TransientError(ErrorCode.INTERNAL, "away")
+    assert not (await report.read()).audio_store_answers
+
+
+async def test_a_worker_that_ends_does_not_wait_for_the_store(report: WorkerReport, recordings: FakeRecordings) -> None:
+    await report.read()
+    await report.close()
+    assert (recordings.asked, recordings.cancelled) == (1, 1)
