@@ -6,7 +6,7 @@ import ssl
 from faststream import AckPolicy, FastStream
 from faststream.nats import JStream, NatsBroker, PullSub
 from faststream.nats.security import NatsUserPassword
-from natscribe import Kind, Priority, Settings, TranscriptionResult, TranscriptionTask
+from natscribe import DiarizationResult, Kind, Priority, Settings, TranscriptionResult, TranscriptionTask
 from natscribe.schemas import subjects
 from pydantic import BaseModel
 
@@ -61,9 +61,10 @@ async def submit(recording: Uploaded) -> None:
     ack_policy=AckPolicy.NACK_ON_ERROR,
 )
 @own.publisher("transcripts.ready")
-async def deliver(result: TranscriptionResult) -> Ready:
-    """Publish each transcript as lines, also those that came while this service was down."""
+async def deliver(result: TranscriptionResult | DiarizationResult) -> Ready:
+    """Publish each transcript as lines, also those that came while this service was down; a diarization has none."""
     if result.object:
         bucket = await natscribe.object_storage(result.object.bucket, declare=False)
-        result = TranscriptionResult.model_validate_json((await bucket.get(result.object.name)).data or b"")
-    return Ready(task_id=result.task_id, lines=[f"{line.speaker}: {line.text}" for line in result.segments])
+        result = type(result).model_validate_json((await bucket.get(result.object.name)).data or b"")
+    said = result.segments if isinstance(result, TranscriptionResult) else []
+    return Ready(task_id=result.task_id, lines=[f"{line.speaker}: {line.text}" for line in said])

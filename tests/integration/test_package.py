@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.embedded import NatsServer
 from app.main import Worker
 from tests.programs import BIN, WITHIN
 
@@ -72,15 +73,64 @@ async def test_the_first_client_of_its_readme_runs_beside_packages_of_the_same_n
     assert len([line for line in snippet.splitlines() if line]) <= 9
     (tmp_path / "first.py").write_text(snippet)
     # When its README's client runs there
-    run = await run_in(tmp_path, worker, new, "first.py", recordings_folder / "meeting.flac")
+    run = await run_in(
+        tmp_path,
+        worker.settings.nats_url,
+        worker.settings.audio_store,
+        new,
+        "first.py",
+        recordings_folder / "meeting.flac",
+    )
     # Then it prints the text
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip()
 
 
-async def run_in(folder: Path, worker: Worker, *command: Path | str) -> subprocess.CompletedProcess[str]:
-    settings = worker.settings
-    environment = {"NATS_URL": settings.nats_url, "AUDIO_STORE": settings.audio_store, "PYTHONPATH": str(folder)}
+EVERYTHING = """
+import asyncio
+from natscribe import Client, ErrorCode, Kind, RequestFailedError, Settings, State
+from natscribe.mock import Mock
+
+async def main():
+    async with Mock(Settings.read()), Client() as client:
+        done = await client.create_transcription_task("meeting.flac", user_id="anna")
+        text = (await client.wait_for_result(done)).text
+        failed = await client.create_diarization_task("meeting.flac", task_id="error-audio_unreadable-1")
+        try:
+            await client.wait_for_result(failed)
+        except RequestFailedError as error:
+            assert error.code is ErrorCode.AUDIO_UNREADABLE
+        assert [letter.task_id async for letter in client.dead_letters()] == [failed]
+        assert [task.task_id for task in (await client.tasks(state=State.COMPLETED)).tasks] == [done]
+        assert (await client.queue()).dead_letters == 1
+        assert len(await client.workers()) == 1
+        assert await client.replay(task_id=failed) == 1
+        assert await client.delete_dead_letters(kind=Kind.DIARIZATION) <= 1
+        assert (await client.get_task_progress(done)).state is State.COMPLETED
+        await client.cancel(failed)
+        await client.delete(failed)
+        assert await client.delete_user("anna") == 1
+        print(text)
+
+asyncio.run(main())
+"""
+
+
+async def test_all_of_the_client_and_the_mock_run_on_the_oldest_python(
+    wheel: Path, tmp_path: Path, nats_server: NatsServer
+) -> None:
+    # Given the library alone, on the oldest Python, and an empty NATS
+    new = installed(wheel, tmp_path / "env", python(OLDEST))
+    (tmp_path / "everything.py").write_text(EVERYTHING)
+    # When a program calls each method of the client against the mock
+    run = await run_in(tmp_path, nats_server.url, tmp_path.as_uri(), new, "everything.py")
+    # Then each does what it says
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip()
+
+
+async def run_in(folder: Path, nats_url: str, store: str, *command: Path | str) -> subprocess.CompletedProcess[str]:
+    environment = {"NATS_URL": nats_url, "AUDIO_STORE": store, "PYTHONPATH": str(folder)}
     process = await asyncio.create_subprocess_exec(
         *command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -1,8 +1,10 @@
 """Settings: what is said of a wrong one."""
 
 import re
+from pathlib import Path
 
 import pytest
+from natscribe.settings import Settings as ClientSettings
 from natscribe.settings import without_login, wrong_setting
 from pydantic import ValidationError
 
@@ -44,6 +46,8 @@ def test_a_wrong_setting_ends_a_worker_with_a_sentence(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, what: str
 ) -> None:
     # Given a setting that cannot be
+    if name.startswith("AWS_"):
+        monkeypatch.setenv("AUDIO_STORE", "s3://recordings")
     monkeypatch.setenv(name, value)
     # When a worker reads it
     with pytest.raises(ValidationError) as refused:
@@ -128,3 +132,14 @@ def test_s3_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyP
     # Then the command that installs the extra is named
     with pytest.raises(ValidationError, match=re.escape("pip install 'natscribe[s3]'")):
         Settings(_env_file=None, audio_store="s3://recordings")
+
+
+def test_a_client_and_a_worker_read_a_file_alike(tmp_path: Path) -> None:
+    # Given a file of settings with a name in lower case and a password with a reference
+    file = tmp_path / ".env"
+    file.write_text("nats_user=publisher\nNATS_PASSWORD=a${NOWHERE}b\n")
+    # When a client and a worker read it
+    client, worker = ClientSettings.read(file), Settings(_env_file=file)
+    # Then both read the same
+    assert client.nats_user == worker.nats_user == "publisher"
+    assert client.nats_password == worker.nats_password

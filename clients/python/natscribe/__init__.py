@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         Client,
         ClientError,
         InboxRefusedError,
+        NoJetStreamError,
         NoServerError,
         NotAllowedError,
         NoWorkerError,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         QueueFullError,
         RecordingError,
         RequestFailedError,
+        SettingsError,
         StorageFullError,
         TaskDeletedError,
         TaskIdTakenError,
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from natscribe.schemas.errors import ErrorCode, ErrorDetail
     from natscribe.schemas.progress import ProgressEvent, Stage, State
     from natscribe.schemas.requests import ResultFormat, SubtitleLimits, TaskStatus
-    from natscribe.schemas.task_queues import QueueOverview
+    from natscribe.schemas.task_list import ListedTask, TaskPage
+    from natscribe.schemas.task_queues import QueueOverview, QueueStatus
     from natscribe.schemas.transcription import Segment, SegmentsEvent, TranscriptionResult, TranscriptionTask
     from natscribe.schemas.wire import Kind, Priority
     from natscribe.schemas.workers import WorkerInfo
@@ -44,6 +47,8 @@ __all__ = [
     "ErrorDetail",
     "InboxRefusedError",
     "Kind",
+    "ListedTask",
+    "NoJetStreamError",
     "NoServerError",
     "NoWorkerError",
     "NotAllowedError",
@@ -52,18 +57,21 @@ __all__ = [
     "ProgressEvent",
     "QueueFullError",
     "QueueOverview",
+    "QueueStatus",
     "RecordingError",
     "RequestFailedError",
     "ResultFormat",
     "Segment",
     "SegmentsEvent",
     "Settings",
+    "SettingsError",
     "Stage",
     "State",
     "StorageFullError",
     "SubtitleLimits",
     "TaskDeletedError",
     "TaskIdTakenError",
+    "TaskPage",
     "TaskStatus",
     "TranscriptionResult",
     "TranscriptionTask",
@@ -71,39 +79,26 @@ __all__ = [
     "WorkerInfo",
 ]
 
-_MODULES = {
-    "natscribe.client": (
-        "Client",
-        "ClientError",
-        "InboxRefusedError",
-        "NoServerError",
-        "NoWorkerError",
-        "NotAllowedError",
-        "OptionError",
-        "QueueFullError",
-        "RecordingError",
-        "RequestFailedError",
-        "StorageFullError",
-        "TaskDeletedError",
-        "TaskIdTakenError",
-        "UnreachableError",
-    ),
-    "natscribe.schemas.dead_letters": ("DeadLetter",),
-    "natscribe.schemas.diarization": ("DiarizationResult", "DiarizationTask"),
-    "natscribe.schemas.errors": ("ErrorCode", "ErrorDetail"),
-    "natscribe.schemas.progress": ("ProgressEvent", "Stage", "State"),
-    "natscribe.schemas.requests": ("ResultFormat", "SubtitleLimits", "TaskStatus"),
-    "natscribe.schemas.task_queues": ("QueueOverview",),
-    "natscribe.schemas.transcription": ("Segment", "SegmentsEvent", "TranscriptionResult", "TranscriptionTask"),
-    "natscribe.schemas.wire": ("Kind", "Priority"),
-    "natscribe.schemas.workers": ("WorkerInfo",),
-    "natscribe.settings": ("Settings",),
-}
+_MODULES = (
+    "natscribe.client",
+    "natscribe.schemas.dead_letters",
+    "natscribe.schemas.diarization",
+    "natscribe.schemas.errors",
+    "natscribe.schemas.progress",
+    "natscribe.schemas.requests",
+    "natscribe.schemas.task_list",
+    "natscribe.schemas.task_queues",
+    "natscribe.schemas.transcription",
+    "natscribe.schemas.wire",
+    "natscribe.schemas.workers",
+    "natscribe.settings",
+)
 
 
 def __getattr__(name: str) -> object:
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(module), name)
+    if name in __all__:
+        for module in map(import_module, _MODULES):
+            if hasattr(module, name):
+                return getattr(module, name)
     message = f"module 'natscribe' has no attribute {name!r}"
     raise AttributeError(message)

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import pysubs2
-
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.transcription import TranscriptionResult
@@ -47,6 +45,8 @@ def _txt(result: Result) -> str:
 
 
 def _subtitles(shown: list[Cue], fmt: str, text: Callable[[Cue], str]) -> str:
+    import pysubs2  # noqa: PLC0415 -- part of the extra `command` of the client
+
     subtitles = pysubs2.SSAFile()
     subtitles.events = [
         pysubs2.SSAEvent(

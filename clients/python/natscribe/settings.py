@@ -73,7 +73,7 @@ class Settings(BaseModel):
         Raises:
             ValidationError: A setting is wrong; `wrong_setting` makes a sentence of the error.
         """
-        sources: list[Mapping[str, str | None]] = [os.environ, *_lines_of(files)]
+        sources = [_upper(os.environ), *_lines_of(files)]
         found: dict[str, str] = {}
         for name in cls.model_fields:
             values = (source.get(name.upper()) for source in sources)
@@ -84,7 +84,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _key_and_secret(self) -> Self:
-        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+        is_half = (self.aws_access_key_id is None) != (self.aws_secret_access_key is None)
+        if is_half and self.audio_store.startswith("s3:"):
             message = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: set both, or neither"
             raise ValueError(message)
         return self
@@ -177,13 +178,17 @@ def wrong_setting(error: ValidationError) -> str:
     return f"{where} is wrong: {what}. Correct it in the environment or in .env."
 
 
-def _lines_of(files: tuple[Path, ...]) -> list[Mapping[str, str | None]]:
+def _lines_of(files: tuple[Path, ...]) -> list[dict[str, str | None]]:
     present = [file for file in files if file.is_file()]
     if not present:
         return []
     from dotenv import dotenv_values  # noqa: PLC0415 -- part of the extra `command`, which alone reads files
 
-    return [dotenv_values(file, interpolate=False) for file in present]
+    return [_upper(dotenv_values(file)) for file in present]
+
+
+def _upper(values: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {name.upper(): value for name, value in values.items()}
 
 
 def _secret(name: str) -> str | None:

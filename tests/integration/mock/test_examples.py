@@ -8,6 +8,7 @@ import pytest
 from nats.errors import NoRespondersError
 from natscribe.mock import Mock
 from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind
 
 from app.settings import Settings
 from tests.integration.conftest import Publisher
@@ -41,6 +42,9 @@ async def test_a_faststream_service_has_recordings_transcribed(
 ) -> None:
     # Given a service that speaks of recordings and transcripts, with schemas of its own or with those of the package
     heard = await publisher.nc.subscribe("transcripts.ready")
+    # And a result that came before it, which is no transcript
+    await publisher.publish("turns-1", kind=Kind.DIARIZATION)
+    await publisher.until("turns-1", State.COMPLETED)
 
     async def told(recording: str) -> bool:
         body = json.dumps({"id": recording, "name": "meeting.flac", "user_id": 1}).encode()
@@ -49,6 +53,7 @@ async def test_a_faststream_service_has_recordings_transcribed(
         return False
 
     async with started(settings.nats_url, BIN / "faststream", "run", f"{example}:app"):
+        assert json.loads((await heard.next_msg(WITHIN)).data)["task_id"] == "turns-1"
         for task_id, count in SEGMENTS.items():
             # When somebody tells it of a recording
             await eventually(partial(told, task_id))

@@ -11,7 +11,8 @@ from typing import TypeVar, overload
 from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import Self, Unpack
 
-from natscribe.client.connection import OutageCallback, connect
+from natscribe import formats
+from natscribe.client.connection import OutageCallback, connect, read_settings
 from natscribe.client.errors import ClientError, RequestFailedError
 from natscribe.client.exchange import ask, is_text, read, request
 from natscribe.client.following import Follower, follow_all, has_events
@@ -64,6 +65,8 @@ class Client:
     Raises:
         UnreachableError: From any method: NATS or the service does not answer.
         RequestFailedError: From any method: the service replies with an error.
+        OptionError: From any method: an argument is wrong.
+        SettingsError: A setting in the environment is wrong.
     """
 
     def __init__(
@@ -73,14 +76,21 @@ class Client:
         on_outage: OutageCallback | None = None,
         on_upload: UploadCallback | None = None,
     ) -> None:
-        self._settings = settings or Settings.read()
+        self._settings = settings or read_settings()
         self._on_outage = on_outage
         self._on_upload = on_upload
-        self._connection = Connection(self._settings.nats_user, self._settings.nats_inbox_prefix)
+        self._connected: Connection | None = None
 
     async def __aenter__(self) -> Self:
-        self._connection = await connect(self._settings, self._on_outage)
+        self._connected = await connect(self._settings, self._on_outage)
         return self
+
+    @property
+    def _connection(self) -> Connection:
+        if self._connected is None:
+            message = "The client is not connected: use it as `async with Client() as client`."
+            raise ClientError(message)
+        return self._connected
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -174,7 +184,7 @@ class Client:
 
     async def get_task_progress(self, task_id: str) -> TaskStatus:
         """Return the status of a task."""
-        return await ask(self._connection, subjects.STATUS, TaskRequest(task_id=task_id), TaskStatus)
+        return await ask(self._connection, subjects.STATUS, make(TaskRequest, {"task_id": task_id}), TaskStatus)
 
     async def tasks(
         self,
@@ -210,7 +220,7 @@ class Client:
         limits: SubtitleLimits = DEFAULT_LIMITS,
     ) -> TranscriptionResult | DiarizationResult | str:
         """Fetch the result, which may be in the Object Store: return an object for `json`, else text."""
-        wanted = ResultRequest(task_id=task_id, format=result_format, **limits.model_dump())
+        wanted = make(ResultRequest, {"task_id": task_id, "format": result_format, **limits.model_dump()})
         reply = await request(self._connection, subjects.RESULT, wanted)
         if is_text(reply):
             return reply.data.decode()
@@ -260,11 +270,11 @@ class Client:
 
     async def cancel(self, task_id: str) -> TaskStatus:
         """Cancel a task and return the status of the task; a task that has ended stays unchanged."""
-        return await ask(self._connection, subjects.CANCEL, TaskRequest(task_id=task_id), TaskStatus)
+        return await ask(self._connection, subjects.CANCEL, make(TaskRequest, {"task_id": task_id}), TaskStatus)
 
     async def delete(self, task_id: str) -> None:
         """Delete everything of a task, including its recording."""
-        await ask(self._connection, subjects.DELETE, TaskRequest(task_id=task_id), Deleted)
+        await ask(self._connection, subjects.DELETE, make(TaskRequest, {"task_id": task_id}), Deleted)
 
     async def delete_user(self, user_id: int | str) -> int:
         """Delete all tasks of a user, including their recordings, and return the number of deleted tasks.
@@ -272,14 +282,14 @@ class Client:
         Raises:
             ClientError: A request failed; some tasks may have been deleted before.
         """
-        replies = self._delete_all(subjects.DELETE, UserRequest(user_id=user_id), Deleted)
+        replies = self._delete_all(subjects.DELETE, make(UserRequest, {"user_id": user_id}), Deleted)
         return sum([reply.tasks async for reply in replies])
 
     async def replay(
         self, *, task_id: str | None = None, kind: Kind | None = None, code: ErrorCode | None = None
     ) -> int:
         """Queue the tasks of dead letters again, chosen by exactly one argument; return the number of queued tasks."""
-        chosen = ReplayRequest(task_id=task_id, kind=kind, code=code)
+        chosen = make(ReplayRequest, {"task_id": task_id, "kind": kind, "code": code})
         return (await ask(self._connection, subjects.REPLAY, chosen, Replayed)).replayed
 
     async def delete_dead_letters(
@@ -290,7 +300,7 @@ class Client:
         Raises:
             ClientError: A request failed; some dead letters may have been removed before.
         """
-        chosen = DeleteLettersRequest(task_id=task_id, kind=kind, code=code)
+        chosen = make(DeleteLettersRequest, {"task_id": task_id, "kind": kind, "code": code})
         replies = self._delete_all(subjects.DELETE_LETTERS, chosen, LettersDeleted)
         return sum([reply.deleted async for reply in replies])
 
@@ -344,14 +354,12 @@ def written(
         RequestFailedError: This kind of result cannot be written in this format.
     """
     try:
-        from natscribe import formats  # noqa: PLC0415 -- its library is part of the extra `command`
-    except ImportError as error:
-        message = "Writing a result needs an extra, install it: pip install 'natscribe[command]'"
-        raise ClientError(message) from error
-    try:
         return formats.write(result, result_format, limits)
     except formats.FormatUnavailableError as error:
         raise RequestFailedError(ErrorDetail(code=ErrorCode.FORMAT_UNAVAILABLE, message=str(error))) from error
+    except ImportError as error:
+        message = "Writing subtitles needs an extra, install it: pip install 'natscribe[command]'"
+        raise ClientError(message) from error
 
 
 _RESULT: TypeAdapter[TranscriptionResult | DiarizationResult] = TypeAdapter(

@@ -8,17 +8,29 @@ from functools import partial
 from pathlib import Path
 
 import nats.errors
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from natscribe.client.command import command
-from natscribe.client.errors import ClientError, NoServerError, UnreachableError
+from natscribe.client.errors import ClientError, NoServerError, SettingsError, UnreachableError
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.nats_py_compat import close, tolerate_lost_writes, tolerate_unreadable_headers
-from natscribe.settings import Settings
+from natscribe.settings import Settings, wrong_setting
 
 REPLY_TIMEOUT_S = 5.0
 FAILURES_AT_MOST = 4  # of the first connection, for each address
 OutageCallback = Callable[[bool], None]
+
+
+def read_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: A setting is wrong.
+    """
+    try:
+        return Settings.read()
+    except ValidationError as error:
+        raise SettingsError(wrong_setting(error)) from error
 
 
 async def connect(settings: Settings, on_outage: OutageCallback | None = None) -> Connection:
@@ -77,6 +89,7 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
     """
     given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     first = _FirstConnection(connection, FAILURES_AT_MOST * len(settings.nats_servers), given_up)
+    tls = _trusting(settings.nats_tls_ca_file)
     connecting = asyncio.ensure_future(
         connection.connect(
             settings.nats_servers,
@@ -84,7 +97,7 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
             user=settings.nats_user,
             password=_plain(settings.nats_password),
             user_credentials=str(settings.nats_creds_file or "") or None,
-            tls=_trusting(settings.nats_tls_ca_file),
+            tls=tls,
             inbox_prefix=settings.nats_inbox_prefix,
             error_cb=first.note,
             disconnected_cb=partial(report, away=True),
@@ -110,7 +123,18 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
 
 
 def _trusting(authority: Path | None) -> ssl.SSLContext | None:
-    return ssl.create_default_context(cafile=authority) if authority is not None else None
+    """Make the context of TLS connections.
+
+    Raises:
+        SettingsError: The file holds no certificate.
+    """
+    if authority is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except ssl.SSLError as error:
+        message = f"NATS_TLS_CA_FILE ({authority}) holds no certificate: name the file of your certificate authority."
+        raise SettingsError(message) from error
 
 
 def _plain(secret: SecretStr | None) -> str | None:

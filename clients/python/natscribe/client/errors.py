@@ -7,6 +7,10 @@ class ClientError(Exception):
     """A call of the client failed."""
 
 
+class SettingsError(ClientError):
+    """A setting is wrong."""
+
+
 class UnreachableError(ClientError):
     """NATS or the service does not answer at this address."""
 

@@ -26,11 +26,14 @@ async def workers(connection: Connection) -> list[WorkerInfo]:
         replies = await connection.request_all(subjects.WORKERS, body, within=REPLIES_WITHIN_S)
     except nats.errors.NoRespondersError as error:
         raise no_worker(NO_ANSWER) from error
-    if not replies:
-        message = "No worker replied in time: ask again in a moment."
-        raise UnreachableError(message)
+    except nats.errors.Error as error:
+        message = "NATS does not answer: ask again in a moment."
+        raise UnreachableError(message) from error
     found: list[WorkerInfo] = []
     for reply in replies:
         with suppress(ValueError):  # a worker of another version
             found.append(WorkerInfo.model_validate_json(reply.data))
+    if not found:
+        message = "No worker replied in time, or only workers of other versions: ask again in a moment."
+        raise UnreachableError(message)
     return sorted(found, key=lambda worker: worker.worker)

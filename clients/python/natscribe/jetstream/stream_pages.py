@@ -16,6 +16,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.api import RawStreamMsg
+from pydantic import AwareDatetime, TypeAdapter
 
 from natscribe.jetstream import leader_reads
 
@@ -26,6 +27,7 @@ LARGEST_ANSWER_BYTES = 4 * 1024**2  # limit of a batch; a larger max_payload rai
 ENVELOPE_BYTES = 8 * 1024  # room for the subject and headers that the server adds to a message
 PENDING = "Nats-Num-Pending"  # header: how many messages of the subject follow this message
 
+_TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)  # before Python 3.11, datetime reads no nanoseconds
 NO_MORE, NOBODY = {"204", "404"}, "503"  # status codes: no further message; no server answers
 
 Pages = list[RawStreamMsg]
@@ -120,5 +122,5 @@ def _is_end(answer: Msg) -> bool:
 
 def _message(answer: Msg) -> RawStreamMsg:
     headers = answer.headers or {}
-    time = datetime.fromisoformat(headers["Nats-Time-Stamp"])
+    time = _TIME.validate_python(headers["Nats-Time-Stamp"])
     return RawStreamMsg(headers["Nats-Subject"], int(headers["Nats-Sequence"]), answer.data, headers=headers, time=time)

@@ -14,7 +14,7 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnav
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import Self
 
-from natscribe.client.connection import connect
+from natscribe.client.connection import connect, read_settings
 from natscribe.client.errors import ClientError, NoJetStreamError
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.jetstream.streams import bucket_configs, public_streams, queue_consumers
@@ -57,7 +57,7 @@ class Mock:
     def __init__(
         self, settings: Settings | None = None, *, seconds: float = 0.0, report: Report = lambda _: None
     ) -> None:
-        self._settings = settings or Settings.read()
+        self._settings = settings or read_settings()
         self._seconds = seconds
         self._report = report
         self._tasks: dict[str, PlayedTask] = {}
