@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
+from natscribe.cli.commands import cli
 from natscribe.cli.top.board import MOST_FAILURES, MOST_RUNNING, Board
 from natscribe.cli.top.picture import UNLIMITED, draw
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
@@ -12,6 +13,7 @@ from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 from natscribe.schemas.wire import Kind, Priority
 from rich.console import Console
+from typer.testing import CliRunner
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 GONE = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message="No recording is named 'meeting.flac': upload it.")
@@ -151,6 +153,14 @@ def test_the_time_that_is_left_counts_down_and_silence_is_told() -> None:
     board.apply(event("t1", eta_seconds=65), 0)
     assert "1:00" in "\n".join(drawn(board, width=80, height=24, now=5))
     assert "silent" in "\n".join(drawn(board, width=80, height=24, now=20))
+
+
+@pytest.mark.parametrize("command", ["top", "doctor"])
+def test_a_wrong_setting_is_one_sentence(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NATS_URL", "nats://localhost:port")
+    result = CliRunner().invoke(cli, [command])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("The setting NATS_URL is wrong: ")
 
 
 def test_nothing_at_all_is_drawn_too() -> None:

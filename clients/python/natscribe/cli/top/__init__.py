@@ -15,7 +15,6 @@ from natscribe.cli.top.picture import UNLIMITED, draw
 from natscribe.client import Client, ClientError, NotAllowedError
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MOST_LISTED
-from natscribe.settings import Settings
 
 REDRAW_EVERY_S = 0.25
 REDRAW_UNCHANGED_EVERY_S = 1.0  # the times on the screen count on
@@ -26,11 +25,11 @@ HEARD_FOR_S = 1.0  # how long events are gathered for a snapshot
 
 def top() -> None:
     """Show the queue, what runs and what has failed, as it changes; q ends it. Without a terminal: one snapshot."""
-    run_and_exit(_run(find_servers()))
+    run_and_exit(_run())
 
 
-async def _run(settings: Settings) -> int:
-    board = Board()
+async def _run() -> int:
+    settings, board = find_servers(), Board()
 
     def note_outage(away: bool) -> None:  # noqa: FBT001 -- the only argument of the callback
         board.troubles.pop("nats", None)

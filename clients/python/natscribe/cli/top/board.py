@@ -65,7 +65,7 @@ class Board:
         if event.state in _ENDED:
             self.ended[event.state] += 1
         if event.error is not None:
-            reason = f"{event.error.message} ({event.error.code})"
+            reason = f"{event.error.code}: {event.error.message}"
             final = event.state is State.FAILED
             self.failures.appendleft(Failure(event.task_id, event.time, reason, final=final))
 
@@ -90,7 +90,7 @@ class Board:
         heard = {failure.task_id for failure in self.failures}
         for task in page.tasks:
             if task.task_id not in heard and task.error is not None and len(self.failures) < MOST_FAILURES:
-                reason = f"{task.error.message} ({task.error.code})"
+                reason = f"{task.error.code}: {task.error.message}"
                 time = task.finished_at or task.created_at
                 self.failures.append(Failure(task.task_id, time, reason, final=True))
         self.changed = True
