@@ -29,10 +29,9 @@ from natscribe.client import (
     exchange,
 )
 from natscribe.client.bucket import Bucket
-from natscribe.client.client import new_task_id
 from natscribe.client.connection import connect
 from natscribe.client.exchange import ask, publish_task
-from natscribe.client.recordings import audio_file_id, choose_priority, length
+from natscribe.client.recordings import audio_file_id, choose_priority, length, new_task_id
 from natscribe.client.stores import Store
 from natscribe.client.submission import Submission
 from natscribe.schemas import subjects

@@ -15,7 +15,7 @@ from natscribe.cli.console import err
 from natscribe.cli.turns import turns_table, turns_text
 from natscribe.cli.wording import has_speakers
 from natscribe.client import written
-from natscribe.client.client import DEFAULT_LIMITS
+from natscribe.client.results import DEFAULT_LIMITS
 from natscribe.formats import Result
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits

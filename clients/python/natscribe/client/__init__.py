@@ -1,6 +1,6 @@
 """A small typed client of the service, for the console command and for other Python programs."""
 
-from natscribe.client.client import Client, written
+from natscribe.client.client import Client
 from natscribe.client.command import command
 from natscribe.client.errors import (
     ClientError,
@@ -19,6 +19,7 @@ from natscribe.client.errors import (
     TaskIdTakenError,
     UnreachableError,
 )
+from natscribe.client.results import written
 from natscribe.client.stores import UploadCallback
 
 __all__ = [

@@ -1,25 +1,21 @@
 """The client: one method for each request to the service."""
 
-import re
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar, overload
 
-from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import Self, Unpack
 
-from natscribe import formats
 from natscribe.client.connection import OutageCallback, connect, read_settings
-from natscribe.client.errors import ClientError, RequestFailedError
+from natscribe.client.errors import ClientError
 from natscribe.client.exchange import ask, is_text, read, request
 from natscribe.client.following import Follower, follow_all, has_events
-from natscribe.client.objects import whole
 from natscribe.client.operating import dead_letters, overview
 from natscribe.client.permissions import Connection
-from natscribe.client.recordings import audio_file_id, choose_priority, length, store_of
+from natscribe.client.recordings import audio_file_id, choose_priority, length, new_task_id, store_of
+from natscribe.client.results import DEFAULT_LIMITS, RESULT, whole, written
 from natscribe.client.stores import UploadCallback
 from natscribe.client.submission import Submission, Task, make
 from natscribe.client.workers import workers
@@ -27,7 +23,7 @@ from natscribe.jetstream.nats_py_compat import close
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
-from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import (
     Deleted,
@@ -51,7 +47,6 @@ from natscribe.settings import Settings
 
 __all__ = ["Client", "written"]
 
-DEFAULT_LIMITS = SubtitleLimits()
 Deletion = TypeVar("Deletion", Deleted, LettersDeleted)
 
 
@@ -224,7 +219,7 @@ class Client:
         reply = await request(self._connection, subjects.RESULT, wanted)
         if is_text(reply):
             return reply.data.decode()
-        result = read(_RESULT, await whole(self._connection, reply.data))
+        result = read(RESULT, await whole(self._connection, reply.data))
         return result if result_format is ResultFormat.JSON else written(result, result_format, limits)
 
     @overload
@@ -335,33 +330,3 @@ class Client:
         submission = Submission(self._connection, store, recording, task, seconds)
         await submission.submit(subjects.tasks(kind, priority or choose_priority(seconds)), is_new=is_new)
         return task.task_id
-
-
-def new_task_id(recording: Path | str) -> str:
-    """Make an id that people recognise: the name of the recording and eight random hexadecimal digits."""
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(recording).stem).strip("-")[:40] or "task"
-    return f"{readable}-{secrets.token_hex(4)}"
-
-
-def written(
-    result: TranscriptionResult | DiarizationResult,
-    result_format: ResultFormat,
-    limits: SubtitleLimits = DEFAULT_LIMITS,
-) -> str:
-    """Write a result in the given format, as the service does.
-
-    Raises:
-        RequestFailedError: This kind of result cannot be written in this format.
-    """
-    try:
-        return formats.write(result, result_format, limits)
-    except formats.FormatUnavailableError as error:
-        raise RequestFailedError(ErrorDetail(code=ErrorCode.FORMAT_UNAVAILABLE, message=str(error))) from error
-    except ImportError as error:
-        message = "Writing subtitles needs an extra, install it: pip install 'natscribe[command]'"
-        raise ClientError(message) from error
-
-
-_RESULT: TypeAdapter[TranscriptionResult | DiarizationResult] = TypeAdapter(
-    TranscriptionResult | DiarizationResult, config=ConfigDict(defer_build=True)
-)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import secrets
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -28,6 +29,12 @@ def store_of(settings: Settings, connection: Client, on_upload: UploadCallback |
 
             return S3(settings, on_upload)
     return None
+
+
+def new_task_id(recording: Path | str) -> str:
+    """Make an id that people recognise: the name of the recording and eight random hexadecimal digits."""
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(recording).stem).strip("-")[:40] or "task"
+    return f"{readable}-{secrets.token_hex(4)}"
 
 
 async def length(recording: Path | str) -> float | None:

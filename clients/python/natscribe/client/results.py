@@ -1,0 +1,59 @@
+"""Results: fetches those that are too large for a message, and writes results as text."""
+
+import nats.errors
+from nats.aio.client import Client as Nats
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from natscribe import formats
+from natscribe.client.errors import ClientError, RequestFailedError
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.requests import ResultFormat, SubtitleLimits
+from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.wire import Object
+
+DEFAULT_LIMITS = SubtitleLimits()
+RESULT: TypeAdapter[TranscriptionResult | DiarizationResult] = TypeAdapter(
+    TranscriptionResult | DiarizationResult, config=ConfigDict(defer_build=True)
+)
+
+
+class _Reference(BaseModel, defer_build=True):
+    object: Object
+
+
+async def whole(connection: Nats, body: bytes) -> bytes:
+    """Return the content of the object that the body of a result names, or else the body itself.
+
+    Raises:
+        ClientError: The object cannot be fetched.
+    """
+    try:
+        reference = _Reference.model_validate_json(body).object
+    except ValidationError:
+        return body
+    try:
+        bucket = await connection.jetstream().object_store(reference.bucket)
+        return (await bucket.get(reference.name)).data or b""
+    except nats.errors.Error as error:
+        message = f"The result is in the bucket {reference.bucket!r} and could not be fetched: ask again in a moment."
+        raise ClientError(message) from error
+
+
+def written(
+    result: TranscriptionResult | DiarizationResult,
+    result_format: ResultFormat,
+    limits: SubtitleLimits = DEFAULT_LIMITS,
+) -> str:
+    """Write a result in the given format, as the service does.
+
+    Raises:
+        RequestFailedError: This kind of result cannot be written in this format.
+    """
+    try:
+        return formats.write(result, result_format, limits)
+    except formats.FormatUnavailableError as error:
+        raise RequestFailedError(ErrorDetail(code=ErrorCode.FORMAT_UNAVAILABLE, message=str(error))) from error
+    except ImportError as error:
+        message = "Writing subtitles needs an extra, install it: pip install 'natscribe[command]'"
+        raise ClientError(message) from error
