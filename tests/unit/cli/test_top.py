@@ -142,6 +142,21 @@ def test_everything_fits_the_screen(width: int, height: int) -> None:
     assert f"and {999 * 6 - sum('transcribing' in line for line in lines)} more that run" in text
 
 
+def test_hostile_names_neither_break_the_screen_nor_command_the_terminal() -> None:
+    # Given a worker, a recording and an error that would do so
+    board, hostile = Board(), "[/bold]\x1b[2J\n:smile:\r"
+    board.apply(event("t1", worker=hostile), 0)
+    board.reconcile(TaskPage(tasks=[listed("t1").model_copy(update={"audio_file_id": hostile})]), 1, 1)
+    board.apply(event("t2", State.FAILED, error=GONE.model_copy(update={"message": hostile})), 0)
+    board.troubles["list"] = hostile
+    # When they are shown
+    lines = drawn(board, width=160, height=24)
+    # Then they are as they are, but for what a terminal would obey
+    assert len(lines) == 6
+    assert sum("[/bold] [2J :smile:" in line for line in lines) == 3
+    assert [line for line in lines if not line.isprintable()] == []
+
+
 def test_a_snapshot_has_all_that_is_kept() -> None:
     lines = drawn(busy(), width=120, height=UNLIMITED)
     assert sum("transcribing" in line for line in lines) == 100

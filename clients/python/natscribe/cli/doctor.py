@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from natscribe.cli.console import find_servers, out, run_and_exit
-from natscribe.cli.wording import clock, until
+from natscribe.cli.wording import clock, plain, until
 from natscribe.client.examination import Examination, examine
 from natscribe.schemas.workers import WorkerInfo
 
@@ -32,12 +32,12 @@ def _show(found: Examination) -> None:
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for topic, said in _lines(found):
-        table.add_row(topic, said)
+        table.add_row(topic, plain(said))
     out.print(table, soft_wrap=False)
     for problem in found.problems:
         out.print()
-        out.print(Text.assemble(("Wrong: ", "bold red"), f"{problem.what}."))
-        out.print(Text.assemble(("Next:  ", "bold"), f"{problem.next_step}."))
+        out.print(Text.assemble(("Wrong: ", "bold red"), plain(f"{problem.what}.")))
+        out.print(Text.assemble(("Next:  ", "bold"), plain(f"{problem.next_step}.")))
     if found.ok:
         out.print("\nAll is well.", style="green")
 

@@ -18,6 +18,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def plain(text: str) -> str:
+    """Replace characters that would move the cursor or colour the terminal: the text comes from elsewhere."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def until(moment: datetime | None) -> float:
     """Return the seconds from now until a moment; 0 if the moment is unknown, negative if it is past."""
     return (moment - datetime.now(timezone.utc)).total_seconds() if moment else 0.0

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from natscribe.cli.wording import plain
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.task_queues import QueueOverview
@@ -27,8 +28,8 @@ class Running:
     progress: int
     attempt: int
     heard_at: float  # monotonic seconds
-    recording: str | None = None
-    worker: str | None = None
+    recording: str = ""
+    worker: str = ""  # empty as long as no event was heard
     processed_s: float | None = None
     duration_s: float | None = None
     eta_s: float | None = None
@@ -65,7 +66,7 @@ class Board:
         if event.state in _ENDED:
             self.ended[event.state] += 1
         if event.error is not None:
-            reason = f"{event.error.code}: {event.error.message}"
+            reason = plain(f"{event.error.code}: {event.error.message}")
             final = event.state is State.FAILED
             self.failures.appendleft(Failure(event.task_id, event.time, reason, final=final))
 
@@ -76,7 +77,7 @@ class Board:
         for task_id, task in listed.items():
             known = self.running.get(task_id)
             if known is not None:
-                known.recording = task.audio_file_id
+                known.recording = plain(task.audio_file_id or "")
             elif len(self.running) < MOST_RUNNING:
                 self.running[task_id] = _listed(task, now)
         complete = page.more_before is None
@@ -90,7 +91,7 @@ class Board:
         heard = {failure.task_id for failure in self.failures}
         for task in page.tasks:
             if task.task_id not in heard and task.error is not None and len(self.failures) < MOST_FAILURES:
-                reason = f"{task.error.code}: {task.error.message}"
+                reason = plain(f"{task.error.code}: {task.error.message}")
                 time = task.finished_at or task.created_at
                 self.failures.append(Failure(task.task_id, time, reason, final=True))
         self.changed = True
@@ -104,8 +105,8 @@ class Board:
             progress=event.progress,
             attempt=event.attempt,
             heard_at=now,
-            recording=known.recording if known is not None else None,
-            worker=event.worker,
+            recording=known.recording if known is not None else "",
+            worker=plain(event.worker or ""),
             processed_s=event.processed_seconds,
             duration_s=event.duration_seconds,
             eta_s=event.eta_seconds,
@@ -113,4 +114,4 @@ class Board:
 
 
 def _listed(task: ListedTask, now: float) -> Running:
-    return Running(task.stage, task.progress, task.attempt, now, recording=task.audio_file_id)
+    return Running(task.stage, task.progress, task.attempt, now, recording=plain(task.audio_file_id or ""))

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from natscribe.cli.console import ERROR, WARNING
 from natscribe.cli.top.board import UNHEARD_AFTER_S, Board, Running
-from natscribe.cli.wording import clock, until
+from natscribe.cli.wording import clock, plain, until
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 
@@ -48,7 +48,7 @@ def _headline(board: Board, place: str) -> Text:
 
 
 def _trouble(sentence: str) -> Text:
-    return _one_line(Text(sentence, style=WARNING))
+    return _one_line(Text(plain(sentence), style=WARNING))
 
 
 def _one_line(text: Text) -> Text:
@@ -100,28 +100,28 @@ def _running_table(board: Board, rows: int, *, width: int, now: float) -> Table:
     for task_id, task in islice(board.running.items(), rows):
         table.add_row(
             _shortened(task_id, longest),
-            *((task.recording or "",) if wide else ()),
+            *((Text(task.recording),) if wide else ()),
             str(task.stage or "running") + (f", attempt {task.attempt}" if wide and task.attempt > 1 else ""),
             clock(task.duration_s) if task.duration_s else "",
             ProgressBar(total=100, completed=task.progress, width=bar_columns, style="dim", complete_style="green"),
             f"{task.progress} %",
             _left(task, now),
-            _shortened(task.worker or "", longest),
+            _shortened(task.worker, longest),
         )
     return table
 
 
-def _shortened(name: str, longest: int) -> str:
+def _shortened(name: str, longest: int) -> Text:
     """Cut the middle out of a name that is too long: names often start alike."""
     if len(name) <= longest:
-        return name
+        return Text(name)
     end = longest // 2
-    return f"{name[: longest - end - 1]}…{name[-end:]}"
+    return Text(f"{name[: longest - end - 1]}…{name[-end:]}")
 
 
 def _left(task: Running, now: float) -> str | Text:
     age = now - task.heard_at
-    if age > UNHEARD_AFTER_S and task.worker is not None:
+    if age > UNHEARD_AFTER_S and task.worker:
         return Text("silent", style=WARNING)
     return clock(max(task.eta_s - age, 0)) if task.eta_s is not None else ""
 
