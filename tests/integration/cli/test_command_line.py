@@ -242,9 +242,12 @@ async def test_what_has_ended_cannot_be_cancelled(terminal: Terminal) -> None:
     # Given a task that is done
     await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
     # When it is cancelled
-    code, _, err = await terminal.run("cancel", "t1")
-    # Then the command says that it is too late
-    assert (code, err) == (0, "t1 is completed already: there is nothing left to cancel.\n")
+    code, _, err = await terminal.run("cancel", "unknown", "t1")
+    # Then the command says that it is too late, also after a task that it cannot cancel
+    assert code == 1
+    refused, too_late = err.splitlines()
+    assert refused.startswith("unknown: ")
+    assert too_late == "t1 is completed already: there is nothing left to cancel."
 
 
 async def test_status_result_cancel_and_delete(terminal: Terminal, publisher: Publisher, engine: FakeEngine) -> None:

@@ -26,8 +26,8 @@ def test_what_is_done_goes_on_or_was_not_sent_is_told() -> None:
         "1 not sent: f",
         "2 go on in the service:",
         "  natscribe list --limit 6    shows the state of each",
-        "  natscribe watch TASK_ID    shows its text as it is found",
-        "  natscribe cancel TASK_ID    ends it",
+        "  natscribe watch TASK_ID    shows the text of one as it is found",
+        "  natscribe cancel TASK_ID...    ends them",
         "Fetch their results later:",
         "  natscribe result --output-dir 'my results' --format txt --format srt t-d t-e",
     ]

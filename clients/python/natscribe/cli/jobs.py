@@ -40,12 +40,15 @@ def how_to_continue(jobs: Sequence[Job], output: Output) -> Iterator[str]:
     running = [job.task_id for job in jobs if job.task_id and not job.is_done and not job.has_failed]
     if not running:
         return
-    is_one = len(running) == 1
-    shown = running[0] if is_one else "TASK_ID"
-    yield f"{running[0]} still runs:" if is_one else f"{len(running)} go on in the service:"
-    if not is_one:
+    if len(running) == 1:
+        yield f"{running[0]} still runs:"
+        yield f"  {here} watch {running[0]}    shows its text as it is found"
+        yield f"  {here} cancel {running[0]}    ends it"
+        yield "Fetch the result later:"
+    else:
+        yield f"{len(running)} go on in the service:"
         yield f"  {here} list --limit {len(jobs)}    shows the state of each"
-    yield f"  {here} watch {shown}    shows its text as it is found"
-    yield f"  {here} cancel {shown}    ends it"
-    yield "Fetch the result later:" if is_one else "Fetch their results later:"
+        yield f"  {here} watch TASK_ID    shows the text of one as it is found"
+        yield f"  {here} cancel TASK_ID...    ends them"
+        yield "Fetch their results later:"
     yield f"  {here} {shlex.join(['result', *output.options(), *running])}"

@@ -1,6 +1,7 @@
 """The commands for an existing task: `watch`, `status`, `result`, `cancel`, `delete`."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
@@ -77,34 +78,33 @@ def result(  # noqa: PLR0913 -- the options of the command
 
 
 async def _fetch_results(task_ids: list[str], output: Output) -> int:
-    failed = 0
     async with open_client() as client:
-        for task_id in dict.fromkeys(task_ids):
-            try:
-                found = await client.get_task_result(task_id)
-                if output.folder is None:
-                    output.show(out, found, label=task_id, heading=len(task_ids) > 1)
-                else:
-                    err.print(f"wrote {output.write(task_id, found)}")
-            except (RequestFailedError, NotWrittenError) as error:  # go on with the next task
-                failed += 1
-                err.print(f"{task_id}: {error}" if len(task_ids) > 1 else str(error), style=ERROR)
+
+        async def fetch(task_id: str) -> None:
+            found = await client.get_task_result(task_id)
+            if output.folder is None:
+                output.show(out, found, label=task_id, heading=len(task_ids) > 1)
             else:
-                for notice in notices(task_id, found):
-                    err.print(notice, style=WARNING)
-    return 1 if failed else 0
+                err.print(f"wrote {output.write(task_id, found)}")
+            for notice in notices(task_id, found):
+                err.print(notice, style=WARNING)
+
+        return await _for_each(task_ids, fetch)
 
 
-def cancel(task_id: Task, *, as_json: JsonStatus = False) -> None:
-    """Cancel a task that waits or runs."""
+def cancel(task_ids: SeveralTasks, *, as_json: JsonStatus = False) -> None:
+    """Cancel tasks that wait or run."""
 
     async def work() -> int:
         async with open_client() as client:
-            found = await client.cancel(task_id)
-        _show(found, as_json=as_json)
-        if found.state is not State.CANCELLED:
-            err.print(f"{task_id} is {found.state} already: there is nothing left to cancel.")
-        return 0
+
+            async def cancel_one(task_id: str) -> None:
+                found = await client.cancel(task_id)
+                _show(found, as_json=as_json)
+                if found.state is not State.CANCELLED:
+                    err.print(f"{task_id} is {found.state} already: there is nothing left to cancel.")
+
+            return await _for_each(task_ids, cancel_one)
 
     run_and_exit(work())
 
@@ -128,17 +128,25 @@ async def _delete_user(user: int | str) -> int:
 
 
 async def _delete_tasks(task_ids: list[str]) -> int:
-    refused = 0
     async with open_client() as client:
-        for task_id in task_ids:
-            try:
-                await client.delete(task_id)
-            except RequestFailedError as error:  # go on with the next task
-                refused += 1
-                err.print(f"{task_id}: {error}", style=ERROR)
-            else:
-                err.print(f"{task_id} is deleted.")
-    return 1 if refused else 0
+
+        async def delete_one(task_id: str) -> None:
+            await client.delete(task_id)
+            err.print(f"{task_id} is deleted.")
+
+        return await _for_each(task_ids, delete_one)
+
+
+async def _for_each(task_ids: list[str], act: Callable[[str], Awaitable[None]]) -> int:
+    """Do something with each task, also if it cannot be done with another one; return the exit code."""
+    failed = 0
+    for task_id in dict.fromkeys(task_ids):
+        try:
+            await act(task_id)
+        except (RequestFailedError, NotWrittenError) as error:
+            failed += 1
+            err.print(f"{task_id}: {error}" if len(task_ids) > 1 else str(error), style=ERROR)
+    return 1 if failed else 0
 
 
 async def _check_known(client: Client, task_id: str) -> None:
