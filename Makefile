@@ -13,7 +13,7 @@ PEERS := .venv-peers/.ready
 NODE_READY := tools/node/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit test-long test-cluster test-python fuzz soak chaos chaos-cluster check format pictures spec lock top-picture containers test-containers bench clean
+.PHONY: help setup demo up test test-unit test-long test-cluster test-mock test-python fuzz soak chaos chaos-cluster check format pictures spec lock top-picture containers test-containers bench clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -55,6 +55,11 @@ test-python: $(READY) ## run unit and integration tests: make test-python PYTHON
 
 test-cluster: $(READY) ## three NATS servers, killed, frozen and wiped while tasks run: about ten minutes
 	@CLUSTER_TASKS=1000 $(BIN)/pytest -q -s tests/cluster
+
+test-mock: $(READY) ## what clients see of the service, asked of the mock: a minute
+	@SERVICE=mock $(BIN)/pytest -q tests/integration/mock tests/integration/one_worker \
+		--ignore=tests/integration/one_worker/test_terminal.py \
+		--ignore=tests/integration/one_worker/test_foreign_messages.py
 
 fuzz: $(READY) ## 10,000 hostile messages
 	@FUZZ_MESSAGES=10000 $(BIN)/pytest -q tests/integration -k test_hostile_messages --timeout 1200

@@ -4,7 +4,9 @@ The worker runs beside them and its servers are never emptied. So each test uses
 of other tests, and leaves the worker's engine alone.
 """
 
+import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 from uuid import uuid4
 
 import nats
@@ -12,6 +14,7 @@ import pytest
 import pytest_asyncio
 from anyio.from_thread import start_blocking_portal
 from nats.aio.client import Client
+from natscribe.mock import Mock
 from redis.asyncio import Redis
 
 from app.main import Worker
@@ -30,10 +33,15 @@ async def servers() -> AsyncIterator[Servers]:
 
 
 @pytest.fixture(scope="session")
-def worker(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    """The worker, in a thread of its own: the event loops of tests end with them."""
+def worker(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker | Mock]:
+    """The worker, in a thread of its own: the event loops of tests end with them.
+
+    With SERVICE=mock, as in `make test-mock`, the mock takes its place: clients see the same of both.
+    """
     settings = quick_settings(servers, recordings_in(tmp_path_factory.mktemp("one_worker")))
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(working(settings, FakeEngine())) as found:
+    is_mock = os.environ.get("SERVICE") == "mock"
+    service: AbstractAsyncContextManager[Worker | Mock] = Mock(settings) if is_mock else working(settings, FakeEngine())
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(service) as found:
         yield found
 
 
@@ -52,7 +60,7 @@ async def redis(servers: Servers) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture(autouse=True)
-def _service(worker: Worker, wire: Wire) -> None:
+def _service(worker: Worker | Mock, wire: Wire) -> None:
     """Each test needs the worker, and holds what it says against the document."""
 
 

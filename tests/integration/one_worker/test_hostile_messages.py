@@ -8,7 +8,6 @@ from nats.errors import MaxPayloadError
 from nats.js import JetStreamContext
 from natscribe.schemas.progress import State
 
-from app.main import Worker
 from tests.integration.conftest import DEADLINE, Publisher, queue_is_empty
 from tests.integration.hostile import MESSAGES, QUEUES, REQUESTS, filled, invented
 from tests.waiting import eventually
@@ -44,7 +43,6 @@ def sixty_kilobytes(request: pytest.FixtureRequest) -> dict[str, str]:
 async def test_the_largest_tasks_end(
     js: JetStreamContext,
     publisher: Publisher,
-    worker: Worker,
     nc: Client,
     task_id: str,
     sixty_kilobytes: dict[str, str],
@@ -66,7 +64,9 @@ async def test_the_largest_tasks_end(
     await publisher.until(wrong, State.FAILED)
     await eventually(lambda: queue_is_empty(js))
     assert (await js.stream_info("transcription_dead_letters")).state.messages == letters + 2
-    assert worker.container.consumer.running
+    # And the worker goes on
+    await publisher.publish(f"{task_id}-next")
+    await publisher.until(f"{task_id}-next", State.COMPLETED)
 
 
 @pytest.mark.parametrize("subject", REQUESTS)

@@ -188,6 +188,7 @@ class Answers:
             await asyncio.sleep(pause)
             task = self._tasks.get(task_id)
             if task is not None and task.last is not None:
+                await task.appended()
                 return task
         message = f"No task {task_id} is known: check the id, or publish the task first."
         raise RefusedError(ErrorCode.NOT_FOUND, message)

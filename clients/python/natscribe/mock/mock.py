@@ -27,7 +27,6 @@ from natscribe.mock.task import PlayedTask
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.problems import first_problem
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import TranscriptionTask
@@ -191,7 +190,7 @@ class Mock:
         order, problem = _read(message)
         task_id = order.task_id if order is not None else _task_id(message.data)
         known = self._tasks.get(task_id or "")
-        if known is not None and (message.headers or {}).get(REPLAY_OF) == str(known.log_end):
+        if known is not None and known.is_replayed_by(message, order):
             known.restart(message)
             await self._log.forget_segments(known)
             await self._player.enqueue(known)

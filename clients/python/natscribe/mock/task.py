@@ -13,7 +13,7 @@ from natscribe.mock.content import Result, Task
 from natscribe.mock.script import ATTEMPTS, Script
 from natscribe.schemas import subjects
 from natscribe.schemas.examples import WORKER
-from natscribe.schemas.headers import TRACE_PATTERN, TRACEPARENT
+from natscribe.schemas.headers import REPLAY_OF, TRACE_PATTERN, TRACEPARENT
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.task_list import ListedTask
@@ -83,6 +83,11 @@ class PlayedTask:
                 raise EndedError
             yield
 
+    async def appended(self) -> None:
+        """Wait for an append that has begun: subscribers may have seen its event already."""
+        async with self._turn:
+            pass
+
     async def sleep(self, seconds: float) -> None:
         """Sleep until the time is over or the task has ended."""
         waiting = asyncio.ensure_future(self.ended.wait())
@@ -115,6 +120,11 @@ class PlayedTask:
             self.started_at = self.started_at or event.time
         if event.state.ended:
             self.ended.set()
+
+    def is_replayed_by(self, message: Msg, order: Task | None) -> bool:
+        """Whether a message replays, with the same task, the failure that ends the log."""
+        names_end = (message.headers or {}).get(REPLAY_OF) == str(self.log_end)
+        return names_end and self.state is State.FAILED and order is not None and order == self.order
 
     def restart(self, message: Msg) -> None:
         """Start again with the message of a replay."""
