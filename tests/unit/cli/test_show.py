@@ -108,15 +108,18 @@ def waiting(position: int, seconds: float) -> TaskStatus:
 def test_failures_are_told_whole_above_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a narrow terminal
     screen = Console(file=StringIO(), force_terminal=True, width=40, soft_wrap=True, highlight=False)
-    monkeypatch.setattr("natscribe.cli.bars.err", screen)
+    for module in ("bars", "console"):
+        monkeypatch.setattr(f"natscribe.cli.{module}.err", screen)
     message = "The recording is not there: " + "publish it first; " * 10 + "ask again."
     error = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message=message)
     with Bars(segments=False) as display:
         # When a task fails
         display.show("a.wav", RUNNING.model_copy(update={"state": State.FAILED, "error": error}))
-    # Then the reason is not cut
+    # Then the reason is not cut, and only the reason is red
     assert isinstance(screen.file, StringIO)
-    assert f"a.wav: failed: {message} (audio_not_found)" in screen.file.getvalue()
+    written = screen.file.getvalue()
+    assert f"a.wav: failed: {message} (audio_not_found)" in written
+    assert written.count("\x1b[31m") == 1
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from rich.table import Column
 from rich.text import Text
 from typing_extensions import Self
 
-from natscribe.cli.console import ERROR, err
+from natscribe.cli.console import ERROR, err, print_above
 from natscribe.cli.display import ForPeople
 from natscribe.cli.wording import describe
 from natscribe.schemas.progress import ProgressEvent, State
@@ -69,7 +69,7 @@ class Bars(ForPeople):
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
         if event.error is not None and (before is None or before.error != event.error):
-            err.print(Text(f"{label}: {describe(event)}", ERROR))  # with `style=`, print() would colour the bars
+            print_above(f"{label}: {describe(event)}", ERROR)
         words = partial(_describe_later, event, time.monotonic())
         self._update(label, event.progress, words, at_work=event.state is not State.QUEUED)
 

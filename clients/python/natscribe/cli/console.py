@@ -13,6 +13,7 @@ from typing import NoReturn
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.text import Text
 
 from natscribe.cli import INTERRUPTED
 from natscribe.client import Client, ClientError, OptionError, UploadCallback
@@ -51,6 +52,11 @@ ERROR = "red"
 WARNING = "color(130)"  # a dark orange, which can be read on black and on white: plain yellow cannot be on white
 out = Terminal(stderr=False)  # results
 err = Terminal(stderr=True)  # everything else
+
+
+def print_above(text: str, style: str) -> None:
+    """Print on standard error; with the `style=` of print(), bars below the text would have this style, too."""
+    err.print(Text(text, style))
 
 
 def find_servers() -> Settings:
@@ -107,4 +113,4 @@ async def _until_interrupted(work: Coroutine[None, None, int]) -> int:
 
 
 def _print_outage(away: bool) -> None:  # noqa: FBT001 -- the only argument of the callback
-    err.print("NATS is away, waiting ..." if away else "NATS is back.", style=WARNING)
+    print_above("NATS is away, waiting ..." if away else "NATS is back.", WARNING)

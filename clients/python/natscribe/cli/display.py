@@ -1,10 +1,11 @@
 """Shows the progress of tasks: the base of all displays, JSON messages, and plain lines where there is no terminal."""
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 
 from typing_extensions import Self
 
-from natscribe.cli.console import WARNING, err, out
+from natscribe.cli.console import WARNING, err, out, print_above
 from natscribe.cli.wording import describe, segment_line
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.requests import TaskStatus
@@ -45,7 +46,7 @@ class Display:
         """Print a warning, unless it was printed for another task before."""
         if warning not in self._warnings:
             self._warnings.add(warning)
-            err.print(f"{label} {warning}", style=WARNING)
+            print_above(f"{label} {warning}", WARNING)
 
     def end(self, label: str, *, failed: bool) -> None:
         """Count a recording that is done or has failed."""
@@ -59,7 +60,7 @@ class JsonLines(Display):
         self.text.print(event.model_dump_json())
 
 
-class ForPeople(Display):
+class ForPeople(Display, ABC):
     """Prints the text as it is found if `segments` is set, and describes the last event of each task in words."""
 
     def __init__(self, *, segments: bool) -> None:
@@ -84,8 +85,8 @@ class ForPeople(Display):
             now = {"queue_position": status.queue_position, "expected_start": status.expected_start}
             self.show(label, last.model_copy(update=now))
 
-    def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None: ...
 
 
 class Lines(ForPeople):

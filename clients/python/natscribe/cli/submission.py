@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
-from natscribe.cli.console import ERROR, WARNING, err, open_client, out
+from natscribe.cli.console import ERROR, WARNING, err, open_client, out, print_above
 from natscribe.cli.display import Display
 from natscribe.cli.follow import follow
 from natscribe.cli.jobs import Create, Job, how_to_continue
@@ -77,7 +77,7 @@ class Submission:
         except (ClientError, NotWrittenError) as error:
             job.has_failed = True
             fetch = f" `{command()} result {job.task_id}` prints the result." if job.is_completed else ""
-            err.print(f"{job.label}: {error}{fetch}", style=ERROR)
+            print_above(f"{job.label}: {error}{fetch}", ERROR)
         display.end(job.label, failed=job.has_failed)
 
     def _write(self, display: Display, job: Job, result: Result, *, heading: bool) -> None:
@@ -89,7 +89,7 @@ class Submission:
             self.output.show(display.text, result, label=job.label, heading=heading and not self.as_json)
         job.is_done = True
         for notice in notices(job.label, result, separate=self.separate):
-            err.print(notice, style=WARNING)
+            print_above(notice, WARNING)
 
     def _print_ids(self, jobs: list[Job]) -> None:
         for job in jobs:
