@@ -74,3 +74,10 @@ async def test_a_wrong_password_and_a_wrong_inbox_prefix_are_named(settings: Set
     assert "guessed" not in refused.model_dump_json()
     assert problems(unheard) == ["NATS does not allow the user 'operator' to receive replies under _INBOX"]
     assert unheard.problems[0].next_step.startswith("set NATS_INBOX_PREFIX")
+
+
+async def test_a_publisher_with_another_store_is_told_the_services(settings: Settings, worker: Worker) -> None:
+    # Given a publisher who has no right to the bucket that it names by mistake
+    found = await examine(login(settings, "publisher").model_copy(update={"audio_store": "nats://sound"}))
+    assert problems(found) == ["The service looks for recordings in nats://audio, not in nats://sound"]
+    assert found.problems[0].next_step == "set AUDIO_STORE=nats://audio"

@@ -45,8 +45,8 @@ def _show(found: Examination) -> None:
 def _lines(found: Examination) -> Iterator[tuple[str, str]]:
     yield "NATS", _nats(found)
     yield "user", f"{found.user or 'none'}, replies under {found.inbox_prefix}"
-    if found.server is not None and found.rights:
-        yield "JetStream", f"on, tasks are in {found.task_stream}" if found.task_stream else "no stream of tasks found"
+    if found.task_stream is not None:
+        yield "JetStream", f"on, tasks are in the stream {found.task_stream}"
     yield "client", f"version {found.client_version}, recordings in {found.audio_store}"
     for number, worker in enumerate(found.workers):
         yield ("workers" if not number else ""), _worker(worker)

@@ -124,7 +124,7 @@ class _Examiner:
             )
             return
         await asyncio.gather(self._noted(self._examine_workers), self._noted(self._examine_jetstream))
-        if self.found.workers and self._may("upload"):
+        if self.found.workers and self._may("transcribe"):
             await self._noted(self._examine_store)
 
     async def _noted(self, check: Callable[[], Awaitable[None]]) -> None:
@@ -194,7 +194,7 @@ class _Examiner:
             self._wrong(f"The service looks for recordings in {theirs}, not in {ours}", f"set AUDIO_STORE={theirs}")
             return
         store = store_of(self.settings, self.connection)
-        if store is not None:
+        if store is not None and all(right.allowed for right in self.found.rights if right.command == "upload"):
             await _in_time(store.differs(Path(), NOBODY), CHECKED_WITHIN_S, f"The store of recordings {ours}")
 
 

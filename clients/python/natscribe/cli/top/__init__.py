@@ -42,6 +42,7 @@ async def _run() -> int:
         else:
             await gather(client, board)
             _print(board, settings.nats_place)
+            return 1 if board.troubles else 0
     return 0
 
 

@@ -25,7 +25,8 @@ _FEWEST_ROWS = 3  # of the running tasks, and of the failures if there are so ma
 
 def draw(board: Board, place: str, *, width: int, height: int, now: float) -> RenderableType:
     """Draw the board on `height` lines of `width` columns; `place` is the address of NATS, `now` monotonic seconds."""
-    head = [_headline(board, place), *(_trouble(sentence) for sentence in dict.fromkeys(board.troubles.values()))]
+    troubles = [Text(plain(sentence), style=WARNING) for sentence in dict.fromkeys(board.troubles.values())]
+    head = [_headline(board, place), *(troubles if height == UNLIMITED else map(_one_line, troubles))]
     queues = _queues(board.queue) if board.queue is not None else []
     left = max(height - len(head) - len(queues) - 3, 2 * _FEWEST_ROWS)  # three lines are titles
     failed = min(len(board.failures), max(_FEWEST_ROWS, left // 4, left - len(board.running) - 1))
@@ -45,10 +46,6 @@ def draw(board: Board, place: str, *, width: int, height: int, now: float) -> Re
 def _headline(board: Board, place: str) -> Text:
     counts = ", ".join(f"{board.ended[state]} {state}" for state in (State.COMPLETED, State.FAILED, State.CANCELLED))
     return _one_line(Text.assemble((place, "bold"), f"  ended: {counts}"))
-
-
-def _trouble(sentence: str) -> Text:
-    return _one_line(Text(plain(sentence), style=WARNING))
 
 
 def _one_line(text: Text) -> Text:
