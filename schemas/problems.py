@@ -6,10 +6,11 @@ from pydantic_core import ErrorDetails
 from .requests import PLACE_PATTERN, TaskRequest, UserRequest
 from .task_list import LISTED_PLACE_PATTERN
 from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
-from .wire import TASK_ID_PATTERN
+from .wire import NAME_PATTERN, TASK_ID_PATTERN
 
 LONGEST_NAME = 100  # characters of a field's name that the sentence repeats
 IN_WORDS = {  # for each pattern, the advice for a value that does not match the pattern
+    NAME_PATTERN: "use no control characters, such as tabs",
     TASK_ID_PATTERN: "use letters, digits, - and _, at most 64",
     LANGUAGE_PATTERN: "use a code of ISO 639-1, like en",
     PLACE_PATTERN: "use `more_after` of the last reply",
@@ -17,7 +18,7 @@ IN_WORDS = {  # for each pattern, the advice for a value that does not match the
     TERM_PATTERN: "write letters, without control characters such as tabs",
 }
 OF_SEVERAL_TYPES = {  # fields for which pydantic reports a problem for each type; the advice replaces these reports
-    "user_id": "use an integer of 64 bits, or 1 to 64 characters",
+    "user_id": "use an integer of 64 bits, or 1 to 64 characters, no control characters",
 }
 EITHER = {TaskRequest.__name__, UserRequest.__name__}  # a request may be of one of these classes
 NO_OBJECT = {"model_type", "model_attributes_type"}  # pydantic's error types for JSON that is not an object

@@ -9,6 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from typing_extensions import Self
 
+NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]+$"  # no control characters: a terminal takes some for commands
 TASK_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
 TaskId = Annotated[
@@ -25,14 +26,14 @@ AudioFileId = Annotated[
     Field(
         min_length=1,
         max_length=1024,
-        pattern=r"^[^\x00-\x1f\x7f]+$",
+        pattern=NAME_PATTERN,
         description="Name of the recording: of the object in the bucket for recordings, or of the file in the folder.",
         examples=["meeting.flac"],
     ),
 ]
 UserId = Annotated[
     Annotated[int, Field(ge=-(2**63), lt=2**63)]
-    | Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")],
+    | Annotated[str, Field(min_length=1, max_length=64, pattern=NAME_PATTERN)],
     Field(
         description="Owner of the task, an integer or up to 64 characters: for the publisher's own use, and repeated "
         "in the result.",

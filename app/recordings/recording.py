@@ -13,7 +13,7 @@ from natscribe.schemas.errors import ErrorCode
 from app.errors import PermanentError, TransientError
 
 _LONGEST_NAME_BYTES: Final = 900  # S3 allows 1024 for prefix and name
-_NAME: Final = re.compile(r"[^\x00-\x1f\x7f\\\ud800-\udfff]+")  # some servers take a backslash for a slash
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\\\ud800-\udfff]+")  # some servers take a backslash for a slash
 GONE = "The recording disappeared while the task ran: let the operator look at the service's folder."
 REPLACED = "The recording was replaced while the task ran: publish it again under a new task id."
 

@@ -13,11 +13,23 @@ ADVICE = (
     "make the change compatible, or raise the version in pyproject.toml and announce the break here; at a release keep "
     "the document: cp asyncapi.yaml docs/contract/asyncapi-VERSION.yaml, and empty ANNOUNCED"
 )
+AUDIO_FILE_ID, VOCABULARY = "audio_file_id has another pattern", "vocabulary[] has another pattern"
+USER_ID = "user_id is string, not integer"  # a string with another pattern; of two types, the first one is named
 ANNOUNCED = [  # what this version breaks on purpose; docs/contract.md says it to clients
     "followProgress needs the name of its stream",
     "followSegments needs the name of its stream",
     "receiveResult needs the name of its stream",
     "watchDeadLetters needs the name of its stream",
+    *(  # names may no longer hold the control characters U+0080 to U+009F
+        f"{operation} {message} payload.{fault}"
+        for operation, message, faults in (
+            ("submitTranscription", "TranscriptionTask", (AUDIO_FILE_ID, USER_ID, VOCABULARY)),
+            ("submitDiarization", "DiarizationTask", (AUDIO_FILE_ID, USER_ID)),
+            ("acceptTranscription", "AcceptedTranscriptionTask", (AUDIO_FILE_ID, USER_ID, VOCABULARY)),
+            ("acceptDiarization", "AcceptedDiarizationTask", (AUDIO_FILE_ID, USER_ID)),
+        )
+        for fault in faults
+    ),
 ]
 
 
@@ -39,7 +51,7 @@ def kept() -> Node:
 
 
 def test_only_what_is_announced_breaks_clients_of_the_last_kept_version() -> None:
-    assert breaks(kept(), DOCUMENT) == ANNOUNCED, ADVICE
+    assert sorted(breaks(kept(), DOCUMENT)) == sorted(ANNOUNCED), ADVICE
 
 
 def test_only_a_new_version_breaks_clients() -> None:

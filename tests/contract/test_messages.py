@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from jsonschema import Draft7Validator
 from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.errors import ErrorCode
@@ -107,7 +108,8 @@ def test_the_keywords_of_a_typed_call_are_the_options() -> None:
         ({"prompt": "x" * 801}, "prompt: String should have at most 800 characters"),
         ({"channels": "left"}, "channels: Input should be 'mix' or 'separate'"),
         ({"translate": 1}, "translate: Input should be a valid boolean"),
-        ({"user_id": ""}, "user_id: use an integer of 64 bits, or 1 to 64 characters"),
+        ({"audio_file_id": "a\tb"}, "audio_file_id: use no control characters, such as tabs"),
+        ({"user_id": ""}, "user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters"),
     ],
 )
 def test_a_wrong_option_is_told_by_its_field_and_what_is_allowed(change: dict[str, object], words: str) -> None:
@@ -117,8 +119,21 @@ def test_a_wrong_option_is_told_by_its_field_and_what_is_allowed(change: dict[st
 
 
 def test_names_may_be_in_any_script() -> None:
-    task = TranscriptionTask.model_validate(LEAST | {"audio_file_id": "запись 1 (ü).m4a"})
-    assert task.audio_file_id == "запись 1 (ü).m4a"
+    name = "запись 1 (ü).m4a\u00a0"  # the first character behind the control characters is a space
+    task = TranscriptionTask.model_validate(LEAST | {"audio_file_id": name, "user_id": name, "vocabulary": [name]})
+    assert (task.audio_file_id, task.user_id, task.vocabulary) == (name, name, (name,))
+
+
+@pytest.mark.parametrize("control", ["\0", "\x1b", "\x7f", "\x80", "\x9b", "\x9f"])
+@pytest.mark.parametrize("field", ["audio_file_id", "user_id", "vocabulary"])
+def test_names_have_no_control_characters(field: str, control: str) -> None:
+    # a terminal that shows a name takes these for commands: U+009B is the short form of escape and a bracket
+    name = f"a{control}31mb"
+    wrong = LEAST | {field: [name] if field == "vocabulary" else name}
+    with pytest.raises(ValidationError):
+        TranscriptionTask.model_validate(wrong)
+    # and the document says the same to other programs
+    assert list(Draft7Validator(TranscriptionTask.model_json_schema()).iter_errors(wrong))
 
 
 def test_times_are_utc_and_readers_ignore_what_they_do_not_know() -> None:

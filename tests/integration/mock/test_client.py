@@ -136,7 +136,9 @@ async def test_what_is_wrong_is_said_before_anything_is_uploaded(
             await client.create_transcription_task(recording, min_speakers=3, max_speakers=2)
         with pytest.raises(OptionError, match=r"^vocabulary\.0: String should have at most 60 characters$"):
             await client.create_transcription_task(recording, vocabulary=["x" * 61])
-        with pytest.raises(OptionError, match=r"^user_id: use an integer of 64 bits, or 1 to 64 characters$"):
+        with pytest.raises(
+            OptionError, match=r"^user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters$"
+        ):
             await client.create_diarization_task(recording, user_id="")
     # Then nothing was uploaded
     assert await _recordings(js) == []
