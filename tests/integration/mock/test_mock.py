@@ -1,7 +1,9 @@
 """The mock keeps the promises of the contract, and says only what the document describes."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nats.aio.client import Client as Nats
@@ -19,12 +21,15 @@ from structlog.testing import capture_logs
 
 from app.jetstream import provisioning
 from app.settings import Settings
+from tests import document
 from tests.integration.conftest import Publisher
 from tests.integration.test_wire import SAID
 from tests.integration.wire import Wire
+from tests.servers import Servers
 from tests.waiting import eventually
 from tests.witness import witness
 
+PAGE = document.ROOT / "docs/mock.md"
 STATES = {  # of tasks whose ids ask for them
     "retry-1": ["queued", "running", "retrying", "running", "completed"],
     "lost-1": ["queued", "running", "running", "completed"],
@@ -84,7 +89,8 @@ async def test_an_id_asks_for_what_happens(client: Client, publisher: Publisher)
     async with client:
         # Given tasks whose ids ask for something
         for task_id in STATES:
-            await publisher.publish(task_id)
+            needs_recording = not task_id.startswith("error-")
+            await publisher.publish(task_id, audio_file_id="meeting.flac" if needs_recording else "gone.flac")
         # When they are followed
         events = {task_id: [event async for event in client.follow(task_id)] for task_id in STATES}
         letters = {letter.task_id: letter.error async for letter in client.dead_letters()}
@@ -276,6 +282,15 @@ async def test_its_streams_and_buckets_are_those_of_the_service(settings: Settin
     with capture_logs() as said:
         await provisioning.provision(nc.jetstream(), Settings(_env_file=None))
     assert said == []
+
+
+async def test_the_page_shows_a_test_that_passes(servers: Servers, wire: Wire) -> None:
+    # Given the example of the page
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(example.replace("nats://localhost:4222", servers.nats_url), found)  # noqa: S102 -- it is ours
+    # When its test runs, then it passes
+    await found["test_my_service"]()
 
 
 async def _is(client: Client, task_id: str, state: State) -> bool:

@@ -86,13 +86,13 @@ class Player:
             return
         task.attempts += 1
         await self._append(task, State.RUNNING, stage=Stage.FETCHING, progress=0, attempt=task.attempts)
+        ending = script.ending(task.attempts)
         try:
-            sha256 = await self._log.sha256_of(order.audio_file_id)
+            sha256 = await self._log.sha256_of(order.audio_file_id) if ending is Ending.COMPLETED else None
         except NotFoundError:
             await self._fail(task, _no_recording(order))
             return
         content = Content(order, larger_than=self._log.largest if script.large else 0)
-        ending = script.ending(task.attempts)
         await self._work(task, content, parts=None if ending is Ending.COMPLETED else 1)
         await self._end(task, ending, content.result(sha256))
 
