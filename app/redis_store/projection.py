@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 from natscribe.jetstream.streams import RESULTS_KEPT_S
 from natscribe.schemas.errors import ErrorCode
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.asyncio.client import Pipeline
+from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
 
 from app.errors import TransientError
 from app.redis_store import keys
@@ -97,14 +98,24 @@ def _left(keep: int, age_s: float) -> int:
 def _reached() -> Iterator[None]:
     try:
         yield
+    except OutOfMemoryError as error:
+        text = "Redis is full: give it more memory (maxmemory), or shorten CACHE_TTL; the service writes its keys then."
+        raise TransientError(ErrorCode.INTERNAL, text) from error
     except (AuthenticationError, ResponseError) as error:
-        why = str(error).rpartition("caused error: ")[2]  # a pipeline's error begins with the command: a whole script
-        text = f"Redis refuses the service ({why}): correct REDIS_URL, or restart Redis with deploy/redis/users.sh."
+        text = f"Redis refuses the service ({error}): correct REDIS_URL, or restart Redis with deploy/redis/users.sh."
         raise TransientError(ErrorCode.INTERNAL, text) from error
     except (RedisError, OSError) as error:
         raise TransientError(
             ErrorCode.INTERNAL, "Redis is away: the service writes its keys when Redis is back."
         ) from error
+
+
+async def _execute(writing: Pipeline) -> None:
+    """Send all commands; raise the first error as it is, without the command that a pipeline's own error repeats."""
+    with _reached():
+        for answer in await writing.execute(raise_on_error=False):
+            if isinstance(answer, RedisError):
+                raise answer
 
 
 class RedisProjection:
@@ -136,8 +147,7 @@ class RedisProjection:
             listed = (place_of(record), user_of(record), int(record.metadata.created_at.timestamp()) + KEEP_S)
             values = (record.stream_sequence, status, event.progress, *kept, *listed)
             writing.eval(WRITE_IF_NEWER, len(names), *names, *values)
-        with _reached():
-            await writing.execute()
+        await _execute(writing)
 
     async def ended(self, results: Mapping[str, Ended]) -> None:
         """Write results by task id, except for tasks that were cancelled or deleted.
@@ -150,8 +160,7 @@ class RedisProjection:
             names = [keys.result(task_id), keys.withdrawn(task_id)]
             values = (ended.result, _left(KEEP_S, ended.age_s), ended.task_sequence)
             writing.eval(WRITE_UNLESS_WITHDRAWN, len(names), *names, *values)
-        with _reached():
-            await writing.execute()
+        await _execute(writing)
 
     async def is_empty(self) -> bool:
         """Return whether Redis is new or has lost its data.
@@ -197,10 +206,11 @@ class RedisProjection:
             await self._redis.delete(keys.result(task_id), keys.voices(task_id))
 
     async def reachable(self) -> bool:
-        """Return whether Redis answers within ANSWER_TIMEOUT_S."""
+        """Return whether Redis lets the service write, and answers within ANSWER_TIMEOUT_S."""
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                return bool(await self._redis.ping())
+                await self._redis.set(keys.NEVER_WRITTEN, "", xx=True)  # refused by a full Redis, as other writes are
+                return True
         except (RedisError, OSError, TimeoutError):
             return False
 

@@ -122,7 +122,9 @@ class Meter:
         )
         self._model = self._gauge("natscribe_model_loaded", "Whether a transcription model is loaded.", mode="livemin")
         self._nats = self._gauge("natscribe_nats_up", "Whether NATS is connected.", mode="livemin")
-        self._redis = self._gauge("natscribe_redis_up", "Whether Redis answers.", mode="livemin")
+        self._redis = self._gauge(
+            "natscribe_redis_up", "Whether Redis answers and lets the service write.", mode="livemin"
+        )
         self._memory = self._gauge("natscribe_worker_memory_bytes", "Resident memory in bytes.", ["part"], "livesum")
         self._memory_limit = self._gauge(
             "natscribe_worker_memory_limit_bytes", "Memory limit of the control group in bytes; 0: no limit."

@@ -11,6 +11,7 @@ from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from app.embedded import ValkeyServer
 from app.errors import TransientError
 from app.main import Worker
 from app.redis_store.keys import MARK
@@ -84,6 +85,23 @@ async def test_a_redis_with_the_rights_of_an_older_version_is_told_as_such(redis
     # And it does not repeat the script
     assert "EVAL" not in str(refused.value)
     await redis.acl_deluser("older")
+
+
+async def test_a_full_redis_counts_as_away_until_it_has_room(valkey: ValkeyServer) -> None:
+    # Given a Redis with a limit of memory, which it has reached
+    async with Redis.from_url(valkey.url) as redis:
+        projection = RedisProjection(redis)
+        await redis.set("filling", b"x" * 2**20)
+        await redis.config_set("maxmemory", "1mb")
+        # When an event is projected, then the error says what to do, and the metrics and probes say that Redis is away
+        with pytest.raises(TransientError, match=r"^Redis is full: give it more memory"):
+            await projection.progressed([happened(4, State.RUNNING, 80, 9)])
+        assert not await projection.reachable()
+        # When it has more room, then all is well, and the question has left nothing
+        await redis.config_set("maxmemory", "100mb")
+        await redis.delete("filling")
+        assert await projection.reachable()
+        assert await redis.keys() == []
 
 
 async def test_a_newer_event_is_shown(projection: RedisProjection, redis: Redis) -> None:

@@ -172,6 +172,10 @@ def test_redis_is_that_of_compose() -> None:
     there = compose["services"]["redis"]
     assert container["image"] == there["image"]
     assert container["command"] == there["command"]
+    # And Redis refuses to write before it would be killed, with room for what it copies while it writes its file anew
+    most = re.search(r" --maxmemory (\d+)mb ", container["command"][-1])
+    assert most is not None
+    assert container["resources"]["limits"] == {"memory": f"{int(most[1]) * 4 / 3 / 1024:g}Gi"}
     assert container["readinessProbe"]["exec"]["command"][2] == there["healthcheck"]["test"].replace("$$", "$")
     # And its passwords are the files that the document has people put into a Secret
     (secret,) = (volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume)
