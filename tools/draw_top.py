@@ -99,7 +99,7 @@ async def main() -> None:
                     path, task_id=task_id, priority=priority, diarize=task_id == "board-meeting"
                 )
             board = Board()
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 150
             while time.monotonic() < deadline:
                 await gather(client, board)
                 if min((task.progress for task in board.running.values()), default=0) > 8 and board.ended:  # noqa: PLR2004
@@ -107,6 +107,7 @@ async def main() -> None:
             picture = draw(board, "nats://nats:4222, q quits", width=WIDTH, height=HEIGHT, now=time.monotonic())
     console = Console(record=True, width=WIDTH, height=HEIGHT, file=StringIO(), force_terminal=True)
     console.print(picture)
+    console.print()  # browsers cut the last line of the picture off at the bottom
     svg = console.export_svg(title="natscribe top", theme=DEFAULT_TERMINAL_THEME, unique_id="top")
     (ROOT / "docs/top.svg").write_text(FONT_OF_ANOTHER_HOST.sub("", svg), encoding="utf-8")
     sys.stdout.write(f"{board.ended[State.COMPLETED]} tasks have ended\n")

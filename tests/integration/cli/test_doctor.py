@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from natscribe.client import connection, examination, workers
 from natscribe.client.examination import Examination, examine
+from natscribe.schemas import subjects
 from natscribe.schemas.wire import Model
 
 from app.embedded import NatsServer, ValkeyServer, free_port
@@ -115,6 +118,19 @@ async def test_a_server_that_is_too_old(
     found = await examine(settings)
     assert "and the service needs 99.0" in problems(found)[0]
     assert found.problems[0].next_step == "update nats-server"
+
+
+async def test_workers_of_another_contract(settings: Settings, nc: Client) -> None:
+    # Given a worker whose reply has other fields
+    async def reply(request: Msg) -> None:
+        await request.respond(b'{"surprise": true}')
+
+    subscription = await nc.subscribe(subjects.WORKERS, cb=reply)
+    await nc.flush()
+    found = await examine(settings)
+    await subscription.unsubscribe()
+    # Then that is told
+    assert "The service's reply does not fit this version of the contract" in problems(found)
 
 
 async def test_no_worker(settings: Settings, js: JetStreamContext) -> None:

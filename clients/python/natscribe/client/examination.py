@@ -160,33 +160,34 @@ class _Examiner:
         self.found.workers = found
         self._of_some(
             [each for each in found if not each.redis_answers],
-            "Redis does not answer {}",
+            "Redis does not answer",
             "start Redis, or correct REDIS_URL there (runbook: RedisDown); tasks run meanwhile",
         )
         self._of_some(
             [each for each in found if not each.audio_store_answers],
-            "The store of recordings does not answer {}",
+            "The store of recordings does not answer",
             "correct AUDIO_STORE and its credentials there, or wait until the store is back",
         )
         self._of_some(
             [each for each in found if each.model is None],
-            "No model is loaded in {}",
+            "No model is loaded in",
             "wait if the worker has just started, else look at its log (runbook: ModelNotLoaded)",
         )
         for other in sorted({each.version for each in found if not _same_release(each.version, _CLIENT)}):
             older = "the service" if _release(other) < _release(_CLIENT) else "this client (pip install -U natscribe)"
             self._of_some(
                 [each for each in found if each.version == other],
-                f"This client has version {_CLIENT}, and {other} is the version of {{}}",
+                f"This client has version {_CLIENT}, and {other} is the version of",
                 f"update {older}",
             )
 
     def _of_some(self, some: Sequence[WorkerInfo], what: str, next_step: str) -> None:
+        """Note a problem of some workers, if there are any; `what` is the sentence before their names."""
         if not some:
             return
         names = ", ".join(each.worker for each in some[:_NAMED])
         more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
-        self._wrong(what.format(f"{len(some)} of {len(self.found.workers)} workers ({names}{more})"), next_step)
+        self._wrong(f"{what} {len(some)} of {len(self.found.workers)} workers ({names}{more})", next_step)
 
     async def _examine_store(self) -> None:
         theirs, ours = self.found.workers[0].audio_store, self.settings.audio_store

@@ -28,6 +28,7 @@ from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Order
 
+OTHER_CONTRACT = "The service's reply does not fit this version of the contract: update the older side."
 NO_ANSWER, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
 TRIES = 5  # how often a task without an acknowledgement is published
 ELECTION_S = 2.0  # after this pause the servers of a cluster may have elected the next leader of the task stream
@@ -62,8 +63,7 @@ def read(answer: TypeAdapter[T], body: bytes) -> T:
     try:
         return answer.validate_json(body)
     except ValidationError as error:
-        message = "The service's reply does not fit this version of the contract: update the older side."
-        raise ClientError(message) from error
+        raise ClientError(OTHER_CONTRACT) from error
 
 
 async def request(connection: Nats, subject: str, order: Order) -> Msg:

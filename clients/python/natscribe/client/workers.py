@@ -4,8 +4,8 @@ from contextlib import suppress
 
 import nats.errors
 
-from natscribe.client.errors import UnreachableError
-from natscribe.client.exchange import NO_ANSWER, no_worker
+from natscribe.client.errors import ClientError, UnreachableError
+from natscribe.client.exchange import NO_ANSWER, OTHER_CONTRACT, no_worker
 from natscribe.client.permissions import Connection
 from natscribe.schemas import subjects
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
@@ -19,6 +19,7 @@ async def workers(connection: Connection) -> list[WorkerInfo]:
     Raises:
         NoWorkerError: No worker runs.
         UnreachableError: No worker replies in time.
+        ClientError: The workers are of another version.
         NotAllowedError: The user may not ask.
     """
     body = WorkersRequest().model_dump_json().encode()
@@ -29,11 +30,13 @@ async def workers(connection: Connection) -> list[WorkerInfo]:
     except nats.errors.Error as error:
         message = "NATS does not answer: ask again in a moment."
         raise UnreachableError(message) from error
+    if not replies:
+        message = "No worker replied in time: ask again in a moment."
+        raise UnreachableError(message)
     found: list[WorkerInfo] = []
     for reply in replies:
         with suppress(ValueError):  # a worker of another version
             found.append(WorkerInfo.model_validate_json(reply.data))
     if not found:
-        message = "No worker replied in time, or only workers of other versions: ask again in a moment."
-        raise UnreachableError(message)
+        raise ClientError(OTHER_CONTRACT)
     return sorted(found, key=lambda worker: worker.worker)
