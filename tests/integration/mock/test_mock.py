@@ -243,12 +243,19 @@ async def test_it_can_be_started_again(settings: Settings, publisher: Publisher)
         await publisher.publish("t1")
         await publisher.until("t1", State.COMPLETED)
     said: list[str] = []
-    # When another one starts, and an old and a new id are published
+    # When another one starts, and an old id, a message that is no task with the old id, and new ids are published
     async with Mock(no_bucket, report=said.append):
         await publisher.publish("t1")
+        await publisher.publish("t1", user_id=None)
         await publisher.publish("t2")
         await publisher.until("t2", State.COMPLETED)
-    # Then the old one stays as it was
+        for task_id in ("slow-1", "t3"):
+            await publisher.publish(task_id)
+        await publisher.until("slow-1", State.RUNNING)
+        # Then the new ones wait only for each other
+        await publisher.until("t3", State.QUEUED)
+        assert (await publisher.ask("tasks.status", task_id="t3"))["queue_position"] == 1
+    # And the old one stays as it was
     assert len(await publisher.until("t1", State.COMPLETED)) == 3
     assert "t1: known from an earlier run of the mock, nothing changes" in said
 

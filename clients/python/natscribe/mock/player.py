@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
-from nats.js.errors import NotFoundError
+from nats.js.errors import BadRequestError, NotFoundError
 
 from natscribe.mock.content import BATCHES, Content, Result, Task
 from natscribe.mock.log import Log
@@ -33,10 +33,20 @@ class Player:
         self._running: PlayedTask | None = None
 
     async def enqueue(self, task: PlayedTask) -> None:
-        """Append `queued` to the log of a task, and let it wait for its turn."""
+        """Append `queued` to the log of a task, and let it wait for its turn.
+
+        Raises:
+            BadRequestError: The log has events of an earlier run of the mock.
+        """
         self._waiting.add(task)
         position, start = self.place_of(task)
-        await self._append(task, State.QUEUED, queue_position=position, expected_start=start, worker=None, attempt=1)
+        try:
+            await self._append(
+                task, State.QUEUED, queue_position=position, expected_start=start, worker=None, attempt=1
+            )
+        except BadRequestError:
+            self._waiting.discard(task)
+            raise
         self._queue.put_nowait((task.rank, task))
 
     @property
