@@ -61,6 +61,7 @@ def _at(seconds: float) -> datetime:
 
 def _event(state: State, sequence: int, seconds: float, **more: object) -> ProgressEvent:
     known = {"task_id": TASK_ID, "kind": Kind.TRANSCRIPTION, "max_attempts": 4, "worker": WORKER}
+    known |= {"user_id": USER, "audio_file_id": RECORDING, "priority": Priority.NORMAL}
     return ProgressEvent.model_validate(known | {"state": state, "sequence": sequence, "time": _at(seconds)} | more)
 
 

@@ -7,14 +7,17 @@ from .wire import (
     EXPECTED_START,
     QUEUE_POSITION,
     Attempt,
+    AudioFileId,
     Kind,
     Message,
     Percent,
     Position,
+    Priority,
     Seconds,
     TaskId,
     Term,
     Time,
+    UserId,
 )
 
 
@@ -52,6 +55,13 @@ class ProgressEvent(Message):
 
     task_id: TaskId
     kind: Kind = Field(description="Kind of the task.")
+    user_id: UserId | None = Field(
+        None, description="Owner of the task; null if the message is no valid task.", examples=[42]
+    )
+    audio_file_id: AudioFileId | None = Field(
+        None, description="The recording; null if the message is no valid task.", examples=["meeting.flac"]
+    )
+    priority: Priority | None = Field(None, description="Priority of the task, as its subject says.")
     state: State = Field(description="State of the task.")
     stage: Stage | None = Field(
         None,

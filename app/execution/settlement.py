@@ -168,6 +168,7 @@ class Settlement:
         event = ProgressEvent(
             task_id=task_id,
             kind=stored.kind,
+            priority=stored.priority,
             state=State.FAILED,
             max_attempts=self.max_attempts,
             sequence=1,

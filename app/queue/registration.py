@@ -153,6 +153,9 @@ class Registration:
         event = ProgressEvent(
             task_id=task.task_id,
             kind=message.kind,
+            user_id=task.user_id,
+            audio_file_id=task.audio_file_id,
+            priority=message.priority,
             state=State.QUEUED,
             max_attempts=self._max_attempts,
             sequence=last.event.sequence + 1 if last else 1,

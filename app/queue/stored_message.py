@@ -14,7 +14,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import AUDIO_SECONDS, REPLAY_OF, TRACE_PATTERN, TRACEPARENT
 from natscribe.schemas.problems import first_problem
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import TASK_ID_PATTERN, Kind
+from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority
 from pydantic import ValidationError
 
 from app.task_log.record import TASKS, Metadata, Owner, Record
@@ -53,6 +53,12 @@ class StoredMessage:
         """The kind of the task, read from the subject."""
         kind, _ = subjects.queue_of(self.subject)
         return kind
+
+    @property
+    def priority(self) -> Priority:
+        """The priority of the task, read from the subject."""
+        _, priority = subjects.queue_of(self.subject)
+        return priority
 
     @property
     def task(self) -> Task | None:

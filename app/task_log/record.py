@@ -155,9 +155,12 @@ class NoResult(BaseModel):
 Outcome = TranscriptionResult | DiarizationResult | NoResult
 
 
+_REPEATED: Final = ("task_id", "kind", "user_id", "audio_file_id", "priority", "attempt", "max_attempts")
+
+
 def next_event(last: ProgressEvent, state: State, **fields: object) -> ProgressEvent:
     """Make the event that follows `last` in a task's log; `fields` are its values besides state, sequence and time."""
-    repeated = {name: getattr(last, name) for name in ("task_id", "kind", "attempt", "max_attempts")}
+    repeated = {name: getattr(last, name) for name in _REPEATED}
     added = {"state": state, "sequence": last.sequence + 1, "time": datetime.now(UTC)}
     return ProgressEvent.model_validate(repeated | fields | added)
 

@@ -85,6 +85,9 @@ export interface Model {
 export interface ProgressEvent {
   'task_id': string;
   'kind': Kind;
+  'user_id': number | string | null;
+  'audio_file_id': string | null;
+  'priority': Priority | null;
   'state': State;
   'stage': Stage | null;
   'progress': number;

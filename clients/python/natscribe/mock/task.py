@@ -101,6 +101,9 @@ class PlayedTask:
         known: dict[str, object] = {
             "task_id": self.task_id,
             "kind": self.kind,
+            "user_id": self.order and self.order.user_id,
+            "audio_file_id": self.order and self.order.audio_file_id,
+            "priority": self.priority,
             "state": state,
             "progress": 0,
             "attempt": 1,
