@@ -57,7 +57,7 @@ async def _log_errors(work: Coroutine[None, None, int]) -> int:
 async def _run(workers: int, host: str, port: int | None) -> int:
     stop = stop_signals()
     if err.is_terminal:
-        err.print("starting ...")
+        err.print("starting the servers and a worker, which loads its model ...")
     async with service(DATA, workers=workers, host=host, port=port) as running:
         if not err.is_terminal:
             log.info("service_configured", workers=workers, **logs.summary(_settings_of(running)))

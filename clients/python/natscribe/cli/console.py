@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.text import Text
 
 from natscribe.cli import INTERRUPTED
-from natscribe.client import Client, ClientError, OptionError, UploadCallback
+from natscribe.client import Client, ClientError, OptionError, RequestFailedError, UploadCallback, command
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.problems import first_problem
 from natscribe.settings import Settings, wrong_setting
 
@@ -65,8 +66,15 @@ def find_servers() -> Settings:
 
 
 def open_client(on_upload: UploadCallback | None = None) -> Client:
-    """Make a client that prints when NATS goes away and when NATS is back."""
-    return Client(find_servers(), on_outage=_print_outage, on_upload=on_upload)
+    """Make a client that prints when NATS goes away and when NATS is back.
+
+    In a folder whose own service is stopped, say where the client asks: another service may answer there.
+    """
+    settings = find_servers()
+    if DATA.is_dir() and not ENDPOINTS.exists() and "nats_url" not in settings.model_fields_set:
+        where = f"`{command()} up` does not run in this folder: asking NATS at {settings.nats_place}."
+        err.print(where, style=WARNING)
+    return Client(settings, on_outage=_print_outage, on_upload=on_upload)
 
 
 def run_and_exit(
@@ -85,7 +93,7 @@ def run_and_exit(
     except NobodyReadsError:
         code = NOBODY_READS
     except expected as error:
-        err.print(str(error), style=ERROR)
+        _print_error(error)
         code = 1
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -94,6 +102,12 @@ def run_and_exit(
         err.print("The output could not be written: there is no space left on its disk.", style=ERROR)
         code = 1
     raise typer.Exit(code)
+
+
+def _print_error(error: Exception) -> None:
+    err.print(str(error), style=ERROR)
+    if isinstance(error, RequestFailedError) and error.code is ErrorCode.NOT_FOUND:
+        err.print(f"`{command()} list` shows the tasks that are known.")
 
 
 async def _until_interrupted(work: Coroutine[None, None, int]) -> int:

@@ -2,10 +2,9 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
-from rich.table import Table
 
 from natscribe.cli.console import err, open_client, out, run_and_exit
 from natscribe.cli.users import user_id
@@ -19,6 +18,8 @@ OfUser = Annotated[
 InState = Annotated[State | None, typer.Option("--state", help="Only the tasks in this state.", show_default=False)]
 Limit = Annotated[int, typer.Option(min=1, help="How many tasks are listed at most.")]
 JsonTasks = Annotated[bool, typer.Option("--json", help="One JSON object a line: the ListedTask messages.")]
+
+_LONGEST_USER = 12  # characters in a line of the terminal
 
 
 def list_tasks(*, user: OfUser = None, state: InState = None, limit: Limit = 20, as_json: JsonTasks = False) -> None:
@@ -56,27 +57,36 @@ async def _tasks(
 
 
 def _show(tasks: list[ListedTask]) -> None:
-    """Print a table that fits the terminal, or else one line a task."""
-    if not out.is_terminal:
-        for task in tasks:
-            out.print("  ".join(_columns(task)))
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("created", no_wrap=True)
-    for name in ("state", "kind"):
-        table.add_column(name, overflow="fold")
-    table.add_column("user", overflow="fold", max_width=12)  # so that a long name leaves room for the state
-    table.add_column("task", overflow="fold")
-    for task in tasks:
-        table.add_row(*_columns(task))
-    out.print(table, soft_wrap=False)
+    """Print one line a task, on a terminal in columns; the id stands last and whole, because people copy it."""
+    rows = [_columns(task) for task in tasks]
+    if out.is_terminal:
+        rows = [_HEADER, *(row._replace(user=_shortened(row.user)) for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        rows = [_Row(*(cell.ljust(width) for cell, width in zip(row, widths, strict=True))) for row in rows]
+    for row in rows:
+        out.print("  ".join(row).rstrip())
 
 
-def _columns(task: ListedTask) -> tuple[str, ...]:
+class _Row(NamedTuple):
+    created: str
+    state: str
+    kind: str
+    user: str
+    task: str
+
+
+_HEADER = _Row(*_Row._fields)
+
+
+def _shortened(user: str) -> str:
+    return user if len(user) <= _LONGEST_USER else f"{user[: _LONGEST_USER - 1]}…"
+
+
+def _columns(task: ListedTask) -> _Row:
     state = str(task.state)
     if task.state is State.RUNNING:
         state += f" {task.progress} %"
     if task.error is not None:
         state += f" ({task.error.code})"
     owner = "" if task.user_id is None else str(task.user_id)
-    return f"{task.created_at.astimezone():%Y-%m-%d %H:%M}", state, str(task.kind), owner, task.task_id
+    return _Row(f"{task.created_at.astimezone():%Y-%m-%d %H:%M}", state, str(task.kind), owner, task.task_id)

@@ -49,7 +49,11 @@ def _show_table(found: QueueOverview) -> None:
         table.add_row(each.priority, each.kind, *counts, _age(each.oldest), _countdown(each.newest_start))
     out.print(table)
     failed, here = found.dead_letters, command()
-    why = f" (`{here} dead-letters list` shows why, `{here} dead-letters delete` removes them)" if failed else ""
+    why = (
+        f" (`{here} dead-letters list` shows why, `{here} dead-letters delete --code CODE` removes them)"
+        if failed
+        else ""
+    )
     out.print(f"failed: {failed}{why}")
 
 

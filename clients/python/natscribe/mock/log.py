@@ -16,10 +16,9 @@ from natscribe.jetstream import cloud_events
 from natscribe.jetstream.dead_letters import letter_of
 from natscribe.jetstream.streams import BUCKET_SCHEME, RESULTS_BUCKET
 from natscribe.mock.content import Result
-from natscribe.mock.task import PlayedTask
+from natscribe.mock.task import WORKER, PlayedTask
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
-from natscribe.schemas.examples import WORKER
 from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.transcription import Segment, SegmentsEvent, TranscriptionResult

@@ -81,4 +81,4 @@ def _named(task_id: str, beginning: str, codes: list[ErrorCode]) -> ErrorDetail:
 
 
 def _detail(code: ErrorCode) -> ErrorDetail:
-    return ErrorDetail(code=code, message=code.meaning)
+    return ErrorDetail(code=code, message=f"{code.meaning.partition(';')[0].rstrip('.')}.")

@@ -12,13 +12,13 @@ from nats.aio.msg import Msg
 from natscribe.mock.content import Result, Task
 from natscribe.mock.script import ATTEMPTS, Script
 from natscribe.schemas import subjects
-from natscribe.schemas.examples import WORKER
 from natscribe.schemas.headers import REPLAY_OF, TRACE_PATTERN, TRACEPARENT
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.task_list import ListedTask
 from natscribe.schemas.wire import Priority
 
+WORKER = "mock"  # the name of the worker in events: people should see that no service runs
 _MICROSECOND = timedelta(microseconds=1)
 
 
