@@ -18,6 +18,7 @@ from nats.js.api import ObjectInfo, ObjectMetaOptions, RawStreamMsg
 from nats.js.errors import BadRequestError, DigestMismatchError, NotFoundError
 from natscribe.jetstream.answers import ANSWERED_WITHIN_S, until_answered
 
+from app.cancellation import cancel_all
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 
 CHUNK_BYTES: Final = 128 * 1024  # the size that the client libraries use
@@ -74,7 +75,8 @@ async def pull(
 
     The `get` of nats-py has the server push the whole object at once, and the server disconnects a worker that reads
     several large objects like that. A pull asks for one chunk at a time, and needs no consumer, which would be lost
-    with its server. A thread hashes and writes the chunks: memory stays flat, and the event loop is not blocked.
+    with its server. A thread hashes and writes a chunk while the next one is on its way: memory stays flat, and the
+    event loop is not blocked.
 
     Raises:
         NatsError: The object is damaged, or NATS has not answered for `stalled_s` seconds.
@@ -85,16 +87,31 @@ async def pull(
         found.update(chunk)
         write(chunk)
 
-    left, after = info.size or 0, 0
-    while left > 0:
-        read = partial(_next_chunk, js, bucket, info.nuid or "", after + 1)
-        message = await until_answered(read, within_s=stalled_s)
-        chunk, after = message.data or b"", message.seq or after + 1
-        await asyncio.to_thread(take, chunk)
-        left -= len(chunk)
+    def read_from(start: int) -> asyncio.Task[RawStreamMsg]:
+        read = partial(_next_chunk, js, bucket, info.nuid or "", start)
+        return asyncio.create_task(until_answered(read, within_s=stalled_s))
+
+    left, reading = info.size or 0, read_from(1)
+    try:
+        while left > 0:
+            message = await reading
+            chunk = message.data or b""
+            left -= len(chunk)
+            if left > 0:
+                reading = read_from((message.seq or 0) + 1)
+            await asyncio.to_thread(take, chunk)
+    finally:
+        await _abandon(reading)
     if digest(found.digest()).rstrip("=") != (info.digest or "").rstrip("="):  # some clients write no padding
         raise DigestMismatchError
     return found.digest()
+
+
+async def _abandon(reading: asyncio.Task[RawStreamMsg]) -> None:
+    """End a read whose answer nobody needs, unless it has ended."""
+    await cancel_all([reading])
+    if not reading.cancelled():
+        reading.exception()  # or asyncio would log that nobody has looked at it
 
 
 async def _next_chunk(js: JetStreamContext, bucket: str, nuid: str, start: int) -> RawStreamMsg:
