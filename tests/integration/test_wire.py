@@ -57,6 +57,8 @@ async def test_all_that_is_described_is_said(
     for subject in (subjects.STATUS, subjects.CANCEL, subjects.RESULT):
         for task_id in ("text", "turns", "lost", "unknown"):
             await publisher.ask(subject, task_id=task_id)
+    for subject in (subjects.LIST, subjects.QUEUE, subjects.WORKERS):
+        await publisher.ask(subject)
     await nc.request(subjects.RESULT, b'{"task_id": "text", "format": "srt"}', timeout=10)
     await publisher.ask(subjects.REPLAY, kind="transcription")
     await publisher.ask(subjects.DELETE_LETTERS, kind="transcription")
