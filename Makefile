@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 TESTS ?= tests/unit tests/integration
 QUICK_E2E := tests/e2e/test_service.py tests/e2e/test_speech.py
-LONG := tests/acceptance tests/chaos tests/integration/engines tests/kubernetes tests/monitoring \
+LONG := tests/acceptance tests/integration/engines tests/kubernetes tests/monitoring \
 	tests/access/test_cluster.py tests/integration/test_many_requests.py tests/integration/test_recordings_in_s3.py \
 	tests/integration/test_package.py \
 	$(filter-out $(QUICK_E2E),$(wildcard tests/e2e/test_*.py))
@@ -42,7 +42,7 @@ up: $(READY) ## run the service with embedded servers until Ctrl-C
 	@$(BIN)/natscribe up
 
 test: $(READY) ## run all tests but the long ones and those of `check`, against real servers: five minutes
-	@$(BIN)/pytest -n 3 --dist loadgroup $(LONG:%=--ignore=%) --ignore=tests/cluster --ignore=tests/contract
+	@$(BIN)/pytest -n 3 --dist loadgroup $(LONG:%=--ignore=%) --ignore=tests/chaos --ignore=tests/cluster --ignore=tests/contract
 
 test-unit: $(READY) ## run the tests that need no server and no Node: half a minute
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not node" tests/unit tests/handlers tests/contract
