@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from natscribe.client import Client
 from natscribe.client.errors import ClientError
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.requests import ResultFormat
 from redis.asyncio import Redis
 
@@ -101,11 +101,12 @@ async def test_a_task_outlives_its_container(stack: Stack, publisher: Settings) 
         killed = None
         last: ProgressEvent | None = None
         async for event in client.follow(task):
-            if isinstance(event, ProgressEvent):
-                last = event
-            elif killed is None and last is not None and last.worker:
+            if not isinstance(event, ProgressEvent):
+                continue
+            last = event
+            if killed is None and event.worker and event.stage is Stage.TRANSCRIBING:
                 # When the container that works on it is killed
-                killed = last.worker.split("-")[0]
+                killed = event.worker.split("-")[0]
                 await asyncio.to_thread(stack.run, "docker", "kill", killed)
         # Then another one ends it
         assert killed is not None
