@@ -181,13 +181,7 @@ class Container:
 
     def _make_operations(self) -> None:
         self.result_writer = ResultWriter(self.results, self.meter, max_payload=self.nats.max_payload)
-        self.tasks = TaskRequests(
-            self.log,
-            self.results,
-            self.result_writer,
-            self.waiting,
-            self.erasure,
-        )
+        self.tasks = TaskRequests(self.log, self.results, self.result_writer, self.waiting, self.erasure)
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
         self.worker_report = WorkerReport(

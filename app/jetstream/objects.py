@@ -3,8 +3,8 @@
 import asyncio
 import base64
 import json
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -87,6 +87,21 @@ async def pull(
         found.update(chunk)
         write(chunk)
 
+    async with aclosing(_chunks(js, bucket, info, stalled_s)) as chunks:
+        async for chunk in chunks:
+            await asyncio.to_thread(take, chunk)
+    if digest(found.digest()).rstrip("=") != (info.digest or "").rstrip("="):  # some clients write no padding
+        raise DigestMismatchError
+    return found.digest()
+
+
+async def _chunks(js: JetStreamContext, bucket: str, info: ObjectInfo, stalled_s: float) -> AsyncGenerator[bytes]:
+    """Yield the chunks of an object, each while the next one is on its way.
+
+    Raises:
+        NatsError: NATS has not answered for `stalled_s` seconds, or a chunk is missing.
+    """
+
     def read_from(start: int) -> asyncio.Task[RawStreamMsg]:
         read = partial(_next_chunk, js, bucket, info.nuid or "", start)
         return asyncio.create_task(until_answered(read, within_s=stalled_s))
@@ -99,19 +114,11 @@ async def pull(
             left -= len(chunk)
             if left > 0:
                 reading = read_from((message.seq or 0) + 1)
-            await asyncio.to_thread(take, chunk)
+            yield chunk
     finally:
-        await _abandon(reading)
-    if digest(found.digest()).rstrip("=") != (info.digest or "").rstrip("="):  # some clients write no padding
-        raise DigestMismatchError
-    return found.digest()
-
-
-async def _abandon(reading: asyncio.Task[RawStreamMsg]) -> None:
-    """End a read whose answer nobody needs, unless it has ended."""
-    await cancel_all([reading])
-    if not reading.cancelled():
-        reading.exception()  # or asyncio would log that nobody has looked at it
+        await cancel_all([reading])
+        if not reading.cancelled():
+            reading.exception()  # or asyncio would log that nobody has looked at it
 
 
 async def _next_chunk(js: JetStreamContext, bucket: str, nuid: str, start: int) -> RawStreamMsg:

@@ -79,6 +79,9 @@ class Meter:
         self._refusals = self._counter(
             "natscribe_result_requests_refused", "Requests for a result as text that a busy worker has refused.", []
         )
+        self._running_task(name)
+
+    def _running_task(self, name: list[str]) -> None:
         self._in_progress = self._gauge("task_in_progress", "Tasks in progress.", name, "livesum")
         self._since = self._gauge(
             "natscribe_task_seconds_since_progress",
