@@ -3,10 +3,9 @@
 import asyncio
 
 from nats.js.errors import NotFoundError
-from natscribe.schemas import subjects
-from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
-from natscribe.schemas.requests import ResultFormat, ResultRequest, TaskStatus
+from natscribe.schemas.requests import ResultFormat, ResultRequest, TaskStatus, unknown_task, without_result
 
 from app.errors import FencedError, RequestError, TransientError
 from app.queue.positions import WaitingTasks
@@ -63,7 +62,7 @@ class TaskRequests:
         """
         record = await self._record(request.task_id)
         if record.event.state is not State.COMPLETED:
-            raise _unfinished(record)
+            raise _refusal(without_result(status_of(record)))
         if request.format is ResultFormat.JSON:
             result = await self._results.find(record)
             if result is None:
@@ -128,8 +127,7 @@ class TaskRequests:
         except TimeoutError as error:
             text = "JetStream does not answer: ask again in a moment."
             raise RequestError(ErrorCode.INTERNAL, text) from error
-        message = f"No task {task_id} is known: check the id, or publish the task first."
-        raise RequestError(ErrorCode.NOT_FOUND, message)
+        raise _refusal(unknown_task(task_id))
 
 
 def _kept_no_longer(task_id: str) -> RequestError:
@@ -137,13 +135,5 @@ def _kept_no_longer(task_id: str) -> RequestError:
     return RequestError(ErrorCode.NOT_FOUND, message)
 
 
-def _unfinished(record: Record) -> RequestError:
-    event = record.event
-    if event.error is not None and event.state.ended:
-        return RequestError(event.error.code, event.error.message)
-    if event.state.ended:
-        message = f"Task {event.task_id} was cancelled and has no result: publish it again under a new id."
-        return RequestError(ErrorCode.NOT_FOUND, message)
-    where = subjects.progress(event.task_id)
-    message = f"Task {event.task_id} is {event.state} at {event.progress} %: wait for `completed` on {where}."
-    return RequestError(ErrorCode.NOT_FINISHED, message)
+def _refusal(detail: ErrorDetail) -> RequestError:
+    return RequestError(detail.code, detail.message)

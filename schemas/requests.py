@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from . import subjects
 from .dead_letters import DeadLetter
 from .diarization import DiarizationTask
 from .errors import ErrorCode, ErrorDetail
@@ -178,3 +179,21 @@ class LettersDeleted(Message):
         description="Not null if the time for the request was over before all dead letters were removed: ask again "
         "with this value as `after`.",
     )
+
+
+def unknown_task(task_id: str) -> ErrorDetail:
+    """Return the error of a request that names an unknown task."""
+    message = f"No task {task_id} is known: check the id, or publish the task first."
+    return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
+
+
+def without_result(status: TaskStatus) -> ErrorDetail:
+    """Return the error of a request for the result of a task that is not completed."""
+    if status.error is not None and status.state.ended:
+        return status.error
+    if status.state.ended:
+        message = f"Task {status.task_id} was cancelled and has no result: publish it again under a new id."
+        return ErrorDetail(code=ErrorCode.NOT_FOUND, message=message)
+    where = subjects.progress(status.task_id)
+    message = f"Task {status.task_id} is {status.state} at {status.progress} %: wait for `completed` on {where}."
+    return ErrorDetail(code=ErrorCode.NOT_FINISHED, message=message)

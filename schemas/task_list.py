@@ -4,6 +4,7 @@ from pydantic import Field
 
 from .errors import ErrorDetail
 from .progress import Stage, State
+from .requests import TaskStatus
 from .wire import (
     Attempt,
     AudioFileId,
@@ -67,4 +68,15 @@ class TaskPage(Message):
         None,
         description="Not null if there may be older tasks: ask again with this value as `before`.",
         examples=["1795595445000000000112-meeting-2026-11-24"],
+    )
+
+
+def listed(status: TaskStatus) -> ListedTask:
+    """Return the short form of a status."""
+    task = status.task
+    repeated = {name: getattr(status, name) for name in ListedTask.model_fields if name in TaskStatus.model_fields}
+    return ListedTask(
+        **repeated,
+        user_id=None if task is None else task.user_id,
+        audio_file_id=None if task is None else task.audio_file_id,
     )

@@ -14,7 +14,7 @@ from typing import Final
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
-from natscribe.schemas.task_list import ListedTask, ListRequest, TaskPage
+from natscribe.schemas.task_list import ListedTask, ListRequest, TaskPage, listed
 from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -152,14 +152,3 @@ def _read(info: bytes | None) -> Iterator[ListedTask]:
     with suppress(ValidationError):
         if info is not None:
             yield listed(TaskStatus.model_validate_json(info))
-
-
-def listed(status: TaskStatus) -> ListedTask:
-    """Return the short form of a status."""
-    task = status.task
-    repeated = {name: getattr(status, name) for name in ListedTask.model_fields if name in TaskStatus.model_fields}
-    return ListedTask(
-        **repeated,
-        user_id=None if task is None else task.user_id,
-        audio_file_id=None if task is None else task.audio_file_id,
-    )

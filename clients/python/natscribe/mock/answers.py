@@ -33,8 +33,10 @@ from natscribe.schemas.requests import (
     TaskRequest,
     TaskStatus,
     UserRequest,
+    unknown_task,
+    without_result,
 )
-from natscribe.schemas.task_list import ListRequest, TaskPage
+from natscribe.schemas.task_list import ListRequest, TaskPage, listed
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest, QueueStatus
 from natscribe.schemas.wire import Kind, Priority
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
@@ -115,7 +117,7 @@ class Answers:
     async def _result(self, request: ResultRequest) -> Answer:
         task = await self._known(request.task_id)
         if task.result is None:
-            raise _without_result(task)
+            raise _refusal(without_result(task.status()))
         if request.format is ResultFormat.JSON:
             return await self._log.message_of(task.result)
         try:
@@ -137,7 +139,7 @@ class Answers:
         ]
         page = chosen[: request.limit]
         more = page[-1].place if len(chosen) > len(page) else None
-        return TaskPage(tasks=[task.listed() for task in page], more_before=more)
+        return TaskPage(tasks=[listed(task.status()) for task in page], more_before=more)
 
     async def _queue(self, _: QueueRequest) -> QueueOverview:
         return QueueOverview(
@@ -191,8 +193,7 @@ class Answers:
             if task is not None and task.last is not None:
                 await task.appended()
                 return task
-        message = f"No task {task_id} is known: check the id, or publish the task first."
-        raise RefusedError(ErrorCode.NOT_FOUND, message)
+        raise _refusal(unknown_task(task_id))
 
     def _status_of(self, task: PlayedTask) -> TaskStatus:
         position, start = self._player.place_of(task)
@@ -242,13 +243,5 @@ async def _queued_again(task: PlayedTask) -> None:
         await asyncio.sleep(pause)
 
 
-def _without_result(task: PlayedTask) -> RefusedError:
-    last = task.status()
-    if last.error is not None and last.state.ended:
-        return RefusedError(last.error.code, last.error.message)
-    if last.state.ended:
-        message = f"Task {task.task_id} was cancelled and has no result: publish it again under a new id."
-        return RefusedError(ErrorCode.NOT_FOUND, message)
-    where = subjects.progress(task.task_id)
-    message = f"Task {task.task_id} is {last.state} at {last.progress} %: wait for `completed` on {where}."
-    return RefusedError(ErrorCode.NOT_FINISHED, message)
+def _refusal(detail: ErrorDetail) -> RefusedError:
+    return RefusedError(detail.code, detail.message)

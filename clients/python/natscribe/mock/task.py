@@ -15,7 +15,6 @@ from natscribe.schemas import subjects
 from natscribe.schemas.headers import REPLAY_OF, TRACE_PATTERN, TRACEPARENT
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskStatus
-from natscribe.schemas.task_list import ListedTask
 from natscribe.schemas.wire import Priority
 
 WORKER = "mock"  # the name of the worker in events: people should see that no service runs
@@ -153,13 +152,4 @@ class PlayedTask:
             started_at=self.started_at,
             finished_at=event.time if event.state.ended else None,
             result_available=event.state is State.COMPLETED,
-        )
-
-    def listed(self) -> ListedTask:
-        """Return the entry of the task in the list of tasks."""
-        order = self.order
-        return ListedTask(
-            user_id=order.user_id if order else None,
-            audio_file_id=order.audio_file_id if order else None,
-            **self.status().model_dump(include=set(ListedTask.model_fields)),
         )
