@@ -1,12 +1,9 @@
 """The client with a real server and a worker whose engine answers from a script."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
-from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
-from natscribe.client import Client, RequestFailedError
+from natscribe.client import Client
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.transcription import (
@@ -21,6 +18,7 @@ from natscribe.schemas.wire import Priority
 
 from app.main import Worker
 from app.settings import Settings
+from tests.integration.seen_by_clients import ended, is_in_state
 from tests.waiting import eventually
 
 CONTENT = bytes(range(256)) * 8192
@@ -76,12 +74,12 @@ async def test_a_failed_task_is_a_dead_letter_until_it_is_replayed(
     async with Client(settings) as client:
         # Given a task that failed
         task_id = await client.create_transcription_task("missing.flac", priority=Priority.NORMAL)
-        assert (await _ended(client, task_id)).state is State.FAILED
+        assert (await ended(client, task_id)).state is State.FAILED
         assert [letter.task_id async for letter in client.dead_letters()] == [task_id]
         # When it is replayed
         assert await client.replay(task_id=task_id) == 1
         # Then whoever follows it from the beginning does not stop at the first failure
-        await eventually(lambda: _state(client, task_id, State.FAILED))
+        await eventually(lambda: is_in_state(client, task_id, State.FAILED))
         states = [event.state async for event in client.follow(task_id) if isinstance(event, ProgressEvent)]
         assert states.count(State.QUEUED) == 2
 
@@ -99,32 +97,10 @@ async def test_all_options_reach_the_service(settings: Settings, worker: Worker,
     async with Client(settings) as client:
         # When a task is made with them
         task_id = await client.create_transcription_task(recording, user_id="anna", **options)
-        await _ended(client, task_id)
+        await ended(client, task_id)
         task = (await client.get_task_progress(task_id)).task
         result = await client.get_task_result(task_id)
     # Then the service knows them, and the result is the user's
     assert isinstance(task, TranscriptionTask)
     assert task.options == TranscribeOptions.model_validate(options)
     assert result.user_id == "anna"
-
-
-async def _ended(client: Client, task_id: str) -> ProgressEvent:
-    async with asyncio.timeout(20):
-        events = [event async for event in client.follow(task_id)]
-    last = events[-1]
-    assert isinstance(last, ProgressEvent)
-    return last
-
-
-async def _state(client: Client, task_id: str, state: State) -> bool:
-    try:
-        return (await client.get_task_progress(task_id)).state is state
-    except RequestFailedError:
-        return False
-
-
-async def _recordings(js: JetStreamContext) -> list[str | None]:
-    try:
-        return [found.name for found in await (await js.object_store("audio")).list(ignore_deletes=True)]
-    except NotFoundError:
-        return []

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
 from natscribe.client import Client, OptionError, RequestFailedError, TaskIdTakenError
 from natscribe.mock import Mock
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind, Priority
 
 from app.settings import Settings
+from tests.integration.seen_by_clients import ended, is_in_state, recordings_in
 from tests.waiting import eventually
 
 CONTENT = bytes(range(256)) * 8192
@@ -35,8 +35,8 @@ async def test_each_task_has_a_recording_of_its_own(
     async with Client(settings) as client:
         first = await client.create_transcription_task(recording)
         second = await client.create_diarization_task(recording, priority=Priority.LOW)
-        await _ended(client, first)
-        await _ended(client, second)
+        await ended(client, first)
+        await ended(client, second)
         # When one is deleted
         await client.delete(first)
     # Then the other one's recording is still there, and its content is the file's
@@ -49,12 +49,12 @@ async def test_a_running_task_is_cancelled(settings: Settings, mock: Mock, recor
     # Given a task at work
     async with Client(settings) as client:
         task_id = await client.create_transcription_task(recording, task_id="slow-1")
-        await eventually(lambda: _state(client, task_id, State.RUNNING))
+        await eventually(lambda: is_in_state(client, task_id, State.RUNNING))
         # When it is cancelled
         status = await client.cancel(task_id)
         # Then it has ended, and has no result
         assert status.state is State.CANCELLED
-        assert (await _ended(client, task_id)).state is State.CANCELLED
+        assert (await ended(client, task_id)).state is State.CANCELLED
         with pytest.raises(RequestFailedError, match="cancelled"):
             await client.get_task_result(task_id)
 
@@ -63,7 +63,7 @@ async def test_deleting_leaves_nothing(settings: Settings, mock: Mock, recording
     async with Client(settings) as client:
         # Given an ended task
         task_id = await client.create_transcription_task(recording)
-        await _ended(client, task_id)
+        await ended(client, task_id)
         # When it is deleted
         await client.delete(task_id)
         # Then it is not known any more
@@ -78,7 +78,7 @@ async def test_a_known_id_takes_no_other_recording(
     async with Client(settings) as client:
         # Given a task with an id of the caller's
         await client.create_transcription_task(recording, task_id="mine")
-        await _ended(client, "mine")
+        await ended(client, "mine")
         # When the same is asked for once more
         # Then that is safe
         assert await client.create_transcription_task(recording, task_id="mine") == "mine"
@@ -116,14 +116,14 @@ async def test_a_deleted_id_is_not_taken_again_at_once(
     async with Client(settings) as client:
         # Given a task that was deleted
         await client.create_transcription_task(recording, task_id="mine")
-        await _ended(client, "mine")
+        await ended(client, "mine")
         await client.delete("mine")
         # When its id is used again at once
         # Then the client says why that cannot be
         with pytest.raises(TaskIdTakenError, match="deleted moments ago"):
             await client.create_transcription_task(recording, task_id="mine")
     # And leaves no recording behind
-    assert await _recordings(js) == []
+    assert await recordings_in(js) == []
 
 
 async def test_what_is_wrong_is_said_before_anything_is_uploaded(
@@ -141,14 +141,14 @@ async def test_what_is_wrong_is_said_before_anything_is_uploaded(
         ):
             await client.create_diarization_task(recording, user_id="")
     # Then nothing was uploaded
-    assert await _recordings(js) == []
+    assert await recordings_in(js) == []
 
 
 async def test_the_queue_shows_what_waits(settings: Settings, mock: Mock, recording: Path) -> None:
     # Given one task at work and two that wait
     async with Client(settings) as client:
         running = await client.create_transcription_task(recording, task_id="slow-1", priority=Priority.HIGH)
-        await eventually(lambda: _state(client, running, State.RUNNING))
+        await eventually(lambda: is_in_state(client, running, State.RUNNING))
         for _ in range(2):
             await client.create_diarization_task(recording, priority=Priority.LOW)
         # When one looks
@@ -163,7 +163,7 @@ async def test_a_user_lists_its_tasks_page_by_page(settings: Settings, mock: Moc
     async with Client(settings) as client:
         # Given two tasks of a user, and one of another user with the same number as a text
         ids = [await client.create_transcription_task(recording, user_id=user) for user in (7, 7, "7")]
-        assert (await _ended(client, ids[-1])).state is State.COMPLETED
+        assert (await ended(client, ids[-1])).state is State.COMPLETED
         # When the user asks for one after the other
         first = await client.tasks(user_id=7, limit=1)
         second = await client.tasks(user_id=7, limit=1, before=first.more_before)
@@ -178,7 +178,7 @@ async def test_a_user_lists_its_tasks_page_by_page(settings: Settings, mock: Moc
 async def test_a_task_is_followed_before_it_is_known(settings: Settings, mock: Mock, recording: Path) -> None:
     async with Client(settings) as client:
         # Given somebody who follows a task that is not there yet
-        following = asyncio.create_task(_ended(client, "later"))
+        following = asyncio.create_task(ended(client, "later"))
         await asyncio.sleep(0)
         # When it is published
         await client.create_transcription_task(recording, task_id="later")
@@ -190,33 +190,11 @@ async def test_following_outlives_a_lost_connection(settings: Settings, mock: Mo
     # Given a task that is followed
     async with Client(settings) as client, Client(settings) as other:
         task_id = await client.create_transcription_task(recording, task_id="slow-1")
-        following = asyncio.create_task(_ended(client, task_id))
-        await eventually(lambda: _state(client, task_id, State.RUNNING))
+        following = asyncio.create_task(ended(client, task_id))
+        await eventually(lambda: is_in_state(client, task_id, State.RUNNING))
         # When the connection is lost and the task ends in the meantime
         lost: Nats = client._connection  # noqa: SLF001 -- nothing else can hurt it
         await lost.force_reconnect()
         await other.cancel(task_id)
         # Then its end is seen
         assert (await following).state is State.CANCELLED
-
-
-async def _ended(client: Client, task_id: str) -> ProgressEvent:
-    async with asyncio.timeout(20):
-        events = [event async for event in client.follow(task_id)]
-    last = events[-1]
-    assert isinstance(last, ProgressEvent)
-    return last
-
-
-async def _state(client: Client, task_id: str, state: State) -> bool:
-    try:
-        return (await client.get_task_progress(task_id)).state is state
-    except RequestFailedError:
-        return False
-
-
-async def _recordings(js: JetStreamContext) -> list[str | None]:
-    try:
-        return [found.name for found in await (await js.object_store("audio")).list(ignore_deletes=True)]
-    except NotFoundError:
-        return []
