@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-peers/.ready
 NODE_READY := tools/node/node_modules/.package-lock.json
+unexport PYTHONDONTWRITEBYTECODE  # containers often set it: each process that a test starts would compile its imports anew
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-unit test-long test-cluster test-mock test-python fuzz soak chaos chaos-cluster check format pictures spec lock top-picture containers test-containers bench clean
