@@ -65,7 +65,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-async def save(chunks: AsyncIterable[bytes], file: BinaryIO, most: int) -> str:
+async def save(chunks: AsyncIterable[bytes | memoryview], file: BinaryIO, most: int) -> str:
     """Write a recording of up to `most` bytes into the file, and return its SHA-256 in hex.
 
     A thread hashes and writes a chunk while the next one is on its way: memory stays flat, and the event loop is not
@@ -76,7 +76,7 @@ async def save(chunks: AsyncIterable[bytes], file: BinaryIO, most: int) -> str:
     """
     digest, size = hashlib.sha256(), 0
 
-    def take(chunk: bytes) -> None:
+    def take(chunk: bytes | memoryview) -> None:
         digest.update(chunk)
         file.write(chunk)
 

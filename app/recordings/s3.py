@@ -2,27 +2,31 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import structlog
 from natscribe.s3 import connect, lacks_credentials
 from natscribe.schemas.errors import ErrorCode
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
+from app.cancellation import cancel_all
 from app.errors import PermanentError, TransientError
 from app.recordings.recording import REPLACED, Recording, check_size, is_below, not_found, save
 from app.settings import Settings
 from app.temporary import room_for, temporary_file
 
 if TYPE_CHECKING:  # the library has this type for type checkers alone
-    from obstore import GetResult
+    from obstore import GetOptions, GetResult
 
 log = structlog.get_logger()
 
-_CHUNK_BYTES = 1024 * 1024  # smallest number of bytes that are hashed and written at once
+_PIECE_BYTES: Final = 8 * 1024 * 1024  # of a recording, in one request
+_PIECES_AHEAD: Final = 2  # pieces that are on their way while another one is hashed and written
+_EMPTY: Final = "416"  # status: the object has no byte of the requested range
 _STALLED_S = 10.0  # a request fails after this time without a byte
 _REASONS = re.compile(
     r"(?<=status code: )\d{3}|(?<=<Code>)\w{1,64}(?=</Code>)"
@@ -63,28 +67,51 @@ class S3:
             raise _explained(error) from error
 
     async def _find(self, audio_file_id: str) -> "GetResult":
-        """Request a recording, and return the answer, whose content comes only when it is asked for."""
+        """Request the first piece of a recording; its content comes only when the answer is asked for it."""
         if not is_below(audio_file_id):
             not_found(audio_file_id, _ADVICE)
         try:
-            return await self._store.get_async(audio_file_id)
+            return await self._store.get_async(audio_file_id, options={"range": (0, _PIECE_BYTES)})
         except FileNotFoundError as error:
             _check_bucket(error)
             not_found(audio_file_id, _ADVICE)
         except (BaseError, OSError) as error:
+            if _EMPTY in _reason(error):
+                check_size(0, self._max_bytes)
             raise _explained(error) from error
 
     async def _download(self, audio_file_id: str, found: "GetResult", file: BinaryIO) -> str:
-        """Write a recording into the file, and return its SHA-256 in hex.
-
-        After a lost connection the library goes on behind the last byte, unless the recording was replaced.
-        """
+        """Write a recording into the file, and return its SHA-256 in hex."""
         try:
-            return await save(found.stream(_CHUNK_BYTES), file, self._max_bytes)
-        except BaseError as error:
+            async with aclosing(self._pieces(audio_file_id, found)) as pieces:
+                return await save(pieces, file, self._max_bytes)
+        except (BaseError, FileNotFoundError) as error:
             if await self._was_replaced(audio_file_id, found):
                 raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED) from error
             raise _explained(error) from error
+
+    async def _pieces(self, audio_file_id: str, found: "GetResult") -> AsyncGenerator[memoryview]:
+        """Yield the pieces of a recording in order, each while the next _PIECES_AHEAD are on their way.
+
+        After a lost connection the library goes on behind the last byte, unless the recording was replaced.
+        """
+        size, e_tag = found.meta["size"], found.meta["e_tag"]
+
+        async def read(start: int) -> memoryview:
+            options: GetOptions = {"range": (start, min(start + _PIECE_BYTES, size)), "if_match": e_tag}
+            answer = found if start == 0 else await self._store.get_async(audio_file_id, options=options)
+            return memoryview(await answer.bytes_async())
+
+        reading: deque[asyncio.Task[memoryview]] = deque()
+        try:
+            for start in range(0, size, _PIECE_BYTES):
+                reading.append(asyncio.create_task(read(start)))
+                if len(reading) > _PIECES_AHEAD:
+                    yield await reading.popleft()
+            while reading:
+                yield await reading.popleft()
+        finally:
+            await cancel_all(reading)
 
     async def _was_replaced(self, audio_file_id: str, found: "GetResult") -> bool:
         try:

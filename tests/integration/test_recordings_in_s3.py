@@ -314,6 +314,50 @@ async def test_a_recording_that_is_replaced_while_it_is_read_is_noticed(
     assert error.detail.message == REPLACED
 
 
+async def test_each_piece_of_a_recording_survives_faults(
+    recordings: Recordings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a recording of many pieces, the last one short, and faults in some of them
+    monkeypatch.setattr("app.recordings.s3._PIECE_BYTES", 100_000)
+    proxy.faults = [Fault(after=1), Fault(after=50_000), NOTHING, status(503, SLOW_DOWN), Fault(after=50_000)]
+    # When it is fetched
+    # Then it is whole
+    assert await fetched(recordings) == CONTENT
+    # And each fault cost one request more
+    assert len(proxy.requests) == 11 + 5
+
+
+@pytest.mark.parametrize("then", ["replaced", "deleted"])
+async def test_a_recording_is_not_mixed_from_pieces_of_two(
+    recordings: Recordings,
+    bucket: S3Store,
+    proxy: Proxy,
+    scratch: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    then: str,
+) -> None:
+    # Given a recording of many pieces, which is another one of the same size, or gone, after some of them
+    monkeypatch.setattr("app.recordings.s3._PIECE_BYTES", 100_000)
+
+    async def change() -> None:
+        if then == "replaced":
+            await bucket.put_async(f"calls/{NAME}", CONTENT[::-1])
+        else:
+            await bucket.delete_async(f"calls/{NAME}")
+
+    proxy.faults = [None] * 4 + [Fault(after=1, ends="held", then=change)]
+    proxy.released.set()  # what was held goes on at once
+    # When the recording is fetched
+    error = await refusal(recordings)
+    # Then no mixture of both is used
+    if then == "replaced":
+        assert isinstance(error, PermanentError)
+        assert error.detail.message == REPLACED
+    else:
+        assert isinstance(error, TransientError)
+    assert list(scratch.iterdir()) == []
+
+
 async def test_a_recording_that_is_deleted_while_it_is_read_is_looked_for_again(
     recordings: Recordings, bucket: S3Store, proxy: Proxy
 ) -> None:
