@@ -105,7 +105,7 @@ class Container:
         """
         self.nats = nats
         self.log = TaskLog(nats, self.names, self.worker_name)
-        self.results = ResultStore(nats.jetstream(), self.log, max_payload=nats.max_payload)
+        self.results = ResultStore(nats, self.log)
         self.dead_letters = DeadLetterStore(nats, self.log, self.names, self.meter, max_payload=nats.max_payload)
         self.replayer = Replayer(nats, self.dead_letters, self.log, self.names)
         self._make_queue()
@@ -147,7 +147,7 @@ class Container:
         )
 
     def _make_speech(self) -> None:
-        self.recordings = recordings_of(self.settings, self.nats.jetstream())
+        self.recordings = recordings_of(self.settings, self.nats)
         self.cache = cache.Cache(self.redis_of_cache, keep=self.settings.cache_ttl)
         self.sharing = WorkSharing(self.nats, self.engine, self.settings)
         self.diarizer = Diarizer(self.recordings, self.engine, self.cache, Chunks(self.redis_of_cache), self.sharing)

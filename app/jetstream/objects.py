@@ -12,17 +12,19 @@ from hashlib import sha256
 from typing import Final
 from uuid import uuid4
 
+from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import ObjectInfo, ObjectMetaOptions, RawStreamMsg
+from nats.js.api import ObjectInfo, ObjectMetaOptions
 from nats.js.errors import BadRequestError, DigestMismatchError, NotFoundError
+from natscribe.jetstream import leader_reads, stream_pages
 from natscribe.jetstream.answers import ANSWERED_WITHIN_S, until_answered
 
 from app.cancellation import cancel_all
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 
 CHUNK_BYTES: Final = 128 * 1024  # the size that the client libraries use
-_LEADER_AFTER_S: Final = 2.0  # a server that has not answered a Direct Get within this time may be frozen
+READ_AT_ONCE: Final = 8  # chunks of one request: 1 MiB at CHUNK_BYTES
 
 
 async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
@@ -64,7 +66,7 @@ def digest(sha256_hash: bytes) -> str:
 
 
 async def pull(
-    js: JetStreamContext,
+    nats: Client,
     bucket: str,
     info: ObjectInfo,
     write: Callable[[bytes], object],
@@ -74,63 +76,70 @@ async def pull(
     """Pass each chunk of an object to `write`, and return the SHA-256 of the object.
 
     The `get` of nats-py has the server push the whole object at once, and the server disconnects a worker that reads
-    several large objects like that. A pull asks for one chunk at a time, and needs no consumer, which would be lost
-    with its server. A thread hashes and writes a chunk while the next one is on its way: memory stays flat, and the
-    event loop is not blocked.
+    several large objects like that. A pull asks for READ_AT_ONCE chunks at a time, and needs no consumer, which would
+    be lost with its server. A thread hashes and writes chunks while the next ones are on their way: memory stays flat,
+    and the event loop is not blocked.
 
     Raises:
         NatsError: The object is damaged, or NATS has not answered for `stalled_s` seconds.
     """
     found = sha256()
 
-    def take(chunk: bytes) -> None:
-        found.update(chunk)
-        write(chunk)
+    def take(chunks: list[bytes]) -> None:
+        for chunk in chunks:
+            found.update(chunk)
+            write(chunk)
 
-    async with aclosing(_chunks(js, bucket, info, stalled_s)) as chunks:
-        async for chunk in chunks:
-            await asyncio.to_thread(take, chunk)
+    async with aclosing(_chunks(nats, bucket, info, stalled_s)) as several:
+        async for chunks in several:
+            await asyncio.to_thread(take, chunks)
     if digest(found.digest()).rstrip("=") != (info.digest or "").rstrip("="):  # some clients write no padding
         raise DigestMismatchError
     return found.digest()
 
 
-async def _chunks(js: JetStreamContext, bucket: str, info: ObjectInfo, stalled_s: float) -> AsyncGenerator[bytes]:
-    """Yield the chunks of an object, each while the next one is on its way.
+async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float) -> AsyncGenerator[list[bytes]]:
+    """Yield the chunks of an object, some at a time, while the next ones are on their way.
 
     Raises:
         NatsError: NATS has not answered for `stalled_s` seconds, or a chunk is missing.
     """
 
-    def read_from(start: int) -> asyncio.Task[RawStreamMsg]:
-        read = partial(_next_chunk, js, bucket, info.nuid or "", start)
+    def read_from(start: int) -> asyncio.Task[stream_pages.Pages]:
+        read = partial(_next_chunks, nats, bucket, info.nuid or "", start)
         return asyncio.create_task(until_answered(read, within_s=stalled_s))
 
     left, reading = info.size or 0, read_from(1)
     try:
         while left > 0:
-            message = await reading
-            chunk = message.data or b""
-            left -= len(chunk)
+            messages = await reading
+            chunks = [message.data or b"" for message in messages]
+            left -= sum(map(len, chunks))
             if left > 0:
-                reading = read_from((message.seq or 0) + 1)
-            yield chunk
+                reading = read_from((messages[-1].seq or 0) + 1)
+            yield chunks
     finally:
         await cancel_all([reading])
-        if not reading.cancelled():
-            reading.exception()  # or asyncio would log that nobody has looked at it
 
 
-async def _next_chunk(js: JetStreamContext, bucket: str, nuid: str, start: int) -> RawStreamMsg:
-    """Read the first chunk of an object from stream sequence `start` on.
+async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stream_pages.Pages:
+    """Read the next chunks of an object from stream sequence `start` on.
 
-    Direct Get takes load from the leader, but the server that answers may be frozen or behind: then ask the leader.
+    Direct Get takes load from the leader, but the server that answers may be frozen or behind: then ask the leader,
+    for one chunk.
+
+    Raises:
+        NotFoundError: A chunk is missing.
     """
-    read = partial(js.get_msg, stream_of(bucket), start, chunks_of(bucket, nuid), next=True)
-    with suppress(NatsError, TimeoutError):
-        async with asyncio.timeout(_LEADER_AFTER_S):
-            return await read(direct=True)
-    return await read()
+    stream, subject = stream_of(bucket), chunks_of(bucket, nuid)
+    with suppress(NatsError):
+        found = await stream_pages.page(nats, stream, subject, start=start, count=READ_AT_ONCE)
+        if found:
+            return found
+    next_one = await leader_reads.next_from(nats, stream, subject, start)
+    if next_one is None:
+        raise NotFoundError
+    return [next_one]
 
 
 async def find(js: JetStreamContext, bucket: str, name: str) -> ObjectInfo | None:

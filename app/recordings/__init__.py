@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from nats.js import JetStreamContext
+from nats.aio.client import Client
 
 from app.recordings.bucket import Bucket
 from app.recordings.folder import Folder
@@ -37,7 +37,7 @@ class Recordings(Protocol):
         ...
 
 
-def recordings_of(settings: Settings, jetstream: JetStreamContext) -> Recordings:
+def recordings_of(settings: Settings, nats: Client) -> Recordings:
     """Return the store that the setting AUDIO_STORE names."""
     where, most = urlsplit(settings.audio_store), settings.audio_max_bytes
     match where.scheme:
@@ -49,4 +49,4 @@ def recordings_of(settings: Settings, jetstream: JetStreamContext) -> Recordings
             from app.recordings.s3 import S3  # noqa: PLC0415 -- its library is an optional extra
 
             return S3(settings)
-    return Bucket(where.netloc, most, jetstream)
+    return Bucket(where.netloc, most, nats)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import BinaryIO
 
 import nats.errors
-from nats.js import JetStreamContext
+from nats.aio.client import Client
 from nats.js.api import ObjectInfo
 from nats.js.errors import BucketNotFoundError, NotFoundError
 from natscribe.jetstream.answers import until_answered
@@ -22,10 +22,11 @@ from app.temporary import is_full, room_for, temporary_file
 class Bucket:
     """Recordings in a bucket of NATS' Object Store."""
 
-    def __init__(self, bucket: str, max_bytes: int, jetstream: JetStreamContext) -> None:
+    def __init__(self, bucket: str, max_bytes: int, nats: Client) -> None:
         self._bucket = bucket
         self._max_bytes = max_bytes
-        self._jetstream = jetstream
+        self._nats = nats
+        self._jetstream = nats.jetstream()
 
     @asynccontextmanager
     async def fetch(self, audio_file_id: str, /) -> AsyncIterator[Recording]:
@@ -65,7 +66,7 @@ class Bucket:
     async def _download(self, info: ObjectInfo, file: BinaryIO) -> str:
         """Write the object into the file, and return its SHA-256 in hex."""
         try:
-            digest = await objects.pull(self._jetstream, self._bucket, info, file.write)
+            digest = await objects.pull(self._nats, self._bucket, info, file.write)
             await asyncio.to_thread(file.flush)
         except (nats.errors.Error, OSError) as error:
             if is_full(error):

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 
-from nats.js import JetStreamContext
+from nats.aio.client import Client
 from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
 from natscribe.jetstream.streams import RESULTS_BUCKET
@@ -31,10 +31,11 @@ NO_SEGMENTS = b'"segments":[]'  # cannot occur in a text, where JSON escapes quo
 class ResultStore:
     """Publishes, finds and deletes the results of tasks, as messages or objects."""
 
-    def __init__(self, js: JetStreamContext, log: TaskLog, *, max_payload: int) -> None:
-        self._js = js
+    def __init__(self, nats: Client, log: TaskLog) -> None:
+        self._nats = nats
+        self._js = nats.jetstream()
         self._log = log
-        self._largest = max_payload - HEADROOM_BYTES
+        self._largest = nats.max_payload - HEADROOM_BYTES
         self._finding = asyncio.Lock()  # reading many results in a row would block the event loop for half a second
 
     async def publish(self, result: Result, last: Record) -> None:
@@ -118,7 +119,7 @@ class ResultStore:
 
     async def _read(self, info: ObjectInfo) -> Result:
         body = bytearray()
-        await objects.pull(self._js, RESULTS_BUCKET, info, body.extend, stalled_s=STALLED_S)
+        await objects.pull(self._nats, RESULTS_BUCKET, info, body.extend, stalled_s=STALLED_S)
         return await asyncio.to_thread(RESULT.validate_json, body)
 
 

@@ -57,7 +57,7 @@ async def test_recordings_are_read_through_any_server(
     # Given a connection to a server that does not lead the bucket
     follower, *_ = await cluster.followers_of("OBJ_audio")
     connection = await nats.connect(follower.url)
-    recordings = recordings_of(settings, connection.jetstream())
+    recordings = recordings_of(settings, connection)
 
     async def read() -> bytes:
         async with recordings.fetch(RECORDING) as found:

@@ -450,16 +450,14 @@ async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
     assert last is not None
     late = found_for(666, f"secret {3 * text}", audio_file_id="secret.flac")
     metadata = replace(last.metadata, task_sequence=last.metadata.task_sequence - 1)
-    await ResultStore(nc.jetstream(), log, max_payload=nc.max_payload).publish(late, replace(last, metadata=metadata))
+    await ResultStore(nc, log).publish(late, replace(last, metadata=metadata))
     # When the task is done
     engine.may_go_on.set()
     await publisher.until("t1", State.COMPLETED)
     # Then its own result is the answer
     answer = await publisher.ask("tasks.result", task_id="t1")
     assert (answer["user_id"], answer["audio_file_id"]) == (7, "meeting.flac")
-    found = await ResultStore(nc.jetstream(), log, max_payload=nc.max_payload).whole(
-        TranscriptionResult.model_validate(answer)
-    )
+    found = await ResultStore(nc, log).whole(TranscriptionResult.model_validate(answer))
     assert isinstance(found, TranscriptionResult)
     assert "secret" not in found.text
     assert found.text
@@ -472,7 +470,7 @@ async def test_a_late_worker_removes_nothing_of_a_later_task_with_the_same_id(
     # Given the result of a task message
     await provisioning.provision(js, settings)
     log = TaskLog(nc, settings.stream_names, "w")
-    results = ResultStore(js, log, max_payload=nc.max_payload)
+    results = ResultStore(nc, log)
     last = Record(QUEUED, Metadata(None, 9, "tasks.transcription.normal", datetime.now(UTC)), 1)
     mine = found_for(7, text)
     await results.publish(mine, last)

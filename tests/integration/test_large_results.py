@@ -53,7 +53,7 @@ async def publish(settings: Settings, nc: Client, js: JetStreamContext) -> Publi
 
     async def as_worker(worker: str, text: str) -> None:
         log = TaskLog(nc, settings.stream_names, worker)
-        store = ResultStore(nc.jetstream(), log, max_payload=nc.max_payload)
+        store = ResultStore(nc, log)
         with suppress(FencedError):
             await store.publish(transcript(text * nc.max_payload), LAST)
 
@@ -152,7 +152,7 @@ async def test_an_object_of_an_earlier_task_stream_is_replaced(
     # Given an object that a worker has left, of a message of a task stream that was made anew since
     await provisioning.provision(js, settings)
     log = TaskLog(nc, settings.stream_names, "w")
-    store = ResultStore(js, log, max_payload=nc.max_payload)
+    store = ResultStore(nc, log)
     result = transcript("a" * nc.max_payload)
     earlier = Owner(NOW - timedelta(days=1), left_by)
     await store.claim_check(result, result.model_dump_json().encode(), of=earlier)

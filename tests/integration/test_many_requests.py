@@ -92,7 +92,7 @@ def segments(size: int) -> str:
 async def complete(client: Client, task_id: str, size: int) -> None:
     """Store a completed task with a result of this size, as a worker does."""
     log = TaskLog(client, Settings(_env_file=None).stream_names, "w")
-    results = ResultStore(client.jetstream(), log, max_payload=client.max_payload)
+    results = ResultStore(client, log)
     queued = ProgressEvent(
         task_id=task_id, kind=Kind.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=NOW
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nats
 import pytest
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.object_store import ObjectStore
 from natscribe.schemas.errors import ErrorCode
@@ -28,14 +29,14 @@ async def bucket(js: JetStreamContext) -> ObjectStore:
 
 
 @pytest.fixture
-def in_bucket(settings: Settings, js: JetStreamContext, scratch: Path) -> Recordings:
-    return recordings_of(settings.model_copy(update={"audio_store": "nats://audio"}), js)
+def in_bucket(settings: Settings, nc: Client, scratch: Path) -> Recordings:
+    return recordings_of(settings.model_copy(update={"audio_store": "nats://audio"}), nc)
 
 
 @pytest.fixture
-def in_folder(settings: Settings, js: JetStreamContext, recordings_folder: Path) -> Recordings:
+def in_folder(settings: Settings, nc: Client, recordings_folder: Path) -> Recordings:
     (recordings_folder / "call.flac").write_bytes(CONTENT)
-    return recordings_of(settings, js)
+    return recordings_of(settings, nc)
 
 
 async def refusal(recordings: Recordings, audio_file_id: str) -> TaskError:
@@ -86,14 +87,14 @@ async def test_a_recording_that_is_not_in_the_bucket(in_bucket: Recordings) -> N
 
 
 async def test_a_recording_above_the_limit_is_not_even_fetched(
-    settings: Settings, js: JetStreamContext, bucket: ObjectStore, scratch: Path
+    settings: Settings, nc: Client, bucket: ObjectStore, scratch: Path
 ) -> None:
     # Given a recording with more bytes than allowed
     await bucket.put("meeting.flac", CONTENT)
     limited = settings.model_copy(update={"audio_store": "nats://audio", "audio_max_bytes": 1000})
 
     # When it is fetched, then the limit is named
-    error = await refusal(recordings_of(limited, js), "meeting.flac")
+    error = await refusal(recordings_of(limited, nc), "meeting.flac")
     assert error.detail.code is ErrorCode.AUDIO_TOO_LARGE
     assert "AUDIO_MAX_BYTES" in error.detail.message
     assert list(scratch.iterdir()) == []
@@ -130,9 +131,7 @@ async def test_nats_away_is_a_passing_error(settings: Settings, tmp_path: Path, 
     server = NatsServer(tmp_path / "nats", free_port())
     await server.start()
     client = await nats.connect(server.url, allow_reconnect=False)
-    recordings = recordings_of(
-        settings.model_copy(update={"audio_store": "nats://audio"}), client.jetstream(timeout=0.5)
-    )
+    recordings = recordings_of(settings.model_copy(update={"audio_store": "nats://audio"}), client)
     await server.stop()
 
     # When a recording is fetched or deleted, then trying again can help
@@ -256,11 +255,11 @@ async def test_nothing_outside_of_the_folder_and_nothing_but_files(
     assert str(recordings_folder) not in error.detail.message
 
 
-async def test_limits_hold_in_the_folder_too(settings: Settings, js: JetStreamContext, recordings_folder: Path) -> None:
+async def test_limits_hold_in_the_folder_too(settings: Settings, nc: Client, recordings_folder: Path) -> None:
     # Given an empty recording and one with more bytes than allowed
     (recordings_folder / "empty.flac").touch()
     (recordings_folder / "large.flac").write_bytes(CONTENT)
-    recordings = recordings_of(settings.model_copy(update={"audio_max_bytes": 1000}), js)
+    recordings = recordings_of(settings.model_copy(update={"audio_max_bytes": 1000}), nc)
 
     # When they are fetched, then they are refused
     assert (await refusal(recordings, "empty.flac")).detail.code is ErrorCode.AUDIO_UNREADABLE
@@ -315,9 +314,9 @@ def test_what_is_named_after_no_process_stops_no_start(
     assert not list(tmp_path.iterdir())
 
 
-async def test_a_folder_that_is_not_mounted_is_nobodys_recording(settings: Settings, js: JetStreamContext) -> None:
+async def test_a_folder_that_is_not_mounted_is_nobodys_recording(settings: Settings, nc: Client) -> None:
     # Given a store that is not there, which a publisher can do nothing about
-    recordings = recordings_of(settings.model_copy(update={"audio_store": "file:///nowhere"}), js)
+    recordings = recordings_of(settings.model_copy(update={"audio_store": "file:///nowhere"}), nc)
     # When a recording is looked for, then it is tried again: it may be there when the folder is
     with pytest.raises(TransientError, match="AUDIO_STORE"):
         async with recordings.fetch("meeting.flac"):

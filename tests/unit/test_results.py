@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
-from nats.js import JetStreamContext
+from nats.aio.client import Client
 from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import NotFoundError
 from natscribe.schemas.progress import ProgressEvent, State
@@ -27,8 +27,14 @@ LONGEST_HEADERS = 13 * 1024  # bytes: a name of 1,024 characters of which JSON m
 
 @dataclass
 class FakeBucket:
+    """A connection whose streams have one object at most."""
+
+    max_payload: int = 0
     pieces: list[bytes] = field(default_factory=list)
     note: bytes | None = None
+
+    def jetstream(self) -> "FakeBucket":
+        return self
 
     async def get_last_msg(self, *_: str) -> RawStreamMsg:
         if self.note is None:
@@ -61,8 +67,8 @@ def transcript(characters: int) -> TranscriptionResult:
 @pytest.mark.parametrize("room", [0, 1, LONGEST_HEADERS])
 async def test_a_result_that_leaves_no_room_for_headers_is_an_object(room: int) -> None:
     # Given a result that fits into a message by itself, but not with its headers
-    log, bucket = InMemoryTaskLog(), FakeBucket()
-    store = ResultStore(cast("JetStreamContext", bucket), log, max_payload=MAX_PAYLOAD)
+    log, bucket = InMemoryTaskLog(), FakeBucket(MAX_PAYLOAD)
+    store = ResultStore(cast("Client", bucket), log)
     result = transcript(MAX_PAYLOAD - room - len(transcript(0).model_dump_json()))
     # When it is published
     await store.publish(result, LAST)
@@ -75,8 +81,8 @@ async def test_a_result_that_leaves_no_room_for_headers_is_an_object(room: int) 
 
 
 async def test_a_result_that_fits_is_a_message() -> None:
-    log, bucket = InMemoryTaskLog(), FakeBucket()
-    store = ResultStore(cast("JetStreamContext", bucket), log, max_payload=MAX_PAYLOAD)
+    log, bucket = InMemoryTaskLog(), FakeBucket(MAX_PAYLOAD)
+    store = ResultStore(cast("Client", bucket), log)
     await store.publish(transcript(MAX_PAYLOAD // 2), LAST)
     (published,) = log.outcomes("t1")
     assert isinstance(published, TranscriptionResult)
@@ -88,7 +94,7 @@ async def test_a_result_that_fits_is_a_message() -> None:
 async def test_a_result_with_many_segments_is_written_as_any_other(segments: int) -> None:
     # Given a result whose text looks like what it is written as
     bucket = FakeBucket()
-    store = ResultStore(cast("JetStreamContext", bucket), InMemoryTaskLog(), max_payload=0)
+    store = ResultStore(cast("Client", bucket), InMemoryTaskLog())
     heard = [segment(number, '"segments":[]') for number in range(segments)]
     result = transcript(0).model_copy(update={"text": '"segments":[]', "segments": heard})
     # When it is published as an object
@@ -100,7 +106,7 @@ async def test_a_result_with_many_segments_is_written_as_any_other(segments: int
 async def test_while_a_long_result_is_written_others_get_their_turn() -> None:
     # Given a result with many segments, and something else that goes on
     bucket, turns = FakeBucket(), 0
-    store = ResultStore(cast("JetStreamContext", bucket), InMemoryTaskLog(), max_payload=0)
+    store = ResultStore(cast("Client", bucket), InMemoryTaskLog())
     result = transcript(0).model_copy(update={"segments": [segment(0)] * (10 * SEGMENTS_AT_ONCE)})
     publishing = asyncio.create_task(store.publish(result, LAST))
     # When it is published
