@@ -1,8 +1,9 @@
-"""Runs a command that must not outlive the guard's parent: `python -IS guard.py LOCK GRACE COMMAND...`.
+"""Runs a command that must not outlive the guard's parent: `python -IS guard.py LOCK PATIENCE GRACE COMMAND...`.
 
-The parent holds the other end of the guard's standard input. When the parent ends in any way, this pipe closes; then
-the guard sends SIGTERM to the command's process, and SIGKILL after GRACE seconds. The guard imports only the standard
-library, so it takes little time and memory.
+While another run holds LOCK, the guard waits up to PATIENCE seconds. The parent holds the other end of the guard's
+standard input. When the parent ends in any way, this pipe closes; then the guard sends SIGTERM to the command's
+process, and SIGKILL after GRACE seconds. The guard imports only the standard library, so it takes little time and
+memory.
 """
 
 import contextlib
@@ -17,14 +18,13 @@ import time
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
-_LOCK_WITHIN_S = 8.0  # the processes of a killed earlier run stop and free the lock within this time
 
 
 def main() -> int:
     """Run the process, write its id to standard output and return its exit code."""
-    path, grace, *command = sys.argv[1:]
+    path, patience, grace, *command = sys.argv[1:]
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    if not _locked(lock):
+    if not _locked(lock, float(patience)):
         pids = " ".join(map(str, _holders(lock)))
         sys.stderr.write(
             f"another run uses {path}: use that run, or stop it in its terminal;"
@@ -45,8 +45,8 @@ def main() -> int:
     return code if code >= 0 else 128 - code
 
 
-def _locked(lock: int) -> bool:
-    deadline = time.monotonic() + _LOCK_WITHIN_S
+def _locked(lock: int, patience: float) -> bool:
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

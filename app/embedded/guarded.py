@@ -11,6 +11,8 @@ from typing import IO
 
 from app.embedded import guard
 
+LOCK_WITHIN_S = 8.0  # the processes of a killed earlier run stop and free the lock within this time
+
 
 class Guarded:
     """A running process and its guard; the file `lock` is locked until the process has ended."""
@@ -26,7 +28,7 @@ class Guarded:
     ) -> None:
         self.pid = 0
         self._guard = subprocess.Popen(  # noqa: S603 -- our own command
-            [sys.executable, "-IS", guard.__file__, str(lock), str(grace), *command],
+            [sys.executable, "-IS", guard.__file__, str(lock), str(LOCK_WITHIN_S), str(grace), *command],
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -36,14 +36,14 @@ class Running:
     def client(self) -> Client:
         return Client(self.settings)
 
-    async def get(self, path: str, *, method: str = "GET") -> tuple[int, bytes]:
+    async def get(self, path: str, *, method: str = "GET", within: float = 5.0) -> tuple[int, bytes]:
         """Status and body of an HTTP answer; 0 where nobody answers."""
-        return await asyncio.to_thread(self._get, path, method)
+        return await asyncio.to_thread(self._get, path, method, within)
 
-    def _get(self, path: str, method: str) -> tuple[int, bytes]:
+    def _get(self, path: str, method: str, within: float) -> tuple[int, bytes]:
         asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
         try:
-            with urllib.request.urlopen(asked, timeout=5) as answer:  # noqa: S310
+            with urllib.request.urlopen(asked, timeout=within) as answer:  # noqa: S310
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:

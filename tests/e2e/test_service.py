@@ -125,10 +125,14 @@ async def test_two_workers_share_the_tasks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
 async def test_no_engine_outlives_its_worker(tmp_path: Path, end: signal.Signals) -> None:
-    # Given a worker whose engine is in the middle of a recording
-    async with servers(tmp_path) as settings, running(settings, tmp_path / "log") as service:
-        children = psutil.Process(service.process.pid).children(recursive=True)
-        assert children
+    # Given a worker whose engine is at work: it loads its model
+    async with servers(tmp_path) as settings, running(settings, tmp_path / "log", has_model=False) as service:
+        worker = psutil.Process(service.process.pid)
+
+        async def engine() -> list[psutil.Process]:
+            return worker.children(recursive=True)
+
+        children = await eventually(engine)
         # When it ends, one way or the other
         service.process.send_signal(end)
         await asyncio.wait_for(service.process.wait(), 20)
@@ -140,13 +144,12 @@ async def test_no_engine_outlives_its_worker(tmp_path: Path, end: signal.Signals
         await eventually(none_left, within=1)
 
 
-async def test_a_frozen_worker_does_not_say_that_it_lives(tmp_path: Path) -> None:
-    async with servers(tmp_path) as settings, running(settings, tmp_path / "log") as service:
-        service.process.send_signal(signal.SIGSTOP)
-        assert (await service.get("/health/live"))[0] == 0
-        service.process.send_signal(signal.SIGCONT)
+async def test_a_frozen_worker_does_not_say_that_it_lives(service: Running) -> None:
+    service.process.send_signal(signal.SIGSTOP)
+    assert (await service.get("/health/live", within=1))[0] == 0
+    service.process.send_signal(signal.SIGCONT)
 
-        async def lives() -> bool:
-            return (await service.get("/health/live"))[0] == 200
+    async def lives() -> bool:
+        return (await service.get("/health/live"))[0] == 200
 
-        await eventually(lives)
+    await eventually(lives)

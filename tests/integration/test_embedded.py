@@ -126,8 +126,9 @@ async def test_a_wanted_port_that_is_taken_is_an_error(tmp_path: Path) -> None:
             await server.start()
 
 
-async def test_two_runs_do_not_share_a_folder(nats_server: NatsServer) -> None:
+async def test_two_runs_do_not_share_a_folder(nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a running server
+    monkeypatch.setattr("app.embedded.guarded.LOCK_WITHIN_S", 0.2)
     second = NatsServer(nats_server.folder, free_port())
     # When another one is started on its data
     # Then it is refused

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind, Priority
+from redis.asyncio import Redis
 
 from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.fakes.missing_words import MissingWordsEngine
-from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.conftest import Publisher
 from tests.waiting import eventually
+from tests.workers import working
 
 pytestmark = pytest.mark.timeout(300)  # a test starts up to eight processes, and other tests run beside it
 
@@ -319,10 +321,10 @@ async def test_programs_read_the_queue(terminal: Terminal, engine: FakeEngine, p
 
 
 async def test_a_task_is_watched_while_no_worker_runs(
-    recordings_folder: Path, settings: Settings, start_worker: StartWorker, engine: FakeEngine, publisher: Publisher
+    recordings_folder: Path, settings: Settings, redis: Redis, engine: FakeEngine, publisher: Publisher
 ) -> None:
-    # Given a task that has ended, and no worker any more
-    async with start_worker(engine):
+    # Given a task that has ended, and nobody any more who hears requests: neither a worker nor a `wire`
+    async with working(settings, engine):
         await publisher.publish("t1")
         await publisher.until("t1", State.COMPLETED)
     terminal = Terminal(recordings_folder, settings)
