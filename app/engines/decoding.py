@@ -21,7 +21,11 @@ _FORMATS = (
     "3gp,aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,m4a,matroska,mov,mp3,mp4,mpeg,mpegts,ogg,oga,opus,"
     "rm,voc,w64,wav,webm"
 )
-_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": _FORMATS,
+    "max_size": str(32 * 1024),  # bytes in a packet of a WAV: an hour has 56,000 packets of the usual size
+}
 _NO_RECORDING = "is empty, damaged or no sound file"
 _SILENT = "holds no sound"
 _UNDECODABLE = "holds no sound that can be decoded"
