@@ -22,14 +22,15 @@ help: ## say what there is
 setup: $(READY) $(NODE_READY) ## install everything into .venv and tools/node, from the hashed locks
 
 $(READY): requirements/bootstrap.txt requirements/development.txt pyproject.toml clients/python/pyproject.toml
-	@echo "setting up $(VENV), once: a minute with a quick network" >&2
+	@echo "setting up $(VENV), once: half a minute with a quick network" >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode \
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes \
 		requirements/bootstrap.txt requirements/development.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
 		--editable clients/python --editable .
-	@$(BIN)/python -m compileall -q app clients handlers schemas  # where Python may write no bytecode, each process would compile its modules again
+	@$(BIN)/python -m compileall -q app clients handlers schemas
+	@$(BIN)/python -c 'import app.main, faster_whisper, natscribe.cli.commands'  # compiles what each start imports
 	@touch $@
 
 $(NODE_READY): tools/node/package.json tools/node/package-lock.json | $(READY)
