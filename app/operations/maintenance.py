@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -9,6 +10,7 @@ import structlog
 from nats.aio.client import Client
 
 from app.engines.engine import Engine
+from app.errors import TransientError
 from app.jetstream import provisioning
 from app.jetstream.server_time import server_time
 from app.jetstream.usage import read_usage
@@ -68,6 +70,7 @@ class Maintenance:
             run_forever("projection_restart", self.restart_projection, every_s=CHECK_EVERY_S),
             run_forever("queue_metrics", self.measure_queues, every_s=MEASURE_EVERY_S),
             run_forever("storage_metrics", self.measure_storage, every_s=MEASURE_EVERY_S),
+            run_forever("redis_metrics", self.measure_redis, every_s=MEASURE_EVERY_S),
             run_forever("worker_metrics", self._measure_worker, every_s=CHECK_EVERY_S),
             run_forever("task_list_cleaning", self._task_list.remove_expired, every_s=CLEAN_LISTS_EVERY_S),
             run_forever("expiry", self._expire, every_s=EXPIRE_EVERY_S),
@@ -120,6 +123,12 @@ class Maintenance:
                 streams=server.streams,
             )
             self._meter.storage.note(server.server.name, stored)
+
+    async def measure_redis(self) -> None:
+        """Set the metrics of Redis' memory, if Redis answers: other metrics say when it does not."""
+        with suppress(TransientError):
+            used, limit = await self._projection.memory()
+            self._meter.redis_memory(used=used, limit=limit)
 
     async def _measure_worker(self) -> None:
         self._meter.worker(

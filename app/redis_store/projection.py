@@ -214,6 +214,16 @@ class RedisProjection:
         except (RedisError, OSError, TimeoutError):
             return False
 
+    async def memory(self) -> tuple[int, int]:
+        """Return how many bytes Redis occupies, and how many it may occupy; 0: without a limit.
+
+        Raises:
+            TransientError: Redis is away, or does not let the service ask.
+        """
+        with _reached():
+            memory = await self._redis.info("memory")
+        return int(memory["used_memory"]), int(memory["maxmemory"])
+
     async def close(self) -> None:
         """Close the connections to Redis."""
         await self._redis.aclose()

@@ -128,6 +128,8 @@ class Meter:
         self._redis = self._gauge(
             "natscribe_redis_up", "Whether Redis answers and lets the service write.", mode="livemin"
         )
+        self._redis_used = self._gauge("natscribe_redis_used_bytes", "Memory that Redis occupies.")
+        self._redis_limit = self._gauge("natscribe_redis_limit_bytes", "Memory that Redis may occupy; 0: no limit.")
         self._memory = self._gauge("natscribe_worker_memory_bytes", "Resident memory in bytes.", ["part"], "livesum")
         self._memory_limit = self._gauge(
             "natscribe_worker_memory_limit_bytes", "Memory limit of the control group in bytes; 0: no limit."
@@ -243,6 +245,11 @@ class Meter:
         self._redis.set(redis)
         self._model.set(model)
         self._attempt_limit.set(attempt_limit)
+
+    def redis_memory(self, *, used: int, limit: int) -> None:
+        """Set how many bytes Redis occupies, and how many it may occupy."""
+        self._redis_used.set(used)
+        self._redis_limit.set(limit)
 
     def memory(self, *, worker: int, engine: int, limit: int) -> None:
         """Set how many bytes worker and engine occupy, and how many bytes both may occupy together."""

@@ -6,6 +6,6 @@ hash() {
 }
 cat <<USERS
 user default off
-user service on #$(hash "$1/redis_service") ~task:* ~natscribe:* -@all +get +set +del +exists +ttl +expire +hget +hgetall +hset +zadd +zrem +zrange +time +eval +evalsha +script|load +ping +select +client|setinfo
+user service on #$(hash "$1/redis_service") ~task:* ~natscribe:* -@all +get +set +del +exists +ttl +expire +hget +hgetall +hset +zadd +zrem +zrange +time +eval +evalsha +script|load +ping +info +select +client|setinfo
 user reader on #$(hash "$1/redis_reader") %R~task:* -@all +get +mget +exists +ttl +ping +select +client|setinfo
 USERS

@@ -51,6 +51,14 @@ async def test_metrics_say_how_full_jetstream_is_and_of_what(settings: Settings,
     assert sample(worker, "natscribe_jetstream_limit_bytes", ("storage", "memory"))
 
 
+async def test_metrics_say_how_full_redis_is(worker: Worker) -> None:
+    # Given Redis with the users of the production stack, when the worker measures
+    await worker.container.maintenance.measure_redis()
+    # Then there is what Redis occupies, and that it may occupy any amount
+    assert (sample(worker, "natscribe_redis_used_bytes") or 0) > 0
+    assert sample(worker, "natscribe_redis_limit_bytes") == 0
+
+
 @pytest.mark.parametrize("user", ["publisher", "admin"])
 async def test_others_learn_nothing_of_it(guarded: GuardedNats, worker: Worker, user: str) -> None:
     async def ignore(_: Exception) -> None:
