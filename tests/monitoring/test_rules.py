@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from natscribe.cli.commands import cli
+from natscribe.cli.commands import command_line
 from natscribe.schemas.errors import ErrorCode
 from typer.testing import CliRunner
 
@@ -87,7 +87,7 @@ def test_the_runbook_knows_no_other_alerts() -> None:
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"^natscribe (.+?)(?: +# .+)?$", RUNBOOK, re.MULTILINE))))
 def test_the_runbooks_commands_are_those_of_the_command_line(command: str) -> None:
     # An unknown command or option is refused before help is given
-    found = CliRunner().invoke(cli, [*command.split(), "--help"])
+    found = CliRunner().invoke(command_line(), [*command.split(), "--help"])
     assert found.exit_code == 0, found.output
 
 

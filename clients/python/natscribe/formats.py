@@ -5,11 +5,6 @@ from collections.abc import Callable
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.transcription import TranscriptionResult
-from natscribe.subtitles import Cue, cues
-
-_BACKSLASH = "\ue000"  # replaces backslashes while pysubs2 writes, which takes some backslashes for line breaks
-_VTT_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-
 
 Result = TranscriptionResult | DiarizationResult
 
@@ -24,10 +19,8 @@ def write(result: Result, fmt: ResultFormat, limits: SubtitleLimits) -> str:
     Raises:
         FormatUnavailableError: The format cannot hold this result.
     """
-    if fmt is ResultFormat.SRT:
-        return _subtitles(cues(_transcript(result, fmt).segments, limits, with_names=True), fmt, _srt_text)
-    if fmt is ResultFormat.VTT:
-        return _subtitles(cues(_transcript(result, fmt).segments, limits, with_names=False), fmt, _vtt_text)
+    if fmt in {ResultFormat.SRT, ResultFormat.VTT}:
+        return _subtitles(_transcript(result, fmt), fmt, limits)
     return _WRITERS[fmt](result)
 
 
@@ -44,29 +37,10 @@ def _txt(result: Result) -> str:
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def _subtitles(shown: list[Cue], fmt: str, text: Callable[[Cue], str]) -> str:
-    import pysubs2  # noqa: PLC0415 -- part of the extra `command` of the client
+def _subtitles(transcript: TranscriptionResult, fmt: ResultFormat, limits: SubtitleLimits) -> str:
+    from natscribe.subtitles import writing  # noqa: PLC0415 -- needs the extra `command`, and a moment to import
 
-    subtitles = pysubs2.SSAFile()
-    subtitles.events = [
-        pysubs2.SSAEvent(
-            start=pysubs2.make_time(s=cue.start),
-            end=pysubs2.make_time(s=cue.end),
-            text=text(cue).replace("\\", _BACKSLASH),
-        )
-        for cue in shown
-    ]
-    written = subtitles.to_string(fmt, keep_ssa_tags=True)  # braces are text, not formatting
-    return written.replace(_BACKSLASH, "\\")
-
-
-def _srt_text(cue: Cue) -> str:
-    return "\n".join(cue.lines)
-
-
-def _vtt_text(cue: Cue) -> str:
-    text = "".join(_VTT_ESCAPES.get(character, character) for character in "\n".join(cue.lines))
-    return f"<v {cue.speaker}>{text}" if cue.speaker else text
+    return (writing.srt if fmt is ResultFormat.SRT else writing.vtt)(transcript.segments, limits)
 
 
 def _rttm(result: Result) -> str:

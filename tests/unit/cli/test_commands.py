@@ -9,7 +9,7 @@ from pathlib import Path
 from unittest.mock import AsyncMock
 
 import pytest
-from natscribe.cli.commands import cli
+from natscribe.cli.commands import command_line
 from natscribe.schemas.transcription import Channels, TranscribeOptions
 from typer.testing import CliRunner, Result
 
@@ -22,7 +22,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     for name in ("NATS_URL", "REDIS_URL", "AUDIO_STORE"):
         monkeypatch.delenv(name, raising=False)
-    return lambda *arguments: CliRunner().invoke(cli, arguments)
+    return lambda *arguments: CliRunner().invoke(command_line(arguments), arguments)
 
 
 @pytest.fixture
@@ -280,6 +280,31 @@ def test_the_version_is_told(run: Run) -> None:
     assert run("--version").stdout == f"natscribe {version('natscribe')}\n"
 
 
+def test_a_misspelt_command_is_answered_with_its_name(run: Run) -> None:
+    # When nothing has the name, then the commands are searched for a similar one
+    result = run("transcrib")
+    assert result.exit_code == 2
+    assert "Did you mean 'transcribe'?" in result.stderr
+
+
+def test_a_command_imports_only_what_it_needs() -> None:
+    # Given a program that makes the command for its arguments
+    telling = """
+import sys
+from natscribe.cli.commands import command_line
+command_line(["list", "--limit", "1"])
+print(*(name for name in sys.modules if name.startswith(("natscribe.cli.", "natscribe.", "rich."))))
+"""
+    # When it is to list tasks
+    imported = subprocess.run(
+        [sys.executable, "-c", telling], capture_output=True, text=True, check=True
+    ).stdout.split()
+    # Then it imports neither other commands nor what only those use
+    assert "natscribe.cli.listing" in imported
+    others = {"natscribe.cli.submit", "natscribe.cli.top", "natscribe.mock", "natscribe.subtitles", "rich.progress"}
+    assert others.isdisjoint(imported)
+
+
 def test_a_command_that_is_interrupted_before_it_has_begun_ends_quietly() -> None:
     # Given a Ctrl-C while the command's modules are loaded
     interrupting = """
@@ -316,7 +341,7 @@ def test_a_user_is_deleted_only_if_somebody_confirms_it(
     ask_nobody(monkeypatch)
     monkeypatch.setattr("natscribe.client.Client.delete_user", delete_user)
     # When a user is to be deleted
-    result = CliRunner().invoke(cli, ["delete", "--user", "7", *arguments], input=answer)
+    result = CliRunner().invoke(command_line(["delete"]), ["delete", "--user", "7", *arguments], input=answer)
     # Then that is done after a confirmation, and told
     assert asked == deleted
     assert ("deleted: 3" in result.stdout) is bool(deleted)

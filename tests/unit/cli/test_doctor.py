@@ -5,7 +5,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.cli import doctor
-from natscribe.cli.commands import cli
+from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
 from natscribe.client.examination import Examination, Problem, Server
 from natscribe.client.rights import Right
@@ -49,7 +49,7 @@ def shown(found: Examination, monkeypatch: pytest.MonkeyPatch, *options: str) ->
     monkeypatch.setenv("COLUMNS", str(WIDTH))
     monkeypatch.setattr(doctor, "out", Terminal(stderr=False))
     monkeypatch.setattr(doctor, "examine", AsyncMock(return_value=found))
-    result = CliRunner().invoke(cli, ["doctor", *options])
+    result = CliRunner().invoke(command_line(["doctor"]), ["doctor", *options])
     return result.exit_code, result.stdout
 
 

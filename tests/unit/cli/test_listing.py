@@ -6,7 +6,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.cli import listing
-from natscribe.cli.commands import cli
+from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
@@ -53,7 +53,9 @@ def test_people_see_columns_with_whole_ids(tasks: AsyncMock, monkeypatch: pytest
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setattr(listing, "out", Terminal(stderr=False))
     # When the tasks are listed
-    shown = Text.from_ansi(CliRunner().invoke(cli, ["list", "--user", "7", "--state", "running"]).stdout).plain
+    shown = Text.from_ansi(
+        CliRunner().invoke(command_line(["list"]), ["list", "--user", "7", "--state", "running"]).stdout
+    ).plain
     # Then each has a line with its whole id at the end, and the usual ones fit the terminal
     header, running, failed = shown.splitlines()
     assert header.split() == ["created", "state", "kind", "user", "task"]
@@ -69,7 +71,7 @@ def test_people_see_columns_with_whole_ids(tasks: AsyncMock, monkeypatch: pytest
 
 def test_a_program_reads_one_task_a_line(tasks: AsyncMock) -> None:
     assert tasks.side_effect is not None
-    lines = CliRunner().invoke(cli, ["list"]).stdout.splitlines()
+    lines = CliRunner().invoke(command_line(["list"]), ["list"]).stdout.splitlines()
     assert [line.split("  ")[1:] for line in lines] == [
         ["running 42 %", "transcription", "anna", "meeting-4619fe73"],
         ["failed (format_unavailable)", "transcription", "u" * 64, "x" * 64],
@@ -77,11 +79,11 @@ def test_a_program_reads_one_task_a_line(tasks: AsyncMock) -> None:
 
 
 def test_a_limit_is_kept_over_pages(tasks: AsyncMock) -> None:
-    found = CliRunner().invoke(cli, ["list", "--limit", "1", "--json"]).stdout.splitlines()
+    found = CliRunner().invoke(command_line(["list"]), ["list", "--limit", "1", "--json"]).stdout.splitlines()
     assert [ListedTask.model_validate(json.loads(line)) for line in found] == [RUNNING]
     assert tasks.await_count == 1
 
 
 def test_no_tasks_are_told(tasks: AsyncMock) -> None:
     tasks.side_effect = [TaskPage(tasks=[])]
-    assert CliRunner().invoke(cli, ["list", "--user", "anna"]).stderr == "There are no such tasks.\n"
+    assert CliRunner().invoke(command_line(["list"]), ["list", "--user", "anna"]).stderr == "There are no such tasks.\n"

@@ -5,7 +5,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.cli import operate
-from natscribe.cli.commands import cli
+from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 from natscribe.schemas.wire import Kind, Priority
@@ -29,7 +29,7 @@ def test_each_queue_is_one_row_of_a_narrow_terminal(monkeypatch: pytest.MonkeyPa
     # When they are shown on a terminal of the usual width
     monkeypatch.setenv("COLUMNS", str(WIDTH))
     monkeypatch.setattr(operate, "out", Terminal(stderr=False))
-    shown = CliRunner().invoke(cli, ["queue"]).stdout
+    shown = CliRunner().invoke(command_line(["queue"]), ["queue"]).stdout
     # Then each is one row, and an expected start does not read like an age
     rows = [line for line in shown.splitlines() if "diarization" in line or "transcription" in line]
     assert len(rows) == len(queues)

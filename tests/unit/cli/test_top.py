@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
-from natscribe.cli.commands import cli
+from natscribe.cli.commands import command_line
 from natscribe.cli.top.board import MOST_FAILURES, MOST_RUNNING, Board
 from natscribe.cli.top.picture import UNLIMITED, draw
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
@@ -173,7 +173,7 @@ def test_the_time_that_is_left_counts_down_and_silence_is_told() -> None:
 @pytest.mark.parametrize("command", ["top", "doctor"])
 def test_a_wrong_setting_is_one_sentence(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NATS_URL", "nats://localhost:port")
-    result = CliRunner().invoke(cli, [command])
+    result = CliRunner().invoke(command_line(), [command])
     assert result.exit_code == 2
     assert result.stderr.startswith("The setting NATS_URL is wrong: ")
 

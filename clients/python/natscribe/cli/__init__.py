@@ -1,5 +1,6 @@
 """The console command `natscribe`, for people; programs use NATS or `natscribe.Client`."""
 
+import gc
 import sys
 
 INTERRUPTED = 130  # the exit code that shells use for SIGINT
@@ -8,12 +9,17 @@ _LIBRARIES = {"typer", "rich", "dotenv", "tinytag", "pysubs2"}  # of the extra `
 
 def main() -> None:
     """Run the command that the arguments name."""
+    gc.disable()  # while modules are imported: they stay, and looking for garbage in them takes a tenth of the start
     try:
-        from natscribe.cli.commands import cli  # noqa: PLC0415 -- the import takes a moment: Ctrl-C must work in it
+        from natscribe.cli.commands import command_line  # noqa: PLC0415 -- takes a moment: Ctrl-C must work in it
+
+        cli = command_line(sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except ModuleNotFoundError as error:
         if error.name not in _LIBRARIES:
             raise
         sys.exit("The command needs an extra, install it: pip install 'natscribe[command]'")
+    gc.freeze()
+    gc.enable()
     cli()

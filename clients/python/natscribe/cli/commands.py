@@ -1,15 +1,54 @@
 """The subcommands of `natscribe`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points, version
+from pkgutil import resolve_name
 from typing import Annotated
 
 import typer
 
-from natscribe.cli import listing, mock, operate, submit, task
-from natscribe.cli.console import ERROR, err
-from natscribe.cli.doctor import doctor
-from natscribe.cli.top import top
+Command = Callable[..., None] | typer.Typer
+
+_OF_CLIENT = {
+    "transcribe": "natscribe.cli.submit:transcribe",
+    "diarize": "natscribe.cli.submit:diarize",
+    "watch": "natscribe.cli.task:watch",
+    "status": "natscribe.cli.task:status",
+    "result": "natscribe.cli.task:result",
+    "cancel": "natscribe.cli.task:cancel",
+    "delete": "natscribe.cli.task:delete",
+    "queue": "natscribe.cli.operate:queue",
+    "mock": "natscribe.cli.mock:mock",
+    "doctor": "natscribe.cli.doctor:doctor",
+    "top": "natscribe.cli.top:top",
+    "list": "natscribe.cli.listing:list_tasks",
+    "dead-letters": "natscribe.cli.operate:dead_letters",
+}
+_OF_SERVICE = ("up", "demo")  # in another package, which may be missing
+_ALL = (*_OF_SERVICE, *_OF_CLIENT)
+
+
+def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
+    """Make `natscribe` with the subcommand that the arguments name, or with all subcommands if they name none.
+
+    The modules of the other subcommands are not imported: with them the start would take a fifth longer.
+    """
+    cli = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        help="Turns recordings into text that says who spoke, over NATS.",
+    )
+    cli.callback()(_options)
+    named = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name in [named] if named in _ALL else _ALL:
+        command = _of_service(name) if name in _OF_SERVICE else resolve_name(_OF_CLIENT[name])
+        if isinstance(command, typer.Typer):
+            cli.add_typer(command, name=name)
+        else:
+            cli.command(name)(command)
+    return cli
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 -- typer calls it
@@ -18,16 +57,6 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 -- typer calls it
         raise typer.Exit
 
 
-cli = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Turns recordings into text that says who spoke, over NATS.",
-)
-
-
-@cli.callback()
 def _options(
     *,
     _: Annotated[
@@ -44,28 +73,8 @@ def _of_service(name: str) -> Callable[..., None]:
         return command
 
     def missing() -> None:
-        err.print(f"`natscribe {name}` runs the service itself: pip install natscribe-service", style=ERROR)
+        typer.secho(f"`natscribe {name}` runs the service itself: pip install natscribe-service", err=True, fg="red")
         raise typer.Exit(1)
 
     missing.__doc__ = "Needs the service: pip install natscribe-service."
     return missing
-
-
-for name in ("up", "demo"):
-    cli.command(name)(_of_service(name))
-for command in (
-    submit.transcribe,
-    submit.diarize,
-    task.watch,
-    task.status,
-    task.result,
-    task.cancel,
-    task.delete,
-    operate.queue,
-    mock.mock,
-    doctor,
-    top,
-):
-    cli.command()(command)
-cli.command("list")(listing.list_tasks)
-cli.add_typer(operate.dead_letters, name="dead-letters")

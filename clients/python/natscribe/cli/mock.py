@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from natscribe.cli.console import err, find_servers, out, run_and_exit
+from natscribe.mock import Mock
 
 Seconds = Annotated[
     float, typer.Option("--seconds", min=0, max=3600, help="How long an attempt of a task takes; 0: no time.")
@@ -16,7 +17,6 @@ def mock(*, seconds: Seconds = 6.0) -> None:
 
     Tasks whose ids begin with error-CODE, reply-CODE, retry-, lost- or large- end as the id says: docs/mock.md.
     """
-    from natscribe.mock import Mock  # noqa: PLC0415 -- the other commands start sooner without it
 
     async def work() -> int:
         settings = find_servers()
