@@ -123,8 +123,9 @@ async def _keep_working(running: Service) -> int:
     """Replace each worker that ends, until the first one fails to start or too many end; return the exit code."""
     if not await running.becomes_ready():
         code = await running.worker.wait() or 1
-        words = "The worker ended before it took tasks; its last lines say why."
-        _tell("worker_not_started", words, failed=True, exit_code=code)
+        why = running.worker.refusal or "its last lines say why"
+        words = f"The worker ended before it took tasks: {why}."
+        _tell("worker_not_started", words, failed=True, exit_code=code, error=why)
         return code
     _print_addresses(running)
     ends = deque[float](maxlen=MOST_ENDS)

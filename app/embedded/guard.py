@@ -21,14 +21,14 @@ PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
 
 def main() -> int:
-    """Run the process, write its id to standard output and return its exit code."""
+    """Run the process and return its exit code; standard output gets its id, or why it was not started."""
     path, patience, grace, *command = sys.argv[1:]
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     if not _locked(lock, float(patience)):
         pids = " ".join(map(str, _holders(lock)))
-        sys.stderr.write(
+        _tell_parent(
             f"another run uses {path}: use that run, or stop it in its terminal;"
-            f" if that run has crashed, end its remaining processes with `kill {pids}`\n"
+            f" if that run has crashed, end its remaining processes with `kill {pids}`"
         )
         return 1
     process = subprocess.Popen(  # noqa: S603 -- the parent chooses the command
@@ -39,10 +39,14 @@ def main() -> int:
         preexec_fn=_end_with_guard,  # noqa: PLW1509 -- there are no threads yet
     )
     threading.Thread(target=_stop_with_parent, args=(process, float(grace)), daemon=True).start()
-    sys.stdout.write(f"{process.pid}\n")
-    sys.stdout.flush()
+    _tell_parent(str(process.pid))
     code = process.wait()
     return code if code >= 0 else 128 - code
+
+
+def _tell_parent(words: str) -> None:
+    sys.stdout.write(f"{words}\n")
+    sys.stdout.flush()
 
 
 def _locked(lock: int, patience: float) -> bool:

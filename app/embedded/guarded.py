@@ -11,6 +11,7 @@ from typing import IO
 
 from app.embedded import guard
 
+_LONGEST_LINE_BYTES = 4096  # the guard writes a line of this length at once
 LOCK_WITHIN_S = 8.0  # the processes of a killed earlier run stop and free the lock within this time
 
 
@@ -27,6 +28,7 @@ class Guarded:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.pid = 0
+        self.refusal = ""  # why the process was not started: another run holds the lock
         self._guard = subprocess.Popen(  # noqa: S603 -- our own command
             [sys.executable, "-IS", guard.__file__, str(lock), str(LOCK_WITHIN_S), str(grace), *command],
             bufsize=0,
@@ -41,7 +43,7 @@ class Guarded:
     @property
     def runs(self) -> bool:
         """Whether the process has started and has not ended."""
-        self.pid = self.pid or int(self._output.read(32) or 0)
+        self._listen()
         return self.pid > 0 and not self.ended
 
     @property
@@ -52,6 +54,7 @@ class Guarded:
     async def wait(self) -> int:
         """Wait for the end and return the exit code: 128 plus the number if a signal ended the process."""
         code = await asyncio.to_thread(self._guard.wait)
+        self._listen()
         for pipe in filter(None, (self._guard.stdin, self._guard.stdout)):
             pipe.close()
         return code
@@ -66,6 +69,14 @@ class Guarded:
         """Kill the process and its children with SIGKILL, as in a crash."""
         if not self.ended:
             os.killpg(self._guard.pid, signal.SIGKILL)  # the group has the guard, the process and its children
+
+    def _listen(self) -> None:
+        """Read what the guard says, once: the id of the process, or why it was not started."""
+        words = "" if self._output.closed else (self._output.read(_LONGEST_LINE_BYTES) or b"").decode().strip()
+        if words.isdecimal():
+            self.pid = int(words)
+        elif words:
+            self.refusal = words
 
     @property
     def _output(self) -> IO[bytes]:

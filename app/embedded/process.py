@@ -46,15 +46,19 @@ class Server(ABC):
         """Start the server and wait until it answers.
 
         Raises:
-            EmbeddedError: The server does not answer within 10 s.
+            EmbeddedError: The server does not answer within 10 s, or another run uses its folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for port in self._ports():
             size_before = self._log.stat().st_size if self._log.exists() else 0
-            if await self._answers_on(port):
+            process = self._begin(port)
+            if await self._answers(process, port):
                 self.port = port
                 return
             await self.stop()
+            if process.refusal:
+                message = f"{self.binary} did not start: {process.refusal}"
+                raise EmbeddedError(message)
             words = self._log.read_bytes()[size_before:].decode(errors="replace")
             if "in use" not in words:
                 break
@@ -110,11 +114,14 @@ class Server(ABC):
         for _ in range(_OTHER_PORTS):
             yield free_port()
 
-    async def _answers_on(self, port: int) -> bool:
-        deadline = time.monotonic() + _ANSWERS_WITHIN_S
+    def _begin(self, port: int) -> Guarded:
         with self._log.open("ab") as log:
             process = Guarded(self._command(port), lock=self.folder / "lock", grace=_GRACE_S, output=log)
         self._process = process
+        return process
+
+    async def _answers(self, process: Guarded, port: int) -> bool:
+        deadline = time.monotonic() + _ANSWERS_WITHIN_S
         while time.monotonic() < deadline and not process.ended:
             if process.runs and await self._answers_as_itself(port):
                 return True
