@@ -5,6 +5,10 @@ from collections.abc import Iterable
 from itertools import chain, count
 from pathlib import Path
 
+from natscribe.formats import Result
+
+_LONGEST_NAME_BYTES = 200  # an `audio_file_id` may be longer than the name of a file
+
 
 def labels_of(recordings: list[Path | str]) -> list[str]:
     """Make a label for each recording: its file name if no other recording has the same, else its path."""
@@ -17,6 +21,14 @@ def file_names(labels: list[str]) -> list[str]:
     return _unlike(
         "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-") for label in labels
     )
+
+
+def name_in(folder: Path, result: Result) -> str:
+    """Return the name of the file of a result: that of the recording, or else the task id if that name is taken."""
+    recording = Path(result.audio_file_id).name.removeprefix(f"{result.task_id}-")  # an upload begins with its task
+    (name,) = file_names([recording])
+    is_taken = any(file.name.startswith(f"{name}.") for file in folder.iterdir())
+    return name if name and len(name.encode()) <= _LONGEST_NAME_BYTES and not is_taken else result.task_id
 
 
 def _unlike(names: Iterable[str]) -> list[str]:
