@@ -47,6 +47,12 @@ def dies(part: type, method: str, monkeypatch: pytest.MonkeyPatch, *, before: bo
     monkeypatch.setattr(part, method, deadly)
 
 
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A message of a dead worker is soon delivered to another one."""
+    return settings.model_copy(update={"task_ack_wait": 1, "task_heartbeat": 0.25})
+
+
 @pytest.fixture(autouse=True)
 def _no_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.main.end_process", lambda: None)
@@ -196,7 +202,6 @@ async def test_two_deaths_before_the_acknowledgement_leave_one_dead_letter(
 ) -> None:
     # Given a task stream that soon recognizes no repetition, and two workers in a row that die after the dead letter
     monkeypatch.setattr("natscribe.jetstream.streams.DUPLICATE_WINDOW_S", 0.1)
-    settings.task_ack_wait = 1
     first = FakeEngine()
     first.fail_with = [PERMANENT]
     with monkeypatch.context() as deadly:

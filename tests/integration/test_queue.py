@@ -319,7 +319,7 @@ async def test_a_worker_beats_as_often_as_its_consumers_ack_wait_demands(
 
         # Then no other worker takes it for lost
         with pytest.raises(AssertionError):
-            await eventually(begun_twice, within=3 * settings.task_ack_wait)
+            await eventually(begun_twice, within=2 * settings.task_ack_wait)
         for engine in engines:
             engine.may_go_on.set()
         events = await publisher.until("t1", State.COMPLETED)
