@@ -2,6 +2,7 @@
 
 import socket
 import time
+from asyncio import StreamReader, StreamWriter, start_server
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +15,7 @@ from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 
-CONNECT_TIMEOUT = 2.0  # seconds that the client waits for one address
+CONNECT_TIMEOUT = 0.5  # seconds that the client waits for one address, here
 SLACK = 1.0  # seconds: other tests run beside this one
 
 
@@ -30,6 +31,7 @@ def silent() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _in_the_given_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nats.aio.client.shuffle", lambda _: None)
+    monkeypatch.setattr("natscribe.client.connection.CONNECT_TIMEOUT_S", CONNECT_TIMEOUT)
 
 
 def several(settings: Settings, *first: str) -> Settings:
@@ -57,6 +59,27 @@ async def test_a_silent_address_costs_a_client_one_connect_timeout(settings: Set
         took = time.monotonic() - began
     # Then it goes on to the next address when its time for the first one is up
     assert CONNECT_TIMEOUT <= took <= CONNECT_TIMEOUT + SLACK
+
+
+async def test_a_server_that_only_greets_is_given_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given the only address, whose server freezes after its first line
+    monkeypatch.setattr("natscribe.client.connection.PATIENCE_S", 0.2)
+    greeted = []
+
+    async def greet(reader: StreamReader, writer: StreamWriter) -> None:
+        greeted.append(writer)
+        writer.write(b'INFO {"max_payload": 1048576}\r\n')
+        await reader.read()
+        writer.close()
+
+    async with await start_server(greet, "127.0.0.1", 0) as frozen:
+        place = f"nats://127.0.0.1:{frozen.sockets[0].getsockname()[1]}"
+        # When a client connects
+        with pytest.raises(NoServerError, match=f"No NATS server answers at {place}"):
+            async with Client(Settings(_env_file=None, nats_url=place)):
+                pass
+    # Then it fails after little more than its time for one address
+    assert len(greeted) <= 2
 
 
 async def test_if_nobody_answers_all_addresses_are_named_at_once(settings: Settings) -> None:

@@ -17,6 +17,8 @@ from natscribe.jetstream.nats_py_compat import close, tolerate_lost_writes, tole
 from natscribe.settings import Settings, wrong_setting
 
 REPLY_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 2  # of one address
+PATIENCE_S = 1  # for the first connection, beside a timeout of each address
 FAILURES_AT_MOST = 4  # of the first connection, for each address
 OutageCallback = Callable[[bool], None]
 
@@ -102,14 +104,16 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
             error_cb=first.note,
             disconnected_cb=partial(report, away=True),
             reconnected_cb=partial(report, away=False),
-            connect_timeout=2,
+            connect_timeout=CONNECT_TIMEOUT_S,
             reconnect_time_wait=0,
             max_reconnect_attempts=1,
             ping_interval=5,
         )
     )
     try:
-        await asyncio.wait([connecting, given_up], return_when=asyncio.FIRST_COMPLETED)
+        # nats-py would ask each address twice, and one that greets but says nothing else four times
+        within = CONNECT_TIMEOUT_S * len(settings.nats_servers) + PATIENCE_S
+        await asyncio.wait([connecting, given_up], timeout=within, return_when=asyncio.FIRST_COMPLETED)
         if connecting.done():
             connecting.result()
             first.made = True
@@ -119,7 +123,7 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
     finally:
         connecting.cancel()
     await close(connection)
-    raise _explained(settings.nats_place, first.failures) from first.failures[0]
+    raise _explained(settings.nats_place, first.failures) from next(iter(first.failures), None)
 
 
 def _trusting(authority: Path | None) -> ssl.SSLContext | None:
