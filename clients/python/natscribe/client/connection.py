@@ -111,7 +111,7 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
         )
     )
     try:
-        # nats-py would ask each address twice, and one that greets but says nothing else four times
+        # nats-py tries each address twice before it gives up
         within = CONNECT_TIMEOUT_S * len(settings.nats_servers) + PATIENCE_S
         await asyncio.wait([connecting, given_up], timeout=within, return_when=asyncio.FIRST_COMPLETED)
         if connecting.done():
