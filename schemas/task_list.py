@@ -1,5 +1,7 @@
 """The list of tasks: the request and its reply."""
 
+from datetime import datetime, timedelta, timezone
+
 from pydantic import Field
 
 from .errors import ErrorDetail
@@ -19,7 +21,11 @@ from .wire import (
 )
 
 MOST_LISTED = 200  # tasks in one reply
-LISTED_PLACE_PATTERN = r"^[0-9]{22}-[A-Za-z0-9_-]{1,64}$"
+PLACE_DIGITS = 22  # of the time in microseconds, and of the stream sequence
+LISTED_PLACE_PATTERN = rf"^[0-9]{{{PLACE_DIGITS}}}-[A-Za-z0-9_-]{{1,64}}$"
+_EPOCH = datetime.fromtimestamp(0, timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+_SEQUENCES = 10**6  # no two tasks of one microsecond have the same last digits of their stream sequences
 
 
 class ListRequest(Order):
@@ -69,6 +75,12 @@ class TaskPage(Message):
         description="Not null if there may be older tasks: ask again with this value as `before`.",
         examples=["1795595445000000000112-meeting-2026-11-24"],
     )
+
+
+def place_of(task_id: str, created_at: datetime, sequence: int) -> str:
+    """Return the place in lists of a task that was stored as message `sequence`; later tasks have larger places."""
+    stored_us = (created_at - _EPOCH) // _MICROSECOND
+    return f"{stored_us:016d}{sequence % _SEQUENCES:06d}-{task_id}"
 
 
 def listed(status: TaskStatus) -> ListedTask:

@@ -7,13 +7,14 @@ from typing import Final, NamedTuple
 
 from natscribe.jetstream.streams import RESULTS_KEPT_S
 from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.task_list import place_of
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, ResponseError
 
 from app.errors import TransientError
 from app.redis_store import keys
-from app.redis_store.task_list import FUNCTIONS, place_of, user_of
+from app.redis_store.task_list import FUNCTIONS, user_of
 from app.task_log.record import Record
 from app.task_log.status import status_of
 
@@ -143,8 +144,10 @@ class RedisProjection:
                 continue
             state, ended = str(event.state), int(event.state.ended)
             keep, keep_progress = _left(KEEP_S, age_s), _left(KEEP_PROGRESS_S, age_s)
-            kept = (keep, keep_progress, state, FORGOTTEN_FOR_S, ended, record.metadata.task_sequence, self.made_at)
-            listed = (place_of(record), user_of(record), int(record.metadata.created_at.timestamp()) + KEEP_S)
+            sequence, created_at = record.metadata.task_sequence, record.metadata.created_at
+            kept = (keep, keep_progress, state, FORGOTTEN_FOR_S, ended, sequence, self.made_at)
+            place = place_of(event.task_id, created_at, sequence)
+            listed = (place, user_of(record), int(created_at.timestamp()) + KEEP_S)
             values = (record.stream_sequence, status, event.progress, *kept, *listed)
             writing.eval(WRITE_IF_NEWER, len(names), *names, *values)
         await _execute(writing)

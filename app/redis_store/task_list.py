@@ -8,13 +8,12 @@ time at which their keys may expire, and the service removes those that have exp
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
-from natscribe.schemas.task_list import ListedTask, ListRequest, TaskPage, listed
+from natscribe.schemas.task_list import PLACE_DIGITS, ListedTask, ListRequest, TaskPage, listed
 from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -26,10 +25,6 @@ from app.task_log.record import Record
 ANSWER_WITHIN_S: Final = 4.0  # less than the five seconds that clients wait for a reply
 ENVELOPE_BYTES: Final = 4096  # room in a reply for everything but the tasks
 EXPIRED_AT_ONCE: Final = 500  # places that one script removes: Redis does nothing else in the meantime
-EPOCH: Final = datetime.fromtimestamp(0, UTC)
-MICROSECOND: Final = timedelta(microseconds=1)
-SEQUENCES: Final = 10**6  # no two tasks of one microsecond have the same last digits of their stream sequences
-PLACE_DIGITS: Final = 22  # of the time in microseconds, and of the stream sequence
 
 # Lua functions for the scripts that change the lists. They compute the names of lists, because only Redis knows which
 # lists have a task.
@@ -78,13 +73,6 @@ end
 return #found
 """
 )
-
-
-def place_of(record: Record) -> str:
-    """Return the place in the task lists of the task whose log has this record; later tasks have larger places."""
-    metadata = record.metadata
-    stored_us = (metadata.created_at - EPOCH) // MICROSECOND
-    return f"{stored_us:016d}{metadata.task_sequence % SEQUENCES:06d}-{record.event.task_id}"
 
 
 def user_of(record: Record) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 from nats.aio.msg import Msg
 
@@ -15,10 +15,10 @@ from natscribe.schemas import subjects
 from natscribe.schemas.headers import REPLAY_OF, TRACE_PATTERN, TRACEPARENT
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.task_list import place_of
 from natscribe.schemas.wire import Priority
 
 WORKER = "mock"  # the name of the worker in events: people should see that no service runs
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class EndedError(Exception):
@@ -67,8 +67,7 @@ class PlayedTask:
     @property
     def place(self) -> str:
         """The place of the task in the list of tasks; a newer task has a larger place."""
-        micros = (self.created_at - datetime.fromtimestamp(0, timezone.utc)) // _MICROSECOND
-        return f"{micros * 10**6 + self.sequence % 10**6:022}-{self.task_id}"
+        return place_of(self.task_id, self.created_at, self.sequence)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
