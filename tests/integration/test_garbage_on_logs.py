@@ -19,7 +19,7 @@ pytestmark = pytest.mark.foreign
 
 
 @pytest.mark.parametrize("of", ["progress", "results"])
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 10_000])
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 10_000], ids=["lists", "objects"])
 async def test_what_nests_too_deeply_does_not_stop_the_projection(
     publisher: Publisher, worker: Worker, nc: Client, js: JetStreamContext, redis: Redis, of: str, body: bytes
 ) -> None:
@@ -55,7 +55,7 @@ async def test_events_that_name_no_task_queue_do_not_stop_the_projection(
 
 
 @pytest.mark.parametrize("of", ["progress", "results"])
-@pytest.mark.parametrize("body", [b"{", b"[" * 100_000, b"\x00"])
+@pytest.mark.parametrize("body", [b"{", b"[" * 100_000, b"\x00"], ids=["cut off", "lists", "no text"])
 async def test_a_task_whose_log_was_spoilt_does_not_stay_in_the_queue(
     publisher: Publisher, worker: Worker, engine: FakeEngine, js: JetStreamContext, of: str, body: bytes
 ) -> None:

@@ -133,6 +133,7 @@ async def test_no_name_leads_out_of_the_address(recordings: Https, web: WebServe
         (b"this is no HTTP\r\n\r\n", TransientError, ErrorCode.INTERNAL, "tries again"),
         (b"", TransientError, ErrorCode.INTERNAL, "tries again"),
     ],
+    ids=["404", "410", "403", "401", "503", "599", "206", "empty", "cut off", "no HTTP", "nothing"],  # answers are long
 )
 async def test_a_fault_is_named(
     recordings: Https, web: WebServer, scratch: Path, answer: bytes, error: type[TaskError], code: ErrorCode, words: str

@@ -7,9 +7,6 @@ import numpy as np
 import pytest
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode
-from pyannote.core import Annotation, Segment, Timeline
-from pyannote.database.util import load_rttm
-from pyannote.metrics.diarization import DiarizationErrorRate
 
 from app.engines.diarization.chunk import unpack
 from app.engines.diarization.diarizer import diarize
@@ -21,6 +18,7 @@ from app.engines.limits import Limit
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.engines.mixing import SAMPLE_RATE
 from app.errors import PermanentError
+from benchmarks.accuracy import diarization_error_rate
 
 from .sounds import CLIPS, NO_LIMIT, Samples, load, silence, write
 
@@ -66,12 +64,7 @@ def run(
 
 
 def error_rate(found: Sequence[Turn], truth: Path, seconds: float) -> float:
-    """Part of the speech that is missed, invented or given to somebody else; no collar."""
-    (known,) = load_rttm(truth).values()  # type: ignore[no-untyped-call]
-    annotation = Annotation()
-    for turn in found:
-        annotation[Segment(turn.start, turn.end), turn.start] = turn.speaker
-    return float(DiarizationErrorRate(collar=0.0)(known, annotation, uem=Timeline([Segment(0, seconds)])))
+    return diarization_error_rate([turn.model_dump() for turn in found], seconds, truth)
 
 
 def called(samples: Samples) -> Samples:

@@ -27,6 +27,7 @@ def test_there_is_a_term_a_line(file: Path) -> None:
         ("a\nb\tc\n", "line 2: write letters, without control characters"),
         ("a" * 1_000_001, "more than 1000000 characters: name a list"),
     ],
+    ids=["a long term", "many terms", "a control character", "a large file"],
 )
 def test_a_wrong_line_is_named_with_what_is_allowed(file: Path, content: str, words: str) -> None:
     file.write_text(content, encoding="utf-8")
