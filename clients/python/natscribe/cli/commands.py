@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-Command = Callable[..., None] | typer.Typer
-
 _OF_CLIENT = {
     "transcribe": "natscribe.cli.submit:transcribe",
     "diarize": "natscribe.cli.submit:diarize",
