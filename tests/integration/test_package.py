@@ -183,7 +183,7 @@ def test_the_command_without_its_extra_and_without_the_service_says_what_to_inst
 def test_there_is_a_wheel_for_all_that_is_needed(project: Path, version: str, extras: list[str]) -> None:
     # Given the package with its extras; nkeys is published as source alone
     options = [part for extra in extras for part in ("--extra", extra)]
-    binaries = ["--only-binary", ":all:", "--no-binary", "nkeys"]
+    binaries = ["--only-binary", ":all:", "--no-binary", "nkeys", "--no-python-downloads"]
     command: list[str | Path] = [
         UV,
         "pip",
