@@ -23,7 +23,6 @@ _OF_CLIENT = {
     "dead-letters": "natscribe.cli.operate:dead_letters",
 }
 _OF_SERVICE = ("up", "demo")  # in another package, which may be missing
-_ALL = (*_OF_SERVICE, *_OF_CLIENT)
 
 
 def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
@@ -39,14 +38,21 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
         help="Turns recordings into text that says who spoke, over NATS.",
     )
     cli.callback()(_options)
-    named = next((argument for argument in arguments if not argument.startswith("-")), None)
-    for name in [named] if named in _ALL else _ALL:
+    for name in _chosen(arguments):
         command = _of_service(name) if name in _OF_SERVICE else resolve_name(_OF_CLIENT[name])
         if isinstance(command, typer.Typer):
             cli.add_typer(command, name=name)
         else:
             cli.command(name)(command)
     return cli
+
+
+def _chosen(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the names of the subcommands that the arguments need."""
+    named = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if named in _OF_CLIENT or named in _OF_SERVICE:
+        return (named,)
+    return () if "--version" in arguments else (*_OF_SERVICE, *_OF_CLIENT)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 -- typer calls it
