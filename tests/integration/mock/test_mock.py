@@ -225,7 +225,12 @@ async def test_all_that_is_described_is_said(client: Client, publisher: Publishe
     await publisher.ask(subjects.REPLAY, kind="transcription")
     await publisher.ask(subjects.DELETE_LETTERS, kind="transcription")
     await publisher.ask(subjects.DELETE, task_id="text")
+
+    async def all_heard() -> bool:  # the wire has a connection of its own, which may be a moment behind
+        return wire.seen() >= SAID - {"WindowsOffered"}
+
     # Then each message of the document was seen that is not between workers; the fixture finds those not in it
+    await eventually(all_heard)
     assert wire.seen() == SAID - {"WindowsOffered"}
 
 
