@@ -12,12 +12,12 @@ from handlers.dependencies import FromContext, Message
 async def accept_transcription(
     task: TranscriptionTask, message: Message, registration: Annotated[Registration, FromContext()]
 ) -> None:
-    """Register a transcription task if it has to wait."""
+    """Append `queued` to the log of a transcription task, unless a worker takes the task at once."""
     await registration.announce(task, message.headers)
 
 
 async def accept_diarization(
     task: DiarizationTask, message: Message, registration: Annotated[Registration, FromContext()]
 ) -> None:
-    """Register a diarization task if it has to wait."""
+    """Append `queued` to the log of a diarization task, unless a worker takes the task at once."""
     await registration.announce(task, message.headers)

@@ -123,7 +123,7 @@ EXPECTED_START = (
 
 
 class Term(str, Enum):
-    """A value of an enumeration with a meaning; the document lists the values with their meanings."""
+    """An enumeration whose values have meanings; the AsyncAPI document lists the values with their meanings."""
 
     __str__ = str.__str__  # as enum.StrEnum, which Python 3.10 lacks
     meaning: str

@@ -103,13 +103,13 @@ def _again(model: SpeechModel, clip: Clip, start: float, options: TranscribeOpti
 
 
 def _language_before(texts: Sequence[Text], second: float) -> str | None:
-    """Return the language of the last text that begins before `second` of the clip, or else of the first text."""
+    """Return the language of the last text that begins before the time `second`, or else that of the first text."""
     before = [text for text in texts if text.words and text.words[0].start <= second]
     return max(before, key=lambda text: text.words[0].start).language if before else texts[0].language
 
 
 def _guided(options: TranscribeOptions, language: str | None) -> TranscribeOptions:
-    """Return the options for a hole: the language around the hole, and no prompt, which may have caused the hole."""
+    """Return the options for a hole: the language around the hole, and no prompt, because a prompt may cause holes."""
     return options.model_copy(update={"language": language or options.language, "prompt": None})
 
 

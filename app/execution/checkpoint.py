@@ -15,7 +15,7 @@ class StaleSegmentsError(Exception):
 
 
 class CheckpointLog:
-    """The log of a task's segments. Only the task's log of events decides which worker owns the task."""
+    """The log of a task's segments. It does not decide which worker owns the task: the log of events does."""
 
     def __init__(self, log: TaskLog, task_id: str, owner: Owner) -> None:
         self._log = log

@@ -57,7 +57,7 @@ class ConnectionMonitor:
         self._restored.set()
 
     async def wait_until_restored(self) -> None:
-        """Wait until an outage ends; return at once if an outage has ended since the last call of this method."""
+        """Wait for the end of the next outage; return at once if an outage has ended since the last call."""
         await self._restored.wait()
         self._restored.clear()
 

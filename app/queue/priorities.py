@@ -54,7 +54,7 @@ class PriorityOrder:
         kinds.append(kinds.pop(kinds.index(kind)))  # the other kind goes first next time
 
     def found_empty(self, priority: Priority) -> None:
-        """Note that no task of this priority waits: the priority has been passed over 0 times."""
+        """Record that no task of this priority waits: set the count of how often it was passed over to 0."""
         self._passed_over[priority] = 0
 
 

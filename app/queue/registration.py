@@ -75,7 +75,7 @@ class Registration:
         self._searched_up_to: dict[str, int] = {}  # for each queue, the last sequence searched since the last outage
 
     async def register(self, task: Task, message: StoredMessage, *, position: Position | None = None) -> Record:
-        """Register the task of a message that this worker has taken, unless it is registered; return its last record.
+        """Register the task of a message that this worker has taken, if needed; return the last record of the task.
 
         Raises:
             AlreadyKnownError: The id belongs to another message.

@@ -91,7 +91,7 @@ class TaskList:
         self._remove_expired = redis.register_script(REMOVE_EXPIRED)
 
     async def page(self, request: ListRequest) -> TaskPage:
-        """Return the newest tasks, or the tasks before a place; fewer than asked for if a reply has no room for more.
+        """Return the newest tasks, or those older than a place in the list; fewer if a reply has no room for more.
 
         Raises:
             RequestError: Redis is away.

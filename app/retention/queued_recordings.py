@@ -1,4 +1,4 @@
-"""Finds out which recordings the tasks in the queues name."""
+"""Finds the recordings that waiting tasks need."""
 
 import sys
 from collections import defaultdict

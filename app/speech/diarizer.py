@@ -98,7 +98,7 @@ def _result(task: DiarizationTask, recording: Recording, found: DiarizationDone)
 
 
 class SpeakerSearch:
-    """The diarization of a transcription task: sets `turns`, or `error`, which does not fail the transcription."""
+    """The diarization of a transcription task: it sets `turns`, or `error` if it fails; the transcription goes on."""
 
     def __init__(self, replies: AsyncGenerator[StageAdvanced | DiarizationDone, None]) -> None:
         self.turns: Sequence[Turn] | None = None

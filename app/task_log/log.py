@@ -163,7 +163,7 @@ class TaskLog:
     async def purge_events(self, task_id: str) -> None:
         """Remove the segments of a task, then its events.
 
-        The events are last because a client can repeat the deletion only of a task that still has events.
+        The events go last: after a failure halfway the client can repeat the deletion only while the task has events.
         """
         await self.purge_segments(task_id)
         await self._progress.purge(subjects.progress(task_id))

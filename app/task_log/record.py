@@ -38,7 +38,7 @@ class Owner:
     """
 
     created_at: datetime  # when the task stream stored the message
-    task_sequence: int  # stream sequence of the message
+    task_sequence: int  # stream sequence of the task message
 
     def is_same_as(self, other: "Owner") -> bool:
         """Return whether both are the same task message."""

@@ -1,7 +1,7 @@
-"""Metrics of what JetStream stores on its servers, as long as they answer.
+"""Metrics of what JetStream stores on each server, as long as the server answers.
 
-A gauge would keep the last figures of a server that has left the cluster, and the library cannot remove a gauge of
-several processes. So this collector makes its metrics anew for each scrape, from what the process itself has read.
+A gauge would keep the last figures of a server that has left the cluster, and prometheus_client cannot remove a gauge
+that several processes set. So this collector makes its metrics anew for each scrape, from what its process has read.
 """
 
 import app.telemetry.siblings  # noqa: F401 -- must be imported before prometheus_client

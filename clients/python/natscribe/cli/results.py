@@ -99,7 +99,7 @@ class Output:
             console.print(text.rstrip("\n"))
 
     def options(self) -> list[str]:
-        """Return the options of the command that choose this output, but for limits of subtitles."""
+        """Return the command-line options that select this output, except the limits of subtitles."""
         folder = [] if self.folder is None else ["--output-dir", str(self.folder)]
         return folder + [word for fmt in self.formats for word in ("--format", fmt.value)]
 

@@ -27,7 +27,7 @@ _DAWN = datetime.min.replace(tzinfo=timezone.utc)
 
 @dataclass
 class _Log(Generic[Event]):
-    """Reads the events of one subject one by one: a JetStream consumer could be lost in an outage."""
+    """Reads the events of one subject one by one, without a consumer, which could be lost in an outage."""
 
     connection: Nats
     stream: str

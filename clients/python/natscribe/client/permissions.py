@@ -136,7 +136,7 @@ class Connection(Nats):
                 request.set_result(None)
 
     def note_reconnect(self) -> None:
-        """Try the inbox again: the permissions may have changed."""
+        """Forget that the inbox was refused: the permissions may have changed."""
         self._no_inbox = False
 
 

@@ -47,6 +47,6 @@ async def _message(nats: Client, stream: str, start: int | None, subject: str | 
     try:
         return await js.get_msg(stream, start, subject, next=follows)
     except NotFoundError as error:
-        if error.err_code != NO_MESSAGE:  # the stream is missing: the service makes it again
+        if error.err_code != NO_MESSAGE:  # the stream is missing: the service will create it, ask again
             raise NoRespondersError from error
         return None

@@ -104,7 +104,7 @@ def _api_subject(stream: str) -> str:
 
 
 def _is_end(answer: Msg) -> bool:
-    """Return whether an answer ends the batch; a message never does, even if its publisher has set a `Status`.
+    """Return whether an answer ends the batch; a stored message does not, even with a header `Status` of its publisher.
 
     Raises:
         NatsError: The answer is neither a message nor a normal end. Treating it as an end would hide messages.

@@ -212,7 +212,7 @@ class Mock:
             await task.message.ack()
 
     async def _reject(self, message: Msg, task_id: str | None, problem: ErrorDetail) -> None:
-        """Store the dead letter of an invalid message; if the message names a new task id, end the log of this id."""
+        """Store the dead letter of an invalid message; if it names a new task id, store that this task failed."""
         await self._log.store_letter(message, task_id, problem, attempts=0)
         if task_id is not None and task_id not in self._tasks:
             task = PlayedTask(task_id, None, message)
