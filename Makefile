@@ -30,7 +30,7 @@ $(READY): requirements/bootstrap.txt requirements/development.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
 		--editable clients/python --editable .
 	@$(BIN)/python -m compileall -q app clients handlers schemas
-	@$(BIN)/python -c 'import app.main, faster_whisper, natscribe.cli.commands'  # compiles what each start imports
+	@$(BIN)/python -c 'import app.main, faster_whisper; from natscribe.cli.commands import command_line; command_line()'  # compiles what each start imports
 	@touch $@
 
 $(NODE_READY): tools/node/package.json tools/node/package-lock.json | $(READY)

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float = AGAIN_AFTER_S) -> None:
-    """Cancel tasks, and repeat this every `again_after` seconds until all tasks have ended; drop their errors.
+    """Cancel tasks, and repeat this every `again_after` seconds until all tasks have ended.
 
     A single cancellation can be lost: nats-py swallows a cancellation while it flushes, and `asyncio.wait_for` of
     Python 3.11 swallows one that arrives together with the result.
@@ -23,9 +23,6 @@ async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=again_after)
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()  # or asyncio would log that nobody has looked at it
 
 
 class Stop:

@@ -123,9 +123,9 @@ async def _keep_working(running: Service) -> int:
     """Replace each worker that ends, until the first one fails to start or too many end; return the exit code."""
     if not await running.becomes_ready():
         code = await running.worker.wait() or 1
-        why = running.worker.refusal or "its last lines say why"
-        words = f"The worker ended before it took tasks: {why}."
-        _tell("worker_not_started", words, failed=True, exit_code=code, error=why)
+        why = running.worker.refusal
+        words = f"The worker ended before it took tasks: {why or 'its last lines say why'}."
+        _tell("worker_not_started", words, failed=True, exit_code=code, error=why or None)
         return code
     _print_addresses(running)
     ends = deque[float](maxlen=MOST_ENDS)
@@ -133,8 +133,9 @@ async def _keep_working(running: Service) -> int:
         code = await running.worker.wait()
         ends.append(time.monotonic())
         if len(ends) == MOST_ENDS and ends[-1] - ends[0] < WITHIN_S:
-            words = f"Workers end again and again (code {code}); their last lines say why."
-            _tell("workers_given_up", words, failed=True, exit_code=code)
+            why = running.worker.refusal
+            words = f"Workers end again and again (code {code}): {why or 'their last lines say why'}."
+            _tell("workers_given_up", words, failed=True, exit_code=code, error=why or None)
             return code or 1
         words = f"The worker has ended (code {code}): starting another one, which continues its task."
         _tell("worker_restarted", words, failed=True, exit_code=code)

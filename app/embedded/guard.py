@@ -45,8 +45,7 @@ def main() -> int:
 
 
 def _tell_parent(words: str) -> None:
-    sys.stdout.write(f"{words}\n")
-    sys.stdout.flush()
+    os.write(sys.stdout.fileno(), os.fsencode(f"{words}\n"))
 
 
 def _locked(lock: int, patience: float) -> bool:

@@ -71,8 +71,12 @@ class Guarded:
             os.killpg(self._guard.pid, signal.SIGKILL)  # the group has the guard, the process and its children
 
     def _listen(self) -> None:
-        """Read what the guard says, once: the id of the process, or why it was not started."""
-        words = "" if self._output.closed else (self._output.read(_LONGEST_LINE_BYTES) or b"").decode().strip()
+        """Read the line of the guard, if it has come: the id of the process, or why it was not started."""
+        words = (
+            ""
+            if self._output.closed
+            else (self._output.read(_LONGEST_LINE_BYTES) or b"").decode(errors="replace").strip()
+        )
         if words.isdecimal():
             self.pid = int(words)
         elif words:

@@ -25,6 +25,7 @@ from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 
 CHUNK_BYTES: Final = 128 * 1024  # the size that the client libraries use
 READ_AT_ONCE: Final = 8  # chunks of one request: 1 MiB at CHUNK_BYTES
+_LEADER_AFTER_S: Final = 2.0  # a server that has not answered a Direct Get within this time may be frozen
 
 
 async def keep(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
@@ -120,6 +121,8 @@ async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float)
             yield chunks
     finally:
         await cancel_all([reading])
+        if not reading.cancelled():
+            reading.exception()  # or asyncio would log that nobody has looked at it
 
 
 async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stream_pages.Pages:
@@ -132,8 +135,9 @@ async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stre
         NotFoundError: A chunk is missing.
     """
     stream, subject = stream_of(bucket), chunks_of(bucket, nuid)
-    with suppress(NatsError):
-        found = await stream_pages.page(nats, stream, subject, start=start, count=READ_AT_ONCE)
+    with suppress(NatsError, TimeoutError):
+        async with asyncio.timeout(_LEADER_AFTER_S):
+            found = await stream_pages.page(nats, stream, subject, start=start, count=READ_AT_ONCE)
         if found:
             return found
     next_one = await leader_reads.next_from(nats, stream, subject, start)

@@ -19,6 +19,7 @@ from app.errors import FencedError, TransientError
 ANSWER_TIMEOUT_S: Final = 2.0  # an append that a leader took with it when it died is repeated after this time
 GIVE_UP_AFTER_S: Final = 60.0  # how long JetStream may leave requests unanswered while the connection is open
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 2.0  # an unfinished append of three replicas is finished in milliseconds
+DEPOSED_PAUSE_S: Final = 0.1  # in which a server learns that it is no longer the leader
 EXPECTED_SEQUENCE: Final = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 WRONG_LAST_SEQUENCE: Final = 10071  # err_code of nats-server: the expected last sequence is not the last one
@@ -112,7 +113,7 @@ class StreamLog(Generic[T]):
         last = await self._insist(subject, partial(leader_reads.last, self._nats, self._stream, subject))
         if last is None or last.seq != after:
             raise FencedError(subject)
-        await asyncio.sleep(FIRST_PAUSE_S)
+        await asyncio.sleep(DEPOSED_PAUSE_S)
 
     async def purge(self, subject: str, *, up_to: int | None = None) -> None:
         """Remove the messages of a subject: all, or those up to a stream sequence."""

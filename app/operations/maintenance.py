@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -10,7 +9,6 @@ import structlog
 from nats.aio.client import Client
 
 from app.engines.engine import Engine
-from app.errors import TransientError
 from app.jetstream import provisioning
 from app.jetstream.server_time import server_time
 from app.jetstream.usage import read_usage
@@ -125,10 +123,9 @@ class Maintenance:
             self._meter.storage.note(server.server.name, stored)
 
     async def measure_redis(self) -> None:
-        """Set the metrics of Redis' memory, if Redis answers: other metrics say when it does not."""
-        with suppress(TransientError):
-            used, limit = await self._projection.memory()
-            self._meter.redis_memory(used=used, limit=limit)
+        """Set the metrics of Redis' memory."""
+        used, limit = await self._projection.memory()
+        self._meter.redis_memory(used=used, limit=limit)
 
     async def _measure_worker(self) -> None:
         self._meter.worker(

@@ -112,6 +112,9 @@ class S3:
                 yield await reading.popleft()
         finally:
             await cancel_all(reading)
+            for piece in reading:
+                if not piece.cancelled():
+                    piece.exception()  # or asyncio would log that nobody has looked at it
 
     async def _was_replaced(self, audio_file_id: str, found: "GetResult") -> bool:
         try:

@@ -225,7 +225,7 @@ class RedisProjection:
         """
         with _reached():
             memory = await self._redis.info("memory")
-        return int(memory["used_memory"]), int(memory["maxmemory"])
+        return int(memory["used_memory"]), int(memory.get("maxmemory", 0))
 
     async def close(self) -> None:
         """Close the connections to Redis."""

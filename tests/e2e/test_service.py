@@ -142,8 +142,10 @@ async def test_no_engine_outlives_its_worker(tmp_path: Path, end: signal.Signals
 
 async def test_a_frozen_worker_does_not_say_that_it_lives(service: Running) -> None:
     service.process.send_signal(signal.SIGSTOP)
-    assert (await service.get("/health/live", within=1))[0] == 0
-    service.process.send_signal(signal.SIGCONT)
+    try:
+        assert (await service.get("/health/live", within=1))[0] == 0
+    finally:
+        service.process.send_signal(signal.SIGCONT)
 
     async def lives() -> bool:
         return (await service.get("/health/live"))[0] == 200

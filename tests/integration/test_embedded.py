@@ -143,16 +143,18 @@ async def test_whoever_starts_a_process_is_told_who_uses_its_lock(
     monkeypatch.setattr("app.embedded.guarded.LOCK_WITHIN_S", 0.2)
     lock, log = tmp_path / "lock", tmp_path / "log"
     first = Guarded(["sleep", "60"], lock=lock, grace=1)
-    await eventually(lambda: _runs(first))
-    # When another one is started with it
-    with log.open("wb") as output:
-        second = Guarded(["sleep", "60"], lock=lock, grace=1, output=output)
-    # Then that ends, and the parent can say why in its own way: the guard writes no line of the log
-    assert await second.wait() == 1
-    assert second.refusal.startswith(f"another run uses {lock}: use that run, or stop it in its terminal")
-    assert f"{first.pid}" in second.refusal
-    assert log.read_bytes() == b""
-    await first.stop()
+    try:
+        await eventually(lambda: _runs(first))
+        # When another one is started with it
+        with log.open("wb") as output:
+            second = Guarded(["sleep", "60"], lock=lock, grace=1, output=output)
+        # Then that ends, and the parent can say why in its own way: the guard writes no line of the log
+        assert await second.wait() == 1
+        assert second.refusal.startswith(f"another run uses {lock}: use that run, or stop it in its terminal")
+        assert f"{first.pid}" in second.refusal
+        assert log.read_bytes() == b""
+    finally:
+        await first.stop()
 
 
 async def _runs(process: Guarded) -> bool:

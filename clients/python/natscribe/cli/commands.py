@@ -49,10 +49,10 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
 
 def _chosen(arguments: Sequence[str]) -> Sequence[str]:
     """Return the names of the subcommands that the arguments need."""
-    named = next((argument for argument in arguments if not argument.startswith("-")), None)
-    if named in _OF_CLIENT or named in _OF_SERVICE:
-        return (named,)
-    return () if "--version" in arguments else (*_OF_SERVICE, *_OF_CLIENT)
+    first = arguments[0] if arguments else ""
+    if first in _OF_CLIENT or first in _OF_SERVICE:
+        return (first,)
+    return () if list(arguments) == ["--version"] else (*_OF_SERVICE, *_OF_CLIENT)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 -- typer calls it
@@ -77,7 +77,9 @@ def _of_service(name: str) -> Callable[..., None]:
         return command
 
     def missing() -> None:
-        typer.secho(f"`natscribe {name}` runs the service itself: pip install natscribe-service", err=True, fg="red")
+        from natscribe.cli.console import ERROR, err  # noqa: PLC0415 -- `--version` starts sooner without it
+
+        err.print(f"`natscribe {name}` runs the service itself: pip install natscribe-service", style=ERROR)
         raise typer.Exit(1)
 
     missing.__doc__ = "Needs the service: pip install natscribe-service."

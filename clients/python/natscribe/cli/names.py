@@ -19,16 +19,15 @@ def labels_of(recordings: list[Path | str]) -> list[str]:
 def file_names(labels: list[str]) -> list[str]:
     """Make a unique file name for each label, without folders."""
     return _unlike(
-        "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-") for label in labels
+        "-".join("up" if part == ".." else part for part in Path(label).parts).lstrip("/-.") for label in labels
     )
 
 
-def name_in(folder: Path, result: Result) -> str:
-    """Return the name of the file of a result: that of the recording, or else the task id if that name is taken."""
+def name_of(result: Result) -> str:
+    """Return the name of the file of a result: that of the recording, or the task id if no file can have that name."""
     recording = Path(result.audio_file_id).name.removeprefix(f"{result.task_id}-")  # an upload begins with its task
     (name,) = file_names([recording])
-    is_taken = any(file.name.startswith(f"{name}.") for file in folder.iterdir())
-    return name if name and len(name.encode()) <= _LONGEST_NAME_BYTES and not is_taken else result.task_id
+    return name if name and len(name.encode()) <= _LONGEST_NAME_BYTES else result.task_id
 
 
 def _unlike(names: Iterable[str]) -> list[str]:

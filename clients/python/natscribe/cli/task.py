@@ -9,7 +9,7 @@ import typer
 from natscribe.cli.console import ERROR, WARNING, err, open_client, out, run_and_exit
 from natscribe.cli.follow import follow
 from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
-from natscribe.cli.names import name_in
+from natscribe.cli.names import name_of
 from natscribe.cli.notices import notices
 from natscribe.cli.results import FORMAT_HELP, Format, NotWrittenError, Output, OutputDir, output_of
 from natscribe.cli.show import choose
@@ -73,12 +73,16 @@ def result(  # noqa: PLR0913 -- the options of the command
     max_cue_seconds: MaxCueSeconds = None,
     output_dir: OutputDir = None,
 ) -> None:
-    """Print results, or write them into a folder: named after the recordings, or after a task if a name is taken."""
+    """Print results, or write each into a file of a folder.
+
+    The file has the name of the recording, or of the task if another of these tasks has a recording of that name.
+    """
     limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
     run_and_exit(_fetch_results(task_ids, output_of(result_format, output_dir, limits)))
 
 
 async def _fetch_results(task_ids: list[str], output: Output) -> int:
+    names: dict[str, str] = {}  # of files, each with the task that has it
     async with open_client() as client:
 
         async def fetch(task_id: str) -> None:
@@ -86,7 +90,8 @@ async def _fetch_results(task_ids: list[str], output: Output) -> int:
             if output.folder is None:
                 output.show(out, found, label=task_id, heading=len(task_ids) > 1)
             else:
-                err.print(f"wrote {output.write(name_in(output.folder, found), found)}")
+                is_free = names.setdefault(name_of(found), task_id) == task_id
+                err.print(f"wrote {output.write(name_of(found) if is_free else task_id, found)}")
             for notice in notices(task_id, found):
                 err.print(notice, style=WARNING)
 

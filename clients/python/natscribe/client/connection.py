@@ -70,7 +70,7 @@ class _FirstConnection:
     most: int  # failures
     given_up: "asyncio.Future[None]"
     failures: list[Exception] = field(default_factory=list)
-    made: bool = False  # whether the client is connected, so that later failures are those of outages
+    made: bool = False  # whether the first connection was made: each later failure is an outage
 
     async def note(self, failure: Exception) -> None:
         self.connection.note_error(failure)
@@ -122,6 +122,7 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
         first.failures.append(error)
     finally:
         connecting.cancel()
+    await asyncio.wait([connecting], timeout=PATIENCE_S)  # or it might still connect after the end
     await close(connection)
     raise _explained(settings.nats_place, first.failures) from next(iter(first.failures), None)
 
