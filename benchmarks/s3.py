@@ -44,7 +44,7 @@ async def measure(sizes: Sizes) -> Findings:
             "the library, into a file": lambda name: _into_a_file(store, name),
             "the service": lambda name: _by_the_service(settings, name),
         }
-        sizes.tell(f"a recording of {large} MiB, {len(ways)} ways, {sizes.s3_rounds} rounds")
+        sizes.tell(f"a recording of {large} MiB, {sizes.s3_rounds} rounds of all ways")
         async with _slow_lines(settings) as slow:
             far = connect(slow, within=timedelta(hours=1))
             ways[f"{SLOW} the library, into a file"] = lambda name: _into_a_file(far, name)
