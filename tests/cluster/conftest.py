@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import nats
 import pytest
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from natscribe.jetstream.answers import until_answered
 from natscribe.jetstream.stream_pages import pages
 from natscribe.schemas.progress import ProgressEvent, State
 
@@ -75,7 +77,8 @@ class Publisher:
         self.acknowledged: list[str] = []
 
     async def upload(self) -> None:
-        await (await self.js.object_store(BUCKET)).put(RECORDING, CONTENT)
+        store = await self.js.object_store(BUCKET)
+        await until_answered(partial(store.put, RECORDING, CONTENT))  # a new bucket is not known to all servers at once
 
     async def publish(self, task_id: str) -> None:
         body = json.dumps({"task_id": task_id, "audio_file_id": RECORDING, "user_id": 7}).encode()
