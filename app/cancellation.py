@@ -25,6 +25,14 @@ async def cancel_all(tasks: Collection[asyncio.Task[Any]], *, again_after: float
         _, pending = await asyncio.wait(pending, timeout=again_after)
 
 
+async def discard_all(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks whose results nobody needs any more, and drop their errors."""
+    await cancel_all(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # or asyncio would log that nobody has looked at it
+
+
 class Stop:
     """Stops the body of its `async with`: after some seconds, or when `now` is called.
 

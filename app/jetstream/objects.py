@@ -20,7 +20,7 @@ from nats.js.errors import BadRequestError, DigestMismatchError, NotFoundError
 from natscribe.jetstream import leader_reads, stream_pages
 from natscribe.jetstream.answers import ANSWERED_WITHIN_S, until_answered
 
-from app.cancellation import cancel_all
+from app.cancellation import discard_all
 from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 
 CHUNK_BYTES: Final = 128 * 1024  # the size that the client libraries use
@@ -120,9 +120,7 @@ async def _chunks(nats: Client, bucket: str, info: ObjectInfo, stalled_s: float)
                 reading = read_from((messages[-1].seq or 0) + 1)
             yield chunks
     finally:
-        await cancel_all([reading])
-        if not reading.cancelled():
-            reading.exception()  # or asyncio would log that nobody has looked at it
+        await discard_all([reading])
 
 
 async def _next_chunks(nats: Client, bucket: str, nuid: str, start: int) -> stream_pages.Pages:

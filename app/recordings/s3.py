@@ -13,7 +13,7 @@ from natscribe.s3 import connect, lacks_credentials
 from natscribe.schemas.errors import ErrorCode
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
-from app.cancellation import cancel_all
+from app.cancellation import discard_all
 from app.errors import PermanentError, TransientError
 from app.recordings.recording import REPLACED, Recording, check_size, is_below, not_found, save
 from app.settings import Settings
@@ -111,10 +111,7 @@ class S3:
             while reading:
                 yield await reading.popleft()
         finally:
-            await cancel_all(reading)
-            for piece in reading:
-                if not piece.cancelled():
-                    piece.exception()  # or asyncio would log that nobody has looked at it
+            await discard_all(reading)
 
     async def _was_replaced(self, audio_file_id: str, found: "GetResult") -> bool:
         try:
