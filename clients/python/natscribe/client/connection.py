@@ -92,24 +92,7 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
     given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     first = _FirstConnection(connection, FAILURES_AT_MOST * len(settings.nats_servers), given_up)
     tls = _trusting(settings.nats_tls_ca_file)
-    connecting = asyncio.ensure_future(
-        connection.connect(
-            settings.nats_servers,
-            name="natscribe client",
-            user=settings.nats_user,
-            password=_plain(settings.nats_password),
-            user_credentials=str(settings.nats_creds_file or "") or None,
-            tls=tls,
-            inbox_prefix=settings.nats_inbox_prefix,
-            error_cb=first.note,
-            disconnected_cb=partial(report, away=True),
-            reconnected_cb=partial(report, away=False),
-            connect_timeout=CONNECT_TIMEOUT_S,
-            reconnect_time_wait=0,
-            max_reconnect_attempts=1,
-            ping_interval=5,
-        )
-    )
+    connecting = asyncio.ensure_future(_connect(connection, settings, tls, first.note, report))
     try:
         # nats-py tries each address twice before it gives up
         within = CONNECT_TIMEOUT_S * len(settings.nats_servers) + PATIENCE_S
@@ -125,6 +108,31 @@ async def _connect_first(connection: Connection, settings: Settings, report: Cal
     await asyncio.wait([connecting], timeout=PATIENCE_S)  # or it might still connect after the end
     await close(connection)
     raise _explained(settings.nats_place, first.failures) from next(iter(first.failures), None)
+
+
+async def _connect(
+    connection: Connection,
+    settings: Settings,
+    tls: ssl.SSLContext | None,
+    note: Callable[[Exception], Awaitable[None]],
+    report: Callable[..., Awaitable[None]],
+) -> None:
+    await connection.connect(
+        settings.nats_servers,
+        name="natscribe client",
+        user=settings.nats_user,
+        password=_plain(settings.nats_password),
+        user_credentials=str(settings.nats_creds_file or "") or None,
+        tls=tls,
+        inbox_prefix=settings.nats_inbox_prefix,
+        error_cb=note,
+        disconnected_cb=partial(report, away=True),
+        reconnected_cb=partial(report, away=False),
+        connect_timeout=CONNECT_TIMEOUT_S,
+        reconnect_time_wait=0,
+        max_reconnect_attempts=1,
+        ping_interval=5,
+    )
 
 
 def _trusting(authority: Path | None) -> ssl.SSLContext | None:
