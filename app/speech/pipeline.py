@@ -133,9 +133,10 @@ class Pipeline:
             self._read(replies)
             self.model = (await answer(self._engine, Load(options=self._job.options), Loaded)).model
             while True:
+                ready = list(self._in_order())  # first, because the next batch follows the language of these texts
                 self._start_work(replies)
-                for ready in self._in_order():
-                    yield ready
+                for each in (*ready, *self._in_order()):
+                    yield each
                 if self._found.complete and not self._found and not self._order:
                     return
                 if self._again and self._pool.idle:

@@ -148,6 +148,17 @@ async def test_the_first_batch_is_one_window_and_later_ones_are_larger() -> None
     assert engine.open == 0
 
 
+async def test_a_batch_that_could_begin_long_ago_follows_the_language_of_the_batch_before_it() -> None:
+    # Given a model that is so slow that all windows are found before the first batch is transcribed
+    engine = ScriptedEngine(steps=100)
+
+    # When the recording is transcribed
+    await all_of(windows(engine))
+
+    # Then each batch is told the language spoken last, although it was only just found
+    assert engine.asked == [(1, None), (4, "en"), (1, "en")]
+
+
 async def test_a_slow_model_gets_one_window_at_a_time() -> None:
     # Given a model that takes 6 s for a window, when a recording is transcribed
     engine = ScriptedEngine(seconds=6.0)
