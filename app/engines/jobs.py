@@ -94,7 +94,8 @@ class JobRunner:
             return whisper.load(weights, self._computing)
         from app.engines import onnx
 
-        return onnx.load(weights, device=self._setup.device, threads=self._setup.threads)
+        setup = self._setup
+        return onnx.load(weights, device=setup.device, threads=setup.threads, at_once=setup.at_once)
 
     @property
     def _computing(self) -> Computing:

@@ -22,6 +22,7 @@ from app.engines.onnx_session import session_options
 from app.engines.onnx_words import mean_logprob, words_of
 from app.engines.samples import Samples
 from app.engines.speech_model import Answer, Text
+from app.engines.threads import Threads
 from app.errors import PermanentError
 
 _SHORTEST_S = 0.5  # shorter sound is padded with silence: the features need more than one frame
@@ -30,14 +31,15 @@ _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """A loaded model; `how` names the device, precision and search; `at_once`: transcribe clips in a batch."""
+    """A loaded model; `how` names the device, precision and search; `batched`: transcribe clips in a batch."""
 
     identity: Model
     how: str
     architecture: str
     languages: tuple[str, ...]
     network: TimestampedResultsAsrAdapter
-    at_once: bool
+    threads: Threads
+    batched: bool
 
     def check(self, options: TranscribeOptions) -> None:
         """Refuse options that the model cannot follow.
@@ -63,7 +65,7 @@ class OnnxModel:
         options: TranscribeOptions,
         previous: str | None,  # noqa: ARG002 -- a model of this family gets the language from the task, or needs none
     ) -> Answer:
-        """Transcribe clips; on a CPU one after the other, so that no clip changes the text of another."""
+        """Transcribe clips; on a CPU each on its own, so that no clip changes the text of another."""
         how: RecognizeOptions = {}
         if self._takes_language:
             how = {"language": options.language, "target_language": "en" if options.translate else options.language}
@@ -82,9 +84,9 @@ class OnnxModel:
 
     def _recognized(self, clips: Sequence[Clip], how: RecognizeOptions) -> list[TimestampedResult]:
         waves: list[str | Path | Samples] = [_long_enough(clip.samples) for clip in clips]
-        if self.at_once:
+        if self.batched:
             return self.network.recognize(waves, **how)
-        return [self.network.recognize(wave, **how) for wave in waves]
+        return list(self.threads.map(lambda wave: self.network.recognize(wave, **how), waves))
 
 
 def _long_enough(samples: Samples) -> Samples:
@@ -100,8 +102,10 @@ def _text(clip: Clip, result: TimestampedResult, language: str | None) -> Text:
     return Text(words_of(result, clip.seconds, clip.speech), language, mean_logprob(result))
 
 
-def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:
+def load(weights: Weights, *, device: str, threads: int, at_once: int) -> OnnxModel:
     """Load the weights of a model of onnx-asr (`weights.network` is set); `device` is auto, cpu or cuda.
+
+    On a CPU `at_once` clips are transcribed at the same time, each on `threads` threads.
 
     Raises:
         PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.
@@ -134,7 +138,8 @@ def load(weights: Weights, *, device: str, threads: int) -> OnnxModel:
         architecture=network.architecture,
         languages=network.languages,
         network=model.with_timestamps(),
-        at_once=on_gpu,
+        threads=Threads(1 if on_gpu else at_once),
+        batched=on_gpu,
     )
 
 

@@ -8,6 +8,7 @@ from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
 from app.engines.clips import Clip
+from app.engines.threads import Threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class SpeechModel(Protocol):
     @property
     def how(self) -> str:
         """The device, precision and search of the model: if these and the weights are the same, so are the texts."""
+        ...
+
+    @property
+    def threads(self) -> Threads:
+        """The threads on which the model transcribes several clips at the same time; one on a GPU."""
         ...
 
     def check(self, options: TranscribeOptions) -> None:

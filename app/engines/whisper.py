@@ -1,11 +1,11 @@
 """Whisper models: find the language of each part of a clip, decode its text, and choose which text to keep."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import chain, groupby, islice, pairwise
 from math import sqrt
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from statistics import median
 
 from ctranslate2 import get_cuda_device_count
@@ -21,6 +21,7 @@ from app.engines.loops import loops, too_fast
 from app.engines.models import Weights
 from app.engines.sentences import SENTENCE_ENDS, text_of
 from app.engines.speech_model import Answer, Text
+from app.engines.threads import Threads, in_groups
 from app.engines.timeline import Piece
 from app.engines.whisper_network import Computing, Decoded, Encoded, Hints, Network, Part, encoded_part
 from app.errors import PermanentError
@@ -59,12 +60,21 @@ class _Cut:
     encoded: Encoded | None
 
 
+@dataclass(frozen=True, slots=True)
+class _CutClip:
+    """A clip, cut where the language changes; `settled` if that does not depend on the language before the clip."""
+
+    cuts: Sequence[_Cut]
+    settled: bool
+
+
 class Whisper:
     """A loaded Whisper model."""
 
-    def __init__(self, identity: Model, how: str, network: Network) -> None:
+    def __init__(self, identity: Model, how: str, network: Network, threads: Threads) -> None:
         self.identity = identity
         self.how = how
+        self.threads = threads
         self._network = network
 
     def check(self, options: TranscribeOptions) -> None:
@@ -82,14 +92,18 @@ class Whisper:
             raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
 
     def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
-        """Transcribe consecutive clips; `previous` is the language spoken before the first clip."""
-        detected = self._network.in_parallel(partial(self._detect, options), clips, attrgetter("seconds"))
-        languages, settled = _in_order(detected, previous)
-        cuts = [list(_cuts(each, of_clip)) for each, of_clip in zip(detected, languages, strict=True)]
-        flat = [cut for of_clip in cuts for cut in of_clip]
-        texts = iter(self._network.in_parallel(partial(self._texts, options), flat, attrgetter("clip.seconds")))
-        found = [[text for _ in of_clip for text in next(texts)] for of_clip in cuts]
-        return Answer(found, languages[-1][-1], settled)
+        """Transcribe consecutive clips; `previous` is the language spoken before the first clip.
+
+        A group of clips is decoded as soon as its languages are known, while the clips behind it are still encoded.
+        """
+        sizes = in_groups([clip.seconds for clip in clips], self.threads.count)
+        batches = [clips] if self._network.filled else [[clip] for clip in clips]
+        detected = chain.from_iterable(self.threads.map(partial(self._detect, options), batches))
+        cut = _in_order(detected, previous)
+        groups = (list(islice(cut, size)) for size in sizes)
+        done = list(chain.from_iterable(self.threads.map(partial(self._decoded, options), groups)))
+        (first, _), (last, _) = done[0], done[-1]
+        return Answer([texts for _, texts in done], last.cuts[-1].language, first.settled)
 
     def _detect(self, options: TranscribeOptions, clips: Sequence[Clip]) -> list[_Detected]:
         encoded = zip(clips, self._network.encode(clips), strict=True)
@@ -115,10 +129,12 @@ class Whisper:
             evidence[number] = _both(evidence[number], self._network.detect(alone))
         return _Detected(clip, pieces, evidence, encoded)
 
-    def _texts(self, options: TranscribeOptions, cuts: Sequence[_Cut]) -> list[list[Text]]:
-        parts = [self._part(each) for each in cuts]
+    def _decoded(self, options: TranscribeOptions, clips: Sequence[_CutClip]) -> list[tuple[_CutClip, list[Text]]]:
+        """Decode the texts of a group of clips in one batch."""
+        parts = [self._part(cut) for clip in clips for cut in clip.cuts]
         decoded = self._network.decode(parts, Hints(prompt=options.prompt, translate=options.translate))
-        return [self._text(part, each, options) for part, each in zip(parts, decoded, strict=True)]
+        texts = (self._text(part, each, options) for part, each in zip(parts, decoded, strict=True))
+        return [(clip, list(chain.from_iterable(islice(texts, len(clip.cuts))))) for clip in clips]
 
     def _part(self, cut: _Cut) -> Part:
         encoded = self._network.encode([cut.clip])[0] if cut.encoded is None else cut.encoded
@@ -204,22 +220,17 @@ def load(weights: Weights, computing: Computing) -> Whisper:
             "or ENGINE_DEVICE and ENGINE_COMPUTE_TYPE do not suit this machine."
         )
         raise PermanentError(ErrorCode.UNKNOWN_MODEL, message) from error
-    return Whisper(weights.identity, f"{device} {compute_type} beam {computing.beam}", network)
+    how = f"{device} {compute_type} beam {computing.beam}"
+    return Whisper(weights.identity, how, network, Threads(at_once))
 
 
-def _in_order(detected: Sequence[_Detected], previous: str | None) -> tuple[list[list[str]], bool]:
-    """Choose the languages of each clip, given the last language of the clip before.
-
-    The second value is True if the languages do not depend on `previous`, the language before the first clip.
-    """
-    found: list[list[str]] = []
-    settled = True
+def _in_order(detected: Iterable[_Detected], previous: str | None) -> Iterator[_CutClip]:
+    """Choose the languages of each clip, given the last language of the clip before, and cut the clips."""
     for clip in detected:
         parts = [(end - start, each) for (start, end), each in zip(clip.pieces, clip.evidence, strict=True)]
-        languages, sure = languages_of(parts, found[-1][-1] if found else previous)
-        settled = sure if not found else settled
-        found.append(languages)
-    return found, settled
+        languages, settled = languages_of(parts, previous)
+        previous = languages[-1]
+        yield _CutClip(list(_cuts(clip, languages)), settled)
 
 
 def _cuts(detected: _Detected, languages: Sequence[str]) -> Iterator[_Cut]:

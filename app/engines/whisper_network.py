@@ -8,12 +8,10 @@ up to one of two fixed lengths: the text of a clip then never depends on the oth
 On a GPU each clip is padded to 30 s, and both encoding and decoding work on batches.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +41,6 @@ _PROMPT_TOKENS, _TERM_TOKENS = 220, 110  # limits of the prompt with its terms, 
 _NO_REPEAT_TOKENS = 3  # with `break_loops`, no sequence of this many tokens occurs twice
 _PREPENDED = "\"'“¿([{-«"  # marks that belong to the word behind them; _APPENDED: to the word before them
 _APPENDED = "\"'.。,，!！?？:：”)]}、»"  # noqa: RUF001 -- other scripts have marks of their own
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +104,7 @@ class Network:
             local_files_only=True,
         )
         self._beam = computing.beam
-        self._filled = filled
-        self._at_once = computing.at_once
-        self._threads = ThreadPoolExecutor(computing.at_once, thread_name_prefix="windows")
+        self.filled = filled
         self._tokenizers: dict[tuple[str, bool], Tokenizer] = {}
 
     @property
@@ -125,26 +118,10 @@ class Network:
             return language == "en"
         return self._model.hf_tokenizer.token_to_id(f"<|{language}|>") is not None
 
-    def in_parallel(
-        self, work: Callable[[Sequence[Given]], list[Made]], given: Sequence[Given], seconds: Callable[[Given], float]
-    ) -> list[Made]:
-        """Give each thread items with about as many `seconds` of sound, and return the results in the items' order.
-
-        `work` may call the network, but not this method: the threads would wait for each other.
-        """
-        shares = shared([seconds(each) for each in given], self._at_once)
-        done = self._threads.map(work, [[given[number] for number in share] for share in shares])
-        made = {
-            number: each
-            for share, of_share in zip(shares, done, strict=True)
-            for number, each in zip(share, of_share, strict=True)
-        }
-        return [made[number] for number in range(len(given))]
-
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         """Encode clips: for each, an array (frames, width) that the decoder reads."""
         features = [self._features(clip) for clip in clips]
-        if self._filled:
+        if self.filled:
             return list(self._encoded(np.stack(features)))
         return [self._encoded(each[np.newaxis])[0] for each in features]
 
@@ -190,7 +167,7 @@ class Network:
         ]
 
     def _features(self, clip: Clip) -> Encoded:
-        seconds = _LONGEST_S if self._filled else min(max(clip.seconds + _SILENCE_S, _SHORTEST_S), _LONGEST_S)
+        seconds = _LONGEST_S if self.filled else min(max(clip.seconds + _SILENCE_S, _SHORTEST_S), _LONGEST_S)
         frames = 2 * ceil(seconds * FRAMES_A_SECOND)
         features = self._model.feature_extractor(clip.samples)[:, :frames]  # the extractor appends 30 s of silence
         return np.pad(features, ((0, 0), (0, frames - features.shape[1])))
@@ -200,7 +177,7 @@ class Network:
 
     def _decode_batch(self, parts: Sequence[Part], encoded: Encoded, hints: Hints) -> list[Decoded]:
         prompts = [self._prompt(part, hints) for part in parts]
-        longest = _LONGEST_S if self._filled else max(part.clip.seconds for part in parts)
+        longest = _LONGEST_S if self.filled else max(part.clip.seconds for part in parts)
         tokens = max(map(len, prompts)) + 2 * (_TOKENS_AT_LEAST + ceil(longest * _TOKENS_A_SECOND))
         results = self._model.model.generate(
             _view(encoded),
@@ -252,17 +229,6 @@ def _padded(encoded: Encoded) -> Encoded:
     silence = encoded[-_REPEATED:]
     repeated = np.tile(silence, (ceil((length - len(encoded)) / len(silence)), 1))
     return np.concatenate([encoded, repeated])[:length]
-
-
-def shared(seconds: Sequence[float], threads: int) -> list[list[int]]:
-    """Deal items of these lengths to threads, so that the threads end at about the same time.
-
-    Return the numbers of the items of each thread that gets any.
-    """
-    shares: list[list[int]] = [[] for _ in range(threads)]
-    for number in sorted(range(len(seconds)), key=lambda number: -seconds[number]):
-        min(shares, key=lambda share: sum(seconds[each] for each in share)).append(number)
-    return [share for share in shares if share]
 
 
 def encoded_part(encoded: Encoded, piece: Piece) -> Encoded:

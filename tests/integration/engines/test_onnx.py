@@ -34,7 +34,7 @@ OPERATOR = {"оператора.": 0.76, "номер": 2.3, "и": 3.34, "наж�
 
 @pytest.fixture(scope="module")
 def reader() -> OnnxModel:
-    return onnx.load(Models(None, NETWORKS).find("reader"), device="cpu", threads=1)
+    return onnx.load(Models(None, NETWORKS).find("reader"), device="cpu", threads=1, at_once=1)
 
 
 def said(path: Path) -> str:
@@ -100,10 +100,12 @@ def test_words_have_their_times(reader: OnnxModel, path: Path, times: dict[str, 
     assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
 
 
-def test_clips_do_not_change_each_other(reader: OnnxModel) -> None:
-    # Given clips, alone and together
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_clips_do_not_change_each_other(reader: OnnxModel, at_once: int) -> None:
+    # Given clips, alone and together, one after the other and at the same time
     sounds = [load(path) for path in RECORDINGS]
-    together = reader.transcribe([Clip(sound, ()) for sound in sounds], TranscribeOptions(), None)
+    model = onnx.load(Models(None, NETWORKS).find("reader"), device="cpu", threads=1, at_once=at_once)
+    together = model.transcribe([Clip(sound, ()) for sound in sounds], TranscribeOptions(), None)
 
     # When they are transcribed, then each has the same text, to the last figure
     assert together.texts == [transcribed(reader, sound) for sound in sounds]
@@ -140,7 +142,7 @@ def test_the_network_needs_its_vocabulary(tmp_path: Path) -> None:
 
     # When it is loaded
     changed = Models(str(tmp_path), None).find(None)
-    found = transcribed(onnx.load(changed, device="cpu", threads=1), load(CLIPS[1]))
+    found = transcribed(onnx.load(changed, device="cpu", threads=1, at_once=1), load(CLIPS[1]))
 
     # Then it writes something else, under another revision
     assert written(found) != f" {said(CLIPS[1])}"
@@ -155,7 +157,9 @@ def test_a_network_of_one_language_tells_it(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config | {"languages": ["ru"]}))
 
     # When it transcribes, then the text has that language
-    (text,) = transcribed(onnx.load(Models(str(tmp_path), None).find(None), device="cpu", threads=1), load(RUSSIAN))
+    (text,) = transcribed(
+        onnx.load(Models(str(tmp_path), None).find(None), device="cpu", threads=1, at_once=1), load(RUSSIAN)
+    )
     assert text.language == "ru"
 
 
@@ -167,7 +171,7 @@ def tones() -> Clip:
 
 
 def of_tones(name: str) -> OnnxModel:
-    return onnx.load(Models(None, NETWORKS).find(name), device="cpu", threads=1)
+    return onnx.load(Models(None, NETWORKS).find(name), device="cpu", threads=1, at_once=1)
 
 
 @pytest.mark.parametrize(("name", "word"), [("gigaam-tones", "\u043e"), ("parakeet-tones", "tone")])
@@ -209,7 +213,7 @@ def test_canary_asks_for_the_language() -> None:
 
 def test_clips_of_different_lengths_can_be_transcribed_together(tones: Clip) -> None:
     # Given the way of a GPU, which has all clips at once
-    model = replace(of_tones("parakeet-tones"), at_once=True)
+    model = replace(of_tones("parakeet-tones"), batched=True)
     short = Clip(tones.samples[: 2 * SAMPLE_RATE], tones.speech[:1])
 
     # When a short clip is transcribed beside a long one, then each has its own words

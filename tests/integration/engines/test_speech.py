@@ -11,6 +11,7 @@ from app.engines.messages import Transcribe, WindowSound
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.models import Models
 from app.engines.samples import Samples, pack
+from app.engines.threads import Threads
 from app.engines.transcription import transcribe
 from app.engines.whisper import Whisper, load
 from app.engines.whisper_network import Computing, Network
@@ -85,7 +86,7 @@ def test_the_text_depends_neither_on_batches_nor_on_how_many_windows_are_done_at
 def test_windows_that_are_filled_as_on_a_gpu_have_the_same_text_alone_and_in_batches(whisper: Whisper) -> None:
     # Given a network that fills windows up to 30 s and does a batch at once, here on a CPU
     folder = Models(None, None).find(None).folder
-    filled = Whisper(whisper.identity, "", Network(str(folder), Computing(), filled=True))
+    filled = Whisper(whisper.identity, "", Network(str(folder), Computing(), filled=True), Threads())
     samples = recording("prompts-en")[: 30 * SAMPLE_RATE]
     together, alone = (transcribed(filled, samples, size=size) for size in (4, 1))
     assert text_of(together) == text_of(alone)

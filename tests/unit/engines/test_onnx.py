@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Barrier
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from app.engines.models import Weights
 from app.engines.onnx import OnnxModel
 from app.engines.onnx_models import Network
 from app.engines.samples import Samples
+from app.engines.threads import Threads
 from app.errors import PermanentError
 
 EUROPEAN = ("en", "ru")
@@ -41,10 +43,13 @@ def model(
     architecture: str = "nemo-conformer-tdt",
     languages: tuple[str, ...] = EUROPEAN,
     *,
-    at_once: bool = False,
+    threads: int = 1,
+    batched: bool = False,
 ) -> OnnxModel:
     adapter = cast("TimestampedResultsAsrAdapter", network)
-    return OnnxModel(Model(name="ours", revision="1"), "cpu", architecture, languages, adapter, at_once)
+    return OnnxModel(
+        Model(name="ours", revision="1"), "cpu", architecture, languages, adapter, Threads(threads), batched
+    )
 
 
 def clip(seconds: float) -> Clip:
@@ -126,10 +131,26 @@ def test_on_a_cpu_no_clip_changes_the_text_of_another() -> None:
     assert [word.word for (text,) in answer.texts for word in text.words] == [" 16000", " 32000"]
 
 
+def test_on_several_threads_clips_are_transcribed_at_the_same_time() -> None:
+    # Given a network that answers only when two clips are with it
+    both = Barrier(2)
+
+    class Network(CountingNetwork):
+        def recognize(self, waves: Samples | Sequence[Samples], **options: str) -> Any:
+            both.wait(10)
+            return super().recognize(waves, **options)
+
+    # When two threads transcribe four clips, then each has its own text
+    clips = [clip(seconds) for seconds in (1, 2, 3, 4)]
+    answer = model(Network(), threads=2).transcribe(clips, TranscribeOptions(), None)
+    words = [word.word for (text,) in answer.texts for word in text.words]
+    assert words == [" 16000", " 32000", " 48000", " 64000"]
+
+
 def test_on_a_gpu_clips_are_transcribed_together() -> None:
     # Given clips, when they are transcribed on a GPU, then it has them at once
     network = CountingNetwork()
-    model(network, at_once=True).transcribe([clip(1), clip(2)], TranscribeOptions(), None)
+    model(network, batched=True).transcribe([clip(1), clip(2)], TranscribeOptions(), None)
     assert [lengths for lengths, _ in network.asked] == [[1.0, 2.0]]
 
 
@@ -153,7 +174,7 @@ def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path: Path, device: s
 
     # When it is loaded
     with pytest.raises(PermanentError, match="damaged or of another kind") as caught:
-        onnx.load(Weights(tmp_path, Model(name="ours", revision="1"), network), device=device, threads=1)
+        onnx.load(Weights(tmp_path, Model(name="ours", revision="1"), network), device=device, threads=1, at_once=1)
 
     # Then it is no model that the service has
     assert caught.value.detail.code is ErrorCode.UNKNOWN_MODEL

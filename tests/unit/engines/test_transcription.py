@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.samples import pack, unpack
 from app.engines.speech_model import Answer, Text
+from app.engines.threads import Threads
 from app.engines.timeline import Piece
 from app.engines.transcription import transcribe
 from app.errors import PermanentError
@@ -38,6 +40,7 @@ class ScriptedModel:
     how: str = "as written"
     language: str | None = "en"
     settled: bool = True
+    threads: Threads = field(default_factory=Threads)
     asked: list[tuple[list[float], str | None, str | None]] = field(default_factory=list)
 
     def check(self, options: TranscribeOptions) -> None:
@@ -205,6 +208,28 @@ def test_what_is_found_in_a_hole_may_leave_another_one() -> None:
     assert texts(answer)[0][-1].startswith("three")
     # And what is silent in the end is named
     assert [stretch.start for stretch in answer.found[0].untranscribed] == [8]
+
+
+def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
+    # Given two windows whose last seconds have no words, and a model that answers for these only if it has both
+    both = Barrier(2)
+
+    class Model(ScriptedModel):
+        def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
+            if len(clips) == 1:
+                both.wait(10)
+                return Answer([[said(0, 1, 2, text="found")]])
+            return super().transcribe(clips, options, previous)
+
+    # When both are transcribed on two threads
+    model = Model([[said(0, 1, 2, text="one")], [said(0, 1, 2, text="two")]], threads=Threads(2))
+    answer = ask(model, window((0, 6)), window((10, 16)))
+
+    # Then each has its own text, completed
+    assert [" ".join(each) for each in texts(answer)] == [
+        "one one one found found found",
+        "two two two found found found",
+    ]
 
 
 def test_speech_without_any_text_is_tried_in_halves() -> None:

@@ -1,7 +1,7 @@
 """Which languages and texts are kept, over a network whose speech is numbers: 1 is English, 2 Russian, 1.5 neither."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,14 +13,13 @@ from app.engines.languages import Evidence
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.sentences import text_of
 from app.engines.speech_model import Answer
+from app.engines.threads import Threads
 from app.engines.whisper import Whisper
-from app.engines.whisper_network import Decoded, Encoded, Hints, Part, shared
+from app.engines.whisper_network import Decoded, Encoded, Hints, Part
 from app.errors import PermanentError
 
 EN, RU, UNSURE = 1.0, 2.0, 1.5
 STEP = SAMPLE_RATE // 50
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 
 def clip(*pieces: tuple[float, float]) -> Clip:
@@ -34,6 +33,7 @@ class FakeNetwork:
     """Writes what `say` says of a part; remembers what it was asked."""
 
     english_only = False
+    filled = False
 
     def __init__(self, say: Callable[[Part, Hints], str]) -> None:
         self._say = say
@@ -45,11 +45,6 @@ class FakeNetwork:
 
     def knows(self, language: str) -> bool:
         return language in {"en", "ru"}
-
-    def in_parallel(
-        self, work: Callable[[Sequence[Given]], list[Made]], given: Sequence[Given], _: Callable[[Given], float]
-    ) -> list[Made]:
-        return [made for each in given for made in work([each])]
 
     def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
         self.encoded += [each.seconds for each in clips]
@@ -86,8 +81,13 @@ def by_language(part: Part, _: Hints) -> str:
     return " ".join(f"{word}{number}" for number in range(int(part.clip.seconds * 2)))
 
 
+def whisper(network: FakeNetwork, threads: int = 1) -> Whisper:
+    model = Model(name="fake", revision="1")
+    return Whisper(model, "cpu", network, Threads(threads))  # type: ignore[arg-type]  # as the network does
+
+
 def transcribed(network: FakeNetwork, *clips: Clip, previous: str | None = None, **options: object) -> Answer:
-    model = Whisper(Model(name="fake", revision="1"), "cpu", network)  # type: ignore[arg-type]  # as the network does
+    model = whisper(network)
     return model.transcribe(list(clips), TranscribeOptions.model_validate(options), previous)
 
 
@@ -127,6 +127,45 @@ def test_a_sentence_in_another_language_is_not_lost_between_others() -> None:
 def test_an_unsure_window_takes_the_language_before_it_and_says_that_it_might_be_another() -> None:
     answer = transcribed(FakeNetwork(by_language), clip((4, UNSURE)), previous="ru")
     assert (languages(answer), answer.settled) == ([["ru"]], False)
+
+
+def test_a_group_is_decoded_while_later_windows_are_encoded() -> None:
+    # Given two threads, and a network that encodes the last of four windows only when the first is decoded
+    first_is_decoded = Event()
+
+    class Network(FakeNetwork):
+        def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+            if clips[0].seconds == 6:
+                assert first_is_decoded.wait(10)
+            return super().encode(clips)
+
+        def decode(self, parts: Sequence[Part], hints: Hints) -> list[Decoded]:
+            first_is_decoded.set()
+            return super().decode(parts, hints)
+
+    # When they are transcribed
+    network = Network(by_language)
+    clips = [clip((8, EN)), clip((8, RU)), clip((8, UNSURE)), clip((6, EN))]
+    answer = whisper(network, threads=2).transcribe(clips, TranscribeOptions(), None)
+
+    # Then each has its own text and the language before it where its own is unclear, as on one thread
+    assert languages(answer) == [["en"], ["ru"], ["ru"], ["en"]]
+    assert answer == transcribed(FakeNetwork(by_language), *clips)
+
+
+def test_on_a_gpu_windows_are_encoded_together() -> None:
+    # Given a network that pads windows to one length, when two windows are transcribed, then it is asked once
+    asked: list[int] = []
+
+    class Network(FakeNetwork):
+        filled = True
+
+        def encode(self, clips: Sequence[Clip]) -> list[Encoded]:
+            asked.append(len(clips))
+            return super().encode(clips)
+
+    assert languages(transcribed(Network(by_language), clip((8, EN)), clip((8, RU)))) == [["en"], ["ru"]]
+    assert asked == [2]
 
 
 def test_a_sure_window_is_settled() -> None:
@@ -236,16 +275,6 @@ def test_what_the_model_cannot_do_is_refused(options: dict[str, object], english
     network = FakeNetwork(by_language)
     network.english_only = english_only
     network.knows = lambda language: language == "en"  # type: ignore[method-assign]  # whatever it was trained on
-    model = Whisper(Model(name="fake", revision="1"), "cpu", network)  # type: ignore[arg-type]  # as the network does
+    model = whisper(network)
     with pytest.raises(PermanentError, match=said):
         model.check(TranscribeOptions.model_validate(options))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "threads", "longest"),
-    [([16, 19, 13, 9], 2, 29), ([20, 1, 1, 1], 2, 20), ([5], 4, 5), ([10] * 8, 3, 30)],
-)
-def test_threads_get_about_as_much_sound_each(seconds: list[float], threads: int, longest: float) -> None:
-    shares = shared(seconds, threads)
-    assert sorted(number for share in shares for number in share) == list(range(len(seconds)))
-    assert max(sum(seconds[number] for number in share) for share in shares) == longest
