@@ -54,21 +54,23 @@ async def _bare(engines: Engines, kind: Kind) -> Heard:
 
 async def _served(caller: Caller, kind: Kind) -> Heard:
     """From the publication of each task to its `completed`, one task after the other."""
-    options: dict[str, Any] = {"channels": "separate"} if kind.channels else {}
-    paths = [kind.channels] if kind.channels else [recording.path for recording in kind.recordings]
+    options: dict[str, Any] = {"channels": "separate"} if kind.calls else {}
+    paths = kind.calls or [recording.path for recording in kind.recordings]
     uploaded = [await caller.upload(path) for path in paths]
     outcomes = [await caller.run(name, **options) for name in uploaded]
     results = [await caller.result(outcome) for outcome in outcomes]
-    texts = _by_channel(results[0], kind) if kind.channels else [str(result["text"]) for result in results]
+    texts = [text for result in results for text in (_by_channel(result) if kind.calls else [str(result["text"])])]
+    if len(texts) > len(kind.recordings):  # the bare engine hears all channels at once
+        texts = [" ".join(texts)]
     return Heard(sum(outcome.ended for outcome in outcomes), texts, results)
 
 
-def _by_channel(result: Result, kind: Kind) -> list[str]:
-    """Join the segments of each channel; where the bare engine hears all channels at once, join those texts, too."""
+def _by_channel(result: Result) -> list[str]:
+    """Join the segments of each channel."""
     texts = ["", ""]
     for segment in cast("Iterable[Mapping[str, object]]", result["segments"]):
         texts[int(str(segment.get("channel") or 0))] += f" {segment['text']}"
-    return texts if len(kind.recordings) > 1 else [" ".join(texts)]
+    return texts
 
 
 COLUMNS = (
@@ -116,6 +118,6 @@ def _notes(where: str) -> list[str]:
         "The reading is a minute, again and again: its time counts as a kind's, its words are not in that sum.",
         "Words missing in a row: the longest run of words that this service left out.",
         "languages: the bare engine is told `multilingual=True`.",
-        "two-channels: `channels: separate`; the bare engine is given each channel as a file of its own.",
+        "two-channels, calls: `channels: separate`; the bare engine is given each channel as a file of its own.",
         "Given the file as it comes, the bare engine hears the mix of both: that row is in no mean and no sum.",
     ]

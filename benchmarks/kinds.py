@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from benchmarks.calls import write_calls
 from benchmarks.recordings import RATE, Spoken, channels_of, read, write
 from benchmarks.stack import ROOT
 
@@ -28,13 +29,14 @@ class Part:
 class Kind:
     """Recordings of one kind, as the bare engine is given them.
 
-    Where the service is given one recording of several channels instead, that is `channels`. `parts` are those of a
-    recording in several languages. What does not count is left out of mean times, or of the words of all kinds.
+    Where the service is given recordings of several channels instead, these are `calls`; the bare engine is given their
+    channels, or their mix. `parts` are those of a recording in several languages. What does not count is left out of
+    mean times, or of the words of all kinds.
     """
 
     name: str
     recordings: tuple[Spoken, ...]
-    channels: Path | None = None
+    calls: tuple[Path, ...] = ()
     parts: tuple[Part, ...] = ()
     time_counts: bool = True
     words_count: bool = True
@@ -72,7 +74,8 @@ def kinds_in(recordings: Path, scratch: Path) -> list[Kind]:
             found.append(_several_languages(path, lines))
         else:
             found.append(Kind(path.stem, (_spoken(path, " ".join(lines)),)))
-    return found + [_messages(listing) for listing in sorted((recordings / "short").glob("*.json"))]
+    listings = sorted((recordings / "short").glob("*.json"))
+    return [*found, *map(_messages, listings), _calls_of(listings, scratch)]
 
 
 def write_part(recording: Path, part: Part, path: Path) -> Path:
@@ -97,17 +100,26 @@ def _several_languages(path: Path, lines: list[str]) -> Kind:
 def _two_channels(path: Path, lines: list[str], scratch: Path) -> list[Kind]:
     """Once with each channel as a file for the bare engine, which counts, and once with the file as it comes."""
     texts = [line.partition(": ")[2] for line in lines]
+    together = _spoken(path, " ".join(texts))
+    return [
+        Kind(path.stem, _sides(path, texts, scratch), calls=(path,)),
+        Kind(f"{path.stem}, mixed for the bare engine", (together,), (path,), time_counts=False, words_count=False),
+    ]
+
+
+def _calls_of(listings: list[Path], scratch: Path) -> Kind:
+    """Calls made of the short messages: one call alone has too few words to tell two engines apart."""
+    calls = write_calls(listings, scratch)
+    sides = [side for path, texts in calls for side in _sides(path, texts, scratch)]
+    return Kind(f"calls, {len(calls)} made of the messages", tuple(sides), tuple(path for path, _ in calls))
+
+
+def _sides(path: Path, texts: list[str], scratch: Path) -> tuple[Spoken, ...]:
+    """Write each channel of a call into a file."""
     files = [scratch / f"{path.stem}-{number}.wav" for number in range(len(texts))]
     for file, samples in zip(files, channels_of(path), strict=True):
         write(file, [samples])
-    apart = tuple(_spoken(file, text) for file, text in zip(files, texts, strict=True))
-    together = _spoken(path, " ".join(texts))
-    return [
-        Kind(path.stem, apart, channels=path),
-        Kind(
-            f"{path.stem}, mixed for the bare engine", (together,), channels=path, time_counts=False, words_count=False
-        ),
-    ]
+    return tuple(_spoken(file, text) for file, text in zip(files, texts, strict=True))
 
 
 def _messages(listing: Path) -> Kind:

@@ -72,9 +72,9 @@ def channels_of(recording: Path) -> list[Samples]:
 
 
 def write(path: Path, parts: Sequence[Samples]) -> None:
-    """A wav file, part after part."""
+    """A wav file, part after part; a part with several channels has the shape (samples, channels)."""
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
+        file.setnchannels(parts[0].shape[1] if parts[0].ndim > 1 else 1)
         file.setsampwidth(2)
         file.setframerate(RATE)
         for part in parts:

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import kinds
 from benchmarks.kinds import REPOSITORY, Kind, kinds_in
-from benchmarks.recordings import RATE, read
+from benchmarks.recordings import RATE, channels_of, read
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def repository(every: list[Kind]) -> dict[str, Kind]:
 
 def test_every_kind_is_represented(repository: dict[str, Kind]) -> None:
     prompts = {f"prompts-{language}" for language in ("en", "es", "fr", "it", "ru")}
-    others = {"dictation-en", "dictation-ru", "languages", "short-en", "short-ru", "two-channels"}
+    others = {"dictation-en", "dictation-ru", "languages", "short-en", "short-ru", "two-channels", "calls"}
     assert repository.keys() == prompts | others
 
 
@@ -54,6 +54,20 @@ def test_the_bare_engine_is_given_each_channel_as_a_file(repository: dict[str, K
     assert np.any(left != right)
     assert kind.recordings[0].words.startswith("Please hold")
     assert kind.recordings[1].words.startswith("Нажмите 5")
+
+
+def test_calls_have_a_message_of_each_language_at_the_same_time(repository: dict[str, Kind]) -> None:
+    # Given the calls that are made of the messages
+    kind = repository["calls"]
+    sides = list(zip(kind.recordings[::2], kind.recordings[1::2], strict=True))
+    # Then each is a file of two channels, English and Russian, of one length
+    assert len(sides) == len(kind.calls) > 1
+    for call, (left, right) in zip(kind.calls, sides, strict=True):
+        assert [len(channel) for channel in channels_of(call)] == [len(read(side.path)) for side in (left, right)]
+        assert left.words.isascii()
+        assert not right.words.isascii()
+    # And no two are the same
+    assert len({right.words for _, right in sides}) > 1
 
 
 def test_the_mix_of_both_channels_counts_nowhere(every: list[Kind]) -> None:
