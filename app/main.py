@@ -25,11 +25,11 @@ from app.asyncapi import document
 from app.cancellation import cancel_all
 from app.container import IN_CONTEXT, Container
 from app.engines.engine import Engine
-from app.engines.processes import EngineProcesses
+from app.engines.three_processes import EngineProcesses
 from app.errors import TaskError, TransientError
 from app.jetstream import connection, provisioning
 from app.operations import health
-from app.redis_store import projector
+from app.redis_store import projection_feed
 from app.settings import VERSION, Settings
 from app.supervision import run_forever
 from app.telemetry import logs, tracing
@@ -127,7 +127,7 @@ class Worker:
             beside = (
                 run_forever("model_loading", self._load_model, every_s=LOAD_MODEL_EVERY_S),
                 container.maintenance.run(),
-                projector.run(nats, container.names, container.projection),
+                projection_feed.run(nats, container.names, container.projection),
                 container.registration.run(),
                 container.retention.run(),
             )

@@ -13,7 +13,7 @@ from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority
 
 from app.redis_store.projection import Happened, RedisProjection
-from app.redis_store.projector import EVENTS_AT_ONCE
+from app.redis_store.projection_feed import EVENTS_AT_ONCE
 from app.task_log.record import Metadata, Record
 from benchmarks.report import Findings, Table, milliseconds, quantile, whole
 from benchmarks.service import NO_OP, serving

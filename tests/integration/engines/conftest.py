@@ -4,8 +4,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.engines.child_process import EngineProcess
 from app.engines.models import Models
-from app.engines.process import EngineProcess
 from app.engines.whisper import Whisper, load
 from app.engines.whisper_network import Computing
 from app.settings import Settings

@@ -14,6 +14,7 @@ from natscribe.schemas.transcription import TranscribeOptions
 from structlog.contextvars import bound_contextvars
 from structlog.testing import capture_logs
 
+from app.engines.child_process import EngineProcess
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
@@ -25,7 +26,6 @@ from app.engines.messages import (
     WindowFound,
     WindowsTranscribed,
 )
-from app.engines.process import EngineProcess
 from app.errors import PermanentError, TransientError
 from app.settings import Settings
 from tests.waiting import eventually
@@ -294,7 +294,7 @@ WORKER = """
 import asyncio, sys
 from pathlib import Path
 from app.engines.messages import Diarize, Transcribe, Listen, Load, WindowSound
-from app.engines.process import EngineProcess
+from app.engines.child_process import EngineProcess
 from app.settings import Settings
 
 async def main(job):

@@ -1,4 +1,4 @@
-"""The engine process: `python -m app.engines.child` reads jobs from stdin and writes replies to stdout, one a line."""
+"""The program of an engine process: reads jobs from stdin and writes replies to stdout, one a line."""
 
 import ctypes
 import os
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
-from app.engines.jobs import JobRunner
+from app.engines.job_runner import JobRunner
 from app.engines.messages import JOB, Failed, Reply, Setup
 from app.errors import PermanentError, TaskError, TransientError
 

@@ -1,4 +1,4 @@
-"""The projector: copies progress events and results from their streams to Redis, in batches."""
+"""The feed of the projection: reads progress events and results from their streams, in batches, and projects them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence

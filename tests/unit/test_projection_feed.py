@@ -20,9 +20,9 @@ from structlog.testing import capture_logs
 from app.cancellation import cancel_all
 from app.errors import TransientError
 from app.jetstream.pull_inbox import PullInbox
-from app.redis_store import projector
+from app.redis_store import projection_feed
 from app.redis_store.projection import Happened, RedisProjection
-from app.redis_store.projector import EVENTS_AT_ONCE, RESULTS_AT_ONCE
+from app.redis_store.projection_feed import EVENTS_AT_ONCE, RESULTS_AT_ONCE
 from app.settings import Settings
 from app.task_log.record import Metadata
 from tests.waiting import eventually
@@ -101,7 +101,7 @@ def client() -> FakeClient:
 
 @pytest.fixture
 def asked(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """As much as the projector takes at once waits the first time it asks; set when it asks for more events."""
+    """As much as the feed takes at once waits the first time it asks; set when it asks for more events."""
     again = asyncio.Event()
     waiting = {
         EVENTS_AT_ONCE: [event(client, number) for number in range(1, EVENTS_AT_ONCE + 1)],
@@ -123,7 +123,7 @@ def asked(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 
 @asynccontextmanager
 async def projecting(client: FakeClient, projection: FakeProjection) -> AsyncIterator[None]:
-    work = projector.run(cast("Client", client), NAMES, cast("RedisProjection", projection))
+    work = projection_feed.run(cast("Client", client), NAMES, cast("RedisProjection", projection))
     run = asyncio.create_task(work)
     try:
         async with asyncio.timeout(WITHIN):
@@ -169,13 +169,13 @@ class RefusingProjection(FakeProjection):
 
 @pytest.mark.usefixtures("asked")
 async def test_a_projection_that_cannot_go_on_is_logged(client: FakeClient) -> None:
-    # Given a Redis that refuses what the projector writes
+    # Given a Redis that refuses what the feed writes
     async def logged() -> bool:
         return bool(logs)
 
     with capture_logs() as logs:
         async with projecting(client, RefusingProjection()):
-            # When the projector tries
+            # When the feed tries
             await eventually(logged)
     # Then the log says why the keys are not up to date
     assert [(line["event"], line["work"], line["error"]) for line in logs] == [
