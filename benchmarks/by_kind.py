@@ -60,7 +60,7 @@ async def _served(caller: Caller, kind: Kind) -> Heard:
     outcomes = [await caller.run(name, **options) for name in uploaded]
     results = [await caller.result(outcome) for outcome in outcomes]
     texts = [text for result in results for text in (_by_channel(result) if kind.calls else [str(result["text"])])]
-    if len(texts) > len(kind.recordings):  # the bare engine hears all channels at once
+    if len(kind.recordings) == 1:  # the bare engine hears all channels of a call at once
         texts = [" ".join(texts)]
     return Heard(sum(outcome.ended for outcome in outcomes), texts, results)
 
@@ -116,6 +116,7 @@ def _notes(where: str) -> list[str]:
         "Messages: one task after the other, summed.",
         "Words wrong: errors by words; in the last row but one, errors of all kinds by words of all kinds.",
         "The reading is a minute, again and again: its time counts as a kind's, its words are not in that sum.",
+        "calls: in each channel a dozen of the short messages, with pauses; their words are not in that sum either.",
         "Words missing in a row: the longest run of words that this service left out.",
         "languages: the bare engine is told `multilingual=True`.",
         "two-channels, calls: `channels: separate`; the bare engine is given each channel as a file of its own.",

@@ -13,6 +13,7 @@ from benchmarks.stack import ROOT
 REPOSITORY = ROOT / "tests/recordings/speech"
 BESIDE = ROOT.parent / "shared/speech"  # a larger set, where there is one
 NAMED_BY = "SPEECH_RECORDINGS"
+CHANNELS = 2  # of a call
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def kinds_in(recordings: Path, scratch: Path) -> list[Kind]:
         else:
             found.append(Kind(path.stem, (_spoken(path, " ".join(lines)),)))
     listings = sorted((recordings / "short").glob("*.json"))
-    return [*found, *map(_messages, listings), _calls_of(listings, scratch)]
+    calls = [_calls_of(listings, scratch)] if len(listings) == CHANNELS else []
+    return [*found, *map(_messages, listings), *calls]
 
 
 def write_part(recording: Path, part: Part, path: Path) -> Path:
@@ -108,10 +110,14 @@ def _two_channels(path: Path, lines: list[str], scratch: Path) -> list[Kind]:
 
 
 def _calls_of(listings: list[Path], scratch: Path) -> Kind:
-    """Calls made of the short messages: one call alone has too few words to tell two engines apart."""
+    """Calls made of the short messages: one call alone has too few words to tell two engines apart.
+
+    Their words do not count: the messages are kinds of their own.
+    """
     calls = write_calls(listings, scratch)
     sides = [side for path, texts in calls for side in _sides(path, texts, scratch)]
-    return Kind(f"calls, {len(calls)} made of the messages", tuple(sides), tuple(path for path, _ in calls))
+    name = f"calls, {len(calls)} made of the messages"
+    return Kind(name, tuple(sides), tuple(path for path, _ in calls), words_count=False)
 
 
 def _sides(path: Path, texts: list[str], scratch: Path) -> tuple[Spoken, ...]:

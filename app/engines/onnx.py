@@ -20,9 +20,9 @@ from app.engines.models import Weights
 from app.engines.onnx_models import CANARY
 from app.engines.onnx_session import session_options
 from app.engines.onnx_words import mean_logprob, words_of
+from app.engines.parallel import Parallel
 from app.engines.samples import Samples
 from app.engines.speech_model import Answer, Text
-from app.engines.threads import Threads
 from app.errors import PermanentError
 
 _SHORTEST_S = 0.5  # shorter sound is padded with silence: the features need more than one frame
@@ -38,7 +38,7 @@ class OnnxModel:
     architecture: str
     languages: tuple[str, ...]
     network: TimestampedResultsAsrAdapter
-    threads: Threads
+    parallel: Parallel
     batched: bool
 
     def check(self, options: TranscribeOptions) -> None:
@@ -86,7 +86,7 @@ class OnnxModel:
         waves: list[str | Path | Samples] = [_long_enough(clip.samples) for clip in clips]
         if self.batched:
             return self.network.recognize(waves, **how)
-        return list(self.threads.map(lambda wave: self.network.recognize(wave, **how), waves))
+        return list(self.parallel.map(lambda wave: self.network.recognize(wave, **how), waves))
 
 
 def _long_enough(samples: Samples) -> Samples:
@@ -105,7 +105,7 @@ def _text(clip: Clip, result: TimestampedResult, language: str | None) -> Text:
 def load(weights: Weights, *, device: str, threads: int, at_once: int) -> OnnxModel:
     """Load the weights of a model of onnx-asr (`weights.network` is set); `device` is auto, cpu or cuda.
 
-    On a CPU `at_once` clips are transcribed at the same time, each on `threads` threads.
+    On a CPU `at_once` clips are transcribed at the same time; each has a thread, and they share `threads` - 1 others.
 
     Raises:
         PermanentError: unknown_model: the files are damaged or of another kind, or the device cannot be used.
@@ -138,7 +138,7 @@ def load(weights: Weights, *, device: str, threads: int, at_once: int) -> OnnxMo
         architecture=network.architecture,
         languages=network.languages,
         network=model.with_timestamps(),
-        threads=Threads(1 if on_gpu else at_once),
+        parallel=Parallel(1 if on_gpu else at_once),
         batched=on_gpu,
     )
 

@@ -8,7 +8,7 @@ from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
 from app.engines.clips import Clip
-from app.engines.threads import Threads
+from app.engines.parallel import Parallel
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class SpeechModel(Protocol):
         ...
 
     @property
-    def threads(self) -> Threads:
-        """The threads on which the model transcribes several clips at the same time; one on a GPU."""
+    def parallel(self) -> Parallel:
+        """Works on as many clips as the model transcribes at the same time; on a GPU one batch after the other."""
         ...
 
     def check(self, options: TranscribeOptions) -> None:

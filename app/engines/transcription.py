@@ -33,7 +33,9 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
     ]
     answer = model.transcribe(clips, job.options, job.previous)
     found = []
-    complete = model.threads.map(lambda each: _filled(model, *each, job.options), zip(clips, answer.texts, strict=True))
+    complete = model.parallel.map(
+        lambda each: _filled(model, *each, job.options), zip(clips, answer.texts, strict=True)
+    )
     for clip, timeline, filled in zip(clips, timelines, complete, strict=True):
         segments = [segment for text in filled for segment in _segments(text, timeline)]
         found.append(

@@ -7,6 +7,7 @@ from itertools import chain, groupby, islice, pairwise
 from math import sqrt
 from operator import itemgetter
 from statistics import median
+from typing import TypeVar
 
 from ctranslate2 import get_cuda_device_count
 from natscribe.schemas.errors import ErrorCode
@@ -19,12 +20,14 @@ from app.engines.coverage import LEAST_S, digits, holes, spoken, word_times
 from app.engines.languages import Evidence, languages_of
 from app.engines.loops import loops, too_fast
 from app.engines.models import Weights
+from app.engines.parallel import Parallel, in_groups
 from app.engines.sentences import SENTENCE_ENDS, text_of
 from app.engines.speech_model import Answer, Text
-from app.engines.threads import Threads, in_groups
 from app.engines.timeline import Piece
 from app.engines.whisper_network import Computing, Decoded, Encoded, Hints, Network, Part, encoded_part
 from app.errors import PermanentError
+
+Item = TypeVar("Item")
 
 _SURE = 0.9  # a language with at least this probability is not detected a second time
 _TELLING_S = 1.0  # the language of a shorter piece of speech cannot be detected reliably
@@ -71,10 +74,10 @@ class _CutClip:
 class Whisper:
     """A loaded Whisper model."""
 
-    def __init__(self, identity: Model, how: str, network: Network, threads: Threads) -> None:
+    def __init__(self, identity: Model, how: str, network: Network, parallel: Parallel) -> None:
         self.identity = identity
         self.how = how
-        self.threads = threads
+        self.parallel = parallel
         self._network = network
 
     def check(self, options: TranscribeOptions) -> None:
@@ -94,14 +97,14 @@ class Whisper:
     def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
         """Transcribe consecutive clips; `previous` is the language spoken before the first clip.
 
-        A group of clips is decoded as soon as its languages are known, while the clips behind it are still encoded.
+        Decoding begins while the last clips are still encoded. Clips that are filled up to one length are encoded in
+        batches, too.
         """
-        sizes = in_groups([clip.seconds for clip in clips], self.threads.count)
-        batches = [clips] if self._network.filled else [[clip] for clip in clips]
-        detected = chain.from_iterable(self.threads.map(partial(self._detect, options), batches))
-        cut = _in_order(detected, previous)
-        groups = (list(islice(cut, size)) for size in sizes)
-        done = list(chain.from_iterable(self.threads.map(partial(self._decoded, options), groups)))
+        sizes = in_groups([clip.seconds for clip in clips], self.parallel.count)
+        batches = _sliced(clips, sizes if self._network.filled else [1] * len(clips))
+        detected = chain.from_iterable(self.parallel.map(partial(self._detect, options), batches))
+        groups = _sliced(_in_order(detected, previous), sizes)
+        done = list(chain.from_iterable(self.parallel.map(partial(self._decoded, options), groups)))
         (first, _), (last, _) = done[0], done[-1]
         return Answer([texts for _, texts in done], last.cuts[-1].language, first.settled)
 
@@ -221,7 +224,13 @@ def load(weights: Weights, computing: Computing) -> Whisper:
         )
         raise PermanentError(ErrorCode.UNKNOWN_MODEL, message) from error
     how = f"{device} {compute_type} beam {computing.beam}"
-    return Whisper(weights.identity, how, network, Threads(at_once))
+    return Whisper(weights.identity, how, network, Parallel(at_once))
+
+
+def _sliced(items: Iterable[Item], sizes: Iterable[int]) -> Iterator[list[Item]]:
+    """Yield consecutive items in lists of these sizes; no item is taken before its list is wanted."""
+    remaining = iter(items)
+    return (list(islice(remaining, size)) for size in sizes)
 
 
 def _in_order(detected: Iterable[_Detected], previous: str | None) -> Iterator[_CutClip]:

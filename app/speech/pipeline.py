@@ -139,8 +139,6 @@ class Pipeline:
                     yield each
                 if self._found.complete and not self._found and not self._order:
                     return
-                if self._again and self._pool.idle:
-                    continue
                 await self._wait()
                 if self._has_text and self._coordination is not None:
                     coordination, self._coordination = self._coordination(self.model), None

@@ -66,7 +66,7 @@ def test_calls_have_a_message_of_each_language_at_the_same_time(repository: dict
         assert [len(channel) for channel in channels_of(call)] == [len(read(side.path)) for side in (left, right)]
         assert left.words.isascii()
         assert not right.words.isascii()
-    # And no two are the same
+    # And not all are the same
     assert len({right.words for _, right in sides}) > 1
 
 

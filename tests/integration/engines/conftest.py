@@ -1,3 +1,4 @@
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def engine_settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 async def engine(engine_settings: Settings) -> AsyncIterator[EngineProcess]:
     """An engine process; when it is closed, nothing of it is left: no process and no open file."""
+    gc.collect()  # closes what earlier tests have left
     before = open_files()
     process = EngineProcess(engine_settings, longest_line=2 * 1024**2)
     yield process

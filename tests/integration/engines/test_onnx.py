@@ -105,6 +105,7 @@ def test_clips_do_not_change_each_other(reader: OnnxModel, at_once: int) -> None
     # Given clips, alone and together, one after the other and at the same time
     sounds = [load(path) for path in RECORDINGS]
     model = onnx.load(Models(None, NETWORKS).find("reader"), device="cpu", threads=1, at_once=at_once)
+    assert model.parallel.count == at_once
     together = model.transcribe([Clip(sound, ()) for sound in sounds], TranscribeOptions(), None)
 
     # When they are transcribed, then each has the same text, to the last figure

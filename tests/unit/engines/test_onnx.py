@@ -18,8 +18,8 @@ from app.engines.mixing import SAMPLE_RATE
 from app.engines.models import Weights
 from app.engines.onnx import OnnxModel
 from app.engines.onnx_models import Network
+from app.engines.parallel import Parallel
 from app.engines.samples import Samples
-from app.engines.threads import Threads
 from app.errors import PermanentError
 
 EUROPEAN = ("en", "ru")
@@ -43,12 +43,12 @@ def model(
     architecture: str = "nemo-conformer-tdt",
     languages: tuple[str, ...] = EUROPEAN,
     *,
-    threads: int = 1,
+    at_once: int = 1,
     batched: bool = False,
 ) -> OnnxModel:
     adapter = cast("TimestampedResultsAsrAdapter", network)
     return OnnxModel(
-        Model(name="ours", revision="1"), "cpu", architecture, languages, adapter, Threads(threads), batched
+        Model(name="ours", revision="1"), "cpu", architecture, languages, adapter, Parallel(at_once), batched
     )
 
 
@@ -131,7 +131,7 @@ def test_on_a_cpu_no_clip_changes_the_text_of_another() -> None:
     assert [word.word for (text,) in answer.texts for word in text.words] == [" 16000", " 32000"]
 
 
-def test_on_several_threads_clips_are_transcribed_at_the_same_time() -> None:
+def test_on_several_cores_clips_are_transcribed_at_the_same_time() -> None:
     # Given a network that answers only when two clips are with it
     both = Barrier(2)
 
@@ -140,9 +140,9 @@ def test_on_several_threads_clips_are_transcribed_at_the_same_time() -> None:
             both.wait(10)
             return super().recognize(waves, **options)
 
-    # When two threads transcribe four clips, then each has its own text
+    # When four clips are transcribed, two at the same time, then each has its own text
     clips = [clip(seconds) for seconds in (1, 2, 3, 4)]
-    answer = model(Network(), threads=2).transcribe(clips, TranscribeOptions(), None)
+    answer = model(Network(), at_once=2).transcribe(clips, TranscribeOptions(), None)
     words = [word.word for (text,) in answer.texts for word in text.words]
     assert words == [" 16000", " 32000", " 48000", " 64000"]
 

@@ -14,9 +14,9 @@ from natscribe.schemas.wire import Model
 from app.engines.clips import Clip
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
 from app.engines.mixing import SAMPLE_RATE
+from app.engines.parallel import Parallel
 from app.engines.samples import pack, unpack
 from app.engines.speech_model import Answer, Text
-from app.engines.threads import Threads
 from app.engines.timeline import Piece
 from app.engines.transcription import transcribe
 from app.errors import PermanentError
@@ -40,7 +40,7 @@ class ScriptedModel:
     how: str = "as written"
     language: str | None = "en"
     settled: bool = True
-    threads: Threads = field(default_factory=Threads)
+    parallel: Parallel = field(default_factory=Parallel)
     asked: list[tuple[list[float], str | None, str | None]] = field(default_factory=list)
 
     def check(self, options: TranscribeOptions) -> None:
@@ -222,7 +222,7 @@ def test_holes_of_several_windows_are_transcribed_at_the_same_time() -> None:
             return super().transcribe(clips, options, previous)
 
     # When both are transcribed on two threads
-    model = Model([[said(0, 1, 2, text="one")], [said(0, 1, 2, text="two")]], threads=Threads(2))
+    model = Model([[said(0, 1, 2, text="one")], [said(0, 1, 2, text="two")]], parallel=Parallel(2))
     answer = ask(model, window((0, 6)), window((10, 16)))
 
     # Then each has its own text, completed

@@ -1,7 +1,7 @@
 """Which languages and texts are kept, over a network whose speech is numbers: 1 is English, 2 Russian, 1.5 neither."""
 
 from collections.abc import Callable, Sequence
-from threading import Event
+from threading import Event, Lock
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ from natscribe.schemas.wire import Model
 from app.engines.clips import Clip
 from app.engines.languages import Evidence
 from app.engines.mixing import SAMPLE_RATE
+from app.engines.parallel import Parallel
 from app.engines.sentences import text_of
 from app.engines.speech_model import Answer
-from app.engines.threads import Threads
 from app.engines.whisper import Whisper
 from app.engines.whisper_network import Decoded, Encoded, Hints, Part
 from app.errors import PermanentError
@@ -41,6 +41,7 @@ class FakeNetwork:
         self.encoded: list[float] = []  # seconds
         self.detected = 0
         self.texts: list[str] = []
+        self._lock = Lock()
         self.said = (-0.1, 0.0)  # avg_logprob, no_speech_prob
 
     def knows(self, language: str) -> bool:
@@ -58,10 +59,11 @@ class FakeNetwork:
         return {"en": 0.98, "ru": 0.005} if what < UNSURE else {"ru": 0.98, "en": 0.005}
 
     def decode(self, parts: Sequence[Part], hints: Hints) -> list[Decoded]:
-        self.decoded += [(part, hints) for part in parts]
-        self.texts += [self._say(part, hints) for part in parts]
-        first = len(self.texts) - len(parts)
-        return [Decoded([number], *self.said) for number in range(first, len(self.texts))]
+        with self._lock:
+            self.decoded += [(part, hints) for part in parts]
+            self.texts += [self._say(part, hints) for part in parts]
+            first = len(self.texts) - len(parts)
+            return [Decoded([number], *self.said) for number in range(first, len(self.texts))]
 
     def text(self, _: Part, decoded: Decoded) -> str:
         return self.texts[decoded.tokens[0]]
@@ -81,9 +83,9 @@ def by_language(part: Part, _: Hints) -> str:
     return " ".join(f"{word}{number}" for number in range(int(part.clip.seconds * 2)))
 
 
-def whisper(network: FakeNetwork, threads: int = 1) -> Whisper:
+def whisper(network: FakeNetwork, at_once: int = 1) -> Whisper:
     model = Model(name="fake", revision="1")
-    return Whisper(model, "cpu", network, Threads(threads))  # type: ignore[arg-type]  # as the network does
+    return Whisper(model, "cpu", network, Parallel(at_once))  # type: ignore[arg-type]  # as the network does
 
 
 def transcribed(network: FakeNetwork, *clips: Clip, previous: str | None = None, **options: object) -> Answer:
@@ -130,7 +132,7 @@ def test_an_unsure_window_takes_the_language_before_it_and_says_that_it_might_be
 
 
 def test_a_group_is_decoded_while_later_windows_are_encoded() -> None:
-    # Given two threads, and a network that encodes the last of four windows only when the first is decoded
+    # Given a network that encodes the last of four windows only when the first is decoded, two at the same time
     first_is_decoded = Event()
 
     class Network(FakeNetwork):
@@ -146,9 +148,9 @@ def test_a_group_is_decoded_while_later_windows_are_encoded() -> None:
     # When they are transcribed
     network = Network(by_language)
     clips = [clip((8, EN)), clip((8, RU)), clip((8, UNSURE)), clip((6, EN))]
-    answer = whisper(network, threads=2).transcribe(clips, TranscribeOptions(), None)
+    answer = whisper(network, at_once=2).transcribe(clips, TranscribeOptions(), None)
 
-    # Then each has its own text and the language before it where its own is unclear, as on one thread
+    # Then each has its own text and the language before it where its own is unclear, as one by one
     assert languages(answer) == [["en"], ["ru"], ["ru"], ["en"]]
     assert answer == transcribed(FakeNetwork(by_language), *clips)
 

@@ -1,0 +1,52 @@
+"""Work on several windows at the same time, each on a thread of its own."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import accumulate, groupby
+from math import ceil
+from threading import local
+from typing import TypeVar
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+class Parallel:
+    """Works on up to `count` items at the same time: libraries that run networks release Python's lock meanwhile."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.count = count
+        self._thread = local()
+        # Bound methods would keep this object, and so its threads, for ever.
+        self._pool = ThreadPoolExecutor(count, "windows", initializer=setattr, initargs=(self._thread, "in_pool", True))
+
+    def map(self, work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
+        """Do the work for each item, and yield the results in the order of the items.
+
+        All work begins when the first result is read. If it fails, or no more results are read, no work goes on. Work
+        that calls this method does its parts one after the other: threads that wait for each other would never end.
+        """
+        if self.count == 1 or hasattr(self._thread, "in_pool"):
+            yield from map(work, given)
+            return
+        begun: list[Future[Made]] = []
+        try:
+            for each in given:
+                begun.append(self._pool.submit(work, each))  # noqa: PERF401 -- `finally` needs those begun so far
+            for future in begun:
+                yield future.result()
+        finally:
+            for future in begun:
+                future.cancel()
+            wait(begun)
+
+
+def in_groups(seconds: Sequence[float], count: int) -> list[int]:
+    """Divide consecutive items of these lengths into at most `count` groups, as equal as their order allows.
+
+    Return how many items each group has. An item belongs to the group in which its middle lies.
+    """
+    whole = sum(seconds) or 1.0
+    middles = [end - length / 2 for end, length in zip(accumulate(seconds), seconds, strict=True)]
+    numbers = [max(ceil(count * middle / whole), 1) for middle in middles]
+    return [len(list(group)) for _, group in groupby(numbers)]
