@@ -29,7 +29,7 @@ from app.queue.overview import Overview
 from app.queue.positions import WaitingTasks
 from app.queue.priorities import QueueReader
 from app.queue.registration import Registration
-from app.recordings import recordings_of
+from app.recordings.stores import recordings_of
 from app.redis_store import cache
 from app.redis_store.chunks import Chunks
 from app.redis_store.projection import RedisProjection

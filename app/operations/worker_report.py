@@ -11,7 +11,7 @@ from natscribe.schemas.workers import WorkerInfo
 from app.cancellation import cancel_all
 from app.engines.engine import Engine
 from app.errors import PermanentError, TransientError
-from app.recordings import Recordings
+from app.recordings.recording import Recordings
 from app.redis_store.projection import RedisProjection
 from app.settings import VERSION
 

@@ -1,12 +1,13 @@
-"""A recording on this machine, and the reasons for which a recording cannot be used."""
+"""A recording on this machine, the interface of its store, and the reasons for which a recording cannot be used."""
 
 import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, NoReturn
+from typing import BinaryIO, Final, NamedTuple, NoReturn, Protocol
 
 from natscribe.schemas.errors import ErrorCode
 
@@ -43,6 +44,27 @@ class Recording:
             raise TransientError(ErrorCode.INTERNAL, GONE) from error
         if not same:
             raise PermanentError(ErrorCode.AUDIO_UNREADABLE, REPLACED)
+
+
+class Recordings(Protocol):
+    """Where recordings are kept."""
+
+    def fetch(self, audio_file_id: str, /) -> AbstractAsyncContextManager[Recording]:
+        """Provide a recording as a file on this machine until the block ends; a downloaded copy is deleted then.
+
+        Raises:
+            PermanentError: audio_not_found, audio_too_large, audio_unreadable.
+            TransientError: internal: the recordings cannot be reached, or the temporary folder is full.
+        """
+        ...
+
+    async def delete(self, audio_file_id: str, /) -> None:
+        """Delete a recording, if it is there and the service may do more than read.
+
+        Raises:
+            TransientError: internal: the store cannot be reached.
+        """
+        ...
 
 
 class Stamp(NamedTuple):

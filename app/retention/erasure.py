@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from app.dead_letters.store import DeadLetterStore
 from app.queue.positions import WaitingTasks
-from app.recordings import Recordings
+from app.recordings.recording import Recordings
 from app.redis_store.cache import Cache
 from app.redis_store.projection import RedisProjection
 from app.retention.reminders import Reminder, Reminders

@@ -13,7 +13,7 @@ from app.cancellation import cancel_all
 from app.engines.engine import Engine
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.errors import TaskError
-from app.recordings import Recording, Recordings
+from app.recordings.recording import Recording, Recordings
 from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
 from app.settings import VERSION

@@ -24,7 +24,7 @@ from app.engines.cores import Cores, windows_at_once
 from app.engines.engine import Engine
 from app.engines.messages import Listen, StageAdvanced, Transcribe
 from app.errors import PermanentError
-from app.recordings import REPLACED, Recording, Recordings
+from app.recordings.recording import REPLACED, Recording, Recordings
 from app.settings import MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer, SpeakerSearch
 from app.speech.pipeline import BatchSizes, Pipeline, Transcribed

@@ -10,7 +10,7 @@ from nats.js.errors import BadRequestError
 from app.jetstream import streams
 from app.jetstream.connection import RETRY_EVERY_S
 from app.main import Worker
-from app.recordings import recordings_of
+from app.recordings.stores import recordings_of
 from app.settings import Settings
 from tests.cluster.conftest import CONTENT, RECORDING, Publisher, SteadyEngine, workers
 from tests.nats_cluster import NatsCluster

@@ -28,7 +28,7 @@ from app.jetstream import provisioning
 from app.main import Worker
 from app.queue.registration import Registration
 from app.queue.stored_message import StoredMessage
-from app.recordings import Recording
+from app.recordings.recording import Recording
 from app.settings import Settings
 from app.task_log.log import TaskLog
 from app.task_log.record import Record

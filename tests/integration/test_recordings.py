@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 
 from app.embedded import NatsServer, free_port
 from app.errors import PermanentError, TaskError, TransientError
-from app.recordings import Recordings, recordings_of
+from app.recordings.recording import Recordings
+from app.recordings.stores import recordings_of
 from app.settings import Settings
 from app.temporary import sweep
 

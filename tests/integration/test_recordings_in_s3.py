@@ -15,8 +15,7 @@ from structlog.testing import capture_logs
 
 from app.embedded import free_port
 from app.errors import PermanentError, TaskError, TransientError
-from app.recordings import Recordings
-from app.recordings.recording import REPLACED
+from app.recordings.recording import REPLACED, Recordings
 from app.recordings.s3 import S3
 from app.settings import Settings
 from benchmarks.s3_server import S3Server, bucket_of, in_s3

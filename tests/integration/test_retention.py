@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from app.embedded import NatsServer
 from app.errors import PermanentError, TransientError
 from app.main import Worker
-from app.recordings import Recordings
+from app.recordings.recording import Recordings
 from app.retention.reminders import Reminder
 from app.settings import Settings
 from app.task_log.record import Record

@@ -15,7 +15,7 @@ from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTa
 from app.engines.cores import Cores
 from app.engines.messages import ChunkAnalysed, Diarize, Job, Listen, Reply, StageAdvanced, Transcribe
 from app.errors import TransientError
-from app.recordings import Recording, Recordings
+from app.recordings.recording import Recording, Recordings
 from app.redis_store.cache import Cache, connected
 from app.redis_store.chunks import Chunks
 from app.settings import Settings

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from app.engines.messages import Job, Listen, Reply, Transcribe, WindowsTranscribed, WindowTranscribed
 from app.errors import PermanentError
-from app.recordings import Recording
+from app.recordings.recording import Recording
 from app.redis_store.cache import Cache
 from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from app.speech.transcriber import Transcription

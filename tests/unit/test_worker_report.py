@@ -11,7 +11,7 @@ from natscribe.schemas.errors import ErrorCode
 from app.errors import PermanentError, TransientError
 from app.operations import worker_report
 from app.operations.worker_report import WorkerReport
-from app.recordings import Recording, Recordings
+from app.recordings.recording import Recording, Recordings
 from app.redis_store.projection import RedisProjection
 from tests.fakes.engine import FakeEngine
 

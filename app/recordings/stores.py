@@ -1,0 +1,27 @@
+"""The stores of recordings that the setting AUDIO_STORE may name."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from nats.aio.client import Client
+
+from app.recordings.bucket import Bucket
+from app.recordings.folder import Folder
+from app.recordings.https import Https
+from app.recordings.recording import Recordings
+from app.settings import Settings
+
+
+def recordings_of(settings: Settings, nats: Client) -> Recordings:
+    """Return the store that the setting AUDIO_STORE names."""
+    where, most = urlsplit(settings.audio_store), settings.audio_max_bytes
+    match where.scheme:
+        case "file":
+            return Folder(Path(unquote(where.path)), most)
+        case "https":
+            return Https(settings.audio_store, most)
+        case "s3":
+            from app.recordings.s3 import S3  # noqa: PLC0415 -- its library is an optional extra
+
+            return S3(settings)
+    return Bucket(where.netloc, most, nats)
