@@ -30,8 +30,10 @@ from app.queue.stored_message import StoredMessage
 
 # All queues are asked at this interval: a redelivery is not announced, and an announcement may be lost.
 POLL_INTERVAL_S = 1.0
-# All queues are asked again after an announcement, since the announced message may be available only a moment later,
-# and, with a lookahead, after a task, since the release of a message is not announced.
+# An announced queue that is empty is asked again: in a cluster the message is often available only a moment later.
+ASK_AGAIN_AFTER_S = 0.005
+# All queues are asked again after an announcement, since the announced message may be available even later, and, with a
+# lookahead, after a task, since the release of a message is not announced.
 RECHECK_AFTER_S = 0.05
 LONG_WITH_ONE_TASK_S, LONG_WITHOUT_REST_S = 1.0, 30.0  # a worker that is busy for longer keeps other tasks waiting
 RELEASE_WITHIN_S = 6.0  # a stopped task has this time to append to its log and to release its message
@@ -80,6 +82,7 @@ class TaskConsumer:
         self._inboxes: dict[tuple[Kind, Priority], PullInbox] = {}
         self._order = PriorityOrder()
         self._to_ask: set[tuple[Kind, Priority]] = set()  # queues that may hold a message
+        self._ask_again: set[tuple[Kind, Priority]] = set()  # queues to ask once more, if they were found empty
         self._poll_at = 0.0  # when all queues are asked again, in the event loop's time
         self._announced = asyncio.Event()
         self._unreachable = False
@@ -142,6 +145,7 @@ class TaskConsumer:
         key = self._keys.get(announced.subject)
         if key is not None:
             self._to_ask.add(key)
+            self._ask_again.add(key)
             self._announced.set()
 
     async def _run(self) -> None:
@@ -163,14 +167,17 @@ class TaskConsumer:
                 await self._rest()
 
     async def _rest(self) -> None:
-        """Wait for an announcement, but no longer than until the next poll of all queues."""
-        try:
-            async with asyncio.timeout_at(self._poll_at):
+        """Wait for an announcement, but no longer than until an announced queue or all queues are to be asked again."""
+        loop, again = asyncio.get_running_loop(), self._ask_again
+        self._ask_again = set()
+        until = min(self._poll_at, loop.time() + ASK_AGAIN_AFTER_S) if again else self._poll_at
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
                 await self._announced.wait()
-        except TimeoutError:
+                self._poll_at = min(self._poll_at, loop.time() + RECHECK_AFTER_S)
+        self._to_ask |= again
+        if loop.time() >= self._poll_at:
             self._ask_all(poll_after=POLL_INTERVAL_S)
-        else:
-            self._poll_at = min(self._poll_at, asyncio.get_running_loop().time() + RECHECK_AFTER_S)
 
     def _ask_all(self, *, poll_after: float) -> None:
         self._to_ask = set(self._subscribers)
