@@ -1,5 +1,6 @@
 """Work on several windows at the same time, each on a thread of its own."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import accumulate, groupby
@@ -23,18 +24,20 @@ class Parallel:
     def map(self, work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
         """Do the work for each item, and yield the results in the order of the items.
 
-        All work begins when the first result is read. If it fails, or no more results are read, no work goes on. Work
-        that calls this method does its parts one after the other: threads that wait for each other would never end.
+        With several threads all work begins when the first result is read, with one thread each item's when its result
+        is read. If work fails, or no more results are read, no work goes on. Work that calls this method does its parts
+        one after the other: threads that wait for each other would never end.
         """
         if self.count == 1 or hasattr(self._thread, "in_pool"):
             yield from map(work, given)
             return
-        begun: list[Future[Made]] = []
+        begun = deque[Future[Made]]()
         try:
             for each in given:
-                begun.append(self._pool.submit(work, each))  # noqa: PERF401 -- `finally` needs those begun so far
-            for future in begun:
-                yield future.result()
+                begun.append(self._pool.submit(work, each))
+            while begun:
+                wait([begun[0]])
+                yield begun.popleft().result()  # an error's traceback would keep a future that stays in `begun`
         finally:
             for future in begun:
                 future.cancel()

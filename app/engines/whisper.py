@@ -97,8 +97,8 @@ class Whisper:
     def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
         """Transcribe consecutive clips; `previous` is the language spoken before the first clip.
 
-        Decoding begins while the last clips are still encoded. Clips that are filled up to one length are encoded in
-        batches, too.
+        On several threads decoding begins while the last clips are still encoded. Clips that are filled up to one
+        length are encoded in batches, too.
         """
         sizes = in_groups([clip.seconds for clip in clips], self.parallel.count)
         batches = _sliced(clips, sizes if self._network.filled else [1] * len(clips))

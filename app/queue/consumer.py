@@ -30,7 +30,7 @@ from app.queue.stored_message import StoredMessage
 
 # All queues are asked at this interval: a redelivery is not announced, and an announcement may be lost.
 POLL_INTERVAL_S = 1.0
-# An announced queue that is empty is asked again: in a cluster the message is often available only a moment later.
+# An announced queue is asked a second time: in a cluster the message is often available only a moment later.
 ASK_AGAIN_AFTER_S = 0.005
 # All queues are asked again after an announcement, since the announced message may be available even later, and, with a
 # lookahead, after a task, since the release of a message is not announced.
@@ -55,7 +55,8 @@ class _NoPullLoop:
 class TaskConsumer:
     """Pulls one message at a time from the task queues, and waits until the handler of the message has ended.
 
-    A queue that was found empty is asked again when a task is announced for this queue, or after POLL_INTERVAL_S.
+    A queue that was found empty is asked again when a task is announced for this queue, twice more soon after that, and
+    else after POLL_INTERVAL_S.
     """
 
     def __init__(
@@ -82,7 +83,8 @@ class TaskConsumer:
         self._inboxes: dict[tuple[Kind, Priority], PullInbox] = {}
         self._order = PriorityOrder()
         self._to_ask: set[tuple[Kind, Priority]] = set()  # queues that may hold a message
-        self._ask_again: set[tuple[Kind, Priority]] = set()  # queues to ask once more, if they were found empty
+        self._ask_again: dict[tuple[Kind, Priority], float] = {}  # announced queues, and when each is asked once more
+        self._announced_at = -math.inf  # when a task was announced last, in the event loop's time
         self._poll_at = 0.0  # when all queues are asked again, in the event loop's time
         self._announced = asyncio.Event()
         self._unreachable = False
@@ -144,8 +146,10 @@ class TaskConsumer:
     async def _note_announced(self, announced: Msg) -> None:
         key = self._keys.get(announced.subject)
         if key is not None:
+            self._announced_at = asyncio.get_running_loop().time()
             self._to_ask.add(key)
-            self._ask_again.add(key)
+            self._ask_again[key] = self._announced_at + ASK_AGAIN_AFTER_S
+            self._poll_at = min(self._poll_at, self._announced_at + RECHECK_AFTER_S)
             self._announced.set()
 
     async def _run(self) -> None:
@@ -168,20 +172,20 @@ class TaskConsumer:
 
     async def _rest(self) -> None:
         """Wait for an announcement, but no longer than until an announced queue or all queues are to be asked again."""
-        loop, again = asyncio.get_running_loop(), self._ask_again
-        self._ask_again = set()
-        until = min(self._poll_at, loop.time() + ASK_AGAIN_AFTER_S) if again else self._poll_at
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(min(self._poll_at, *self._ask_again.values(), math.inf)):
                 await self._announced.wait()
-                self._poll_at = min(self._poll_at, loop.time() + RECHECK_AFTER_S)
-        self._to_ask |= again
-        if loop.time() >= self._poll_at:
+        now = asyncio.get_running_loop().time()
+        self._to_ask |= self._ask_again.keys()
+        self._ask_again = {key: at for key, at in self._ask_again.items() if at > now}
+        if now >= self._poll_at:
             self._ask_all(poll_after=POLL_INTERVAL_S)
 
     def _ask_all(self, *, poll_after: float) -> None:
+        """Ask all queues now, and again after `poll_after` seconds, or sooner if a task was announced just now."""
+        now = asyncio.get_running_loop().time()
         self._to_ask = set(self._subscribers)
-        self._poll_at = asyncio.get_running_loop().time() + poll_after
+        self._poll_at = now + (RECHECK_AFTER_S if now - self._announced_at < RECHECK_AFTER_S else poll_after)
 
     async def _work_on_next(self, to_ask: set[tuple[Kind, Priority]]) -> bool:
         """Handle the next message of these queues and return whether there was any; remove the empty queues."""

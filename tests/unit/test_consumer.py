@@ -43,11 +43,16 @@ class FakeInbox:
         self.open = False
 
 
+async def nothing(server: "FakeServer", reply: str) -> None:
+    await server.send(reply, FakeAnswer())
+
+
 @dataclass
 class FakeServer:
-    """Answers requests in the order of its script; after that nothing waits."""
+    """Answers requests in the order of its script; after that as `otherwise` says."""
 
     script: list[Answer]
+    otherwise: Answer = nothing
     inboxes: list[FakeInbox] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     announce: Callable[[FakeMessage], Awaitable[None]] | None = None
@@ -63,7 +68,7 @@ class FakeServer:
 
     async def publish(self, subject: str, _: bytes, *, reply: str) -> None:
         self.asked.append(subject.rpartition(".")[2])
-        answer = self.script.pop(0) if self.script else nothing
+        answer = self.script.pop(0) if self.script else self.otherwise
         await answer(self, reply)
 
     async def send(self, reply: str, answer: FakeAnswer) -> None:
@@ -74,10 +79,6 @@ class FakeServer:
 
 async def silence(_: FakeServer, __: str) -> None:
     """As a server that hangs."""
-
-
-async def nothing(server: FakeServer, reply: str) -> None:
-    await server.send(reply, FakeAnswer())
 
 
 @dataclass
@@ -171,6 +172,87 @@ async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     # Then this one looks again soon, in all queues
     await eventually(lambda: _asked(server, 14))
     await consumer.stop(grace=1)
+
+
+def there_after(seconds: float) -> Answer:
+    """A task becomes available in the low queue of diarization so long after that queue was asked first."""
+    times: list[float] = []
+
+    async def answer(server: FakeServer, reply: str) -> None:
+        if server.asked[-1] == "worker_diarization_low":
+            times.append(asyncio.get_running_loop().time())
+            if len(times) > 1 and times[-1] - times[0] >= seconds:
+                server.otherwise = nothing
+                await server.send(reply, FakeAnswer("ack", {}))
+                return
+        await nothing(server, reply)
+
+    return answer
+
+
+@pytest.mark.parametrize(("recheck", "seconds"), [(60, 0.003), (0.05, 0.03)], ids=["a moment", "some moments"])
+async def test_a_message_that_comes_after_its_announcement_is_found_soon(
+    consumer: TaskConsumer,
+    queues: dict[tuple[Kind, Priority], FakeSubscriber],
+    monkeypatch: pytest.MonkeyPatch,
+    recheck: float,
+    seconds: float,
+) -> None:
+    # Given a consumer that has found all queues empty
+    monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", recheck)
+    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
+    server = FakeServer([])
+    await consumer.start(cast("Client", server))
+    await eventually(lambda: _asked(server, 6))
+    # When a task is announced a moment before it is available
+    server.otherwise = there_after(seconds)
+    assert server.announce is not None
+    await server.announce(FakeMessage("accepted.tasks.diarization.low"))
+    # Then it is found without the poll
+    await eventually(lambda: _served(queues[Kind.DIARIZATION, Priority.LOW]))
+
+
+async def test_an_announcement_while_its_queue_is_asked_is_not_used_up(
+    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a queue that is asked for a first task while a second one is announced
+    monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 60)
+    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
+    server = FakeServer([])
+    await consumer.start(cast("Client", server))
+    await eventually(lambda: _asked(server, 6))
+    announced = FakeMessage("accepted.tasks.diarization.low")
+    assert server.announce is not None
+    announce = server.announce
+
+    async def announce_another(server: FakeServer, reply: str) -> None:
+        await announce(announced)
+        await nothing(server, reply)
+
+    # When the second one is available three milliseconds later
+    server.script, server.otherwise = [announce_another], there_after(0.003)
+    await announce(announced)
+    # Then it is found without the poll
+    await eventually(lambda: _served(queues[Kind.DIARIZATION, Priority.LOW]))
+
+
+async def test_an_announcement_just_before_all_queues_are_asked_is_followed_up(
+    consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a consumer that asks all queues again because of an announcement
+    monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0)
+    monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
+    server = FakeServer([])
+    await consumer.start(cast("Client", server))
+    await eventually(lambda: _asked(server, 6))
+    assert server.announce is not None
+    await server.announce(FakeMessage("accepted.tasks.transcription.low"))
+    # When another task is announced shortly before that, and is available only afterwards
+    await asyncio.sleep(0.04)
+    server.otherwise = there_after(0.03)
+    await server.announce(FakeMessage("accepted.tasks.diarization.low"))
+    # Then it is found without the poll
+    await eventually(lambda: _served(queues[Kind.DIARIZATION, Priority.LOW]))
 
 
 async def test_announcements_keep_no_queue_from_being_asked(
@@ -305,3 +387,7 @@ async def _keeps_waiting(consumer: TaskConsumer, *, wanted: bool) -> bool:
 
 async def _asked(server: FakeServer, times: int) -> bool:
     return len(server.asked) >= times
+
+
+async def _served(queue: FakeSubscriber) -> bool:
+    return len(queue.consumed) == 1

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Iterator
+from contextlib import suppress
 from threading import Barrier, Event, Thread, current_thread
 from threading import enumerate as all_threads
 
@@ -62,12 +63,23 @@ def test_after_an_error_no_work_goes_on() -> None:
 
 
 def test_threads_end_with_the_model_that_they_work_for() -> None:
-    # Given a model that has worked on something, when another one takes its place
+    # Given a model that has worked on something, which failed in the end
+    names: set[str] = set()
+
+    def work(number: int) -> float:
+        names.add(current_thread().name)
+        return 1 / number
+
     parallel = Parallel(2)
-    names = set(parallel.map(lambda _: current_thread().name, range(4)))
-    threads = [thread for thread in all_threads() if thread.name in names]
-    del parallel
-    gc.collect()
+    gc.disable()
+    try:
+        with suppress(ZeroDivisionError):
+            list(parallel.map(work, [2, 1, 0]))
+        threads = [thread for thread in all_threads() if thread.name in names]
+        # When another one takes its place
+        del parallel
+    finally:
+        gc.enable()
 
     # Then its threads end
     for thread in threads:
