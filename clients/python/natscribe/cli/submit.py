@@ -60,7 +60,7 @@ Json = Annotated[
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the tasks, or only print their ids.")]
 
 
-Model = Annotated[str | None, typer.Option(help="A published size or one of the service's models.")]
+Model = Annotated[str | None, typer.Option(help="One of the models that the service offers.")]
 Languages = Annotated[
     list[str] | None,
     typer.Option(
