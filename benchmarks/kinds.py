@@ -75,9 +75,9 @@ def kinds_in(recordings: Path, scratch: Path) -> list[Kind]:
             found.append(_several_languages(path, lines))
         else:
             found.append(Kind(path.stem, (_spoken(path, " ".join(lines)),)))
-    listings = sorted((recordings / "short").glob("*.json"))
-    calls = [_calls_of(listings, scratch)] if len(listings) == CHANNELS else []
-    return [*found, *map(_messages, listings), *calls]
+    messages = [_messages(listing) for listing in sorted((recordings / "short").glob("*.json"))]
+    calls = [_calls_of(messages, scratch)] if len(messages) == CHANNELS else []
+    return [*found, *messages, *calls]
 
 
 def write_part(recording: Path, part: Part, path: Path) -> Path:
@@ -109,12 +109,12 @@ def _two_channels(path: Path, lines: list[str], scratch: Path) -> list[Kind]:
     ]
 
 
-def _calls_of(listings: list[Path], scratch: Path) -> Kind:
+def _calls_of(messages: list[Kind], scratch: Path) -> Kind:
     """Calls made of the short messages: one call alone has too few words to tell two engines apart.
 
     Their words do not count: the messages are kinds of their own.
     """
-    calls = write_calls(listings, scratch)
+    calls = write_calls([kind.recordings for kind in messages], scratch)
     sides = [side for path, texts in calls for side in _sides(path, texts, scratch)]
     name = f"calls, {len(calls)} made of the messages"
     return Kind(name, tuple(sides), tuple(path for path, _ in calls), words_count=False)
