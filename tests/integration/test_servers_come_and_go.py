@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import nats
@@ -115,7 +116,8 @@ async def test_a_task_outlives_a_nats_that_hangs(
     await publisher.until("t1", State.RUNNING)
     nats_server.pause()
     engine.may_go_on.set()
-    await eventually(partial(_is_silent, worker))  # a signal takes a moment to stop all threads of a process
+    await eventually(partial(_is_stopped, nats_server))
+    assert not await consumers_exist(worker.broker, worker.settings)
     await asyncio.sleep(2.5)  # the outage itself
     nats_server.resume()
     # Then the task ends once, and well
@@ -381,5 +383,7 @@ async def test_what_nobody_received_is_known_after_an_outage(
         await publisher.until("t1", State.COMPLETED)
 
 
-async def _is_silent(worker: Worker) -> bool:
-    return not await consumers_exist(worker.broker, worker.settings)
+async def _is_stopped(server: NatsServer) -> bool:
+    """Whether all threads are stopped: the signal takes a moment to reach each of them."""
+    threads = Path(f"/proc/{server.pid}/task").iterdir()
+    return all("State:\tT" in (thread / "status").read_text() for thread in threads)

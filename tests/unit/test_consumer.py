@@ -141,9 +141,7 @@ async def test_only_the_queue_that_a_task_is_announced_for_is_asked(
     # Given a consumer that has found all queues empty
     monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 60)
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
-    server = FakeServer([])
-    await consumer.start(cast("Client", server))
-    await eventually(lambda: _asked(server, 6))
+    server = await _found_all_empty(consumer)
     # When a task is announced
     assert server.announce is not None
     await server.announce(FakeMessage("accepted.tasks.diarization.low"))
@@ -201,9 +199,7 @@ async def test_a_message_that_comes_after_its_announcement_is_found_soon(
     # Given a consumer that has found all queues empty
     monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", recheck)
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
-    server = FakeServer([])
-    await consumer.start(cast("Client", server))
-    await eventually(lambda: _asked(server, 6))
+    server = await _found_all_empty(consumer)
     # When a task is announced a moment before it is available
     server.otherwise = there_after(seconds)
     assert server.announce is not None
@@ -218,9 +214,7 @@ async def test_an_announcement_while_its_queue_is_asked_is_not_used_up(
     # Given a queue that is asked for a first task while a second one is announced
     monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 60)
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
-    server = FakeServer([])
-    await consumer.start(cast("Client", server))
-    await eventually(lambda: _asked(server, 6))
+    server = await _found_all_empty(consumer)
     announced = FakeMessage("accepted.tasks.diarization.low")
     assert server.announce is not None
     announce = server.announce
@@ -242,9 +236,7 @@ async def test_an_announcement_just_before_all_queues_are_asked_is_followed_up(
     # Given a consumer that asks all queues again because of an announcement
     monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0)
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
-    server = FakeServer([])
-    await consumer.start(cast("Client", server))
-    await eventually(lambda: _asked(server, 6))
+    server = await _found_all_empty(consumer)
     assert server.announce is not None
     await server.announce(FakeMessage("accepted.tasks.transcription.low"))
     # When another task is announced shortly before that, and is available only afterwards
@@ -260,9 +252,7 @@ async def test_announcements_keep_no_queue_from_being_asked(
 ) -> None:
     # Given a consumer that has found all queues empty
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 0.05)
-    server = FakeServer([])
-    await consumer.start(cast("Client", server))
-    await eventually(lambda: _asked(server, 6))
+    server = await _found_all_empty(consumer)
 
     async def other_queues_are_asked() -> bool:
         # When tasks are announced all the time, which other workers take
@@ -379,6 +369,13 @@ class Endless(list[FakeAnswer]):
     def append(self, done: FakeAnswer) -> None:
         super().append(done)
         self._server.script.append(a_task)
+
+
+async def _found_all_empty(consumer: TaskConsumer) -> FakeServer:
+    server = FakeServer([])
+    await consumer.start(cast("Client", server))
+    await eventually(lambda: _asked(server, 6))
+    return server
 
 
 async def _keeps_waiting(consumer: TaskConsumer, *, wanted: bool) -> bool:

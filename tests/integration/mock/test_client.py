@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -150,17 +151,14 @@ async def test_the_queue_shows_what_waits(settings: Settings, mock: Mock, record
         running = await client.create_transcription_task(recording, task_id="slow-1", priority=Priority.HIGH)
         await eventually(lambda: is_in_state(client, running, State.RUNNING))
         for _ in range(2):
-            await client.create_diarization_task(recording, priority=Priority.LOW)
-
-        async def in_queues() -> bool:
-            # When one looks
-            found = (await client.queue()).queues
-            queues = {(queue.kind, queue.priority): (queue.waiting, queue.running) for queue in found}
-            assert queues[Kind.TRANSCRIPTION, Priority.HIGH] == (0, 1)
-            return queues[Kind.DIARIZATION, Priority.LOW] == (2, 0)
-
-        # Then they are in their queues as soon as their messages have arrived
-        await eventually(in_queues)
+            waiting = await client.create_diarization_task(recording, priority=Priority.LOW)
+            await eventually(partial(is_in_state, client, waiting, State.QUEUED))
+        # When one looks
+        found = (await client.queue()).queues
+        queues = {(queue.kind, queue.priority): (queue.waiting, queue.running) for queue in found}
+        # Then they are in their queues
+        assert queues[Kind.TRANSCRIPTION, Priority.HIGH] == (0, 1)
+        assert queues[Kind.DIARIZATION, Priority.LOW] == (2, 0)
 
 
 async def test_a_user_lists_its_tasks_page_by_page(settings: Settings, mock: Mock, recording: Path) -> None:
