@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.tcp import served
+
 HOST = "127.0.0.1"
 _PIECE = 64 * 1024  # bytes
 
@@ -47,21 +49,16 @@ class Proxy:
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         """One request, then the connection ends."""
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            self.requests.append(head.partition(b"\r\n")[0].decode())
-            fault = self.faults.pop(0) if self.faults else self.always
-            if fault is not None and fault.answer is not None:
-                length = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
-                await reader.readexactly(int(length[1]) if length and fault.answer else 0)
-                writer.write(fault.answer)
-                await writer.drain()
-            else:
-                await self._pass_on(head, reader, writer, fault)
-        except (OSError, EOFError):
-            pass  # the client or the server has gone
-        finally:
-            await _close(writer)
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.requests.append(head.partition(b"\r\n")[0].decode())
+        fault = self.faults.pop(0) if self.faults else self.always
+        if fault is not None and fault.answer is not None:
+            length = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
+            await reader.readexactly(int(length[1]) if length and fault.answer else 0)
+            writer.write(fault.answer)
+            await writer.drain()
+        else:
+            await self._pass_on(head, reader, writer, fault)
 
     async def _pass_on(self, head: bytes, reader: StreamReader, writer: StreamWriter, fault: Fault | None) -> None:
         answer, question = await asyncio.open_connection(HOST, self.upstream)
@@ -75,9 +72,11 @@ class Proxy:
                 if fault.ends == "held":
                     await self._pipe(answer, writer, None)
         finally:
+            question.close()  # before anything is awaited: a test that ends cancels this task, here too
             body.cancel()
             await asyncio.wait([body])
-            await _close(question)
+            with suppress(OSError):
+                await question.wait_closed()
 
     async def _pipe(self, answer: StreamReader, writer: StreamWriter, left: int | None) -> None:
         """Pass so many bytes of an answer on; None: all."""
@@ -96,12 +95,6 @@ class Proxy:
             writer.transport.abort()
 
 
-async def _close(writer: StreamWriter) -> None:
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-
-
 async def _pump(reader: StreamReader, writer: StreamWriter) -> None:
     with suppress(OSError):
         while piece := await reader.read(_PIECE):
@@ -113,27 +106,8 @@ async def _pump(reader: StreamReader, writer: StreamWriter) -> None:
 async def disturbed(upstream: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
     """A proxy before a server on this machine, until the body ends; clients reach it over TLS if that is given."""
     proxy = Proxy(upstream)
-    serving: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        task.add_done_callback(serving.discard)
-        with suppress(asyncio.CancelledError):  # of the last lines of this function
-            await proxy.serve(reader, writer)
-
-    server = await asyncio.start_server(serve, HOST, 0, ssl=tls)
-    proxy.port = server.sockets[0].getsockname()[1]
-    try:
+    async with served(proxy.serve, HOST, tls=tls) as proxy.port:
         yield proxy
-    finally:
-        proxy.released.set()
-        server.close()
-        for task in list(serving):
-            task.cancel()
-        if serving:
-            await asyncio.wait(serving)
 
 
 def served_with(certificates: Path) -> ssl.SSLContext:

@@ -3,7 +3,6 @@
 import asyncio
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from natscribe.schemas.errors import ErrorCode
 from app.errors import PermanentError, TaskError, TransientError
 from app.recordings.https import Https
 from tests.faults import served_with
+from tests.tcp import served
 
 CONTENT = bytes(range(256)) * 4 * 1024  # 1 MiB
 HALF = len(CONTENT) // 2
@@ -22,30 +22,26 @@ MOST = 8 * 1024 * 1024
 class WebServer:
     """Answers each request with the same bytes, and then closes the connection."""
 
-    def __init__(self, port: int) -> None:
-        self.base = f"https://localhost:{port}/calls/"
+    def __init__(self) -> None:
+        self.port = 0
         self.answer = told(CONTENT)
         self.requests: list[str] = []
         self.stalls = False
         self.sent = 0
-        self.released = asyncio.Event()
+
+    @property
+    def base(self) -> str:
+        return f"https://localhost:{self.port}/calls/"
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         self.requests.append(head.partition(b"\r\n")[0].decode())
-        try:
-            for at in range(0, len(self.answer), 65536):
-                writer.write(self.answer[at : at + 65536])
-                await writer.drain()
-                self.sent = at
-            if self.stalls:
-                await self.released.wait()
-        except OSError:
-            pass
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+        for at in range(0, len(self.answer), 65536):
+            writer.write(self.answer[at : at + 65536])
+            await writer.drain()
+            self.sent = at
+        if self.stalls:
+            await asyncio.Event().wait()  # until the test ends
 
 
 def told(body: bytes = b"", *, status: str = "200 OK", length: int | None = None, headers: str = "") -> bytes:
@@ -58,16 +54,9 @@ async def web(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     """A server whose authority the service trusts."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.crt"))
     context = served_with(certificates)
-    serving: list[WebServer] = []
-
-    async def serve(reader: StreamReader, writer: StreamWriter) -> None:
-        await serving[0].serve(reader, writer)
-
-    server = await asyncio.start_server(serve, "localhost", 0, ssl=context)
-    serving.append(WebServer(server.sockets[0].getsockname()[1]))
-    yield serving[0]
-    serving[0].released.set()
-    server.close()
+    server = WebServer()
+    async with served(server.serve, "localhost", tls=context) as server.port:
+        yield server
 
 
 @pytest.fixture

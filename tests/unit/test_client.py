@@ -4,7 +4,7 @@ import asyncio
 import json
 import wave
 from asyncio import StreamReader, StreamWriter
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -45,6 +45,7 @@ from pydantic import SecretStr
 
 from app.embedded import free_port
 from app.settings import Settings
+from tests.tcp import served
 
 QUEUE = subjects.tasks(Kind.TRANSCRIPTION, Priority.HIGH)
 STORED = b'{"stream": "transcription_tasks", "seq": 1}'
@@ -430,15 +431,13 @@ async def test_a_refused_login_is_told_at_once_though_another_server_is_away() -
 
     async def refuse(reader: StreamReader, writer: StreamWriter) -> None:
         writer.write(b"INFO " + json.dumps(hello).encode() + b"\r\n")
-        with suppress(ConnectionError):
-            await reader.readline()
-            writer.write(b"-ERR 'Authorization Violation'\r\n")
-            await writer.drain()
-        writer.close()
+        await reader.readline()
+        writer.write(b"-ERR 'Authorization Violation'\r\n")
+        await writer.drain()
 
     async with AsyncExitStack() as servers:
         for port in ports:
-            await servers.enter_async_context(await asyncio.start_server(refuse, "127.0.0.1", port))
+            await servers.enter_async_context(served(refuse, port=port))
         addresses = f"nats://{urls[0]},nats://127.0.0.1:{dead}"
         settings = Settings(_env_file=None, nats_url=addresses, nats_user="u", nats_password=SecretStr("wrong"))
         # When somebody connects, then the login is what is wrong
