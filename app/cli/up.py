@@ -1,9 +1,12 @@
 """The command `up`: runs the service and its servers until Ctrl-C."""
 
 import asyncio
+import fcntl
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import structlog
@@ -56,6 +59,28 @@ async def _log_errors(work: Coroutine[None, None, int]) -> int:
 
 async def _run(workers: int, host: str, port: int | None) -> int:
     stop = stop_signals()
+    with _only_run(DATA):
+        return await _serve(stop, workers, host, port)
+
+
+@contextmanager
+def _only_run(folder: Path) -> Generator[None]:
+    """Refuse to run beside another run with the same folder, before anything that the other run has written changes.
+
+    Raises:
+        EmbeddedError: Another run uses the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"another run uses {folder.resolve()}: use that run, or stop it in its terminal"
+            raise EmbeddedError(message) from None
+        yield
+
+
+async def _serve(stop: asyncio.Event, workers: int, host: str, port: int | None) -> int:
     if err.is_terminal:
         err.print("starting the servers and a worker, which loads its model ...")
     async with service(DATA, workers=workers, host=host, port=port) as running:

@@ -124,6 +124,28 @@ async def test_a_named_server_is_used_and_only_the_other_one_is_started(
             assert running.servers["REDIS_URL"] == running.embedded[0].url
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["servers of its own", "named servers"])
+async def test_a_second_one_in_the_folder_is_refused_and_leaves_the_first_alone(lasting: Up, named: bool) -> None:
+    # Given a running service
+    endpoints = lasting.folder / ".data" / "endpoints.env"
+    found = endpoints.read_text(encoding="utf-8")
+    addresses = dict(line.split("=", 1) for line in found.splitlines())
+    environment = {name: value for name, value in os.environ.items() if name not in addresses}
+    # When another one is started in its folder
+    second = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from natscribe.cli import main; main()", "up"),
+        cwd=lasting.folder,
+        env=environment | {"PYTHONPATH": str(ROOT)} | (addresses if named else {}),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await asyncio.wait_for(second.communicate(), PATIENCE_S)
+    # Then it says what to do, and the commands of the folder still find the first one
+    assert second.returncode == 1
+    assert "use that run, or stop it in its terminal" in err.decode()
+    assert endpoints.read_text(encoding="utf-8") == found
+    assert await lasting.is_ready()
+
+
 async def test_nothing_survives_when_it_is_killed(up: Up) -> None:
     # Given a running service: two servers, a worker, and the worker's engine
     assert len(_left(up.folder)) >= 3
