@@ -7,12 +7,11 @@ settings (`engines/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR`, which must be s
 
 from enum import StrEnum
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated
 
 from natscribe.settings import SECRETS, split_address
 from natscribe.settings import Settings as Client
-from pydantic import Field, field_validator, model_validator
+from pydantic import DirectoryPath, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 VERSION = version("natscribe-service")  # of the service: the client is a package of its own
@@ -92,7 +91,9 @@ class Settings(Client, BaseSettings):
         description="Published models that tasks may name, separated by commas, besides the service's own and those in "
         "TRANSCRIPTION_MODELS_DIR.",
     )
-    transcription_models_dir: Path | None = None
+    transcription_models_dir: DirectoryPath | None = Field(
+        None, description="Folder with a folder for each model that tasks may name besides."
+    )
     share_windows: Share = Field(
         Share.AUTO, description="Whether idle workers help another worker with a long recording."
     )

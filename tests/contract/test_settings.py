@@ -90,6 +90,7 @@ def test_the_models_that_tasks_may_name_are_separated_by_commas(monkeypatch: pyt
         ("NATS_STREAM_NAME", "a.b"),
         ("NATS_REPLICAS", "2"),
         ("TASK_TIMEOUT", "0"),
+        ("TRANSCRIPTION_MODELS_DIR", "a-folder-that-is-not-there"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
