@@ -91,7 +91,7 @@ def no_results(task_id: str) -> str:
 
 
 def outcomes(task_id: str) -> str:
-    """The subjects of both outcomes of one task, `results` and `no_results`; the stream stores only one outcome."""
+    """The two subjects for the outcome of a task, `results` and `no_results`; of both one message is stored."""
     return f"*.{task_id}"
 
 

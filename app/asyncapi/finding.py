@@ -23,10 +23,10 @@ class Finding:
 
 
 def find(found: Node, address: str) -> Finding:
-    """Look an address up in FastStream's document.
+    """Find the channel of an address in the document that FastStream generates.
 
     Raises:
-        LookupError: The code neither subscribes nor publishes there.
+        LookupError: The code neither subscribes nor publishes to this address.
     """
     subjects = pattern(address)
     channels = {

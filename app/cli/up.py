@@ -42,7 +42,7 @@ def _tell(event: str, words: str, *, failed: bool = False, **fields: object) -> 
 
 
 async def _log_errors(work: Coroutine[None, None, int]) -> int:
-    """Do the work and return its exit code; without a terminal, an expected error becomes a line of the log."""
+    """Await the run of the service and return its exit code; without a terminal, log an expected error."""
     try:
         return await work
     except (ClientError, EmbeddedError) as error:

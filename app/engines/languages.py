@@ -11,7 +11,7 @@ from math import log
 Evidence = Mapping[str, float]  # the probability of each language
 Part = tuple[float, Evidence]  # the seconds of speech in a part, and the probabilities of its languages
 
-CHANGE = 2.0  # cost of a change of language, as a natural logarithm of probability
+CHANGE = 2.0  # cost of a change of language: minus the natural logarithm of its probability
 _LEAST = 1e-3  # a lower probability counts as this one, so that no language is impossible
 _ENOUGH_S = 2.0  # a part with less speech weighs less, because its language is often mistaken
 

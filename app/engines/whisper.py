@@ -289,8 +289,8 @@ def _seconds_without_words(texts: Sequence[Text], part: Part) -> float:
 def _tightened(words: Sequence[Word]) -> list[Word]:
     """Shorten the first and last words of sentences if their times include the pause before or after the sentence.
 
-    As in faster-whisper, a word is too long if it lasts more than twice as long as the median word of the text. A
-    number may last that long for each of its digits.
+    As in faster-whisper, the times of a word include a pause if the word lasts more than twice as long as the median
+    word of the text; for a number this limit is multiplied by its digits.
     """
     usual = _SPREAD * min(median([word.end - word.start for word in words] or [0.0]), _LONGEST_USUAL_S)
     found: list[Word] = []

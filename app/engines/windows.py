@@ -196,7 +196,7 @@ class _Listener:
 
     @property
     def settled(self) -> float:
-        """The second before which all windows are found: no sound before it is held."""
+        """The time in seconds up to which all windows are found; earlier sound is no longer kept in memory."""
         return min(self._start * FRAME, self._taken) / SAMPLE_RATE
 
     def windows(self, block: Samples) -> list[Window]:

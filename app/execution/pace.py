@@ -37,7 +37,7 @@ class Pace:
         return min(max(percent, self._least), 99)
 
     def fields(self) -> dict[str, object]:
-        """Return the fields of a `running` event."""
+        """Return the fields of a `running` event that the pace knows."""
         latest = self.latest
         return {
             "stage": latest.stage,

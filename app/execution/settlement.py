@@ -102,7 +102,7 @@ class Settlement:
         return Settled(None)
 
     async def _already_known(self, message: Msg, attempt: TaskAttempt | None) -> Settled:
-        """Acknowledge the message of a task that has ended, or whose id belongs to another message."""
+        """Acknowledge the message of a task that has ended, or whose task id belongs to another message."""
         stored = StoredMessage.delivered(message)
         if attempt is None:
             log.info("task_duplicated")
@@ -180,9 +180,9 @@ class Settlement:
             await self.log.append(event, stored.metadata(None), after=0)
 
     def _delay(self, attempt: int) -> float:
-        """Return a delay in seconds: `retry_delay`, doubled for each attempt after the first, plus up to a quarter.
+        """Return a delay in seconds: `retry_delay`, doubled for each attempt after the first, plus a random part.
 
-        The random part spreads the retries of tasks that fail together.
+        The random part is up to a quarter of the delay. It spreads the retries of tasks that fail together.
         """
         delay = min(self.retry_delay * 2 ** (attempt - 1), LONGEST_DELAY_S)
         return float(delay * (1 + self.jitter() / 4))

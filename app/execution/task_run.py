@@ -207,7 +207,7 @@ class TaskRun:
         )
 
 
-class TaskRunMiddleware(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
+class TaskRunMiddleware(BaseMiddleware[Any, Any]):  # `Any`: this class is for all brokers and messages
     """Starts a task run for each delivery; the handler finds the run in its context."""
 
     async def consume_scope(

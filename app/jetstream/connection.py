@@ -60,7 +60,7 @@ class TooFewServersError(NatsError):
 
 
 def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProvider) -> NatsBroker:
-    """Make a broker that is not connected yet; the broker reconnects without a limit and calls the monitor."""
+    """Make a broker that is not connected yet; it reconnects without a limit, and tells the monitor of outages."""
     return NatsBroker(
         settings.nats_servers,
         security=security(settings),

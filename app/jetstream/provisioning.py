@@ -155,5 +155,5 @@ def _log_differences(name: str, wanted: Mapping[str, object], found: Mapping[str
 
 
 def _meant(value: object) -> object:
-    """Return a value, or None if the value means `no` or `no limit`, for which NATS has several values."""
+    """Return a value, or None for all values by which NATS says `none` or `no limit`, so that they are equal."""
     return None if value in (0, -1, False, "", ()) or value == [] else value

@@ -177,7 +177,7 @@ class WaitingTasks:
         return Position.immediate() if turn is None else self._expected(position_number(waiting, *key, turn), queues)
 
     def _expected(self, number: int, queues: TaskQueues) -> Position:
-        """Estimate the start from the throughput, at the earliest when enough running tasks are expected to end."""
+        """Estimate the start from the throughput, but not before enough running tasks are expected to have ended."""
         if number == 1 and self._idle():
             return Position.immediate()
         now, seconds, ends = datetime.now(UTC), self._reader.throughput.seconds_until(number), queues.ends

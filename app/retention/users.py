@@ -137,7 +137,7 @@ class UserErasure:
 
 
 def _names(letter: DeadLetter, user_id: int | str) -> bool:
-    """Return whether the message in a dead letter names a user; `1` and `"1"` are two users."""
+    """Return whether the message in a dead letter names this user; `1` and `"1"` are different users."""
     is_base64 = letter.body_encoding is BodyEncoding.BASE64
     try:
         found = json.loads(base64.b64decode(letter.body) if is_base64 else letter.body)["user_id"]

@@ -133,7 +133,7 @@ class Pipeline:
             self._read(replies)
             self.model = (await answer(self._engine, Load(options=self._job.options), Loaded)).model
             while True:
-                ready = list(self._in_order())  # first, because the next batch follows the language of these texts
+                ready = list(self._in_order())  # before the next batch begins: it follows the language of these texts
                 self._start_work(replies)
                 for each in (*ready, *self._in_order()):
                     yield each
@@ -241,7 +241,7 @@ class Pipeline:
             )
 
     def _measure(self, found: WindowsTranscribed) -> None:
-        """Choose the size of the next batches by the time that a window takes; until there is text, keep them small."""
+        """Choose the size of the next batches by the time of a window; small until there is text."""
         if any(window.segments for window in found.found):
             self._has_text = True
             self._window_seconds = max(found.seconds / len(found.found), 1e-3)

@@ -1,4 +1,4 @@
-"""The three kinds of messages that the streams store of a task: records, batches of segments, and the outcome."""
+"""The messages about a task, of three kinds, that the streams store: records, batches of segments, the outcome."""
 
 import json
 from collections.abc import Mapping

@@ -124,7 +124,7 @@ class ResultStore:
 
 
 def _owner(kept: ObjectInfo) -> Owner:
-    """Return the task message whose result the object holds; NOBODY if the object does not name its owner."""
+    """Return the owner of the object, which is the task message whose result it holds; NOBODY if it names none."""
     named = OWNER_PATTERN.fullmatch(kept.description or "")
     with suppress(ValueError):
         return Owner(datetime.fromisoformat(named[2]), int(named[1])) if named else NOBODY

@@ -17,7 +17,7 @@ SERVER: Final = "uvicorn.error"  # the logger of the HTTP server, for all of its
 UNSAID: Final = ("Started server process", "Waiting for application startup")  # `worker_configured` is the first line
 BROKER = "natscribe.broker"  # the logger of FastStream's broker
 REPEAT_AFTER_S = 30.0  # how long an equal warning is dropped
-WARNINGS_REMEMBERED = 64  # so many of the latest different warnings are remembered, to leave out repetitions
+WARNINGS_REMEMBERED = 64  # number of the latest different warnings that are remembered, to leave out repetitions
 
 
 log = structlog.get_logger()

@@ -231,7 +231,7 @@ class Meter:
         self._erasures.labels(what).inc()
 
     def erasure_failed(self) -> None:
-        """Count a due reminder that could not be carried out."""
+        """Count a failed erasure: its reminder was due, and not everything could be erased."""
         self._failed_erasures.inc()
 
     def reminders(self, count: int, *, overdue: float) -> None:

@@ -147,7 +147,7 @@ class RemoteHelper:
                 self._coordinator.remove(self._helper)
         if found is None:
             raise HelperLostError
-        if not _is_answer(found, job, self._offer):  # this helper stays in the list too
+        if not _is_answer(found, job, self._offer):  # it stays in the list too, so that it cannot volunteer again
             log.warning("helper_answer_rejected")
             raise HelperLostError
         return found
@@ -189,7 +189,7 @@ class WorkSharing:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Take part in work sharing until the block ends."""
+        """Take part in work sharing until the body of the `async with` ends."""
         inbox = await self._nats.subscribe(subjects.windows_inbox(self._token), cb=self._receive) if self._on else None
         try:
             yield

@@ -96,10 +96,10 @@ def encode(line: Line, sound: bytes = b"") -> bytes:
 
 
 def decode(body: bytes) -> tuple[Line, bytes]:
-    """Read the body of a message: the line, and the sound after the line.
+    """Split the body of a message into its first line, which is JSON, and the sound after the line.
 
     Raises:
-        ValueError: The body does not begin with a valid line.
+        ValueError: The first line is not valid.
     """
     line, _, sound = body.partition(b"\n")
     return _LINE.validate_json(line), sound

@@ -105,7 +105,7 @@ def _by_speaker(activity: Weights, owners: Labels, speakers: int) -> Weights:
 
 
 def _speaking(probability: Weights) -> npt.NDArray[np.bool_]:
-    """Choose the most probable speakers in each frame: as many as the sum of their probabilities, rounded."""
+    """Choose the n most probable speakers in each frame; n is the sum of all speakers' probabilities, rounded."""
     expected = np.floor(probability.sum(axis=0) + 0.5)
     speaking = np.zeros(probability.shape, np.bool_)
     ranked = np.argsort(-probability, axis=0, kind="stable")

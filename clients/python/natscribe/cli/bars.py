@@ -59,7 +59,7 @@ class Bars(ForPeople):
             self._update(label, 100 * sent / max(size, 1), lambda: words, at_work=True)
 
     def end(self, label: str, *, failed: bool) -> None:
-        """Count a recording; remove its bar if there are others."""
+        """Count a recording as ended; remove its bar, unless it is the only recording."""
         self._ended.add(label)
         self._failed += failed
         if self._tasks > 1:

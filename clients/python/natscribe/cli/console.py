@@ -56,7 +56,7 @@ err = Terminal(stderr=True)  # everything else
 
 
 def print_above(text: str, style: str) -> None:
-    """Print on standard error; with the `style=` of print(), bars below the text would have this style, too."""
+    """Print a line on standard error, above the bars; `Console.print(style=...)` would style the bars, too."""
     err.print(Text(text, style))
 
 

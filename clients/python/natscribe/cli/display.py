@@ -49,7 +49,7 @@ class Display:
             print_above(f"{label} {warning}", WARNING)
 
     def end(self, label: str, *, failed: bool) -> None:
-        """Count a recording that is done or has failed."""
+        """Count a recording as ended: it is done or has failed."""
 
 
 class JsonLines(Display):

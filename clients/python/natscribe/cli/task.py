@@ -33,7 +33,7 @@ JsonStatus = Annotated[bool, typer.Option("--json", help="The TaskStatus message
 
 
 def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
-    """Show a task until it ends, and its text as it is found."""
+    """Show the progress of a task until it ends, and its text as it is found."""
 
     async def work() -> int:
         async with open_client() as client:

@@ -77,7 +77,7 @@ class Bucket:
             await (await self._js.object_store(self._name)).delete(name)
 
     async def differs(self, recording: Path, name: str, /) -> bool:
-        """Compare a recording; see `Store.differs`."""
+        """Whether the bucket has a different recording with this name; see `Store.differs`."""
         bucket = await self._open()
         try:
             found = await _object_in(bucket, name)

@@ -19,7 +19,7 @@ from natscribe.settings import Settings, wrong_setting
 REPLY_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 2  # of one address
 PATIENCE_S = 1  # for the first connection, beside a timeout of each address
-FAILURES_AT_MOST = 4  # of the first connection, for each address
+FAILURES_AT_MOST = 4  # failed attempts to connect, for each address, after which the first connection is given up
 OutageCallback = Callable[[bool], None]
 
 

@@ -22,11 +22,11 @@ NO_DEAD_LETTERS = "NATS has no dead letters to show, because"
 
 
 async def overview(connection: Nats, settings: Settings) -> QueueOverview:
-    """Return the state of the task queues; without a worker NATS is asked: then all tasks wait.
+    """Return the state of the task queues; if no worker answers, it is read from NATS, with all tasks as waiting.
 
     Raises:
         NoJetStreamError: NATS has no JetStream.
-        NoWorkerError: The task stream does not exist, because no worker has created it.
+        NoWorkerError: The task stream does not exist: no worker has ever run here.
     """
     try:
         return await ask(connection, subjects.QUEUE, QueueRequest(), QueueOverview)

@@ -49,7 +49,7 @@ class S3:
             await self._store.delete_async(name)
 
     async def differs(self, recording: Path, name: str, /) -> bool:
-        """Compare a recording; see `Store.differs`."""
+        """Whether S3 has a different recording with this name; see `Store.differs`."""
         found = await self._digest(name)
         return found is not None and found != await asyncio.to_thread(sha256_of, recording)
 

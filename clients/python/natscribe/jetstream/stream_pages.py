@@ -23,7 +23,7 @@ from natscribe.jetstream import leader_reads
 ANSWER_TIMEOUT_S = 1.5  # a server that is frozen may have received the request: the next request may reach another
 REQUESTS_AT_MOST = 4
 PAGE_SIZE = 200  # messages that are read in one batch
-LARGEST_ANSWER_BYTES = 4 * 1024**2  # limit of a batch; a larger max_payload raises the limit
+LARGEST_ANSWER_BYTES = 4 * 1024**2  # limit of an answer, a batch of messages; a larger max_payload is the limit instead
 ENVELOPE_BYTES = 8 * 1024  # room for the subject and headers that the server adds to a message
 PENDING = "Nats-Num-Pending"  # header: how many messages of the subject follow this message
 

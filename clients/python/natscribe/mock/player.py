@@ -15,7 +15,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import Stage, State
 from natscribe.schemas.transcription import TranscriptionTask
 
-_BEAT_S = 5.0  # a running task appends an event at least every 10 s
+_BEAT_S = 5.0  # less than 10 s, within which a running task always appends an event
 _LEAST_BETWEEN_S = 1.0  # and at most once a second
 
 Report = Callable[[str], None]

@@ -1,7 +1,7 @@
 """Subtitles by the rules of broadcasters: short lines that end between phrases, and cues with enough time to read.
 
 A cue has one speaker. Cues never overlap, even if people speak at the same time: SubRip and the formats of
-broadcasters have one place on the screen.
+broadcasters show one cue at a time.
 """
 
 from collections.abc import Iterable, Sequence

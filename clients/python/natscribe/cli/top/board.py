@@ -57,7 +57,7 @@ class Board:
     changed: bool = True
 
     def apply(self, event: ProgressEvent, now: float) -> None:
-        """Take an event of any task; `now` is in monotonic seconds."""
+        """Update the board with an event of one of the tasks; `now` is the monotonic time in seconds."""
         self.changed = True
         if event.state is State.RUNNING:
             self._run(event, now)

@@ -19,7 +19,7 @@ WIDE = 130  # from this number of columns on, the name of the recording is shown
 UNLIMITED = sys.maxsize
 _BAR_COLUMNS = 12  # on a wide screen
 _LONGEST_NAME, _SHORTEST_NAME = 28, 9  # columns
-_OTHER_COLUMNS = 46  # of a narrow screen, beside the names of a task and its worker
+_OTHER_COLUMNS = 46  # characters of a line for all but the names of a task and its worker, on a narrow screen
 _FEWEST_ROWS = 3  # of the running tasks, and of the failures if there are so many
 
 
