@@ -16,12 +16,11 @@ from app.dead_letters.store import DeadLetterStore
 from app.errors import AlreadyKnownError, FencedError, NotHeldError, TaskError, TransientError, in_words
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
+from app.execution.retries import delay_after, may_retry
 from app.queue.stored_message import StoredMessage
 from app.redis_store.projection import RedisProjection
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
-
-LONGEST_DELAY_S = 3600.0  # limit of a retry's delay, so that no message expires while its task waits for a retry
 
 log = structlog.get_logger()
 
@@ -125,7 +124,7 @@ class Settlement:
             if not await attempt.end_as_decided():  # if the outcome is stored, only the last event is missing
                 if attempt.record.event.state is State.QUEUED:
                     await attempt.start()  # the log shows `running` before it shows a failure
-                if isinstance(failure, TransientError) and _attempts_left(attempt):
+                if may_retry(attempt, failure):
                     return await self._retry(message, attempt, failure.detail)
                 await attempt.fail(failure.detail)
             await self._keep_dead_letter(StoredMessage.delivered(message), attempt.record.event)
@@ -180,16 +179,7 @@ class Settlement:
             await self.log.append(event, stored.metadata(None), after=0)
 
     def _delay(self, attempt: int) -> float:
-        """Return a delay in seconds: `retry_delay`, doubled for each attempt after the first, plus a random part.
-
-        The random part is up to a quarter of the delay. It spreads the retries of tasks that fail together.
-        """
-        delay = min(self.retry_delay * 2 ** (attempt - 1), LONGEST_DELAY_S)
-        return float(delay * (1 + self.jitter() / 4))
-
-
-def _attempts_left(attempt: TaskAttempt) -> bool:
-    return attempt.number < attempt.record.event.max_attempts or attempt.may_go_without_speakers
+        return delay_after(attempt, self.retry_delay, self.jitter())
 
 
 def _as_task_error(error: Exception) -> TaskError:
