@@ -318,7 +318,8 @@ async def test_each_piece_of_a_recording_survives_faults(
 ) -> None:
     # Given a recording of many pieces, the last one short, and faults in some of them
     monkeypatch.setattr("app.recordings.s3._PIECE_BYTES", 100_000)
-    proxy.faults = [Fault(after=1), Fault(after=50_000), NOTHING, status(503, SLOW_DOWN), Fault(after=50_000)]
+    # (each fault hits any piece, the last one too, of which 48,576 bytes are left)
+    proxy.faults = [Fault(after=1), Fault(after=40_000), NOTHING, status(503, SLOW_DOWN), Fault(after=40_000)]
     # When it is fetched
     # Then it is whole
     assert await fetched(recordings) == CONTENT
