@@ -1,6 +1,7 @@
 """The consumer asks the task queues one by one, and takes no answer for another's."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -141,6 +142,7 @@ async def test_only_the_queue_that_a_task_is_announced_for_is_asked(
     # Given a consumer that has found all queues empty
     monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 60)
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
+    monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0.3)  # a busy machine may hold the first look up
     server = await _found_all_empty(consumer)
     # When a task is announced
     assert server.announce is not None
@@ -166,9 +168,12 @@ async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     # When another one was faster, or the announcement was faster than the consumer
     assert server.announce is not None
     await server.announce(FakeMessage("accepted.tasks.diarization.low"))
-    await eventually(lambda: _asked(server, 8))
+
+    async def all_again() -> bool:
+        return all(count >= 2 for count in Counter(server.asked).values())
+
     # Then this one looks again soon, in all queues
-    await eventually(lambda: _asked(server, 14))
+    await eventually(all_again)
     await consumer.stop(grace=1)
 
 
