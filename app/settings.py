@@ -7,11 +7,12 @@ settings (`engines/bundled.py`), and `PROMETHEUS_MULTIPROC_DIR`, which must be s
 
 from enum import StrEnum
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 from natscribe.settings import SECRETS, split_address
 from natscribe.settings import Settings as Client
-from pydantic import DirectoryPath, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 VERSION = version("natscribe-service")  # of the service: the client is a package of its own
@@ -91,7 +92,7 @@ class Settings(Client, BaseSettings):
         description="Published models that tasks may name, separated by commas, besides the service's own and those in "
         "TRANSCRIPTION_MODELS_DIR.",
     )
-    transcription_models_dir: DirectoryPath | None = Field(
+    transcription_models_dir: Path | None = Field(
         None, description="Folder with a folder for each model that tasks may name besides."
     )
     share_windows: Share = Field(
@@ -125,6 +126,14 @@ class Settings(Client, BaseSettings):
             message = "TASK_HEARTBEAT must be below TASK_ACK_WAIT, or every running task counts as lost"
             raise ValueError(message)
         return self
+
+    @field_validator("transcription_models_dir")
+    @classmethod
+    def _is_folder(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.is_dir():
+            message = f"there is no folder {folder}"
+            raise ValueError(message)
+        return folder
 
     @field_validator("transcription_models", mode="before")
     @classmethod

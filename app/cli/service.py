@@ -28,6 +28,16 @@ class PortInUseError(ClientError):
         super().__init__(f"Port {port} is in use: choose another with --port, or leave --port out for any free port.")
 
 
+class OtherRedisError(ClientError):
+    """Workers run at NATS_URL, and REDIS_URL does not name the Redis that they use."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"Workers already use NATS at {place}: set REDIS_URL to the Redis that they use,"
+            " or unset NATS_URL for embedded servers."
+        )
+
+
 class Service:
     """A running worker process, with the addresses of its page and of its servers."""
 
@@ -53,9 +63,9 @@ class Service:
         return f"http://{self._host}:{self._port}/docs"
 
     async def becomes_ready(self) -> bool:
-        """Wait until the worker takes tasks; return False if the worker ends before."""
+        """Wait until the worker takes tasks and has loaded its model; return False if the worker ends before."""
         while not self.worker.ended:
-            if await self._is_ready():
+            if await self._says_yes("startup") and await self._says_yes("ready"):
                 return True
             await asyncio.sleep(_LOOK_EVERY_S)
         return False
@@ -64,10 +74,10 @@ class Service:
         """Start a new worker in place of the worker that has ended."""
         self.worker = self._start()
 
-    async def _is_ready(self) -> bool:
+    async def _says_yes(self, to: str) -> bool:
         try:
             reader, writer = await asyncio.open_connection(self._host, self._port)
-            writer.write(f"GET /health/ready HTTP/1.0\r\nHost: {self._host}\r\n\r\n".encode())
+            writer.write(f"GET /health/{to} HTTP/1.0\r\nHost: {self._host}\r\n\r\n".encode())
             answer = await reader.readline()
             writer.close()
         except OSError:
@@ -76,13 +86,22 @@ class Service:
 
 
 @asynccontextmanager
-async def service(
-    data: Path, *, workers: int = 1, host: str = "127.0.0.1", port: int | None = None, output: IO[bytes] | None = None
+async def service(  # noqa: PLR0913 -- what the commands `up` and `demo` choose
+    data: Path,
+    *,
+    workers: int = 1,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    output: IO[bytes] | None = None,
+    alone: bool = False,
 ) -> AsyncGenerator[Service]:
     """Run the service until the block ends, then stop the worker, then its servers.
 
+    With `alone` both servers are embedded, whatever NATS_URL and REDIS_URL name.
+
     Raises:
         EmbeddedError: An embedded server does not start.
+        OtherRedisError: Workers run at NATS_URL, and REDIS_URL is not set.
         PortInUseError: Another process uses the port.
         UnreachableError: NATS_URL names a server that does not answer.
     """
@@ -91,7 +110,8 @@ async def service(
         raise PortInUseError(port)
     port = port or (HTTP_PORT if is_free(HTTP_PORT, host) else free_port())
     settings = Settings()
-    async with _servers(data, settings) as (found, embedded):
+    named = set() if alone else {"nats_url", "redis_url"} & settings.model_fields_set
+    async with _servers(data, settings, named) as (found, embedded):
         command = [sys.executable, "-m", "faststream", "run", "app.main:app", "--host", host, "--port", str(port)]
         environment = {**os.environ, **found}
         if workers > 1:
@@ -112,11 +132,12 @@ def share_of_cores(settings: Settings, workers: int) -> int:
 
 
 @asynccontextmanager
-async def _servers(data: Path, settings: Settings) -> AsyncGenerator[tuple[dict[str, str], Sequence[Server]]]:
-    """Yield the addresses of the servers, and the embedded servers, which run where an address is not set."""
-    named = settings.model_fields_set
+async def _servers(
+    data: Path, settings: Settings, named: set[str]
+) -> AsyncGenerator[tuple[dict[str, str], Sequence[Server]]]:
+    """Yield the addresses of the servers, and the embedded servers, which run where the settings name no address."""
     if "nats_url" in named:
-        await _check_nats(settings)
+        await _check_nats(settings, has_redis="redis_url" in named)
     embedded: dict[str, Server] = {}
     if "nats_url" not in named:
         embedded["NATS_URL"] = NatsServer(data / "nats")
@@ -127,18 +148,27 @@ async def _servers(data: Path, settings: Settings) -> AsyncGenerator[tuple[dict[
         yield addresses | {name: server.url for name, server in embedded.items()}, list(embedded.values())
 
 
-async def _check_nats(settings: Settings) -> None:
+async def _check_nats(settings: Settings, *, has_redis: bool) -> None:
     """Check the connection to NATS now: the worker would report a failure only after half a minute.
 
     Raises:
+        OtherRedisError: Workers run there, and an embedded Redis would be another one than theirs.
         UnreachableError: NATS_URL names a server that does not answer.
     """
     try:
-        async with Client(settings):
-            pass
+        async with Client(settings) as client:
+            if not has_redis and await _has_workers(client):
+                raise OtherRedisError(settings.nats_place)
     except NoServerError as error:
         what_to_do = "start it, correct NATS_URL, or unset NATS_URL for an embedded server"
         raise NoServerError(error.place, what_to_do) from error
+
+
+async def _has_workers(client: Client) -> bool:
+    try:
+        return bool(await client.workers())
+    except ClientError:
+        return False
 
 
 def stop_signals() -> asyncio.Event:

@@ -102,6 +102,20 @@ def test_task_ids_are_readable_and_valid(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "readable"),
+    [
+        ("Встреча Юли.mp3", "Vstrecha-Iuli"),
+        ("объявление Щукиной №5.wav", "obieiavlenie-Shchukinoi-No5"),
+        ("Ё\u0438\u0306.wav", "Ei"),  # as macOS writes a short i
+        ("Überblick café.mp3", "Uberblick-cafe"),
+        ("会議.wav", "task"),
+    ],
+)
+def test_a_task_id_can_be_read_whatever_the_alphabet(name: str, readable: str) -> None:
+    assert new_task_id(Path(name)).rpartition("-")[0] == readable
+
+
+@pytest.mark.parametrize(
     ("seconds", "priority"), [(5, Priority.HIGH), (10 * 60, Priority.NORMAL), (31 * 60, Priority.LOW)]
 )
 async def test_short_recordings_go_ahead(tmp_path: Path, seconds: int, priority: Priority) -> None:

@@ -45,7 +45,7 @@ async def _run(recording: Path, *, keep: bool) -> int:
         log = Path(folder) / "worker.log"
         err.print("starting NATS, Valkey and a worker ...")
         with log.open("wb") as output:
-            async with service(Path(folder), output=output) as running:
+            async with service(Path(folder), output=output, alone=True) as running:
                 await _until_ready(running, log)
                 task_id = await _transcribe(running, recording)
                 if task_id is None:

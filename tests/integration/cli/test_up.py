@@ -16,8 +16,9 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from app.cli.service import service
+from app.cli.service import OtherRedisError, service
 from app.embedded import free_port
+from app.settings import Settings
 from tests.servers import Servers
 from tests.waiting import eventually
 
@@ -56,9 +57,11 @@ class Up:
 
 
 @asynccontextmanager
-async def running_in(folder: Path) -> AsyncIterator[Up]:
-    """The command, with servers of its own, in an empty folder."""
-    environment = {name: value for name, value in os.environ.items() if name not in {"NATS_URL", "REDIS_URL"}}
+async def running_in(folder: Path, *, until: str = "service_ready", **settings: str) -> AsyncIterator[Up]:
+    """The command, with servers of its own, in an empty folder, once it has said so much."""
+    environment = settings | {
+        name: value for name, value in os.environ.items() if name not in {"NATS_URL", "REDIS_URL"}
+    }
     port = free_port()
     with (folder / "up.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -69,7 +72,7 @@ async def running_in(folder: Path) -> AsyncIterator[Up]:
             stderr=log,
         )
     found = Up(process, folder, port)
-    await eventually(lambda: found.has_said("service_ready"), within=PATIENCE_S)
+    await eventually(lambda: found.has_said(until), within=PATIENCE_S)
     yield found
     if process.returncode is None:
         process.terminate()
@@ -122,6 +125,44 @@ async def test_a_named_server_is_used_and_only_the_other_one_is_started(
             assert running.servers["NATS_URL"] == servers.nats_url
             assert [server.binary for server in running.embedded] == ["valkey-server"]
             assert running.servers["REDIS_URL"] == running.embedded[0].url
+
+
+async def test_a_demo_has_servers_of_its_own_whatever_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given servers that are named, and that nobody may touch
+    monkeypatch.chdir(tmp_path)
+    named = {"NATS_URL": f"nats://127.0.0.1:{free_port()}", "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    for name, url in named.items():
+        monkeypatch.setenv(name, url)
+    # When the service is started as for a demo
+    with (tmp_path / "log").open("wb") as output:
+        async with service(tmp_path / "data", output=output, alone=True) as running:
+            # Then it uses others
+            assert len(running.embedded) == 2
+            assert running.servers.keys() == named.keys()
+            assert not set(running.servers.values()) & set(named.values())
+
+
+@pytest.mark.usefixtures("worker")
+async def test_workers_that_use_a_named_nats_keep_their_redis(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given NATS with a worker, and a terminal that names it, but not the Redis of the worker
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NATS_URL", settings.nats_url)
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    # When one more service is started there, then it does not use another Redis
+    with pytest.raises(OtherRedisError, match="set REDIS_URL"):
+        async with service(tmp_path / "data"):
+            pass
+
+
+async def test_nobody_is_told_to_begin_before_the_model_is_loaded(tmp_path: Path) -> None:
+    # Given a typing error in the name of the model
+    # When the service is started
+    async with running_in(tmp_path, until="model_load_failed", TRANSCRIPTION_MODEL="large-v9") as up:
+        # Then it says what is wrong, and not that it is ready
+        assert await up.has_said("The model 'large-v9' is not known")
+        assert not await up.has_said("service_ready")
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["servers of its own", "named servers"])

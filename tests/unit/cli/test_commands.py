@@ -48,8 +48,8 @@ def test_a_missing_server_is_one_sentence(
     # Then it says so, and how to start one
     assert result.exit_code == 1
     assert result.stderr == (
-        f"No NATS server answers at {nobody}: start one with `natscribe up`, "
-        "or set NATS_URL to the address of your server.\n"
+        f"No NATS server answers at {nobody}: set NATS_URL to the address of a server, "
+        "or start the service with `natscribe up`.\n"
     )
 
 

@@ -81,3 +81,12 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
         output.write("a", result_of(said(0, "Later.")))
     # Then the earlier one stays, and nothing else is left
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "Earlier.\n")]
+
+
+def test_a_file_without_words_is_told(tmp_path: Path) -> None:
+    # Given a result without speech, and one with some
+    silent, spoken = result_of(), result_of(said(0, "One."))
+    output = Output((Format.TXT, Format.JSON), tmp_path)
+    # When both are written into a folder, then it is said which has none
+    assert output.write("a", silent) == f"{tmp_path / 'a'}.txt and .json: no speech in it"
+    assert output.write("b", spoken) == f"{tmp_path / 'b'}.txt and .json"

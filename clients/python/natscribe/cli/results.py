@@ -76,10 +76,13 @@ class Output:
         """
         file = (self.folder or Path()) / name
         written_as: list[str] = []
+        is_empty = False
         for fmt in self.formats or (_default(result, for_people=False),):
             written_as.append(".turns.txt" if fmt is Format.TURNS else f".{fmt.value}")
-            _write_whole(file.with_name(f"{name}{written_as[-1]}"), self._text(result, fmt))
-        return f"{file}{' and '.join(written_as)}"
+            text = self._text(result, fmt)
+            is_empty = is_empty or not text.strip()
+            _write_whole(file.with_name(f"{name}{written_as[-1]}"), text)
+        return f"{file}{' and '.join(written_as)}{': no speech in it' if is_empty else ''}"
 
     def show(self, console: Console, result: Result, *, label: str, heading: bool) -> None:
         """Print a result in one format, below its label if `heading` is set.

@@ -163,4 +163,4 @@ def _explained(place: str, failures: Iterable[Exception]) -> ClientError:
             )
         if isinstance(failure, ssl.SSLError):
             return UnreachableError(f"NATS at {place} is not trusted ({failure}): check NATS_TLS_CA_FILE.")
-    return NoServerError(place, f"start one with `{command()} up`, or set NATS_URL to the address of your server")
+    return NoServerError(place, f"set NATS_URL to the address of a server, or start the service with `{command()} up`")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import secrets
+import unicodedata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -16,6 +17,10 @@ from natscribe.schemas.wire import Priority
 from natscribe.settings import Settings
 
 SHORT, LONG = 2 * 60, 30 * 60  # seconds; a recording below the first is `high`, from the second on `low`
+
+_LETTERS = dict(zip("абвгдеёзийклмнопрстуфыэ", "abvgdeeziiklmnoprstufye", strict=True))
+_LETTERS |= dict(zip("жхцчшщъьюя", ("zh", "kh", "ts", "ch", "sh", "shch", "ie", "", "iu", "ia"), strict=True))
+_RUSSIAN = str.maketrans(_LETTERS | {letter.upper(): latin.capitalize() for letter, latin in _LETTERS.items()})
 
 
 def store_of(settings: Settings, connection: Client, on_upload: UploadCallback | None = None) -> Store | None:
@@ -32,8 +37,13 @@ def store_of(settings: Settings, connection: Client, on_upload: UploadCallback |
 
 
 def new_task_id(recording: Path | str) -> str:
-    """Make an id that people recognise: the name of the recording and eight random hexadecimal digits."""
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(recording).stem).strip("-")[:40] or "task"
+    """Make an id that people recognise: the name of the recording and eight random hexadecimal digits.
+
+    Russian letters are written as in passports (ICAO 9303), others without their accents.
+    """
+    latin = unicodedata.normalize("NFKD", Path(recording).stem.translate(_RUSSIAN))
+    plain = "".join(letter for letter in latin if not unicodedata.combining(letter))
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-")[:40] or "task"
     return f"{readable}-{secrets.token_hex(4)}"
 
 
