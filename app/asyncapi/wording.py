@@ -117,8 +117,9 @@ CHANNELS: Final = (
         name="listRequests",
         address=subjects.LIST,
         title="List of tasks",
-        description="Core NATS request and reply. The reply has the newest tasks, as Redis knows them, up to a second "
-        "late. `more_before` says where to continue; tasks that are added meanwhile neither repeat nor hide others. "
+        description="Core NATS request and reply. The reply has the newest tasks, as Redis knows them: up to a second "
+        "late, after the loss of a worker up to `TASK_ACK_WAIT`. `more_before` says where to continue; tasks that are "
+        "added meanwhile neither repeat nor hide others. "
         "Anybody who may ask sees the tasks of all users: `user_id` is a filter and gives no right.",
         operation="listTasks",
         summary="List tasks of a user, or in a state, the newest first",

@@ -138,7 +138,7 @@ async def test_no_worker(settings: Settings, js: JetStreamContext) -> None:
     found = await examine(settings)
     # Then no worker is the only thing that is wrong
     assert problems(found) == ["NATS answers, but no worker of the service runs there"]
-    assert "start the service with" in found.problems[0].next_step
+    assert "start one with" in found.problems[0].next_step
 
 
 async def test_what_is_wrong_with_workers(
