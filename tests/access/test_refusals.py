@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from natscribe.client import Client, InboxRefusedError, NotAllowedError, RequestFailedError
+from natscribe.client.connection import connect
 from natscribe.client.permissions import who_may
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.wire import Kind
@@ -153,3 +154,14 @@ async def test_the_command_says_it_in_one_sentence(settings: Settings, worker: W
         "NATS does not allow the user 'operator' to send requests to tasks.cancel: log in as publisher "
         "(NATS_USER, NATS_PASSWORD and NATS_INBOX_PREFIX)."
     )
+
+
+async def test_a_refused_subscription_is_told_however_the_answers_are_timed(guarded: GuardedNats) -> None:
+    # Given a user who may not follow tasks
+    connection = await connect(login(Settings(_env_file=None, nats_url=guarded.url), "monitoring"))
+    # When the user subscribes many times, then each refusal is told
+    for number in range(300):
+        await connection.subscribe(f"progress.t{number}")
+        with pytest.raises(NotAllowedError):
+            await connection.refuse_unheard(f"progress.t{number}")
+    await connection.close()

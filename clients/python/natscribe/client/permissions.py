@@ -80,7 +80,9 @@ class Connection(Nats):
             NotAllowedError: The user may not subscribe to this subject.
         """
         with suppress(nats.errors.Error):  # an outage: the server says later whether it refuses
-            await self.flush(timeout=_ACCEPTED_WITHIN_S)
+            # nats-py's first flush may overtake the subscription, which is sent by a task of its own.
+            for _ in range(2):
+                await self.flush(timeout=_ACCEPTED_WITHIN_S)
         if subject in self.refused_subscriptions:
             raise NotAllowedError(self._user, subject, who_may(subject), action="subscribe to")
 
