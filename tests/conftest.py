@@ -1,5 +1,6 @@
 """Real servers for all tests that ask for them: containers where an engine answers, bundled binaries elsewhere."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,9 +11,17 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
+from app.embedded import process
 from app.redis_store.keys import MARK
 from app.settings import Settings
 from tests.servers import Servers, shared_servers
+
+# Tests that run in parallel choose from ports of their own: a port is free until its server listens.
+_NUMBER, _OF = (
+    int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]),
+    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+)
+process.PORTS = process.PORTS[_NUMBER::_OF]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -25,6 +25,8 @@ async def served(
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for _ in range(3):  # asyncio calls `accept` for a connection that has just come
+            await asyncio.sleep(0)
         for task, writer in open_.items():
             task.cancel()
             writer.transport.abort()

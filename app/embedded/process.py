@@ -8,6 +8,7 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from asyncio import StreamReader, StreamWriter
+from collections import deque
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +22,8 @@ _GRACE_S = 5.0  # a stopped server is killed after this time
 _LOOK_EVERY_S = 0.5  # how often `keep` checks whether the server has ended
 _POLL_S = 0.02  # how often a starting server is asked for an answer
 _OTHER_PORTS = 5  # free ports that are tried after the default port
-_NOT_EPHEMERAL = range(20_000, 32_768)  # Linux, macOS and Windows use higher ports for outgoing connections
+_given: deque[int] = deque(maxlen=100)  # ports found last: they may not be in use yet
+PORTS = range(20_000, 32_768)  # of free_port: Linux, macOS and Windows use higher ports for outgoing connections
 _LAST_LINES = 5  # lines of the server's log in an error message
 
 
@@ -159,9 +161,11 @@ class Server(ABC):
 
 def free_port() -> int:
     """Find a TCP port that is free now and that the system never uses for an outgoing connection."""
-    ports = list(_NOT_EPHEMERAL)
+    ports = [port for port in PORTS if port not in _given]
     shuffle(ports)
-    return next(port for port in ports if is_free(port))
+    found = next(port for port in ports if is_free(port))
+    _given.append(found)
+    return found
 
 
 def is_free(port: int, host: str = HOST) -> bool:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from natscribe.client import workers
 from natscribe.client.examination import Examination, examine
 from pydantic import SecretStr
 
@@ -18,8 +17,7 @@ from tests.workers import working
 
 
 @pytest.fixture
-def settings(guarded: GuardedNats, valkey: GuardedValkey, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setattr(workers, "REPLIES_WITHIN_S", 0.5)
+def settings(guarded: GuardedNats, valkey: GuardedValkey) -> Settings:
     found = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
     return login(found, "service")
 

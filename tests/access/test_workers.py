@@ -1,7 +1,7 @@
 """Every worker answers who asks all of them, in each account."""
 
 import pytest
-from natscribe.client import Client, NotAllowedError, workers
+from natscribe.client import Client, NotAllowedError
 
 from app.settings import Settings
 from tests.access.servers import CLIENTS, GuardedNats, GuardedValkey, login
@@ -9,10 +9,7 @@ from tests.fakes.engine import FakeEngine
 from tests.workers import working
 
 
-async def test_each_worker_answers_each_kind_of_client(
-    guarded: GuardedNats, valkey: GuardedValkey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workers, "REPLIES_WITHIN_S", 0.5)
+async def test_each_worker_answers_each_kind_of_client(guarded: GuardedNats, valkey: GuardedValkey) -> None:
     # Given two workers, whose Redis dies
     chosen = Settings(_env_file=None, nats_url=guarded.url, redis_url=valkey.url_of("service"))
     settings = login(chosen, "service")

@@ -38,7 +38,7 @@ async def test_the_speakers_are_in_the_result_not_in_the_live_segments(
     await publisher.publish("t1", diarize=True)
     await publisher.until("t1", State.COMPLETED)
     live = await js.subscribe("segments.t1", stream="transcription_segments", ordered_consumer=True)
-    event = SegmentsEvent.model_validate_json((await live.next_msg()).data)
+    event = SegmentsEvent.model_validate_json((await live.next_msg(timeout=10)).data)
     assert {segment.speaker for segment in event.segments} == {None}
     result = TranscriptionResult.model_validate_json(
         (await js.get_last_msg("transcription_results", "results.t1")).data or b""

@@ -21,7 +21,7 @@ from tests.waiting import eventually
 
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("natscribe.jetstream.streams.EXPIRES_AFTER_S", 0.5)
+    monkeypatch.setattr("natscribe.jetstream.streams.EXPIRES_AFTER_S", 2.0)
     monkeypatch.setattr("app.operations.maintenance.EXPIRE_EVERY_S", 0.2)
 
 

@@ -85,7 +85,7 @@ async def test_a_task_is_cancelled_while_its_engine_is_silent(
     await publisher.until("t1", State.RUNNING)
     await eventually(lambda: begun(engine))
     # When its task is cancelled
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await publisher.ask("tasks.cancel", task_id="t1")
         # Then the engine is stopped, and the consumer is free for the next task
         await eventually(lambda: stopped(engine))
@@ -131,7 +131,7 @@ async def test_an_attempt_continues_where_the_last_one_ran_out_of_time(
     publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
 ) -> None:
     # Given an engine that hangs after its first window, and little time for an attempt
-    settings.task_timeout = 1
+    settings.task_timeout = 3
     engine = FakeEngine()
     engine.hangs_after = [1, 1]
     async with start_worker(engine):

@@ -172,13 +172,13 @@ async def test_the_expected_start_is_about_true(
         (told,) = [each.newest_start for each in overview.queues if each.waiting]
         for start in (newest, told):
             assert start is not None
-            assert abs(start - expected["t9"][1]) < timedelta(seconds=0.5)
+            assert abs(start - expected["t9"][1]) < timedelta(seconds=2)
         # Then each starts about when it was expected
         for task_id, (asked, start) in expected.items():
             running = next(
                 event for event in await publisher.until(task_id, State.RUNNING) if event.state is State.RUNNING
             )
-            assert (running.time - asked) / 2 < start - asked < (running.time - asked) * 2
+            assert (running.time - asked) / 3 < start - asked < (running.time - asked) * 3
         await publisher.until("t9", State.COMPLETED)
 
 

@@ -153,7 +153,9 @@ async def test_a_recording_goes_some_time_after_the_end_and_the_rest_stays(
         assert await is_uploaded(js)
         # When the task has ended
         engine.may_go_on.set()
-        ended = (await publisher.until("t1", State.COMPLETED))[-1].time
+        await publisher.until("t1", State.COMPLETED)
+        ended = (await js.get_last_msg("transcription_results", "results.t1")).time
+        assert ended is not None
 
         # Then its recording goes after that second
         async def is_gone() -> bool:

@@ -45,7 +45,7 @@ class SlowEngine(FakeEngine):
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.work_sharing.coordinator.FIRST_PAUSE_S", 0.2)
-    monkeypatch.setattr("app.work_sharing.coordinator.SILENT_FOR_S", 1.0)
+    monkeypatch.setattr("app.work_sharing.coordinator.SILENT_FOR_S", 3.0)
     monkeypatch.setattr("app.work_sharing.helper.LOOKS_FOR_S", 0.01)
     monkeypatch.setattr("app.work_sharing.helper.ALIVE_EVERY_S", 0.2)
     monkeypatch.setattr(Cores, "free", lambda _self, _wanted: True)

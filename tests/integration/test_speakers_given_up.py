@@ -18,7 +18,7 @@ from tests.waiting import eventually
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
     """One attempt and a little time for it."""
-    return settings.model_copy(update={"task_max_retries": 0, "task_timeout": 1.0})
+    return settings.model_copy(update={"task_max_retries": 0, "task_timeout": 3.0})
 
 
 @pytest.fixture(autouse=True)

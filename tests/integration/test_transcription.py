@@ -45,7 +45,7 @@ async def test_segments_are_heard_while_the_task_runs(
     await publisher.until("t1", State.COMPLETED)
     # When a client comes late
     subscription = await js.subscribe("segments.t1", stream="transcription_segments", ordered_consumer=True)
-    found = [json.loads((await subscription.next_msg(timeout=2)).data) for _ in range(3)]
+    found = [json.loads((await subscription.next_msg(timeout=10)).data) for _ in range(3)]
     # Then it reads the past, in order
     assert [event["sequence"] for event in found] == [1, 2, 3]
     assert [event["processed_seconds"] for event in found] == [10, 20, 30]

@@ -193,7 +193,8 @@ def there_after(seconds: float) -> Answer:
     return answer
 
 
-@pytest.mark.parametrize(("recheck", "seconds"), [(60, 0.003), (0.05, 0.03)], ids=["a moment", "some moments"])
+# The times of these tests are longer than those of the service, so that a busy machine does not hold up a look.
+@pytest.mark.parametrize(("recheck", "seconds"), [(60, 0.2), (1, 0.5)], ids=["a moment", "some moments"])
 async def test_a_message_that_comes_after_its_announcement_is_found_soon(
     consumer: TaskConsumer,
     queues: dict[tuple[Kind, Priority], FakeSubscriber],
@@ -202,6 +203,7 @@ async def test_a_message_that_comes_after_its_announcement_is_found_soon(
     seconds: float,
 ) -> None:
     # Given a consumer that has found all queues empty
+    monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0.3)
     monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", recheck)
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     server = await _found_all_empty(consumer)
@@ -217,6 +219,7 @@ async def test_an_announcement_while_its_queue_is_asked_is_not_used_up(
     consumer: TaskConsumer, queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a queue that is asked for a first task while a second one is announced
+    monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0.3)
     monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 60)
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     server = await _found_all_empty(consumer)
@@ -228,8 +231,8 @@ async def test_an_announcement_while_its_queue_is_asked_is_not_used_up(
         await announce(announced)
         await nothing(server, reply)
 
-    # When the second one is available three milliseconds later
-    server.script, server.otherwise = [announce_another], there_after(0.003)
+    # When the second one is available a moment later
+    server.script, server.otherwise = [announce_another], there_after(0.2)
     await announce(announced)
     # Then it is found without the poll
     await eventually(lambda: _served(queues[Kind.DIARIZATION, Priority.LOW]))
@@ -240,13 +243,14 @@ async def test_an_announcement_just_before_all_queues_are_asked_is_followed_up(
 ) -> None:
     # Given a consumer that asks all queues again because of an announcement
     monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0)
+    monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 0.5)
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     server = await _found_all_empty(consumer)
     assert server.announce is not None
     await server.announce(FakeMessage("accepted.tasks.transcription.low"))
     # When another task is announced shortly before that, and is available only afterwards
-    await asyncio.sleep(0.04)
-    server.otherwise = there_after(0.03)
+    await asyncio.sleep(0.4)
+    server.otherwise = there_after(0.3)
     await server.announce(FakeMessage("accepted.tasks.diarization.low"))
     # Then it is found without the poll
     await eventually(lambda: _served(queues[Kind.DIARIZATION, Priority.LOW]))

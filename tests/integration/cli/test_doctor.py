@@ -28,7 +28,7 @@ class NatsWithoutJetStream(NatsServer):
 
 @pytest.fixture
 def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setattr(workers, "REPLIES_WITHIN_S", 0.5)
+    monkeypatch.setattr(workers, "REPLIES_WITHIN_S", 1.0)
     monkeypatch.setattr(examination, "CHECKED_WITHIN_S", 2.0)
     return settings.model_copy(update={"audio_store": "nats://audio"})
 

@@ -49,7 +49,7 @@ async def test_a_start_with_more_replicas_than_servers_ends_with_one_sentence(
     nats_server: NatsServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given one server, and a setting for three
-    monkeypatch.setattr("app.jetstream.connection.CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("app.jetstream.connection.CONNECT_TIMEOUT_S", 2.0)
     there = settings.model_copy(update={"nats_url": nats_server.url, "nats_replicas": 3})
     # When the service starts
     # Then it says how many servers it needs
@@ -62,7 +62,7 @@ async def test_a_start_without_jetstream_ends_with_one_sentence(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a NATS server that stores nothing
-    monkeypatch.setattr("app.jetstream.connection.CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("app.jetstream.connection.CONNECT_TIMEOUT_S", 2.0)
     server = _WithoutJetStream(tmp_path, free_port())
     await server.start()
     there = settings.model_copy(update={"nats_url": server.url, "audio_store": "nats://audio"})
