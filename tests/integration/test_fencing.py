@@ -85,7 +85,7 @@ async def test_a_task_is_cancelled_while_its_engine_is_silent(
     await publisher.until("t1", State.RUNNING)
     await eventually(lambda: begun(engine))
     # When its task is cancelled
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(2):
         await publisher.ask("tasks.cancel", task_id="t1")
         # Then the engine is stopped, and the consumer is free for the next task
         await eventually(lambda: stopped(engine))

@@ -15,7 +15,7 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 
 CONNECT_TIMEOUT = 0.5  # seconds that the client waits for one address, here
-SLACK = 2.0  # seconds: other tests run beside this one
+SLACK = 1.0  # seconds: other tests run beside this one
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def test_each_silent_address_costs_a_client_one_connect_timeout(
     settings: Settings, silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given two first addresses that take connections and say nothing
-    monkeypatch.setattr("natscribe.client.connection.PATIENCE_S", 1.0)
+    monkeypatch.setattr("natscribe.client.connection.PATIENCE_S", 0.2)
     began = time.monotonic()
     # When a client connects
     async with Client(several(settings, silent, silent)):

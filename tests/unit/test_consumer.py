@@ -1,7 +1,6 @@
 """The consumer asks the task queues one by one, and takes no answer for another's."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -159,6 +158,8 @@ async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     queues: dict[tuple[Kind, Priority], FakeSubscriber], monkeypatch: pytest.MonkeyPatch, lookahead: int
 ) -> None:
     # Given a consumer that takes one task at once or several
+    monkeypatch.setattr("app.queue.consumer.ASK_AGAIN_AFTER_S", 0.3)
+    monkeypatch.setattr("app.queue.consumer.RECHECK_AFTER_S", 1)
     monkeypatch.setattr("app.queue.consumer.POLL_INTERVAL_S", 60)
     server = FakeServer([])
     given = cast("dict[tuple[Kind, Priority], PullStreamSubscriber]", queues)
@@ -168,12 +169,9 @@ async def test_what_was_announced_and_is_not_there_is_asked_for_again(
     # When another one was faster, or the announcement was faster than the consumer
     assert server.announce is not None
     await server.announce(FakeMessage("accepted.tasks.diarization.low"))
-
-    async def all_again() -> bool:
-        return all(count >= 2 for count in Counter(server.asked).values())
-
+    await eventually(lambda: _asked(server, 8))
     # Then this one looks again soon, in all queues
-    await eventually(all_again)
+    await eventually(lambda: _asked(server, 14))
     await consumer.stop(grace=1)
 
 
