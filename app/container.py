@@ -23,6 +23,7 @@ from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.operations.expiry import expire_tasks
 from app.operations.maintenance import Maintenance
+from app.operations.stream_watch import StreamWatch
 from app.operations.worker_report import WorkerReport
 from app.queue.consumer import TaskConsumer
 from app.queue.overview import Overview
@@ -130,7 +131,13 @@ class Container:
     def _make_execution(self, ack_wait: float) -> None:
         settings = self.settings
         settlement = Settlement(
-            self.log, self.dead_letters, self.projection, self.meter, settings.max_attempts, settings.task_retry_delay
+            self.log,
+            self.dead_letters,
+            self.projection,
+            self.meter,
+            settings.max_attempts,
+            settings.task_retry_delay,
+            held=self.waiting.held,
         )
         self.execution = Execution(
             nats=self.nats,
@@ -184,9 +191,11 @@ class Container:
         self.tasks = TaskRequests(self.log, self.results, self.result_writer, self.waiting, self.erasure)
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
+        self.stream_watch = StreamWatch(self.nats, self.settings, self.meter, self.projection)
         self.worker_report = WorkerReport(
             self.worker_name,
             self.settings.audio_store,
+            problems=lambda: self.stream_watch.problems,
             engine=self.engine,
             recordings=self.recordings,
             projection=self.projection,

@@ -127,6 +127,7 @@ class Worker:
             beside = (
                 run_forever("model_loading", self._load_model, every_s=LOAD_MODEL_EVERY_S),
                 container.maintenance.run(),
+                container.stream_watch.run(),
                 projection_feed.run(nats, container.names, container.projection),
                 container.registration.run(),
                 container.retention.run(),
@@ -143,7 +144,7 @@ class Worker:
     async def _provision(self, js: JetStreamContext) -> float:
         """Create what is missing in JetStream; return how many seconds the task consumers wait for a heartbeat."""
         projection = self.container.projection
-        made, ack_wait = await provisioning.provision(js, self.settings)
+        made, ack_wait, _ = await provisioning.provision(js, self.settings)
         if self.container.names.progress_projection in made:
             with suppress(TransientError):  # the new consumer projects everything anyway
                 await projection.mark()

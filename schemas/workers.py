@@ -9,6 +9,20 @@ class WorkersRequest(Order):
     """Asks each worker what it is and whether it is well: it has no fields."""
 
 
+class Problem(Message):
+    """What is wrong, and what a person can do about it."""
+
+    what: str = Field(
+        description="What is wrong.", examples=["The consumer transcription_worker_transcription_high is paused"]
+    )
+    next_step: str = Field(
+        description="What to do.",
+        examples=[
+            "Resume the consumer (nats consumer resume transcription_tasks transcription_worker_transcription_high)"
+        ],
+    )
+
+
 class WorkerInfo(Message):
     """What one worker tells of itself."""
 
@@ -27,3 +41,7 @@ class WorkerInfo(Message):
     audio_store: str = Field(description="Where the worker looks for recordings.", examples=["nats://audio"])
     audio_store_answers: bool = Field(description="Whether the store of recordings answers the worker.")
     redis_answers: bool = Field(description="Whether Redis answers the worker.")
+    problems: list[Problem] = Field(
+        default_factory=list,
+        description="What the worker finds wrong with the streams and consumers of the service and cannot mend.",
+    )

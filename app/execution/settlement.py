@@ -1,10 +1,11 @@
 """Settlement: end, retry or release a task and settle its message, depending on how the work on it ended."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import structlog
 from nats.aio.msg import Msg
@@ -21,6 +22,8 @@ from app.queue.stored_message import StoredMessage
 from app.redis_store.projection import RedisProjection
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
+
+EMPTY_LOG_DELAY_S: Final = 2.0  # in which a changed stream is put back
 
 log = structlog.get_logger()
 
@@ -43,6 +46,7 @@ class Settlement:
     meter: Meter
     max_attempts: int
     retry_delay: float  # seconds before the first retry
+    held: Callable[[str, int], Awaitable[StoredMessage | None]]  # reads a message of a queue by subject and sequence
     jitter: Callable[[], float] = field(default=random.random)  # returns a random number 0..1
 
     async def completed(self, message: Msg) -> Settled:
@@ -78,7 +82,7 @@ class Settlement:
     async def _by_type(self, message: Msg, attempt: TaskAttempt | None, error: Exception, *, begun: bool) -> Settled:
         match error:
             case FencedError():
-                return await self._fenced(attempt)
+                return await self._fenced(message, attempt)
             case StaleSegmentsError() | NotHeldError():
                 log.info("delivery_found_stale", error=type(error).__name__)
                 return await self.release(message, attempt)
@@ -91,13 +95,19 @@ class Settlement:
             return await self._deliver_later(message)
         return await self._attempt_failed(message, attempt, error)
 
-    async def _fenced(self, attempt: TaskAttempt | None) -> Settled:
-        if attempt is not None:
-            last = await self.log.last(attempt.record.event.task_id)
-            log.info("task_fenced", by=last.event.state if last else "deletion")
-            await attempt.clean_up(last)
-            if last is None:
-                await self.projection.withdraw(attempt.record)
+    async def _fenced(self, message: Msg, attempt: TaskAttempt | None) -> Settled:
+        if attempt is None:
+            return Settled(None)
+        last, stored = await self.log.last(attempt.record.event.task_id), StoredMessage.delivered(message)
+        if last is None and await self.held(stored.subject, stored.sequence) is not None:
+            # A deletion removes the message before the log: here the stream of logs was changed, and is put back soon.
+            log.warning("task_log_found_empty")
+            await message.nak(delay=EMPTY_LOG_DELAY_S)
+            return Settled(None)
+        log.info("task_fenced", by=last.event.state if last else "deletion")
+        await attempt.clean_up(last)
+        if last is None:
+            await self.projection.withdraw(attempt.record)
         return Settled(None)
 
     async def _already_known(self, message: Msg, attempt: TaskAttempt | None) -> Settled:

@@ -1,28 +1,67 @@
-"""Provisioning: create missing streams, consumers and buckets, and leave the existing ones unchanged."""
+"""Provisioning: create the streams and consumers that are missing, and put back the settings that the service needs.
+
+A bucket is a stream, too. Settings that an operator may choose stay as they are: `differences.py` says which these are.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeVar
 
-import structlog
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, ObjectStoreConfig, StreamConfig
-from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
+from nats.js.api import ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo
+from nats.js.errors import APIError, NotFoundError
+from natscribe.schemas.workers import Problem
 
 from app.jetstream import streams
 from app.jetstream.connection import StartError, TooFewServersError
-from app.jetstream.objects import stream_of
+from app.jetstream.differences import Difference, of_consumer, of_stream
+from app.jetstream.restoration import is_refusal, restore
+from app.jetstream.strays import append_strays
 from app.settings import Settings
 
-OUTDATED = (
+OUTDATED: Final = (
     "A version before 0.2.0 has made these streams: {streams}. Let it finish its tasks, delete them "
     "(nats stream rm NAME), and start again."
 )
-TOO_FEW_CODES = {10005, 10074}  # err_codes of nats-server: no suitable peers; replicas without a cluster
-CHANGE_REPLICAS = "nats stream edit {stream} --replicas {replicas}"
+NOT_MADE: Final = (
+    "NATS refuses to make the stream {stream} ({reason}): `nats stream ls --subjects` shows the streams that exist, "
+    "delete the one that has its subjects (nats stream rm NAME)."
+)
+MEND_STREAM: Final = (
+    "Stop the program that made the stream so, keep what you need (nats stream backup {name} FOLDER), and delete the "
+    "stream (nats stream rm {name}): the service makes it anew within seconds"
+)
+MEND_CONSUMER: Final = (
+    "Delete the consumer (nats consumer rm {stream} {name}): the service makes it anew within seconds, and no task is "
+    "lost"
+)
+PAUSED: Final = "The consumer {name} of the stream {stream} is paused and delivers nothing"
+RESUME: Final = "Resume the consumer (nats consumer resume {stream} {name})"
+TOO_FEW_CODES: Final = {10005, 10074}  # err_codes of nats-server: no suitable peers; replicas without a cluster
+NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
-log = structlog.get_logger()
+Info = TypeVar("Info", StreamInfo, ConsumerInfo)
+
+
+class Findings(NamedTuple):
+    """What NATS has of the streams and consumers that the service needs."""
+
+    missing: list[str]  # names of streams and consumers
+    differences: list[Difference]
+    paused: list[Problem]
+    events_made_at: str | None  # when the stream of progress events was created: its sequences begin at 1 again then
+
+    @property
+    def broken(self) -> set[str]:
+        """The names of what is missing, or lacks a setting that the service needs."""
+        return {*self.missing, *(each.of for each in self.differences if each.needed)}
+
+    @property
+    def sound(self) -> bool:
+        """Whether everything is there, has the settings that the service needs, and is not paused."""
+        return not self.broken and not self.paused
 
 
 class Provisioned(NamedTuple):
@@ -30,27 +69,43 @@ class Provisioned(NamedTuple):
 
     made: set[str]  # names of the consumers that were created
     ack_wait: float  # seconds; existing consumers may still have the value of an earlier setting
+    problems: list[Problem]  # what NATS refuses to change
 
 
-async def missing(js: JetStreamContext, settings: Settings) -> list[str]:
-    """List the names of the streams, consumers and buckets that do not exist.
+async def examine(js: JetStreamContext, settings: Settings) -> Findings:
+    """Compare all streams and consumers with their wanted configurations, and change nothing.
 
     Raises:
         NatsError: NATS does not answer.
     """
-    wanted: list[tuple[str, Awaitable[object]]] = [
-        (str(stream.name), js.stream_info(str(stream.name))) for stream in streams.stream_configs(settings)
-    ]
-    for stream_name, consumer in streams.consumer_configs(settings):
-        name = str(consumer.durable_name)
-        wanted.append((name, js.consumer_info(stream_name, name)))
-    buckets = [str(bucket.bucket) for bucket in streams.bucket_configs(settings)]
-    wanted += [(bucket, js.object_store(bucket)) for bucket in buckets]
-    found = await asyncio.gather(*(look for _, look in wanted), return_exceptions=True)
-    for answer in found:
-        if isinstance(answer, BaseException) and not isinstance(answer, NotFoundError):
-            raise answer
-    return [name for (name, _), answer in zip(wanted, found, strict=True) if isinstance(answer, NotFoundError)]
+    wanted = list(streams.all_stream_configs(settings))
+    durables = list(streams.consumer_configs(settings))
+    found, consumers = await asyncio.gather(
+        asyncio.gather(*(_if_found(js.stream_info(str(each.name))) for each in wanted)),
+        asyncio.gather(*(_if_found(js.consumer_info(of, str(each.durable_name))) for of, each in durables)),
+    )
+    missing, differences, paused = list[str](), list[Difference](), list[Problem]()
+    for each, info in zip(wanted, found, strict=True):
+        missing += [str(each.name)] if info is None else []
+        differences += of_stream(each, info.config) if info else []
+    for (of, durable), info in zip(durables, consumers, strict=True):
+        name = str(durable.durable_name)
+        missing += [name] if info is None else []
+        differences += of_consumer(durable, info.config) if info else []
+        if info is not None and info.paused:
+            what = PAUSED.format(name=name, stream=of)
+            paused.append(Problem(what=what, next_step=RESUME.format(name=name, stream=of)))
+    created = {info.config.name: str(info.created) for info in found if info is not None}
+    return Findings(missing, differences, paused, created.get(settings.stream_names.progress))
+
+
+async def missing(js: JetStreamContext, settings: Settings) -> list[str]:
+    """List the names of the streams and consumers that do not exist.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
+    return (await examine(js, settings)).missing
 
 
 async def events_made_at(js: JetStreamContext, settings: Settings) -> str:
@@ -74,86 +129,97 @@ async def project_anew(js: JetStreamContext, settings: Settings) -> None:
         await _ensure_consumer(js, stream_name, consumer)
 
 
-async def provision(js: JetStreamContext, settings: Settings) -> Provisioned:
-    """Create missing streams, consumers and buckets; log how existing ones differ, without changing them.
+async def provision(js: JetStreamContext, settings: Settings, changed_by: Mapping[str, str] = NOBODY) -> Provisioned:
+    """Create what is missing, put back the settings that the service needs, and log the other differences.
+
+    `changed_by` names the client that has last changed a stream or consumer, as far as it is known.
 
     Raises:
-        StartError: A stream was created by a version before 0.2.0.
+        NatsError: NATS does not answer.
+        StartError: NATS refuses to create a stream, or a version before 0.2.0 has created one.
     """
-    outdated = [str(stream.name) for stream in streams.stream_configs(settings) if not await _ensure_stream(js, stream)]
+    wanted = list(streams.all_stream_configs(settings))
+    found = [await _ensure_stream(js, each) for each in wanted]
+    outdated = [str(each.name) for each in found if _is_outdated(each)]
     if outdated:
         raise StartError(OUTDATED.format(streams=", ".join(outdated)))
+    problems = [await _restore_stream(js, each, config, changed_by) for each, config in zip(wanted, found, strict=True)]
     made, ack_wait = set[str](), settings.task_ack_wait
-    for stream_name, consumer in streams.consumer_configs(settings):
-        found = await _ensure_consumer(js, stream_name, consumer)
-        if found is None:
+    for of, consumer in streams.consumer_configs(settings):
+        existing = await _ensure_consumer(js, of, consumer)
+        if existing is None:
             made.add(str(consumer.durable_name))
-        elif stream_name == settings.nats_stream_name:
-            ack_wait = min(ack_wait, found.ack_wait or ack_wait)
-    for bucket in streams.bucket_configs(settings):
-        await _ensure_bucket(js, bucket)
-    return Provisioned(made, ack_wait)
+            continue
+        problems.append(await _restore_consumer(js, of, consumer, existing, changed_by))
+        if of == settings.nats_stream_name:
+            ack_wait = min(ack_wait, existing.ack_wait or ack_wait)
+    return Provisioned(made, ack_wait, [problem for problem in problems if problem is not None])
 
 
-async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> bool:
-    """Create the stream if it is missing; return whether the stream has this version's subject transform.
+async def _if_found(asked: Awaitable[Info]) -> Info | None:
+    try:
+        return await asked
+    except NotFoundError:
+        return None
+
+
+async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> StreamConfig:
+    """Create the stream if it is missing, and return its configuration.
 
     A new stream differs from the wanted one if nats-server is too old for some setting.
+
+    Raises:
+        StartError: NATS refuses to create the stream.
+        TooFewServersError: The cluster has too few servers for this number of replicas.
     """
+    info = await _if_found(js.stream_info(str(wanted.name)))
+    if info is not None:
+        return info.config
     try:
-        info = await js.stream_info(str(wanted.name))
-    except NotFoundError:
-        with _enough_servers(wanted.num_replicas):
-            info = await js.add_stream(wanted)
-    _log_differences(str(wanted.name), wanted.as_dict(), info.config.as_dict())
-    return info.config.subject_transform == wanted.subject_transform
+        return (await js.add_stream(wanted)).config
+    except APIError as error:
+        if wanted.num_replicas != 1 and error.err_code in TOO_FEW_CODES:
+            raise TooFewServersError(wanted.num_replicas or 1) from error
+        if not is_refusal(error):
+            raise
+        raise StartError(NOT_MADE.format(stream=wanted.name, reason=error.description)) from error
+
+
+def _is_outdated(found: StreamConfig) -> bool:
+    """Return whether a version before 0.2.0 has made the stream: only that allowed atomic batches."""
+    return bool(found.allow_atomic) and found.subject_transform is None
 
 
 async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> ConsumerConfig | None:
     """Create the consumer if it is missing; return the configuration of an existing consumer, or None."""
-    name = str(wanted.durable_name)
-    try:
-        info = await js.consumer_info(stream, name)
-    except NotFoundError:
+    info = await _if_found(js.consumer_info(stream, str(wanted.durable_name)))
+    if info is None:
         await js.add_consumer(stream, wanted)
         return None
     found: ConsumerConfig = info.config
-    _log_differences(name, wanted.as_dict(), found.as_dict())
     return found
 
 
-async def _ensure_bucket(js: JetStreamContext, wanted: ObjectStoreConfig) -> None:
-    try:
-        found = await (await js.object_store(str(wanted.bucket))).status()
-    except (BucketNotFoundError, NotFoundError):
-        with _enough_servers(wanted.replicas):
-            await js.create_object_store(str(wanted.bucket), config=wanted)
-    else:
-        name = stream_of(str(wanted.bucket))
-        _log_differences(str(wanted.bucket), {"ttl": wanted.ttl or 0}, {"ttl": found.ttl})
-        _log_differences(name, {"num_replicas": wanted.replicas}, {"num_replicas": found.replicas})
+async def _restore_stream(
+    js: JetStreamContext, wanted: StreamConfig, found: StreamConfig, changed_by: Mapping[str, str]
+) -> Problem | None:
+    name, differences = str(wanted.name), of_stream(wanted, found)
+
+    async def change(settings: Mapping[str, object]) -> None:
+        await js.update_stream(found.evolve(**settings))
+        if wanted.subject_transform is not None:
+            await append_strays(js, wanted)
+
+    return await restore(differences, change, mend=MEND_STREAM.format(name=name), by=changed_by.get(name))
 
 
-@contextmanager
-def _enough_servers(replicas: int | None) -> Iterator[None]:
-    """Translate the errors of a cluster that has too few servers for this number of replicas."""
-    try:
-        yield
-    except APIError as error:
-        if replicas == 1 or error.err_code not in TOO_FEW_CODES:
-            raise
-        raise TooFewServersError(replicas or 1) from error
+async def _restore_consumer(
+    js: JetStreamContext, of: str, wanted: ConsumerConfig, found: ConsumerConfig, changed_by: Mapping[str, str]
+) -> Problem | None:
+    name, differences = str(wanted.durable_name), of_consumer(wanted, found)
 
+    async def change(settings: Mapping[str, object]) -> None:
+        await js.add_consumer(of, found.evolve(**settings))
 
-def _log_differences(name: str, wanted: Mapping[str, object], found: Mapping[str, object]) -> None:
-    for key, value in wanted.items():
-        if value is not None and _meant(found.get(key)) != _meant(value):
-            hint = {"change": CHANGE_REPLICAS.format(stream=name, replicas=value)} if key == "num_replicas" else {}
-            log.warning(
-                "configuration_difference_found", of=name, setting=key, wanted=value, found=found.get(key), **hint
-            )
-
-
-def _meant(value: object) -> object:
-    """Return a value, or None for all values by which NATS says `none` or `no limit`, so that they are equal."""
-    return None if value in (0, -1, False, "", ()) or value == [] else value
+    mend = MEND_CONSUMER.format(stream=of, name=name)
+    return await restore(differences, change, mend=mend, by=changed_by.get(name))

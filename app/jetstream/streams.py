@@ -29,6 +29,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
         allow_msg_schedules=True,
         allow_rollup_hdrs=True,  # nats-server turns this on in a stream with schedules
         allow_direct=True,
+        deny_delete=True,
     )
     for stream in (*public_streams(called, queue_length=settings.nats_max_msgs_per_subject), reminders):
         stream.num_replicas = settings.nats_replicas
@@ -59,3 +60,10 @@ def bucket_configs(settings: Settings) -> Iterator[ObjectStoreConfig]:
     for bucket in streams.bucket_configs(settings.audio_store, audio_ttl_s=settings.audio_ttl):
         bucket.replicas = settings.nats_replicas
         yield bucket
+
+
+def all_stream_configs(settings: Settings) -> Iterator[StreamConfig]:
+    """Yield the configurations of all streams, those behind the buckets last."""
+    yield from stream_configs(settings)
+    for bucket in bucket_configs(settings):
+        yield streams.bucket_stream(bucket)

@@ -35,10 +35,10 @@ async def nats_answers(broker: NatsBroker, settings: Settings) -> bool:
 
 
 async def consumers_exist(broker: NatsBroker, settings: Settings) -> bool:
-    """Return whether all streams, consumers and buckets exist."""
+    """Return whether all streams, consumers and buckets exist, and are as the service needs them."""
     js = (await broker.connect()).jetstream(timeout=ANSWER_TIMEOUT_S)
     try:
-        return not await provisioning.missing(js, settings)
+        return (await provisioning.examine(js, settings)).sound
     except NatsError:
         return False
 

@@ -1,4 +1,4 @@
-"""Maintenance beside the running task: restore missing streams and Redis keys, end expired tasks, set metrics."""
+"""Maintenance beside the running task: restore missing Redis keys, end expired tasks, set metrics."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -64,7 +64,6 @@ class Maintenance:
     async def run(self) -> None:
         """Do all periodic work until cancelled."""
         await asyncio.gather(
-            run_forever("provisioning", self.provision, every_s=CHECK_EVERY_S),
             run_forever("projection_restart", self.restart_projection, every_s=CHECK_EVERY_S),
             run_forever("queue_metrics", self.measure_queues, every_s=MEASURE_EVERY_S),
             run_forever("storage_metrics", self.measure_storage, every_s=MEASURE_EVERY_S),
@@ -73,17 +72,6 @@ class Maintenance:
             run_forever("task_list_cleaning", self._task_list.remove_expired, every_s=CLEAN_LISTS_EVERY_S),
             run_forever("expiry", self._expire, every_s=EXPIRE_EVERY_S),
         )
-
-    async def provision(self) -> None:
-        """Create streams, consumers and buckets again that an operator has deleted.
-
-        A pulling client receives no error when its consumer is deleted (faststream#2632).
-        """
-        missing = await provisioning.missing(self._js, self._settings)
-        if missing:
-            log.error("streams_found_missing", names=missing)
-            await provisioning.provision(self._js, self._settings)
-        self._projection.made_at = await provisioning.events_made_at(self._js, self._settings)
 
     async def restart_projection(self) -> None:
         """Project everything again if Redis is new or has lost its data."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import uuid4
 
-from natscribe.schemas.workers import WorkerInfo
+from natscribe.schemas.workers import Problem, WorkerInfo
 
 from app.cancellation import cancel_all
 from app.engines.engine import Engine
@@ -53,14 +53,19 @@ class WorkerReport:
         name: str,
         audio_store: str,
         *,
+        problems: Callable[[], list[Problem]],
         engine: Engine,
         recordings: Recordings,
         projection: RedisProjection,
         idle: Callable[[], bool],
     ) -> None:
-        """`audio_store` is the address of `recordings`; `idle` returns whether a task would begin at once."""
+        """`audio_store` is the address of `recordings`; `idle` returns whether a task would begin at once.
+
+        `problems` returns what is wrong with the streams of the service.
+        """
         self._name = name
         self._audio_store = audio_store
+        self._problems = problems
         self._engine = engine
         self._recordings = recordings
         self._redis = _Check(projection.reachable)
@@ -82,6 +87,7 @@ class WorkerReport:
             audio_store=self._audio_store,
             audio_store_answers=store,
             redis_answers=redis,
+            problems=self._problems(),
         )
 
     async def close(self) -> None:

@@ -128,6 +128,12 @@ class Meter:
         self._redis = self._gauge(
             "natscribe_redis_up", "Whether Redis answers and lets the service write.", mode="livemin"
         )
+        self._broken = self._gauge(
+            "natscribe_streams_broken", "Streams and consumers that the service cannot mend.", mode="livemax"
+        )
+        self._restored = self._counter(
+            "natscribe_streams_restored", "Streams and consumers that a worker has created or put back.", []
+        )
         self._redis_used = self._gauge("natscribe_redis_used_bytes", "Memory that Redis occupies.")
         self._redis_limit = self._gauge("natscribe_redis_limit_bytes", "Memory that Redis may occupy; 0: no limit.")
         self._memory = self._gauge("natscribe_worker_memory_bytes", "Resident memory in bytes.", ["part"], "livesum")
@@ -245,6 +251,11 @@ class Meter:
         self._redis.set(redis)
         self._model.set(model)
         self._attempt_limit.set(attempt_limit)
+
+    def streams(self, *, broken: int, restored: int) -> None:
+        """Set how many streams and consumers cannot be mended, and count those that were mended."""
+        self._broken.set(broken)
+        self._restored.inc(restored)
 
     def redis_memory(self, *, used: int, limit: int) -> None:
         """Set how many bytes Redis occupies, and how many it may occupy."""

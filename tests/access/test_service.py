@@ -21,6 +21,7 @@ from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 from natscribe.schemas.wire import Kind, Priority
 
 from app.errors import PermanentError
+from app.jetstream.streams import all_stream_configs
 from app.main import Worker
 from app.redis_store.keys import MARK
 from app.retention.reminders import Reminder
@@ -163,6 +164,21 @@ async def let_time_pass(worker: Worker, publisher: Client) -> None:
     await eventually(is_erased)
 
 
+async def streams_are_stripped(guarded: GuardedNats, settings: Settings) -> None:
+    """Let an administrator make each stream useless, and wait until the service has put all of them back."""
+    admin = await nats.connect(guarded.url, user="admin", password=password("admin"), inbox_prefix=inbox("admin"))
+    js = admin.jetstream()
+    for config in all_stream_configs(settings):
+        await js.update_stream(config.evolve(republish=None, subject_transform=None, allow_direct=False))
+
+    async def are_back() -> bool:
+        found = [(await js.stream_info(str(wanted.name))).config for wanted in all_stream_configs(settings)]
+        return all(config.allow_direct for config in found)
+
+    await eventually(are_back)
+    await admin.close()
+
+
 async def test_all_that_the_service_promises(
     guarded: GuardedNats,
     settings: Settings,
@@ -196,6 +212,8 @@ async def test_all_that_the_service_promises(
     # And Redis loses what it had
     await worker.container.projection._redis.delete(MARK)  # noqa: SLF001 -- the service's own user is the one that may
     await worker.container.maintenance.restart_projection()
+    # And an administrator takes from each stream what the service needs
+    await streams_are_stripped(guarded, settings)
     # And the time of a task is over, and a user is deleted
     await let_time_pass(worker, publisher)
     anna = await publisher.create_transcription_task(RECORDING, user_id="anna")

@@ -442,7 +442,7 @@ async def test_a_task_is_replayed_though_a_new_stream_counts_from_1(
     await publisher.until("t1", State.FAILED)
     await eventually(lambda: queue_is_empty(js))
     await js.delete_stream("transcription_tasks")
-    await worker.container.maintenance.provision()
+    await worker.container.stream_watch.look()
     # When its dead letter is replayed, so that its message has a lower number than before
     assert await publisher.ask("dead_letters.replay", task_id="t1") == {"replayed": 1}
     # Then it completes
@@ -461,7 +461,7 @@ async def test_tasks_are_replayed_though_a_new_stream_repeats_their_numbers(
         await publisher.until(task_id, State.FAILED)
     await eventually(lambda: queue_is_empty(js))
     await js.delete_stream("transcription_tasks")
-    await worker.container.maintenance.provision()
+    await worker.container.stream_watch.look()
     # When they are replayed, so that some messages have the same number as before
     assert await publisher.ask("dead_letters.replay", code="audio_unreadable") == {"replayed": 5}
     # Then all complete

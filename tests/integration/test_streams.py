@@ -15,6 +15,7 @@ from nats.js.api import (
 from structlog.testing import capture_logs
 
 from app.jetstream.provisioning import provision
+from app.jetstream.streams import stream_configs
 from app.settings import Settings
 
 DAY = 24 * 3600
@@ -113,10 +114,8 @@ async def test_what_is_as_it_should_be_is_not_spoken_of(made: JetStreamContext, 
 
 async def test_what_differs_is_told_and_left_alone(settings: Settings, js: JetStreamContext) -> None:
     # Given a stream and a consumer that an operator has made otherwise
-    transform = SubjectTransform(src="append.progress.*", dest="progress.{{wildcard(1)}}")
-    await js.add_stream(
-        name="transcription_progress", subjects=["append.progress.*"], subject_transform=transform, max_age=5
-    )
+    progress = next(each for each in stream_configs(settings) if each.name == "transcription_progress")
+    await js.add_stream(progress.evolve(max_age=5, duplicate_window=5))
     queue = ConsumerConfig(
         durable_name="transcription_worker_transcription_high",
         filter_subject="tasks.transcription.high",
@@ -166,7 +165,7 @@ async def test_another_number_of_replicas_is_told_with_the_command_that_changes_
 async def test_streams_of_an_older_version_are_named_with_what_to_do(settings: Settings, js: JetStreamContext) -> None:
     # Given two streams as they were made before 0.2.0
     for of in ("progress", "results"):
-        await js.add_stream(name=f"transcription_{of}", subjects=[f"{of}.*"])
+        await js.add_stream(name=f"transcription_{of}", subjects=[f"{of}.*"], allow_atomic=True)
     # When the service starts
     # Then one sentence names both and what to do, and both are left alone
     with pytest.raises(ConnectionError, match=r"transcription_progress, transcription_results.*nats stream rm"):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import cast
 
@@ -16,6 +17,7 @@ from app.dead_letters.store import DeadLetterStore
 from app.errors import FencedError, NotHeldError, PermanentError, TaskError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.execution.settlement import Settlement
+from app.queue.stored_message import StoredMessage
 from app.redis_store.projection import RedisProjection
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
@@ -33,6 +35,7 @@ class Story:
     fenced: bool = False
     deleted: bool = False
     cleaned_up: bool = False
+    held: bool = False  # whether the task stream has the message
 
 
 @dataclass
@@ -126,6 +129,10 @@ class FakeAttempt:
         self.story.done.append(state)
 
 
+async def held(story: Story, subject: str, sequence: int) -> StoredMessage | None:
+    return StoredMessage(subject, sequence, datetime.now(UTC), {}, b"{}") if story.held else None
+
+
 def settlement(story: Story, *, max_attempts: int = 4, retry_delay: float = 30, jitter: float = 0.0) -> Settlement:
     return Settlement(
         cast("TaskLog", FakeLog(story)),
@@ -134,6 +141,7 @@ def settlement(story: Story, *, max_attempts: int = 4, retry_delay: float = 30, 
         Meter(),
         max_attempts=max_attempts,
         retry_delay=retry_delay,
+        held=partial(held, story),
         jitter=lambda: jitter,
     )
 
@@ -195,6 +203,15 @@ async def test_a_fenced_worker_settles_nothing(number: int, error: TaskError) ->
     assert await fail(story, number, error) is None
     assert story.done == []
     assert story.cleaned_up
+
+
+async def test_a_task_whose_log_is_empty_is_delivered_again_while_its_message_is_there() -> None:
+    # Given an attempt that finds no log: the stream of logs was changed
+    story = Story(fenced=True, deleted=True, held=True)
+    # When it is settled, then nothing of the task is removed, and its message is delivered again
+    assert await fail(story, 1, TRANSIENT) is None
+    assert story.done == ["nak"]
+    assert not story.cleaned_up
 
 
 async def test_a_stopping_worker_releases_its_task_at_once() -> None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
+from unittest.mock import AsyncMock
 
 import pytest
 from nats.aio.client import Client
@@ -92,6 +93,7 @@ class Run:
                 Meter(),
                 max_attempts=4,
                 retry_delay=0,
+                held=AsyncMock(return_value=None),
             ),
             meter=Meter(),
             connection=self.connection,

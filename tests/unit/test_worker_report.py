@@ -58,7 +58,13 @@ async def report(recordings: Recordings, monkeypatch: pytest.MonkeyPatch) -> Asy
     monkeypatch.setattr(worker_report, "CHECKED_WITHIN_S", 0.05)
     projection = cast("RedisProjection", FakeProjection())
     report = WorkerReport(
-        "w1", "file:///a", engine=FakeEngine(), recordings=recordings, projection=projection, idle=lambda: True
+        "w1",
+        "file:///a",
+        problems=list,
+        engine=FakeEngine(),
+        recordings=recordings,
+        projection=projection,
+        idle=lambda: True,
     )
     yield report
     await report.close()

@@ -7,10 +7,10 @@ import pytest
 from natscribe.cli import doctor
 from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
-from natscribe.client.examination import Examination, Problem, Server
+from natscribe.client.examination import Examination, Server
 from natscribe.client.rights import Right
 from natscribe.schemas.wire import Model
-from natscribe.schemas.workers import WorkerInfo
+from natscribe.schemas.workers import Problem, WorkerInfo
 from typer.testing import CliRunner
 
 WIDTH = 80

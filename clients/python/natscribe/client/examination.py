@@ -28,7 +28,7 @@ from natscribe.client.workers import workers
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Kind, Priority
-from natscribe.schemas.workers import WorkerInfo
+from natscribe.schemas.workers import Problem, WorkerInfo
 from natscribe.settings import Settings
 
 CONNECTED_WITHIN_S = 10.0
@@ -39,13 +39,6 @@ OLDEST_SERVER = (2, 12)  # earlier servers cannot schedule messages
 _NAMED = 3  # at most this number of workers is named in a sentence
 
 T = TypeVar("T")
-
-
-class Problem(BaseModel):
-    """What is wrong, and what to do."""
-
-    what: str
-    next_step: str
 
 
 class Server(BaseModel):
@@ -173,6 +166,7 @@ class _Examiner:
             "No model is loaded in",
             "wait if the worker has just started, else look at its log (runbook: ModelNotLoaded)",
         )
+        self.found.problems += {each.what: each for worker in found for each in worker.problems}.values()
         for other in sorted({each.version for each in found if not _same_release(each.version, _CLIENT)}):
             older = "the service" if _release(other) < _release(_CLIENT) else "this client (pip install -U natscribe)"
             self._of_some(

@@ -1,4 +1,9 @@
-"""The streams, queues and buckets that clients see: the service makes them, and the mock."""
+"""The streams, queues and buckets that clients see: the service makes them, and the mock.
+
+Each stream has a setting that nobody can take back: `deny_delete` where the service purges by subject, `deny_purge`
+where it deletes single messages. nats-server refuses every update that leaves this setting out. So a client that
+declares one of the streams by its name, with a configuration of its own, cannot change it.
+"""
 
 from collections.abc import Iterator
 
@@ -53,6 +58,7 @@ def public_streams(called: StreamNames, *, queue_length: int = QUEUE_LENGTH) -> 
         duplicate_window=DUPLICATE_WINDOW_S,
         republish=RePublish(src=subjects.ALL_TASKS, dest=subjects.ALL_ACCEPTED),
         allow_direct=True,
+        deny_purge=True,
     )
     yield _log(called.progress, subjects.ALL_PROGRESS, 8 * DAY_S)
     yield _log(called.segments, subjects.ALL_SEGMENTS, 8 * DAY_S)
@@ -64,6 +70,7 @@ def public_streams(called: StreamNames, *, queue_length: int = QUEUE_LENGTH) -> 
     letters = _log(called.dead_letters, subjects.ALL_DEAD_LETTERS, LETTERS_KEPT_S)
     letters.subjects = [subjects.append_to(subjects.dead_letters(kind)) for kind in Kind]
     letters.duplicate_window = EXPIRES_AFTER_S + DAY_S  # a message that is delivered again stores no second dead letter
+    letters.deny_delete, letters.deny_purge = False, True
     yield letters
 
 
@@ -84,6 +91,7 @@ def _log(name: str, subject: str, max_age: float) -> StreamConfig:
         max_age=max_age,
         duplicate_window=DUPLICATE_WINDOW_S,
         allow_direct=True,
+        deny_delete=True,
     )
 
 
@@ -120,3 +128,20 @@ def bucket_configs(audio_store: str, *, audio_ttl_s: float = AUDIO_TTL_S) -> Ite
     if audio_store.startswith(BUCKET_SCHEME):
         ttl = audio_ttl_s + UPLOADS_KEPT_S if audio_ttl_s else None
         yield ObjectStoreConfig(bucket=audio_store.removeprefix(BUCKET_SCHEME), ttl=ttl)
+
+
+def bucket_stream(bucket: ObjectStoreConfig) -> StreamConfig:
+    """Make the configuration of the stream behind a bucket: what clients make for a bucket, and `deny_delete`."""
+    return StreamConfig(
+        name=f"OBJ_{bucket.bucket}",
+        subjects=[f"$O.{bucket.bucket}.C.>", f"$O.{bucket.bucket}.M.>"],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        max_age=bucket.ttl or 0,
+        duplicate_window=DUPLICATE_WINDOW_S,
+        num_replicas=bucket.replicas,
+        allow_rollup_hdrs=True,
+        allow_direct=True,
+        deny_delete=True,
+    )

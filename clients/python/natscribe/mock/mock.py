@@ -17,7 +17,7 @@ from typing_extensions import Self
 from natscribe.client.connection import connect, read_settings
 from natscribe.client.errors import ClientError, NoJetStreamError
 from natscribe.jetstream.nats_py_compat import close
-from natscribe.jetstream.streams import bucket_configs, public_streams, queue_consumers
+from natscribe.jetstream.streams import bucket_configs, bucket_stream, public_streams, queue_consumers
 from natscribe.mock.answers import Answers
 from natscribe.mock.content import Task
 from natscribe.mock.letters import Letters
@@ -151,7 +151,7 @@ class Mock:
             for consumer in queue_consumers(names):
                 await js.add_consumer(names.tasks, consumer)
             for bucket in bucket_configs(self._settings.audio_store):
-                await js.create_object_store(str(bucket.bucket), config=bucket)
+                await js.add_stream(bucket_stream(bucket))
         except (APIError, nats.errors.Error) as error:
             place = self._settings.nats_place
             message = f"NATS at {place} refuses a stream ({error}): start an empty nats-server with -js for the mock."

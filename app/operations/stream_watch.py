@@ -1,0 +1,111 @@
+"""The stream watch: notices when somebody changes a stream or consumer of the service, and has it put back.
+
+The worker that receives the advisory about a change looks at once. All workers look at intervals, too, because an
+advisory may be lost, or its worker be frozen.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from natscribe.schemas.workers import Problem
+
+from app.jetstream import advisories, provisioning, streams
+from app.jetstream.connection import StartError
+from app.jetstream.provisioning import Findings
+from app.jetstream.restoration import UNKNOWN
+from app.redis_store.projection import RedisProjection
+from app.settings import Settings
+from app.supervision import run_forever
+from app.telemetry.metrics import Meter
+
+QUEUE_GROUP: Final = "natscribe"  # one worker receives each advisory
+LOOK_EVERY_S: Final = 1.5  # so a change is noticed within two seconds
+HEAD_START_S: Final = 0.2  # for the worker that receives the advisory, and so knows who has changed a stream
+RETRY_EVERY_S: Final = 60.0  # how often a change is tried again that NATS has refused
+
+log = structlog.get_logger()
+
+
+class StreamWatch:
+    """Looks whether all streams, consumers and buckets are there and as the service needs them."""
+
+    def __init__(self, nats: Client, settings: Settings, meter: Meter, projection: RedisProjection) -> None:
+        self._nats = nats
+        self._js = nats.jetstream()
+        self._settings = settings
+        self._meter = meter
+        self._projection = projection
+        self._names = {str(stream.name) for stream in streams.all_stream_configs(settings)}
+        self._names |= {str(consumer.durable_name) for _, consumer in streams.consumer_configs(settings)}
+        self._changed_by: dict[str, str] = {}
+        self._changed = asyncio.Event()
+        self._seen: Findings | None = None  # what the last look has left
+        self._retry_at = 0.0
+        self.problems: list[Problem] = []  # what is wrong now and was not mended
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await self._nats.subscribe(advisories.SUBJECT, queue=QUEUE_GROUP, cb=self._note)
+        await run_forever("stream_watch", self._look_and_wait, every_s=0, retry_after_s=LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Create what is missing, put back what was changed, and note what cannot be mended.
+
+        A pulling client receives no error when its consumer is deleted (faststream#2632).
+
+        Raises:
+            NatsError: NATS does not answer.
+        """
+        findings, now = await provisioning.examine(self._js, self._settings), asyncio.get_running_loop().time()
+        if self._is_new(findings) and not self._changed_by:
+            await asyncio.sleep(HEAD_START_S)
+            findings = await provisioning.examine(self._js, self._settings)
+        if self._is_new(findings) or (not findings.sound and now >= self._retry_at):
+            findings = await self._mend(findings)
+            # Without a refusal, what is broken was changed again meanwhile: the next look mends it.
+            self._retry_at = now + RETRY_EVERY_S if self.problems else now
+        self._seen = findings
+        if findings.events_made_at is not None:
+            self._projection.made_at = findings.events_made_at
+
+    def _is_new(self, findings: Findings) -> bool:
+        return not findings.sound if self._seen is None else findings != self._seen
+
+    async def _mend(self, before: Findings) -> Findings:
+        """Provision everything, note what NATS refuses, and return what is found then."""
+        changed_by, self._changed_by = self._changed_by, {}
+        if before.missing:
+            who = sorted({changed_by[name] for name in before.missing if name in changed_by})
+            log.error("streams_found_missing", names=before.missing, by=who or UNKNOWN)
+        try:
+            problems = (await provisioning.provision(self._js, self._settings, changed_by)).problems
+        except StartError as error:  # the message has the problem and, after a colon, the next step
+            what, _, next_step = str(error).rpartition(": ")
+            problems = [Problem(what=what, next_step=next_step)]
+            log.error("streams_not_made", reason=str(error))  # noqa: TRY400 -- the reason needs no traceback
+        after = await provisioning.examine(self._js, self._settings)
+        self.problems = [*problems, *after.paused]
+        self._meter.streams(broken=len(self.problems), restored=len(before.broken - after.broken))
+        return after
+
+    async def _look_and_wait(self) -> None:
+        self._changed.clear()
+        await self.look()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await self._changed.wait()
+
+    async def _note(self, advisory: Msg) -> None:
+        """Log a refused change; after any other change, look at once."""
+        change = advisories.read(advisory.data)
+        if change is None or change.of not in self._names:
+            return
+        if change.refusal is not None:
+            log.warning("stream_change_refused", of=change.of, by=change.by, reason=change.refusal)
+            return
+        self._changed_by[change.of] = change.by
+        self._changed.set()

@@ -1,0 +1,422 @@
+"""A stream or consumer of the service that a client changes: refused, or noticed and put back; no task is lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import nats
+import pytest
+from faststream import FastStream
+from faststream.nats import NatsBroker, PullSub
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import (
+    ConsumerConfig,
+    DeliverPolicy,
+    ObjectStoreConfig,
+    RetentionPolicy,
+    StreamConfig,
+)
+from nats.js.errors import APIError
+from natscribe.schemas.progress import State
+from natscribe.schemas.workers import WorkerInfo
+from structlog.testing import capture_logs
+
+from app.jetstream import provisioning, streams
+from app.main import Worker
+from app.operations.health import consumers_exist
+from app.settings import Settings
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker
+from tests.waiting import eventually
+
+NOTICED_WITHIN_S = 2.0
+SUBJECTS = {
+    "transcription_tasks": "tasks.>",
+    "transcription_progress": "progress.*",
+    "transcription_segments": "segments.*",
+    "transcription_results": "results.*",
+    "transcription_dead_letters": "dead_letters.*",
+    "transcription_retention": "retention.>",
+    "OBJ_results": "$O.results.>",
+    "OBJ_audio": "$O.audio.>",
+}
+LOGS = ["transcription_progress", "transcription_segments", "transcription_results", "transcription_dead_letters"]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"audio_store": "nats://audio"})
+
+
+@pytest.fixture
+async def stranger(settings: Settings) -> AsyncIterator[JetStreamContext]:
+    """A client that knows the names of the streams, and not what they are for."""
+    connection = await nats.connect(settings.nats_url, name="stranger")
+    yield connection.jetstream()
+    await connection.close()
+
+
+async def configs(js: JetStreamContext) -> dict[str, StreamConfig]:
+    return {name: (await js.stream_info(name)).config for name in SUBJECTS}
+
+
+async def is_sound(js: JetStreamContext, settings: Settings) -> bool:
+    return (await provisioning.examine(js, settings)).sound
+
+
+async def stored_results(js: JetStreamContext) -> dict[str, int]:
+    """How many messages the stream of results has on each subject."""
+    return (await js.stream_info("transcription_results", subjects_filter=">")).state.subjects or {}
+
+
+def told(logs: list[Any], event: str) -> list[Any]:
+    return [entry for entry in logs if entry["event"] == event]
+
+
+# What a client of each kind asks that knows a stream by its name alone
+
+
+@asynccontextmanager
+async def faststream_consumer(url: str, stream: str, **options: Any) -> AsyncIterator[BaseException | None]:
+    """An application as FastStream's guide shows it; yields why it has not started."""
+    broker = NatsBroker(url, name="their-application", apply_types=False)
+
+    async def handle(body: bytes) -> None:
+        """Looks at a message."""
+
+    broker.subscriber(SUBJECTS[stream], stream=stream, **options)(handle)
+    try:
+        await FastStream(broker).start()
+    except NatsError as error:
+        yield error
+    else:
+        yield None
+    finally:
+        await broker.stop()
+
+
+CONSUMERS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "durable": {"durable": "theirs"},
+    "pull": {"durable": "theirs", "pull_sub": PullSub(batch_size=5)},
+}
+
+
+@pytest.mark.filterwarnings("ignore:The JetStream Push consumer:RuntimeWarning")
+@pytest.mark.parametrize("options", CONSUMERS.values(), ids=CONSUMERS.keys())
+@pytest.mark.parametrize("stream", LOGS)
+async def test_a_faststream_consumer_that_declares_a_stream_changes_nothing(
+    worker: Worker, settings: Settings, js: JetStreamContext, stream: str, options: dict[str, Any]
+) -> None:
+    # Given a running service
+    before = await configs(js)
+    with capture_logs() as logs:
+        # When an application names a stream as FastStream's guide shows
+        async with faststream_consumer(settings.nats_url, stream, **options) as refused:
+            # Then its start ends with the error of NATS, which docs/faststream.md explains
+            assert "stream configuration update can not cancel deny" in str(refused)
+        # And the service says who has tried
+        await eventually(lambda: asyncio.sleep(0, told(logs, "stream_change_refused")), within=NOTICED_WITHIN_S)
+    (line,) = told(logs, "stream_change_refused")
+    assert (line["of"], line["by"].split()[0]) == (stream, "their-application")
+    # And all streams are as before
+    assert await configs(js) == before
+
+
+@pytest.mark.parametrize("stream", SUBJECTS)
+async def test_a_client_that_updates_a_stream_changes_nothing(
+    worker: Worker, js: JetStreamContext, stranger: JetStreamContext, stream: str
+) -> None:
+    # Given a running service
+    before = await configs(js)
+    # When a client declares a stream with what it knows of it, as nats-py and nats.js send it
+    for retention in (RetentionPolicy.LIMITS, RetentionPolicy.WORK_QUEUE):
+        config = StreamConfig(name=stream, subjects=[SUBJECTS[stream]], retention=retention)
+        for declare in (stranger.add_stream, stranger.update_stream):
+            # Then NATS refuses it, and nothing is changed
+            with pytest.raises(APIError):
+                await declare(config)
+    if stream == "OBJ_audio":
+        with pytest.raises(APIError):
+            await stranger.create_object_store("audio", config=ObjectStoreConfig(ttl=5))
+    assert await configs(js) == before
+
+
+async def test_tasks_outlive_consumers_that_start_in_the_middle(
+    publisher: Publisher, recording: None, settings: Settings, js: JetStreamContext
+) -> None:
+    # Given twenty tasks
+    ids = [f"t{number}" for number in range(20)]
+    for task_id in ids:
+        await publisher.publish(task_id)
+    await publisher.until("t3", State.RUNNING)
+    # When applications declare each stream of events
+    for stream in LOGS:
+        async with faststream_consumer(settings.nats_url, stream) as refused:
+            assert refused is not None
+    # Then each task is done at its first attempt, and its result is there
+    for task_id in ids:
+        events = await publisher.until(task_id, State.COMPLETED)
+        assert {event.attempt for event in events} <= {0, 1}
+    assert await stored_results(js) == {f"results.{task_id}": 1 for task_id in ids}
+
+
+@pytest.fixture
+async def recording(worker: Worker, js: JetStreamContext) -> None:
+    """The recording that all tasks name."""
+    await (await js.object_store("audio")).put("meeting.flac", b"sound")
+
+
+async def stripped(js: JetStreamContext, stream: str) -> None:
+    """Take from a stream all that nats-server lets a client take who knows what cannot be taken back."""
+    old = (await js.stream_info(stream)).config
+    await js.update_stream(
+        StreamConfig(
+            name=stream,
+            subjects=sorted({*(old.subjects or []), SUBJECTS[stream]}) if stream in LOGS else old.subjects,
+            retention=old.retention,
+            deny_delete=old.deny_delete,
+            deny_purge=old.deny_purge,
+            allow_msg_schedules=old.allow_msg_schedules,
+            allow_rollup_hdrs=bool(old.allow_msg_schedules),
+        )
+    )
+
+
+@pytest.mark.parametrize("stream", SUBJECTS)
+async def test_a_stream_that_somebody_strips_is_put_back_in_time(
+    worker: Worker, settings: Settings, js: JetStreamContext, stranger: JetStreamContext, stream: str
+) -> None:
+    # Given a running service
+    with capture_logs() as logs:
+        # When somebody takes the settings from a stream that can be taken
+        await stripped(stranger, stream)
+        # Then the service puts them back, in time
+        await eventually(partial(is_sound, js, settings), within=NOTICED_WITHIN_S)
+        await eventually(lambda: asyncio.sleep(0, told(logs, "settings_restored")))
+    # And one line says who it was
+    (line,) = told(logs, "settings_restored")
+    assert (line["of"], line["by"].split()[0]) == (stream, "stranger")
+
+
+async def test_a_change_is_noticed_without_an_advisory(
+    worker: Worker, settings: Settings, js: JetStreamContext
+) -> None:
+    # Given a client whose changes are not told, since it has the name of the workers
+    connection = await nats.connect(settings.nats_url, name="natscribe")
+    # When somebody strips a stream
+    await stripped(connection.jetstream(), "transcription_results")
+    # Then a look at intervals finds it in time
+    await eventually(partial(is_sound, js, settings), within=NOTICED_WITHIN_S)
+    await connection.close()
+
+
+async def test_tasks_outlive_streams_that_are_stripped_in_the_middle(
+    publisher: Publisher, recording: None, settings: Settings, js: JetStreamContext, stranger: JetStreamContext
+) -> None:
+    # Given twenty tasks
+    ids = [f"t{number}" for number in range(20)]
+    for task_id in ids:
+        await publisher.publish(task_id)
+    # When somebody strips all streams again and again
+    for number in range(0, 20, 4):
+        await publisher.until(f"t{number}", State.RUNNING)
+        for stream in SUBJECTS:
+            await stripped(stranger, stream)
+    # Then each task is done, and has one result
+    for task_id in ids:
+        await eventually(partial(publisher.is_completed, task_id))
+    await eventually(partial(_has_one_result_of_each, js, ids))
+    # And the streams are whole
+    await eventually(partial(is_sound, js, settings), within=NOTICED_WITHIN_S)
+
+
+async def _has_one_result_of_each(js: JetStreamContext, ids: list[str]) -> bool:
+    return await stored_results(js) == {f"results.{task_id}": 1 for task_id in ids}
+
+
+async def test_streams_that_a_consumer_has_declared_before_the_first_start_are_put_right(
+    settings: Settings, js: JetStreamContext, start_worker: StartWorker, publisher: Publisher
+) -> None:
+    # Given an empty server, on which a FastStream consumer has declared the streams of events
+    for stream in LOGS:
+        async with faststream_consumer(settings.nats_url, stream, durable="theirs", pull_sub=True) as refused:
+            assert refused is None
+    # When the service starts, then it works
+    async with start_worker(FakeEngine()):
+        assert await is_sound(js, settings)
+        await (await js.object_store("audio")).put("meeting.flac", b"sound")
+        await publisher.publish("t1")
+        await publisher.until("t1", State.COMPLETED)
+    assert await stored_results(js) == {"results.t1": 1}
+
+
+async def test_streams_of_the_version_before_are_protected_at_the_start(
+    settings: Settings, js: JetStreamContext, stranger: JetStreamContext, start_worker: StartWorker
+) -> None:
+    # Given streams without the settings that nobody can take back, and an operator's limit
+    for config in streams.all_stream_configs(settings):
+        await js.add_stream(config.evolve(deny_delete=False, deny_purge=False, max_bytes=10**9))
+    # When the service starts
+    async with start_worker(FakeEngine()):
+        # Then nobody can change them, and the operator's limit stays
+        for stream in LOGS:
+            with pytest.raises(APIError, match="can not cancel deny"):
+                await stranger.update_stream(StreamConfig(name=stream, subjects=[SUBJECTS[stream]]))
+    assert {config.max_bytes for config in (await configs(js)).values()} == {10**9}
+
+
+async def test_what_an_operator_may_choose_is_left_alone(
+    worker: Worker, js: JetStreamContext, stranger: JetStreamContext
+) -> None:
+    # Given streams that an operator edits as the runbook says
+    before = await configs(js)
+    with capture_logs() as logs:
+        await stranger.update_stream(before["transcription_tasks"].evolve(max_msgs_per_subject=20_000))
+        await stranger.update_stream(before["OBJ_audio"].evolve(max_age=14 * 24 * 3600))
+        # When the service has seen it
+        await eventually(lambda: asyncio.sleep(0, len(told(logs, "configuration_difference_found")) >= 2))
+    # Then it is told, and not put back
+    after = await configs(js)
+    assert (after["transcription_tasks"].max_msgs_per_subject, after["OBJ_audio"].max_age) == (20_000, 14 * 24 * 3600)
+    assert told(logs, "settings_restored") == []
+
+
+async def stray(js: JetStreamContext, stream: str, subject: str) -> int:
+    """Publish a message as the service does while a stream has no subject transform."""
+    headers = {"Nats-Expected-Last-Subject-Sequence": "0", "ce-id": subject, "Nats-Msg-Id": subject}
+    if "dead_letters" in subject:
+        del headers["Nats-Expected-Last-Subject-Sequence"]
+    return (await js.publish(subject, b"{}", stream=stream, headers=headers)).seq
+
+
+@pytest.mark.foreign
+@pytest.mark.parametrize(
+    ("stream", "stored"),
+    [
+        ("transcription_progress", "progress.t1"),
+        ("transcription_results", "results.t1"),
+        ("transcription_dead_letters", "dead_letters.transcription"),
+    ],
+)
+async def test_what_a_stripped_stream_has_acknowledged_is_stored_once_where_it_belongs(
+    settings: Settings, js: JetStreamContext, stranger: JetStreamContext, stream: str, stored: str
+) -> None:
+    # Given a stripped stream that has acknowledged a message
+    await provisioning.provision(js, settings)
+    await stripped(stranger, stream)
+    await stray(js, stream, f"append.{stored}")
+    # When several workers put the stream back
+    await asyncio.gather(*(provisioning.provision(js, settings) for _ in range(3)))
+    # Then the message is where it belongs, once
+    assert (await js.stream_info(stream, subjects_filter=">")).state.subjects == {stored: 1}
+
+
+@pytest.mark.foreign
+async def test_a_log_that_has_gone_on_takes_no_stray(
+    settings: Settings, js: JetStreamContext, stranger: JetStreamContext
+) -> None:
+    # Given a log, and a message that a stripped stream has acknowledged as its first
+    await provisioning.provision(js, settings)
+    first = await js.publish("append.results.t1", b"first", stream="transcription_results")
+    await stripped(stranger, "transcription_results")
+    await stray(js, "transcription_results", "append.results.t1")
+    # When the stream is put back
+    await provisioning.provision(js, settings)
+    # Then the log is as it was
+    info = await js.stream_info("transcription_results", subjects_filter=">")
+    assert info.state.subjects == {"results.t1": 1}
+    assert (await js.get_last_msg("transcription_results", "results.t1")).seq == first.seq
+
+
+# What NATS refuses to change is told
+
+
+async def told_by(nc: Client) -> list[Any]:
+    """What the worker tells `doctor`."""
+    reply = await nc.request("workers.info", b"{}", timeout=5)
+    return WorkerInfo.model_validate_json(reply.data).problems
+
+
+async def test_a_task_stream_of_another_kind_is_told_with_the_way_out(
+    settings: Settings, nc: Client, js: JetStreamContext, start_worker: StartWorker
+) -> None:
+    # Given a task stream that a FastStream publisher has declared before the first start
+    await js.add_stream(name="transcription_tasks", subjects=["tasks.>"])
+    with capture_logs() as logs:
+        async with start_worker(FakeEngine()) as worker:
+            # Then readiness, doctor, log and metrics tell it
+            (problem,) = await eventually(partial(told_by, nc))
+            assert problem.what.startswith("transcription_tasks is not as the service needs it (")
+            assert "retention" in problem.what
+            assert "nats stream rm transcription_tasks" in problem.next_step
+            assert not await consumers_exist(worker.broker, settings)
+            assert b"natscribe_streams_broken 1.0" in worker.container.meter.exposition()
+            assert told(logs, "settings_not_restored")
+            # When somebody takes that way
+            await js.delete_stream("transcription_tasks")
+            # Then the service makes it anew, and is ready
+            await eventually(partial(is_sound, js, settings))
+            await eventually(lambda: _has_no_problem(nc))
+            assert b"natscribe_streams_broken 0.0" in worker.container.meter.exposition()
+
+
+async def _has_no_problem(nc: Client) -> bool:
+    return not await told_by(nc)
+
+
+async def test_a_consumer_of_another_kind_is_told_with_the_way_out(
+    settings: Settings, nc: Client, js: JetStreamContext, start_worker: StartWorker
+) -> None:
+    # Given a consumer of the service that somebody has made with another beginning, which NATS cannot change
+    await provisioning.provision(js, settings)
+    stream, name = "transcription_results", "transcription_worker_projection_results"
+    await js.delete_consumer(stream, name)
+    await js.add_consumer(stream, ConsumerConfig(durable_name=name, deliver_policy=DeliverPolicy.NEW))
+    # When the service starts, then it tells what to do
+    async with start_worker(FakeEngine()):
+        (problem,) = await eventually(partial(told_by, nc))
+        assert problem.what.startswith(f"{name} is not as the service needs it (")
+        assert f"nats consumer rm {stream} {name}" in problem.next_step
+        # And when somebody does it, all is well
+        await js.delete_consumer(stream, name)
+        await eventually(lambda: _has_no_problem(nc))
+        assert await is_sound(js, settings)
+
+
+async def test_a_consumer_that_somebody_edits_is_put_back(
+    worker: Worker, settings: Settings, js: JetStreamContext, stranger: JetStreamContext
+) -> None:
+    # Given a queue, when somebody limits how often its tasks may be delivered
+    stream, name = "transcription_tasks", "transcription_worker_diarization_low"
+    config = (await js.consumer_info(stream, name)).config
+    with capture_logs() as logs:
+        await stranger.add_consumer(stream, config.evolve(max_deliver=1, ack_wait=99))
+        # Then the limit goes again, and what an operator may choose stays
+        await eventually(partial(is_sound, js, settings), within=NOTICED_WITHIN_S)
+        await eventually(lambda: asyncio.sleep(0, told(logs, "settings_restored")))
+    (line,) = told(logs, "settings_restored")
+    assert (line["of"], line["by"].split()[0], line["settings"]) == (name, "stranger", ["max_deliver"])
+    assert (await js.consumer_info(stream, name)).config.ack_wait == 99
+
+
+async def test_a_paused_queue_is_told_until_it_is_resumed(
+    worker: Worker, settings: Settings, nc: Client, js: JetStreamContext
+) -> None:
+    # Given a task queue that an operator pauses
+    stream, name = "transcription_tasks", "transcription_worker_diarization_low"
+    until = datetime.now(UTC) + timedelta(hours=1)
+    await js.pause_consumer(stream, name, until.isoformat())
+    # Then it is told, and left alone
+    (problem,) = await eventually(partial(told_by, nc))
+    assert f"nats consumer resume {stream} {name}" in problem.next_step
+    assert not await consumers_exist(worker.broker, settings)
+    # When it is resumed, then all is well
+    await js.resume_consumer(stream, name)
+    await eventually(lambda: _has_no_problem(nc))
+    assert await consumers_exist(worker.broker, settings)
