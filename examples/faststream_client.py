@@ -26,7 +26,7 @@ natscribe = NatsBroker(
 own = NatsBroker(env("OWN_NATS_URL", NATS_URL).split(","), max_reconnect_attempts=-1)
 app = FastStream(natscribe, own)
 
-# With a plain string, or without declare=False, FastStream would reset the stream to its own defaults.
+# With a plain name FastStream would declare the stream, which NATS refuses: docs/faststream.md.
 RESULTS = JStream("transcription_results", declare=False)
 
 

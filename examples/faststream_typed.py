@@ -1,30 +1,18 @@
 """The service of faststream_client.py, with the package natscribe: `faststream run faststream_typed:app`."""
 
 import os
-import ssl
 
 from faststream import AckPolicy, FastStream
-from faststream.nats import JStream, NatsBroker, PullSub
-from faststream.nats.security import NatsUserPassword
-from natscribe import DiarizationResult, Kind, Priority, Settings, TranscriptionResult, TranscriptionTask
+from faststream.nats import NatsBroker, PullSub
+from natscribe import Kind, Priority, Settings, TranscriptionResult, TranscriptionTask
+from natscribe.faststream import RESULTS, Result, broker, pull_inbox
 from natscribe.schemas import subjects
 from pydantic import BaseModel
 
 settings = Settings.read()  # NATS_URL, and the login if there is one
-password = settings.nats_password.get_secret_value() if settings.nats_password else ""
-TLS = ssl.create_default_context(cafile=settings.nats_tls_ca_file)  # used if the server asks for TLS
-
-natscribe = NatsBroker(
-    settings.nats_servers,
-    security=NatsUserPassword(settings.nats_user or "", password, ssl_context=TLS),
-    inbox_prefix=settings.nats_inbox_prefix,
-    max_reconnect_attempts=-1,
-)
+natscribe = broker(settings)
 own = NatsBroker(os.environ.get("OWN_NATS_URL", settings.nats_url).split(","), max_reconnect_attempts=-1)
 app = FastStream(natscribe, own)
-
-# With a plain string, or without declare=False, FastStream would reset the stream to its own defaults.
-RESULTS = JStream(settings.stream_names.results, declare=False)
 
 
 class Uploaded(BaseModel):
@@ -57,11 +45,11 @@ async def submit(recording: Uploaded) -> None:
     stream=RESULTS,
     durable="transcripts",
     pull_sub=PullSub(),
-    inbox_prefix=f"{settings.nats_inbox_prefix}.".encode(),  # FastStream does not take this from the broker
+    inbox_prefix=pull_inbox(settings),
     ack_policy=AckPolicy.NACK_ON_ERROR,
 )
 @own.publisher("transcripts.ready")
-async def deliver(result: TranscriptionResult | DiarizationResult) -> Ready:
+async def deliver(result: Result) -> Ready:
     """Publish each transcript as lines, also those that came while this service was down; a diarization has none."""
     if result.object:
         bucket = await natscribe.object_storage(result.object.bucket, declare=False)

@@ -10,12 +10,13 @@ from threading import current_thread, main_thread
 from typing import TypeVar
 
 import structlog
-from faststream.nats import NatsBroker, NatsCredentials, NatsSecurity, NatsUserPassword
+from faststream.nats import NatsBroker
 from faststream.nats.opentelemetry import NatsTelemetryMiddleware
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
+from natscribe.faststream import RECONNECT_WITHOUT_LIMIT, security
 from natscribe.jetstream.answers import UNANSWERED
 from natscribe.jetstream.nats_py_compat import tolerate_lost_writes, tolerate_unreadable_headers
 from opentelemetry.trace import TracerProvider
@@ -41,9 +42,6 @@ RETRY_EVERY_S = 0.5
 PING_INTERVAL_S = (
     3  # a silent server is given up after three pings, sooner than TASK_ACK_WAIT; nats-py waits six minutes
 )
-# Reconnect without a limit: nats-py's default closes the connection after 60 attempts, and the pull loops of FastStream
-# then block the event loop.
-FOREVER = -1
 
 T = TypeVar("T")
 
@@ -65,7 +63,7 @@ def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProv
         settings.nats_servers,
         security=security(settings),
         name="natscribe",
-        max_reconnect_attempts=FOREVER,
+        max_reconnect_attempts=RECONNECT_WITHOUT_LIMIT,
         reconnect_time_wait=1,
         ping_interval=PING_INTERVAL_S,
         graceful_timeout=settings.task_grace,
@@ -174,14 +172,3 @@ def _unanswered(error: Exception) -> str:
     if isinstance(error, TooFewServersError):
         return str(error)
     return NO_JETSTREAM if isinstance(error, ServiceUnavailableError) else NO_ANSWER.format(error=error)
-
-
-def security(settings: Settings) -> NatsSecurity | None:
-    """Read login and TLS from the settings; return None if the settings have neither."""
-    tls = ssl.create_default_context(cafile=settings.nats_tls_ca_file) if settings.nats_tls_ca_file else None
-    if settings.nats_creds_file is not None:
-        return NatsCredentials(str(settings.nats_creds_file), ssl_context=tls)
-    if settings.nats_user is not None:
-        password = settings.nats_password.get_secret_value() if settings.nats_password else ""
-        return NatsUserPassword(settings.nats_user, password, ssl_context=tls)
-    return NatsSecurity(ssl_context=tls) if tls else None

@@ -82,6 +82,10 @@ export interface Model {
   'name': string;
   'revision': string;
 }
+export interface Problem {
+  'what': string;
+  'next_step': string;
+}
 export interface ProgressEvent {
   'task_id': string;
   'kind': Kind;
@@ -257,6 +261,7 @@ export interface WorkerInfo {
   'audio_store': string;
   'audio_store_answers': boolean;
   'redis_answers': boolean;
+  'problems': Problem[];
 }
 export interface WorkersRequest {
   
