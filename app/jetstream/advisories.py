@@ -63,5 +63,5 @@ def read(advisory: bytes) -> Change | None:
 
 def _named(client: _Client) -> str:
     """Name a client by what it says of itself, its user and its host."""
-    name = client.name.encode("ascii", "backslashreplace").decode()[:LONGEST_NAME] or "a client without a name"
+    name = client.name.encode("unicode_escape").decode()[:LONGEST_NAME] or "a client without a name"
     return " ".join(filter(None, [name, client.user and f"as {client.user}", client.host and f"from {client.host}"]))

@@ -1,18 +1,15 @@
 """A stream or consumer of the service that a client changes: refused, or noticed and put back; no task is lost."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import nats
 import pytest
-from faststream import FastStream
-from faststream.nats import NatsBroker, PullSub
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import (
     ConsumerConfig,
@@ -30,22 +27,12 @@ from app.jetstream import provisioning, streams
 from app.main import Worker
 from app.operations.health import consumers_exist
 from app.settings import Settings
+from tests.declarers import CONSUMERS, LOGS, SUBJECTS, faststream_consumer, node_program, stripped
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
 
 NOTICED_WITHIN_S = 2.0
-SUBJECTS = {
-    "transcription_tasks": "tasks.>",
-    "transcription_progress": "progress.*",
-    "transcription_segments": "segments.*",
-    "transcription_results": "results.*",
-    "transcription_dead_letters": "dead_letters.*",
-    "transcription_retention": "retention.>",
-    "OBJ_results": "$O.results.>",
-    "OBJ_audio": "$O.audio.>",
-}
-LOGS = ["transcription_progress", "transcription_segments", "transcription_results", "transcription_dead_letters"]
 
 
 @pytest.fixture
@@ -79,32 +66,6 @@ def told(logs: list[Any], event: str) -> list[Any]:
 
 
 # What a client of each kind asks that knows a stream by its name alone
-
-
-@asynccontextmanager
-async def faststream_consumer(url: str, stream: str, **options: Any) -> AsyncIterator[BaseException | None]:
-    """An application as FastStream's guide shows it; yields why it has not started."""
-    broker = NatsBroker(url, name="their-application", apply_types=False)
-
-    async def handle(body: bytes) -> None:
-        """Looks at a message."""
-
-    broker.subscriber(SUBJECTS[stream], stream=stream, **options)(handle)
-    try:
-        await FastStream(broker).start()
-    except NatsError as error:
-        yield error
-    else:
-        yield None
-    finally:
-        await broker.stop()
-
-
-CONSUMERS: dict[str, dict[str, Any]] = {
-    "defaults": {},
-    "durable": {"durable": "theirs"},
-    "pull": {"durable": "theirs", "pull_sub": PullSub(batch_size=5)},
-}
 
 
 @pytest.mark.filterwarnings("ignore:The JetStream Push consumer:RuntimeWarning")
@@ -147,6 +108,20 @@ async def test_a_client_that_updates_a_stream_changes_nothing(
     assert await configs(js) == before
 
 
+@pytest.mark.node
+async def test_what_a_node_program_declares_is_put_back(
+    worker: Worker, settings: Settings, js: JetStreamContext
+) -> None:
+    # Given a running service
+    before = await configs(js)
+    # When a program of nats.js adds and updates each stream; its update keeps the settings that it does not name
+    said = (await node_program(settings.nats_url, json.dumps(SUBJECTS))).splitlines()
+    assert len(said) == 2 * len(SUBJECTS)
+    # Then what NATS has not refused is put back in time
+    await eventually(partial(is_sound, js, settings), within=NOTICED_WITHIN_S)
+    assert await configs(js) == before
+
+
 async def test_tasks_outlive_consumers_that_start_in_the_middle(
     publisher: Publisher, recording: None, settings: Settings, js: JetStreamContext
 ) -> None:
@@ -170,22 +145,6 @@ async def test_tasks_outlive_consumers_that_start_in_the_middle(
 async def recording(worker: Worker, js: JetStreamContext) -> None:
     """The recording that all tasks name."""
     await (await js.object_store("audio")).put("meeting.flac", b"sound")
-
-
-async def stripped(js: JetStreamContext, stream: str) -> None:
-    """Take from a stream all that nats-server lets a client take who knows what cannot be taken back."""
-    old = (await js.stream_info(stream)).config
-    await js.update_stream(
-        StreamConfig(
-            name=stream,
-            subjects=sorted({*(old.subjects or []), SUBJECTS[stream]}) if stream in LOGS else old.subjects,
-            retention=old.retention,
-            deny_delete=old.deny_delete,
-            deny_purge=old.deny_purge,
-            allow_msg_schedules=old.allow_msg_schedules,
-            allow_rollup_hdrs=bool(old.allow_msg_schedules),
-        )
-    )
 
 
 @pytest.mark.parametrize("stream", SUBJECTS)

@@ -8,6 +8,7 @@ from typing import Any
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.js.api import DeliverPolicy
 from natscribe.schemas.errors import ErrorCode
 
 from app.embedded import NatsServer, ValkeyServer
@@ -98,7 +99,16 @@ async def test_redis_that_is_gone_and_comes_back(worker: Worker, valkey: ValkeyS
 
 async def test_a_consumer_that_was_deleted(worker: Worker, nc: Client) -> None:
     await becomes(worker, WELL)
-    await nc.jetstream().delete_consumer("transcription_tasks", "transcription_worker_diarization_low")
+    # Given a consumer that was deleted, and that the service cannot make again as it needs it
+    js, stream, name = nc.jetstream(), "transcription_results", "transcription_worker_projection_results"
+
+    async def is_another() -> bool:
+        with suppress(nats.errors.Error):
+            await js.delete_consumer(stream, name)
+            await js.add_consumer(stream, durable_name=name, deliver_policy=DeliverPolicy.NEW)
+        return (await js.consumer_info(stream, name)).config.deliver_policy == DeliverPolicy.NEW
+
+    await eventually(is_another)
     await becomes(worker, WELL | {"ok": False, "consumers": False})
 
 
