@@ -106,7 +106,7 @@ async def test_a_consumer_that_was_deleted(worker: Worker, nc: Client) -> None:
         with suppress(nats.errors.Error):
             await js.delete_consumer(stream, name)
             await js.add_consumer(stream, durable_name=name, deliver_policy=DeliverPolicy.NEW)
-        return (await js.consumer_info(stream, name)).config.deliver_policy == DeliverPolicy.NEW
+        return bool((await js.consumer_info(stream, name)).config.deliver_policy == DeliverPolicy.NEW)
 
     await eventually(is_another)
     await becomes(worker, WELL | {"ok": False, "consumers": False})
