@@ -27,7 +27,8 @@ def _where(config: StreamConfig, stored: list[str]) -> Node:
         return {"republishedTo": config.republish.dest} if config.republish else {}
     return {
         "live": "core NATS, on this subject: every stored message and nothing else, each with the header Nats-Sequence",
-        "past": f"the stream {config.name}, which a client must name: no stream is found by this subject",
+        "past": f"the stream {config.name}, which a client must name and never declare: no stream is found by this "
+        f'subject; in FastStream, `stream=JStream("{config.name}", declare=False)`',
         "appendedOn": [subjects.append_to(subject) for subject in stored],
     }
 

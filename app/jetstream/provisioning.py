@@ -210,7 +210,8 @@ async def _restore_stream(
         if wanted.subject_transform is not None:
             await append_strays(js, wanted)
 
-    return await restore(differences, change, mend=MEND_STREAM.format(name=name), by=changed_by.get(name))
+    mend = MEND_STREAM.format(name=name)
+    return await restore(f"The stream {name}", differences, change, mend=mend, by=changed_by.get(name))
 
 
 async def _restore_consumer(
@@ -222,4 +223,4 @@ async def _restore_consumer(
         await js.add_consumer(of, found.evolve(**settings))
 
     mend = MEND_CONSUMER.format(stream=of, name=name)
-    return await restore(differences, change, mend=mend, by=changed_by.get(name))
+    return await restore(f"The consumer {name}", differences, change, mend=mend, by=changed_by.get(name))

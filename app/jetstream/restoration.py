@@ -22,11 +22,13 @@ def is_refusal(error: APIError) -> bool:
     return bool(error.err_code) and error.code != UNAVAILABLE
 
 
-async def restore(differences: Sequence[Difference], change: Change, *, mend: str, by: str | None) -> Problem | None:
+async def restore(
+    what: str, differences: Sequence[Difference], change: Change, *, mend: str, by: str | None
+) -> Problem | None:
     """Put back the settings that the service needs; return what is wrong if NATS refuses that.
 
-    `change` gives settings to NATS, by their names; `mend` says what a person can do after a refusal; `by` is the
-    client that has changed the settings. All differences are logged, and whether they were put back.
+    `what` is what differs, in words; `change` gives settings to NATS, by their names; `mend` says what a person can do
+    after a refusal; `by` is the client that has changed the settings. All differences are logged.
 
     Raises:
         NatsError: NATS does not answer.
@@ -43,8 +45,8 @@ async def restore(differences: Sequence[Difference], change: Change, *, mend: st
             raise
         log.error("settings_not_restored", of=name, settings=sorted(needed), by=who, reason=error.description)  # noqa: TRY400 -- the reason is for operators, and needs no traceback
         _log(differences)
-        what = f"{name} is not as the service needs it ({', '.join(needed)}): {error.description}"
-        return Problem(what=what, next_step=mend)
+        text = f"{what} is not as the service needs it ({', '.join(needed)}), and NATS refuses to change it"
+        return Problem(what=f"{text}: {error.description}", next_step=mend)
     log.warning("settings_restored", of=name, settings=sorted(needed), by=who)
     _log(each for each in differences if not each.needed)
     return None

@@ -311,7 +311,7 @@ async def test_a_task_stream_of_another_kind_is_told_with_the_way_out(
         async with start_worker(FakeEngine()) as worker:
             # Then readiness, doctor, log and metrics tell it
             (problem,) = await eventually(partial(told_by, nc))
-            assert problem.what.startswith("transcription_tasks is not as the service needs it (")
+            assert problem.what.startswith("The stream transcription_tasks is not as the service needs it (")
             assert "retention" in problem.what
             assert "nats stream rm transcription_tasks" in problem.next_step
             assert not await consumers_exist(worker.broker, settings)
@@ -340,7 +340,7 @@ async def test_a_consumer_of_another_kind_is_told_with_the_way_out(
     # When the service starts, then it tells what to do
     async with start_worker(FakeEngine()):
         (problem,) = await eventually(partial(told_by, nc))
-        assert problem.what.startswith(f"{name} is not as the service needs it (")
+        assert problem.what.startswith(f"The consumer {name} is not as the service needs it (")
         assert f"nats consumer rm {stream} {name}" in problem.next_step
         # And when somebody does it, all is well
         await js.delete_consumer(stream, name)
