@@ -27,6 +27,15 @@ PARTS = {
 }
 
 
+class _Russian(float):
+    """A number that is formatted as Russians write it: 1 000 000 and 4,9 %, with spaces at which no line breaks."""
+
+    _MARKS = str.maketrans({",": "\N{NO-BREAK SPACE}", ".": ",", "%": "\N{NO-BREAK SPACE}%"})
+
+    def __format__(self, spec: str, /) -> str:
+        return super().__format__(spec).translate(self._MARKS)
+
+
 @dataclass(frozen=True)
 class Record:
     """The results of all parts, each with its machine and date."""
@@ -56,10 +65,11 @@ class Record:
 
     def documents(self) -> dict[Path, str]:
         """The documents with these results, by path."""
+        russian = {name: _Russian(value) for name, value in self.figures.items()}
         wanted = {
             "docs/performance.md": self._report(),
-            "README.md": self._summary("summary.md").partition("\n\n")[0],
-            "README.ru.md": self._summary("summary.ru.md"),
+            "README.md": self._summary("summary.md", self.figures).partition("\n\n")[0],
+            "README.ru.md": self._summary("summary.ru.md", russian),
         }
         return {
             ROOT / name: _replaced((ROOT / name).read_text(encoding="utf-8"), text) for name, text in wanted.items()
@@ -71,14 +81,15 @@ class Record:
         places = {_where(part) for _, part in measured}
         once = list(places) if len(places) == 1 else []
         sections = [_section(title, part, [] if once else [_where(part)]) for title, part in measured]
-        return "\n\n".join(["## In short", self._summary("summary.md"), *once, *sections])
+        return "\n\n".join(["## In short", self._summary("summary.md", self.figures), *once, *sections])
 
-    def _summary(self, name: str) -> str:
+    @staticmethod
+    def _summary(name: str, figures: Mapping[str, float]) -> str:
         """The sentences that have their figures; README shows those before the empty line."""
         said = []
         for line in (ROOT / "benchmarks" / name).read_text(encoding="utf-8").splitlines():
             with suppress(KeyError):
-                said.append(line.format_map(self.figures))
+                said.append(line.format_map(figures))
         return "\n".join(said)
 
 

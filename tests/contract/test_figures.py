@@ -33,8 +33,20 @@ def test_what_was_measured_is_in_the_report_and_in_the_summary() -> None:
     assert "faster-whisper" in report
     # And README has the line of which everything was measured, and no other
     assert english.count("three hours take 1.01") == 1
-    assert russian.count("1.01 памяти") == 1
+    assert russian.count("1,01 от памяти") == 1
     assert "a task starts" not in english
+
+
+def test_figures_in_russian_are_written_as_russians_write_them() -> None:
+    # Given figures with a fraction, a percentage and a million
+    figures = {"start_p50_ms": 5.1, "start_p99_ms": 8.7, "waiting_most": 1e6, "start_behind_most_over_empty": 0.88}
+    record = Record({}).with_part("latency", Findings([], figures | {"diarization_real_time_factor": 0.027}))
+    # When they are written into the README in Russian
+    _, _, russian = record.documents().values()
+    # Then fractions have a comma, and no line breaks within a number or before a percent sign
+    assert "5,1 мс" in russian
+    assert "1\N{NO-BREAK SPACE}000\N{NO-BREAK SPACE}000 задач" in russian
+    assert "2,7\N{NO-BREAK SPACE}% длительности" in russian
 
 
 def test_a_part_measured_again_takes_the_place_of_what_it_had_found() -> None:
