@@ -7,6 +7,13 @@ LONG := tests/acceptance tests/integration/engines tests/kubernetes tests/monito
 	tests/access/test_cluster.py tests/integration/test_many_requests.py tests/integration/test_recordings_in_s3.py \
 	tests/integration/test_package.py \
 	$(filter-out $(QUICK_E2E),$(wildcard tests/e2e/test_*.py))
+HEARING := tests/integration/engines/test_speech.py tests/integration/engines/test_transcription.py \
+	tests/integration/engines/test_diarization.py tests/integration/engines/test_onnx.py tests/e2e/test_speech.py \
+	tests/e2e/test_examples.py tests/e2e/test_onnx.py tests/acceptance
+# How other processors compute: CTranslate2 and its libraries, oneDNN or MKL, and OpenBLAS can be told to use older instructions.
+KERNEL_oldest := CT2_FORCE_CPU_ISA=GENERIC CT2_USE_MKL=0 ONEDNN_MAX_CPU_ISA=SSE41 OPENBLAS_CORETYPE=Nehalem
+KERNEL_avx := CT2_FORCE_CPU_ISA=AVX CT2_USE_MKL=0 ONEDNN_MAX_CPU_ISA=AVX OPENBLAS_CORETYPE=Sandybridge
+KERNEL_mkl := CT2_USE_MKL=1 MKL_CBWR=COMPATIBLE OPENBLAS_CORETYPE=Nehalem
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := .venv-peers/.ready
@@ -14,7 +21,7 @@ NODE_READY := tools/node/node_modules/.package-lock.json
 unexport PYTHONDONTWRITEBYTECODE  # containers often set it: each process that a test starts would compile its imports anew
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit test-long test-cluster test-mock test-python fuzz soak chaos chaos-cluster check format pictures spec lock top-picture containers test-containers bench clean
+.PHONY: help setup demo up test test-unit test-long test-kernel test-cluster test-mock test-python fuzz soak chaos chaos-cluster check format pictures spec lock top-picture containers test-containers bench clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -52,6 +59,10 @@ test-unit: $(READY) ## run the tests that need no server and no Node: half a min
 
 test-long: $(READY) $(NODE_READY) ## run the long tests: engines, monitoring, browser, lost workers, S3
 	@$(BIN)/pytest -n 2 --dist loadgroup $(LONG) tests/cluster/test_start.py
+
+test-kernel: $(READY) $(NODE_READY) ## run the tests that hear speech as another processor computes: KERNEL=oldest, avx or mkl
+	@test -n "$(KERNEL_$(KERNEL))" || { echo "say which kernel: make test-kernel KERNEL=oldest (or avx, mkl)"; exit 2; }
+	@$(KERNEL_$(KERNEL)) $(BIN)/pytest -n 2 --dist loadgroup --timeout 900 $(HEARING)
 
 test-python: $(READY) ## run unit and integration tests: make test-python PYTHON=python3.13 VENV=.venv-3.13
 	@$(BIN)/pytest -n 2 --dist loadgroup $(TESTS)

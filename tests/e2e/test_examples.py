@@ -1,5 +1,6 @@
 """The first clients of strangers, against a real worker and real speech."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,12 @@ from tests.programs import BIN, EXAMPLES, output
 pytestmark = pytest.mark.xdist_group("service")
 
 CLIP = LIBRIVOX / "sense_and_sensibility_01_austen_64kb-0930.flac"
-SAID = "made amiable himself"
+
+
+def tells_the_text(printed: str) -> bool:
+    """Whether nearly all words of the clip are there: one of them may be another on another processor."""
+    said = CLIP.with_suffix(".txt").read_text(encoding="utf-8").split()
+    return len(set(said) & set(re.findall(r"\w+", printed.lower()))) >= len(said) - 2
 
 
 @pytest.fixture
@@ -26,13 +32,13 @@ def project(tmp_path: Path) -> Path:
 async def test_the_first_client(service: Running) -> None:
     printed = await output(service.settings.nats_url, BIN / "python", "first_client.py", CLIP)
     assert "completed None 100 %" in printed
-    assert SAID in printed.lower()
+    assert tells_the_text(printed)
 
 
 async def test_the_typed_client(service: Running) -> None:
     printed = await output(service.settings.nats_url, BIN / "python", "typed_client.py", CLIP)
     assert "completed 100 %" in printed
-    assert SAID in printed.lower()
+    assert tells_the_text(printed)
 
 
 async def test_the_node_client_compiles_strictly_and_transcribes(service: Running, project: Path) -> None:
@@ -40,4 +46,4 @@ async def test_the_node_client_compiles_strictly_and_transcribes(service: Runnin
     await output(nats_url, node, "node_modules/.bin/tsc", cwd=project)
     printed = await output(nats_url, node, "dist/transcribe.js", CLIP, cwd=project)
     assert "completed null 100 %" in printed
-    assert SAID in printed.lower()
+    assert tells_the_text(printed)

@@ -19,7 +19,8 @@ from tools import check_subtitles
 
 pytestmark = pytest.mark.xdist_group("service")
 
-WORST_WORD_ERROR_RATE = 0.05
+WORST_WORD_ERROR_RATE = 0.05  # over many words
+MOST_OF_ONE_CLIP = 0.2  # over the 21 words of one clip
 WORST_DIARIZATION_ERROR_RATE = 0.25
 SPOKEN = {"mr": "mister", "29340": "two nine three four zero"}
 
@@ -64,11 +65,14 @@ async def test_the_demo_recording_is_transcribed_whole(client: Client) -> None:
     # And all of it in its language, with nothing left out
     assert {segment.language for segment in result.segments} == {result.language} == set(result.languages) == {"en"}
     assert result.untranscribed == []
-    # And each speaker is credited with what they said
-    for speaker in ("SPEAKER_00", "SPEAKER_01"):
-        theirs = " ".join(line.partition(": ")[2] for line in lines if line.startswith(speaker))
-        found = " ".join(segment.text for segment in result.segments if segment.speaker == speaker)
-        assert jiwer.wer(theirs, plain(found)) <= WORST_WORD_ERROR_RATE, speaker
+    # And the speakers are credited with what they said
+    speakers = ("SPEAKER_00", "SPEAKER_01")
+    theirs = [" ".join(line.partition(": ")[2] for line in lines if line.startswith(speaker)) for speaker in speakers]
+    credited = [
+        plain(" ".join(segment.text for segment in result.segments if segment.speaker == speaker))
+        for speaker in speakers
+    ]
+    assert jiwer.wer(theirs, credited) <= WORST_WORD_ERROR_RATE
 
 
 async def test_the_subtitles_of_the_demo_keep_to_all_rules(client: Client, tmp_path: Path) -> None:
@@ -118,8 +122,10 @@ async def test_silence_gives_no_text(client: Client, tmp_path: Path) -> None:
 
 
 async def test_words_have_times_on_request(client: Client) -> None:
-    result = await transcribe(client, min(LIBRIVOX.glob("*.flac")), word_timestamps=True)
+    clip = min(LIBRIVOX.glob("*.flac"))
+    result = await transcribe(client, clip, word_timestamps=True)
     words = [word for segment in result.segments for word in segment.words or []]
-    assert [plain(word.word) for word in words[:3]] == ["and", "mister", "john"]
+    said = clip.with_suffix(".txt").read_text(encoding="utf-8")
+    assert jiwer.wer(plain(said), plain("".join(word.word for word in words))) <= MOST_OF_ONE_CLIP
     assert all(a.start <= b.start for a, b in itertools.pairwise(words))
     assert all(0 <= word.start < word.end <= result.duration for word in words)

@@ -1,7 +1,13 @@
-"""The bundled model on real announcements: languages, coverage, names, translation, and what must not matter."""
+"""The bundled model on real announcements: languages, coverage, names, translation, and what must not matter.
 
+Each kind of processor computes a little differently, and that may change one word. So a promise about words is a rate
+over many of them. `make test-kernel` runs these tests with the arithmetic of other processors.
+"""
+
+import json
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import pytest
@@ -17,15 +23,23 @@ from app.engines.whisper import Whisper, load
 from app.engines.whisper_network import Computing, Network
 from app.engines.windows import listen
 from benchmarks.recordings import read
-from benchmarks.words import scored
+from benchmarks.words import Score, plain, scored
 from tests.document import ROOT
 
 from .sounds import silence
 
-pytestmark = pytest.mark.xdist_group("transcription")  # one model
+pytestmark = [pytest.mark.xdist_group("transcription"), pytest.mark.timeout(600)]  # one model; slow on some processors
 
 FOLDER = ROOT / "tests" / "recordings" / "speech"
 KINDS = ("prompts-en", "prompts-ru", "prompts-es", "prompts-fr", "prompts-it", "dictation-en", "dictation-ru")
+MISHEARD = ("prompts-it", "prompts-es", "prompts-ru", "dictation-ru", "languages")  # each processor mishears some words
+UNSAID = ("Brandeburgo", "Giovanni Malatesta", "JetStream", "Шереметьево", "Guadalajara")
+# What prompts-es says, but for its number.
+IN_ENGLISH = """The conference will begin when our glorious leader arrives. Press to hear the properties of this
+message. Other participants in the conference. The conference has been unlocked. Of a person not identified. They have
+been carried away by monkeys. I am sorry, that is an invalid extension. Please try again."""
+
+Transcription = Callable[[str], list[Segment]]
 
 
 def recording(name: str) -> Samples:
@@ -58,21 +72,46 @@ def text_of(segments: Sequence[Segment]) -> str:
     return " ".join(segment.text for segment in segments)
 
 
+@pytest.fixture(scope="module")
+def heard(whisper: Whisper) -> Transcription:
+    """What the model finds in a recording without options; each recording is transcribed once."""
+    return cache(lambda name: transcribed(whisper, recording(name)))
+
+
+def score_of(name: str, segments: Sequence[Segment]) -> Score:
+    return scored([said(name)], [text_of(segments)])
+
+
+def share_in(language: str, segments: Sequence[Segment]) -> float:
+    """Which share of the speech was written in a language."""
+    seconds = [segment.end - segment.start for segment in segments]
+    right = [segment.language == language for segment in segments]
+    return sum(np.multiply(seconds, right)) / sum(seconds)
+
+
 @pytest.mark.parametrize("name", KINDS)
-def test_no_run_of_words_is_missing_and_each_sentence_has_its_language(whisper: Whisper, name: str) -> None:
-    segments = transcribed(whisper, recording(name))
-    score = scored([said(name)], [text_of(segments)])
+def test_no_run_of_words_is_missing_and_each_sentence_has_its_language(heard: Transcription, name: str) -> None:
+    segments = heard(name)
+    score = score_of(name, segments)
     assert score.longest_missing <= 8
-    assert score.rate <= 0.3  # of 40 s in a language that whisper-base knows badly; the bench counts all kinds
-    assert {segment.language for segment in segments} == {name[-2:]}
+    assert score.rate <= 0.4  # of 40 s in a language that whisper-base may know badly
+    assert share_in(name[-2:], segments) >= 0.9
 
 
-def test_three_languages_in_one_recording_are_each_written_as_spoken(whisper: Whisper) -> None:
-    segments = transcribed(whisper, recording("languages"))
-    score = scored([said("languages")], [text_of(segments)])
-    assert {segment.language for segment in segments} == {"en", "ru", "es"}
+def test_few_words_of_all_kinds_are_wrong_and_nearly_all_are_in_their_language(heard: Transcription) -> None:
+    # 10 % of 400 words are wrong here, and none is in another language; the bench counts all kinds
+    assert Score.pooled([score_of(name, heard(name)) for name in KINDS]).rate <= 0.13
+    assert sum(share_in(name[-2:], heard(name)) for name in KINDS) / len(KINDS) >= 0.98
+
+
+def test_three_languages_in_one_recording_are_each_written_as_spoken(heard: Transcription) -> None:
+    segments = heard("languages")
+    score = score_of("languages", segments)
     assert score.longest_missing <= 8
     assert score.rate <= 0.2
+    for language, start, end in json.loads((FOLDER / "languages.json").read_text(encoding="utf-8")):
+        theirs = [segment for segment in segments if start <= (segment.start + segment.end) / 2 < end]
+        assert share_in(language, theirs) >= 0.8, language
 
 
 def test_the_text_depends_neither_on_batches_nor_on_how_many_windows_are_done_at_once(whisper: Whisper) -> None:
@@ -95,21 +134,34 @@ def test_windows_that_are_filled_as_on_a_gpu_have_the_same_text_alone_and_in_bat
 
 
 def test_speech_is_translated_where_that_is_asked(whisper: Whisper) -> None:
-    text = text_of(transcribed(whisper, recording("prompts-es"), translate=True))
-    assert {"conference", "participants", "again"} <= set(text.lower().replace(".", "").split())
+    # Given what a recording in Spanish says in English, when that is asked for
+    wanted = set(plain(IN_ENGLISH).split())
+    found = set(plain(text_of(transcribed(whisper, recording("prompts-es"), translate=True))).split())
+    # Then at least half of its words are there: whisper-base finds two thirds
+    assert len(wanted & found) >= 0.5 * len(wanted)
 
 
-def test_a_vocabulary_brings_its_names_and_no_others(whisper: Whisper) -> None:
-    # Given terms of which two are said, and misheard without them
-    samples = recording("prompts-it")
-    terms = ("acustico", "provvisorio", "Brandeburgo", "Giovanni Malatesta", "JetStream")
-    plain = text_of(transcribed(whisper, samples))
-    assert not any(term in plain for term in terms)
-    # Then those two are written, and not one word is worse for it
-    text = text_of(transcribed(whisper, samples, vocabulary=terms))
-    assert [term for term in terms if term in text] == ["acustico", "provvisorio"]
-    said_so = said("prompts-it")
-    assert scored([said_so], [text]).errors < scored([said_so], [plain]).errors
+def test_a_vocabulary_brings_its_names_and_no_others(whisper: Whisper, heard: Transcription) -> None:
+    # Given recordings, each with a vocabulary of the words in it that are misheard here, and of some that nobody says
+    before, after = ([score_of(name, heard(name)) for name in MISHEARD], list[Score]())
+    misheard = written = 0
+    for name in MISHEARD:
+        terms = sorted(_long_words(said(name)) - _long_words(text_of(heard(name))))
+        # When they are transcribed with it
+        segments = transcribed(whisper, recording(name), vocabulary=(*terms, *UNSAID))
+        misheard += len(terms)
+        written += len(set(terms) & _long_words(text_of(segments)))
+        after.append(score_of(name, segments))
+        # Then what nobody says is not written
+        assert not [term for term in UNSAID if term.lower() in text_of(segments).lower()], name
+    # And at least a third of the misheard words is right (half of 15 is usual), and in all no more words are wrong
+    assert misheard >= 8
+    assert written >= misheard / 3, (written, misheard)
+    assert Score.pooled(after).errors <= Score.pooled(before).errors
+
+
+def _long_words(text: str) -> set[str]:
+    return set(re.findall(r"\w{5,}", text.lower()))
 
 
 def test_the_longest_prompt_and_vocabulary_leave_room_for_the_text(whisper: Whisper) -> None:
