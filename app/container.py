@@ -26,10 +26,12 @@ from app.operations.maintenance import Maintenance
 from app.operations.stream_watch import StreamWatch
 from app.operations.worker_report import WorkerReport
 from app.queue.consumer import TaskConsumer
+from app.queue.index import QueueIndex
 from app.queue.overview import Overview
 from app.queue.positions import WaitingTasks
 from app.queue.priorities import QueueReader
 from app.queue.registration import Registration
+from app.queue.search import find_task
 from app.recordings.stores import recordings_of
 from app.redis_store import cache
 from app.redis_store.chunks import Chunks
@@ -188,7 +190,9 @@ class Container:
 
     def _make_operations(self) -> None:
         self.result_writer = ResultWriter(self.results, self.meter, max_payload=self.nats.max_payload)
-        self.tasks = TaskRequests(self.log, self.results, self.result_writer, self.waiting, self.erasure)
+        by_id = QueueIndex(self.nats, self.names, self.waiting, key=lambda message: message.task_id)
+        find = partial(find_task, self.log, by_id, self.registration)
+        self.tasks = TaskRequests(self.log, self.results, self.result_writer, self.waiting, self.erasure, find=find)
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.overview = Overview(self.nats, self.names, self.queues, self.tasks.status)
         self.stream_watch = StreamWatch(self.nats, self.settings, self.meter, self.projection)

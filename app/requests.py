@@ -1,7 +1,9 @@
 """Answers to requests about a task, from the task's log."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
+from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
@@ -18,25 +20,28 @@ from app.task_log.status import status_of
 from app.updates import Result
 
 READ_WITHIN_S = 4.0  # less than the five seconds that clients wait for a reply
-PAUSES_S = (0, 0.01, 0.04, 0.1, 0.15)  # before each read of a log: a task is registered shortly after its publish
 
 
 class TaskRequests:
     """Answers requests of clients: status, result, cancel, delete."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what there is of a task, in several stores
         self,
         log: TaskLog,
         results: ResultStore,
         writer: ResultWriter,
         waiting: WaitingTasks,
         erasure: Erasure,
+        *,
+        find: Callable[[str], Awaitable[Record | None]],
     ) -> None:
+        """`find` returns the last record of a task, also of one that is stored and not registered yet."""
         self._log = log
         self._results = results
         self._writer = writer
         self._waiting = waiting
         self._erasure = erasure
+        self._find = find
 
     async def status(self, task_id: str) -> TaskStatus:
         """Return the status of a task, with its position in the queue while it waits.
@@ -119,15 +124,13 @@ class TaskRequests:
     async def _record(self, task_id: str) -> Record:
         try:
             async with asyncio.timeout(READ_WITHIN_S):
-                for pause in PAUSES_S:
-                    await asyncio.sleep(pause)
-                    record = await self._log.last(task_id)
-                    if record is not None:
-                        return record
-        except TimeoutError as error:
-            text = "JetStream does not answer: ask again in a moment."
+                record = await self._find(task_id)
+        except (TimeoutError, NatsError, TransientError) as error:
+            text = f"The service could not look for task {task_id} in time: ask again in a moment."
             raise RequestError(ErrorCode.INTERNAL, text) from error
-        raise _refusal(unknown_task(task_id))
+        if record is None:
+            raise _refusal(unknown_task(task_id))
+        return record
 
 
 def _kept_no_longer(task_id: str) -> RequestError:

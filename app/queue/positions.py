@@ -106,8 +106,8 @@ class WaitingTasks:
             found += [(message, None)] if message is not None else []
         return found
 
-    async def held(self, subject: str, sequence: int) -> StoredMessage | None:
-        """Read one message of a queue; return None if the message is settled.
+    async def held(self, subject: str | None, sequence: int) -> StoredMessage | None:
+        """Read one message of a queue, or of any queue; return None if the message is settled.
 
         Raises:
             NatsError: NATS does not answer.

@@ -84,7 +84,7 @@ async def test_settled_messages_are_not_remembered_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given several messages of which all but the first are settled
-    monkeypatch.setattr("app.retention.queued_recordings.SPARE", 1)
+    monkeypatch.setattr("app.queue.index.SPARE", 1)
     for number in range(1, 5):
         await publisher.publish(f"t{number}", audio_file_id="a.flac")
     await queued.among(WANTED, besides=[])

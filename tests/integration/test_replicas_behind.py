@@ -97,6 +97,23 @@ async def test_each_waiting_task_is_known_soon(behind: None, publisher: Publishe
     assert (await publisher.until("running", State.COMPLETED))[-1].attempt == 1
 
 
+async def test_a_task_is_known_as_soon_as_it_is_acknowledged(
+    behind: None, publisher: Publisher, engine: FakeEngine
+) -> None:
+    del behind
+    # Given a busy worker
+    engine.may_go_on.clear()
+    await publisher.publish("running")
+    await publisher.until("running", State.RUNNING)
+    # When tasks are cancelled that were acknowledged just before
+    for task_id in [f"t{number}" for number in range(TASKS)]:
+        await publisher.publish(task_id)
+        # Then each is known
+        assert (await publisher.ask("tasks.cancel", task_id=task_id)).get("state") == State.CANCELLED
+    engine.may_go_on.set()
+    await publisher.until("running", State.COMPLETED)
+
+
 async def test_a_deleted_task_leaves_no_dead_letter(
     behind: None, publisher: Publisher, engine: FakeEngine, js: JetStreamContext
 ) -> None:

@@ -14,14 +14,14 @@ from natscribe.jetstream.error_codes import NO_MESSAGE
 ANSWER_TIMEOUT_S = 2.0
 
 
-async def one(nats: Client, stream: str, subject: str, sequence: int) -> RawStreamMsg | None:
-    """Return the message of a subject with this stream sequence; None if the stream does not hold that message.
+async def one(nats: Client, stream: str, subject: str | None, sequence: int) -> RawStreamMsg | None:
+    """Return the message of a subject, or of any, with this stream sequence; None if the stream does not hold it.
 
     Raises:
         NatsError: The leader does not answer.
     """
     found = await _message(nats, stream, sequence)
-    return found if found is not None and found.subject == subject else None
+    return found if found is not None and subject in {None, found.subject} else None
 
 
 async def next_from(nats: Client, stream: str, subject: str, start: int) -> RawStreamMsg | None:

@@ -5,6 +5,7 @@ here may only be shown, or be confirmed by an append, which JetStream refuses if
 decides, use `leader_reads`.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
@@ -90,13 +91,28 @@ async def _answer(nats: Client, stream: str, query: dict[str, object]) -> Pages:
 
 
 async def _answers(nats: Client, stream: str, query: dict[str, object]) -> AsyncIterator[RawStreamMsg]:
-    inbox = await nats.subscribe(nats.new_inbox())
+    answers = asyncio.Queue[Msg]()
+    inbox = await nats.subscribe(nats.new_inbox(), cb=answers.put)
     try:
         await nats.publish(_api_subject(stream), json.dumps(query).encode(), reply=inbox.subject)
-        while not _is_end(answer := await inbox.next_msg(timeout=ANSWER_TIMEOUT_S)):
+        while not _is_end(answer := await _next(answers)):
             yield _message(answer)
     finally:
         await inbox.unsubscribe()
+
+
+async def _next(answers: "asyncio.Queue[Msg]") -> Msg:
+    """Return the next answer; one that has come already costs no turn of the event loop, which may be busy.
+
+    Raises:
+        NatsTimeoutError: No answer has come for ANSWER_TIMEOUT_S.
+    """
+    if not answers.empty():
+        return answers.get_nowait()
+    try:
+        return await asyncio.wait_for(answers.get(), ANSWER_TIMEOUT_S)
+    except asyncio.TimeoutError as error:
+        raise NatsTimeoutError from error
 
 
 def _api_subject(stream: str) -> str:

@@ -1,0 +1,223 @@
+"""A request about a task holds from the moment when the task stream has acknowledged the task, also in a burst."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import JetStreamContext
+from natscribe.jetstream import stream_pages
+from natscribe.jetstream.streams import QUEUE_LENGTH
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import unknown_task
+from natscribe.schemas.wire import Priority
+
+from app.main import Worker
+from app.queue.registration import Registration
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.waiting import eventually
+
+QUEUE = "tasks.transcription.normal"
+MANY = QUEUE_LENGTH  # as many as a queue holds
+FEW = 500  # more than one page
+
+
+@pytest.fixture
+async def busy(publisher: Publisher, worker: Worker, engine: FakeEngine) -> Worker:
+    """A worker that has no time for any further task."""
+    engine.may_go_on.clear()
+    await publisher.publish("busy", priority=Priority.HIGH)
+    await publisher.until("busy", State.RUNNING)
+    return worker
+
+
+@pytest.fixture
+def unregistered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that register nothing by themselves."""
+
+    async def never(_: Registration) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Registration, "run", never)
+
+
+def body(task_id: str) -> bytes:
+    return json.dumps({"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 7}).encode()
+
+
+async def burst(nc: Client, count: int) -> None:
+    """Publish tasks with all of them in flight, and return when the last one is acknowledged."""
+    acknowledged, done = 0, asyncio.Event()
+
+    async def note(answer: Msg) -> None:
+        nonlocal acknowledged
+        assert "seq" in json.loads(answer.data)
+        acknowledged += 1
+        if acknowledged == count:
+            done.set()
+
+    inbox = nc.new_inbox()
+    subscription = await nc.subscribe(inbox, cb=note)
+    for number in range(count):
+        await nc.publish(QUEUE, body(f"m{number}"), reply=inbox)
+    async with asyncio.timeout(60):
+        await done.wait()
+    await subscription.unsubscribe()
+
+
+def refused(answer: dict[str, Any]) -> str | None:
+    """The code of the error in an answer."""
+    error = answer.get("error") or {}
+    code: str | None = error.get("code")
+    return code
+
+
+async def ask(publisher: Publisher, subject: str, task_id: str) -> dict[str, Any]:
+    """The answer to a request, repeated as the service says."""
+    while True:
+        answer = await publisher.ask(subject, task_id=task_id)
+        if refused(answer) != ErrorCode.INTERNAL:
+            return answer
+
+
+async def test_the_last_of_a_burst_can_be_cancelled_and_deleted_at_once(
+    publisher: Publisher, busy: Worker, nc: Client, js: JetStreamContext
+) -> None:
+    # Given a busy worker, and as many tasks as a queue holds, acknowledged just now
+    await burst(nc, MANY)
+    # When some are cancelled and deleted, then no answer says that they do not exist
+    last, middle, unknown, state = await asyncio.gather(
+        ask(publisher, subjects.CANCEL, f"m{MANY - 1}"),
+        ask(publisher, subjects.DELETE, f"m{MANY // 2}"),
+        ask(publisher, subjects.CANCEL, "unknown"),
+        ask(publisher, subjects.STATUS, f"m{MANY - 2}"),
+    )
+    assert (last["state"], state["state"]) == (State.CANCELLED, State.QUEUED)
+    assert middle["deleted"] is True
+    # And an id that nobody has published is unknown
+    assert unknown["error"] == unknown_task("unknown").model_dump(mode="json")
+    # And only what was asked for has ended
+    states = [event.state for event in await publisher.until(f"m{MANY - 1}", State.CANCELLED)]
+    assert states == [State.QUEUED, State.CANCELLED]
+    assert refused(await publisher.ask(subjects.STATUS, task_id=f"m{MANY // 2}")) == ErrorCode.NOT_FOUND
+    assert (await js.stream_info("transcription_tasks")).state.messages == 1 + MANY - 2
+    await js.purge_stream("transcription_tasks", subject=QUEUE)
+
+
+async def test_no_message_is_read_again_for_the_next_unknown_id(
+    unregistered: None, publisher: Publisher, busy: Worker, nc: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given tasks that wait, of which a worker has looked for an unknown id
+    del unregistered
+    await burst(nc, FEW)
+    reads: list[int] = []
+    read = stream_pages.page
+
+    async def page(*arguments: Any, **options: Any) -> stream_pages.Pages:  # passed on as they came
+        messages = await read(*arguments, **options)
+        reads.extend(message.seq or 0 for message in messages)
+        return messages
+
+    monkeypatch.setattr(stream_pages, "page", page)
+    assert refused(await publisher.ask(subjects.STATUS, task_id="unknown")) == ErrorCode.NOT_FOUND
+    # When many look for others at once, then each is answered, and each message was read once
+    answers = await asyncio.gather(*(publisher.ask(subjects.STATUS, task_id=f"unknown-{n}") for n in range(100)))
+    assert {refused(answer) for answer in answers} == {ErrorCode.NOT_FOUND}
+    assert reads == list(range(1, 1 + 1 + FEW))
+
+
+@pytest.mark.parametrize("request_subject", [subjects.CANCEL, subjects.DELETE, subjects.STATUS, subjects.RESULT])
+async def test_a_task_that_nobody_registers_is_known(
+    unregistered: None, publisher: Publisher, busy: Worker, request_subject: str
+) -> None:
+    # Given an acknowledged task whose announcement nobody has handled
+    del unregistered
+    await publisher.publish("t1")
+    # When somebody asks about it, then it exists
+    answer = await publisher.ask(request_subject, task_id="t1")
+    assert refused(answer) in {None, ErrorCode.NOT_FINISHED}
+
+
+async def test_a_cancelled_task_never_runs_whichever_worker_was_asked(
+    unregistered: None, publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
+) -> None:
+    # Given two busy workers, and tasks that neither has registered
+    del unregistered
+    engines = [FakeEngine(), FakeEngine()]
+    for engine in engines:
+        engine.may_go_on.clear()
+    async with start_worker(engines[0]), start_worker(engines[1]):
+        for number in range(2):
+            await publisher.publish(f"busy{number}", priority=Priority.HIGH)
+            await publisher.until(f"busy{number}", State.RUNNING)
+        ids = [f"t{number}" for number in range(20)]
+        await asyncio.gather(*(publisher.publish(task_id) for task_id in ids))
+        # When all are cancelled or deleted at once, by requests that either worker answers
+        answers = await asyncio.gather(
+            *(ask(publisher, subjects.DELETE if at % 2 else subjects.CANCEL, each) for at, each in enumerate(ids))
+        )
+        # Then each request was heard
+        assert {refused(answer) for answer in answers} == {None}
+        # And no worker begins any of them
+        for engine in engines:
+            engine.may_go_on.set()
+        await eventually(lambda: queue_is_empty(js))
+    assert sum(len(engine.jobs) for engine in engines) == 2
+
+
+async def test_a_message_with_an_id_that_is_no_task_is_not_denied(
+    unregistered: None, publisher: Publisher, busy: Worker, js: JetStreamContext
+) -> None:
+    # Given a stored message that names an id, and is no valid task
+    del unregistered
+    await js.publish(QUEUE, json.dumps({"task_id": "t1", "unknown": "field"}).encode())
+    # When somebody asks about it before a worker has taken it
+    error = (await publisher.ask(subjects.STATUS, task_id="t1"))["error"]
+    # Then it is not said to be missing
+    assert error["code"] == ErrorCode.INTERNAL
+    assert "ask again" in error["message"]
+
+
+async def test_a_queue_that_cannot_be_read_in_time_makes_no_task_unknown(
+    unregistered: None, publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an acknowledged task, and a stream that answers no page
+    del unregistered
+    await publisher.publish("t1")
+    read, frozen = stream_pages.page, asyncio.Event()
+
+    async def page(*arguments: Any, **options: Any) -> stream_pages.Pages:  # passed on as they came
+        await frozen.wait()
+        return await read(*arguments, **options)
+
+    monkeypatch.setattr(stream_pages, "page", page)
+    monkeypatch.setattr("app.requests.READ_WITHIN_S", 0.2)
+    # When it is cancelled, then the service does not know, and says so
+    error = (await publisher.ask(subjects.CANCEL, task_id="t1"))["error"]
+    assert error["code"] == ErrorCode.INTERNAL
+    # And as soon as the stream answers, the request holds
+    frozen.set()
+    monkeypatch.setattr("app.requests.READ_WITHIN_S", 4.0)
+    assert (await publisher.ask(subjects.CANCEL, task_id="t1"))["state"] == State.CANCELLED
+
+
+async def test_a_stream_that_does_not_answer_makes_no_task_unknown(
+    unregistered: None, publisher: Publisher, busy: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an acknowledged task, and a task stream that gives no answer
+    del unregistered
+    await publisher.publish("t1")
+
+    async def unanswered(*_: object, **__: object) -> object:
+        raise NatsTimeoutError
+
+    monkeypatch.setattr(stream_pages, "page", unanswered)
+    # When it is deleted, then the client is told to ask again
+    error = (await publisher.ask(subjects.DELETE, task_id="t1"))["error"]
+    assert error["code"] == ErrorCode.INTERNAL
