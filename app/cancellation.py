@@ -1,12 +1,13 @@
 """Cancellation of asyncio tasks: end tasks reliably, or finish some work despite a cancellation."""
 
 import asyncio
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 AGAIN_AFTER_S: Final = 0.05  # how long a cancelled task may run before it is cancelled again
+SHORTEST_LOOK_S: Final = 0.01  # a `Stop` waits at least this long before it looks whether its body stands still
 STOP_AGAIN_AFTER_S: Final = 0.5  # the same for the body of a `Stop`, which may have to clean up
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ async def discard_all(tasks: Collection[asyncio.Task[Any]]) -> None:
 
 
 class Stop:
-    """Stops the body of its `async with`: after some seconds, or when `now` is called.
+    """Stops the body of its `async with`: after some seconds, also those in which it stood still, or by `now`.
 
     `asyncio.timeout` cancels its body once. A `Stop` repeats the cancellation until the body has ended, because a
     single cancellation can be lost: see `cancel_all`.
@@ -44,11 +45,20 @@ class Stop:
     """
 
     def __init__(
-        self, error: Exception, *, after: float | None = None, again_after: float = STOP_AGAIN_AFTER_S
+        self,
+        error: Exception,
+        *,
+        after: float | None = None,
+        since: Callable[[], float] | None = None,
+        again_after: float = STOP_AGAIN_AFTER_S,
     ) -> None:
-        """Raise `error` in place of the cancellation; `after` is in seconds, and None means only by `now`."""
+        """Raise `error` in place of the cancellation; `after` is in seconds, and None means only by `now`.
+
+        `since` returns how many seconds of `after` are over; None: those since the beginning of the body.
+        """
         self._error = error
         self._after = after
+        self._since = since
         self._again_after = again_after
         self._body: asyncio.Task[Any] | None = None
         self._cancelled_by_others = 0  # before the body began
@@ -59,7 +69,7 @@ class Stop:
         self._body = asyncio.current_task()
         self._cancelled_by_others = self._body.cancelling() if self._body else 0
         if self._after is not None:
-            self._timer = asyncio.get_running_loop().call_later(self._after, self.now)
+            self._look_after(self._after)
         return self
 
     async def __aexit__(
@@ -74,6 +84,16 @@ class Stop:
             body.uncancel()
         if isinstance(error, asyncio.CancelledError) and body.cancelling() <= self._cancelled_by_others:
             raise self._error from error
+
+    def _look_after(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(max(seconds, SHORTEST_LOOK_S), self._look)
+
+    def _look(self) -> None:
+        left = self._after - self._since() if self._after and self._since else 0.0
+        if left > 0:
+            self._look_after(left)
+        else:
+            self.now()
 
     def now(self) -> None:
         """Cancel the body, and do this again until the body has ended; outside of the body this does nothing."""

@@ -59,7 +59,7 @@ class Settings(Client, BaseSettings):
     )
     redis_url: str = "redis://localhost:6379/0"
 
-    task_timeout: float = Field(3600, gt=0, description="Seconds that one attempt may run.")
+    task_timeout: float = Field(3600, gt=0, description="Seconds that an attempt may stand still, without progress.")
     task_max_retries: int = Field(3, ge=0, description="Attempts after the first one.")
     task_retry_delay: float = Field(
         30, gt=0, description="Seconds before the first retry; doubled for each further retry."

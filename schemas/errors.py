@@ -34,7 +34,7 @@ class ErrorCode(Term):
     )
     TIMEOUT = (
         "timeout",
-        "The attempt took longer than the service allows; the service tries the task again first.",
+        "The attempt made no progress for longer than the service allows; the service tries the task again first.",
     )
     EXPIRED = "expired", "The task waited too long for a worker."
     WORKER_LOST = (

@@ -15,6 +15,7 @@ class Pace:
 
     def __init__(self, *, least: int) -> None:
         self.latest = Update(Stage.FETCHING, 0.0)
+        self._last = self.latest  # as it came, without what earlier updates said
         self._least = least  # percent that an earlier delivery of the same attempt has reached
         self.moved_at = time.monotonic()  # when the last update differed from the one before
         # Monotonic time and fraction when the first processed audio was reported.
@@ -22,8 +23,8 @@ class Pace:
 
     def advance(self, update: Update) -> None:
         """Update the pace with the next update of the attempt."""
-        if update != self.latest:
-            self.moved_at = time.monotonic()
+        if update != self._last:
+            self.moved_at, self._last = time.monotonic(), update
         duration = update.duration_seconds or self.latest.duration_seconds  # keep the duration once it is known
         fraction = max(update.fraction, self.latest.fraction)
         self.latest = replace(update, fraction=fraction, duration_seconds=duration, found=None)

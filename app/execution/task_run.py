@@ -58,7 +58,7 @@ class Execution:
     tracer: Tracer
     heartbeat: float  # seconds between two heartbeats
     ack_wait: float  # seconds without a heartbeat until JetStream delivers the message again
-    timeout: float  # seconds that an attempt may run
+    timeout: float  # seconds that an attempt may stand still
 
 
 class TaskRun:
@@ -129,9 +129,16 @@ class TaskRun:
 
     async def _in_time(self, handle: Callable[[], Awaitable[object]]) -> None:
         timeout = self._execution.timeout
-        message = f"The attempt took longer than TASK_TIMEOUT ({timeout:g} s): split the recording or raise it."
-        async with Stop(TransientError(ErrorCode.TIMEOUT, message), after=timeout):
+        message = (
+            f"The attempt made no progress for TASK_TIMEOUT ({timeout:g} s): "
+            "the operator can look into the worker's log, or raise it."
+        )
+        async with Stop(TransientError(ErrorCode.TIMEOUT, message), after=timeout, since=self._seconds_still):
             await handle()
+
+    def _seconds_still(self) -> float:
+        """Return the seconds since the last progress; before the attempt, since the message was received."""
+        return self._attempt.seconds_since_progress if self._attempt else time.monotonic() - self._received_at
 
     async def _check_previous_attempt(self, attempt: TaskAttempt) -> None:
         """Raise an error if the previous attempt goes on, has ended the task, or was lost and was the last allowed."""

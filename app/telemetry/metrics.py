@@ -121,7 +121,7 @@ class Meter:
 
     def _worker(self) -> None:
         self._attempt_limit = self._gauge(
-            "natscribe_task_attempt_limit_seconds", "Seconds that an attempt may run (TASK_TIMEOUT)."
+            "natscribe_task_attempt_limit_seconds", "Seconds that an attempt may stand still (TASK_TIMEOUT)."
         )
         self._model = self._gauge("natscribe_model_loaded", "Whether a transcription model is loaded.", mode="livemin")
         self._nats = self._gauge("natscribe_nats_up", "Whether NATS is connected.", mode="livemin")

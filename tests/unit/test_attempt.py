@@ -553,3 +553,24 @@ async def test_the_next_attempt_knows_whether_the_one_before_was_lost(
     # Then it knows, and counts only the lost one as an attempt
     assert following.checkpoint.after_trouble == lost
     assert following.number == (2 if lost else 1)
+
+
+async def test_an_update_that_was_heard_before_is_no_progress(attempt: TaskAttempt, clock: list[float]) -> None:
+    # Given an attempt that goes back to an earlier fraction, as when a window is transcribed again
+    await attempt.append(Update(Stage.TRANSCRIBING, 0.5, 15, 30))
+    await attempt.append(Update(Stage.TRANSCRIBING, 0.4, 12))
+    # When it says nothing new for a minute
+    for _ in range(60):
+        clock[0] += 1
+        await attempt.append(Update(Stage.TRANSCRIBING, 0.4, 12))
+    # Then it has made no progress since
+    assert attempt.seconds_since_progress == pytest.approx(60)
+    # And with the next second of sound, the stage or text it has
+    for new in (
+        Update(Stage.TRANSCRIBING, 0.4, 13),
+        Update(Stage.MERGING, 0.4, 13),
+        found("en", 13, (), "0"),
+    ):
+        clock[0] += 1
+        await attempt.append(new)
+        assert attempt.seconds_since_progress == 0
