@@ -46,6 +46,7 @@ if old_place ~= place or old_user ~= user or old_state ~= state then
   if old_place then unlist(old_place, old_user, old_state) end
   enlist(place, user, state, expires_at)
 end
+keep_lists(user, state)
 redis.call('SET', KEYS[3], table.concat({ARGV[1], place, user, state, ARGV[10]}, ' '), 'EX', ARGV[4])
 local left = redis.call('TTL', KEYS[2])
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[4])

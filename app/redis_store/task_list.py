@@ -2,7 +2,8 @@
 
 For each state there is a list of all tasks and a list of the tasks of each user. A list holds a task's place: when the
 task was stored, and its id. Places do not expire as the task's keys do, so `keys.LISTED` has all listed tasks by the
-time at which their keys may expire, and the service removes those that have expired.
+time at which their keys may expire, and the service removes those that have expired. The lists themselves outlive the
+keys of their last task by a week, so that none is left if the service never runs again.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from app.task_log.record import Record
 
 ANSWER_WITHIN_S: Final = 4.0  # less than the five seconds that clients wait for a reply
 ENVELOPE_BYTES: Final = 4096  # room in a reply for everything but the tasks
+LISTS_KEPT_S: Final = 14 * 24 * 3600  # since the last event of any task in the list, whose keys live seven days
 EXPIRED_AT_ONCE: Final = 500  # places that one script removes: Redis does nothing else in the meantime
 
 # Lua functions for the scripts that change the lists. They compute the names of lists, because only Redis knows which
@@ -39,6 +41,11 @@ local function enlist(place, user, state, expires_at)
   redis.call('ZADD', list_of('{keys.ANYBODY}', state), 0, place)
   redis.call('ZADD', list_of(user, state), 0, place)
   redis.call('ZADD', '{keys.LISTED}', expires_at, place .. ' ' .. user)
+end
+local function keep_lists(user, state)
+  for _, list in ipairs({{list_of('{keys.ANYBODY}', state), list_of(user, state), '{keys.LISTED}'}}) do
+    redis.call('EXPIRE', list, {LISTS_KEPT_S})
+  end
 end
 """
 READ_PAGE: Final = f"""

@@ -217,3 +217,16 @@ async def test_without_redis_there_is_an_error_that_says_so() -> None:
         with pytest.raises(RequestError, match="Redis is away") as refused:
             await TaskList(away, max_payload=PAYLOAD).page(ListRequest())
     assert refused.value.detail.code is ErrorCode.INTERNAL
+
+
+async def test_a_list_lives_as_long_as_a_task_in_it_has_events(projection: RedisProjection, redis: Redis) -> None:
+    # Given lists whose time is nearly over, and a task that still runs
+    await projection.progressed([happened(1, State.RUNNING)])
+    lists = [key async for key in redis.scan_iter("natscribe:tasks:*")] + ["natscribe:listed"]
+    for each in lists:
+        await redis.expire(each, 10)
+    # When the task has its next event, in the same state
+    await projection.progressed([happened(1, State.RUNNING, sequence=2)])
+    # Then its lists live on for longer than its keys
+    assert len(lists) == 3
+    assert all([await redis.ttl(each) > KEEP_S for each in lists])

@@ -1,0 +1,89 @@
+"""Each key that the service writes to Redis has a time to live: nothing is left if the service never runs again."""
+
+import re
+from collections.abc import Callable
+
+from natscribe.schemas.progress import State
+from natscribe.schemas.wire import Kind
+from redis.asyncio import Redis
+
+from app.redis_store import keys
+from app.settings import Settings
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker
+from tests.waiting import eventually
+
+NEVER_STORED = {keys.NEVER_WRITTEN}  # a write that needs this key to exist
+NAMES: dict[str, Callable[[], str]] = {
+    "info": lambda: keys.info("*"),
+    "progress": lambda: keys.progress("*"),
+    "result": lambda: keys.result("*"),
+    "projected": lambda: keys.projected("*"),
+    "task_list": lambda: keys.task_list("*", "*"),
+    "withdrawn": lambda: keys.withdrawn("*"),
+    "voices": lambda: keys.voices("*"),
+    "recordings": lambda: keys.recordings("*"),
+    "findings": lambda: keys.findings("*"),
+    "MARK": lambda: keys.MARK,
+    "LISTED": lambda: keys.LISTED,
+}
+
+
+def name_of(key: str) -> str:
+    """Which of the service's keys that is."""
+    (found,) = (name for name, form in NAMES.items() if re.fullmatch(re.escape(form()).replace(r"\*", "[^:]+"), key))
+    return found
+
+
+async def until_written(redis: Redis, names: set[str]) -> dict[str, int]:
+    """All keys, once there are those with these names, and the seconds that each of them has left."""
+
+    async def look() -> dict[str, int] | None:
+        found = {key: await redis.ttl(key) for key in [key async for key in redis.scan_iter()]}
+        return found if names <= {name_of(key) for key in found} else None
+
+    return await eventually(look)
+
+
+async def test_every_key_expires(
+    publisher: Publisher, start_worker: StartWorker, settings: Settings, redis: Redis
+) -> None:
+    # Given an empty Redis, and a worker with a cache
+    await redis.flushdb()
+    settings.cache_ttl, settings.task_max_retries = 3600, 0
+    engine = FakeEngine()
+    async with start_worker(engine):
+        # When tasks end in each way, one is deleted, one message is no task, and a task runs while another waits
+        await publisher.publish("deleted")
+        await publisher.until("deleted", State.COMPLETED)
+        await publisher.ask("tasks.delete", task_id="deleted")
+        await publisher.publish("completed", diarize=True)
+        await publisher.until("completed", State.COMPLETED)
+        engine.fail_with = [RuntimeError("broken")]
+        await publisher.publish("failed", user_id="somebody", vocabulary=["Ada"])
+        await publisher.until("failed", State.FAILED)
+        await publisher.js.publish("tasks.transcription.normal", b'{"task_id": "invalid"}')
+        await publisher.until("invalid", State.FAILED)
+        engine.may_go_on.clear()
+        await publisher.publish("running", kind=Kind.DIARIZATION, max_speakers=9)
+        await publisher.until("running", State.RUNNING)
+        for task_id in ("waiting", "cancelled"):
+            await publisher.publish(task_id)
+            await publisher.until(task_id, State.QUEUED)
+        await publisher.ask("tasks.cancel", task_id="cancelled")
+        # Then each key of the service is there, and each has its time to live
+        found = await until_written(redis, set(NAMES))
+        engine.may_go_on.set()
+    assert {key: left for key, left in found.items() if left < 0} == {}
+    # And the lists outlive the keys of the tasks that are in them
+    of_tasks = max(left for key, left in found.items() if name_of(key) in {"info", "projected"})
+    assert min(left for key, left in found.items() if name_of(key) in {"task_list", "LISTED"}) > of_tasks
+
+
+def test_all_keys_of_the_service_are_looked_at() -> None:
+    functions = {name for name, value in vars(keys).items() if callable(value) and value.__module__ == keys.__name__}
+    constants = {
+        name for name, value in vars(keys).items() if isinstance(value, str) and ":" in value and name.isupper()
+    }
+    constants = {name for name in constants if vars(keys)[name] not in NEVER_STORED}
+    assert set(NAMES) == (functions - {"user"}) | constants
