@@ -1,10 +1,16 @@
 """JetStream may store no more: an upload says so, and what is stored stays."""
 
+import resource
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
+import nats
+import psutil
 import pytest
-from natscribe.client import Client, StorageFullError
+from nats.js.errors import APIError
+from natscribe.client import Client, StorageFullError, StorageStoppedError
+from natscribe.client.examination import Problem, examine
 from natscribe.schemas.progress import ProgressEvent, State
 
 from app.embedded import NatsServer, ValkeyServer, free_port
@@ -47,3 +53,61 @@ async def test_an_upload_without_room_says_so(small: SmallNats, valkey: ValkeySe
             await client.create_transcription_task(RECORDING)
         # And what was done is there
         assert (await client.get_task_progress(done)).state is State.COMPLETED
+
+
+async def problems(settings: Settings) -> list[Problem]:
+    return (await examine(settings)).problems
+
+
+async def test_a_bucket_that_met_a_full_disk_is_told_until_nats_is_restarted(
+    tmp_path: Path, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a service, of which nothing is wrong
+    monkeypatch.setattr("natscribe.client.bucket.INSISTS_FOR_S", 1.0)
+    server = NatsServer(tmp_path / "nats", free_port())
+    await server.start()
+    settings = Settings(_env_file=None, nats_url=server.url, redis_url=valkey.url)
+    async with working(settings, FakeEngine()), Client(settings) as client:
+        assert await problems(settings) == []
+        # When NATS cannot write what is uploaded, as on a full disk
+        process = psutil.Process(server.pid)
+        limits = process.rlimit(resource.RLIMIT_FSIZE)
+        process.rlimit(resource.RLIMIT_FSIZE, (RECORDING.stat().st_size // 2, limits[1]))
+        # Then the client is told that the operator has to make room and restart NATS, and not to try again
+        with pytest.raises(StorageStoppedError, match=r"is or was full: the operator .* restart NATS"):
+            await client.create_transcription_task(RECORDING)
+        # And when there is room again, both the client and `doctor` say that the restart is missing
+        process.rlimit(resource.RLIMIT_FSIZE, limits)
+        with pytest.raises(StorageStoppedError):
+            await client.create_transcription_task(RECORDING)
+        (found,) = await problems(settings)
+        assert found.what == "NATS answers, but does not store recordings, because its disk is or was full"
+        assert "restart NATS" in found.next_step
+        # And after the restart all is well
+        await server.stop()
+        await server.start()
+        task_id = await client.create_transcription_task(RECORDING)
+        last = [event async for event in client.follow(task_id) if isinstance(event, ProgressEvent)][-1]
+        assert last.state is State.COMPLETED
+        assert await problems(settings) == []
+    await server.stop()
+
+
+async def fill(server: NatsServer) -> None:
+    nc = await nats.connect(server.url)
+    with suppress(APIError):  # there is no room
+        while True:
+            await nc.jetstream().publish("$O.audio.C.filler", bytes(200))
+    await nc.close()
+
+
+async def test_doctor_says_that_the_limit_is_reached(small: SmallNats, valkey: ValkeyServer) -> None:
+    # Given NATS that has no room for a message more
+    settings = Settings(_env_file=None, nats_url=small.url, redis_url=valkey.url)
+    async with working(settings, FakeEngine()), Client(settings) as client:
+        await client.create_transcription_task(RECORDING)
+        await fill(small)
+        # When the service is examined, then this is told
+        (found,) = await problems(settings)
+        assert found.what == "NATS has no room for recordings"
+        assert "restart" not in found.next_step

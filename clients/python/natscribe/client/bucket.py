@@ -14,11 +14,19 @@ from nats.js.api import ObjectInfo, ObjectMeta, ObjectMetaOptions, PubAck
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 from nats.js.object_store import ObjectStore
 
-from natscribe.client.errors import NoJetStreamError, RecordingError, StorageFullError, UnreachableError
+from natscribe.client.errors import (
+    NoJetStreamError,
+    RecordingError,
+    StorageFullError,
+    StorageStoppedError,
+    UnreachableError,
+)
 from natscribe.client.stores import Source, UploadCallback, sha256_of
-from natscribe.jetstream.answers import until_answered
-from natscribe.jetstream.error_codes import STORAGE_FULL
+from natscribe.jetstream.answers import ANSWERED_WITHIN_S, until_answered
+from natscribe.jetstream.error_codes import STORAGE_FULL, STORE_FAILED
 
+CHECKED_WITHIN_S = 2.0
+INSISTS_FOR_S = ANSWERED_WITHIN_S  # how long an upload repeats a message that is not acknowledged
 CHUNK = 512 * 1024  # bytes of an object in one message of the upload
 
 
@@ -41,7 +49,7 @@ class PatientJetStream(JetStreamContext):
         """
         once = (headers or {}) | {"Nats-Msg-Id": uuid4().hex}
         publish = partial(super().publish, subject, payload, timeout, stream, once, msg_ttl)
-        return await until_answered(publish, final=STORAGE_FULL)
+        return await until_answered(publish, within_s=INSISTS_FOR_S, final=STORAGE_FULL)
 
 
 class Bucket:
@@ -65,11 +73,42 @@ class Bucket:
             with io.BufferedReader(source) as file:
                 await bucket.put(name, file, meta)
         except (nats.errors.Error, OSError) as error:
-            if isinstance(error, APIError) and error.err_code in STORAGE_FULL:
-                raise StorageFullError(recording.name) from error
+            await self._explain(error, recording.name)
             message = f"{recording.name} could not be uploaded ({error}): try again."
             raise RecordingError(message) from error
         return before is None
+
+    async def check(self) -> None:
+        """Check that the bucket stores: a message of one byte is stored, and removed again.
+
+        Raises:
+            StorageFullError: NATS has no room, or stores nothing since its disk was full.
+            UnreachableError: NATS does not answer about the bucket.
+        """
+        await self._open()
+        subject = f"$O.{self._name}.C.{uuid4().hex}"
+        try:
+            await JetStreamContext.publish(self._js, subject, b"?", CHECKED_WITHIN_S)
+        except nats.errors.Error as error:
+            await self._explain(error, "recordings")
+            raise self._unanswered() from error
+        with suppress(nats.errors.Error):  # then it expires with the recordings
+            await self._js.purge_stream(f"OBJ_{self._name}", subject=subject)
+
+    async def _explain(self, error: Exception, what: str) -> None:
+        """Raise what the error of an upload means, if it is about room.
+
+        Raises:
+            StorageFullError: NATS has no room for `what`, or stores nothing since its disk was full.
+        """
+        if isinstance(error, APIError) and error.err_code in STORAGE_FULL:
+            message = f"NATS has no room for {what}"
+            raise StorageFullError(message) from error
+        stopped = isinstance(error, APIError) and error.err_code == STORE_FAILED
+        if stopped or isinstance(error, nats.errors.TimeoutError):
+            with suppress(nats.errors.Error):
+                await self._js.stream_info(f"OBJ_{self._name}")  # if the leader answers, only the storing fails
+                raise StorageStoppedError(what) from error
 
     async def withdraw(self, name: str, /) -> None:
         """Delete a recording; see `Store.withdraw`."""

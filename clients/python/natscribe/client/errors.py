@@ -65,10 +65,25 @@ class QueueFullError(ClientError):
 
 
 class StorageFullError(ClientError):
-    """JetStream may not store more on its disk."""
+    """JetStream stores no more: its limit is reached, or its disk was full."""
+
+    def __init__(
+        self, what: str, next_step: str = "the operator has to make some (runbook: StorageAlmostFull)"
+    ) -> None:
+        super().__init__(f"{what}: {next_step}.")
+        self.what = what
+        self.next_step = next_step
+
+
+class StorageStoppedError(StorageFullError):
+    """A stream of JetStream answers and stores nothing, as one does that met a full disk, until NATS is restarted."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"NATS has no room for {what}: the operator has to make some (runbook: StorageAlmostFull).")
+        super().__init__(
+            f"NATS answers, but does not store {what}, because its disk is or was full",
+            "the operator has to make room on the disk and then restart NATS, which stores nothing there until its "
+            "restart (runbook: StorageAlmostFull)",
+        )
 
 
 class RecordingError(ClientError):

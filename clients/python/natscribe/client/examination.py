@@ -14,11 +14,13 @@ import nats.errors
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 from pydantic import BaseModel, Field
 
+from natscribe.client.bucket import Bucket
 from natscribe.client.connection import connect
 from natscribe.client.errors import (
     ClientError,
     NoJetStreamError,
     NotAllowedError,
+    StorageFullError,
     UnreachableError,
 )
 from natscribe.client.permissions import Connection
@@ -191,6 +193,14 @@ class _Examiner:
         store = store_of(self.settings, self.connection)
         if store is not None and all(right.allowed for right in self.found.rights if right.command == "upload"):
             await _in_time(store.differs(Path(), NOBODY), CHECKED_WITHIN_S, f"The store of recordings {ours}")
+            if isinstance(store, Bucket):
+                await self._examine_bucket(store)
+
+    async def _examine_bucket(self, bucket: Bucket) -> None:
+        try:
+            await _in_time(bucket.check(), 2 * CHECKED_WITHIN_S, f"The store of recordings {self.settings.audio_store}")
+        except StorageFullError as error:
+            self._wrong(error.what, error.next_step)
 
 
 _CLIENT = version("natscribe")

@@ -122,7 +122,11 @@ async def _publish(
         else:
             # If a repeated publish is a duplicate, the first one has stored the task; its acknowledgement was lost.
             return not stored.duplicate or attempt > 0
-    message = f"NATS did not acknowledge task {task.task_id}: publish it again with this id, which is safe."
+    message = (
+        f"NATS did not acknowledge task {task.task_id}: publish it again with this id, which is safe. If this goes on, "
+        "the disk of NATS may be or have been full; the operator then has to make room and restart NATS "
+        "(runbook: StorageAlmostFull)."
+    )
     raise UnreachableError(message)
 
 
@@ -154,7 +158,7 @@ def _refused(subject: str, error: APIError) -> ClientError:
             f"The task queue {subject} is full: wait until tasks are done, or choose another priority."
         )
     if error.err_code in STORAGE_FULL:
-        return StorageFullError("the task")
+        return StorageFullError("NATS has no room for the task")
     return ClientError(f"NATS refuses the task ({error.description}): see the log of the server.")
 
 

@@ -3,3 +3,4 @@
 NO_MESSAGE = 10037  # the stream has no such message
 QUEUE_FULL = 10077  # the stream accepts no more messages on this subject
 STORAGE_FULL = (10023, 10047)  # JetStream may store no more, on the server or in the account
+STORE_FAILED = 10051  # JetStream could not write to its disk
