@@ -11,6 +11,7 @@ from faststream.asgi import AsgiResponse, get
 from faststream.asgi.handlers import HttpHandler
 from faststream.specification.base import SpecificationFactory
 
+from app.docs_page.front import front_page
 from app.docs_page.page import render
 
 _ASSETS: Final = Path(__file__).parent / "assets"
@@ -27,12 +28,13 @@ _GUARDS: Final = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+_HTML: Final = "text/html; charset=utf-8"
 _FRESH: Final = {"cache-control": "no-cache"}
 _CACHED: Final = {"cache-control": "max-age=3600"}
 
 
 def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
-    """Return the paths of the page and of the document, each with its GET handler."""
+    """Return the paths of the page, of the front page and of the document, each with its GET handler."""
 
     def as_json() -> bytes:
         return factory.to_specification().to_json().encode()
@@ -43,10 +45,13 @@ def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
     def as_page() -> bytes:
         return render(json.loads(as_json())).encode()
 
+    def as_front() -> bytes:
+        return front_page(json.loads(as_json())["info"]["version"]).encode()
+
     return [
-        ("/", _redirect("docs")),
+        *((path, _route(as_front, _FRESH | {"content-type": _HTML})) for path in ("/", "/health")),
         ("/docs/", _redirect("../docs")),
-        ("/docs", _route(cache(as_page), _FRESH | {"content-type": "text/html; charset=utf-8"})),
+        ("/docs", _route(cache(as_page), _FRESH | {"content-type": _HTML})),
         *((f"/docs/{path.name}", _file(path)) for path in sorted(_ASSETS.iterdir())),
         ("/asyncapi.json", _route(cache(as_json), _FRESH | {"content-type": "application/json"})),
         ("/asyncapi.yaml", _route(cache(as_yaml), _FRESH | {"content-type": "application/yaml"})),

@@ -92,7 +92,7 @@ def site() -> Site:
 async def test_the_page_is_a_page_that_trusts_nobody_else(site: Site) -> None:
     for path in site.routes:
         status, headers, _ = await site.get(path)
-        assert status == (307 if path in {"/", "/docs/"} else 200)
+        assert status == (307 if path == "/docs/" else 200)
         policy = headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; ")
         assert "unsafe" not in policy
@@ -107,9 +107,20 @@ async def test_the_page_is_for_reading_alone(site: Site) -> None:
             assert (await site.get(path, method))[0] == 405
 
 
-@pytest.mark.parametrize("path", ["/", "/docs/"])
-async def test_other_addresses_lead_to_the_page(site: Site, path: str) -> None:
-    assert urljoin(path, (await site.get(path))[1]["location"]) == "/docs"
+async def test_another_address_leads_to_the_page(site: Site) -> None:
+    assert urljoin("/docs/", (await site.get("/docs/"))[1]["location"]) == "/docs"
+
+
+@pytest.mark.parametrize("path", ["/", "/health"])
+async def test_a_worker_says_what_there_is(site: Site, path: str) -> None:
+    page = Page((await site.get(path))[2].decode())
+    assert page.seen.startswith(
+        f"A worker of Natscribe A worker of Natscribe {DOCUMENT['info']['version']} Tasks go through NATS"
+    )
+    # The addresses of the page and the document are those of this module, the others are those of a worker
+    there_is = {urljoin(path, link) for link in page.links}
+    assert there_is - set(site.routes) == {"/metrics", "/health/live", "/health/ready", "/health/startup"}
+    assert {"/docs", "/asyncapi.yaml"} <= there_is
 
 
 async def test_the_document_is_served_as_it_is_written(site: Site) -> None:

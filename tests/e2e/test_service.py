@@ -37,7 +37,7 @@ async def last_event(client: Client, task_id: str) -> ProgressEvent:
     "path",
     [
         *("/", "/docs", "/docs/", "/asyncapi.json", "/asyncapi.yaml", "/metrics"),
-        *("/health/live", "/health/ready", "/health/startup"),
+        *("/health", "/health/live", "/health/ready", "/health/startup"),
     ],
 )
 async def test_http_tells_and_takes_nothing(service: Running, path: str) -> None:

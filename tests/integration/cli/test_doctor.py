@@ -58,9 +58,12 @@ async def test_all_is_well(settings: Settings, worker: Worker, js: JetStreamCont
     assert (one.version, one.idle, one.redis_answers, one.audio_store_answers) == ("0.2.0", True, True, True)
     assert one.model == Model(name="fake", revision="0")
     assert [right.command for right in found.rights if not right.allowed] == []
-    # And it has changed nothing: no task, no recording, no dead letter
-    for stream in ("transcription_tasks", "OBJ_audio", "transcription_dead_letters", "transcription_progress"):
+    # And it has changed nothing: no task, no dead letter
+    for stream in ("transcription_tasks", "transcription_dead_letters", "transcription_progress"):
         assert (await js.stream_info(stream)).state.last_seq == 0, stream
+    # And in the bucket of recordings, to which it has written, it has left nothing
+    bucket = (await js.stream_info("OBJ_audio")).state
+    assert (bucket.last_seq, bucket.messages) == (1, 0)
 
 
 async def test_no_server(settings: Settings) -> None:
