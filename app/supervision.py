@@ -20,18 +20,21 @@ async def run_forever(
     """Repeat some work until cancelled, with a pause of `every_s` seconds after each round.
 
     If a round raises an error, log the error with the name of the work, and pause for `retry_after_s` seconds; without
-    `retry_after_s`, pause for `every_s` seconds.
+    `retry_after_s`, pause for `every_s` seconds. The first round that succeeds after an outage is logged, too.
     """
-    loop, logged_at = asyncio.get_running_loop(), -math.inf
+    loop, logged_at, is_told = asyncio.get_running_loop(), -math.inf, False
     while True:
         pause = every_s
         try:
             await work()
+            if is_told:
+                log.info("work_resumed", work=name)
+                is_told = False
         except Exception as error:
             pause = every_s if retry_after_s is None else retry_after_s
             if not isinstance(error, (NatsError, TransientError)):
                 log.exception("work_failed", work=name)
             elif loop.time() - logged_at >= LOG_EVERY_S:
                 log.warning("work_interrupted", work=name, error=in_words(error))
-                logged_at = loop.time()
+                logged_at, is_told = loop.time(), True
         await asyncio.sleep(pause)

@@ -1,15 +1,19 @@
 """The health routes distinguish one trouble from another."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import nats
 import pytest
 from nats.aio.client import Client
 from nats.js.api import DeliverPolicy
+from natscribe.client.examination import examine
 from natscribe.schemas.errors import ErrorCode
+from structlog.testing import capture_logs
 
 from app.embedded import NatsServer, ValkeyServer
 from app.errors import PermanentError
@@ -95,6 +99,44 @@ async def test_redis_that_is_gone_and_comes_back(worker: Worker, valkey: ValkeyS
     await becomes(worker, WELL | {"ok": False, "redis": False})
     await valkey.start()
     await becomes(worker, WELL)
+
+
+async def test_each_warning_about_redis_ends_when_redis_is_back(
+    start_worker: StartWorker, settings: Settings, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a worker that looks after Redis often
+    monkeypatch.setattr("app.operations.maintenance.CHECK_EVERY_S", 0.1)
+    monkeypatch.setattr("app.operations.maintenance.MEASURE_EVERY_S", 0.1)
+    monkeypatch.setattr("app.operations.maintenance.CLEAN_LISTS_EVERY_S", 0.1)
+    with capture_logs() as lines:
+        async with start_worker(FakeEngine()) as worker:
+
+            async def told(event: str, works: set[str]) -> bool:
+                return works <= {line["work"] for line in lines if line["event"] == event}
+
+            async def is_up() -> bool:
+                return b"natscribe_redis_up 1.0" in worker.container.meter.exposition()
+
+            async def warns() -> bool:
+                return any("Redis" in problem.what for problem in (await examine(settings)).problems)
+
+            async def is_well() -> bool:
+                return not await warns()
+
+            # When Redis goes away for a while, then the log and `doctor` warn of it
+            await valkey.stop()
+            works = {"projection_restart", "redis_metrics", "task_list_cleaning"}
+            await eventually(partial(told, "work_interrupted", works))
+            await eventually(warns)
+            # And when it is back, then each of these warnings ends
+            await valkey.start()
+            await eventually(partial(told, "work_resumed", works))
+            await eventually(is_up)
+            await eventually(is_well)
+            ended = len(lines)
+            await asyncio.sleep(1)  # time in which a warning could come
+    late = [line for line in lines[ended:] if line["log_level"] == "warning" and line.get("work") in works]
+    assert late == []
 
 
 async def test_a_consumer_that_was_deleted(worker: Worker, nc: Client) -> None:

@@ -40,8 +40,9 @@ async def test_work_that_fails_is_logged_and_done_again(error: Exception, line: 
         running = asyncio.create_task(run_forever("example", work, every_s=3600, retry_after_s=0))
         async with asyncio.timeout(5):
             await done.wait()
-    # Then it was done once more, soon, and one line says what was wrong
-    assert lines == [line | {"work": "example"}]
+    # Then it was done once more, soon, and one line says what was wrong, and another one when an outage was over
+    resumed = [{"event": "work_resumed", "log_level": "info"}] if line["event"] == "work_interrupted" else []
+    assert lines == [each | {"work": "example"} for each in (line, *resumed)]
     assert not running.done()
     await cancel_all([running])
 
@@ -75,5 +76,29 @@ async def test_an_outage_is_logged_once() -> None:
         async with asyncio.timeout(5):
             await done.wait()
     # Then one line tells of it
-    assert [line["error"] for line in lines] == ["NATS did not answer in time"]
+    assert [line["error"] for line in lines if line["log_level"] == "warning"] == ["NATS did not answer in time"]
     await cancel_all([running])
+
+
+async def test_the_end_of_an_outage_is_logged_once() -> None:
+    # Given work that an outage has interrupted
+    errors = [AWAY, AWAY]
+    done = asyncio.Queue[None]()
+
+    async def work() -> None:
+        if errors:
+            raise errors.pop()
+        done.put_nowait(None)
+
+    # When it is done again, several times
+    with capture_logs() as lines:
+        running = asyncio.create_task(run_forever("example", work, every_s=0))
+        async with asyncio.timeout(5):
+            for _ in range(3):
+                await done.get()
+        await cancel_all([running])
+    # Then the log says that the outage is over
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("work_interrupted", "warning"),
+        ("work_resumed", "info"),
+    ]
