@@ -153,6 +153,7 @@ class Container:
             ack_wait=ack_wait,
             timeout=settings.task_timeout,
             tracer=self.tracer,
+            speed=self.queues.speed,
         )
 
     def _make_speech(self) -> None:

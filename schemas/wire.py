@@ -116,9 +116,10 @@ QUEUE_POSITION = (
     "later with a higher priority may still start earlier. Null in other states."
 )
 EXPECTED_START = (
-    "When a `queued` task is expected to start: now if a worker is free, else an estimate from the task's position and "
-    "the recent throughput of the queue, at the earliest when a running task ends. The status of a `retrying` task has "
-    "an expected start, too: `retry_at` or later. Null in other states, and if no estimate exists yet."
+    "When a `queued` task is expected to start: now if a worker is free, else an estimate from the lengths of the "
+    "recordings that are served before (`Natscribe-Audio-Seconds`) and the time that recent ones took, at the earliest "
+    "when a running task ends. The status of a `retrying` task has an expected start, too: `retry_at` or later. Null "
+    "in other states, and if the length of a recording before is unknown."
 )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ from app.execution.settlement import Settled, Settlement
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.queue.positions import Position
 from app.queue.registration import Registration
+from app.queue.speed import Speed
 from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
@@ -59,6 +60,7 @@ class Execution:
     heartbeat: float  # seconds between two heartbeats
     ack_wait: float  # seconds without a heartbeat until JetStream delivers the message again
     timeout: float  # seconds that an attempt may stand still
+    speed: Speed = field(default_factory=Speed)
 
 
 class TaskRun:
@@ -197,11 +199,23 @@ class TaskRun:
         if attempt.checkpoint.processed_seconds:
             meter.resumed(self.kind, attempt.checkpoint.processed_seconds)
 
+    def _note_speed(self, seconds: float) -> None:
+        """Note how long this worker took for the sound, unless an earlier attempt or another task did the work."""
+        attempt = self._attempt
+        if (
+            attempt is not None
+            and not attempt.cached
+            and not attempt.checkpoint.processed_seconds
+            and attempt.audio_seconds
+        ):
+            self._execution.speed.note(self.kind, audio_seconds=attempt.audio_seconds, seconds=seconds)
+
     def _count_end(self, settled: Settled, seconds: float) -> None:
         meter, attempt, error = self._execution.meter, self._attempt, settled.error
         if settled.state is State.COMPLETED:
             audio = (attempt.audio_seconds, attempt.untranscribed_seconds) if attempt else (None, 0.0)
             meter.completed(self.kind, seconds, *audio)
+            self._note_speed(seconds)
         if error is not None and settled.state in {State.FAILED, State.RETRYING}:
             meter.failed(self.kind, settled.state, error.code, seconds)
         log.info(

@@ -27,6 +27,7 @@ from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 
 HELD_WITHIN_S = 8.0  # a cluster takes some seconds to elect the next leader of the task stream
+SAMPLE = 64  # waiting tasks at the head of a queue whose lengths are read; the others count as these on average
 READING_KEPT_S = 1.0  # positions are computed from a state of the queues that is at most this old
 
 
@@ -174,23 +175,28 @@ class WaitingTasks:
     ) -> Position:
         key = QUEUE_KEYS[message.subject]
         turn = _turn(message, consumer, queues.by_key[key].redelivered)
-        return Position.immediate() if turn is None else self._expected(position_number(waiting, *key, turn), queues)
-
-    def _expected(self, number: int, queues: TaskQueues) -> Position:
-        """Estimate the start from the throughput, but not before enough running tasks are expected to have ended."""
+        if turn is None:
+            return Position.immediate()
+        number = position_number(waiting, *key, turn)
         if number == 1 and self._idle():
             return Position.immediate()
-        now, seconds, ends = datetime.now(UTC), self._reader.throughput.seconds_until(number), queues.ends
-        by_ends = max(ends[min(number, len(ends)) - 1], now) if ends else None
-        if seconds is None:
-            return Position(number, by_ends if number <= len(ends) else None)
-        by_throughput = now + timedelta(seconds=seconds)
-        return Position(number, max(by_throughput, by_ends or by_throughput))
+        return Position(number, self._expected_start(key, turn, number, queues))
+
+    def _expected_start(self, key: QueueKey, turn: int, number: int, queues: TaskQueues) -> datetime | None:
+        """Estimate the start from the lengths of the recordings that are served before; None if one is unknown.
+
+        All running tasks share the work before this task, from the time at which the first of them ends.
+        """
+        seconds, ends = queues.seconds_before(key, turn, number, self._reader.speed), queues.ends
+        if seconds is None or ends is None:
+            return None
+        now = datetime.now(UTC)
+        return max(min(ends, default=now), now) + timedelta(seconds=seconds / max(len(ends), 1))
 
     async def _recent_queues(self) -> TaskQueues:
         async with self._reading:
             if self._queues is None or time.monotonic() - self._read_at > READING_KEPT_S:
-                self._queues, self._read_at = await self._reader.read(sample=0), time.monotonic()
+                self._queues, self._read_at = await self._reader.read(sample=SAMPLE), time.monotonic()
             return self._queues
 
 

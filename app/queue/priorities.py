@@ -1,9 +1,7 @@
 """Priorities: the order in which the six task queues are asked, and how many tasks wait and run in each queue."""
 
 import asyncio
-import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -12,10 +10,11 @@ from nats.aio.client import Client
 from nats.js.api import ConsumerInfo, RawStreamMsg
 from natscribe.jetstream.stream_pages import last_of_each, page
 from natscribe.schemas import subjects
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Kind, Priority
 
+from app.queue.speed import Speed
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 
@@ -24,7 +23,6 @@ QUEUE_KEYS: Final = {subjects.tasks(kind, priority): (kind, priority) for priori
 
 PATIENCE: Final = {Priority.NORMAL: 3, Priority.LOW: 15}  # other tasks that may begin before this priority is next
 UNSETTLED_READ: Final = 256  # only this number of a queue's delivered messages is read; the rest count as running
-TASKS_MEASURED: Final = 30  # the throughput is measured over this number of the latest tasks
 
 
 class PriorityOrder:
@@ -80,6 +78,10 @@ class TaskQueue:
         """How many tasks wait for a worker."""
         return self.undelivered + len(self.redelivered)
 
+    def seconds(self, speed: Speed) -> list[float | None]:
+        """Estimate the work on each of the first waiting tasks, in seconds; None: unknown."""
+        return [speed.seconds_for(self.kind, each.audio_seconds) for each in (*self.redelivered, *self.sample)]
+
     @property
     def oldest(self) -> datetime | None:
         """When the oldest waiting task was stored; None if no task waits."""
@@ -95,44 +97,22 @@ class TaskQueues:
     limit: int  # the number of messages that one queue can hold
 
     @property
-    def ends(self) -> list[datetime]:
-        """When the running tasks are expected to end, the earliest first; empty if any of the times is unknown."""
+    def ends(self) -> list[datetime] | None:
+        """When the running tasks are expected to end, the earliest first; None if any of the times is unknown."""
         ends = [end for queue in self.by_key.values() for end in queue.ends]
         known = [end for end in ends if end is not None]
-        return sorted(known) if len(known) == len(ends) else []
+        return sorted(known) if len(known) == len(ends) else None
 
+    def seconds_before(self, key: QueueKey, turn: int, number: int, speed: Speed) -> float | None:
+        """Estimate the work on the tasks that are served before the `turn`-th one of a queue, the `number`-th of all.
 
-class Throughput:
-    """Measures how fast tasks leave the queues, from repeated readings.
-
-    Time in which no task waits is left out. The throughput is unknown until a first task has left.
-    """
-
-    def __init__(self) -> None:
-        self._busy: deque[tuple[float, int]] = deque()  # for each interval: its seconds, and the tasks that left
-        self._last: tuple[float, int] | None = None  # time and count of the last reading; None: no task waited
-
-    def observe(self, settled: int, *, waiting: bool) -> None:
-        """Take a reading: how many tasks have ever left the queues, and whether any task waits."""
-        now = time.monotonic()
-        if self._last is not None and waiting:
-            then, before = self._last
-            self._add(now - then, max(settled - before, 0))  # a recreated stream counts from 0
-        self._last = (now, settled) if waiting else None
-
-    def seconds_until(self, position: int) -> float | None:
-        """Estimate the seconds until the task at this position begins; None if the throughput is unknown."""
-        seconds, left = (sum(each) for each in zip(*self._busy, strict=True)) if self._busy else (0.0, 0)
-        return (
-            (position - 0.5) * seconds / left if left else None
-        )  # on average, half of the time to the next start is over
-
-    def _add(self, seconds: float, left: int) -> None:
-        if self._busy and self._busy[-1][1] == 0:
-            seconds += self._busy.pop()[0]
-        self._busy.append((seconds, left))
-        while sum(count for _, count in self._busy) - self._busy[0][1] >= TASKS_MEASURED:
-            self._busy.popleft()
+        None if the length of any of their recordings is unknown, among those that were read.
+        """
+        own = self.by_key[key]
+        others = [queue for queue in self.by_key.values() if queue is not own]
+        before = _total(own.seconds(speed), turn - 1)
+        of_others = _total([each for queue in others for each in queue.seconds(speed)], number - turn)
+        return None if before is None or of_others is None else before + of_others
 
 
 class QueueReader:
@@ -142,7 +122,7 @@ class QueueReader:
         self._nats = nats
         self._js = nats.jetstream()
         self._names = names
-        self.throughput = Throughput()
+        self.speed = Speed()
 
     async def read(self, *, sample: int) -> TaskQueues:
         """Read the state of all queues, with the first `sample` undelivered messages of each queue.
@@ -154,8 +134,6 @@ class QueueReader:
             self._js.stream_info(self._names.tasks, subjects_filter=subjects.ALL_TASKS),
             asyncio.gather(*(self._queue(key, sample) for key in QUEUE_KEYS.values())),
         )
-        settled = stream.state.last_seq - stream.state.messages
-        self.throughput.observe(settled, waiting=any(queue.waiting for queue in queues))
         limit = stream.config.max_msgs_per_subject or 0
         return TaskQueues(dict(zip(QUEUE_KEYS.values(), queues, strict=True)), stream.state.subjects or {}, limit)
 
@@ -179,7 +157,20 @@ class QueueReader:
         last = await self._last_records(delivered)
         redelivered = tuple(message for message, record in zip(delivered, last, strict=True) if _waits(record))
         running = unsettled - len(redelivered)
-        return TaskQueue(*key, undelivered, redelivered, running, tuple(_ends(last)), tuple(first))
+        return TaskQueue(*key, undelivered, redelivered, running, tuple(self._ends(key, delivered, last)), tuple(first))
+
+    def _ends(
+        self, key: QueueKey, messages: Iterable[StoredMessage], last: Iterable[RawStreamMsg | None]
+    ) -> Iterator[datetime | None]:
+        """Yield when each running task is expected to end, None if this is unknown."""
+        for message, record in zip(messages, map(_record, last), strict=True):
+            if record is None or record.event.state is not State.RUNNING:
+                continue
+            since, seconds = record.event.time, record.event.eta_seconds
+            if seconds is None:  # the task has just begun
+                since = record.metadata.started_at or since
+                seconds = self.speed.seconds_for(key[0], message.audio_seconds)
+            yield None if seconds is None else since + timedelta(seconds=seconds)
 
     async def _page(self, subject: str, *, start: int, count: int) -> list[StoredMessage]:
         found = await page(self._nats, self._names.tasks, subject, start=start, count=count) if count else []
@@ -193,26 +184,29 @@ class QueueReader:
         return [by_id.get(task_id or "") for task_id in ids]
 
 
+def _total(seconds: Sequence[float | None], count: int) -> float | None:
+    """Return the sum of the first `count` of these; what is beyond the last one counts as they do on average."""
+    first = seconds[:count]
+    known = [each for each in first if each is not None]
+    if len(known) < len(first) or (count and not first):
+        return None
+    return sum(known) * count / len(known) if known else 0.0
+
+
 def _waits(last: RawStreamMsg | None) -> bool:
     """Whether a task waits again though its message was delivered; `last` is the last record of its log."""
     if last is None:
         return True  # a worker returned the message before the task had a log, so the task still waits
-    event = _event(last)
-    if event is None:
+    record = _record(last)
+    if record is None:
         return False
+    event = record.event
     due = event.retry_at is not None and event.retry_at <= datetime.now(UTC)
     return event.state is State.QUEUED or (event.state is State.RETRYING and due)
 
 
-def _ends(last_records: Iterable[RawStreamMsg | None]) -> Iterator[datetime | None]:
-    """Yield when each running task is expected to end, None if this is unknown."""
-    for event in (_event(last) for last in last_records if last is not None):
-        if event is not None and event.state is State.RUNNING:
-            yield None if event.eta_seconds is None else event.time + timedelta(seconds=event.eta_seconds)
-
-
-def _event(record: RawStreamMsg) -> ProgressEvent | None:
+def _record(message: RawStreamMsg | None) -> Record | None:
     try:
-        return Record.read(record).event
+        return None if message is None else Record.read(message)
     except ValueError:
         return None

@@ -153,10 +153,10 @@ async def test_many_who_ask_do_not_have_the_whole_queue_read_each_time(
 async def test_the_expected_start_is_about_true(
     publisher: Publisher, start_worker: StartWorker, settings: Settings
 ) -> None:
-    # Given a worker, and ten tasks that take it equally long
+    # Given a worker, and ten tasks that take it equally long and say so
     async with start_worker(SteadyEngine()):
         for number in range(10):
-            await publisher.publish(f"t{number}")
+            await publisher.publish(f"t{number}", seconds=30)
         # When some of them have ended
         await publisher.until("t2", State.COMPLETED)
         # And somebody asks when each task starts, and at the same time when the queue will be empty
@@ -184,6 +184,35 @@ async def test_the_expected_start_is_about_true(
             )
             assert (running.time - asked) / 2 < start - asked < (running.time - asked) * 2
         await publisher.until("t9", State.COMPLETED)
+
+
+async def test_who_waits_behind_a_long_recording_is_told_so(publisher: Publisher, start_worker: StartWorker) -> None:
+    # Given a worker that has done recordings of half a minute, of which each took it some tenths of a second
+    engine = SteadyEngine()
+    async with start_worker(engine) as worker:
+        for number in range(3):
+            await publisher.publish(f"done{number}", seconds=30)
+            await publisher.until(f"done{number}", State.COMPLETED)
+        # When it works on another one, behind which one of twenty minutes waits, and then others
+        engine.may_go_on.clear()
+        await publisher.publish("busy", seconds=30)
+        await publisher.until("busy", State.RUNNING)
+        starts = {}
+        for task_id, seconds in (("long", 1200), ("next", 30), ("unknown", None), ("last", 30)):
+            await publisher.publish(task_id, seconds=seconds)
+            await publisher.until(task_id, State.QUEUED)
+            status = await publisher.ask("tasks.status", task_id=task_id)
+            starts[task_id] = status["expected_start"] and datetime.fromisoformat(status["expected_start"])
+        # Then the one behind it is told how long it takes
+        takes = worker.container.queues.speed.seconds_for(Kind.TRANSCRIPTION, 1200)
+        assert takes is not None
+        assert takes > 40 * 0.15
+        assert (starts["next"] - starts["long"]).total_seconds() == pytest.approx(takes, abs=2)
+        # And whoever waits behind a recording of unknown length is told no time
+        assert starts["unknown"] > starts["next"]
+        assert starts["last"] is None
+        engine.may_go_on.set()
+        await publisher.until("last", State.COMPLETED)
 
 
 async def test_a_task_that_is_tried_again_is_not_expected_before_that(

@@ -41,8 +41,10 @@ async def test_work_that_fails_is_logged_and_done_again(error: Exception, line: 
         async with asyncio.timeout(5):
             await done.wait()
     # Then it was done once more, soon, and one line says what was wrong, and another one when an outage was over
-    resumed = [{"event": "work_resumed", "log_level": "info"}] if line["event"] == "work_interrupted" else []
-    assert lines == [each | {"work": "example"} for each in (line, *resumed)]
+    expected = [line | {"work": "example"}]
+    if line["event"] == "work_interrupted":
+        expected.append({"event": "work_resumed", "log_level": "info", "work": "example"})
+    assert lines == expected
     assert not running.done()
     await cancel_all([running])
 

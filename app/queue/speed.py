@@ -1,0 +1,28 @@
+"""The speed of work: how long a second of sound takes, measured from the latest tasks of this worker."""
+
+from collections import deque
+from typing import Final
+
+from natscribe.schemas.wire import Kind
+
+TASKS_MEASURED: Final = 30  # the speed is measured over this number of the latest tasks of a kind
+
+
+class Speed:
+    """Measures how long a worker takes for a second of sound, for each kind of task; unknown until a task has ended."""
+
+    def __init__(self) -> None:
+        self._done = {kind: deque[tuple[float, float]](maxlen=TASKS_MEASURED) for kind in Kind}
+
+    def note(self, kind: Kind, *, audio_seconds: float, seconds: float) -> None:
+        """Note that so many seconds of sound took so many seconds of work."""
+        if audio_seconds > 0:
+            self._done[kind].append((audio_seconds, seconds))
+
+    def seconds_for(self, kind: Kind, audio_seconds: float | None) -> float | None:
+        """Estimate the seconds of work for so many seconds of sound; None if the speed or the length is unknown."""
+        done = self._done[kind]
+        if not done or audio_seconds is None:
+            return None
+        audio, seconds = map(sum, zip(*done, strict=True))
+        return float(audio_seconds * seconds / audio)

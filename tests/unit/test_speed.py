@@ -1,0 +1,89 @@
+"""How long the work on waiting tasks takes, by the lengths of their recordings and the speed of this worker."""
+
+from datetime import UTC, datetime
+
+import pytest
+from natscribe.schemas.headers import AUDIO_SECONDS
+from natscribe.schemas.wire import Kind, Priority
+
+from app.queue.priorities import QUEUE_KEYS, QueueKey, TaskQueue, TaskQueues
+from app.queue.speed import TASKS_MEASURED, Speed
+from app.queue.stored_message import StoredMessage
+
+NOW = datetime.now(UTC)
+NORMAL, HIGH = (Kind.TRANSCRIPTION, Priority.NORMAL), (Kind.TRANSCRIPTION, Priority.HIGH)
+MINUTE = 60.0
+
+
+def fast(*, seconds: float = 0.1) -> Speed:
+    """A worker that takes `seconds` for a second of sound."""
+    speed = Speed()
+    for kind in Kind:
+        speed.note(kind, audio_seconds=MINUTE, seconds=MINUTE * seconds)
+    return speed
+
+
+def queues(**lengths: list[float | None]) -> TaskQueues:
+    """The six queues; `lengths` are those of the recordings that wait for transcription, by priority."""
+    found: dict[QueueKey, TaskQueue] = {}
+    for subject, key in QUEUE_KEYS.items():
+        kind, priority = key
+        here = lengths.get(priority, []) if kind is Kind.TRANSCRIPTION else []
+        headers = [{} if each is None else {AUDIO_SECONDS: str(each)} for each in here]
+        sample = tuple(StoredMessage(subject, at, NOW, header) for at, header in enumerate(headers, 1))
+        found[key] = TaskQueue(kind, priority, len(sample), (), 0, (), sample)
+    return TaskQueues(found, {}, 10_000)
+
+
+def test_nothing_is_known_until_a_task_has_ended() -> None:
+    speed = Speed()
+    assert speed.seconds_for(Kind.TRANSCRIPTION, MINUTE) is None
+    speed.note(Kind.TRANSCRIPTION, audio_seconds=100, seconds=5)
+    assert speed.seconds_for(Kind.TRANSCRIPTION, 1200) == 60
+    assert speed.seconds_for(Kind.TRANSCRIPTION, None) is None
+    # And each kind of task has a speed of its own
+    assert speed.seconds_for(Kind.DIARIZATION, MINUTE) is None
+
+
+def test_what_was_longer_ago_does_not_count() -> None:
+    # Given a worker that was slow
+    speed = fast(seconds=10)
+    for _ in range(TASKS_MEASURED):
+        speed.note(Kind.TRANSCRIPTION, audio_seconds=MINUTE, seconds=1)
+    # When it is quick for a while, then this is soon believed
+    assert speed.seconds_for(Kind.TRANSCRIPTION, MINUTE) == pytest.approx(1)
+
+
+def test_a_recording_without_sound_says_nothing_about_the_speed() -> None:
+    speed = Speed()
+    speed.note(Kind.TRANSCRIPTION, audio_seconds=0, seconds=5)
+    assert speed.seconds_for(Kind.TRANSCRIPTION, MINUTE) is None
+
+
+def test_the_length_of_what_waits_before_counts() -> None:
+    # Given a recording of twenty minutes at the head of the queue
+    found = queues(normal=[1200, 10, 10])
+    # Then nobody waits for it who is before it, and all who are behind it do
+    assert [found.seconds_before(NORMAL, turn, turn, fast()) for turn in (1, 2, 3)] == [0, 120, 121]
+
+
+def test_more_urgent_tasks_count_as_well() -> None:
+    found = queues(high=[600, 600], normal=[10, 10])
+    assert found.seconds_before(NORMAL, 2, 4, fast()) == 121
+    assert found.seconds_before(HIGH, 2, 2, fast()) == 60
+
+
+def test_what_was_not_read_counts_as_the_read_ones_do_on_average() -> None:
+    found = queues(normal=[10, 30])
+    assert found.seconds_before(NORMAL, 101, 101, fast()) == 200
+
+
+def test_nobody_guesses_an_unknown_length() -> None:
+    # Given a recording whose publisher has not told its length
+    found = queues(normal=[10, None, 10])
+    # Then only those behind it wait for an unknown time
+    assert found.seconds_before(NORMAL, 2, 2, fast()) == 1
+    assert found.seconds_before(NORMAL, 3, 3, fast()) is None
+    # And without a speed, or without anything that was read, nothing is known of those before
+    assert found.seconds_before(NORMAL, 2, 2, Speed()) is None
+    assert found.seconds_before(NORMAL, 1, 2, fast()) is None
