@@ -10,8 +10,9 @@ import psutil
 import pytest
 from nats.js.errors import APIError
 from natscribe.client import Client, StorageFullError, StorageStoppedError
-from natscribe.client.examination import Problem, examine
+from natscribe.client.examination import examine
 from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.workers import Problem
 
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.settings import Settings
