@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
+from faststream.nats import NatsResponse
 from natscribe.schemas.diarization import DiarizationResult
-from natscribe.schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus, UserRequest
+from natscribe.schemas.requests import Deleted, ResultFormat, ResultRequest, TaskRequest, TaskStatus, UserRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import TranscriptionResult
@@ -24,9 +25,12 @@ async def status(request: TaskRequest, tasks: Annotated[TaskRequests, FromContex
 
 async def result(
     request: ResultRequest, tasks: Annotated[TaskRequests, FromContext()]
-) -> TranscriptionResult | DiarizationResult | str:
+) -> TranscriptionResult | DiarizationResult | str | NatsResponse:
     """Reply with the result of a task, in the requested format."""
-    return await tasks.result(request)
+    found = await tasks.result(request)
+    if request.format is ResultFormat.HTML and isinstance(found, str):
+        return NatsResponse(found, headers={"content-type": request.format.content_type})
+    return found
 
 
 async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromContext()]) -> TaskPage:

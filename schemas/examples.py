@@ -228,6 +228,7 @@ _QUEUES = QueueOverview(
     ],
     dead_letters=1,
 )
+_PAGE = '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
 _SRT = "1\n00:00:00,000 --> 00:00:02,400\nSPEAKER_00: Good morning.\n"
 
 EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
@@ -277,6 +278,7 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
             "As subtitles for a small screen",
             ResultRequest(task_id=TASK_ID, format=ResultFormat.VTT, max_line_chars=32, max_cue_seconds=6),
         ),
+        Example("page", "As a page to look at", ResultRequest(task_id=TASK_ID, format=ResultFormat.HTML)),
         Example("json", "As it was published", ResultRequest(task_id=TASK_ID)),
     ),
     "ReplayRequest": (
@@ -317,6 +319,7 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
         ),
     ),
     "ResultText": (Example("subtitles", "SubRip subtitles", _SRT),),
+    "ResultPage": (Example("page", "A page, of which this is the beginning", _PAGE),),
     "WindowsOffered": (
         Example(
             "oneRun",

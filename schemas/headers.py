@@ -174,3 +174,12 @@ class TextReplyHeaders(Headers):
         "text/plain", alias="content-type", description="Not JSON: the body is the file, in UTF-8."
     )
     correlation_id: Correlation = None
+
+
+class PageReplyHeaders(Headers):
+    """Headers of a reply that is a page."""
+
+    content_type: Literal["text/html"] = Field(
+        "text/html", alias="content-type", description="Not JSON: the body is the page, in UTF-8."
+    )
+    correlation_id: Correlation = None

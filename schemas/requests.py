@@ -55,6 +55,12 @@ class ResultFormat(Term):
     SRT = "srt", "SubRip subtitles: text/plain."
     VTT = "vtt", "WebVTT subtitles: text/plain."
     RTTM = "rttm", "Who speaks when, as NIST tools read it: text/plain; only for results with speakers."
+    HTML = "html", "A page to look at, which needs nothing of other hosts: text/html."
+
+    @property
+    def content_type(self) -> str:
+        """The header `content-type` of a reply in this format."""
+        return {"json": "application/json", "html": "text/html"}.get(self.value, "text/plain")
 
 
 class SubtitleLimits(Order):

@@ -87,7 +87,7 @@ def matching(candidates: list[str], headers: Mapping[str, str], body: bytes) -> 
 
 def _fault(message: str, headers: Mapping[str, str], body: bytes) -> str:
     try:
-        payload = body.decode() if MESSAGES[message]["contentType"] == "text/plain" else json.loads(body)
+        payload = body.decode() if MESSAGES[message]["contentType"].startswith("text/") else json.loads(body)
     except ValueError as error:
         return str(error)
     for part, value in (("headers", dict(headers)), ("payload", payload)):

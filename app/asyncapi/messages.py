@@ -13,6 +13,7 @@ from natscribe.schemas.headers import (
     CloudEventHeaders,
     Headers,
     InsideHeaders,
+    PageReplyHeaders,
     ReplyHeaders,
     RequestHeaders,
     TaskEventHeaders,
@@ -73,7 +74,7 @@ class MessageWords:
     @property
     def is_reply(self) -> bool:
         """Whether the message is a reply."""
-        return issubclass(self.headers, ReplyHeaders | TextReplyHeaders)
+        return issubclass(self.headers, ReplyHeaders | TextReplyHeaders | PageReplyHeaders)
 
     @property
     def is_inside(self) -> bool:
@@ -87,12 +88,17 @@ class MessageWords:
             "name": self.name,
             "title": self.title,
             "summary": self.summary,
-            "contentType": "text/plain" if self.payload is str else "application/json",
+            "contentType": self._content_type,
             "correlationId": {"$ref": f"#/components/correlationIds/{self._correlation}"},
             "headers": _reference(self.headers),
             "payload": _reference(self.payload) if issubclass(self.payload, BaseModel) else _TEXT,
-            "examples": [_example(self, example) for example in _examples(self.payload)],
+            "examples": [_example(self, example) for example in _examples(self)],
         }
+
+    @property
+    def _content_type(self) -> str:
+        field = self.headers.model_fields.get("content_type")
+        return field.default if self.payload is str and field else "application/json"
 
     @property
     def _correlation(self) -> str:
@@ -132,6 +138,13 @@ MESSAGES: Final = (
     ),
     MessageWords(
         str, TextReplyHeaders, "Result as text", "Text, subtitles or RTTM: the body is the file.", alias="ResultText"
+    ),
+    MessageWords(
+        str,
+        PageReplyHeaders,
+        "Result as a page",
+        "Only for who asks for `html`: the body is the page.",
+        alias="ResultPage",
     ),
     MessageWords(TaskPage, ReplyHeaders, "Page of tasks", "Tasks, the newest first."),
     MessageWords(QueueOverview, ReplyHeaders, "Task queues", "How many tasks wait and run in each queue."),
@@ -174,8 +187,8 @@ def _reference(model: type[BaseModel]) -> Node:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
-def _examples(payload: type[BaseModel] | type[str]) -> Iterable[Example]:
-    return EXAMPLES[payload.__name__ if issubclass(payload, BaseModel) else "ResultText"]
+def _examples(message: MessageWords) -> Iterable[Example]:
+    return EXAMPLES[message.name if message.payload is str else message.payload.__name__]
 
 
 def _example(message: MessageWords, example: Example) -> Node:

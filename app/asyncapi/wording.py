@@ -107,10 +107,11 @@ CHANNELS: Final = (
         address=subjects.RESULT,
         title="The result in a format",
         description="Core NATS request and reply. The header `content-type` of the reply tells what the reply is: "
-        "`text/plain` is the requested text, `application/json` is the result, or `{error: ...}`, or, if the text is "
-        "too large for a message, the result with `object`. The reply for a failed task is the error of the task.",
+        "`text/plain` is the requested text, `text/html` the requested page, `application/json` is the result, or "
+        "`{error: ...}`, or, if text or page is too large for a message, the result with `object`. The reply for a "
+        "failed task is the error of the task.",
         operation="askResult",
-        summary="Ask for the result, as JSON, text or subtitles",
+        summary="Ask for the result, as JSON, text, subtitles or a page",
         tag=ASK,
     ),
     Channel(

@@ -19,6 +19,7 @@ ANNOUNCED = [  # what this version breaks on purpose; docs/contract.md says it t
     "followProgress needs the name of its stream",
     "followSegments needs the name of its stream",
     "receiveResult needs the name of its stream",
+    "askResult's reply has a message ResultPage",  # only for who asks for `html`
     "watchDeadLetters needs the name of its stream",
     *(  # names may no longer hold the control characters U+0080 to U+009F
         f"{operation} {message} payload.{fault}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from faststream.nats import NatsResponse
 from nats.js.api import RetentionPolicy
 from natscribe.jetstream import cloud_events
 from natscribe.jetstream.error_codes import QUEUE_FULL
@@ -39,6 +40,7 @@ ANSWERS: dict[str, Callable[..., object]] = {
     subjects.DELETE_LETTERS: dead_letters.delete,
 }
 TASKS = (TranscriptionTask, DiarizationTask)
+FILES = (str, NatsResponse)  # the replies that are no JSON: text, and a page
 IN_WORDS = {  # of patterns
     TASK_ID_PATTERN: "1 to 64 letters, digits, `-` and `_`",
     LANGUAGE_PATTERN: "2 or 3 small letters",
@@ -185,7 +187,7 @@ def test_the_requests_and_their_replies() -> None:
         assert quoted(subject) == [expected]
         requests = signature.parameters["request"].annotation
         assert quoted(request) == [request.__name__ for request in get_args(requests) or (requests,)]
-        assert quoted(reply) == [answer.__name__ for answer in answers if answer is not str]
+        assert quoted(reply) == [answer.__name__ for answer in answers if answer not in FILES]
 
 
 def test_the_headers_of_events() -> None:

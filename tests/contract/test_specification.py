@@ -47,7 +47,7 @@ OPERATIONS = {
 }
 REPLIES = {
     "askStatus": {"TaskStatus", "ErrorReply"},
-    "askResult": {"TranscriptionResultReply", "DiarizationResultReply", "ResultText", "ErrorReply"},
+    "askResult": {"TranscriptionResultReply", "DiarizationResultReply", "ResultText", "ResultPage", "ErrorReply"},
     "listTasks": {"TaskPage", "ErrorReply"},
     "askQueue": {"QueueOverview", "ErrorReply"},
     "askWorkers": {"WorkerInfo", "ErrorReply"},

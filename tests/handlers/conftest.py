@@ -102,7 +102,7 @@ class FakeRequests:
 
     async def result(self, request: ResultRequest) -> str:
         self.asked.append(request)
-        return "hello" if request.format is ResultFormat.TXT else "WEBVTT"
+        return {ResultFormat.TXT: "hello", ResultFormat.HTML: "<!doctype html>"}.get(request.format, "WEBVTT")
 
 
 @dataclass

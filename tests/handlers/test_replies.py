@@ -60,6 +60,11 @@ async def test_a_result_as_text_is_the_reply_as_it_is(broker: NatsBroker, parts:
     assert parts.tasks.asked[0].format is ResultFormat.TXT
 
 
+async def test_a_result_as_a_page_is_told_from_text(broker: NatsBroker) -> None:
+    reply = await broker.request({"task_id": "t1", "format": "html"}, subjects.RESULT)
+    assert (reply.body, reply.content_type) == (b"<!doctype html>", "text/html")
+
+
 async def test_a_deleted_task_is_confirmed(broker: NatsBroker, parts: Parts) -> None:
     assert await ask(broker, subjects.DELETE, {"task_id": "t1"}) == {"deleted": True, "tasks": 1, "more_after": None}
     assert parts.tasks.deleted == ["t1"]

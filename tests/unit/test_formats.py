@@ -84,6 +84,11 @@ def test_turns_are_written_as_rttm() -> None:
     assert formats.write(TWO, ResultFormat.RTTM, LIMITS).count("\n") == 2
 
 
+@pytest.mark.parametrize("result", [TWO, TURNS, transcript()], ids=["transcript", "diarization", "empty"])
+def test_each_result_is_a_page(result: TranscriptionResult) -> None:
+    assert formats.write(result, ResultFormat.HTML, LIMITS).startswith("<!doctype html>")
+
+
 @pytest.mark.parametrize(
     ("result", "fmt"),
     [

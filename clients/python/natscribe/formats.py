@@ -1,4 +1,4 @@
-"""Write results as text: plain text, subtitles, speaker turns, JSON."""
+"""Write results as text: plain text, subtitles, speaker turns, JSON, a page to look at."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ def write(result: Result, fmt: ResultFormat, limits: SubtitleLimits) -> str:
 def _transcript(result: Result, fmt: str) -> TranscriptionResult:
     if isinstance(result, TranscriptionResult):
         return result
-    message = f"A diarization has no text to write as {fmt}: ask for json or rttm."
+    message = f"A diarization has no text to write as {fmt}: ask for json, rttm or html."
     raise FormatUnavailableError(message)
 
 
@@ -54,8 +54,15 @@ def _rttm(result: Result) -> str:
     )
 
 
+def _html(result: Result) -> str:
+    from natscribe.transcript_page import page  # noqa: PLC0415 -- few ask for it
+
+    return page(result)
+
+
 _WRITERS: dict[ResultFormat, Callable[[Result], str]] = {
     ResultFormat.JSON: lambda result: result.model_dump_json(),
     ResultFormat.TXT: _txt,
     ResultFormat.RTTM: _rttm,
+    ResultFormat.HTML: _html,
 }

@@ -16,6 +16,7 @@ from tests.integration.conftest import DEADLINE, Publisher
         (True, "srt", "text/plain"),
         (True, "vtt", "text/plain"),
         (True, "rttm", "text/plain"),
+        (True, "html", "text/html"),
         (False, "txt", "application/json"),  # an error is no text
     ],
 )

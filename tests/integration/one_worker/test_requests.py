@@ -108,6 +108,21 @@ async def test_a_result_in_every_format(publisher: Publisher, nc: Client, task_i
     )
 
 
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_a_result_of_each_kind_is_a_page(publisher: Publisher, nc: Client, task_id: str, kind: Kind) -> None:
+    # Given a result
+    await publisher.publish(task_id, kind=kind)
+    await publisher.until(task_id, State.COMPLETED)
+    # When it is wanted as a page
+    wanted = json.dumps({"task_id": task_id, "format": "html"}).encode()
+    reply = await nc.request("tasks.result", wanted, timeout=DEADLINE)
+    # Then it is one, and says that it is no JSON
+    assert (reply.headers or {})["content-type"] == "text/html"
+    written = reply.data.decode()
+    assert written.startswith("<!doctype html>")
+    assert f"<dt>Task</dt><dd>{task_id}</dd>" in written
+
+
 async def test_a_diarization_cannot_be_had_as_text(publisher: Publisher, task_id: str) -> None:
     await publisher.publish(task_id, kind=Kind.DIARIZATION)
     await publisher.until(task_id, State.COMPLETED)

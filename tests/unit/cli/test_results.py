@@ -5,11 +5,12 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from natscribe.cli.console import WARNING
+from natscribe.cli.console import WARNING, Terminal
 from natscribe.cli.results import Format, NotWrittenError, Output
 from natscribe.cli.turns import COLOURS, turns_table, turns_text
 from natscribe.schemas.transcription import Segment, TranscriptionResult
 from natscribe.schemas.wire import Model
+from natscribe.transcript_page import page
 from rich.color import Color
 from rich.console import Console
 
@@ -81,6 +82,29 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
         output.write("a", result_of(said(0, "Later.")))
     # Then the earlier one stays, and nothing else is left
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "Earlier.\n")]
+
+
+def test_a_page_plays_the_recording_that_lies_beside_it_or_elsewhere(tmp_path: Path) -> None:
+    # Given a recording in another folder, with a name that an address cannot have as it is
+    output = Output((Format.HTML, Format.TXT), tmp_path / "texts")
+    (tmp_path / "texts").mkdir()
+    # When its result is a page
+    output.write("a", result_of(said(0, "One.")), tmp_path / "calls" / "a #1.flac")
+    # Then the page has a link to it, relative to its own folder
+    written = (tmp_path / "texts" / "a.html").read_text(encoding="utf-8")
+    assert '<audio controls preload="metadata" src="../calls/a%20%231.flac">' in written
+    # And without a recording it has none
+    output.write("b", result_of(said(0, "One.")))
+    assert "src=" not in (tmp_path / "texts" / "b.html").read_text(encoding="utf-8").partition("<script>")[0]
+
+
+def test_a_page_on_a_screen_is_as_it_is() -> None:
+    # Given a screen that is narrower than a page's lines
+    screen, result = Terminal(stderr=False), result_of(said(0, "[b]One."))
+    screen.file = StringIO()
+    # When a page is printed there, then nothing of it is changed
+    Output((Format.HTML,)).show(screen, result, label="a", heading=False)
+    assert screen.file.getvalue() == page(result)
 
 
 def test_a_file_without_words_is_told(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -19,6 +20,7 @@ from natscribe.client.results import DEFAULT_LIMITS
 from natscribe.formats import Result
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
+from natscribe.transcript_page import page
 
 
 class Format(str, Enum):
@@ -29,6 +31,7 @@ class Format(str, Enum):
     SRT = ResultFormat.SRT.value
     VTT = ResultFormat.VTT.value
     RTTM = ResultFormat.RTTM.value
+    HTML = ResultFormat.HTML.value
     JSON = ResultFormat.JSON.value
 
 
@@ -37,12 +40,14 @@ class TurnsFormat(str, Enum):
 
     RTTM = Format.RTTM.value
     TURNS = Format.TURNS.value
+    HTML = Format.HTML.value
     JSON = Format.JSON.value
 
 
 FORMAT_HELP = (
     "Format of the result, by default txt, or rttm of a diarization; on a terminal `turns` (who says what when) if "
-    "there are speakers. With --output-dir it may be given several times."
+    "there are speakers; html is a page to look at, which plays the recording. With --output-dir it may be given "
+    "several times."
 )
 OutputDir = Annotated[
     Path | None,
@@ -50,7 +55,7 @@ OutputDir = Annotated[
         help="Write each result into this folder when it is there, not to standard output.", show_default=False
     ),
 ]
-_NAMES_TASKS = {Format.RTTM, Format.JSON}  # their lines name the task, and a program reads them
+_NAMES_TASKS = {Format.RTTM, Format.JSON, Format.HTML}  # they name the task or the recording, and a program reads them
 
 
 class NotWrittenError(Exception):
@@ -65,10 +70,10 @@ class Output:
     folder: Path | None = None
     limits: SubtitleLimits = DEFAULT_LIMITS
 
-    def write(self, name: str, result: Result) -> str:
+    def write(self, name: str, result: Result, recording: Path | None = None) -> str:
         """Write a result into the folder, a file for each format, and return which files these are, in words.
 
-        A file is there with all its content, or not at all.
+        A file is there with all its content, or not at all. A page plays `recording` if it is given.
 
         Raises:
             NotWrittenError: The folder cannot be written to.
@@ -79,19 +84,21 @@ class Output:
         is_empty = False
         for fmt in self.formats or (_default(result, for_people=False),):
             written_as.append(".turns.txt" if fmt is Format.TURNS else f".{fmt.value}")
-            text = self._text(result, fmt)
+            text = self._text(result, fmt, recording)
             is_empty = is_empty or not text.strip()
             _write_whole(file.with_name(f"{name}{written_as[-1]}"), text)
         return f"{file}{' and '.join(written_as)}{': no speech in it' if is_empty else ''}"
 
-    def show(self, console: Console, result: Result, *, label: str, heading: bool) -> None:
-        """Print a result in one format, below its label if `heading` is set.
+    def show(
+        self, console: Console, result: Result, *, label: str, heading: bool, recording: Path | None = None
+    ) -> None:
+        """Print a result in one format, below its label if `heading` is set. A page plays `recording`, if given.
 
         Raises:
             RequestFailedError: This kind of result cannot be written in this format.
         """
         fmt = self.formats[0] if self.formats else _default(result, for_people=console.is_terminal)
-        text = self._text(result, fmt)
+        text = self._text(result, fmt, recording)
         if heading:
             (err if fmt in _NAMES_TASKS else console).print(f"== {label}")
         if not text.strip():
@@ -106,7 +113,9 @@ class Output:
         folder = [] if self.folder is None else ["--output-dir", str(self.folder)]
         return folder + [word for fmt in self.formats for word in ("--format", fmt.value)]
 
-    def _text(self, result: Result, fmt: Format) -> str:
+    def _text(self, result: Result, fmt: Format, recording: Path | None) -> str:
+        if fmt is Format.HTML:
+            return page(result, _link(recording, self.folder or Path()) if recording else None)
         return turns_text(result) if fmt is Format.TURNS else written(result, ResultFormat(fmt.value), self.limits)
 
 
@@ -145,6 +154,11 @@ def _make(folder: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         message = f"--output-dir {folder} cannot be written to: choose another folder, or change its permissions"
         raise typer.BadParameter(message)
+
+
+def _link(recording: Path, folder: Path) -> str:
+    """Return the relative address of a recording, for a page in a folder."""
+    return quote(os.fsencode(os.path.relpath(recording, folder)))
 
 
 def _write_whole(file: Path, text: str) -> None:

@@ -81,12 +81,14 @@ class Submission:
         display.end(job.label, failed=job.has_failed)
 
     def _write(self, display: Display, job: Job, result: Result, *, heading: bool) -> None:
+        recording = job.recording if isinstance(job.recording, Path) else None
         if self.output.folder is not None:
-            err.print(f"wrote {self.output.write(job.name, result)}")
+            err.print(f"wrote {self.output.write(job.name, result, recording)}")
         elif self.output.formats or has_speakers(result) or not _is_shown(display, result):
             if display.found:
                 display.text.print()
-            self.output.show(display.text, result, label=job.label, heading=heading and not self.as_json)
+            is_headed = heading and not self.as_json
+            self.output.show(display.text, result, label=job.label, heading=is_headed, recording=recording)
         job.is_done = True
         for notice in notices(job.label, result, separate=self.separate):
             print_above(notice, WARNING)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,14 @@ from natscribe.schemas.requests import TaskStatus
 Task = Annotated[str, typer.Argument(metavar="TASK_ID")]
 SeveralTasks = Annotated[list[str], typer.Argument(metavar="TASK_ID...")]
 Tasks = Annotated[list[str] | None, typer.Argument(metavar="TASK_ID...", show_default=False)]
+Audio = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The recording, which the page of --format html plays: the page has a link to it.",
+        show_default=False,
+    ),
+]
 User = Annotated[
     str | None, typer.Option("--user", metavar="ID", help="Delete all tasks of this user.", show_default=False)
 ]
@@ -72,26 +81,48 @@ def result(  # noqa: PLR0913 -- the options of the command
     max_lines: MaxLines = None,
     max_cue_seconds: MaxCueSeconds = None,
     output_dir: OutputDir = None,
+    audio: Audio = None,
 ) -> None:
     """Print results, or write each into a file of a folder.
 
     The file has the name of the recording, or of the task if another of these tasks has a recording of that name.
     """
+    _check_audio(audio, task_ids, result_format)
     limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
-    run_and_exit(_fetch_results(task_ids, output_of(result_format, output_dir, limits)))
+    run_and_exit(_fetch_results(task_ids, output_of(result_format, output_dir, limits), audio))
 
 
-async def _fetch_results(task_ids: list[str], output: Output) -> int:
+def _check_audio(audio: Path | None, task_ids: list[str], formats: list[Format] | None) -> None:
+    """Check that --audio is the recording of the one page.
+
+    Raises:
+        typer.BadParameter: There is no such file, no page, or more than one page.
+    """
+    if audio is None:
+        return
+    if Format.HTML not in (formats or ()):
+        message = "--audio is for pages: add --format html"
+        raise typer.BadParameter(message)
+    if len(task_ids) > 1:
+        message = "--audio is the recording of one task, but there are several TASK_IDs"
+        raise typer.BadParameter(message)
+    if not audio.is_file():
+        message = f"there is no file {audio}: check the name"
+        raise typer.BadParameter(message)
+
+
+async def _fetch_results(task_ids: list[str], output: Output, audio: Path | None) -> int:
     names: dict[str, str] = {}  # of files, each with the task that has it
     async with open_client() as client:
 
         async def fetch(task_id: str) -> None:
             found = await client.get_task_result(task_id)
             if output.folder is None:
-                output.show(out, found, label=task_id, heading=len(task_ids) > 1)
+                output.show(out, found, label=task_id, heading=len(task_ids) > 1, recording=audio)
             else:
                 is_free = names.setdefault(name_of(found), task_id) == task_id
-                err.print(f"wrote {output.write(name_of(found) if is_free else task_id, found)}")
+                name = name_of(found) if is_free else task_id
+                err.print(f"wrote {output.write(name, found, audio)}")
             for notice in notices(task_id, found):
                 err.print(notice, style=WARNING)
 

@@ -148,8 +148,8 @@ def no_worker(what_was_seen: str) -> NoWorkerError:
 
 
 def is_text(reply: Msg) -> bool:
-    """Whether a reply is plain text and not JSON."""
-    return (reply.headers or {}).get("content-type") == "text/plain"
+    """Whether a reply is a file, as text or as a page, and not JSON."""
+    return (reply.headers or {}).get("content-type", "").startswith("text/")
 
 
 def _refused(subject: str, error: APIError) -> ClientError:

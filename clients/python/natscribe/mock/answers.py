@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any, Final
@@ -42,9 +43,18 @@ from natscribe.schemas.wire import Kind, Priority
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
 _PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each look: a task is known shortly after its publish
-_JSON, _TEXT = "application/json", "text/plain"
+_JSON: Final = "application/json"
 
-Answer = BaseModel | str
+
+@dataclass(frozen=True)
+class _File:
+    """A result in a format other than JSON."""
+
+    text: str
+    content_type: str
+
+
+Answer = BaseModel | _File
 Handler = Callable[[Any], Awaitable[Answer]]  # `Any`: the request, whose type the adapter beside the handler knows
 
 
@@ -88,7 +98,10 @@ class Answers:
     async def reply(self, message: Msg) -> tuple[bytes, dict[str, str]]:
         """Return the reply to a request, and its headers."""
         found = await self._answer(message)
-        body, content_type = (found, _TEXT) if isinstance(found, str) else (found.model_dump_json(), _JSON)
+        if isinstance(found, _File):
+            body, content_type = found.text, found.content_type
+        else:
+            body, content_type = found.model_dump_json(), _JSON
         correlation = (message.headers or {}).get("correlation_id") or uuid4().hex
         return body.encode(), {"content-type": content_type, "correlation_id": correlation}
 
@@ -126,7 +139,9 @@ class Answers:
             raise RefusedError(error.code, error.message) from error
         except ClientError as error:  # the extra that writes subtitles is missing
             raise RefusedError(ErrorCode.INTERNAL, str(error)) from error
-        return text if len(text.encode()) <= self._log.largest else await self._log.message_of(task.result)
+        if len(text.encode()) > self._log.largest:
+            return await self._log.message_of(task.result)
+        return _File(text, request.format.content_type)
 
     async def _list(self, request: ListRequest) -> TaskPage:
         found = sorted(self._tasks.values(), key=lambda task: task.place, reverse=True)

@@ -1,0 +1,63 @@
+"""Write a result as a page to look at and to listen to: one HTML file that asks nothing of other hosts.
+
+All text in a result comes from strangers. So each text is escaped, and the page's policy names the hash of its own
+script: no other script would run.
+"""
+
+from base64 import b64encode
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.transcript_page.body import body
+from natscribe.transcript_page.heading import about, heading
+from natscribe.transcript_page.markup import escaped, name_of
+from natscribe.transcript_page.player import player
+from natscribe.transcript_page.speakers import Speakers
+
+__all__ = ["page"]
+
+
+def page(result: TranscriptionResult | DiarizationResult, recording: str | None = None) -> str:
+    """Write a result as an HTML page; `recording` is the link to the recording that the page plays."""
+    speakers = Speakers.of(result)
+    what = "transcript" if isinstance(result, TranscriptionResult) else "speakers"
+    style, script = _file("page.css"), _file("page.js")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_policy(style, script)}">
+<meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover">
+<meta name="color-scheme" content="light dark">
+<meta name="referrer" content="no-referrer">
+<title>{escaped(name_of(result))}: {what}</title>
+<style>{style}</style>
+</head>
+<body>
+{heading(result, speakers)}
+{body(result, speakers)}
+{about(result)}
+{player(recording)}
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _policy(style: str, script: str) -> str:
+    return (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "media-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(source: str) -> str:
+    return f"sha256-{b64encode(sha256(source.encode()).digest()).decode()}"
+
+
+@cache
+def _file(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,100 @@
+"""The text of a transcript, or the turns of a diarization."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.transcription import Stretch, TranscriptionResult
+from natscribe.transcript_page import speakers
+from natscribe.transcript_page.markup import Clock, escaped, share
+from natscribe.transcript_page.speakers import Speakers
+from natscribe.transcript_page.turns import Paragraph, Turn, Unit, parts
+
+UNSURE, HARDLY = 0.6, 0.35  # below these confidences a word is marked
+_TURNS = 40  # in a part of a diarization
+
+
+@dataclass(slots=True)
+class _Writer:
+    clock: Clock
+    speakers: Speakers
+    has_languages: bool = False  # whether the recording has several
+    language: str | None = None  # of the paragraph before
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def part(self, part: list[Turn | Stretch]) -> str:
+        return _part(self.turn(each) if isinstance(each, Turn) else self.gap(each) for each in part)
+
+    def turn(self, turn: Turn) -> str:
+        written = "\n".join(self.paragraph(each) for each in turn.paragraphs)
+        return self.block(turn.speaker, written, goes_on=turn.goes_on)
+
+    def block(self, speaker: str | None, written: str, *, goes_on: bool = False) -> str:
+        """Write a turn, below the name of its speaker if there are speakers."""
+        known = escaped(speakers.name(speaker)) if speaker is not None else "Unknown speaker"
+        name = f"\n<h2>{known}</h2>" if self.speakers.spans and not goes_on else ""
+        kind = "turn on" if goes_on else "turn"
+        return f'<div class="{kind} {self.speakers.colour(speaker)}">{name}\n{written}\n</div>'
+
+    def paragraph(self, paragraph: Paragraph) -> str:
+        language = ""
+        if self.has_languages and paragraph.language and paragraph.language != self.language:
+            code = escaped(paragraph.language)
+            language = f'<small data-language="{code}">{code}</small>'
+        self.language = paragraph.language
+        text = "".join(map(_unit, paragraph.units)).lstrip()
+        spoken = f' lang="{escaped(paragraph.language)}"' if paragraph.language else ""
+        return self.line(text, f'dir="auto"{spoken}', paragraph.units, language)
+
+    def gap(self, stretch: Stretch) -> str:
+        text = f"Speech without text until {self.clock.time(stretch.end + 0.5)}"
+        units = [Unit(text, stretch.start, stretch.end, None)]
+        return f'<div class="turn gap">\n{self.line(_unit(units[0]).lstrip(), "", units)}\n</div>'
+
+    def line(self, text: str, attributes: str, units: list[Unit], beside: str = "") -> str:
+        place = f"p{next(self.numbers)}"
+        time = f'<a href="#{place}"><time>{self.clock.time(units[0].start)}</time></a>{beside}'
+        spoken = f'<p data-t="{_times(units)}"{attributes and " "}{attributes}>{text}</p>'
+        return f'<div class="line" id="{place}"><div>{time}</div>{spoken}</div>'
+
+
+def body(result: TranscriptionResult | DiarizationResult, found: Speakers) -> str:
+    """Write the main part of the page."""
+    writer = _Writer(Clock(result.duration), found)
+    if isinstance(result, TranscriptionResult):
+        writer.has_languages = len(result.languages) > 1
+        found_parts = [writer.part(part) for part in parts(result)]
+    else:
+        blocks = [_diarized(writer, turn.speaker, turn.start, turn.end) for turn in result.segments]
+        found_parts = [_part(blocks[first : first + _TURNS]) for first in range(0, len(blocks), _TURNS)]
+    written = "\n".join(found_parts) or '<p class="nothing">Nobody speaks in this recording.</p>'
+    return f"<main>\n{written}\n</main>"
+
+
+def _part(blocks: Iterable[str]) -> str:
+    written = "\n".join(blocks)
+    return f'<div class="part">\n{written}\n</div>'
+
+
+def _diarized(writer: _Writer, speaker: str, start: float, end: float) -> str:
+    unit = Unit(f"speaks for {end - start:.1f} seconds", start, end, None)
+    return writer.block(speaker, writer.line(_unit(unit).lstrip(), "", [unit]))
+
+
+def _unit(unit: Unit) -> str:
+    confidence = unit.confidence if unit.confidence is not None else 1.0
+    mark = ""
+    if confidence < UNSURE:
+        mark = f' class="{"v" if confidence < HARDLY else "u"}" title="{escaped(share(confidence))} sure"'
+    return f"{' ' if unit.spaced else ''}<span{mark}>{escaped(unit.text)}</span>"
+
+
+def _times(units: list[Unit]) -> str:
+    """Write when units begin, and when the last one ends: hundredths of a second, each since the one before."""
+    written, before = [], 0
+    for moment in [*(unit.start for unit in units), max(unit.end for unit in units)]:
+        now = max(before, round(100 * moment))
+        written.append(str(now - before))
+        before = now
+    return " ".join(written)

@@ -1,0 +1,103 @@
+"""The head of the page: what the recording is, who speaks when, and what the marks in the text mean."""
+
+from collections.abc import Iterable, Iterator
+
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.transcript_page import speakers
+from natscribe.transcript_page.body import HARDLY, UNSURE
+from natscribe.transcript_page.markup import Clock, escaped, name_of, share
+from natscribe.transcript_page.speakers import Span, Speakers
+
+_UNITS = 2000  # of a lane, over the whole recording
+
+
+def heading(result: TranscriptionResult | DiarizationResult, found: Speakers) -> str:
+    """Write the head of the page."""
+    is_transcript = isinstance(result, TranscriptionResult)
+    facts = "".join(f"<li>{fact}</li>" for fact in _facts(result))
+    return f"""<header>
+<p>{"Transcript" if is_transcript else "Who speaks when"}</p>
+<h1><bdi>{escaped(name_of(result))}</bdi></h1>
+<ul class="facts">{facts}</ul>
+{_lanes(result, found)}
+{"".join(_notes(result)) if isinstance(result, TranscriptionResult) else ""}
+</header>"""
+
+
+def about(result: TranscriptionResult | DiarizationResult) -> str:
+    """Write the end of the page: how the result was made, and of which recording."""
+    made = result.created_at
+    facts = {
+        "Model": f"{escaped(result.model.name)}, revision {escaped(result.model.revision)}",
+        "Made": f'<time datetime="{made.isoformat()}">{made.day} {made:%B %Y, %H:%M} UTC</time>',
+        "Recording": f"<bdi>{escaped(result.audio_file_id)}</bdi>",
+        "SHA-256 of the recording": f"<code>{escaped(result.audio_sha256)}</code>",
+        "Task": escaped(result.task_id),
+    }
+    written = "\n".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts.items())
+    return f"<footer>\n<dl>\n{written}\n</dl>\n</footer>"
+
+
+def _facts(result: TranscriptionResult | DiarizationResult) -> Iterator[str]:
+    yield Clock(result.duration).time(result.duration)
+    if isinstance(result, TranscriptionResult):
+        yield from _languages(result)
+    if result.speakers:
+        yield f"{result.speakers} speaker{'s' if result.speakers > 1 else ''}"
+    if isinstance(result, TranscriptionResult) and result.channels:
+        yield f"{result.channels} channels"
+    yield f"{result.created_at.day} {result.created_at:%B %Y}"
+
+
+def _languages(result: TranscriptionResult) -> Iterator[str]:
+    known = result.languages or ({result.language: 1.0} if result.language else {})
+    whole = sum(known.values()) or 1.0
+    names = [
+        f'<span data-language="{escaped(code)}">{escaped(code)}</span>'
+        + (f" {escaped(share(spoken / whole))}" if len(known) > 1 else "")
+        for code, spoken in known.items()
+    ]
+    if names:
+        yield ", ".join(names)
+
+
+def _lanes(result: TranscriptionResult | DiarizationResult, found: Speakers) -> str:
+    clock = Clock(result.duration)
+    whole = sum(speakers.seconds(spans) for spans in found.spans.values()) or 1.0
+    lanes = []
+    for speaker, spans in found.spans.items():
+        name, spoken = escaped(speakers.name(speaker)), speakers.seconds(spans)
+        label = f"<b>{name}</b> <small>{escaped(speaker)}</small>" if name != escaped(speaker) else f"<b>{name}</b>"
+        times = f"<span>{clock.time(spoken)} · {escaped(share(spoken / whole))}</span>"
+        lanes.append(f'<li class="{found.colour(speaker)}">{label}{times}{_lane(spans, result.duration)}</li>')
+    if not lanes:
+        return ""
+    drawn = "\n".join(lanes)
+    return f'<ul id="speakers" aria-label="Speakers" data-seconds="{result.duration:g}">\n{drawn}\n</ul>'
+
+
+def _lane(spans: Iterable[Span], duration: float) -> str:
+    """Draw when somebody speaks, as one line with gaps."""
+    scale = _UNITS / (duration or 1.0)
+    drawn, last = "", -1
+    for start, end in sorted(spans):
+        first, behind = max(round(start * scale), last), max(round(end * scale), round(start * scale) + 2)
+        if behind > last:
+            drawn += f"M{first} 5h{behind - first}"
+            last = behind
+    return f'<svg viewBox="0 0 {_UNITS} 10" preserveAspectRatio="none" aria-hidden="true"><path d="{drawn}"/></svg>'
+
+
+def _notes(transcript: TranscriptionResult) -> Iterator[str]:
+    if transcript.diarization_error is not None:
+        yield f'<p class="note">Without speakers: {escaped(transcript.diarization_error.message)}</p>'
+    if transcript.untranscribed:
+        many = len(transcript.untranscribed)
+        where = f"{many} parts have" if many > 1 else "One part has"
+        yield f'<p class="note">{where} speech but no text: listen there.</p>'
+    if transcript.segments:
+        yield (
+            f'<p class="note">The model is less than {UNSURE:.0%} sure of <span class="u">dotted</span> words, '
+            f'and less than {HARDLY:.0%} sure of <span class="v">dashed</span> ones.</p>'
+        )

@@ -1,0 +1,37 @@
+"""The smallest parts of the page: escaped text, and times."""
+
+from dataclasses import dataclass
+from html import escape
+
+from natscribe.schemas.diarization import DiarizationResult
+from natscribe.schemas.transcription import TranscriptionResult
+
+
+def escaped(text: str) -> str:
+    """Return the text with all that HTML would take for markup escaped, also between quotation marks."""
+    return escape(text, quote=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Writes times; all times of a page have the same parts, so that they stand below each other."""
+
+    duration: float  # seconds of the recording
+
+    def time(self, seconds: float) -> str:
+        """Write seconds as `0:07`, or as `0:00:07` if the recording lasts an hour."""
+        minutes, rest = divmod(int(seconds), 60)
+        if max(self.duration, seconds) < 3600:  # noqa: PLR2004 -- seconds of an hour
+            return f"{minutes}:{rest:02}"
+        return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def share(part: float) -> str:
+    """Write a part of 1 as percent."""
+    return f"{part:.0%}" if part == 0 or part >= 0.005 else "<1%"  # noqa: PLR2004 -- what rounds to 1
+
+
+def name_of(result: TranscriptionResult | DiarizationResult) -> str:
+    """Return the name of the recording: without its folder, and without the task id that an upload puts before it."""
+    name = result.audio_file_id.rstrip("/").rpartition("/")[2]
+    return name.removeprefix(f"{result.task_id}-") or result.audio_file_id

@@ -1,0 +1,124 @@
+"""Divide a transcript for reading: turns of one speaker, and paragraphs in them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from math import exp
+
+from natscribe.schemas.transcription import Segment, Stretch, TranscriptionResult
+from natscribe.subtitles.marks import SENTENCE_ENDS
+
+_PAUSE_S = 2.0  # a pause of this length begins a paragraph
+_LONG_CHARS = 420  # a paragraph of this length ends with its sentence
+_PART_CHARS = 3000
+_LONGEST_CHARS = 900  # a paragraph of this length ends with its segment
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is lit at once: a word, or a whole segment if the times of its words are unknown; times in seconds."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float | None
+    spaced: bool = True  # whether a blank stands before it
+
+
+@dataclass(slots=True)
+class Paragraph:
+    """Consecutive segments of one speaker in one language, without a long pause."""
+
+    language: str | None = None
+    units: list[Unit] = field(default_factory=list)
+    chars: int = 0
+    end: float = 0.0  # of its last segment, in seconds
+
+    def takes(self, segment: Segment) -> bool:
+        """Whether the segment continues the paragraph."""
+        if segment.language != self.language or segment.start - self.end >= _PAUSE_S:
+            return False
+        ends = self.units[-1].text.endswith(SENTENCE_ENDS)
+        return self.chars < (_LONG_CHARS if ends else _LONGEST_CHARS)
+
+    def add(self, segment: Segment) -> None:
+        """Append a segment."""
+        self.units += _units(segment)
+        self.chars += len(segment.text)
+        self.end = max(self.end, segment.end)
+
+
+@dataclass(slots=True)
+class Turn:
+    """Consecutive paragraphs of one speaker; None: nobody looked for speakers, or found none here."""
+
+    speaker: str | None
+    paragraphs: list[Paragraph] = field(default_factory=list)
+    goes_on: bool = False  # whether it is the rest of a turn that has begun before
+
+    def add(self, segment: Segment) -> None:
+        """Append a segment to the last paragraph, or in a new one."""
+        if not self.paragraphs or not self.paragraphs[-1].takes(segment):
+            self.paragraphs.append(Paragraph(segment.language))
+        self.paragraphs[-1].add(segment)
+
+
+def turns(transcript: TranscriptionResult) -> list[Turn | Stretch]:
+    """Divide a transcript into turns, with the stretches that have speech but no text between them."""
+    found: list[Turn | Stretch] = []
+    parts: list[Segment | Stretch] = [*transcript.segments, *transcript.untranscribed]
+    for part in sorted(parts, key=lambda part: part.start):
+        if isinstance(part, Stretch):
+            found.append(part)
+        elif part.text.strip():
+            last = found[-1] if found else None
+            if not isinstance(last, Turn) or last.speaker != part.speaker:
+                found.append(last := Turn(part.speaker))
+            last.add(part)
+    return found
+
+
+def parts(transcript: TranscriptionResult) -> Iterator[list[Turn | Stretch]]:
+    """Divide a transcript into parts of about the same length, also within long turns.
+
+    A browser draws only the parts that are in sight.
+    """
+    part: list[Turn | Stretch] = []
+    chars = 0
+    for piece in _pieces(turns(transcript)):
+        part.append(piece)
+        chars += sum(paragraph.chars for paragraph in piece.paragraphs) if isinstance(piece, Turn) else 0
+        if chars >= _PART_CHARS:
+            yield part
+            part, chars = [], 0
+    if part:
+        yield part
+
+
+def _pieces(found: Iterable[Turn | Stretch]) -> Iterator[Turn | Stretch]:
+    for turn in found:
+        if isinstance(turn, Stretch):
+            yield turn
+            continue
+        piece = Turn(turn.speaker)
+        for paragraph in turn.paragraphs:
+            if sum(each.chars for each in piece.paragraphs) >= _PART_CHARS:
+                yield piece
+                piece = Turn(turn.speaker, goes_on=True)
+            piece.paragraphs.append(paragraph)
+        yield piece
+
+
+def _units(segment: Segment) -> Iterator[Unit]:
+    words = [word for word in segment.words or () if word.word.strip()]
+    if "".join("".join(word.word.split()) for word in words) != "".join(segment.text.split()):
+        yield Unit(segment.text.strip(), segment.start, segment.end, _confidence(segment))
+        return
+    for place, word in enumerate(words):
+        is_spaced = place == 0 or word.word[0].isspace()
+        yield Unit(word.word.strip(), word.start, word.end, word.probability, is_spaced)
+
+
+def _confidence(segment: Segment) -> float | None:
+    if segment.confidence is None and segment.avg_logprob is not None:
+        return exp(min(segment.avg_logprob, 0.0))
+    return segment.confidence

@@ -1,0 +1,304 @@
+"""A result as a page to look at: what it says, and that no text in it becomes markup."""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from html.parser import HTMLParser
+from pathlib import Path
+
+import natscribe.transcript_page
+import pytest
+from natscribe.schemas.diarization import DiarizationResult, Turn
+from natscribe.schemas.transcription import Segment, Stretch, TranscriptionResult, Word
+from natscribe.schemas.wire import Model
+from natscribe.transcript_page import page
+
+from app.task_log.results import HEADROOM_BYTES
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&lt;"
+MAX_PAYLOAD = 1024 * 1024  # of a NATS server, unless its operator chooses another one
+KNOWN = {
+    "task_id": "t1",
+    "audio_file_id": "calls/t1-meeting.flac",
+    "user_id": 1,
+    "duration": 70.0,
+    "model": Model(name="whisper-base", revision="d01c"),
+    "audio_sha256": "0" * 64,
+    "created_at": datetime(2026, 11, 24, 9, 30, tzinfo=UTC),
+}
+STYLE = (Path(natscribe.transcript_page.__file__).parent / "page.css").read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """What a reader finds on a page: each element as its name, its attributes and its own text."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str], list[str]]] = []
+        self.open: list[tuple[str, dict[str, str], list[str]]] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = (tag, {name: value or "" for name, value in attrs}, list[str]())
+        self.found.append(element)
+        if tag not in {"meta", "input"}:
+            self.open.append(element)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop()[0] == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data: str) -> None:
+        for _, _, text in self.open:
+            text.append(data)
+
+    def all(self, tag: str, **wanted: str) -> Iterator[tuple[dict[str, str], str]]:
+        for name, attributes, text in self.found:
+            if name == tag and wanted.items() <= attributes.items():
+                yield attributes, "".join(text)
+
+    def texts(self, tag: str, **wanted: str) -> list[str]:
+        return [text for _, text in self.all(tag, **wanted)]
+
+    @property
+    def paragraphs(self) -> list[tuple[dict[str, str], str]]:
+        return [found for found in self.all("p") if "data-t" in found[0]]
+
+
+def said(start: float, text: str, speaker: object = None, language: object = "en", **more: object) -> Segment:
+    given = {"start": start, "end": start + 1.5, "text": text, "speaker": speaker, "language": language, **more}
+    return Segment.model_validate(given)
+
+
+def transcript(*segments: Segment, **more: object) -> TranscriptionResult:
+    text = " ".join(segment.text for segment in segments)
+    given = {"text": text, "language": "en", "segments": list(segments), **KNOWN, **more}
+    return TranscriptionResult.model_validate(given)
+
+
+def test_a_page_says_what_the_recording_is() -> None:
+    # Given a transcript of two people in two languages
+    result = transcript(
+        said(0, "Hello.", "SPEAKER_00"),
+        said(2, "Привет.", "SPEAKER_01", "ru"),
+        languages={"en": 3, "ru": 1},
+        speakers=2,
+    )
+    # When it is a page
+    found = Page(page(result))
+    # Then its head has the name, length, languages, speakers and date, and its end has the rest
+    assert found.texts("title") == ["meeting.flac: transcript"]
+    assert found.texts("h1") == ["meeting.flac"]
+    facts = next(text for _, text in found.all("ul", **{"class": "facts"}))
+    assert facts == "1:10en 75%, ru 25%2 speakers24 November 2026"
+    terms = dict(zip(found.texts("dt"), found.texts("dd"), strict=True))
+    assert terms["Model"] == "whisper-base, revision d01c"
+    assert terms["Made"] == "24 November 2026, 09:30 UTC"
+    assert terms["Recording"] == "calls/t1-meeting.flac"
+    assert terms["SHA-256 of the recording"] == "0" * 64
+    assert terms["Task"] == "t1"
+
+
+def test_a_turn_has_its_speaker_once_and_paragraphs_at_pauses() -> None:
+    # Given a speaker who pauses, and another one
+    result = transcript(
+        said(0, "One.", "SPEAKER_00"),
+        said(1.6, "Two.", "SPEAKER_00"),
+        said(9, "Three.", "SPEAKER_00"),
+        said(61, "Four.", "SPEAKER_01"),
+    )
+    # When they are a page
+    found = Page(page(result))
+    # Then each turn is below its name, and a pause begins a paragraph with its own time
+    assert found.texts("h2") == ["Speaker 1", "Speaker 2"]
+    assert [text for _, text in found.paragraphs] == ["One. Two.", "Three.", "Four."]
+    assert found.texts("time")[:3] == ["0:00", "0:09", "1:01"]
+    # And the names that other formats have are there, with colours of their own
+    assert {"SPEAKER_00", "SPEAKER_01"} <= set(found.texts("small"))
+    assert len(found.texts("div", **{"class": "turn s1"})) == len(found.texts("div", **{"class": "turn s2"})) == 1
+
+
+def test_a_long_turn_is_divided_at_the_ends_of_sentences() -> None:
+    # Given a speaker who never pauses
+    sentences = [said(1.5 * number, f"This is sentence {number} of a long talk.") for number in range(300)]
+    # When the talk is a page
+    found = Page(page(transcript(*sentences)))
+    # Then its paragraphs can be read, end with sentences, and a browser need not draw all of them
+    lengths = [len(text) for _, text in found.paragraphs]
+    assert 300 < min(lengths[:-1]) < max(lengths) < 600
+    assert all(text.endswith(".") for _, text in found.paragraphs)
+    assert len(found.texts("div", **{"class": "part"})) >= 3
+    assert not found.texts("h2")
+
+
+def test_speech_without_text_is_in_its_place() -> None:
+    # Given a part with speech but without text between two segments
+    result = transcript(
+        said(0, "One."), said(1.7, "Two."), said(5, "Three."), untranscribed=[Stretch(start=3.3, end=4.8)]
+    )
+    # When it is a page, then it says so there, and at the top
+    found = Page(page(result))
+    assert [text for _, text in found.paragraphs] == ["One. Two.", "Speech without text until 0:05", "Three."]
+    assert "One part has speech but no text: listen there." in found.texts("p")
+
+
+def test_languages_are_told_to_readers_and_to_browsers() -> None:
+    # Given a recording with two languages
+    result = transcript(
+        said(0, "One."), said(2, "Два.", language="ru"), said(4, "Три.", language="ru"), languages={"ru": 3, "en": 1.5}
+    )
+    # When it is a page
+    found = Page(page(result))
+    # Then each paragraph has its language, which is told where it changes
+    assert [(attributes["lang"], text) for attributes, text in found.paragraphs] == [
+        ("en", "One."),
+        ("ru", "Два. Три."),
+    ]
+    assert [attributes["data-language"] for attributes, _ in found.all("small") if "data-language" in attributes] == [
+        "en",
+        "ru",
+    ]
+    # And where there is only one, it stands in the head alone
+    alone = Page(page(transcript(said(0, "One."), languages={"en": 1.5})))
+    assert [text for attributes, text in alone.all("small") if "data-language" in attributes] == []
+
+
+def test_words_are_marked_by_confidence() -> None:
+    # Given words of which the model is more and less sure
+    words = [
+        Word(start=0, end=0.5, word=" Sure,", probability=0.99),
+        Word(start=0.5, end=1, word=" unsure", probability=0.5),
+        Word(start=1, end=1.5, word=" lost.", probability=0.2),
+    ]
+    found = Page(page(transcript(said(0, "Sure, unsure lost.", words=words, confidence=0.56))))
+    # When they are a page, then the marks tell
+    marks = [(attributes.get("class"), attributes.get("title"), text) for attributes, text in found.all("span")]
+    assert marks[-4:-1] == [(None, None, "Sure,"), ("u", "50% sure", "unsure"), ("v", "20% sure", "lost.")]
+    # And times are hundredths of a second, each since the one before
+    assert [attributes["data-t"] for attributes, _ in found.paragraphs] == ["0 50 50 50"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"confidence": 0.3}, {"avg_logprob": -1.4}, {"confidence": 0.3, "words": [], "avg_logprob": -0.1}],
+    ids=["confidence", "log probability", "no words"],
+)
+def test_without_words_a_segment_is_marked_and_lit_as_a_whole(given: dict[str, object]) -> None:
+    found = Page(page(transcript(said(2, "Not heard well.", **given))))
+    assert [text for attributes, text in found.all("span") if attributes.get("class") == "v"][1:] == ["Not heard well."]
+    assert [attributes["data-t"] for attributes, _ in found.paragraphs] == ["200 150"]
+
+
+def test_words_that_do_not_spell_the_text_are_not_shown() -> None:
+    words = [Word(start=0, end=1, word=" other", probability=0.9)]
+    assert [text for _, text in Page(page(transcript(said(0, "The text.", words=words)))).paragraphs] == ["The text."]
+
+
+def test_words_that_overlap_are_lit_in_their_order() -> None:
+    words = [
+        Word(start=0, end=1.2, word=" one", probability=0.9),
+        Word(start=1, end=1.4, word=" two", probability=0.9),
+        Word(start=0.9, end=1.3, word=" three", probability=0.9),
+    ]
+    found = Page(page(transcript(said(0, "one two three", words=words))))
+    assert [attributes["data-t"] for attributes, _ in found.paragraphs] == ["0 100 0 40"]
+
+
+def test_a_diarization_is_a_page_of_turns() -> None:
+    turns = [Turn(start=0.5, end=2, speaker="SPEAKER_00"), Turn(start=1, end=66.2, speaker="SPEAKER_01")]
+    found = Page(page(DiarizationResult.model_validate({**KNOWN, "speakers": 2, "segments": turns})))
+    assert found.texts("title") == ["meeting.flac: speakers"]
+    assert found.texts("h2") == ["Speaker 1", "Speaker 2"]
+    assert [text for _, text in found.paragraphs] == ["speaks for 1.5 seconds", "speaks for 65.2 seconds"]
+    assert [attributes["data-t"] for attributes, _ in found.paragraphs] == ["50 150", "100 6520"]
+
+
+def test_a_page_without_speech_says_so() -> None:
+    assert "Nobody speaks in this recording." in Page(page(transcript(language=None))).texts("p")
+
+
+def test_no_text_becomes_markup() -> None:
+    # Given text of strangers in each place that has any
+    result = transcript(said(0, HOSTILE, None), said(2, HOSTILE)).model_copy(
+        update={"audio_file_id": HOSTILE, "task_id": HOSTILE, "model": Model(name=HOSTILE, revision=HOSTILE)}
+        | {"audio_sha256": HOSTILE, "language": HOSTILE, "languages": {HOSTILE: 1.0, "en": 1.0}}
+    )
+    word = Word(start=0, end=1, word=f" {HOSTILE}", probability=0.1)
+    segment = result.segments[0].model_copy(update={"speaker": HOSTILE, "language": HOSTILE, "words": [word]})
+    # When it is a page
+    written = page(result.model_copy(update={"segments": [segment]}), recording=HOSTILE)
+    found = Page(written)
+    # Then there is one script and no picture, and the text is there as it is
+    assert written.count("<script>") == written.count("</script>") == 1
+    assert "<img" not in written
+    assert found.texts("h2") == [HOSTILE]
+    assert [text for _, text in found.paragraphs] == [HOSTILE]
+    assert [attributes["src"] for attributes, _ in found.all("audio")] == [HOSTILE]
+    assert not [name for _, attributes, _ in found.found for name in attributes if name.startswith("on")]
+
+
+def test_only_its_own_script_and_style_may_run() -> None:
+    # Given a page
+    found = Page(page(transcript(said(0, "One."))))
+    # When a browser reads its policy
+    policy = next(attributes["content"] for attributes, _ in found.all("meta") if "http-equiv" in attributes)
+    allowed = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+
+    def digest(tag: str) -> str:
+        return f"'sha256-{b64encode(sha256(found.texts(tag)[0].encode()).digest()).decode()}'"
+
+    # Then it allows its own script and style by their hashes, and nothing from elsewhere
+    assert allowed["default-src"] == "'none'"
+    assert allowed["script-src"] == digest("script")
+    assert allowed["style-src"] == digest("style")
+    assert not [place for _, attributes, _ in found.found for place in attributes.values() if "//" in place]
+    assert not [name for _, attributes, _ in found.found for name in attributes if name == "style"]
+
+
+def test_three_hours_fit_into_a_message() -> None:
+    # Given three hours with 30,000 words of four people
+    result = transcript(*_talk(30_000), duration=3 * 3600.0)
+    # When they are a page
+    written = page(result).encode()
+    # Then it is no larger than NATS allows
+    print(f"a page of 30,000 words has {len(written):,} bytes")
+    assert len(written) <= MAX_PAYLOAD - HEADROOM_BYTES
+    # And its times have hours, so that they stand below each other
+    assert Page(written.decode()).texts("time")[0] == "0:00:00"
+
+
+def _talk(words: int) -> Iterator[Segment]:
+    for number in range(words // 12):
+        start, text = number * 4.3, "It was said that nobody would ever come to see the house"
+        spoken = [_spoken(start + 0.3 * place, word) for place, word in enumerate(text.split())]
+        yield said(start, text, f"SPEAKER_{number // 5 % 4:02}", words=spoken, end=start + 3.8)
+
+
+def _spoken(start: float, word: str) -> Word:
+    """A word; the model is unsure of one in twelve, as in recordings that are hard to hear."""
+    return Word(start=start, end=start + 0.25, word=f" {word}", probability=0.5 if word == "ever" else 0.9)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_each_colour_can_be_read(scheme: str) -> None:
+    # Given the colours of a scheme
+    blocks = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
+    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", blocks[scheme == "dark"]))
+    # Then text has the contrast that WCAG 2 wants of small text, on the page and on what is lit
+    for name in ("ink", "muted", "doubt", *(f"s{number}" for number in range(9))):
+        assert _contrast(colours[name], colours["paper"]) >= 4.5, name
+    assert _contrast(colours["ink"], colours["lit"]) >= 4.5
+    assert _contrast(colours["ink"], colours["raised"]) >= 4.5
+    assert len({colours[f"s{number}"] for number in range(9)}) == 9
+
+
+def _contrast(one: str, other: str) -> float:
+    bright, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
