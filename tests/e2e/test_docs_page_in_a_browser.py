@@ -67,6 +67,12 @@ def test_a_person_reads_the_page_in_a_browser(url: str, tmp_path: Path) -> None:
     assert found["marksInSight"]
     assert "offerWindows" in seen["searches"]["IDLE workers"]["parts"]
     assert seen["searches"]["xyzzy"] == {"parts": [], "links": [], "marksInSight": False, "nothing": True}
+    # And on a phone the contents open over whatever part of the page is in sight, and lead on
+    phone = seen["phone"]
+    assert phone["scrolled"] > 2 * phone["window"][0]
+    assert phone["contents"] == [0, *phone["window"]]
+    assert phone["isHit"]
+    assert phone["led"] == {"isOpen": False, "isInSight": True}
     # And the page looks as it did, and a broken page does not
     for name in ("wide-light", "wide-dark", "narrow-light", "narrow-dark"):
         kept, taken = PICTURES / f"{name}.webp", tmp_path / f"{name}.webp"

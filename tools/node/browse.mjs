@@ -1,35 +1,20 @@
 // Opens the docs page in Chromium as a person would, takes pictures of it, and says as JSON what was seen:
 // node browse.mjs CHROMIUM URL FOLDER
-import puppeteer from "puppeteer-core";
+import { picture as take, start } from "./browser.mjs";
 
 const [executablePath, url, folder] = process.argv.slice(2);
-const args = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--font-render-hinting=none"];
-const browser = await puppeteer.launch({ executablePath, headless: true, args });
-const requested = [];
-const complaints = [];
+const browser = await start(executablePath);
+const { requested, complaints } = browser;
 const usableAfter = []; // seconds
 
-async function visit(width, scheme, place = "") {
-  const page = await browser.newPage();
-  await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }]);
-  await page.setViewport({ width, height: 900 });
-  page.on("request", (request) => requested.push(request.url()));
-  page.on("console", (message) => ["error", "warn"].includes(message.type()) && complaints.push(message.text()));
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("requestfailed", (request) => complaints.push(`${request.url()}: ${request.failure().errorText}`));
+async function visit(width, scheme, place = "", more = {}) {
   const begun = performance.now();
-  await page.goto(url + place, { waitUntil: "load" });
-  await drawn(page);
+  const page = await browser.visit(url + place, { width, scheme, ...more });
   usableAfter.push((performance.now() - begun) / 1000);
   return page;
 }
 
-const drawn = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-
-async function picture(page, name) {
-  await drawn(page);
-  await page.screenshot({ path: `${folder}/${name}.webp`, quality: 40 });
-}
+const picture = (page, name) => take(page, `${folder}/${name}.webp`);
 
 const size = (page) => page.evaluate(() => ({ width: document.documentElement.scrollWidth, height: document.documentElement.scrollHeight }));
 
@@ -87,6 +72,25 @@ await narrowDark.click("header button");
 await picture(narrowDark, "narrow-dark");
 await narrowDark.evaluate(() => document.querySelector("nav").hidePopover());
 await picture(narrowDark, "narrow-dark-without-contents");
+
+// On a phone, far below the top, the contents are opened, seen, and followed.
+const phone = await visit(390, "light", "#receiveResult", { height: 844, isPhone: true });
+await phone.tap("header button");
+await picture(phone, "phone-contents");
+seen.phone = await phone.evaluate(async () => {
+  const nav = document.querySelector("nav");
+  const { top, bottom, right } = nav.getBoundingClientRect();
+  const link = nav.querySelector("a");
+  const place = link.getBoundingClientRect();
+  const isHit = document.elementFromPoint(place.left + 1, place.top + 1) === link;
+  return { scrolled: scrollY, contents: [top, bottom, right], window: [innerHeight, innerWidth], isHit };
+});
+await phone.tap("nav a[href='#askStatus']");
+seen.phone.led = await phone.evaluate(() => {
+  const { top } = document.getElementById("askStatus").getBoundingClientRect();
+  return { isOpen: document.querySelector("nav").matches(":popover-open"), isInSight: top > 0 && top < innerHeight / 2 };
+});
+await phone.close();
 
 await browser.close();
 console.log(JSON.stringify({ requested, complaints, usableAfter, ...seen }));
