@@ -258,7 +258,7 @@ def test_only_its_own_script_and_style_may_run() -> None:
 
 def test_three_hours_fit_into_a_message() -> None:
     # Given three hours with 30,000 words of four people
-    result = transcript(*_talk(30_000), duration=3 * 3600.0)
+    result = transcript(*talk(30_000), duration=3 * 3600.0)
     # When they are a page
     written = page(result).encode()
     # Then it is no larger than NATS allows
@@ -268,7 +268,7 @@ def test_three_hours_fit_into_a_message() -> None:
     assert Page(written.decode()).texts("time")[0] == "0:00:00"
 
 
-def _talk(words: int) -> Iterator[Segment]:
+def talk(words: int) -> Iterator[Segment]:
     for number in range(words // 12):
         start, text = number * 4.3, "It was said that nobody would ever come to see the house"
         spoken = [_spoken(start + 0.3 * place, word) for place, word in enumerate(text.split())]

@@ -1,0 +1,185 @@
+"""The page of a transcript, in a real browser: read, heard, clicked, and full of hostile text."""
+
+import json
+import math
+import shutil
+import struct
+import subprocess
+import sys
+import threading
+import wave
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from natscribe.schemas.transcription import Segment, Stretch, Word
+from natscribe.transcript_page import page
+
+from tests.document import ROOT
+from tests.unit.test_transcript_page import HOSTILE, said, talk, transcript
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+LONG_S = 3 * 3600
+USABLE_WITHIN_S = 3.0  # a page of 30,000 words, on a machine that does nothing else
+VISITS = ("desktop", "served", "phone", "unknown", "withoutScripts")
+RATE = 8000  # samples a second
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; Debian has it as `chromium`")
+
+
+def spoken(speaker: str, *words: tuple[float, float, str]) -> Segment:
+    found = [Word(start=start, end=end, word=f" {word}", probability=0.9) for start, end, word in words]
+    text = " ".join(word for _, _, word in words)
+    return said(words[0][0], text, speaker, end=words[-1][1], words=found)
+
+
+HEARD = transcript(
+    spoken("SPEAKER_00", (0, 0.5, "one"), (0.5, 1, "two"), (1, 1.5, "three")),
+    spoken("SPEAKER_01", (3, 3.5, "four"), (3.5, 4, "five")),
+    spoken("SPEAKER_00", (3.6, 4.4, "six")),
+    untranscribed=[Stretch(start=2.2, end=2.8)],
+    duration=6.0,
+    speakers=2,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pages, beside a recording of six seconds and one of three hours."""
+    with wave.open(str(tmp_path / "a #1.wav"), "wb") as sound:
+        sound.setparams((1, 2, RATE, 0, "NONE", ""))
+        tone = (round(8000 * math.sin(2 * math.pi * 440 * place / RATE)) for place in range(6 * RATE))
+        sound.writeframes(struct.pack(f"<{6 * RATE}h", *tone))
+    with (tmp_path / "long.wav").open("wb") as sound:  # of zeros, which take no place on the disk
+        samples = LONG_S * RATE
+        sound.write(
+            struct.pack(
+                "<4sI8sIHHIIHH4sI", b"RIFF", 36 + samples, b"WAVEfmt ", 16, 1, 1, RATE, RATE, 1, 8, b"data", samples
+            )
+        )
+        sound.truncate(44 + samples)
+    strange = spoken("SPEAKER_00", (0, 1, "x")).model_copy(
+        update={
+            "speaker": HOSTILE,
+            "text": HOSTILE,
+            "words": [Word(start=0, end=1, word=f" {HOSTILE}", probability=0.1)],
+        }
+    )
+    written = {
+        "heard": page(HEARD, "a%20%231.wav"),
+        "unknown": page(HEARD),
+        "gone": page(HEARD, "gone.wav"),
+        "hostile": page(HEARD.model_copy(update={"segments": [strange], "audio_file_id": HOSTILE}), HOSTILE),
+        "long": page(transcript(*talk(30_000), duration=float(LONG_S)), "long.wav"),
+    }
+    for name, text in written.items():
+        (tmp_path / f"{name}.html").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def site(folder: Path) -> Iterator[str]:
+    """The same pages on a web server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the library's
+        pass
+
+
+def test_a_person_reads_and_hears_a_transcript(folder: Path, site: str) -> None:
+    # Given pages with and without their recording, opened as files and from a web server, in a real browser
+    seen = _listen(folder, site, *VISITS)
+    # Then nothing is complained about, and nothing is asked of another host
+    assert seen["complaints"] == []
+    inside = ("file:///", "blob:", "data:", "about:", f"{site}/")  # `data:` are pictures of the browser's own player
+    assert [each for each in seen["requested"] if not each.startswith(inside)] == []
+    _check_desktop(seen["desktop"])
+    assert seen["served"]["at"] == pytest.approx(0.5, abs=0.4)
+    # And on a phone a tap plays, the word is in sight, and nobody scrolls sideways
+    phone = seen["phone"]
+    assert (phone["lit"], phone["paused"], phone["isInSight"], phone["width"]) == (["two"], False, True, 390)
+    assert phone["paper"] == "rgb(23, 24, 27)"
+    # And a page without its recording asks for it, and plays it then
+    assert seen["unknown"] == {"asks": "Choose the recording to listen:", "lit": ["two"]}
+    # And without scripts all text is there, and the recording plays
+    assert seen["withoutScripts"]["text"] == ["one two three", "Speech without text until 0:03", "four five", "six"]
+    assert seen["withoutScripts"]["player"]
+
+
+def _check_desktop(seen: dict[str, Any]) -> None:
+    # Then at each time the word that is spoken is lit: two where two people speak, none in silence
+    assert seen["litAt"] == {
+        "0.2": ["one"],
+        "0.7": ["two"],
+        "1.1": ["three"],
+        "2.5": ["Speech without text until 0:03"],
+        "3.2": ["four"],
+        "3.8": ["five", "six"],
+        "5.9": [],
+    }
+    # And a click on a word plays from there, and the light moves on
+    assert (seen["clicked"]["lit"], seen["clicked"]["paused"]) == (["two"], False)
+    assert seen["clicked"]["at"] == pytest.approx(0.5, abs=0.2)
+    assert seen["movedOn"]["at"] == pytest.approx(1, abs=0.3)
+    # And the keys stop it, move by five seconds, and by paragraphs
+    assert seen["stopped"]["paused"]
+    assert seen["keys"] == pytest.approx([5.5, 0.5, 2.2, 3, 2.2], abs=0.02)
+    # And a click on a time or on a speaker's lane plays from there
+    assert seen["byTime"]["at"] == pytest.approx(3, abs=0.2)
+    assert seen["byLane"]["at"] == pytest.approx(3, abs=0.2)
+    assert (seen["byTime"]["paused"], seen["byLane"]["paused"]) == (False, False)
+    # And nobody scrolls sideways, and the player is not printed
+    assert (seen["width"], seen["printed"]) == (1280, "none")
+
+
+def test_a_page_whose_recording_is_gone_asks_for_it(folder: Path, site: str) -> None:
+    # Given a page whose recording has been moved away
+    seen = _listen(folder, site, "gone")["gone"]
+    # When its reader chooses the recording, then the page plays it
+    assert seen == {"asks": "The recording cannot be played from its place. Choose it to listen:", "lit": ["two"]}
+
+
+def test_hostile_text_stays_text_in_a_browser(folder: Path, site: str) -> None:
+    # Given a page on which all text would be markup
+    seen = _listen(folder, site, "hostile")["hostile"]
+    # Then a browser shows it as it is, and runs none of it
+    assert seen["names"] == [HOSTILE.rpartition("/")[2], HOSTILE]
+    assert (seen["speaker"], seen["said"]) == (HOSTILE, HOSTILE)
+    assert (seen["dialogs"], seen["scripts"]) == ([], 1)
+    assert "img" not in seen["elements"]
+
+
+def test_a_page_of_three_hours_is_quick(folder: Path, site: str) -> None:
+    # Given a page of 30,000 words
+    seen = _listen(folder, site, "long")["long"]
+    frames = f"{seen['playing']:.0f} ms while it plays, {seen['scrolling']:.0f} ms while it scrolls"
+    print(f"usable after {seen['usableAfter']:.2f} s, finds a word within {seen['lightMs']:.3f} ms; a frame: {frames}")
+    # Then it is there soon, and playing and scrolling are smooth
+    assert seen["usableAfter"] < USABLE_WITHIN_S
+    assert seen["lightMs"] < 1
+    assert max(seen["playing"], seen["scrolling"]) < 50
+    # And it scrolls to what is spoken, until its reader scrolls, and again when it is asked to
+    assert (seen["isInSight"], seen["leftAlone"], seen["isBack"]) == (True, True, True)
+
+
+def _listen(folder: Path, site: str, *parts: str) -> dict[str, Any]:
+    assert CHROMIUM is not None
+    node, tool = Path(sys.executable).parent / "node", ROOT / "tools" / "node" / "listen.mjs"
+    addresses = {path.stem: path.as_uri() for path in folder.glob("*.html")}
+    addresses |= {"served": f"{site}/heard.html", "sound": str(folder / "a #1.wav")}
+    command = [str(node), str(tool), CHROMIUM, str(folder), json.dumps(addresses), *parts]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads(done.stdout)
+    return seen
