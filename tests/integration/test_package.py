@@ -88,13 +88,16 @@ async def test_the_first_client_of_its_readme_runs_beside_packages_of_the_same_n
 
 EVERYTHING = """
 import asyncio
-from natscribe import Client, ErrorCode, Kind, RequestFailedError, Settings, State
+from natscribe import Client, ErrorCode, Kind, RequestFailedError, ResultFormat, Settings, State
+from natscribe.transcript_page import page
 from natscribe.mock import Mock
 
 async def main():
     async with Mock(Settings.read()), Client() as client:
         done = await client.create_transcription_task("meeting.flac", user_id="anna")
-        text = (await client.wait_for_result(done)).text
+        result = await client.wait_for_result(done)
+        assert await client.get_task_result(done, ResultFormat.HTML) == page(result)
+        text = result.text
         failed = await client.create_diarization_task("meeting.flac", task_id="error-audio_unreadable-1")
         try:
             await client.wait_for_result(failed)

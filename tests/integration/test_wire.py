@@ -61,6 +61,7 @@ async def test_all_that_is_described_is_said(
     for subject in (subjects.LIST, subjects.QUEUE, subjects.WORKERS):
         await publisher.ask(subject)
     await nc.request(subjects.RESULT, b'{"task_id": "text", "format": "srt"}', timeout=10)
+    await nc.request(subjects.RESULT, b'{"task_id": "text", "format": "html"}', timeout=10)
     await publisher.ask(subjects.REPLAY, kind="transcription")
     await publisher.ask(subjects.DELETE_LETTERS, kind="transcription")
     await publisher.ask(subjects.DELETE, task_id="text")

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from natscribe.schemas.progress import State
+from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind, Priority
+from natscribe.transcript_page import page
 from redis.asyncio import Redis
 
 from app.main import Worker
@@ -120,6 +122,26 @@ async def test_results_are_files_where_a_folder_is_named(terminal: Terminal, rec
     await terminal.run("diarize", "meeting.flac", "--task-id", "t2", *wanted)
     _, _, err = await terminal.run("result", "t1", "t2", "--output-dir", "later")
     assert err == "wrote later/meeting.flac.rttm\nwrote later/t2.rttm\n"
+
+
+async def test_a_page_plays_its_recording(terminal: Terminal, recordings_folder: Path) -> None:
+    # Given a worker
+    # When a recording becomes a page
+    wanted = ("--output-dir", "pages", "--format", "html", "--format", "json")
+    code, _, err = await terminal.run("transcribe", "meeting.flac", "--task-id", "t1", *wanted)
+    # Then the page has a link to it, and lights each word
+    assert (code, err.splitlines()[-1]) == (0, "wrote pages/meeting.flac.html and .json")
+    written = (recordings_folder / "pages" / "meeting.flac.html").read_text(encoding="utf-8")
+    assert 'src="../meeting.flac"' in written
+    found = json.loads((recordings_folder / "pages" / "meeting.flac.json").read_text(encoding="utf-8"))
+    assert written.count("<span>one</span> <span>two</span>") == len(found["segments"]) == 3
+    # And later the recording is named
+    await terminal.run("result", "t1", "--format", "html", "--output-dir", "later", "--audio", "second.flac")
+    assert 'src="../second.flac"' in (recordings_folder / "later" / "meeting.flac.html").read_text(encoding="utf-8")
+    # Or the page goes to standard output, as the service writes it
+    code, printed, err = await terminal.run("result", "t1", "--format", "html")
+    assert (code, err) == (0, "")
+    assert printed == page(TranscriptionResult.model_validate(found))
 
 
 async def test_files_of_one_name_have_results_that_are_seen(terminal: Terminal, recordings_folder: Path) -> None:

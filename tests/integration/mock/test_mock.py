@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
-from natscribe.client import Client, ClientError, RequestFailedError
+from natscribe.client import Client, ClientError, RequestFailedError, written
 from natscribe.mock import Mock
 from natscribe.mock.script import OF_TASKS
 from natscribe.schemas import subjects
@@ -64,6 +64,7 @@ async def test_from_a_file_to_the_result(client: Client, tmp_path: Path) -> None
         result = await client.get_task_result(task_id)
         text = await client.get_task_result(task_id, ResultFormat.TXT)
         turns = await client.get_task_result(task_id, ResultFormat.RTTM)
+        page = await client.get_task_result(task_id, ResultFormat.HTML)
         status = await client.get_task_progress(task_id)
     # Then its story is that of the service
     told = [event for event in events if isinstance(event, ProgressEvent)]
@@ -76,6 +77,7 @@ async def test_from_a_file_to_the_result(client: Client, tmp_path: Path) -> None
         (each.start, each.text, each.words) for each in found
     ]
     assert {each.speaker for each in result.segments} == {"SPEAKER_00", "SPEAKER_01"}
+    assert page == written(result, ResultFormat.HTML)
     assert isinstance(text, str)
     assert text.count("Good morning.") == 3
     assert isinstance(turns, str)
@@ -126,12 +128,14 @@ async def test_a_large_result_is_in_the_bucket(client: Client, publisher: Publis
         assert [event async for event in client.follow("large-1")]
         result = await client.get_task_result("large-1")
         text = await client.get_task_result("large-1", ResultFormat.TXT)
+        page = await client.get_task_result("large-1", ResultFormat.HTML)
     # Then its message names the object, and the client has the whole
     message = json.loads((await js.get_last_msg("transcription_results", "results.large-1")).data or b"")
     assert (message["object"]["bucket"], message["text"], message["segments"]) == ("results", "", [])
     assert isinstance(result, TranscriptionResult)
     assert message["object"]["size"] > 1024**2
     assert text == "\n".join(segment.text for segment in result.segments) + "\n"
+    assert page == written(result, ResultFormat.HTML)
 
 
 async def test_a_running_task_is_cancelled_and_the_next_one_waits(client: Client, publisher: Publisher) -> None:
@@ -218,6 +222,7 @@ async def test_all_that_is_described_is_said(client: Client, publisher: Publishe
         for task_id in ("text", "turns", "wrong", "unknown"):
             await publisher.ask(subject, task_id=task_id)
     await nc.request(subjects.RESULT, b'{"task_id": "text", "format": "srt"}')
+    await nc.request(subjects.RESULT, b'{"task_id": "text", "format": "html"}')
     await nc.request(subjects.RESULT, b"no JSON")
     await publisher.ask(subjects.LIST)
     await publisher.ask(subjects.QUEUE)

@@ -5,9 +5,11 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from natscribe.cli.console import WARNING, Terminal
-from natscribe.cli.results import Format, NotWrittenError, Output
+import typer
+from natscribe.cli.console import WARNING, Terminal, out
+from natscribe.cli.results import Format, NotWrittenError, Output, output_of
 from natscribe.cli.turns import COLOURS, turns_table, turns_text
+from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.transcription import Segment, TranscriptionResult
 from natscribe.schemas.wire import Model
 from natscribe.transcript_page import page
@@ -105,6 +107,14 @@ def test_a_page_on_a_screen_is_as_it_is() -> None:
     # When a page is printed there, then nothing of it is changed
     Output((Format.HTML,)).show(screen, result, label="a", heading=False)
     assert screen.file.getvalue() == page(result)
+
+
+def test_a_page_is_not_for_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a terminal
+    monkeypatch.setattr(out, "_force_terminal", True)
+    # When a page is to be printed on it, then a file is asked for
+    with pytest.raises(typer.BadParameter, match=r"a page for a browser: add --output-dir FOLDER"):
+        output_of([Format.HTML], None, SubtitleLimits())
 
 
 def test_a_file_without_words_is_told(tmp_path: Path) -> None:

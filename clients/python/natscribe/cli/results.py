@@ -12,7 +12,7 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
-from natscribe.cli.console import err
+from natscribe.cli.console import err, out
 from natscribe.cli.turns import turns_table, turns_text
 from natscribe.cli.wording import has_speakers
 from natscribe.client import written
@@ -133,6 +133,9 @@ def output_of(
         raise typer.BadParameter(message)
     if as_json and folder is None and chosen not in {(), (Format.JSON,)}:
         message = f"--json prints results as JSON: leave --format {chosen[0].value} out, or add --output-dir FOLDER"
+        raise typer.BadParameter(message)
+    if folder is None and Format.HTML in chosen and out.is_terminal:
+        message = "--format html is a page for a browser: add --output-dir FOLDER, or > FILE.html"
         raise typer.BadParameter(message)
     if folder is not None:
         _make(folder)

@@ -22,6 +22,7 @@ class _Writer:
     has_languages: bool = False  # whether the recording has several
     language: str | None = None  # of the paragraph before
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    gaps: Iterator[int] = field(default_factory=lambda: count(1))
 
     def part(self, part: list[Turn | Stretch]) -> str:
         return _part(self.turn(each) if isinstance(each, Turn) else self.gap(each) for each in part)
@@ -49,8 +50,11 @@ class _Writer:
 
     def gap(self, stretch: Stretch) -> str:
         text = f"Speech without text until {self.clock.time(stretch.end + 0.5)}"
-        units = [Unit(text, stretch.start, stretch.end, None)]
-        return f'<div class="turn gap">\n{self.line(_unit(units[0]).lstrip(), "", units)}\n</div>'
+        written = self.alone(Unit(text, stretch.start, stretch.end, None))
+        return f'<div class="turn gap" id="gap{next(self.gaps)}">\n{written}\n</div>'
+
+    def alone(self, unit: Unit) -> str:
+        return self.line(_unit(unit).lstrip(), "", [unit])
 
     def line(self, text: str, attributes: str, units: list[Unit], beside: str = "") -> str:
         place = f"p{next(self.numbers)}"
@@ -67,19 +71,19 @@ def body(result: TranscriptionResult | DiarizationResult, found: Speakers) -> st
         found_parts = [writer.part(part) for part in parts(result)]
     else:
         blocks = [_diarized(writer, turn.speaker, turn.start, turn.end) for turn in result.segments]
-        found_parts = [_part(blocks[first : first + _TURNS]) for first in range(0, len(blocks), _TURNS)]
+        found_parts = [_part(blocks[first : first + _TURNS], "part brief") for first in range(0, len(blocks), _TURNS)]
     written = "\n".join(found_parts) or '<p class="nothing">Nobody speaks in this recording.</p>'
     return f"<main>\n{written}\n</main>"
 
 
-def _part(blocks: Iterable[str]) -> str:
+def _part(blocks: Iterable[str], kind: str = "part") -> str:
     written = "\n".join(blocks)
-    return f'<div class="part">\n{written}\n</div>'
+    return f'<div class="{kind}">\n{written}\n</div>'
 
 
 def _diarized(writer: _Writer, speaker: str, start: float, end: float) -> str:
     unit = Unit(f"speaks for {end - start:.1f} seconds", start, end, None)
-    return writer.block(speaker, writer.line(_unit(unit).lstrip(), "", [unit]))
+    return writer.block(speaker, writer.alone(unit))
 
 
 def _unit(unit: Unit) -> str:

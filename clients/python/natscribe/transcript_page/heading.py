@@ -9,6 +9,7 @@ from natscribe.transcript_page.body import HARDLY, UNSURE
 from natscribe.transcript_page.markup import Clock, escaped, name_of, share
 from natscribe.transcript_page.speakers import Span, Speakers
 
+_GAPS = 12  # at most this number of parts without text is named in the head
 _UNITS = 2000  # of a lane, over the whole recording
 
 
@@ -89,13 +90,19 @@ def _lane(spans: Iterable[Span], duration: float) -> str:
     return f'<svg viewBox="0 0 {_UNITS} 10" preserveAspectRatio="none" aria-hidden="true"><path d="{drawn}"/></svg>'
 
 
+def _gaps(transcript: TranscriptionResult) -> str:
+    """Name the first places without text, with links to them."""
+    clock, gaps = Clock(transcript.duration), sorted(transcript.untranscribed, key=lambda gap: gap.start)
+    links = [f'<a href="#gap{number}">{clock.time(gap.start)}</a>' for number, gap in enumerate(gaps[:_GAPS], start=1)]
+    more = f" and {len(gaps) - _GAPS} more" if len(gaps) > _GAPS else ""
+    return f"{', '.join(links)}{more}"
+
+
 def _notes(transcript: TranscriptionResult) -> Iterator[str]:
     if transcript.diarization_error is not None:
         yield f'<p class="note">Without speakers: {escaped(transcript.diarization_error.message)}</p>'
     if transcript.untranscribed:
-        many = len(transcript.untranscribed)
-        where = f"{many} parts have" if many > 1 else "One part has"
-        yield f'<p class="note">{where} speech but no text: listen there.</p>'
+        yield f'<p class="note">Speech without text, to be listened to: {_gaps(transcript)}</p>'
     if transcript.segments:
         yield (
             f'<p class="note">The model is less than {UNSURE:.0%} sure of <span class="u">dotted</span> words, '

@@ -135,7 +135,10 @@ for (const lane of lanes?.querySelectorAll("svg") ?? []) {
   lane.append(line);
 }
 
-audio.addEventListener("play", frame);
+audio.addEventListener("play", () => {
+  setFollowing(true);
+  frame();
+});
 audio.addEventListener("pause", () => setFollowing(isFollowing));
 for (const name of ["seeked", "timeupdate"]) audio.addEventListener(name, light);
 audio.addEventListener("error", () => {
@@ -152,6 +155,6 @@ follow.addEventListener("click", () => {
   if (lit[0]) show(lit[0]);
 });
 
+setPlayable(audio.hasAttribute("src") && !audio.error);
 const names = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
 for (const element of document.querySelectorAll("[data-language]")) element.textContent = names.of(element.dataset.language);
-setPlayable(audio.hasAttribute("src") && !audio.error);
