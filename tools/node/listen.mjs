@@ -7,11 +7,28 @@ const pages = JSON.parse(addresses);
 const browser = await start(executablePath);
 const seen = { requested: browser.requested, complaints: browser.complaints };
 
-const lit = (page) => page.$$eval(".lit", (words) => words.map((word) => word.textContent));
+const litNow = (page) => page.$$eval(".lit", (words) => words.map((word) => word.textContent));
 const playing = (page) => page.$eval("audio", (audio) => ({ paused: audio.paused, at: audio.currentTime }));
 const loaded = (page) => page.waitForFunction(() => document.querySelector("audio").readyState > 0);
 const word = (page, text) => page.evaluateHandle((text) => [...document.querySelectorAll("p[data-t] span")].find((span) => span.textContent === text), text);
 const isInSight = (page) => page.$eval(".lit", (word) => word.getBoundingClientRect().top > 0 && word.getBoundingClientRect().bottom < document.getElementById("player").getBoundingClientRect().top);
+
+// What is lit when a word is, and whether the recording plays.
+async function litIs(page, text) {
+  const found = await page.waitForFunction((text) => {
+    const lit = [...document.querySelectorAll(".lit")].map((word) => word.textContent);
+    const { paused, currentTime } = document.querySelector("audio");
+    return lit.includes(text) && { lit, paused, at: currentTime };
+  }, {}, text);
+  return found.jsonValue();
+}
+
+// Clicks or taps a word, and waits until it is lit; it plays slowly, so that no word is over before it is seen.
+async function touch(page, text, how = "click") {
+  await page.$eval("audio", (audio) => (audio.playbackRate = .25));
+  await (await word(page, text))[how]();
+  return litIs(page, text);
+}
 
 async function seek(page, seconds) {
   await page.evaluate((seconds) => new Promise((done) => {
@@ -28,14 +45,12 @@ async function desktop(address) {
   await loaded(page);
   await picture(page, `${folder}/desktop-light.webp`);
   const found = { litAt: {}, width: await page.evaluate(() => document.documentElement.scrollWidth) };
-  for (const seconds of [0.2, 0.7, 1.1, 2.5, 3.2, 3.8, 5.9]) {
+  for (const seconds of [0.2, 0.7, 1.1, 2.5, 3.2, 3.8, 4.2, 5.9]) {
     await seek(page, seconds);
-    found.litAt[seconds] = await lit(page);
+    found.litAt[seconds] = await litNow(page);
   }
-  await (await word(page, "two")).click();
-  found.clicked = { lit: await lit(page), ...(await playing(page)) };
-  await page.waitForFunction(() => document.querySelector(".lit")?.textContent === "three");
-  found.movedOn = await playing(page);
+  found.clicked = await touch(page, "two");
+  found.movedOn = await litIs(page, "three");
   await picture(page, `${folder}/desktop-playing.webp`);
   await page.keyboard.press("Space");
   found.stopped = await playing(page);
@@ -67,9 +82,9 @@ async function desktop(address) {
 async function served(address) {
   const page = await browser.visit(address);
   await loaded(page);
+  await page.$eval("audio", (audio) => (audio.playbackRate = .5));
   await page.keyboard.press("Space");
-  await page.waitForFunction(() => document.querySelector(".lit")?.textContent === "two");
-  const found = await playing(page);
+  const found = await litIs(page, "two");
   await page.close();
   return found;
 }
@@ -78,8 +93,7 @@ async function phone(address) {
   const page = await browser.visit(address, { width: 390, height: 844, scheme: "dark", isPhone: true });
   await loaded(page);
   await picture(page, `${folder}/phone-dark.webp`);
-  await (await word(page, "two")).tap();
-  const found = { lit: await lit(page), ...(await playing(page)), isInSight: await isInSight(page) };
+  const found = { ...(await touch(page, "two", "tap")), isInSight: await isInSight(page) };
   await picture(page, `${folder}/phone-playing.webp`);
   found.width = await page.evaluate(() => document.documentElement.scrollWidth);
   found.paper = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
@@ -94,8 +108,7 @@ async function chosen(address) {
   const found = { asks: await page.$eval("#player label", (label) => label.textContent.trim()) };
   await (await page.$("input")).uploadFile(pages.sound);
   await loaded(page);
-  await (await word(page, "two")).click();
-  found.lit = await lit(page);
+  found.lit = (await touch(page, "two")).lit;
   await page.close();
   return found;
 }
