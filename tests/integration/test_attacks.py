@@ -1,0 +1,207 @@
+"""Attacks by clients that do everything at once: nothing is lost, doubled, or left behind.
+
+ATTACKS=n makes each attack n times as large.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Iterable
+from functools import partial
+from typing import Any
+
+import pytest
+from nats.js import JetStreamContext
+from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
+from natscribe.schemas.progress import ProgressEvent, State
+from redis.asyncio import Redis
+
+from app.errors import PermanentError
+from app.settings import Settings
+from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.integration.places import places_with
+from tests.integration.reminders import let_time_pass
+from tests.waiting import eventually
+
+TIMES = int(os.environ.get("ATTACKS", "1"))
+TWICE, CANCELLED, DELETED, REPLAYED, FORGOTTEN = (count * TIMES for count in (100, 60, 30, 40, 30))
+QUEUE = "tasks.transcription.normal"
+LOGS = ("transcription_progress", "transcription_segments", "transcription_results", "transcription_dead_letters")
+NO_SOUND = PermanentError(ErrorCode.AUDIO_UNREADABLE, "The recording is no sound: upload a sound file.")
+WITHIN_S = 120.0 * TIMES
+
+pytestmark = pytest.mark.timeout(300 * TIMES)
+
+
+class QuickEngine(FakeEngine):
+    """Takes some milliseconds for each window, so that whatever is done to a task meets it at another place."""
+
+    async def transcribes(self, _: int) -> None:
+        await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311
+
+
+@pytest.fixture
+async def engines(start_worker: StartWorker) -> AsyncIterator[list[FakeEngine]]:
+    """The engines of two workers."""
+    engines: list[FakeEngine] = [QuickEngine(), QuickEngine()]
+    async with start_worker(engines[0]), start_worker(engines[1]):
+        yield engines
+
+
+@pytest.fixture
+def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The marks that keep late workers from bringing keys back live for five seconds, not ten minutes."""
+    monkeypatch.setattr("app.redis_store.projection.FORGOTTEN_FOR_S", 5)
+    return settings
+
+
+async def logs(js: JetStreamContext) -> dict[str, list[ProgressEvent]]:
+    """The events of all tasks, in order."""
+    found: dict[str, list[ProgressEvent]] = {}
+    subscription = await js.subscribe("progress.*", stream="transcription_progress", ordered_consumer=True)
+    for _ in range((await js.stream_info("transcription_progress")).state.messages):
+        message = await subscription.next_msg(timeout=30)
+        event = ProgressEvent.model_validate_json(message.data)
+        found.setdefault(event.task_id, []).append(event)
+    await subscription.unsubscribe()
+    return found
+
+
+async def stored_results(js: JetStreamContext) -> set[str]:
+    """The ids of all tasks with a result, each of which has one."""
+    state = (await js.stream_info("transcription_results", subjects_filter="results.*")).state
+    assert set((state.subjects or {}).values()) <= {1}
+    return {subject.partition(".")[2] for subject in state.subjects or {}}
+
+
+async def all_have_ended(js: JetStreamContext, ids: Iterable[str]) -> dict[str, list[ProgressEvent]] | None:
+    """The logs, once the log of each of these tasks has its end, and no message waits."""
+    found = await logs(js)
+    ended = all(found.get(task_id, []) and found[task_id][-1].state.ended for task_id in ids)
+    return found if ended and await queue_is_empty(js) else None
+
+
+def ends(events: Iterable[ProgressEvent]) -> list[State]:
+    return [event.state for event in events if event.state.ended]
+
+
+async def test_one_id_with_two_bodies_is_one_task(
+    publisher: Publisher, engines: list[FakeEngine], js: JetStreamContext
+) -> None:
+    # Given ids of which each is published twice at once, by publishers who want different things
+    ids = [f"t{number}" for number in range(TWICE)]
+    both = [(task_id, language) for task_id in ids for language in ("en", "de")]
+    random.shuffle(both)
+    await asyncio.gather(*(publisher.publish(task_id, language=language) for task_id, language in both))
+    # When all is done
+    found = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
+    # Then each id is one task, which was done once and has one result
+    assert {tuple(ends(found[task_id])) for task_id in ids} == {(State.COMPLETED,)}
+    assert {event.attempt for events in found.values() for event in events if event.state is State.RUNNING} == {1}
+    assert await stored_results(js) == set(ids)
+    assert sum(len(engine.jobs) for engine in engines) == TWICE
+    # And its status shows what was asked for by whoever was first
+    wanted = [(await publisher.ask("tasks.status", task_id=task_id))["task"]["language"] for task_id in ids]
+    done = [options.language for engine in engines for options in engine.options]
+    assert {each: wanted.count(each) * engines[0].windows for each in wanted} == {
+        each: done.count(each) for each in done
+    }
+
+
+async def test_a_cancel_and_the_end_of_a_task_never_both_happen(
+    publisher: Publisher, engines: list[FakeEngine], js: JetStreamContext
+) -> None:
+    # Given tasks that end within milliseconds
+    ids = [f"t{number}" for number in range(CANCELLED)]
+
+    async def publish_and_cancel(task_id: str) -> dict[str, Any]:
+        await publisher.publish(task_id)
+        await asyncio.sleep(random.uniform(0, 0.1 * CANCELLED / 2))  # noqa: S311 -- before, while and after it runs
+        return await publisher.ask("tasks.cancel", task_id=task_id)
+
+    # When each is cancelled at some time
+    answers = dict(zip(ids, await asyncio.gather(*map(publish_and_cancel, ids)), strict=True))
+    found = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
+    # Then each has ended once, as its answer said, and has a result exactly if it is completed
+    assert {task_id: [answers[task_id]["state"]] for task_id in ids} == {each: ends(found[each]) for each in ids}
+    completed = {task_id for task_id in ids if found[task_id][-1].state is State.COMPLETED}
+    assert await stored_results(js) == completed
+    assert {found[task_id][-1].state for task_id in ids} <= {State.COMPLETED, State.CANCELLED}
+
+
+async def test_nothing_is_left_of_tasks_that_are_deleted_while_they_run(
+    publisher: Publisher, engines: list[FakeEngine], js: JetStreamContext, redis: Redis
+) -> None:
+    # Given tasks that wait, run and end
+    ids = [f"gone{number}" for number in range(DELETED)]
+
+    async def publish_and_delete(task_id: str) -> dict[str, Any]:
+        await publisher.publish(task_id)
+        await asyncio.sleep(random.uniform(0, 0.1 * DELETED / 2))  # noqa: S311
+        return await publisher.ask("tasks.delete", task_id=task_id)
+
+    # When each is deleted at some time
+    answers = await asyncio.gather(*map(publish_and_delete, ids))
+    assert [answer for answer in answers if not answer.get("deleted")] == []
+
+    # Then nothing is left anywhere, also when all that was on its way has come
+    async def nothing() -> bool:
+        return await queue_is_empty(js) and not await places_with(js, redis, "gone")
+
+    await eventually(nothing, within=WITHIN_S)
+    await publisher.publish("after")
+    await publisher.until("after", State.COMPLETED)
+    await eventually(nothing, within=WITHIN_S)
+
+
+async def test_many_replays_at_once_do_each_task_once_more(
+    publisher: Publisher, engines: list[FakeEngine], js: JetStreamContext
+) -> None:
+    # Given tasks that have failed
+    ids = [f"t{number}" for number in range(REPLAYED)]
+    for engine in engines:
+        engine.fail_with = [NO_SOUND] * REPLAYED
+    await asyncio.gather(*map(publisher.publish, ids))
+    found = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
+    assert {tuple(ends(found[task_id])) for task_id in ids} == {(State.FAILED,)}
+    for engine in engines:
+        engine.fail_with = []
+    # When each is replayed three times at once, and all of them as well
+    requests = [{"task_id": task_id} for task_id in ids for _ in range(3)] + [{"code": NO_SOUND.detail.code}]
+    random.shuffle(requests)
+    await asyncio.gather(*(publisher.ask(subjects.REPLAY, **request) for request in requests))
+
+    async def all_completed() -> dict[str, list[ProgressEvent]] | None:
+        found = await all_have_ended(js, ids)
+        return found if found and all(found[each][-1].state is State.COMPLETED for each in ids) else None
+
+    found = await eventually(all_completed, within=WITHIN_S)
+    # Then each has failed once and was completed once, and no dead letter is left
+    assert {tuple(ends(found[task_id])) for task_id in ids} == {(State.FAILED, State.COMPLETED)}
+    assert await stored_results(js) == set(ids)
+    assert (await js.stream_info("transcription_dead_letters")).state.messages == 0
+
+
+async def test_tasks_that_ask_to_be_forgotten_leave_nothing(
+    publisher: Publisher, engines: list[FakeEngine], js: JetStreamContext, redis: Redis
+) -> None:
+    # Given tasks that ask to be forgotten a minute after their end
+    ids = [f"gone{number}" for number in range(FORGOTTEN)]
+    engines[0].fail_with = [NO_SOUND] * (FORGOTTEN // 6)
+    # Some of them are completed, some fail, and some are cancelled
+    await asyncio.gather(*(publisher.publish(task_id, keep_seconds=60) for task_id in ids))
+    await asyncio.gather(*(publisher.ask("tasks.cancel", task_id=task_id) for task_id in ids[::5]))
+    found = await eventually(partial(all_have_ended, js, ids), within=WITHIN_S)
+    assert {State.COMPLETED, State.FAILED} <= {found[task_id][-1].state for task_id in ids}
+    # When that minute is over
+    await asyncio.gather(*(let_time_pass(js, task_id) for task_id in ids))
+
+    async def nothing() -> bool:
+        return await queue_is_empty(js) and not await places_with(js, redis, "gone")
+
+    # Then nothing is left of them anywhere
+    await eventually(nothing, within=WITHIN_S)
+    assert {name: (await js.stream_info(name)).state.messages for name in LOGS} == dict.fromkeys(LOGS, 0)
+    assert await redis.keys("task:*") == []
