@@ -78,11 +78,11 @@ test-mock: $(READY) ## what clients see of the service, asked of the mock: a min
 fuzz: $(READY) ## 10,000 hostile messages
 	@FUZZ_MESSAGES=10000 $(BIN)/pytest -q tests/integration -k test_hostile_messages --timeout 1200
 
-soak: $(READY) ## a thousand tasks through one worker
-	@SOAK_TASKS=1000 $(BIN)/pytest -q tests/e2e/test_leaks.py
+soak: $(READY) ## three thousand tasks through one worker
+	@SOAK_TASKS=3000 $(BIN)/pytest -q tests/e2e/test_leaks.py
 
-chaos: $(READY) ## half an hour of killed workers and servers; CHAOS_SEED=n repeats a run
-	@CHAOS_SECONDS=600 CHAOS_OUTAGES=1,30,300 $(BIN)/pytest -q -s tests/chaos
+chaos: $(READY) ## half an hour of killed workers and servers, and of attacks; CHAOS_SEED=n repeats a run
+	@CHAOS_SECONDS=600 CHAOS_OUTAGES=1,30,300 ATTACKS=5 $(BIN)/pytest -q -s tests/chaos tests/integration/test_attacks.py
 
 chaos-cluster: $(READY) ## ten minutes of killed and frozen workers and nodes of a NATS cluster
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} CHAOS_CLUSTER=1 $(BIN)/pytest -q -s tests/chaos/test_chaos.py

@@ -1,7 +1,6 @@
-"""Chaos: workers and servers are killed while tasks run; at the end each task has ended once.
+"""Chaos: workers are killed and frozen, and servers killed, while tasks run; at the end each task has ended once.
 
-CHAOS_CLUSTER=1 takes three NATS servers with three replicas. One of them at a time is killed or frozen, and workers are
-frozen, too.
+CHAOS_CLUSTER=1 takes three NATS servers with three replicas. One of them at a time is killed or frozen.
 """
 
 import asyncio
@@ -48,10 +47,12 @@ class Servers(NamedTuple):
 
 @asynccontextmanager
 async def one_of_each(folder: Path) -> AsyncIterator[Servers]:
-    """One NATS and one Valkey: a worker or a server is killed, one after the other."""
+    """One NATS and one Valkey: a worker is killed or frozen, or a server is killed, one after the other."""
     async with nats_server_in(folder / "nats") as nats_server, valkey_in(folder / "valkey") as valkey:
         killing = partial(kill, [nats_server, valkey])
-        yield Servers(nats_server.url, valkey.url, 1, lambda crowd: [{crowd.kill: 0.8, killing: 0.2}])
+        yield Servers(
+            nats_server.url, valkey.url, 1, lambda crowd: [{crowd.kill: 0.6, crowd.freeze: 0.2, killing: 0.2}]
+        )
 
 
 @asynccontextmanager

@@ -1,7 +1,11 @@
 """A worker starts on three NATS servers; quick enough for each run of all tests."""
 
 import asyncio
+import json
 import sys
+from collections import Counter
+from functools import partial
+from typing import Any
 
 import nats
 import pytest
@@ -14,8 +18,10 @@ from app.recordings.stores import recordings_of
 from app.settings import Settings
 from tests.cluster.conftest import CONTENT, RECORDING, Publisher, SteadyEngine, workers
 from tests.nats_cluster import NatsCluster
+from tests.waiting import eventually
 
 PROGRESS = "transcription_progress"
+MANY = 60  # tasks at once
 
 pytestmark = pytest.mark.xdist_group("recovery")
 
@@ -103,3 +109,30 @@ async def _work_on(settings: Settings, publisher: Publisher) -> None:
         await publisher.upload()
         await publisher.publish("t1")
         (await publisher.ended()).check(["t1"])
+
+
+async def test_a_task_can_be_cancelled_as_soon_as_it_is_acknowledged(
+    cluster: NatsCluster, settings: Settings, publisher: Publisher
+) -> None:
+    del cluster
+    # Given two busy workers on a cluster, of which some servers learn of a task later than the leader
+    async with workers(settings, 2, lambda: SteadyEngine(pace=60)):
+        await publisher.upload()
+        for number in range(2):
+            await publisher.publish(f"busy-{number}")
+            await eventually(partial(publisher.started, f"busy-{number}"))
+
+        async def publish_and_cancel(task_id: str) -> str | None:
+            await publisher.publish(task_id)
+            request = json.dumps({"task_id": task_id}).encode()
+            answer: dict[str, Any] = {"error": {"code": "internal"}}
+            while (answer.get("error") or {}).get("code") == "internal":  # then the client asks again, as it is told
+                answer = json.loads((await publisher.nc.request("tasks.cancel", request, timeout=60)).data)
+            return str(answer.get("state", answer))
+
+        # When many are published at once, and each is cancelled right after its acknowledgement
+        states = await asyncio.gather(*(publish_and_cancel(f"t{number}") for number in range(MANY)))
+        # Then none is unknown
+        assert Counter(states) == {"cancelled": MANY}
+        for number in range(2):
+            await publisher.nc.request("tasks.cancel", json.dumps({"task_id": f"busy-{number}"}).encode(), timeout=10)
