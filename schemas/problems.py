@@ -1,12 +1,15 @@
 """Turns a validation error of pydantic into one sentence."""
 
+from collections.abc import Iterator
+from difflib import get_close_matches
+
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .requests import PLACE_PATTERN, TaskRequest, UserRequest
 from .task_list import LISTED_PLACE_PATTERN
 from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
-from .wire import NAME_PATTERN, TASK_ID_PATTERN
+from .wire import NAME_PATTERN, TASK_ID_PATTERN, Order
 
 LONGEST_NAME = 100  # characters of a field's name that the sentence repeats
 IN_WORDS = {  # for each pattern, the advice for a value that does not match the pattern
@@ -21,6 +24,7 @@ OF_SEVERAL_TYPES = {  # fields for which pydantic reports a problem for each typ
     "user_id": "use an integer of 64 bits, or 1 to 64 characters, no control characters",
 }
 EITHER = {TaskRequest.__name__, UserRequest.__name__}  # a request may be of one of these classes
+NO_SUCH_FIELD = "extra_forbidden"  # pydantic's error type for a field that the class does not have
 NO_OBJECT = {"model_type", "model_attributes_type"}  # pydantic's error types for JSON that is not an object
 
 
@@ -35,6 +39,8 @@ def first_problem(error: ValidationError) -> str:
     if several is not None:
         return f"{several}: {OF_SEVERAL_TYPES[str(several)]}"
     what = IN_WORDS.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].removeprefix("Value error, "))
+    if problem["type"] == NO_SUCH_FIELD:
+        what = _no_such_field(str(location[-1]), {error.title, *map(str, problem["loc"])})
     found = f"{place[:LONGEST_NAME]}: {what}" if place else what
     return found.encode("ascii", "backslashreplace").decode()  # the name of an unknown field may have any characters
 
@@ -46,3 +52,17 @@ def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
         named = next((part for part in problem["loc"] if part in EITHER), None)
         of_classes.setdefault(named, []).append(problem)
     return min(of_classes.values(), key=lambda found: sum(problem["type"] == "missing" for problem in found))
+
+
+def _no_such_field(name: str, classes: set[str]) -> str:
+    """Advise on an unknown field, with the most similar field of the classes that the error names."""
+    fields = {field for order in _orders() if order.__name__ in classes for field in order.model_fields}
+    similar = get_close_matches(name[:LONGEST_NAME], fields, n=1)
+    return f"there is no such field, did you mean {similar[0]}?" if similar else "there is no such field, leave it out"
+
+
+def _orders(of: type[Order] = Order) -> Iterator[type[Order]]:
+    """Yield all classes of messages that the service receives."""
+    for order in of.__subclasses__():
+        yield order
+        yield from _orders(order)

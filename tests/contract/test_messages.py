@@ -109,6 +109,9 @@ def test_the_keywords_of_a_typed_call_are_the_options() -> None:
         ({"channels": "left"}, "channels: Input should be 'mix' or 'separate'"),
         ({"translate": 1}, "translate: Input should be a valid boolean"),
         ({"audio_file_id": "a\tb"}, "audio_file_id: use no control characters, such as tabs"),
+        ({"langauge": "en"}, "langauge: there is no such field, did you mean language?"),
+        ({"x" * 200: 1}, f"{'x' * 100}: there is no such field, leave it out"),
+        ({"поле": 1}, r"\u043f\u043e\u043b\u0435: there is no such field, leave it out"),
         ({"user_id": ""}, "user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters"),
     ],
 )
