@@ -98,7 +98,7 @@ def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.Monk
             ["transcribe", "a.wav", "--language", "ru", "--language", "en"],
             "2 times, and FILE 1 times: give the language once",
         ),
-        (["transcribe", "a.wav", "b.wav", "--language", "ru", "--language", "English"], "language: use a code of ISO"),
+        (["transcribe", "a.wav", "b.wav", "--language", "ru", "--language", "Engelsh"], "language: use a code of ISO"),
         (["transcribe", "a.wav", "--prompt", "x" * 801], "prompt: String should have at most 800 characters"),
         (["transcribe", "a.wav", "--vocabulary", "none.txt"], "--vocabulary none.txt cannot be read: No such file"),
         (["transcribe", "a.wav", "--channels", "left"], "'left' is not one of 'mix', 'separate'"),
@@ -144,7 +144,7 @@ def test_a_user_is_an_integer_or_a_name(
 
 @pytest.mark.parametrize(
     ("given", "languages"),
-    [([], [None, None]), (["ru"], ["ru", "ru"]), (["ru", "en"], ["ru", "en"])],
+    [([], [None, None]), (["ru"], ["ru", "ru"]), (["ru", "en"], ["ru", "en"]), (["русский", "EN"], ["ru", "en"])],
 )
 def test_a_language_is_of_all_files_or_of_each(
     run: Run, monkeypatch: pytest.MonkeyPatch, given: list[str], languages: list[str | None]
@@ -234,7 +234,7 @@ def test_a_wrong_setting_is_misuse_too(run: Run, monkeypatch: pytest.MonkeyPatch
     [
         (["status", "a b"], "task_id: use letters, digits, - and _, at most 64"),
         (["transcribe", "--stored", "a.wav", "--task-id", "a.b"], "task_id: use letters, digits, - and _, at most 64"),
-        (["transcribe", "--stored", "a.wav", "--language", "English"], "language: use a code of ISO 639-1, like en"),
+        (["transcribe", "--stored", "a.wav", "--language", "Engelsh"], "language: use a code of ISO 639-1, like en"),
         (["transcribe", "--stored", "a.wav", "--user-id", ""], "user_id: use an integer of 64 bits, or 1 to 64"),
         (["diarize", "--stored", "a.wav", "--user-id", "x" * 65], "user_id: use an integer of 64 bits, or 1 to 64"),
     ],

@@ -16,7 +16,8 @@ from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
 from natscribe.cli.results import FORMAT_HELP, Format, OutputDir, TurnsFormat, output_of
 from natscribe.cli.submission import Submission
 from natscribe.cli.vocabulary import read_vocabulary
-from natscribe.client import Client
+from natscribe.client import Client, OptionError
+from natscribe.client.languages import language_code
 from natscribe.schemas.problems import first_problem
 from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.transcription import Channels, TranscribeKeywords, TranscribeOptions
@@ -64,8 +65,8 @@ Model = Annotated[str | None, typer.Option(help="One of the models that the serv
 Languages = Annotated[
     list[str] | None,
     typer.Option(
-        help="The spoken language, ISO 639-1: once for all, or once for each FILE, in their order. Any other language "
-        "may give an invented translation. By default the language of each part of the speech is detected.",
+        help="The spoken language, as en, en-US or English: once for all, or once for each FILE, in their order. A "
+        "wrong one may give an invented translation. By default the language of each part of the speech is detected.",
         show_default=False,
     ),
 ]
@@ -153,12 +154,15 @@ def _with_languages(options: TranscribeKeywords, files: list[str], languages: li
     Raises:
         typer.BadParameter: An option is wrong.
     """
-    found: list[TranscribeKeywords] = [{**options, "language": each} for each in _for_each(files, languages)]
     try:
+        codes = [None if each is None else language_code(each) for each in _for_each(files, languages)]
+        found: list[TranscribeKeywords] = [{**options, "language": code} for code in codes]
         for each in found:
             TranscribeOptions.model_validate(each)
     except ValidationError as error:
         raise typer.BadParameter(first_problem(error)) from error
+    except OptionError as error:
+        raise typer.BadParameter(str(error)) from error
     return found
 
 

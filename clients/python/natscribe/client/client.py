@@ -12,6 +12,7 @@ from natscribe.client.connection import OutageCallback, connect, read_settings
 from natscribe.client.errors import ClientError
 from natscribe.client.exchange import ask, is_text, read, request
 from natscribe.client.following import Follower, follow_all, has_events
+from natscribe.client.languages import language_code
 from natscribe.client.operating import dead_letters, overview
 from natscribe.client.permissions import Connection
 from natscribe.client.recordings import audio_file_id, choose_priority, length, new_task_id, store_of
@@ -109,8 +110,9 @@ class Client:
         """Queue a transcription and return its task id.
 
         A `Path` is uploaded; a string is the `audio_file_id` of a stored recording. `options` are the fields of
-        `TranscribeOptions`. The default priority is `high` for recordings below 2 min, `low` from 30 min on, and else
-        `normal`. A second call with the same `task_id` and fields changes nothing.
+        `TranscribeOptions`; `language` may also be a locale or a name, such as `en-US` or `English`. The default
+        priority is `high` for recordings below 2 min, `low` from 30 min on, and else `normal`. A second call with the
+        same `task_id` and fields changes nothing.
 
         Raises:
             RecordingError: The recording cannot be read or uploaded.
@@ -118,6 +120,8 @@ class Client:
             TaskIdTakenError: The task id belongs to another task.
             OptionError: A field is wrong.
         """
+        if (language := options.get("language")) is not None:
+            options["language"] = language_code(language)
         used = task_id or new_task_id(recording)
         fields = {
             "task_id": used,

@@ -1,0 +1,51 @@
+"""Languages as people write them."""
+
+import re
+
+import pytest
+from natscribe.client import OptionError
+from natscribe.client.languages import language_code
+
+
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ("en", "en"),
+        ("EN", "en"),
+        (" en-US ", "en"),
+        ("pt_BR.UTF-8", "pt"),
+        ("zh-Hans-CN", "zh"),
+        ("yue", "yue"),
+        ("haw", "haw"),
+        ("english", "en"),
+        ("English", "en"),
+        ("русский", "ru"),
+        ("РУССКИЙ", "ru"),
+        ("francais", "fr"),
+        ("Français", "fr"),
+        ("日本語", "ja"),
+        ("Lao", "lo"),
+        ("Haitian Creole", "ht"),
+        ("xx", "xx"),
+    ],
+)
+def test_a_language_is_a_code_a_locale_or_a_name(written: str, code: str) -> None:
+    assert language_code(written) == code
+
+
+@pytest.mark.parametrize(
+    ("written", "near"),
+    [
+        ("Engelsh", ", did you mean English (en)?"),
+        ("russkij", ", did you mean Russian (ru)?"),
+        ("auto", ""),
+        ("", ""),
+        ("e", ""),
+        ("en US", ""),
+    ],
+)
+def test_an_unknown_language_is_answered_with_similar_names(written: str, near: str) -> None:
+    # When something is no language, then what can be written is told, and what may have been meant
+    words = f"language: use a code of ISO 639-1, like en, or a name, like English{near}"
+    with pytest.raises(OptionError, match=f"^{re.escape(words)}$"):
+        language_code(written)
