@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from natscribe.cli import INTERRUPTED
 from natscribe.cli.console import err, out, run_and_exit
+from natscribe.cli.display import Live
 from natscribe.cli.follow import follow
 from natscribe.cli.show import choose
 from natscribe.cli.turns import turns_table
@@ -76,12 +77,11 @@ async def _transcribe(running: Service, recording: Path) -> str | None:
     settings = Settings(nats_url=running.servers["NATS_URL"], redis_url=running.servers["REDIS_URL"])
     async with Client(settings) as client:
         task_id = await client.create_transcription_task(recording, diarize=True)
-        with choose(as_json=False, segments=True) as display:
+        with choose(as_json=False, live=Live.LAST) as display:
             if not await follow(client, display, task_id, recording.name):
                 return None
         result = await client.get_task_result(task_id)
     if isinstance(result, TranscriptionResult):
-        out.print()
         out.print(turns_table(result), soft_wrap=False)
     return task_id
 

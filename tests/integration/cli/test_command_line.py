@@ -10,12 +10,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind, Priority
 from natscribe.transcript_page import page
 from redis.asyncio import Redis
 
+from app.errors import TransientError
 from app.main import Worker
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
@@ -63,9 +65,9 @@ async def test_a_folder_stands_for_the_recordings_in_it(terminal: Terminal, reco
     (recordings_folder / "notes.txt").touch()
     # When it is transcribed
     code, out, err = await terminal.run("transcribe", ".")
-    # Then both are, each below its name on standard output, and what is left out is named
+    # Then both are, each below its name on standard output, in order, and what is left out is named
     assert code == 0
-    assert sorted(out.split("== ")) == ["", *(f"{name}.flac\n" + "one two\n" * 3 for name in ("meeting", "second"))]
+    assert out.split("== ") == ["", *(f"{name}.flac\n" + "one two\n" * 3 for name in ("meeting", "second"))]
     assert "meeting.flac: 100 %, completed" in err
     assert err.splitlines()[0] == ".: left out, because their names are not those of recordings: notes.txt"
 
@@ -108,20 +110,20 @@ async def test_results_are_files_where_a_folder_is_named(terminal: Terminal, rec
     code, out, err = await terminal.run("diarize", "meeting.flac", "--task-id", "t1", *wanted)
     # Then the result is there in each format
     assert (code, out) == (0, "")
-    assert err.splitlines()[-1] == "wrote found/meeting.flac.rttm and .turns.txt"
-    rttm = (recordings_folder / "found" / "meeting.flac.rttm").read_text(encoding="utf-8")
-    turns = (recordings_folder / "found" / "meeting.flac.turns.txt").read_text(encoding="utf-8")
+    assert err.splitlines()[-1] == "wrote found/meeting.rttm and .turns.txt"
+    rttm = (recordings_folder / "found" / "meeting.rttm").read_text(encoding="utf-8")
+    turns = (recordings_folder / "found" / "meeting.turns.txt").read_text(encoding="utf-8")
     assert rttm.startswith("SPEAKER ")
     assert turns.splitlines()[0].split()[:2] == ["0:00", "SPEAKER_00"]
     # And so it is fetched later, beside one that is not there
     code, out, err = await terminal.run("result", "t1", "unknown", *wanted)
     assert (code, out) == (1, "")
-    assert err.splitlines()[0] == "wrote found/meeting.flac.rttm and .turns.txt"
+    assert err.splitlines()[0] == "wrote found/meeting.rttm and .turns.txt (replaced)"
     assert err.splitlines()[1].startswith("unknown: No task unknown is known")
     # Or beside that of another task with the same recording, which has the name of its task
     await terminal.run("diarize", "meeting.flac", "--task-id", "t2", *wanted)
     _, _, err = await terminal.run("result", "t1", "t2", "--output-dir", "later")
-    assert err == "wrote later/meeting.flac.rttm\nwrote later/t2.rttm\n"
+    assert err == "wrote later/meeting.rttm\nwrote later/t2.rttm\n"
 
 
 async def test_a_page_plays_its_recording(terminal: Terminal, recordings_folder: Path) -> None:
@@ -130,14 +132,14 @@ async def test_a_page_plays_its_recording(terminal: Terminal, recordings_folder:
     wanted = ("--output-dir", "pages", "--format", "html", "--format", "json")
     code, _, err = await terminal.run("transcribe", "meeting.flac", "--task-id", "t1", *wanted)
     # Then the page has a link to it, and lights each word
-    assert (code, err.splitlines()[-1]) == (0, "wrote pages/meeting.flac.html and .json")
-    written = (recordings_folder / "pages" / "meeting.flac.html").read_text(encoding="utf-8")
+    assert (code, err.splitlines()[-1]) == (0, "wrote pages/meeting.html and .json")
+    written = (recordings_folder / "pages" / "meeting.html").read_text(encoding="utf-8")
     assert 'src="../meeting.flac"' in written
-    found = json.loads((recordings_folder / "pages" / "meeting.flac.json").read_text(encoding="utf-8"))
+    found = json.loads((recordings_folder / "pages" / "meeting.json").read_text(encoding="utf-8"))
     assert written.count("<span>one</span> <span>two</span>") == len(found["segments"]) == 3
     # And later the recording is named
     await terminal.run("result", "t1", "--format", "html", "--output-dir", "later", "--audio", "second.flac")
-    assert 'src="../second.flac"' in (recordings_folder / "later" / "meeting.flac.html").read_text(encoding="utf-8")
+    assert 'src="../second.flac"' in (recordings_folder / "later" / "meeting.html").read_text(encoding="utf-8")
     # Or the page goes to standard output, as the service writes it
     code, printed, err = await terminal.run("result", "t1", "--format", "html")
     assert (code, err) == (0, "")
@@ -156,13 +158,51 @@ async def test_files_of_one_name_have_results_that_are_seen(terminal: Terminal, 
     # Then each has a file of its own, named after what is in it, and none is hidden
     assert (code, err.count("wrote")) == (0, 3)
     wanted = [
-        f"up-{recordings_folder.name}-meeting.flac.json",
-        "other-meeting.flac.json",
-        "other-meeting.flac (2).json",
+        f"up-{recordings_folder.name}-meeting.json",
+        "other-meeting.json",
+        "other-meeting (2).json",
     ]
     assert sorted(path.name for path in (recordings_folder / "found").glob("[!.]*")) == sorted(wanted)
     for name in wanted:
         assert json.loads((recordings_folder / "found" / name).read_text(encoding="utf-8"))["kind"] == "transcription"
+
+
+async def test_results_come_in_the_order_asked(terminal: Terminal, engine: FakeEngine) -> None:
+    # Given two recordings, of which the first one fails its first attempt and waits for the next one
+    engine.fail_with = [TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")]
+    # When both are printed
+    code, out, err = await terminal.run("transcribe", "--stored", "meeting.flac", "second.flac", "--format", "json")
+    # Then the second result waits for the first one, and each is a line of JSON
+    assert code == 0
+    assert err.index("second.flac: 100 %") < err.index("meeting.flac: 100 %")
+    assert [json.loads(line)["audio_file_id"] for line in out.splitlines()] == ["meeting.flac", "second.flac"]
+
+
+async def test_files_of_one_name_have_results_of_their_own(terminal: Terminal, recordings_folder: Path) -> None:
+    # Given two recordings that differ only in their suffix
+    (recordings_folder / "Meeting.mp3").write_bytes(b"not looked at by a fake engine")
+    # When both are transcribed, and fetched later
+    code, out, _ = await terminal.run("transcribe", "meeting.flac", "Meeting.mp3", "--output-dir", "found", "--no-wait")
+    first, second = out.split()
+    assert code == 0
+    for task_id in (first, second):
+        await terminal.run("watch", task_id)
+    _, _, err = await terminal.run("result", first, second, "--output-dir", "found")
+    # Then the suffix tells their results apart
+    assert err == "wrote found/meeting.flac.txt\nwrote found/Meeting.mp3.txt\n"
+    # And where one of them is transcribed again, it replaces its own
+    _, _, err = await terminal.run("transcribe", "meeting.flac", "--output-dir", "found")
+    assert err.splitlines()[-1] == "wrote found/meeting.flac.txt (replaced)"
+
+
+@pytest.mark.parametrize("command", [("transcribe", "meeting.flac", "second.flac"), ("result", "t1", "t2")])
+async def test_several_subtitles_are_not_one(terminal: Terminal, command: tuple[str, ...]) -> None:
+    # When several results are wanted as one document of a format that has no such documents
+    code, out, err = await terminal.run(*command, "--format", "vtt")
+    # Then nothing is begun, and the next step is told
+    assert (code, out) == (2, "")
+    assert "several results cannot be one vtt: add --output-dir FOLDER, for a file each" in " ".join(err.split())
+    assert (await terminal.run("list"))[2] == "There are no tasks.\n"
 
 
 async def test_programs_that_do_not_wait_get_json_too(terminal: Terminal) -> None:
@@ -230,11 +270,11 @@ async def test_results_are_written_before_an_interruption(
     # Then the first result is on the disk, and the command says how to come back to the other one
     assert process.returncode == 130
     written = [path.name for path in (recordings_folder / "found").iterdir()]
-    assert written in (["meeting.flac.txt"], ["second.flac.txt"])
+    assert written in (["meeting.txt"], ["second.txt"])
     done, runs, watch, cancel, _, fetch = err.decode().splitlines()[-6:]
     assert done == "1 of 2 are done, and written to found."
     task_id = runs.removesuffix(" still runs:")
-    assert task_id.startswith("second" if written == ["meeting.flac.txt"] else "meeting")
+    assert task_id.startswith("second" if written == ["meeting.txt"] else "meeting")
     assert watch == f"  natscribe watch {task_id}    shows its text as it is found"
     assert fetch == f"  natscribe result --output-dir found {task_id}"
     assert cancel == f"  natscribe cancel {task_id}    ends it"

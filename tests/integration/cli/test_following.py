@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from nats.js import JetStreamContext
 from natscribe.cli import follow as following
-from natscribe.cli.display import JsonLines, Lines
+from natscribe.cli.display import JsonLines, Lines, Live
 from natscribe.cli.follow import follow
 from natscribe.client import Client, TaskDeletedError
 from natscribe.schemas.requests import TaskStatus
@@ -36,7 +36,7 @@ class Told(Lines):
     """Remembers the positions it was told."""
 
     def __init__(self) -> None:
-        super().__init__(segments=False)
+        super().__init__(live=Live.NOTHING)
         self.positions: list[int] = []
 
     def position(self, label: str, status: TaskStatus) -> None:

@@ -68,20 +68,41 @@ def terminal(worker: Worker, tmp_path: Path) -> Terminal:
     return Terminal(worker.settings.nats_url, tmp_path)
 
 
-async def test_the_text_comes_live_and_the_turns_at_the_end(terminal: Terminal, task_id: str) -> None:
-    # Given a terminal without colours
+async def test_a_text_with_speakers_is_printed_once(terminal: Terminal, task_id: str) -> None:
+    # Given a terminal that cannot move its cursor
+    # When one recording is transcribed with speakers
+    code, written = await terminal.run(
+        "transcribe", "--stored", "--diarize", "meeting.flac", "--task-id", task_id, TERM="dumb"
+    )
+    # Then the result says who says what, and no other line has the text
+    assert code == 0
+    assert [line for line in written.split("\r\n") if line.endswith(("one", "two"))] == [
+        f"   0:{start:02}  SPEAKER_{start // 5 % 2:02}  {'two' if start % 2 else 'one'}" for start in range(0, 30, 5)
+    ]
+
+
+async def test_a_terminal_without_colours_has_none(terminal: Terminal, task_id: str) -> None:
     # When one recording is transcribed with speakers
     code, written = await terminal.run(
         "transcribe", "--stored", "--diarize", "meeting.flac", "--task-id", task_id, NO_COLOR="1"
     )
-    # Then the text is shown as it is found, and at the end who says what
+    # Then the turns are there, above the bar
     lines = lines_of(written)
     assert code == 0
-    assert lines.count("[0:00] one two") == 1
-    assert lines.index("[0:00] one two") < lines.index("   0:00  SPEAKER_00  one")
-    assert "   0:25  SPEAKER_01  two" in lines
+    assert lines.count("   0:25  SPEAKER_01  two") == 1
     assert "completed" in lines[-2]
     assert COLOUR.search(written) is None
+
+
+@pytest.mark.parametrize("options", [["--channels", "separate"], ["--format", "txt"], ["--format", "srt"]])
+async def test_a_text_in_another_form_is_printed_once(terminal: Terminal, task_id: str, options: list[str]) -> None:
+    # When a result has another form than the text that is found
+    code, written = await terminal.run(
+        "transcribe", "--stored", "meeting.flac", "--task-id", task_id, *options, TERM="dumb"
+    )
+    # Then only the result is printed
+    assert code == 0
+    assert len(re.findall(r"\btwo\b", written)) == 3
 
 
 async def test_text_that_was_shown_is_not_shown_again(terminal: Terminal, task_id: str) -> None:
@@ -105,7 +126,7 @@ async def test_many_recordings_leave_a_line_of_all(terminal: Terminal, tmp_path:
     lines = lines_of(written)
     assert code == 1
     assert len(list((tmp_path / "found").iterdir())) == 9
-    assert len([line for line in lines if line.startswith("wrote found/meeting.flac")]) == 9
+    assert len([line for line in lines if line.startswith("wrote found/meeting")]) == 9
     assert lines[-3].startswith("all 10 files")
     assert lines[-3].endswith("100% 9 done, 1 failed")
     assert lines[-2] == "1 of 10 failed: gone.flac"

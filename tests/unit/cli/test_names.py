@@ -1,8 +1,9 @@
 """How recordings and the files of their results are called."""
 
+from pathlib import Path
+
 import pytest
-from natscribe.cli.names import file_names, labels_of, name_of
-from natscribe.schemas.examples import TURNS
+from natscribe.cli.names import file_names, labels_of, recording_name, result_names
 
 
 @pytest.mark.parametrize(
@@ -12,6 +13,7 @@ from natscribe.schemas.examples import TURNS
         (["x/a.wav", "y/a.wav"], ["x/a.wav", "y/a.wav"]),
         (["a.wav", "a.wav", "a.wav"], ["a.wav", "a.wav (2)", "a.wav (3)"]),
         (["a.wav", "a.wav", "a.wav (2)"], ["a.wav", "a.wav (2)", "a.wav (2) (2)"]),
+        (["x/a.wav", "y/A.WAV"], ["x/a.wav", "y/A.WAV"]),
     ],
 )
 def test_each_task_has_a_name_of_its_own_on_the_screen(recordings: list[str], labels: list[str]) -> None:
@@ -44,7 +46,33 @@ def test_each_result_has_a_file_of_its_own_that_is_seen(recordings: list[str], n
     ],
 )
 def test_a_result_that_is_fetched_later_has_the_name_of_its_recording(recording: str, name: str) -> None:
-    # Given the result of a recording
-    result = TURNS.model_copy(update={"task_id": "t1", "audio_file_id": recording})
-    # Then its file has the name of the recording, if a file can have that name
-    assert name_of(result) == name
+    assert recording_name(recording, "t1") == name
+
+
+@pytest.mark.parametrize(
+    ("recordings", "names"),
+    [
+        (["talk.mp3", "call.flac"], ["talk", "call"]),
+        (["talk.mp3", "talk.flac", "call.flac"], ["talk.mp3", "talk.flac", "call"]),
+        (["Talk.mp3", "tALK.flac"], ["Talk.mp3", "tALK.flac"]),
+        (["\u00e9.mp3", "e\u0301.flac"], ["\u00e9.mp3", "e\u0301.flac"]),
+        (["a.wav", "a.wav (2)"], ["a", "a (2)"]),
+        (["a.wav (2)", "a (2).wav"], ["a.wav (2)", "a (2).wav"]),
+        (["talk.mp3", "talk.flac", "talk.flac.wav"], ["talk.mp3", "talk.flac", "talk.flac.wav"]),
+        (["talk.mp3", "talk"], ["talk.mp3", "talk"]),
+        (["version 1.2", "a.b.WAV", "task-1"], ["version 1.2", "a.b", "task-1"]),
+        (["wav", ".wav"], ["wav", ".wav"]),
+    ],
+)
+def test_a_result_is_named_as_players_expect_unless_two_would_be_one(recordings: list[str], names: list[str]) -> None:
+    assert result_names(recordings, None) == names
+
+
+def test_a_name_that_an_earlier_run_had_to_make_longer_stays(tmp_path: Path) -> None:
+    # Given a folder with the results of two recordings of one name, and of another recording
+    for name in ("talk.mp3.srt", "talk.flac.srt", "call.srt", "call.flac"):
+        (tmp_path / name).touch()
+    # When one of the two is transcribed again into it, and the other recording
+    # Then each replaces its own result
+    assert result_names(["talk.flac", "call.flac"], tmp_path) == ["talk.flac", "call"]
+    assert result_names(["talk.flac"], tmp_path / "not made yet") == ["talk"]

@@ -6,7 +6,7 @@ from io import StringIO
 
 import pytest
 from natscribe.cli.bars import Bars, shortened
-from natscribe.cli.display import JsonLines, Lines
+from natscribe.cli.display import JsonLines, Lines, Live
 from natscribe.cli.show import choose
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
@@ -35,6 +35,8 @@ FOUND = SegmentsEvent(
     segments=[Segment(start=0, end=9, text="[bold]Hello.", avg_logprob=0, no_speech_prob=0)],
 )
 
+SAID = Segment(start=9, end=10, text="And\x1b more.", avg_logprob=0, no_speech_prob=0)
+
 
 def test_plain_lines_say_what_is_new(capsys: pytest.CaptureFixture[str]) -> None:
     # Given no terminal
@@ -48,7 +50,7 @@ def test_plain_lines_say_what_is_new(capsys: pytest.CaptureFixture[str]) -> None
     assert told.out == ""
 
 
-@pytest.mark.parametrize("display", [Lines(segments=True), Bars(segments=True)])
+@pytest.mark.parametrize("display", [Lines(live=Live.TEXT), Bars(live=Live.TEXT)])
 def test_segments_go_to_standard_output(display: Lines | Bars, capsys: pytest.CaptureFixture[str]) -> None:
     # Given a display that shows the text
     with display:
@@ -112,7 +114,7 @@ def test_failures_are_told_whole_above_the_bars(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(f"natscribe.cli.{module}.err", screen)
     message = "The recording is not there: " + "publish it first; " * 10 + "ask again."
     error = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message=message)
-    with Bars(segments=False) as display:
+    with Bars(live=Live.NOTHING) as display:
         # When a task fails
         display.show("a.wav", RUNNING.model_copy(update={"state": State.FAILED, "error": error}))
     # Then the reason is not cut, and only the reason is red
@@ -139,7 +141,7 @@ def last_rows(written: StringIO) -> list[str]:
 
 def test_an_upload_is_shown_until_its_task_begins(screen: StringIO) -> None:
     # Given a recording of which a half is uploaded
-    with Bars(segments=False) as display:
+    with Bars(live=Live.NOTHING) as display:
         display.upload("a.wav", 1_000_000, 2_000_000)
     # Then both sizes are shown
     assert last_rows(screen) == ["a.wav 50% uploading, 1.0 MB of 2.0 MB"]
@@ -147,7 +149,7 @@ def test_an_upload_is_shown_until_its_task_begins(screen: StringIO) -> None:
 
 def test_of_many_tasks_only_those_at_work_are_shown(screen: StringIO) -> None:
     # Given more tasks than a terminal shows: one has ended, one is at work and the others wait
-    with Bars(segments=False, tasks=50) as display:
+    with Bars(live=Live.NOTHING, tasks=50) as display:
         waiting = RUNNING.model_copy(update={"state": State.QUEUED, "stage": None, "progress": 0})
         for number in range(50):
             display.show(f"{number}.wav", waiting)
@@ -163,3 +165,23 @@ def test_long_names_that_begin_alike_are_told_apart() -> None:
     assert len(names) == 3
     assert all(len(name) <= 24 for name in names)
     assert shortened("short.wav") == "short.wav"
+
+
+def test_text_that_the_result_will_have_is_shown_only_while_it_is_found(
+    screen: StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given a display beside which the result will be printed, when text is found
+    with Bars(live=Live.LAST) as display:
+        display.show("a.wav", RUNNING)
+        display.show("a.wav", FOUND.model_copy(update={"segments": [*FOUND.segments, SAID]}))
+    # Then its last segment stands below the bar
+    assert last_rows(screen) == ["a.wav 11% transcribing", "[0:09] And more."]
+    # And when the task ends, then it is gone, and was printed nowhere
+    with Bars(live=Live.LAST) as display:
+        display.show("a.wav", RUNNING)
+        display.show("a.wav", FOUND)
+        display.end("a.wav", failed=False)
+    assert last_rows(screen) == ["a.wav 11% transcribing"]
+    # And where a line cannot be taken back, nothing is shown
+    Lines(live=Live.LAST).show("a.wav", FOUND)
+    assert capsys.readouterr() == ("", "")

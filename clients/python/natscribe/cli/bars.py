@@ -14,8 +14,8 @@ from rich.text import Text
 from typing_extensions import Self
 
 from natscribe.cli.console import ERROR, err, print_above
-from natscribe.cli.display import ForPeople
-from natscribe.cli.wording import describe
+from natscribe.cli.display import ForPeople, Live
+from natscribe.cli.wording import describe, plain
 from natscribe.schemas.progress import ProgressEvent, State
 
 LONGEST_LABEL = 24  # columns on the screen; a longer label is shortened
@@ -28,8 +28,8 @@ class Bars(ForPeople):
     Of several tasks it removes the bars of those that have ended, and counts all in a last row.
     """
 
-    def __init__(self, *, segments: bool, tasks: int = 1) -> None:
-        super().__init__(segments=segments)
+    def __init__(self, *, live: Live, tasks: int = 1) -> None:
+        super().__init__(live=live)
         self._tasks = tasks
         self._ended: set[str] = set()
         self._failed = 0
@@ -61,11 +61,15 @@ class Bars(ForPeople):
     def end(self, label: str, *, failed: bool) -> None:
         """Count a recording as ended; remove its bar, unless it is the only recording."""
         self._ended.add(label)
+        self._rows.last_segment = ""
         self._failed += failed
         if self._tasks > 1:
             if label in self._bars:
                 self._rows.remove_task(self._bars.pop(label))
             self._rows.count(len(self._ended), self._failed)
+
+    def _show_last(self, line: str) -> None:
+        self._rows.last_segment = plain(line)
 
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None:
         if event.error is not None and (before is None or before.error != event.error):
@@ -84,6 +88,7 @@ class _Rows(Progress):
 
     def __init__(self, tasks: int) -> None:
         self._tasks_in_all = tasks
+        self.last_segment = ""  # shown in a line below
         self._all: TaskID | None = None
         super().__init__(
             TextColumn("{task.description}", markup=False, table_column=_one_line(max_width=LONGEST_LABEL)),
@@ -109,6 +114,8 @@ class _Rows(Progress):
             rows = [task for task in rows if task.fields["at_work"]][:MOST_ROWS]
         fits = max(0, err.height - 2)
         yield self.make_tasks_table(rows[:fits] + [task for task in self.tasks if task.id == self._all])
+        if self.last_segment:
+            yield Text(self.last_segment, no_wrap=True, overflow="ellipsis")
 
 
 def shortened(label: str) -> str:

@@ -1,6 +1,7 @@
 """Shows the progress of tasks: the base of all displays, JSON messages, and plain lines where there is no terminal."""
 
 from abc import ABC, abstractmethod
+from enum import Enum
 from types import TracebackType
 
 from typing_extensions import Self
@@ -12,6 +13,14 @@ from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import SegmentsEvent
 
 Event = ProgressEvent | SegmentsEvent
+
+
+class Live(Enum):
+    """What is shown of the text as it is found."""
+
+    NOTHING = "nothing"
+    LAST = "the last segment, beside the progress, because the result will have the text"
+    TEXT = "all text"
 
 
 class Display:
@@ -61,11 +70,11 @@ class JsonLines(Display):
 
 
 class ForPeople(Display, ABC):
-    """Prints the text as it is found if `segments` is set, and describes the last event of each task in words."""
+    """Shows the text as it is found, and describes the last event of each task in words."""
 
-    def __init__(self, *, segments: bool) -> None:
+    def __init__(self, *, live: Live) -> None:
         super().__init__()
-        self._segments = segments
+        self._live = live
         self._last: dict[str, ProgressEvent] = {}
 
     def show(self, label: str, event: Event) -> None:
@@ -73,10 +82,12 @@ class ForPeople(Display, ABC):
         if isinstance(event, ProgressEvent):
             before, self._last[label] = self._last.get(label), event
             self._show_progress(label, event, before)
-        elif self._segments:
+        elif self._live is Live.TEXT:
             for segment in event.segments:
                 self.found.append(segment.text)
                 self.text.print(segment_line(segment), soft_wrap=not self.text.is_terminal)
+        elif self._live is Live.LAST and event.segments:
+            self._show_last(segment_line(event.segments[-1]))
 
     def position(self, label: str, status: TaskStatus) -> None:
         """Show the last event of the task with its new position."""
@@ -84,6 +95,9 @@ class ForPeople(Display, ABC):
         if last is not None:
             now = {"queue_position": status.queue_position, "expected_start": status.expected_start}
             self.show(label, last.model_copy(update=now))
+
+    def _show_last(self, line: str) -> None:
+        """Show the last segment until the next one comes; a display of lines cannot."""
 
     @abstractmethod
     def _show_progress(self, label: str, event: ProgressEvent, before: ProgressEvent | None) -> None: ...

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from natscribe.cli.results import Output
 from natscribe.client import Client, command
+from natscribe.formats import Result
 
 SHOWN = 5  # at most this number of recordings is listed by name
 
@@ -23,6 +24,7 @@ class Job:
     name: str  # of its files, without the suffix
     task_id: str | None = None
     is_completed: bool = False  # the service has the result
+    held: Result | None = None  # the result, until it is its turn to be written
     is_done: bool = False  # the result is written
     has_failed: bool = False
 

@@ -1,19 +1,22 @@
 """Makes unique names for recordings on the screen, and for the files of their results."""
 
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain, count
 from pathlib import Path
 
-from natscribe.formats import Result
+from natscribe.cli.folders import RECORDING
 
+_SUFFIX = re.compile(rf"({RECORDING.pattern})(?=( \(\d+\))?$)", re.IGNORECASE)  # "a.wav (2)" is a repeated name
 _LONGEST_NAME_BYTES = 200  # an `audio_file_id` may be longer than the name of a file
 
 
 def labels_of(recordings: list[Path | str]) -> list[str]:
     """Make a label for each recording: its file name if no other recording has the same, else its path."""
-    names = Counter(Path(each).name for each in recordings)
-    return _unlike(Path(each).name if names[Path(each).name] == 1 else str(each) for each in recordings)
+    names = Counter(_key(Path(each).name) for each in recordings)
+    return _unlike(Path(each).name if names[_key(Path(each).name)] == 1 else str(each) for each in recordings)
 
 
 def file_names(labels: list[str]) -> list[str]:
@@ -23,17 +26,45 @@ def file_names(labels: list[str]) -> list[str]:
     )
 
 
-def name_of(result: Result) -> str:
-    """Return the name of the file of a result: that of the recording, or the task id if no file can have that name."""
-    recording = Path(result.audio_file_id).name.removeprefix(f"{result.task_id}-")  # an upload begins with its task
+def result_names(recordings: Sequence[str], folder: Path | None) -> list[str]:
+    """Make the names of the results' files, without the suffix of their format, from unique names of recordings.
+
+    The name is that of the recording without its suffix, as players look for subtitles. It keeps the suffix if two
+    recordings would have the same file, or if the folder has a result that was named so.
+    """
+    kept = set(recordings) & _prefixes(folder)
+    while True:
+        names = [each if each in kept else _SUFFIX.sub("", each, count=1) or each for each in recordings]
+        taken = Counter(map(_key, names))
+        alike = {each for each, name in zip(recordings, names, strict=True) if taken[_key(name)] > 1}
+        if alike <= kept:
+            return names
+        kept |= alike
+
+
+def recording_name(audio_file_id: str, task_id: str) -> str:
+    """Return the name of a recording that can be the name of a file; the task id if no file can have that name."""
+    recording = Path(audio_file_id).name.removeprefix(f"{task_id}-")  # an upload begins with its task
     (name,) = file_names([recording])
-    return name if name and len(name.encode()) <= _LONGEST_NAME_BYTES else result.task_id
+    return name if name and len(name.encode()) <= _LONGEST_NAME_BYTES else task_id
+
+
+def _prefixes(folder: Path | None) -> set[str]:
+    """Return what stands before the dots in the names of the files in a folder."""
+    names = [file.name for file in folder.iterdir()] if folder is not None and folder.is_dir() else []
+    return {name[: dot.start()] for name in names for dot in re.finditer(r"\.", name)}
 
 
 def _unlike(names: Iterable[str]) -> list[str]:
     """Add a number to each repeated name: the same file may be submitted twice."""
-    found: list[str] = []
+    found: dict[str, str] = {}
     for name in names:
         tries = chain([name], (f"{name} ({number})" for number in count(2)))
-        found.append(next(each for each in tries if each not in found))
-    return found
+        free = next(each for each in tries if _key(each) not in found)
+        found[_key(free)] = free
+    return list(found.values())
+
+
+def _key(name: str) -> str:
+    """Return what names have in common that are one file where the case of letters does not count."""
+    return unicodedata.normalize("NFC", name.casefold())

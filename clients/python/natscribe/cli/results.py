@@ -56,6 +56,7 @@ OutputDir = Annotated[
     ),
 ]
 _NAMES_TASKS = {Format.RTTM, Format.JSON, Format.HTML}  # they name the task or the recording, and a program reads them
+_SEVERAL = {Format.RTTM, Format.JSON, Format.TXT, Format.TURNS}  # of these formats, several results can be one text
 
 
 class NotWrittenError(Exception):
@@ -81,13 +82,14 @@ class Output:
         """
         file = (self.folder or Path()) / name
         written_as: list[str] = []
-        is_empty = False
+        is_empty, is_replaced = False, False
         for fmt in self.formats or (_default(result, for_people=False),):
             written_as.append(".turns.txt" if fmt is Format.TURNS else f".{fmt.value}")
             text = self._text(result, fmt, recording)
             is_empty = is_empty or not text.strip()
-            _write_whole(file.with_name(f"{name}{written_as[-1]}"), text)
-        return f"{file}{' and '.join(written_as)}{': no speech in it' if is_empty else ''}"
+            is_replaced |= _write_whole(file.with_name(f"{name}{written_as[-1]}"), text)
+        files = f"{file}{' and '.join(written_as)}{' (replaced)' if is_replaced else ''}"
+        return f"{files}: no speech in it" if is_empty else files
 
     def show(
         self, console: Console, result: Result, *, label: str, heading: bool, recording: Path | None = None
@@ -107,6 +109,16 @@ class Output:
             console.print(turns_table(result), soft_wrap=False)
         else:
             console.print(text.rstrip("\n"))
+
+    def check_holds(self, results: int) -> None:
+        """Check that so many results can follow each other on standard output.
+
+        Raises:
+            typer.BadParameter: They cannot in this format.
+        """
+        if self.folder is None and results > 1 and self.formats and self.formats[0] not in _SEVERAL:
+            message = f"several results cannot be one {self.formats[0].value}: add --output-dir FOLDER, for a file each"
+            raise typer.BadParameter(message)
 
     def options(self) -> list[str]:
         """Return the command-line options that select this output, except the limits of subtitles."""
@@ -164,13 +176,20 @@ def _link(recording: Path, folder: Path) -> str:
     return quote(os.fsencode(os.path.relpath(recording, folder)))
 
 
-def _write_whole(file: Path, text: str) -> None:
+def _write_whole(file: Path, text: str) -> bool:
+    """Write a file, and return whether there was another one in its place.
+
+    Raises:
+        NotWrittenError: The file cannot be written.
+    """
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         part.write_text(text, encoding="utf-8")
+        is_replaced = file.exists()
         part.replace(file)
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         message = f"{file} could not be written: {error.strerror}."
         raise NotWrittenError(message) from error
+    return is_replaced

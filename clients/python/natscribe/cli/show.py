@@ -2,13 +2,13 @@
 
 from natscribe.cli.bars import Bars
 from natscribe.cli.console import err
-from natscribe.cli.display import Display, JsonLines, Lines
+from natscribe.cli.display import Display, JsonLines, Lines, Live
 
 
-def choose(*, as_json: bool, segments: bool = False, tasks: int = 1) -> Display:
-    """Choose the display for a number of tasks; with `segments`, it also prints the text as it is found."""
+def choose(*, as_json: bool, live: Live = Live.NOTHING, tasks: int = 1) -> Display:
+    """Choose the display for a number of tasks; `live` says what it shows of the text as it is found."""
     if as_json:
         return JsonLines()
     if err.is_terminal and not err.is_dumb_terminal:
-        return Bars(segments=segments, tasks=tasks)
-    return Lines(segments=segments)
+        return Bars(live=live, tasks=tasks)
+    return Lines(live=live)

@@ -7,10 +7,10 @@ from pathlib import Path
 from pydantic_core import to_json
 
 from natscribe.cli.console import ERROR, WARNING, err, open_client, out, print_above
-from natscribe.cli.display import Display
+from natscribe.cli.display import Display, Live
 from natscribe.cli.follow import follow
 from natscribe.cli.jobs import Create, Job, how_to_continue
-from natscribe.cli.names import file_names, labels_of
+from natscribe.cli.names import file_names, labels_of, result_names
 from natscribe.cli.notices import notices
 from natscribe.cli.results import NotWrittenError, Output
 from natscribe.cli.show import choose
@@ -28,6 +28,7 @@ class Submission:
     output: Output
     as_json: bool
     wait: bool
+    is_text_final: bool = True  # whether the result would only repeat the text that was shown as it was found
     separate: bool = False  # whether each channel is to be transcribed on its own
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS))
 
@@ -38,12 +39,14 @@ class Submission:
             The exit code: 1 if a task failed, else 0.
         """
         labels = labels_of([recording for recording, _ in tasks])
-        names = file_names(labels)
+        names = result_names(file_names(labels), self.output.folder)
         jobs = [Job(*task, label, name) for task, label, name in zip(tasks, labels, names, strict=True)]
-        live = len(jobs) == 1 and out.is_terminal
+        if self.wait:
+            self.output.check_holds(len(jobs))
+        live = self._live() if len(jobs) == 1 and out.is_terminal else Live.NOTHING
         try:
-            with choose(as_json=self.as_json, segments=live, tasks=len(jobs)) as display:
-                await self._run(display, jobs)
+            with choose(as_json=self.as_json, live=live, tasks=len(jobs)) as display:
+                await self._follow(display, jobs)
         except asyncio.CancelledError:
             for line in how_to_continue(jobs, self.output):
                 err.print(line)
@@ -55,6 +58,16 @@ class Submission:
             err.print(f"{len(failed)} of {len(jobs)} failed: {', '.join(failed)}", style=ERROR)
         return int(bool(failed))
 
+    def _live(self) -> Live:
+        """Return what to show of the text of the only recording as it is found: no text is printed twice."""
+        return Live.TEXT if self.output.folder or (self.is_text_final and not self.output.formats) else Live.LAST
+
+    async def _follow(self, display: Display, jobs: list[Job]) -> None:
+        try:
+            await self._run(display, jobs)
+        finally:
+            self._show_held(display, jobs, waits=False)
+
     async def _run(self, display: Display, jobs: list[Job]) -> None:
         labels = {job.recording: job.label for job in jobs}
 
@@ -62,33 +75,49 @@ class Submission:
             display.upload(labels[recording], sent, recording.stat().st_size)
 
         async with open_client(on_upload) as client:
-            await asyncio.gather(*(self._one(client, display, job, len(jobs)) for job in jobs))
+            await asyncio.gather(*(self._one(client, display, job, jobs) for job in jobs))
 
-    async def _one(self, client: Client, display: Display, job: Job, count: int) -> None:
+    async def _one(self, client: Client, display: Display, job: Job, jobs: list[Job]) -> None:
         try:
             async with self.gate:
                 job.task_id = await job.create(client, job.recording)
             if self.wait:
                 display.begin(job.label, job.task_id)
-                job.is_completed = await follow(client, display, job.task_id, job.label, tasks=count)
+                job.is_completed = await follow(client, display, job.task_id, job.label, tasks=len(jobs))
                 job.has_failed = not job.is_completed
             if job.is_completed:
-                self._write(display, job, await client.get_task_result(job.task_id), heading=count > 1)
-        except (ClientError, NotWrittenError) as error:
-            job.has_failed = True
-            fetch = f" `{command()} result {job.task_id}` prints the result." if job.is_completed else ""
-            print_above(f"{job.label}: {error}{fetch}", ERROR)
+                job.held = await client.get_task_result(job.task_id)
+        except ClientError as error:
+            _tell_failure(job, error)
+        if self.as_json or self.output.folder is not None:
+            self._write(display, job, heading=False)
+        else:
+            self._show_held(display, jobs)
         display.end(job.label, failed=job.has_failed)
 
-    def _write(self, display: Display, job: Job, result: Result, *, heading: bool) -> None:
+    def _show_held(self, display: Display, jobs: list[Job], *, waits: bool = True) -> None:
+        """Print the results that are there in the order of their recordings; with `waits` none before its turn."""
+        for job in jobs:
+            self._write(display, job, heading=len(jobs) > 1)
+            if waits and not (job.is_done or job.has_failed):
+                return
+
+    def _write(self, display: Display, job: Job, *, heading: bool) -> None:
+        """Print or write the result of a job, if the result is there and not written yet."""
+        result, job.held = job.held, None
+        if result is None:
+            return
         recording = job.recording if isinstance(job.recording, Path) else None
-        if self.output.folder is not None:
-            err.print(f"wrote {self.output.write(job.name, result, recording)}")
-        elif self.output.formats or has_speakers(result) or not _is_shown(display, result):
-            if display.found:
-                display.text.print()
-            is_headed = heading and not self.as_json
-            self.output.show(display.text, result, label=job.label, heading=is_headed, recording=recording)
+        try:
+            if self.output.folder is not None:
+                err.print(f"wrote {self.output.write(job.name, result, recording)}")
+            elif self.output.formats or has_speakers(result) or not _is_shown(display, result):
+                if display.found:
+                    display.text.print()
+                self.output.show(display.text, result, label=job.label, heading=heading, recording=recording)
+        except (ClientError, NotWrittenError) as error:
+            _tell_failure(job, error)
+            return
         job.is_done = True
         for notice in notices(job.label, result, separate=self.separate):
             print_above(notice, WARNING)
@@ -101,3 +130,9 @@ class Submission:
 
 def _is_shown(display: Display, result: Result) -> bool:
     return bool(display.found) and display.found == [getattr(segment, "text", None) for segment in result.segments]
+
+
+def _tell_failure(job: Job, error: Exception) -> None:
+    job.has_failed = True
+    fetch = f" `{command()} result {job.task_id}` prints the result." if job.is_completed else ""
+    print_above(f"{job.label}: {error}{fetch}", ERROR)

@@ -128,7 +128,9 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     creates = [partial(create, **each) for each in _with_languages(options, files, language or [])]
     limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
     output = output_of(result_format, output_dir, limits, as_json=as_json)
-    submission = Submission(output, as_json=as_json, wait=wait, separate=channels is Channels.SEPARATE)
+    separate = channels is Channels.SEPARATE
+    is_final = not (diarize or separate)  # else the result has speakers
+    submission = Submission(output, as_json=as_json, wait=wait, is_text_final=is_final, separate=separate)
     _submit(files, creates, task_id, submission, stored=stored)
 
 

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from natscribe.cli.console import ERROR, WARNING, err, open_client, out, run_and_exit
+from natscribe.cli.display import Live
 from natscribe.cli.follow import follow
 from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
-from natscribe.cli.names import name_of
+from natscribe.cli.names import recording_name, result_names
 from natscribe.cli.notices import notices
 from natscribe.cli.results import FORMAT_HELP, Format, NotWrittenError, Output, OutputDir, output_of
 from natscribe.cli.show import choose
@@ -48,7 +50,7 @@ def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
         async with open_client() as client:
             await _check_known(client, task_id)
             try:
-                with choose(as_json=as_json, segments=True) as display:
+                with choose(as_json=as_json, live=Live.TEXT) as display:
                     return 0 if await follow(client, display, task_id, task_id) else 1
             except asyncio.CancelledError:
                 here = command()
@@ -85,11 +87,13 @@ def result(  # noqa: PLR0913 -- the options of the command
 ) -> None:
     """Print results, or write each into a file of a folder.
 
-    The file has the name of the recording, or of the task if another of these tasks has a recording of that name.
+    The file has the name of the recording; of two tasks with the same recording, one has the name of its task.
     """
     _check_audio(audio, task_ids, result_format)
     limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
-    run_and_exit(_fetch_results(task_ids, output_of(result_format, output_dir, limits), audio))
+    output = output_of(result_format, output_dir, limits)
+    output.check_holds(len(set(task_ids)))
+    run_and_exit(_fetch_results(task_ids, output, audio))
 
 
 def _check_audio(audio: Path | None, task_ids: list[str], formats: list[Format] | None) -> None:
@@ -112,21 +116,31 @@ def _check_audio(audio: Path | None, task_ids: list[str], formats: list[Format] 
 
 
 async def _fetch_results(task_ids: list[str], output: Output, audio: Path | None) -> int:
-    names: dict[str, str] = {}  # of files, each with the task that has it
     async with open_client() as client:
+        names = {} if output.folder is None else await _file_names(client, task_ids, output)
 
         async def fetch(task_id: str) -> None:
             found = await client.get_task_result(task_id)
             if output.folder is None:
                 output.show(out, found, label=task_id, heading=len(task_ids) > 1, recording=audio)
             else:
-                is_free = names.setdefault(name_of(found), task_id) == task_id
-                name = name_of(found) if is_free else task_id
-                err.print(f"wrote {output.write(name, found, audio)}")
+                err.print(f"wrote {output.write(names[task_id], found, audio)}")
             for notice in notices(task_id, found):
                 err.print(notice, style=WARNING)
 
         return await _for_each(task_ids, fetch)
+
+
+async def _file_names(client: Client, task_ids: list[str], output: Output) -> dict[str, str]:
+    """Return the name of the file of each task."""
+    tasks: dict[str, str] = {}  # by the name of the recording
+    for task_id in dict.fromkeys(task_ids):
+        name = task_id
+        with suppress(RequestFailedError):  # it is told when the result is fetched
+            task = (await client.get_task_progress(task_id)).task
+            name = recording_name(task.audio_file_id, task_id) if task is not None else task_id
+        tasks[task_id if name in tasks else name] = task_id
+    return dict(zip(tasks.values(), result_names(list(tasks), output.folder), strict=True))
 
 
 def cancel(task_ids: SeveralTasks, *, as_json: JsonStatus = False) -> None:
