@@ -22,7 +22,10 @@ def up(
         int | None, typer.Option(min=1, max=65535, help="Port of the documentation page.", show_default="8000 if free")
     ] = None,
 ) -> None:
-    """Run the service, with an embedded server for each of NATS_URL and REDIS_URL that is not set."""
+    """Run the service and its servers until Ctrl-C.
+
+    A server is embedded for each of NATS_URL and REDIS_URL that is not set.
+    """
     from app.cli.up import run  # noqa: PLC0415 -- see above
 
     run(workers, host, port)
@@ -36,7 +39,10 @@ def demo(
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the servers and the result until Ctrl-C.")] = False,
 ) -> None:
-    """Transcribe a recording of two readers, with speakers, on servers that run as long as the demo."""
+    """Transcribe a recording of two readers.
+
+    It is written with speakers, on servers that run as long as the demo.
+    """
     from app.cli.demo import run  # noqa: PLC0415 -- see above
 
     run(recording, keep=keep)

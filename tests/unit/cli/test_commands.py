@@ -283,6 +283,30 @@ def test_the_version_is_told(run: Run) -> None:
     assert run("--version").stdout == f"natscribe {version('natscribe')}\n"
 
 
+COMMANDS = ["up", "demo", "transcribe", "diarize", "watch", "status", "result", "cancel", "delete", "queue", "mock"]
+COMMANDS += ["doctor", "top", "list", "dead-letters", "dead-letters list", "dead-letters replay", "dead-letters delete"]
+
+
+@pytest.mark.parametrize("width", [70, 80, 120])
+def test_no_line_of_the_help_is_cut(run: Run, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    # Given a terminal of some width
+    monkeypatch.setenv("COLUMNS", str(width))
+    # When the commands are listed, and those of a command
+    for arguments in ([], ["dead-letters"]):
+        lines = run(*arguments, "-h").stdout.splitlines()
+        # Then each is told in one sentence, which ends
+        found = [line for line in lines[lines.index("Commands:") + 1 :] if line]
+        assert len(found) > 2
+        assert [line for line in found if not line.endswith(".") or line.endswith("...") or len(line) > width] == []
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_each_command_explains_itself_also_by_a_short_option(run: Run, command: str) -> None:
+    short, long = run(*command.split(), "-h"), run(*command.split(), "--help")
+    assert (short.exit_code, short.stdout) == (0, long.stdout)
+    assert "-h, --help" in short.stdout
+
+
 def test_a_misspelt_command_is_answered_with_its_name(run: Run) -> None:
     # When nothing has the name, then the commands are searched for a similar one
     result = run("transcrib")

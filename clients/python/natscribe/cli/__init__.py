@@ -1,6 +1,7 @@
 """The console command `natscribe`, for people; programs use NATS or `natscribe.Client`."""
 
 import gc
+import os
 import sys
 
 INTERRUPTED = 130  # the exit code that shells use for SIGINT
@@ -13,7 +14,7 @@ def main() -> None:
     try:
         from natscribe.cli.commands import command_line  # noqa: PLC0415 -- takes a moment: Ctrl-C must work in it
 
-        cli = command_line(sys.argv[1:])
+        cli = command_line(_completed() or sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except ModuleNotFoundError as error:
@@ -23,3 +24,10 @@ def main() -> None:
     gc.freeze()
     gc.enable()
     cli()
+
+
+def _completed() -> list[str]:
+    """Return the words that a shell asks to complete, behind the name of the command; none if no shell asks."""
+    if "_NATSCRIBE_COMPLETE" not in os.environ:
+        return []
+    return os.environ.get("COMP_WORDS", os.environ.get("_TYPER_COMPLETE_ARGS", "")).split()[1:]

@@ -32,7 +32,7 @@ def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
     """
     cli = typer.Typer(
         no_args_is_help=True,
-        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         help="Turns recordings into text that says who spoke, over NATS.",

@@ -17,7 +17,7 @@ Json = Annotated[bool, typer.Option("--json", help="Everything that was found, a
 
 
 def doctor(*, as_json: Json = False) -> None:
-    """Check NATS, the workers, your rights and the versions. Exit code 1: something is wrong."""
+    """Check NATS, workers, your rights and versions. Exit code 1: something is wrong."""
 
     async def work() -> int:
         found = await examine(find_servers())

@@ -13,7 +13,9 @@ Seconds = Annotated[
 
 
 def mock(*, seconds: Seconds = 6.0) -> None:
-    """Play the service on an empty NATS server, without models, until Ctrl-C: for tests of clients.
+    """Play the service, for tests of clients.
+
+    It needs an empty NATS server and no model, and runs until Ctrl-C.
 
     Tasks whose ids begin with error-CODE, reply-CODE, retry-, lost- or large- end as the id says: docs/mock.md.
     """

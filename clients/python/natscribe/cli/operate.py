@@ -76,7 +76,7 @@ def show(*, as_json: JsonDeadLetters = False) -> None:
 
 @dead_letters.command()
 def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
-    """Queue tasks of dead letters again, chosen by exactly one option."""
+    """Queue tasks again, chosen by exactly one option."""
     _refuse_unless_one(task_id, kind, code)
 
     async def work() -> int:
@@ -92,7 +92,7 @@ def replay(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) 
 
 @dead_letters.command()
 def delete(*, task_id: OfTask = None, kind: OfKind = None, code: OfCode = None) -> None:
-    """Remove dead letters, chosen by exactly one option; the rest of their tasks stays."""
+    """Remove dead letters, chosen by exactly one option. The rest of their tasks stays."""
     _refuse_unless_one(task_id, kind, code)
 
     async def work() -> int:

@@ -44,7 +44,7 @@ JsonStatus = Annotated[bool, typer.Option("--json", help="The TaskStatus message
 
 
 def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
-    """Show the progress of a task until it ends, and its text as it is found."""
+    """Show a task until it ends, and its text as found."""
 
     async def work() -> int:
         async with open_client() as client:
@@ -85,7 +85,7 @@ def result(  # noqa: PLR0913 -- the options of the command
     output_dir: OutputDir = None,
     audio: Audio = None,
 ) -> None:
-    """Print results, or write each into a file of a folder.
+    """Print results, or write each into a file.
 
     The file has the name of the recording; of two tasks with the same recording, one has the name of its task.
     """

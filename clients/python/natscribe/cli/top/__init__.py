@@ -24,7 +24,7 @@ HEARD_FOR_S = 1.0  # how long events are gathered for a snapshot
 
 
 def top() -> None:
-    """Show the queue, what runs and what has failed, as it changes; q ends it. Without a terminal: one snapshot."""
+    """Show what waits, runs and has failed, live. The key q ends it. Without a terminal: one snapshot."""
     run_and_exit(_run())
 
 
