@@ -355,7 +355,7 @@ async def test_operators_see_queues_and_dead_letters(terminal: Terminal) -> None
     # Then queues and letters are shown, and the letter can be replayed
     assert "transcription" in (await terminal.run("queue"))[1]
     assert "  failed (audio_not_found)  transcription  0  t1\n" in (await terminal.run("list", "--state", "failed"))[1]
-    assert "t1  transcription  audio_not_found" in (await terminal.run("dead-letters", "list"))[1]
+    assert "  transcription  t1  audio_not_found: " in (await terminal.run("dead-letters", "list"))[1]
     assert (await terminal.run("dead-letters", "replay", "--task-id", "t1"))[1] == "queued again: 1\n"
 
 

@@ -1,5 +1,6 @@
-"""The table of the task queues."""
+"""The tables of the task queues and of the dead letters."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from unittest.mock import AsyncMock
 
@@ -7,15 +8,47 @@ import pytest
 from natscribe.cli import operate
 from natscribe.cli.commands import command_line
 from natscribe.cli.console import Terminal
+from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 from natscribe.schemas.wire import Kind, Priority
+from rich.text import Text
 from typer.testing import CliRunner
 
-WIDTH = 80
+WIDTH = 70
+LETTER = DeadLetter(
+    task_id="meeting-4619fe73",
+    kind=Kind.TRANSCRIPTION,
+    subject="tasks.transcription.normal",
+    body="{}",
+    body_encoding=BodyEncoding.UTF_8,
+    body_truncated=False,
+    headers={},
+    error=ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message="No recording is there:\x1b upload it, then publish."),
+    attempts=1,
+    stream_sequence=7,
+    time=datetime(2026, 11, 24, 12, tzinfo=UTC),
+)
+LONG = LETTER.model_copy(update={"task_id": "x" * 64})
+NOWHERE = LETTER.model_copy(update={"task_id": None})
 
 
-def test_each_queue_is_one_row_of_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given long queues, whose tasks wait for long
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A narrow terminal."""
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setattr(operate, "out", Terminal(stderr=False))
+
+
+def shown(*arguments: str) -> list[str]:
+    """The lines of a command's output, without colours."""
+    return Text.from_ansi(CliRunner().invoke(command_line(arguments), arguments).stdout).plain.splitlines()
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> QueueOverview:
+    """Long queues, whose tasks wait for long."""
     now = datetime.now(UTC)
     old, start = now - timedelta(hours=99), now + timedelta(hours=12, minutes=1)
     queues = [
@@ -23,17 +56,68 @@ def test_each_queue_is_one_row_of_a_narrow_terminal(monkeypatch: pytest.MonkeyPa
         for priority in Priority
         for kind in Kind
     ]
-    overview = QueueOverview(queues=queues, dead_letters=0)
+    overview = QueueOverview(queues=queues, dead_letters=3)
     monkeypatch.setattr("natscribe.client.client.connect", AsyncMock())
     monkeypatch.setattr("natscribe.client.Client.queue", AsyncMock(return_value=overview))
-    # When they are shown on a terminal of the usual width
-    monkeypatch.setenv("COLUMNS", str(WIDTH))
-    monkeypatch.setattr(operate, "out", Terminal(stderr=False))
-    shown = CliRunner().invoke(command_line(["queue"]), ["queue"]).stdout
-    # Then each is one row, and an expected start does not read like an age
-    rows = [line for line in shown.splitlines() if "diarization" in line or "transcription" in line]
-    assert len(rows) == len(queues)
+    return overview
+
+
+@pytest.fixture
+def letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dead letters: a usual one, one with a long id and one without."""
+
+    async def dead_letters(_: object) -> AsyncIterator[DeadLetter]:
+        for letter in (LETTER, LONG, NOWHERE):
+            yield letter
+
+    monkeypatch.setattr("natscribe.client.client.connect", AsyncMock())
+    monkeypatch.setattr("natscribe.client.Client.dead_letters", dead_letters)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_each_queue_is_one_row_of_a_narrow_terminal(queue: QueueOverview) -> None:
+    # When long queues are shown on a narrow terminal
+    header, *rows, failed, why, remove = shown("queue")
+    # Then each is one row below its headers, and an expected start does not read like an age
+    assert header.split() == ["priority", "kind", "waiting", "running", "oldest", "last", "starts"]
+    assert len(rows) == len(queue.queues)
     for row in rows:
         assert len(row) <= WIDTH
         assert "99:00:0" in row
         assert "in 12:00:5" in row
+        assert row.index("9999999") + 7 == header.index("waiting") + 7
+    # And the next steps are told
+    assert failed == "failed: 3"
+    assert why == "  natscribe dead-letters list    shows why"
+    assert remove.startswith("  natscribe dead-letters delete --code CODE ")
+
+
+def test_a_queue_is_one_line_for_programs_and_in_a_log(queue: QueueOverview) -> None:
+    first, *_, failed, _, _ = shown("queue")
+    assert first.startswith("high  transcription  waiting 9999999  running 9999999  oldest 99:00:0")
+    assert "  last starts in 12:00:5" in first
+    assert failed == "failed: 3"
+
+
+@pytest.mark.usefixtures("terminal", "letters")
+def test_dead_letters_are_a_table_with_whole_ids_and_reasons() -> None:
+    lines = shown("dead-letters", "list")
+    assert lines[0].split() == ["failed", "kind", "task"]
+    assert [lines[number].split("  ")[-1] for number in (1, 3, 5)] == ["meeting-4619fe73", "x" * 64, "(no task id)"]
+    assert lines[0].index("task") == lines[1].index("meeting") == lines[3].index("x")
+    for number in (2, 4, 6):
+        assert lines[number].rstrip() == "  audio_not_found: No recording is there:  upload it, then publish."
+
+
+@pytest.mark.usefixtures("letters")
+def test_a_dead_letter_is_one_line_for_programs() -> None:
+    assert [line.split("  ", 1)[1] for line in shown("dead-letters", "list")] == [
+        f"transcription  {task}  audio_not_found: No recording is there:  upload it, then publish."
+        for task in ("meeting-4619fe73", "x" * 64, "(no task id)")
+    ]
+
+
+@pytest.mark.usefixtures("letters")
+def test_dead_letters_are_messages_for_programs_that_ask_for_json() -> None:
+    lines = shown("dead-letters", "list", "--json")
+    assert [DeadLetter.model_validate_json(line) for line in lines] == [LETTER, LONG, NOWHERE]

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 
 from natscribe.cli.console import err, open_client, out, run_and_exit
+from natscribe.cli.tables import Column, Row, print_table
 from natscribe.cli.users import user_id
+from natscribe.cli.wording import minute
 from natscribe.client import Client
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MOST_LISTED, ListedTask
@@ -18,8 +20,6 @@ OfUser = Annotated[
 InState = Annotated[State | None, typer.Option("--state", help="Only the tasks in this state.", show_default=False)]
 Limit = Annotated[int, typer.Option(min=1, help="How many tasks are listed at most.")]
 JsonTasks = Annotated[bool, typer.Option("--json", help="One JSON object a line: the ListedTask messages.")]
-
-_LONGEST_USER = 12  # characters in a line of the terminal
 
 
 def list_tasks(*, user: OfUser = None, state: InState = None, limit: Limit = 20, as_json: JsonTasks = False) -> None:
@@ -33,7 +33,7 @@ def list_tasks(*, user: OfUser = None, state: InState = None, limit: Limit = 20,
             for task in found:
                 out.print(task.model_dump_json())
         elif found:
-            _show(found)
+            print_table(out, _COLUMNS, [_row(task) for task in found])
         else:
             err.print("There are no such tasks." if user or state else "There are no tasks.")
         return 0
@@ -56,37 +56,20 @@ async def _tasks(
             return
 
 
-def _show(tasks: list[ListedTask]) -> None:
-    """Print one line a task, on a terminal in columns; the id stands last and whole, because people copy it."""
-    rows = [_columns(task) for task in tasks]
-    if out.is_terminal:
-        rows = [_HEADER, *(row._replace(user=_shortened(row.user)) for row in rows)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        rows = [_Row(*(cell.ljust(width) for cell, width in zip(row, widths, strict=True))) for row in rows]
-    for row in rows:
-        out.print("  ".join(row).rstrip())
+_COLUMNS = (
+    Column("created"),
+    Column("state"),
+    Column("kind"),
+    Column("user", most=12),
+    Column("task"),
+)
 
 
-class _Row(NamedTuple):
-    created: str
-    state: str
-    kind: str
-    user: str
-    task: str
-
-
-_HEADER = _Row(*_Row._fields)
-
-
-def _shortened(user: str) -> str:
-    return user if len(user) <= _LONGEST_USER else f"{user[: _LONGEST_USER - 1]}…"
-
-
-def _columns(task: ListedTask) -> _Row:
+def _row(task: ListedTask) -> Row:
     state = str(task.state)
     if task.state is State.RUNNING:
         state += f" {task.progress} %"
     if task.error is not None:
         state += f" ({task.error.code})"
     owner = "" if task.user_id is None else str(task.user_id)
-    return _Row(f"{task.created_at.astimezone():%Y-%m-%d %H:%M}", state, str(task.kind), owner, task.task_id)
+    return Row([minute(task.created_at), state, str(task.kind), owner, task.task_id])

@@ -4,14 +4,14 @@ from datetime import datetime, timezone
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from natscribe.cli.console import err, open_client, out, run_and_exit
-from natscribe.cli.wording import clock, until
+from natscribe.cli.tables import Column, Row, print_table
+from natscribe.cli.wording import clock, minute, until
 from natscribe.client import command
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.task_queues import QueueOverview
+from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 from natscribe.schemas.wire import Kind
 
 JsonQueue = Annotated[
@@ -36,25 +36,35 @@ def queue(*, as_json: JsonQueue = False) -> None:
     async def work() -> int:
         async with open_client() as client:
             found = await client.queue()
-        out.print(found.model_dump_json()) if as_json else _show_table(found)
+        out.print(found.model_dump_json()) if as_json else _show_queues(found)
         return 0
 
     run_and_exit(work())
 
 
-def _show_table(found: QueueOverview) -> None:
-    table = Table("priority", "kind", "waiting", "running", "oldest", "last starts")
-    for each in found.queues:
-        counts = str(each.waiting), str(each.running)
-        table.add_row(each.priority, each.kind, *counts, _age(each.oldest), _countdown(each.newest_start))
-    out.print(table)
-    failed, here = found.dead_letters, command()
-    why = (
-        f" (`{here} dead-letters list` shows why, `{here} dead-letters delete --code CODE` removes them)"
-        if failed
-        else ""
-    )
-    out.print(f"failed: {failed}{why}")
+_QUEUE_COLUMNS = (
+    Column("priority"),
+    Column("kind"),
+    Column("waiting", right=True, named=True),
+    Column("running", right=True, named=True),
+    Column("oldest", named=True),
+    Column("last starts", named=True),
+)
+_LETTER_COLUMNS = Column("failed"), Column("kind"), Column("task")
+
+
+def _show_queues(found: QueueOverview) -> None:
+    print_table(out, _QUEUE_COLUMNS, [_queue_row(each) for each in found.queues])
+    out.print(f"failed: {found.dead_letters}")
+    if found.dead_letters:
+        here = command()
+        out.print(f"  {here} dead-letters list    shows why")
+        out.print(f"  {here} dead-letters delete --code CODE    removes them")
+
+
+def _queue_row(queue: QueueStatus) -> Row:
+    counts = str(queue.waiting), str(queue.running)
+    return Row([queue.priority, queue.kind, *counts, _age(queue.oldest), _countdown(queue.newest_start)])
 
 
 @dead_letters.command("list")
@@ -62,11 +72,17 @@ def show(*, as_json: JsonDeadLetters = False) -> None:
     """List dead letters, oldest first."""
 
     async def work() -> int:
+        rows: list[Row] = []
         count = 0
         async with open_client() as client:
             async for dead_letter in client.dead_letters():
                 count += 1
-                out.print(dead_letter.model_dump_json() if as_json else _line(dead_letter))
+                if as_json:
+                    out.print(dead_letter.model_dump_json())
+                else:
+                    rows.append(_letter_row(dead_letter))
+        if rows:
+            print_table(out, _LETTER_COLUMNS, rows)
         if not count:
             err.print("There are no dead letters.")
         return 0
@@ -123,7 +139,6 @@ def _countdown(start: datetime | None) -> str:
     return f"in {clock(seconds)}" if seconds >= 1 else ""
 
 
-def _line(dead_letter: DeadLetter) -> str:
-    task = dead_letter.task_id or "(no task id)"
-    error = dead_letter.error
-    return f"{dead_letter.time:%Y-%m-%d %H:%M:%S}  {task}  {dead_letter.kind}  {error.code}: {error.message}"
+def _letter_row(dead_letter: DeadLetter) -> Row:
+    error, task = dead_letter.error, dead_letter.task_id or "(no task id)"
+    return Row([minute(dead_letter.time), dead_letter.kind, task], f"{error.code}: {error.message}")

@@ -18,6 +18,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def minute(moment: datetime) -> str:
+    """Write a moment to the minute, in local time."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M}"
+
+
 def plain(text: str) -> str:
     """Replace characters that would move the cursor or colour the terminal: the text comes from elsewhere."""
     return "".join(character if character.isprintable() else " " for character in text)
