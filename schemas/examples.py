@@ -133,6 +133,9 @@ _STATUS = TaskStatus(
     stage=Stage.TRANSCRIBING,
     progress=23,
     attempt=1,
+    duration_seconds=DURATION,
+    eta_seconds=14.2,
+    worker=WORKER,
     created_at=_at(0),
     started_at=_at(1),
 )
@@ -172,7 +175,11 @@ _PROGRESS = (
             ),
         ),
     ),
-    Example("completed", "Final: the result is there", _event(State.COMPLETED, 9, 60, progress=100, attempt=2)),
+    Example(
+        "completed",
+        "Final: the result is there",
+        _event(State.COMPLETED, 9, 60, progress=100, attempt=2, duration_seconds=DURATION),
+    ),
     Example("failed", "Final: there is no result", _event(State.FAILED, 3, 2, error=_NO_RECORDING)),
 )
 _LETTER = DeadLetter(
@@ -198,6 +205,9 @@ _LISTED = ListedTask(
     stage=Stage.TRANSCRIBING,
     progress=23,
     attempt=1,
+    duration_seconds=DURATION,
+    eta_seconds=14.2,
+    worker=WORKER,
     created_at=_at(0),
     started_at=_at(1),
 )

@@ -8,11 +8,13 @@ from .wire import (
     QUEUE_POSITION,
     Attempt,
     AudioFileId,
+    AudioSeconds,
     Kind,
     Message,
     Percent,
     Position,
     Priority,
+    Remaining,
     Seconds,
     TaskId,
     Term,
@@ -74,12 +76,8 @@ class ProgressEvent(Message):
         description="Seconds of audio that the current stage has processed: each stage counts from 0.",
         examples=[28.4],
     )
-    duration_seconds: Seconds | None = Field(
-        None, description="Seconds of audio in the recording; null until known.", examples=[61.5]
-    )
-    eta_seconds: Seconds | None = Field(
-        None, description="Estimated seconds until the end of the task; null if unknown.", examples=[9.2]
-    )
+    duration_seconds: AudioSeconds = None
+    eta_seconds: Remaining = None
     attempt: Attempt = 1
     max_attempts: int = Field(ge=1, description="The task fails after this number of attempts.", examples=[4])
     sequence: int = Field(

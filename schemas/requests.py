@@ -15,12 +15,14 @@ from .wire import (
     EXPECTED_START,
     QUEUE_POSITION,
     Attempt,
+    AudioSeconds,
     Kind,
     Message,
     Order,
     Percent,
     Position,
     Priority,
+    Remaining,
     TaskId,
     Term,
     Time,
@@ -101,6 +103,13 @@ class TaskStatus(Message):
     )
     progress: Percent
     attempt: Attempt
+    duration_seconds: AudioSeconds = None
+    eta_seconds: Remaining = None
+    worker: str | None = Field(
+        None,
+        description="The worker that runs the task, or that ended it; null if none does or did.",
+        examples=["gpu-1-4711-9f3c"],
+    )
     queue_position: Position | None = Field(None, description=QUEUE_POSITION)
     expected_start: Time | None = Field(None, description=EXPECTED_START)
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")

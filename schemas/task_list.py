@@ -10,11 +10,13 @@ from .requests import TaskStatus
 from .wire import (
     Attempt,
     AudioFileId,
+    AudioSeconds,
     Kind,
     Message,
     Order,
     Percent,
     Priority,
+    Remaining,
     TaskId,
     Time,
     UserId,
@@ -59,6 +61,13 @@ class ListedTask(Message):
     )
     progress: Percent
     attempt: Attempt
+    duration_seconds: AudioSeconds = None
+    eta_seconds: Remaining = None
+    worker: str | None = Field(
+        None,
+        description="The worker that runs the task, or that ended it; null if none does or did.",
+        examples=["gpu-1-4711-9f3c"],
+    )
     error: ErrorDetail | None = Field(None, description="Why the task is `retrying` or `failed`.")
     created_at: Time = Field(description="When the task was stored: the list is in this order.")
     started_at: Time | None = Field(None, description="When the first attempt started; null before.")

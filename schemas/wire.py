@@ -52,6 +52,12 @@ KeepSeconds = Annotated[
     ),
 ]
 Seconds = Annotated[float, Field(ge=0), AfterValidator(lambda value: round(value, 3))]
+AudioSeconds = Annotated[
+    Seconds | None, Field(description="Seconds of audio in the recording; null until known.", examples=[61.5])
+]
+Remaining = Annotated[
+    Seconds | None, Field(description="Estimated seconds until the end of the task; null if unknown.", examples=[9.2])
+]
 Start = Annotated[Seconds, Field(description="Seconds from the start of the recording.", examples=[0.0])]
 End = Annotated[Seconds, Field(description="Seconds from the start of the recording.", examples=[2.4])]
 Duration = Annotated[Seconds, Field(description="Seconds that the recording lasts.", examples=[61.5])]

@@ -246,6 +246,8 @@ class TaskAttempt:
     async def _append(self, state: State, **fields: object) -> None:
         if state is State.RUNNING:
             fields |= self._pace.fields()
+        elif state.ended:
+            fields["duration_seconds"] = self.audio_seconds or self.record.event.duration_seconds
         fields = {"progress": self._pace.percent, "attempt": self.number, "worker": self._log.worker} | fields
         event = next_event(self.record.event, state, **fields)
         append = asyncio.create_task(self._log.append(event, self.record.metadata, after=self.record.stream_sequence))

@@ -72,7 +72,8 @@ class TaskLog:
         """
         state, error = end_of(await self.forbid_result(last, error))
         progress = 100 if state is State.COMPLETED else last.event.progress
-        event = next_event(last.event, state, progress=progress, error=error)
+        duration = last.event.duration_seconds
+        event = next_event(last.event, state, progress=progress, duration_seconds=duration, error=error)
         return await self.append(event, last.metadata, after=last.stream_sequence)
 
     async def append_segments(self, event: SegmentsEvent, metadata: Metadata, audio_sha256: str, *, after: int) -> int:

@@ -72,6 +72,9 @@ export interface ListedTask {
   'stage': Stage | null;
   'progress': number;
   'attempt': number;
+  'duration_seconds': number | null;
+  'eta_seconds': number | null;
+  'worker': string | null;
   'error': ErrorDetail | null;
   'created_at': string;
   'started_at': string | null;
@@ -186,6 +189,9 @@ export interface TaskStatus {
   'stage': Stage | null;
   'progress': number;
   'attempt': number;
+  'duration_seconds': number | null;
+  'eta_seconds': number | null;
+  'worker': string | null;
   'queue_position': number | null;
   'expected_start': string | null;
   'error': ErrorDetail | null;

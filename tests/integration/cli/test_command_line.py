@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -359,6 +360,35 @@ async def test_operators_see_queues_and_dead_letters(terminal: Terminal) -> None
     assert (await terminal.run("dead-letters", "replay", "--task-id", "t1"))[1] == "queued again: 1\n"
 
 
+async def test_the_status_says_what_is_known_of_a_task(terminal: Terminal, worker: Worker) -> None:
+    # Given a task that is done
+    options = ("--diarize", "--vocabulary", "names.txt", "--user-id", "anna")
+    (terminal.folder / "names.txt").write_text("Anna Kim\nNatscribe\n", encoding="utf-8")
+    await terminal.run("transcribe", "--stored", "meeting.flac", "--task-id", "t1", *options)
+    # When somebody looks at it
+    summary, *lines = (await terminal.run("status", "t1"))[1].splitlines()
+    facts = dict(line.split(maxsplit=1) for line in lines)
+    # Then everything that is known is told, and what to do next
+    assert summary == "t1: transcription completed, 100 %"
+    now = f"{datetime.now():%Y-%m-%d %H:}"  # noqa: DTZ005 -- a person's clock
+    times = {name: facts.pop(name) for name in ("created", "started", "finished")}
+    assert all(re.fullmatch(rf"{now}[0-9:]+(, after 0:[0-9]+)?", time) for time in times.values())
+    assert facts == {
+        "recording": "meeting.flac",
+        "length": "0:30",
+        "language": "en",
+        "speakers": "2",
+        "user": "anna",
+        "worker": worker.container.worker_name,
+        "options": "vocabulary Anna Kim, Natscribe, diarize",
+        "priority": "normal",
+        "next": "natscribe result t1",
+    }
+    # And a program reads the same of the task
+    status = json.loads((await terminal.run("status", "t1", "--json"))[1])
+    assert (status["duration_seconds"], status["worker"]) == (30.0, facts["worker"])
+
+
 async def test_programs_read_the_queue(terminal: Terminal, engine: FakeEngine, publisher: Publisher) -> None:
     # Given one task at work, and one that waits
     engine.may_go_on.clear()
@@ -380,7 +410,9 @@ async def test_programs_read_the_queue(terminal: Terminal, engine: FakeEngine, p
     assert waits["oldest"].endswith("Z")
     assert datetime.fromisoformat(waits["oldest"]) <= queued.time
     # And a person reads where the task stands
-    assert (await terminal.run("status", "t2"))[1] == "t2: diarization queued, 0 %, position 1 in the queue\n"
+    summary, *facts = (await terminal.run("status", "t2"))[1].splitlines()
+    assert summary == "t2: diarization queued, 0 %, position 1 in the queue"
+    assert [fact.split()[0] for fact in facts] == ["recording", "user", "created", "priority", "next"]
     engine.may_go_on.set()
     await publisher.until("t2", State.COMPLETED)
 

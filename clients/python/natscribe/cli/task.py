@@ -16,9 +16,11 @@ from natscribe.cli.names import recording_name, result_names
 from natscribe.cli.notices import notices
 from natscribe.cli.results import FORMAT_HELP, Format, NotWrittenError, Output, OutputDir, output_of
 from natscribe.cli.show import choose
+from natscribe.cli.status import facts, summary
+from natscribe.cli.tables import print_facts
 from natscribe.cli.users import user_id
-from natscribe.cli.wording import begins
-from natscribe.client import Client, RequestFailedError, UnreachableError, command
+from natscribe.client import Client, ClientError, RequestFailedError, UnreachableError, command
+from natscribe.formats import Result
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
 
@@ -63,11 +65,16 @@ def watch(task_id: Task, *, as_json: JsonEvents = False) -> None:
 
 
 def status(task_id: Task, *, as_json: JsonStatus = False) -> None:
-    """Show the state of a task."""
+    """Show the state of a task, and what to do next."""
 
     async def work() -> int:
         async with open_client() as client:
-            _show(await client.get_task_progress(task_id), as_json=as_json)
+            found = await client.get_task_progress(task_id)
+            if as_json:
+                out.print(found.model_dump_json())
+            else:
+                out.print(summary(found), soft_wrap=not out.is_terminal)
+                print_facts(out, facts(found, await _result(client, found)))
         return 0
 
     run_and_exit(work())
@@ -151,7 +158,7 @@ def cancel(task_ids: SeveralTasks, *, as_json: JsonStatus = False) -> None:
 
             async def cancel_one(task_id: str) -> None:
                 found = await client.cancel(task_id)
-                _show(found, as_json=as_json)
+                out.print(found.model_dump_json() if as_json else summary(found))
                 if found.state is not State.CANCELLED:
                     err.print(f"{task_id} is {found.state} already: there is nothing left to cancel.")
 
@@ -213,12 +220,9 @@ async def _check_known(client: Client, task_id: str) -> None:
             raise
 
 
-def _show(found: TaskStatus, *, as_json: bool) -> None:
-    if as_json:
-        out.print(found.model_dump_json())
-        return
-    stage = f", {found.stage}" if found.stage else ""
-    position = f", position {found.queue_position} in the queue" if found.queue_position else ""
-    begin = begins(found.expected_start)
-    why = f": {found.error.message} ({found.error.code})" if found.error else ""
-    out.print(f"{found.task_id}: {found.kind} {found.state}{stage}, {found.progress} %{position}{begin}{why}")
+async def _result(client: Client, found: TaskStatus) -> Result | None:
+    """Return the result of a task, which knows the language; None if there is none, or if it cannot be read now."""
+    if found.result_available:
+        with suppress(ClientError):
+            return await client.get_task_result(found.task_id)
+    return None

@@ -144,7 +144,7 @@ class Player:
         if ending is Ending.COMPLETED:
             async with task.turn():
                 await self._log.store_result(task, result)
-                await self._log.append(task, State.COMPLETED, progress=100)
+                await self._log.append(task, State.COMPLETED, progress=100, duration_seconds=result.duration)
             await self._settle(task)
         elif ending is Ending.FAILED:
             await self._fail(task, error)

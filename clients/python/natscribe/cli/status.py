@@ -1,0 +1,82 @@
+"""Describes the status of a task: its state, its recording, when what happened, its options, and the next step."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from natscribe.cli.wording import begins, clock
+from natscribe.client import command
+from natscribe.formats import Result
+from natscribe.jetstream.streams import RESULTS_KEPT_S
+from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.progress import State
+from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
+
+_NAMES = {"task_id", "audio_file_id", "user_id"}  # fields of a task that are no options
+
+
+def summary(found: TaskStatus) -> str:
+    """Describe a status in one line."""
+    stage = f", {found.stage}" if found.stage else ""
+    position = f", position {found.queue_position} in the queue" if found.queue_position else ""
+    why = f": {found.error.message} ({found.error.code})" if found.error else ""
+    begin = begins(found.expected_start)
+    return f"{found.task_id}: {found.kind} {found.state}{stage}, {found.progress} %{position}{begin}{why}"
+
+
+def facts(found: TaskStatus, result: Result | None) -> list[tuple[str, str]]:
+    """List what else is known of a task; `result` is its result, if that can be read."""
+    return [(topic, said) for topic, said in _facts(found, result) if said]
+
+
+def _facts(found: TaskStatus, result: Result | None) -> Iterator[tuple[str, str]]:
+    task, seconds = found.task, found.duration_seconds if result is None else result.duration
+    yield "recording", task.audio_file_id if task is not None else ""
+    yield "length", clock(seconds) if seconds is not None else ""
+    yield "language", _languages(result) if isinstance(result, TranscriptionResult) else ""
+    yield "speakers", str(result.speakers or "") if result is not None else ""
+    yield "user", str(task.user_id) if task is not None else ""
+    yield "created", _moment(found.created_at)
+    yield "started", _moment(found.started_at, since=found.created_at)
+    yield "finished", _moment(found.finished_at, since=found.started_at)
+    left = found.eta_seconds if found.state is State.RUNNING else None
+    yield "left", f"about {clock(left)}" if left is not None and left >= 1 else ""
+    yield "worker", found.worker or ""
+    yield "attempt", str(found.attempt) if found.attempt > 1 else ""
+    yield "options", ", ".join(_options(task)) if task is not None else ""
+    yield "priority", str(found.priority)
+    yield "next", _next_step(found)
+
+
+def _moment(moment: datetime | None, *, since: datetime | None = None) -> str:
+    if moment is None:
+        return ""
+    after = f", after {clock((moment - since).total_seconds())}" if since is not None else ""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}{after}"
+
+
+def _languages(result: TranscriptionResult) -> str:
+    if len(result.languages) < 2:  # noqa: PLR2004 -- of several, each has its time
+        return result.language or ""
+    return ", ".join(f"{code} {clock(seconds)}" for code, seconds in result.languages.items())
+
+
+def _options(task: TranscriptionTask | DiarizationTask) -> Iterator[str]:
+    """Yield the options that differ from what the service does without them."""
+    for name, field in type(task).model_fields.items():
+        value = getattr(task, name)
+        if name not in _NAMES and value != field.default:
+            yield name if value is True else f"{name} {', '.join(value) if isinstance(value, tuple) else value}"
+
+
+def _next_step(found: TaskStatus) -> str:
+    """Say what to type to go on with a task."""
+    here, task_id = command(), found.task_id
+    if not found.state.ended:
+        return f"{here} watch {task_id}, or {here} cancel {task_id}"
+    if found.result_available:
+        return f"{here} result {task_id}"
+    if found.state is State.FAILED:
+        return f"{here} dead-letters replay --task-id {task_id}, once the cause is removed"
+    expired = f", because results are kept for {RESULTS_KEPT_S // 86400:.0f} days"
+    return f"publish it again under a new id{expired if found.state is State.COMPLETED else ''}"

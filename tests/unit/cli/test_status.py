@@ -1,0 +1,85 @@
+"""The status of a task in words."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from natscribe.cli.status import facts, summary
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.examples import RESULT
+from natscribe.schemas.progress import Stage, State
+from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.transcription import Channels, TranscriptionTask
+from natscribe.schemas.wire import Kind, Priority
+
+STORED = datetime(2026, 11, 24, 12, tzinfo=UTC)
+TASK = TranscriptionTask(
+    task_id="t1", audio_file_id="meeting.flac", user_id=7, language="ru", channels=Channels.SEPARATE, diarize=True
+)
+QUEUED = TaskStatus(
+    task_id="t1",
+    kind=Kind.TRANSCRIPTION,
+    task=TASK,
+    priority=Priority.HIGH,
+    state=State.QUEUED,
+    progress=0,
+    attempt=1,
+    queue_position=2,
+    created_at=STORED,
+)
+ENDED = {"started_at": STORED + timedelta(seconds=5), "finished_at": STORED + timedelta(seconds=70), "worker": "w-1"}
+
+
+def told(**changes: object) -> dict[str, str]:
+    return dict(facts(QUEUED.model_copy(update={"queue_position": None} | changes), None))
+
+
+def test_of_a_task_that_waits_only_what_is_known_is_told() -> None:
+    assert summary(QUEUED) == "t1: transcription queued, 0 %, position 2 in the queue"
+    assert facts(QUEUED, None) == [
+        ("recording", "meeting.flac"),
+        ("user", "7"),
+        ("created", f"{STORED.astimezone():%Y-%m-%d %H:%M:%S}"),
+        ("options", "language ru, channels separate, diarize"),
+        ("priority", "high"),
+        ("next", "natscribe watch t1, or natscribe cancel t1"),
+    ]
+
+
+def test_a_running_task_has_a_worker_and_time_that_is_left() -> None:
+    running = told(
+        state=State.RUNNING, stage=Stage.DIARIZING, duration_seconds=61.5, eta_seconds=9.2, worker="w-1", attempt=2
+    )
+    assert (running["length"], running["left"], running["worker"]) == ("1:01", "about 0:09", "w-1")
+    assert running["attempt"] == "2"
+
+
+def test_a_result_says_the_languages_that_are_spoken() -> None:
+    # Given a result with two languages
+    result = RESULT.model_copy(update={"languages": {"en": 40.5, "ru": 12.3}, "duration": 61.5, "speakers": 2})
+    status = QUEUED.model_copy(update={"state": State.COMPLETED, "result_available": True} | ENDED)
+    found = dict(facts(status, result))
+    # Then each is told with its time, and when the task ended
+    assert (found["language"], found["length"], found["speakers"]) == ("en 0:40, ru 0:12", "1:01", "2")
+    assert found["started"].endswith(", after 0:05")
+    assert found["finished"].endswith(", after 1:05")
+    assert found["next"] == "natscribe result t1"
+
+
+@pytest.mark.parametrize(
+    ("state", "next_step"),
+    [
+        (State.COMPLETED, "publish it again under a new id, because results are kept for 7 days"),
+        (State.CANCELLED, "publish it again under a new id"),
+        (State.FAILED, "natscribe dead-letters replay --task-id t1, once the cause is removed"),
+        (State.RETRYING, "natscribe watch t1, or natscribe cancel t1"),
+    ],
+)
+def test_the_next_step_is_told(state: State, next_step: str) -> None:
+    assert told(state=state)["next"] == next_step
+
+
+def test_a_message_that_is_no_task_has_a_status_too() -> None:
+    error = ErrorDetail(code=ErrorCode.INVALID_MESSAGE, message="The message is no valid task.")
+    status = QUEUED.model_copy(update={"task": None, "state": State.FAILED, "queue_position": None, "error": error})
+    assert summary(status) == "t1: transcription failed, 0 %: The message is no valid task. (invalid_message)"
+    assert [topic for topic, _ in facts(status, None)] == ["created", "priority", "next"]
