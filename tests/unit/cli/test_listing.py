@@ -57,13 +57,15 @@ def test_people_see_columns_with_whole_ids(tasks: AsyncMock, monkeypatch: pytest
         CliRunner().invoke(command_line(["list"]), ["list", "--user", "7", "--state", "running"]).stdout
     ).plain
     # Then each has a line with its whole id at the end, and the usual ones fit the terminal
-    header, running, failed = shown.splitlines()
+    header, running, failed, why = shown.splitlines()
     assert header.split() == ["created", "state", "kind", "user", "task"]
     assert "running 42 %" in running
     assert running.endswith("  meeting-4619fe73")
     assert failed.endswith(f"  {FAILED.task_id}")
     assert header.index("task") == running.index("meeting-4619fe73") == failed.index("x" * 64)
     assert f" {'u' * 11}…  " in failed
+    # And the reason of a failure stands below
+    assert why.rstrip() == "  format_unavailable: No."
     # And all pages were asked for
     assert [call.kwargs["before"] for call in tasks.await_args_list] == [None, "1-meeting"]
     assert {(call.kwargs["user_id"], call.kwargs["state"]) for call in tasks.await_args_list} == {(7, State.RUNNING)}

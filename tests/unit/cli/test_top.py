@@ -5,8 +5,10 @@ from io import StringIO
 
 import pytest
 from natscribe.cli.commands import command_line
+from natscribe.cli.console import Terminal
 from natscribe.cli.top.board import MOST_FAILURES, MOST_RUNNING, Board
-from natscribe.cli.top.picture import UNLIMITED, draw
+from natscribe.cli.top.picture import draw
+from natscribe.cli.top.snapshot import print_snapshot
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
@@ -43,6 +45,13 @@ def drawn(board: Board, *, width: int, height: int, now: float = 0) -> list[str]
     console = Console(file=StringIO(), width=width, height=height)
     with console.capture() as captured:
         console.print(draw(board, "nats://localhost:4222", width=width, height=height, now=now))
+    return captured.get().splitlines()
+
+
+def snapshot(board: Board) -> list[str]:
+    console = Terminal(stderr=False)
+    with console.capture() as captured:
+        print_snapshot(console, board)
     return captured.get().splitlines()
 
 
@@ -158,9 +167,52 @@ def test_hostile_names_neither_break_the_screen_nor_command_the_terminal() -> No
 
 
 def test_a_snapshot_has_all_that_is_kept() -> None:
-    lines = drawn(busy(), width=120, height=UNLIMITED)
+    # Given a board with much on it, when it is printed for a program
+    lines = snapshot(busy())
+    # Then all of it is there, a line each
     assert sum("transcribing" in line for line in lines) == 100
     assert sum("gone-" in line for line in lines) == MOST_FAILURES
+    assert len(lines) == 6 + 100 + MOST_FAILURES
+    # And each line says whole what it is about
+    assert lines[0].startswith("queue high  transcription  waiting 99999  running 999  oldest ")
+    running = "running weekly-meeting-of-the-team-7-ab12cd34    transcribing, attempt 2  7 %"
+    assert lines[13] == f"{running}  length 10:00:00  left 9:59:59  worker gpu-1-4711-9f3c"
+    assert lines[-1].endswith(f"  gone-80  {GONE.code}: {GONE.message}")
+
+
+def test_a_snapshot_knows_of_a_task_what_the_list_does() -> None:
+    # Given a task of which no event was heard
+    board = Board()
+    known = {"worker": "gpu-1-4711-9f3c", "duration_seconds": 61.5, "eta_seconds": 9.2}
+    board.reconcile(TaskPage(tasks=[listed("t1").model_copy(update=known)]), 1, 1)
+    # When it is shown, then its worker, its length and the time that is left are there
+    assert snapshot(board) == [
+        "running t1  meeting.flac  running  40 %  length 1:01  left 0:09  worker gpu-1-4711-9f3c"
+    ]
+    assert drawn(board, width=80, height=24, now=1)[-1].split()[-2:] == ["0:09", "gpu-1-4711-9f3c"]
+
+
+@pytest.mark.parametrize("width", [80, 110, 130, 200])
+def test_a_name_is_cut_only_if_there_is_no_room(width: int) -> None:
+    # Given names of which one is long, on screens of several widths
+    board, task_id = Board(), "weekly-meeting-of-the-team-ab12cd34"
+    board.apply(event(task_id, stage=Stage.TRANSCRIBING, duration_seconds=36_000, eta_seconds=35_999), 0)
+    board.apply(event(f"{task_id}-gone", State.FAILED, error=GONE), 0)
+    text = "\n".join(drawn(board, width=width, height=24))
+    # Then the name is whole where the other columns leave room for it, and so is that of a failure
+    assert (f"{task_id} " in text) is (width > 80)
+    assert (f"{task_id}-gone " in text) is (width > 80)
+    # And the short name of the worker is whole beside it
+    assert "gpu-1-4711-9f3c" in text
+
+
+def test_what_has_ended_is_counted_since_a_time_that_is_told() -> None:
+    board = Board(since=NOW)
+    board.apply(event("t1", State.COMPLETED), 0)
+    board.apply(event("t2", State.FAILED, error=GONE), 0)
+    told = f"ended since {NOW.astimezone():%H:%M}: 1 completed, 1 failed"
+    assert drawn(board, width=70, height=24)[0].rstrip() == f"nats://localhost:4222  {told}"
+    assert drawn(Board(since=NOW), width=70, height=24)[0].rstrip().endswith(": none")
 
 
 def test_the_time_that_is_left_counts_down_and_silence_is_told() -> None:

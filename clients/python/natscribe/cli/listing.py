@@ -33,7 +33,7 @@ def list_tasks(*, user: OfUser = None, state: InState = None, limit: Limit = 20,
             for task in found:
                 out.print(task.model_dump_json())
         elif found:
-            print_table(out, _COLUMNS, [_row(task) for task in found])
+            print_table(out, _COLUMNS, [_row(task, for_people=out.is_terminal) for task in found])
         else:
             err.print("There are no such tasks." if user or state else "There are no tasks.")
         return 0
@@ -65,11 +65,14 @@ _COLUMNS = (
 )
 
 
-def _row(task: ListedTask) -> Row:
-    state = str(task.state)
+def _row(task: ListedTask, *, for_people: bool) -> Row:
+    """Make the row of a task; people read its error below, where it takes no room from the id."""
+    state, note = str(task.state), ""
     if task.state is State.RUNNING:
         state += f" {task.progress} %"
-    if task.error is not None:
+    if task.error is not None and for_people:
+        note = f"{task.error.code}: {task.error.message}"
+    elif task.error is not None:
         state += f" ({task.error.code})"
     owner = "" if task.user_id is None else str(task.user_id)
-    return Row([minute(task.created_at), state, str(task.kind), owner, task.task_id])
+    return Row([minute(task.created_at), state, task.kind, owner, task.task_id], note)

@@ -8,10 +8,11 @@ from contextlib import aclosing
 from rich.console import Console
 from rich.live import Live
 
-from natscribe.cli.console import find_servers, out, run_and_exit
+from natscribe.cli.console import WARNING, err, find_servers, out, run_and_exit
 from natscribe.cli.top.board import MOST_FAILURES, Board
 from natscribe.cli.top.keys import keys
-from natscribe.cli.top.picture import UNLIMITED, draw
+from natscribe.cli.top.picture import draw
+from natscribe.cli.top.snapshot import print_snapshot
 from natscribe.client import Client, ClientError, NotAllowedError
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MOST_LISTED
@@ -41,7 +42,9 @@ async def _run() -> int:
             await _watch(client, board, settings.nats_place)
         else:
             await gather(client, board)
-            _print(board, settings.nats_place)
+            print_snapshot(out, board)
+            for trouble in dict.fromkeys(board.troubles.values()):
+                err.print(trouble, style=WARNING)
             return 1 if board.troubles else 0
     return 0
 
@@ -77,11 +80,6 @@ async def gather(client: Client, board: Board) -> None:
     finally:
         hearing.cancel()
         await asyncio.wait([hearing])
-
-
-def _print(board: Board, place: str) -> None:
-    picture = draw(board, place, width=out.width, height=UNLIMITED, now=time.monotonic())
-    out.print(picture, soft_wrap=False)
 
 
 async def _until_first(*works: Awaitable[object]) -> None:

@@ -5,7 +5,7 @@ The board keeps only what can be shown. How many tasks wait or have ended does n
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 
 from natscribe.cli.wording import plain
 from natscribe.schemas.progress import ProgressEvent, Stage, State
@@ -29,7 +29,7 @@ class Running:
     attempt: int
     heard_at: float  # monotonic seconds
     recording: str = ""
-    worker: str = ""  # empty as long as no event was heard
+    worker: str = ""
     processed_s: float | None = None
     duration_s: float | None = None
     eta_s: float | None = None
@@ -51,7 +51,8 @@ class Board:
 
     running: dict[str, Running] = field(default_factory=dict)
     failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=MOST_FAILURES))
-    ended: Counter[State] = field(default_factory=Counter)  # since the start of the board
+    ended: Counter[State] = field(default_factory=Counter)
+    since: datetime = field(default_factory=lambda: datetime.now(timezone.utc))  # from then on `ended` counts
     queue: QueueOverview | None = None
     troubles: dict[str, str] = field(default_factory=dict)  # a sentence each, by what cannot be read
     changed: bool = True
@@ -114,4 +115,13 @@ class Board:
 
 
 def _listed(task: ListedTask, now: float) -> Running:
-    return Running(task.stage, task.progress, task.attempt, now, recording=plain(task.audio_file_id or ""))
+    return Running(
+        stage=task.stage,
+        progress=task.progress,
+        attempt=task.attempt,
+        heard_at=now,
+        recording=plain(task.audio_file_id or ""),
+        worker=plain(task.worker or ""),
+        duration_s=task.duration_seconds,
+        eta_s=task.eta_seconds,
+    )

@@ -1,0 +1,43 @@
+"""Prints the board once, for programs and logs: everything is whole, and nothing moves."""
+
+from rich.console import Console
+
+from natscribe.cli.tables import Column, Row, print_table
+from natscribe.cli.top.board import Board, Running
+from natscribe.cli.top.picture import queue_cells, reason, used_queues
+from natscribe.cli.wording import clock, minute
+
+_QUEUES = (
+    Column("queue", named=True),
+    Column("kind"),
+    Column("waiting", right=True, named=True),
+    Column("running", right=True, named=True),
+    Column("oldest", named=True),
+    Column("last starts", named=True),
+)
+_RUNNING = (
+    Column("running", named=True),
+    Column("recording"),
+    Column("stage"),
+    Column("", right=True),
+    Column("length", right=True, named=True),
+    Column("left", right=True, named=True),
+    Column("worker", named=True),
+)
+_FAILED = Column("failed", named=True), Column("task")
+
+
+def print_snapshot(console: Console, board: Board) -> None:
+    """Print the task queues, the running tasks and the failures of a board."""
+    print_table(console, _QUEUES, [Row(queue_cells(queue)) for queue in used_queues(board)])
+    if board.running:
+        print_table(console, _RUNNING, [Row(_cells(task_id, task)) for task_id, task in board.running.items()])
+    if board.failures:
+        failures = [Row([minute(each.time), each.task_id], reason(each)) for each in board.failures]
+        print_table(console, _FAILED, failures)
+
+
+def _cells(task_id: str, task: Running) -> list[str]:
+    stage = str(task.stage or "running") + (f", attempt {task.attempt}" if task.attempt > 1 else "")
+    length, left = (clock(seconds) if seconds is not None else "" for seconds in (task.duration_s, task.eta_s))
+    return [task_id, task.recording, stage, f"{task.progress} %", length, left, task.worker]
