@@ -11,7 +11,6 @@ from rich.text import Text
 from natscribe.cli.console import ERROR, WARNING
 from natscribe.cli.top.board import UNHEARD_AFTER_S, Board, Failure, Running
 from natscribe.cli.wording import clock, plain, until
-from natscribe.schemas.progress import State
 from natscribe.schemas.task_queues import QueueStatus
 
 WIDE = 130  # from this number of columns on, the name of the recording is shown, too
