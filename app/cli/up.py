@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import shlex
 import time
 from collections import deque
 from collections.abc import Coroutine, Generator, Iterable
@@ -11,11 +12,12 @@ from typing import NoReturn
 
 import structlog
 from natscribe.cli.console import DATA, ENDPOINTS, USAGE, err, out, run_and_exit
-from natscribe.client import ClientError, command
+from natscribe.client import ClientError
 from natscribe.settings import without_login, wrong_setting
 from pydantic import ValidationError
 
 from app.cancellation import cancel_all
+from app.cli.next_steps import next_steps, settings_for_clients
 from app.cli.service import Service, service, stop_signals
 from app.embedded import EmbeddedError, Server, keep
 from app.settings import Settings
@@ -86,7 +88,10 @@ async def _serve(stop: asyncio.Event, workers: int, host: str, port: int | None)
     async with service(DATA, workers=workers, host=host, port=port) as running:
         if not err.is_terminal:
             log.info("service_configured", workers=workers, **logs.summary(_settings_of(running)))
-        ENDPOINTS.write_text("".join(f"{name}={url}\n" for name, url in running.servers.items()), encoding="utf-8")
+        found = {**running.servers, **settings_for_clients()}
+        ENDPOINTS.write_text(
+            "".join(f"{name}={shlex.quote(value)}\n" for name, value in found.items()), encoding="utf-8"
+        )
         try:
             return await _until(stop, running)
         finally:
@@ -104,12 +109,14 @@ async def _until(stop: asyncio.Event, running: Service) -> int:
         EmbeddedError: An embedded server does not start again.
     """
     stopped = asyncio.create_task(stop.wait())
-    kept = [asyncio.create_task(_keep_working(running))]
+    kept = [asyncio.create_task(_keep_working(stop, running))]
     if running.embedded:
         kept.append(asyncio.create_task(_keep_serving(running.embedded)))
-    done, _ = await asyncio.wait({stopped, *kept}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({stopped, *kept}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.sleep(0)  # a failure that was held until the stop event has its own code
+    ended = [task for task in kept if task.done()]
     await cancel_all([stopped, *kept])
-    for failed in done - {stopped}:
+    for failed in ended:
         return failed.result()
     await _stop(stop, running)
     return 0
@@ -144,13 +151,23 @@ async def _keep_serving(servers: Iterable[Server]) -> int:
     return 0
 
 
-async def _keep_working(running: Service) -> int:
+async def _hold(stop: asyncio.Event, running: Service) -> None:
+    """Keep an embedded NATS for a person until Ctrl-C: commands that mend its streams need it."""
+    embedded = any(server.url == running.servers["NATS_URL"] for server in running.embedded)
+    if embedded and err.is_terminal:
+        url = running.servers["NATS_URL"]
+        err.print(f"NATS still runs at {url}, for commands that mend it (NATS_URL={url}); Ctrl-C stops it.")
+        await stop.wait()
+
+
+async def _keep_working(stop: asyncio.Event, running: Service) -> int:
     """Replace each worker that ends, until the first one fails to start or too many end; return the exit code."""
     if not await running.becomes_ready():
         code = await running.worker.wait() or 1
         why = running.worker.refusal
         words = f"The worker ended before it took tasks: {why or 'its last lines say why'}."
         _tell("worker_not_started", words, failed=True, exit_code=code, error=why or None)
+        await _hold(stop, running)
         return code
     _print_addresses(running)
     ends = deque[float](maxlen=MOST_ENDS)
@@ -175,4 +192,5 @@ def _print_addresses(running: Service) -> None:
     out.print(f"NATS   {settings.nats_place}")
     out.print(f"Redis  {without_login(settings.redis_url)}")
     out.print(f"Docs   {running.docs}")
-    out.print(f"Try    {command()} transcribe FILE     (in another terminal; Ctrl-C here stops everything)")
+    for line in next_steps(running):
+        out.print(line)

@@ -12,6 +12,7 @@ from natscribe.cli.follow import follow
 from natscribe.cli.show import choose
 from natscribe.cli.turns import turns_table
 from natscribe.client import Client, ClientError, command
+from natscribe.client.command import command_in_another_terminal
 from natscribe.schemas import subjects
 from natscribe.schemas.transcription import TranscriptionResult
 
@@ -87,14 +88,14 @@ async def _transcribe(running: Service, recording: Path) -> str | None:
 
 
 def _print_next_steps(running: Service, task_id: str, *, keep: bool) -> None:
-    here = command()
+    here, there = command(), command_in_another_terminal(in_this_folder=True)
     if not keep:
         out.print(f"""
-Your own recordings: `{here} up`, and in another terminal `{here} transcribe --diarize FILE`.
+Your own recordings: `{here} up`, and in another terminal in this folder `{there} transcribe --diarize FILE`.
 To read this result in other ways (as subtitles, in Redis, as messages), run `{here} demo --keep`.
 """)
         return
-    there = f"NATS_URL={running.servers['NATS_URL']} {here}"
+    there = f"NATS_URL={running.servers['NATS_URL']} {command_in_another_terminal(in_this_folder=False)}"
     out.print(f"""
 The same result, in another terminal:
   watch   {there} watch {task_id}

@@ -283,6 +283,113 @@ async def test_a_named_server_that_is_not_there_is_said_at_once(tmp_path: Path) 
     assert b"Traceback" not in err
 
 
+@pytest.mark.parametrize("store", ["nats://audio", "store"])
+async def test_the_commands_that_it_names_work_as_they_are(tmp_path: Path, store: str) -> None:
+    # Given the command in a folder with a space, called by its path, and a store of recordings of one's own
+    folder, elsewhere = tmp_path / "my work", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "store").mkdir()
+    command_in(folder)
+    audio_store = store if "://" in store else (tmp_path / store).as_uri()
+    # When it is started on a terminal
+    async with on_a_terminal(folder, AUDIO_STORE=audio_store) as (lines, _):
+        named = await lines.until("in any other folder:")
+        named.append(await lines.line())
+        # Then each command that it names works in another terminal, as it stands there
+        here, there = (line.strip() for line in named if line.startswith("         "))
+        code, out, err = await in_a_shell(here, folder)
+        assert (code, "SPEAKER_00" in out or "All is well" in out) == (0, True), out + err
+        code, out, err = await in_a_shell(there, elsewhere)
+        assert (code, "completed" in out or "no tasks" in err) == (0, True), err
+
+
+async def test_nats_stays_for_a_person_who_has_to_mend_it(tmp_path: Path) -> None:
+    # Given settings with which no worker starts on the embedded NATS
+    command_in(tmp_path)
+    async with on_a_terminal(tmp_path, NATS_REPLICAS="3") as (lines, process):
+        # When it is started on a terminal, then it says why it does not work
+        await lines.until("The worker ended before it took tasks")
+        # And its NATS can be asked until Ctrl-C
+        told = await lines.until("Ctrl-C stops it")
+        url = told[-1].partition("NATS_URL=")[2].partition(")")[0]
+        _, out, _ = await in_a_shell(f"NATS_URL={url} bin/natscribe doctor", tmp_path)
+        assert f"{url.removeprefix('nats://')}, version" in out
+        assert process.returncode is None
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) != 0
+
+
+class Lines:
+    """The lines that a terminal shows."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+
+    async def line(self) -> str:
+        line = (await asyncio.wait_for(self._reader.readline(), PATIENCE_S)).decode()
+        assert line
+        return line.rstrip()
+
+    async def until(self, words: str) -> list[str]:
+        lines = [await self.line()]
+        while words not in lines[-1]:
+            lines.append(await self.line())
+        return lines
+
+
+def command_in(folder: Path) -> None:
+    """Make `bin/natscribe` in a folder."""
+    command = folder / "bin" / "natscribe"
+    command.parent.mkdir(parents=True)
+    command.write_text(f"#!{sys.executable}\nfrom natscribe.cli import main\nmain()\n", encoding="utf-8")
+    command.chmod(0o755)
+
+
+def plain_environment() -> dict[str, str]:
+    """The environment of a new terminal, which knows neither servers nor the command."""
+    unset = {"NATS_URL", "REDIS_URL", "AUDIO_STORE", "VIRTUAL_ENV"}
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    return kept | {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TERM": "xterm"}
+
+
+@asynccontextmanager
+async def on_a_terminal(folder: Path, **settings: str) -> AsyncIterator[tuple[Lines, Process]]:
+    """`bin/natscribe up` of a folder on a terminal, until the block ends."""
+    ours, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *("bin/natscribe", "up", "--port", str(free_port())),
+        cwd=folder,
+        env=plain_environment() | settings,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    reader = asyncio.StreamReader()
+    screen = os.fdopen(ours, "rb", buffering=0)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), screen)
+    try:
+        yield Lines(reader), process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        await process.wait()
+        transport.close()
+
+
+async def in_a_shell(line: str, folder: Path) -> tuple[int, str, str]:
+    """Run a line as a person would type it in a new terminal; return its exit code and what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", line),
+        cwd=folder,
+        env=plain_environment(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    return process.returncode or 0, out.decode(), err.decode()
+
+
 def _left(folder: Path) -> list[psutil.Process]:
     """All processes that work in the folder, without the guards and the command itself."""
     found = []

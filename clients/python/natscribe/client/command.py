@@ -1,5 +1,7 @@
 """Finds the name of the console command, for messages that say what to type next."""
 
+import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -10,8 +12,28 @@ NAME = "natscribe"
 def command() -> str:
     """Return the command as the user can type it: `natscribe` if the shell finds it by this name, else its path."""
     called = Path(sys.argv[0])
-    found = shutil.which(NAME)
-    if called.name != NAME or (found is not None and called.exists() and called.samefile(found)):
+    if called.name != NAME or _is_found(called):
         return NAME
     here = Path.cwd()
     return str(called.relative_to(here) if called.is_relative_to(here) else called)
+
+
+def command_in_another_terminal(*, in_this_folder: bool) -> str:
+    """Return the command as the user can type it in another terminal, where no environment of Python is activated."""
+    called = Path(sys.argv[0])
+    activated = Path(os.environ.get("VIRTUAL_ENV") or os.devnull, "bin", NAME)
+    if called.name != NAME or (_is_found(called) and not _is_same(called, activated)):
+        return NAME
+    path = os.path.abspath(called)  # noqa: PTH100 -- `resolve` would follow links, which may outlast what they name
+    is_below = in_this_folder and Path(path).is_relative_to(Path.cwd())
+    return shlex.quote(os.path.relpath(path) if is_below else path)
+
+
+def _is_found(called: Path) -> bool:
+    """Whether the shell finds this command by its name."""
+    found = shutil.which(NAME)
+    return found is not None and _is_same(called, Path(found))
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
