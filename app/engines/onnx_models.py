@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
-EXTRA = 'pip install "natscribe-service[onnx]"'
+EXTRA = "pip install ./clients/python '.[onnx]'"
 
 _RUSSIAN = ("ru",)
 _ENGLISH = ("en",)

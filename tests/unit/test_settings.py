@@ -130,7 +130,7 @@ def test_s3_without_its_library_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("natscribe.settings.find_spec", lambda _: None)
     # When recordings are to be in S3
     # Then the command that installs the extra is named
-    with pytest.raises(ValidationError, match=re.escape("pip install 'natscribe[s3]'")):
+    with pytest.raises(ValidationError, match=re.escape("pip install './clients/python[s3]'")):
         Settings(_env_file=None, audio_store="s3://recordings")
 
 

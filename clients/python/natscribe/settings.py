@@ -104,7 +104,9 @@ class Settings(BaseModel):
     @classmethod
     def _can_be_signed(cls, file: Path | None) -> Path | None:
         if file is not None and find_spec("nkeys") is None:
-            message = "a credentials file needs an extra, install it: pip install 'natscribe[creds]'"
+            message = (
+                "a credentials file needs an extra, install it in a checkout: pip install './clients/python[creds]'"
+            )
             raise ValueError(message)
         return file
 
@@ -115,7 +117,7 @@ class Settings(BaseModel):
             message = "write nats://BUCKET, file:///FOLDER, s3://BUCKET/PREFIX or https://HOST/FOLDER/"
             raise ValueError(message)
         if url.startswith("s3:") and find_spec("obstore") is None:
-            message = "S3 needs an extra, install it: pip install 'natscribe[s3]'"
+            message = "S3 needs an extra, install it in a checkout: pip install './clients/python[s3]'"
             raise ValueError(message)
         return url
 

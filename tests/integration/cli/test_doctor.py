@@ -162,5 +162,5 @@ async def test_what_is_wrong_with_workers(
     assert "This client has version 0.1.9, and 0.2.0 is the version of 1 of 1 workers" in told
     assert "The service looks for recordings in nats://elsewhere, not in nats://audio" in told
     steps = [problem.next_step for problem in found.problems]
-    assert "update this client (pip install -U natscribe)" in steps
+    assert "update this client (pip install ./clients/python in a newer checkout)" in steps
     assert "set AUDIO_STORE=nats://elsewhere" in steps

@@ -223,7 +223,7 @@ def test_without_the_extra_the_message_says_how_to_get_it(
     monkeypatch.setattr(onnx_models, "installed", lambda: False)
 
     # When a task names a model of onnx-asr, published or a folder, then the error says what the operator has to do
-    assert 'pip install "natscribe-service[onnx]"' in str(refusal(Models(None, models_dir, None, [name]), name))
+    assert "pip install ./clients/python '.[onnx]'" in str(refusal(Models(None, models_dir, None, [name]), name))
 
 
 def test_a_published_onnx_model_that_cannot_be_had_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in _LIBRARIES:
             raise
-        sys.exit("The command needs an extra, install it: pip install 'natscribe[command]'")
+        sys.exit("The command needs an extra, install it in a checkout: pip install './clients/python[command]'")
     gc.freeze()
     gc.enable()
     cli()

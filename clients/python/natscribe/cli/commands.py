@@ -23,6 +23,7 @@ _OF_CLIENT = {
     "dead-letters": "natscribe.cli.operate:dead_letters",
 }
 _OF_SERVICE = ("up", "demo")  # in another package, which may be missing
+_SERVICE = "pip install ./clients/python ."  # how to install that package
 
 
 def command_line(arguments: Sequence[str] = ()) -> typer.Typer:
@@ -79,8 +80,8 @@ def _of_service(name: str) -> Callable[..., None]:
     def missing() -> None:
         from natscribe.cli.console import ERROR, err  # noqa: PLC0415 -- `--version` starts sooner without it
 
-        err.print(f"`natscribe {name}` runs the service itself: pip install natscribe-service", style=ERROR)
+        err.print(f"`natscribe {name}` runs the service itself, install it in a checkout: {_SERVICE}", style=ERROR)
         raise typer.Exit(1)
 
-    missing.__doc__ = "Needs the service: pip install natscribe-service."
+    missing.__doc__ = f"Needs the service: {_SERVICE}"
     return missing

@@ -170,7 +170,10 @@ class _Examiner:
         )
         self.found.problems += {each.what: each for worker in found for each in worker.problems}.values()
         for other in sorted({each.version for each in found if not _same_release(each.version, _CLIENT)}):
-            older = "the service" if _release(other) < _release(_CLIENT) else "this client (pip install -U natscribe)"
+            client_is_older = _release(other) > _release(_CLIENT)
+            older = (
+                "this client (pip install ./clients/python in a newer checkout)" if client_is_older else "the service"
+            )
             self._of_some(
                 [each for each in found if each.version == other],
                 f"This client has version {_CLIENT}, and {other} is the version of",

@@ -55,5 +55,5 @@ def written(
     except formats.FormatUnavailableError as error:
         raise RequestFailedError(ErrorDetail(code=ErrorCode.FORMAT_UNAVAILABLE, message=str(error))) from error
     except ImportError as error:
-        message = "Writing subtitles needs an extra, install it: pip install 'natscribe[command]'"
+        message = "Writing subtitles needs an extra, install it in a checkout: pip install './clients/python[command]'"
         raise ClientError(message) from error
