@@ -25,6 +25,7 @@ const progress = await js.consumers.get("transcription_progress", { filter_subje
 for await (const message of await progress.consume()) { // ordered, from the first event on
   const event = message.json<ProgressEvent>();
   console.log(event.state, event.stage, event.progress, "%");
+  process.exitCode = event.state === "completed" ? 0 : 1; // of a failed task, the result is its error
   if (["completed", "failed", "cancelled"].includes(event.state)) break;
 }
 

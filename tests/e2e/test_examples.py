@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import LIBRIVOX, ROOT, Running
-from tests.programs import BIN, EXAMPLES, output
+from tests.programs import BIN, EXAMPLES, line_with, output, started
 
 pytestmark = pytest.mark.xdist_group("service")
 
@@ -29,6 +29,14 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def no_recording(tmp_path: Path) -> Path:
+    """A file that nobody can decode."""
+    file = tmp_path / "notes.flac"
+    file.write_text("This is no sound.", encoding="utf-8")
+    return file
+
+
 async def test_the_first_client(service: Running) -> None:
     printed = await output(service.settings.nats_url, BIN / "python", "first_client.py", CLIP)
     assert "completed None 100 %" in printed
@@ -41,9 +49,22 @@ async def test_the_typed_client(service: Running) -> None:
     assert tells_the_text(printed)
 
 
-async def test_the_node_client_compiles_strictly_and_transcribes(service: Running, project: Path) -> None:
+async def test_the_node_client_compiles_strictly_and_transcribes(
+    service: Running, project: Path, no_recording: Path
+) -> None:
     nats_url, node = service.settings.nats_url, BIN / "node"
     await output(nats_url, node, "node_modules/.bin/tsc", cwd=project)
     printed = await output(nats_url, node, "dist/transcribe.js", CLIP, cwd=project)
     assert "completed null 100 %" in printed
     assert tells_the_text(printed)
+    # And a task that fails ends it as a failed program, with the reason
+    async with started(nats_url, node, "dist/transcribe.js", no_recording, cwd=project) as program:
+        assert "audio_unreadable" in await line_with(program, '"error"')
+        assert await program.wait() == 1
+
+
+@pytest.mark.parametrize("client", ["first_client.py", "typed_client.py"])
+async def test_a_failed_task_ends_a_first_client_with_one(service: Running, client: str, no_recording: Path) -> None:
+    async with started(service.settings.nats_url, BIN / "python", client, no_recording) as program:
+        await line_with(program, "damaged or no sound file" if client.startswith("typed") else '"error"')
+        assert await program.wait() == 1
