@@ -12,7 +12,7 @@ _OF_CLIENT = {
     "diarize": "natscribe.cli.submit:diarize",
     "watch": "natscribe.cli.task:watch",
     "status": "natscribe.cli.task:status",
-    "result": "natscribe.cli.task:result",
+    "result": "natscribe.cli.result:result",
     "cancel": "natscribe.cli.task:cancel",
     "delete": "natscribe.cli.task:delete",
     "queue": "natscribe.cli.operate:queue",

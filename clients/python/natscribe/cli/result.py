@@ -1,0 +1,94 @@
+"""The command `result`: prints or writes the results of tasks."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from natscribe.cli.console import WARNING, err, open_client, out, run_and_exit
+from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
+from natscribe.cli.names import recording_name, result_names
+from natscribe.cli.notices import notices
+from natscribe.cli.results import FORMAT_HELP, Format, Output, OutputDir, output_of
+from natscribe.cli.task import SeveralTasks, for_each
+from natscribe.client import Client, RequestFailedError
+
+Audio = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="The recording, which the page of --format html plays: the page has a link to it.",
+        show_default=False,
+    ),
+]
+
+
+def result(  # noqa: PLR0913 -- the options of the command
+    task_ids: SeveralTasks,
+    *,
+    result_format: Annotated[
+        list[Format] | None, typer.Option("--format", help=FORMAT_HELP, show_default=False)
+    ] = None,
+    max_line_chars: MaxLineChars = None,
+    max_lines: MaxLines = None,
+    max_cue_seconds: MaxCueSeconds = None,
+    output_dir: OutputDir = None,
+    audio: Audio = None,
+) -> None:
+    """Print results, or write each into a file.
+
+    The file has the name of the recording; of two tasks with the same recording, one has the name of its task.
+    """
+    _check_audio(audio, task_ids, result_format)
+    limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
+    output = output_of(result_format, output_dir, limits)
+    output.check_holds(len(set(task_ids)))
+    run_and_exit(_fetch_results(task_ids, output, audio))
+
+
+def _check_audio(audio: Path | None, task_ids: list[str], formats: list[Format] | None) -> None:
+    """Check that --audio is the recording of the one page.
+
+    Raises:
+        typer.BadParameter: There is no such file, no page, or more than one page.
+    """
+    if audio is None:
+        return
+    if Format.HTML not in (formats or ()):
+        message = "--audio is for pages: add --format html"
+        raise typer.BadParameter(message)
+    if len(task_ids) > 1:
+        message = "--audio is the recording of one task, but there are several TASK_IDs"
+        raise typer.BadParameter(message)
+    if not audio.is_file():
+        message = f"there is no file {audio}: check the name"
+        raise typer.BadParameter(message)
+
+
+async def _fetch_results(task_ids: list[str], output: Output, audio: Path | None) -> int:
+    async with open_client() as client:
+        names = {} if output.folder is None else await _file_names(client, task_ids, output)
+
+        async def fetch(task_id: str) -> None:
+            found = await client.get_task_result(task_id)
+            if output.folder is None:
+                output.show(out, found, label=task_id, heading=len(task_ids) > 1, recording=audio)
+            else:
+                err.print(f"wrote {output.write(names[task_id], found, audio)}")
+            for notice in notices(task_id, found):
+                err.print(notice, style=WARNING)
+
+        return await for_each(task_ids, fetch)
+
+
+async def _file_names(client: Client, task_ids: list[str], output: Output) -> dict[str, str]:
+    """Return the name of the file of each task."""
+    tasks: dict[str, str] = {}  # by the name of the recording
+    for task_id in dict.fromkeys(task_ids):
+        name = task_id
+        with suppress(RequestFailedError):  # it is told when the result is fetched
+            task = (await client.get_task_progress(task_id)).task
+            name = recording_name(task.audio_file_id, task_id) if task is not None else task_id
+        tasks[task_id if name in tasks else name] = task_id
+    return dict(zip(tasks.values(), result_names(list(tasks), output.folder), strict=True))
