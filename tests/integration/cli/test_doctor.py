@@ -1,11 +1,14 @@
 """The examination of what a client depends on, with real servers."""
 
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
 from natscribe.client import connection, examination, workers
 from natscribe.client.examination import Examination, examine
 from natscribe.schemas import subjects
@@ -144,6 +147,16 @@ async def test_no_worker(settings: Settings, js: JetStreamContext) -> None:
     assert "start one with" in found.problems[0].next_step
 
 
+async def is_replaced(js: JetStreamContext, bucket: str) -> bool:
+    """Put a stream in the place of a bucket, so that the service cannot make the bucket anew."""
+    with suppress(NotFoundError):
+        await js.delete_object_store(bucket)
+    with suppress(APIError):  # the service was quicker
+        await js.add_stream(name="theirs", subjects=[f"$O.{bucket}.>"])
+        return True
+    return False
+
+
 async def test_what_is_wrong_with_workers(
     settings: Settings, js: JetStreamContext, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +165,7 @@ async def test_what_is_wrong_with_workers(
     monkeypatch.setattr(examination, "_CLIENT", "0.1.9")
     async with working(theirs, FakeEngine()) as worker:
         await valkey.kill()
-        await js.delete_object_store("elsewhere")
+        await eventually(partial(is_replaced, js, "elsewhere"))
         found = await examine(settings)
     # Then each is found, with the worker's name, and told apart from what depends on it
     name = worker.container.worker_name
