@@ -207,8 +207,6 @@ class Container:
             idle=lambda: self.consumer.idle,
         )
         self.users = UserErasure(
-            self.nats,
-            self.names,
             self.log,
             registration=self.registration,
             waiting=self.waiting,

@@ -3,12 +3,12 @@
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
-from typing import Final
 
 from nats.aio.client import Client
 from nats.js.errors import APIError
 from natscribe.jetstream import cloud_events, stream_pages
 from natscribe.jetstream.dead_letters import letter_of
+from natscribe.jetstream.error_codes import DELETE_FAILED
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorDetail
@@ -20,7 +20,6 @@ from app.queue.stored_message import StoredMessage
 from app.task_log.log import TaskLog
 from app.telemetry.metrics import Meter
 
-NO_SUCH_MESSAGE: Final = 10057  # err_code of nats-server: the message to delete does not exist
 ANSWER_WITHIN_S = 3.5  # less than the five seconds that clients wait for a reply
 
 
@@ -102,7 +101,7 @@ class DeadLetterStore:
         try:
             return await self._js.delete_msg(self._stream, sequence)
         except APIError as error:
-            if error.err_code != NO_SUCH_MESSAGE:
+            if error.err_code != DELETE_FAILED:
                 raise
             return False
 

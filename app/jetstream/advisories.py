@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 SUBJECT: Final = "$JS.EVENT.ADVISORY.API"  # one message for each request to JetStream's API, but for successful reads
 WORKERS: Final = "natscribe"  # the name of the workers' connections
+LONGEST_REASON: Final = 200  # characters
 LONGEST_NAME: Final = 64  # characters of a client's name that are repeated
 ALREADY_THERE: Final = 10058  # err_code: a stream of this name exists; the request would have changed nothing
 # Most advisories are about reads: this pattern finds the others before anything is parsed.
@@ -56,12 +57,15 @@ def read(advisory: bytes) -> Change | None:
         return None
     if told.client.name == WORKERS or (error is not None and error.err_code == ALREADY_THERE):
         return None
-    return Change(
-        (found[1] or found[2]).decode(), _named(told.client), error.description if error is not None else None
-    )
+    refusal = None if error is None else _written(error.description, LONGEST_REASON)
+    return Change((found[1] or found[2]).decode(), _named(told.client), refusal)
 
 
 def _named(client: _Client) -> str:
     """Name a client by what it says of itself, its user and its host."""
-    name = client.name.encode("unicode_escape").decode()[:LONGEST_NAME] or "a client without a name"
-    return " ".join(filter(None, [name, client.user and f"as {client.user}", client.host and f"from {client.host}"]))
+    name, user, host = (_written(each, LONGEST_NAME) for each in (client.name, client.user, client.host))
+    return " ".join(filter(None, [name or "a client without a name", user and f"as {user}", host and f"from {host}"]))
+
+
+def _written(text: str, longest: int) -> str:
+    return text.encode("unicode_escape").decode()[:longest]

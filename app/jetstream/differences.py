@@ -3,6 +3,7 @@
 Operators may choose the rest: copies, limits of size and age, the length of a task queue, compression.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -25,6 +26,9 @@ STREAM_NEEDS: Final = (
     "deny_purge",
     "no_ack",
     "sealed",
+    "max_msg_size",
+    "mirror",
+    "sources",
 )
 CONSUMER_NEEDS: Final = (
     "filter_subject",
@@ -39,7 +43,7 @@ CONSUMER_NEEDS: Final = (
     "rate_limit_bps",
     "inactive_threshold",
 )
-_STREAM_CHOICES: Final = ("num_replicas", "max_age", "discard", "max_msgs_per_subject", "max_bytes", "max_msg_size")
+_STREAM_CHOICES: Final = ("num_replicas", "max_age", "discard", "max_msgs_per_subject", "max_bytes")
 _CONSUMER_CHOICES: Final = ("ack_wait",)
 
 
@@ -75,17 +79,18 @@ def _limit_is_needed(wanted: StreamConfig, found: StreamConfig, setting: str) ->
     """Return whether the value of a limit breaks a promise of the contract.
 
     A task queue has a limit, and a task is removed neither by later tasks nor before it has expired. The messages of a
-    log, which has a subject transform, are all kept, and not for ever.
+    log, which has a subject transform, are kept at least as long as a task may wait, whatever comes later, and not for
+    ever.
     """
     if setting == "discard":
         return wanted.discard is DiscardPolicy.NEW
     if setting == "max_msgs_per_subject":
         return wanted.subject_transform is not None or (found.max_msgs_per_subject or 0) <= 0
-    if setting != "max_age":
-        return False
-    if wanted.discard_new_per_subject:
-        return 0 < (found.max_age or 0) < EXPIRES_AFTER_S
-    return wanted.subject_transform is not None and not found.max_age
+    if setting == "max_bytes":
+        return found.discard == DiscardPolicy.OLD
+    is_log, is_queue = wanted.subject_transform is not None, bool(wanted.discard_new_per_subject)
+    shortest = found.max_age or (0 if is_log else math.inf)  # without a limit, a log is kept for ever
+    return setting == "max_age" and (is_log or is_queue) and shortest < EXPIRES_AFTER_S
 
 
 def _compared(
@@ -100,5 +105,5 @@ def _compared(
 def _meant(value: object) -> object:
     """Return a value in a form in which equal meanings are equal: NATS says `none` and `no limit` in several ways."""
     if isinstance(value, list):
-        return tuple(sorted(value)) or None
+        return tuple(sorted(map(str, value))) or None
     return None if value in (0, -1, False, "") else value

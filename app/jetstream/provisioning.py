@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, TypeVar
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError
+from natscribe.schemas import subjects
 from natscribe.schemas.workers import Problem
 
 from app.jetstream import streams
@@ -21,13 +22,11 @@ from app.jetstream.restoration import is_refusal, restore
 from app.jetstream.strays import append_strays
 from app.settings import Settings
 
-OUTDATED: Final = (
-    "A version before 0.2.0 has made these streams: {streams}. Let it finish its tasks, delete them "
-    "(nats stream rm NAME), and start again."
-)
-NOT_MADE: Final = (
-    "NATS refuses to make the stream {stream} ({reason}): `nats stream ls --subjects` shows the streams that exist, "
-    "delete the one that has its subjects (nats stream rm NAME)."
+OUTDATED: Final = "A version before 0.2.0 has made these streams: {streams}"
+MEND_OUTDATED: Final = "Let that version finish its tasks, delete the streams (nats stream rm NAME), and start again"
+NOT_MADE: Final = "NATS refuses to make the stream {stream} ({reason})"
+MEND_NOT_MADE: Final = (
+    "Look which stream has its subjects (nats stream ls --subjects), and delete that one (nats stream rm NAME)"
 )
 MEND_STREAM: Final = (
     "Stop the program that made the stream so, keep what you need (nats stream backup {name} FOLDER), and delete the "
@@ -43,6 +42,15 @@ TOO_FEW_CODES: Final = {10005, 10074}  # err_codes of nats-server: no suitable p
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 
 Info = TypeVar("Info", StreamInfo, ConsumerInfo)
+
+
+class StreamError(StartError):
+    """A stream of another program is in the way."""
+
+    def __init__(self, of: str, what: str, next_step: str) -> None:
+        super().__init__(f"{what}. {next_step}.")
+        self.of = of
+        self.problem = Problem(what=what, next_step=next_step)
 
 
 class Findings(NamedTuple):
@@ -69,7 +77,7 @@ class Provisioned(NamedTuple):
 
     made: set[str]  # names of the consumers that were created
     ack_wait: float  # seconds; existing consumers may still have the value of an earlier setting
-    problems: list[Problem]  # what NATS refuses to change
+    problems: dict[str, Problem]  # what NATS refuses to change, by the name of the stream or consumer
 
 
 async def examine(js: JetStreamContext, settings: Settings) -> Findings:
@@ -136,24 +144,37 @@ async def provision(js: JetStreamContext, settings: Settings, changed_by: Mappin
 
     Raises:
         NatsError: NATS does not answer.
-        StartError: NATS refuses to create a stream, or a version before 0.2.0 has created one.
+        StreamError: NATS refuses to create a stream, or a version before 0.2.0 has created one.
     """
-    wanted = list(streams.all_stream_configs(settings))
-    found = [await _ensure_stream(js, each) for each in wanted]
-    outdated = [str(each.name) for each in found if _is_outdated(each)]
+    wanted = [(each, await _ensure_stream(js, each)) for each in streams.all_stream_configs(settings)]
+    outdated = [str(found.name) for each, found in wanted if _is_outdated(each, found)]
     if outdated:
-        raise StartError(OUTDATED.format(streams=", ".join(outdated)))
-    problems = [await _restore_stream(js, each, config, changed_by) for each, config in zip(wanted, found, strict=True)]
+        raise StreamError(outdated[0], OUTDATED.format(streams=", ".join(outdated)), MEND_OUTDATED)
+    problems = {str(each.name): await _restore_stream(js, each, found, changed_by) for each, found in wanted}
+    await append_all_strays(js, settings)
     made, ack_wait = set[str](), settings.task_ack_wait
     for of, consumer in streams.consumer_configs(settings):
         existing = await _ensure_consumer(js, of, consumer)
         if existing is None:
             made.add(str(consumer.durable_name))
             continue
-        problems.append(await _restore_consumer(js, of, consumer, existing, changed_by))
+        problems[str(consumer.durable_name)] = await _restore_consumer(js, of, consumer, existing, changed_by)
         if of == settings.nats_stream_name:
             ack_wait = min(ack_wait, existing.ack_wait or ack_wait)
-    return Provisioned(made, ack_wait, [problem for problem in problems if problem is not None])
+    return Provisioned(made, ack_wait, {name: problem for name, problem in problems.items() if problem is not None})
+
+
+async def append_all_strays(js: JetStreamContext, settings: Settings) -> None:
+    """Append the strays of all streams again, except of streams that have no subject transform now.
+
+    Raises:
+        NatsError: NATS does not answer.
+    """
+    for wanted in streams.stream_configs(settings):
+        if wanted.subject_transform is not None:
+            info = await _if_found(js.stream_info(str(wanted.name)))
+            if info is not None and info.config.subject_transform == wanted.subject_transform:
+                await append_strays(js, wanted)
 
 
 async def _if_found(asked: Awaitable[Info]) -> Info | None:
@@ -169,7 +190,7 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> StreamCo
     A new stream differs from the wanted one if nats-server is too old for some setting.
 
     Raises:
-        StartError: NATS refuses to create the stream.
+        StreamError: NATS refuses to create the stream.
         TooFewServersError: The cluster has too few servers for this number of replicas.
     """
     info = await _if_found(js.stream_info(str(wanted.name)))
@@ -182,12 +203,14 @@ async def _ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> StreamCo
             raise TooFewServersError(wanted.num_replicas or 1) from error
         if not is_refusal(error):
             raise
-        raise StartError(NOT_MADE.format(stream=wanted.name, reason=error.description)) from error
+        what = NOT_MADE.format(stream=wanted.name, reason=error.description)
+        raise StreamError(str(wanted.name), what, MEND_NOT_MADE) from error
 
 
-def _is_outdated(found: StreamConfig) -> bool:
-    """Return whether a version before 0.2.0 has made the stream: only that allowed atomic batches."""
-    return bool(found.allow_atomic) and found.subject_transform is None
+def _is_outdated(wanted: StreamConfig, found: StreamConfig) -> bool:
+    """Return whether a version before 0.2.0 has made the stream: a log without append subjects, for atomic batches."""
+    appends = any(subject.startswith(subjects.append_to("")) for subject in found.subjects or [])
+    return wanted.subject_transform is not None and bool(found.allow_atomic) and not appends
 
 
 async def _ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> ConsumerConfig | None:
@@ -207,8 +230,6 @@ async def _restore_stream(
 
     async def change(settings: Mapping[str, object]) -> None:
         await js.update_stream(found.evolve(**settings))
-        if wanted.subject_transform is not None:
-            await append_strays(js, wanted)
 
     mend = MEND_STREAM.format(name=name)
     return await restore(f"The stream {name}", differences, change, mend=mend, by=changed_by.get(name))

@@ -7,19 +7,23 @@ import structlog
 from nats.js.errors import APIError
 from natscribe.schemas.workers import Problem
 
+from app.jetstream.advisories import ALREADY_THERE
 from app.jetstream.differences import Difference
 
 UNKNOWN: Final = "unknown"  # who has changed a stream, if no advisory has named the client
 CHANGE_REPLICAS: Final = "nats stream edit {stream} --replicas {replicas}"
-UNAVAILABLE: Final = 503  # the code of errors that pass
+NOT_FOUND, UNAVAILABLE = 404, 503  # codes of errors that pass
 
 Change = Callable[[Mapping[str, object]], Awaitable[None]]
 log = structlog.get_logger()
 
 
 def is_refusal(error: APIError) -> bool:
-    """Return whether NATS has refused a request for good; other errors pass."""
-    return bool(error.err_code) and error.code != UNAVAILABLE
+    """Return whether NATS has refused a request for good; other errors pass.
+
+    What another worker, or an operator, does at the same moment passes, too: it has deleted a stream, or made it.
+    """
+    return bool(error.err_code) and error.code not in {NOT_FOUND, UNAVAILABLE} and error.err_code != ALREADY_THERE
 
 
 async def restore(

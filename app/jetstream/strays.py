@@ -1,22 +1,24 @@
 """Strays: messages that a stream has stored on their append subjects, because it had lost its subject transform.
 
 JetStream has acknowledged them, but nobody finds them there. So they are appended again once the stream has its
-transform back, under the condition of their first append: a log that has gone on meanwhile refuses them.
+transform back, under the condition of their first append, which is that of an empty log: no other append is stored as a
+stray. A log that somebody else has begun meanwhile refuses them.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Final
 
 import structlog
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg, StreamConfig
 from nats.js.errors import APIError, BadRequestError, NotFoundError
-from natscribe.jetstream.error_codes import NO_MESSAGE
+from natscribe.jetstream.error_codes import DELETE_FAILED, NO_MESSAGE
 from natscribe.schemas import subjects
 
-from app.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
+from app.jetstream.stream_log import EXPECTED_SUBJECT, WRONG_LAST_SEQUENCE
 
 ALL_STRAYS: Final = subjects.append_to(">")
+READ_AT_ONCE: Final = 100
 
 log = structlog.get_logger()
 
@@ -24,48 +26,66 @@ log = structlog.get_logger()
 async def append_strays(js: JetStreamContext, stream: StreamConfig) -> None:
     """Append all strays of a stream again, in their order, and remove them.
 
-    Several workers may do this at once: the message id of a stray lets JetStream store it once.
+    Several workers may do this at once. If the stream loses its transform again meanwhile, the rest stays as it is.
 
     Raises:
-        NatsError: NATS does not answer; the next call goes on.
+        NatsError: NATS does not answer; call this again.
     """
     name, count = str(stream.name), 0
-    last = dict[str, int]()  # by subject: the sequence under which its last stray is stored now
-    async for stray in _strays(js, name):
-        subject, headers = stray.subject or "", dict(stray.headers or {})
-        headers["Nats-Msg-Id"] = f"stray-{headers.get('ce-id')}"
-        if EXPECTED_SEQUENCE in headers:
-            headers[EXPECTED_SEQUENCE] = str(last.get(subject, 0))
-        count += 1
-        try:
-            last[subject] = (await js.publish(subject, stray.data or b"", stream=name, headers=headers)).seq
-        except BadRequestError as error:
-            if error.err_code != WRONG_LAST_SEQUENCE:
-                raise
-        if stream.deny_purge:
-            await _delete(js, name, stray.seq or 0)
+    while strays := [stray async for stray in _strays(js, name)]:
+        for stray in strays:
+            if not await _append(js, name, stray):
+                return
+        await _remove(js, stream, [stray.seq or 0 for stray in strays])
+        count += len(strays)
     if count:
-        if not stream.deny_purge:
-            await js.purge_stream(name, subject=ALL_STRAYS)
         log.warning("strays_appended", of=name, count=count)
 
 
-async def _delete(js: JetStreamContext, stream: str, sequence: int) -> None:
+async def _append(js: JetStreamContext, stream: str, stray: RawStreamMsg) -> bool:
+    """Append a stray again; return whether its log now has this record or another one in its place."""
+    subject, headers = stray.subject or "", dict(stray.headers or {})
+    headers["Nats-Msg-Id"] = f"stray-{stray.seq}-{headers.get('ce-id')}"  # several workers store it once
     try:
-        await js.delete_msg(stream, sequence)
-    except APIError as error:
-        if error.err_code != NO_MESSAGE:  # else another worker has deleted the stray
+        sequence = (await js.publish(subject, stray.data or b"", stream=stream, headers=headers)).seq
+    except BadRequestError as error:
+        if error.err_code != WRONG_LAST_SEQUENCE:
             raise
+        all_of = headers.get(EXPECTED_SUBJECT, subject.removeprefix(subjects.append_to("")))
+        return await _found(js.get_last_msg(stream, all_of)) is not None
+    stored = await _found(js.get_msg(stream, sequence))
+    return stored is None or stored.subject != subject  # None: removed since
+
+
+async def _remove(js: JetStreamContext, stream: StreamConfig, sequences: Sequence[int]) -> None:
+    """Remove these strays, and none that has come since."""
+    name = str(stream.name)
+    if not stream.deny_purge:
+        await js.purge_stream(name, subject=ALL_STRAYS, seq=sequences[-1] + 1)
+        return
+    for sequence in sequences:
+        try:
+            await js.delete_msg(name, sequence)
+        except APIError as error:
+            if error.err_code != DELETE_FAILED or await _found(js.get_msg(name, sequence)) is not None:
+                raise  # else another worker has removed the stray
 
 
 async def _strays(js: JetStreamContext, stream: str) -> AsyncIterator[RawStreamMsg]:
+    """Yield up to READ_AT_ONCE strays of a stream."""
     after = 0
-    while True:
-        try:
-            stray = await js.get_msg(stream, after + 1, ALL_STRAYS, next=True)
-        except NotFoundError as error:
-            if error.err_code != NO_MESSAGE:
-                raise
+    for _ in range(READ_AT_ONCE):
+        stray = await _found(js.get_msg(stream, after + 1, ALL_STRAYS, next=True))
+        if stray is None:
             return
         yield stray
         after = stray.seq or after + 1
+
+
+async def _found(asked: Awaitable[RawStreamMsg]) -> RawStreamMsg | None:
+    try:
+        return await asked
+    except NotFoundError as error:
+        if error.err_code != NO_MESSAGE:
+            raise
+        return None

@@ -86,7 +86,8 @@ class StreamLog(Generic[T]):
             expected = headers | of_subject | {EXPECTED_SEQUENCE: str(after)}
             publish = partial(self._js.publish, where, payload, stream=self._stream, headers=expected)
             try:
-                return (await self._insist(subject, publish)).seq  # a repetition is recognised by its `ce-id`, below
+                stored = await self._insist(subject, publish)  # a repetition is recognised by its `ce-id`, below
+                return stored.seq if after else await self._in_place(subject, stored.seq, headers["ce-id"], among)
             except BadRequestError as error:
                 if error.err_code != WRONG_LAST_SEQUENCE:
                     raise
@@ -100,6 +101,29 @@ class StreamLog(Generic[T]):
             if behind == after:
                 await self._check_removed(among or subject, after)
             after = behind  # messages that are no records do not fence a writer
+
+    async def _in_place(self, subject: str, sequence: int, event_id: str, among: str | None) -> int:
+        """Return the sequence of the first record of a log once the record is stored under the subject of the log.
+
+        A stream that has lost its subject transform acknowledges a first append and stores it elsewhere, as a stray:
+        see `strays.py`. It refuses all other appends.
+
+        Raises:
+            FencedError: Another writer has begun the log, or the record was removed.
+            TransientError: JetStream has not answered for GIVE_UP_AFTER_S.
+        """
+        read = partial(leader_reads.one, self._nats, self._stream)
+        while await self._insist(subject, partial(read, subject, sequence)) is None:
+            stray = await self._insist(subject, partial(read, subjects.append_to(subject), sequence))
+            async for message in self._messages(among or subject):
+                if (message.headers or {}).get("ce-id") == event_id:
+                    return message.seq or sequence
+                if self._is_record(message):
+                    raise FencedError(subject)
+            if stray is None:
+                raise FencedError(subject)
+            await asyncio.sleep(DEPOSED_PAUSE_S)
+        return sequence
 
     async def _check_removed(self, subject: str, after: int) -> None:
         """Check that the record at `after`, behind which nothing was found, is still the last one.

@@ -35,10 +35,13 @@ async def nats_answers(broker: NatsBroker, settings: Settings) -> bool:
 
 
 async def consumers_exist(broker: NatsBroker, settings: Settings) -> bool:
-    """Return whether all streams, consumers and buckets exist, and are as the service needs them."""
+    """Return whether all streams, consumers and buckets exist, and are as the service needs them.
+
+    A paused consumer changes nothing: new workers have to become ready also while an operator pauses a task queue.
+    """
     js = (await broker.connect()).jetstream(timeout=ANSWER_TIMEOUT_S)
     try:
-        return (await provisioning.examine(js, settings)).sound
+        return not (await provisioning.examine(js, settings)).broken
     except NatsError:
         return False
 

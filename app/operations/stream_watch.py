@@ -5,16 +5,19 @@ advisory may be lost, or its worker be frozen.
 """
 
 import asyncio
+import math
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 from natscribe.schemas.workers import Problem
 
+from app.errors import in_words
 from app.jetstream import advisories, provisioning, streams
-from app.jetstream.connection import StartError
 from app.jetstream.provisioning import Findings
 from app.jetstream.restoration import UNKNOWN
 from app.redis_store.projection import RedisProjection
@@ -24,8 +27,16 @@ from app.telemetry.metrics import Meter
 
 QUEUE_GROUP: Final = "natscribe"  # one worker receives each advisory
 LOOK_EVERY_S: Final = 1.5  # so a change is noticed within two seconds
+SHORTEST_PAUSE_S: Final = 0.1  # between two looks, however many changes are told
 HEAD_START_S: Final = 0.2  # for the worker that receives the advisory, and so knows who has changed a stream
+SETTLED_AFTER_S: Final = 10.0  # in which appends end that were on their way while a stream was changed
 RETRY_EVERY_S: Final = 60.0  # how often a change is tried again that NATS has refused
+TELL_EVERY_S: Final = 60.0  # how often the same refused change is logged
+TOLD_AT_MOST: Final = 1000  # refused changes that are remembered
+UNANSWERED: Final = "{names} are not as the service needs them, and NATS does not answer the change"
+SEE_RIGHTS: Final = (
+    "Look for nats_permission_refused in the log of the workers: the service's user may lack a right (docs/access.md)"
+)
 
 log = structlog.get_logger()
 
@@ -41,16 +52,18 @@ class StreamWatch:
         self._projection = projection
         self._names = {str(stream.name) for stream in streams.all_stream_configs(settings)}
         self._names |= {str(consumer.durable_name) for _, consumer in streams.consumer_configs(settings)}
-        self._changed_by: dict[str, str] = {}
+        self._changed_by: dict[str, str] = {}  # the clients that have changed something since the last look
         self._changed = asyncio.Event()
+        self._told: dict[tuple[str, str], float] = {}  # when a refused change of this stream by this client was logged
         self._seen: Findings | None = None  # what the last look has left
         self._retry_at = 0.0
+        self._settled_at = 0.0
         self.problems: list[Problem] = []  # what is wrong now and was not mended
 
     async def run(self) -> None:
         """Watch until cancelled."""
         await self._nats.subscribe(advisories.SUBJECT, queue=QUEUE_GROUP, cb=self._note)
-        await run_forever("stream_watch", self._look_and_wait, every_s=0, retry_after_s=LOOK_EVERY_S)
+        await run_forever("stream_watch", self._look_and_wait, every_s=SHORTEST_PAUSE_S, retry_after_s=LOOK_EVERY_S)
 
     async def look(self) -> None:
         """Create what is missing, put back what was changed, and note what cannot be mended.
@@ -60,14 +73,17 @@ class StreamWatch:
         Raises:
             NatsError: NATS does not answer.
         """
+        changed_by, self._changed_by = self._changed_by, {}
         findings, now = await provisioning.examine(self._js, self._settings), asyncio.get_running_loop().time()
-        if self._is_new(findings) and not self._changed_by:
+        if self._is_new(findings) and not changed_by.keys() & findings.broken:
             await asyncio.sleep(HEAD_START_S)
             findings = await provisioning.examine(self._js, self._settings)
+            changed_by |= self._changed_by
         if self._is_new(findings) or (not findings.sound and now >= self._retry_at):
-            findings = await self._mend(findings)
-            # Without a refusal, what is broken was changed again meanwhile: the next look mends it.
-            self._retry_at = now + RETRY_EVERY_S if self.problems else now
+            self._settled_at = now + SETTLED_AFTER_S
+            findings = await self._mend(findings, changed_by)
+        elif now < self._settled_at:
+            await provisioning.append_all_strays(self._js, self._settings)
         self._seen = findings
         if findings.events_made_at is not None:
             self._projection.made_at = findings.events_made_at
@@ -75,28 +91,39 @@ class StreamWatch:
     def _is_new(self, findings: Findings) -> bool:
         return not findings.sound if self._seen is None else findings != self._seen
 
-    async def _mend(self, before: Findings) -> Findings:
-        """Provision everything, note what NATS refuses, and return what is found then."""
-        changed_by, self._changed_by = self._changed_by, {}
+    async def _mend(self, before: Findings, changed_by: Mapping[str, str]) -> Findings:
+        """Provision everything, note what was not mended, and return what is found then."""
         if before.missing:
             who = sorted({changed_by[name] for name in before.missing if name in changed_by})
             log.error("streams_found_missing", names=before.missing, by=who or UNKNOWN)
-        try:
-            problems = (await provisioning.provision(self._js, self._settings, changed_by)).problems
-        except StartError as error:  # the message has the problem and, after a colon, the next step
-            what, _, next_step = str(error).rpartition(": ")
-            problems = [Problem(what=what, next_step=next_step)]
-            log.error("streams_not_made", reason=str(error))  # noqa: TRY400 -- the reason needs no traceback
+        refused, unanswered = await self._provision(changed_by)
         after = await provisioning.examine(self._js, self._settings)
+        problems = [problem for name, problem in refused.items() if name in after.broken]
+        if unanswered and after.broken:
+            what = UNANSWERED.format(names=", ".join(sorted(after.broken)))
+            problems.append(Problem(what=what, next_step=SEE_RIGHTS))
         self.problems = [*problems, *after.paused]
+        # Without a refusal, what is broken was changed again meanwhile: the next look mends it.
+        self._retry_at = asyncio.get_running_loop().time() + (RETRY_EVERY_S if refused else 0.0)
         self._meter.streams(broken=len(self.problems), restored=len(before.broken - after.broken))
         return after
+
+    async def _provision(self, changed_by: Mapping[str, str]) -> tuple[Mapping[str, Problem], bool]:
+        """Provision everything; return what NATS refuses, and whether NATS has left a request unanswered."""
+        try:
+            return (await provisioning.provision(self._js, self._settings, changed_by)).problems, False
+        except provisioning.StreamError as error:
+            log.error("streams_not_made", reason=str(error))  # noqa: TRY400 -- the reason needs no traceback
+            return {error.of: error.problem}, False
+        except NatsError as error:
+            log.warning("work_interrupted", work="stream_watch", error=in_words(error))
+            return {}, True
 
     async def _look_and_wait(self) -> None:
         self._changed.clear()
         await self.look()
         with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_EVERY_S):
+            async with asyncio.timeout(LOOK_EVERY_S - SHORTEST_PAUSE_S):
                 await self._changed.wait()
 
     async def _note(self, advisory: Msg) -> None:
@@ -104,8 +131,13 @@ class StreamWatch:
         change = advisories.read(advisory.data)
         if change is None or change.of not in self._names:
             return
-        if change.refusal is not None:
-            log.warning("stream_change_refused", of=change.of, by=change.by, reason=change.refusal)
+        if change.refusal is None:
+            self._changed_by[change.of] = change.by
+            self._changed.set()
             return
-        self._changed_by[change.of] = change.by
-        self._changed.set()
+        now, key = asyncio.get_running_loop().time(), (change.of, change.by)
+        if now - self._told.get(key, -math.inf) >= TELL_EVERY_S:
+            if len(self._told) >= TOLD_AT_MOST:
+                self._told.clear()
+            self._told[key] = now
+            log.warning("stream_change_refused", of=change.of, by=change.by, reason=change.refusal)

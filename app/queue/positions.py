@@ -14,6 +14,7 @@ from nats.js.api import ConsumerInfo
 from nats.js.errors import APIError
 from natscribe.jetstream import leader_reads
 from natscribe.jetstream.answers import until_answered
+from natscribe.jetstream.error_codes import DELETE_FAILED
 from natscribe.jetstream.stream_pages import page, pages
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
@@ -26,6 +27,7 @@ from app.queue.priorities import PATIENCE, QUEUE_KEYS, QueueKey, QueueReader, Ta
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 
+DELETED_WITHIN_S = 2.0
 HELD_WITHIN_S = 8.0  # a cluster takes some seconds to elect the next leader of the task stream
 SAMPLE = 64  # waiting tasks at the head of a queue whose lengths are read; the others count as these on average
 READING_KEPT_S = 1.0  # positions are computed from a state of the queues that is at most this old
@@ -151,8 +153,20 @@ class WaitingTasks:
         """
         message = await self.held(record.metadata.subject, record.metadata.task_sequence)
         if message is not None and message.owns(record):  # a recreated stream may have another message at this number
-            with suppress(APIError):  # a worker has settled the message in the meantime
-                await self._js.delete_msg(self._names.tasks, message.sequence)
+            await self.delete(message.sequence)
+
+    async def delete(self, sequence: int) -> None:
+        """Delete a message of the task stream, unless a worker has settled it in the meantime.
+
+        Raises:
+            NatsError: NATS does not answer, or refuses to delete the message.
+        """
+        try:
+            delete = partial(self._js.delete_msg, self._names.tasks, sequence)
+            await until_answered(delete, within_s=DELETED_WITHIN_S, final=[DELETE_FAILED])
+        except APIError as error:
+            if error.err_code != DELETE_FAILED or await self.held(None, sequence) is not None:
+                raise
 
     async def _consumer(self, subject: str) -> ConsumerInfo | None:
         with suppress(NatsError):

@@ -4,14 +4,11 @@ import base64
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
-from nats.aio.client import Client
-from nats.js.errors import APIError
 from natscribe.schemas.dead_letters import BodyEncoding, DeadLetter
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import Deleted, UserRequest
-from natscribe.schemas.stream_names import StreamNames
 
 from app.dead_letters.store import ANSWER_WITHIN_S, DeadLetterStore
 from app.errors import AlreadyKnownError, NotHeldError, RequestError, TransientError
@@ -33,8 +30,6 @@ class UserErasure:
 
     def __init__(  # noqa: PLR0913 -- everything that knows whose task it has
         self,
-        nats: Client,
-        names: StreamNames,
         task_log: TaskLog,
         *,
         registration: Registration,
@@ -45,8 +40,6 @@ class UserErasure:
         delete: Callable[[str], Awaitable[None]],
     ) -> None:
         """`delete` deletes the task with an id."""
-        self._js = nats.jetstream()
-        self._names = names
         self._log = task_log
         self._registration = registration
         self._waiting = waiting
@@ -89,8 +82,7 @@ class UserErasure:
         try:
             await self._registration.register(task, message)
         except (AlreadyKnownError, NotHeldError):  # the id belongs to another message, or the task was deleted just now
-            with suppress(APIError):  # a worker has settled the message in the meantime
-                await self._js.delete_msg(self._names.tasks, message.sequence)
+            await self._waiting.delete(message.sequence)
         else:
             await self._delete_if_known(task.task_id)
 

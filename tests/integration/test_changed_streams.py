@@ -3,13 +3,16 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
+from unittest.mock import AsyncMock
 
 import nats
 import pytest
 from nats.aio.client import Client
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import (
     ConsumerConfig,
@@ -17,8 +20,10 @@ from nats.js.api import (
     ObjectStoreConfig,
     RetentionPolicy,
     StreamConfig,
+    StreamSource,
 )
 from nats.js.errors import APIError
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.workers import WorkerInfo
 from structlog.testing import capture_logs
@@ -33,6 +38,7 @@ from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually
 
 NOTICED_WITHIN_S = 2.0
+MONTH_S = 31 * 24 * 3600.0
 
 
 @pytest.fixture
@@ -176,23 +182,32 @@ async def test_a_change_is_noticed_without_an_advisory(
 
 
 async def test_tasks_outlive_streams_that_are_stripped_in_the_middle(
-    publisher: Publisher, recording: None, settings: Settings, js: JetStreamContext, stranger: JetStreamContext
+    publisher: Publisher,
+    start_worker: StartWorker,
+    settings: Settings,
+    js: JetStreamContext,
+    stranger: JetStreamContext,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Given twenty tasks
-    ids = [f"t{number}" for number in range(20)]
-    for task_id in ids:
-        await publisher.publish(task_id)
-    # When somebody strips all streams again and again
-    for number in range(0, 20, 4):
-        await publisher.until(f"t{number}", State.RUNNING)
-        for stream in SUBJECTS:
-            await stripped(stranger, stream)
-    # Then each task is done, and has one result
-    for task_id in ids:
-        await eventually(partial(publisher.is_completed, task_id))
-    await eventually(partial(_has_one_result_of_each, js, ids))
-    # And the streams are whole
-    await eventually(partial(is_sound, js, settings), within=NOTICED_WITHIN_S)
+    # Given two workers that try no task again, and twenty tasks
+    monkeypatch.setattr(settings, "task_max_retries", 0)
+    async with start_worker(FakeEngine()), start_worker(FakeEngine()):
+        await (await js.object_store("audio")).put("meeting.flac", b"sound")
+        ids = [f"t{number}" for number in range(20)]
+        for task_id in ids:
+            await publisher.publish(task_id)
+        # When somebody strips all streams again and again
+        for number in range(0, 20, 4):
+            await publisher.until(f"t{number}", State.RUNNING)
+            for stream in SUBJECTS:
+                await stripped(stranger, stream)
+        # Then each task is done at its first attempt, and has one result
+        for task_id in ids:
+            await eventually(partial(publisher.is_completed, task_id))
+            assert {event.attempt for event in await publisher.until(task_id, State.COMPLETED)} <= {0, 1}
+        await eventually(partial(_has_one_result_of_each, js, ids))
+        # And the streams are whole
+        await eventually(partial(is_sound, js, settings), within=NOTICED_WITHIN_S)
 
 
 async def _has_one_result_of_each(js: JetStreamContext, ids: list[str]) -> bool:
@@ -220,14 +235,14 @@ async def test_streams_of_the_version_before_are_protected_at_the_start(
 ) -> None:
     # Given streams without the settings that nobody can take back, and an operator's limit
     for config in streams.all_stream_configs(settings):
-        await js.add_stream(config.evolve(deny_delete=False, deny_purge=False, max_bytes=10**9))
+        await js.add_stream(config.evolve(deny_delete=False, deny_purge=False, max_age=MONTH_S))
     # When the service starts
     async with start_worker(FakeEngine()):
         # Then nobody can change them, and the operator's limit stays
         for stream in LOGS:
             with pytest.raises(APIError, match="can not cancel deny"):
                 await stranger.update_stream(StreamConfig(name=stream, subjects=[SUBJECTS[stream]]))
-    assert {config.max_bytes for config in (await configs(js)).values()} == {10**9}
+    assert {config.max_age for config in (await configs(js)).values()} == {MONTH_S}
 
 
 async def test_what_an_operator_may_choose_is_left_alone(
@@ -293,7 +308,158 @@ async def test_a_log_that_has_gone_on_takes_no_stray(
     assert (await js.get_last_msg("transcription_results", "results.t1")).seq == first.seq
 
 
+@pytest.mark.foreign
+async def test_strays_of_a_search_that_broke_off_are_found_by_the_next(
+    settings: Settings, js: JetStreamContext, stranger: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a stray, and a NATS that is silent as soon as the stream is put back
+    await provisioning.provision(js, settings)
+    await stripped(stranger, "transcription_results")
+    await stray(js, "transcription_results", "append.results.t1")
+    with monkeypatch.context() as silent:
+        silent.setattr(js, "get_msg", AsyncMock(side_effect=NatsTimeoutError))
+        with pytest.raises(NatsTimeoutError):
+            await provisioning.provision(js, settings)
+    # When the streams are provisioned again
+    await provisioning.provision(js, settings)
+    # Then the stray is where it belongs
+    assert await stored_results(js) == {"results.t1": 1}
+
+
+@pytest.mark.foreign
+async def test_a_stray_that_comes_during_the_search_is_not_removed(
+    settings: Settings, js: JetStreamContext, stranger: JetStreamContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a stray, and a stream that is stripped again, and has another stray, before the first one is removed
+    await provisioning.provision(js, settings)
+    await stripped(stranger, "transcription_results")
+    await stray(js, "transcription_results", "append.results.t1")
+    purge = js.purge_stream
+
+    async def after_another(*arguments: Any, **options: Any) -> bool:
+        monkeypatch.setattr(js, "purge_stream", purge)  # once
+        await stripped(stranger, "transcription_results")
+        await stray(js, "transcription_results", "append.results.t2")
+        return await purge(*arguments, **options)
+
+    monkeypatch.setattr(js, "purge_stream", after_another)
+    await provisioning.provision(js, settings)
+    # When the streams are provisioned again
+    await provisioning.provision(js, settings)
+    # Then both are where they belong
+    assert await stored_results(js) == {"results.t1": 1, "results.t2": 1}
+
+
+@pytest.mark.parametrize(
+    ("stream", "change"),
+    [
+        ("transcription_segments", {"max_msg_size": 1}),
+        ("transcription_progress", {"max_bytes": 1000}),
+        ("transcription_progress", {"max_age": 0.2, "duplicate_window": 0.2}),
+        ("transcription_progress", {"max_msgs_per_subject": 1}),
+        ("transcription_results", {"sources": [StreamSource(name="transcription_segments")]}),
+        ("transcription_tasks", {"max_age": 3600}),
+        ("OBJ_results", {"max_msg_size": 10}),
+    ],
+)
+async def test_a_limit_that_breaks_a_promise_is_put_back(
+    worker: Worker,
+    settings: Settings,
+    js: JetStreamContext,
+    stranger: JetStreamContext,
+    stream: str,
+    change: dict[str, Any],
+) -> None:
+    # Given a running service
+    before = await configs(js)
+    # When somebody limits what a stream keeps or takes, or lets another stream flow into it
+    await stranger.update_stream(before[stream].evolve(**change))
+    # Then that is put back in time
+    await eventually(partial(is_sound, js, settings), within=NOTICED_WITHIN_S)
+    assert await configs(js) == before
+
+
+async def test_a_change_that_harms_nothing_is_charged_to_nobody_else(
+    worker: Worker, settings: Settings, js: JetStreamContext, stranger: JetStreamContext
+) -> None:
+    # Given an operator who has described a stream, and a later change by a client that nobody tells of
+    description = (await configs(js))["transcription_results"].evolve(description="results of all tasks")
+    await stranger.update_stream(description)
+    unheard = await nats.connect(settings.nats_url, name="natscribe")
+    with capture_logs() as logs:
+        await asyncio.sleep(NOTICED_WITHIN_S)  # two looks
+        await stripped(unheard.jetstream(), "transcription_results")
+        await eventually(lambda: asyncio.sleep(0, told(logs, "settings_restored")))
+    # Then the log names nobody
+    assert told(logs, "settings_restored")[0]["by"] == "unknown"
+    await unheard.close()
+
+
+async def test_a_client_that_tries_again_and_again_fills_no_log(
+    worker: Worker, js: JetStreamContext, stranger: JetStreamContext
+) -> None:
+    with capture_logs() as logs:
+        # When a client tries a hundred times to change a stream
+        for _ in range(100):
+            with suppress(APIError):
+                await stranger.update_stream(StreamConfig(name="transcription_results", subjects=["results.*"]))
+        # Then one line tells it
+        await eventually(lambda: asyncio.sleep(0, told(logs, "stream_change_refused")))
+        await js.stream_info("transcription_results")
+    assert len(told(logs, "stream_change_refused")) == 1
+
+
+async def test_a_task_is_not_called_deleted_while_its_message_stays(
+    publisher: Publisher, start_worker: StartWorker, settings: Settings, js: JetStreamContext
+) -> None:
+    # Given a task that waits, and a client that lets nobody delete messages of the task stream
+    busy = FakeEngine()
+    busy.may_go_on.clear()
+    async with start_worker(busy) as worker:
+        await (await js.object_store("audio")).put("meeting.flac", b"sound")
+        for task_id in ("first", "t1"):
+            await publisher.publish(task_id)
+        await publisher.until("first", State.RUNNING)
+        config = (await js.stream_info("transcription_tasks")).config
+        await js.update_stream(config.evolve(deny_delete=True))
+        # When the task is deleted, then the answer is an error
+        answer = await publisher.ask("tasks.delete", task_id="t1")
+        assert answer["error"]["code"] == ErrorCode.INTERNAL
+        # And what is wrong is told
+        assert "deny_delete" in (await eventually(partial(told_by, publisher.nc)))[0].what
+        busy.may_go_on.set()
+        await worker.container.consumer.stop(grace=0)
+
+
 # What NATS refuses to change is told
+
+
+async def test_a_change_without_an_answer_is_told(
+    worker: Worker, nc: Client, stranger: JetStreamContext, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a service whose user may not change streams: NATS answers nothing
+    with monkeypatch.context() as refused:
+        refused.setattr(provisioning, "provision", AsyncMock(side_effect=NatsTimeoutError))
+        await stripped(stranger, "transcription_results")
+        # Then it is told, with where to look
+        (problem,) = await eventually(partial(told_by, nc))
+        assert problem.what.startswith("transcription_results are not as the service needs them")
+        assert "docs/access.md" in problem.next_step
+    # And when it may, all is well
+    await eventually(lambda: _has_no_problem(nc))
+
+
+async def test_a_setting_of_earlier_versions_is_no_such_stream(
+    settings: Settings, js: JetStreamContext, stranger: JetStreamContext
+) -> None:
+    # Given streams of this version, of which somebody has allowed atomic batches
+    await provisioning.provision(js, settings)
+    for stream, config in (await configs(js)).items():
+        await stranger.update_stream(config.evolve(allow_atomic=True))
+        await stripped(stranger, stream)
+    # When the service starts, then it does not speak of an earlier version, and puts back what it needs
+    assert (await provisioning.provision(js, settings)).problems == {}
+    assert await is_sound(js, settings)
 
 
 async def told_by(nc: Client) -> list[Any]:
@@ -374,7 +540,7 @@ async def test_a_paused_queue_is_told_until_it_is_resumed(
     # Then it is told, and left alone
     (problem,) = await eventually(partial(told_by, nc))
     assert f"nats consumer resume {stream} {name}" in problem.next_step
-    assert not await consumers_exist(worker.broker, settings)
+    assert await consumers_exist(worker.broker, settings)
     # When it is resumed, then all is well
     await js.resume_consumer(stream, name)
     await eventually(lambda: _has_no_problem(nc))

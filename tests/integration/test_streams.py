@@ -115,7 +115,7 @@ async def test_what_is_as_it_should_be_is_not_spoken_of(made: JetStreamContext, 
 async def test_what_differs_is_told_and_left_alone(settings: Settings, js: JetStreamContext) -> None:
     # Given a stream and a consumer that an operator has made otherwise
     progress = next(each for each in stream_configs(settings) if each.name == "transcription_progress")
-    await js.add_stream(progress.evolve(max_age=5, duplicate_window=5))
+    await js.add_stream(progress.evolve(max_age=20 * DAY))
     queue = ConsumerConfig(
         durable_name="transcription_worker_transcription_high",
         filter_subject="tasks.transcription.high",
@@ -130,7 +130,7 @@ async def test_what_differs_is_told_and_left_alone(settings: Settings, js: JetSt
     assert ("transcription_progress", "max_age") in differing
     assert ("transcription_tasks", "retention") in differing
     assert ("transcription_worker_transcription_high", "ack_wait") in differing
-    assert (await js.stream_info("transcription_progress")).config.max_age == 5
+    assert (await js.stream_info("transcription_progress")).config.max_age == 20 * DAY
     assert (await js.stream_info("transcription_tasks")).config.retention == RetentionPolicy.LIMITS
     found = await js.consumer_info("transcription_tasks", "transcription_worker_transcription_high")
     assert found.config.ack_wait == 99

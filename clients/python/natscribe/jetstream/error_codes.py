@@ -1,6 +1,7 @@
 """The `err_code`s of nats-server that decide what happens next."""
 
 NO_MESSAGE = 10037  # the stream has no such message
+DELETE_FAILED = 10057  # a message was not deleted: the stream does not have it, or lets nobody delete messages
 QUEUE_FULL = 10077  # the stream accepts no more messages on this subject
 STORAGE_FULL = (10023, 10047)  # JetStream may store no more, on the server or in the account
 STORE_FAILED = 10051  # JetStream could not write to its disk
