@@ -36,6 +36,7 @@ from app.telemetry import logs, tracing
 from app.telemetry.metrics import metrics_route
 from app.temporary import sweep
 
+HEALTH_PATHS = ("/health/live", "/health/ready", "/health/startup")
 LOAD_MODEL_EVERY_S = 30.0  # how often the worker checks whether a model is loaded
 # A full garbage collection visits each word of a transcript, which takes 0.4 s for a day of speech: collect rarely.
 GC_THRESHOLDS = (700, 10, 1000)
@@ -76,19 +77,21 @@ class Worker:
                 *docs_page.routes(specification),
                 ("/metrics", metrics_route(self.container.meter)),
                 ("/health/live", health.route()),
-                (
-                    "/health/ready",
-                    health.route(
-                        nats=partial(health.nats_answers, self.broker, self.settings),
-                        consumers=partial(health.consumers_exist, self.broker, self.settings),
-                        redis=self.container.projection.reachable,
-                        task_consumer=lambda: self.container.consumer.running,
-                    ),
-                ),
+                ("/health/ready", health.route(**self._needs())),
                 ("/health/startup", health.route(model=self._model_available)),
+                ("/health", health.route(HEALTH_PATHS, **self._needs())),
             ],
             logger=log,
         )
+
+    def _needs(self) -> dict[str, health.Check]:
+        """Return what has to hold so that the worker takes tasks."""
+        return {
+            "nats": partial(health.nats_answers, self.broker, self.settings),
+            "consumers": partial(health.consumers_exist, self.broker, self.settings),
+            "redis": self.container.projection.reachable,
+            "task_consumer": lambda: self.container.consumer.running,
+        }
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:

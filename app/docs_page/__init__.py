@@ -49,7 +49,7 @@ def routes(factory: SpecificationFactory) -> list[tuple[str, HttpHandler]]:
         return front_page(json.loads(as_json())["info"]["version"]).encode()
 
     return [
-        *((path, _route(as_front, _FRESH | {"content-type": _HTML})) for path in ("/", "/health")),
+        ("/", _route(as_front, _FRESH | {"content-type": _HTML})),
         ("/docs/", _redirect("../docs")),
         ("/docs", _route(cache(as_page), _FRESH | {"content-type": _HTML})),
         *((f"/docs/{path.name}", _file(path)) for path in sorted(_ASSETS.iterdir())),

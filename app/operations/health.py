@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from faststream.asgi import AsgiResponse, get
 from faststream.asgi.handlers import HttpHandler
@@ -46,13 +46,17 @@ async def consumers_exist(broker: NatsBroker, settings: Settings) -> bool:
         return False
 
 
-def route(**checks: Check) -> HttpHandler:
-    """Make a GET route that answers 200 if every check holds, else 503; the body has the outcome of each check."""
+def route(paths: Sequence[str] = (), /, **checks: Check) -> HttpHandler:
+    """Make a GET route that answers 200 if every check holds, else 503.
+
+    The body has the outcome of each check, and the `paths` of other routes if there are any.
+    """
+    further = {"see": paths} if paths else {}
 
     @get(include_in_schema=False)
     async def health(_: object) -> AsgiResponse:
         found = dict(zip(checks, await asyncio.gather(*map(_holds, checks.values())), strict=True))
-        body = json.dumps({"ok": all(found.values()), **found}).encode()
+        body = json.dumps({"ok": all(found.values()), **found, **further}).encode()
         return AsgiResponse(body, 200 if all(found.values()) else 503, {"content-type": "application/json"})
 
     return health

@@ -140,4 +140,6 @@ class StreamWatch:
             if len(self._told) >= TOLD_AT_MOST:
                 self._told.clear()
             self._told[key] = now
-            log.warning("stream_change_refused", of=change.of, by=change.by, reason=change.refusal)
+            log.warning(
+                "stream_change_refused", of=change.of, by=change.by, reason=change.refusal, see="docs/faststream.md"
+            )

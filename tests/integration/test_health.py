@@ -67,6 +67,15 @@ async def becomes(worker: Worker, wanted: dict[str, bool]) -> None:
     await eventually(look)
 
 
+async def test_the_path_of_all_says_whether_the_worker_is_ready_and_what_there_is(worker: Worker) -> None:
+    await becomes(worker, WELL)
+    see = {"see": ["/health/live", "/health/ready", "/health/startup"]}
+    assert await ask(worker, "/health") == (200, WELL | see)
+    # And a load balancer that asks there learns when the worker takes no tasks
+    await worker.container.consumer.stop(grace=0)
+    assert await ask(worker, "/health") == (503, WELL | see | {"ok": False, "task_consumer": False})
+
+
 async def test_nats_that_hangs_and_comes_back(worker: Worker, nats_server: NatsServer) -> None:
     await becomes(worker, WELL)
     nats_server.pause()

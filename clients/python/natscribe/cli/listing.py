@@ -15,7 +15,8 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MOST_LISTED, ListedTask
 
 OfUser = Annotated[
-    str | None, typer.Option("--user", metavar="ID", help="Only the tasks of this user.", show_default=False)
+    str | None,
+    typer.Option("--user", "--user-id", metavar="ID", help="Only the tasks of this user.", show_default=False),
 ]
 InState = Annotated[State | None, typer.Option("--state", help="Only the tasks in this state.", show_default=False)]
 Limit = Annotated[int, typer.Option(min=1, help="How many tasks are listed at most.")]

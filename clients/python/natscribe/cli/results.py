@@ -45,9 +45,9 @@ class TurnsFormat(str, Enum):
 
 
 FORMAT_HELP = (
-    "Format of the result, by default txt, or rttm of a diarization; on a terminal `turns` (who says what when) if "
-    "there are speakers; html is a page to look at, which plays the recording. With --output-dir it may be given "
-    "several times."
+    "Format of the result: by default txt for text, `turns` (who says what when) on a terminal if there are "
+    "speakers, and rttm for a diarization; html is a page to look at, which plays the recording. With --output-dir it "
+    "may be given several times."
 )
 OutputDir = Annotated[
     Path | None,

@@ -8,11 +8,14 @@ from natscribe.client import command
 from natscribe.formats import Result
 from natscribe.jetstream.streams import RESULTS_KEPT_S
 from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
 
 _NAMES = {"task_id", "audio_file_id", "user_id"}  # fields of a task that are no options
+
+_FAULTS_OF_THE_TASK = {ErrorCode.INVALID_MESSAGE, ErrorCode.AUDIO_UNREADABLE}  # a replay would end the same
 
 
 def summary(found: TaskStatus) -> str:
@@ -76,6 +79,8 @@ def _next_step(found: TaskStatus) -> str:
         return f"{here} watch {task_id}, or {here} cancel {task_id}"
     if found.result_available:
         return f"{here} result {task_id}"
+    if found.error is not None and found.error.code in _FAULTS_OF_THE_TASK:
+        return "correct the task or its recording, and publish a new task"
     if found.state is State.FAILED:
         return f"{here} dead-letters replay --task-id {task_id}, once the cause is removed"
     expired = f", because results are kept for {RESULTS_KEPT_S // 86400:.0f} days"

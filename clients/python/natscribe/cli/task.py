@@ -24,7 +24,8 @@ Task = Annotated[str, typer.Argument(metavar="TASK_ID")]
 SeveralTasks = Annotated[list[str], typer.Argument(metavar="TASK_ID...")]
 Tasks = Annotated[list[str] | None, typer.Argument(metavar="TASK_ID...", show_default=False)]
 User = Annotated[
-    str | None, typer.Option("--user", metavar="ID", help="Delete all tasks of this user.", show_default=False)
+    str | None,
+    typer.Option("--user", "--user-id", metavar="ID", help="Delete all tasks of this user.", show_default=False),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Delete the tasks of a user without a question.")]
 JsonEvents = Annotated[
