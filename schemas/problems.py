@@ -24,6 +24,7 @@ OF_SEVERAL_TYPES = {  # fields for which pydantic reports a problem for each typ
     "user_id": "use an integer of 64 bits, or 1 to 64 characters, no control characters",
 }
 EITHER = {TaskRequest.__name__, UserRequest.__name__}  # a request may be of one of these classes
+MISSING = "missing"  # pydantic's error type for a field that the class needs and the message lacks
 NO_SUCH_FIELD = "extra_forbidden"  # pydantic's error type for a field that the class does not have
 NO_OBJECT = {"model_type", "model_attributes_type"}  # pydantic's error types for JSON that is not an object
 
@@ -39,6 +40,8 @@ def first_problem(error: ValidationError) -> str:
     if several is not None:
         return f"{several}: {OF_SEVERAL_TYPES[str(several)]}"
     what = IN_WORDS.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].removeprefix("Value error, "))
+    if problem["type"] == MISSING:
+        what = "this field is missing, add it"
     if problem["type"] == NO_SUCH_FIELD:
         what = _no_such_field(str(location[-1]), {error.title, *map(str, problem["loc"])})
     found = f"{place[:LONGEST_NAME]}: {what}" if place else what
@@ -51,7 +54,7 @@ def _of_best_fit(problems: list[ErrorDetails]) -> list[ErrorDetails]:
     for problem in problems:
         named = next((part for part in problem["loc"] if part in EITHER), None)
         of_classes.setdefault(named, []).append(problem)
-    return min(of_classes.values(), key=lambda found: sum(problem["type"] == "missing" for problem in found))
+    return min(of_classes.values(), key=lambda found: sum(problem["type"] == MISSING for problem in found))
 
 
 def _no_such_field(name: str, classes: set[str]) -> str:

@@ -125,7 +125,7 @@ async def test_the_tasks_of_a_user_are_deleted(broker: NatsBroker, parts: Parts,
 @pytest.mark.parametrize(
     ("names", "problem"),
     [
-        ({}, "task_id: Field required"),
+        ({}, "task_id: this field is missing, add it"),
         ({"task_id": "t1", "user_id": 7}, "user_id: there is no such field, leave it out"),
         ({"user_id": None}, "user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters"),
         ({"user_id": True}, "user_id: use an integer of 64 bits, or 1 to 64 characters, no control characters"),

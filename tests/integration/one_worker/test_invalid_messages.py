@@ -46,7 +46,7 @@ async def letter(js: JetStreamContext) -> Letter:
         (b"not json", "Invalid JSON"),
         (b"[]", "it is no JSON object"),
         (b"null", "it is no JSON object"),
-        (b"{}", "task_id: Field required"),
+        (b"{}", "task_id: this field is missing, add it"),
         (b'{"task_id":"bad id","audio_file_id":"a","user_id":1}', "task_id: use letters, digits, - and _, at most 64"),
         (b'{"task_id":5,"audio_file_id":"a","user_id":1}', "task_id: Input should be a valid string"),
         pytest.param(b"[" * 100_000, "Invalid JSON", id="nested too deeply"),
