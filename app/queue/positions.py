@@ -20,10 +20,10 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Kind, Priority
 
 from app.jetstream.server_time import server_time
-from app.queue.priorities import PATIENCE, QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
+from app.queue.estimates import free_in, served_before
+from app.queue.priorities import QUEUE_KEYS, QueueKey, QueueReader, TaskQueues
 from app.queue.stored_message import StoredMessage
 from app.task_log.record import Record
 
@@ -51,23 +51,6 @@ class Position:
             times = [time for time in (status.expected_start, self.expected_start) if time is not None]
             return status.model_copy(update={"expected_start": max(times, default=None)})
         return status.model_copy(update={"queue_position": self.number, "expected_start": self.expected_start})
-
-
-def position_number(waiting: Mapping[QueueKey, int], kind: Kind, priority: Priority, turn: int) -> int:
-    """Estimate the position, from 1, of the `turn`-th task of one queue among all waiting tasks.
-
-    Each worker alternates between the kinds. The estimate assumes that transcription is next everywhere, so that no two
-    tasks get the same position.
-    """
-    by_priority = {each: sum(waiting[other, each] for other in Kind) for each in Priority}
-    other_kind = by_priority[priority] - waiting[kind, priority]
-    number = turn + min(other_kind, turn - (kind is Kind.TRANSCRIPTION))
-    urgent = sum(count for each, count in by_priority.items() if each.precedes(priority))
-    number += min(urgent, PATIENCE.get(priority, 0) * number)
-    for lower, patience in PATIENCE.items():
-        if priority.precedes(lower):
-            number += min(by_priority[lower], number // patience)
-    return number
 
 
 class WaitingTasks:
@@ -191,21 +174,18 @@ class WaitingTasks:
         turn = _turn(message, consumer, queues.by_key[key].redelivered)
         if turn is None:
             return Position.immediate()
-        number = position_number(waiting, *key, turn)
+        before = served_before(waiting, *key, turn)
+        number = 1 + sum(before.values())
         if number == 1 and self._idle():
             return Position.immediate()
-        return Position(number, self._expected_start(key, turn, number, queues))
+        return Position(number, self._expected_start(before, queues))
 
-    def _expected_start(self, key: QueueKey, turn: int, number: int, queues: TaskQueues) -> datetime | None:
-        """Estimate the start from the lengths of the recordings that are served before; None if one is unknown.
-
-        All running tasks share the work before this task, from the time at which the first of them ends.
-        """
-        seconds, ends = queues.seconds_before(key, turn, number, self._reader.speed), queues.ends
-        if seconds is None or ends is None:
+    def _expected_start(self, before: Mapping[QueueKey, int], queues: TaskQueues) -> datetime | None:
+        """Estimate the start from the lengths of the recordings that are served before; None if one is unknown."""
+        work, ends, now = queues.work_on(before, self._reader.speed), queues.ends, datetime.now(UTC)
+        if work is None or ends is None:
             return None
-        now = datetime.now(UTC)
-        return max(min(ends, default=now), now) + timedelta(seconds=seconds / max(len(ends), 1))
+        return now + timedelta(seconds=free_in([(end - now).total_seconds() for end in ends], work))
 
     async def _recent_queues(self) -> TaskQueues:
         async with self._reading:

@@ -1,7 +1,7 @@
 """Priorities: the order in which the six task queues are asked, and how many tasks wait and run in each queue."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -78,9 +78,17 @@ class TaskQueue:
         """How many tasks wait for a worker."""
         return self.undelivered + len(self.redelivered)
 
-    def seconds(self, speed: Speed) -> list[float | None]:
-        """Estimate the work on each of the first waiting tasks, in seconds; None: unknown."""
-        return [speed.seconds_for(self.kind, each.audio_seconds) for each in (*self.redelivered, *self.sample)]
+    def work_on(self, count: int, speed: Speed) -> float | None:
+        """Estimate the work on the first `count` waiting tasks, in seconds; None: the length of a recording is unknown.
+
+        Tasks behind those that were read count as the read ones do on average.
+        """
+        first = (*self.redelivered, *self.sample)[:count]
+        known = [speed.seconds_for(self.kind, each.audio_seconds) for each in first]
+        seconds = [each for each in known if each is not None]
+        if len(seconds) < len(first) or (count and not first):
+            return None
+        return sum(seconds) * count / len(first) if first else 0.0
 
     @property
     def oldest(self) -> datetime | None:
@@ -98,21 +106,19 @@ class TaskQueues:
 
     @property
     def ends(self) -> list[datetime] | None:
-        """When the running tasks are expected to end, the earliest first; None if any of the times is unknown."""
+        """When the running tasks are expected to end; None if any of the times is unknown."""
         ends = [end for queue in self.by_key.values() for end in queue.ends]
         known = [end for end in ends if end is not None]
-        return sorted(known) if len(known) == len(ends) else None
+        return known if len(known) == len(ends) else None
 
-    def seconds_before(self, key: QueueKey, turn: int, number: int, speed: Speed) -> float | None:
-        """Estimate the work on the tasks that are served before the `turn`-th one of a queue, the `number`-th of all.
+    def work_on(self, counts: Mapping[QueueKey, int], speed: Speed) -> float | None:
+        """Estimate the work on the first so many tasks of each queue, in seconds.
 
         None if the length of any of their recordings is unknown, among those that were read.
         """
-        own = self.by_key[key]
-        others = [queue for queue in self.by_key.values() if queue is not own]
-        before = _total(own.seconds(speed), turn - 1)
-        of_others = _total([each for queue in others for each in queue.seconds(speed)], number - turn)
-        return None if before is None or of_others is None else before + of_others
+        found = [self.by_key[key].work_on(count, speed) for key, count in counts.items()]
+        known = [seconds for seconds in found if seconds is not None]
+        return sum(known) if len(known) == len(found) else None
 
 
 class QueueReader:
@@ -182,15 +188,6 @@ class QueueReader:
         found = await last_of_each(self._nats, self._names.progress, [subjects.progress(each) for each in ids if each])
         by_id = {(record.subject or "").rpartition(".")[2]: record for record in found}
         return [by_id.get(task_id or "") for task_id in ids]
-
-
-def _total(seconds: Sequence[float | None], count: int) -> float | None:
-    """Return the sum of the first `count` of these; what is beyond the last one counts as they do on average."""
-    first = seconds[:count]
-    known = [each for each in first if each is not None]
-    if len(known) < len(first) or (count and not first):
-        return None
-    return sum(known) * count / len(known) if known else 0.0
 
 
 def _waits(last: RawStreamMsg | None) -> bool:

@@ -1,10 +1,12 @@
 """The position of a waiting task among all that wait."""
 
+from collections import Counter
+
 import pytest
 from natscribe.schemas.wire import Kind, Priority
 
-from app.queue.positions import position_number
-from app.queue.priorities import PATIENCE, PriorityOrder
+from app.queue.estimates import free_in, served_before
+from app.queue.priorities import PATIENCE, PriorityOrder, QueueKey
 from tests.unit.test_priorities import serve
 
 HIGH, NORMAL, LOW = Priority
@@ -15,6 +17,11 @@ def waiting(high: int = 0, normal: int = 0, low: int = 0, *, others: int = 0) ->
     """So many transcriptions of each priority, and so many normal diarizations."""
     found = {(DIARIZATION, priority): 0 for priority in Priority} | {(DIARIZATION, NORMAL): others}
     return found | dict(zip(((TRANSCRIPTION, priority) for priority in Priority), (high, normal, low), strict=True))
+
+
+def position_number(waiting: dict[QueueKey, int], kind: Kind, priority: Priority, turn: int) -> int:
+    """The position of a task: behind all that are served before."""
+    return 1 + sum(served_before(waiting, kind, priority, turn).values())
 
 
 @pytest.mark.parametrize(
@@ -65,3 +72,52 @@ def test_the_position_is_about_true(priority: Priority) -> None:
                 served += 1
             # Then the last task of the queue begins at its position, or as much off as a queue may be passed over
             assert abs(served - expected) <= max(PATIENCE.values())
+
+
+@pytest.mark.parametrize("priority", list(Priority))
+@pytest.mark.parametrize(
+    ("high", "normal", "low"), [(30, 20, 10), (500, 100, 64), (0, 100, 64), (5, 100, 1), (7, 0, 9)]
+)
+def test_the_tasks_of_each_queue_before_are_about_true(priority: Priority, high: int, normal: int, low: int) -> None:
+    # Given queues of any length, and tasks anywhere in one of them
+    queues = waiting(high, normal, low) | {(DIARIZATION, HIGH): high}
+    for turn in {1, 5, queues[TRANSCRIPTION, priority]} - {0}:
+        # When a new worker serves all queues until the task is next
+        left, order, served = dict(queues) | {(TRANSCRIPTION, priority): turn}, PriorityOrder(), Counter[QueueKey]()
+        while left[TRANSCRIPTION, priority]:
+            key = serve_next(order, {key for key, count in left.items() if count})
+            left[key] -= 1
+            served[key] += 1
+        served[TRANSCRIPTION, priority] -= 1
+        # Then about as many of each queue were served as expected
+        expected = served_before(queues | {(TRANSCRIPTION, priority): turn}, TRANSCRIPTION, priority, turn)
+        assert expected.keys() == queues.keys()
+        for key in queues:
+            assert abs(served[key] - expected[key]) <= max(PATIENCE.values()), key
+
+
+def serve_next(order: PriorityOrder, full: set[QueueKey]) -> QueueKey:
+    """Serve one task of the queues that are not empty."""
+    for priority, kinds in order.current():
+        for kind in kinds:
+            if (kind, priority) in full:
+                order.served(priority, kind)
+                return kind, priority
+        order.found_empty(priority)
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("busy", "work", "expected"),
+    [
+        ([], 60, 60),  # nobody is known to work
+        ([10], 0, 10),  # the next task begins when the running one ends
+        ([10], 60, 70),
+        ([10, 7200], 3600, 3610),  # who works for two hours takes no part in it
+        ([10, 20], 30, 30),  # the second worker takes 10 of the 30 seconds
+        ([0, 0, 0], 60, 20),
+        ([-5, -5], 0, 0),  # tasks that last longer than expected end now
+    ],
+)
+def test_when_a_worker_is_free(busy: list[float], work: float, expected: float) -> None:
+    assert free_in(busy, work) == pytest.approx(expected)

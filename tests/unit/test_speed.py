@@ -11,7 +11,7 @@ from app.queue.speed import TASKS_MEASURED, Speed
 from app.queue.stored_message import StoredMessage
 
 NOW = datetime.now(UTC)
-NORMAL, HIGH = (Kind.TRANSCRIPTION, Priority.NORMAL), (Kind.TRANSCRIPTION, Priority.HIGH)
+HIGH, NORMAL, LOW = ((Kind.TRANSCRIPTION, priority) for priority in Priority)
 MINUTE = 60.0
 
 
@@ -64,26 +64,30 @@ def test_the_length_of_what_waits_before_counts() -> None:
     # Given a recording of twenty minutes at the head of the queue
     found = queues(normal=[1200, 10, 10])
     # Then nobody waits for it who is before it, and all who are behind it do
-    assert [found.seconds_before(NORMAL, turn, turn, fast()) for turn in (1, 2, 3)] == [0, 120, 121]
+    assert [found.work_on({NORMAL: before}, fast()) for before in (0, 1, 2)] == [0, 120, 121]
 
 
 def test_more_urgent_tasks_count_as_well() -> None:
     found = queues(high=[600, 600], normal=[10, 10])
-    assert found.seconds_before(NORMAL, 2, 4, fast()) == 121
-    assert found.seconds_before(HIGH, 2, 2, fast()) == 60
+    assert found.work_on({NORMAL: 1, HIGH: 2}, fast()) == 121
+    assert found.work_on({NORMAL: 0, HIGH: 1}, fast()) == 60
 
 
-def test_what_was_not_read_counts_as_the_read_ones_do_on_average() -> None:
+def test_what_was_not_read_counts_as_the_read_ones_of_its_queue_do_on_average() -> None:
     found = queues(normal=[10, 30])
-    assert found.seconds_before(NORMAL, 101, 101, fast()) == 200
+    assert found.work_on({NORMAL: 100}, fast()) == 200
+    # And never as the recordings of another queue do
+    found = queues(high=[60] * 64, normal=[60] * 60, low=[3 * 3600] * 64)
+    assert found.work_on({NORMAL: 59, HIGH: 180, LOW: 0}, fast()) == pytest.approx((59 + 180) * 6)
+    assert found.work_on({NORMAL: 59, HIGH: 180, LOW: 2}, fast()) == pytest.approx((59 + 180) * 6 + 2 * 1080)
 
 
 def test_nobody_guesses_an_unknown_length() -> None:
     # Given a recording whose publisher has not told its length
     found = queues(normal=[10, None, 10])
     # Then only those behind it wait for an unknown time
-    assert found.seconds_before(NORMAL, 2, 2, fast()) == 1
-    assert found.seconds_before(NORMAL, 3, 3, fast()) is None
+    assert found.work_on({NORMAL: 1}, fast()) == 1
+    assert found.work_on({NORMAL: 2}, fast()) is None
     # And without a speed, or without anything that was read, nothing is known of those before
-    assert found.seconds_before(NORMAL, 2, 2, Speed()) is None
-    assert found.seconds_before(NORMAL, 1, 2, fast()) is None
+    assert found.work_on({NORMAL: 1}, Speed()) is None
+    assert found.work_on({NORMAL: 0, HIGH: 1}, fast()) is None
