@@ -196,6 +196,19 @@ async def test_files_of_one_name_have_results_of_their_own(terminal: Terminal, r
     assert err.splitlines()[-1] == "wrote found/meeting.flac.txt (replaced)"
 
 
+async def test_a_task_that_is_named_like_the_recording_of_another_has_a_file_of_its_own(
+    terminal: Terminal, recordings_folder: Path
+) -> None:
+    # Given two tasks of one recording, of which one has the name of the recording
+    (recordings_folder / "y").write_bytes(b"not looked at by a fake engine")
+    for task_id in ("x", "y"):
+        await terminal.run("transcribe", "--task-id", task_id, "--stored", "y")
+    # When both results are written
+    code, _, err = await terminal.run("result", "x", "y", "--output-dir", "found")
+    # Then each has a file
+    assert (code, err) == (0, "wrote found/y.txt\nwrote found/y (2).txt\n")
+
+
 @pytest.mark.parametrize("command", [("transcribe", "meeting.flac", "second.flac"), ("result", "t1", "t2")])
 async def test_several_subtitles_are_not_one(terminal: Terminal, command: tuple[str, ...]) -> None:
     # When several results are wanted as one document of a format that has no such documents

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from natscribe.cli.names import file_names, labels_of, recording_name, result_names
+from natscribe.cli.names import file_names, labels_of, names_of_tasks, recording_name, result_names
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,21 @@ def test_each_result_has_a_file_of_its_own_that_is_seen(recordings: list[str], n
 )
 def test_a_result_that_is_fetched_later_has_the_name_of_its_recording(recording: str, name: str) -> None:
     assert recording_name(recording, "t1") == name
+
+
+@pytest.mark.parametrize(
+    ("recordings", "names"),
+    [
+        ({"t1": "a.wav", "t2": "b.wav"}, ["a.wav", "b.wav"]),
+        ({"t1": "a.wav", "t2": "a.wav"}, ["a.wav", "t2"]),
+        ({"t1": "a.wav", "t2": "A.wav"}, ["a.wav", "t2"]),
+        ({"x": "y", "y": "y"}, ["y", "y (2)"]),
+        ({"x": "y", "y": "x"}, ["y", "x"]),
+        ({"t1": "t3", "t2": "a", "t3": "a"}, ["t3", "a", "t3 (2)"]),
+    ],
+)
+def test_each_of_several_tasks_has_a_name_of_its_own(recordings: dict[str, str], names: list[str]) -> None:
+    assert names_of_tasks(recordings) == names
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 
@@ -47,6 +47,15 @@ def recording_name(audio_file_id: str, task_id: str) -> str:
     recording = Path(audio_file_id).name.removeprefix(f"{task_id}-")  # an upload begins with its task
     (name,) = file_names([recording])
     return name if name and len(name.encode()) <= _LONGEST_NAME_BYTES else task_id
+
+
+def names_of_tasks(recordings: Mapping[str, str]) -> list[str]:
+    """Make a unique name for each task: that of its recording, or the task id if an earlier task has that name."""
+    names: list[str] = []
+    for task_id, recording in recordings.items():
+        is_taken = _key(recording) in map(_key, names)
+        names.append(task_id if is_taken else recording)
+    return _unlike(names)
 
 
 def _prefixes(folder: Path | None) -> set[str]:

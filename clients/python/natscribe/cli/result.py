@@ -8,7 +8,7 @@ import typer
 
 from natscribe.cli.console import WARNING, err, open_client, out, run_and_exit
 from natscribe.cli.limits import MaxCueSeconds, MaxLineChars, MaxLines, chosen
-from natscribe.cli.names import recording_name, result_names
+from natscribe.cli.names import names_of_tasks, recording_name, result_names
 from natscribe.cli.notices import notices
 from natscribe.cli.results import FORMAT_HELP, Format, Output, OutputDir, output_of
 from natscribe.cli.task import SeveralTasks, for_each
@@ -38,7 +38,7 @@ def result(  # noqa: PLR0913 -- the options of the command
 ) -> None:
     """Print results, or write each into a file.
 
-    The file has the name of the recording; of two tasks with the same recording, one has the name of its task.
+    The file has the name of the recording; of two tasks with the same recording, the later one has its task id.
     """
     _check_audio(audio, task_ids, result_format)
     limits = chosen(result_format, max_line_chars, max_lines, max_cue_seconds)
@@ -84,11 +84,10 @@ async def _fetch_results(task_ids: list[str], output: Output, audio: Path | None
 
 async def _file_names(client: Client, task_ids: list[str], output: Output) -> dict[str, str]:
     """Return the name of the file of each task."""
-    tasks: dict[str, str] = {}  # by the name of the recording
-    for task_id in dict.fromkeys(task_ids):
-        name = task_id
+    recordings: dict[str, str] = {}
+    for task_id in task_ids:
+        recordings[task_id] = task_id
         with suppress(RequestFailedError):  # it is told when the result is fetched
             task = (await client.get_task_progress(task_id)).task
-            name = recording_name(task.audio_file_id, task_id) if task is not None else task_id
-        tasks[task_id if name in tasks else name] = task_id
-    return dict(zip(tasks.values(), result_names(list(tasks), output.folder), strict=True))
+            recordings[task_id] = recording_name(task.audio_file_id, task_id) if task is not None else task_id
+    return dict(zip(recordings, result_names(names_of_tasks(recordings), output.folder), strict=True))
