@@ -3,8 +3,9 @@
 import re
 
 import pytest
+from faster_whisper.tokenizer import _LANGUAGE_CODES
 from natscribe.client import OptionError
-from natscribe.client.languages import language_code
+from natscribe.client.languages import OTHER_CODES, language_code
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,13 @@ from natscribe.client.languages import language_code
         ("Français", "fr"),
         ("日本語", "ja"),
         ("Lao", "lo"),
+        ("nb-NO", "no"),
+        ("nn-NO", "nn"),
+        ("Norwegian Bokmål", "no"),
+        ("jv", "jw"),
+        ("fil-PH", "tl"),
+        ("iw_IL", "he"),
+        ("in", "id"),
         ("Haitian Creole", "ht"),
         ("xx", "xx"),
     ],
@@ -49,3 +57,14 @@ def test_an_unknown_language_is_answered_with_similar_names(written: str, near: 
     words = f"language: use a code of ISO 639-1, like en, or a name, like English{near}"
     with pytest.raises(OptionError, match=f"^{re.escape(words)}$"):
         language_code(written)
+
+
+@pytest.mark.parametrize("written", [5, ["en"], b"en"])
+def test_what_is_no_text_is_no_language(written: object) -> None:
+    with pytest.raises(OptionError, match=r"^language: use a code of ISO 639-1, like en, or a name, like English$"):
+        language_code(written)
+
+
+def test_each_other_code_means_a_language_that_whisper_knows() -> None:
+    assert set(OTHER_CODES.values()) <= set(_LANGUAGE_CODES)
+    assert not OTHER_CODES.keys() & set(_LANGUAGE_CODES)

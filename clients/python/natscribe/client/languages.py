@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from difflib import get_close_matches
+from typing import Final
 
 from natscribe.client.errors import OptionError
 
@@ -72,7 +73,7 @@ my Burmese, မြန်မာ, Myanmar
 ne Nepali, नेपाली
 nl Dutch, Nederlands, Flemish, Vlaams
 nn Nynorsk, Norwegian Nynorsk
-no Norwegian, norsk, bokmål
+no Norwegian, norsk, bokmål, Norwegian Bokmål
 oc Occitan
 pa Punjabi, ਪੰਜਾਬੀ, Panjabi
 pl Polish, polski
@@ -109,12 +110,13 @@ yo Yoruba, Yorùbá
 yue Cantonese, 粵語, 广东话
 zh Chinese, 中文, Mandarin
 """
+OTHER_CODES: Final = {"nb": "no", "jv": "jw", "fil": "tl", "iw": "he", "in": "id"}  # codes that Whisper does not know
 _CODE = re.compile(r"([A-Za-z]{2,3})([-_.@].*)?")  # with the rest of a locale: en-US, pt_BR, zh-Hans
 _LIKE = 0.7  # names that are less alike are no advice
 _MOST_NAMED = 3
 
 
-def language_code(written: str) -> str:
+def language_code(written: object) -> str:
     """Return the code of a language that is written as a code, as a locale or by its name, in any case.
 
     A code may be one that is not listed here: models may know other languages than Whisper does.
@@ -122,15 +124,19 @@ def language_code(written: str) -> str:
     Raises:
         OptionError: No language has this name.
     """
-    found = _codes().get(_plain(written)) or _code(written)
+    text = written if isinstance(written, str) else ""
+    found = _codes().get(_plain(text)) or _code(text)
     if found is None:
-        raise OptionError(_advice(written))
+        raise OptionError(_advice(text))
     return found
 
 
 def _code(written: str) -> str | None:
     found = _CODE.fullmatch(written.strip())
-    return found[1].lower() if found else None
+    if found is None:
+        return None
+    code = found[1].lower()
+    return OTHER_CODES.get(code, code)
 
 
 def _codes() -> dict[str, str]:
