@@ -35,7 +35,9 @@ async def discard_all(tasks: Collection[asyncio.Task[Any]]) -> None:
 
 
 class Stop:
-    """Stops the body of its `async with`: after some seconds, also those in which it stood still, or by `now`.
+    """Stops the body of an `async with` when its time is over, or when `now` is called.
+
+    The time counts from the beginning of the body, or as the function `since` says: for example from its last progress.
 
     `asyncio.timeout` cancels its body once. A `Stop` repeats the cancellation until the body has ended, because a
     single cancellation can be lost: see `cancel_all`.

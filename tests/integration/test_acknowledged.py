@@ -179,9 +179,9 @@ async def test_a_message_with_an_id_that_is_no_task_is_not_denied(
     await js.publish(QUEUE, json.dumps({"task_id": "t1", "unknown": "field"}).encode())
     # When somebody asks about it before a worker has taken it
     error = (await publisher.ask(subjects.STATUS, task_id="t1"))["error"]
-    # Then it is not said to be missing
-    assert error["code"] == ErrorCode.INTERNAL
-    assert "ask again" in error["message"]
+    # Then it is not said to be missing, and what is wrong is told
+    assert error["code"] == ErrorCode.INVALID_MESSAGE
+    assert "audio_file_id: this field is missing, add it" in error["message"]
 
 
 async def test_a_queue_that_cannot_be_read_in_time_makes_no_task_unknown(
