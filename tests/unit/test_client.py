@@ -24,6 +24,7 @@ from natscribe.client import (
     RecordingError,
     RequestFailedError,
     StorageFullError,
+    StorageStoppedError,
     TaskIdTakenError,
     UnreachableError,
     exchange,
@@ -250,6 +251,28 @@ async def test_a_missing_bucket_is_explained(tmp_path: Path) -> None:
     # When a recording is uploaded
     # Then the error says what to do in each case
     with pytest.raises(UnreachableError, match=r"no bucket 'audio'.*wait.*set AUDIO_STORE here.*--stored"):
+        await Bucket(js, "audio").upload(recording, "r.wav")
+
+
+@pytest.mark.parametrize(
+    ("happens", "words"),
+    [
+        (
+            APIError(code=503, err_code=10051),
+            "recording.wav, because its disk is or was full: .* make room on the disk and",
+        ),
+        (NatsTimeoutError(), "recording.wav, perhaps because its disk .* make room on the disk, if it is full, and"),
+    ],
+)
+async def test_only_nats_itself_knows_that_its_disk_is_full(tmp_path: Path, happens: Exception, words: str) -> None:
+    # Given a bucket whose leader answers, and that stores nothing: NATS says so, or acknowledges nothing
+    recording = tmp_path / "recording.wav"
+    recording.write_bytes(b"sound")
+    js = AsyncMock(spec=JetStreamContext)
+    js.object_store.return_value.get_info.side_effect = NotFoundError()
+    js.object_store.return_value.put.side_effect = happens
+    # When a recording is uploaded, then only what is known is told as a fact
+    with pytest.raises(StorageStoppedError, match=words):
         await Bucket(js, "audio").upload(recording, "r.wav")
 
 

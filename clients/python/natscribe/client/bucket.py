@@ -104,11 +104,11 @@ class Bucket:
         if isinstance(error, APIError) and error.err_code in STORAGE_FULL:
             message = f"NATS has no room for {what}"
             raise StorageFullError(message) from error
-        stopped = isinstance(error, APIError) and error.err_code == STORE_FAILED
-        if stopped or isinstance(error, nats.errors.TimeoutError):
+        is_told = isinstance(error, APIError) and error.err_code == STORE_FAILED
+        if is_told or isinstance(error, nats.errors.TimeoutError):
             with suppress(nats.errors.Error):
                 await self._js.stream_info(f"OBJ_{self._name}")  # if the leader answers, only the storing fails
-                raise StorageStoppedError(what) from error
+                raise StorageStoppedError(what, is_certain=is_told) from error
 
     async def withdraw(self, name: str, /) -> None:
         """Delete a recording; see `Store.withdraw`."""

@@ -78,11 +78,13 @@ class StorageFullError(ClientError):
 class StorageStoppedError(StorageFullError):
     """A stream of JetStream answers and stores nothing, as one does that met a full disk, until NATS is restarted."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, is_certain: bool = True) -> None:
+        """`is_certain` says whether NATS itself has told that it cannot write; else it only acknowledges nothing."""
+        perhaps, if_so = ("", "") if is_certain else ("perhaps ", ", if it is full,")
         super().__init__(
-            f"NATS answers, but does not store {what}, because its disk is or was full",
-            "the operator has to make room on the disk and then restart NATS, which stores nothing there until its "
-            "restart (runbook: StorageAlmostFull)",
+            f"NATS answers, but does not store {what}, {perhaps}because its disk is or was full",
+            f"the operator has to make room on the disk{if_so} and then restart NATS, which stores nothing after a "
+            "full disk until its restart (runbook: StorageAlmostFull)",
         )
 
 
