@@ -60,8 +60,8 @@ async def _behind(count: int, sizes: Sizes) -> Row:
     sizes.tell(f"{count:,} wait: filling the queue")
     async with fresh(partial(waiting.fill, count=count)) as stack:
         sizes.tell(f"{count:,} wait: urgent tasks, idle worker")
-        idle = await _idle(stack, sizes, queue_limit=2 * count)
-        async with serving(stack, NO_OP, nats_max_msgs_per_subject=2 * count):
+        idle = await _idle(stack, sizes, queue_limit=2 * count, paused=True)
+        async with serving(stack, NO_OP, paused=True, nats_max_msgs_per_subject=2 * count):
             await waiting.open_queue(stack)
             before, began = await waiting.still_waiting(stack), time.perf_counter()
             sizes.tell(f"{count:,} wait: the worker serves them")
@@ -72,11 +72,11 @@ async def _behind(count: int, sizes: Sizes) -> Row:
             return Row(count, idle, busy, drained)
 
 
-async def _idle(stack: Stack, sizes: Sizes, queue_limit: int = 10_000) -> list[float]:
+async def _idle(stack: Stack, sizes: Sizes, *, queue_limit: int = 10_000, paused: bool = False) -> list[float]:
     """Seconds to each start, on several workers, because workers differ a little."""
     delays: list[float] = []
     for _ in range(sizes.starters):
-        async with serving(stack, NO_OP, nats_max_msgs_per_subject=queue_limit):
+        async with serving(stack, NO_OP, paused=paused, nats_max_msgs_per_subject=queue_limit):
             delays += await starts(stack, sizes.starts)
     return delays
 

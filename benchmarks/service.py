@@ -1,6 +1,8 @@
 """This service as a child process, started as its users start it."""
 
 import asyncio
+import json
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +13,7 @@ from app.settings import Settings
 from benchmarks.stack import READY_WITHIN, Child, Stack, python
 
 REAL, NO_OP = "app.main:app", "benchmarks.no_op:app"
+OF_CONSUMERS = {"ok", "consumers"}  # checks of readiness that fail while a consumer is paused
 
 
 async def provision(stack: Stack, *, queue_limit: int = 10_000) -> None:
@@ -25,11 +28,13 @@ async def serving(
     application: str = REAL,
     *,
     workers: int = 1,
-    ready: bool = True,
+    paused: bool = False,
     one_core: bool = False,
     **settings: object,
 ) -> AsyncIterator[Child]:
-    """Run the service; with `ready`, the body begins when its model is loaded and it takes tasks.
+    """Run the service; the body begins when its model is loaded and it takes tasks.
+
+    `paused` says that a consumer is paused or changed for the measurement: such a worker does not count as ready.
 
     A worker transcribes one window at a time where nothing else is set, as the bare engine does. With `one_core` all
     its processes share a core.
@@ -41,17 +46,20 @@ async def serving(
     async with stack.running(command, {name.upper(): str(value) for name, value in chosen.items()}) as child:
 
         async def is_ready() -> bool:
-            answers = [await asyncio.to_thread(_is_well, port, check) for check in ("startup", "ready")]
-            return all(answers)
+            found = [await asyncio.to_thread(_failed_checks, port, route) for route in ("startup", "ready")]
+            return set().union(*found) <= (OF_CONSUMERS if paused else set())
 
-        if ready:
-            await child.until(is_ready, every=0.1, within=READY_WITHIN)
+        await child.until(is_ready, every=0.1, within=READY_WITHIN)
         yield child
 
 
-def _is_well(port: int, check: str) -> bool:
+def _failed_checks(port: int, route: str) -> set[str]:
+    """Return the names of the checks of a health route that fail, and `ok` if any does."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/{check}", timeout=5):
-            return True
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/{route}", timeout=5):
+            return set()
+    except urllib.error.HTTPError as unwell:
+        checks: dict[str, bool] = json.loads(unwell.read())
+        return {name for name, holds in checks.items() if not holds}
     except OSError:
-        return False
+        return {"answer"}

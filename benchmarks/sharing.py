@@ -79,7 +79,7 @@ async def measure(sizes: Sizes) -> Findings:
 async def _measured(stack: Stack, recording: Spoken, way: Way, sizes: Sizes) -> Found:
     caller, times, text = Caller(stack.nats), [], ""
     async with serving(
-        stack, REAL, workers=way.workers, ready=True, one_core=way.one_core, cache_ttl=0, **way.settings
+        stack, REAL, workers=way.workers, paused=False, one_core=way.one_core, cache_ttl=0, **way.settings
     ) as child:
         clip, uploaded = await caller.upload(CLIPS[0]), await caller.upload(recording.path)
         for _ in range(4):
