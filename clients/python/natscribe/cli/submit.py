@@ -117,8 +117,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     wait: Wait = True,
 ) -> None:
     """Turn recordings into text. The service keeps each recording for AUDIO_TTL (30 days) after the end of its task."""
-    if not diarize:
-        _refuse_speakers(min_speakers, max_speakers, result_format, channels)
+    _check_speakers(min_speakers, max_speakers, result_format, channels, diarize=diarize)
     terms = () if vocabulary is None else read_vocabulary(vocabulary)
     options = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
     task = partial(Client.create_transcription_task, user_id=users.user_id(user_id), task_id=task_id, priority=priority)
@@ -134,14 +133,16 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     _submit(files, creates, task_id, submission, stored=stored)
 
 
-def _refuse_speakers(
-    fewest: int | None, most: int | None, formats: Sequence[Format] | None, channels: Channels
+def _check_speakers(
+    fewest: int | None, most: int | None, formats: Sequence[Format] | None, channels: Channels, *, diarize: bool
 ) -> None:
     """Refuse options that have an effect only with --diarize.
 
     Raises:
-        typer.BadParameter: Such an option is given.
+        typer.BadParameter: Such an option is given, and --diarize is not.
     """
+    if diarize:
+        return
     if (fewest, most) != (None, None):
         message = "--min-speakers and --max-speakers have no effect alone: add --diarize"
         raise typer.BadParameter(message)

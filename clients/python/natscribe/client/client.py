@@ -127,13 +127,11 @@ class Client:
             "task_id": used,
             "audio_file_id": await audio_file_id(self._settings, recording, used),
             "user_id": user_id,
-            "diarize": diarize,
-            "min_speakers": min_speakers,
-            "max_speakers": max_speakers,
             "word_timestamps": word_timestamps,
             "keep_seconds": keep_seconds,
         }
-        task = make(TranscriptionTask, fields | options)
+        speakers = {"diarize": diarize, "min_speakers": min_speakers, "max_speakers": max_speakers}
+        task = make(TranscriptionTask, fields | speakers | options)
         return await self._submit(task, Kind.TRANSCRIPTION, recording, priority, is_new=task_id is None)
 
     async def create_diarization_task(  # noqa: PLR0913 -- the task's fields
