@@ -79,7 +79,7 @@ class StreamWatch:
             await asyncio.sleep(HEAD_START_S)
             findings = await provisioning.examine(self._js, self._settings)
             changed_by |= self._changed_by
-        if self._is_new(findings) or (not findings.sound and now >= self._retry_at):
+        if self._is_new(findings) or (findings.broken and now >= self._retry_at):
             self._settled_at = now + SETTLED_AFTER_S
             findings = await self._mend(findings, changed_by)
         elif now < self._settled_at:

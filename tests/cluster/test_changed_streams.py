@@ -14,6 +14,7 @@ from tests.declarers import CONSUMERS, LOGS, SUBJECTS, faststream_consumer, stri
 from tests.waiting import eventually
 
 TASKS = 20
+NOTICED_WITHIN_S = 2.0
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -61,8 +62,8 @@ async def test_tasks_outlive_streams_that_are_stripped(settings: Settings, publi
             await eventually(partial(publisher.started, f"t{number}"))
             for stream in SUBJECTS:
                 await stripped(publisher.js, stream)
-            # Then they are put back
-            await eventually(lambda: is_sound(publisher.js, settings))
+            # Then they are put back in time
+            await eventually(lambda: is_sound(publisher.js, settings), within=NOTICED_WITHIN_S)
         # And each task is done, and has one result
         ended = await publisher.ended()
     assert set(ended.results) == set(publisher.acknowledged)

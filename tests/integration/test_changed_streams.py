@@ -531,9 +531,11 @@ async def test_a_consumer_that_somebody_edits_is_put_back(
 
 
 async def test_a_paused_queue_is_told_until_it_is_resumed(
-    worker: Worker, settings: Settings, nc: Client, js: JetStreamContext
+    worker: Worker, settings: Settings, nc: Client, js: JetStreamContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a task queue that an operator pauses
+    tries = AsyncMock(wraps=provisioning.provision)
+    monkeypatch.setattr(provisioning, "provision", tries)
     stream, name = "transcription_tasks", "transcription_worker_diarization_low"
     until = datetime.now(UTC) + timedelta(hours=1)
     await js.pause_consumer(stream, name, until.isoformat())
@@ -541,6 +543,8 @@ async def test_a_paused_queue_is_told_until_it_is_resumed(
     (problem,) = await eventually(partial(told_by, nc))
     assert f"nats consumer resume {stream} {name}" in problem.next_step
     assert await consumers_exist(worker.broker, settings)
+    await asyncio.sleep(2 * NOTICED_WITHIN_S)  # two more looks, at least
+    assert tries.await_count == 1
     # When it is resumed, then all is well
     await js.resume_consumer(stream, name)
     await eventually(lambda: _has_no_problem(nc))
