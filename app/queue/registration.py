@@ -147,8 +147,7 @@ class Registration:
         """
         if last is not None and message.owns(last):
             return last
-        is_ours = message.replay_of is None if last is None else message.replays(last, task)
-        if not is_ours:
+        if not await self._may_own(message, task, last):
             raise AlreadyKnownError(task.task_id)
         event = ProgressEvent(
             task_id=task.task_id,
@@ -167,6 +166,21 @@ class Registration:
         if last is None and not await self._is_held(message):
             await self._undo_if_deleted(queued)
         return queued
+
+    async def _may_own(self, message: StoredMessage, task: Task, last: Record | None) -> bool:
+        """Return whether a message may own a task id whose last record is `last`.
+
+        A new id belongs to its first message, a failed task to a replay. A task whose message was lost with the task
+        stream belongs to the message with which its publisher publishes the same task again.
+        """
+        if last is None or message.replay_of is not None:
+            return message.replay_of is None if last is None else message.replays(last, task)
+        if last.event.state.ended or last.metadata.task != task:
+            return False
+        # A worker appends the end of a task before it settles the message. So if the message is gone and `last` is out
+        # of date, the append of `queued` is refused.
+        owner = await self._waiting.held(last.metadata.subject, last.metadata.task_sequence)
+        return owner is None or not owner.owns(last)
 
     async def _undo_if_deleted(self, queued: Record) -> None:
         """Remove the first record of a log, whose message is gone, unless another record follows it.

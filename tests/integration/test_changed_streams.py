@@ -22,7 +22,7 @@ from nats.js.api import (
     StreamConfig,
     StreamSource,
 )
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NotFoundError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.workers import WorkerInfo
@@ -34,7 +34,7 @@ from app.operations.health import consumers_exist
 from app.settings import Settings
 from tests.declarers import CONSUMERS, LOGS, SUBJECTS, faststream_consumer, node_program, stripped
 from tests.fakes.engine import FakeEngine
-from tests.integration.conftest import Publisher, StartWorker
+from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually
 
 NOTICED_WITHIN_S = 2.0
@@ -259,6 +259,39 @@ async def test_what_an_operator_may_choose_is_left_alone(
     after = await configs(js)
     assert (after["transcription_tasks"].max_msgs_per_subject, after["OBJ_audio"].max_age) == (20_000, 14 * 24 * 3600)
     assert told(logs, "settings_restored") == []
+
+
+async def test_a_task_whose_queue_was_deleted_goes_on_when_it_is_published_again(
+    publisher: Publisher, start_worker: StartWorker, js: JetStreamContext
+) -> None:
+    # Given a worker with a task, another task that waits, and a task stream that somebody deletes
+    engine = FakeEngine()
+    engine.may_go_on.clear()
+    async with start_worker(engine):
+        await (await js.object_store("audio")).put("meeting.flac", b"sound")
+        for task_id in ("t1", "t2"):
+            await publisher.publish(task_id)
+        await publisher.until("t1", State.RUNNING)
+        await publisher.until("t2", State.QUEUED)
+        await js.delete_stream("transcription_tasks")
+        await eventually(partial(exists, js, "transcription_tasks"))
+        engine.may_go_on.set()
+        await publisher.until("t1", State.COMPLETED)
+        # When the publisher of the waiting task publishes it again
+        await publisher.publish("t2")
+        # Then it is done, and once
+        await publisher.until("t2", State.COMPLETED)
+        # And what is published once more changes nothing
+        for task_id in ("t1", "t2"):
+            await publisher.publish(task_id)
+        await eventually(lambda: queue_is_empty(js))
+    assert await stored_results(js) == {"results.t1": 1, "results.t2": 1}
+
+
+async def exists(js: JetStreamContext, stream: str) -> bool:
+    with suppress(NotFoundError):
+        return bool(await js.stream_info(stream))
+    return False
 
 
 async def stray(js: JetStreamContext, stream: str, subject: str) -> int:
