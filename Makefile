@@ -5,7 +5,8 @@ TESTS ?= tests/unit tests/integration
 QUICK_E2E := tests/e2e/test_service.py tests/e2e/test_speech.py
 LONG := tests/acceptance tests/integration/engines tests/kubernetes tests/monitoring \
 	tests/access/test_cluster.py tests/integration/test_many_requests.py tests/integration/test_recordings_in_s3.py \
-	tests/integration/test_package.py \
+	tests/integration/test_package.py tests/integration/test_attacks.py tests/integration/test_full_disk.py \
+	tests/integration/cli/test_up.py \
 	$(filter-out $(QUICK_E2E),$(wildcard tests/e2e/test_*.py))
 HEARING := tests/integration/engines/test_speech.py tests/integration/engines/test_transcription.py \
 	tests/integration/engines/test_diarization.py tests/integration/engines/test_onnx.py tests/e2e/test_speech.py \
@@ -57,7 +58,7 @@ test: $(READY) ## run all tests but the long ones and those of `check`, against 
 test-unit: $(READY) ## run the tests that need no server and no Node: half a minute
 	@$(BIN)/pytest -n 2 --dist loadgroup -m "not node" tests/unit tests/handlers tests/contract
 
-test-long: $(READY) $(NODE_READY) ## run the long tests: engines, monitoring, browser, lost workers, S3
+test-long: $(READY) $(NODE_READY) ## run the long tests: engines, monitoring, browser, lost workers, attacks, S3
 	@$(BIN)/pytest -n 2 --dist loadgroup $(LONG) tests/cluster/test_start.py
 
 test-kernel: $(READY) $(NODE_READY) ## run the tests that hear speech as another processor computes: KERNEL=oldest, avx or mkl
