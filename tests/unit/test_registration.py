@@ -33,13 +33,15 @@ def message(task: TranscriptionTask = TASK, replay_of: str | None = None) -> Sto
 
 
 class FakeWaiting:
-    """Holds one message."""
+    """Holds one message, and perhaps earlier ones."""
 
     def __init__(self) -> None:
         self.message: StoredMessage | None = message()
+        self.earlier: list[StoredMessage] = []
 
-    async def held(self, _: str, __: int) -> StoredMessage | None:
-        return self.message
+    async def held(self, _: str, sequence: int) -> StoredMessage | None:
+        held = [self.message, *self.earlier]
+        return next((each for each in held if each is not None and each.sequence == sequence), None)
 
     async def find(self, _: str, __: Collection[int]) -> list[tuple[StoredMessage, Position | None]]:
         return [(self.message, Position(3, None))] if self.message else []
@@ -202,12 +204,33 @@ async def test_an_id_belongs_to_the_message_that_was_registered_first(
     record = await registration.register(TASK, first)
     # When a second message with its id waits or is taken, then nothing is appended
     waiting.message = second = StoredMessage(QUEUE, 2, datetime.now(UTC) - timedelta(seconds=1), {}, first.body)
+    waiting.earlier = [first]
     await registration.register_waiting([Announcement("t1", QUEUE, 2)])
     with pytest.raises(AlreadyKnownError):
         await registration.register(TASK, second)
     # And the first one owns the id still
     assert (await registration.register(TASK, first)).stream_sequence == record.stream_sequence
     assert len(log.events("t1")) == 1
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_a_task_whose_message_is_lost_belongs_to_the_next_message_of_the_same_task(
+    registration: Registration, log: InMemoryTaskLog, waiting: FakeWaiting, same: bool
+) -> None:
+    # Given a registered task whose message was lost with the task stream
+    record = await registration.register(TASK, message())
+    body = TASK.model_copy(update={"user_id": TASK.user_id if same else 99})
+    now = datetime.now(UTC) - timedelta(seconds=1)
+    waiting.message = second = StoredMessage(QUEUE, 2, now, {}, body.model_dump_json().encode())
+    if same:
+        # When it is published again, then the second message owns the log
+        found = await registration.register(TASK, second)
+        assert (found.metadata.task_sequence, found.event.sequence) == (2, record.event.sequence + 1)
+    else:
+        # When another task has its id, then that one is refused
+        with pytest.raises(AlreadyKnownError):
+            await registration.register(body, second)
+    assert len(log.events("t1")) == 1 + same
 
 
 async def test_a_replay_of_a_deleted_task_registers_nothing(
