@@ -107,10 +107,9 @@ def test_two_readers_are_distinguished(networks: Networks) -> None:
 
 
 def test_the_demo_has_no_more_errors_than_before(networks: Networks) -> None:
-    # Given the demo and who speaks when in it, when it is diarized, then at most 6.5 % of its speech is wrong.
-    # It is 6.1 %; each turn that begins a frame later on another processor adds .06 %
+    # Given the demo and who speaks when in it, when it is diarized, then at most 6.2 % of its speech is wrong
     done, _ = run(networks, DEMO)
-    assert error_rate(done.turns, DEMO.with_suffix(".rttm"), done.duration_seconds) <= 0.065
+    assert error_rate(done.turns, DEMO.with_suffix(".rttm"), done.duration_seconds) <= 0.062
 
 
 def test_a_telephone_call_has_the_turns_that_it_has() -> None:

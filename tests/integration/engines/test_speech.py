@@ -94,7 +94,7 @@ def test_no_run_of_words_is_missing_and_each_sentence_has_its_language(heard: Tr
     segments = heard(name)
     score = score_of(name, segments)
     assert score.longest_missing <= 8
-    assert score.rate <= 0.4  # of 40 s in a language that whisper-base may know badly
+    assert score.rate <= 0.3  # of 40 s in a language that whisper-base knows badly; the bench counts all kinds
     assert share_in(name[-2:], segments) >= 0.9
 
 
