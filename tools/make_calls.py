@@ -131,11 +131,21 @@ def laid_out(placed: list[tuple[float, str, Piece]], random: np.random.Generator
 
 def telephone(samples: Samples) -> Samples:
     """Filter and quantize samples as a telephone does; the result has 8000 samples a second."""
+    return quantized(filtered(samples)[::2])
+
+
+def filtered(samples: Samples) -> Samples:
+    """Keep what a telephone transmits: 300 to 3400 Hz."""
     spectrum = np.fft.rfft(samples)
     hertz = np.fft.rfftfreq(len(samples), 1 / RATE)
     passed = np.minimum((hertz - BAND[0]) / SLOPE, (BAND[1] - hertz) / SLOPE) + 1
-    narrow = np.fft.irfft(spectrum * passed.clip(0, 1), len(samples))[::2].clip(-1, 1)
-    steps = np.rint(np.sign(narrow) * np.log1p(MU * np.abs(narrow)) / np.log1p(MU) * 127) / 127
+    return np.asarray(np.fft.irfft(spectrum * passed.clip(0, 1), len(samples)), np.float32)
+
+
+def quantized(samples: Samples) -> Samples:
+    """Quantize samples by mu-law."""
+    loud = samples.clip(-1, 1)
+    steps = np.rint(np.sign(loud) * np.log1p(MU * np.abs(loud)) / np.log1p(MU) * 127) / 127
     return np.asarray(np.sign(steps) * np.expm1(np.abs(steps) * np.log1p(MU)) / MU, np.float32)
 
 

@@ -1,1 +1,1 @@
-"""Diarization: cut excerpts, find voices in them, embed the voices, cluster the embeddings to speakers, build turns."""
+"""Diarization: cut excerpts, find voices in them, embed slices of speech, cluster them to speakers, build turns."""

@@ -1,4 +1,4 @@
-"""The analysis of a chunk, and its record: a text of about 20 KB, from which turns can be found without the sound."""
+"""The analysis of a chunk, and its record: a text of about 30 KB, from which turns can be found without the sound."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
@@ -8,27 +8,47 @@ from zlib import compress, decompressobj, error
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.diarization.excerpts import FRAMES, PER_CHUNK
+from app.engines.diarization.excerpts import FRAMES, FRAMES_APART, PER_CHUNK
+from app.engines.diarization.slices import SHORTEST_FRAMES
 
 VOICES = 3
 """Number of voices that the segmentation network distinguishes in an excerpt."""
 SIZE = 192
 """Number of values in an embedding."""
 
-_ROW = np.dtype([("excerpt", "u1"), ("voice", "u1"), ("frames", "<u2"), ("values", "<f2", SIZE)])
+Activity = npt.NDArray[np.uint8]
+Speaking = npt.NDArray[np.bool_]
+Values = npt.NDArray[np.int8]
+
+_PROBABLE = 128  # a voice with this probability (of 255) speaks
+_LARGEST = 127  # the largest of the values that stand for an embedding
+_SLICE = np.dtype([("start", "<u2"), ("end", "<u2"), ("values", "i1", SIZE)])
+_VOICE = np.dtype([("excerpt", "u1"), ("voice", "u1"), ("values", "i1", SIZE)])
+_HEAD = np.dtype([("excerpts", "u1"), ("slices", "<u2"), ("voices", "u1")])
 _ACTIVITY = FRAMES * VOICES
-_LARGEST_BYTES = 2 + PER_CHUNK * (_ACTIVITY + VOICES * _ROW.itemsize)
+_FRAMES = (PER_CHUNK - 1) * FRAMES_APART + FRAMES
+_LARGEST_BYTES = (
+    _HEAD.itemsize + PER_CHUNK * (_ACTIVITY + VOICES * _VOICE.itemsize) + _FRAMES // SHORTEST_FRAMES * _SLICE.itemsize
+)
 _NO_RECORD = "not the record of a chunk"
 
 
 @dataclass(frozen=True)
-class Embedding:
-    """The embedding of a voice of an excerpt; `frames` counts the frames in which the voice speaks alone."""
+class Slice:
+    """A slice, in frames from the start of the chunk, and its embedding."""
+
+    start: int
+    end: int
+    values: Values
+
+
+@dataclass(frozen=True)
+class Voice:
+    """The embedding of a voice of an excerpt that hardly ever speaks alone."""
 
     excerpt: int
     voice: int
-    frames: int
-    values: npt.NDArray[np.float16]
+    values: Values
 
 
 @dataclass(frozen=True)
@@ -36,15 +56,35 @@ class Chunk:
     """A chunk: the probability (0 to 255) that each voice speaks (excerpts, frames, voices), and the embeddings."""
 
     index: int
-    activity: npt.NDArray[np.uint8]
-    embeddings: Sequence[Embedding]
+    activity: Activity
+    slices: Sequence[Slice]
+    voices: Sequence[Voice]
+
+    @property
+    def speaking(self) -> Speaking:
+        """Whether each voice speaks (excerpts, frames, voices)."""
+        return speaking(self.activity)
+
+
+def speaking(activity: Activity) -> Speaking:
+    """Return where the probabilities (0 to 255) say that a voice speaks."""
+    return activity >= _PROBABLE
+
+
+def stored(embedding: npt.NDArray[np.float32]) -> Values:
+    """Return an embedding as whole numbers of at most 127; its length is lost, and no more than 0.01 % of a cosine."""
+    largest = max(float(np.abs(embedding).max()), float(np.finfo(np.float32).tiny))
+    values: Values = np.rint(embedding / largest * _LARGEST).astype(np.int8)
+    return values
 
 
 def pack(chunk: Chunk) -> str:
     """Write a chunk as a record: base64 of compressed bytes."""
-    rows = np.array([(p.excerpt, p.voice, p.frames, p.values) for p in chunk.embeddings], _ROW)
-    count = len(chunk.activity).to_bytes(1, "big")
-    return b64encode(compress(count + chunk.activity.tobytes() + rows.tobytes(), 1)).decode()
+    head = np.array((len(chunk.activity), len(chunk.slices), len(chunk.voices)), _HEAD)
+    slices = np.array([(each.start, each.end, each.values) for each in chunk.slices], _SLICE)
+    voices = np.array([(each.excerpt, each.voice, each.values) for each in chunk.voices], _VOICE)
+    parts = (head.tobytes(), chunk.activity.tobytes(), slices.tobytes(), voices.tobytes())
+    return b64encode(compress(b"".join(parts), 1)).decode()
 
 
 def unpack(index: int, record: str) -> Chunk:
@@ -54,13 +94,30 @@ def unpack(index: int, record: str) -> Chunk:
         ValueError: The text is not the record of a chunk.
     """
     content = _inflated(b64decode(record, validate=True))
-    count, rest = int.from_bytes(content[:1], "big"), content[1:]
-    activity = np.frombuffer(rest[: count * _ACTIVITY], np.uint8).reshape(count, FRAMES, VOICES)
-    rows = np.frombuffer(rest[count * _ACTIVITY :], _ROW)
-    if (rows["excerpt"] >= count).any() or (rows["voice"] >= VOICES).any():
+    head = np.frombuffer(content, _HEAD, 1)[0]
+    excerpts, at = int(head["excerpts"]), _HEAD.itemsize
+    activity = np.frombuffer(content, np.uint8, excerpts * _ACTIVITY, at).reshape(excerpts, FRAMES, VOICES)
+    at += activity.nbytes
+    slices = np.frombuffer(content, _SLICE, int(head["slices"]), at)
+    voices = np.frombuffer(content, _VOICE, int(head["voices"]), at + slices.nbytes)
+    if at + slices.nbytes + voices.nbytes != len(content) or not _possible(excerpts, slices, voices):
         raise ValueError(_NO_RECORD)
-    embeddings = [Embedding(int(r["excerpt"]), int(r["voice"]), int(r["frames"]), r["values"]) for r in rows]
-    return Chunk(index, activity, embeddings)
+    return Chunk(
+        index,
+        activity,
+        [Slice(int(row["start"]), int(row["end"]), row["values"]) for row in slices],
+        [Voice(int(row["excerpt"]), int(row["voice"]), row["values"]) for row in voices],
+    )
+
+
+def _possible(excerpts: int, slices: npt.NDArray[np.void], voices: npt.NDArray[np.void]) -> bool:
+    return bool(
+        1 <= excerpts <= PER_CHUNK
+        and (slices["start"] < slices["end"]).all()
+        and (slices["end"] <= _FRAMES).all()
+        and (voices["excerpt"] < excerpts).all()
+        and (voices["voice"] < VOICES).all()
+    )
 
 
 def _inflated(content: bytes) -> bytes:
@@ -69,6 +126,6 @@ def _inflated(content: bytes) -> bytes:
         inflated = inflater.decompress(content, _LARGEST_BYTES)
     except error as cause:
         raise ValueError(_NO_RECORD) from cause
-    if not inflater.eof:
+    if not inflater.eof or len(inflated) < _HEAD.itemsize:
         raise ValueError(_NO_RECORD)
     return inflated

@@ -1,6 +1,7 @@
-"""Cluster embeddings by average linkage of the distances between them.
+"""Cluster embeddings by average linkage of the distances between them, then by the distances of the clusters' centres.
 
-These forty lines replace scipy, a dependency of 35 MB, and need half its memory: one matrix of 32-bit floats.
+Average linkage in forty lines replaces scipy, a dependency of 35 MB, and needs half its memory: one matrix of 32-bit
+floats.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,10 @@ import numpy.typing as npt
 Distances = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.intp]
+Embeddings = npt.NDArray[np.float32]
+
+_MOST_CENTRES = 256  # most clusters that are merged by their centres: the heaviest ones
+_DOUBT_FRAMES = 18.0  # 0.3 s: a centre made of n frames is believed to be too far from others by this number / n
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,30 @@ def _merge(distances: Distances, sizes: Weights, kept: int, gone: int) -> Merge:
     distances[gone], distances[:, gone] = np.inf, np.inf
     sizes[kept], sizes[gone] = size, 0
     return merge
+
+
+def merged_by_centres(embeddings: Embeddings, weights: Weights, labels: Labels) -> list[Merge]:
+    """Merge clusters by the cosine distance of their centres until one is left, and return the merges in this order.
+
+    `labels` are those of `cut`, `weights` are frames. The distance of a merge is less than that of the centres, because
+    the centre of a short piece of speech is inexact.
+    """
+    roots = np.unique(labels)
+    frames = np.array([weights[labels == root].sum() for root in roots])
+    heaviest = np.argsort(-frames, kind="stable")[:_MOST_CENTRES]
+    roots, frames = roots[heaviest], frames[heaviest]
+    sums = np.array([weights[labels == root] @ embeddings[labels == root] for root in roots])
+    merges: list[Merge] = []
+    while len(roots) > 1:
+        centres = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        distances = 1 - centres @ centres.T - _DOUBT_FRAMES * (1 / frames[:, np.newaxis] + 1 / frames)
+        np.fill_diagonal(distances, np.inf)
+        kept, gone = sorted(divmod(int(distances.argmin()), len(roots)))
+        merges.append(Merge(int(roots[kept]), int(roots[gone]), float(distances[kept, gone])))
+        sums[kept] += sums[gone]
+        frames[kept] += frames[gone]
+        roots, frames, sums = (np.delete(each, gone, axis=0) for each in (roots, frames, sums))
+    return merges
 
 
 class Clusters:

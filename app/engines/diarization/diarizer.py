@@ -9,9 +9,10 @@ from natscribe.schemas.progress import Stage
 from app.engines.decoding import decode, measure
 from app.engines.diarization.analysis import analyse
 from app.engines.diarization.chunk import Chunk, pack, unpack
-from app.engines.diarization.excerpts import APART, LENGTH, PER_CHUNK, chunks
+from app.engines.diarization.excerpts import APART, PER_CHUNK, chunks
 from app.engines.diarization.networks import Networks
-from app.engines.diarization.speakers import Bounds, owners
+from app.engines.diarization.owners import owners
+from app.engines.diarization.speakers import Bounds, centres, slices_of
 from app.engines.diarization.turns import turns
 from app.engines.limits import Budget, Limit
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
@@ -45,7 +46,9 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
             emit(ChunkAnalysed(index=sound.index, revision=networks.identity.revision, record=pack(chunk)))
         analysed.append(chunk)
         duration = (sound.index * PER_CHUNK * APART + len(sound.samples)) / SAMPLE_RATE
-    found = turns(analysed, owners(analysed, Bounds(job.min_speakers, job.max_speakers)), duration)
+    slices = slices_of(analysed)
+    speakers = centres(slices, analysed, Bounds(job.min_speakers, job.max_speakers))
+    found = turns(analysed, owners(analysed, slices, speakers), duration)
     return DiarizationDone(turns=found, duration_seconds=duration, model=networks.identity)
 
 
@@ -59,19 +62,19 @@ def _known(job: Diarize, revision: str) -> dict[int, Chunk]:
     return known
 
 
-def _progress(duration: float, emit: Emit) -> Callable[[int], None]:
-    """Build the function that takes the number of analysed excerpts and emits progress once a second."""
+def _progress(duration: float, emit: Emit) -> Callable[[float], None]:
+    """Build the function that takes the seconds analysed so far and emits them once a second."""
     reported_at = monotonic()
 
     def report(seconds: float) -> None:
         processed = min(seconds, duration)
         emit(StageAdvanced(stage=Stage.DIARIZING, processed_seconds=processed, duration_seconds=duration))
 
-    def advance(excerpts: int) -> None:
+    def advance(seconds: float) -> None:
         nonlocal reported_at
         if monotonic() - reported_at >= _PROGRESS_EVERY_S:
             reported_at = monotonic()
-            report(((excerpts - 1) * APART + LENGTH) / SAMPLE_RATE)
+            report(seconds)
 
     report(0.0)
     return advance

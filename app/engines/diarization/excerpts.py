@@ -22,6 +22,8 @@ FRAMES_APART = 222
 """Frames between the starts of two excerpts, 3.75 s: 5 s find changes of speaker less exactly, 2.5 s no better."""
 APART = FRAMES_APART * FRAME
 """Samples between the starts of two excerpts."""
+FIRST_EDGE = 360
+"""Samples before frame 0: the network reads 991 samples for the 270 in their middle."""
 PER_CHUNK = 16
 """Excerpts in a chunk."""
 _WHOLE = (PER_CHUNK - 1) * APART + LENGTH  # samples in a whole chunk
@@ -29,11 +31,12 @@ _WHOLE = (PER_CHUNK - 1) * APART + LENGTH  # samples in a whole chunk
 
 @dataclass(frozen=True)
 class ChunkSound:
-    """The sound of a chunk and how many excerpts begin in it."""
+    """The sound of a chunk, and how many excerpts begin in it; `frames` are those before the next chunk begins."""
 
     index: int
     samples: Samples
     excerpts: int
+    frames: int
 
 
 def excerpt(sound: ChunkSound, number: int) -> Samples:
@@ -49,8 +52,9 @@ def chunks(pieces: Iterable[Samples]) -> Iterator[ChunkSound]:
         waiting.append(piece)
         while sum(map(len, waiting)) > _WHOLE:  # more sound than one chunk: the next chunk has an excerpt
             sound = np.concatenate(waiting)
-            yield ChunkSound(index, sound[:_WHOLE], PER_CHUNK)
+            yield ChunkSound(index, sound[:_WHOLE], PER_CHUNK, PER_CHUNK * FRAMES_APART)
             index += 1
             waiting = [sound[PER_CHUNK * APART :]]
     rest = np.concatenate([*waiting, np.empty(0, np.float32)])
-    yield ChunkSound(index, rest, max(1, ceil((len(rest) - LENGTH) / APART) + 1))
+    excerpts = max(1, ceil((len(rest) - LENGTH) / APART) + 1)
+    yield ChunkSound(index, rest, excerpts, (excerpts - 1) * FRAMES_APART + FRAMES)

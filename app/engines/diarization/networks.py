@@ -19,8 +19,7 @@ Compute = Callable[[None, dict[str, Array]], Sequence[Array]]  # computes all ou
 NAME = "segmentation-3.0+campplus"
 _FILES = ("segmentation-3.0.onnx", "campplus.onnx")
 _TELEPHONE = "telephone.npy"
-_SHIFT = np.float32(0.75)  # share of the telephone mean to subtract: with 1, two people of a real call are too similar
-_PIPELINE = b"2"  # part of the revision: raise it when code changes the turns, so that older chunks are not reused
+_PIPELINE = b"3"  # part of the revision: raise it when code changes the turns, so that older chunks are not reused
 _TINY = 1e-9  # prevents a division by zero
 SETS = 7  # sets of voices that the segmentation network distinguishes
 
@@ -39,15 +38,24 @@ class Networks:
         """Return log probabilities (frames, 7): that nobody, one of three voices, or two of them speak."""
         return self._segmentation(None, {"x": excerpt[np.newaxis, np.newaxis]})[0].reshape(-1, SETS)
 
-    def embed(self, features: Array, *, telephone: bool = False) -> Array:
+    def embed(self, features: Array) -> Array:
         """Return the embedding (192 values, length 1) of one voice from its features (frames, 80).
 
-        `telephone`: subtract most of the mean embedding of telephone voices, because a telephone makes all voices more
-        alike. The length is then no longer 1.
+        Its share in the four directions into which telephones move all voices is taken out (nuisance attribute
+        projection, Solomonoff 2005): on a telephone this share makes all voices alike.
         """
-        embedding = self._embeddings(None, {"x": features[np.newaxis]})[0].reshape(-1)
-        embedding = embedding / max(float(np.linalg.norm(embedding)), _TINY)
-        return embedding - _SHIFT * self._telephone if telephone else embedding
+        embedding = self.embed_with_channel(features)
+        share = (embedding @ self._telephone.T) @ self._telephone
+        return _unit(np.asarray(embedding - share, np.float32))
+
+    def embed_with_channel(self, features: Array) -> Array:
+        """Return the embedding (192 values, length 1) as the network computes it, the telephone's share included."""
+        return _unit(self._embeddings(None, {"x": features[np.newaxis]})[0].reshape(-1))
+
+
+def _unit(values: Array) -> Array:
+    unit: Array = values / max(float(np.linalg.norm(values)), _TINY)
+    return unit
 
 
 def _opened(content: bytes, threads: int) -> Compute:

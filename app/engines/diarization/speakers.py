@@ -1,4 +1,4 @@
-"""Find the voices of different excerpts that belong to the same speaker."""
+"""Find the speakers of a recording: cluster the embeddings of its slices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.diarization.chunk import SIZE, VOICES, Chunk
-from app.engines.diarization.clustering import Labels, Weights, counts, cut, linkage
-from app.engines.diarization.excerpts import PER_CHUNK
+from app.engines.diarization.chunk import SIZE, Chunk
+from app.engines.diarization.clustering import Labels, Weights, counts, cut, linkage, merged_by_centres
+from app.engines.diarization.excerpts import FRAMES_APART, PER_CHUNK
+from app.engines.diarization.slices import SLICES_APART
 
 Embeddings = npt.NDArray[np.float32]
 
-NOBODY = -1  # the label of a voice that belongs to no speaker
-
-_THRESHOLD = 0.6  # largest average distance (1 - cosine of the embeddings) between the voices of one speaker
-_SAME_EXCERPT = 0.3  # added to the distance of two voices of one excerpt: the segmentation network tells them apart
-_RELIABLE_FRAMES = 30  # 0.5 s: only a voice that speaks alone for this long is clustered
-_MOST = 4096  # most embeddings that are clustered; each other voice joins the most similar speaker
-_SHARE = 0.01  # a speaker has at least this share of the frames of all voices, or _ENOUGH_FRAMES if that is less
-_ENOUGH_FRAMES = 592  # 10 s of speech
+_NEAR = 0.58  # largest average distance (1 - cosine of the embeddings) between the slices of one cluster
+_SAME = 0.42  # largest distance between the centres of two clusters of one speaker
+_RELIABLE_FRAMES = 45  # 0.75 s: only a slice of this length is clustered
+_MOST = 4096  # most slices that are clustered, evenly spread over the recording
+# A speaker has at least this share of the speech: at least _LEAST_FRAMES of it, and no more than _ENOUGH_FRAMES.
+_SHARE = 0.02
+_LEAST_FRAMES, _ENOUGH_FRAMES = 41, 592  # 0.7 s, 10 s
 
 
 @dataclass(frozen=True)
@@ -36,97 +36,86 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Voices:
-    """The voices that have an embedding, as parallel arrays.
+class Slices:
+    """All slices of a recording by time, as parallel arrays: start and end in frames, and embeddings of length 1."""
 
-    For each voice: its excerpt, its number in the excerpt, the frames in which it speaks alone, and its embedding of
-    length 1.
-    """
-
-    excerpts: npt.NDArray[np.intp]
-    numbers: npt.NDArray[np.intp]
-    frames: Weights
+    starts: Labels
+    ends: Labels
     embeddings: Embeddings
 
-
-def owners(chunks: Sequence[Chunk], bounds: Bounds) -> Labels:
-    """Return the speaker of each voice as an array (excerpts, voices): a number from 0, or `NOBODY`."""
-    voices = _voices_of(chunks)
-    found = np.full((sum(len(chunk.activity) for chunk in chunks), VOICES), NOBODY, np.intp)
-    if len(voices.embeddings):
-        found[voices.excerpts, voices.numbers] = _nearest(voices, _centres(voices, bounds))
-    return found
+    @property
+    def lengths(self) -> Labels:
+        """The length of each slice in frames."""
+        return self.ends - self.starts
 
 
-def _voices_of(chunks: Sequence[Chunk]) -> Voices:
-    """Collect the voices of a recording, sorted by excerpt."""
-    found = [(chunk.index * PER_CHUNK + p.excerpt, p) for chunk in chunks for p in chunk.embeddings]
-    return Voices(
-        np.array([excerpt for excerpt, _ in found], np.intp),
-        np.array([p.voice for _, p in found], np.intp),
-        np.array([p.frames for _, p in found], np.float32),
-        _unit(np.array([p.values for _, p in found], np.float32).reshape(-1, SIZE)),
+def slices_of(chunks: Sequence[Chunk]) -> Slices:
+    """Collect the slices of a recording."""
+    found = [(chunk.index * PER_CHUNK * FRAMES_APART, each) for chunk in chunks for each in chunk.slices]
+    return Slices(
+        np.array([first + each.start for first, each in found], np.intp),
+        np.array([first + each.end for first, each in found], np.intp),
+        unit(np.array([each.values for _, each in found], np.float32).reshape(-1, SIZE)),
     )
 
 
-def _nearest(voices: Voices, centres: Embeddings) -> Labels:
-    """Return the most similar speaker for each voice.
+def centres(slices: Slices, chunks: Sequence[Chunk], bounds: Bounds) -> Embeddings:
+    """Return the mean embedding of each speaker (speakers, 192), each of length 1.
 
-    A voice with few frames gets a speaker who has no other voice in its excerpt yet, if there is such a speaker.
+    If nobody speaks alone anywhere, the voices that speak with others are taken for slices.
     """
-    alike = voices.embeddings @ centres.T
-    found: Labels = alike.argmax(axis=1)
-    for rows in np.split(np.arange(len(found)), np.flatnonzero(np.diff(voices.excerpts)) + 1):
-        taken: set[int] = set()
-        for row in sorted(rows, key=lambda row: -voices.frames[row]):
-            if voices.frames[row] < _RELIABLE_FRAMES and len(taken) < len(centres):
-                alike[row, list(taken)] = -np.inf
-                found[row] = alike[row].argmax()
-            taken.add(int(found[row]))
-    return found
+    chosen = _chosen(slices.lengths, bounds.least or 1)
+    embeddings = slices.embeddings[chosen]
+    weights = np.minimum(slices.lengths[chosen], SLICES_APART).astype(np.float32)
+    if not len(embeddings):
+        embeddings = unit(np.array([v.values for c in chunks for v in c.voices], np.float32).reshape(-1, SIZE))
+        embeddings = embeddings[:_MOST]
+        weights = np.ones(len(embeddings), np.float32)
+    if not len(embeddings):
+        return embeddings
+    labels = _clustered(embeddings, weights, bounds)
+    roots = np.unique(labels[labels >= 0])
+    return unit(np.array([weights[labels == root] @ embeddings[labels == root] for root in roots]))
 
 
-def _centres(voices: Voices, bounds: Bounds) -> Embeddings:
-    """Return the mean embedding of each speaker."""
-    chosen = _reliable(voices.frames, bounds.least or 1)
-    embeddings, weights = voices.embeddings[chosen], np.maximum(voices.frames[chosen], 1)
-    labels = _clustered(embeddings, weights, voices.excerpts[chosen], bounds)
-    roots = [root for root in np.unique(labels) if root != NOBODY]
-    return _unit(np.array([weights[labels == root] @ embeddings[labels == root] for root in roots]))
+def _chosen(lengths: Labels, least: int) -> Labels:
+    """Choose the slices to cluster: all that are long enough, and at least the `least` longest."""
+    longest = np.argsort(-lengths, kind="stable")
+    enough = max(int((lengths >= _RELIABLE_FRAMES).sum()), least)
+    chosen = np.sort(longest[:enough])
+    spread = np.linspace(0, max(len(chosen) - 1, 0), min(len(chosen), _MOST)).astype(np.intp)
+    return chosen[spread]
 
 
-def _reliable(frames: Weights, least: int) -> Labels:
-    """Choose the voices to cluster: all that speak alone for long enough, and at least the `least` best voices."""
-    best = np.argsort(-frames, kind="stable")[:_MOST]
-    enough = max(int((frames[best] >= _RELIABLE_FRAMES).sum()), least)
-    return np.sort(best[:enough])
+def _clustered(embeddings: Embeddings, weights: Weights, bounds: Bounds) -> Labels:
+    """Return the cluster of each embedding, or -1 if the cluster is too small to be a speaker.
 
-
-def _clustered(embeddings: Embeddings, weights: Weights, excerpts: Labels, bounds: Bounds) -> Labels:
-    """Return the cluster of each embedding, or `NOBODY` if the cluster is too small to be a speaker."""
-    merges = linkage(_distances(embeddings, excerpts))
-    least = min(_SHARE * float(weights.sum()), _ENOUGH_FRAMES)
+    Slices are joined by their average distance first, which tolerates how much slices of one person differ. The
+    clusters are then joined by the distance of their centres, which tells people apart who are alike.
+    """
+    merges = [each for each in linkage(_distances(embeddings)) if each.distance <= _NEAR]
+    by_centres = merged_by_centres(embeddings, weights, cut(weights, merges))
+    far = next((number for number, each in enumerate(by_centres) if each.distance > _SAME), len(by_centres))
+    done, merges = len(merges) + far, [*merges, *by_centres]
+    heaviest = float(np.bincount(cut(weights, merges[:done]), weights).max())
+    least = min(max(_SHARE * float(weights.sum()), _LEAST_FRAMES), _ENOUGH_FRAMES, heaviest)
     speakers = counts(weights, merges, least)
-    near = sum(merge.distance <= _THRESHOLD for merge in merges)
-    wanted = bounds.nearest(speakers[near])
-    if wanted != speakers[near]:
-        fitting = [done for done, count in enumerate(speakers) if count == wanted]
-        near, least = (fitting[-1], least) if fitting else (max(len(embeddings) - wanted, 0), 0)
-    labels = cut(weights, merges[:near])
+    wanted = bounds.nearest(speakers[done])
+    if wanted != speakers[done]:
+        fitting = [number for number, count in enumerate(speakers) if count == wanted]
+        done, least = (fitting[-1], least) if fitting else (max(len(embeddings) - wanted, 0), 0)
+    labels = cut(weights, merges[:done])
     frames = np.bincount(labels, weights, len(labels))[labels]
-    return np.where(frames >= least, labels, NOBODY)
+    return np.where(frames >= least, labels, -1)
 
 
-def _distances(embeddings: Embeddings, excerpts: Labels) -> Embeddings:
+def _distances(embeddings: Embeddings) -> Embeddings:
     distances: Embeddings = np.subtract(1, embeddings @ embeddings.T, dtype=np.float32)
-    for apart in range(1, VOICES):  # voices are sorted by excerpt, so the voices of one excerpt are neighbours
-        rows = np.flatnonzero(excerpts[apart:] == excerpts[:-apart])
-        distances[rows, rows + apart] += _SAME_EXCERPT
-        distances[rows + apart, rows] += _SAME_EXCERPT
     return distances
 
 
-def _unit(embeddings: Embeddings) -> Embeddings:
+def unit(embeddings: Embeddings) -> Embeddings:
+    """Return the embeddings with length 1."""
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    unit: Embeddings = np.divide(embeddings, np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
-    return unit
+    found: Embeddings = np.divide(embeddings, np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
+    return found

@@ -8,15 +8,13 @@ import numpy.typing as npt
 from natscribe.schemas.diarization import Turn
 
 from app.engines.diarization.chunk import VOICES, Chunk
-from app.engines.diarization.clustering import Labels
-from app.engines.diarization.excerpts import FRAME, FRAMES, FRAMES_APART, PER_CHUNK
-from app.engines.diarization.speakers import NOBODY
+from app.engines.diarization.excerpts import FIRST_EDGE, FRAME, FRAMES, FRAMES_APART, PER_CHUNK
+from app.engines.diarization.owners import NOBODY, Owners
 from app.engines.mixing import SAMPLE_RATE
 
 Weights = npt.NDArray[np.float32]
 Runs = npt.NDArray[np.intp]
 
-_FIRST_EDGE_SAMPLES = 360.5  # start of frame 0: the network reads 991 samples for the 270 in their middle
 _SURE = FRAMES_APART  # frames from an excerpt's edge to the first decision with full weight
 _AT_EDGE = 0.5  # weight of a decision at an excerpt's edge, where the network hears only one side
 _SHORTEST_PAUSE_FRAMES = 12  # 0.2 s: shorter pauses of a speaker are filled
@@ -44,7 +42,7 @@ class _Run(NamedTuple):
     speaker: int
 
 
-def turns(chunks: Sequence[Chunk], owners: Labels, duration: float) -> list[Turn]:
+def turns(chunks: Sequence[Chunk], owners: Owners, duration: float) -> list[Turn]:
     """Return the turns by time, cut at `duration` (seconds); speakers are numbered by their first turns."""
     count = int(owners.max(initial=NOBODY)) + 1
     pieces: list[list[Runs]] = [[] for _ in range(count)]
@@ -69,10 +67,10 @@ def _named(runs: Sequence[_Run], duration: float) -> Iterator[Turn]:
 
 
 def _seconds(edge: int) -> float:
-    return round((edge * FRAME + _FIRST_EDGE_SAMPLES) / SAMPLE_RATE, 3)
+    return round((edge * FRAME + FIRST_EDGE) / SAMPLE_RATE, 3)
 
 
-def _decided(chunks: Sequence[Chunk], owners: Labels, speakers: int) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+def _decided(chunks: Sequence[Chunk], owners: Owners, speakers: int) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
     """Yield the first frame of each chunk, and who speaks in which of its frames (speakers, frames)."""
     weights = _weights()
     for chunk in chunks:
@@ -85,7 +83,7 @@ def _decided(chunks: Sequence[Chunk], owners: Labels, speakers: int) -> Iterator
             begin = (excerpt - first) * FRAMES_APART
             there, here = slice(max(-begin, 0), FRAMES), slice(max(begin, 0), begin + FRAMES)
             activity = chunks[excerpt // PER_CHUNK].activity[excerpt % PER_CHUNK][there]
-            votes[:, here] += _by_speaker(_VOTES[activity], owners[excerpt], speakers) * weights[there]
+            votes[:, here] += _by_speaker(_VOTES[activity], owners[excerpt, there], speakers) * weights[there]
             total[here] += weights[there]
         own = PER_CHUNK * FRAMES_APART if chunk is not chunks[-1] else frames
         yield first * FRAMES_APART, _speaking((votes / total)[:, :own])
@@ -96,11 +94,12 @@ def _weights() -> Weights:
     return np.clip(np.minimum(frame, FRAMES - 1 - frame) / _SURE, _AT_EDGE, 1).astype(np.float32)
 
 
-def _by_speaker(activity: Weights, owners: Labels, speakers: int) -> Weights:
+def _by_speaker(activity: Weights, owners: Owners, speakers: int) -> Weights:
     votes = np.zeros((speakers, len(activity)), np.float32)
     for voice in range(VOICES):
-        if owners[voice] != NOBODY:
-            np.maximum(votes[owners[voice]], activity[:, voice], out=votes[owners[voice]])
+        owned = np.flatnonzero(owners[:, voice] != NOBODY)
+        places = owners[owned, voice], owned
+        votes[places] = np.maximum(votes[places], activity[owned, voice])
     return votes
 
 

@@ -1,6 +1,6 @@
 """The bundled networks on two real voices, and what follows from what they find in a telephone call."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,10 @@ from natscribe.schemas.errors import ErrorCode
 
 from app.engines.diarization.chunk import unpack
 from app.engines.diarization.diarizer import diarize
-from app.engines.diarization.features import energies, features, narrow
+from app.engines.diarization.features import features
 from app.engines.diarization.networks import Array, Networks
-from app.engines.diarization.speakers import Bounds, owners
+from app.engines.diarization.owners import owners
+from app.engines.diarization.speakers import Bounds, centres, slices_of
 from app.engines.diarization.turns import turns
 from app.engines.limits import Limit
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
@@ -75,10 +76,6 @@ def called(samples: Samples) -> Samples:
     return np.fft.irfft(spectrum, len(samples)).astype(np.float32)
 
 
-def unit(embedding: Array) -> Array:
-    return embedding / np.float32(np.linalg.norm(embedding))
-
-
 def chunks(emitted: Emitted) -> list[ChunkAnalysed]:
     return [each for each in emitted if isinstance(each, ChunkAnalysed)]
 
@@ -117,25 +114,26 @@ def test_a_telephone_call_has_the_turns_that_it_has() -> None:
     analysed = [unpack(0, (CALL / "chunk.txt").read_text(encoding="ascii").strip())]
 
     # When its turns are made, then at most 5.5 % of its speech is wrong (9.7 % when excerpts had no votes)
-    found = turns(analysed, owners(analysed, Bounds(None, None)), 30.0)
+    slices = slices_of(analysed)
+    found = turns(analysed, owners(analysed, slices, centres(slices, analysed, Bounds(None, None))), 30.0)
     assert error_rate(found, CALL / "truth.rttm", 30.0) <= 0.055
 
 
-def test_a_telephone_makes_no_two_voices_one() -> None:
+def test_a_telephone_makes_no_two_voices_one(networks: Networks) -> None:
     # Given two readers as a telephone carries them, which brings their embeddings near each other
-    demo, networks = load(DEMO), Networks(threads=1)
-    readers = [energies(called(demo[start * SAMPLE_RATE :][: 4 * SAMPLE_RATE])) for start in (1, 8)]
-    assert all(narrow(reader) for reader in readers)
+    demo = load(DEMO)
+    readers = [features(called(demo[start * SAMPLE_RATE :][: 4 * SAMPLE_RATE])) for start in (1, 8)]
 
-    def apart(*, telephone: bool) -> float:
-        one, other = (unit(networks.embed(features(reader), telephone=telephone)) for reader in readers)
+    def apart(embed: Callable[[Array], Array]) -> float:
+        one, other = (embed(reader) for reader in readers)
         return 1 - float(one @ other)
 
     # When a telephone's share is taken from them, then they are further apart
-    assert apart(telephone=True) > apart(telephone=False) + 0.05
+    assert apart(networks.embed) > apart(networks.embed_with_channel) + 0.15
 
-    # And a voice that came another way keeps its embedding
-    assert not narrow(energies(demo[8 * SAMPLE_RATE : 12 * SAMPLE_RATE]))
+    # And voices that came another way are about as far apart as before
+    readers = [features(demo[start * SAMPLE_RATE :][: 4 * SAMPLE_RATE]) for start in (1, 8)]
+    assert apart(networks.embed) == pytest.approx(apart(networks.embed_with_channel), abs=0.15)
 
 
 @pytest.mark.parametrize(
@@ -247,14 +245,23 @@ def test_records_that_cannot_be_used_are_replaced(
 
 def test_progress_is_true_and_not_emitted_too_often(networks: Networks, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a clock by which each look at it takes 0.3 s
-    clock = iter(np.arange(0, 100, 0.3).tolist())
-    monkeypatch.setattr("app.engines.diarization.diarizer.monotonic", lambda: next(clock))
+    looks = 0
 
-    # When seven excerpts are diarized
-    _, emitted = run(networks, DEMO)
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return looks * 0.3
 
-    # Then there is progress after the fourth, which ended after 21.2 s, and of no other
-    assert progress(emitted) == [0, 0, pytest.approx(3 * 3.75 + 10, abs=0.1)]
+    monkeypatch.setattr("app.engines.diarization.diarizer.monotonic", clock)
+
+    # When a recording is diarized
+    done, emitted = run(networks, DEMO)
+
+    # Then there is progress at most once a second, it never falls, and it goes to the end of the recording
+    seen = progress(emitted)[2:]
+    assert 3 <= len(seen) <= looks * 0.3
+    assert seen == sorted(set(seen))
+    assert 0.8 * done.duration_seconds < seen[-1] <= done.duration_seconds
 
 
 def test_a_recording_above_the_limit_is_refused(networks: Networks) -> None:

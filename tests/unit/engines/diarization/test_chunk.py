@@ -6,19 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Embedding, pack, unpack
+from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Slice, Voice, pack, stored, unpack
 from app.engines.diarization.excerpts import FRAMES, PER_CHUNK
 
 
 def a_chunk(excerpts: int) -> Chunk:
     random = np.random.default_rng(excerpts)
     activity = random.integers(0, 256, (excerpts, FRAMES, VOICES), np.uint8)
-    embeddings = [
-        Embedding(excerpt, voice, 100 + voice, random.normal(size=SIZE).astype(np.float16))
+    slices = [Slice(n * 44, n * 44 + 89, stored(random.normal(size=SIZE).astype(np.float32))) for n in range(9)]
+    voices = [
+        Voice(excerpt, voice, stored(random.normal(size=SIZE).astype(np.float32)))
         for excerpt in range(excerpts)
         for voice in range(excerpt % (VOICES + 1))
     ]
-    return Chunk(5, activity, embeddings)
+    return Chunk(5, activity, slices, voices)
 
 
 @pytest.mark.parametrize("excerpts", [1, 2, PER_CHUNK])
@@ -30,12 +31,12 @@ def test_a_stretch_comes_back_from_its_record(excerpts: int) -> None:
     # Then nothing has changed
     assert again.index == 5
     assert (again.activity == chunk.activity).all()
-    assert [(p.excerpt, p.voice, p.frames) for p in again.embeddings] == [
-        (p.excerpt, p.voice, p.frames) for p in chunk.embeddings
+    assert [(each.start, each.end) for each in again.slices] == [(each.start, each.end) for each in chunk.slices]
+    assert [(each.excerpt, each.voice) for each in again.voices] == [
+        (each.excerpt, each.voice) for each in chunk.voices
     ]
-    assert all(
-        (one.values == other.values).all() for one, other in zip(again.embeddings, chunk.embeddings, strict=True)
-    )
+    assert all((a.values == b.values).all() for a, b in zip(again.slices, chunk.slices, strict=True))
+    assert all((a.values == b.values).all() for a, b in zip(again.voices, chunk.voices, strict=True))
 
 
 @given(st.binary(max_size=50) | st.binary(max_size=50).map(compress))
@@ -47,8 +48,33 @@ def test_anything_else_is_no_record(content: bytes) -> None:
         unpack(0, b64encode(compress(b"\x01" + content)).decode())
 
 
-def test_a_print_of_an_excerpt_that_is_not_there_is_no_record() -> None:
-    # Given an embedding of the second excerpt of one, when it is unpacked, then that is a ValueError
-    lost = Chunk(0, np.zeros((1, FRAMES, VOICES), np.uint8), [Embedding(1, 0, 9, np.zeros(SIZE, np.float16))])
+NOWHERE = np.zeros(SIZE, np.int8)
+EMPTY = np.zeros((1, FRAMES, VOICES), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "impossible",
+    [
+        Chunk(0, EMPTY, [], [Voice(1, 0, NOWHERE)]),
+        Chunk(0, EMPTY, [], [Voice(0, VOICES, NOWHERE)]),
+        Chunk(0, EMPTY, [Slice(9, 9, NOWHERE)], []),
+        Chunk(0, EMPTY, [Slice(9, 60_000, NOWHERE)], []),
+        Chunk(0, np.zeros((0, FRAMES, VOICES), np.uint8), [], []),
+    ],
+)
+def test_an_embedding_of_nothing_that_is_there_is_no_record(impossible: Chunk) -> None:
+    # Given a voice of an excerpt that does not exist, or a slice of no length, when unpacked, then it is a ValueError
     with pytest.raises(ValueError, match="chunk"):
-        unpack(0, pack(lost))
+        unpack(0, pack(impossible))
+
+
+def test_an_embedding_is_stored_without_a_loss_that_matters() -> None:
+    # Given two embeddings, when they are stored as whole numbers, then they are as alike as before
+    one, other = np.random.default_rng(3).normal(size=(2, SIZE)).astype(np.float32)
+
+    def cosine(one: np.ndarray, other: np.ndarray) -> float:
+        return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+    both = (stored(each).astype(np.float32) for each in (one, one + other))
+    assert cosine(*both) == pytest.approx(cosine(one, one + other), abs=1e-3)
+    assert not stored(np.zeros(SIZE, np.float32)).any()

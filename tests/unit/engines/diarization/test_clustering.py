@@ -4,7 +4,7 @@ from scipy.cluster.hierarchy import fcluster
 from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import squareform
 
-from app.engines.diarization.clustering import counts, cut, linkage
+from app.engines.diarization.clustering import counts, cut, linkage, merged_by_centres
 
 
 def random_distances(size: int, seed: int) -> np.ndarray:
@@ -46,3 +46,42 @@ def test_clusters_that_weigh_enough_are_counted() -> None:
 
     # When they merge step by step, then heavy clusters are counted before each step and after the last
     assert counts(weights, linkage(distances), 5) == [2, 2, 1, 1]
+
+
+def test_clusters_of_one_person_are_joined_by_their_centres_however_much_their_members_differ() -> None:
+    # Given two clusters whose members differ much, each in a way of its own, around one and the same centre
+    random = np.random.default_rng(5)
+    person, other = np.eye(64, dtype=np.float32)[:2]
+    noise = random.normal(size=(60, 64)).astype(np.float32)
+    members = person + noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    strangers = other + noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    labels = np.array([0] * 30 + [30] * 30 + [60] * 60)
+
+    # When all clusters are joined by their centres
+    embeddings = np.concatenate([members, strangers])
+    merges = merged_by_centres(embeddings, np.full(120, 44, np.float32), labels)
+
+    # Then those of the one person are near each other, though their members are not, and the stranger is far
+    assert [{merge.one, merge.other} for merge in merges] == [{0, 30}, {0, 60}]
+    assert merges[0].distance < 0.2
+    assert merges[1].distance > 0.4
+
+
+def test_the_centre_of_a_short_piece_of_speech_is_believed_to_be_inexact() -> None:
+    # Given three clusters as far from each other, one of them short
+    embeddings = np.eye(3, dtype=np.float32)
+
+    # When they are joined, then the short one is joined first
+    merges = merged_by_centres(embeddings, np.array([500, 500, 30], np.float32), np.array([0, 1, 2]))
+    assert 2 in {merges[0].one, merges[0].other}
+    assert merges[0].distance < 0.5
+    assert merges[1].distance > 0.8
+
+
+def test_of_very_many_clusters_only_the_heaviest_are_joined() -> None:
+    # Given more clusters than are compared, when they are joined, then some are left alone
+    count = 400
+    weights = np.arange(1, count + 1, dtype=np.float32)
+    merges = merged_by_centres(np.eye(count, dtype=np.float32), weights, np.arange(count))
+    assert 0 < len(merges) < count - 1
+    assert min(min(merge.one, merge.other) for merge in merges) > 0

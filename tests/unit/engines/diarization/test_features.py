@@ -2,7 +2,7 @@ import kaldi_native_fbank
 import numpy as np
 import pytest
 
-from app.engines.diarization.features import energies, features, narrow
+from app.engines.diarization.features import features
 
 
 def kaldi(samples: np.ndarray) -> np.ndarray:
@@ -25,26 +25,9 @@ def test_features_are_those_of_kaldi(samples: int) -> None:
     sound = (np.sin(2 * np.pi * 180 * time) * np.exp(-time) + random.normal(0, 0.01, samples)).astype(np.float32)
 
     # When its features are found, then they are Kaldi's, to four digits
-    assert features(energies(sound)) == pytest.approx(kaldi(sound), abs=1e-3)
+    assert features(sound) == pytest.approx(kaldi(sound), abs=1e-3)
 
 
 def test_digital_silence_has_features() -> None:
     # Given nothing but zeros, when features are found, then they are numbers
-    assert np.isfinite(features(energies(np.zeros(1_600, np.float32)))).all()
-
-
-@pytest.mark.parametrize("loud", [1.0, 0.003])
-def test_a_telephone_is_known_by_what_it_leaves_out(loud: float) -> None:
-    # Given noise, loud or quiet, and the same without what is above 3400 Hz
-    noise = (np.random.default_rng(7).normal(0, 0.1, 16_000) * loud).astype(np.float32)
-    spectrum = np.fft.rfft(noise)
-    spectrum[3_400:] = 0
-    called = np.fft.irfft(spectrum).astype(np.float32)
-
-    # When both are asked for their band, then only the second one's is narrow
-    assert not narrow(energies(noise))
-    assert narrow(energies(called))
-
-
-def test_digital_silence_is_no_telephone() -> None:
-    assert not narrow(energies(np.zeros(1_600, np.float32)))
+    assert np.isfinite(features(np.zeros(1_600, np.float32))).all()

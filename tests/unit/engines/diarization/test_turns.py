@@ -3,7 +3,7 @@ import pytest
 
 from app.engines.diarization.chunk import VOICES, Chunk
 from app.engines.diarization.excerpts import FRAMES, FRAMES_APART, PER_CHUNK
-from app.engines.diarization.speakers import NOBODY
+from app.engines.diarization.owners import NOBODY
 from app.engines.diarization.turns import turns
 
 FRAME = 270 / 16_000  # seconds
@@ -19,12 +19,16 @@ def recording(seconds: float, said: Said, speakers: int = 2) -> tuple[list[Chunk
         everything[round(start / FRAME) : round(end / FRAME), speaker] = 255
     activity = np.stack([everything[n * FRAMES_APART :][:FRAMES] for n in range(excerpts)])
     cuts = range(0, excerpts, PER_CHUNK)
-    owners = np.array([[n if n < speakers else NOBODY for n in range(VOICES)]] * excerpts)
-    return [Chunk(n, activity[first : first + PER_CHUNK], []) for n, first in enumerate(cuts)], owners
+    owners = np.array([[[n if n < speakers else NOBODY for n in range(VOICES)]] * FRAMES] * excerpts, np.int16)
+    return [Chunk(n, activity[first : first + PER_CHUNK], [], []) for n, first in enumerate(cuts)], owners
 
 
 def found(seconds: float, said: Said, speakers: int = 2) -> list[tuple[str, float, float]]:
-    return [(t.speaker, t.start, t.end) for t in turns(*recording(seconds, said, speakers), seconds)]
+    return turns_of(*recording(seconds, said, speakers), seconds)
+
+
+def turns_of(chunks: list[Chunk], owners: np.ndarray, seconds: float) -> list[tuple[str, float, float]]:
+    return [(t.speaker, t.start, t.end) for t in turns(chunks, owners, seconds)]
 
 
 def about(*expected: tuple[str, float, float]) -> object:
@@ -95,7 +99,7 @@ def test_two_excerpts_that_lean_one_way_outvote_one_that_is_sure() -> None:
 
     # When turns are made, then the first speaker has them, and the second has none
     assert [turn.speaker for turn in turns(chunks, owners, 20.0)] == ["SPEAKER_00"]
-    assert (owners[0] == [0, 1, NOBODY]).all()
+    assert (owners[0, 0] == [0, 1, NOBODY]).all()
 
 
 def test_excerpts_are_outvoted_across_chunks_too() -> None:
@@ -113,7 +117,7 @@ def test_two_voices_of_one_speaker_are_no_two_speakers() -> None:
     # Given two voices at once that belong to one speaker, and another speaker who is only faint
     chunks, owners = recording(12, [(0, 1, 3), (1, 1, 3), (2, 1, 3)], speakers=3)
     chunks[0].activity[:, :, 2] //= 8
-    owners[:, 1], owners[:, 2] = 0, 1
+    owners[..., 1], owners[..., 2] = 0, 1
 
     # When turns are made, then one speaker speaks
     assert {turn.speaker for turn in turns(chunks, owners, 12.0)} == {"SPEAKER_00"}
@@ -137,3 +141,13 @@ def test_a_word_within_a_word_changes_nothing() -> None:
     # Given a third of a second of one speaker, and within it less of another, when turns are made, then both stay
     said = [(0, 1.0, 3.0), (0, 5.0, 5.45), (1, 5.1, 5.38)]
     assert [speaker for speaker, _, _ in found(12, said)] == ["SPEAKER_00", "SPEAKER_00", "SPEAKER_01"]
+
+
+def test_a_voice_may_be_of_two_speakers_one_after_the_other() -> None:
+    # Given one voice that passes from the first speaker to the second in the middle
+    chunks, owners = recording(12, [(0, 1.0, 9.0)], speakers=2)
+    for number in range(len(owners)):
+        owners[number, round(5 / FRAME) - number * FRAMES_APART :, 0] = 1
+
+    # When turns are made, then each speaker has a half
+    assert turns_of(chunks, owners, 12.0) == about(("SPEAKER_00", 1.0, 5.0), ("SPEAKER_01", 5.0, 9.0))

@@ -1,0 +1,117 @@
+"""Find who each voice of an excerpt is, from moment to moment.
+
+The segmentation network tells the voices of an excerpt apart, but may join people who take short turns. So a voice is
+followed through its excerpt: it belongs to the speaker whom its slices are like, and passes to another speaker where
+their slices say so clearly, most easily after a pause.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from app.engines.diarization.chunk import VOICES, Chunk, Speaking
+from app.engines.diarization.clustering import Labels
+from app.engines.diarization.excerpts import FRAME, FRAMES, FRAMES_APART, PER_CHUNK
+from app.engines.diarization.slices import SLICE_FRAMES
+from app.engines.diarization.speakers import Embeddings, Slices, unit
+from app.engines.mixing import SAMPLE_RATE
+
+Owners = npt.NDArray[np.int16]
+Scores = npt.NDArray[np.float32]
+
+NOBODY = -1
+"""The owner of a voice that belongs to no speaker."""
+
+_SECONDS = np.float32(FRAME / SAMPLE_RATE)  # in a frame
+_LEAST_FRAMES = 6  # 0.1 s: a voice that speaks for less is ignored
+_PART_FRAMES = 15  # 0.25 s: about the length of the parts of a voice that have one owner each
+_PAUSE_FRAMES = 12  # 0.2 s: after a silence of this length another person may go on
+# Costs, in seconds of speech times similarity (1: an embedding equal to a speaker's centre).
+_CHANGE = 0.3  # the owner of a voice changes while the voice speaks
+_CHANGE_AFTER_PAUSE = 0.1
+_TWICE = 0.9  # for a second in which two voices that speak at the same time have one owner
+_EDGE = 0.05  # weight of a slice at its start and end; in its middle the weight is 1
+
+
+def owners(chunks: Sequence[Chunk], slices: Slices, centres: Embeddings) -> Owners:
+    """Return the speaker (a number from 0, or `NOBODY`) of each voice (excerpts, frames, voices)."""
+    found = np.full((sum(len(chunk.activity) for chunk in chunks), FRAMES, VOICES), NOBODY, np.int16)
+    if not len(centres):
+        return found
+    for chunk in chunks:
+        speaking = chunk.speaking
+        own = {(each.excerpt, each.voice): each.values.astype(np.float32) for each in chunk.voices}
+        for number in range(len(chunk.activity)):
+            excerpt = chunk.index * PER_CHUNK + number
+            heard, known = _likeness(slices, centres, excerpt * FRAMES_APART)
+            alike = {voice: centres @ unit(own[number, voice][np.newaxis])[0] for n, voice in own if n == number}
+            _follow(speaking[number], heard, known, alike, found[excerpt])
+    return found
+
+
+def _likeness(slices: Slices, centres: Embeddings, first: int) -> tuple[Scores, Speaking]:
+    """Return how much each frame of an excerpt is like each speaker (speakers, frames), and which frames have slices.
+
+    `first` is the first frame of the excerpt. A frame gets the mean of its slices; each weighs most in its middle.
+    """
+    scores, total = np.zeros((len(centres), FRAMES), np.float32), np.zeros(FRAMES, np.float32)
+    low, high = np.searchsorted(slices.starts, (first - SLICE_FRAMES, first + FRAMES))
+    for number in range(int(low), int(high)):
+        start, end = int(slices.starts[number]) - first, int(slices.ends[number]) - first
+        place = np.arange(max(start, 0), min(end, FRAMES))
+        weight = np.maximum(1 - np.abs(place + 0.5 - (start + end) / 2) / ((end - start) / 2), _EDGE)
+        scores[:, place] += np.outer(centres @ slices.embeddings[number], weight)
+        total[place] += weight
+    scores /= np.maximum(total, _EDGE)
+    return scores, total > 0
+
+
+def _follow(speaking: Speaking, heard: Scores, known: Speaking, alike: dict[int, Scores], owner: Owners) -> None:
+    """Fill in the owners of an excerpt (frames, voices): first of the voice that speaks alone most."""
+    clean = (speaking & (speaking.sum(axis=1) == 1)[:, np.newaxis] & known[:, np.newaxis]).T
+    for voice in np.argsort(-clean.sum(axis=1), kind="stable"):
+        parts = _parts(speaking[:, voice])
+        if speaking[:, voice].sum() < _LEAST_FRAMES or not (clean[voice].any() or voice in alike):
+            continue
+        evidence = np.zeros((len(parts), len(heard)), np.float32)
+        for number, (start, end) in enumerate(parts):
+            if voice in alike:
+                evidence[number] = alike[voice] * (end - start)
+            else:
+                evidence[number] = heard[:, start:end][:, clean[voice, start:end]].sum(axis=1)
+            others = owner[start:end][speaking[start:end] & (owner[start:end] != NOBODY)]
+            np.subtract.at(evidence[number], others, _TWICE)
+        pauses = [True, *(start - end >= _PAUSE_FRAMES for (_, end), (start, _) in pairwise(parts))]
+        path = _best_path(evidence * _SECONDS, np.where(pauses, _CHANGE_AFTER_PAUSE, _CHANGE))
+        middles = np.array([(start + end) / 2 for start, end in parts])
+        owner[:, voice] = path[np.abs(np.arange(FRAMES)[:, np.newaxis] - middles).argmin(axis=1)]
+
+
+def _parts(speaks: Speaking) -> list[tuple[int, int]]:
+    """Cut the frames in which a voice speaks into parts of about a quarter of a second."""
+    found: list[tuple[int, int]] = []
+    for start, end in np.flatnonzero(np.diff(speaks, prepend=False, append=False)).reshape(-1, 2):
+        count = max(1, round((end - start) / _PART_FRAMES))
+        found += pairwise(np.linspace(start, end, count + 1).astype(int).tolist())
+    return found
+
+
+def _best_path(evidence: Scores, costs: npt.NDArray[np.float64]) -> Labels:
+    """Return the speaker of each part that has the most evidence, less the cost of each change (Viterbi 1967).
+
+    `evidence` is (parts, speakers); `costs` is what a change before each part costs.
+    """
+    came_from = np.zeros(evidence.shape, np.intp)
+    best = evidence[0]
+    for number in range(1, len(evidence)):
+        leader = int(best.argmax())
+        change = best[leader] - costs[number]
+        came_from[number] = np.where(best >= change, np.arange(len(best)), leader)
+        best = np.maximum(best, change) + evidence[number]
+    path = np.empty(len(evidence), np.intp)
+    path[-1] = best.argmax()
+    for number in range(len(evidence) - 1, 0, -1):
+        path[number - 1] = came_from[number, path[number]]
+    return path

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from app.engines.diarization.chunk import SIZE, VOICES, Chunk, Slice, Voice, stored
+from app.engines.diarization.excerpts import FRAMES
+from app.engines.diarization.owners import NOBODY, owners
+from app.engines.diarization.slices import slices
+from app.engines.diarization.speakers import slices_of
+
+SECOND = 59  # frames
+PEOPLE = np.eye(SIZE, dtype=np.float32)[:3]  # the centres of three speakers
+
+Said = list[tuple[int, int, int]]  # what was heard in these frames: a voice or a person, from, to
+
+
+def heard(voices: Said, people: Said, alone: dict[int, np.ndarray] | None = None) -> np.ndarray:
+    """Who owns the voices (frames, voices) of one excerpt, in which these people speak.
+
+    `alone` has the embeddings of voices that no slice tells.
+    """
+    activity = np.zeros((1, FRAMES, VOICES), np.uint8)
+    for voice, start, end in voices:
+        activity[0, start:end, voice] = 255
+    cut = [
+        Slice(start, end, stored(sum(PEOPLE[who] * max(0, min(b, end) - max(a, start)) for who, a, b in people)))
+        for start, end in slices(activity > 0, FRAMES)
+    ]
+    own = [Voice(0, voice, stored(values)) for voice, values in (alone or {}).items()]
+    chunk = Chunk(0, activity, cut, own)
+    found: np.ndarray = owners([chunk], slices_of([chunk]), PEOPLE)[0]
+    return found
+
+
+def test_a_voice_belongs_to_the_speaker_whom_it_is_like() -> None:
+    # Given two voices of two people who take turns
+    said = [(0, 50, 250), (1, 300, 500)]
+    found = heard(said, [(2, 50, 250), (0, 300, 500)])
+
+    # Then each voice has its speaker, in the pauses too, and a third voice has none
+    assert (found[:, 0] == 2).all()
+    assert (found[:, 1] == 0).all()
+    assert (found[:, 2] == NOBODY).all()
+
+
+def test_two_people_who_are_heard_as_one_voice_are_parted_at_the_pause_between_them() -> None:
+    # Given one voice that is two people, who take turns of three seconds
+    pauses = [(0, 20, 190), (0, 210, 380), (0, 400, 570)]
+    found = heard(pauses, [(0, 20, 190), (1, 210, 380), (0, 400, 570)])[:, 0]
+
+    # Then each has their turn
+    assert (found[20:190] == 0).all()
+    assert (found[210:380] == 1).all()
+    assert (found[400:570] == 0).all()
+
+
+def test_two_people_who_are_heard_as_one_voice_are_parted_without_a_pause_too() -> None:
+    # Given one voice that passes from one person to another in the middle of it
+    found = heard([(0, 50, 450)], [(0, 50, 250), (1, 250, 450)])[:, 0]
+
+    # Then it passes within a third of a second of that place
+    assert (found[50 : 250 - SECOND // 3] == 0).all()
+    assert (found[250 + SECOND // 3 : 450] == 1).all()
+
+
+def test_a_moment_that_sounds_like_somebody_else_changes_nothing() -> None:
+    # Given a voice in which a moment is like another person
+    found = heard([(0, 50, 450)], [(0, 50, 240), (1, 240, 262), (0, 262, 450)])[:, 0]
+
+    # Then it is one person's
+    assert (found == 0).all()
+
+
+def test_where_two_speak_at_once_they_are_two() -> None:
+    # Given somebody who talks into what another says, and is known only from there
+    found = heard([(0, 50, 450), (1, 200, 260)], [(0, 50, 450)], alone={1: 0.6 * PEOPLE[0] + 0.5 * PEOPLE[2]})
+
+    # Then that voice is somebody else's, though the first is heard in it more
+    assert (found[50:450, 0] == 0).all()
+    assert (found[200:260, 1] == 2).all()
+
+
+def test_a_word_into_what_somebody_says_belongs_to_whom_it_is_like() -> None:
+    # Given a word of the third person while the first speaks
+    found = heard([(0, 50, 450), (1, 200, 225)], [(0, 50, 450)], alone={1: PEOPLE[2]})
+    assert (found[200:225, 1] == 2).all()
+
+
+@pytest.mark.parametrize("people", [0, 1])
+def test_nobody_owns_what_is_like_nobody(people: int) -> None:
+    # Given a recording without speakers, or a voice that has no slice
+    activity = np.zeros((1, FRAMES, VOICES), np.uint8)
+    activity[0, 50:60, 0] = 255
+    chunk = Chunk(0, activity, [], [])
+
+    # When owners are found, then there are none
+    assert (owners([chunk], slices_of([chunk]), PEOPLE[:people]) == NOBODY).all()
