@@ -12,10 +12,11 @@ async def answer(transcribe: Callable[[str], Awaitable[str]]) -> None:
     """Say that one is ready, then time each file that a line of the standard input names."""
     _say({"ready": True})
     while path := (await asyncio.to_thread(sys.stdin.readline)).strip():
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         text = await transcribe(path)
-        seconds = time.perf_counter() - began
-        _say({"seconds": seconds, "text": text, "memory": 1024 * getrusage(RUSAGE_SELF).ru_maxrss})
+        seconds, processor = time.perf_counter() - began, time.process_time() - busy
+        memory = 1024 * getrusage(RUSAGE_SELF).ru_maxrss
+        _say({"seconds": seconds, "processor": processor, "text": text, "memory": memory})
 
 
 def _say(fact: dict[str, object]) -> None:

@@ -1,0 +1,109 @@
+"""The errors of one conversation: time under another speaker, and words under another speaker."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from meeteval.wer import cp_word_error_rate
+
+from benchmarks.conversations import Said
+from benchmarks.words import plain, scored
+
+if TYPE_CHECKING:
+    from pyannote.core import Annotation
+
+COLLAR = 0.25  # seconds on each side of a true boundary in which a wrong speaker does not count
+
+Turns = Iterable[tuple[float, float, str]]  # start and end in seconds, speaker
+
+
+@dataclass(frozen=True)
+class TimeErrors:
+    """Seconds without a collar, and seconds `under_another` speaker of those `scored` with the collar."""
+
+    speech: float
+    missed: float
+    invented: float
+    confused: float
+    scored: float
+    under_another: float
+
+    @property
+    def wrong(self) -> float:
+        """Seconds that count for the diarization error rate."""
+        return self.missed + self.invented + self.confused
+
+
+@dataclass(frozen=True)
+class WordErrors:
+    """How many words are said; errors of the text, and errors if each word counts for the speaker it stands under."""
+
+    words: int
+    errors: int
+    errors_with_speakers: int
+
+
+def time_errors(said: Sequence[Said], turns: Turns, seconds: float) -> TimeErrors:
+    """Compare turns with the truth of a recording of this length; names of speakers are matched as fits best."""
+    # ruff: noqa: PLC0415 -- these libraries import pandas and scipy, which takes a second
+    from pyannote.core import Segment, Timeline
+    from pyannote.metrics.diarization import DiarizationErrorRate
+
+    truth = _annotation((each.start, min(each.end, seconds), each.speaker) for each in said)
+    found, whole = _annotation(turns), Timeline([Segment(0, seconds)])
+    strict, lenient = (
+        # pyannote.metrics counts the whole width of the collar, both sides together
+        DiarizationErrorRate(collar=2 * side)(truth, found, uem=whole, detailed=True)
+        for side in (0.0, COLLAR)
+    )
+    return TimeErrors(
+        speech=strict["total"],
+        missed=strict["missed detection"],
+        invented=strict["false alarm"],
+        confused=strict["confusion"],
+        scored=lenient["total"],
+        under_another=lenient["confusion"],
+    )
+
+
+def _annotation(turns: Turns) -> "Annotation":
+    from pyannote.core import Annotation, Segment
+
+    annotation = Annotation()
+    for index, (start, end, speaker) in enumerate(turns):
+        annotation[Segment(start, end), index] = speaker
+    return annotation
+
+
+def word_errors(said: Sequence[Said], heard: Iterable[tuple[str | None, str]]) -> WordErrors:
+    """Compare texts, each with its speaker and in order of time, with what was said.
+
+    The text as a whole is compared with all that is said, in the order in which people begin to speak.
+    """
+    ordered = sorted(said, key=lambda each: each.start)
+    texts = [(speaker or "", text) for speaker, text in heard]
+    together = scored([" ".join(each.words or "" for each in ordered)], [" ".join(text for _, text in texts)])
+    apart = cp_word_error_rate(
+        _by_speaker((each.speaker, each.words or "") for each in ordered),
+        _by_speaker(texts) or {"": ""},
+        reference_sort=False,
+        hypothesis_sort=False,
+    )
+    return WordErrors(together.words, together.errors, int(apart.errors))
+
+
+def _by_speaker(texts: Iterable[tuple[str, str]]) -> dict[str, str]:
+    found = defaultdict[str, list[str]](list)
+    for speaker, text in texts:
+        found[speaker].append(plain(text))
+    return {speaker: " ".join(parts) for speaker, parts in found.items()}
+
+
+def by_the_turns(words: Iterable[tuple[float, float, str]], turns: Turns) -> list[tuple[str, str]]:
+    """Give each word (start, end, text) to the speaker of the turn that covers most of it, else of the nearest turn."""
+    known = list(turns)
+    return [
+        (max(known, key=lambda turn: min(turn[1], end) - max(turn[0], start))[2] if known else "", text)
+        for start, end, text in words
+    ]

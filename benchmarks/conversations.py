@@ -1,0 +1,61 @@
+"""Conversations and their truth: who says what, from when until when."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SOUNDS = (".flac", ".ogg", ".wav")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one person says in a stretch, in seconds; the words are null where nobody has written them down."""
+
+    speaker: str
+    start: float
+    end: float
+    words: str | None = None
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A recording and its truth."""
+
+    path: Path
+    said: Sequence[Said]
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.path.stem
+
+    @property
+    def speakers(self) -> int:
+        """How many people speak."""
+        return len({each.speaker for each in self.said})
+
+    @property
+    def has_words(self) -> bool:
+        """Whether all words are known."""
+        return all(each.words is not None for each in self.said)
+
+
+def conversations_in(folder: Path) -> list[Conversation]:
+    """Find all recordings in a folder that have a truth of the same name beside them, in JSON or RTTM."""
+    sounds = sorted(path for path in folder.rglob("*") if path.suffix in SOUNDS)
+    found = [(path, _truth(path)) for path in sounds]
+    return [Conversation(path, said) for path, said in found if said]
+
+
+def _truth(sound: Path) -> list[Said]:
+    written, times = sound.with_suffix(".json"), sound.with_suffix(".rttm")
+    if written.exists():
+        stretches = json.loads(written.read_text(encoding="utf-8"))
+        return [Said(**each) for each in stretches if isinstance(each, dict)]  # others are times of languages
+    return _of_rttm(times.read_text(encoding="utf-8")) if times.exists() else []
+
+
+def _of_rttm(text: str) -> list[Said]:
+    fields = [line.split() for line in text.splitlines()]
+    return [Said(row[7], float(row[3]), float(row[3]) + float(row[4])) for row in fields]

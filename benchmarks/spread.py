@@ -1,0 +1,107 @@
+"""Errors of many conversations: the pooled value, the mean, and the worst conversation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeAlias
+
+from benchmarks.attributed import TimeErrors, WordErrors
+from benchmarks.report import NOT_MEASURED, Table
+
+Part: TypeAlias = tuple[float, float]  # what is wrong, of how much
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One conversation, as one way has heard it; words are null where the truth has none or none were asked for."""
+
+    name: str
+    seconds: float
+    time: TimeErrors
+    speakers: int
+    found: int
+    words: WordErrors | None = None
+    processor: float | None = None  # seconds that diarization takes on one core
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One figure of many conversations, as shares."""
+
+    pooled: float
+    mean: float
+    worst: float
+    worst_name: str
+
+    def __str__(self) -> str:
+        """The pooled share, the mean, the worst and its name; in percent."""
+        return f"{100 * self.pooled:.1f}; {100 * self.mean:.1f}; {100 * self.worst:.1f} {self.worst_name}"
+
+
+def _of_words(part: Callable[[WordErrors], float]) -> Callable[[Scored], Part | None]:
+    return lambda each: (part(each.words), each.words.words) if each.words and each.words.words else None
+
+
+FIGURES: Mapping[str, Callable[[Scored], Part | None]] = {
+    "under another speaker": lambda each: (each.time.under_another, each.time.scored),
+    "DER": lambda each: (each.time.wrong, each.time.speech),
+    "WER": _of_words(lambda words: words.errors),
+    "cpWER": _of_words(lambda words: words.errors_with_speakers),
+    "cpWER - WER": _of_words(lambda words: words.errors_with_speakers - words.errors),
+}
+
+
+def spread(scores: Sequence[Scored], figure: str) -> Spread | None:
+    """Pool a figure over conversations; null if none of them has it."""
+    found = [(each.name, part) for each in scores if (part := FIGURES[figure](each))]
+    shares = {name: wrong / whole if whole else 0.0 for name, (wrong, whole) in found}
+    if not shares:
+        return None
+    worst = max(shares, key=lambda name: shares[name])
+    pooled = sum(wrong for _, (wrong, _) in found) / max(sum(whole for _, (_, whole) in found), 1e-9)
+    return Spread(pooled, sum(shares.values()) / len(shares), shares[worst], worst)
+
+
+def table(title: str, rows: Mapping[str, Sequence[Scored]], notes: Sequence[str] = ()) -> Table:
+    """Write a table with a row for each named group of conversations."""
+    figures = [name for name in FIGURES if any(spread(scores, name) for scores in rows.values())]
+    columns = ("", "n", *figures, "missed, invented, confused", "speakers right", "processor time")
+    return Table(title, columns, [_row(name, scores, figures) for name, scores in rows.items()], notes)
+
+
+def _row(name: str, scores: Sequence[Scored], figures: Sequence[str]) -> tuple[str, ...]:
+    cells = [str(spread(scores, figure) or NOT_MEASURED) for figure in figures]
+    speech = sum(each.time.speech for each in scores)
+    kinds = [sum(getattr(each.time, kind) for each in scores) for kind in ("missed", "invented", "confused")]
+    right, off = sum(each.found == each.speakers for each in scores), sum(_off(each) for each in scores)
+    counted = f"{right} of {len(scores)}" + (f", {off} off" if off else "")
+    parts = ", ".join(f"{100 * kind / speech:.1f}" for kind in kinds)
+    return name, str(len(scores)), *cells, parts, counted, _processor(scores)
+
+
+def _off(each: Scored) -> int:
+    return abs(each.found - each.speakers)
+
+
+def _processor(scores: Sequence[Scored]) -> str:
+    timed = [each for each in scores if each.processor is not None]
+    taken, heard = sum(each.processor or 0.0 for each in timed), sum(each.seconds for each in timed)
+    return f"{taken / heard:.4f}" if timed else NOT_MEASURED
+
+
+def line(way: str, each: Scored) -> str:
+    """Write the figures of one conversation."""
+    shares = {
+        name: wrong / whole for name, figure in FIGURES.items() if (part := figure(each)) for wrong, whole in [part]
+    }
+    figures = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
+    return f"{way}: {each.name}: {figures}, {each.found} of {each.speakers} speakers"
+
+
+def facts(scores: Sequence[Scored]) -> dict[str, object]:
+    """Return all figures of a group, and each conversation's, for a machine."""
+    spreads = {name: spread(scores, name) for name in FIGURES}
+    return {
+        "figures": {name: asdict(found) for name, found in spreads.items() if found},
+        "speakers_right": sum(each.found == each.speakers for each in scores),
+        "conversations": [asdict(each) for each in scores],
+    }
