@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import TypeAlias
 
 from benchmarks.attributed import TimeErrors, WordErrors
@@ -52,13 +53,17 @@ FIGURES: Mapping[str, Callable[[Scored], Part | None]] = {
 
 def spread(scores: Sequence[Scored], figure: str) -> Spread | None:
     """Pool a figure over conversations; null if none of them has it."""
-    found = [(each.name, part) for each in scores if (part := FIGURES[figure](each))]
-    shares = {name: wrong / whole if whole else 0.0 for name, (wrong, whole) in found}
-    if not shares:
+    found = [(part, each.name) for each in scores if (part := FIGURES[figure](each))]
+    if not found:
         return None
-    worst = max(shares, key=lambda name: shares[name])
-    pooled = sum(wrong for _, (wrong, _) in found) / max(sum(whole for _, (_, whole) in found), 1e-9)
-    return Spread(pooled, sum(shares.values()) / len(shares), shares[worst], worst)
+    worst, name = max((_share(part), name) for part, name in found)
+    pooled = _share((sum(wrong for (wrong, _), _ in found), sum(whole for (_, whole), _ in found)))
+    return Spread(pooled, fmean(_share(part) for part, _ in found), worst, name)
+
+
+def _share(part: Part) -> float:
+    wrong, whole = part
+    return wrong / whole if whole else 0.0
 
 
 def table(title: str, rows: Mapping[str, Sequence[Scored]], notes: Sequence[str] = ()) -> Table:
@@ -90,9 +95,7 @@ def _processor(scores: Sequence[Scored]) -> str:
 
 def line(way: str, each: Scored) -> str:
     """Write the figures of one conversation."""
-    shares = {
-        name: wrong / whole for name, figure in FIGURES.items() if (part := figure(each)) for wrong, whole in [part]
-    }
+    shares = {name: _share(part) for name, figure in FIGURES.items() if (part := figure(each))}
     figures = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
     return f"{way}: {each.name}: {figures}, {each.found} of {each.speakers} speakers"
 
