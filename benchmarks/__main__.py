@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import cluster, diarization, latency, listing, memory, s3, sharing, speech, tuning
+from benchmarks import cluster, diarization, latency, listing, memory, s3, sharing, speakers, speech, tuning
 from benchmarks.machine import commit, machine, versions
 from benchmarks.record import Record
 from benchmarks.report import Findings
@@ -18,6 +18,7 @@ from benchmarks.stack import MeasurementError
 PARTS: dict[str, Callable[[Sizes], Awaitable[Findings]]] = {
     "speech": speech.measure,
     "diarization": diarization.measure,
+    "speakers": speakers.measure,
     "sharing": sharing.measure,
     "latency": latency.measure,
     "listing": listing.measure,

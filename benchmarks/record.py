@@ -17,6 +17,7 @@ BEGIN, END = "<!-- written by `make bench` -->", "<!-- until here -->"
 PARTS = {
     "speech": "Speech",
     "diarization": "Speakers",
+    "speakers": "Who says what",
     "sharing": "One recording on two workers",
     "latency": "Starts, and tasks without work",
     "listing": "Lists of tasks",

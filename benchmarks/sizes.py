@@ -10,6 +10,7 @@ class Sizes:
 
     speech_minutes: int = 5
     kinds: tuple[str, ...] | None = None  # of recordings; None: all
+    conversations: int | None = None  # the smallest files; None: all
     tuning_minutes: int = 3
     rounds: int = 2
     no_op_tasks: int = 2000
@@ -32,6 +33,7 @@ def smoke(tell: Callable[[str], None]) -> Sizes:
     return Sizes(
         speech_minutes=1,
         kinds=("languages", "two-channels"),
+        conversations=1,
         tuning_minutes=1,
         rounds=1,
         no_op_tasks=50,

@@ -21,7 +21,7 @@ class Scored:
     speakers: int
     found: int
     words: WordErrors | None = None
-    processor: float | None = None  # seconds that diarization takes on one core
+    taken: float | None = None  # seconds that diarization takes
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _share(part: Part) -> float:
 def table(title: str, rows: Mapping[str, Sequence[Scored]], notes: Sequence[str] = ()) -> Table:
     """Write a table with a row for each named group of conversations."""
     figures = [name for name in FIGURES if any(spread(scores, name) for scores in rows.values())]
-    columns = ("", "n", *figures, "missed, invented, confused", "speakers right", "processor time")
+    columns = ("", "n", *figures, "missed, invented, confused", "speakers right", "time / length")
     return Table(title, columns, [_row(name, scores, figures) for name, scores in rows.items()], notes)
 
 
@@ -80,16 +80,16 @@ def _row(name: str, scores: Sequence[Scored], figures: Sequence[str]) -> tuple[s
     right, off = sum(each.found == each.speakers for each in scores), sum(_off(each) for each in scores)
     counted = f"{right} of {len(scores)}" + (f", {off} off" if off else "")
     parts = ", ".join(f"{100 * kind / speech:.1f}" for kind in kinds)
-    return name, str(len(scores)), *cells, parts, counted, _processor(scores)
+    return name, str(len(scores)), *cells, parts, counted, _time(scores)
 
 
 def _off(each: Scored) -> int:
     return abs(each.found - each.speakers)
 
 
-def _processor(scores: Sequence[Scored]) -> str:
-    timed = [each for each in scores if each.processor is not None]
-    taken, heard = sum(each.processor or 0.0 for each in timed), sum(each.seconds for each in timed)
+def _time(scores: Sequence[Scored]) -> str:
+    timed = [each for each in scores if each.taken is not None]
+    taken, heard = sum(each.taken or 0.0 for each in timed), sum(each.seconds for each in timed)
     return f"{taken / heard:.4f}" if timed else NOT_MEASURED
 
 

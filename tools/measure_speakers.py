@@ -86,7 +86,7 @@ class Heard:
 
     turns: Sequence[tuple[float, float, str]]
     texts: Sequence[tuple[str | None, str]] | None
-    processor: float | None
+    taken: float | None
 
 
 @cache
@@ -168,7 +168,7 @@ def scored(conversation: Conversation, heard: Heard) -> Scored:
         conversation.speakers,
         len({speaker for _, _, speaker in heard.turns}),
         None if heard.texts is None else word_errors(said, heard.texts),
-        heard.processor,
+        heard.taken,
     )
 
 
