@@ -144,10 +144,9 @@ def _table(rows: dict[str, list[Scored]], sounds: list[Sound], notes: list[str])
 
 
 def _figures(scores: list[Scored]) -> dict[str, float]:
-    """Words under another name: cpWER less WER, so words that are wrong anyway do not count."""
     found = {"conversations": float(len(scores))}
     found["conversations_speakers_right"] = float(sum(each.found == each.speakers for each in scores))
-    names = {"under another speaker": "time_under_another", "cpWER": "cpwer", "cpWER - WER": "words_under_another"}
+    names = {"under another speaker": "time_under_another", "cpWER": "cpwer", "cpWER - WER": "cpwer_beyond_wer"}
     for figure, name in names.items():
         if shares := spread(scores, figure):
             found |= {name: shares.pooled, f"{name}_mean": shares.mean, f"{name}_worst": shares.worst}
