@@ -242,7 +242,7 @@ def main() -> None:
         print("The peers are not installed: `make bench ONLY=speakers` installs them. Measuring this service only.\n")
         options.sherpa = options.bare = None
     wanted = Wanted(options.text, options.sherpa and chosen, bool(options.bare), options.told, options.cache)
-    found = measure(sets, wanted, options.jobs, print if options.each else lambda _: None)
+    found = measure(sets, wanted, options.jobs, partial(print, flush=True) if options.each else lambda _: None)
     for way, rows in found.items():
         print(f"\n{table(way, rows)}", flush=True)
     if options.json:
