@@ -1,9 +1,9 @@
-"""Make ``app/engines/weights/telephone.npy``: the directions into which telephones move the embedding of a voice.
+"""Make ``app/engines/weights/telephone.npy``: the directions that the embeddings of all voices share on telephones.
 
-The file has four directions (4, 192), each of length 1 and at right angles to the others. Eight kinds of telephone move
-the mean embedding of each speaker; the directions are the four in which the means of these moves, over all speakers,
-are largest. The speakers are those of the half ``choose``; the half ``check`` shares no voice with them. The packages
-are those of ``make_conversations.py`` and ``make_calls.py``::
+The file has four directions (4, 192), each of length 1 and at right angles to the others. On each of eight kinds of
+telephone, the mean over all speakers of their mean embeddings is computed; the directions are those in which these
+means are largest. The speakers are those of the half ``choose``; the half ``check`` shares no voice with them. The
+packages are those of ``make_conversations.py`` and ``make_calls.py``::
 
     python tools/make_telephone_directions.py --pyannote pyannote_audio-4.0.7 --moonshine moonshine_voice/assets \
         --pocketsphinx testdata/usr/share/pocketsphinx/test/data --asterisk sounds/usr/share/asterisk/sounds
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import random
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TO = Path("app/engines/weights/telephone.npy")
-PIECES = 14  # the mean of a speaker is made of at most this number of pieces
+FEWEST, PIECES = (
+    3,
+    14,
+)  # the mean of a speaker is made of so many pieces, chosen at random; a speaker with fewer is left out
 SECONDS = 1.5  # of a piece: as long as a slice of the diarization; shorter pieces are not used
 DIRECTIONS = 4
 QUIET = 0.2
@@ -48,7 +52,14 @@ def speakers(options: argparse.Namespace) -> dict[str, list[Piece]]:
     for name, folders in HALVES["choose"].items():
         if folders:
             found[name] = announcer([options.asterisk / folder for folder in folders]).sentences
-    return found
+    return {name: chosen for name, pieces in found.items() if len(chosen := some(pieces)) >= FEWEST}
+
+
+def some(pieces: list[Piece]) -> list[Piece]:
+    """Choose pieces at random that are long enough."""
+    long = [piece for piece in pieces if len(piece.samples) > SECONDS * RATE]
+    random.Random(3).shuffle(long)  # noqa: S311 -- nothing secret
+    return long[:PIECES]
 
 
 def band(samples: Samples) -> Samples:
@@ -100,14 +111,11 @@ TELEPHONES: list[Callable[[Samples], Samples]] = [
 ]
 
 
-def moves(networks: Networks, pieces: list[Piece]) -> Array:
-    """Return how far each telephone moves the mean embedding of a speaker (telephones, 192)."""
-    long = [piece.samples[: int(SECONDS * RATE)] for piece in pieces if len(piece.samples) > SECONDS * RATE][:PIECES]
-    means = [
-        np.mean([networks.embed_with_channel(features(through(samples))) for samples in long], axis=0)
-        for through in [lambda samples: samples, *TELEPHONES]
-    ]
-    return np.asarray(np.array(means[1:]) - means[0])
+def means(networks: Networks, pieces: list[Piece]) -> Array:
+    """Return the mean embedding of a speaker on each telephone (telephones, 192)."""
+    long = [piece.samples[: int(SECONDS * RATE)] for piece in pieces]
+    heard = [[networks.embed_with_channel(features(through(each))) for each in long] for through in TELEPHONES]
+    return np.asarray(np.mean(heard, axis=1))
 
 
 def main() -> None:
@@ -117,8 +125,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True, help="where the packages were unpacked")
     options = parser.parse_args()
     networks = Networks(threads=1)
-    means = np.mean([moves(networks, pieces) for pieces in speakers(options).values()], axis=0)
-    _, _, directions = np.linalg.svd(means, full_matrices=False)
+    shared = np.mean([means(networks, pieces) for pieces in speakers(options).values()], axis=0)
+    _, _, directions = np.linalg.svd(shared, full_matrices=False)
     np.save(TO, directions[:DIRECTIONS].astype(np.float32))
 
 

@@ -1,36 +1,58 @@
-"""Attribute the words of a transcript to the speakers of a diarization."""
+"""Attribute the words of a transcript to the speakers of a diarization.
+
+The times of words are inexact, and so are the ends of turns: taken one by one, words near a change of speaker are often
+given to the wrong one. So speakers are chosen for all words together: each word has evidence from the turns around it,
+and a change of speaker within a sentence costs as much evidence as a whole word has (docs/decisions/0028).
+"""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, pairwise
+from operator import itemgetter
 from statistics import fmean
 
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.transcription import Segment, Word
 
-from app.engines.sentences import text_of
+from app.engines.sentences import ends_sentence, text_of
+
+_INEXACT_S = 0.3  # turns up to this long before and after a word are evidence, too
+_FAR_S = 1.0  # a turn this far from a word is halfway to being no evidence for its speaker at all
+_CHANGE = 1.0  # the cost of a change of speaker within a sentence, in words that lie wholly in somebody's turn
+_PAUSE_S = 0.3  # after a pause this long, a change costs nothing; after a shorter one, proportionally less
+
+Evidence = Sequence[float]  # for each speaker, from -1 (far away) to 1 (the word lies wholly in the speaker's turns)
+Spoken = Segment | Word
 
 
-def attribute(segments: Iterable[Segment], turns: Sequence[Turn]) -> list[Segment]:
+def attribute(segments: Sequence[Segment], turns: Sequence[Turn]) -> list[Segment]:
     """Assign a speaker to each word, and cut segments where the speaker changes.
 
     A segment without words gets one speaker as a whole. Without turns, no segment gets a speaker.
     """
-    speaker_of = _finder(turns)
-    return [part for segment in segments for part in _parts(segment, speaker_of)]
+    speakers = sorted({turn.speaker for turn in turns})
+    if not speakers:
+        return [segment.model_copy(update={"speaker": None}) for segment in segments]
+    evidence_of = _finder(turns, speakers)
+    spoken: list[Spoken] = []
+    for segment in segments:
+        spoken.extend(segment.words or [segment])
+    chosen = iter([speakers[number] for number in _likeliest(spoken, evidence_of)])
+    return [part for segment in segments for part in _parts(segment, chosen)]
 
 
-def _parts(segment: Segment, speaker_of: Callable[[Segment | Word], str | None]) -> Iterator[Segment]:
+def _parts(segment: Segment, chosen: Iterator[str]) -> Iterator[Segment]:
     if not segment.words:
-        yield segment.model_copy(update={"speaker": speaker_of(segment)})
+        yield segment.model_copy(update={"speaker": next(chosen)})
         return
-    for speaker, group in groupby(segment.words, key=speaker_of):
-        words = list(group)
+    attributed = [(word, next(chosen)) for word in segment.words]
+    for speaker, group in groupby(attributed, key=itemgetter(1)):
+        words = [word for word, _ in group]
         whole = len(words) == len(segment.words)
         yield segment if whole and segment.speaker == speaker else _part(segment, words, speaker)
 
 
-def _part(segment: Segment, words: list[Word], speaker: str | None) -> Segment:
+def _part(segment: Segment, words: list[Word], speaker: str) -> Segment:
     changed = {
         "start": words[0].start,
         "end": max(word.end for word in words),
@@ -42,25 +64,50 @@ def _part(segment: Segment, words: list[Word], speaker: str | None) -> Segment:
     return segment.model_copy(update=changed)
 
 
-def _finder(turns: Sequence[Turn]) -> Callable[[Segment | Word], str | None]:
-    """Build a function that finds the speaker of a word or segment by binary search in the turns.
+def _likeliest(spoken: Sequence[Spoken], evidence_of: Callable[[Spoken], Evidence]) -> list[int]:
+    """Return the speaker (by number) of each word: the speakers with the most evidence, less the cost of each change.
 
-    A day of speech has tens of thousands of words and turns.
+    This is the Viterbi algorithm (1967).
+    """
+    if not spoken:
+        return []
+    best = list(evidence_of(spoken[0]))
+    came_from: list[list[int]] = []
+    for before, word in pairwise(spoken):
+        leader = max(range(len(best)), key=best.__getitem__)
+        change = best[leader] - _cost_of_change(before, word)
+        came_from.append([number if own >= change else leader for number, own in enumerate(best)])
+        best = [max(own, change) + here for own, here in zip(best, evidence_of(word), strict=True)]
+    path = [max(range(len(best)), key=best.__getitem__)]
+    for origins in reversed(came_from):
+        path.append(origins[path[-1]])
+    return path[::-1]
+
+
+def _cost_of_change(before: Spoken, word: Spoken) -> float:
+    if not isinstance(before, Word) or not isinstance(word, Word) or ends_sentence(before):
+        return 0.0
+    return _CHANGE * max(0.0, 1 - max(word.start - before.end, 0.0) / _PAUSE_S)
+
+
+def _finder(turns: Sequence[Turn], speakers: Sequence[str]) -> Callable[[Spoken], Evidence]:
+    """Build the function that returns the evidence for each speaker of a word or segment.
+
+    It finds turns by binary search: a day of speech has tens of thousands of words and turns.
     """
     ordered = sorted(turns, key=lambda turn: (turn.start, turn.end))
     starts = [turn.start for turn in ordered]
-    longest = max((turn.end - turn.start for turn in turns), default=0.0)
+    longest = max(turn.end - turn.start for turn in turns)
+    numbers = {speaker: number for number, speaker in enumerate(speakers)}
 
-    def speaker_of(part: Segment | Word) -> str | None:
-        """Return the speaker of the turn that overlaps the word or segment most, or else of the nearest turn."""
-        first = bisect_right(starts, part.start - longest) - 1
-        last = bisect_right(starts, part.end) + 1
-        best = max(ordered[max(first, 0) : last], key=lambda turn: _overlap(turn, part), default=None)
-        return best.speaker if best else None
+    def evidence_of(part: Spoken) -> Evidence:
+        start, end = part.start - _INEXACT_S, part.end + _INEXACT_S
+        shared, far = [0.0] * len(speakers), [-1.0] * len(speakers)
+        first, last = bisect_right(starts, start - longest) - 1, bisect_right(starts, end) + 1
+        for turn in ordered[max(first, 0) : last]:
+            number, overlap = numbers[turn.speaker], min(turn.end, end) - max(turn.start, start)
+            shared[number] += max(overlap, 0.0)
+            far[number] = max(far[number], min(overlap, 0.0) / (abs(overlap) + _FAR_S))
+        return [min(both / (end - start), 1.0) or away for both, away in zip(shared, far, strict=True)]
 
-    return speaker_of
-
-
-def _overlap(turn: Turn, part: Segment | Word) -> float:
-    """Return the seconds by which a turn and a part overlap; a negative number is the distance between them."""
-    return min(turn.end, part.end) - max(turn.start, part.start)
+    return evidence_of

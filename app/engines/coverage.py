@@ -37,7 +37,12 @@ def word_times(words: Iterable[Word], speech: Sequence[Piece], since: float = 0.
 def _spoken_at(word: Word, start: float, end: float, speech: Sequence[Piece]) -> Piece:
     begins = max((first for first, _ in speech if first < end - INEXACT_S), default=start)
     start = max(start, begins)
-    return start, min(end, start + max(_LONGEST_WORD_S, digits(word) * _DIGIT_S))
+    return start, min(end, start + longest_spoken(word))
+
+
+def longest_spoken(word: Word) -> float:
+    """Return how many seconds a word can take at most."""
+    return max(_LONGEST_WORD_S, digits(word) * _DIGIT_S)
 
 
 def digits(word: Word) -> int:

@@ -30,12 +30,20 @@ def sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
         yield part
 
 
+def ends_sentence(word: Word) -> bool:
+    """Whether a word ends with the mark of a sentence's end."""
+    return _mark(word).endswith(SENTENCE_ENDS)
+
+
+def _mark(word: Word) -> str:
+    return word.word.strip().rstrip(_CLOSING)
+
+
 def _ends(part: Sequence[Word], following: Word) -> bool:
     last, length = part[-1], part[-1].end - part[0].start
-    mark = last.word.strip().rstrip(_CLOSING)
     return (
         following.start - last.end >= _PAUSE_S
-        or (mark.endswith(SENTENCE_ENDS) and length >= _SHORTEST_S)
-        or (mark.endswith(_CLAUSE_ENDS) and length >= _LONG_S)
+        or (ends_sentence(last) and length >= _SHORTEST_S)
+        or (_mark(last).endswith(_CLAUSE_ENDS) and length >= _LONG_S)
         or following.end - part[0].start > _LONGEST_S
     )

@@ -27,6 +27,7 @@ from app.errors import PermanentError
 from app.recordings.recording import REPLACED, Recording, Recordings
 from app.settings import MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer, SpeakerSearch
+from app.speech.missing_text import with_missing_text
 from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from app.speech.transcript_cache import Transcript, TranscriptCache
 from app.updates import Checkpoint, Found, Result, Update, processed
@@ -181,6 +182,7 @@ class Transcription:
         self._diarization_error, self.cached = search.error, self.cached and search.cached
         if search.turns is not None:
             self.segments = attribute(self.segments, search.turns)
+            self.untranscribed = with_missing_text(self.untranscribed, self.segments, search.turns)
             self._speakers = len({turn.speaker for turn in search.turns})
 
     def result(self) -> TranscriptionResult:

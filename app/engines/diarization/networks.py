@@ -41,8 +41,8 @@ class Networks:
     def embed(self, features: Array) -> Array:
         """Return the embedding (192 values, length 1) of one voice from its features (frames, 80).
 
-        Its share in the four directions into which telephones move all voices is taken out (nuisance attribute
-        projection, Solomonoff 2005): on a telephone this share makes all voices alike.
+        Its share in the four directions that all voices have in common on telephones is taken out (nuisance attribute
+        projection, Solomonoff 2005): otherwise all voices are alike there.
         """
         embedding = self.embed_with_channel(features)
         share = (embedding @ self._telephone.T) @ self._telephone

@@ -98,3 +98,38 @@ def test_a_segment_without_words_goes_to_one_speaker() -> None:
 
     # When speakers are attributed, then most of it decides
     assert said(attribute([spoken], [turn(0, 1, A), turn(1, 4, B)])) == [(B, "All of it.")]
+
+
+def test_the_first_word_of_a_sentence_is_not_left_with_the_speaker_before() -> None:
+    # Given a sentence whose first word seems to begin before the turn of its speaker does
+    spoken = [segment((" Wait.", 0, 1)), segment((" Press", 1.0, 1.35), (" one", 1.4, 1.8), (" now.", 1.8, 2.2))]
+
+    # When speakers are attributed, then the sentence stays whole
+    assert said(attribute(spoken, [turn(0, 1.25, A), turn(1.25, 3, B)])) == [(A, "Wait."), (B, "Press one now.")]
+
+
+def test_the_last_word_of_a_sentence_is_not_given_to_the_speaker_after() -> None:
+    # Given a sentence whose last word seems to end after the turn of its speaker did
+    spoken = [segment((" Press", 0, 0.5), (" one", 0.5, 1.0), (" now.", 1.0, 1.4)), segment((" Why?", 1.5, 2.5))]
+
+    # When speakers are attributed, then the sentence stays whole
+    assert said(attribute(spoken, [turn(0, 1.1, A), turn(1.1, 3, B)])) == [(A, "Press one now."), (B, "Why?")]
+
+
+def test_a_word_into_what_somebody_says_has_its_own_speaker() -> None:
+    # Given a word between pauses, in a turn of its own within a longer turn
+    spoken = segment((" I", 0, 0.5), (" think", 0.5, 1.0), (" yes", 1.5, 1.9), (" so", 2.4, 3.0), (" too.", 3.0, 3.5))
+
+    # When speakers are attributed, then it is not the longer turn's
+    turns = [turn(0, 1.1, A), turn(1.45, 1.95, B), turn(2.35, 4, A)]
+    assert said(attribute([spoken], turns)) == [(A, "I think"), (B, "yes"), (A, "so too.")]
+
+
+def test_a_change_within_a_sentence_is_believed_if_the_turns_are_clear() -> None:
+    # Given a sentence that another finishes, without a pause
+    words = [(f" word{n}", n * 0.4, n * 0.4 + 0.4) for n in range(12)]
+
+    # When speakers are attributed, then each has their half
+    first, second = attribute([segment(*words)], [turn(0, 2.4, A), turn(2.4, 4.8, B)])
+    assert (first.speaker, second.speaker) == (A, B)
+    assert abs(len(first.words or []) - 6) <= 1

@@ -1,0 +1,59 @@
+"""Find speech that has a speaker and no words."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+
+from natscribe.schemas.diarization import Turn
+from natscribe.schemas.transcription import Segment, Stretch
+
+from app.engines.coverage import LEAST_S, longest_spoken
+from app.engines.timeline import Piece
+
+_INEXACT_S = 0.3  # the times of words and the ends of turns may be wrong by this much
+
+
+def with_missing_text(
+    untranscribed: Sequence[Stretch], segments: Sequence[Segment], turns: Sequence[Turn]
+) -> list[Stretch]:
+    """Add the parts of turns, of a second or more, in which no word lies; no part is listed twice.
+
+    The voice detector of the transcription takes some quiet speech for silence that the diarization hears.
+    """
+    listed = [(each.start, each.end) for each in untranscribed]
+    known = _joined([*_spoken(segments), *listed])
+    missing = [part for turn in _joined((turn.start, turn.end) for turn in turns) for part in _without(turn, known)]
+    found = _joined([*listed, *((start, end) for start, end in missing if end - start >= LEAST_S)])
+    return [Stretch(start=round(start, 3), end=round(end, 3)) for start, end in found]
+
+
+def _spoken(segments: Iterable[Segment]) -> Iterator[Piece]:
+    """Yield when words are spoken, with what their times may be wrong by."""
+    for segment in segments:
+        for word in segment.words or ():
+            yield word.start - _INEXACT_S, min(word.end, word.start + longest_spoken(word)) + _INEXACT_S
+        if not segment.words:
+            yield segment.start - _INEXACT_S, segment.end + _INEXACT_S
+
+
+def _joined(pieces: Iterable[Piece]) -> list[Piece]:
+    """Join pieces that overlap or touch; return them by time."""
+    found: list[Piece] = []
+    for start, end in sorted(pieces):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((start, end))
+    return found
+
+
+def _without(piece: Piece, known: Sequence[Piece]) -> Iterator[Piece]:
+    """Yield what is left of a piece without the known pieces, which are joined."""
+    start, end = piece
+    for first, last in known[max(bisect_left(known, (start, start)) - 1, 0) :]:
+        if first >= end:
+            break
+        if first > start:
+            yield start, first
+        start = max(start, last)
+    if start < end:
+        yield start, end
