@@ -41,6 +41,13 @@ Channel = Annotated[int, Field(ge=0, examples=[0])]
 class Channels(Term):
     """How a recording's channels are transcribed."""
 
+    AUTO = (
+        "auto",
+        (
+            "Like `separate` if the channels carry different speech, as the two sides of a telephone call do; "
+            "like `mix` otherwise. A recording with more than 8 channels is mixed. `channels` of the result says which."
+        ),
+    )
     MIX = "mix", "The channels are mixed into one."
     SEPARATE = (
         "separate",
@@ -94,7 +101,7 @@ class TranscribeOptions(Order):
         default=False, description="Write the text in English. The task fails if the model cannot translate."
     )
     channels: Channels = Field(
-        Channels.MIX,
+        Channels.AUTO,
         strict=False,
         description="Whether the channels are mixed into one or transcribed each on its own.",
     )
@@ -210,7 +217,7 @@ class SegmentsEvent(Message):
         examples=[28.4],
     )
     segments: list[Segment] = Field(
-        description="The new segments. They have speakers only with `channels`: `separate`; the speakers that "
+        description="The new segments. They have speakers only if each channel is one; the speakers that "
         "diarization finds are in the result. They have words if the task asks for words or for speakers."
     )
     untranscribed: list[Stretch] = Field(

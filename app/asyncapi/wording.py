@@ -76,7 +76,7 @@ CHANNELS: Final = (
         address=subjects.SEGMENTS_CHANNEL,
         title="Segments of a transcription",
         description="The text as it is found, while the task runs: each event has the text since the previous event. "
-        "Live segments have no speakers, unless each channel counts as one speaker (`channels`: `separate`); then the "
+        "Live segments have no speakers, unless each channel counts as one speaker (`channel` is not null); then the "
         "channels are transcribed one after the other, each from its start. After a lost worker the next worker "
         "continues where the last event ends, so no text is repeated. Only transcriptions have segments.",
         operation="followSegments",

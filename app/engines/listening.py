@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from faster_whisper.vad import get_vad_model
+from natscribe.schemas.transcription import MOST_CHANNELS
 
+from app.engines.channels import channels_differ
 from app.engines.decoding import decode, measure
 from app.engines.limits import Budget, Limit
 from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound, WindowSound
@@ -19,6 +21,8 @@ def prepare() -> None:
 def find_windows(job: Listen, limit: Limit) -> Iterator[RecordingOpened | WindowFound | Listened | ListeningDone]:
     """Yield the windows of a recording, or of one of its channels, from `job.start_at` seconds on.
 
+    The first reply says which channel it is.
+
     Raises:
         PermanentError: audio_unreadable, audio_too_large.
     """
@@ -26,8 +30,11 @@ def find_windows(job: Listen, limit: Limit) -> Iterator[RecordingOpened | Window
     budget = Budget(limit)
     duration, channels = measure(job.path, budget)
     limit.check(duration)
-    yield RecordingOpened(duration_seconds=duration, channels=channels)
-    for found in listen(decode(job.path, budget, job.channel), job.start_at):
+    channel = job.channel if channels > 1 else None
+    if job.choose and 1 < channels <= MOST_CHANNELS and channels_differ(job.path, budget, duration, channels):
+        channel = 0
+    yield RecordingOpened(duration_seconds=duration, channels=channels, channel=channel)
+    for found in listen(decode(job.path, budget, channel), job.start_at):
         for window in found.windows:
             yield WindowFound(window=_packed(window))
         yield Listened(seconds=found.seconds, settled=found.settled)

@@ -54,12 +54,17 @@ class WindowSound(_Line):
 
 
 class Listen(_Line):
-    """Job: find the windows of a recording from `start_at` seconds on; `channel`: only in this one, counted from 0."""
+    """Job: find the windows of a recording from `start_at` seconds on.
+
+    `channel`: only in this one, counted from 0; null: in all channels mixed. `choose`: in the first channel if the
+    channels carry different speech, else in all channels mixed.
+    """
 
     type: Literal["listen"] = "listen"
     path: Path
     start_at: float = 0.0
     channel: int | None = None
+    choose: bool = False
 
 
 class Transcribe(_Line):
@@ -116,11 +121,12 @@ class StageAdvanced(_Line):
 
 
 class RecordingOpened(_Line):
-    """Reply: the duration and the number of channels of the recording."""
+    """Reply: the duration and the number of channels of the recording, and the one listened to (null: all mixed)."""
 
     type: Literal["opened"] = "opened"
     duration_seconds: float
     channels: int
+    channel: int | None = None
 
 
 class WindowFound(_Line):

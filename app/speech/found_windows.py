@@ -9,12 +9,14 @@ from app.engines.messages import Listened, ListeningDone, RecordingOpened, Reply
 class FoundWindows:
     """The found windows that are in no batch yet, and the silences between them, in the order of the recording.
 
-    `duration` is the length of the recording in seconds, as far as known; `channels` is the number of its channels.
+    `duration` is the length of the recording in seconds, as far as known; `channels` is the number of its channels, and
+    `channel` the one in which the windows lie (null: all channels mixed).
     """
 
     def __init__(self) -> None:
         self.duration = 0.0
         self.channels = 1
+        self.channel: int | None = None
         self.complete = False  # whether the listener has reached the end of the recording
         self._found: deque[WindowSound | float] = deque()  # a number is a silence: the second at which it ends
         self._windows_in_block = False
@@ -26,7 +28,7 @@ class FoundWindows:
         """Add the window or silence in a reply of the listener, and note the duration and channels."""
         match reply:
             case RecordingOpened():
-                self.duration, self.channels = reply.duration_seconds, reply.channels
+                self.duration, self.channels, self.channel = reply.duration_seconds, reply.channels, reply.channel
             case WindowFound():
                 self._found.append(reply.window)
                 self._windows_in_block = True

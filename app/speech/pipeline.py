@@ -117,6 +117,11 @@ class Pipeline:
         return self._found.channels
 
     @property
+    def channel(self) -> int | None:
+        """The channel that is transcribed; null: all channels mixed, or the recording is not opened yet."""
+        return self._found.channel
+
+    @property
     def helped(self) -> bool:
         """Whether a helper has transcribed any batch so far."""
         return self._pool.helped

@@ -121,6 +121,7 @@ def _searching(search: SpeakerSearch, seconds: float, duration: float | None) ->
 class Transcription:
     """The transcription of one recording: all channels mixed, or one channel after the other.
 
+    With `channels: auto` the listener chooses; an attempt that goes on keeps the choice of the earlier attempts.
     `segments` and `untranscribed` hold what has been found so far, the checkpoint included.
     """
 
@@ -139,6 +140,7 @@ class Transcription:
         self.untranscribed: list[Stretch] = []
         self.duration = 0.0
         self.channels = 1  # number of the recording's channels, once known
+        self.channel: int | None = None  # the channel that is transcribed, once known; null: all mixed
         self.cached = True  # whether everything so far came from the cache
         self.model: Model | None = None
         self._speakers: int | None = None
@@ -147,7 +149,7 @@ class Transcription:
     @property
     def separate(self) -> bool:
         """Whether each channel is transcribed on its own."""
-        return self._task.channels is Channels.SEPARATE and self.channels > 1
+        return self.channel is not None
 
     async def run(self, checkpoint: Checkpoint) -> AsyncGenerator[Update, None]:
         """Transcribe from the checkpoint on, and yield updates.
@@ -161,21 +163,23 @@ class Transcription:
         if channel is None and self._task.channels is Channels.SEPARATE:
             channel = 0
         start_at, language = checkpoint.processed_seconds, checkpoint.language
+        choose = self._task.channels is Channels.AUTO and channel is None and not start_at
         while True:
             before = len(self.segments), len(self.untranscribed)
-            source, replies = await self._source(channel, start_at, language)
+            listen = Listen(path=self._recording.path, start_at=start_at, channel=channel, choose=choose)
+            source, replies = await self._source(listen, language)
             async with aclosing(replies):
                 async for reply in replies:
                     self._note(source)
-                    yield self._update(reply, channel)
+                    yield self._update(reply)
             self._note(source)
             if isinstance(source, Pipeline):
                 self.cached = False
                 if not start_at and not source.helped:  # nobody can prove who has answered as a helper
-                    await self._keep(channel, *before)
-            channel, start_at, language = (channel or 0) + 1, 0.0, None
-            if not self.separate or channel >= self.channels:
+                    await self._keep(*before)
+            if self.channel is None or self.channel + 1 >= self.channels:
                 return
+            channel, start_at, language, choose = self.channel + 1, 0.0, None, False
 
     def add_speakers(self, search: SpeakerSearch) -> None:
         """Attribute the words to the speakers that a search has found, or note the error of a failed search."""
@@ -217,32 +221,32 @@ class Transcription:
         )
 
     async def _source(
-        self, channel: int | None, start_at: float, language: str | None
+        self, listen: Listen, language: str | None
     ) -> tuple[Pipeline | Transcript, AsyncGenerator[StageAdvanced | Transcribed, None]]:
-        """Return the cached transcript of a channel or else a pipeline, with its replies from `start_at` seconds on.
+        """Return the cached transcript of a channel or else a pipeline, with its replies from `listen.start_at` on.
 
-        `language` is the language spoken before `start_at`.
+        `language` is the language spoken before `listen.start_at`.
         """
-        known = await self._transcripts.find(self._recording.sha256, self._task, channel)
-        if known is not None:
-            return known, known.replay(start_at)
-        listen = Listen(path=self._recording.path, start_at=start_at, channel=channel)
+        known = await self._transcripts.find(self._recording.sha256, self._task, listen.channel)
+        if known is not None and (listen.choose or known.is_of(listen.channel)):
+            return known, known.replay(listen.start_at)
         pipeline = self._pipeline(listen, Transcribe(windows=[], options=self._task.options, previous=language))
         return pipeline, pipeline.run()
 
-    async def _keep(self, channel: int | None, first: int, first_untranscribed: int) -> None:
-        """Cache the transcript of a channel: all segments from index `first` on, and untranscribed speech likewise."""
+    async def _keep(self, first: int, first_untranscribed: int) -> None:
+        """Cache the transcript of the channel: segments from index `first` on, and untranscribed speech likewise."""
         if self.model is None:
             return
         transcript = Transcript(
             duration=self.duration,
             channels=self.channels,
+            channel=self.channel,
             model=self.model,
             segments=self.segments[first:],
             untranscribed=self.untranscribed[first_untranscribed:],
         )
         await self._recording.check()
-        await self._transcripts.keep(self._recording.sha256, self._task, channel, transcript)
+        await self._transcripts.keep(self._recording.sha256, self._task, transcript)
 
     def _note(self, source: Pipeline | Transcript) -> None:
         """Copy the duration, the model and the channels from the source.
@@ -250,7 +254,8 @@ class Transcription:
         Raises:
             PermanentError: invalid_message: the recording has too many channels to transcribe each on its own.
         """
-        self.duration, self.model, self.channels = source.duration, source.model, source.channels
+        self.duration, self.model = source.duration, source.model
+        self.channels, self.channel = source.channels, source.channel
         if self._task.channels is Channels.SEPARATE and self.channels > MOST_CHANNELS:
             message = (
                 f"channels: the recording has {self.channels} channels, and up to {MOST_CHANNELS} can be transcribed"
@@ -258,8 +263,8 @@ class Transcription:
             )
             raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
 
-    def _found(self, reply: Transcribed, channel: int | None) -> Found:
-        segments, untranscribed = [self._wanted(each, channel) for each in reply.segments], tuple(reply.untranscribed)
+    def _found(self, reply: Transcribed) -> Found:
+        segments, untranscribed = [self._wanted(each) for each in reply.segments], tuple(reply.untranscribed)
         self.segments += segments
         self.untranscribed += untranscribed
         return Found(
@@ -267,27 +272,27 @@ class Transcription:
             reply.processed_seconds,
             tuple(segments),
             self._recording.sha256,
-            channel if self.separate else None,
+            self.channel,
             untranscribed,
         )
 
-    def _wanted(self, segment: Segment, channel: int | None) -> Segment:
+    def _wanted(self, segment: Segment) -> Segment:
         """Fit a segment to the task: drop words that nobody needs; with separate channels, add the channel."""
         changed: dict[str, object] = {}
         if not (self._task.word_timestamps or self._task.diarize):
             changed["words"] = None
-        if self.separate:
-            changed |= {"channel": channel, "speaker": f"SPEAKER_{channel:02}"}
+        if self.channel is not None:
+            changed |= {"channel": self.channel, "speaker": f"SPEAKER_{self.channel:02}"}
         return segment.model_copy(update=changed)
 
-    def _update(self, reply: StageAdvanced | Transcribed, channel: int | None) -> Update:
+    def _update(self, reply: StageAdvanced | Transcribed) -> Update:
         """Turn a reply into an update; with separate channels, count progress over all channels."""
         seconds, duration = reply.processed_seconds, reply.duration_seconds
-        if self.separate and duration is not None:
-            seconds = ((channel or 0) * duration + seconds) / self.channels
+        if self.channel is not None and duration is not None:
+            seconds = (self.channel * duration + seconds) / self.channels
         if isinstance(reply, StageAdvanced):
             return processed(reply.stage, seconds, duration)
-        return processed(Stage.TRANSCRIBING, seconds, duration, self._found(reply, channel))
+        return processed(Stage.TRANSCRIBING, seconds, duration, self._found(reply))
 
 
 def _languages(segments: Sequence[Segment]) -> dict[str, float]:

@@ -18,13 +18,18 @@ PIECE = 100  # segments cached as one: reading them blocks the event loop for ab
 
 
 class Transcript(BaseModel):
-    """Everything that a model finds in a recording, or in one of its channels."""
+    """Everything that a model finds in a recording (`channel` is null), or in one of its channels."""
 
     duration: float
     channels: int
+    channel: int | None = None
     model: Model
     segments: list[Segment]
     untranscribed: list[Stretch]
+
+    def is_of(self, channel: int | None) -> bool:
+        """Whether this is the transcript of a channel; of a recording with one channel it is for any of them."""
+        return self.channel == channel or self.channels == 1
 
     def pieces(self) -> Iterator["Transcript"]:
         """Cut the transcript into pieces, at least one; the first piece holds all untranscribed speech."""
@@ -61,6 +66,8 @@ class TranscriptCache:
     async def find(self, audio_sha256: str, task: TranscriptionTask, channel: int | None) -> Transcript | None:
         """Find the transcript of a channel (null: all mixed) that an earlier task with the same options has stored.
 
+        Ask for null if the channels are not chosen yet: the transcript says whether it is that of channel 0 alone.
+
         Raises:
             TaskError: The model cannot be loaded.
         """
@@ -68,19 +75,17 @@ class TranscriptCache:
         question = self._question(model, task, channel)
         return await _joined(await self._cache.find_pieces(task.task_id, audio_sha256, question))
 
-    async def keep(
-        self, audio_sha256: str, task: TranscriptionTask, channel: int | None, transcript: Transcript
-    ) -> None:
+    async def keep(self, audio_sha256: str, task: TranscriptionTask, transcript: Transcript) -> None:
         """Store the transcript of a whole channel."""
-        question = self._question(transcript.model, task, channel)
+        question = self._question(transcript.model, task, transcript.channel)
         await self._cache.keep_pieces(task.task_id, audio_sha256, question, transcript.pieces())
 
     def _question(self, model: Model, task: TranscriptionTask, channel: int | None) -> str:
         words = "words" if task.word_timestamps or task.diarize else "text"
         how = self._engine.loaded.how if self._engine.loaded else ""
-        options = f"{task.options.digest()} {channel} {words}"
+        options = f"{task.options.digest()} {channel or 0} {words}"
         # VERSION, because another version of the code may find other text
-        return f"transcript in pieces {VERSION} {model.name} {model.revision} {how} {options}"
+        return f"transcript by channel {VERSION} {model.name} {model.revision} {how} {options}"
 
 
 async def _joined(pieces: Sequence[bytes]) -> Transcript | None:

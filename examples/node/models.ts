@@ -274,7 +274,7 @@ export interface WorkersRequest {
 }
 export type BodyEncoding = "utf-8" | "base64";
 export type CancelRequests = TaskStatus | ErrorReply;
-export type Channels = "mix" | "separate";
+export type Channels = "auto" | "mix" | "separate";
 export type DeleteRequests = TaskRequest | UserRequest;
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type Kind = "transcription" | "diarization";

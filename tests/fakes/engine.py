@@ -69,6 +69,7 @@ class FakeEngine:
     def __init__(self, *, windows: int = 3) -> None:
         self.windows = windows
         self.channels = 1  # of each recording
+        self.differ = False  # whether the channels carry different speech
         self.text = "one two"  # of each window
         self.silent = False  # as a listener that takes long over its first reply
         self.hangs_after: list[int] = []  # windows, one a recording; none: it does not hang
@@ -135,7 +136,8 @@ class FakeEngine:
     def _steps(self, job: Listen | Diarize) -> Iterable[Sequence[Reply]]:
         duration = self.windows * WINDOW
         if isinstance(job, Listen):
-            yield [RecordingOpened(duration_seconds=duration, channels=self.channels)]
+            channel = 0 if job.choose and self.differ else job.channel if self.channels > 1 else None
+            yield [RecordingOpened(duration_seconds=duration, channels=self.channels, channel=channel)]
             for number in range(int(job.start_at // WINDOW), self.windows):
                 start, end = number * WINDOW, (number + 1) * WINDOW
                 found = WindowFound(window=WindowSound(pieces=[(start, end)], samples=SOUND))

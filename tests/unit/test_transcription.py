@@ -23,17 +23,20 @@ from app.updates import Checkpoint, Found, Update
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
 
 SHA = "0" * 64
-MIXED = TranscriptionTask(task_id="t1", audio_file_id="call.flac", user_id=7)
+AUTO = TranscriptionTask(task_id="t1", audio_file_id="call.flac", user_id=7)
+MIXED = AUTO.model_copy(update={"channels": Channels.MIX})
 SEPARATE = MIXED.model_copy(update={"channels": Channels.SEPARATE})
+CALL = Path("call.flac")
 LANGUAGES = {None: "en", 0: "en", 1: "ru"}  # that are spoken on each channel
 
 
 class CallEngine(FakeEngine):
     """Finds three windows on each channel, and another text and language on each."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, differ: bool = False) -> None:
         super().__init__()
         self.channels = channels
+        self.differ = differ
         self.transcribed: list[tuple[int | None, int, str | None]] = []  # channel, window, the language before
         self.missing: list[Stretch] = []  # in each window
 
@@ -48,10 +51,11 @@ class CallEngine(FakeEngine):
     def _transcribed(self, job: Transcribe) -> WindowsTranscribed:
         listening = self.jobs[-1]
         assert isinstance(listening, Listen)
-        language, found = LANGUAGES[listening.channel], []
+        channel = 0 if listening.choose and self.differ else listening.channel
+        language, found = LANGUAGES[channel], []
         for number in map(number_of, job.windows):
-            self.transcribed.append((listening.channel, number, job.previous))
-            text = segment(number, f"{number} on {listening.channel}").model_copy(update={"language": language})
+            self.transcribed.append((channel, number, job.previous))
+            text = segment(number, f"{number} on {channel}").model_copy(update={"language": language})
             found.append(WindowTranscribed(segments=[text], untranscribed=self.missing))
         return WindowsTranscribed(language=language, found=found, seconds=20.0, model=MODEL)
 
@@ -127,8 +131,50 @@ async def test_channels_are_transcribed_one_after_the_other(memory: Memory) -> N
     ]  # fmt: skip
 
 
+async def test_channels_that_differ_are_transcribed_as_if_asked_for(memory: Memory) -> None:
+    # Given a call with a side on each channel, and a task that says nothing of channels
+    run = run_of(engine := CallEngine(channels=2, differ=True), AUTO, memory)
+    # When it is transcribed
+    updates = await updates_of(run)
+    # Then the listener chooses once, and all that is found is the same as with separate channels
+    assert engine.jobs == [Listen(path=CALL, choose=True), Listen(path=CALL, channel=1)]
+    asked = run_of(CallEngine(channels=2), SEPARATE, memory)
+    assert updates == await updates_of(asked)
+    result = {"created_at"}
+    assert run.result().model_dump(exclude=result) == asked.result().model_dump(exclude=result)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 9])
+async def test_channels_that_do_not_differ_are_mixed(memory: Memory, channels: int) -> None:
+    # Given a recording whose channels have the same speech, and a task that says nothing of channels
+    run = run_of(engine := CallEngine(channels=channels), AUTO, memory)
+    # When it is transcribed
+    updates = await updates_of(run)
+    # Then all is transcribed as one, and the result says so
+    assert engine.jobs == [Listen(path=CALL, choose=True)]
+    assert {each.channel for each in found_in(updates)} == {None}
+    assert run.result().channels is None
+
+
+@pytest.mark.parametrize("differ", [False, True])
+@pytest.mark.parametrize("done", range(1, 7))
+async def test_an_attempt_keeps_the_choice_of_the_attempt_before(memory: Memory, done: int, differ: bool) -> None:
+    # Given what an attempt has found until it was lost, and a worker of another version, which would choose otherwise
+    first = CallEngine(channels=2, differ=differ)
+    earlier = found_in(await updates_of(run_of(first, AUTO, Memory())))[:done]
+    engine = CallEngine(channels=2, differ=not differ)
+    # And such a worker has transcribed the same recording for another task
+    await updates_of(run_of(CallEngine(channels=2, differ=not differ), AUTO, memory))
+    # When it goes on
+    run = run_of(engine, AUTO, memory)
+    await updates_of(run, checkpoint_after(earlier))
+    # Then it chooses nothing: it goes on in the same channel, or with all channels mixed
+    assert not any(job.choose for job in engine.jobs if isinstance(job, Listen))
+    assert texts(run.segments) == (ALL if differ else [f"{number} on None" for number in range(3)])
+
+
 async def test_unless_asked_for_channels_are_mixed(memory: Memory) -> None:
-    # Given a call with a side on each channel, when it is transcribed as it comes
+    # Given a call with a side on each channel, when it is transcribed with its channels mixed
     engine = CallEngine(channels=2)
     run = run_of(engine, MIXED, memory)
     updates = await updates_of(run)
@@ -217,19 +263,25 @@ async def test_progress_never_falls(memory: Memory, task: TranscriptionTask, don
     assert updates[0].fraction == pytest.approx(len(earlier) / (3 if task is MIXED else 6))
 
 
-async def test_each_channel_is_kept_and_found_again(memory: Memory) -> None:
+@pytest.mark.parametrize(
+    ("task", "differ"),
+    [(SEPARATE, False), (AUTO, True), (AUTO, False), (MIXED, False)],
+    ids=["separate", "auto-differ", "auto-same", "mix"],
+)
+async def test_each_channel_is_kept_and_found_again(memory: Memory, task: TranscriptionTask, differ: bool) -> None:
     # Given a call that was transcribed
-    first = run_of(CallEngine(channels=2), SEPARATE, memory)
+    first = run_of(CallEngine(channels=2, differ=differ), task, memory)
     await updates_of(first)
     assert not first.cached
     # When the same is asked again
-    engine = CallEngine(channels=2)
-    again = run_of(engine, SEPARATE, memory)
+    engine = CallEngine(channels=2, differ=differ)
+    again = run_of(engine, task, memory)
     await updates_of(again)
     # Then nothing is transcribed, and the result is the same
     assert engine.jobs == []
     assert (again.segments, again.untranscribed) == (first.segments, first.untranscribed)
     assert (again.duration, again.channels, again.model) == (first.duration, first.channels, first.model)
+    assert again.separate == first.separate
     assert again.cached
 
 

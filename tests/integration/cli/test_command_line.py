@@ -81,8 +81,7 @@ async def test_speech_without_text_is_told_beside_the_result(terminal: Terminal,
     read_code, read, told = await terminal.run("transcribe", "second.flac", "--json")
     _, again, told_again = await terminal.run("result", "t1")
     # Then the places are told in one line, and the results stay as they are
-    places = "speech without text at 0:02-0:05, 0:02-0:05, 0:02-0:05: listen there. If it is a call with a channel "
-    places += "for each side, try --channels separate."
+    places = "speech without text at 0:02-0:05, 0:02-0:05, 0:02-0:05: listen there."
     assert (code, out.splitlines()) == (0, ["one two"] * 3)
     assert err.splitlines()[-1] == f"meeting.flac: {places}"
     assert (again, told_again) == (out, f"t1: {places}\n")

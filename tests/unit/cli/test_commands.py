@@ -101,7 +101,7 @@ def test_passwords_are_not_shown(run: Run, nobody: str, monkeypatch: pytest.Monk
         (["transcribe", "a.wav", "b.wav", "--language", "ru", "--language", "Engelsh"], "language: use a code of ISO"),
         (["transcribe", "a.wav", "--prompt", "x" * 801], "prompt: String should have at most 800 characters"),
         (["transcribe", "a.wav", "--vocabulary", "none.txt"], "--vocabulary none.txt cannot be read: No such file"),
-        (["transcribe", "a.wav", "--channels", "left"], "'left' is not one of 'mix', 'separate'"),
+        (["transcribe", "a.wav", "--channels", "left"], "'left' is not one of 'auto', 'mix', 'separate'"),
         (["transcribe", "."], "there is no recording in .: name a folder"),
         (["delete"], "give either TASK_IDs or --user"),
         (["delete", "t1", "--user", "anna"], "give either TASK_IDs or --user"),

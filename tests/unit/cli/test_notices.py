@@ -33,20 +33,8 @@ RESULT = TranscriptionResult(
 )
 def test_speech_without_text_is_said_with_its_places(stretches: list[tuple[float, float]], places: str) -> None:
     found = [Stretch(start=start, end=end) for start, end in stretches]
-    said = notices("meeting.m4a", RESULT.model_copy(update={"untranscribed": found, "channels": 2}))
+    said = notices("meeting.m4a", RESULT.model_copy(update={"untranscribed": found}))
     assert said == [f"meeting.m4a: speech without text at {places}: listen there."]
-
-
-@pytest.mark.parametrize(
-    ("separate", "channels", "hinted"), [(False, None, True), (False, 2, False), (True, 2, False), (True, None, False)]
-)
-def test_speech_that_may_be_lost_in_the_mix_comes_with_a_hint(
-    separate: bool, channels: int | None, hinted: bool
-) -> None:
-    result = RESULT.model_copy(update={"untranscribed": [Stretch(start=1, end=2)], "channels": channels})
-    said = notices("call.wav", result, separate=separate)[0]
-    hint = " If it is a call with a channel for each side, try --channels separate."
-    assert said == f"call.wav: speech without text at 0:01-0:02: listen there.{hint if hinted else ''}"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ class Live(Enum):
 
     NOTHING = "nothing"
     LAST = "the last segment, beside the progress, because the result will have the text"
+    MIXED = "all text, except that of separate channels: of those the result has the text in order of time"
     TEXT = "all text"
 
 
@@ -82,11 +83,11 @@ class ForPeople(Display, ABC):
         if isinstance(event, ProgressEvent):
             before, self._last[label] = self._last.get(label), event
             self._show_progress(label, event, before)
-        elif self._live is Live.TEXT:
+        elif self._live is Live.TEXT or (self._live is Live.MIXED and event.channel is None):
             for segment in event.segments:
                 self.found.append(segment.text)
                 self.text.print(segment_line(segment), soft_wrap=not self.text.is_terminal)
-        elif self._live is Live.LAST and event.segments:
+        elif self._live is not Live.NOTHING and event.segments:
             self._show_last(segment_line(event.segments[-1]))
 
     def position(self, label: str, status: TaskStatus) -> None:

@@ -7,7 +7,6 @@ from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.transcription import Stretch, TranscriptionResult
 
 SHOWN = 3  # at most this number of places in the recording is listed
-_TRY_SEPARATE = " If it is a call with a channel for each side, try --channels separate."
 
 
 def notices(label: str, result: TranscriptionResult | DiarizationResult, *, separate: bool = False) -> list[str]:
@@ -18,9 +17,7 @@ def notices(label: str, result: TranscriptionResult | DiarizationResult, *, sepa
     if result.diarization_error is not None:
         found.append(f"{label} has no speakers: {result.diarization_error.message}")
     if result.untranscribed:
-        mixed = not separate and result.channels is None  # a result with mixed channels does not tell their number
-        hint = _TRY_SEPARATE if mixed else ""
-        found.append(f"{label}: speech without text at {_places(result.untranscribed)}: listen there.{hint}")
+        found.append(f"{label}: speech without text at {_places(result.untranscribed)}: listen there.")
     if separate and result.channels is None:
         found.append(f"{label} has one channel: transcribed as one.")
     return found

@@ -60,7 +60,9 @@ class Submission:
 
     def _live(self) -> Live:
         """Return what to show of the text of the only recording as it is found: no text is printed twice."""
-        return Live.TEXT if self.output.folder or (self.is_text_final and not self.output.formats) else Live.LAST
+        if self.output.folder:
+            return Live.TEXT
+        return Live.MIXED if self.is_text_final and not self.output.formats else Live.LAST
 
     async def _follow(self, display: Display, jobs: list[Job]) -> None:
         try:

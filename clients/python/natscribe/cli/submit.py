@@ -86,7 +86,11 @@ Translate = Annotated[
     ),
 ]
 ChannelsOption = Annotated[
-    Channels, typer.Option(help="Mix the channels, or transcribe each on its own, as one speaker.")
+    Channels,
+    typer.Option(
+        help="Mix the channels, or transcribe each on its own, as one speaker; auto: each on its own if they carry "
+        "different speech, as the sides of a telephone call do."
+    ),
 ]
 
 
@@ -98,7 +102,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     vocabulary: Vocabulary = None,
     prompt: Prompt = None,
     translate: Translate = False,
-    channels: ChannelsOption = Channels.MIX,
+    channels: ChannelsOption = Channels.AUTO,
     diarize: Annotated[bool, typer.Option("--diarize", help="Find the speakers.")] = False,
     min_speakers: Fewest = None,
     max_speakers: Most = None,
@@ -146,7 +150,7 @@ def _check_speakers(
     if (fewest, most) != (None, None):
         message = "--min-speakers and --max-speakers have no effect alone: add --diarize"
         raise typer.BadParameter(message)
-    if Format.RTTM in (formats or ()) and channels is Channels.MIX:
+    if Format.RTTM in (formats or ()) and channels is not Channels.SEPARATE:
         message = "rttm needs speakers: add --diarize, or choose another --format"
         raise typer.BadParameter(message)
 

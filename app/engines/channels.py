@@ -1,0 +1,133 @@
+"""Decide whether the channels of a recording carry different speech, as the two sides of a call do.
+
+A channel has speech of its own while the voice detector hears speech in it and in no other channel, or while the other
+channels sound different. A copy of the same voice is no different speech, be it quieter, later or with more echo: two
+microphones in one room hear the same people. Thresholds and figures: docs/decisions/0028.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations, pairwise
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from faster_whisper.vad import get_vad_model
+
+from app.engines.decoding import EXCERPT_S, excerpts
+from app.engines.limits import Budget
+from app.engines.mixing import SAMPLE_RATE
+from app.engines.samples import Samples
+from app.engines.windows import FRAME, VoiceDetector
+
+MOST_EXCERPTS = 32
+ENOUGH_SPEECH_S = 40.0  # no more excerpts are listened to after this much speech
+LEAST_SPEECH_S = 1.0  # a channel with less speech is silent, except for noise
+LEAST_OWN = 0.5  # share of a channel's speech that has to be its own
+SAME = 0.5  # two channels with a spectrogram correlation above this carry the same voice
+
+_GOLDEN = 0.6180339887  # multiples of the golden ratio, without their integer parts, are spread evenly
+_VOICED = 0.5  # probability of speech
+_BLOCK = 31  # frames that are compared at once: about a second
+_HOP = FRAME // 2  # samples between two columns of a spectrogram
+_LATEST = 31  # hops: the other channel may be this much later, about half a second
+# Limits of the bands of a spectrogram in bins of 31 Hz: from 125 to 3500 Hz, which telephones transmit.
+_BANDS = np.unique(np.round(np.geomspace(4, 112, 19)).astype(int))
+_SILENCE = 1e-9  # power that keeps the logarithm of digital silence finite
+
+Spectrogram = npt.NDArray[np.float32]
+Voiced = npt.NDArray[np.bool_]
+
+
+class ChannelSpeech:
+    """How much speech each channel has, and how much of it is its own, in what was heard so far."""
+
+    def __init__(self, channels: int, detector: VoiceDetector | None = None) -> None:
+        self._detector = detector or get_vad_model()
+        self._voiced = np.zeros(channels)  # seconds
+        self._own = np.zeros(channels)  # seconds
+        self.seconds = 0.0  # with speech in any channel
+
+    @property
+    def differs(self) -> bool:
+        """Whether several channels have speech, and each of them mostly its own."""
+        heard = self._voiced >= LEAST_SPEECH_S
+        return bool(heard.sum() > 1 and (self._own >= LEAST_OWN * self._voiced)[heard].all())
+
+    def hear(self, sound: Sequence[Samples]) -> None:
+        """Add an excerpt: the sound of each channel, of the same length."""
+        whole = len(sound[0]) // FRAME * FRAME
+        if not whole:
+            return
+        voiced = np.stack([self._detector(channel[:whole].copy()) >= _VOICED for channel in sound])
+        own = voiced.copy()
+        spectrograms = (
+            [_spectrogram(channel[:whole]) for channel in sound] if voiced.sum(axis=0).max(initial=0) > 1 else []
+        )
+        for one, other in combinations(range(len(spectrograms)), 2):
+            same = (
+                voiced[one] & voiced[other] & _same(voiced[one] & voiced[other], spectrograms[one], spectrograms[other])
+            )
+            own[[one, other]] &= ~same
+        self._voiced += voiced.sum(axis=1) * FRAME / SAMPLE_RATE
+        self._own += own.sum(axis=1) * FRAME / SAMPLE_RATE
+        self.seconds += voiced.any(axis=0).sum() * FRAME / SAMPLE_RATE
+
+
+def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -> bool:
+    """Listen to excerpts from all over a recording of `seconds` seconds, and say whether its channels differ.
+
+    The answer depends on the recording alone: an attempt that begins again gets the same answer.
+
+    Raises:
+        PermanentError: audio_unreadable, audio_too_large.
+    """
+    speech = ChannelSpeech(channels)
+    for sound in excerpts(path, budget, channels, _starts(seconds)):
+        speech.hear(sound)
+        if speech.seconds >= ENOUGH_SPEECH_S:
+            break
+    return speech.differs
+
+
+def _starts(seconds: float) -> list[float]:
+    """Return where excerpts begin, so ordered that the first few already cover the whole recording."""
+    number = min(ceil(seconds / EXCERPT_S), MOST_EXCERPTS)
+    step = max(seconds / number, EXCERPT_S)
+    return [place * step for place in sorted(range(number), key=lambda place: place * _GOLDEN % 1)]
+
+
+def _same(both: Voiced, one: Spectrogram, other: Spectrogram) -> Voiced:
+    """Return for each frame whether two channels carry the same voice; `both`: the frames with speech in both."""
+    same = np.zeros(len(both), np.bool_)
+    for first in range(0, len(both), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        if both[block].any():
+            same[block] = _likeness(one, other, 2 * first) > SAME
+    return same
+
+
+def _likeness(one: Spectrogram, other: Spectrogram, first: int) -> float:
+    """Return the highest correlation of a block of one spectrogram with the other one, earlier or later."""
+    block = _centred(one[first : first + 2 * _BLOCK])
+    length = len(block)
+    begins = range(max(first - _LATEST, 0), min(first + _LATEST, len(other) - length) + 1)
+    return max((_correlation(block, _centred(other[begin : begin + length])) for begin in begins), default=0.0)
+
+
+def _centred(block: Spectrogram) -> Spectrogram:
+    centred: Spectrogram = block - block.mean(axis=0)
+    return centred
+
+
+def _correlation(one: Spectrogram, other: Spectrogram) -> float:
+    power = float((one * one).sum() * (other * other).sum())
+    return float((one * other).sum()) / power**0.5 if power > 0 else 0.0
+
+
+def _spectrogram(sound: Samples) -> Spectrogram:
+    """Return the logarithmic power of each band, a column every 16 ms."""
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(sound, (0, _HOP)), FRAME)[::_HOP]
+    power = np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32), axis=1)) ** 2
+    bands = [power[:, low:high].mean(axis=1) for low, high in pairwise(_BANDS)]
+    return np.log(np.stack(bands, axis=1) + _SILENCE).astype(np.float32)
