@@ -36,7 +36,7 @@ _ENDLESS_BYTES = 0x7FFF_0000  # a WAV header with this size or more is ignored: 
 _MICROSECONDS_A_SECOND = 1_000_000
 _LEAST_GAP_S = 0.5  # a gap up to this long is not filled with silence: the time stamps are only inexact
 _SILENCE_SAMPLES = 60 * SAMPLE_RATE  # longest piece of silence
-EXCERPT_S = 6.0  # length of an excerpt
+EXCERPT_S = 10.0  # length of an excerpt
 _MOST_BROKEN = 10  # damaged packets after which an excerpt ends
 
 av.logging.set_level(av.logging.PANIC)  # our own errors say what is wrong with a file
@@ -81,7 +81,7 @@ def decode(path: Path, budget: Budget, channel: int | None = None) -> Iterator[S
 
 
 def excerpts(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
-    """Yield from each of the places `starts`, in seconds, up to 6 s of each channel, as 16 kHz.
+    """Yield from each of the places `starts`, in seconds, up to 10 s of each channel, as 16 kHz.
 
     An excerpt begins near its place. Where the format has no way to find a place, it begins where the last one ended.
 
@@ -101,16 +101,21 @@ def excerpts(path: Path, budget: Budget, channels: int, starts: Iterable[float])
 
 def _excerpt(container: InputContainer, stream: AudioStream, budget: Budget, channels: int) -> list[Samples]:
     mixers = [Mixer(channel) for channel in range(channels)]
-    sound = [np.zeros(0, np.float32) for _ in mixers]
+    sound: list[list[Samples]] = [[] for _ in mixers]
     wanted, broken = round(EXCERPT_S * SAMPLE_RATE), 0
     for packet in _packets(container, stream, budget):
         frames = _decoded(packet, budget)
         broken += frames is None
         for frame in frames or ():
-            sound = [np.concatenate([before, *mixer.mix(frame)]) for before, mixer in zip(sound, mixers, strict=True)]
-        if len(sound[0]) >= wanted or broken > _MOST_BROKEN:
+            for mixer, pieces in zip(mixers, sound, strict=True):
+                pieces.extend(mixer.mix(frame))
+        if sum(map(len, sound[0])) >= wanted or broken > _MOST_BROKEN:
             break
-    return [np.concatenate([before, *mixer.flush()])[:wanted] for before, mixer in zip(sound, mixers, strict=True)]
+    whole = [
+        np.concatenate([*pieces, *mixer.flush()]) if pieces else np.zeros(0, np.float32)
+        for mixer, pieces in zip(mixers, sound, strict=True)
+    ]
+    return [each[:wanted] for each in whole]
 
 
 @contextmanager

@@ -34,7 +34,7 @@ async def test_a_transcript_is_kept_in_pieces_that_hold_nothing_up(
 ) -> None:
     # Given a transcript that was kept
     kept = transcript(segments)
-    await transcripts.keep(AUDIO, TASK, None, kept)
+    await transcripts.keep(AUDIO, TASK, kept)
     # Then no piece of it, which is read at once, is large
     (packed,) = await binary_redis.hvals(keys.findings(AUDIO))
     assert isinstance(packed, bytes)
@@ -58,7 +58,7 @@ async def test_a_transcript_of_which_a_piece_is_unreadable_is_made_anew(
     transcripts: TranscriptCache, binary_redis: Redis
 ) -> None:
     # Given a transcript whose last piece another version has written
-    await transcripts.keep(AUDIO, TASK, None, transcript(2 * PIECE))
+    await transcripts.keep(AUDIO, TASK, transcript(2 * PIECE))
     ((question, packed),) = (await binary_redis.hgetall(keys.findings(AUDIO))).items()
     assert isinstance(packed, bytes)
     first, _ = zlib.decompress(packed).splitlines()

@@ -55,7 +55,7 @@ def test_windows_are_emitted_as_they_are_found() -> None:
         Listened,
         ListeningDone,
     ]
-    assert replies[0] == RecordingOpened(duration_seconds=99, channels=2)
+    assert replies[0] == RecordingOpened(duration_seconds=99, channels=2, channel=None)
     windows = [reply.window for reply in replies if isinstance(reply, WindowFound)]
     assert [window.pieces for window in windows] == [[(40, 41)], [(50, 51)]]
     assert unpack(windows[1].samples) == pytest.approx(0.5, abs=1e-4)
@@ -77,6 +77,38 @@ def test_one_channel_is_listened_to_where_that_is_asked_for(decoded: list[int | 
     list(find_windows(Listen(path=Path("meeting.flac"), channel=channel), LIMIT))
     # Then nothing else is decoded
     assert decoded == [channel]
+
+
+@pytest.mark.parametrize(("differ", "channel"), [(True, 0), (False, None)])
+def test_the_listener_chooses_by_the_sound(
+    monkeypatch: pytest.MonkeyPatch, decoded: list[int | None], differ: bool, channel: int | None
+) -> None:
+    # Given a recording with two channels, which differ or do not
+    monkeypatch.setattr(listening, "channels_differ", lambda *_: differ)
+    # When the choice is left to the listener
+    opened, *_ = find_windows(Listen(path=Path("meeting.flac"), choose=True), LIMIT)
+    # Then it takes the first channel or all of them, and says which
+    assert opened == RecordingOpened(duration_seconds=99, channels=2, channel=channel)
+    assert decoded == [channel]
+
+
+@pytest.mark.parametrize("channels", [1, 9])
+def test_where_there_is_no_choice_nothing_is_compared(
+    monkeypatch: pytest.MonkeyPatch, decoded: list[int | None], channels: int
+) -> None:
+    # Given a recording with one channel, or with more than can be transcribed each on its own
+    monkeypatch.setattr(listening, "measure", lambda _path, _budget: (99.0, channels))
+    monkeypatch.delattr(listening, "channels_differ")
+    # When the choice is left to the listener, then all channels are mixed, and none was compared
+    list(find_windows(Listen(path=Path("meeting.flac"), choose=True), LIMIT))
+    assert decoded == [None]
+
+
+def test_the_only_channel_is_no_channel_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a recording with one channel, when the first one is asked for, then the listener says that it is all
+    monkeypatch.setattr(listening, "measure", lambda _path, _budget: (99.0, 1))
+    opened, *_ = find_windows(Listen(path=Path("meeting.flac"), channel=0), LIMIT)
+    assert opened == RecordingOpened(duration_seconds=99, channels=1)
 
 
 def test_a_recording_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
