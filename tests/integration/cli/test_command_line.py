@@ -103,6 +103,18 @@ async def test_who_wants_channels_that_are_not_there_is_told(terminal: Terminal,
     assert "one channel" not in err
 
 
+async def test_channels_that_differ_are_speakers_unless_they_are_mixed(terminal: Terminal, engine: FakeEngine) -> None:
+    # Given calls whose sides differ
+    engine.channels, engine.differ = 2, True
+    # When one is transcribed as it comes, and one mixed
+    _, sides, _ = await terminal.run("transcribe", "meeting.flac")
+    _, mixed, err = await terminal.run("transcribe", "second.flac", "--channels", "mix")
+    # Then the sides are speakers of the first one alone, and nothing more is said of channels
+    assert [line.split(": ")[0] for line in sides.splitlines()] == ["SPEAKER_00", "SPEAKER_01"] * 3
+    assert mixed.splitlines() == ["one two"] * 3
+    assert "channel" not in err
+
+
 async def test_results_are_files_where_a_folder_is_named(terminal: Terminal, recordings_folder: Path) -> None:
     # Given a worker
     # When a file is diarized into a folder
