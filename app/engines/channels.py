@@ -1,8 +1,8 @@
 """Decide whether the channels of a recording carry different speech, as the two sides of a call do.
 
-A channel has speech of its own while the voice detector hears speech in it and in no other channel, or while the other
-channels sound different. A copy of the same voice is no different speech, be it quieter, later or with more echo: two
-microphones in one room hear the same people. Thresholds and figures: docs/decisions/0028.
+A channel has speech of its own while the voice detector hears speech in it, and no other channel has the same voice. A
+copy of a voice is no different speech, be it quieter, later or with more echo: two microphones in one room hear the
+same people, and transcribed each on its own they would give every sentence twice. Figures: docs/decisions/0028.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,8 @@ LEAST_OWN = 0.5  # share of a channel's speech that has to be its own
 SAME = 0.5  # two channels with a spectrogram correlation above this carry the same voice
 
 _GOLDEN = 0.6180339887  # multiples of the golden ratio, without their integer parts, are spread evenly
-_VOICED = 0.5  # probability of speech
+_SPEECH = 0.5  # probability from which a channel has speech
+_HINT = 0.15  # probability from which another channel may have the same speech, too quiet to be heard well
 _BLOCK = 31  # frames that are compared at once: about a second
 _HOP = FRAME // 2  # samples between two columns of a spectrogram
 _LATEST = 31  # hops: the other channel may be this much later, about half a second
@@ -36,7 +37,7 @@ _BANDS = np.unique(np.round(np.geomspace(4, 112, 19)).astype(int))
 _SILENCE = 1e-9  # power that keeps the logarithm of digital silence finite
 
 Spectrogram = npt.NDArray[np.float32]
-Voiced = npt.NDArray[np.bool_]
+Frames = npt.NDArray[np.bool_]
 
 
 class ChannelSpeech:
@@ -59,16 +60,14 @@ class ChannelSpeech:
         whole = len(sound[0]) // FRAME * FRAME
         if not whole:
             return
-        voiced = np.stack([self._detector(channel[:whole].copy()) >= _VOICED for channel in sound])
+        probabilities = np.stack([self._detector(channel[:whole].copy()) for channel in sound])
+        voiced, hinted = probabilities >= _SPEECH, probabilities >= _HINT
         own = voiced.copy()
-        spectrograms = (
-            [_spectrogram(channel[:whole]) for channel in sound] if voiced.sum(axis=0).max(initial=0) > 1 else []
-        )
-        for one, other in combinations(range(len(spectrograms)), 2):
-            same = (
-                voiced[one] & voiced[other] & _same(voiced[one] & voiced[other], spectrograms[one], spectrograms[other])
-            )
-            own[[one, other]] &= ~same
+        for one, other in combinations(range(len(sound)), 2):
+            shared = voiced[[one, other]] & hinted[[other, one]]
+            if shared.any():
+                asked: Frames = np.logical_or(*shared)
+                own[[one, other]] &= ~(shared & _same(asked, sound[one][:whole], sound[other][:whole]))
         self._voiced += voiced.sum(axis=1) * FRAME / SAMPLE_RATE
         self._own += own.sum(axis=1) * FRAME / SAMPLE_RATE
         self.seconds += voiced.any(axis=0).sum() * FRAME / SAMPLE_RATE
@@ -97,13 +96,14 @@ def _starts(seconds: float) -> list[float]:
     return [place * step for place in sorted(range(number), key=lambda place: place * _GOLDEN % 1)]
 
 
-def _same(both: Voiced, one: Spectrogram, other: Spectrogram) -> Voiced:
-    """Return for each frame whether two channels carry the same voice; `both`: the frames with speech in both."""
-    same = np.zeros(len(both), np.bool_)
-    for first in range(0, len(both), _BLOCK):
+def _same(asked: Frames, one: Samples, other: Samples) -> Frames:
+    """Return for each frame whether two channels have the same voice; only the frames in `asked` are of interest."""
+    same = np.zeros(len(asked), np.bool_)
+    spectrograms = _spectrogram(one), _spectrogram(other)
+    for first in range(0, len(asked), _BLOCK):
         block = slice(first, first + _BLOCK)
-        if both[block].any():
-            same[block] = _likeness(one, other, 2 * first) > SAME
+        if asked[block].any():
+            same[block] = _likeness(*spectrograms, 2 * first) > SAME
     return same
 
 

@@ -101,21 +101,36 @@ def excerpts(path: Path, budget: Budget, channels: int, starts: Iterable[float])
 
 def _excerpt(container: InputContainer, stream: AudioStream, budget: Budget, channels: int) -> list[Samples]:
     mixers = [Mixer(channel) for channel in range(channels)]
-    sound: list[list[Samples]] = [[] for _ in mixers]
-    wanted, broken = round(EXCERPT_S * SAMPLE_RATE), 0
+    sound = [np.zeros(0, np.float32) for _ in mixers]
+    wanted = round(EXCERPT_S * SAMPLE_RATE)
+    for frame in _long_frames(container, stream, budget):
+        sound = [np.concatenate([before, *mixer.mix(frame)]) for before, mixer in zip(sound, mixers, strict=True)]
+        if len(sound[0]) >= wanted:
+            break
+    return [np.concatenate([before, *mixer.flush()])[:wanted] for before, mixer in zip(sound, mixers, strict=True)]
+
+
+def _long_frames(container: InputContainer, stream: AudioStream, budget: Budget) -> Iterator[av.AudioFrame]:
+    """Join frames to frames of half a second, because mixing many short ones takes long.
+
+    The last frame lies before a change of format, or before the first place with much damage.
+    """
+    joined, broken = av.AudioFifo(), 0
     for packet in _packets(container, stream, budget):
         frames = _decoded(packet, budget)
         broken += frames is None
         for frame in frames or ():
-            for mixer, pieces in zip(mixers, sound, strict=True):
-                pieces.extend(mixer.mix(frame))
-        if sum(map(len, sound[0])) >= wanted or broken > _MOST_BROKEN:
+            frame.pts = None
+            try:
+                joined.write(frame)
+            except ValueError:  # another format
+                broken = _MOST_BROKEN
+            if joined.samples >= frame.sample_rate // 2 and (long := joined.read()):
+                yield long
+        if broken >= _MOST_BROKEN:
             break
-    whole = [
-        np.concatenate([*pieces, *mixer.flush()]) if pieces else np.zeros(0, np.float32)
-        for mixer, pieces in zip(mixers, sound, strict=True)
-    ]
-    return [each[:wanted] for each in whole]
+    if rest := joined.read():
+        yield rest
 
 
 @contextmanager

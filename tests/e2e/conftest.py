@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 STARTS_WITHIN = 60.0  # seconds; the first start ever joins the bundled model
 LIBRIVOX = ROOT / "tests/recordings/librivox"
 TWO_READERS = ROOT / "app/cli/demo/two_readers.flac"
+TWO_CHANNELS = ROOT / "tests/recordings/speech/two-channels.flac"
 
 
 class Running:

@@ -14,13 +14,15 @@ from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import TranscriptionResult
 
 from benchmarks.accuracy import diarization_error_rate
-from tests.e2e.conftest import LIBRIVOX, TWO_READERS
+from tests.e2e.conftest import LIBRIVOX, TWO_CHANNELS, TWO_READERS
+from tests.integration.engines.sounds import load, write_channels
 from tools import check_subtitles
 
 pytestmark = pytest.mark.xdist_group("service")
 
 WORST_WORD_ERROR_RATE = 0.05  # over many words
 MOST_OF_ONE_CLIP = 0.2  # over the 21 words of one clip
+MOST_OF_A_SIDE = 0.4  # over the 30 words of one side of a call; mixed, most words of it are wrong
 WORST_DIARIZATION_ERROR_RATE = 0.25
 SPOKEN = {"mr": "mister", "29340": "two nine three four zero"}
 
@@ -106,6 +108,36 @@ async def test_the_speakers_of_the_demo_are_distinguished(client: Client, capsys
         print(f"\ndiarization error rate on the demo recording, collar 0: {100 * rate:.1f} %")
     assert result.speakers == 2
     assert rate <= WORST_DIARIZATION_ERROR_RATE
+
+
+async def test_both_sides_of_a_call_are_transcribed(client: Client) -> None:
+    # Given a call whose sides speak at the same time, each in a language and a channel of its own
+    lines = TWO_CHANNELS.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
+    said = [re.sub(r"\W+", " ", line.partition(": ")[2]).casefold() for line in lines]
+    # When a task says nothing of channels
+    result = await transcribe(client, TWO_CHANNELS, diarize=True)
+    # Then the words of each side are in its channel, under its name
+    assert (result.channels, result.speakers) == (2, 2)
+    for channel, words in enumerate(said):
+        own = [segment for segment in result.segments if segment.channel == channel]
+        assert {segment.speaker for segment in own} == {f"SPEAKER_0{channel}"}
+        found = re.sub(r"\W+", " ", " ".join(segment.text for segment in own)).casefold()
+        assert jiwer.wer(words, found) <= MOST_OF_A_SIDE
+
+
+@pytest.mark.parametrize("other", [0.0, 0.5], ids=["silence", "the same sound"])
+async def test_a_second_channel_that_adds_nothing_changes_nothing(client: Client, tmp_path: Path, other: float) -> None:
+    # Given a clip whose second channel is silent or a copy of the first one
+    clip = min(LIBRIVOX.glob("*.flac"))
+    sound = load(clip)
+    stereo = write_channels(tmp_path / "stereo.flac", [sound, other * sound], "flac")
+    # When it is transcribed, then its words are found once, and no channel is a speaker
+    result = await transcribe(client, stereo)
+    assert (
+        jiwer.wer(plain(clip.with_suffix(".txt").read_text(encoding="utf-8")), plain(result.text)) <= MOST_OF_ONE_CLIP
+    )
+    assert result.channels is None
+    assert {(segment.channel, segment.speaker) for segment in result.segments} == {(None, None)}
 
 
 async def test_silence_gives_no_text(client: Client, tmp_path: Path) -> None:
