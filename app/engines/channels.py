@@ -23,7 +23,7 @@ from app.engines.windows import FRAME, VoiceDetector
 MOST_EXCERPTS = 24
 ENOUGH_SPEECH_S = 60.0  # no more excerpts are listened to after this much speech
 LEAST_SPEECH_S = 1.0  # a channel with less speech is silent, except for noise
-LEAST_OWN = 0.5  # share of a channel's speech that has to be its own
+LEAST_OWN = 0.6  # share of a channel's speech that has to be its own
 SAME = 0.5  # two channels with a spectrogram correlation above this carry the same voice
 
 _GOLDEN = 0.6180339887  # multiples of the golden ratio, without their integer parts, are spread evenly

@@ -15,7 +15,7 @@ SECONDS = 12
 
 def loud(samples: Samples) -> Probabilities:
     level = np.sqrt((samples.reshape(-1, FRAME) ** 2).mean(axis=1))
-    return np.asarray(level > AUDIBLE, np.float32)
+    return np.select([level > AUDIBLE, level > AUDIBLE / 2], [0.9, 0.3], 0.0).astype(np.float32)
 
 
 def voice(seed: int) -> Samples:
@@ -97,6 +97,7 @@ def test_voices_of_their_own_differ(channels: list[Samples]) -> None:
         [ANNA, ECHO],
         [ANNA, 0.3 * ANNA + noise(0.005)],
         [TURNS[0] + 0.1 * TURNS[1], TURNS[1] + 0.1 * TURNS[0]],
+        [TURNS[0] + 0.025 * TURNS[1], TURNS[1] + 0.025 * TURNS[0]],
         [TURNS[0] + 0.3 * later(TURNS[1], 0.2), TURNS[1]],
         [ANNA, SILENCE],
         [SILENCE, SILENCE],
@@ -112,6 +113,7 @@ def test_voices_of_their_own_differ(channels: list[Samples]) -> None:
         "with echo",
         "with noise",
         "two people at two microphones",
+        "two people far apart",
         "an echo of one side",
         "silence",
         "silence in both",
