@@ -2,7 +2,7 @@
 
 The times of words are inexact, and so are the ends of turns: taken one by one, words near a change of speaker are often
 given to the wrong one. So speakers are chosen for all words together: each word has evidence from the turns around it,
-and a change of speaker within a sentence costs as much evidence as a whole word has (docs/decisions/0028).
+and a change of speaker within a sentence costs as much evidence as a whole word has (docs/decisions/0029).
 """
 
 from bisect import bisect_right

@@ -16,7 +16,7 @@ Labels = npt.NDArray[np.intp]
 Embeddings = npt.NDArray[np.float32]
 
 _MOST_CENTRES = 256  # most clusters that are merged by their centres: the heaviest ones
-_DOUBT_FRAMES = 18.0  # 0.3 s: a centre made of n frames is believed to be too far from others by this number / n
+_DOUBT_FRAMES = 15.0  # 0.25 s: a centre made of n frames is believed to be too far from others by this number / n
 
 
 @dataclass(frozen=True)

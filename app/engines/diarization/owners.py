@@ -29,8 +29,8 @@ _LEAST_FRAMES = 6  # 0.1 s: a voice that speaks for less is ignored
 _PART_FRAMES = 15  # 0.25 s: about the length of the parts of a voice that have one owner each
 _PAUSE_FRAMES = 12  # 0.2 s: after a silence of this length another person may go on
 # Costs, in seconds of speech times similarity (1: an embedding equal to a speaker's centre).
-_CHANGE = 0.3  # the owner of a voice changes while the voice speaks
-_CHANGE_AFTER_PAUSE = 0.1
+_CHANGE = 0.25  # the owner of a voice changes while the voice speaks
+_CHANGE_AFTER_PAUSE = 0.05
 _TWICE = 0.9  # for a second in which two voices that speak at the same time have one owner
 _EDGE = 0.05  # weight of a slice at its start and end; in its middle the weight is 1
 

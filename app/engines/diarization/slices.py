@@ -1,7 +1,7 @@
 """Cut the speech of a chunk into slices: up to 1.5 s in which one person speaks.
 
 The segmentation network often hears two people who take short turns as one voice, so that an embedding of the whole
-voice mixes two people. A slice is short enough to hold one person (docs/decisions/0028).
+voice mixes two people. A slice is short enough to hold one person (docs/decisions/0029).
 """
 
 from collections.abc import Iterator

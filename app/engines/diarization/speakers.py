@@ -13,12 +13,12 @@ from app.engines.diarization.slices import SLICES_APART
 
 Embeddings = npt.NDArray[np.float32]
 
-_NEAR = 0.58  # largest average distance (1 - cosine of the embeddings) between the slices of one cluster
-_SAME = 0.42  # largest distance between the centres of two clusters of one speaker
+_NEAR = 0.62  # largest average distance (1 - cosine of the embeddings) between the slices of one cluster
+_SAME = 0.48  # largest distance between the centres of two clusters of one speaker
 _RELIABLE_FRAMES = 45  # 0.75 s: only a slice of this length is clustered
 _MOST = 4096  # most slices that are clustered, evenly spread over the recording
 # A speaker has at least this share of the speech: at least _LEAST_FRAMES of it, and no more than _ENOUGH_FRAMES.
-_SHARE = 0.02
+_SHARE = 0.03
 _LEAST_FRAMES, _ENOUGH_FRAMES = 41, 592  # 0.7 s, 10 s
 
 
