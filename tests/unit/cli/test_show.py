@@ -61,6 +61,20 @@ def test_segments_go_to_standard_output(display: Lines | Bars, capsys: pytest.Ca
     assert capsys.readouterr().out == "[0:00] [bold]Hello.\n"
 
 
+@pytest.mark.parametrize("display", [Lines(live=Live.MIXED), Bars(live=Live.MIXED)])
+@pytest.mark.parametrize(("channel", "shown"), [(None, "[0:00] [bold]Hello.\n"), (0, "")])
+def test_the_text_of_separate_channels_is_left_to_the_result(
+    display: Lines | Bars, capsys: pytest.CaptureFixture[str], channel: int | None, shown: str
+) -> None:
+    # Given a display that shows the text of which the result would have no other form
+    with display:
+        # When text is found in all channels mixed, or in one channel
+        display.show("a.wav", RUNNING)
+        display.show("a.wav", FOUND.model_copy(update={"channel": channel}))
+    # Then that of one channel is not written: the result sorts and names it
+    assert capsys.readouterr().out == shown
+
+
 def test_json_lines_are_the_messages(capsys: pytest.CaptureFixture[str]) -> None:
     # Given a program that reads along
     with choose(as_json=True) as display:
