@@ -1,7 +1,8 @@
 """Transcribe windows to segments with a model of any family, and report speech for which no words were found."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from statistics import fmean
 from time import monotonic
 
@@ -12,10 +13,11 @@ from app.engines.coverage import holes, word_times
 from app.engines.messages import Transcribe, WindowsTranscribed, WindowTranscribed
 from app.engines.samples import unpack
 from app.engines.sentences import sentences, text_of
-from app.engines.speech_model import SpeechModel, Text
+from app.engines.speech_model import Answer, SpeechModel, Text
 from app.engines.timeline import Piece, Timeline
 
 _MOST_HOLES = 6  # most holes of a clip that are transcribed again
+_TELLING_S = 2.0  # the language of a shorter hole cannot be detected reliably
 _BELIEVED = -1.0  # lowest mean log probability of a text that fills a hole
 
 
@@ -69,8 +71,7 @@ def _filled(model: SpeechModel, clip: Clip, texts: Sequence[Text], options: Tran
         for start, end in new:
             whole = end - start >= clip.seconds
             parts = cut_in_two(clip) if whole else [(start, part_of(clip, start, end))]
-            guided = _guided(options, _language_before(found, start))
-            again = [text for begin, part in parts for text in _again(model, part, begin, guided)]
+            again = _again(model, parts, options, _language_before(found, start))
             found = [*_cut(found, start), *again] if again else found
     return found
 
@@ -95,24 +96,37 @@ def _ended(word: Word, second: float) -> Word:
     return word.model_copy(update={"end": min(word.end, second)})
 
 
-def _again(model: SpeechModel, clip: Clip, start: float, options: TranscribeOptions) -> Iterator[Text]:
-    for texts in model.transcribe([clip], options, None).texts:
-        for text in texts:
+def _again(
+    model: SpeechModel, parts: Sequence[tuple[float, Clip]], options: TranscribeOptions, language: str | None
+) -> list[Text]:
+    """Transcribe the parts of a hole; `language` is the one around the hole.
+
+    No prompt, because a prompt may cause holes. A hole that is long enough is first transcribed in its own language,
+    because somebody else may speak there.
+    """
+    plain = options.model_copy(update={"prompt": None})
+    if options.language is None and sum(part.seconds for _, part in parts) >= _TELLING_S:
+        answers = [(begin, model.transcribe([part], plain, language)) for begin, part in parts]
+        texts = list(_believed(answers))
+        if texts or all(answer.language == language for _, answer in answers):
+            return texts
+    guided = plain.model_copy(update={"language": language or options.language})
+    return list(_believed([(begin, model.transcribe([part], guided, None)) for begin, part in parts]))
+
+
+def _believed(answers: Iterable[tuple[float, Answer]]) -> Iterator[Text]:
+    """Yield the texts that are probable enough; each answer comes with the second at which its part begins."""
+    for begin, answer in answers:
+        for text in chain.from_iterable(answer.texts):
             if text.words and (text.avg_logprob is None or text.avg_logprob >= _BELIEVED):
-                yield Text(
-                    [_moved(word, start) for word in text.words], text.language, text.avg_logprob, text.no_speech_prob
-                )
+                words = [_moved(word, begin) for word in text.words]
+                yield Text(words, text.language, text.avg_logprob, text.no_speech_prob)
 
 
 def _language_before(texts: Sequence[Text], second: float) -> str | None:
     """Return the language of the last text that begins before the time `second`, or else that of the first text."""
     before = [text for text in texts if text.words and text.words[0].start <= second]
     return max(before, key=lambda text: text.words[0].start).language if before else texts[0].language
-
-
-def _guided(options: TranscribeOptions, language: str | None) -> TranscribeOptions:
-    """Return the options for a hole: the language around the hole, and no prompt, because a prompt may cause holes."""
-    return options.model_copy(update={"language": language or options.language, "prompt": None})
 
 
 def _moved(word: Word, seconds: float) -> Word:

@@ -147,12 +147,30 @@ def test_speech_without_words_is_transcribed_again_on_its_own() -> None:
     # When the window is transcribed
     (found,) = ask(model, window((100, 120)), previous="en").found
 
-    # Then it was asked for what was missing, in the language spoken before that
-    assert model.asked == [([20], None, "en"), ([10], "es", None)]
+    # Then it was asked for what was missing, and told the language spoken before that
+    assert model.asked == [([20], None, "en"), ([10], None, "es")]
     # And the text is whole, in its place, and nothing is untranscribed
     assert " ".join(each.text for each in found.segments) == " ".join(["word"] * 10 + ["rest"] * 9)
     assert [found.segments[0].start, found.segments[-1].end] == [100, 120]
     assert found.untranscribed == []
+
+
+def test_what_another_language_hides_is_found_in_its_own_language_or_else_in_the_one_around_it() -> None:
+    # Given a model that hears another language in what it left out, and finds nothing that can be believed there
+    doubtful, sure = said(*SECOND_HALF, avg_logprob=-1.5), said(*SECOND_HALF, text="sure", language="es")
+    model = ScriptedModel([[said(*FIRST_HALF, language="es")], [doubtful], [sure]])
+
+    # When the window is transcribed, then the language around it is tried, too
+    (found,) = ask(model, window((100, 120))).found
+    assert [language for _, language, _ in model.asked] == [None, None, "es"]
+    assert "sure" in found.segments[-1].text
+
+
+def test_a_language_that_the_task_names_is_kept_for_what_is_missing() -> None:
+    # Given a task that names its language, when something is missing, then it is not asked for in another one
+    model = ScriptedModel([[said(*FIRST_HALF, language="es")], [said(*SECOND_HALF, language="es")]])
+    ask(model, window((100, 120)), options=TranscribeOptions(language="es"))
+    assert [language for _, language, _ in model.asked] == ["es", "es"]
 
 
 @pytest.mark.parametrize("again", [[], [said(*SECOND_HALF, avg_logprob=-1.5)]], ids=["nothing", "something doubtful"])
