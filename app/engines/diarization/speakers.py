@@ -14,7 +14,7 @@ from app.engines.diarization.slices import SLICES_APART
 Embeddings = npt.NDArray[np.float32]
 
 _NEAR = 0.62  # largest average distance (1 - cosine of the embeddings) between the slices of one cluster
-_SAME = 0.48  # largest distance between the centres of two clusters of one speaker
+_SAME = 0.46  # largest distance between the centres of two clusters of one speaker
 _RELIABLE_FRAMES = 45  # 0.75 s: only a slice of this length is clustered
 _MOST = 4096  # most slices that are clustered, evenly spread over the recording
 # A speaker has at least this share of the speech: at least _LEAST_FRAMES of it, and no more than _ENOUGH_FRAMES.
@@ -97,16 +97,17 @@ def _clustered(embeddings: Embeddings, weights: Weights, bounds: Bounds) -> Labe
     by_centres = merged_by_centres(embeddings, weights, cut(weights, merges))
     far = next((number for number, each in enumerate(by_centres) if each.distance > _SAME), len(by_centres))
     done, merges = len(merges) + far, [*merges, *by_centres]
-    heaviest = float(np.bincount(cut(weights, merges[:done]), weights).max())
-    least = min(max(_SHARE * float(weights.sum()), _LEAST_FRAMES), _ENOUGH_FRAMES, heaviest)
+    longest = float(np.bincount(cut(weights, merges[:done]), weights).max())
+    least = min(max(_SHARE * float(weights.sum()), _LEAST_FRAMES), _ENOUGH_FRAMES, longest)
     speakers = counts(weights, merges, least)
     wanted = bounds.nearest(speakers[done])
-    if wanted != speakers[done]:
-        fitting = [number for number, count in enumerate(speakers) if count == wanted]
-        done, least = (fitting[-1], least) if fitting else (max(len(embeddings) - wanted, 0), 0)
+    if wanted > speakers[done]:  # clusters that are too small come first: to undo merges would part people
+        done = min(done, max(len(embeddings) - wanted, 0))
+    elif wanted < speakers[done]:
+        done = next((number for number in range(done, len(speakers)) if speakers[number] <= wanted), len(merges))
     labels = cut(weights, merges[:done])
-    frames = np.bincount(labels, weights, len(labels))[labels]
-    return np.where(frames >= least, labels, -1)
+    heaviest = np.argsort(-np.bincount(labels, weights), kind="stable")[:wanted]
+    return np.where(np.isin(labels, heaviest), labels, -1)
 
 
 def _distances(embeddings: Embeddings) -> Embeddings:
