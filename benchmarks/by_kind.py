@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, cast
+from typing import cast
 
 from benchmarks.caller import Caller
 from benchmarks.kinds import Kind
@@ -54,10 +54,9 @@ async def _bare(engines: Engines, kind: Kind) -> Heard:
 
 async def _served(caller: Caller, kind: Kind) -> Heard:
     """From the publication of each task to its `completed`, one task after the other."""
-    options: dict[str, Any] = {"channels": "separate"} if kind.calls else {}
     paths = kind.calls or [recording.path for recording in kind.recordings]
     uploaded = [await caller.upload(path) for path in paths]
-    outcomes = [await caller.run(name, **options) for name in uploaded]
+    outcomes = [await caller.run(name) for name in uploaded]
     results = [await caller.result(outcome) for outcome in outcomes]
     texts = [text for result in results for text in (_by_channel(result) if kind.calls else [str(result["text"])])]
     if len(kind.recordings) == 1:  # the bare engine hears all channels of a call at once
@@ -86,14 +85,18 @@ def table(measured: Sequence[Measured], where: str) -> Table:
         (NOT_MEASURED, NOT_MEASURED, *(ratio(of(every.over(way))) for way in (BATCHED, SEQUENTIAL)))
         for of in (statistics.mean, max)
     ]
-    rates = [every.score(way).rate for way in WAYS]
     worst = [max(each.score(way).rate for each in every.measured) for way in WAYS]
     missing = whole(every.longest_missing)
     last = [
-        ("mean time, words of all", *mean, *map(percent, rates), points(every.beyond_better), missing),
+        ("mean time, words of all", *mean, *_words_wrong(every), missing),
+        ("one language, words of all", *[NOT_MEASURED] * 4, *_words_wrong(every.of_one_language()), missing),
         ("worst", *most, *map(percent, worst), points(every.worst_beyond_better), missing),
     ]
     return Table("Kinds of recordings, one engine thread", COLUMNS, [*map(_row, measured), *last], _notes(where))
+
+
+def _words_wrong(kinds: Overall) -> tuple[str, ...]:
+    return *(percent(kinds.score(way).rate) for way in WAYS), points(kinds.beyond_better)
 
 
 def _row(each: Measured) -> tuple[str, ...]:
@@ -114,11 +117,11 @@ def _notes(where: str) -> list[str]:
         f"Recordings: {where}. No language is given to any; the same whisper-base (int8), beam 5, batches of 4.",
         "Seconds: this service, from publication to `completed`, the recording in NATS' Object Store, the cache off.",
         "Messages: one task after the other, summed.",
-        "Words wrong: errors by words; in the last row but one, errors of all kinds by words of all kinds.",
+        "Words wrong: errors by words; in the last rows, errors of all kinds by words of all kinds; in the last but one without `languages`.",
         "The reading is a minute, again and again: its time counts as a kind's, its words are not in that sum.",
         "calls: in each channel a dozen of the short messages, with pauses; their words are not in that sum either.",
         "Words missing in a row: the longest run of words that this service left out.",
         "languages: the bare engine is told `multilingual=True`.",
-        "two-channels, calls: `channels: separate`; the bare engine is given each channel as a file of its own.",
+        "two-channels, calls: the service parts the channels by itself; the bare engine is given each as a file of its own.",
         "Given the file as it comes, the bare engine hears the mix of both: that row is in no mean and no sum.",
     ]

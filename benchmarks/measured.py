@@ -70,6 +70,14 @@ class Overall:
         """Errors of all kinds divided by words of all kinds, if their words count."""
         return Score.pooled([each.score(way) for each in self.measured if each.kind.words_count])
 
+    def of_one_language(self) -> "Overall":
+        """The kinds whose recordings have one language each."""
+        return Overall([each for each in self.measured if not each.kind.parts])
+
+    def of_several_languages(self) -> "Overall":
+        """The kinds whose recordings have several languages."""
+        return Overall([each for each in self.measured if each.kind.parts])
+
     @property
     def better_bare_rate(self) -> float:
         """Word error rate of the better of the bare engine's ways, over all words."""
@@ -98,8 +106,14 @@ class Overall:
             "service_over_bare": statistics.mean(self.over(BATCHED)),
             "service_over_bare_worst": max(self.over(BATCHED)),
             "service_over_sequential": statistics.mean(self.over(SEQUENTIAL)),
-            "words_wrong": self.score(OURS).rate,
-            "words_wrong_better_bare": self.better_bare_rate,
+            **_words_wrong("words_wrong", self.of_one_language()),
+            **_words_wrong("words_wrong_of_several_languages", self.of_several_languages()),
             "words_wrong_points_worst": 100 * self.worst_beyond_better,
             "words_missing_longest": self.longest_missing,
         }
+
+
+def _words_wrong(name: str, kinds: Overall) -> dict[str, float]:
+    if not kinds.measured:
+        return {}
+    return {name: kinds.score(OURS).rate, f"{name}_better_bare": kinds.better_bare_rate}

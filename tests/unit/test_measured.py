@@ -19,9 +19,15 @@ def recording(words: str = SAID) -> Spoken:
 
 
 def measured(
-    ours: float, texts: dict[str, str], *, words: str = SAID, time_counts: bool = True, words_count: bool = True
+    ours: float,
+    texts: dict[str, str],
+    *,
+    words: str = SAID,
+    time_counts: bool = True,
+    words_count: bool = True,
+    parts: tuple[Part, ...] = (),
 ) -> Measured:
-    kind = Kind("some", (recording(words),), time_counts=time_counts, words_count=words_count)
+    kind = Kind("some", (recording(words),), parts=parts, time_counts=time_counts, words_count=words_count)
     found = Measured(kind)
     found.rounds[OURS].extend([Heard(ours, [texts[OURS]]), Heard(ours + 2, [texts[OURS]])])
     found.rounds[BATCHED].append(Heard(10.0, [texts[BATCHED]]))
@@ -59,10 +65,27 @@ def test_mean_worst_and_words_are_those_of_all_that_counts() -> None:
     assert figures["words_missing_longest"] == 10
 
 
+def test_recordings_of_several_languages_are_told_apart() -> None:
+    # Given a good kind of one language, and a bad kind of several
+    every = [measured(9.0, GOOD), measured(9.0, BAD, parts=(Part("ru", 0.0, 10.0, SAID),))]
+
+    # When all are looked at together, then each has its own errors
+    figures = Overall.of(every).figures
+    assert figures["words_wrong"] == 0
+    assert figures["words_wrong_of_several_languages"] == pytest.approx(9 / 10)
+    assert figures["words_wrong_of_several_languages_better_bare"] == pytest.approx(7 / 10)
+
+
 def test_each_kind_has_a_row_and_so_have_the_mean_and_the_worst() -> None:
     shown = table([measured(9.0, GOOD), measured(19.0, BAD)], "some")
-    assert [row[0] for row in shown.rows] == ["some", "some", "mean time, words of all", "worst"]
-    assert [row[3] for row in shown.rows] == ["1.000", "2.000", "1.500", "2.000"]
+    assert [row[0] for row in shown.rows] == [
+        "some",
+        "some",
+        "mean time, words of all",
+        "one language, words of all",
+        "worst",
+    ]
+    assert [row[3] for row in shown.rows] == ["1.000", "2.000", "1.500", "-", "2.000"]
     assert all(len(row) == len(shown.columns) for row in shown.rows)
 
 
