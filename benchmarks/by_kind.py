@@ -117,11 +117,11 @@ def _notes(where: str) -> list[str]:
         f"Recordings: {where}. No language is given to any; the same whisper-base (int8), beam 5, batches of 4.",
         "Seconds: this service, from publication to `completed`, the recording in NATS' Object Store, the cache off.",
         "Messages: one task after the other, summed.",
-        "Words wrong: errors by words; in the last rows, errors of all kinds by words of all kinds; in the last but one without `languages`.",
+        "Words wrong: errors by words. In the last rows: errors of all kinds by words of all kinds, with and without `languages`.",
         "The reading is a minute, again and again: its time counts as a kind's, its words are not in that sum.",
         "calls: in each channel a dozen of the short messages, with pauses; their words are not in that sum either.",
         "Words missing in a row: the longest run of words that this service left out.",
         "languages: the bare engine is told `multilingual=True`.",
-        "two-channels, calls: the service parts the channels by itself; the bare engine is given each as a file of its own.",
+        "two-channels, calls: without options; the bare engine is given each channel as a file of its own.",
         "Given the file as it comes, the bare engine hears the mix of both: that row is in no mean and no sum.",
     ]
