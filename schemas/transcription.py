@@ -221,7 +221,8 @@ class SegmentsEvent(Message):
         "diarization finds are in the result. They have words if the task asks for words or for speakers."
     )
     untranscribed: list[Stretch] = Field(
-        default_factory=list, description="Parts with speech but without text: normally empty."
+        default_factory=list,
+        description="Speech that the voice detector heard and for which no words were found: normally empty.",
     )
 
 
@@ -245,7 +246,8 @@ class TranscriptionResult(Message):
     segments: list[Segment] = Field(description="In order of time; empty if nothing is said.")
     untranscribed: list[Stretch] = Field(
         default_factory=list,
-        description="Parts with speech but without text: normally empty. Listen to them.",
+        description="Speech that the voice detector heard and for which no words were found: normally empty. Listen to "
+        "it. Sound that the detector takes for silence, such as a distant voice, is not listed.",
     )
     channels: int | None = Field(
         None,
