@@ -169,7 +169,8 @@ class Network:
     def _features(self, clip: Clip) -> Encoded:
         seconds = _LONGEST_S if self.filled else min(max(clip.seconds + _SILENCE_S, _SHORTEST_S), _LONGEST_S)
         frames = 2 * ceil(seconds * FRAMES_A_SECOND)
-        features = self._model.feature_extractor(clip.samples)[:, :frames]  # the extractor appends 30 s of silence
+        features = self._model.feature_extractor(clip.samples)[:, :frames]
+        # Zeros, as faster-whisper pads: features of a faint noise. Features of digital silence are no better.
         return np.pad(features, ((0, 0), (0, frames - features.shape[1])))
 
     def _encoded(self, features: Encoded) -> Encoded:
