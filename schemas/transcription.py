@@ -246,8 +246,9 @@ class TranscriptionResult(Message):
     segments: list[Segment] = Field(description="In order of time; empty if nothing is said.")
     untranscribed: list[Stretch] = Field(
         default_factory=list,
-        description="Speech that the voice detector heard and for which no words were found: normally empty. Listen to "
-        "it. Sound that the detector takes for silence, such as a distant voice, is not listed.",
+        description="Speech that the voice detector heard and for which no words were found, and with `diarize` speech "
+        "that has a speaker and no words: normally empty. Listen to it. Sound that both take for silence, such as a "
+        "distant voice, is not listed. No part is listed twice.",
     )
     channels: int | None = Field(
         None,

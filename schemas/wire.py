@@ -71,7 +71,12 @@ Speaker = Annotated[
 ]
 Speakers = Annotated[int, Field(ge=1, le=64)]
 AtLeast = Annotated[
-    Speakers | None, Field(description="The smallest possible number of speakers; null: unknown.", examples=[2])
+    Speakers | None,
+    Field(
+        description="The smallest possible number of speakers; null: unknown. If so many cannot be told apart, there are "
+        "fewer: `speakers` of the result says how many.",
+        examples=[2],
+    ),
 ]
 AtMost = Annotated[
     Speakers | None,
