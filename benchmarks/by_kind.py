@@ -117,7 +117,7 @@ def _notes(where: str) -> list[str]:
         f"Recordings: {where}. No language is given to any; the same whisper-base (int8), beam 5, batches of 4.",
         "Seconds: this service, from publication to `completed`, the recording in NATS' Object Store, the cache off.",
         "Messages: one task after the other, summed.",
-        "Words wrong: errors by words. In the last rows: errors of all kinds by words of all kinds, with and without `languages`.",
+        "Words wrong: errors by words; in the last rows those of all kinds, then of all kinds but `languages`.",
         "The reading is a minute, again and again: its time counts as a kind's, its words are not in that sum.",
         "calls: in each channel a dozen of the short messages, with pauses; their words are not in that sum either.",
         "Words missing in a row: the longest run of words that this service left out.",

@@ -73,8 +73,8 @@ Speakers = Annotated[int, Field(ge=1, le=64)]
 AtLeast = Annotated[
     Speakers | None,
     Field(
-        description="The smallest possible number of speakers; null: unknown. If so many cannot be told apart, there are "
-        "fewer: `speakers` of the result says how many.",
+        description="The smallest possible number of speakers; null: unknown. If so many cannot be told apart, there "
+        "are fewer: `speakers` of the result says how many.",
         examples=[2],
     ),
 ]

@@ -114,7 +114,7 @@ TELEPHONES: list[Callable[[Samples], Samples]] = [
 def means(networks: Networks, pieces: list[Piece]) -> Array:
     """Return the mean embedding of a speaker on each telephone (telephones, 192)."""
     long = [piece.samples[: int(SECONDS * RATE)] for piece in pieces]
-    heard = [[networks.embed_with_channel(features(through(each))) for each in long] for through in TELEPHONES]
+    heard = [[networks.embed_unprojected(features(through(each))) for each in long] for through in TELEPHONES]
     return np.asarray(np.mean(heard, axis=1))
 
 

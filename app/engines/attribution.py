@@ -15,10 +15,11 @@ from natscribe.schemas.diarization import Turn
 from natscribe.schemas.transcription import Segment, Word
 
 from app.engines.sentences import ends_sentence, text_of
+from app.engines.timeline import Piece
 
-_INEXACT_S = 0.3  # turns up to this long before and after a word are evidence, too
+_INEXACT_S = 0.3  # turns up to this long before and after a word are half of the evidence
 _FAR_S = 1.0  # a turn this far from a word is halfway to being no evidence for its speaker at all
-_CHANGE = 1.0  # the cost of a change of speaker within a sentence, in words that lie wholly in somebody's turn
+_CHANGE = 1.3  # the cost of a change of speaker within a sentence, in words that lie wholly in somebody's turn
 _PAUSE_S = 0.3  # after a pause this long, a change costs nothing; after a shorter one, proportionally less
 
 Evidence = Sequence[float]  # for each speaker, from -1 (far away) to 1 (the word lies wholly in the speaker's turns)
@@ -93,21 +94,27 @@ def _cost_of_change(before: Spoken, word: Spoken) -> float:
 def _finder(turns: Sequence[Turn], speakers: Sequence[str]) -> Callable[[Spoken], Evidence]:
     """Build the function that returns the evidence for each speaker of a word or segment.
 
-    It finds turns by binary search: a day of speech has tens of thousands of words and turns.
+    It finds turns by binary search: a day of speech has tens of thousands of words and turns. The turns of one speaker
+    do not overlap.
     """
-    ordered = sorted(turns, key=lambda turn: (turn.start, turn.end))
-    starts = [turn.start for turn in ordered]
-    longest = max(turn.end - turn.start for turn in turns)
-    numbers = {speaker: number for number, speaker in enumerate(speakers)}
+    ordered = sorted(turns, key=lambda turn: turn.start)
+    by_speaker = [[turn for turn in ordered if turn.speaker == speaker] for speaker in speakers]
+    edges = [([turn.start for turn in each], [turn.end for turn in each]) for each in by_speaker]
+    return lambda part: [_evidence(starts, ends, part.start, part.end) for starts, ends in edges]
 
-    def evidence_of(part: Spoken) -> Evidence:
-        start, end = part.start - _INEXACT_S, part.end + _INEXACT_S
-        shared, far = [0.0] * len(speakers), [-1.0] * len(speakers)
-        first, last = bisect_right(starts, start - longest) - 1, bisect_right(starts, end) + 1
-        for turn in ordered[max(first, 0) : last]:
-            number, overlap = numbers[turn.speaker], min(turn.end, end) - max(turn.start, start)
-            shared[number] += max(overlap, 0.0)
-            far[number] = max(far[number], min(overlap, 0.0) / (abs(overlap) + _FAR_S))
-        return [min(both / (end - start), 1.0) or away for both, away in zip(shared, far, strict=True)]
 
-    return evidence_of
+def _evidence(starts: Sequence[float], ends: Sequence[float], start: float, end: float) -> float:
+    """Return the evidence that a speaker with turns at these times spoke from `start` to `end`."""
+    first, last = bisect_right(ends, start - _INEXACT_S), bisect_right(starts, end + _INEXACT_S)
+    if first >= last:
+        before, after = ends[max(first - 1, 0) : first], starts[last : last + 1]
+        away = min([start - _INEXACT_S - each for each in before] + [each - end - _INEXACT_S for each in after])
+        return -away / (away + _FAR_S)
+    turns = list(zip(starts[first:last], ends[first:last], strict=True))
+    return (_share(turns, start, end) + _share(turns, start - _INEXACT_S, end + _INEXACT_S)) / 2
+
+
+def _share(turns: Sequence[Piece], start: float, end: float) -> float:
+    """Return how much of the time from `start` to `end` lies in the turns, from 0 to 1."""
+    inside = sum(max(min(last, end) - max(first, start), 0.0) for first, last in turns)
+    return inside / (end - start) if end > start else float(inside > 0)

@@ -62,7 +62,7 @@ class Diarizer:
             TaskError: The recording or the engine failed.
         """
         # VERSION, because another version of the code may find other turns
-        question = f"turns of votes {VERSION} {task.min_speakers}-{task.max_speakers}"
+        question = f"turns of slices {VERSION} {task.min_speakers}-{task.max_speakers}"
         found = await self._cache.find(task.task_id, recording.sha256, question, DiarizationDone)
         if found is not None:
             yield found.model_copy(update={"cached": True})

@@ -22,7 +22,13 @@ def with_missing_text(
     listed = [(each.start, each.end) for each in untranscribed]
     known = _joined([*_spoken(segments), *listed])
     missing = [part for turn in _joined((turn.start, turn.end) for turn in turns) for part in _without(turn, known)]
-    found = _joined([*listed, *((start, end) for start, end in missing if end - start >= LEAST_S)])
+    found = [Stretch(start=start, end=end) for start, end in missing if end - start >= LEAST_S]
+    return joined([*untranscribed, *found])
+
+
+def joined(stretches: Iterable[Stretch]) -> list[Stretch]:
+    """Join stretches that overlap or touch; return them by time."""
+    found = _joined((each.start, each.end) for each in stretches)
     return [Stretch(start=round(start, 3), end=round(end, 3)) for start, end in found]
 
 

@@ -27,12 +27,13 @@ from app.errors import PermanentError
 from app.recordings.recording import REPLACED, Recording, Recordings
 from app.settings import MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer, SpeakerSearch
-from app.speech.missing_text import with_missing_text
+from app.speech.missing_text import joined, with_missing_text
 from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 from app.speech.transcript_cache import Transcript, TranscriptCache
 from app.updates import Checkpoint, Found, Result, Update, processed
 from app.work_sharing.coordinator import WorkSharing
 
+_PEOPLE_OF_A_CALL = 2  # with more people, a channel may have several, whom only diarization tells apart
 DIARIZING_SHARE = 0.5  # share of diarization in the progress of a transcription task: both take about the same time
 
 
@@ -163,7 +164,8 @@ class Transcription:
         if channel is None and self._task.channels is Channels.SEPARATE:
             channel = 0
         start_at, language = checkpoint.processed_seconds, checkpoint.language
-        choose = self._task.channels is Channels.AUTO and channel is None and not start_at
+        crowded = self._task.diarize and (self._task.min_speakers or 0) > _PEOPLE_OF_A_CALL
+        choose = self._task.channels is Channels.AUTO and channel is None and not start_at and not crowded
         while True:
             before = len(self.segments), len(self.untranscribed)
             listen = Listen(path=self._recording.path, start_at=start_at, channel=channel, choose=choose)
@@ -210,7 +212,7 @@ class Transcription:
             languages=languages,
             duration=self.duration,
             segments=segments,
-            untranscribed=sorted(self.untranscribed, key=lambda stretch: stretch.start),
+            untranscribed=joined(self.untranscribed),  # two channels may have speech without text at the same time
             channels=self.channels if self.separate else None,
             speakers=self._speakers,
             diarization_error=self._diarization_error,

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
+from natscribe.schemas.transcription import Stretch, TranscriptionResult, TranscriptionTask
 
 from app.engines.cores import Cores
-from app.engines.messages import ChunkAnalysed, Diarize, Job, Listen, Reply, StageAdvanced, Transcribe
+from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, Job, Listen, Reply, StageAdvanced, Transcribe
 from app.errors import TransientError
 from app.recordings.recording import Recording, Recordings
 from app.redis_store.cache import Cache, connected
@@ -74,6 +75,7 @@ class WatchedEngine(FakeEngine):
         self.searches = asyncio.Event()
         self.order: list[str] = []
         self.search_fails = False
+        self.later: list[Turn] = []  # turns after those of the text
 
     async def transcribes(self, number: int) -> None:
         if self.waits and number == self.at:
@@ -87,7 +89,10 @@ class WatchedEngine(FakeEngine):
             self.searches.set()
         async with aclosing(super().run(job)) as replies:
             async for reply in replies:
-                yield reply
+                if isinstance(reply, DiarizationDone):
+                    yield reply.model_copy(update={"turns": [*reply.turns, *self.later]})
+                else:
+                    yield reply
 
 
 @pytest.fixture
@@ -128,6 +133,15 @@ async def test_speakers_are_looked_for_beside_the_transcription_where_a_core_is_
     # Then all is found
     assert [segment.speaker for segment in result_in(updates).segments[:2]] == ["SPEAKER_00", "SPEAKER_01"]
     assert engine.order.index("search") < engine.order.index("window 2")
+
+
+async def test_speech_that_has_a_speaker_and_no_words_is_listed(cores: list[bool]) -> None:
+    # Given an engine that hears somebody for long after the last word
+    engine = WatchedEngine()
+    engine.later = [Turn(start=100, end=103, speaker="SPEAKER_01")]
+
+    # When a recording is transcribed with speakers, then that is listed
+    assert Stretch(start=100, end=103) in result_in(await updates_of(engine)).untranscribed
 
 
 async def test_a_core_that_is_free_later_is_used_later(cores: list[bool]) -> None:

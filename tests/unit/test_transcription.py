@@ -246,6 +246,9 @@ async def test_a_run_goes_on_in_the_channel_in_which_the_last_one_ended(memory: 
     assert [each.channel for each in run.segments] == [0, 0, 0, 1, 1, 1]
     assert run.untranscribed == first.missing * 6
 
+    # And the result lists it once
+    assert run.result().untranscribed == first.missing
+
 
 @pytest.mark.parametrize("task", [MIXED, SEPARATE])
 @pytest.mark.parametrize("done", [0, 2, 4])

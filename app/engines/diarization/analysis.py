@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from app.engines.diarization.chunk import VOICES, Activity, Chunk, Slice, Speaking, Values, Voice, speaking, stored
-from app.engines.diarization.excerpts import APART, FIRST_EDGE, FRAME, FRAMES, LENGTH, PER_CHUNK, ChunkSound
-from app.engines.diarization.excerpts import excerpt as sound_of
+from app.engines.diarization.excerpts import APART, FIRST_EDGE, FRAME, FRAMES, LENGTH, PER_CHUNK, ChunkSound, excerpt
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.slices import SHORTEST_FRAMES, slices
@@ -19,6 +18,7 @@ from app.engines.samples import Samples
 
 _SETS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
 """The sets of voices that the segmentation network distinguishes, one set a row."""
+_SEGMENTING = 0.2  # share of the segmentation network in the time of a chunk; embeddings take the rest
 _SILENCE = 2.0**-15  # one step of 16 bits: an excerpt that is never louder is silent
 _LEAST_FRAMES = 6  # 0.1 s: a voice that speaks for less is ignored
 _CLEAN_FRAMES = 18  # 0.3 s: if a voice speaks alone for less, its embedding also uses frames with several voices
@@ -29,16 +29,21 @@ _MOST_SAMPLES = 64_000  # 4 s: more samples make an embedding slower, but no bet
 
 def analyse(networks: Networks, sound: ChunkSound, progress: Callable[[float], None]) -> Chunk:
     """Analyse a chunk; call `progress` with the seconds of the recording that are analysed so far."""
-    activity = np.array([_activity(networks, sound_of(sound, number)) for number in range(sound.excerpts)])
-    voices = speaking(activity)
+    begin = sound.index * PER_CHUNK * APART
+    activity = []
+    for number in range(sound.excerpts):
+        activity.append(_activity(networks, excerpt(sound, number)))
+        progress((begin + number * APART * _SEGMENTING) / SAMPLE_RATE)
+    active = speaking(np.array(activity))
     found = []
-    for start, end in slices(voices, sound.frames):
+    for start, end in slices(active, sound.frames):
         spoken = _samples(sound.samples, start, end)
         if len(spoken) >= _LEAST_SAMPLES:  # the network may hear somebody after the recording's end
             found.append(Slice(start, end, _embedded(networks, spoken)))
-        progress((sound.index * PER_CHUNK * APART + end * FRAME) / SAMPLE_RATE)
-    alone = [each for number in range(sound.excerpts) for each in _voices(networks, sound, number, voices[number])]
-    return Chunk(sound.index, activity, found, alone)
+        done = _SEGMENTING * sound.frames + (1 - _SEGMENTING) * end
+        progress((begin + done * FRAME) / SAMPLE_RATE)
+    voices = [each for number in range(sound.excerpts) for each in _voices(networks, sound, number, active[number])]
+    return Chunk(sound.index, np.array(activity), found, voices)
 
 
 def _activity(networks: Networks, samples: Samples) -> Activity:
@@ -57,7 +62,7 @@ def _voices(networks: Networks, sound: ChunkSound, number: int, active: Speaking
         clean = speaks & alone
         if speaks.sum() < _LEAST_FRAMES or _in_regions(clean) >= _ENOUGH_FRAMES:
             continue
-        spoken = _joined(sound_of(sound, number), clean if clean.sum() >= _CLEAN_FRAMES else speaks)
+        spoken = _joined(excerpt(sound, number), clean if clean.sum() >= _CLEAN_FRAMES else speaks)
         if len(spoken) >= _LEAST_SAMPLES:
             yield Voice(number, voice, _embedded(networks, spoken))
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.engines.diarization.excerpts import FRAMES, FRAMES_APART, PER_CHUNK
-from app.engines.diarization.slices import SHORTEST_FRAMES
+from app.engines.diarization.slices import SHORTEST_FRAMES, SLICE_FRAMES
 
 VOICES = 3
 """Number of voices that the segmentation network distinguishes in an excerpt."""
@@ -114,6 +114,8 @@ def _possible(excerpts: int, slices: npt.NDArray[np.void], voices: npt.NDArray[n
     return bool(
         1 <= excerpts <= PER_CHUNK
         and (slices["start"] < slices["end"]).all()
+        and (slices["end"] - slices["start"] <= SLICE_FRAMES).all()
+        and (np.diff(slices["start"].astype(np.intp)) >= 0).all()
         and (slices["end"] <= _FRAMES).all()
         and (voices["excerpt"] < excerpts).all()
         and (voices["voice"] < VOICES).all()

@@ -26,7 +26,7 @@ Emit = Callable[[StageAdvanced | ChunkAnalysed], None]
 def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> DiarizationDone:
     """Find the turns of a recording; emit each newly analysed chunk, and progress once a second.
 
-    In memory are at most 70 s of sound, and 2.5 MB for each hour of the recording.
+    In memory are at most 70 s of sound, and 13 MB for each hour of the recording, and up to 70 MB to compare slices.
 
     Raises:
         PermanentError: audio_unreadable, audio_too_large.

@@ -44,11 +44,11 @@ class Networks:
         Its share in the four directions that all voices have in common on telephones is taken out (nuisance attribute
         projection, Solomonoff 2005): otherwise all voices are alike there.
         """
-        embedding = self.embed_with_channel(features)
+        embedding = self.embed_unprojected(features)
         share = (embedding @ self._telephone.T) @ self._telephone
         return _unit(np.asarray(embedding - share, np.float32))
 
-    def embed_with_channel(self, features: Array) -> Array:
+    def embed_unprojected(self, features: Array) -> Array:
         """Return the embedding (192 values, length 1) as the network computes it, the telephone's share included."""
         return _unit(self._embeddings(None, {"x": features[np.newaxis]})[0].reshape(-1))
 

@@ -69,8 +69,8 @@ def centres(slices: Slices, chunks: Sequence[Chunk], bounds: Bounds) -> Embeddin
     weights = np.minimum(slices.lengths[chosen], SLICES_APART).astype(np.float32)
     if not len(embeddings):
         embeddings = unit(np.array([v.values for c in chunks for v in c.voices], np.float32).reshape(-1, SIZE))
-        embeddings = embeddings[:_MOST]
-        weights = np.ones(len(embeddings), np.float32)
+        embeddings = embeddings[_spread(len(embeddings))]
+        weights = np.full(len(embeddings), SLICES_APART, np.float32)
     if not len(embeddings):
         return embeddings
     labels = _clustered(embeddings, weights, bounds)
@@ -79,12 +79,21 @@ def centres(slices: Slices, chunks: Sequence[Chunk], bounds: Bounds) -> Embeddin
 
 
 def _chosen(lengths: Labels, least: int) -> Labels:
-    """Choose the slices to cluster: all that are long enough, and at least the `least` longest."""
+    """Choose the slices to cluster: all that are long enough, and at least the `least` longest.
+
+    If most speech is in shorter slices, all are chosen.
+    """
     longest = np.argsort(-lengths, kind="stable")
-    enough = max(int((lengths >= _RELIABLE_FRAMES).sum()), least)
+    reliable = lengths >= _RELIABLE_FRAMES
+    most = 2 * lengths[reliable].sum() >= lengths.sum()
+    enough = max(int(reliable.sum()), least) if most else len(lengths)
     chosen = np.sort(longest[:enough])
-    spread = np.linspace(0, max(len(chosen) - 1, 0), min(len(chosen), _MOST)).astype(np.intp)
-    return chosen[spread]
+    return chosen[_spread(len(chosen))]
+
+
+def _spread(count: int) -> Labels:
+    """Return at most `_MOST` numbers below `count`, evenly spread."""
+    return np.linspace(0, max(count - 1, 0), min(count, _MOST)).astype(np.intp)
 
 
 def _clustered(embeddings: Embeddings, weights: Weights, bounds: Bounds) -> Labels:
@@ -111,7 +120,8 @@ def _clustered(embeddings: Embeddings, weights: Weights, bounds: Bounds) -> Labe
 
 
 def _distances(embeddings: Embeddings) -> Embeddings:
-    distances: Embeddings = np.subtract(1, embeddings @ embeddings.T, dtype=np.float32)
+    distances: Embeddings = embeddings @ embeddings.T
+    np.subtract(1, distances, out=distances)  # in place: the matrix of a long recording has 67 MB
     return distances
 
 

@@ -54,7 +54,7 @@ def turns(chunks: Sequence[Chunk], owners: Owners, duration: float) -> list[Turn
         for speaker, runs in enumerate(pieces)
         for start, end in _whole(np.concatenate(runs))
     ]
-    return list(_named(_without_scraps(sorted(found)), duration))
+    return list(_named(_disjoint(_without_scraps(sorted(found))), duration))
 
 
 def _named(runs: Sequence[_Run], duration: float) -> Iterator[Turn]:
@@ -139,6 +139,20 @@ def _without_scraps(runs: Sequence[_Run]) -> list[_Run]:
         else:
             kept[heir] = kept[heir]._replace(start=run.start)
     return sorted(kept)
+
+
+def _disjoint(runs: Sequence[_Run]) -> list[_Run]:
+    """Join the runs of each speaker that overlap: a scrap may have made a run begin within an earlier one."""
+    joined: list[_Run] = []
+    latest: dict[int, int] = {}
+    for run in runs:
+        place = latest.get(run.speaker)
+        if place is not None and run.start <= joined[place].end:
+            joined[place] = joined[place]._replace(end=max(run.end, joined[place].end))
+        else:
+            latest[run.speaker] = len(joined)
+            joined.append(run)
+    return joined
 
 
 def _following(run: _Run, later: Sequence[_Run]) -> Iterator[int]:

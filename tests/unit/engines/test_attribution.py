@@ -133,3 +133,18 @@ def test_a_change_within_a_sentence_is_believed_if_the_turns_are_clear() -> None
     first, second = attribute([segment(*words)], [turn(0, 2.4, A), turn(2.4, 4.8, B)])
     assert (first.speaker, second.speaker) == (A, B)
     assert abs(len(first.words or []) - 6) <= 1
+
+
+def test_a_short_sentence_in_a_short_turn_keeps_its_speaker() -> None:
+    # Given a word that fills a turn of its own between two long turns, without pauses
+    spoken = [segment((" Ready?", 0, 0.45)), segment((" Yes.", 0.5, 0.7)), segment((" Good.", 0.8, 1.8))]
+
+    # When speakers are attributed, then it is not theirs
+    turns = [turn(0, 0.45, A), turn(0.45, 0.75, B), turn(0.75, 2, A)]
+    assert said(attribute(spoken, turns)) == [(A, "Ready?"), (B, "Yes."), (A, "Good.")]
+
+
+def test_a_word_far_from_all_turns_goes_to_the_nearest_however_long_that_turn_is() -> None:
+    # Given a long turn with a short one inside, and a word after both
+    turns = [turn(0, 60, A), turn(10, 11, B)]
+    assert said(attribute([segment((" after", 71.5, 72))], turns)) == [(A, "after")]

@@ -23,7 +23,7 @@ def a_chunk(excerpts: int) -> Chunk:
 
 
 @pytest.mark.parametrize("excerpts", [1, 2, PER_CHUNK])
-def test_a_stretch_comes_back_from_its_record(excerpts: int) -> None:
+def test_a_chunk_comes_back_from_its_record(excerpts: int) -> None:
     # Given a chunk, when it is packed and unpacked
     chunk = a_chunk(excerpts)
     again = unpack(5, pack(chunk))
@@ -59,6 +59,8 @@ EMPTY = np.zeros((1, FRAMES, VOICES), np.uint8)
         Chunk(0, EMPTY, [], [Voice(0, VOICES, NOWHERE)]),
         Chunk(0, EMPTY, [Slice(9, 9, NOWHERE)], []),
         Chunk(0, EMPTY, [Slice(9, 60_000, NOWHERE)], []),
+        Chunk(0, EMPTY, [Slice(9, 150, NOWHERE)], []),
+        Chunk(0, EMPTY, [Slice(90, 120, NOWHERE), Slice(9, 40, NOWHERE)], []),
         Chunk(0, np.zeros((0, FRAMES, VOICES), np.uint8), [], []),
     ],
 )

@@ -135,6 +135,14 @@ def test_who_never_speaks_alone_is_still_somebody() -> None:
     assert likest(found(chunk), 0) == 0
 
 
+def test_people_who_only_speak_for_moments_are_told_apart() -> None:
+    # Given two people, all of whose slices are short
+    short = [(values, 43) for values, _ in [*speech_of(0, 6, but=0.3), *speech_of(1, 6, but=0.3)]]
+
+    # When speakers are found, then they are two
+    assert len(found(recording(short))) == 2
+
+
 def test_where_nobody_speaks_there_are_no_speakers() -> None:
     assert len(found(recording([]))) == 0
 

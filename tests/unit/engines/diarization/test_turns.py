@@ -151,3 +151,11 @@ def test_a_voice_may_be_of_two_speakers_one_after_the_other() -> None:
 
     # When turns are made, then each speaker has a half
     assert turns_of(chunks, owners, 12.0) == about(("SPEAKER_00", 1.0, 5.0), ("SPEAKER_01", 5.0, 9.0))
+
+
+def test_turns_of_one_speaker_do_not_overlap() -> None:
+    # Given a scrap of the second speaker between two turns of the first, which its beginning becomes
+    said = [(0, 1.0, 5.0), (1, 4.9, 5.2), (0, 5.25, 9.0)]
+
+    # When turns are made, then the first speaker has one turn
+    assert found(12, said) == about(("SPEAKER_00", 1.0, 9.0))
