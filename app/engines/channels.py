@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
 
-from app.engines.decoding import EXCERPT_S, excerpts
+from app.engines.decoding import PROBE_S, probes
 from app.engines.limits import Budget
 from app.engines.mixing import SAMPLE_RATE
 from app.engines.samples import Samples
 from app.engines.windows import FRAME, VoiceDetector
 
-MOST_EXCERPTS = 24
-ENOUGH_SPEECH_S = 60.0  # no more excerpts are listened to after this much speech
+MOST_PROBES = 24
+ENOUGH_SPEECH_S = 60.0  # no more probes are listened to after this much speech
 LEAST_SPEECH_S = 1.0  # a channel with less speech is silent, except for noise
 LEAST_OWN = 0.6  # share of a channel's speech that has to be its own
 SAME = 0.5  # two channels with a spectrogram correlation above this carry the same voice
@@ -56,7 +56,7 @@ class ChannelSpeech:
         return bool(heard.sum() > 1 and (self._own >= LEAST_OWN * self._voiced)[heard].all())
 
     def hear(self, sound: Sequence[Samples]) -> None:
-        """Add an excerpt: the sound of each channel, of the same length."""
+        """Add a probe: the sound of each channel, of the same length."""
         whole = len(sound[0]) // FRAME * FRAME
         if not whole:
             return
@@ -74,7 +74,7 @@ class ChannelSpeech:
 
 
 def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -> bool:
-    """Listen to excerpts from all over a recording of `seconds` seconds, and say whether its channels differ.
+    """Listen to probes from all over a recording of `seconds` seconds, and say whether its channels differ.
 
     The answer depends on the recording alone: an attempt that begins again gets the same answer.
 
@@ -82,7 +82,7 @@ def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -
         PermanentError: audio_unreadable, audio_too_large.
     """
     speech = ChannelSpeech(channels)
-    for sound in excerpts(path, budget, channels, _starts(seconds)):
+    for sound in probes(path, budget, channels, _starts(seconds)):
         speech.hear(sound)
         if speech.seconds >= ENOUGH_SPEECH_S:
             break
@@ -90,9 +90,9 @@ def channels_differ(path: Path, budget: Budget, seconds: float, channels: int) -
 
 
 def _starts(seconds: float) -> list[float]:
-    """Return where excerpts begin, so ordered that the first few already cover the whole recording."""
-    number = min(ceil(seconds / EXCERPT_S), MOST_EXCERPTS)
-    step = max(seconds / number, EXCERPT_S)
+    """Return where probes begin, so ordered that the first few already cover the whole recording."""
+    number = min(ceil(seconds / PROBE_S), MOST_PROBES)
+    step = max(seconds / number, PROBE_S)
     return [place * step for place in sorted(range(number), key=lambda place: place * _GOLDEN % 1)]
 
 

@@ -36,8 +36,8 @@ _ENDLESS_BYTES = 0x7FFF_0000  # a WAV header with this size or more is ignored: 
 _MICROSECONDS_A_SECOND = 1_000_000
 _LEAST_GAP_S = 0.5  # a gap up to this long is not filled with silence: the time stamps are only inexact
 _SILENCE_SAMPLES = 60 * SAMPLE_RATE  # longest piece of silence
-EXCERPT_S = 10.0  # length of an excerpt
-_MOST_BROKEN = 10  # damaged packets after which an excerpt ends
+PROBE_S = 10.0  # length of a probe
+_MOST_BROKEN = 10  # damaged packets after which a probe ends
 
 av.logging.set_level(av.logging.PANIC)  # our own errors say what is wrong with a file
 
@@ -80,10 +80,10 @@ def decode(path: Path, budget: Budget, channel: int | None = None) -> Iterator[S
         raise unreadable(_UNDECODABLE)
 
 
-def excerpts(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
+def probes(path: Path, budget: Budget, channels: int, starts: Iterable[float]) -> Iterator[list[Samples]]:
     """Yield from each of the places `starts`, in seconds, up to 10 s of each channel, as 16 kHz.
 
-    An excerpt begins near its place. Where the format has no way to find a place, it begins where the last one ended.
+    A probe begins near its place. Where the format has no way to find a place, it begins where the last one ended.
 
     Raises:
         PermanentError: audio_unreadable; audio_too_large as soon as reading passes its limit.
@@ -94,15 +94,15 @@ def excerpts(path: Path, budget: Budget, channels: int, starts: Iterable[float])
                 container.seek(round(start * _MICROSECONDS_A_SECOND) + (container.start_time or 0))
             except av.FFmpegError as error:
                 budget.check_error(error)
-            sound = _excerpt(container, stream, budget, channels)
+            sound = _probe(container, stream, budget, channels)
             with budget.paused():
                 yield sound
 
 
-def _excerpt(container: InputContainer, stream: AudioStream, budget: Budget, channels: int) -> list[Samples]:
+def _probe(container: InputContainer, stream: AudioStream, budget: Budget, channels: int) -> list[Samples]:
     mixers = [Mixer(channel) for channel in range(channels)]
     sound = [np.zeros(0, np.float32) for _ in mixers]
-    wanted = round(EXCERPT_S * SAMPLE_RATE)
+    wanted = round(PROBE_S * SAMPLE_RATE)
     for frame in _long_frames(container, stream, budget):
         sound = [np.concatenate([before, *mixer.mix(frame)]) for before, mixer in zip(sound, mixers, strict=True)]
         if len(sound[0]) >= wanted:

@@ -99,7 +99,7 @@ def _ended(word: Word, second: float) -> Word:
 def _again(
     model: SpeechModel, parts: Sequence[tuple[float, Clip]], options: TranscribeOptions, language: str | None
 ) -> list[Text]:
-    """Transcribe the parts of a hole; `language` is the one around the hole.
+    """Transcribe the parts of a hole; `language` is the one before the hole.
 
     No prompt, because a prompt may cause holes. A hole that is long enough is first transcribed in its own language,
     because somebody else may speak there.

@@ -9,7 +9,7 @@ from natscribe.schemas.transcription import Segment, Stretch
 from app.engines.coverage import LEAST_S, longest_spoken
 from app.engines.timeline import Piece
 
-_INEXACT_S = 0.3  # the times of words and the ends of turns may be wrong by this much
+_MARGIN_S = 0.3  # the times of words and the ends of turns may be wrong by this much
 
 
 def with_missing_text(
@@ -36,9 +36,9 @@ def _spoken(segments: Iterable[Segment]) -> Iterator[Piece]:
     """Yield when words are spoken, with what their times may be wrong by."""
     for segment in segments:
         for word in segment.words or ():
-            yield word.start - _INEXACT_S, min(word.end, word.start + longest_spoken(word)) + _INEXACT_S
+            yield word.start - _MARGIN_S, min(word.end, word.start + longest_spoken(word)) + _MARGIN_S
         if not segment.words:
-            yield segment.start - _INEXACT_S, segment.end + _INEXACT_S
+            yield segment.start - _MARGIN_S, segment.end + _MARGIN_S
 
 
 def _joined(pieces: Iterable[Piece]) -> list[Piece]:

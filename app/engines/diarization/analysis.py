@@ -8,7 +8,18 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from app.engines.diarization.chunk import VOICES, Activity, Chunk, Slice, Speaking, Values, Voice, speaking, stored
+from app.engines.diarization.chunk import (
+    LEAST_FRAMES,
+    VOICES,
+    Activity,
+    Chunk,
+    Slice,
+    Speaking,
+    Values,
+    Voice,
+    speaking,
+    stored,
+)
 from app.engines.diarization.excerpts import APART, FIRST_EDGE, FRAME, FRAMES, LENGTH, PER_CHUNK, ChunkSound, excerpt
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
@@ -20,7 +31,6 @@ _SETS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 
 """The sets of voices that the segmentation network distinguishes, one set a row."""
 _SEGMENTING = 0.2  # share of the segmentation network in the time of a chunk; embeddings take the rest
 _SILENCE = 2.0**-15  # one step of 16 bits: an excerpt that is never louder is silent
-_LEAST_FRAMES = 6  # 0.1 s: a voice that speaks for less is ignored
 _CLEAN_FRAMES = 18  # 0.3 s: if a voice speaks alone for less, its embedding also uses frames with several voices
 _ENOUGH_FRAMES = 30  # 0.5 s: a voice that speaks alone for less, in slices, gets an embedding of its own
 _LEAST_SAMPLES = 1_600  # 0.1 s: shorter speech gets no embedding
@@ -60,7 +70,7 @@ def _voices(networks: Networks, sound: ChunkSound, number: int, active: Speaking
     for voice in range(VOICES):
         speaks = active[:, voice]
         clean = speaks & alone
-        if speaks.sum() < _LEAST_FRAMES or _in_regions(clean) >= _ENOUGH_FRAMES:
+        if speaks.sum() < LEAST_FRAMES or _in_regions(clean) >= _ENOUGH_FRAMES:
             continue
         spoken = _joined(excerpt(sound, number), clean if clean.sum() >= _CLEAN_FRAMES else speaks)
         if len(spoken) >= _LEAST_SAMPLES:

@@ -16,6 +16,9 @@ VOICES = 3
 SIZE = 192
 """Number of values in an embedding."""
 
+LEAST_FRAMES = 6
+"""Frames (0.1 s) that a voice speaks at least; a voice that speaks for less is ignored."""
+
 Activity = npt.NDArray[np.uint8]
 Speaking = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.int8]

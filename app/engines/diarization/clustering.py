@@ -63,8 +63,8 @@ def _merge(distances: Distances, sizes: Weights, kept: int, gone: int) -> Merge:
 def merged_by_centres(embeddings: Embeddings, weights: Weights, labels: Labels) -> list[Merge]:
     """Merge clusters by the cosine distance of their centres until one is left, and return the merges in this order.
 
-    `labels` are those of `cut`, `weights` are frames. The distance of a merge is less than that of the centres, because
-    the centre of a short piece of speech is inexact.
+    `labels` are those of `cut`, `weights` are frames. The distance of a merge is that of the centres less a doubt for
+    each of them, because the centre of little speech is inexact.
     """
     roots = np.unique(labels)
     frames = np.array([weights[labels == root].sum() for root in roots])

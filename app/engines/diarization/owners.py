@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.diarization.chunk import VOICES, Chunk, Speaking
+from app.engines.diarization.chunk import LEAST_FRAMES, VOICES, Chunk, Speaking
 from app.engines.diarization.clustering import Labels
 from app.engines.diarization.excerpts import FRAME, FRAMES, FRAMES_APART, PER_CHUNK
 from app.engines.diarization.slices import SLICE_FRAMES
@@ -25,7 +25,6 @@ NOBODY = -1
 """The owner of a voice that belongs to no speaker."""
 
 _SECONDS = np.float32(FRAME / SAMPLE_RATE)  # in a frame
-_LEAST_FRAMES = 6  # 0.1 s: a voice that speaks for less is ignored
 _PART_FRAMES = 15  # 0.25 s: about the length of the parts of a voice that have one owner each
 _PAUSE_FRAMES = 12  # 0.2 s: after a silence of this length another person may go on
 # Costs, in seconds of speech times similarity (1: an embedding equal to a speaker's centre).
@@ -73,16 +72,18 @@ def _follow(speaking: Speaking, heard: Scores, known: Speaking, alike: dict[int,
     clean = (speaking & (speaking.sum(axis=1) == 1)[:, np.newaxis] & known[:, np.newaxis]).T
     for voice in np.argsort(-clean.sum(axis=1), kind="stable"):
         parts = _parts(speaking[:, voice])
-        if speaking[:, voice].sum() < _LEAST_FRAMES or not (clean[voice].any() or voice in alike):
+        if speaking[:, voice].sum() < LEAST_FRAMES or not (clean[voice].any() or voice in alike):
             continue
-        evidence = np.zeros((len(parts), len(heard)), np.float32)
-        for number, (start, end) in enumerate(parts):
-            if voice in alike:
-                evidence[number] = alike[voice] * (end - start)
-            else:
-                evidence[number] = heard[:, start:end][:, clean[voice, start:end]].sum(axis=1)
+        of_voice = [
+            alike[voice] * (end - start)
+            if voice in alike
+            else heard[:, start:end][:, clean[voice, start:end]].sum(axis=1)
+            for start, end in parts
+        ]
+        evidence = np.array(of_voice, np.float32)
+        for row, (start, end) in zip(evidence, parts, strict=True):
             others = owner[start:end][speaking[start:end] & (owner[start:end] != NOBODY)]
-            np.subtract.at(evidence[number], others, _TWICE)
+            np.subtract.at(row, others, _TWICE)
         pauses = [True, *(start - end >= _PAUSE_FRAMES for (_, end), (start, _) in pairwise(parts))]
         path = _best_path(evidence * _SECONDS, np.where(pauses, _CHANGE_AFTER_PAUSE, _CHANGE))
         middles = np.array([(start + end) / 2 for start, end in parts])

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.engines.diarization.chunk import SIZE, Chunk
-from app.engines.diarization.clustering import Labels, Weights, counts, cut, linkage, merged_by_centres
+from app.engines.diarization.clustering import Labels, Merge, Weights, counts, cut, linkage, merged_by_centres
 from app.engines.diarization.excerpts import FRAMES_APART, PER_CHUNK
 from app.engines.diarization.slices import SLICES_APART
 
@@ -17,9 +17,9 @@ _NEAR = 0.62  # largest average distance (1 - cosine of the embeddings) between 
 _SAME = 0.46  # largest distance between the centres of two clusters of one speaker
 _RELIABLE_FRAMES = 45  # 0.75 s: only a slice of this length is clustered
 _MOST = 4096  # most slices that are clustered, evenly spread over the recording
-# A speaker has at least this share of the speech: at least _LEAST_FRAMES of it, and no more than _ENOUGH_FRAMES.
+# A speaker has at least this share of the speech: at least _FEWEST_FRAMES of it, and no more than _ENOUGH_FRAMES.
 _SHARE = 0.03
-_LEAST_FRAMES, _ENOUGH_FRAMES = 41, 592  # 0.7 s, 10 s
+_FEWEST_FRAMES, _ENOUGH_FRAMES = 41, 592  # 0.7 s, 10 s
 
 
 @dataclass(frozen=True)
@@ -102,21 +102,27 @@ def _clustered(embeddings: Embeddings, weights: Weights, bounds: Bounds) -> Labe
     Slices are joined by their average distance first, which tolerates how much slices of one person differ. The
     clusters are then joined by the distance of their centres, which tells people apart who are alike.
     """
-    merges = [each for each in linkage(_distances(embeddings)) if each.distance <= _NEAR]
-    by_centres = merged_by_centres(embeddings, weights, cut(weights, merges))
+    near = [each for each in linkage(_distances(embeddings)) if each.distance <= _NEAR]
+    by_centres = merged_by_centres(embeddings, weights, cut(weights, near))
     far = next((number for number, each in enumerate(by_centres) if each.distance > _SAME), len(by_centres))
-    done, merges = len(merges) + far, [*merges, *by_centres]
-    longest = float(np.bincount(cut(weights, merges[:done]), weights).max())
-    least = min(max(_SHARE * float(weights.sum()), _LEAST_FRAMES), _ENOUGH_FRAMES, longest)
+    merges = [*near, *by_centres]
+    done, speakers = _within(bounds, weights, merges, len(near) + far)
+    labels = cut(weights, merges[:done])
+    heaviest = np.argsort(-np.bincount(labels, weights), kind="stable")[:speakers]
+    return np.where(np.isin(labels, heaviest), labels, -1)
+
+
+def _within(bounds: Bounds, weights: Weights, merges: Sequence[Merge], done: int) -> tuple[int, int]:
+    """Return how many merges to do, and how many speakers there are then; `done` merges are right without bounds."""
+    heaviest = float(np.bincount(cut(weights, merges[:done]), weights).max())
+    least = min(max(_SHARE * float(weights.sum()), _FEWEST_FRAMES), _ENOUGH_FRAMES, heaviest)
     speakers = counts(weights, merges, least)
     wanted = bounds.nearest(speakers[done])
-    if wanted > speakers[done]:  # clusters that are too small come first: to undo merges would part people
-        done = min(done, max(len(embeddings) - wanted, 0))
+    if wanted > speakers[done]:  # first clusters that are too small; merges are undone only if these are too few
+        done = min(done, max(len(weights) - wanted, 0))
     elif wanted < speakers[done]:
         done = next((number for number in range(done, len(speakers)) if speakers[number] <= wanted), len(merges))
-    labels = cut(weights, merges[:done])
-    heaviest = np.argsort(-np.bincount(labels, weights), kind="stable")[:wanted]
-    return np.where(np.isin(labels, heaviest), labels, -1)
+    return done, wanted
 
 
 def _distances(embeddings: Embeddings) -> Embeddings:
