@@ -134,7 +134,9 @@ class TranscriptionTask(TranscribeOptions, _TaskNames):
     """Asks for the text of a recording."""
 
     diarize: bool = Field(
-        default=False, description="Find the speaker of each segment. Without it the bounds on speakers have no effect."
+        default=False,
+        description="Find the speaker of each segment. It has no effect if each channel is a speaker. Without it the "
+        "bounds on speakers have no effect.",
     )
     min_speakers: AtLeast = None
     max_speakers: AtMost = None
