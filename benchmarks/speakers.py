@@ -146,6 +146,9 @@ def _table(rows: dict[str, list[Scored]], sounds: list[Sound], notes: list[str])
 def _figures(scores: list[Scored]) -> dict[str, float]:
     found = {"conversations": float(len(scores))}
     found["conversations_speakers_right"] = float(sum(each.found == each.speakers for each in scores))
+    found["conversations_time_over_length"] = sum(each.taken or 0.0 for each in scores) / sum(
+        each.seconds for each in scores
+    )
     names = {"under another speaker": "time_under_another", "cpWER": "cpwer", "cpWER - WER": "cpwer_beyond_wer"}
     for figure, name in names.items():
         if shares := spread(scores, figure):

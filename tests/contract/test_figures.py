@@ -40,7 +40,7 @@ def test_what_was_measured_is_in_the_report_and_in_the_summary() -> None:
 def test_figures_in_russian_are_written_as_russians_write_them() -> None:
     # Given figures with a fraction, a percentage and a million
     figures = {"start_p50_ms": 5.1, "start_p99_ms": 8.7, "waiting_most": 1e6, "start_behind_most_over_empty": 0.88}
-    record = Record({}).with_part("latency", Findings([], figures | {"diarization_real_time_factor": 0.027}))
+    record = Record({}).with_part("latency", Findings([], figures | {"conversations_time_over_length": 0.027}))
     # When they are written into the README in Russian
     _, _, russian = record.documents().values()
     # Then fractions have a comma, and no line breaks within a number or before a percent sign
