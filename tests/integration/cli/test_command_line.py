@@ -75,19 +75,19 @@ async def test_a_folder_stands_for_the_recordings_in_it(terminal: Terminal, reco
 
 @pytest.mark.parametrize("engine", [MissingWordsEngine()], ids=["misses words"])
 async def test_speech_without_text_is_told_beside_the_result(terminal: Terminal, engine: FakeEngine) -> None:
-    # Given an engine that finds no text in some of the speech
+    # Given an engine that three times finds no text in the same speech
     # When a recording is transcribed, for people and for programs
     code, out, err = await terminal.run("transcribe", "meeting.flac", "--task-id", "t1")
     read_code, read, told = await terminal.run("transcribe", "second.flac", "--json")
     _, again, told_again = await terminal.run("result", "t1")
-    # Then the places are told in one line, and the results stay as they are
-    places = "speech without text at 0:02-0:05, 0:02-0:05, 0:02-0:05: listen there."
+    # Then the place is told once, in one line, and the results stay as they are
+    places = "speech without text at 0:02-0:05: listen there."
     assert (code, out.splitlines()) == (0, ["one two"] * 3)
     assert err.splitlines()[-1] == f"meeting.flac: {places}"
     assert (again, told_again) == (out, f"t1: {places}\n")
     assert told == f"second.flac: {places}\n"
     assert read_code == 0
-    assert json.loads(read.splitlines()[-1])["untranscribed"] == [{"start": 2, "end": 4.5}] * 3
+    assert json.loads(read.splitlines()[-1])["untranscribed"] == [{"start": 2, "end": 4.5}]
 
 
 async def test_who_wants_channels_that_are_not_there_is_told(terminal: Terminal, engine: FakeEngine) -> None:
