@@ -178,7 +178,7 @@ class Transcription:
             if isinstance(source, Pipeline):
                 self.cached = False
                 if not start_at and not source.helped:  # nobody can prove who has answered as a helper
-                    await self._keep(*before)
+                    await self._keep(*before, chosen=choose)
             if self.channel is None or self.channel + 1 >= self.channels:
                 return
             channel, start_at, language, choose = self.channel + 1, 0.0, None, False
@@ -230,12 +230,12 @@ class Transcription:
         `language` is the language spoken before `listen.start_at`.
         """
         known = await self._transcripts.find(self._recording.sha256, self._task, listen.channel)
-        if known is not None and (listen.choose or known.is_of(listen.channel)):
+        if known is not None and known.answers(listen):
             return known, known.replay(listen.start_at)
         pipeline = self._pipeline(listen, Transcribe(windows=[], options=self._task.options, previous=language))
         return pipeline, pipeline.run()
 
-    async def _keep(self, first: int, first_untranscribed: int) -> None:
+    async def _keep(self, first: int, first_untranscribed: int, *, chosen: bool) -> None:
         """Cache the transcript of the channel: segments from index `first` on, and untranscribed speech likewise."""
         if self.model is None:
             return
@@ -243,6 +243,7 @@ class Transcription:
             duration=self.duration,
             channels=self.channels,
             channel=self.channel,
+            chosen=chosen,
             model=self.model,
             segments=self.segments[first:],
             untranscribed=self.untranscribed[first_untranscribed:],

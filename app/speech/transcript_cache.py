@@ -8,7 +8,7 @@ from natscribe.schemas.wire import Model
 from pydantic import BaseModel
 
 from app.engines.engine import Engine, answer
-from app.engines.messages import Load, Loaded
+from app.engines.messages import Listen, Load, Loaded
 from app.redis_store.cache import Cache, read
 from app.settings import VERSION
 from app.speech.pipeline import Transcribed
@@ -23,13 +23,17 @@ class Transcript(BaseModel):
     duration: float
     channels: int
     channel: int | None = None
+    chosen: bool = False  # whether the listener chose the channel, and not a task
     model: Model
     segments: list[Segment]
     untranscribed: list[Stretch]
 
-    def is_of(self, channel: int | None) -> bool:
-        """Whether this is the transcript of a channel; of a recording with one channel it is for any of them."""
-        return self.channel == channel or self.channels == 1
+    def answers(self, listen: Listen) -> bool:
+        """Whether listening would give this transcript; of a recording with one channel it does for any channel.
+
+        What a task chose says nothing about what the listener would choose.
+        """
+        return self.channels == 1 or (self.chosen if listen.choose else self.channel == listen.channel)
 
     def pieces(self) -> Iterator["Transcript"]:
         """Cut the transcript into pieces, at least one; the first piece holds all untranscribed speech."""

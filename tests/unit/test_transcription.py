@@ -25,6 +25,7 @@ from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
 SHA = "0" * 64
 AUTO = TranscriptionTask(task_id="t1", audio_file_id="call.flac", user_id=7)
 MIXED = AUTO.model_copy(update={"channels": Channels.MIX})
+CROWDED = AUTO.model_copy(update={"diarize": True, "min_speakers": 3})
 SEPARATE = MIXED.model_copy(update={"channels": Channels.SEPARATE})
 CALL = Path("call.flac")
 LANGUAGES = {None: "en", 0: "en", 1: "ru"}  # that are spoken on each channel
@@ -154,6 +155,28 @@ async def test_channels_that_do_not_differ_are_mixed(memory: Memory, channels: i
     assert engine.jobs == [Listen(path=CALL, choose=True)]
     assert {each.channel for each in found_in(updates)} == {None}
     assert run.result().channels is None
+
+
+@pytest.mark.parametrize(
+    ("earlier", "differ"), [(MIXED, True), (SEPARATE, False), (CROWDED, True)], ids=["mix", "separate", "crowded"]
+)
+async def test_what_an_earlier_task_chose_decides_nothing(
+    memory: Memory, earlier: TranscriptionTask, differ: bool
+) -> None:
+    # Given a recording that an earlier task has had transcribed in the other way than the listener would choose
+    await updates_of(run_of(CallEngine(channels=2, differ=differ), earlier, memory))
+
+    # When a task leaves the choice to the listener
+    choosing = AUTO.model_copy(update={"diarize": True})
+    run = run_of(CallEngine(channels=2, differ=differ), choosing, memory)
+    await updates_of(run)
+
+    # Then the sound decides, and the next such task has it from the cache
+    assert run.separate is differ
+    again = run_of(engine := CallEngine(channels=2, differ=differ), choosing, memory)
+    await updates_of(again)
+    assert (again.separate, texts(again.segments)) == (differ, texts(run.segments))
+    assert engine.transcribed == []
 
 
 @pytest.mark.parametrize("differ", [False, True])
