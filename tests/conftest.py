@@ -7,6 +7,7 @@ from pathlib import Path
 import nats
 import pytest
 import pytest_asyncio
+import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
@@ -22,6 +23,12 @@ _NUMBER, _OF = (
     int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
 )
 process.PORTS = process.PORTS[_NUMBER::_OF]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loggers_are_not_cached() -> None:
+    """Have every logger read the configuration when it logs: `capture_logs` misses one that remembers another."""
+    structlog.configure(cache_logger_on_first_use=False)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -35,7 +35,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     configured = structlog.get_config()
     monkeypatch.setattr(sys, "stderr", written)
     logs.configure("debug")
-    structlog.configure(**configured)  # loggers remember it, and `capture_logs` changes the latest one
+    structlog.configure(**configured)
     yield written
     root.handlers, root.level = handlers, level
 
