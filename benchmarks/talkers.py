@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.embedded import free_port
-from app.engines import bundled
+from app.engines.whisper import bundled
 from benchmarks.peers.environment import PEERS_PYTHON
 from benchmarks.stack import READY_WITHIN, MeasurementError, Stack, python
 

@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 from pyannote.core import Annotation, Segment
 
-from app.engines.decoding import decode
-from app.engines.limits import Budget, Limit
+from app.engines.audio.decoding import decode
+from app.engines.audio.limits import Budget, Limit
 
 Samples: TypeAlias = npt.NDArray[np.float32]
 Span: TypeAlias = tuple[float, float]

@@ -25,9 +25,9 @@ from av.audio.stream import AudioStream
 from make_calls import BAND, HALVES, announcer, filtered, quantized, telephone
 from make_conversations import RATE, SPEAKERS, Piece, Samples, meetings, pieces_of_talk, readings
 
+from app.engines.audio.mixing import Mixer
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Array, Networks
-from app.engines.mixing import Mixer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -39,11 +39,8 @@ import numpy.typing as npt
 from natscribe.schemas.transcription import Segment
 from pydantic import TypeAdapter
 
-from app.engines import bundled
-from app.engines.attribution import attribute
-from app.engines.decoding import decode
-from app.engines.job_runner import JobRunner
-from app.engines.limits import Budget, Limit
+from app.engines.audio.decoding import decode
+from app.engines.audio.limits import Budget, Limit
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
@@ -54,7 +51,10 @@ from app.engines.messages import (
     WindowFound,
     WindowsTranscribed,
 )
+from app.engines.process.job_runner import JobRunner
+from app.engines.whisper import bundled
 from app.settings import Settings
+from app.speech.attribution import attribute
 from benchmarks.attributed import by_the_turns, time_errors, word_errors
 from benchmarks.conversations import Conversation, conversations_in
 from benchmarks.peers.environment import PEERS_PYTHON, installed

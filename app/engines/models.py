@@ -9,8 +9,9 @@ from faster_whisper.utils import available_models, download_model
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Model
 
-from app.engines import bundled, onnx_models
-from app.engines.onnx_models import IncompleteError, Network
+from app.engines.onnx import published as onnx_models
+from app.engines.onnx.published import IncompleteError, Network
+from app.engines.whisper import bundled
 from app.errors import PermanentError
 
 _WHISPER = "model.bin"

@@ -7,7 +7,7 @@ from typing import Protocol
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
-from app.engines.clips import Clip
+from app.engines.audio.clips import Clip
 from app.engines.parallel import Parallel
 
 

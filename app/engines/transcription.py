@@ -8,13 +8,13 @@ from time import monotonic
 
 from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 
-from app.engines.clips import Clip, cut_in_two, part_of
-from app.engines.coverage import holes, word_times
+from app.engines.audio.clips import Clip, cut_in_two, part_of
+from app.engines.audio.samples import unpack
+from app.engines.audio.timeline import Piece, Timeline
 from app.engines.messages import Transcribe, WindowsTranscribed, WindowTranscribed
-from app.engines.samples import unpack
-from app.engines.sentences import sentences, text_of
 from app.engines.speech_model import Answer, SpeechModel, Text
-from app.engines.timeline import Piece, Timeline
+from app.engines.text.coverage import holes, word_times
+from app.engines.text.sentences import sentences, text_of
 
 _MOST_HOLES = 6  # most holes of a clip that are transcribed again
 _TELLING_S = 2.0  # the language of a shorter hole cannot be detected reliably

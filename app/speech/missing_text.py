@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.transcription import Segment, Stretch
 
-from app.engines.coverage import LEAST_S, longest_spoken
-from app.engines.timeline import Piece
+from app.engines.audio.timeline import Piece
+from app.engines.text.coverage import LEAST_S, longest_spoken
 
 _MARGIN_S = 0.3  # the times of words and the ends of turns may be wrong by this much
 

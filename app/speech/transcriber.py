@@ -19,13 +19,13 @@ from natscribe.schemas.transcription import (
 )
 from natscribe.schemas.wire import Model
 
-from app.engines.attribution import attribute
 from app.engines.cores import Cores, windows_at_once
 from app.engines.engine import Engine
 from app.engines.messages import Listen, StageAdvanced, Transcribe
 from app.errors import PermanentError
 from app.recordings.recording import REPLACED, Recording, Recordings
 from app.settings import MOST_WINDOWS, Settings
+from app.speech.attribution import attribute
 from app.speech.diarizer import Diarizer, SpeakerSearch
 from app.speech.missing_text import joined, with_missing_text
 from app.speech.pipeline import BatchSizes, Pipeline, Transcribed

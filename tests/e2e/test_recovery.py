@@ -187,4 +187,4 @@ async def test_an_attempt_that_takes_too_long_is_ended_and_gone_on_with(
 
 def engine_of(service: Running) -> list[psutil.Process]:
     children = psutil.Process(service.process.pid).children()
-    return [child for child in children if "app.engines.child_main" in child.cmdline()]
+    return [child for child in children if "app.engines.process.child_main" in child.cmdline()]

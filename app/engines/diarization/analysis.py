@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
 from app.engines.diarization.chunk import (
     LEAST_FRAMES,
     VOICES,
@@ -24,8 +26,6 @@ from app.engines.diarization.excerpts import APART, FIRST_EDGE, FRAME, FRAMES, L
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.slices import SHORTEST_FRAMES, slices
-from app.engines.mixing import SAMPLE_RATE
-from app.engines.samples import Samples
 
 _SETS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float32)
 """The sets of voices that the segmentation network distinguishes, one set a row."""

@@ -6,7 +6,9 @@ from time import monotonic
 
 from natscribe.schemas.progress import Stage
 
-from app.engines.decoding import decode, measure
+from app.engines.audio.decoding import decode, measure
+from app.engines.audio.limits import Budget, Limit
+from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.analysis import analyse
 from app.engines.diarization.chunk import Chunk, pack, unpack
 from app.engines.diarization.excerpts import APART, PER_CHUNK, chunks
@@ -14,9 +16,7 @@ from app.engines.diarization.networks import Networks
 from app.engines.diarization.owners import owners
 from app.engines.diarization.speakers import Bounds, centres, slices_of
 from app.engines.diarization.turns import turns
-from app.engines.limits import Budget, Limit
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
-from app.engines.mixing import SAMPLE_RATE
 
 _PROGRESS_EVERY_S = 1.0
 

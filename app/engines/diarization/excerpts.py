@@ -10,7 +10,7 @@ from math import ceil
 
 import numpy as np
 
-from app.engines.samples import Samples
+from app.engines.audio.samples import Samples
 
 FRAME = 270
 """Samples in a frame: the network decides once a frame who speaks."""

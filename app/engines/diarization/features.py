@@ -5,8 +5,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.mixing import SAMPLE_RATE
-from app.engines.samples import Samples
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
 
 Features = npt.NDArray[np.float32]
 

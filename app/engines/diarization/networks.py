@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnxruntime
 from natscribe.schemas.wire import Model
 
-from app.engines.onnx_session import session_options
+from app.engines.onnx.session import session_options
 
 Array = npt.NDArray[np.float32]
 Compute = Callable[[None, dict[str, Array]], Sequence[Array]]  # computes all outputs of a network from its inputs

@@ -11,12 +11,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.chunk import LEAST_FRAMES, VOICES, Chunk, Speaking
 from app.engines.diarization.clustering import Labels
 from app.engines.diarization.excerpts import FRAME, FRAMES, FRAMES_APART, PER_CHUNK
 from app.engines.diarization.slices import SLICE_FRAMES
 from app.engines.diarization.speakers import Embeddings, Slices, unit
-from app.engines.mixing import SAMPLE_RATE
 
 Owners = npt.NDArray[np.int16]
 Scores = npt.NDArray[np.float32]

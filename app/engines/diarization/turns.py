@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from natscribe.schemas.diarization import Turn
 
+from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.chunk import VOICES, Chunk
 from app.engines.diarization.excerpts import FIRST_EDGE, FRAME, FRAMES, FRAMES_APART, PER_CHUNK
 from app.engines.diarization.owners import NOBODY, Owners
-from app.engines.mixing import SAMPLE_RATE
 
 Weights = npt.NDArray[np.float32]
 Runs = npt.NDArray[np.intp]

@@ -5,8 +5,8 @@ from contextlib import aclosing
 import psutil
 import pytest
 
-from app.engines.child_process import EngineProcess
 from app.engines.messages import Job, Reply
+from app.engines.process.child_process import EngineProcess
 from app.errors import TaskError
 
 
@@ -22,7 +22,7 @@ async def failure(engine: EngineProcess, job: Job) -> TaskError:
 
 
 def children(pid: int | None = None) -> list[psutil.Process]:
-    return [each for each in psutil.Process(pid).children() if "app.engines.child_main" in each.cmdline()]
+    return [each for each in psutil.Process(pid).children() if "app.engines.process.child_main" in each.cmdline()]
 
 
 def the_child(pid: int | None = None) -> psutil.Process:

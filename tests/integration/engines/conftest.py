@@ -5,10 +5,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.engines.child_process import EngineProcess
 from app.engines.models import Models
-from app.engines.whisper import Whisper, load
-from app.engines.whisper_network import Computing
+from app.engines.process.child_process import EngineProcess
+from app.engines.whisper.model import Whisper, load
+from app.engines.whisper.network import Computing
 from app.settings import Settings
 
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
-from app.engines.decoding import decode
-from app.engines.limits import Budget, Limit
-from app.engines.mixing import SAMPLE_RATE
+from app.engines.audio.decoding import decode
+from app.engines.audio.limits import Budget, Limit
+from app.engines.audio.mixing import SAMPLE_RATE
 
 Samples = npt.NDArray[np.float32]
 

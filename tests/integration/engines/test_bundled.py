@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engines import bundled
+from app.engines.whisper import bundled
 
 JOIN = "from app.engines import bundled; print(bundled.folder())"
 

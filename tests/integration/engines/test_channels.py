@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engines.channels import channels_differ
-from app.engines.decoding import PROBE_S, measure, probes
-from app.engines.limits import Budget, Limit
-from app.engines.mixing import SAMPLE_RATE
+from app.engines.audio.channels import channels_differ
+from app.engines.audio.decoding import PROBE_S, measure, probes
+from app.engines.audio.limits import Budget, Limit
+from app.engines.audio.mixing import SAMPLE_RATE
 
 from .sounds import CLIPS, NO_LIMIT, Samples, load, silence, tone, write, write_channels
 

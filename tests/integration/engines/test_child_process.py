@@ -14,7 +14,6 @@ from natscribe.schemas.transcription import TranscribeOptions
 from structlog.contextvars import bound_contextvars
 from structlog.testing import capture_logs
 
-from app.engines.child_process import EngineProcess
 from app.engines.messages import (
     DiarizationDone,
     Diarize,
@@ -26,6 +25,7 @@ from app.engines.messages import (
     WindowFound,
     WindowsTranscribed,
 )
+from app.engines.process.child_process import EngineProcess
 from app.errors import PermanentError, TransientError
 from app.settings import Settings
 from tests.waiting import eventually
@@ -294,7 +294,7 @@ WORKER = """
 import asyncio, sys
 from pathlib import Path
 from app.engines.messages import Diarize, Transcribe, Listen, Load, WindowSound
-from app.engines.child_process import EngineProcess
+from app.engines.process.child_process import EngineProcess
 from app.settings import Settings
 
 async def main(job):

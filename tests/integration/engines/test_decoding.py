@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines.decoding import decode, measure
-from app.engines.limits import Budget, Limit
-from app.engines.mixing import SAMPLE_RATE
+from app.engines.audio.decoding import decode, measure
+from app.engines.audio.limits import Budget, Limit
+from app.engines.audio.mixing import SAMPLE_RATE
 from app.errors import PermanentError
 
 from .sounds import NO_LIMIT, load, tone, wav, write, write_channels, write_film, write_mp3_without_duration

@@ -8,6 +8,8 @@ import pytest
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode
 
+from app.engines.audio.limits import Limit
+from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.diarization.chunk import unpack
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
@@ -15,9 +17,7 @@ from app.engines.diarization.networks import Array, Networks
 from app.engines.diarization.owners import owners
 from app.engines.diarization.speakers import Bounds, centres, slices_of
 from app.engines.diarization.turns import turns
-from app.engines.limits import Limit
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
-from app.engines.mixing import SAMPLE_RATE
 from app.errors import PermanentError
 from benchmarks.accuracy import diarization_error_rate
 from benchmarks.attributed import time_errors

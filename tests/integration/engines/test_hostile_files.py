@@ -10,10 +10,10 @@ import psutil
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines.child_process import EngineProcess
-from app.engines.decoding import measure
-from app.engines.limits import Budget, Limit
+from app.engines.audio.decoding import measure
+from app.engines.audio.limits import Budget, Limit
 from app.engines.messages import DiarizationDone, Diarize, Listen, ListeningDone
+from app.engines.process.child_process import EngineProcess
 from app.errors import PermanentError
 from app.settings import Settings
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from app.engines import onnx, whisper
-from app.engines.job_runner import JobRunner
 from app.engines.messages import Load, Loaded, Reply, Setup
+from app.engines.onnx import model as onnx
 from app.engines.parallel import Parallel
+from app.engines.process.job_runner import JobRunner
+from app.engines.whisper import model as whisper
 
 NETWORKS = Path(__file__).parents[2] / "networks"
 

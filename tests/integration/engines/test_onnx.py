@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from natscribe.schemas.transcription import TranscribeOptions
 
-from app.engines import onnx
-from app.engines.clips import Clip
-from app.engines.listening import find_windows
+from app.engines.audio.clips import Clip
+from app.engines.audio.listening import find_windows
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
 from app.engines.messages import Listen, Transcribe, WindowFound
-from app.engines.mixing import SAMPLE_RATE
 from app.engines.models import Models
-from app.engines.onnx import OnnxModel
-from app.engines.samples import Samples
+from app.engines.onnx import model as onnx
+from app.engines.onnx.model import OnnxModel
 from app.engines.speech_model import Text
 from app.engines.transcription import transcribe
 from app.errors import PermanentError

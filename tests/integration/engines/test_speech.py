@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from natscribe.schemas.transcription import Segment, TranscribeOptions
 
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples, pack
+from app.engines.audio.windows import listen
 from app.engines.messages import Transcribe, WindowSound
-from app.engines.mixing import SAMPLE_RATE
 from app.engines.models import Models
 from app.engines.parallel import Parallel
-from app.engines.samples import Samples, pack
 from app.engines.transcription import transcribe
-from app.engines.whisper import Whisper, load
-from app.engines.whisper_network import Computing, Network
-from app.engines.windows import listen
+from app.engines.whisper.model import Whisper, load
+from app.engines.whisper.network import Computing, Network
 from benchmarks.recordings import read
 from benchmarks.words import Score, plain, scored
 from tests.document import ROOT

@@ -20,7 +20,7 @@ from app.engines.messages import (
     WindowFound,
     WindowsTranscribed,
 )
-from app.engines.three_processes import EngineProcesses
+from app.engines.process.three_processes import EngineProcesses
 from app.settings import Settings
 from tests.waiting import eventually
 
@@ -36,7 +36,7 @@ async def engine(engine_settings: Settings) -> AsyncIterator[EngineProcesses]:
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "app.engines.child_main" in child.cmdline()]
+    return [child for child in psutil.Process().children() if "app.engines.process.child_main" in child.cmdline()]
 
 
 async def replies(engine: EngineProcesses, job: Job) -> list[Reply]:

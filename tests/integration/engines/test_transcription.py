@@ -13,13 +13,13 @@ import pytest_asyncio
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import Segment, TranscribeOptions
 
-from app.engines.clips import Clip
-from app.engines.listening import find_windows
+from app.engines.audio.clips import Clip
+from app.engines.audio.listening import find_windows
+from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.messages import Job, Listen, Load, Loaded, Reply, StageAdvanced, Transcribe
-from app.engines.mixing import SAMPLE_RATE
 from app.engines.transcription import transcribe
-from app.engines.whisper import Whisper
-from app.engines.whisper_network import Encoded, Network
+from app.engines.whisper.model import Whisper
+from app.engines.whisper.network import Encoded, Network
 from app.errors import PermanentError
 from app.speech.pipeline import BatchSizes, Pipeline, Transcribed
 

@@ -1,7 +1,7 @@
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.transcription import Segment, Word
 
-from app.engines.attribution import attribute
+from app.speech.attribution import attribute
 
 A, B = "SPEAKER_00", "SPEAKER_01"
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from app.engines.channels import LEAST_SPEECH_S, ChannelSpeech
-from app.engines.mixing import SAMPLE_RATE
-from app.engines.samples import Samples
-from app.engines.windows import FRAME, Probabilities
+from app.engines.audio.channels import LEAST_SPEECH_S, ChannelSpeech
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
+from app.engines.audio.windows import FRAME, Probabilities
 
 AUDIBLE = 0.003
 SYLLABLE = SAMPLE_RATE // 10  # samples

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from app.engines.clips import Clip, cut_in_two
-from app.engines.mixing import SAMPLE_RATE
+from app.engines.audio.clips import Clip, cut_in_two
+from app.engines.audio.mixing import SAMPLE_RATE
 
 
 def clip(seconds: float, *speech: tuple[float, float]) -> Clip:

@@ -1,7 +1,7 @@
 import pytest
 from natscribe.schemas.transcription import Word
 
-from app.engines.coverage import holes, spoken, word_times
+from app.engines.text.coverage import holes, spoken, word_times
 
 
 def said(start: float, end: float) -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-from app.engines.languages import CHANGE, languages_of
+from app.engines.text.languages import CHANGE, languages_of
 
 SURE_EN = (3.0, {"en": 0.97, "ru": 0.01, "pl": 0.01})
 SURE_RU = (3.0, {"ru": 0.97, "en": 0.01, "uk": 0.01})

@@ -8,8 +8,8 @@ from itertools import count
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines import limits
-from app.engines.limits import Budget, Limit
+from app.engines.audio import limits
+from app.engines.audio.limits import Budget, Limit
 from app.errors import PermanentError
 
 MEGABYTE = 1024**2

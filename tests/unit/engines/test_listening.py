@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines import listening
-from app.engines.limits import Budget, Limit
-from app.engines.listening import find_windows
+from app.engines.audio import listening
+from app.engines.audio.limits import Budget, Limit
+from app.engines.audio.listening import find_windows
+from app.engines.audio.samples import unpack
+from app.engines.audio.windows import Window, WindowsFound
 from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound
-from app.engines.samples import unpack
-from app.engines.windows import Window, WindowsFound
 from app.errors import PermanentError
 
 LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")

@@ -1,6 +1,6 @@
 import pytest
 
-from app.engines.loops import loops
+from app.engines.text.loops import loops
 
 READING = (
     "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness, it "

@@ -6,8 +6,9 @@ import onnx_asr.loader
 import pytest
 from natscribe.schemas.errors import ErrorCode
 
-from app.engines import models, onnx_models
+from app.engines import models
 from app.engines.models import Models
+from app.engines.onnx import published as onnx_models
 from app.errors import PermanentError
 
 ONNX_FILES = ("model.onnx", "vocab.txt", "config.json")

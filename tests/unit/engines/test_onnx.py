@@ -12,14 +12,14 @@ from natscribe.schemas.wire import Model
 from onnx_asr.adapters import TimestampedResultsAsrAdapter
 from onnx_asr.asr import TimestampedResult
 
-from app.engines import onnx
-from app.engines.clips import Clip
-from app.engines.mixing import SAMPLE_RATE
+from app.engines.audio.clips import Clip
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
 from app.engines.models import Weights
-from app.engines.onnx import OnnxModel
-from app.engines.onnx_models import Network
+from app.engines.onnx import model as onnx
+from app.engines.onnx.model import OnnxModel
+from app.engines.onnx.published import Network
 from app.engines.parallel import Parallel
-from app.engines.samples import Samples
 from app.errors import PermanentError
 
 EUROPEAN = ("en", "ru")

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from onnx_asr.loader import AsrNames, create_asr_resolver
 
-from app.engines import onnx_models
-from app.engines.onnx_models import PUBLISHED, IncompleteError, recognise
+from app.engines.onnx import published as onnx_models
+from app.engines.onnx.published import PUBLISHED, IncompleteError, recognise
 
 E2E = ("v3_e2e_ctc.onnx", "v3_e2e_ctc_vocab.txt")
 

@@ -3,7 +3,7 @@ from math import log
 import pytest
 from onnx_asr.asr import TimestampedResult
 
-from app.engines.onnx_words import mean_logprob, words_of
+from app.engines.onnx.words import mean_logprob, words_of
 
 
 def result_of(

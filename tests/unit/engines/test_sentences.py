@@ -1,6 +1,6 @@
 from natscribe.schemas.transcription import Word
 
-from app.engines.sentences import sentences, text_of
+from app.engines.text.sentences import sentences, text_of
 
 
 def words(*spoken: tuple[str, float, float]) -> list[Word]:

@@ -1,6 +1,6 @@
 from natscribe.schemas.transcription import Word
 
-from app.engines.timeline import Timeline
+from app.engines.audio.timeline import Timeline
 
 PIECES = [(10.0, 12.0), (15.0, 18.0), (40.0, 41.0)]  # in the window: 0 to 2, 2 to 5, 5 to 6
 

@@ -11,13 +11,13 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
-from app.engines.clips import Clip
+from app.engines.audio.clips import Clip
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import pack, unpack
+from app.engines.audio.timeline import Piece
 from app.engines.messages import Transcribe, WindowSound, WindowsTranscribed
-from app.engines.mixing import SAMPLE_RATE
 from app.engines.parallel import Parallel
-from app.engines.samples import pack, unpack
 from app.engines.speech_model import Answer, Text
-from app.engines.timeline import Piece
 from app.engines.transcription import transcribe
 from app.errors import PermanentError
 

@@ -1,6 +1,6 @@
 import pytest
 
-from app.engines.vocabulary import improves, likely
+from app.engines.text.vocabulary import improves, likely
 
 NAMES = ("Natscribe", "JetStream", "Siobhan O'Brien", "Екатеринбург", "ПИН-код")
 

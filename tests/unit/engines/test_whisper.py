@@ -8,14 +8,14 @@ import pytest
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
-from app.engines.clips import Clip
-from app.engines.languages import Evidence
-from app.engines.mixing import SAMPLE_RATE
+from app.engines.audio.clips import Clip
+from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.parallel import Parallel
-from app.engines.sentences import text_of
 from app.engines.speech_model import Answer
-from app.engines.whisper import Whisper
-from app.engines.whisper_network import Decoded, Encoded, Hints, Part
+from app.engines.text.languages import Evidence
+from app.engines.text.sentences import text_of
+from app.engines.whisper.model import Whisper
+from app.engines.whisper.network import Decoded, Encoded, Hints, Part
 from app.errors import PermanentError
 
 EN, RU, UNSURE = 1.0, 2.0, 1.5

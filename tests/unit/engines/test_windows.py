@@ -5,10 +5,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.timeline import Piece
+from app.engines.audio.windows import FRAME, LATER_BLOCK_S, Window, blocks, listen, next_window
 from app.engines.messages import LONGEST_WINDOW_S
-from app.engines.mixing import SAMPLE_RATE
-from app.engines.timeline import Piece
-from app.engines.windows import FRAME, LATER_BLOCK_S, Window, blocks, listen, next_window
 
 Samples = npt.NDArray[np.float32]
 RATE = SAMPLE_RATE / FRAME

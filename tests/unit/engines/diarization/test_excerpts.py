@@ -4,8 +4,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from app.engines.audio.samples import Samples
 from app.engines.diarization.excerpts import APART, LENGTH, PER_CHUNK, ChunkSound, chunks, excerpt
-from app.engines.samples import Samples
 
 MINUTE = PER_CHUNK * APART
 

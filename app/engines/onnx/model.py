@@ -14,14 +14,14 @@ from onnx_asr import load_model
 from onnx_asr.adapters import RecognizeOptions, TimestampedResultsAsrAdapter
 from onnx_asr.asr import TimestampedResult
 
-from app.engines.clips import Clip
-from app.engines.mixing import SAMPLE_RATE
+from app.engines.audio.clips import Clip
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
 from app.engines.models import Weights
-from app.engines.onnx_models import CANARY
-from app.engines.onnx_session import session_options
-from app.engines.onnx_words import mean_logprob, words_of
+from app.engines.onnx.published import CANARY
+from app.engines.onnx.session import session_options
+from app.engines.onnx.words import mean_logprob, words_of
 from app.engines.parallel import Parallel
-from app.engines.samples import Samples
 from app.engines.speech_model import Answer, Text
 from app.errors import PermanentError
 

@@ -24,11 +24,11 @@ from app.engines.messages import (
 from app.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
+    from app.engines.audio.limits import Limit
     from app.engines.diarization.networks import Networks
-    from app.engines.limits import Limit
     from app.engines.models import Models, Weights
     from app.engines.speech_model import SpeechModel
-    from app.engines.whisper_network import Computing
+    from app.engines.whisper.network import Computing
 
 Emit = Callable[[Reply], None]
 
@@ -50,12 +50,12 @@ class JobRunner:
         """
         match job:
             case Prepare():
-                from app.engines.listening import prepare
+                from app.engines.audio.listening import prepare
 
                 prepare()
                 emit(Prepared())
             case Listen():
-                from app.engines.listening import find_windows
+                from app.engines.audio.listening import find_windows
 
                 for reply in find_windows(job, self._limit(self._setup.max_seconds, "AUDIO_MAX_SECONDS")):
                     emit(reply)
@@ -89,17 +89,17 @@ class JobRunner:
 
     def _loaded(self, weights: Weights) -> SpeechModel:
         if weights.network is None:
-            from app.engines import whisper
+            from app.engines.whisper import model as whisper
 
             return whisper.load(weights, self._computing)
-        from app.engines import onnx
+        from app.engines.onnx import model as onnx
 
         setup = self._setup
         return onnx.load(weights, device=setup.device, threads=setup.threads, at_once=setup.at_once)
 
     @property
     def _computing(self) -> Computing:
-        from app.engines.whisper_network import Computing
+        from app.engines.whisper.network import Computing
 
         setup = self._setup
         return Computing(setup.device, setup.compute_type or "", setup.threads, setup.at_once, setup.beam)
@@ -114,7 +114,7 @@ class JobRunner:
         return diarize(self._networks, job, limit, emit)
 
     def _limit(self, seconds: float, setting: str) -> Limit:
-        from app.engines.limits import Limit
+        from app.engines.audio.limits import Limit
 
         return Limit(seconds, setting, self._setup.max_decode_seconds)
 

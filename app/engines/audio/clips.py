@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from app.engines.mixing import SAMPLE_RATE
-from app.engines.samples import Samples
-from app.engines.timeline import Piece
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
+from app.engines.audio.timeline import Piece
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from statistics import fmean
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.transcription import Segment, Word
 
-from app.engines.sentences import ends_sentence, text_of
-from app.engines.timeline import Piece
+from app.engines.audio.timeline import Piece
+from app.engines.text.sentences import ends_sentence, text_of
 
 _INEXACT_S = 0.3  # turns up to this long before and after a word are half of the evidence
 _FAR_S = 1.0  # a turn this far from a word is halfway to being no evidence for its speaker at all

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from faster_whisper.vad import get_vad_model
 from natscribe.schemas.transcription import MOST_CHANNELS
 
-from app.engines.channels import channels_differ
-from app.engines.decoding import decode, measure
-from app.engines.limits import Budget, Limit
+from app.engines.audio.channels import channels_differ
+from app.engines.audio.decoding import decode, measure
+from app.engines.audio.limits import Budget, Limit
+from app.engines.audio.samples import pack
+from app.engines.audio.windows import Window, listen
 from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound, WindowSound
-from app.engines.samples import pack
-from app.engines.windows import Window, listen
 
 
 def prepare() -> None:

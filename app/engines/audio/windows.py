@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
 
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
+from app.engines.audio.timeline import Piece
 from app.engines.messages import LONGEST_WINDOW_S
-from app.engines.mixing import SAMPLE_RATE
-from app.engines.samples import Samples
-from app.engines.timeline import Piece
 
 FRAME = 512  # samples
 # The first block is short, so that the first text comes soon, but usually long enough for one window.

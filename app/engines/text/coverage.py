@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from natscribe.schemas.transcription import Word
 
-from app.engines.timeline import INEXACT_S, Piece
+from app.engines.audio.timeline import INEXACT_S, Piece
 
 LEAST_S = 1.0  # the least speech in a hole
 _BETWEEN_S = 1.6  # shortest hole between two words: people pause, and the times of words are not exact

@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
-from app.engines.job_runner import JobRunner
 from app.engines.messages import JOB, Failed, Reply, Setup
+from app.engines.process.job_runner import JobRunner
 from app.errors import PermanentError, TaskError, TransientError
 
 _PR_SET_PDEATHSIG = 1

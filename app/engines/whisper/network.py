@@ -21,10 +21,10 @@ from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 from natscribe.schemas.transcription import Word
 
-from app.engines.clips import Clip
-from app.engines.languages import Evidence
+from app.engines.audio.clips import Clip
+from app.engines.audio.timeline import Piece
 from app.engines.messages import LONGEST_WINDOW_S
-from app.engines.timeline import Piece
+from app.engines.text.languages import Evidence
 
 Encoded = npt.NDArray[np.float32]  # (frames, width)
 

@@ -13,9 +13,9 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 
-from app.engines.limits import Budget, unreadable
-from app.engines.mixing import SAMPLE_RATE, Mixer
-from app.engines.samples import Samples
+from app.engines.audio.limits import Budget, unreadable
+from app.engines.audio.mixing import SAMPLE_RATE, Mixer
+from app.engines.audio.samples import Samples
 
 _FORMATS = (
     "3gp,aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,m4a,matroska,mov,mp3,mp4,mpeg,mpegts,ogg,oga,opus,"

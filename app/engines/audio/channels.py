@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
 
-from app.engines.decoding import PROBE_S, probes
-from app.engines.limits import Budget
-from app.engines.mixing import SAMPLE_RATE
-from app.engines.samples import Samples
-from app.engines.windows import FRAME, VoiceDetector
+from app.engines.audio.decoding import PROBE_S, probes
+from app.engines.audio.limits import Budget
+from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.audio.samples import Samples
+from app.engines.audio.windows import FRAME, VoiceDetector
 
 MOST_PROBES = 24
 ENOUGH_SPEECH_S = 60.0  # no more probes are listened to after this much speech

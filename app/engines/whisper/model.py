@@ -14,17 +14,17 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
-from app.engines import vocabulary
-from app.engines.clips import Clip, cut_in_two, part_of
-from app.engines.coverage import LEAST_S, digits, holes, spoken, word_times
-from app.engines.languages import Evidence, languages_of
-from app.engines.loops import loops, too_fast
+from app.engines.audio.clips import Clip, cut_in_two, part_of
+from app.engines.audio.timeline import Piece
 from app.engines.models import Weights
 from app.engines.parallel import Parallel, in_groups
-from app.engines.sentences import SENTENCE_ENDS, text_of
 from app.engines.speech_model import Answer, Text
-from app.engines.timeline import Piece
-from app.engines.whisper_network import Computing, Decoded, Encoded, Hints, Network, Part, encoded_part
+from app.engines.text import vocabulary
+from app.engines.text.coverage import LEAST_S, digits, holes, spoken, word_times
+from app.engines.text.languages import Evidence, languages_of
+from app.engines.text.loops import loops, too_fast
+from app.engines.text.sentences import SENTENCE_ENDS, text_of
+from app.engines.whisper.network import Computing, Decoded, Encoded, Hints, Network, Part, encoded_part
 from app.errors import PermanentError
 
 Item = TypeVar("Item")

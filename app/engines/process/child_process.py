@@ -24,7 +24,7 @@ from app.settings import Settings
 _LONGEST_LINE_BYTES = 256 * 1024 * 1024  # the longest reply: the turns of a recording of many hours are one line
 _LONGEST_LOG = 2000  # characters of one line of stderr that are logged
 _LEFT_OVER_BYTES = 1024 * 1024  # read at once from the output of a killed process
-_STARTER = (sys.executable, "-m", "app.engines.child_main")
+_STARTER = (sys.executable, "-m", "app.engines.process.child_main")
 
 _Stream = TypeVar("_Stream", StreamReader, StreamWriter)
 

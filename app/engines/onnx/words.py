@@ -8,7 +8,7 @@ from statistics import fmean
 from natscribe.schemas.transcription import Word
 from onnx_asr.asr import TimestampedResult
 
-from app.engines.timeline import Piece
+from app.engines.audio.timeline import Piece
 
 _LETTER_S = 0.07  # time to speak a letter: networks give only the start of a token, also of a word's last token
 

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.samples import Samples
+from app.engines.audio.samples import Samples
 
 SAMPLE_RATE = 16_000
 

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-from app.engines.child_process import EngineProcess
 from app.engines.engine import answer
 from app.engines.messages import Diarize, Job, Listen, Load, Loaded, Prepare, Prepared, Reply, Transcribe
+from app.engines.process.child_process import EngineProcess
 from app.settings import Settings
 
 _LONGEST_WINDOW_BYTES = 2 * 1024 * 1024  # longest reply of the listener; a window of 20 s takes 0.85 MB in base64

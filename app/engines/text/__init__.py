@@ -1,0 +1,1 @@
+"""Text: find loops, holes, sentences, languages and terms in what a model wrote."""
