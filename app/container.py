@@ -16,7 +16,9 @@ from redis.asyncio import Redis
 
 from app.dead_letters.replay import Replayer
 from app.dead_letters.store import DeadLetterStore
+from app.engines.cores import windows_at_once
 from app.engines.engine import Engine
+from app.engines.window_queue import WindowQueue
 from app.execution.settlement import Settlement
 from app.execution.task_run import Execution, TaskRunMiddleware
 from app.jetstream import connection
@@ -43,15 +45,15 @@ from app.retention.erasure import Erasure
 from app.retention.reminders import Reminders
 from app.retention.schedule import Schedule
 from app.retention.users import UserErasure
-from app.settings import Settings
+from app.settings import MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
 from app.task_log.log import TaskLog
 from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
-from app.work_sharing.coordinator import WorkSharing
-from handlers import channels
+from app.work_sharing.sharing import WorkSharing, engine_of
+from handlers import channels, replies
 
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 # The parts that handlers and middlewares find in FastStream's context, by these names.
@@ -98,7 +100,9 @@ class Container:
             reached=self.connection.restored,
             lookahead=settings.priority_lookahead,
         )
-        self.broker.include_routers(tasks, channels.stored_tasks(), channels.offered_windows(), channels.answers())
+        others = NatsRouter(middlewares=[replies.InboxesOnly, replies.reply_with_errors])
+        self.windows_of_others = channels.windows_of_others(others, engine_of(settings))
+        self.broker.include_routers(tasks, channels.stored_tasks(), channels.answers(), others)
         channels.published_messages(self.broker)
 
     def connect(self, nats: Client, *, ack_wait: float) -> None:
@@ -159,11 +163,19 @@ class Container:
     def _make_speech(self) -> None:
         self.recordings = recordings_of(self.settings, self.nats)
         self.cache = cache.Cache(self.redis_of_cache, keep=self.settings.cache_ttl)
-        self.sharing = WorkSharing(self.nats, self.engine, self.settings)
+        at_once = windows_at_once(self.settings.engine_parallel, self.settings.engine_threads)
+        largest = min(self.settings.engine_batch * at_once, MOST_WINDOWS)
+        self.windows = WindowQueue(self.engine, at_once=at_once, largest=largest)
+        self.sharing = WorkSharing(self.nats, self.engine, self.windows, self.windows_of_others, self.settings)
         self.diarizer = Diarizer(self.recordings, self.engine, self.cache, Chunks(self.redis_of_cache), self.sharing)
-        transcripts = TranscriptCache(self.engine, self.cache)
         self.transcriber = Transcriber(
-            self.recordings, self.engine, transcripts, self.diarizer, self.sharing, settings=self.settings
+            self.recordings,
+            self.engine,
+            TranscriptCache(self.engine, self.cache),
+            self.diarizer,
+            windows=self.windows,
+            sharing=self.sharing,
+            threads=self.settings.engine_threads,
         )
 
     def _make_retention(self) -> None:

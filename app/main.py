@@ -125,7 +125,7 @@ class Worker:
             closing.push_async_callback(container.worker_report.close)
             for name in IN_CONTEXT:
                 self.app.context.set_global(name, getattr(container, name))
-            await closing.enter_async_context(container.sharing.open())
+            closing.push_async_callback(container.windows.close)
             container.consumer.replace_pull_loops()
             beside = (
                 run_forever("model_loading", self._load_model, every_s=LOAD_MODEL_EVERY_S),
@@ -134,6 +134,7 @@ class Worker:
                 projection_feed.run(nats, container.names, container.projection),
                 container.registration.run(),
                 container.retention.run(),
+                container.sharing.run(),
             )
             for work in beside:
                 closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
@@ -163,7 +164,7 @@ class Worker:
 
     async def _stop(self) -> None:
         self.container.connection.expect_close()
-        await self.container.sharing.stop_helping()
+        self.container.sharing.stop_helping()
         await self.container.consumer.stop(grace=self.settings.task_grace)
 
     async def _load_model(self) -> None:

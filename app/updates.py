@@ -1,10 +1,12 @@
-"""What a transcriber or diarizer receives and yields: the checkpoint, then progress updates and the result."""
+"""What a transcriber or diarizer receives and appends: the checkpoint, then progress updates and the result."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.progress import Stage
+from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Segment, Stretch, TranscriptionResult, TranscriptionTask
 
 Task = TranscriptionTask | DiarizationTask
@@ -26,18 +28,6 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The text of a batch of windows: the segments that follow those of the previous batch."""
-
-    language: str | None
-    processed_seconds: float  # end of the batch in its channel
-    segments: tuple[Segment, ...]
-    audio_sha256: str
-    channel: int | None = None
-    untranscribed: tuple[Stretch, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Update:
     """How much of a task is done, and the text found since the previous update."""
 
@@ -45,9 +35,13 @@ class Update:
     fraction: float  # done part of the whole task, 0..1
     processed_seconds: float | None = None  # audio that the stage has processed
     duration_seconds: float | None = None  # audio of the whole recording
-    found: Found | None = None
+    text: WindowText | None = None
+    audio_sha256: str = ""  # of the recording that the text belongs to
 
 
-def processed(stage: Stage, seconds: float, duration: float | None, found: Found | None = None) -> Update:
+Append = Callable[[Update | Result], Awaitable[None]]  # appends to the task's log
+
+
+def processed(stage: Stage, seconds: float, duration: float | None) -> Update:
     """Make an update: a stage has processed `seconds` of a recording that is `duration` seconds long."""
-    return Update(stage, min(seconds / duration, 1.0) if duration else 0.0, seconds, duration, found)
+    return Update(stage, min(seconds / duration, 1.0) if duration else 0.0, seconds, duration)

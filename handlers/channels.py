@@ -1,10 +1,12 @@
 """Connect handlers to their subjects, and declare what the service publishes: the source of the AsyncAPI document."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsRouter, PullSub
+from faststream.nats.subscriber.usecases import LogicSubscriber
+from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.diarization import DiarizationResult
@@ -18,6 +20,7 @@ from handlers import accepted_tasks, dead_letters, diarization, replies, request
 
 QUEUE_GROUP = "natscribe"  # shared by all workers, so that one worker gets each request
 ANSWERS_AT_ONCE = 64  # requests on one subject that are answered at the same time: a slow reply delays no other reply
+WINDOWS_AT_ONCE = 2  # windows of other workers: a task of this worker waits for no more than these
 
 
 _WORK: dict[Kind, Callable[..., Any]] = {  # `...`: the handlers differ in their parameters
@@ -28,7 +31,7 @@ _ACCEPT: dict[Kind, Callable[..., Any]] = {
     Kind.TRANSCRIPTION: accepted_tasks.accept_transcription,
     Kind.DIARIZATION: accepted_tasks.accept_diarization,
 }
-ANSWERS: Mapping[str, Callable[..., Any]] = {  # the reply to a request is what its handler returns
+ANSWERS: dict[str, Callable[..., Any]] = {  # the reply to a request is what its handler returns
     subjects.STATUS: requests.status,
     subjects.RESULT: requests.result,
     subjects.LIST: requests.list_tasks,
@@ -39,6 +42,7 @@ ANSWERS: Mapping[str, Callable[..., Any]] = {  # the reply to a request is what 
     subjects.REPLAY: dead_letters.replay,
     subjects.DELETE_LETTERS: dead_letters.delete,
 }
+REPLIES = ANSWERS | {subjects.WINDOWS_CHANNEL: sharing.transcribe_window}
 EACH_WORKER_ANSWERS = frozenset({subjects.WORKERS})  # one worker answers each other request
 
 
@@ -72,11 +76,11 @@ def stored_tasks() -> NatsRouter:
     return router
 
 
-def offered_windows() -> NatsRouter:
-    """Subscribe to other workers' offers of windows."""
-    router = NatsRouter(middlewares=[replies.ignore_invalid])
-    router.subscriber(subjects.WINDOWS_OFFERED, no_reply=True)(sharing.offered)
-    return router
+def windows_of_others(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
+    """Subscribe to windows of other workers with the same engine, and return the subscriber."""
+    subscriber = router.subscriber(subjects.windows(engine), queue=QUEUE_GROUP, max_workers=WINDOWS_AT_ONCE)
+    subscriber(sharing.transcribe_window)
+    return subscriber
 
 
 def answers() -> NatsRouter:

@@ -1,6 +1,5 @@
 """tasks.diarization.*: tasks that find out who speaks when in a recording."""
 
-from contextlib import aclosing
 from typing import Annotated
 
 from natscribe.schemas.diarization import DiarizationTask
@@ -17,6 +16,4 @@ async def diarize(
 ) -> None:
     """Find the turns of a recording, and append each update to the task's log."""
     attempt = await task_run.begin(task)
-    async with aclosing(diarizer.run(task)) as updates:
-        async for update in updates:
-            await attempt.append(update)
+    await diarizer.run(task, attempt.append)

@@ -1,13 +1,13 @@
-"""windows.offered: offers of workers whose task has more windows than the worker can transcribe at once."""
+"""windows.transcribe.*: windows of long recordings that other workers cannot transcribe at once."""
 
 from typing import Annotated
 
-from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.sharing import WindowReply, WindowRequest
 
-from app.work_sharing.coordinator import WorkSharing
+from app.work_sharing.sharing import WorkSharing
 from handlers.dependencies import FromContext
 
 
-async def offered(offer: WindowsOffered, sharing: Annotated[WorkSharing, FromContext()]) -> None:
-    """Help the worker that sent the offer, if this worker is idle."""
-    await sharing.consider(offer)
+async def transcribe_window(request: WindowRequest, sharing: Annotated[WorkSharing, FromContext()]) -> WindowReply:
+    """Transcribe a window of another worker while this worker is idle."""
+    return await sharing.help(request)

@@ -1,6 +1,5 @@
 """tasks.transcription.*: tasks that transcribe a recording."""
 
-from contextlib import aclosing
 from typing import Annotated
 
 from natscribe.schemas.transcription import TranscriptionTask
@@ -17,6 +16,4 @@ async def transcribe(
 ) -> None:
     """Transcribe a recording from the checkpoint on, and append each update to the task's log."""
     attempt = await task_run.begin(task)
-    async with aclosing(transcriber.run(task, attempt.checkpoint)) as updates:
-        async for update in updates:
-            await attempt.append(update)
+    await transcriber.run(task, attempt.checkpoint, attempt.append)

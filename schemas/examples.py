@@ -22,7 +22,7 @@ from .requests import (
     TaskStatus,
     UserRequest,
 )
-from .sharing import WindowsOffered
+from .sharing import Window, WindowReply, WindowRequest, WindowText
 from .task_list import ListedTask, ListRequest, TaskPage
 from .task_queues import QueueOverview, QueueRequest, QueueStatus
 from .transcription import (
@@ -40,6 +40,7 @@ TASK_ID: Final = "meeting-2026-11-24"
 TURNS_ID: Final = "meeting-2026-11-24-turns"
 RECORDING: Final = "meeting.flac"
 WORKER: Final = "gpu-1-4711-9f3c"
+HELPER: Final = "0d1c2b3a4f5e6d7c8b9a0f1e2d3c4b5a"
 DURATION: Final = 61.5  # seconds
 USER: Final = 42
 _PLACE: Final = f"1795512600000000000112-{TASK_ID}"
@@ -330,16 +331,20 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
     ),
     "ResultText": (Example("subtitles", "SubRip subtitles", _SRT),),
     "ResultPage": (Example("page", "A page, of which this is the beginning", _PAGE),),
-    "WindowsOffered": (
+    "WindowRequest": (
         Example(
-            "oneRun",
-            "A worker asks who helps",
-            WindowsOffered(
-                run="9f3c2b1a5d6e4f708192a3b4c5d6e7f8",
-                owner="0d1c2b3a4f5e6d7c8b9a0f1e2d3c4b5a",
+            "oneWindow",
+            "A window of three milliseconds",
+            WindowRequest(
+                window=Window(pieces=[(12.5, 12.503)], samples="AAAA" * 32),
+                previous="en",
                 model=Model(name="whisper-base", revision="d01c3014881c"),
-                how="0.2.0 cpu int8 beam 5",
+                how="0.3.0 cpu int8 beam 5",
             ),
         ),
+    ),
+    "WindowReply": (
+        Example("silence", "No text", WindowReply(worker=HELPER, text=WindowText(segments=[], end=12.503))),
+        Example("busy", "The worker has got a task of its own", WindowReply(worker=HELPER, text=None)),
     ),
 }

@@ -150,14 +150,14 @@ class AcceptedHeaders(TaskHeaders):
     time: Time = Field(alias="Nats-Time-Stamp", description="When the message was stored.")
 
 
-class InsideHeaders(Headers):
-    """Headers of messages between workers: there are none."""
-
-
 class RequestHeaders(Headers):
     """Headers that a client may set in a request."""
 
     correlation_id: Correlation = None
+
+
+class InsideHeaders(RequestHeaders):
+    """Headers that a worker may set in a request to other workers."""
 
 
 class ReplyHeaders(Headers):

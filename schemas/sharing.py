@@ -1,10 +1,19 @@
-"""Messages between workers that share one long recording: not for clients."""
+"""Windows of recordings and their texts, as workers that share one long recording send them: not for clients."""
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
-from .wire import Message, Model
+from .transcription import Channel, Language, Segment, Stretch, TranscribeOptions
+from .wire import Message, Model, Order, Seconds
+
+LONGEST_WINDOW_S = 20.0  # sound in the longest window
+MOST_PIECES = 100  # most pieces of speech in a window
+LONGEST_TEXT = 5000  # most characters in the text of a window
+
+_BASE64_A_SECOND = 32_000 * 4 / 3  # characters for a second of sound: 16 bits at 16 kHz
+_ROUNDING = 8  # characters by which the length of base64 may differ: its padding, and a sample more or less
 
 Token = Annotated[
     str,
@@ -16,15 +25,67 @@ Token = Annotated[
 ]
 
 
-class WindowsOffered(Message):
-    """A worker has more windows than it can transcribe at once, and asks for helpers."""
+class Window(Order):
+    """A window of a recording: its pieces of speech, and their joined sound."""
 
-    run: Token = Field(description="The transcription run that the windows belong to.")
-    owner: Token = Field(description="The coordinator, which runs the task: its inbox is `windows.inbox.{owner}`.")
-    model: Model = Field(description="The model that a helper must have loaded.")
+    pieces: list[tuple[float, float]] = Field(
+        min_length=1,
+        max_length=MOST_PIECES,
+        description="Start and end of each piece, in seconds from the start of the recording.",
+        examples=[[[0.0, 4.2], [5.0, 9.9]]],
+    )
+    samples: str = Field(
+        repr=False, description="The sound of the pieces in base64: signed 16-bit samples, 16 kHz, little-endian."
+    )
+    channel: Channel | None = Field(None, description="The channel, from 0; null: the channels are mixed.")
+
+    @property
+    def end(self) -> float:
+        """Where the next window may begin, in seconds from the start of the recording."""
+        return self.pieces[-1][1]
+
+
+class WindowRequest(Order):
+    """A window of a long recording, for any idle worker that computes as its owner does."""
+
+    window: Window
+    options: TranscribeOptions = TranscribeOptions()
+    previous: Language | None = Field(None, description="The language spoken before the window, as far as known.")
+    model: Model = Field(description="The model that has to transcribe the window.")
     how: str = Field(
         "",
         max_length=100,
-        description="Version and settings of the engine that a helper must have.",
-        examples=["0.2.0 cpu int8 beam 5"],
+        description="Version and settings of the engine that has to transcribe the window.",
+        examples=["0.3.0 cpu int8 beam 5"],
     )
+
+    @model_validator(mode="after")
+    def _sound_fits(self) -> Self:
+        seconds = sum(end - start for start, end in self.window.pieces)
+        if not 0 < seconds <= LONGEST_WINDOW_S + 1e-3:
+            message = f"a window has more than 0 and at most {LONGEST_WINDOW_S:g} s of sound"
+            raise ValueError(message)
+        if abs(len(self.window.samples) - seconds * _BASE64_A_SECOND) > _ROUNDING:
+            message = "the sound is not as long as the pieces"
+            raise ValueError(message)
+        return self
+
+
+class WindowText(Message):
+    """The text of a window, and the sections of its speech for which no words were found."""
+
+    segments: list[Segment]
+    untranscribed: list[Stretch] = Field(default_factory=list)
+    language: Language | None = Field(
+        None, description="The language spoken at the end of the window; null if the model does not know."
+    )
+    settled: bool = Field(True, description="Whether the text is the same after any other language.")
+    end: Seconds = Field(description="Where the next window may begin.", examples=[9.9])
+    channel: Channel | None = None
+
+
+class WindowReply(Message):
+    """The text of a window; null: this worker has got a task of its own, or computes in another way."""
+
+    worker: Token
+    text: WindowText | None

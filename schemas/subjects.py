@@ -22,12 +22,12 @@ ALL_DEAD_LETTERS = "dead_letters.*"
 ALL_ACCEPTED = "accepted.tasks.>"  # the task stream republishes stored tasks on these subjects
 ALL_REMINDERS = "retention.reminders.*.*.*"  # internal: of a user, a recording and a task
 ALL_DUE = "retention.due.*.*.*"  # internal: reminders whose time has come
-WINDOWS_OFFERED = "windows.offered"
 
 PROGRESS_CHANNEL = "progress.{task_id}"
 SEGMENTS_CHANNEL = "segments.{task_id}"
 RESULTS_CHANNEL = "results.{task_id}"
 DEAD_LETTERS_CHANNEL = "dead_letters.{kind}"
+WINDOWS_CHANNEL = "windows.transcribe.{engine}"
 
 
 def tasks(kind: Kind, priority: Priority) -> str:
@@ -100,9 +100,9 @@ def dead_letters(kind: Kind) -> str:
     return f"dead_letters.{kind}"
 
 
-def windows_inbox(worker: str) -> str:
-    """The subject on which one worker receives messages about windows; `worker` is the worker's token."""
-    return f"windows.inbox.{worker}"
+def windows(engine: str) -> str:
+    """The subject of requests to transcribe a window; `engine` names the settings that a helper must have."""
+    return f"windows.transcribe.{engine}"
 
 
 def reminder(user: str, recording: str, task_id: str) -> str:

@@ -14,7 +14,7 @@ from app.asyncapi.node import Node
 from app.asyncapi.servers import SECURITY_SCHEMES, SERVERS
 from app.asyncapi.wording import CHANNELS, INSIDE, TAGS, Channel
 from app.settings import Settings
-from handlers.channels import ANSWERS
+from handlers.channels import REPLIES
 
 BINDING: Final = "0.1.0"  # the version of AsyncAPI's NATS binding
 _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The inbox that the NATS request names."}
@@ -28,7 +28,7 @@ def complete(found: Node, settings: Settings) -> Node:
     """
     findings = {channel.address: find(found, channel.address) for channel in CHANNELS}
     _check_all_are_described(found, findings)
-    asked = [channel for channel in CHANNELS if channel.address in ANSWERS]
+    asked = [channel for channel in CHANNELS if channel.address in REPLIES]
     return {
         "asyncapi": found["asyncapi"],
         "id": "urn:natscribe:contract:v1",
@@ -88,7 +88,7 @@ def _operation(channel: Channel, finding: Finding) -> Node:
     }
     if finding.queue:
         node["bindings"] = {"nats": {"queue": finding.queue, "bindingVersion": BINDING}}
-    if channel.address in ANSWERS:
+    if channel.address in REPLIES:
         node["reply"] = {
             "address": _REPLY_TO,
             "channel": {"$ref": f"#/channels/{_reply_name(channel)}"},
@@ -128,7 +128,7 @@ def _messages_on(channel: Channel, finding: Finding) -> list[MessageWords]:
 
 def _replies(address: str) -> list[MessageWords]:
     """Return the messages that the handler of a request returns, with the error reply."""
-    returned = get_type_hints(ANSWERS[address])["return"]
+    returned = get_type_hints(REPLIES[address])["return"]
     payloads = {*(get_args(returned) or (returned,)), ErrorReply}
     return [message for message in MESSAGES if message.is_reply and message.payload in payloads]
 
@@ -150,10 +150,14 @@ def _parameters() -> Node:
         for name, enum in ENUMS.items()
     }
     return enums | {
+        "engine": {
+            "description": "A hash of the settings on which the texts of a model depend, and of the service's version.",
+            "examples": ["3f9a0c17d2e4b586"],
+        },
         "task_id": {
             "description": f"The task id, as its publisher chose it; it matches `{TASK_ID_PATTERN}`.",
             "location": "$message.payload#/task_id",
             "examples": ["meeting-2026-11-24"],
             "x-pattern": TASK_ID_PATTERN,
-        }
+        },
     }

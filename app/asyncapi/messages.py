@@ -32,7 +32,7 @@ from natscribe.schemas.requests import (
     TaskStatus,
     UserRequest,
 )
-from natscribe.schemas.sharing import WindowsOffered
+from natscribe.schemas.sharing import WindowReply, WindowRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
@@ -48,10 +48,6 @@ CORRELATIONS: Final = {
     "requestId": {
         "location": "$message.header#/correlation_id",
         "description": "NATS delivers the reply to the inbox of the request; the reply repeats the header.",
-    },
-    "runId": {
-        "location": "$message.payload#/run",
-        "description": "All messages between workers about a run have its id.",
     },
 }
 
@@ -102,8 +98,6 @@ class MessageWords:
 
     @property
     def _correlation(self) -> str:
-        if issubclass(self.headers, InsideHeaders):
-            return "runId"
         return "requestId" if issubclass(self.headers, RequestHeaders) or self.is_reply else "taskId"
 
 
@@ -167,7 +161,8 @@ MESSAGES: Final = (
         "A diarization task, as the stream stored it.",
         alias="AcceptedDiarizationTask",
     ),
-    MessageWords(WindowsOffered, InsideHeaders, "Windows offered", "Asks idle workers for help with a recording."),
+    MessageWords(WindowRequest, InsideHeaders, "Window", "One window of a long recording, with its sound."),
+    MessageWords(WindowReply, ReplyHeaders, "Text of a window", "What an idle worker has found in a window."),
 )
 _TEXT: Final = {"type": "string", "description": "The whole body, in UTF-8: it is not JSON."}
 

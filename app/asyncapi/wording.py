@@ -199,14 +199,14 @@ CHANNELS: Final = (
     ),
     *(_accepted(kind) for kind in Kind),
     Channel(
-        name="offeredWindows",
-        address=subjects.WINDOWS_OFFERED,
-        title="Offered windows",
-        description="A worker has more windows of a long recording than it can transcribe at once. Idle workers with "
-        "the same model volunteer in the owner's inbox, `windows.inbox.{owner}`, and receive windows in their own "
-        "inboxes (core NATS, not kept). If windows get lost, the owner transcribes the lost windows.",
-        operation="offerWindows",
-        summary="Ask idle workers for help with a long recording",
+        name="windowRequests",
+        address=subjects.WINDOWS_CHANNEL,
+        title="Windows of long recordings",
+        description="Core NATS request and reply between workers. The owner of a task asks for the text of one window; "
+        "one idle worker with the same engine replies. Workers that are not idle do not subscribe. If nobody replies, "
+        "the owner transcribes the window.",
+        operation="transcribeWindow",
+        summary="Ask an idle worker for help with a long recording",
         tag=INSIDE,
     ),
 )

@@ -10,11 +10,10 @@ from typing import Annotated, Literal
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions
+from natscribe.schemas.sharing import Window, WindowText
+from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model, Speakers
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-
-LONGEST_WINDOW_S = 20.0  # sound in the longest window
 
 
 class _Line(BaseModel):
@@ -38,21 +37,6 @@ class Setup(_Line):
     max_decode_seconds: float
 
 
-class WindowSound(_Line):
-    """A window: its pieces of speech, in seconds from the start of the recording, and their joined sound.
-
-    The sound is base64 of signed 16-bit samples, 16 kHz.
-    """
-
-    pieces: list[tuple[float, float]] = Field(min_length=1)
-    samples: str = Field(repr=False)
-
-    @property
-    def end(self) -> float:
-        """Where the next window may begin, in seconds from the start of the recording."""
-        return self.pieces[-1][1]
-
-
 class Listen(_Line):
     """Job: find the windows of a recording from `start_at` seconds on.
 
@@ -68,12 +52,12 @@ class Listen(_Line):
 
 
 class Transcribe(_Line):
-    """Job: transcribe a batch of windows; `previous` is the language spoken before the first window."""
+    """Job: transcribe a batch of windows of any recordings; `previous` is the language before each window, if known."""
 
     type: Literal["transcribe"] = "transcribe"
-    windows: list[WindowSound]
+    windows: list[Window]
+    previous: list[str | None]
     options: TranscribeOptions = TranscribeOptions()
-    previous: str | None = None
 
 
 class ChunkAnalysed(_Line):
@@ -133,7 +117,7 @@ class WindowFound(_Line):
     """Reply: the next window."""
 
     type: Literal["window"] = "window"
-    window: WindowSound
+    window: Window
 
 
 class Listened(_Line):
@@ -151,26 +135,12 @@ class ListeningDone(_Line):
     duration_seconds: float
 
 
-class WindowTranscribed(_Line):
-    """The text of a window, and the sections of its speech for which no words were found."""
-
-    segments: list[Segment]
-    untranscribed: list[Stretch] = Field(default_factory=list)
-
-
 class WindowsTranscribed(_Line):
-    """Reply: the text of each window of a batch, and how many seconds transcribing them took.
-
-    `language` is the one spoken at the end of the last window, null if the model does not know. `settled` is true if
-    the texts do not depend on the language spoken before the batch.
-    """
+    """Reply: the text of each window of a batch, and how many seconds transcribing them took."""
 
     type: Literal["windows_transcribed"] = "windows_transcribed"
-    found: list[WindowTranscribed]
-    language: str | None = None
-    settled: bool = True
+    texts: list[WindowText]
     seconds: float
-    model: Model
 
 
 class DiarizationDone(_Line):

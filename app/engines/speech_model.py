@@ -27,13 +27,13 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The texts of each clip, in order; a clip without speech has no texts.
+    """The texts of a clip, in order; a clip without speech has no texts.
 
-    `language` is the one spoken at the end of the last clip, null if the model does not know. `settled` is true if the
-    answer does not depend on the language spoken before the first clip.
+    `language` is the one spoken at the end of the clip, null if the model does not know. `settled` is true if the
+    answer does not depend on the language spoken before the clip.
     """
 
-    texts: list[list[Text]] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
     language: str | None = None
     settled: bool = True
 
@@ -64,6 +64,8 @@ class SpeechModel(Protocol):
         """
         ...
 
-    def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
-        """Transcribe clips that follow each other; `previous` is the language spoken before the first clip."""
+    def transcribe(
+        self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None]
+    ) -> list[Answer]:
+        """Transcribe clips; `previous` is the language spoken before each of them, null if unknown."""
         ...

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 from statistics import fmean
 from time import monotonic
 
+from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, Stretch, TranscribeOptions, Word
 
 from app.engines.audio.clips import Clip, cut_in_two, part_of
 from app.engines.audio.samples import unpack
 from app.engines.audio.timeline import Piece, Timeline
-from app.engines.messages import Transcribe, WindowsTranscribed, WindowTranscribed
+from app.engines.messages import Transcribe, WindowsTranscribed
 from app.engines.speech_model import Answer, SpeechModel, Text
 from app.engines.text.coverage import holes, word_times
 from app.engines.text.sentences import sentences, text_of
@@ -29,33 +29,28 @@ def transcribe(model: SpeechModel, job: Transcribe) -> WindowsTranscribed:
     """
     model.check(job.options)
     started = monotonic()
-    timelines = [Timeline(window.pieces) for window in job.windows]
-    clips = [
-        Clip(unpack(window.samples), timeline.speech) for window, timeline in zip(job.windows, timelines, strict=True)
-    ]
-    answer = model.transcribe(clips, job.options, job.previous)
-    found = []
-    complete = model.parallel.map(
-        lambda each: _filled(model, *each, job.options), zip(clips, answer.texts, strict=True)
+    clips = [Clip(unpack(window.samples), Timeline(window.pieces).speech) for window in job.windows]
+    answers = model.transcribe(clips, job.options, job.previous)
+    filled = model.parallel.map(
+        lambda each: _filled(model, each[0], each[1].texts, job.options), zip(clips, answers, strict=True)
     )
-    for clip, timeline, filled in zip(clips, timelines, complete, strict=True):
-        segments = [segment for text in filled for segment in _segments(text, timeline)]
-        found.append(
-            WindowTranscribed(
-                segments=sorted(segments, key=lambda segment: segment.start),
-                untranscribed=[
-                    Stretch(start=start, end=end)
-                    for hole in _holes(filled, clip)
-                    for start, end in timeline.sections(*hole)
-                ],
-            )
-        )
-    return WindowsTranscribed(
-        found=found,
+    texts = [_window_text(*each) for each in zip(job.windows, clips, answers, filled, strict=True)]
+    return WindowsTranscribed(texts=texts, seconds=monotonic() - started)
+
+
+def _window_text(window: Window, clip: Clip, answer: Answer, texts: Sequence[Text]) -> WindowText:
+    """Place the texts of a clip in the recording; `answer` is that of the whole clip, before its holes were filled."""
+    timeline = Timeline(window.pieces)
+    segments = [segment for text in texts for segment in _segments(text, timeline)]
+    return WindowText(
+        segments=sorted(segments, key=lambda segment: segment.start),
+        untranscribed=[
+            Stretch(start=start, end=end) for hole in _holes(texts, clip) for start, end in timeline.sections(*hole)
+        ],
         language=answer.language,
         settled=answer.settled,
-        seconds=monotonic() - started,
-        model=model.identity,
+        end=window.end,
+        channel=window.channel,
     )
 
 
@@ -106,18 +101,23 @@ def _again(
     """
     plain = options.model_copy(update={"prompt": None})
     if options.language is None and sum(part.seconds for _, part in parts) >= _TELLING_S:
-        answers = [(begin, model.transcribe([part], plain, language)) for begin, part in parts]
+        answers = [(begin, _answer(model, part, plain, language)) for begin, part in parts]
         texts = list(_believed(answers))
         if texts or all(answer.language == language for _, answer in answers):
             return texts
     guided = plain.model_copy(update={"language": language or options.language})
-    return list(_believed([(begin, model.transcribe([part], guided, None)) for begin, part in parts]))
+    return list(_believed([(begin, _answer(model, part, guided, None)) for begin, part in parts]))
+
+
+def _answer(model: SpeechModel, part: Clip, options: TranscribeOptions, previous: str | None) -> Answer:
+    (answer,) = model.transcribe([part], options, [previous])
+    return answer
 
 
 def _believed(answers: Iterable[tuple[float, Answer]]) -> Iterator[Text]:
     """Yield the texts that are probable enough; each answer comes with the second at which its part begins."""
     for begin, answer in answers:
-        for text in chain.from_iterable(answer.texts):
+        for text in answer.texts:
             if text.words and (text.avg_logprob is None or text.avg_logprob >= _BELIEVED):
                 words = [_moved(word, begin) for word in text.words]
                 yield Text(words, text.language, text.avg_logprob, text.no_speech_prob)

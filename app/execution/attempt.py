@@ -9,6 +9,7 @@ from typing import Final
 
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
+from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.wire import Kind
 
@@ -20,7 +21,7 @@ from app.task_log.log import TaskLog
 from app.task_log.record import NoResult, Outcome, Record, end_of, next_event
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import StageSpans
-from app.updates import Checkpoint, Found, Result, Update
+from app.updates import Checkpoint, Result, Update
 
 SHORTEST_SILENCE_S = 1.0  # a running task has at most one event per second
 LONGEST_SILENCE_S = 8.0  # after this time the last update is appended again: clients expect an event every 10 s
@@ -125,8 +126,8 @@ class TaskAttempt:
             if not isinstance(update, Update):
                 await self._publish(update)
                 return
-            if update.found is not None:
-                await self._keep(update.found)
+            if update.text is not None:
+                await self._keep(update.text, update.audio_sha256)
             self._pace.advance(update)
             self._pending = True
             if time.monotonic() - self._appended_at >= SHORTEST_SILENCE_S:
@@ -215,10 +216,10 @@ class TaskAttempt:
         elif self._has_result and isinstance(await self._log.outcome(self.record), NoResult):
             await self._results.delete_object(task_id, of=owner)
 
-    async def _keep(self, found: Found) -> None:
+    async def _keep(self, text: WindowText, audio_sha256: str) -> None:
         await self._check()
         try:
-            await self._segments.append(found, self.record.metadata, attempt=self.number)
+            await self._segments.append(text, self.record.metadata, audio_sha256, attempt=self.number)
         except StaleSegmentsError:
             await self._check()  # raises FencedError if this attempt no longer owns the log
             raise

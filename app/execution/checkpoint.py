@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Segment, SegmentsEvent, Stretch
 
 from app.errors import FencedError
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Owner
-from app.updates import Checkpoint, Found
+from app.updates import Checkpoint
 
 
 class StaleSegmentsError(Exception):
@@ -44,8 +45,8 @@ class CheckpointLog:
             self._sequence = event.sequence
         return replace(found, segments=tuple(segments), untranscribed=tuple(untranscribed))
 
-    async def append(self, found: Found, metadata: Metadata, *, attempt: int) -> None:
-        """Append a batch of segments.
+    async def append(self, text: WindowText, metadata: Metadata, audio_sha256: str, *, attempt: int) -> None:
+        """Append the text of the next windows.
 
         Raises:
             StaleSegmentsError: A worker that does not own the task has appended a batch.
@@ -55,14 +56,14 @@ class CheckpointLog:
             task_id=self._task_id,
             attempt=attempt,
             sequence=self._sequence + 1,
-            language=found.language,
-            channel=found.channel,
-            processed_seconds=found.processed_seconds,
-            segments=list(found.segments),
-            untranscribed=list(found.untranscribed),
+            language=text.language,
+            channel=text.channel,
+            processed_seconds=text.end,
+            segments=text.segments,
+            untranscribed=text.untranscribed,
         )
         try:
-            self._after = await self._log.append_segments(event, metadata, found.audio_sha256, after=self._after)
+            self._after = await self._log.append_segments(event, metadata, audio_sha256, after=self._after)
         except FencedError as error:
             raise StaleSegmentsError from error
         self._sequence += 1

@@ -27,7 +27,7 @@ class Pace:
             self.moved_at, self._last = time.monotonic(), update
         duration = update.duration_seconds or self.latest.duration_seconds  # keep the duration once it is known
         fraction = max(update.fraction, self.latest.fraction)
-        self.latest = replace(update, fraction=fraction, duration_seconds=duration, found=None)
+        self.latest = replace(update, fraction=fraction, duration_seconds=duration, text=None)
         if self._measured_from is None and update.processed_seconds is not None:
             self._measured_from = time.monotonic(), self.latest.fraction
 

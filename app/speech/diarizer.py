@@ -17,8 +17,8 @@ from app.recordings.recording import Recording, Recordings
 from app.redis_store.cache import Cache
 from app.redis_store.chunks import Chunks
 from app.settings import VERSION
-from app.updates import Result, Update, processed
-from app.work_sharing.coordinator import WorkSharing
+from app.updates import Append, processed
+from app.work_sharing.sharing import WorkSharing
 
 
 class Diarizer:
@@ -33,11 +33,12 @@ class Diarizer:
         self._chunks = chunks
         self._sharing = sharing
 
-    async def run(self, task: DiarizationTask) -> AsyncGenerator[Update | Result, None]:
-        """Diarize the recording of a task; yield progress updates, then the result.
+    async def run(self, task: DiarizationTask, append: Append) -> None:
+        """Diarize the recording of a task; append progress updates, then the result.
 
         Raises:
             TaskError: The recording or the engine failed.
+            FencedError: Another worker runs the task.
         """
         async with (
             self._sharing.own_work(),
@@ -47,9 +48,9 @@ class Diarizer:
             async for reply in replies:
                 match reply:
                     case StageAdvanced():
-                        yield processed(reply.stage, reply.processed_seconds, reply.duration_seconds)
+                        await append(processed(reply.stage, reply.processed_seconds, reply.duration_seconds))
                     case DiarizationDone():
-                        yield _result(task, recording, reply)
+                        await append(_result(task, recording, reply))
 
     async def turns(
         self, task: DiarizationTask | TranscriptionTask, recording: Recording

@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 
+from natscribe.schemas.sharing import WindowText
 from natscribe.schemas.transcription import Segment, Stretch, TranscriptionTask
 from natscribe.schemas.wire import Model
 from pydantic import BaseModel
 
-from app.engines.engine import Engine, answer
-from app.engines.messages import Listen, Load, Loaded
+from app.engines.engine import Engine
+from app.engines.messages import Listen
 from app.redis_store.cache import Cache, read
 from app.settings import VERSION
-from app.speech.pipeline import Transcribed
 
 SEGMENTS_AT_ONCE = 50  # segments that a replay yields at once: far less than a NATS message can hold
 PIECE = 100  # segments cached as one: reading them blocks the event loop for about 10 ms; a day's, for over a second
@@ -41,10 +41,10 @@ class Transcript(BaseModel):
             missing = self.untranscribed if not at else []
             yield self.model_copy(update={"segments": self.segments[at : at + PIECE], "untranscribed": missing})
 
-    async def replay(self, start_at: float) -> AsyncGenerator[Transcribed, None]:
-        """Yield the transcript from `start_at` seconds on, part by part, as a pipeline does.
+    async def replay(self, start_at: float) -> AsyncGenerator[WindowText, None]:
+        """Yield the transcript from `start_at` seconds on, part by part, as a run does.
 
-        The `processed_seconds` of a part are the start of the next part: a later replay can begin there.
+        The `end` of a part is the start of the next part: a later replay can begin there.
         """
         segments = [segment for segment in self.segments if segment.start >= start_at]
         untranscribed = [stretch for stretch in self.untranscribed if stretch.start >= start_at]
@@ -56,7 +56,9 @@ class Transcript(BaseModel):
             missing = [each for each in untranscribed if since <= each.start < until]
             if part or missing:
                 language = part[-1].language if part else language
-                yield Transcribed(language, until, self.duration, part, missing)
+                yield WindowText(
+                    segments=part, untranscribed=missing, language=language, end=until, channel=self.channel
+                )
             since = until
 
 
@@ -67,15 +69,13 @@ class TranscriptCache:
         self._engine = engine
         self._cache = cache
 
-    async def find(self, audio_sha256: str, task: TranscriptionTask, channel: int | None) -> Transcript | None:
+    async def find(
+        self, audio_sha256: str, task: TranscriptionTask, model: Model, channel: int | None
+    ) -> Transcript | None:
         """Find the transcript of a channel (null: all mixed) that an earlier task with the same options has stored.
 
         Ask for null if the channels are not chosen yet: the transcript says whether it is that of channel 0 alone.
-
-        Raises:
-            TaskError: The model cannot be loaded.
         """
-        model = (await answer(self._engine, Load(options=task.options), Loaded)).model
         question = self._question(model, task, channel)
         return await _joined(await self._cache.find_pieces(task.task_id, audio_sha256, question))
 

@@ -4,6 +4,7 @@ import time
 from datetime import datetime
 
 from natscribe.schemas.progress import Stage
+from natscribe.schemas.sharing import WindowText
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -12,7 +13,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NoOpTracerProvider, Span, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from app.updates import Found, Result, Update
+from app.updates import Result, Update
 
 NANOSECONDS = 1_000_000_000  # per second
 OFF = NoOpTracerProvider()
@@ -80,8 +81,8 @@ class StageSpans:
             self._enter("store")
             return
         self._enter(_STAGES[update.stage])
-        if update.found is not None:
-            self._batch(update.found)
+        if update.text is not None:
+            self._windows(update.text)
 
     def end(self) -> None:
         """End the current span, if there is one."""
@@ -96,9 +97,9 @@ class StageSpans:
         self._stage = name, self._tracer.start_span(name)
         self._since = time.time_ns()
 
-    def _batch(self, found: Found) -> None:
-        """Record a batch of windows as a span, from the end of the previous batch until now."""
+    def _windows(self, text: WindowText) -> None:
+        """Record the next windows as a span, from the end of the windows before until now."""
         inside = trace.set_span_in_context(self._stage[1]) if self._stage else None
-        figures = {"audio.processed_seconds": found.processed_seconds, "segments": len(found.segments)}
+        figures = {"audio.processed_seconds": text.end, "segments": len(text.segments)}
         self._tracer.start_span("windows", inside, start_time=self._since, attributes=figures).end()
         self._since = time.time_ns()

@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.progress import Stage
+from natscribe.schemas.sharing import Window, WindowText
 from natscribe.schemas.transcription import Segment, TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
@@ -28,9 +29,7 @@ from app.engines.messages import (
     StageAdvanced,
     Transcribe,
     WindowFound,
-    WindowSound,
     WindowsTranscribed,
-    WindowTranscribed,
 )
 
 MODEL = Model(name="fake", revision="0")
@@ -58,7 +57,7 @@ def segment(number: int, text: str = "one two") -> Segment:
     )
 
 
-def number_of(window: WindowSound) -> int:
+def number_of(window: Window) -> int:
     """Which window of its recording that is, from 0."""
     return int(window.pieces[0][0] // WINDOW)
 
@@ -82,10 +81,6 @@ class FakeEngine:
         self.ready = True
         self.loaded: Loaded | None = Loaded(model=MODEL)
 
-    @property
-    def _model(self) -> Model:
-        return self.loaded.model if self.loaded else MODEL
-
     async def load(self) -> None:
         """There is nothing to load."""
 
@@ -106,12 +101,15 @@ class FakeEngine:
                 numbers = [number_of(window) for window in job.windows]
                 for number in numbers:
                     await self.transcribes(number)
-                found = [WindowTranscribed(segments=[segment(number, self.text)]) for number in numbers]
-                yield WindowsTranscribed(language="en", found=found, seconds=0.1, model=self._model)
+                yield WindowsTranscribed(texts=[self._text(window) for window in job.windows], seconds=0.1)
             case Listen() | Diarize():
                 async with aclosing(self._recording(job)) as replies:
                     async for reply in replies:
                         yield reply
+
+    def _text(self, window: Window) -> WindowText:
+        segments = [segment(number_of(window), self.text)]
+        return WindowText(segments=segments, language="en", end=window.end, channel=window.channel)
 
     async def _recording(self, job: Listen | Diarize) -> AsyncGenerator[Reply, None]:
         self.jobs.append(job)
@@ -140,7 +138,7 @@ class FakeEngine:
             yield [RecordingOpened(duration_seconds=duration, channels=self.channels, channel=channel)]
             for number in range(int(job.start_at // WINDOW), self.windows):
                 start, end = number * WINDOW, (number + 1) * WINDOW
-                found = WindowFound(window=WindowSound(pieces=[(start, end)], samples=SOUND))
+                found = WindowFound(window=Window(pieces=[(start, end)], samples=SOUND, channel=channel))
                 yield [found, Listened(seconds=end, settled=end), Listened(seconds=end, settled=end)]
             yield [ListeningDone(duration_seconds=duration)]
         else:

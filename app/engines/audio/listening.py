@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 
 from faster_whisper.vad import get_vad_model
+from natscribe.schemas.sharing import Window
 from natscribe.schemas.transcription import MOST_CHANNELS
 
 from app.engines.audio.channels import channels_differ
 from app.engines.audio.decoding import decode, measure
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.samples import pack
-from app.engines.audio.windows import Window, listen
-from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound, WindowSound
+from app.engines.audio.windows import Window as SpokenWindow
+from app.engines.audio.windows import listen
+from app.engines.messages import Listen, Listened, ListeningDone, RecordingOpened, WindowFound
 
 
 def prepare() -> None:
@@ -36,10 +38,10 @@ def find_windows(job: Listen, limit: Limit) -> Iterator[RecordingOpened | Window
     yield RecordingOpened(duration_seconds=duration, channels=channels, channel=channel)
     for found in listen(decode(job.path, budget, channel), job.start_at):
         for window in found.windows:
-            yield WindowFound(window=_packed(window))
+            yield WindowFound(window=_packed(window, channel))
         yield Listened(seconds=found.seconds, settled=found.settled)
     yield ListeningDone(duration_seconds=found.seconds)
 
 
-def _packed(window: Window) -> WindowSound:
-    return WindowSound(pieces=list(window.pieces), samples=pack(window.samples))
+def _packed(window: SpokenWindow, channel: int | None) -> Window:
+    return Window(pieces=list(window.pieces), samples=pack(window.samples), channel=channel)

@@ -19,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
+from natscribe.schemas.sharing import LONGEST_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.timeline import Piece
-from app.engines.messages import LONGEST_WINDOW_S
 
 FRAME = 512  # samples
 # The first block is short, so that the first text comes soon, but usually long enough for one window.

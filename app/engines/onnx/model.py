@@ -63,15 +63,15 @@ class OnnxModel:
         self,
         clips: Sequence[Clip],
         options: TranscribeOptions,
-        previous: str | None,  # noqa: ARG002 -- a model of this family gets the language from the task, or needs none
-    ) -> Answer:
+        previous: Sequence[str | None],  # noqa: ARG002 -- this family gets the language from the task, or needs none
+    ) -> list[Answer]:
         """Transcribe clips; on a CPU each on its own, so that no clip changes the text of another."""
         how: RecognizeOptions = {}
         if self._takes_language:
             how = {"language": options.language, "target_language": "en" if options.translate else options.language}
         spoken = options.language or self._only_language
         results = self._recognized(clips, how)
-        return Answer([[_text(*each, spoken)] for each in zip(clips, results, strict=True)], spoken)
+        return [Answer([_text(*each, spoken)], spoken) for each in zip(clips, results, strict=True)]
 
     @property
     def _only_language(self) -> str | None:

@@ -94,8 +94,10 @@ class Whisper:
             message = f"The model {name!r} knows English alone and cannot translate: leave `translate` out."
             raise PermanentError(ErrorCode.INVALID_MESSAGE, message)
 
-    def transcribe(self, clips: Sequence[Clip], options: TranscribeOptions, previous: str | None) -> Answer:
-        """Transcribe consecutive clips; `previous` is the language spoken before the first clip.
+    def transcribe(
+        self, clips: Sequence[Clip], options: TranscribeOptions, previous: Sequence[str | None]
+    ) -> list[Answer]:
+        """Transcribe clips; `previous` is the language spoken before each of them.
 
         On several threads decoding begins while the last clips are still encoded. Clips that are filled up to one
         length are encoded in batches, too.
@@ -103,10 +105,9 @@ class Whisper:
         sizes = in_groups([clip.seconds for clip in clips], self.parallel.count)
         batches = _sliced(clips, sizes if self._network.filled else [1] * len(clips))
         detected = chain.from_iterable(self.parallel.map(partial(self._detect, options), batches))
-        groups = _sliced(_in_order(detected, previous), sizes)
-        done = list(chain.from_iterable(self.parallel.map(partial(self._decoded, options), groups)))
-        (first, _), (last, _) = done[0], done[-1]
-        return Answer([texts for _, texts in done], last.cuts[-1].language, first.settled)
+        groups = _sliced(map(_in_languages, detected, previous), sizes)
+        done = chain.from_iterable(self.parallel.map(partial(self._decoded, options), groups))
+        return [Answer(texts, clip.cuts[-1].language, clip.settled) for clip, texts in done]
 
     def _detect(self, options: TranscribeOptions, clips: Sequence[Clip]) -> list[_Detected]:
         encoded = zip(clips, self._network.encode(clips), strict=True)
@@ -233,13 +234,11 @@ def _sliced(items: Iterable[Item], sizes: Iterable[int]) -> Iterator[list[Item]]
     return (list(islice(remaining, size)) for size in sizes)
 
 
-def _in_order(detected: Iterable[_Detected], previous: str | None) -> Iterator[_CutClip]:
-    """Choose the languages of each clip, given the last language of the clip before, and cut the clips."""
-    for clip in detected:
-        parts = [(end - start, each) for (start, end), each in zip(clip.pieces, clip.evidence, strict=True)]
-        languages, settled = languages_of(parts, previous)
-        previous = languages[-1]
-        yield _CutClip(list(_cuts(clip, languages)), settled)
+def _in_languages(detected: _Detected, previous: str | None) -> _CutClip:
+    """Choose the language of each piece of a clip, given the language before the clip, and cut where it changes."""
+    parts = [(end - start, each) for (start, end), each in zip(detected.pieces, detected.evidence, strict=True)]
+    languages, settled = languages_of(parts, previous)
+    return _CutClip(list(_cuts(detected, languages)), settled)
 
 
 def _cuts(detected: _Detected, languages: Sequence[str]) -> Iterator[_Cut]:

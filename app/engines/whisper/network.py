@@ -19,11 +19,11 @@ from ctranslate2 import StorageView
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
+from natscribe.schemas.sharing import LONGEST_WINDOW_S
 from natscribe.schemas.transcription import Word
 
 from app.engines.audio.clips import Clip
 from app.engines.audio.timeline import Piece
-from app.engines.messages import LONGEST_WINDOW_S
 from app.engines.text.languages import Evidence
 
 Encoded = npt.NDArray[np.float32]  # (frames, width)

@@ -1,0 +1,144 @@
+"""The queue in front of the transcribing process: it forms a batch of the windows that wait, whoever has sent them.
+
+A model transcribes several windows in less time than one by one, and no window's text depends on its batch. So the
+engine takes what waits, up to a limit, and never waits for more.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from natscribe.schemas.sharing import Window, WindowText
+from natscribe.schemas.transcription import TranscribeOptions
+
+from app.cancellation import cancel_all
+from app.engines.engine import Engine, answer
+from app.engines.messages import Transcribe, WindowsTranscribed
+
+_BATCH_S = 10.0  # how long transcribing a batch should take
+
+
+class Rank(IntEnum):
+    """Whose windows are transcribed first."""
+
+    LIVE = 0  # somebody waits for the text while people speak
+    OWN = 1  # of a task of this worker
+    HELP = 2  # of another worker
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A window that waits for its text, or that is being transcribed."""
+
+    window: Window
+    options: TranscribeOptions
+    previous: str | None
+    rank: Rank
+    text: asyncio.Future[WindowText]
+    context: Context = field(default_factory=copy_context)  # for log lines, which name the task
+
+
+class WindowQueue:
+    """Has an engine transcribe windows, one batch after the other.
+
+    `at_once` is how many windows the engine transcribes at the same time, and `largest` the most in a batch.
+    """
+
+    def __init__(self, engine: Engine, *, at_once: int, largest: int) -> None:
+        self._engine = engine
+        self._at_once = at_once
+        self._most = largest
+        self._largest = largest  # as `_most`, or fewer if a batch would take too long
+        self._waiting: list[_Waiting] = []
+        self._batch: list[_Waiting] = []  # the windows that are being transcribed
+        self._job: asyncio.Task[WindowsTranscribed] | None = None
+        self._work: asyncio.Task[None] | None = None
+
+    @property
+    def room(self) -> int:
+        """How many windows a run may have here: those of one batch, and those of the next."""
+        return 2 * self._largest
+
+    async def transcribe(
+        self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank = Rank.OWN
+    ) -> WindowText:
+        """Return the text of a window; `previous` is the language spoken before the window, as far as known.
+
+        If nobody waits any longer for any window of a running batch, the batch is stopped, unless it holds windows of
+        another worker: stopping the engine would cost more than it saves.
+
+        Raises:
+            TaskError: The engine failed, or it cannot follow the options.
+        """
+        waiting = _Waiting(window, options, previous, rank, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._work is None or self._work.done():
+            self._work = asyncio.create_task(self._transcribe_all(), context=Context())
+        try:
+            return await waiting.text
+        finally:
+            self._give_up(waiting)
+
+    async def close(self) -> None:
+        """Stop the running batch; windows that wait get no text."""
+        for waiting in (*self._waiting, *self._batch):
+            waiting.text.cancel()
+        await cancel_all([task for task in (self._work,) if task is not None])
+
+    def _give_up(self, waiting: _Waiting) -> None:
+        waiting.text.cancel()
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+        elif self._job is not None and all(
+            each.text.cancelled() and each.rank is not Rank.HELP for each in self._batch
+        ):
+            self._job.cancel()
+
+    async def _transcribe_all(self) -> None:
+        while self._waiting:
+            self._batch = list(self._next())
+            for waiting in self._batch:
+                self._waiting.remove(waiting)
+            await self._transcribe(self._batch)
+            self._batch = []
+
+    def _next(self) -> Iterator[_Waiting]:
+        """Yield the windows of the next batch, which have the same options; those that came first, rank by rank."""
+        in_order = sorted(self._waiting, key=lambda each: each.rank)
+        alike = [each for each in in_order if each.options == in_order[0].options]
+        yield from alike[: self._largest]
+
+    async def _transcribe(self, batch: list[_Waiting]) -> None:
+        job = Transcribe(
+            windows=[each.window for each in batch],
+            previous=[each.previous for each in batch],
+            options=batch[0].options,
+        )
+        work = answer(self._engine, job, WindowsTranscribed)
+        self._job = asyncio.create_task(work, context=batch[0].context)
+        try:
+            await asyncio.wait([self._job])
+        finally:
+            await cancel_all([self._job])
+        job_ended, self._job = self._job, None
+        if job_ended.cancelled():
+            return
+        error = job_ended.exception()
+        for number, waiting in enumerate(batch):
+            if waiting.text.done():
+                continue
+            if error is not None:
+                waiting.text.set_exception(error)
+            else:
+                waiting.text.set_result(job_ended.result().texts[number])
+        if error is None:
+            self._measure(job_ended.result())
+
+    def _measure(self, found: WindowsTranscribed) -> None:
+        """Choose the size of the next batches by the time of a window; a batch without text says nothing about it."""
+        if any(text.segments for text in found.texts):
+            seconds = max(found.seconds / len(found.texts), 1e-3)
+            rounds = max(int(_BATCH_S / seconds / self._at_once), 1)
+            self._largest = min(rounds * self._at_once, self._most)

@@ -1,0 +1,219 @@
+"""One run over the windows of a source: some are transcribed ahead, and their texts follow in the source's order."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from natscribe.schemas.sharing import Window, WindowText
+from natscribe.schemas.transcription import TranscribeOptions
+
+from app.cancellation import discard_all
+from app.engines.messages import StageAdvanced
+from app.speech.source import RecordingSource
+from app.work_sharing.helpers import HelperLostError
+
+_AHEAD = 2  # windows may be taken from the source up to this many times what the transcribers have room for
+
+
+class Transcriber(Protocol):
+    """Transcribes single windows: this worker's engine, or idle workers."""
+
+    @property
+    def room(self) -> int:
+        """How many windows of a run it may have at the same time."""
+        ...
+
+    async def transcribe(self, window: Window, options: TranscribeOptions, previous: str | None) -> WindowText:
+        """Return the text of a window; `previous` is the language spoken before it, as far as known.
+
+        Raises:
+            HelperLostError: Another transcriber must do it.
+            TaskError: The engine failed, or it cannot follow the options.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Request:
+    """What a transcriber was asked; `previous` is the language that was assumed before the window."""
+
+    previous: str | None
+    answer: asyncio.Task[WindowText]
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """A window from the source until its text is yielded; `previous` is the language that its text assumes."""
+
+    window: Window
+    text: WindowText | None = None
+    previous: str | None = None
+    requests: dict[Transcriber, _Request] = field(default_factory=dict)  # those that are not answered yet
+
+
+class Run:
+    """A run over the windows of one source; `language` is the language spoken last.
+
+    The text of a window may depend on the language before the window, which may not be known yet when the window is
+    sent: then the latest known language is assumed. If that proves wrong and the text depends on it, the window is
+    sent again.
+
+    A window goes to the own engine, or to a helper if the own engine has no room. If the own engine has nothing to do,
+    it gets the last window that a helper still has, and the first answer counts. So a lost or slow helper costs
+    seconds, and no text.
+    """
+
+    def __init__(
+        self,
+        source: RecordingSource,
+        own: Transcriber,
+        helpers: Transcriber | None,
+        options: TranscribeOptions,
+        language: str | None,
+    ) -> None:
+        self.source = source
+        self._own = own
+        self._helpers = helpers
+        self._options = options
+        self.language = language
+        self.helped = False  # whether a helper has given any text so far
+        self._items: deque[_Flight | StageAdvanced] = deque()  # what is to be yielded, in the source's order
+        self._reading: asyncio.Task[StageAdvanced | Window | None] | None = None
+        self._complete = False  # whether the source has ended
+        self._unwanted: list[asyncio.Task[WindowText]] = []  # cancelled, because another transcriber was faster
+
+    async def texts(self) -> AsyncGenerator[StageAdvanced | WindowText, None]:
+        """Yield progress and texts; the texts of several windows that are ready at the same time are one.
+
+        Raises:
+            TaskError: The recording cannot be read, or the engine failed.
+        """
+        async with aclosing(self.source.windows()) as windows:
+            try:
+                while self._items or not self._complete:
+                    ready = list(self._in_order())
+                    self._read(windows)
+                    self._send()
+                    for each in _joined(ready):
+                        yield each
+                    if self._items or not self._complete:
+                        await self._wait()
+            finally:
+                await discard_all([*self._tasks(), *self._unwanted])
+
+    def _in_order(self) -> Iterator[StageAdvanced | WindowText]:
+        """Take the items up to the first window without a final text."""
+        while self._items:
+            first = self._items[0]
+            if isinstance(first, _Flight):
+                if first.text is None:
+                    return
+                if first.previous != self.language and not first.text.settled:
+                    first.text = None
+                    self._ask(first, self._own)
+                    return
+                self.language = first.text.language or self.language
+                yield first.text
+            else:
+                yield first
+            self._items.popleft()
+
+    def _read(self, windows: AsyncGenerator[StageAdvanced | Window, None]) -> None:
+        room = self._own.room + (self._helpers.room if self._helpers else 0)
+        if self._reading is None and not self._complete and len(self._items) < _AHEAD * room:
+            self._reading = asyncio.create_task(_next(windows))
+
+    def _send(self) -> None:
+        """Give windows to transcribers that have room, in the source's order."""
+        for flight in self._open():
+            if flight.requests:
+                continue
+            if self._has_room(self._own):
+                self._ask(flight, self._own)
+            elif self._helpers is not None and self._has_room(self._helpers):
+                self._ask(flight, self._helpers)
+            else:
+                return
+        waiting = list(self._open())
+        if waiting and not any(self._own in flight.requests for flight in waiting):
+            self._ask(waiting[-1], self._own)
+
+    def _has_room(self, transcriber: Transcriber) -> bool:
+        return sum(transcriber in flight.requests for flight in self._open()) < transcriber.room
+
+    def _open(self) -> Iterator[_Flight]:
+        return (each for each in self._items if isinstance(each, _Flight) and each.text is None)
+
+    def _ask(self, flight: _Flight, transcriber: Transcriber) -> None:
+        work = transcriber.transcribe(flight.window, self._options, self.language)
+        flight.requests[transcriber] = _Request(self.language, asyncio.create_task(work))
+
+    async def _wait(self) -> None:
+        """Wait until the source or a transcriber is ready, and take everything that is.
+
+        Raises:
+            TaskError: The recording cannot be read, or the engine failed.
+        """
+        await asyncio.wait(self._tasks(), return_when=asyncio.FIRST_COMPLETED)
+        if self._reading is not None and self._reading.done():
+            reading, self._reading = self._reading, None
+            item = reading.result()
+            if item is None:
+                self._complete = True
+            else:
+                self._items.append(_Flight(item) if isinstance(item, Window) else item)
+        for flight in list(self._open()):
+            for transcriber, request in list(flight.requests.items()):
+                if request.answer.done():
+                    self._take(flight, transcriber, request)
+
+    def _take(self, flight: _Flight, transcriber: Transcriber, request: _Request) -> None:
+        """Take an answer; the other requests for the same window are cancelled.
+
+        Raises:
+            TaskError: The engine failed.
+        """
+        flight.requests.pop(transcriber, None)
+        if flight.text is not None:
+            return
+        try:
+            flight.text, flight.previous = request.answer.result(), request.previous
+        except HelperLostError:
+            return
+        self.helped = self.helped or transcriber is not self._own
+        for other in flight.requests.values():
+            other.answer.cancel()
+            self._unwanted.append(other.answer)
+        flight.requests.clear()
+
+    def _tasks(self) -> list[asyncio.Task[WindowText] | asyncio.Task[StageAdvanced | Window | None]]:
+        """List what is going on."""
+        asked = [request.answer for flight in self._open() for request in flight.requests.values()]
+        return [*asked, *([self._reading] if self._reading is not None else [])]
+
+
+async def _next(windows: AsyncGenerator[StageAdvanced | Window, None]) -> StageAdvanced | Window | None:
+    """Return the next item of a source, None after the last one."""
+    return await anext(windows, None)
+
+
+def _joined(items: Sequence[StageAdvanced | WindowText]) -> Iterator[StageAdvanced | WindowText]:
+    """Join texts that follow each other: each text that a run yields is one append."""
+    texts: list[WindowText] = []
+    for item in (*items, None):
+        if isinstance(item, WindowText):
+            texts.append(item)
+            continue
+        if texts:
+            yield texts[-1].model_copy(
+                update={
+                    "segments": [segment for text in texts for segment in text.segments],
+                    "untranscribed": [stretch for text in texts for stretch in text.untranscribed],
+                }
+            )
+            texts = []
+        if item is not None:
+            yield item

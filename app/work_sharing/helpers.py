@@ -1,0 +1,104 @@
+"""The helpers of one run: idle workers that compute as this worker does, asked by NATS' request and reply.
+
+A window is one request to the queue group of the helpers, so NATS chooses who gets it; if no worker is idle, NATS
+answers at once. Nobody is registered anywhere: a reply names its worker, and the number of different workers says how
+many windows may be under way.
+"""
+
+import time
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from natscribe.schemas.sharing import LONGEST_TEXT, Window, WindowReply, WindowRequest, WindowText
+from natscribe.schemas.transcription import TranscribeOptions
+from natscribe.schemas.wire import Model
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # pause after a request that nobody has answered; doubles each time
+LONGEST_WAIT_S = 120.0  # the most time that a helper gets for a window
+WINDOWS_A_HELPER = 4  # windows that each helper may have at the same time: two batches of two
+MOST_HELPERS = 8  # limits memory: the run holds each window until it is transcribed
+_ROUNDING_S = 0.002  # rounded times may lie outside of their window by this much
+
+log = structlog.get_logger()
+
+
+class HelperLostError(Exception):
+    """No helper has transcribed the window, so another transcriber must do it."""
+
+
+class Helpers:
+    """The idle workers that help one run; a window is transcribed by any of them."""
+
+    def __init__(self, nats: Client, subject: str, model: Model, how: str) -> None:
+        """`model` and `how` say how a helper has to compute."""
+        self._nats = nats
+        self._subject = subject
+        self._model = model
+        self._how = how
+        self._workers: set[str] = set()  # the tokens of those that have answered since the last pause
+        self._pause_s = FIRST_PAUSE_S
+        self._asks_again_at = 0.0  # on the monotonic clock
+
+    @property
+    def room(self) -> int:
+        """How many windows helpers may have: some for each that is known, and one to find another one."""
+        if time.monotonic() < self._asks_again_at:
+            return 0
+        return min(len(self._workers) + 1, MOST_HELPERS) * WINDOWS_A_HELPER if self._workers else 1
+
+    async def transcribe(self, window: Window, options: TranscribeOptions, previous: str | None) -> WindowText:
+        """Have a helper transcribe a window.
+
+        Raises:
+            HelperLostError: No worker is idle, or the helper is lost, slow, busy or wrong.
+        """
+        request = WindowRequest(window=window, options=options, previous=previous, model=self._model, how=self._how)
+        body = request.model_dump_json().encode()
+        answered = False
+        try:
+            message = await self._nats.request(self._subject, body, timeout=LONGEST_WAIT_S)
+            reply = WindowReply.model_validate_json(message.data)
+            answered = self._note(reply, request)
+        except (NatsError, ValueError) as error:
+            raise HelperLostError from error
+        finally:
+            if not answered:  # also if the run no longer wants the text, because its own engine was faster
+                self._pause()
+        if reply.text is None:
+            raise HelperLostError
+        self._pause_s = FIRST_PAUSE_S
+        return reply.text
+
+    def _note(self, reply: WindowReply, request: WindowRequest) -> bool:
+        """Note who has answered; return whether the reply has a possible text."""
+        if reply.text is None:
+            return False
+        if not _is_answer(reply.text, request):
+            log.warning("helper_answer_rejected")
+            return False
+        self._workers.add(reply.worker)
+        return True
+
+    def _pause(self) -> None:
+        if time.monotonic() >= self._asks_again_at:
+            self._asks_again_at = time.monotonic() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self._workers.clear()
+
+
+def _is_answer(text: WindowText, request: WindowRequest) -> bool:
+    """Whether a text fits its window: the language, and the times and lengths of texts, are possible."""
+    window, language = request.window, request.options.language
+    first, last = window.pieces[0][0] - _ROUNDING_S, window.end + _ROUNDING_S
+    times = [(segment.start, segment.end) for segment in text.segments]
+    times += [(word.start, word.end) for segment in text.segments for word in segment.words or ()]
+    times += [(stretch.start, stretch.end) for stretch in text.untranscribed]
+    return (
+        abs(text.end - window.end) <= _ROUNDING_S
+        and text.channel == window.channel
+        and all(first <= start <= end <= last for start, end in times)
+        and sum(len(segment.text) for segment in text.segments) <= LONGEST_TEXT
+        and all(segment.words for segment in text.segments)
+        and (language is None or {segment.language for segment in text.segments} <= {None, language})
+    )

@@ -1,0 +1,146 @@
+"""Helping: while this worker is idle and cores are free, it transcribes windows of other workers.
+
+A worker that is not idle has no subscription, so NATS asks another one, or tells the owner of the window at once that
+nobody is idle.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from uuid import uuid4
+
+import structlog
+from faststream.nats.subscriber.usecases import LogicSubscriber
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from natscribe.schemas import subjects
+from natscribe.schemas.sharing import WindowReply, WindowRequest, WindowText
+from natscribe.schemas.wire import Model
+
+from app.cancellation import discard_all
+from app.engines.cores import SHORTEST_S, Cores
+from app.engines.engine import Engine
+from app.engines.window_queue import Rank, WindowQueue
+from app.errors import TaskError
+from app.settings import VERSION, Settings, Share
+from app.work_sharing.helpers import Helpers
+
+LARGEST_MESSAGE_BYTES = 960_000  # a request with the longest window
+LOOK_EVERY_S = 5 * SHORTEST_S  # pause between two looks whether this worker may help
+
+log = structlog.get_logger()
+
+
+class WorkSharing:
+    """Whether and how this worker helps others, and who helps it."""
+
+    def __init__(
+        self,
+        nats: Client,
+        engine: Engine,
+        windows: WindowQueue,
+        subscriber: LogicSubscriber[Msg],
+        settings: Settings,
+    ) -> None:
+        """`subscriber` receives the windows of other workers while it is started."""
+        self._nats = nats
+        self._engine = engine
+        self._windows = windows
+        self._subscriber = subscriber
+        self._subject = subjects.windows(engine_of(settings))
+        self._worker = uuid4().hex
+        self._own_tasks = 0  # how many tasks this worker itself runs
+        self._busy = asyncio.Event()  # set while it runs any
+        self._helping = 0  # how many windows of other workers it is transcribing
+        self._cores = None if settings.share_windows is Share.ALWAYS else settings.engine_threads
+        self._on = settings.share_windows is not Share.NEVER and nats.max_payload >= LARGEST_MESSAGE_BYTES
+
+    @asynccontextmanager
+    async def own_work(self) -> AsyncIterator[None]:
+        """While the block runs, do not help other workers."""
+        self._own_tasks += 1
+        self._busy.set()
+        try:
+            yield
+        finally:
+            self._own_tasks -= 1
+            if not self._own_tasks:
+                self._busy.clear()
+
+    def helpers(self, model: Model) -> Helpers | None:
+        """Return the helpers of one run; None if work sharing is off."""
+        if not self._on:
+            return None
+        return Helpers(self._nats, self._subject, model, way_of(self._engine))
+
+    async def run(self) -> None:
+        """Start and stop the subscriber, as this worker is idle or not, until cancelled.
+
+        FastStream starts the subscriber once more when the broker starts.
+        """
+        cores = Cores()
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S * random.uniform(0.75, 1.25))  # noqa: S311 -- no secret
+            free = self._cores is None or cores.free(self._cores)
+            may_help = self._on and free and not self._own_tasks and self._engine.ready
+            if may_help and not self._subscriber.running:
+                await self._subscriber.start()
+            elif self._subscriber.running and not may_help and not self._helping:
+                await self._subscriber.stop()
+
+    def stop_helping(self) -> None:
+        """Stop helping for good, and give windows back to their owners; call this before the NATS connection closes."""
+        self._own_tasks += 1
+        self._busy.set()
+
+    async def help(self, request: WindowRequest) -> WindowReply:
+        """Transcribe a window of another worker; the reply has no text if this worker cannot, or has its own task."""
+        if not self._on or self._busy.is_set() or not self._computes_like(request):
+            return WindowReply(worker=self._worker, text=None)
+        if not self._helping:
+            log.info("help_started")
+        self._helping += 1
+        try:
+            return WindowReply(worker=self._worker, text=await self._text_unless_busy(request))
+        except TaskError as error:
+            log.warning("help_failed", error=error.detail.code)
+            return WindowReply(worker=self._worker, text=None)
+        finally:
+            self._helping -= 1
+
+    def _computes_like(self, request: WindowRequest) -> bool:
+        loaded = self._engine.loaded
+        return loaded is not None and (loaded.model, way_of(self._engine)) == (request.model, request.how)
+
+    async def _text_unless_busy(self, request: WindowRequest) -> WindowText | None:
+        """Return the text of a window, or None as soon as this worker gets a task of its own.
+
+        Raises:
+            TaskError: The engine failed.
+        """
+        work = self._windows.transcribe(request.window, request.options, request.previous, Rank.HELP)
+        text, busy = asyncio.create_task(work), asyncio.create_task(self._busy.wait())
+        try:
+            await asyncio.wait([text, busy], return_when=asyncio.FIRST_COMPLETED)
+            return text.result() if text.done() else None
+        finally:
+            await discard_all([text, busy])
+
+
+def way_of(engine: Engine) -> str:
+    """Describe how an engine computes: engines with the same description find the same in a window.
+
+    The version belongs to it, because another version of the service may find other text.
+    """
+    return f"{VERSION} {engine.loaded.how}" if engine.loaded is not None else ""
+
+
+def engine_of(settings: Settings) -> str:
+    """Name the engine that these settings describe: workers with the same name may help each other."""
+    described = (
+        *(VERSION, settings.transcription_model or "", settings.engine_device.value),
+        *(settings.engine_compute_type or "", str(settings.engine_beam)),
+    )
+    return sha256("\n".join(described).encode()).hexdigest()[:16]
